@@ -19,8 +19,8 @@ from pathlib import Path
 
 from certferry.adapters.state.connect import connect
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
-from certferry.core.noticed import noticed
 from certferry.core.report import SyncReport
+from certferry.core.run_notices import noticed
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors

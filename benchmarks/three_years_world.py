@@ -22,12 +22,12 @@ from certferry.core.issuance import Issuance
 from certferry.core.message import Message
 from certferry.core.notice import USUAL as USUAL_TOPICS
 from certferry.core.notice import News, Notice, Topic
-from certferry.core.noticed import noticed
 from certferry.core.observed import TargetRules
 from certferry.core.ownership import Claims
 from certferry.core.planner import Issuing
 from certferry.core.renewal import is_due
 from certferry.core.report import SyncReport
+from certferry.core.run_notices import noticed
 from certferry.errors import ClockWrong, DnsUnavailable, TargetAccessDenied, TargetRejected
 from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import no_listener

@@ -25,7 +25,7 @@ exit $code
 class FullDisk:
     """What goes before the command, and what is then said to be wrong.
 
-    Where nobody may mount a disk, files that may not grow stand in for it.
+    Where the system lets no process mount a disk, files that may not grow stand in for it.
     """
 
     command: tuple[str, ...]
@@ -33,7 +33,9 @@ class FullDisk:
 
     @classmethod
     def of(cls, host: Host) -> FullDisk:
-        """Lay the state on a disk that somebody has filled; `after` is what has become of it."""
+        """Lay the state on a disk that another program has filled; `after` is what has become of
+        it.
+        """
         cls.after(host).mkdir()
         unshare = ("unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]))
         trial = [*unshare, "mount", "-t", "tmpfs", "tmpfs", str(cls.after(host))]

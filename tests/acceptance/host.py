@@ -77,7 +77,7 @@ class Host:
         self.world = world
         self.directory = directory
         self.config = world.write_files(directory, certificates)
-        # Two requests per second are manners towards DNSPod; nobody needs them here.
+        # Two requests per second are manners towards DNSPod; the stand-in needs none.
         self.rewrite("[accounts.dnspod]", "[accounts.dnspod]\nrequests_per_second = 50")
         self.rewrite(f"sqlite:///{directory / 'state.db'}", f"sqlite:///{self.state}")
 
@@ -98,7 +98,8 @@ class Host:
         self.config.write_text(text.replace(old, new, 1))
 
     def run(self, *arguments: str, **environ: str) -> Run:
-        """Run the command to its end in this process, while nobody else is at work in the world.
+        """Run the command to its end in this process, while no other command is at work in the
+        world.
 
         An empty variable is left out of the command's environment.
         """

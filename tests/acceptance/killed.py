@@ -21,7 +21,7 @@ _send = requests.adapters.HTTPAdapter.send
 
 
 def arm(last: int, log: Path) -> None:
-    """Count what the HTTP library sends, whoever asked it to."""
+    """Count the requests that the HTTP library sends, from any caller."""
     count = 0
 
     def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:

@@ -1,5 +1,5 @@
 """The vendors' public names, answered on loopback: a proxy (RFC 9110 §9.3.6) behind which a service
-speaks TLS under its own name, as whoever has no configuration file will reach it.
+speaks TLS under its own name, as an operator without a configuration file reaches it.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def test_domain_that_has_moved_to_the_other_account(host: TwoAccounts, name: str
 def test_domain_that_is_named_for_both(
     command: str, world: World, tmp_path: Path, name: str
 ) -> None:
-    """Refused with both lines: a domain is at one account only. Nothing was asked of anybody."""
+    """Refused with both lines: a domain is at one account only. certferry asked no service."""
     host = TwoAccounts(world, tmp_path, tables(name, f'["{name}"]', f'["*.{name}", "{name}"]'))
 
     run = host.run("-q", command)

@@ -74,7 +74,7 @@ def test_profile_that_the_directory_does_not_know(host: Host, name: str, written
 
 @pytest.mark.parametrize("key", ["not base64!", "a/b+"])
 def test_key_of_an_external_account_that_is_no_base64(host: Host, name: str, key: str) -> None:
-    """Every command tells it when it reads the file, and nobody is asked anything."""
+    """Every command tells it when it reads the file, and asks no service."""
     with_acme(host, 'eab_kid = "kid"\neab_hmac_key = "env:EAB"')
 
     for command in ("plan", "sync", "status"):

@@ -111,7 +111,7 @@ def test_directory_that_is_none(host: Host, name: str) -> None:
 
 @thorough
 def test_directory_that_is_not_trusted(host: Host, name: str) -> None:
-    """A directory with a certificate of nobody's is not used; a private CA is hinted at."""
+    """A directory whose certificate no CA signed is not used; the hint names a private CA."""
     host.rewrite('ca_bundle = "directory-ca.pem"', "")
 
     run = host.run("-q", "sync")

@@ -241,7 +241,7 @@ def test_wrong_keys_of_dnspod(
 
 
 def test_key_of_tencent_cloud_in_place_of_a_token(host: Host) -> None:
-    """What cannot be a DNSPod token is told before anybody is asked."""
+    """What cannot be a DNSPod token is told before certferry asks a service."""
     run = host.run("-q", "sync", DP_Id="AKIDz8krbsJ5yKBZQpn74WFkmLPx3")
 
     assert USAGE == run.code
@@ -294,7 +294,7 @@ def test_source_domain_of_a_bucket(
     assert_untouched(host, name, run.left)
 
 
-def test_domain_that_nobody_knows(
+def test_domain_that_is_not_known(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
     """A domain that Qiniu does not have is told with Qiniu's code and what to correct."""
@@ -353,6 +353,6 @@ def test_domain_that_cannot_be_changed(
 
 
 def assert_untouched(host: Host, name: str, left: Footprint) -> None:
-    """Nobody but Qiniu was asked, for reading alone, and nothing is remembered."""
+    """Qiniu alone was asked, for reading alone, and nothing is remembered."""
     assert Footprint(qiniu_requests=left.qiniu_requests) == left
     assert [] == host.fingerprints(name)

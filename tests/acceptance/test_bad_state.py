@@ -78,7 +78,7 @@ def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes],
 
 
 def test_state_that_cannot_be_opened(synced: Host) -> None:
-    """A state of somebody else's is told by its name."""
+    """Another program's database is told by its name."""
     synced.state.chmod(0o000)
 
     run = synced.run_apart("-q", "sync", "--renew", wrapped_in=bound_by_permissions())
@@ -127,7 +127,7 @@ def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> Non
 def test_key_file_that_is_of_no_use(
     synced: Host, name: str, spoil: Callable[[Path], object], error: str, hint: str
 ) -> None:
-    """Without the key nothing is ordered and nothing exported; nobody makes another key."""
+    """Without the key nothing is ordered and nothing exported; certferry makes no other key."""
     whole = synced.key_file.read_bytes()
     versions = synced.fingerprints(name)
     spoil(synced.key_file)

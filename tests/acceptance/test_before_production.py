@@ -89,7 +89,7 @@ def test_state_that_is_put_back(host: Host, name: str, tmp_path: Path) -> None:
 def test_the_old_certificate_can_be_bound_again(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
-    """What somebody uploaded by hand is at Qiniu still after it was replaced."""
+    """A certificate that was uploaded by hand is at Qiniu still after it was replaced."""
     name = new_name()
     world.add_https_domain(name)
     old = world.qiniu.bound(name)

@@ -14,7 +14,7 @@ FAILED, USAGE, PENDING, TRY_LATER = 1, 2, 4, 75
 
 @thorough
 def test_slip_that_was_put_right_orders_nothing(host: Host, name: str) -> None:
-    """A name of somebody else's comes into the file and goes again: the certificate stays."""
+    """Another owner's name comes into the file and goes again: the certificate stays."""
     assert 0 == host.run("-q", "sync").code
     (kept,) = host.fingerprints(name)
     host.rewrite(f'names = ["{name}"]', f'names = ["{name}", "x.notmine.org"]')

@@ -193,7 +193,7 @@ def test_zone_that_no_account_has_is_told_with_the_cname_to_set(
 def test_table_without_the_zone_of_a_name(
     world: World, tencent: TencentCloudService, tmp_path: Path, name: str
 ) -> None:
-    """The line is named, and what to write there; nobody is asked."""
+    """The line is named, and what to write there; certferry asks no service."""
     host = DnsHost(world, tencent, tmp_path, tables(TABLE, name, "img.elsewhere.org"))
 
     run = host.run("-q", "sync")

@@ -76,7 +76,7 @@ def is_free(host: Host, name: str) -> bool:
 @pytest.mark.parametrize("how", SIGNALS)
 @pytest.mark.parametrize("command", ["sync", "plan", "status"])
 def test_service_that_hangs(host: Host, name: str, command: str, how: signal.Signals) -> None:
-    """Of a service that took the request and keeps silent, no answer is waited for."""
+    """A run waits for no answer of a service that took the request and keeps silent."""
     with silent_server() as (url, asked):
         host.rewrite(host.world.qiniu.api.url, url)
         with host.begin(command) as process:

@@ -34,8 +34,8 @@ def orders(site: Site, act: Callable[[], object]) -> int:
 
 
 def test_from_the_ca_into_files(site: Site) -> None:
-    """Issued, written, reloaded, pushed; nobody is asked what the directory serves. The second run
-    changes nothing, and says so.
+    """Issued, written, reloaded, pushed; no probe looks at what the directory serves. The second
+    run changes nothing, and says so.
     """
     ssl = str(site.ssl)
 
@@ -60,7 +60,7 @@ def test_from_the_ca_into_files(site: Site) -> None:
 
 @thorough
 def test_renewal_goes_the_same_way(site: Site) -> None:
-    """The next certificate takes the place of the first, and everybody is told once more."""
+    """The next certificate takes the place of the first, and each program runs once more."""
     site.sync()
     site.sync("--renew")
 
@@ -72,8 +72,8 @@ def test_renewal_goes_the_same_way(site: Site) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_drift_is_planned_and_repaired(site: Site, name: str) -> None:
-    """A file that somebody deleted or edited is put right, the server is told, nothing is issued,
-    and the command is not run for it.
+    """A file that was deleted or edited by hand is put right, the server is told, nothing is
+    issued, and the command is not run for it.
     """
     site.sync()
     (site.ssl / name).unlink()
@@ -221,7 +221,7 @@ def test_directory_with_links_in_it(site: Site) -> None:
     assert 1 == len(site.lines("pushed"))
 
 
-def test_nothing_is_ordered_that_nobody_takes(site: Site) -> None:
+def test_nothing_is_ordered_that_no_target_takes(site: Site) -> None:
     """Two receivers, neither of which could take it: the CA is not asked."""
     (site.folder / "reload").unlink()
     (site.folder / "push").unlink()

@@ -127,7 +127,7 @@ def test_misspelt_exclude_is_told(world: World, tmp_path: Path, name: str) -> No
 
 
 def test_file_that_empties_its_own_list(world: World, tmp_path: Path, name: str) -> None:
-    """Refused with the line, before anything is asked of anybody."""
+    """Refused with the line, before certferry asks a service."""
     host = Host(world, tmp_path, table(name, f'domains = ["{name}"]', 'exclude = ["*"]'))
     line = 1 + host.config.read_text().splitlines().index('exclude = ["*"]')
 

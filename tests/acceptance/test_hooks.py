@@ -258,7 +258,7 @@ def test_certificate_that_no_configuration_declares(
 @thorough
 def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
     """The real acme.sh's certificate is uploaded and bound, by Qiniu's public names and with keys
-    from the environment or an env file; where it is served nobody can see from here, so it stays
+    from the environment or an env file; where it is served cannot be seen from here, so it stays
     in progress, and that is no failure.
     """
     acme_sh = AcmeSh(world, tmp_path, CERTFERRY_CONFIG="", XDG_DATA_HOME=str(tmp_path / "data"))

@@ -101,8 +101,8 @@ class Machine:
 @pytest.fixture
 def owner() -> Iterator[CrontabOwner]:
     """A user without a crontab."""
-    with crontab_owner() as somebody:
-        yield somebody
+    with crontab_owner() as owner:
+        yield owner
 
 
 @pytest.fixture

@@ -193,7 +193,7 @@ def test_copies_stay_as_they_are_for_who_reads_them(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
     """The real acme.sh keeps owner, group and modes of its copies, and so does certferry: the
-    first sync replaces them, and whoever read them reads them still.
+    first sync replaces them, and the programs that read them read them still.
     """
     name = new_name()
     client = AcmeSh(world, machine.directory)

@@ -37,7 +37,7 @@ BEARER = "planted-0123456789"
 @pytest.fixture
 def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
     """A machine with a certificate of its own, one of another client, whose key has OpenSSL's
-    own form, and keys that are nobody's concern.
+    own form, and keys that no account uses.
     """
     machine = Site(world, tmp_path, new_name())
     ferried = world.old_certificate("static.example.com")
@@ -87,8 +87,8 @@ def places(site: Site, runs: dict[str, Run]) -> Iterator[Place]:
 @thorough
 @pytest.mark.parametrize("body", PRINTERS.values(), ids=PRINTERS)
 def test_programs_that_print_a_key(site: Site, body: str) -> None:
-    """The one that they are given, the file of another client, or any other, in its frame: no
-    line of it is anywhere; what else they said is there.
+    """Whether the delivered key or another one, in its frame: no line of it is anywhere; the other
+    lines of the program are there.
     """
     told = f"{{ {body}; }} 2>&1; echo 'Authorization: Bearer {BEARER}'; echo LOOK AT THIS; exit 1"
     site.let_reload(f'KEY="$CERTFERRY_PRIVKEY"; {told}')

@@ -187,7 +187,7 @@ def test_settings_are_applied_and_drift_is_mended(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
     """TLS versions, redirect and HTTP/2 as wished, by a server that wants the string; what
-    somebody changes afterwards is changed back, without a new certificate.
+    an operator changes afterwards is changed back, without a new certificate.
     """
     name = new_name()
     world.add_https_domain(name, force_https=False, http2=False)

@@ -38,8 +38,10 @@ def test_no_state_is_made(host: Host, name: str, command: list[str], code: int) 
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "discover", "watch"])
-def test_ctrl_c_waits_for_nobody_who_is_silent(host: Host, name: str, command: str) -> None:
-    """Whoever only looks has nothing to put right: it ends long before an answer is given up."""
+def test_ctrl_c_waits_for_no_silent_host(host: Host, name: str, command: str) -> None:
+    """A command that only looks has nothing to put right: it ends long before an answer is given
+    up.
+    """
     with socket.create_server(("127.0.57.3", 0)) as silent:
         address, port = silent.getsockname()
         silent.settimeout(20)

@@ -30,7 +30,7 @@ def service() -> Iterator[HeartbeatService]:
 
 @pytest.fixture
 def beating(host: Host, service: HeartbeatService) -> Host:
-    """A machine whose runs are waited for."""
+    """A machine whose heartbeat the service expects."""
     declare(host, f'[heartbeat]\nurl = "{service.address}"\n')
     return host
 

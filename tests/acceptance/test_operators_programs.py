@@ -108,11 +108,11 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 os.execv(sys.argv[1], sys.argv[1:])
 """
 IGNORING = (sys.executable, "-c", IGNORE)
-"""Starts a command as cron daemons and supervisors do which wait for nobody."""
+"""Starts a command as cron daemons and supervisors do which wait for no child."""
 
 
 @thorough
-def test_parent_that_waits_for_nobody(site: Site) -> None:
+def test_parent_that_waits_for_no_child(site: Site) -> None:
     """How a program has ended is known all the same: one that fails has failed of that."""
     site.let_push("exit 3")
     site.let_reload("exit 4")
@@ -142,7 +142,7 @@ def test_hang_up_that_is_ignored(site: Site) -> None:
 
 @thorough
 def test_terminal_that_goes_away(site: Site) -> None:
-    """As when ssh loses its line: nobody is there to be told, and all is in order."""
+    """As when ssh loses its line: no reader is left for the output, and all is in order."""
     command = [sys.executable, "-m", "certferry", "--config", str(site.config), "sync"]
     terminal = subprocess.Popen(
         ["script", "-qec", f"echo $$ > certferry; exec {shlex.join(command)}", "/dev/null"],

@@ -44,7 +44,7 @@ def host(world: World, tmp_path: Path, name: str) -> Host:
 
 
 @thorough
-def test_files_of_a_kind_that_nobody_can_read_stop_no_other(host: Host, name: str) -> None:
+def test_files_of_a_kind_that_cannot_be_read_stop_no_other(host: Host, name: str) -> None:
     """A whole pair of SM2 is told as what it is, in the plan too; the other certificate is issued
     and served.
     """

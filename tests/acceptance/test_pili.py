@@ -18,7 +18,7 @@ UNCHANGED = (0, 0, 0)
 """Requests that write: to Qiniu, and to DNSPod; and orders."""
 
 KEY_OF_LINKS = "a-key-of-links"
-"""What the detail of a live domain also holds, and nobody else may see."""
+"""What the detail of a live domain also holds, and no output may show."""
 
 
 @pytest.fixture

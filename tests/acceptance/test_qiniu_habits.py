@@ -101,7 +101,9 @@ def test_a_sync_succeeds_and_the_next_changes_nothing(case: str, world: World, s
 
 
 def test_what_worked_is_remembered_by_the_next_run(world: World, site: Site) -> None:
-    """No way that is refused is tried a second time; bindings that nobody tells are told of."""
+    """No way that is refused is tried a second time; certferry tells of bindings that Qiniu does
+    not list.
+    """
     for habit in TOGETHER:
         habit(world.qiniu)
     assert 0 == site.host.run("sync").code
@@ -124,7 +126,7 @@ def _refused(world: World) -> Counter[str]:
 
 
 @pytest.mark.parametrize("habit", [HABITS["bindings_nowhere"]])
-def test_bindings_that_nobody_tells(habit: Habit, world: World, site: Site) -> None:
+def test_bindings_that_qiniu_does_not_tell(habit: Habit, world: World, site: Site) -> None:
     """Plan and sync say what could not be read, with every way that was tried, and succeed."""
     habit(world.qiniu)
 
@@ -143,7 +145,7 @@ def test_bindings_that_nobody_tells(habit: Habit, world: World, site: Site) -> N
 
 
 @thorough
-def test_a_binding_that_drifts_where_nobody_tells_it(world: World, site: Site) -> None:
+def test_a_binding_that_drifts_where_the_target_tells_none(world: World, site: Site) -> None:
     """The edges show it, and the domain is bound again."""
     HABITS["bindings_nowhere"](world.qiniu)
     assert 0 == site.host.run("sync").code

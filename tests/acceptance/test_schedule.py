@@ -26,9 +26,9 @@ MARK = " # certferry schedule"
 
 @pytest.fixture
 def owner() -> Iterator[CrontabOwner]:
-    """Somebody without a crontab."""
-    with crontab_owner() as somebody:
-        yield somebody
+    """A user without a crontab."""
+    with crontab_owner() as owner:
+        yield owner
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_the_crontabs_line_does_the_job(
     installed = prepared.run("schedule", "install", PATH=owner.environ["PATH"])
     assert (Exit.OK, "") == (installed.code, installed.err)
     line = (owner.read() or b"").decode().removesuffix("\n")
-    # Only its seconds are not waited for.
+    # The test only does not wait for its seconds.
     command = re.sub(r"^/bin/sleep \d+; ", "/bin/sleep 0; ", line.split(" ", 5)[5])
     assert command.endswith(f" sync --scheduled{MARK}")
     log = prepared.state.with_name("certferry.log")

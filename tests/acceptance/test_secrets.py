@@ -172,7 +172,7 @@ NO_KEYS = {"DP_Id": "", "DP_Key": "", "QINIU_ACCESS_KEY": "", "QINIU_SECRET_KEY"
 
 
 def private_file(path: Path, content: str) -> None:
-    """Write a file that nobody else can read."""
+    """Write a file that no other user can read."""
     path.touch(0o600)
     path.write_text(content)
 
@@ -229,7 +229,7 @@ def test_programs_that_tell_secrets(site: Site, body: str) -> None:
 
 @pytest.mark.parametrize("name", ["QINIU_SK", "CDN_SK"])
 def test_secret_command_that_tells_a_key(site: Site, name: str) -> None:
-    """The key that another reference leads to, which nobody has followed yet, is masked too."""
+    """The key that another reference leads to, which no run has followed yet, is masked too."""
     key = "planted-secret-key-0123456789"
     (site.folder / "key").write_text(key)
     site.rewrite('"env:DP_Id"', "\"command:sh -c 'echo trying $(cat key) >&2; exit 1'\"")

@@ -115,7 +115,7 @@ def configured(world: World, service: Harbour, tmp_path: Path) -> Callable[[str]
 
 
 def environment(world: World, service: Harbour) -> dict[str, str]:
-    """Give the variables with everybody's keys."""
+    """Give the variables with the keys of every service."""
     return {**world.environment, "HARBOUR_TOKEN": service.token}
 
 

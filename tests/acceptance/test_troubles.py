@@ -358,7 +358,7 @@ def test_every_call_that_goes_wrong_once(strain: Strain, service: str, fault: Fa
 @thorough
 @pytest.mark.parametrize("service", ["qiniu", "dnspod", "record"])
 def test_every_call_that_is_one_too_many(strain: Strain, service: str) -> None:
-    """A service that asks for patience at every kind of call is given it."""
+    """A run waits for a service that asks for patience at any kind of call."""
     strain.arm(Fault.too_many(retry_after=1), service)
 
     assert 0 == strain.host.run("sync").code
@@ -534,6 +534,6 @@ def test_stopped_while_another_run_is_at_work(host: Host, name: str) -> None:
 
 
 def must_be_free(host: Host, name: str) -> None:
-    """Nobody holds the lineage's lease."""
+    """No run holds the lineage's lease."""
     with host.remembering() as store:
         store.release(store.acquire(name, datetime.now(UTC)))

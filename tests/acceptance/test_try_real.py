@@ -155,7 +155,7 @@ def test_what_is_answered_otherwise_is_judged_otherwise(services: Services) -> N
 
 
 def test_no_secret_and_no_name_is_in_the_report(services: Services) -> None:
-    """Neither what was given nor what was found."""
+    """Neither the keys nor the account's names."""
     trial = services.trial()
     written = trial.out + trial.err
     found = [
@@ -240,7 +240,7 @@ def test_wrong_token(services: Services) -> None:
 
 
 def test_no_keys(services: Services) -> None:
-    """Nobody is asked, and every variable that would do is named."""
+    """No service is asked, and every variable that would do is named."""
     trial = services.trial(**dict.fromkeys(services.environ, ""))
 
     assert (Exit.USAGE, "") == (trial.code, trial.out)
@@ -280,7 +280,7 @@ def test_keys_of_one_service(services: Services) -> None:
     ],
 )
 def test_mistyped_command_line(services: Services, arguments: list[str], error: str) -> None:
-    """One error and one hint, and nobody is asked."""
+    """One error and one hint; certferry asks no service."""
     trial = services.trial(*arguments)
 
     assert Exit.USAGE == trial.code

@@ -29,7 +29,7 @@ def gateway(host: Host) -> Iterator[Proxy]:
 
 
 def with_another(request: Request, response: Response) -> Response:
-    """Give a certificate of somebody else's."""
+    """Give a certificate for another owner's names."""
     if not request.path.startswith("/certZ/"):
         return response
     evil = make_bundle(EVIL, not_before=Clock().now())

@@ -36,12 +36,12 @@ WWW = "www.example.com"
 REQUEST_ID = "req-4711"
 RULES = TargetRules(timedelta(days=30))
 LOST = (Fault.reset_after(), Fault.truncated())
-"""Faults after which nobody knows whether a request was carried out."""
+"""Faults after which it is not known whether Qiniu carried a request out."""
 SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))
 
 
 class Time:
-    """Time that passes only where somebody pauses. `pauses` lists the seconds; `offset` is how far
+    """Time that only pauses move. `pauses` lists the seconds; `offset` is how far
     the clients' clock is ahead of the stand-in's.
     """
 

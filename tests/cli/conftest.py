@@ -20,7 +20,7 @@ from tests.cli.schedules import CONFIG, KEYS
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Iterator[Accounts]:
-    """Two domains of one zone, one of nobody's zone, one that is frozen."""
+    """Two domains of one zone, one of a zone that the account lacks, one that is frozen."""
     zones = Zones()
     with DnspodService(zones) as dnspod, QiniuService() as qiniu:
         dnspod.add_account(DP_ID, DP_KEY)
@@ -51,9 +51,9 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
 
 @pytest.fixture
 def owner() -> Iterator[CrontabOwner]:
-    """Somebody without a crontab."""
-    with crontab_owner() as somebody:
-        yield somebody
+    """A user without a crontab."""
+    with crontab_owner() as owner:
+        yield owner
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ class Terminal:
             return True
         try:
             self._bytes += os.read(self._master, 65536)
-        except OSError:  # what Linux says when nobody holds the other end
+        except OSError:  # what Linux says when no process holds the other end
             return False
         text = self._bytes.decode(errors="ignore")
         self._bytes = self._bytes[len(text.encode()) :]

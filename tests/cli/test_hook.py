@@ -39,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Caller:
-    """Whoever runs the hook, with what they know."""
+    """A client that runs the hook, with its environment."""
 
     def __init__(self, home: Path, environ: Mapping[str, str] | None = None) -> None:
         self.home = home
@@ -117,7 +117,7 @@ def test_unknown_mode(home: Path, mode: str) -> None:
 def test_options_that_do_not_go_together(
     home: Path, arguments: tuple[str, ...], error: str
 ) -> None:
-    """A usage error, whoever calls."""
+    """A usage error, for every client."""
     assert (Exit.USAGE, error) == Caller(home).complaint("hook", *arguments)[:2]
 
 
@@ -131,7 +131,7 @@ def test_shell_is_offered_the_modes(incomplete: str, modes: list[str]) -> None:
     assert modes == [item.value for item in completion.get_completions(["hook"], incomplete)]
 
 
-# --- called by nobody who could be meant
+# --- called by no client that is known
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -179,7 +179,7 @@ def test_the_old_mode_is_for_all_whatever_a_client_says(home: Path) -> None:
     assert f"{home}/f.pem: No such file" in out
 
 
-def test_lineage_that_nobody_declared(home: Path) -> None:
+def test_lineage_that_is_not_declared(home: Path) -> None:
     """The message names file, certificate and client; the hint is what to write."""
     path = declare(home, "names = ['other.example.com']\ndns = 'dnspod'\ndeploy = [{to = 'qiniu'}]")
     lineage = home / "live" / "img.example.com"
@@ -193,7 +193,7 @@ def test_lineage_that_nobody_declared(home: Path) -> None:
 
 
 def test_half_written_copy_is_told_as_that(home: Path) -> None:
-    """A declared file that cannot be taken is not "nobody declared it"."""
+    """A declared file that cannot be taken is not told as one that is not declared."""
     path = declare(home, "name = 'copy'\nfullchain = 'f.pem'\nprivkey = 'k.pem'")
     (home / "f.pem").write_text(made("img.example.com").fullchain_pem)
     (home / "k.pem").write_text(made("img.example.com").privkey_pem.reveal())
@@ -219,7 +219,7 @@ def test_configuration_without_certificates_is_none_of_them(home: Path, mode: st
     assert "so no later run goes on: have certbot run the hook again." in out
 
 
-def test_keys_that_nobody_has(home: Path) -> None:
+def test_keys_that_no_account_has(home: Path) -> None:
     """Without a file both keys are asked for, under both names, and none of DNSPod's."""
     code, error, hint = by_certbot(home).complaint("hook", "certbot")
 
@@ -361,7 +361,7 @@ def test_deploy_hook_goes_where_acme_sh_is_at_home(home: Path) -> None:
 def test_deploy_hook_where_there_is_no_acme_sh(
     home: Path, options: tuple[str, ...], place: str
 ) -> None:
-    """Nothing is made, in no directory that is anybody else's."""
+    """Nothing is made, in no directory of another user."""
     (home / "any").mkdir()
 
     code, error, hint = Caller(home).complaint("hook", "acme.sh", "--install", *options)

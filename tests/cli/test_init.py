@@ -186,7 +186,7 @@ def test_account_without_domains(accounts: Accounts) -> None:
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "perhaps\n"])
 def test_no_is_no(accounts: Accounts, answer: str) -> None:
-    """Whoever does not agree has the disk as it was."""
+    """An operator who does not agree has the disk as it was."""
     with accounts.terminal("--email", "ops@example.com") as terminal:
         terminal.until(lambda shown: "[y/N]" in shown)
         terminal.type(answer)
@@ -226,7 +226,7 @@ def test_it_speaks_the_readers_language(accounts: Accounts) -> None:
         assert re.search("[\u4e00-\u9fff]", words), words
 
 
-def test_without_a_terminal_somebody_must_have_said_yes(accounts: Accounts) -> None:
+def test_without_a_terminal_the_operator_must_have_said_yes(accounts: Accounts) -> None:
     """A script is told how to say it."""
     done = accounts.run("init", "--settings", "settings.toml")
 
@@ -294,7 +294,7 @@ def test_keys_that_are_in_no_file_that_the_settings_name(accounts: Accounts) -> 
 
 
 def test_keys_that_only_the_client_has_beside_files_of_the_settings(accounts: Accounts) -> None:
-    """They are named, so that somebody can put them there."""
+    """They are named, so that the operator can put them there."""
     home = AcmeShHome(accounts.directory / "home")
     home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
     home.add(issued("img.example.com"), "img.example.com")
@@ -380,7 +380,7 @@ def test_link_is_written_through(accounts: Accounts) -> None:
 
 
 def test_place_that_takes_nothing_is_found_first(accounts: Accounts) -> None:
-    """Before anything is adopted, for root as well; and before anybody types a key."""
+    """Before anything is adopted, for root as well; and before the operator types a key."""
     home = AcmeShHome(accounts.directory / "home")
     home.add(issued("img.example.com"), "img.example.com")
     elsewhere = ("--output", "/proc/certferry.toml")

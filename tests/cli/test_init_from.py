@@ -52,7 +52,7 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
 
 
 def test_keys_of_an_earlier_time_are_told_of(accounts: Accounts) -> None:
-    """They may have been changed since: the second time, nobody is asked for them."""
+    """They may have been changed since: the second time, `init` does not ask for them."""
     home = AcmeShHome(accounts.directory / "home")
     home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
     home.add(issued("img.example.com"), "img.example.com", QINIU_AK=AK, QINIU_SK=SK)
@@ -67,7 +67,7 @@ def test_keys_of_an_earlier_time_are_told_of(accounts: Accounts) -> None:
 
 
 def test_dispatcher_for_qiniu_without_keys_is_warned_of(accounts: Accounts) -> None:
-    """The certificate at the CDN would end, and nobody would have been told."""
+    """The certificate at the CDN would end, and the operator would not have been told."""
     home = AcmeShHome(accounts.directory / "home")
     home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
     home.add(issued("img.example.com"), "img.example.com", Le_ReloadCmd="/opt/ssl/hook.sh qiniu")
@@ -185,7 +185,7 @@ def test_client_that_is_kept_needs_no_dns_account(accounts: Accounts) -> None:
 
 
 def test_client_that_is_kept_needs_no_keys_of_a_dns_account(accounts: Accounts) -> None:
-    """Not even where the settings have one; nobody is asked which zones there are."""
+    """Not even where the settings have one; certferry asks no service which zones there are."""
     CertbotHome(accounts.directory / "home").add(issued("img.example.com"), "img")
     del accounts.environ["DP_Id"], accounts.environ["DP_Key"]
 
@@ -223,7 +223,7 @@ def test_client_that_is_kept_first_and_taken_over_later(accounts: Accounts) -> N
 
 
 def test_mistake_in_the_settings_is_told_with_its_own_line(accounts: Accounts) -> None:
-    """The file that is to be written is not there yet: nobody could look it up."""
+    """The file that is to be written is not there yet, and cannot be looked up."""
     path = accounts.directory / "settings.toml"
     path.write_text(path.read_text() + 'http_timeout = "long"\n')
     last = len(path.read_text().splitlines())
@@ -236,7 +236,7 @@ def test_mistake_in_the_settings_is_told_with_its_own_line(accounts: Accounts) -
     assert set() == accounts.left()
 
 
-def test_second_certificate_of_the_same_names_is_not_renewed_for_nobody(
+def test_second_certificate_of_the_same_names_is_not_renewed_for_no_server(
     accounts: Accounts,
 ) -> None:
     """acme.sh's RSA certificate beside its EC one: it stands there as a comment, is not adopted,
@@ -341,8 +341,8 @@ def test_nothing_to_take_is_an_error(accounts: Accounts) -> None:
 
 
 def test_nothing_that_can_be_read_is_another_error(accounts: Accounts) -> None:
-    """It is the right directory: its owner, or whoever mends what the warnings name, has more luck
-    than who names another.
+    """It is the right directory: its owner, or an operator who mends what the warnings name, has
+    more luck than who names another.
     """
     home = AcmeShHome(accounts.directory / "home")
     key = home.add(issued("img.example.com"), "img.example.com") / "img.example.com.key"

@@ -119,7 +119,7 @@ def test_certificates_that_live_too_short_are_refused(tmp_path: Path) -> None:
 
 
 def test_no_command_goes_on(tmp_path: Path) -> None:
-    """`plan`, `sync` and `status` end with 2, and nothing was asked of anybody."""
+    """`plan`, `sync` and `status` end with 2, and certferry asked no service."""
     path = write(tmp_path, "shortlived")
 
     for command in ("plan", "sync", "status"):

@@ -34,7 +34,7 @@ def gate() -> Iterator[threading.Event]:
 
 
 class Desk:
-    """Somebody at a terminal, while Qiniu answers nothing."""
+    """An operator at a terminal, while Qiniu answers nothing."""
 
     def __init__(self, world: World, directory: Path, gate: threading.Event) -> None:
         self.environ = os.environ | world.environment

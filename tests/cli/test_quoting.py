@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def open_to_all(path: Path, content: str = "") -> Path:
-    """Write a file that everybody may read."""
+    """Write a file that every user may read."""
     path.write_text(content)
     path.chmod(0o644)
     return path

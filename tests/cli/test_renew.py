@@ -1,4 +1,6 @@
-"""`--renew` and certificates that another client makes: whoever asks is told who renews them."""
+"""`--renew` and certificates that another client makes: the operator is told which client renews
+them.
+"""
 
 from __future__ import annotations
 

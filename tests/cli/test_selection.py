@@ -75,10 +75,10 @@ def test_without_a_file_names_are_the_declaration(somewhere: Path) -> None:
 
 def test_a_file_that_is_named_is_never_replaced_by_the_environment(somewhere: Path) -> None:
     """Who names a file that is not there is told so, whatever the environment holds."""
-    somebody = front(somewhere, config=somewhere / "none.toml", environ=KEYS)
+    missing = front(somewhere, config=somewhere / "none.toml", environ=KEYS)
 
     with pytest.raises(ConfigError, match="cannot be read"):
-        read_settings(somebody, ("img.example.com",))
+        read_settings(missing, ("img.example.com",))
 
 
 def test_a_look_needs_no_file(somewhere: Path) -> None:

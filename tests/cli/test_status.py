@@ -95,7 +95,7 @@ def written(*statuses: LineageStatus, remembering: Remembering | None = None) ->
 
 
 def test_account_that_cannot_be_asked_is_told_by_its_name() -> None:
-    """Nobody knows its domains."""
+    """Its domains are not known."""
     unknown = domain(
         "*",
         Standing.UNKNOWN,
@@ -183,7 +183,7 @@ def test_domain_that_is_left_alone_is_not_said_to_be_tried_again(code: str) -> N
 
 
 def test_a_ferried_certificate_has_a_validity_and_no_renewal() -> None:
-    """Whoever writes its files renews it; how long it lives is told all the same."""
+    """The client that writes its files renews it; how long it lives is told all the same."""
     ended = values.version(of=values.certificate(lifetime=timedelta(days=7)))
 
     valid, expired = (

@@ -22,13 +22,13 @@ from tests.support.schemas import must_fit_output
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """The demo's world: a domain that serves somebody else's certificate, one without HTTPS."""
+    """The demo's world: a domain that serves another owner's certificate, one without HTTPS."""
     with demonstration() as started:
         yield started
 
 
 class Operator:
-    """Somebody who types commands, and what they get."""
+    """An operator who types commands, and what they get."""
 
     def __init__(self, world: World, directory: Path) -> None:
         self.environ = os.environ | world.environment

@@ -24,6 +24,7 @@ from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
 from certferry.wiring.session import Session
+from certferry.wiring.teller import Teller
 
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 
@@ -71,6 +72,17 @@ class TwinWorld:
         return TwinSession(self, wishes or (wish(),), progress)
 
 
+class TwinTeller(Teller):
+    """Tells through no channel."""
+
+    def __init__(self) -> None:
+        """Take nothing: no channel is declared."""
+
+    def channel_states(self) -> Mapping[str, ChannelState]:
+        """Know of no channel."""
+        return {}
+
+
 class TwinSession(Session):
     """A `Session` whose parts are twins: nothing is opened, and nothing has to be closed."""
 
@@ -80,6 +92,7 @@ class TwinSession(Session):
         self._wishes = wishes
         self.state = world.state
         self.probe = world.cdn
+        self.teller = TwinTeller()
         self.doors = Doors(
             issuer=world.issuer,
             source=MemorySource(),
@@ -97,10 +110,6 @@ class TwinSession(Session):
     def reconciler(self) -> Reconciler:
         """Return the engine over the twins."""
         return self._reconciler
-
-    def channel_states(self) -> Mapping[str, ChannelState]:
-        """No channel is declared."""
-        return {}
 
     @property
     def wishes(self) -> tuple[DesiredCertificate, ...]:

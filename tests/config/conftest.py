@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
+from certferry.config.findings import Finding
 from certferry.config.load import load
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve
@@ -25,6 +26,11 @@ class Unchecked(InstalledAdapters):
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """Find nothing wrong."""
+
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+        """Find nothing wrong."""
+        del accounts
+        return ()
 
 
 @pytest.fixture

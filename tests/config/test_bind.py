@@ -158,7 +158,7 @@ def test_the_key_that_every_account_has_is_known(bound: Bound, body: str) -> Non
 
 @pytest.mark.parametrize("mode", [0o640, 0o604])
 def test_a_secret_that_others_can_read_is_refused(bound: Bound, mode: int) -> None:
-    """A literal may stand only where nobody else can read; what is no secret may stand anywhere."""
+    """A literal may stand only where no other user can read; no secret, it may stand anywhere."""
     body = 'key = "HUNTER2"\nid = "678"\nregion = "z0"'
 
     assert [
@@ -172,7 +172,7 @@ def test_a_secret_that_others_can_read_is_refused(bound: Bound, mode: int) -> No
 
 @pytest.mark.parametrize("key", ["“hush”", "hush\n", "hush\u200b"])
 def test_key_that_was_pasted_with_something_around_it(bound: Bound, key: str) -> None:
-    """It could be sent nowhere: that is told before anybody is asked, and without the key."""
+    """It cannot be sent: that is told before certferry asks a service, and without the key."""
     with pytest.raises(ConfigError, match="a character that no key has") as caught:
         bound(LEAST, KEY=key)
 
@@ -260,7 +260,7 @@ def test_file_pasted_in_place_of_a_key_is_told(bound: Bound) -> None:
     assert "hush" not in str(told.value)
 
 
-def test_a_field_that_nobody_could_write_is_the_authors_mistake(loaded: Load) -> None:
+def test_a_field_that_no_operator_could_write_is_the_authors_mistake(loaded: Load) -> None:
     """An adapter whose settings cannot come from a file fails at its author's desk."""
 
     @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def test_a_loop_of_links(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_of_somebody_else(folder: Path) -> None:
+def test_a_file_of_another_user(folder: Path) -> None:
     """A file without permission to read is told as such."""
     FILE.touch(0o000)
 
@@ -49,7 +49,7 @@ def test_a_directory(folder: Path) -> None:
 
 
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
-    """A FIFO that nobody writes to does not hold the run."""
+    """A FIFO without a writer does not delay the run."""
     os.mkfifo(FILE)
 
     assert "certferry.toml: is not a regular file" == complaint()

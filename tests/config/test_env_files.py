@@ -40,7 +40,7 @@ def read(text: str | bytes) -> EnvFile:
 
 @pytest.mark.timeout(10)
 def test_fifo_in_the_place_of_a_file(tmp_path: Path) -> None:
-    """Nobody waits for what will be written into it."""
+    """A run does not wait for a writer."""
     os.mkfifo(tmp_path / "file.env", 0o600)
 
     with pytest.raises(ConfigError, match="is not a regular file"):

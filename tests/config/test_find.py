@@ -106,7 +106,7 @@ def test_a_home_is_found_without_a_variable() -> None:
     assert Path(pwd.getpwuid(os.geteuid()).pw_dir) == home_directory({})
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_a_user_without_a_name_has_a_home_too() -> None:
     """Containers run programs under ids that the password database does not have."""
     program = "from certferry.config.files import home_directory; print(home_directory({}))"
@@ -151,7 +151,7 @@ def test_configuration_in_a_home_of_another_users(folder: Path) -> None:
     ) == refused(home / "x.toml")
 
 
-def test_configuration_that_everybody_may_write(folder: Path) -> None:
+def test_configuration_that_every_user_may_write(folder: Path) -> None:
     """It is refused for every user."""
     put(folder / "open.toml").chmod(0o666)
 
@@ -161,8 +161,8 @@ def test_configuration_that_everybody_may_write(folder: Path) -> None:
 
 
 @as_root
-@pytest.mark.parametrize("whose", ["theirs", "everybody's"])
-def test_root_in_a_directory_of_somebody_elses(
+@pytest.mark.parametrize("whose", ["theirs", "every user's"])
+def test_root_in_a_directory_of_another_user(
     folder: Path, environ: Mapping[str, str], whose: str
 ) -> None:
     """What lies there is not looked for: the next place counts, and else it is told why."""

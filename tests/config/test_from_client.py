@@ -54,7 +54,7 @@ def test_file_without_certificates_says_where_and_how(loaded: Load) -> None:
 
 @pytest.mark.parametrize("account", ["", '[accounts.qiniu]\napi = "http://127.0.0.1:1"\n'])
 def test_keys_that_the_file_lacks_come_from_the_environment(loaded: Load, account: str) -> None:
-    """Its own environment files included; DNSPod's account is nobody's business."""
+    """Its own environment files included; DNSPod's account is not needed."""
     env_file = Path("cdn.env")
     env_file.write_text("QINIU_AK=a\n")
     env_file.chmod(0o600)

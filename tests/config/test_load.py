@@ -285,7 +285,7 @@ def test_paths_are_relative_to_the_file(
 def test_state_lies_with_the_user_or_the_system(
     environ: dict[str, str], user: int, directory: str
 ) -> None:
-    """Root's state is the system's, everybody else's their own, unless the environment says."""
+    """Root's state is the system's, every other user's their own, unless the environment says."""
     assert Path(directory) == default_directory(environ, user)
 
 
@@ -328,7 +328,7 @@ def test_the_short_names_of_the_keys_are_known_too() -> None:
 
 
 def test_missing_variables_are_all_named_at_once() -> None:
-    """Somebody who sets what is asked for is asked nothing more."""
+    """An operator who has set every key reads of no other."""
     with pytest.raises(ConfigError) as caught:
         from_environment(["img.example.com", "localhost"], {"DP_Id": "12345", "DP_Key": ""})
 

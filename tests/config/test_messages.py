@@ -394,7 +394,7 @@ def test_no_account_at_all(refusal: Refusal) -> None:
 
 
 def test_a_file_that_is_named_must_be_there(refusal: Refusal, folder: Path) -> None:
-    """A CA bundle is looked for before anything is asked of anybody."""
+    """A CA bundle is looked for before certferry asks a service."""
     assert [
         f"certferry.toml:1: [acme] ca_bundle: there is no file {folder}/no.pem",
         f"certferry.toml:2: [verify] ca_bundle: there is no file {folder}",

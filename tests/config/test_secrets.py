@@ -38,7 +38,7 @@ def complaint(secrets: Secrets, written: str) -> str:
 
 
 def private(path: Path, content: bytes) -> Path:
-    """Write a file that nobody else can read."""
+    """Write a file that no other user can read."""
     path.parent.mkdir(exist_ok=True)
     path.touch(0o600)
     path.write_bytes(content)
@@ -141,7 +141,7 @@ def test_a_file_without_a_secret(
 
 @pytest.mark.timeout(10)
 def test_a_file_that_is_none(secrets: Secrets, tmp_path: Path) -> None:
-    """Nothing is waited for, and nothing endless is read."""
+    """A run waits for no writer, and reads nothing endless."""
     os.mkfifo(tmp_path / "fifo", 0o600)
     (tmp_path / "device").symlink_to("/dev/zero")
 
@@ -296,9 +296,9 @@ def test_what_is_known(tmp_path: Path) -> None:
     assert {"SK", "DP_Key", "QINIU_SK"} == secrets.variables
 
 
-def test_what_is_known_of_references_that_nobody_follows(tmp_path: Path) -> None:
-    """Literals, and files, be they open to others or no text; nobody is asked, and what cannot be
-    read is no mistake.
+def test_what_is_known_of_references_that_are_not_followed(tmp_path: Path) -> None:
+    """Literals, and files, be they open to others or no text; certferry asks no service, and what
+    cannot be read is no mistake.
     """
     private(tmp_path / "sk", b"in a file\n")
     private(tmp_path / "open", b"open to all").chmod(0o644)

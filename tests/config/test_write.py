@@ -29,7 +29,7 @@ def mode(path: Path) -> int:
 
 
 def test_file_is_its_owners_alone_whatever_was_there(tmp_path: Path) -> None:
-    """A file that everybody could read is replaced by one that nobody else can."""
+    """A file that every user could read is replaced by one that its owner alone can."""
     path = tmp_path / "certferry.toml"
     path.write_text("old")
     path.chmod(0o644)
@@ -121,7 +121,7 @@ def test_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
 def test_place_that_takes_nothing_is_found_before_anything_is_done(
     tmp_path: Path, place: str
 ) -> None:
-    """For whoever runs it, root as well."""
+    """For every user, root as well."""
     (tmp_path / "file").touch()
 
     with (

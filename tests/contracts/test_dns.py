@@ -10,7 +10,7 @@ import pytest
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.by_zone import ByZone
+from certferry.reconcile.dns_by_zone import ByZone
 from certferry.sandbox.acme_dns import Registered
 from certferry.testing.contracts.dns import ZONE, DnsProviderContract, DnsWritingContract, Values
 from certferry.testing.memory_dns import MemoryDns

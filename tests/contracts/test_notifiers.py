@@ -113,7 +113,7 @@ class TestCommand(NotifierContract):
 
     @pytest.fixture
     def taken(self, tmp_path: Path) -> Taken:
-        """What the program was given."""
+        """The program's standard input."""
 
         def given() -> list[str]:
             files = sorted(tmp_path.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
@@ -124,7 +124,7 @@ class TestCommand(NotifierContract):
 
     @pytest.fixture
     def notifier(self, tmp_path: Path) -> Notifier:
-        """One that writes down what it is given."""
+        """A program that writes down its standard input."""
         script = (
             "import pathlib, sys, uuid;"
             f"pathlib.Path({str(tmp_path)!r}, uuid.uuid4().hex + '.json')"

@@ -53,7 +53,7 @@ class MemoryWorld(ReceiverWorld):
 
 
 def no_pause(seconds: float) -> None:
-    """Nobody stops the run."""
+    """The run is never stopped."""
 
 
 @pytest.fixture

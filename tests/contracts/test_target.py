@@ -44,7 +44,7 @@ class QiniuWorld(TargetWorld):
         """Release what is held, and hold what comes next."""
         for name in self._domains:
             self.place.service.release(name)
-            self.place.service.domain(name)  # its change ends when somebody looks
+            self.place.service.domain(name)  # its change ends with a look
             self.place.service.hold(name)
         self.place.time.pause(LIST_AGE)
 
@@ -134,7 +134,7 @@ class TestMemoryCdn(DeployTargetContract):
 
     @pytest.fixture
     def denied(self) -> DeployTarget:
-        """An account that lets nobody in."""
+        """An account that refuses every key."""
         cdn = MemoryCdn(now)
         cdn.denies = True
         return cdn

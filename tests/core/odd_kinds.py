@@ -6,7 +6,7 @@ import base64
 import re
 
 SM2 = bytes.fromhex("06082a811ccf5501822d")  # 1.2.156.10197.1.301, GM/T 0006-2012
-NOBODYS = bytes.fromhex("06082a8648ce3d03017f")  # 1.2.840.10045.3.1.127, which is no curve
+UNKNOWN_CURVE = bytes.fromhex("06082a8648ce3d03017f")  # 1.2.840.10045.3.1.127, which is no curve
 
 _P256 = bytes.fromhex("06082a8648ce3d030107")
 _ECDSA_SHA256 = bytes.fromhex("06082a8648ce3d040302")

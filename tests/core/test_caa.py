@@ -25,7 +25,7 @@ def issue(value: str, tag: str = "issue", flags: int = 0) -> CaaRecord:
 
 @given(names, records)
 def test_our_ca_among_those_named_is_enough(name: str, others: list[CaaRecord]) -> None:
-    """Whoever else is named: one record that lets the CA issue for this kind of name does."""
+    """Beside other CAs, one record that lets the CA issue for this kind of name is enough."""
     tag = "issuewild" if name.startswith("*.") else "issue"
 
     assert why_forbidden(name, [*others, issue(LE, tag)], US) is None

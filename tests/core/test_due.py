@@ -194,7 +194,7 @@ def test_silence_is_told_with_its_reasons() -> None:
 
 
 def test_settings_that_are_ignored_are_named() -> None:
-    """The certificate is in force, so nobody is sent to look for another tool."""
+    """The certificate is in force, so no operator is sent to look for another tool."""
     changes = (
         Change("http2", "false", "true"),
         Change("tls_versions", None, "TLSv1.3", untold=True),

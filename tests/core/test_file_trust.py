@@ -35,13 +35,13 @@ def refusal(path: Path, *, makes_files: bool = False) -> tuple[str, str]:
 
 
 def test_file_of_the_callers(file: Path) -> None:
-    """It is trusted, and so is what everybody may read."""
+    """It is trusted, and so is what every user may read."""
     must_be_trusted(file)
     must_be_trusted(file.parent, makes_files=True)
 
 
 def test_file_of_roots() -> None:
-    """It is trusted by everybody."""
+    """Every user trusts it."""
     must_be_trusted(Path("/etc/passwd"))
 
 
@@ -87,7 +87,7 @@ def test_file_of_a_user_without_a_name(file: Path) -> None:
 @as_root
 @pytest.mark.parametrize("above", [1, 2])
 def test_file_in_a_directory_of_another_users(file: Path, above: int) -> None:
-    """Its owner could put another file there, however far above it is; nobody is advised to take
+    """Its owner could put another file there, however far above it is; the advice is not to take
     the directory away from them.
     """
     directory = given_away(file.parents[above - 1])
@@ -101,7 +101,7 @@ def test_file_in_a_directory_of_another_users(file: Path, above: int) -> None:
     ("mode", "who"), [(0o646, "every user"), (0o664, "the group users"), (0o666, "every user")]
 )
 def test_file_that_others_may_write(file: Path, mode: int, who: str) -> None:
-    """Everybody, or a group that others are in."""
+    """Every user, or a group that others are in."""
     if os.geteuid() == 0:
         os.chown(file, -1, grp.getgrnam("users").gr_gid)
     elif mode == 0o664:
@@ -125,7 +125,7 @@ def test_directory_that_others_may_write(file: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize("inside", [False, True])
-def test_directory_that_kubernetes_opened_to_everybody(*, inside: bool) -> None:
+def test_directory_that_kubernetes_opened_to_every_user(*, inside: bool) -> None:
     """An emptyDir is root's, so that the pod's user cannot close it: told what to mount instead."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

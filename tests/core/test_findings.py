@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from certferry.core.clock import REFUSED, WANTED, judge_clock
 from certferry.core.desired import DesiredCertificate
+from certferry.core.fake_addresses import is_made_up
 from certferry.core.findings import (
     Code,
     Finding,
@@ -22,7 +23,6 @@ from certferry.core.findings import (
 )
 from certferry.core.fitness import judge_at_target, judge_version
 from certferry.core.lineage import Version
-from certferry.core.made_up import is_made_up
 from certferry.core.observed import ObservedTarget, TargetRules
 from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone

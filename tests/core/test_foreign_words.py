@@ -67,7 +67,7 @@ def _spellings_of_a_key() -> list[str]:
 
 
 @pytest.mark.parametrize("spelling", range(len(_spellings_of_a_key())))
-def test_key_that_nobody_knows(spelling: int) -> None:
+def test_key_that_is_not_known(spelling: int) -> None:
     """However a service quotes one, not ten characters of it in a row are left."""
     written = _spellings_of_a_key()[spelling]
 
@@ -138,7 +138,7 @@ def test_id_of_a_request(said: str, shown: str) -> None:
 
 
 def test_what_is_kept_for_ever() -> None:
-    """Our own words and the code, wherever in the sentence somebody else's stand."""
+    """Our own words and the code, wherever in the sentence another service's stand."""
     said = Text("{code} {words}", code=400611, words=quoted("bad PEM"))
     sentence = Text("Qiniu refused {what} ({said}); {all}", what=Text("x"), said=said, all=[said])
 

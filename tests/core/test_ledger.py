@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from certferry.core.ledger import Ledger, Owner
 from certferry.core.lineage import mark, marks, short_mark
 from certferry.core.remembered import Remembered
-from certferry.core.upload import NOBODY, Upload
+from certferry.core.upload import NO_LINEAGE, Upload
 from tests.core.strategies import LINEAGE, NOW, certificate, fingerprints, version
 
 CERTIFICATE = certificate()
@@ -57,7 +57,7 @@ def test_any_mark_is_ours_without_a_state(
 
 def test_what_is_only_known_to_be_in_use_is_foreign() -> None:
     """A note that a stranger's certificate could not be removed makes it no upload of ours."""
-    assert Owner.FOREIGN == ledger(upload("id-1", lineage=NOBODY)).owner("qiniu", "id-1", "x")
+    assert Owner.FOREIGN == ledger(upload("id-1", lineage=NO_LINEAGE)).owner("qiniu", "id-1", "x")
 
 
 def test_copy_is_named_where_it_is_the_only_one() -> None:

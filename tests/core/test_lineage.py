@@ -13,7 +13,7 @@ FINGERPRINTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 @given(LINEAGES, FINGERPRINTS)
 def test_a_mark_tells_its_lineage(lineage: str, fingerprint: str) -> None:
-    """Both forms, so that nobody else's clean-up takes them for unclaimed."""
+    """Both forms, so that no other tool's clean-up takes them for unclaimed."""
     assert marks(lineage, fingerprint) == (
         mark(lineage, fingerprint),
         short_mark(lineage, fingerprint),
@@ -33,7 +33,7 @@ def test_a_short_mark_has_23_characters(lineage: str, fingerprint: str) -> None:
 
 @given(st.text(max_size=40))
 def test_other_labels_are_untrusted(label: str) -> None:
-    """Whatever somebody calls a certificate by hand."""
+    """Whatever an operator calls a certificate by hand."""
     assert owner_of(label) is None or label.startswith(("certferry-", "cf-"))
 
 

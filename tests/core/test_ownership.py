@@ -80,7 +80,7 @@ def wish_lists(draw: st.DrawFn) -> list[DesiredCertificate]:
 def test_covered_domain_has_exactly_one_owner(
     wishes: list[DesiredCertificate], domain: str, kind: Kind
 ) -> None:
-    """Nobody fights over a domain, and none falls between two certificates."""
+    """No two certificates contend for a domain, and none falls between two."""
     wanted = any(_takes(one.names, one.deployments[0], domain, kind) for one in wishes)
 
     assert int(wanted) == len(owners(wishes, domain, kind))
@@ -165,7 +165,7 @@ def test_other_targets_are_no_rivals() -> None:
 
 
 def test_kinds_of_domain_are_no_rivals() -> None:
-    """What is there for CDN domains only leaves source domains to whoever wants them."""
+    """A deployment for CDN domains only leaves source domains to other certificates."""
     wishes = [
         wish("cdn", "*.example.com", kind=Kind.CDN),
         wish("kodo", "*.example.com", kind=Kind("kodo")),
@@ -188,6 +188,6 @@ def test_one_certificate_with_two_deployments_serves_a_domain_once() -> None:
     assert claims.owns("one", wide, "b.example.com", Kind.CDN)
 
 
-def test_domain_that_nobody_declared_is_left_to_who_asks() -> None:
+def test_domain_that_is_not_declared_is_left_to_the_caller() -> None:
     """As without a configuration, where a client's certificate is all there is."""
     assert Claims().owns("one", DesiredDeployment("qiniu"), "img.example.com", Kind.CDN)

@@ -19,7 +19,7 @@ from certferry.core.secret import Secret
 from certferry.errors import CertificateError
 from certferry.sandbox.authority import Authority, Issued
 from certferry.testing.certificates import make_bundle
-from tests.core.odd_kinds import NOBODYS, SM2, SM2_SM3, on_curve, signed_as
+from tests.core.odd_kinds import SM2, SM2_SM3, UNKNOWN_CURVE, on_curve, signed_as
 from tests.core.strategies import NOW
 
 NAMES = ("img.example.com", "*.img.example.com")
@@ -80,7 +80,7 @@ def test_chain_in_the_wrong_order_is_incomplete(authority: Authority, issued: Is
 
 
 def test_leaf_that_issued_another_completes_no_chain(issued: Issued) -> None:
-    """Whoever has a certificate could sign with its key; no client takes that."""
+    """Every holder of a certificate could sign with its key; no client takes that."""
     signer = serialization.load_pem_private_key(issued.privkey_pem.encode(), password=None)
     pem, key_pem = signed_by(issued.leaf.subject, signer, may_issue=False)
 
@@ -97,7 +97,7 @@ def test_certificate_that_may_issue_is_no_leaf_even_with_its_key(issued: Issued)
 
 
 def signed_by(issuer: x509.Name, signer: object, *, may_issue: bool) -> tuple[str, Secret]:
-    """Make a certificate that anybody's key has signed."""
+    """Make a certificate that another key has signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
         x509.CertificateBuilder()
@@ -234,9 +234,11 @@ def refused(fullchain: str, privkey: str) -> CertificateError:
 
 
 @pytest.mark.parametrize(
-    ("curve", "name"), [(SM2, "SM2"), (NOBODYS, "1.2.840.10045.3.1.127")], ids=["SM2", "nobody's"]
+    ("curve", "name"),
+    [(SM2, "SM2"), (UNKNOWN_CURVE, "1.2.840.10045.3.1.127")],
+    ids=["SM2", "unknown"],
 )
-def test_kind_that_nobody_can_read_is_told(issued: Issued, curve: bytes, name: str) -> None:
+def test_kind_that_cannot_be_read_is_told(issued: Issued, curve: bytes, name: str) -> None:
     """A key or certificate on a curve that is not known is not damaged, and is called by its name;
     the hint says what to have instead.
     """
@@ -250,7 +252,7 @@ def test_kind_that_nobody_can_read_is_told(issued: Issued, curve: bytes, name: s
         assert "RSA, or ECDSA with P-256 or P-384" in str(error.hint)
 
 
-def test_signature_that_nobody_can_read_is_told(issued: Issued) -> None:
+def test_signature_that_cannot_be_read_is_told(issued: Issued) -> None:
     """Who signed the leaf cannot be proven, and that is no incomplete chain."""
     leaf, end, rest = issued.fullchain_pem.partition("-----END CERTIFICATE-----\n")
     error = refused(signed_as(leaf + end, SM2_SM3) + rest, issued.privkey_pem)
@@ -259,7 +261,7 @@ def test_signature_that_nobody_can_read_is_told(issued: Issued) -> None:
 
 
 def test_root_is_left_out_whatever_it_is(authority: Authority, issued: Issued) -> None:
-    """Nobody is shown it: a curve or an extension that cannot be read there stops nothing."""
+    """No client is shown it: a curve or an extension that cannot be read there stops nothing."""
     plain = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem))
     roots = (on_curve(authority.root_pem), with_odd_extension(authority.root_pem))
 

@@ -252,7 +252,7 @@ def test_tls_versions_in_another_order_are_no_drift() -> None:
 
 
 def test_setting_that_is_not_told_is_deployed_without_the_certificate() -> None:
-    """Nobody knows it; what is bound and served stays."""
+    """The planner does not know it; what is bound and served stays."""
     wished = wish(https=HttpsWish(tls_versions=("TLSv1.2",)))
 
     plan = make_plan(wished, world(version(3, CURRENT)), Times.at(NOW))

@@ -168,7 +168,7 @@ def test_no_moment_blocks_for_longer_than_its_bound(moment: datetime) -> None:
 
 @pytest.mark.parametrize("note", ["", "spent", "1764000000", written(NOW + timedelta(days=9))])
 def test_what_cannot_be_true_counts_as_a_burst_just_sent(note: str) -> None:
-    """Nobody knows what was sent, so the account goes on at its even pace."""
+    """The number of requests is not known, so the account goes on at its even pace."""
     turn = take_turn(DNSPOD, note, NOW)
 
     assert Turn(timedelta(seconds=1.2), written(NOW + timedelta(minutes=12))) == turn

@@ -124,7 +124,7 @@ LABELS = ("", "RSA ", "EC ", "ENCRYPTED ", "OPENSSH ")
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("between", ["\n", "\r\n", " ", "\\n", "\n   | "])
 def test_private_key_of_any_kind(label: str, between: str) -> None:
-    """Nothing is left of it, whoever's it is and however its lines end; what is around stays."""
+    """Nothing is left of any owner's key, however its lines end; what is around stays."""
     frame = f"-----{{}} {label}PRIVATE KEY-----"
     key = between.join([frame.format("BEGIN"), "planted+/0123", "planted=", frame.format("END")])
 

@@ -60,7 +60,7 @@ def test_each_violated_rule_gives_its_reason(
 
 
 def test_order_of_long_ago_is_no_reason() -> None:
-    """It cannot be gone on with, and whoever wanted it has had a week to ask again."""
+    """The CA has dropped it, and the run that wanted it has had a week to ask again."""
     ordered = Ordered(NOW - timedelta(days=7), wish().names)
     observed = replace(world(version(3, CURRENT)), ordered=ordered)
 

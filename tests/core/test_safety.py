@@ -189,7 +189,7 @@ def test_nothing_older_than_what_is_there_is_deployed(
 
 
 def test_files_decide_which_ferried_certificate_is_served() -> None:
-    """Whoever puts an older one back means it."""
+    """An operator who puts an older one back means it."""
     ferried = replace(wish(), files=PemFiles("fullchain.pem", "privkey.pem"))
     newer = OtherCertificate("9", mark(LINEAGE, "99" * 32), not_before=NOW)
     observed = world(version(3, CURRENT), bound=None)

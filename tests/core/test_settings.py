@@ -50,7 +50,7 @@ def test_what_was_sent_is_no_matter_where_it_is_told(
     ],
 )
 def test_what_is_not_told_differs_until_it_was_sent(wish: HttpsWish, after: str) -> None:
-    """Nobody knows what is in force until then; another wish that was sent is not this one."""
+    """What is in force until then is not known; another wish that was sent is not this one."""
     others = HttpsWish(force_https=True, http2=False, tls_versions=("TLSv1.3",))
 
     for sent in (None, HttpsWish(), others):
@@ -88,7 +88,7 @@ def test_domain_without_settings_has_none_to_wish_for() -> None:
 
 
 def test_changes_are_told_in_sentences() -> None:
-    """The word for what nobody knows is one that can be translated; the settings' are not."""
+    """The word for what is not known can be translated; the settings' are not."""
     wish = HttpsWish(http2=True, tls_versions=VERSIONS)
     domain = replace(DOMAIN, https=HttpsSettings(http2=False))
 

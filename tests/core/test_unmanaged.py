@@ -1,4 +1,4 @@
-"""Which certificates of an account nobody looks after, and how their removal is planned."""
+"""Which certificates of an account no tool looks after, and how their removal is planned."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def with_others(*others: OtherCertificate, unsettled: bool = False) -> Observati
     )
 
 
-# --- which nobody looks after ---------------------------------------------------------------
+# --- which no tool looks after --------------------------------------------------------------
 
 
 @given(st.lists(labels), st.sets(st.sampled_from(["img", "static", "图片"])))
 def test_what_carries_the_mark_of_a_declared_lineage_stays(
     there: list[str], declared: set[str]
 ) -> None:
-    """It may be about to be bound; what carries no mark is nobody's."""
+    """It may be about to be bound; what carries no mark is of no lineage."""
     others = [OtherCertificate(str(number), label) for number, label in enumerate(there)]
 
     left = {other.label for other in unclaimed(others, declared, {}, NOW)}

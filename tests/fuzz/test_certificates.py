@@ -110,7 +110,7 @@ def test_a_chain_that_an_edge_serves(trust: Trust, seed: int, made: Issued) -> N
 
 @pytest.fixture(scope="module")
 def trust(tmp_path_factory: pytest.TempPathFactory) -> Trust:
-    """Trust in whoever issued the leaves."""
+    """Trust in the CA that issued the leaves."""
     bundle = tmp_path_factory.mktemp("trust") / "root.pem"
     bundle.write_text(MADE[0].fullchain_pem.partition("-----END CERTIFICATE-----\n")[2])
     return Trust(bundle)

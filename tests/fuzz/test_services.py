@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 import pytest
 from hypothesis import given
@@ -45,6 +45,8 @@ LINEAGE = "img"
 SOURCE = "source.example.com"
 LIVE = "live.example.com"
 CHALLENGE = "_acme-challenge.www.example.com"
+
+AnAccount = TypeVar("AnAccount", DnspodAccount, TencentCloudAccount)
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,20 +105,27 @@ def qiniu() -> Iterator[BentQiniu]:
         yield BentQiniu(place, fronts, bundle_of(held), held_id, bundle(WWW, "*.example.com"))
 
 
-@pytest.fixture(scope="module")
-def account() -> Iterator[DnspodAccount]:
-    """Run the stand-in of DNSPod, with two zones."""
-    with dnspod_account() as opened:
-        opened.service.add_domain("example.com")
-        opened.service.add_domain("example.org", grade="DP_Plus")
-        yield opened
+def with_zones(account: AnAccount) -> AnAccount:
+    """Put two zones into an account."""
+    account.service.add_domain("example.com")
+    account.service.add_domain("example.org", grade="DP_Plus")
+    return account
 
 
 @pytest.fixture(scope="module")
-def front(account: DnspodAccount) -> Iterator[Bent]:
-    """Run what stands before it."""
-    with Bent(account.service.url) as running:
-        yield running
+def dnspod() -> Iterator[tuple[DnspodAccount, Bent]]:
+    """Run the stand-in of DNSPod, and what stands before it."""
+    with dnspod_account() as account, Bent(account.service.url) as front:
+        yield with_zones(account), front
+
+
+@pytest.fixture(scope="module")
+def tencent() -> Iterator[tuple[TencentCloudAccount, Bent]]:
+    """Run the stand-in of Tencent Cloud, and what stands before it; it passes on the host that was
+    signed.
+    """
+    with tencentcloud_account() as account, Bent(account.service.url) as front:
+        yield with_zones(account), front
 
 
 @over_sockets
@@ -175,8 +184,9 @@ def test_qiniu_is_tried(qiniu: BentQiniu, bend: Bend) -> None:
 
 @over_sockets
 @given(bend=bends())
-def test_dnspod_is_asked(account: DnspodAccount, front: Bent, bend: Bend) -> None:
+def test_dnspod_is_asked(dnspod: tuple[DnspodAccount, Bent], bend: Bend) -> None:
     """Zones, a record put and taken away, with its handle and without."""
+    account, front = dnspod
     written = Settings(Secret(TOKEN_ID), Secret(TOKEN), api=front.url, requests_per_second=1e6)
     provider = connect(
         written, connected_with(pause=account.waits, now=account.now, memory=MemoryAccount())
@@ -202,32 +212,15 @@ def test_dnspod_is_asked(account: DnspodAccount, front: Bent, bend: Bend) -> Non
     )
 
 
-@pytest.fixture(scope="module")
-def tencent() -> Iterator[TencentCloudAccount]:
-    """Run the stand-in of Tencent Cloud, with two zones."""
-    with tencentcloud_account() as opened:
-        opened.service.add_domain("example.com")
-        opened.service.add_domain("example.org", grade="DP_Plus")
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def tencents_front(tencent: TencentCloudAccount) -> Iterator[Bent]:
-    """Run what stands before it; it passes on the host that was signed."""
-    with Bent(tencent.service.url) as running:
-        yield running
-
-
 @over_sockets
 @given(bend=bends())
-def test_tencent_cloud_is_asked(
-    tencent: TencentCloudAccount, tencents_front: Bent, bend: Bend
-) -> None:
+def test_tencent_cloud_is_asked(tencent: tuple[TencentCloudAccount, Bent], bend: Bend) -> None:
     """Zones, a record put and taken away, with its handle and without."""
+    account, front = tencent
     written = tencentcloud.Settings(
-        Secret(SECRET_ID), Secret(TENCENT_KEY), tencents_front.url, requests_per_second=1e6
+        Secret(SECRET_ID), Secret(TENCENT_KEY), front.url, requests_per_second=1e6
     )
-    provider = tencentcloud.connect(written, connected_with(pause=tencent.waits, now=tencent.now))
+    provider = tencentcloud.connect(written, connected_with(pause=account.waits, now=account.now))
     for call in (
         cast("ZoneKeeper", provider).zones,
         partial(provider.add_txt, CHALLENGE, "a value"),
@@ -235,5 +228,5 @@ def test_tencent_cloud_is_asked(
         partial(provider.remove_txt, CHALLENGE, "another value", "38280687|1"),
         cast("Timed", provider).clock_ahead,
     ):
-        tencents_front.turn = bend.turns()
+        front.turn = bend.turns()
         only_ours(call)

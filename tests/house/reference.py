@@ -123,7 +123,7 @@ CHINESE = Words(
     deployments=f"`[[certificates.deploy]]` 中，除 {_ALL_ZH} 之外：",
     deployment_columns=("键", "取值", "默认值", "含义"),
     no_more=f"部署中只能写 {_ALL_ZH}。",
-    common_name="没有 Common Name 的证书在申请之前就会被拒绝{exception}。",
+    common_name="没有通用名称（CN）的证书在申请之前就会被拒绝{exception}。",
     exception="，除非账号中写有 `{key} = true`",
     types={
         Secret: "密钥",

@@ -1,4 +1,4 @@
-"""The rules and the dashboard that are given to operators, by Prometheus' own tool."""
+"""The rules and the dashboard for operators, by Prometheus' own tool."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_command_that_uses_acme_shs_own_files_is_not_run_elsewhere(command: str)
     assert ("", (command,)) == (found.reload, found.hooks)
 
 
-def test_copies_by_relative_paths_are_nobody_knows_where() -> None:
+def test_copies_by_relative_paths_have_no_known_place() -> None:
     """acme.sh writes them down as they were typed."""
     notes = {"Le_RealFullChainPath": "ssl/fullchain.pem", "Le_RealKeyPath": "/opt/privkey.pem"}
 
@@ -77,7 +77,7 @@ def test_directory_that_is_written_in_several_ways(tmp_path: Path) -> None:
 
 
 def test_who_may_read_the_copies_is_read(tmp_path: Path) -> None:
-    """Nobody is named who is the same as for files of our own; of two, the key's counts."""
+    """An owner who is the same as for files of our own is not named; of two, the key's counts."""
     fullchain, privkey = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
     for path, mode in ((fullchain, 0o664), (privkey, 0o640)):
         path.touch()

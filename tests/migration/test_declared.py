@@ -99,7 +99,7 @@ def test_declared_files_with_an_older_certificate_are_no_match(source: MemorySou
 
 
 def test_certificate_of_the_same_names_is_taken_from_the_client(source: MemorySource) -> None:
-    """Its deployments stay; nobody is asked to issue, so no DNS account is needed."""
+    """Its deployments stay; certferry asks no CA, so no DNS account is needed."""
     other = DesiredCertificate("more", ("a.example.com", "b.example.com", "c.example.com"), "dns")
 
     (meant,) = meant_by(CLIENTS_OWN, (other, ISSUED), source)
@@ -125,7 +125,7 @@ def test_other_kind_of_key_is_not_taken(source: MemorySource) -> None:
 
 
 def test_older_certificate_than_ours_is_not_taken_back(source: MemorySource) -> None:
-    """A hook that is run again, with files that nobody has renewed since, changes nothing."""
+    """A hook that is run again, with files that no client has renewed since, changes nothing."""
     hour = timedelta(hours=1)
     older, younger, first = made(age=hour), made(age=-hour), source.read(CLIENTS_OWN)
 
@@ -139,7 +139,7 @@ def test_older_certificate_than_ours_is_not_taken_back(source: MemorySource) -> 
 
 
 def test_declared_files_may_go_back(source: MemorySource) -> None:
-    """Whoever declares files decides what is in them: an older one, or another key."""
+    """The operator who declares files decides what is in them: an older one, or another key."""
     wish = replace(ferried(CLIENTS_OWN), key_type=KeyType.RSA2048)
 
     assert (wish,) == meant_by(CLIENTS_OWN, (wish,), source, made(age=-timedelta(hours=1)))
@@ -172,7 +172,7 @@ def test_declared_copy_that_cannot_be_read_is_not_told_as_undeclared(
 
 
 @pytest.mark.parametrize("names", [("a.example.com",), ("*.example.com",)])
-def test_nobody_declared_it(source: MemorySource, names: tuple[str, ...]) -> None:
+def test_it_is_not_declared(source: MemorySource, names: tuple[str, ...]) -> None:
     """Fewer names, or names that merely cover, are another certificate."""
     source.put(CLIENTS_OWN, made(*names))
     source.put(COPY, made())

@@ -102,7 +102,9 @@ def test_a_second_time_nothing_is_written(home: Path) -> None:
 
 @pytest.mark.parametrize("place", ["nowhere", "."])
 def test_where_acme_sh_is_not_at_home(tmp_path: Path, place: str) -> None:
-    """No directory, or anybody's: nothing is made there, and the hint says how to name its home."""
+    """No directory, or one that every user can write: nothing is made there, and the hint says how
+    to name its home.
+    """
     with pytest.raises(ConfigError) as caught:
         install(tmp_path / place, ["certferry"])
 

@@ -177,7 +177,7 @@ def test_what_deployed_to_qiniu_is_not_run_beside_us(reload: str, kept: str, *, 
     assert told == any("`/opt/ssl/hook.sh` is left out" in str(remark) for remark in one.remarks)
 
 
-def test_what_deploys_to_qiniu_goes_on_where_nobody_else_does() -> None:
+def test_what_deploys_to_qiniu_goes_on_where_no_other_tool_does() -> None:
     """Without keys to an account there, the old script is what keeps the certificate alive."""
     files = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", DISPATCHER)
     found = Places("dnspod", (FoundZone("example.com"),), "", ())

@@ -33,7 +33,7 @@ DOWNWARDS = (
 
 
 def test_a_terminal_gets_colour() -> None:
-    """Data and remarks are coloured where somebody looks."""
+    """Data and remarks are coloured on a terminal."""
     console = terminal()
 
     console.console.show([FAILED])

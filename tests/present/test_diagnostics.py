@@ -86,7 +86,7 @@ def test_our_words_are_shown_from_the_chosen_level_on(
 
 
 def test_times_are_utc_and_say_so(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line of the log begins with a moment anybody can read."""
+    """A line of the log begins with a moment that a person can read."""
     begin_logging(logging.DEBUG)
 
     logging.getLogger("certferry").warning("so it is")
@@ -158,7 +158,7 @@ def test_what_a_program_says_is_for_the_log_file(
 
 
 def test_with_v_what_a_program_says_is_on_stderr_too(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody has to keep a log to see it."""
+    """It is seen without a log file."""
     begin_logging(logging.DEBUG)
 
     logging.getLogger("certferry.adapters").info("%s: %s", "a", "b", extra={"program": "a"})
@@ -174,7 +174,9 @@ def test_a_secret_hides_itself() -> None:
 
 
 def test_a_private_key_is_never_written() -> None:
-    """A key that somebody quotes, whole or cut short, is three dots; so are tracebacks with it."""
+    """A key that another program quotes, whole or cut short, is three dots; so are tracebacks with
+    it.
+    """
     key = make_key().reveal()
     error = ValueError(f"cannot read {key}")
 
@@ -196,7 +198,7 @@ def test_proofs_of_identity_are_never_written(secret: str) -> None:
         assert secret not in formatted(template.format(secret))
 
 
-def test_a_log_that_nobody_can_read_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_cannot_be_read_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stderr may be closed: the work goes on."""
     begin_logging(logging.DEBUG)
     closed = io.StringIO()

@@ -335,7 +335,7 @@ def test_the_document_has_the_contracts_keys() -> None:
 
 
 def test_part_that_the_keys_may_not_see_is_a_warning() -> None:
-    """What is there is whole, as far as anybody with these keys can tell."""
+    """What is there is whole, as far as these keys can tell."""
     looks = (AccountLook("second", Survey((), (FROZEN,))),)
 
     document = of_discovery(Discovery(looks), EN)

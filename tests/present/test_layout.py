@@ -48,7 +48,7 @@ def test_one_line_is_one_line(words: str) -> None:
 
 
 def test_what_must_not_be_seen_is_not_said() -> None:
-    """Whoever quotes it, it is taken out while the sentence is whole: a key has several lines."""
+    """From any source, it is taken out while the sentence is whole: a key has several lines."""
     key = make_key().reveal()
     refused = Text("refused: {words}", words=verbatim(f"{key}Authorization: Bearer planted"))
 

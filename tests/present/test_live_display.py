@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from certferry.core.how_far import CDN_CHANGE, Asking, Begun, Ended
 from certferry.core.plan import Action
+from certferry.core.progress import CDN_CHANGE, Asking, Begun, Ended
 from certferry.core.report import Activity, Event, Outcome, StepEnded, StepOutcome
 from certferry.present.language import Voice
 from certferry.present.layout import width
@@ -132,7 +132,7 @@ def test_what_is_asked_of_whom_is_told_beside_its_certificate() -> None:
 
 
 def test_a_look_beside_a_wait_is_not_shown() -> None:
-    """What is waited for is looked at again and again: the lines below would jump."""
+    """A run looks again and again at what it waits for: the lines below would jump."""
     asking = Asking("img", Text("asking qiniu for its domains"))
 
     shown = drawn([StepEnded("img", PROCESSING), asking])
@@ -216,7 +216,7 @@ EVENTS = st.lists(
 
 @given(EVENTS, st.integers(10, 120), st.integers(4, 40))
 def test_it_always_fits(events: list[Event], columns: int, rows: int) -> None:
-    """No line is wider than the terminal and no display higher, whatever is waited for."""
+    """No line is wider than the terminal and no display higher, whatever the run waits for."""
     screen = drawn(events, columns=columns, rows=rows).split("\n")[:-1]
 
     assert all(width(row) <= columns for row in screen)

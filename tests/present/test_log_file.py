@@ -144,7 +144,7 @@ def test_a_log_that_another_program_reads(fifo: Path) -> None:
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
-def test_a_fifo_that_nobody_reads_is_told_of(fifo: Path) -> None:
+def test_a_fifo_without_a_reader_is_told_of(fifo: Path) -> None:
     """Before any work, and at once."""
     with pytest.raises(ConfigError, match="cannot be written: No such device or address"):
         RunLog(voice_in("en")).open(fifo)

@@ -59,7 +59,7 @@ def test_an_operators_language() -> None:
     """Chinese, with the same names."""
     found = message([DENIED], voice_in("zh"), "web1", "7")
 
-    assert "web1 上的 certferry: 故障 (1)" == found.title
+    assert "web1 上的 certferry: 故障（1）" == found.title
     assert "[故障] img: qiniu → a.example.com" in found.paragraphs[0]
     assert "旧证书有效期至 2026-12-03 12:00 UTC" in found.paragraphs[0]
 

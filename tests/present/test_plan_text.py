@@ -46,7 +46,7 @@ def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
 
 
 def test_what_another_client_made_is_not_counted_as_issued() -> None:
-    """Whoever only ferries must not read that a certificate would be ordered."""
+    """An operator who only ferries must not read that a certificate would be ordered."""
     adopted = replace(values.issue(), action=Action.ADOPT)
     ferried = plan(rollout(), issue=adopted)
 
@@ -194,7 +194,7 @@ def test_what_is_not_ours_is_listed_with_its_days() -> None:
 
 
 def test_the_document_tells_how_long_a_copy_is_valid() -> None:
-    """The moment and the whole days, for our own and for anybody's."""
+    """The moment and the whole days, for our own and for others'."""
     step = values.retire_unmanaged("5f3c", "by hand", timedelta(days=9, hours=1))
 
     document = json.loads(json.dumps(plan_document.of_plans([plan(retirements=(step,))], Voice())))
@@ -341,7 +341,7 @@ def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
 
 
 def test_what_is_stuck_is_no_deployment_to_run() -> None:
-    """`sync` would write nothing there: the count says so, and nobody is sent to run it. The exit
+    """`sync` would write nothing there: the count says so, and sends no operator to run it. The exit
     code is that of `sync`.
     """
     error = TargetStuck(Text("it took too long"), hint=Text("send the ticket"))

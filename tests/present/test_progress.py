@@ -34,7 +34,7 @@ def later(seconds: int) -> StepOutcome:
     return replace(WAITING, waiting=values.waiting(look_again=timedelta(seconds=seconds)))
 
 
-def test_a_wait_is_told_when_it_changes_not_when_somebody_looks() -> None:
+def test_a_wait_is_told_when_it_changes_not_at_every_look() -> None:
     """The same sentence about the same step is one line, however often it is looked at."""
     console = TestConsole()
     follower = progress_lines(console.console)
@@ -71,7 +71,7 @@ def test_what_is_unchanged_is_no_news() -> None:
 
 
 def test_a_stderr_that_is_gone_stops_no_run() -> None:
-    """Nobody has to listen: the work goes on."""
+    """Without a listener the work goes on."""
     gone = io.StringIO()
     gone.close()
 
@@ -79,7 +79,7 @@ def test_a_stderr_that_is_gone_stops_no_run() -> None:
 
 
 def test_many_threads_may_tell_at_once() -> None:
-    """Lines are whole, whoever writes them."""
+    """Lines are whole, from every thread."""
     console = TestConsole()
     follower = progress_lines(console.console)
     threads = [

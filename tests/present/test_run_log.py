@@ -295,7 +295,7 @@ def test_the_log_has_what_a_person_needs_whatever_is_told(tmp_path: Path, verbos
 
 @pytest.mark.parametrize("format_", Format)
 def test_nothing_secret_is_written(tmp_path: Path, format_: Format) -> None:
-    """Keys and proofs of identity are hidden, whoever quotes them, whichever way they come."""
+    """Keys and proofs of identity are hidden, from every source and by every way."""
     key = make_key().reveal()
     path = tmp_path / "log"
     log = run_log(path, format_=format_)

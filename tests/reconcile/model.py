@@ -145,7 +145,7 @@ class ModelWorld:
             self.pass_time(MOMENT)
 
     def visit_to_the_end(self, *runs: LineageRun) -> None:
-        """Visit until nothing waits, whoever's time has come first."""
+        """Visit until nothing waits, the lineage whose time comes first at first."""
         due = [(self.clock, number) for number in range(len(runs))]
         for _ in range(MOST_VISITS * len(runs)):
             moment, number = heappop(due)

@@ -56,7 +56,7 @@ def test_failed_change_stops_only_its_domain(world: ModelWorld) -> None:
 
 
 def test_change_under_way_is_waited_for_and_not_overtaken(world: ModelWorld) -> None:
-    """Nothing is written while somebody else's change is carried out."""
+    """Nothing is written while the target carries out another tool's change."""
     synced(world)
     world.cdn.add_domain(OTHER)
     other = world.state.versions("img")[0]
@@ -74,7 +74,7 @@ def test_change_under_way_is_waited_for_and_not_overtaken(world: ModelWorld) -> 
 
 
 def test_target_that_turned_busy_is_asked_later(world: ModelWorld) -> None:
-    """Between looking and writing somebody else was faster: that is a wait, not a failure."""
+    """Between looking and writing another tool was faster: that is a wait, not a failure."""
 
     class Busy:
         def __getattr__(self, name: str) -> object:
@@ -154,7 +154,7 @@ def test_edge_that_falls_back_gets_its_whole_time_again(world: ModelWorld) -> No
 
 
 def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld) -> None:
-    """A rollout that set out in the future is waited for like any other."""
+    """A run waits for a rollout that set out in the future like for any other."""
     synced(world)
     (record,) = world.state.remembered("img").rollouts
     ahead = replace(record, started_at=world.clock + timedelta(days=300), verified_at=None)
@@ -209,7 +209,7 @@ def test_frozen_domain_is_told_with_its_reason(world: ModelWorld) -> None:
     assert frozen.hint is not None
 
 
-def test_target_that_lets_nobody_in_leaves_everything_as_it_was(world: ModelWorld) -> None:
+def test_target_that_refuses_the_keys_leaves_everything_as_it_was(world: ModelWorld) -> None:
     """With wrong keys nothing is issued that could not be served; put right, all is done."""
     world.cdn.denies = True
 
@@ -296,7 +296,7 @@ def test_upload_that_a_list_does_not_show_yet_is_not_made_again(world: ModelWorl
     assert 1 == len(world.cdn.remote_labels)
 
 
-def test_copy_that_somebody_removed_is_uploaded_again() -> None:
+def test_copy_that_was_removed_is_uploaded_again() -> None:
     """A moment after its upload it counts as there, whatever the list says. When the target says
     that it is gone, the run says so, and the next one makes it anew, as the hint promises.
     """

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from certferry.core.desired import Kind
-from certferry.core.how_far import Begun, Ended
 from certferry.core.observed import Served
+from certferry.core.progress import Begun, Ended
 from certferry.core.report import Activity, Event
 from certferry.core.survey import FoundDomain, Survey
 from certferry.errors import ConfigError, Interrupted, TargetUnavailable
@@ -139,7 +139,7 @@ def test_a_sign_of_life_comes_at_once_and_then_every_few_domains() -> None:
 
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt(), Interrupted(Text("stopped"))])
 def test_what_is_stopped_stops_them_all(trouble: BaseException) -> None:
-    """Nothing of a look has to be put right, so no other account is waited for."""
+    """A look leaves nothing to put right, so the run waits for no other account."""
     desk = Desk()
 
     with pytest.raises(type(trouble)):

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.findings import Code, Finding, info
-from certferry.core.how_far import Begun, Ended
+from certferry.core.progress import Begun, Ended
 from certferry.core.report import Activity, Event, StepEnded
 from certferry.errors import Interrupted, TargetAccessDenied
 from certferry.reconcile.examination import AT_ONCE, Check, Examination

@@ -55,7 +55,7 @@ def synced(world: ModelWorld) -> LineageReport:
 
 
 def test_certificate_is_adopted_and_served(world: ModelWorld) -> None:
-    """Adopted, deployed, verified; nobody is asked for a certificate."""
+    """Adopted, deployed, verified; certferry asks no CA for a certificate."""
     report = synced(world)
 
     assert report.ok
@@ -106,7 +106,7 @@ def test_files_that_went_back_bring_the_older_certificate_back(world: ModelWorld
 
 
 def test_certificate_near_its_end_is_not_renewed_by_us(world: ModelWorld) -> None:
-    """Whoever makes it decides when."""
+    """The client that makes it decides when."""
     synced(world)
     world.pass_time(timedelta(days=70))
 
@@ -163,7 +163,7 @@ def test_client_that_renews_while_the_run_waits(world: ModelWorld) -> None:
 
 
 def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: ModelWorld) -> None:
-    """Its domains have gone to another lineage: nobody misses it, and that is told alone."""
+    """Its domains have gone to another lineage: no domain lacks it, and that is told alone."""
     synced(world)
     other = replace(WISH, lineage="new", names=(DOMAIN,), files=None, dns="dnspod")
     world.claims = Claims([other, replace(WISH, names=(DOMAIN,))])
@@ -181,7 +181,7 @@ def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: Model
 
 
 def test_certificate_that_expired_before_it_was_declared(world: ModelWorld) -> None:
-    """Nothing is sent, the advice is for whoever makes it, and it is told once."""
+    """Nothing is sent, the advice is for the client that makes it, and it is told once."""
     world.pass_time(timedelta(days=91))
 
     report = synced(world)
@@ -235,7 +235,7 @@ def test_pair_that_cannot_be_taken_leaves_everything_as_it_was(
 
 
 NAMES_OF_A_WISH = [
-    pytest.param(False, False, (), id="nobody-knows"),
+    pytest.param(False, False, (), id="not-known"),
     pytest.param(True, False, (DOMAIN,), id="remembered"),
     pytest.param(False, True, ("new.example.com",), id="only-in-the-files"),
     pytest.param(True, True, ("new.example.com",), id="the-files-say-it-better"),
@@ -256,7 +256,7 @@ def test_names_of_a_ferried_certificate_count_as_its_claim(
 
 
 def test_files_that_are_a_mistake_of_ours_stop_no_other(world: ModelWorld) -> None:
-    """What nobody has foreseen is told when it is the certificate's turn."""
+    """An unforeseen error is told when it is the certificate's turn."""
 
     class Surprised:
         def read(self, files: PemFiles) -> CertificateBundle:

@@ -71,21 +71,7 @@ def test_domain_whose_change_failed(world: ModelWorld) -> None:
     assert [(IMG, Code.DOMAIN_FAILED, Severity.WARNING)] == lineage(world)
 
 
-def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
-    """It is told once the change takes longer than one may, with where the ticket is."""
-    world.cdn.add_domain(IMG)
-    world.cdn.stick_next(IMG)
-    world.run(world.wish(), kill_after=50)
-    assert (1, []) == (world.cdn.writes, lineage(world))
-
-    world.run(world.wish())
-
-    assert [(IMG, Code.DOMAIN_STUCK, Severity.WARNING)] == lineage(world)
-    (finding,) = look_at_lineage(world.wish(), world.doors("doctor"))
-    assert "certferry status" in str(finding.fix)
-
-
-def test_target_that_lets_nobody_in(world: ModelWorld) -> None:
+def test_target_that_refuses_the_keys(world: ModelWorld) -> None:
     """It is told of the account."""
     world.cdn.denies = True
 
@@ -330,7 +316,7 @@ def test_what_the_file_does_not_declare_any_more_is_not_told() -> None:
 
 
 def test_what_was_only_seen_is_no_change() -> None:
-    """Somebody else's change is not told as one that certferry made."""
+    """Another tool's change is not told as one that certferry made."""
     state = MemoryState()
     for event in ("verified", "drift found", "drift over"):
         state.append_history(entry(event, 1))

@@ -208,7 +208,7 @@ def test_refused_keys_are_not_sent_again(error: CertferryError) -> None:
 
 
 def test_cas_own_moment_counts_for_more() -> None:
-    """It is waited for where it comes within a run, and otherwise left to a later one."""
+    """The run waits for it where it comes within a run, and otherwise leaves it to a later one."""
     for minutes, waited in ((30, 30), (300, None)):
         world = world_of_quick_changes()
         moment = world.now() + minutes * MINUTE
@@ -303,7 +303,7 @@ def test_waits_after_a_pause_count_for_patience() -> None:
 
 
 def test_domain_with_a_day_to_wait_does_not_hold_up_another() -> None:
-    """The pause that ends first is waited for."""
+    """The run waits for the pause that ends first."""
     world = world_of_quick_changes()
     tomorrow = world.now() + timedelta(days=1)
     told = failed(OrderFailed(Text("it has failed"), retry=Retry.at(tomorrow)))

@@ -39,7 +39,7 @@ domains = st.lists(
     unique_by=lambda domain: domain[0],
 )
 ELSEWHERE = "www.example.org"
-"""A domain that no certificate of ours covers, bound to what somebody else uploaded."""
+"""A domain that no certificate of ours covers, bound to another tool's upload."""
 
 labels = st.lists(
     st.sampled_from(
@@ -145,7 +145,7 @@ def test_lineages_of_one_account_spare_one_another(
     phases: list[tuple[timedelta, list[int], bool]],
 ) -> None:
     """Side by side, killed or not: none removes what another has uploaded, waits to bind, keeps
-    for a rollback or still has served, and both end as declared; what nobody uses is gone after
+    for a rollback or still has served, and both end as declared; what no domain uses is gone after
     a day at the latest.
     """
     lineages = ("img", "static")

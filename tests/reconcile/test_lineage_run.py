@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.how_far import Asking
 from certferry.core.plan import Action
+from certferry.core.progress import Asking
 from certferry.core.report import Activity, Outcome
 from certferry.errors import (
     CaUnavailable,
@@ -87,7 +87,7 @@ def test_ca_that_fails_leaves_what_is_there(world: ModelWorld) -> None:
 
 
 def test_ca_that_quotes_a_header(world: ModelWorld) -> None:
-    """The history, which nobody can delete, has it without what must not be seen."""
+    """The history, which no program can delete, has it without what must not be seen."""
     world.issuer.fail_with(CaUnavailable(Text("bad header Authorization: Bearer planted")))
 
     synced(world)
@@ -137,7 +137,7 @@ def test_renewing_on_demand_issues_once(world: ModelWorld) -> None:
 def test_mistake_of_ours_is_one_lineages_failure(
     world: ModelWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exception nobody expected is logged whole, and does not leave the visit."""
+    """An unexpected exception is logged whole, and does not leave the visit."""
 
     class Broken:
         def held_back(self, *_: object, **__: object) -> None:
@@ -228,7 +228,7 @@ def test_clean_up_that_fails_does_not_hide_what_became_of_the_issue(world: Model
 
 
 def test_wait_is_told_once_and_again_only_when_it_changes(world: ModelWorld) -> None:
-    """Whoever follows the run is told each outcome, and not the same one twice in a row."""
+    """A listener of the run is told each outcome, and not the same one twice in a row."""
     synced(world)
 
     # What is asked of whom is told at each look: a display alone shows it.

@@ -44,7 +44,7 @@ def test_nothing_older_is_deployed(restored: ModelWorld) -> None:
     assert before == (restored.cdn.writes, restored.cdn.uploads, restored.cdn.removals)
 
 
-def test_a_newer_one_is_deployed_when_somebody_asks_for_it(restored: ModelWorld) -> None:
+def test_a_newer_one_is_deployed_when_the_operator_asks_for_it(restored: ModelWorld) -> None:
     """As the hint says; then all is in order again, and stays so."""
     report = restored.run(restored.wish(), renew=True)
 

@@ -46,7 +46,7 @@ def test_denied_access_leaves_an_empty_plan() -> None:
 
 
 def test_certificate_without_a_deployment_is_issued() -> None:
-    """What is only kept, to be exported, needs nobody to take it."""
+    """What is only kept, to be exported, needs no target."""
     plan = plan_lineage(
         replace(WISH, deployments=()),
         Observation(),

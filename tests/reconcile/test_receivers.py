@@ -162,8 +162,10 @@ def test_receiver_that_takes_nothing_stops_nothing_else(
     assert synced(world, cdn=True).ok
 
 
-def test_nothing_is_issued_that_nobody_takes(world: ModelWorld, receiver: MemoryReceiver) -> None:
-    """Whoever corrects the directory finds the CA's count as it was."""
+def test_nothing_is_issued_that_no_target_takes(
+    world: ModelWorld, receiver: MemoryReceiver
+) -> None:
+    """An operator who corrects the directory finds the CA's count as it was."""
     receiver.closed = True
 
     assert not synced(world).ok
@@ -188,10 +190,10 @@ def test_renewal_replaces_what_is_there(world: ModelWorld, receiver: MemoryRecei
     assert world.plan(wish(world)).is_settled
 
 
-def test_certificate_of_somebody_else_is_replaced(
+def test_certificate_of_another_owner_is_replaced(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:
-    """Whoever declares the directory wants ours in it; the plan says so first."""
+    """An operator who declares the directory wants ours in it; the plan says so first."""
     synced(world)
     receiver.held = "ab" * 32
 
@@ -247,7 +249,7 @@ def test_every_position_is_killed_once() -> None:
 def test_any_world_ends_as_declared(
     phases: list[tuple[timedelta, list[int], int, bool]],
 ) -> None:
-    """Whenever it was killed, however often it failed or somebody meddled: it ends delivered."""
+    """Whenever it was killed, however often it failed or another tool meddled: it is delivered."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     receiver = world.receivers.receiver(DELIVERY)

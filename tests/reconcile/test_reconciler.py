@@ -50,7 +50,7 @@ class BrokenCdn(StoppedCdn):
 
 
 def test_lineages_are_looked_at_side_by_side() -> None:
-    """A thousand answers that are waited for one after the other would take many minutes."""
+    """A thousand answers, one after the other, would take many minutes."""
     company = Company(2 * WORKERS, cdn=SlowCdn)
     reconciler = company.reconciler()
 
@@ -99,7 +99,7 @@ def test_company_is_synced_and_stays_so() -> None:
 @pytest.mark.parametrize("files", [None, PemFiles("/gone/fullchain.pem", "/gone/privkey.pem")])
 def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles | None) -> None:
     """A run was killed over it, and then it was declared as ferried, or not at all: the account
-    that can do it does, and those of whoever is at work or declared are left alone.
+    that can do it does, and those of lineages at work or declared are left alone.
     """
     company = Company(2)
     run_for, beside = company.wishes
@@ -119,7 +119,7 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
     assert {beside.lineage, "held"} == set(company.state.lineages_in_challenge_records())
 
 
-def test_record_that_nobody_can_remove_spoils_no_run(caplog: pytest.LogCaptureFixture) -> None:
+def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFixture) -> None:
     """It is told, and what is declared is served."""
     company = Company(1)
     name = "_acme-challenge.gone.example.net"

@@ -110,7 +110,7 @@ def test_nothing_is_ordered_again_for_a_day(world: ModelWorld) -> None:
     assert 2 == world.issuer.issued
 
 
-def test_certificate_is_ordered_at_once_where_somebody_asks_for_it(world: ModelWorld) -> None:
+def test_certificate_is_ordered_at_once_where_the_operator_asks_for_it(world: ModelWorld) -> None:
     """`--renew` by hand; what was wrong before is forgotten then."""
     run(world)
 

@@ -11,13 +11,13 @@ import pytest
 from certferry.core.desired import DesiredCertificate, Retirement
 from certferry.core.lineage import mark
 from certferry.core.observed import DomainState, Observation
-from certferry.core.one_run import MOST_SUPERSEDED, MOST_UNMANAGED
 from certferry.core.ownership import Claims
 from certferry.core.plan import Action, Retire
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.removal_limits import MOST_SUPERSEDED, MOST_UNMANAGED
 from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome
 from certferry.core.rollout import RolloutRecord
-from certferry.core.upload import NOBODY
+from certferry.core.upload import NO_LINEAGE
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.removals import may_remove
@@ -33,7 +33,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def world() -> ModelWorld:
-    """A CDN with one domain of ours that somebody bound by hand, and one of somebody else's."""
+    """A CDN with one domain of ours that the operator bound by hand, and one of another tool."""
     world = ModelWorld()
     world.cdn.add_domain(IMG, foreign=True)
     world.cdn.add_domain(ELSEWHERE, foreign=True)
@@ -117,22 +117,22 @@ def test_what_is_used_is_tried_again_a_day_later(
     world.cdn.add_domain("static.example.com")
 
     assert [] == retirements(synced(world, asking))
-    [used] = world.state.uploads(NOBODY, "qiniu")
+    [used] = world.state.uploads(NO_LINEAGE, "qiniu")
     assert used.in_use_until is not None
     world.pass_time(timedelta(days=1))
     assert [used.remote_id] == [step.remote_id for step in world.plan(wish).retirements]
 
 
 def test_what_is_no_longer_used_goes_then(world: ModelWorld, wish: DesiredCertificate) -> None:
-    """Kept for its time, and removed once somebody has let go of it."""
+    """Kept for its time, and removed once the operator has bound another one."""
     synced(world, wish)
-    [used] = world.cdn.used & {u.remote_id for u in world.state.uploads(NOBODY, "qiniu")}
+    [used] = world.cdn.used & {u.remote_id for u in world.state.uploads(NO_LINEAGE, "qiniu")}
     world.cdn.add_domain(ELSEWHERE)  # without a certificate now
     world.pass_time(timedelta(days=1))
 
     assert ["removed"] == [str(step.detail) for step in retirements(synced(world, wish))]
     assert used not in world.cdn.remote_ids
-    assert () == world.state.uploads(NOBODY, "qiniu")
+    assert () == world.state.uploads(NO_LINEAGE, "qiniu")
 
 
 def test_nothing_goes_before_the_successor_is_seen(
@@ -149,7 +149,7 @@ def test_nothing_goes_before_the_successor_is_seen(
 
 
 def test_one_that_vanished_is_fine(world: ModelWorld, wish: DesiredCertificate) -> None:
-    """Somebody else removed it between our look and our call."""
+    """Another tool removed it between our look and our call."""
     foreign = world.cdn.put_foreign(ELSEWHERE, "left over")
 
     class Vanishing:
@@ -190,7 +190,7 @@ def test_one_that_fails_stops_neither_the_others_nor_the_certificate(
 
 
 class Refusing:
-    """A target that answers every attempt to remove somebody else's certificate so."""
+    """A target that answers every attempt to remove another tool's certificate so."""
 
     def __init__(self, world: ModelWorld, error: DeployError) -> None:
         self._world = world
@@ -210,7 +210,7 @@ class Refusing:
 def test_what_is_refused_for_a_reason_of_its_own_is_kept_and_counted(
     world: ModelWorld, wish: DesiredCertificate
 ) -> None:
-    """Nobody asked for that very one to go: the run is in order, tells the target's answer once,
+    """The operator did not name that very one: the run is in order, tells the target's answer once,
     and leaves them in peace for a day.
     """
     for _ in range(3):
@@ -386,7 +386,7 @@ def test_what_another_lineage_waits_to_bind_stays(
     world: ModelWorld, wish: DesiredCertificate
 ) -> None:
     """Uploaded and not bound: the mark of a declared lineage protects it, a dropped one's state
-    does; without either it is nobody's.
+    does; without either it is of no lineage.
     """
     made = make_bundle("static.example.com", not_before=world.now())
     with_lease = world.state.acquire("dropped", world.now())
@@ -406,7 +406,7 @@ def test_what_another_lineage_waits_to_bind_stays(
 
 
 def test_our_own_mark_on_what_we_do_not_know(world: ModelWorld, wish: DesiredCertificate) -> None:
-    """Left over from a state that was lost: nobody looks after it but us."""
+    """Left over from a state that was lost: no other tool looks after it."""
     lost = world.cdn.put_foreign(IMG, mark("img", "0" * 64))
 
     synced(world, wish)
@@ -414,7 +414,9 @@ def test_our_own_mark_on_what_we_do_not_know(world: ModelWorld, wish: DesiredCer
     assert lost not in world.cdn.remote_ids
 
 
-def test_upload_that_somebody_wrote_into_the_state_removes_nothing(world: ModelWorld) -> None:
+def test_upload_that_another_program_wrote_into_the_state_removes_nothing(
+    world: ModelWorld,
+) -> None:
     """What is ours is what carries our mark at the target; a row of the state makes nothing so."""
     theirs = world.cdn.put_foreign(ELSEWHERE, "somebody's")
     synced(world, world.wish())

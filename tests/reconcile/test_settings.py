@@ -158,7 +158,7 @@ def test_change_that_fails_after_it_seemed_done_is_made_again() -> None:
     assert world.plan(wish).is_settled
 
 
-def test_change_of_somebody_elses_that_fails_takes_nothing_back() -> None:
+def test_change_of_another_tool_that_fails_takes_nothing_back() -> None:
     """What was sent before has succeeded, and is not sent again for it."""
     world = served()
     wish = world.wish(https=HttpsWish(tls_versions=VERSIONS))

@@ -215,7 +215,7 @@ def test_look_overwrites_nothing_that_another_run_wrote_meanwhile(world: ModelWo
 
 
 def test_failure_of_yesterday_is_no_part_of_todays_wait(world: ModelWorld) -> None:
-    """A change that somebody makes at the console is waited for from when it is found."""
+    """A run waits for a change made at the console from the moment it finds it."""
     cdn = Around(world.cdn, bind=raising(SILENT, nth(1)))
     ended(world, run_at(world, targets={"qiniu": cdn}))
     world.pass_time(timedelta(days=1))

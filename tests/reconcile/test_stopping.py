@@ -16,7 +16,7 @@ FOR_EVER = 600.0
 
 
 def test_wait_ends_when_the_run_is_stopped() -> None:
-    """Whoever waits is told at once, in every thread."""
+    """Every thread that waits is told at once."""
     stopping = Stopping()
     with ThreadPoolExecutor(4) as pool:
         waits = [pool.submit(stopping.pause, FOR_EVER) for _ in range(4)]

@@ -102,7 +102,7 @@ def test_target_that_stays_away_is_given_up_at_the_deadline(world: ModelWorld) -
     assert timedelta(hours=1) <= world.clock - START < timedelta(hours=2)
 
 
-def test_target_that_lets_nobody_in_any_more_is_not_asked_again(world: ModelWorld) -> None:
+def test_target_that_refuses_the_keys_is_not_asked_again(world: ModelWorld) -> None:
     """Keys that are refused in the middle of a change end the run for that target at once."""
     denied = TargetAccessDenied(Text("bad token"), hint=Text("look at the keys"))
     cdn = Between(world.cdn, world, denied, "observe")
@@ -116,7 +116,7 @@ def test_target_that_lets_nobody_in_any_more_is_not_asked_again(world: ModelWorl
 
 
 def test_state_that_fails_ends_the_run(world: ModelWorld) -> None:
-    """A disk that fills up while a change is under way is told once, and nobody is asked again."""
+    """A disk that fills up during a change is told once, and no service is asked again."""
     full = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
     doors = world.doors("run")
     state = Between(doors.state, world, full, "remembered")

@@ -246,7 +246,7 @@ def test_name_without_certificate_gets_an_alert(stand_in: QiniuService, name: st
 
 
 def test_name_without_certificate_may_get_a_default(stand_in: QiniuService) -> None:
-    """With the switch, a certificate comes that nobody trusts and that fits no name."""
+    """With the switch, a certificate comes that no client trusts and that fits no name."""
     edge = stand_in.edges[0]
     edge.default_certificate = True
 

@@ -139,7 +139,7 @@ def test_head_is_an_answer_without_its_body(service: HttpService, client: reques
 
 
 def test_https(echo: Echo, client: requests.Session, tmp_path: Path) -> None:
-    """With a context for TLS, and one connection that never shakes hands holds nobody up."""
+    """With a context for TLS, and one connection that never shakes hands delays no other."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)

@@ -329,7 +329,7 @@ def test_process_that_breaks_is_told_with_its_last_words(
 def test_port_taken_in_the_meantime_is_replaced(
     programs: Callable[[str], None], tmp_path: Path
 ) -> None:
-    """When somebody was faster at a port, the next attempt takes others."""
+    """When another process was faster at a port, the next attempt takes others."""
     real = shutil.which("pebble")
     programs(
         f'test -e {tmp_path}/again && exec {real} "$@"\n'

@@ -126,7 +126,7 @@ def test_name_belongs_to_its_innermost_zone(zones: Zones) -> None:
 def test_zone_twice_or_without_servers_is_refused(
     zones: Zones, name: str, nameservers: tuple[str, ...]
 ) -> None:
-    """A zone exists once and somebody serves it."""
+    """A zone exists once and a name server serves it."""
     with pytest.raises(ValueError, match=r"exists already|nobody serves"):
         zones.add_zone(name, nameservers)
 

@@ -1,4 +1,4 @@
-"""Running as somebody for whom the permissions of files count."""
+"""Running as a user for whom the permissions of files count."""
 
 from __future__ import annotations
 

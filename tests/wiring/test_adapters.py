@@ -87,7 +87,7 @@ def refusal(connect: Connect, text: str, label: str = "bad") -> str:
     return str(caught.value.message)
 
 
-def test_built_in_adapters_are_found_like_everybody_elses() -> None:
+def test_built_in_adapters_are_found_like_all_others() -> None:
     """Also in an editable install, by the entry points of the package `certferry`."""
     assert "dnspod" in installed().names(DNS_PROVIDERS)
     assert "qiniu" in installed().names(TARGETS)
@@ -95,7 +95,7 @@ def test_built_in_adapters_are_found_like_everybody_elses() -> None:
 
 
 def test_nothing_is_imported_before_it_is_used(packages: Packages) -> None:
-    """A package that nobody's account names costs no time, and breaks nothing."""
+    """A package that no account names costs no time, and breaks nothing."""
     packages.install("certferry-bad", "bad_dns", "raise SystemExit(1)", bad=DNS_GROUP)
 
     table = packages.table()
@@ -105,8 +105,8 @@ def test_nothing_is_imported_before_it_is_used(packages: Packages) -> None:
     assert not {"bad_dns", "good_dns"} & set(sys.modules)
 
 
-def test_name_that_nobody_declares(connect: Connect, tmp_path: Path) -> None:
-    """The nearest spelling is named, whoever brings it, with the file and the line."""
+def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None:
+    """The nearest spelling of any package is named, with the file and the line."""
     said = refusal(connect, '[accounts.bad]\ntype = "goud"\n')
 
     expected = "certferry.toml:2: [accounts.bad] type: goud is no DNS provider; did you mean good?"
@@ -166,7 +166,7 @@ def test_what_is_wrong_with_a_package_names_it(
 def test_name_that_certferry_has_itself(
     packages: Packages, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It keeps its meaning, so that no key goes to somebody else; the package is told."""
+    """It keeps its meaning, so that no key goes to another service; the package is told."""
     packages.install("certferry-bad", "bad_dns", adapter(), dnspod=DNS_GROUP)
 
     with caplog.at_level(logging.WARNING):
@@ -331,7 +331,7 @@ EXAMINED = """
     def name_servers(self, zone):
         return frozenset({"ns1." + zone})
 """
-"""What a door of somebody else's may have for `doctor`, half of it broken."""
+"""What another package's door may have for `doctor`, half of it broken."""
 
 
 def test_account_of_a_package_that_is_examined(packages: Packages, connect: Connect) -> None:

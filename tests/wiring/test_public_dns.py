@@ -44,7 +44,7 @@ def test_who_is_asked_by_https(written: str, asked: tuple[str, ...]) -> None:
     assert asked == doh_of(settings(written).dns)
 
 
-def test_nobody_is_asked_where_there_is_a_wait() -> None:
+def test_no_resolver_is_asked_where_there_is_a_wait() -> None:
     """Neither for challenges nor for CAA."""
     waiting = settings("wait = 60")
 

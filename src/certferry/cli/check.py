@@ -1,4 +1,4 @@
-"""`certferry check`: for monitoring, how bad it is, by what is recorded."""
+"""`certferry check`: for monitoring, how bad it is, by what earlier runs recorded."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ Zones = Mapping[str, tuple[FoundZone, ...] | None]
 def run(
     accounts: Sequence[str], wanted: Wanted, front: Front, *, as_toml: bool, as_json: bool
 ) -> Exit:
-    """Look at the accounts that are named, all when none is, and show what is wanted of them.
+    """Look at the accounts that are named, all when none is, and show the domains that the filters
+    leave.
 
     Raises `ConfigError`, and what keeps the only account from being looked at.
     """
@@ -80,7 +81,7 @@ def must_have_looked(found: Discovery) -> None:
 def show_discovery(
     everything: Discovery, wanted: Wanted, console: Console, now: datetime, *, as_json: bool
 ) -> Exit:
-    """Show what was found, as far as it is wanted."""
+    """Show the domains and certificates that the filters leave."""
     found, voice = everything.narrowed(wanted, now), console.voice
     log_problems(found.problems, console.run_log)
     if as_json:

@@ -42,7 +42,7 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
 
 
 def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -> Exit:
-    """Tell what was found. Told to be quiet, only the errors."""
+    """Print the findings; with `--quiet` only the errors."""
     from certferry.present import doctor_text, documents
     from certferry.present.log_entries import log_findings
 

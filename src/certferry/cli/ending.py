@@ -28,7 +28,7 @@ def end_in_order() -> None:
 
     def end(number: int, frame: FrameType | None) -> None:
         # Once: the kernel and the shell both tell of a terminal that is gone, and systemd sends
-        # both signals; what puts things in order must not be stopped by it. Only who has pressed
+        # both signals; they must not stop the putting in order. Only an operator who has pressed
         # Ctrl-C may lose patience, and press it again.
         for each in signals:
             signal.signal(each, _not_again)

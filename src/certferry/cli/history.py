@@ -9,7 +9,7 @@ import click
 
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, WholeNumber, json_option, name_argument
-from certferry.core.short_form import short
+from certferry.core.abbreviations import short
 from certferry.present.console import Console
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, columns, line
@@ -65,7 +65,7 @@ def show_history(
 
 
 def told(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
-    """Write events in the order they are given."""
+    """Write events in this order."""
     if not entries:
         return [line(voice.say(Text("Nothing has happened yet.")))]
     return columns([_row(entry, voice) for entry in entries])

@@ -91,7 +91,7 @@ def put(
     environ: Mapping[str, str],
     before: Callable[[Settings], None],
 ) -> tuple[list[Path], list[Path]]:
-    """Write the keys, then the configuration; give what was written, and the copies kept.
+    """Write the keys, then the configuration; give the written paths, and the copies kept.
 
     The configuration is read first, as it will be, and lies beside its place before `before` does
     what has to be done with it. When anything fails, everything is as it was.

@@ -117,7 +117,7 @@ def _reference(name: str, fresh: Secret | None = None) -> Answer:
 def _ask(
     questions: Sequence[Question], interview: Interview | None, account: Wanted
 ) -> dict[str, Answer | None] | None:
-    """Ask for what is missing; `None` when the first answer says that there is no such account."""
+    """Ask for the missing keys; `None` when the first answer says that there is no such account."""
     given: dict[str, Answer | None] = {}
     if interview is None:
         return given

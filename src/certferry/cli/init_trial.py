@@ -22,7 +22,7 @@ from certferry.present.console import Console
 from certferry.present.layout import Tone, labelled, line
 from certferry.present.vocabulary import ERROR, HINT
 from certferry.text import Text
-from certferry.wiring.first_calls import let_in
+from certferry.wiring.key_check import let_in
 
 _ASK_AGAIN = (ConfigError, DnsAccessDenied, TargetAccessDenied, ClockWrong)
 """What other keys, or the right time, would mend. Whatever else fails says nothing of the keys."""

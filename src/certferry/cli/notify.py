@@ -39,7 +39,7 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
     settings = settings_or_defaults(front)
     names = _chosen(settings, channels)
     with open_session(settings, progress=no_listener, language=front.voice.language) as session:
-        tried = session.channels
+        tried = session.teller.channels
         answers, services = tried.try_out(names), tried.services(names)
     all_sent = all(isinstance(answer, Sent) for answer in answers.values())
     if not (front.quiet and all_sent):
@@ -64,7 +64,7 @@ def failed(front: Front) -> Exit:
         return Exit.OK
     settings = settings_or_defaults(front)
     with open_session(settings, progress=no_listener, language=front.voice.language) as session:
-        session.tell_failure(error)
+        session.teller.tell_failure(error)
     return Exit.OK
 
 

@@ -36,7 +36,7 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
         (wish,) = session.wishes
         reconciler = session.reconciler()
         wish = reconciler.withdraw(wish)  # a refusal is for its caller, and no trouble of a run
-        report = session.telling(lambda: reconciler.go_back(wish, patience))
+        report = session.teller.telling(lambda: reconciler.go_back(wish, patience))
     return show_report(report, front, as_json=as_json)
 
 

@@ -14,10 +14,10 @@ from certferry.config.find import NAME, find_file, usual_places
 from certferry.config.findings import nearest
 from certferry.config.load import load_before
 from certferry.config.model import Settings
+from certferry.core.abbreviations import first_of
 from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version
-from certferry.core.short_form import first_of
 from certferry.errors import ConfigError
 from certferry.migration.declared import declared_for, how_to_declare
 from certferry.migration.renewed import QINIU, Renewed, renewed_by, renewed_by_any

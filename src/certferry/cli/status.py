@@ -59,11 +59,11 @@ class Found:
 
 def look(session: Session) -> Found:
     """Look at what the session declares."""
-    from certferry.reconcile.standing import remembering
+    from certferry.reconcile.status import remembering
 
     reconciler = session.reconciler()
     remembered = remembering(reconciler.doors)
-    return Found(reconciler.status(session.wishes), remembered, session.channel_states())
+    return Found(reconciler.status(session.wishes), remembered, session.teller.channel_states())
 
 
 def show_status(found: Found, console: Console, now: datetime, *, as_json: bool) -> Exit:

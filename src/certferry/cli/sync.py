@@ -69,7 +69,7 @@ def command(
         progress_on(front.console, front.verbosity, now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
-        report = session.telling(
+        report = session.teller.telling(
             lambda: (
                 session.scheduled_run(patience).sync(session.wishes, renew=renew)
                 if scheduled

@@ -1,6 +1,7 @@
 """`scripts/try-real`: which guesses about the real services hold, as a text for an issue.
 
-It is no command of certferry's: who runs it works on certferry, or is about to rely on it.
+It is no command of certferry's: it is for developers of certferry, and for operators about to rely
+on it.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def keys_in(environ: Mapping[str, str]) -> dict[str, dict[str, Secret]]:
 
 
 def report(trials: Iterable[Trial], moment: datetime, say: Callable[[Text], str]) -> Iterator[Line]:
-    """Return the report's lines: what was found at each service, and the count."""
+    """Return the report's lines: the findings at each service, and the count."""
     trials = list(trials)
     heading = Text("certferry {version}, tried on {moment}", version=__version__, moment=moment)
     yield line("## ", say(heading))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from certferry.config.findings import Finding
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table
@@ -57,9 +58,13 @@ class Adapters(Protocol):
         """
         ...
 
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+        """Return a mistake for each account whose type is neither a DNS provider nor a target."""
+        ...
+
 
 class NoAdapters:
-    """Knows none: for who only wants to know what is declared."""
+    """Knows none: for a reader that only wants the declarations."""
 
     def variables(self, types: Collection[str]) -> Collection[str]:
         """Give none."""
@@ -71,3 +76,8 @@ class NoAdapters:
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """Find nothing wrong."""
+
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+        """Find nothing wrong."""
+        del accounts
+        return ()

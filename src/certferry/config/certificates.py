@@ -1,4 +1,4 @@
-"""The tables of what is wanted: `[[certificates]]`, and `[[certificates.deploy]]` below each."""
+"""The tables of wishes: `[[certificates]]`, and `[[certificates.deploy]]` below each."""
 
 from __future__ import annotations
 

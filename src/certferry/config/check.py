@@ -85,7 +85,7 @@ def read_accounts(accounts: Table) -> dict[str, AccountTable]:
         values = {key: value for key, value in written.items() if key != "type"}
         found[label] = AccountTable(
             label=label,
-            type=table.take("type", word, label),
+            type=table.take("type", word, "") if "type" in table else label,
             values=MappingProxyType(values),
             place=table.place,
         )

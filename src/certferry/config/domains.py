@@ -1,4 +1,6 @@
-"""Which domains a deployment is for: `domains` and `exclude`, and who names a domain already."""
+"""Which domains a deployment is for: `domains` and `exclude`, and the deployment that names a
+domain already.
+"""
 
 from __future__ import annotations
 

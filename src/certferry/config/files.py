@@ -28,7 +28,7 @@ class FileContent:
 
     @property
     def readable_by_others(self) -> bool:
-        """Tell whether its group or everyone may read it."""
+        """Tell whether its group or every user may read it."""
         return bool(self.mode & _OTHERS_READ)
 
 

@@ -15,7 +15,7 @@ NAME = "certferry.toml"
 def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Give the file to read: the chosen one, the environment's, or the first that exists.
 
-    The first two are given whether they exist or not: who names a file wants no other.
+    The first two count whether they exist or not: an operator who names a file wants no other.
     """
     if chosen is not None:
         return chosen

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from certferry.config.account_checks import Check, unused, wrong_accounts
 from certferry.config.acme import issuance_of, read_acme, unseen_records
 from certferry.config.adapters import Adapters, NoAdapters, UsualAccount, UsualAccounts
 from certferry.config.authorities import wrong_bindings
@@ -27,19 +28,16 @@ from certferry.config.find import NAME, find_file, is_left_alone_here, usual_pla
 from certferry.config.findings import REFERENCE, Finding, config_error, joined
 from certferry.config.model import AccountTable, AcmeSettings, ChannelTable, Settings
 from certferry.config.monitoring import read_monitoring
-from certferry.config.secrets import Resolve, SecretReference, Secrets
+from certferry.config.secrets import SecretReference, Secrets
 from certferry.config.table import Table
 from certferry.core.desired import PemFiles
 from certferry.core.secret import tells_a_secret
 from certferry.errors import ConfigError
-from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP, Variable
+from certferry.ports.adapter import Variable
 from certferry.text import Text
 
 _NO_FILE = Document(None, {})
 NO_ADAPTERS = NoAdapters()
-
-Check = Callable[[AccountTable, str, Resolve], None]
-"""See `Adapters.check`."""
 
 WITHOUT_FILE = Text("without a configuration file, the keys are taken from the environment")
 NAMES_WITHOUT_FILE = Text(
@@ -54,8 +52,8 @@ def load(
     """Read the settings from a file: the given one, or the first of the usual places.
 
     Raises `ConfigError` with everything that is wrong, one finding per line. What is wrong with the
-    accounts is told when they are connected; where `adapters` are given, along with the rest if
-    there is any.
+    accounts that certificates name is told when they are connected; where `adapters` are given,
+    along with the rest if there is any. An account that none names must be of a known type.
     """
     found = find_file(path, environ)
     if found is None:
@@ -254,38 +252,13 @@ def _read(
     root.done()
     resolve = settings.secrets.resolve_at_rest
     collected += wrong_bindings(acme, Place(document).below("acme"), resolve)
+    collected += adapters.unknown_types(unused(accounts, certificates))
     collected += unseen_records(acme, dns, Place(document).below("acme"))
     collected += [finding for file in env_files for finding in file.findings]
     if collected:
         wrong = config_error(collected, _hint(document, collected, env_files))
-        raise joined([wrong, *_of_accounts(settings, check)])
+        raise joined([wrong, *wrong_accounts(settings, check)])
     return settings
-
-
-def _of_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
-    """Give what is wrong with the accounts that are used, but for what only a program knows, and
-    with the channels of notifications.
-    """
-    wishes = settings.certificates
-    used = {
-        DNS_GROUP: {account for wish in wishes for account in wish.dns_accounts},
-        TARGET_GROUP: {d.target for wish in wishes for d in wish.deployments},
-    }
-    for account in settings.accounts.values():
-        for group, labels in used.items():
-            if account.label in labels:
-                yield from _wrong_in(account, group, settings, check)
-    for channel in settings.channels.values():
-        yield from _wrong_in(channel.account, NOTIFY_GROUP, settings, check)
-
-
-def _wrong_in(
-    account: AccountTable, group: str, settings: Settings, check: Check
-) -> Iterator[ConfigError]:
-    try:
-        check(account, group, settings.secrets.resolve_at_rest)
-    except ConfigError as error:
-        yield error
 
 
 def _references(accounts: Iterable[AccountTable], acme: AcmeSettings) -> Iterator[SecretReference]:

@@ -61,8 +61,8 @@ def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
 
 
 def tables_of(proposal: Proposal, say: Say) -> str:
-    """Give the tables of the certificates alone, and as comments what is left out; nothing where
-    there is neither.
+    """Give the tables of the certificates alone, and those that are left out as comments; nothing
+    where there is neither.
     """
     parts = [
         *(_certificate(one, say) for one in proposal.certificates),

@@ -106,7 +106,7 @@ class Secrets:
         return self.variables | copies
 
     def resolve(self, reference: SecretReference) -> Secret:
-        """Give the secret. Raises `ConfigError` that says what is missing, and never a value."""
+        """Give the secret. Raises `ConfigError` that names the source, and never a value."""
         value = self._value(reference)
         if not value:
             raise ConfigError(Text("the secret is empty"))

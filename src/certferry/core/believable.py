@@ -1,4 +1,4 @@
-"""Whether what a CA gave is what was ordered: asked before it is kept or sent anywhere."""
+"""Whether a CA's certificate is the one that was ordered: asked before certferry keeps it."""
 
 from __future__ import annotations
 

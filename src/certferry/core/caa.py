@@ -36,8 +36,8 @@ class CaaRecord:
 
 @dataclass(frozen=True, slots=True)
 class Applicant:
-    """Who is to issue: the domain names by which the CA calls itself in CAA, lower case, and the
-    URL of our account there, `None` before there is one. `method` is the kind of proof.
+    """The CA that is to issue: the domain names by which the CA calls itself in CAA, lower case,
+    and the URL of our account there, `None` before there is one. `method` is the kind of proof.
     """
 
     identities: frozenset[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from certferry.core.short_form import short
+from certferry.core.abbreviations import short
 from certferry.text import Text
 
 CERTIFICATE = "certificate"

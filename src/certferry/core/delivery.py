@@ -21,7 +21,7 @@ class Program:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over its arguments, which may hold what not everybody should read."""
+        """SHA-256 over its arguments, which may hold a secret."""
         return hashlib.sha256("\0".join(self.arguments).encode()).hexdigest()
 
 

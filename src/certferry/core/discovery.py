@@ -101,8 +101,8 @@ class DiscoveredCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked for: only domains that no declared certificate covers, only what is foreign,
-    only what ends within so long. Each narrows what the others leave.
+    """The filters of `discover`: only domains that no declared certificate covers, only what is
+    foreign, only what ends within so long. Each narrows what the others leave.
     """
 
     uncovered: bool = False
@@ -168,7 +168,7 @@ class Discovery:
         return tuple(problem for look in self.accounts for problem in look.problems)
 
     def narrowed(self, wanted: Wanted, now: datetime) -> Discovery:
-        """Keep what is asked for. Where it is only about domains that are not covered, the
+        """Keep what the filters leave. Where it is only about domains that are not covered, the
         certificates are those that these are bound to.
         """
         domains = tuple(

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core import unmatched
+from certferry.core.abbreviations import short
 from certferry.core.deliveries import why_deliver
 from certferry.core.desired import DesiredDeployment, Kind
 from certferry.core.drift import drift_of
@@ -21,7 +22,6 @@ from certferry.core.observed import (
 from certferry.core.reasons import ReasonCode
 from certferry.core.rollbacks import in_words
 from certferry.core.settings import in_sentences, setting_changes
-from certferry.core.short_form import short
 from certferry.core.stuck import stuck_error, stuck_since
 from certferry.core.trouble import LastFailure, Trouble
 from certferry.errors import CertferryError

@@ -1,4 +1,6 @@
-"""The operator's account at a CA outside ACME, by which that lets an ACME account in."""
+"""The operator's account at a CA outside ACME, to which the CA binds an ACME account (RFC 8555
+§7.3.4).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused, and what is said, where an account takes no more certificates."""
+"""The refusal of an upload to an account that takes no more certificates."""
 
 from __future__ import annotations
 

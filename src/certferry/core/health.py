@@ -36,7 +36,7 @@ RUN_WITHIN = timedelta(hours=48)
 """How long ago the last run may have ended, of two a day, before something keeps them away."""
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""What is recorded this far in the future was written by a clock that is not this one's."""
+"""A moment this far in the future was recorded by another clock."""
 
 
 class Health(IntEnum):
@@ -69,7 +69,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What is recorded of all certificates: each one's newest version, and those that a place has,
+    """The records of all certificates: each one's newest version, and those that a place has,
     newest first; what its places were last seen to have; what operators are told of; the last run;
     and the problem of a state whose keys cannot be opened: no run gets anywhere with it.
     """
@@ -184,7 +184,7 @@ def _of_clock(
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is recorded of one lineage."""
+    """The records of one lineage."""
 
     versions: Sequence[Version]
     places: Sequence[Sighting]

@@ -1,4 +1,4 @@
-"""What is known of every place after a run: what it saw, and what earlier runs saw where it did not
+"""The sightings of every place after a run: its own, and those of earlier runs where it did not
 look.
 """
 

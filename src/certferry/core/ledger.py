@@ -8,7 +8,7 @@ from enum import StrEnum
 from certferry.core.certificate import Certificate
 from certferry.core.lineage import marks, owner_of
 from certferry.core.remembered import Remembered
-from certferry.core.upload import NOBODY
+from certferry.core.upload import NO_LINEAGE
 
 
 class Owner(StrEnum):
@@ -30,7 +30,7 @@ class Ledger:
         self._issued: dict[str, Certificate] = {}
         for lineage, known in remembered:
             for upload in known.uploads:
-                if upload.lineage != NOBODY:
+                if upload.lineage != NO_LINEAGE:
                     self._uploaded[upload.target, upload.remote_id] = upload.fingerprint
             for version in known.versions:
                 certificate = version.certificate

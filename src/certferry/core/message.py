@@ -19,7 +19,7 @@ class Message:
     event: Mapping[str, object] = field(default_factory=dict)
 
     def body(self, most_bytes: int) -> str:
-        """Return the paragraphs that fit in so many bytes of UTF-8; what is left out is told."""
+        """Return the paragraphs that fit in so many bytes of UTF-8, with a mark where some lack."""
         whole = "\n\n".join(self.paragraphs)
         if _size(whole) <= most_bytes:
             return whole

@@ -1,14 +1,14 @@
-"""What is told of a certificate that a target has accepted, and that is not in force or served."""
+"""The errors about a certificate that a target has accepted, and that is not in force or served."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from certferry.core.abbreviations import short
 from certferry.core.observed import ObservedDomain, Served
 from certferry.core.plan import Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.core.settings import in_sentences
-from certferry.core.short_form import short
 from certferry.core.waiting import applying
 from certferry.errors import DeployError, TargetBusy, VerificationError
 from certferry.text import Text

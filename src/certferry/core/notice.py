@@ -1,4 +1,4 @@
-"""What operators are told of: what stands now, and what each channel was told of it."""
+"""Notices for operators: those that stand now, and those that each channel was told."""
 
 from __future__ import annotations
 

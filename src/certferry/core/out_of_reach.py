@@ -1,4 +1,4 @@
-"""What is planned where a target cannot be read, or has no domain that can be served."""
+"""The obstacles where a target cannot be read, or has no domain that can be served."""
 
 from __future__ import annotations
 

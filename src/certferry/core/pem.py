@@ -140,7 +140,7 @@ def _kind(exc: UnsupportedAlgorithm) -> Text:
 
 def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
     """Read a key. Raises `CertificateError` when that cannot be, or it has a passphrase."""
-    # The library's own message is not passed on: it could quote what it was given.
+    # The library's own message is not passed on: it could quote its input.
     try:
         return serialization.load_pem_private_key(privkey_pem.reveal().encode(), password=None)
     except TypeError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from certferry.core.left_alone import left_alone
+from certferry.core.blocked_outcomes import left_alone
 from certferry.core.observed import Observation
 from certferry.core.obstacle_outcomes import in_the_way, left_as_found
 from certferry.core.plan import (

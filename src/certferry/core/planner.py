@@ -11,16 +11,16 @@ from datetime import datetime
 from enum import StrEnum
 
 from certferry.core import rejections, rules, unmanaged, unmatched
+from certferry.core.ca_fallback import authorities_now
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
-from certferry.core.falling_back import authorities_now
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
 from certferry.core.lineage import Version, version_for
 from certferry.core.observed import Observation
-from certferry.core.one_run import in_one_run
 from certferry.core.pauses import longest_pause, paused_until
 from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire, Rollout
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.removal_limits import in_one_run
 from certferry.core.retirements import superseded
 from certferry.core.rollbacks import rolled_back
 from certferry.core.rollouts import Choice, plan_target

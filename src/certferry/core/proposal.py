@@ -87,7 +87,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What was found in the accounts: their labels (empty where there is no such account), the
+    """The findings in the accounts: their labels (empty where there is no such account), the
     zones of the one, and the domains of the other. `zones` is `None` where the account cannot list
     them: then every name is taken to be in a zone of its own.
     """

@@ -62,7 +62,8 @@ def rate_of(requests: int) -> Rate:
 def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
     """Return whether a request may be sent now, by what is remembered of those before it.
 
-    Who is told to wait has taken nothing, and waits no longer than an interval and `CLOCKS_APART`.
+    A caller that is told to wait has taken nothing, and waits no longer than an interval and
+    `CLOCKS_APART`.
     """
     used_until = _believed(rate, note, now)
     wait = used_until - now + rate.interval - rate.room

@@ -1,4 +1,4 @@
-"""All that is remembered of one lineage."""
+"""All that the state holds of one lineage."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from certferry.core.how_far import Asking, Begun, Ended
 from certferry.core.plan import Action
+from certferry.core.progress import Asking, Begun, Ended
 from certferry.core.reasons import ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError

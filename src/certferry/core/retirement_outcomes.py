@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from certferry.core.one_run import left_to_later_runs
 from certferry.core.plan import Action, Blocked, Plan, Retire
+from certferry.core.removal_limits import left_to_later_runs
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.unmanaged import OTHERS_FIRST
 from certferry.core.waiting import Waiting

@@ -1,4 +1,4 @@
-"""What is remembered of bringing one certificate to one domain."""
+"""The state's record of bringing one certificate to one domain."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from certferry.core.abbreviations import short
 from certferry.core.change import CERTIFICATE, Change
 from certferry.core.choice import why_new
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
@@ -35,7 +36,6 @@ from certferry.core.refusals import plan_rollback
 from certferry.core.rollbacks import BACK
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import changes_unasked, setting_changes
-from certferry.core.short_form import short
 from certferry.core.waiting import applying
 from certferry.text import Text
 

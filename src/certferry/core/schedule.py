@@ -16,8 +16,8 @@ letsencrypt.org/docs/integration-guide, "When to Renew", 2026-11)."""
 
 _MINUTES, _SECONDS = 59, 60
 NIGHT_MOMENTS = NIGHT_HOURS * _MINUTES * _SECONDS
-"""How many moments there are to choose from. The first minute of an hour is none: everybody's jobs
-run then.
+"""How many moments there are to choose from. The first minute of an hour is none: most machines'
+jobs run then.
 """
 
 _HALF_A_DAY = 12  # hours

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from certferry.core.abbreviations import first_of
 from certferry.core.certificate import covered_by
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
-from certferry.core.short_form import first_of
 from certferry.text import Text
 
 _MOST_LISTED = 3

@@ -1,4 +1,4 @@
-"""What stands under `domains` and `exclude` in vain: patterns that match nothing at the target."""
+"""Patterns under `domains` and `exclude` that match nothing at the target."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""What is remembered of one copy of a certificate at a target."""
+"""The state's record of one copy of a certificate at a target."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
-NOBODY = ""
-"""The lineage of an `Upload` that is not ours: all that is remembered of it is that it is used."""
+NO_LINEAGE = ""
+"""The lineage of an `Upload` that is not ours: the state holds of it only that it is used."""
 
 
 @dataclass(frozen=True, slots=True)

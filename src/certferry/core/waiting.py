@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from certferry.core.how_far import Usual
+from certferry.core.progress import Usual
 from certferry.text import Text
 
 FIRST = timedelta(milliseconds=250)

@@ -98,7 +98,7 @@ def _why_not_issued(one: OldCertificate, places: Places) -> Text | None:
 
 def _in_files(theirs: Installed, directory: str, reload: str) -> ProposedDeployment:
     """Go on with the copies, for the same readers as far as that can be declared: the files are
-    not executable, and the key is not for all users.
+    not executable, and other users cannot read the key.
     """
     access = replace(
         theirs.access,

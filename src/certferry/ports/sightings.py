@@ -19,7 +19,7 @@ class Sightings(Protocol):
     def update_sightings(
         self, change: Callable[[tuple[Sighting, ...]], tuple[Sighting, ...]]
     ) -> tuple[Sighting, ...]:
-        """Change what was seen in one transaction, and return what is kept now."""
+        """Change the sightings in one transaction, and return those that are kept now."""
         ...
 
     def versions_in_use(self) -> Mapping[str, tuple[Version, ...]]:

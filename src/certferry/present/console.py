@@ -75,7 +75,7 @@ class Console:
         self._write(self.stderr, self._folded(self.stderr, lines))
 
     def flush(self) -> None:
-        """Send off what has been written."""
+        """Flush the output."""
         self.stdout.flush()
         self.stderr.flush()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from certferry.core.abbreviations import short
 from certferry.core.discovery import (
     DiscoveredCertificate,
     DiscoveredDomain,
@@ -16,7 +17,6 @@ from certferry.core.discovery import (
 )
 from certferry.core.ledger import Owner
 from certferry.core.observed import Served
-from certferry.core.short_form import short
 from certferry.core.watched import within_reach
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled, line, width

@@ -37,7 +37,7 @@ def what_is_wrong(findings: Sequence[Finding], voice: Voice) -> Iterator[Line]:
 
 
 def what_is(finding: Finding, voice: Voice) -> Iterator[Line]:
-    """Write one finding: what it is about, what was found, by which code it goes, what to do."""
+    """Write one finding: its subject, its message, its code, its fix."""
     label, tone = _LABELS[finding.severity]
     words = once(finding.subject, voice.say(finding.message))
     said = f"{finding.subject}: {words} [{finding.code}]"

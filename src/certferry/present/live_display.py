@@ -1,5 +1,5 @@
-"""The live display of a run: for each certificate, what is being waited for, for whom, since when,
-and until when at most. It fits the terminal at every moment, and leaves nothing behind.
+"""The live display of a run: for each certificate, what the run waits for, at whose hands, since
+when, and until when at most. It fits the terminal at every moment, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.console import ConsoleOptions
 from rich.live import Live
 from rich.text import Text as RichText
 
-from certferry.core.how_far import Asking, Begun, Ended
+from certferry.core.progress import Asking, Begun, Ended
 from certferry.core.report import Activity, Event, Outcome, StepEnded, StepKey, StepOutcome
 from certferry.core.waiting import Waiting
 from certferry.ports.progress import Progress

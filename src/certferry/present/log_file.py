@@ -78,7 +78,7 @@ class LogFile:
 
 def _opened(found: Spot, *, stream: bool) -> int:
     if stream:
-        # A FIFO without a reader is an error and not a wait; certferry waits for a slow reader.
+        # A FIFO without a reader is an error and not a wait; the log waits for a slow reader.
         descriptor = found.open(_FLAGS)
         os.set_blocking(descriptor, True)
         return descriptor

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from certferry.core.abbreviations import short
 from certferry.core.change import Change
-from certferry.core.one_run import left_to_later_runs
 from certferry.core.plan import (
     Action,
     Blocked,
@@ -23,7 +23,7 @@ from certferry.core.plan import (
     Verify,
 )
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.short_form import short
+from certferry.core.removal_limits import left_to_later_runs
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.present.language import Voice

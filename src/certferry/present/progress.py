@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
-from certferry.core.how_far import Asking, Begun, Ended
+from certferry.core.progress import Asking, Begun, Ended
 from certferry.core.report import Activity, Event, Happened, Outcome, StepEnded
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.console import Console, Verbosity

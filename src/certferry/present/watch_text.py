@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from certferry.core.abbreviations import short
 from certferry.core.edges import EdgeProblem
 from certferry.core.observed import Served
-from certferry.core.short_form import short
 from certferry.core.watch_changes import AddressChanged, Changes
 from certferry.core.watched import HostLook
 from certferry.present.language import Voice

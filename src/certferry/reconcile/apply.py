@@ -14,6 +14,7 @@ from certferry.errors import (
     Interrupted,
 )
 from certferry.reconcile.challenge_cleanup import clean
+from certferry.reconcile.changed_settings import with_unasked
 from certferry.reconcile.deploy import deploy
 from certferry.reconcile.issue import issue
 from certferry.reconcile.receivers import deliver
@@ -21,7 +22,6 @@ from certferry.reconcile.removals import may_remove
 from certferry.reconcile.retire import retire
 from certferry.reconcile.rollback import roll_back
 from certferry.reconcile.stopping import during
-from certferry.reconcile.unasked import with_unasked
 from certferry.reconcile.unmanaged import retire_unmanaged
 from certferry.reconcile.visit import Visit
 

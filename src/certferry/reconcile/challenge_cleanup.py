@@ -1,4 +1,4 @@
-"""Remove what earlier runs left: challenge records in DNS, orders for what is declared no more."""
+"""Remove what earlier runs left: challenge records in DNS, orders for names no longer declared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from certferry.core.plan import Clean
 from certferry.core.report import Activity, Outcome, StepOutcome
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.by_zone import provider_of
+from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -46,7 +46,7 @@ def sweep(lineage: str, accounts: Sequence[DnsProvider], doors: Doors) -> None:
 
 
 def without_order(observed: Observation, lineage: str, doors: Doors) -> Observation:
-    """Forget an order for what is declared no more, as after a slip that was put right."""
+    """Forget an order for names no longer declared, as after a slip that was put right."""
     with doors.lease(lineage) as lease:
         doors.state.drop_order(lease)
     return replace(observed, ordered=None)

@@ -9,8 +9,8 @@ from datetime import datetime
 from functools import partial
 
 from certferry.core.discovery import AccountLook
-from certferry.core.how_far import Begun, Ended
 from certferry.core.observed import Served
+from certferry.core.progress import Begun, Ended
 from certferry.core.report import Activity
 from certferry.core.survey import Survey
 from certferry.errors import CertferryError, Interrupted
@@ -47,7 +47,7 @@ class Looking:
         try:
             looks = tuple(pool.map(self._look, surveys.keys(), surveys.values()))
         except BaseException:
-            # Ctrl-C. The other accounts are not waited for: a look leaves nothing to put right.
+            # Ctrl-C. The other accounts are left: a look leaves nothing to put right.
             self.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

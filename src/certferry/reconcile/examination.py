@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core.findings import Code, Finding, heaviest_first, of_refusal, warning
-from certferry.core.how_far import Begun, Ended
 from certferry.core.plan import Action
+from certferry.core.progress import Begun, Ended
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
 from certferry.errors import CertferryError, Interrupted
 from certferry.ports.progress import Progress
@@ -85,7 +85,7 @@ class Examination:
         def work() -> None:
             ended.put((thread, _found_by(check)))
 
-        # Daemons: the process is not kept by a check that was given up.
+        # Daemons: a check that was given up must not keep the process.
         thread = threading.Thread(target=work, name=f"check {check.subject}", daemon=True)
         thread.start()
         return thread

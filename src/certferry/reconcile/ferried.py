@@ -13,7 +13,7 @@ from certferry.reconcile.doors import Doors
 
 
 def as_offered(desired: DesiredCertificate, doors: Doors) -> DesiredCertificate:
-    """Read the files of a ferried certificate into the wish; others are given back as they are.
+    """Read the files of a ferried certificate into the wish; return others as they are.
 
     Raises `CertificateError` and `PlanRefused`.
     """

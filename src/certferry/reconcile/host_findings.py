@@ -67,7 +67,7 @@ def _of_last_run(last: LastRun | None, now: datetime) -> Iterator[Finding]:
 
 
 _LOOKS = ("drift found", "drift over", "verified")
-"""Events that only tell what was seen."""
+"""Events that report a sighting and nothing that certferry did."""
 
 
 def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:

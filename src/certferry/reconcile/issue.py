@@ -26,8 +26,8 @@ from certferry.errors import (
     StateError,
 )
 from certferry.ports.issuer import Issuer, IssueRequest
-from certferry.reconcile.by_zone import ByZone
-from certferry.reconcile.several_cas import ordered_at_any, with_cas_asked_now
+from certferry.reconcile.ca_fallback import ordered_at_any, with_cas_asked_now
+from certferry.reconcile.dns_by_zone import ByZone
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
 from certferry.core.due import LAG
-from certferry.core.how_far import Asking
+from certferry.core.inferred import with_likely_bindings, with_remembered_remotes
 from certferry.core.lineage import Version, version_for
 from certferry.core.observed import (
     DomainState,
@@ -17,19 +17,19 @@ from certferry.core.observed import (
     ObservedTarget,
     Served,
 )
+from certferry.core.progress import Asking
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalInfo, RenewalWindow, ask_after, believed, may_ask
 from certferry.core.rollout import RolloutRecord
 from certferry.core.rules import first_violated
 from certferry.core.unmatched import with_unmatched
-from certferry.core.untold import with_likely_bindings, with_remembered_remotes
 from certferry.errors import DeployError, IssuanceError, StateError
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import offered_first
 from certferry.reconcile.receivers import observe_receiver
+from certferry.reconcile.unknown_copies import without_remembered
 from certferry.reconcile.unmanaged import without_claimed
-from certferry.reconcile.unremembered import without_remembered
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)

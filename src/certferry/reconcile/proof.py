@@ -1,4 +1,4 @@
-"""Whether what plans would order can be proven: asked before an order is made, and only then."""
+"""Whether the names that a plan orders can be proven: asked before an order, and only then."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import cast
 
 from certferry.core.clock import must_be_right
 from certferry.core.desired import DesiredCertificate
-from certferry.core.how_far import Asking
 from certferry.core.plan import Action, Obstacle, Plan
+from certferry.core.progress import Asking
 from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.ports.examination import Timed
-from certferry.reconcile.by_zone import provider_of
+from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.text import Text
 

@@ -1,4 +1,4 @@
-"""Places that take a certificate whole, such as files or a command: what is there, and delivery."""
+"""Places that take a certificate whole, such as files or a command: read, and delivered to."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.how_far import Begun, Ended
 from certferry.core.plan import Plan
 from certferry.core.planner import Issuing
+from certferry.core.progress import Begun, Ended
 from certferry.core.report import SyncReport
 from certferry.core.status import LineageStatus
 from certferry.core.trouble import troubles_in
@@ -24,7 +24,7 @@ from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.proof import Proofs
 from certferry.reconcile.rollback import give_up_where_refused, roll_back_by_hand
 from certferry.reconcile.side_by_side import SideBySide
-from certferry.reconcile.standing import plan_now, status_now
+from certferry.reconcile.status import plan_now, status_now
 from certferry.reconcile.visits import Patience, Visits
 from certferry.text import Text
 

@@ -10,7 +10,7 @@ from certferry.core.plan import Action, Issue, Plan
 from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome, SyncReport
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.issuer import Issuer, IssueRequest
-from certferry.reconcile.by_zone import provider_of
+from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
 from certferry.text import Text

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from certferry.core.plan import Action, Retire
 from certferry.core.report import Outcome, StepOutcome
-from certferry.core.upload import NOBODY, Upload
+from certferry.core.upload import NO_LINEAGE, Upload
 from certferry.errors import CertferryError, Interrupted, TargetInUse
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -44,12 +44,12 @@ def retire(step: Retire, visit: Visit) -> StepOutcome:
 
 
 def keep(step: Retire, visit: Visit) -> None:
-    """Leave a copy alone for a while: the target does not let go of it."""
+    """Leave a copy alone for a while: the target says that something uses it."""
     found = (remote for target in visit.observed.targets for remote in target.remotes)
     ours = next((r for r in found if r.remote_id == step.remote_id), None)
     visit.doors.state.save_upload(
         Upload(
-            lineage=NOBODY if ours is None else visit.lineage,
+            lineage=NO_LINEAGE if ours is None else visit.lineage,
             target=step.target,
             remote_id=step.remote_id,
             label=step.label,

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.how_far import Begun, Ended
+from certferry.core.progress import Begun, Ended
 from certferry.ports.progress import Progress
 from certferry.reconcile.visits import WORKERS
 

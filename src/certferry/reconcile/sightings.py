@@ -12,7 +12,7 @@ from certferry.core.sighting import Sighted, sighted
 from certferry.ports.state import StateStore
 
 _NOTE = ("[sightings]", "digest")
-"""Where the digest of what is kept is written down; no account can be called so by mistake."""
+"""The key of the digest of the sightings; no account can be called so by mistake."""
 
 
 class SightingsKeeper:

@@ -1,5 +1,5 @@
-"""Tell operators what a run has left, through every channel: at most one message to each, and none
-holds the run up.
+"""Send operators the news of a run, through every channel: at most one message to each, and none
+delays the run.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from certferry.core.channel_news import Claim, claim, taken_back, until_quiet
 from certferry.core.message import Message
-from certferry.core.news import Claim, claim, taken_back, until_quiet
 from certferry.core.notice import ChannelState, News, Notice, Topic
-from certferry.core.noticed import answered as noted
+from certferry.core.run_notices import answered as noted
 from certferry.errors import CertferryError, ConfigError
 from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent

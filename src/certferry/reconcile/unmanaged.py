@@ -14,7 +14,7 @@ from certferry.core.plan import Action, Retire
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout import RolloutRecord
 from certferry.core.unmanaged import unclaimed
-from certferry.core.upload import NOBODY
+from certferry.core.upload import NO_LINEAGE
 from certferry.errors import TargetAccessDenied, TargetRejected
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.removals import may_remove
@@ -109,7 +109,7 @@ class _Kept:
 def _with_marks_of_use(
     others: tuple[OtherCertificate, ...], target: str, doors: Doors
 ) -> tuple[OtherCertificate, ...]:
-    in_use = {u.remote_id: u.in_use_until for u in doors.state.uploads(NOBODY, target)}
+    in_use = {u.remote_id: u.in_use_until for u in doors.state.uploads(NO_LINEAGE, target)}
     return tuple(replace(other, in_use_until=in_use.get(other.remote_id)) for other in others)
 
 

@@ -1,4 +1,4 @@
-"""What a call to Alibaba Cloud DNS was given, read strictly."""
+"""The parameters of a call to Alibaba Cloud DNS, read strictly."""
 
 from __future__ import annotations
 

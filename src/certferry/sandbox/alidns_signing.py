@@ -1,4 +1,4 @@
-"""Who is calling Alibaba Cloud DNS: the RPC signature, verified from the raw form.
+"""Which account calls Alibaba Cloud DNS: the RPC signature, verified from the raw form.
 
 Written from the vendor's page ("RPC mechanism"), apart from the signing that certferry itself does,
 so that one checks the other: characters are encoded one by one, in a table of what stays as it is.

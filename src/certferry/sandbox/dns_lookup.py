@@ -30,7 +30,7 @@ class Seat:
 
 
 FindSeat = Callable[[str], Seat | None]
-"""Name → who answers for it; None where this server has nothing to say."""
+"""Name → the server that answers for it; None where this server has nothing to say."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a call to DNSPod's token API was given: a form, read strictly."""
+"""The parameters of a call to DNSPod's token API: a form, read strictly."""
 
 from __future__ import annotations
 

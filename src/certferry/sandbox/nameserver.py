@@ -249,8 +249,8 @@ class DnsService:
         self.servers = tuple(servers)
         self.resolver = resolver
         self._zones = zones
-        everyone = (*self.servers, resolver)
-        self._daemon = DnsDaemon({one.address: one.handle for one in everyone}, port=port)
+        all_of_them = (*self.servers, resolver)
+        self._daemon = DnsDaemon({one.address: one.handle for one in all_of_them}, port=port)
 
     @property
     def port(self) -> int:

@@ -10,7 +10,7 @@ from certferry.sandbox.world import World
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What has been written anywhere so far, and what is left of our challenges in DNS."""
+    """The writes at every service so far, and our challenges that are still in DNS."""
 
     qiniu_writes: int
     dnspod_writes: int
@@ -27,7 +27,7 @@ class Ledger:
         )
 
     def writes_since(self, earlier: Ledger) -> int:
-        """Count what was written in between."""
+        """Count the writes in between."""
         return self.qiniu_writes - earlier.qiniu_writes + self.dnspod_writes - earlier.dnspod_writes
 
 

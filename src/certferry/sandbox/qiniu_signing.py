@@ -1,4 +1,4 @@
-"""Who is calling Qiniu: both signature schemes verified from the raw request.
+"""Which account calls Qiniu: both signature schemes verified from the raw request.
 
 Written from the Qiniu fact sheet §2, apart from the signing that certferry itself does, so that
 one checks the other.

@@ -1,5 +1,5 @@
 """How Tencent Cloud's API 3.0 answers: always with status 200, errors in the body (DNSPod fact
-sheet §2.1, §2.3), and what a call was given.
+sheet §2.1, §2.3), and the parameters of a call.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Params:
         return value
 
     def done(self) -> None:
-        """See that nothing else was given. Raises `Refused`."""
+        """See that there is no other parameter. Raises `Refused`."""
         for name in self._fields:
             raise Refused("UnknownParameter", f"The parameter `{name}` is not recognized.")
 

@@ -76,7 +76,7 @@ def _headers(answered: Any) -> Mapping[str, str]:
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
-        """Follow none: the answer itself is given."""
+        """Follow none: return the answer itself."""
 
 
 def _as_it_is() -> urllib.request.OpenerDirector:

@@ -43,7 +43,7 @@ class _Order:
 class MemoryCa:
     """Orders and their certificates, which are valid for `lifetime`. Safe to use from any thread.
 
-    With a `lookup` it believes only what it sees there; without one it believes everybody. While
+    With a `lookup` it believes only what it sees there; without one it believes every client. While
     there is a `failure`, every proof ends with it. `issued` counts certificates, `asked` the
     questions when to renew one, which `answer` answers; `replaced` lists what orders say.
     """

@@ -21,7 +21,7 @@ class _Record:
 class MemoryDns:
     """A `DnsProvider` whose account holds these zones. Safe to use from any thread.
 
-    `calls` counts what was asked of it, refused calls too.
+    `calls` counts the calls, refused ones too.
     """
 
     def __init__(self, zones: Iterable[str]) -> None:
@@ -33,11 +33,11 @@ class MemoryDns:
         self.calls = 0
 
     def fail_with(self, failure: DnsError | None) -> None:
-        """Let every call raise this until `None` is given."""
+        """Let every call raise this, and with `None` none."""
         self._failure = failure
 
     def values(self, name: str) -> list[str]:
-        """Give what is there at a name, oldest first."""
+        """Give the values at a name, oldest first."""
         with self._lock:
             return [r.value for r in self._records.values() if r.name == name]
 

@@ -37,7 +37,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Remote:
-    """An uploaded certificate, and the label that it was given."""
+    """An uploaded certificate, and its label."""
 
     label: str
     certificate: Certificate

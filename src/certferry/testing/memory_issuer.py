@@ -78,7 +78,7 @@ class MemoryIssuer:
         return other
 
     def fail_with(self, failure: IssuanceError | None) -> None:
-        """Let every proof end like this, until `None` is given."""
+        """Let every proof end like this, and with `None` in order."""
         self._ca.failure = failure
 
     def answer_with(self, answer: Callable[[Certificate], RenewalInfo]) -> None:
@@ -150,7 +150,7 @@ class MemoryIssuer:
         return self._ca.renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
-        """See `ports.issuer.Issuer.sweep`. Its provider shows at once what was sent to it."""
+        """See `ports.issuer.Issuer.sweep`. Its provider shows a record at once."""
         failures: list[DnsError] = []
         for record in self._state.challenge_records(lineage):
             try:

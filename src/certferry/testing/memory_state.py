@@ -327,7 +327,7 @@ class MemoryState(BudgetOfMemory, MemoryNotices):
         return tuple(found[: -limit - 1 : -1])
 
     def close(self) -> None:
-        """Let go of the leases; what was kept stays for the other processes."""
+        """Release the leases; the rows stay for the other processes."""
         with self._memory.lock:
             for lineage, held in tuple(self._memory.holdings.items()):
                 if held.process == self._process:

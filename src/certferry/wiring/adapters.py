@@ -13,7 +13,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from certferry.config.findings import config_error, instead_of
+from certferry.config.findings import Finding, config_error, instead_of
 from certferry.config.model import AccountTable
 from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP
 from certferry.text import Text
@@ -82,6 +82,22 @@ class Table:
             raise config_error([account.place.finding("type", problem)]) from None
         except BrokenAdapter as wrong:
             raise used_by(account, wrong) from wrong
+
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+        """See `config.adapters.Adapters.unknown_types`; nothing is imported."""
+        known = dict.fromkeys(name for family in FAMILIES.values() for name in self.names(family))
+        return [
+            one.place.finding(
+                "type",
+                Text(
+                    "{type} is neither a DNS provider nor a target; {advice}",
+                    type=one.type,
+                    advice=instead_of(one.type, list(known)),
+                ),
+            )
+            for one in accounts
+            if one.type not in known
+        ]
 
     def _of(self, family: Family) -> dict[str, list[EntryPoint]]:
         if family.group not in self._families:

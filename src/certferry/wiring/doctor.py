@@ -27,7 +27,7 @@ from certferry.reconcile.account_findings import (
     look_at_clock,
     ordered_names,
 )
-from certferry.reconcile.by_zone import provider_of
+from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.examination import WITHIN_OF_MANY, Check, Examination
 from certferry.reconcile.host_findings import look_at_schedule, look_at_state
@@ -53,7 +53,7 @@ class Examined(Session):
     """A session whose doors are looked at, and not gone through."""
 
     def examine(self, schedulers: Iterable[Scheduler]) -> tuple[Finding, ...]:
-        """Look at everything that a run would rely on, and return what was found. Changes nothing.
+        """Look at everything that a run would rely on, and return the findings. Changes nothing.
         Raises `ConfigError` as `reconciler` does.
         """
         try:
@@ -114,7 +114,7 @@ def checks_of(run: CheckedRun) -> Iterator[Check]:
 def without_state(
     settings: Settings, schedulers: Iterable[Scheduler], problem: StateError
 ) -> tuple[Finding, ...]:
-    """Tell what is found where the state cannot be opened: a run would end there."""
+    """Return the findings where the state cannot be opened: a run would end there."""
     found = of_error(Code.STATE_UNUSABLE, str(settings.state.path), problem)
     return heaviest_first([found, *look_at_files(settings), *look_at_schedule(schedulers)])
 

@@ -18,9 +18,9 @@ from datetime import datetime, timedelta
 from certferry.adapters.monitoring.heartbeat import SERVICE, Heartbeat
 from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.config.model import HEARTBEAT, METRICS, Settings
-from certferry.core.noticed import Missed
-from certferry.core.pings import may_ping, recent
+from certferry.core.heartbeat_limit import may_ping, recent
 from certferry.core.report import SyncReport
+from certferry.core.run_notices import Missed
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost
 from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore
@@ -93,7 +93,7 @@ class Monitor:
         return report
 
     def _begin(self) -> None:
-        """Tell that the run begins. Its answer is not waited for."""
+        """Tell that the run begins, and do not wait for the answer."""
         reference = self._settings.monitoring.heartbeat
         try:
             if reference is not None:
@@ -224,7 +224,7 @@ def _aside(work: Callable[[], object]) -> threading.Thread:
     """Work in a thread that keeps no process: a service may hang, or its name."""
 
     def quietly() -> None:
-        with suppress(Exception):  # the run tells of it when it waits for the ping
+        with suppress(Exception):  # the waiting caller tells how a ping ended
             work()
 
     thread = threading.Thread(target=quietly, daemon=True)

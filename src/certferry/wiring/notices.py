@@ -1,5 +1,5 @@
-"""What a run leaves to be told, kept whether or not there is a channel: `check`, `status` and the
-metrics go by it.
+"""The notices that a run leaves, kept with or without a channel: `check`, `status` and the metrics
+read them.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 from certferry.config.model import Settings
 from certferry.core.notice import Notice, Topic
-from certferry.core.noticed import Missed, failed_run, monitored, noticed, without_channels
 from certferry.core.report import SyncReport
+from certferry.core.run_notices import Missed, failed_run, monitored, noticed, without_channels
 from certferry.errors import CertferryError
 from certferry.ports.notifier import Answered
 from certferry.ports.state import StateStore
@@ -27,7 +27,7 @@ class NoticeKeeper:
         self._state = state
 
     def tell(self, report: SyncReport) -> Mapping[str, Answered]:
-        """Keep what a run has left. There is no channel to be told."""
+        """Keep the notices of a run. There is no channel to tell."""
         return self._keep(self.after(report))
 
     def tell_failure(self, error: CertferryError) -> Mapping[str, Answered]:

@@ -1,4 +1,4 @@
-"""What is recorded of the declared certificates, and what the settings and the disk say of them:
+"""The records of the declared certificates, and what the settings and the disk say of them:
 all that is judged without asking any service.
 """
 

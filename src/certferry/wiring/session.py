@@ -54,7 +54,7 @@ def open_to_look(
         yield Session(settings, progress, resources, language=language, looks_only=True)
 
 
-class Session(Teller):
+class Session:
     """Everything a command works with. Each part is opened when it is first asked for; what is
     wrong with the accounts is then told all at once, as one `ConfigError`.
     """
@@ -93,6 +93,11 @@ class Session(Teller):
     def probe(self) -> Probe:
         """The look from outside."""
         return probe_for(self._settings, self._stopping.pause)
+
+    @cached_property
+    def teller(self) -> Teller:
+        """Tells operators and monitors what became of the session's runs."""
+        return Teller(self._settings, lambda: self.state, pause=self.pause, language=self._language)
 
     def reconciler(self) -> Reconciler:
         """Return the engine of a run over every account that the certificates name. Each run

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from certferry.config import load
 from certferry.config.adapters import ReadOptions, UsualAccount, UsualAccounts
+from certferry.config.findings import Finding
 from certferry.config.model import AccountTable, Settings
 from certferry.config.options import read_options
 from certferry.config.questions import Question, questions_of
@@ -69,6 +70,10 @@ class InstalledAdapters:
         family = FAMILIES[group]
         if self._table().is_known(family, account.type):
             bound(self._table().of_account(family, account), account, resolve)
+
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+        """See `Adapters.unknown_types`."""
+        return self._table().unknown_types(accounts)
 
 
 def _told(target: Described, table: TomlTable) -> tuple[Kind, HttpsWish]:

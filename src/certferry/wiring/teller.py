@@ -1,11 +1,10 @@
-"""The part of a session that tells operators of its runs. A file without channels loads no more of
-it. A run goes on as it did whatever becomes of what is told.
+"""Tells operators and monitors what became of a session's runs. Where the file declares no channel,
+nothing more is loaded.
 """
 
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,8 +16,8 @@ from certferry.core.notice import ChannelState
 from certferry.core.report import SyncReport
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, StateError
 from certferry.ports.notifier import Answered, Sent
+from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore
-from certferry.reconcile.stopping import Stopping
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -28,21 +27,22 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _NO_TROUBLE = (Interrupted, LeaseHeld, LeaseLost, StateError)
-"""What ends a run and is not told: it was stopped, another one is at work, or what was told cannot
-be remembered."""
+"""Errors that end a run and are not told: the operator stopped it, another run is at work, or the
+state cannot be written."""
 
 
-class Teller(ABC):
-    """Tells through the channels of the session's settings."""
+class Teller:
+    """Tells through the channels of some settings. `state` is opened when there is something to
+    keep; `language` is the operator's.
+    """
 
-    _settings: Settings
-    _language: str
-    _stopping: Stopping
-
-    @property
-    @abstractmethod
-    def state(self) -> StateStore:
-        """What certferry remembers."""
+    def __init__(
+        self, settings: Settings, state: Callable[[], StateStore], *, pause: Pause, language: str
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._pause = pause
+        self._language = language
 
     def telling(self, run: Callable[[], SyncReport], *, is_whole: bool = False) -> SyncReport:
         """Make a run, and tell operators and monitors what it has left, or what ended it before
@@ -55,11 +55,11 @@ class Teller(ABC):
             ended.append(run())
             return ended[0]
 
+        def told() -> SyncReport:
+            return telling(self._listener(), ending, self._settings.state.path)
+
         try:
-            return self._monitored(
-                lambda: telling(self._listener, ending, self._settings.state.path),
-                is_whole=is_whole,
-            )
+            return self._monitored(told, is_whole=is_whole)
         except (KeyboardInterrupt, Interrupted):
             if not ended:
                 raise
@@ -67,32 +67,26 @@ class Teller(ABC):
 
     def tell_failure(self, error: CertferryError) -> None:
         """Keep, and tell through the channels, what ended a run that could not tell it itself."""
-        _tell(partial(self._listener.tell_failure, error))
+        _tell(partial(self._listener().tell_failure, error))
 
     def channel_states(self) -> Mapping[str, ChannelState]:
         """Return what is remembered of the channels of notifications."""
-        return {name: self.state.channel(name) for name in self._settings.channels}
+        return {name: self._state().channel(name) for name in self._settings.channels}
 
     @property
     def channels(self) -> Channels:
         """The channels of notifications, connected anew: a session may outlive many runs."""
         from certferry.wiring.channels import Channels
 
-        return Channels(
-            self._settings,
-            lambda: self.state,
-            pause=self._stopping.pause,
-            language=self._language,
-        )
+        return Channels(self._settings, self._state, pause=self._pause, language=self._language)
 
-    @property
     def _listener(self) -> Channels | NoticeKeeper:
-        """The channels, or where there is none what keeps the run for `status`."""
+        """Return the channels, or, where the file has none, the keeper of notices for `status`."""
         from certferry.wiring.notices import NoticeKeeper
 
         if self._settings.channels:
             return self.channels
-        return NoticeKeeper(self._settings, lambda: self.state)
+        return NoticeKeeper(self._settings, self._state)
 
     def _monitored(self, told: Callable[[], SyncReport], *, is_whole: bool) -> SyncReport:
         if not self._settings.monitoring.names:
@@ -101,8 +95,8 @@ class Teller(ABC):
 
         monitor = Monitor(
             self._settings,
-            lambda: self.state,
-            pause=self._stopping.pause,
+            self._state,
+            pause=self._pause,
             language=self._language,
             is_whole=is_whole,
         )
@@ -112,8 +106,8 @@ class Teller(ABC):
 def telling(
     listener: Channels | NoticeKeeper, run: Callable[[], SyncReport], state: Path
 ) -> SyncReport:
-    """Make a run, and tell what it has left. An error is told where there is a `state` already: the
-    first run of all has an operator before it.
+    """Make a run, and tell operators how it ended. An error is told where there is a `state`
+    already: the first run of all has an operator before it.
     """
     try:
         report = run()

@@ -64,7 +64,9 @@ class Guard:
             raise self._as(refused, exc) from exc
 
     def connecting(self, wanted: tuple[str, ...], connect: Callable[[], object]) -> object:
-        """Connect, and see that the door has what is wanted of it. Raises `ConfigError`."""
+        """Connect, and see that the door has the methods that certferry calls. Raises
+        `ConfigError`.
+        """
         try:
             door = connect()
         except CertferryError:

@@ -36,7 +36,7 @@ class Clock:
         self._ahead += timedelta(seconds=seconds - slept)
 
     def advance(self, time: timedelta) -> None:
-        """Let time pass without anybody resting."""
+        """Let time pass without a pause."""
         self._ahead += time
 
 

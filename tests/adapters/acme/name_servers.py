@@ -1,4 +1,4 @@
-"""A few zones on real name servers, and a clock that moves only when somebody pauses."""
+"""A few zones on real name servers, and a clock that only pauses move."""
 
 from __future__ import annotations
 

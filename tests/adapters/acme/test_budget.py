@@ -184,7 +184,7 @@ def test_moment_without_sense_spoils_nothing(bench: Bench, tmp_path: Path, heade
 
 
 def test_refusal_without_a_moment_holds_nothing_back(bench: Bench) -> None:
-    """Nobody knows until when."""
+    """How long is not known."""
     bench.proxy.faults.add(refusal("rateLimited", "slow down", 429), on="POST /order-plz")
     with pytest.raises(RateLimited):
         bench.issue()

@@ -32,7 +32,7 @@ from certferry.errors import (
     RecordMissing,
 )
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.by_zone import ByZone
+from certferry.reconcile.dns_by_zone import ByZone
 from certferry.sandbox.nameserver import DnsService
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones

@@ -142,7 +142,7 @@ def test_names_are_looked_at_on_a_host_without_a_resolver(
 def test_resolver_over_https_is_not_asked_where_another_answers(
     world: NameServers, doh: HttpsDns
 ) -> None:
-    """It is somebody else's, and is told nothing that it need not know."""
+    """Another company runs it: it learns nothing that it need not know."""
     Resolvers([("127.0.53.9", world.port)], ANSWER_WITHIN, over_https(world, doh)).zone_of(NAME)
 
     assert [] == doh.requests()

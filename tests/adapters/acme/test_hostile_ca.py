@@ -19,7 +19,7 @@ ELSEWHERE = "http://ca.example.com/acme"
 """An address at which others could listen."""
 
 ABROAD = "https://10.0.0.5/acme"
-"""An address of somebody else's, perhaps in the network of this host."""
+"""An address of another service, perhaps in the network of this host."""
 
 Change = Callable[[Request, Response], Response]
 

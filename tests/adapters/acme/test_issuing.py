@@ -183,7 +183,7 @@ def test_progress_says_what_is_being_done(bench: Bench) -> None:
 
 
 def test_record_is_put_where_an_alias_leads_and_seen_at_every_server(tmp_path: Path) -> None:
-    """With real propagation: a CNAME is followed, and the slowest name server is waited for."""
+    """With real propagation: certferry follows a CNAME, and waits for the slowest name server."""
     zones = Zones()
     hosts = {"ns1.dns.test": "127.0.54.11", "ns2.dns.test": "127.0.54.12"}
     for zone in (ZONE, "proofs.test"):

@@ -273,7 +273,7 @@ def test_refusal_without_a_problem_document_is_told_by_its_status(body: bytes) -
     assert "418 I'm a Teapot" in str(error)
 
 
-def test_status_that_nobody_knows_is_told() -> None:
+def test_unknown_status_is_told() -> None:
     """Numbers outside the register have no phrase."""
     assert "(HTTP)" in str(as_error(Refused(599, None), NOW))
 

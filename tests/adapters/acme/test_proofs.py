@@ -124,7 +124,7 @@ def test_challenge_that_was_answered_is_not_answered_again(bench: Bench) -> None
 
     bench.proxy.rewrite = rewrite
 
-    # Nobody answers at all now, so the CA waits for it until the run gives up.
+    # No server answers now, so the CA waits for it until the run gives up.
     with pytest.raises(CaUnavailable, match="validate the names"):
         bench.issue()
     assert [] == bench.proxy.requests("POST /chalZ/*")

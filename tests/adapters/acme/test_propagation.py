@@ -53,7 +53,7 @@ def silent(server: DnsServer) -> None:
 
 
 def test_value_that_is_everywhere_is_not_waited_for(world: NameServers, reports: Reports) -> None:
-    """Each server of the zone is asked once, over UDP, and no other; nobody pauses."""
+    """Each server of the zone is asked once, over UDP, and no other, without a pause."""
     world.zones.create(NAME, "TXT", "value")
 
     world.propagation().wait(one(), reports)
@@ -105,7 +105,7 @@ def test_apex_and_wildcard_are_both_waited_for(world: NameServers, reports: Repo
 
 
 def test_each_name_is_asked_of_its_own_zone(world: NameServers, reports: Reports) -> None:
-    """Names of several zones are waited for together."""
+    """A run waits for names of several zones together."""
     world.servers[2].lag = 4
     world.zones.create(NAME, "TXT", "value")
     world.zones.create(NET_NAME, "TXT", "value")
@@ -219,7 +219,7 @@ def truncated_then(over_tcp: bytes | None) -> Callable[..., bytes | None]:
 def test_answer_that_is_none_counts_as_silence(
     reports: Reports, act: Callable[..., bytes | None], why: str
 ) -> None:
-    """Junk over UDP may come from anybody and is not listened to; over TCP it is the server's."""
+    """Junk over UDP may have any sender and does not count; over TCP it is the server's."""
     server = OddServer(DELEGATION | {("a.example.com", "TXT"): act})
 
     with (
@@ -265,7 +265,7 @@ def test_alias_by_a_wildcard_gives_way(world: NameServers, reports: Reports) -> 
 
 
 def test_alias_beside_a_wildcard_is_followed(world: NameServers) -> None:
-    """An alias that somebody wrote for the challenge holds, whatever the wildcard says."""
+    """An alias that the operator wrote for the challenge holds, whatever the wildcard says."""
     world.zones.seed("*.example.com", "CNAME", "edge.example.net.")
     world.zones.seed(NAME, "CNAME", "challenges.example.net.")
 
@@ -306,7 +306,7 @@ def test_name_too_long_for_dns_is_refused(world: NameServers) -> None:
 
 
 def test_domain_that_is_not_delegated_is_told_at_once(world: NameServers, reports: Reports) -> None:
-    """Nobody would ever see the value."""
+    """No resolver would ever see the value."""
     with pytest.raises(ZoneNotFound, match=r"a\.unregistered\.test") as nowhere:
         world.propagation().wait(one("a.unregistered.test"), reports)
 

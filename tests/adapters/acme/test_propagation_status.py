@@ -131,7 +131,7 @@ def test_strings_of_a_record_are_one_value(strings: list[bytes]) -> None:
 def test_only_an_authoritative_answer_counts(
     strings: list[bytes], rcode: dns.rcode.Rcode, is_authoritative: object
 ) -> None:
-    """What a server has from somebody else, or says while failing, is no sighting."""
+    """What a server has from another server, or says while failing, is no sighting."""
     if rcode > dns.rcode.YXRRSET:
         return  # needs EDNS, and is a failure like the others
     flags = dns.flags.AA if is_authoritative else 0

@@ -122,7 +122,7 @@ def test_every_server_is_silent(world: NameServers, reports: Reports) -> None:
 def test_something_answers_in_place_of_every_server(
     dead: list[int], world: NameServers, reports: Reports
 ) -> None:
-    """Whoever answers does not hold the zone: not a word about the registrar."""
+    """The server that answers does not hold the zone: not a word about the registrar."""
     for number, server in enumerate(world.servers):
         if number in dead:
             server.down()
@@ -139,9 +139,7 @@ def test_something_answers_in_place_of_every_server(
     assert "registrar" not in hint
 
 
-def test_zone_that_nobody_serves_beside_one_that_is_served(
-    world: NameServers, reports: Reports
-) -> None:
+def test_unserved_zone_beside_one_that_is_served(world: NameServers, reports: Reports) -> None:
     """This host's questions do get through, so the fault is the zone's."""
     world.zones.create(NAME, "TXT", "value")
     world.servers[2].lame()
@@ -262,7 +260,7 @@ def test_silent_address_of_a_server_that_answers_is_forgiven(
 
 
 def test_address_without_a_route_is_left_out(world: NameServers, reports: Reports) -> None:
-    """As IPv6 on a host that has none: it is not waited for."""
+    """As IPv6 on a host that has none: the run does not wait for it."""
     world.zones.create(NAME, "TXT", "value")
     world.zones.seed("ns1.dns.test", "A", UNROUTABLE)
 
@@ -272,7 +270,7 @@ def test_address_without_a_route_is_left_out(world: NameServers, reports: Report
 
 
 def test_server_without_a_route_is_left_out_and_named(world: NameServers, reports: Reports) -> None:
-    """It would never be seen; while another server is waited for, the operator reads of it."""
+    """It would never be seen; while the run waits for another server, the operator reads of it."""
     world.zones.add_zone("example.org", ["ns1.dns.test", "ns.far.test"])
     world.zones.add_zone("far.test", ["ns1.dns.test"])
     world.zones.seed("ns.far.test", "A", UNROUTABLE)

@@ -113,7 +113,7 @@ def test_rate_limit_until_a_date_says_when_to_come_back(bench: Bench) -> None:
 
 
 def test_busy_ca_that_asks_for_a_moment_gets_it(bench: Bench) -> None:
-    """A short Retry-After is waited for within the run."""
+    """The run waits for a short Retry-After."""
     bench.proxy.faults.add(
         refusal("rateLimited", "service busy", 503, "4"), on="POST /order-plz", times=2
     )
@@ -196,7 +196,7 @@ def ordered(bench: Bench) -> dict[str, object]:
     return bench.proxy.payload("POST /order-plz")
 
 
-def test_nobody_listening_is_told(bench: Bench) -> None:
+def test_no_listener_is_told(bench: Bench) -> None:
     """The cause in the system's words, and where the address comes from."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -386,14 +386,14 @@ def test_orders_beyond_what_a_ca_bears_wait_for_their_turn(tmp_path: Path) -> No
 
 
 class Crowd:
-    """Lets nobody out until as many have come in as are let in, and others have had to wait."""
+    """Lets no client out until the place is full and others have had to wait."""
 
     def __init__(self) -> None:
         self.inside = self.most = self.answered = self.waiting = 0
         self._changed = threading.Condition()
 
     def answer(self, request: Request) -> Response:
-        """Keep the client until the place is full, and somebody waits outside."""
+        """Keep the client until the place is full, and another one waits outside."""
         with self._changed:
             self.inside += 1
             self.most = max(self.most, self.inside)
@@ -412,7 +412,7 @@ class Crowd:
 
 
 def test_answer_that_drips_is_given_up() -> None:
-    """Every byte comes in time and the whole never does: not waited for, and not asked again."""
+    """Every byte comes in time and the whole never does: the run gives it up, and asks no more."""
     clock = Clock()
     whole = timedelta(seconds=0.3)
     network = Network(ca_bundle=None, pause=clock.pause, now=clock.now, whole=whole)

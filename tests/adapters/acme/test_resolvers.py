@@ -140,7 +140,7 @@ def test_registrys_zone_is_no_zone_of_the_domain(script: dict[tuple[str, str], A
 
 
 def test_zone_without_name_servers_is_not_delegated() -> None:
-    """There is nobody to ask."""
+    """There is no resolver to ask."""
     with pytest.raises(ZoneNotFound, match=r"holds example\.com"):
         ask(OddServer({}), lambda r: r.name_servers("example.com"))
 

@@ -40,7 +40,7 @@ def test_nothing_left_is_nothing_to_do(bench: Bench) -> None:
 
 @pytest.mark.parametrize("handle", [True, False])
 def test_record_that_is_there_is_removed_at_once(bench: Bench, *, handle: bool) -> None:
-    """By its handle, or by name and value; nobody waits."""
+    """By its handle, or by name and value, without a pause."""
     record = leave_record(bench, handle=handle)
 
     bench.sweep()
@@ -106,7 +106,7 @@ def test_clock_that_was_set_back_does_not_prolong_the_wait(bench: Bench) -> None
 
 
 def test_time_to_settle_can_be_set(bench: Bench) -> None:
-    """A provider whose lists are right at once is not waited for."""
+    """The run does not wait for a provider whose lists are right at once."""
     leave_record(bench, in_dns=False, handle=False)
 
     issuer = bench.issuer(settling=timedelta(0))
@@ -133,7 +133,7 @@ def test_failure_keeps_the_record_and_is_told(bench: Bench) -> None:
 def test_record_whose_zone_has_left_the_account_is_forgotten(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody could remove it by this account: it is told once, and fails no run after that."""
+    """This account could never remove it: it is told once, and fails no run after that."""
     record = leave_record(bench)
     bench.dns.while_removing = ZoneNotFound(Text("no zone"), hint=Text("add it"))
     bench.clock.advance(GIVING_UP)
@@ -220,7 +220,9 @@ def test_other_lineages_are_left_alone(bench: Bench) -> None:
 def test_record_that_is_no_challenge_is_left_alone(
     bench: Bench, caplog: pytest.LogCaptureFixture, value: str
 ) -> None:
-    """Somebody wrote it into the state to have it removed; that is told, and nothing is asked."""
+    """Another program wrote it into the state to have it removed: certferry tells that, and asks no
+    service.
+    """
     record = leave_record(bench, value)
 
     bench.sweep()

@@ -25,7 +25,7 @@ def giving(bench: Bench, text: str) -> None:
     bench.proxy.rewrite = rewrite
 
 
-def test_certificate_of_somebody_else(bench: Bench) -> None:
+def test_certificate_of_another_owner(bench: Bench) -> None:
     """It is told as the CA's mistake. The order stays until that is written down."""
     giving(bench, make_bundle("evil.example.net", not_before=bench.clock.now()).fullchain_pem)
 
@@ -37,7 +37,7 @@ def test_certificate_of_somebody_else(bench: Bench) -> None:
     assert None is not bench.state.order(bench.lineage)
 
 
-def test_certificate_with_somebody_elses_key(bench: Bench) -> None:
+def test_certificate_with_another_key(bench: Bench) -> None:
     """The right name is not enough."""
     giving(bench, make_bundle(bench.name, not_before=bench.clock.now()).fullchain_pem)
 
@@ -75,7 +75,7 @@ def leaf_alone(request: Request, response: Response) -> Response:
 
 
 def test_certificate_that_is_not_valid_yet(bench: Bench) -> None:
-    """Here, where nobody could use it: both moments are told."""
+    """On this machine, whose clock forbids it: both moments are told."""
     bench.clock.advance(timedelta(days=-2))
 
     with pytest.raises(CertificateRejected, match=r"it is valid from .* and here it is "):
@@ -120,6 +120,6 @@ def test_certificate_of_an_old_order_that_has_expired_is_ordered_anew(bench: Ben
 
 
 def without_end(request: Request, response: Response) -> Response:
-    """Let an order be valid for as long as anybody asks for it."""
+    """Let an order be valid for as long as the client asks for it."""
     is_order = request.path.startswith("/my-order/")
     return with_fields(response, expires=None) if is_order else response

@@ -14,7 +14,7 @@ from certferry.adapters.acme.zones_look import ZonesLook
 from certferry.core.findings import Code, Finding
 from certferry.core.survey import FoundZone
 from certferry.errors import DnsAccessDenied
-from certferry.reconcile.by_zone import ByZone
+from certferry.reconcile.dns_by_zone import ByZone
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
 from tests.adapters.acme.name_servers import (

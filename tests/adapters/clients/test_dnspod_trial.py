@@ -80,7 +80,7 @@ def test_account_without_domains() -> None:
         assert [HOLDS, HOLDS, CANNOT_TELL, CANNOT_TELL] == verdicts(tried(account))
 
 
-def test_plan_that_nobody_knows(account: DnspodAccount) -> None:
+def test_unknown_plan(account: DnspodAccount) -> None:
     """A plan is named by DNSPod's word for it; what could be another name is not."""
     body = b"""{"status":{"code":"1","message":"ok"},"domains":[{"grade":"DP_Huge","ttl":1},
         {"grade":"www.example.com","ttl":"soon"},7]}"""

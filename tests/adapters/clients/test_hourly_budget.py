@@ -21,7 +21,7 @@ RATE = rate_of(60)  # ten at once, and then one in 72 seconds
 
 
 class Counted:
-    """A `Pace` that holds nobody up, and counts."""
+    """A `Pace` that delays no call, and counts."""
 
     def __init__(self) -> None:
         self.turns = 0

@@ -270,7 +270,7 @@ def test_a_date_in_retry_after_is_obeyed(
 def test_a_long_retry_after_is_left_to_the_caller(
     client: HttpClient, service: httpd.HttpService, waits: Waits
 ) -> None:
-    """Nobody is held for an hour, and nobody comes back before the hour has passed."""
+    """No call waits for an hour, and none is made again before the hour has passed."""
     service.faults.add(Fault.too_many(3600))
 
     answer = client.exchange(get(service.url), repeatable=True)

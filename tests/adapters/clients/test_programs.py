@@ -59,7 +59,7 @@ def test_output_goes_to_the_log(tmp_path: Path, said: Callable[[], list[str]]) -
 
 
 def test_environment_and_directory(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """It has what certferry has, and what it is told; nobody answers it."""
+    """It has what certferry has, and what it is told; its input is empty."""
     script = 'echo "$HOME $TOLD $PWD"; cat'
 
     run(program(tmp_path, "/bin/sh", "-c", script), {"TOLD": "so"}, no_pause, hidden=())
@@ -156,7 +156,7 @@ def test_key_in_a_frame_is_not_told(
     *,
     known: bool,
 ) -> None:
-    """Whoever's it is, in whichever form: neither to the log, a line at a time, nor by the error;
+    """Any account's secret, in any form: neither to the log, a line at a time, nor by the error;
     also when the frame is cut off at one end, by the program or because only so much is kept.
     """
     pem = pem_of(kind, form)
@@ -195,7 +195,7 @@ def lines_told(pem: str, told: str) -> list[str]:
 
 
 def test_words_around_a_key_are_told(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """They are why somebody looks."""
+    """The operator looks at the log because of them."""
     (tmp_path / "key").write_text(pem_of("EC", PrivateFormat.TraditionalOpenSSL))
     script = "echo with key:; cat key; echo 'nginx: bad key'; exit 1"
 
@@ -267,7 +267,7 @@ def test_secret_that_a_program_was_ended_in(tmp_path: Path, said: Callable[[], l
 
 
 def test_what_an_interrupted_program_said(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """Why a program was still running when somebody stopped the run is in the log too."""
+    """Why a program was still running when the operator stopped the run is in the log too."""
 
     def stop(seconds: float) -> None:
         del seconds
@@ -347,8 +347,8 @@ def test_program_that_will_not_end(tmp_path: Path, begin: str) -> None:
 
 
 def test_child_that_lives_on_is_left_alone(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """A program may start a server and end: nobody waits for the server, whose output may still
-    be the program's.
+    """A program may start a server and end: certferry does not wait for the server, whose output
+    may still be the program's.
     """
     server = "echo $$ > new; mv new child; while ! test -e go; do sleep 0.02; done; touch survived"
     script = f"sh -c '{server}' & while ! test -e child; do sleep 0.02; done; echo started"

@@ -128,7 +128,7 @@ def test_an_empty_account(client: QiniuClient) -> None:
 
 
 def test_a_certificate_is_never_read_back(place: Place, client: QiniuClient) -> None:
-    """`GET /sslcert/<id>` would bring the private key with it, so nobody asks."""
+    """`GET /sslcert/<id>` would bring the private key with it, so certferry never calls it."""
     client.upload_certificate(_upload(WWW))
     client.list_certificates()
 
@@ -458,7 +458,7 @@ def test_requests_per_second(place: Place, client: QiniuClient) -> None:
 
 @pytest.mark.parametrize("status", [403, 429])
 def test_a_rate_limit_is_waited_out(status: int, place: Place, client: QiniuClient) -> None:
-    """Somebody else's requests use the account's rate up: the call is made again, writes too."""
+    """Another program's requests use the account's rate up: the call is made again, writes too."""
     place.service.add_domain(WWW)
     place.service.rate_limit.status = status  # type: ignore[assignment]  # one of the two
     place.service.rate_limit.per_second = 1

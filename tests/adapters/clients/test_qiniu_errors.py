@@ -113,7 +113,9 @@ def test_a_meaning_comes_with_advice(code: int, place: Place, client: QiniuClien
 
 
 def test_advice_is_right_for_another_clients_certificate_too() -> None:
-    """Nobody knows here who makes it; `--renew` alone gives no new one from another client."""
+    """Which client makes it is not known here; `--renew` alone gives no new one from another
+    client.
+    """
     advice = {code: meaning.advice for code, meaning in MEANINGS.items()}
     ours = {code for code, said in advice.items() if re.search(r"--renew|\[acme\]", said)}
 

@@ -26,7 +26,7 @@ from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START, issue
 HOLDS, DOES_NOT_HOLD, CANNOT_TELL = Verdict.HOLDS, Verdict.DOES_NOT_HOLD, Verdict.CANNOT_TELL
 
 BUCKETS = ("pictures", "films")
-LABEL = "a name that somebody has chosen"
+LABEL = "a name that an operator has chosen"
 NEVER = {"1.2", "1.4, 1.5, 1.7, 1.10, 1.18", "1.16"}
 """What no reading call can try."""
 
@@ -217,7 +217,9 @@ BROKEN = refusal(500)
 def test_filter_is_judged_by_numbers(
     place: Place, unknown: Fault, bound: Fault, expected: Verdict
 ) -> None:
-    """It is believed when an id that nobody has finds nothing, and one that is bound something."""
+    """It is believed when an id that no certificate has finds nothing, and one that is bound
+    something.
+    """
     faults = place.service.api.faults
     faults.add(DETAIL, on="GET /domain/a.example.com")
     for answer in (WHOLE_LIST, BROKEN, unknown, bound):
@@ -241,7 +243,7 @@ def test_filter_without_a_bound_certificate(place: Place) -> None:
     )
 
 
-def test_state_that_nobody_knows(place: Place) -> None:
+def test_state_that_is_not_known(place: Place) -> None:
     """It is named, and words that could be a name are not."""
     items = b"""{"domains":[{"name":"a","operatingState":"success"},{"operatingState":"resting"},
         {"operatingState":"a.example.com"},{"operatingState":7},[],null]}"""
@@ -305,7 +307,7 @@ def test_keys_of_a_sub_account(place: Place) -> None:
 
 
 def test_clock_that_is_wrong(place: Place) -> None:
-    """It is told by how much, also where that is why Qiniu lets nobody in."""
+    """It is told by how much, also where that is why Qiniu refuses every key."""
     asking = QiniuReader(
         Keys(Secret(ACCESS_KEY), Secret(SECRET_KEY)),
         place.hosts,

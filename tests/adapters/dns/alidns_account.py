@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from certferry.adapters.dns.alidns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.alidns import AlidnsService
-from certferry.sandbox.zones import Zones
 from certferry.testing.context import connected_with
-from tests.adapters.clients.waits import Waits
+from tests.adapters.dns.zone_account import ZoneAccount
 
 KEY_ID = "LTAI5tGabcdefghijk123456"
 KEY_SECRET = "0p5EYueFNq501xnCPzKNbx6K51qPH2"
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-class AlidnsAccount:
+class AlidnsAccount(ZoneAccount):
     """The stand-in with one account; its zones' clock is the sum of the pauses so far."""
 
     CREATE = "AddDomainRecord"
@@ -34,14 +32,9 @@ class AlidnsAccount:
     NOT_ALLOWED = ("Forbidden.RAM", 403)
 
     def __init__(self) -> None:
-        self.waits = Waits()
-        self.zones = Zones(self.waits.clock)
+        super().__init__()
         self.service = AlidnsService(self.zones, now=self.now)
         self.service.add_account(KEY_ID, KEY_SECRET)
-
-    def now(self) -> datetime:
-        """Give the time, which the pauses move as well."""
-        return NOW + timedelta(seconds=self.waits.clock())
 
     def add_zone(self, name: str) -> None:
         """Put a domain into the account."""
@@ -74,10 +67,6 @@ class AlidnsAccount:
         self.service.answer_next(
             which, str(code), status=status, times=times, does_the_work=does_the_work
         )
-
-    def values(self, name: str) -> list[str]:
-        """Give every TXT value at the name, one for each record."""
-        return [record.value for record in self.zones.records(name=name, rtype="TXT")]
 
     def calls(self, action: str = "*") -> list[str]:
         """Give the actions of the calls so far."""

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from certferry.adapters.dns.cloudflare import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.cloudflare import CloudflareService
-from certferry.sandbox.zones import Zones
 from certferry.testing.context import connected_with
-from tests.adapters.clients.waits import Waits
+from tests.adapters.dns.zone_account import ZoneAccount
 
 TOKEN = "Zq3t-9yB_kLmN0pQrStUvWxYz1234567890abcde"
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-class CloudflareAccount:
+class CloudflareAccount(ZoneAccount):
     """The stand-in with one token; its zones' clock is the sum of the pauses so far."""
 
     CREATE = "POST */dns_records"
@@ -33,14 +31,9 @@ class CloudflareAccount:
     NOT_ALLOWED = (10000, 403)
 
     def __init__(self) -> None:
-        self.waits = Waits()
-        self.zones = Zones(self.waits.clock)
+        super().__init__()
         self.service = CloudflareService(self.zones, now=self.now)
         self.service.add_token(TOKEN)
-
-    def now(self) -> datetime:
-        """Give the time, which the pauses move as well."""
-        return NOW + timedelta(seconds=self.waits.clock())
 
     def add_zone(self, name: str) -> None:
         """Put a zone into the account."""
@@ -69,10 +62,6 @@ class CloudflareAccount:
         self.service.answer_next(
             which, int(code), status=status, times=times, does_the_work=does_the_work
         )
-
-    def values(self, name: str) -> list[str]:
-        """Give every TXT value at the name, one for each record."""
-        return [record.value for record in self.zones.records(name=name, rtype="TXT")]
 
     def calls(self, pattern: str = "*") -> list[str]:
         """Give the "METHOD /path" of the calls so far."""

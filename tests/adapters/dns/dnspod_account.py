@@ -1,42 +1,34 @@
-"""One account at the stand-in of DNSPod, with a clock that moves only when somebody pauses."""
+"""One account at the stand-in of DNSPod, with a clock that only pauses move."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from certferry.adapters.dns.dnspod import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.dnspod import DnspodService
-from certferry.sandbox.zones import Zones
 from certferry.testing.context import connected_with
 from certferry.testing.memory_account import MemoryAccount
-from tests.adapters.clients.waits import Waits
+from tests.adapters.dns.zone_account import ZoneAccount
 
 TOKEN_ID = "13490"
 TOKEN = "6b5976c68aba5b14a0558b77c17c3932"
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-class DnspodAccount:
+class DnspodAccount(ZoneAccount):
     """The stand-in with one account; its zones' clock is the sum of the pauses so far.
 
     `memory` is what the account's runs remember.
     """
 
     def __init__(self) -> None:
-        self.waits = Waits()
-        self.zones = Zones(self.waits.clock)
+        super().__init__()
         self.service = DnspodService(self.zones)
         self.service.add_account(TOKEN_ID, TOKEN)
         self.memory = MemoryAccount()
-
-    def now(self) -> datetime:
-        """Give the time, which the pauses move as well."""
-        return NOW + timedelta(seconds=self.waits.clock())
 
     def connect(self, contact: str = "ops@example.com", **settings: Any) -> DnsProvider:
         """Give a provider, as another process would make it; not paced unless asked for."""
@@ -50,10 +42,6 @@ class DnspodAccount:
             Settings(**{**written, **settings}),
             connected_with(pause=self.waits, now=self.now, memory=self.memory, contact=contact),
         )
-
-    def values(self, name: str) -> list[str]:
-        """Give every TXT value at the name, one for each record."""
-        return [record.value for record in self.zones.records(name=name, rtype="TXT")]
 
     def ids(self, name: str) -> list[str]:
         """Give the ids of the TXT records at the name."""

@@ -4,39 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from certferry.adapters.dns.tencentcloud import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.tencentcloud import TencentCloudService
-from certferry.sandbox.zones import Zones
 from certferry.testing.context import connected_with
-from tests.adapters.clients.waits import Waits
+from tests.adapters.dns.zone_account import ZoneAccount
 
 SECRET_ID = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE"
 SECRET_KEY = "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE"
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-class TencentCloudAccount:
+class TencentCloudAccount(ZoneAccount):
     """The stand-in with one key; its zones' clock is the sum of the pauses so far. `ahead` is how
     far the machine's clock is before the service's.
     """
 
     def __init__(self) -> None:
-        self.waits = Waits()
-        self.zones = Zones(self.waits.clock)
+        super().__init__()
         self.ahead = timedelta(0)
-        self.service = TencentCloudService(
-            self.zones, now=lambda: NOW + timedelta(seconds=self.waits.clock())
-        )
+        self.service = TencentCloudService(self.zones, now=super().now)
         self.key = self.service.add_key(SECRET_ID, SECRET_KEY)
 
     def now(self) -> datetime:
         """Give the machine's time, which the pauses move as well."""
-        return NOW + timedelta(seconds=self.waits.clock()) + self.ahead
+        return super().now() + self.ahead
 
     def connect(self, **settings: Any) -> DnsProvider:
         """Give a provider, as another process would make it; not paced unless asked for."""
@@ -48,10 +43,6 @@ class TencentCloudAccount:
         }
         context = connected_with(pause=self.waits, now=self.now)
         return connect(Settings(**{**written, **settings}), context)
-
-    def values(self, name: str) -> list[str]:
-        """Give every TXT value at the name, one for each record."""
-        return [record.value for record in self.zones.records(name=name, rtype="TXT")]
 
     def actions(self) -> list[str]:
         """Give the actions of the calls so far."""

@@ -154,7 +154,7 @@ def test_calls_come_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_run_that_is_stopped_ends_the_program_and_those_that_wait(tmp_path: Path) -> None:
-    """Neither is waited for."""
+    """A run waits for neither."""
     started, stop = tmp_path / "started", threading.Event()
 
     def pause(seconds: float) -> None:

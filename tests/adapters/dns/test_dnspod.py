@@ -111,7 +111,7 @@ def test_another_process_looks_at_a_record_before_it_removes_it(
 def test_handle_that_was_made_another_records_removes_nothing(
     account: DnspodAccount, provider: DnsProvider, name: str, rtype: str, value: str
 ) -> None:
-    """Somebody who can write to the state must not have other records removed by it."""
+    """A user who can write to the state must not have other records removed by it."""
     handle = provider.add_txt("_acme-challenge.other.example.com", "known")
     record = account.zones.create(name, rtype, value)
     meddled = f"{handle.partition('|')[0]}|{record.id}"
@@ -144,7 +144,7 @@ def test_record_that_is_told_of_otherwise_is_looked_for(
 
 
 @pytest.mark.parametrize("handle", ["", "|", "12|", "|34", "garbage", "1|2"])
-def test_handle_of_nobody_is_as_good_as_none(
+def test_handle_of_no_record_is_as_good_as_none(
     account: DnspodAccount, provider: DnsProvider, handle: str
 ) -> None:
     """A handle that is no handle does not keep the value from being removed."""
@@ -249,7 +249,7 @@ def test_ttl_is_that_of_the_plan_at_once(
 
 
 @pytest.mark.parametrize("grade", ["", "DP_Gold", "Plus", "dp_free"])
-def test_plan_that_nobody_knows_is_taken_for_a_free_one(grade: str) -> None:
+def test_unknown_plan_is_taken_for_a_free_one(grade: str) -> None:
     """Every plan allows what the free ones do."""
     assert 600 == Zone("7", "example.com", "enable", grade).ttl
 

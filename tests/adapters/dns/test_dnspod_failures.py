@@ -105,7 +105,7 @@ def test_read_is_repeated_after_a_passing_code(
 def test_read_is_not_repeated_for_ever(
     account: DnspodAccount, provider: DnsProvider, code: str, asked: int, error: type[Exception]
 ) -> None:
-    """A negative code that nobody knows stops at once; the others stop soon."""
+    """A negative code that DNSPod does not document stops at once; the others stop soon."""
     account.service.answer_next("Domain.List", code, "not now", times=99)
 
     with pytest.raises(error, match=rf"Domain.List with code {code}: not now"):

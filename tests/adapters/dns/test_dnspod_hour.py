@@ -10,7 +10,8 @@ from certferry.errors import DnsUnavailable
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.faults import Fault
 from certferry.testing.memory_account import MemoryAccount
-from tests.adapters.dns.dnspod_account import NOW, DnspodAccount
+from tests.adapters.dns.dnspod_account import DnspodAccount
+from tests.adapters.dns.zone_account import NOW
 
 LIMIT = 60
 

@@ -24,7 +24,8 @@ from certferry.sandbox.httpd import HttpService, Request, Response
 from certferry.testing.context import connected_with
 from certferry.text import Text
 from tests.adapters.clients.waits import Waits
-from tests.adapters.dns.dnspod_account import NOW, TOKEN, TOKEN_ID, DnspodAccount
+from tests.adapters.dns.dnspod_account import TOKEN, TOKEN_ID, DnspodAccount
+from tests.adapters.dns.zone_account import NOW
 
 NAME = "_acme-challenge.img.example.com"
 

@@ -271,7 +271,7 @@ def test_records_that_may_not_be_read_are_told(server: Scripted) -> None:
 
 @pytest.mark.parametrize("signed", ["neither", "with another key"])
 def test_answer_without_our_signature_is_not_believed(server: Scripted, signed: str) -> None:
-    """It could be anybody's who is on the way."""
+    """Any machine on the way could have sent it."""
     if signed == "neither":
         server.signs = False
     else:

@@ -27,7 +27,7 @@ def server() -> Iterator[MailServer]:
 
 
 def send(server: MailServer, folder: Path, *to: str, **settings: Any) -> Answered:
-    """Send a message to somebody."""
+    """Send a message to one address."""
     bundle = folder / "ca.pem"
     bundle.write_text(server.authority.root_pem)
     usual = {"user": USER, "password": Secret(PASSWORD), "from_": USER, "ca_bundle": bundle}
@@ -46,7 +46,7 @@ def test_server_without_tls(tmp_path: Path) -> None:
 
 
 def test_server_that_is_not_trusted(server: MailServer, tmp_path: Path) -> None:
-    """Its certificate is somebody's: the password is not sent to it."""
+    """Its certificate is another host's: certferry does not send it the password."""
     answered = send(server, tmp_path, ca_bundle=None)
 
     assert isinstance(answered, RefusedForGood)

@@ -76,7 +76,7 @@ def test_a_clock_that_is_hours_off(kind: str) -> None:
 
 @pytest.mark.parametrize("minute", [0, 30])
 def test_feishu_as_the_hour_or_its_half_begins(minute: int) -> None:
-    """It refuses everybody (11232), and takes the message a minute later."""
+    """It refuses every robot (11232), and takes the message a minute later."""
     clock = Clock(QUIET.replace(minute=minute, second=1))
     with FeishuService(clock=clock) as service:
         robot = connect("feishu", context(clock), **CASE["feishu"].settings(service))

@@ -241,7 +241,7 @@ def see_off_together(server: socket.socket, count: int) -> None:
 
 
 def test_stopped_run_looks_no_further(edges: Edges) -> None:
-    """Of a thousand domains the rest need not be waited for."""
+    """The run need not wait for the rest of a thousand domains."""
 
     def stopped(seconds: float) -> None:
         raise Interrupted(Text("stopped"))

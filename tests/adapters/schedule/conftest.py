@@ -11,6 +11,6 @@ from tests.adapters.schedule.crontab_owner import CrontabOwner, crontab_owner
 
 @pytest.fixture
 def owner() -> Iterator[CrontabOwner]:
-    """Somebody without a crontab."""
-    with crontab_owner() as somebody:
-        yield somebody
+    """A user without a crontab."""
+    with crontab_owner() as owner:
+        yield owner

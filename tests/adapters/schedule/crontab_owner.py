@@ -1,4 +1,4 @@
-"""Somebody whose crontab a test may write: a user made for it, or, without root, whoever runs the
+"""A user whose crontab a test may write: one made for it, or, without root, the one who runs the
 tests, one test at a time, and their crontab is put back. A process called crond runs meanwhile.
 """
 
@@ -93,7 +93,7 @@ class CrontabOwner:
 
 @contextmanager
 def crontab_owner() -> Iterator[CrontabOwner]:
-    """Give somebody without a crontab; afterwards everything is as it was."""
+    """Give a user without a crontab; afterwards everything is as it was."""
     with ExitStack() as stack:
         stack.enter_context(cron_daemon())
         if AS_ROOT:

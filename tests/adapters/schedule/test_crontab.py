@@ -119,7 +119,7 @@ def test_another_command_replaces_the_line_in_its_place(
     assert [twice(first)] == [entry.times for entry in own_entries(new)]
 
 
-def test_a_time_that_somebody_has_changed_is_kept() -> None:
+def test_a_time_that_the_user_has_changed_is_kept() -> None:
     """The operator's own rhythm survives a new command."""
     crontab = b"*/30 2-4 * * 1 certferry sync # certferry schedule\nMAILTO=x\n"
 
@@ -137,7 +137,7 @@ def test_a_time_that_no_clock_shows_is_no_time() -> None:
 
 
 def test_an_entry_that_is_commented_out_is_not_ours_any_more() -> None:
-    """What somebody has switched off by hand is a comment of theirs."""
+    """A line that the user has switched off by hand is a comment of theirs."""
     crontab = b"#17 3 * * * certferry sync # certferry schedule\n"
 
     assert [] == own_entries(crontab)

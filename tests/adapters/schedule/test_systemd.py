@@ -110,7 +110,7 @@ def test_systemd_finds_the_service_well_guarded(directory: Path, tmp_path: Path)
 
 
 def test_the_timer_makes_up_for_a_missed_run(directory: Path, job: Job) -> None:
-    """Twice a day, not at the same moment as everybody, and later if the machine was off."""
+    """Twice a day, not at the same moment on every machine, and later if the machine was off."""
     timer(directory).install(job)
 
     lines = (directory / "certferry.timer").read_text().splitlines()
@@ -224,7 +224,7 @@ def test_what_is_removed_leaves_no_trace(directory: Path, job: Job) -> None:
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_somebody_elses_unit_stays_as_it_is(directory: Path, job: Job, name: str) -> None:
+def test_unit_of_another_program_stays_as_it_is(directory: Path, job: Job, name: str) -> None:
     """A unit of the same name that certferry did not write is neither replaced nor removed."""
     directory.mkdir(parents=True)
     (directory / name).write_text("[Unit]\n# mine\n")
@@ -334,7 +334,7 @@ def test_a_running_systemd_is_told_once(manager: Manager, job: Job) -> None:
     assert [] == manager.told()
 
 
-def test_a_timer_that_somebody_stopped_is_started(manager: Manager, job: Job) -> None:
+def test_a_timer_that_was_stopped_is_started(manager: Manager, job: Job) -> None:
     """Installed means that it runs, also when the files are there already."""
     manager.timer.install(job)
     (manager.folder / "on").unlink()

@@ -17,7 +17,7 @@ Description=Runs of certferry, twice a day
 
 [Timer]
 OnCalendar=*-*-* 00,12:00:00
-# Not everybody at midnight; on one machine always the same second.
+# Not every machine at midnight; on one machine always the same second.
 RandomizedDelaySec=6h
 FixedRandomDelay=true
 AccuracySec=1s

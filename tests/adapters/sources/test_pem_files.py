@@ -203,7 +203,7 @@ def test_binary_form_is_told_with_the_command_that_turns_it_into_text(directory:
 
 @pytest.mark.parametrize("which", ["fullchain", "privkey"])
 def test_pipe_is_not_waited_for(directory: Directory, which: str) -> None:
-    """Nobody may ever write into it."""
+    """A FIFO may never get a writer."""
     path: Path = getattr(directory, which)
     path.unlink()
     os.mkfifo(path)

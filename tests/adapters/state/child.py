@@ -42,7 +42,7 @@ class Child:
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """End it with SIGKILL; it has ended on return, and nobody has taken notice (a zombie)."""
+        """Send SIGKILL; it has ended on return, and its parent has not waited (a zombie)."""
         self._process.kill()
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
 

@@ -106,7 +106,7 @@ def run_out_of_allowed_size(folder: Path) -> None:
 
 
 def run_out_of_disk(folder: Path) -> None:
-    """Write on a disk that somebody else has filled, then once there is room again."""
+    """Write on a disk that another program has filled, then once there is room again."""
     filler = folder / "filler"
 
     def fill() -> None:
@@ -141,7 +141,7 @@ def _write_around(folder: Path, fill: Callable[[], None], make_room: Callable[[]
 def open_as_somebody_else(folder: Path) -> None:
     """Open the state without the right to: as another user when it is root who runs the tests."""
     with tempfile.TemporaryDirectory() as elsewhere:
-        # Read once: somebody else may not even read certferry's own files.
+        # Read once: another user may not even read certferry's own files.
         opened(Path(elsewhere)).close()
     if os.geteuid() == 0:
         os.seteuid(NOBODY)

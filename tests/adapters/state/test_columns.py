@@ -90,7 +90,7 @@ def test_renewal_window_is_read(path: Path, store: StateStore) -> None:
     "spoilt", ["", "soon", "2026-11-26T12:00:00", "[", "7", "null", "[" * 100_000, "{" * 100_000]
 )
 @pytest.mark.parametrize("read", [to_moment, to_facts, to_optional_wish, to_optional_settings])
-def test_column_that_somebody_else_wrote(read: Callable[[str], object], spoilt: str) -> None:
+def test_column_that_another_program_wrote(read: Callable[[str], object], spoilt: str) -> None:
     """A state that was tampered with is told as such, whatever stands in it."""
     with pytest.raises(StateError, match="holds what certferry did not write") as caught:
         read(spoilt)
@@ -99,7 +99,7 @@ def test_column_that_somebody_else_wrote(read: Callable[[str], object], spoilt: 
 
 
 @pytest.mark.parametrize("spoilt", ["", "[", "7", "[" * 100_000])
-def test_names_that_somebody_else_wrote(path: Path, store: StateStore, spoilt: str) -> None:
+def test_names_that_another_program_wrote(path: Path, store: StateStore, spoilt: str) -> None:
     """The lineage fails with the state's own error."""
     lease = store.acquire("img", NOW)
     store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
@@ -110,7 +110,7 @@ def test_names_that_somebody_else_wrote(path: Path, store: StateStore, spoilt: s
         store.remembered("img")
 
 
-def test_revocation_that_somebody_else_wrote(path: Path, store: StateStore) -> None:
+def test_revocation_that_another_program_wrote(path: Path, store: StateStore) -> None:
     """A reason that there is not is no reason to read on."""
     lease = store.acquire("img", NOW)
     store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)

@@ -64,7 +64,7 @@ def test_what_is_made_is_its_owners_alone(tmp_path: Path) -> None:
     assert [0o700] * 3 == [mode(folder), mode(folder.parent), mode(locks)]
 
 
-def test_whoever_only_looks_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no state, an empty one is read, by every thread, also where nothing at all
     can be written.
     """
@@ -79,9 +79,7 @@ def test_whoever_only_looks_makes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert [] == list(tmp_path.iterdir())
 
 
-def test_whoever_only_looks_sees_what_is_there(
-    path: Path, key_file: Path, store: StateStore
-) -> None:
+def test_a_look_sees_what_is_there(path: Path, key_file: Path, store: StateStore) -> None:
     """A state that exists is the one that is read."""
     store.append_history(ENTRY)
 
@@ -126,7 +124,7 @@ def test_writes_are_on_the_disk_when_they_return(path: Path, store: StateStore) 
 def test_reading_neither_waits_for_a_writer_nor_writes(
     path: Path, key_file: Path, store: StateStore
 ) -> None:
-    """Everything that reads works while somebody else is writing, opening the state included."""
+    """Everything that reads works while another process is writing, opening the state included."""
     store.append_history(ENTRY)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
@@ -198,7 +196,7 @@ def test_block_that_raises_leaves_nothing(path: Path, store: StateStore) -> None
 
 
 def test_state_can_be_closed_under_threads_that_read_it(path: Path, key_file: Path) -> None:
-    """A second Ctrl-C waits for nobody: those that are at work are told, and nothing crashes."""
+    """A second Ctrl-C waits for no thread: those that are at work are told, and nothing crashes."""
     at_work = threading.Barrier(5, timeout=20)
 
     def read(store: StateStore) -> None:
@@ -321,7 +319,7 @@ def test_state_of_another_user(folder_mode: int) -> None:
     assert f"{folder / 'state.db'} must be a file of the user who runs certferry" == hint
 
 
-def test_error_nobody_foresaw(path: Path) -> None:
+def test_unforeseen_error(path: Path) -> None:
     """What SQLite says otherwise is passed on as an error of the state."""
     with (
         closing(SqliteDatabase(path)) as database,

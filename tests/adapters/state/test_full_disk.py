@@ -54,7 +54,7 @@ def test_file_that_may_not_grow(start: Callable[[str], Child], tmp_path: Path) -
 
 
 def test_disk_that_is_full(tmp_path: Path) -> None:
-    """The same on a real, tiny file system that somebody else has filled."""
+    """The same on a real, tiny file system that another program has filled."""
     mount = in_a_namespace_of_its_own(tmp_path)
     with Child("run_out_of_disk", tmp_path, wrapped_in=mount) as child:
         code, message, hint, again, kept, written = child.hear()
@@ -79,5 +79,5 @@ def in_a_namespace_of_its_own(folder: Path) -> tuple[str, ...]:
     command = (*unshare, "sh", "-c", mount, "sh")
     allowed = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
     if allowed.returncode:
-        pytest.skip(f"this system lets nobody mount a disk here: {allowed.stderr.strip()}")
+        pytest.skip(f"this system lets no process mount a disk here: {allowed.stderr.strip()}")
     return command

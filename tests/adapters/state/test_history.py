@@ -1,4 +1,4 @@
-"""History is append-only, whoever asks."""
+"""History is append-only, for every program."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_migrations_are_numbered_without_a_gap() -> None:
 
 
 def test_empty_file_is_migrated(path: Path, key_file: Path) -> None:
-    """A file that somebody has only touched becomes a state."""
+    """An empty file becomes a state."""
     path.touch()
 
     with closing(connect(path, key_file)) as store:
@@ -139,7 +139,7 @@ def test_database_of_a_newer_version(path: Path, key_file: Path) -> None:
 
 
 def test_lease_that_a_run_of_an_earlier_version_left(path: Path, key_file: Path) -> None:
-    """The process and the end in its row hold nobody up, and the next token is greater."""
+    """The process and the end in its row delay no run, and the next token is greater."""
     connect(path, key_file).close()
     holder = "host/0000-boot/pid:[1]/4711/815/0123456789abcdef"
     row = ("img", 7, holder, from_moment(NOW), from_moment(NOW + timedelta(days=1)))
@@ -161,7 +161,7 @@ def test_second_process_finds_the_work_done(database: SqliteDatabase, path: Path
 
 def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
     """What it holds is kept, and its digests are those of what was kept: of a version, and of what
-    a command was given. What a domain was sent, and which program ran, nobody knows.
+    a command was given. What a domain was sent, and which program ran, is not known.
     """
     bundle = make_bundle("img.example.com", not_before=NOW)
     leaf = bundle.certificate.fingerprint

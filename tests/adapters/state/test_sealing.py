@@ -47,7 +47,7 @@ def bundles(store: StateStore) -> dict[str, CertificateBundle]:
 
 @pytest.fixture
 def raw(path: Path, store: StateStore) -> Iterator[sqlite3.Connection]:
-    """The database as somebody with a tool sees it."""
+    """The database as another program sees it."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection
 
@@ -111,7 +111,7 @@ def test_key_file_that_is_there_is_used(path: Path, key_file: Path, store: State
 def test_key_file_that_is_open_to_others(
     key_file: Path, store: StateStore, mode: int, use: Callable[[StateStore], object]
 ) -> None:
-    """Nothing is sealed or opened with a key that somebody else may know or change."""
+    """Nothing is sealed or opened with a key that another user may know or change."""
     key_file.chmod(mode)
 
     with pytest.raises(StateError, match="can be read by others") as refused:
@@ -153,7 +153,7 @@ def test_key_file_that_was_lost(
 @pytest.mark.timeout(20)
 @pytest.mark.usefixtures("bundles")
 def test_fifo_in_the_place_of_the_key_file(key_file: Path, store: StateStore) -> None:
-    """Nobody waits for what will be written into it."""
+    """A run does not wait for a writer."""
     key_file.unlink()
     os.mkfifo(key_file, 0o600)
 
@@ -292,7 +292,7 @@ def test_certificate_in_anothers_place(
         "proof = (SELECT sealed_check FROM sealing)",
     ],
 )
-def test_upload_that_somebody_changed_is_none_of_ours(
+def test_upload_that_was_changed_is_none_of_ours(
     store: StateStore, raw: sqlite3.Connection, change: str
 ) -> None:
     """What its row says would be bound to a domain. The one that is as it was written still is."""
@@ -320,7 +320,7 @@ def test_upload_that_somebody_changed_is_none_of_ours(
         "proof = (SELECT sealed_check FROM sealing)",
     ],
 )
-def test_challenge_record_that_somebody_changed_is_none_of_ours(
+def test_challenge_record_that_was_changed_is_none_of_ours(
     store: StateStore, raw: sqlite3.Connection, change: str
 ) -> None:
     """What its row says would be removed at DNS. It is told until it is dropped; the one that is as

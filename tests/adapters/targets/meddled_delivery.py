@@ -3,7 +3,7 @@
 Usage: python meddled_delivery.py DIRECTORY NAME HOW
 
 As soon as the four files have their names, and before certferry reads them back, the file of this
-name is written anew by another hand (HOW is `edit`) or opened to everybody (`open`). Tells as JSON
+name is written anew by another hand (HOW is `edit`) or opened to every user (`open`). Tells as JSON
 what the delivery said, what the next look says, and whether `reload` was run.
 """
 

@@ -18,7 +18,7 @@ LINEAGE = "img"
 
 
 def no_pause(seconds: float) -> None:
-    """Nobody stops the run."""
+    """The run is never stopped."""
 
 
 def issue(*names: str) -> CertificateBundle:

@@ -71,7 +71,7 @@ def test_command_is_told_everything(tmp_path: Path, bundle: CertificateBundle) -
 
 
 def test_files_are_the_commands_alone(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """Nobody else can read them while it runs, and they are gone when it has ended."""
+    """No other user can read them while it runs, and they are gone when it has ended."""
     script = 'stat -c %a "$CERTFERRY_DIRECTORY" "$CERTFERRY_DIRECTORY"/* > modes'
 
     shell(tmp_path, script).deliver(LINEAGE, bundle)
@@ -181,7 +181,7 @@ def test_files_that_cannot_be_removed_hide_nothing(tmp_path: Path, *, stopped: b
 
 
 def test_memory_is_the_states(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """Nobody sees what a command did: what was delivered is what the state says."""
+    """What a command did cannot be seen: what was delivered is what the state says."""
     found = shell(tmp_path, "true").observe(Delivered(bundle.certificate.fingerprint))
 
     assert (bundle.certificate.fingerprint, None, "push") == (
@@ -193,7 +193,7 @@ def test_memory_is_the_states(tmp_path: Path, bundle: CertificateBundle) -> None
 
 
 def test_command_that_was_edited(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """It has still to be run as it is now; whether one of long ago was edited, nobody knows."""
+    """It has still to be run as it is now; whether one of long ago was edited is not known."""
     fingerprint = bundle.certificate.fingerprint
     edited = shell(tmp_path, "true")
     as_it_is, as_it_was = (program(tmp_path, "/bin/sh", "-c", s) for s in ("true", "false"))

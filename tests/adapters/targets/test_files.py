@@ -51,7 +51,7 @@ def is_in_order(delivery: FileDelivery, bundle: CertificateBundle) -> bool:
 
 
 def test_files_are_certbots(delivery: FileDelivery, ssl: Path) -> None:
-    """Four names; the key is its owner's alone, the rest is everybody's to read."""
+    """Four names; the key is its owner's alone, every user may read the rest."""
     bundle = issue()
     umask = os.umask(0o077)
     try:
@@ -122,7 +122,7 @@ def test_chosen_owner(delivery: FileDelivery, ssl: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("how", ["deleted", "edited", "emptied", "opened"])
-def test_what_somebody_has_changed(
+def test_what_another_tool_has_changed(
     delivery: FileDelivery, ssl: Path, ran: Callable[[], list[str]], name: str, how: str
 ) -> None:
     """It is seen, put right, and the program is told; other files in the directory stay."""
@@ -166,7 +166,7 @@ def test_another_certificate_over_ours(delivery: FileDelivery, ssl: Path) -> Non
     assert ["fullchain.pem", "privkey.pem"] == sorted(c.what for c in found.drift.changes)
 
 
-def test_certificate_of_somebody_else(delivery: FileDelivery, ssl: Path) -> None:
+def test_certificate_of_another_owner(delivery: FileDelivery, ssl: Path) -> None:
     """What lies there is told by its fingerprint, and replaced."""
     ours, theirs = issue(), issue("www.example.org")
     directory(delivery).deliver(LINEAGE, ours)
@@ -178,7 +178,7 @@ def test_certificate_of_somebody_else(delivery: FileDelivery, ssl: Path) -> None
 
 
 def test_certificate_that_another_client_left(delivery: FileDelivery, ssl: Path) -> None:
-    """The same one, but nobody knows whether the server was told: the program is run for it."""
+    """The same one, but whether the server was told is not known: the program is run for it."""
     bundle = issue()
     ssl.mkdir()
     for name, content in (("fullchain.pem", bundle.fullchain_pem), ("cert.pem", bundle.cert_pem)):
@@ -271,7 +271,7 @@ def test_drift_of_an_unfinished_delivery(
 def test_another_program_is_run_for_the_same_files(
     delivery: FileDelivery, tmp_path: Path, ran: Callable[[], list[str]]
 ) -> None:
-    """Whoever adds `reload` later does so because the server has not been told."""
+    """An operator adds `reload` later because the server has not been told."""
     bundle = issue()
     without = replace(delivery, reload=None)
     directory(without).deliver(LINEAGE, bundle)

@@ -176,7 +176,7 @@ def test_directory_of_the_files_owner(tmp_path: Path) -> None:
 
 @as_root
 def test_directory_in_the_home_of_a_user(tmp_path: Path) -> None:
-    """A key in somebody's home is either theirs, which `owner` says, or in the wrong place."""
+    """A key in a user's home is either theirs, which `owner` says, or in the wrong place."""
     home = tmp_path / "home"
     (home / "ssl").mkdir(parents=True)
     given_away(home)
@@ -233,7 +233,7 @@ def test_path_that_is_not_there(delivery: FileDelivery, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("key", "what"), [("owner", "user"), ("group", "group")])
 @pytest.mark.parametrize("name", ["no-such", "4294967295", "9" * 5000])
-def test_owner_that_nobody_knows(
+def test_owner_that_is_not_known(
     delivery: FileDelivery, ssl: Path, key: str, what: str, name: str
 ) -> None:
     """Nothing is written."""
@@ -345,7 +345,7 @@ def test_file_that_may_not_grow(ssl: Path, blocks: int) -> None:
 
 
 def test_disk_that_is_full(tmp_path: Path) -> None:
-    """On a real, tiny file system that somebody else has filled: no draft is left behind."""
+    """On a real, tiny file system that another program has filled: no draft is left behind."""
     (tmp_path / "disk").mkdir()
     disk = in_a_namespace_of_its_own(tmp_path / "disk")
     mounted = shlex.quote(str(tmp_path / "disk"))
@@ -398,7 +398,7 @@ def test_delivery_that_is_killed_anywhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "how"), [("fullchain.pem", "edit"), ("privkey.pem", "open")])
-def test_somebody_else_writes_there_at_the_same_time(ssl: Path, name: str, how: str) -> None:
+def test_another_program_writes_there_at_the_same_time(ssl: Path, name: str, how: str) -> None:
     """The files are read back before a server is told of them, and the next look knows."""
     result = subprocess.run(
         [sys.executable, str(MEDDLED), str(ssl), name, how],

@@ -75,7 +75,7 @@ def https(place: Place, domain: str = WWW) -> HttpsConf:
 
 @pytest.mark.parametrize("absent", ["empty", "null", "missing"])
 def test_a_domain_without_https(absent: Any, place: Place, target: Qiniu, new: str) -> None:
-    """`sslize`, and nobody is redirected who did not ask for it."""
+    """`sslize`, and no visitor is redirected unless the file asks for it."""
     place.service.domains.absent_https = absent
     place.service.add_domain(WWW)
 

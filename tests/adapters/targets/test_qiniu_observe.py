@@ -105,7 +105,7 @@ def test_a_frozen_account_is_told_in_any_case(place: Place, target: Qiniu) -> No
 
 
 def test_a_domain_that_vanishes_while_we_look(place: Place, target: Qiniu) -> None:
-    """In the list and gone a moment later: nobody named it, so it is left out."""
+    """In the list and gone a moment later: the file does not name it, so it is left out."""
     place.service.add_domain(WWW)
     place.service.add_domain(IMG)
     place.service.api.faults.add(refusal(404, 404001), on=f"GET /domain/{WWW}")

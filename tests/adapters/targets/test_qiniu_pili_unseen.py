@@ -174,7 +174,7 @@ def test_a_mirror_without_pili(place: Place) -> None:
 def test_a_certificate_that_a_live_domain_uses_is_kept(
     place: Place, target: Qiniu, ours: str, label: str
 ) -> None:
-    """Whoever bound it: Qiniu would let it go, so the domains are asked first."""
+    """Qiniu would remove it, whatever it is bound to: certferry asks for the domains first."""
     place.service.add_live_domain(LIVE, "studio", https=ours)
     theirs = qiniu_calls.seed(place.service, list(NAMES), "by hand")
     place.service.add_live_domain(PUSH, "studio", https=theirs)

@@ -440,7 +440,7 @@ def test_number_17_other_states(state: str, words: str, place: Place, target: Qi
 def test_number_17_codes(
     status: int, code: int | None, words: str, place: Place, target: Qiniu
 ) -> None:
-    """Words for each, and the request's id for Qiniu's support. One that nobody knows is quoted."""
+    """Words for each, and the request's id for Qiniu's support. An unknown one is quoted."""
     bound(place)
     place.service.api.faults.add(refusal(status, code), on="PUT *", times=None)
 
@@ -454,7 +454,7 @@ def test_number_17_codes(
 
 @pytest.mark.parametrize("operation", ["create_domain", "online_domain"])
 def test_number_18_a_domain_that_is_being_made(operation: str, place: Place, target: Qiniu) -> None:
-    """It is waited for as for any other change."""
+    """The run waits for it as for any other change."""
     place.service.add_domain(WWW, state="processing").operation = operation
 
     assert DomainState.PROCESSING is the_domain(target).state

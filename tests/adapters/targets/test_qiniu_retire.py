@@ -87,7 +87,7 @@ def test_a_copy_that_another_process_removed_and_the_list_still_shows(
     assert not place.target().retire(ours, label)
 
 
-def test_a_copy_that_somebody_else_removed(
+def test_a_copy_that_another_tool_removed(
     place: Place, target: Qiniu, ours: str, label: str
 ) -> None:
     """Gone behind our back: Qiniu's 400401 is a False."""
@@ -252,7 +252,7 @@ def test_a_qiniu_that_stays_broken(place: Place, target: Qiniu, ours: str, label
     assert [label] == place.labels()
 
 
-# --- anybody's ------------------------------------------------------------------------------
+# --- of any owner ---------------------------------------------------------------------------
 
 
 def others(target: Qiniu) -> dict[str, tuple[str, datetime | None]]:
@@ -282,7 +282,7 @@ def test_others_that_tell_little(end: str, place: Place, target: Qiniu) -> None:
 
 
 def test_unmanaged_that_a_domain_uses(place: Place, target: Qiniu) -> None:
-    """What a domain is bound to is everybody's, whatever asks for it."""
+    """A certificate that a domain is bound to stays, for every caller."""
     at_cdn, at_kodo = (qiniu_calls.seed(place.service, [WWW], "theirs") for _ in range(2))
     place.service.add_domain(WWW, https=at_cdn)
     place.service.add_bucket_domain("src.example.com", "pictures", https=at_kodo)

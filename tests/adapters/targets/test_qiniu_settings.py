@@ -127,7 +127,7 @@ def test_versions_that_are_never_told(place: Place, target: Qiniu) -> None:
 
 
 def test_versions_that_are_told_once_they_are_set(place: Place, target: Qiniu) -> None:
-    """Before, nobody knows; set by another change, they are as wished; changed, they drift."""
+    """Before, they are unknown; set by another change, they are as wished; changed, they drift."""
     cert_id = seed(place)
     place.service.add_domain(WWW, https=cert_id)
     assert {"force_https": "false", "http2": "false", "tls_versions": "unknown"} == {

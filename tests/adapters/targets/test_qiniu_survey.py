@@ -116,7 +116,7 @@ def test_domain_that_takes_no_certificate_says_why(place: Place) -> None:
 
 
 def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:
-    """Removed between the list and the look, it is nobody's business."""
+    """Removed between the list and the look, it is left out."""
     place.service.add_domain("img.example.com")
     place.service.add_domain("gone.example.com")
     place.service.api.faults.add(refusal(404, 404001), on="GET /domain/gone.example.com")
@@ -124,7 +124,7 @@ def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:
     assert {"img.example.com"} == set(found(place))
 
 
-def test_whoever_waits_is_told_how_far_it_is(place: Place) -> None:
+def test_a_waiting_operator_is_told_how_far_it_is(place: Place) -> None:
     """Each domain is counted, also one that has vanished meanwhile."""
     for name in ("a.example.com", "b.example.com", "c.example.com"):
         place.service.add_domain(name)
@@ -221,7 +221,7 @@ def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str)
 
 
 def test_details_are_read_side_by_side(place: Place) -> None:
-    """Answers that are slow do not add up: several are waited for at a time."""
+    """Answers that are slow do not add up: certferry waits for several at a time."""
     names = [f"d{number}.example.com" for number in range(AT_ONCE)]
     for name in names:
         place.service.add_domain(name)

@@ -127,7 +127,7 @@ def test_what_would_befall_every_domain(
 
 
 def test_no_connection(place: Place) -> None:
-    """Nobody is there: said once for the account, as worth trying later."""
+    """No host answers: said once for the account, as worth trying later."""
     target = place.target()
     place.service.api.stop()
 

@@ -80,7 +80,7 @@ def test_uploading_again_adopts(place: Place, target: Qiniu, made: CertificateBu
 
 
 def test_the_oldest_of_equal_uploads_is_adopted(place: Place, target: Qiniu) -> None:
-    """Two copies, as a lost answer may leave them: everybody picks the same one, and both are
+    """Two copies, as a lost answer may leave them: every run picks the same one, and both are
     seen, so that both are retired one day.
     """
     issued = qiniu_calls.issue(WWW)
@@ -143,7 +143,7 @@ def test_an_upload_that_others_removed_is_made_again(
 
 
 def test_two_processes_and_a_list_that_lags(place: Place, made: CertificateBundle) -> None:
-    """The second cannot see the first's upload. As soon as the list shows both, everybody adopts
+    """The second cannot see the first's upload. As soon as the list shows both, every run adopts
     the same one, and both are seen, so that both are retired one day.
     """
     place.service.certificates.list_lag = timedelta(seconds=3)
@@ -235,7 +235,7 @@ def test_a_list_that_cannot_be_had_stops_the_upload(
 
 
 def test_a_stopped_run_lets_the_next_one_upload(place: Place, made: CertificateBundle) -> None:
-    """An interruption passes, and holds nobody else up."""
+    """An interruption passes, and delays no other thread."""
     stopped: list[float] = []
 
     def pause(seconds: float) -> None:

@@ -446,7 +446,7 @@ def test_journal_holds_every_call_without_the_token(service: DnspodService, call
 
 
 def test_domain_without_an_account_is_refused(zones: Zones) -> None:
-    """A domain belongs to somebody."""
+    """A domain belongs to an account."""
     with pytest.raises(LookupError):
         DnspodService(zones).add_domain("example.com")
 

@@ -186,7 +186,7 @@ def test_leaf_alone_is_400338(client: Client) -> None:
 
 
 def test_parent_without_constraints_is_400323(client: Client) -> None:
-    """A certificate that does not say it is a CA's is nobody's parent."""
+    """A certificate that does not say it is a CA's is no certificate's issuer."""
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
     name = issue().leaf.subject
     chain = signed_by(name, keys[1], keys[0]) + signed_by(name, keys[1], keys[1])
@@ -203,7 +203,7 @@ def test_wrong_order_is_refused(client: Client) -> None:
 
 
 def test_parent_that_is_none_is_400338(client: Client) -> None:
-    """A certificate of somebody else in the middle breaks the chain."""
+    """A foreign certificate in the middle breaks the chain."""
     issued = issue()
     leaf, intermediate = blocks(issued.fullchain_pem)
     stranger = Authority("Stranger").intermediate_pem

@@ -178,7 +178,7 @@ def test_stuck_change_waits_for_its_release(
 
 
 def test_domain_put_in_as_processing(client: Client, stand_in: QiniuService, new: str) -> None:
-    """Somebody else's operation under way ends by release alone."""
+    """Another tool's operation under way ends by release alone."""
     stand_in.add_domain(WWW, state="processing")
     assert refusal(400030) == code(client.sslize(WWW, new))
 

@@ -44,7 +44,7 @@ class AccountClient(Client):
         self._post(url, messages.UpdateRegistration(status=messages.STATUS_DEACTIVATED))
 
     def revoke_certificate(self, leaf: x509.Certificate, reason: RevocationReason) -> None:
-        """Revoke a certificate as who has signed in (§7.6)."""
+        """Revoke a certificate as the account or key that signs (§7.6)."""
         wish = messages.Revocation(certificate=leaf, reason=reason.code)
         self._post(self.resource("revokeCert"), wish)
 

@@ -83,7 +83,9 @@ class Solver:
     def _sorted_out(
         self, authorizations: Sequence[Authorization], names: Sequence[str]
     ) -> tuple[list[_Proof], list[Authorization]]:
-        """Return the proofs that stand, where the CA takes them, and what is left for DNS-01."""
+        """Return the records that already prove names, where the CA takes them, and the names left
+        for DNS-01.
+        """
         proven = self._context.proven(names)
         standing = [
             _Proof(one, one.standing, "")
@@ -206,7 +208,7 @@ class Solver:
         for proof in proofs:
             seen = self._client.authorization(proof.authorization.url)
             polling = Polling(what, deadline, self._context.pause, self._context.now)
-            # One failure fails the order, so the others are looked at but not waited for.
+            # One failure fails the order, so the run looks at the others without waiting.
             while seen.status == PENDING and not failed:
                 polling.rest(seen.retry_after)
                 seen = self._client.authorization(proof.authorization.url)

@@ -86,7 +86,9 @@ class Ordering:
     # whose order it is
 
     def _left_over(self) -> tuple[AcmeOrder, Order] | None:
-        """Give the order that an earlier run began, if it still leads to what is wanted now."""
+        """Give the order that an earlier run began, if it still leads to the certificate that is
+        declared now.
+        """
         kept = self.context.state.order(self.request.lineage)
         if kept is None:
             return None

@@ -13,7 +13,7 @@ from certferry.ports.state import StateStore
 from certferry.text import Text
 
 Report = Callable[[Text, datetime, datetime | None], None]
-"""Told what is being waited for, since when, and until when at most."""
+"""Takes a sentence about what the run waits for, since when, and until when at most."""
 
 Proven = Callable[[Sequence[str]], frozenset[str]]
 """Gives those of some names, without `*.`, that a standing record proves."""

@@ -56,7 +56,7 @@ ROUND = timedelta(seconds=5)
 FIRST_PAUSE = 0.2  # seconds
 LONGEST_PAUSE = 5.0  # seconds
 
-NOBODYS = "_certferry-nobody-wrote-this"
+UNWRITTEN = "_certferry-is-not-there"
 """A label that exists below a name only by a wildcard."""
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Propagation:
     """Looks where a challenge lives and waits until it is there. Safe to use from any thread.
 
     `resolvers` are addresses and ports, the system's when there are none; `port` is where the
-    authoritative servers listen. `answer_within` is given to each question, `timeout` to the
+    authoritative servers listen. `answer_within` holds for each question, `timeout` to the
     whole of one wait. Those `over_https` tell where things are when the others do not or make it
     up, and are asked for a second opinion: where they were `chosen`, in any case.
     """
@@ -138,7 +138,7 @@ class Propagation:
     def _made_up_beside(self, name: str) -> str | None:
         """Give what a wildcard makes an alias of at a name beside this one, which is not there."""
         _, _, parent = name.partition(".")
-        return self._where.alias(f"{NOBODYS}.{parent}")
+        return self._where.alias(f"{UNWRITTEN}.{parent}")
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
         """Return as soon as every name server of each name's zone shows all of its values. One

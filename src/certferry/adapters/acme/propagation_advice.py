@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from certferry.adapters.acme.propagation_status import Heard, PropagationStatus
-from certferry.core.made_up import is_made_up
+from certferry.core.fake_addresses import is_made_up
 from certferry.text import Text
 
 

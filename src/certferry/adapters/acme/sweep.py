@@ -33,10 +33,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Removes what is left of a lineage in DNS, and in the state what is gone from DNS.
+    """Removes a lineage's challenge records from DNS, and forgets those that are gone from there.
 
-    `accounts` are those that may have the zones: a record is given up only when none has its zone.
-    `settling` is how long a record may take to appear in the provider's own lists.
+    `accounts` are those that may have the zones: certferry gives a record up only when none has its
+    zone. `settling` is how long a record may take to appear in the provider's own lists.
     """
 
     state: StateStore

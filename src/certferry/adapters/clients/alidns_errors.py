@@ -88,7 +88,7 @@ class Reply:
 
 
 def is_in_doubt(code: str) -> bool:
-    """Tell whether what was asked for may have been done all the same."""
+    """Tell whether the service may have made the change all the same."""
     return code in {"InternalError", "ServiceUnavailable", "UnKnownError"}
 
 

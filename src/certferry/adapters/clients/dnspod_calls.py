@@ -6,10 +6,8 @@ every call carries the documented User-Agent (DNSPod fact sheet §1.2).
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from urllib.parse import urlencode
@@ -18,6 +16,7 @@ from certferry.adapters.clients.dnspod_errors import LIMITED, Reply, error_of
 from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
 from certferry.adapters.clients.json_answers import Call, Lost, as_text, not_again, parsed
 from certferry.adapters.clients.server_time import ask_the_time
+from certferry.adapters.clients.turns import Turns
 from certferry.adapters.clients.txt_records import OutcomeUnknown
 from certferry.core.foreign_words import quoted, quoted_id
 from certferry.core.secret import Secret
@@ -30,7 +29,6 @@ NAME = "DNSPod"
 PAUSES_IN_DOUBT = (1.0, 3.0)  # seconds before each repetition of a read that cannot be parsed
 RESTS = (60.0, 60.0)  # seconds of silence after too many calls (fact sheet §1.4)
 LONG_REST = timedelta(minutes=10)  # until the next run, when the short ones were not enough
-STOP_CHECK = 0.5  # seconds between looks at whether the run was stopped, while others call
 
 Params = Mapping[str, str | int]
 
@@ -61,7 +59,7 @@ class DnspodCalls:
         self._http = http
         self._pause = pause
         self._now = now
-        self._turn = threading.Lock()
+        self._turns = Turns(pause)
         self._denied: DnsError | None = None
 
     def read(self, action: str, about: str | Text, **params: str | int) -> Reply:
@@ -101,7 +99,7 @@ class DnspodCalls:
     ) -> Reply | Lost:
         """Make a call when it is our turn; after too many calls rest, and the others rest too."""
         rests = iter(RESTS)
-        with self._our_turn():
+        with self._turns.ours():
             while True:
                 outcome = self._exchange(action, params, about, repeatable=repeatable)
                 if isinstance(outcome, Lost) or outcome.code != LIMITED:
@@ -115,15 +113,6 @@ class DnspodCalls:
         error = error_of(reply, about)
         error.retry = Retry.at(self._now() + LONG_REST)
         return error
-
-    @contextlib.contextmanager
-    def _our_turn(self) -> Iterator[None]:
-        while not self._turn.acquire(timeout=STOP_CHECK):
-            self._pause(0)  # notices that the run was stopped
-        try:
-            yield
-        finally:
-            self._turn.release()
 
     def _exchange(
         self, action: str, params: Params, about: str | Text, *, repeatable: bool

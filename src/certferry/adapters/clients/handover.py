@@ -111,7 +111,7 @@ def _empty(place: int) -> None:
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[int]:
-    """Open a directory for its lock, which is given back when it is closed."""
+    """Open a directory for its lock; closing it releases the lock."""
     place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         yield place

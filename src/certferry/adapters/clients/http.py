@@ -28,12 +28,14 @@ TIMEOUTS = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=15))
 FIRST_BACK_OFF = 0.2  # seconds
 FIRST_BACK_OFF_OF_TOO_MANY = 1.0  # seconds: rates are counted by the second
 LONGEST_BACK_OFF = 5.0  # seconds
-LONGEST_RETRY_AFTER = 30.0  # seconds; who asks for more is told "later" instead of waited for
+LONGEST_RETRY_AFTER = 30.0  # seconds; a service that asks for more is left to a later run
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent, byte for byte. Headers and body stay out of its repr: they carry secrets."""
+    """The request as it is sent, byte for byte. Headers and body stay out of its repr: they carry
+    secrets.
+    """
 
     method: str
     url: str
@@ -116,7 +118,7 @@ class HttpClient:
 
         A repeatable request is repeated after transport errors and statuses 5xx, any request
         when surely nothing was done: no connection was made, or there were too many requests.
-        The last attempt's answer is given whatever its status. Raises `HttpFailure`, and what
+        Returns the last attempt's answer, whatever its status. Raises `HttpFailure`, and what
         `pause` raises.
         """
         maybe_done = False

@@ -26,7 +26,7 @@ from urllib3.util.connection import allowed_gai_family
 
 @dataclass(slots=True)
 class Exchange:
-    """What is left of one request and its answer: seconds until `deadline`, and bytes."""
+    """The rest of one request and its answer: seconds until `deadline`, and bytes."""
 
     deadline: float
     bytes_left: int

@@ -49,7 +49,7 @@ class JsonAnswer:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the server failed, maybe after it had done what was asked."""
+        """Whether the server failed, maybe after it had made the change."""
         return is_server_error(self.http)
 
 

@@ -17,12 +17,11 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 
+from certferry.adapters.clients.turns import STOP_CHECK, Turns
 from certferry.core.secret import Secret
 from certferry.errors import DnsRejected, DnsUnavailable
 from certferry.ports.progress import Pause
 from certferry.text import Text
-
-STOP_CHECK = 0.5  # seconds between looks at whether the run was stopped
 
 T = TypeVar("T")
 
@@ -41,7 +40,7 @@ class LexiconCalls:
         self._options = options
         self._within = within
         self._pause = pause
-        self._turn = threading.Lock()
+        self._turns = Turns(pause)
         self._last: Future[Any] | None = None
         self._last_until = 0.0
 
@@ -50,7 +49,7 @@ class LexiconCalls:
         it takes too long: it is left to itself then, its outcome is not known, and until it ends
         nothing else is begun.
         """
-        with self._our_turn():
+        with self._turns.ours():
             if self._last is not None:
                 self._wait_for(self._last, about)
             return self._bounded(about, work)
@@ -109,15 +108,6 @@ class LexiconCalls:
                 raise _too_long(about, self._provider)
             wait([last], timeout=min(left, STOP_CHECK))
             self._pause(0)  # notices that the run was stopped
-
-    @contextmanager
-    def _our_turn(self) -> Iterator[None]:
-        while not self._turn.acquire(timeout=STOP_CHECK):
-            self._pause(0)
-        try:
-            yield
-        finally:
-            self._turn.release()
 
 
 @cache

@@ -127,7 +127,7 @@ def opened(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
 
 @contextmanager
 def made(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
-    """Open a directory as `opened` does; where it is missing it is made, for all users to read."""
+    """Open a directory as `opened` does; make a missing one, which every user may read."""
     with spot(path, owners) as found:
         try:
             os.mkdir(found.name, _PRIVATE_DIRECTORY, dir_fd=found.directory)

@@ -11,7 +11,7 @@ from certferry.ports.progress import Pause
 
 
 class Pace(Protocol):
-    """What is asked before each request."""
+    """Asked for a turn before each request."""
 
     def wait(self) -> None:
         """Return when the next request may be sent. Raises whatever a pause raises."""

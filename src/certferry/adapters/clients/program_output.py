@@ -39,7 +39,7 @@ class Output:
         self._selector.close()
 
     def read(self, seconds: float) -> None:
-        """Take in what comes within this time, or at once what is there."""
+        """Take in what comes within this time, or at once the output that has come."""
         if self._at_end:
             time.sleep(seconds)
         elif self._selector.select(seconds):
@@ -51,7 +51,7 @@ class Output:
 
     def rest(self, hidden: Collection[Secret]) -> list[str]:
         """Take in what is there still, and give the lines of all that is kept. A child that lives
-        on may hold the pipe open: it is not waited for.
+        on may hold the pipe open: certferry does not wait for it.
         """
         for _ in range(_MOST_CHUNKS):
             self.read(0)

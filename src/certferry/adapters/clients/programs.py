@@ -149,7 +149,7 @@ def _follow(
 
 
 def _end(process: subprocess.Popen[bytes], output: Output) -> None:
-    """Ask its group to end, give it its time, and then end what is left of it."""
+    """Ask its group to end, give it its time, and then kill the processes left in it."""
     try:
         _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + GRACE.total_seconds()

@@ -33,7 +33,7 @@ from certferry.adapters.clients.qiniu_records import (
 from certferry.adapters.clients.qiniu_reply import read_reply
 from certferry.adapters.clients.qiniu_transport import Asked, QiniuTransport, encoded
 from certferry.adapters.clients.qiniu_ways import SOURCE_FORM, CallGroup, Way
-from certferry.core.short_form import short
+from certferry.core.abbreviations import short
 from certferry.errors import TargetUnavailable
 from certferry.ports.http import Answer
 from certferry.text import Text

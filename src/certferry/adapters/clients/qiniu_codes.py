@@ -1,8 +1,8 @@
 """Qiniu's codes: what each means in plain words, and what to do about it.
 
-From the Qiniu fact sheet §4.5 and §5.3 to §5.7. Codes that say no more than their message are
-left out. Who makes the certificate is not known here, so the advice is for certferry's own and for
-those of other clients.
+From the Qiniu fact sheet §4.5 and §5.3 to §5.7. Codes that say no more than their message are left
+out. Which client makes the certificate is not known here, so the advice is for certferry's own and
+for those of other clients.
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_quota import AccountQuota
 from certferry.adapters.clients.qiniu_records import CertificateRecord, Upload
 from certferry.adapters.clients.qiniu_settling import Settler
+from certferry.core.abbreviations import short
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.lineage import beginnings, mark, marks, owner_of, owners, short_mark
 from certferry.core.observed import OtherCertificate, RemoteCertificate
-from certferry.core.short_form import short
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
 
@@ -94,7 +94,7 @@ class Copies:
 
     def _find_if_listed(self, lineage: str, certificate: Certificate) -> str | None:
         """Find a copy to adopt. A list in an unknown shape would hold up every upload for ever; one
-        that does not come is waited for, since there may be a copy in it.
+        that does not come holds the run up, since there may be a copy in it.
         """
         try:
             return self._find(lineage, certificate)

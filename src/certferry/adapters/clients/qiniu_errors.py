@@ -78,7 +78,7 @@ class QiniuFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What was asked for, in words, of which host, with what kind of key: for the sentences.
+    """One call, for the sentences: its purpose in words, the host, the kind of key.
 
     `unlisted` is a call that is in no document; `is_change`: it does not only read; `let_in`: Qiniu
     has accepted the same key before; `is_proven`: also for a call of this group. `tried` are the
@@ -150,7 +150,7 @@ def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
 
 
 def explain_nonsense(call: Call, answer: Answer, problem: str) -> QiniuFailure:
-    """Say that an answer of success cannot be read; what was asked for is probably done."""
+    """Say that an answer of success cannot be read; Qiniu has probably made the change."""
     message = Text(
         "Qiniu's answer about {what} cannot be read: {problem}",
         what=call.what,

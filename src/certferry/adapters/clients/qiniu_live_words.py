@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certferry.core.short_form import short
+from certferry.core.abbreviations import short
 from certferry.errors import CopyGone, DeployError, TargetInUse, TargetRejected
 from certferry.text import Text
 
@@ -70,7 +70,7 @@ def hides_binding(domain: str) -> DeployError:
 
 
 def may_be_used(label: str, problem: DeployError) -> DeployError:
-    """Say why a certificate that certferry did not upload stays."""
+    """Say why a certificate of another owner stays."""
     return TargetInUse(
         Text(
             "whether a live domain of Pili uses {label} cannot be seen: {problem}",

@@ -61,7 +61,7 @@ class Surveyor:
         try:
             survey = self._survey(pool, looked)
         except BaseException:
-            # The requests that are on their way are not waited for: each may take minutes.
+            # certferry does not wait for requests that are on their way: each may take minutes.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         pool.shutdown()

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of Qiniu: `what` names it for sentences, `path` may depend on the way.
+    """One call to Qiniu: `what` names it for sentences, `path` may depend on the way.
 
     `repeatable` calls are sent again when no answer came; `unlisted` ones are in no document.
     """

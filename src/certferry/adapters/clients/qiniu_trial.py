@@ -42,7 +42,7 @@ def try_guesses(
 
 
 def _knock(reader: QiniuReader) -> None:
-    """Ask by every way for what any account has; who is let in nowhere asks no more."""
+    """Ask by every way for what any account has; keys that no way takes end the trial."""
     reader.ask_by_all_ways(CallGroup.DOMAINS, domains.DOMAINS)
     reader.ask_by_all_ways(CallGroup.CERTIFICATES, lists.CERTIFICATES)
     reader.ask_by_all_ways(CallGroup.BUCKETS, lists.BUCKETS)

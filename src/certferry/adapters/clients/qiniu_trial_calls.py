@@ -118,7 +118,7 @@ class Seen:
 
     @property
     def told(self) -> Text:
-        """Return what was asked where, and the answer's status and shape."""
+        """Return the call, its host, and the answer's status and shape."""
         call, way = f"GET {self.question.told}", f"{self.way.host} ({self.way.scheme})"
         return Text("{call} at {way}: {answer}", call=call, way=way, answer=self._answer)
 
@@ -188,7 +188,7 @@ class QiniuReader:
         return any(seen.is_success for seen in self._seen.values())
 
     def close(self) -> None:
-        """Send nothing any more; what was asked before is told still."""
+        """Send nothing any more; the report has the earlier calls still."""
         self._is_closed = True
 
     def ways(self, group: CallGroup) -> tuple[Way, ...]:

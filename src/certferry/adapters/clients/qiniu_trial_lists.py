@@ -1,4 +1,4 @@
-"""Guesses about Qiniu's lists of certificates, buckets and bindings: who answers, and with what."""
+"""Guesses about Qiniu's lists of certificates, buckets and bindings: which host answers what."""
 
 from __future__ import annotations
 

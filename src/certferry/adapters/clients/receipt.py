@@ -15,7 +15,7 @@ RECEIPT = ".certferry"
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The leaf's fingerprint, the SHA-256 of each file's content, and that of the program's
-    arguments, which may hold secrets; `None` when none was run.
+    arguments, which may hold a secret; `None` when none was run.
     """
 
     fingerprint: str

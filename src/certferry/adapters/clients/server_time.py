@@ -1,4 +1,4 @@
-"""What time it is for a service, by the Date of its answers."""
+"""How far a service's clock is from ours, by the Date of its answers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How a challenge record is put into an account and taken away again, at any DNS service that names
 its records by id.
 
-What is in doubt is looked for before it is written again, and what was written is read back.
+A record in doubt is looked for before it is written again, and a new one is read back.
 """
 
 from __future__ import annotations

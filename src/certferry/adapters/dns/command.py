@@ -11,14 +11,12 @@ After any other code certferry takes it that the change may have been made.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
 from certferry.adapters.clients.programs import failed
+from certferry.adapters.clients.turns import Turns
 from certferry.errors import (
     ConfigError,
     DeployError,
@@ -38,8 +36,6 @@ ENVIRONMENT: tuple[Variable, ...] = ()
 
 # EX_NOINPUT, EX_NOHOST and EX_NOPERM of sysexits.h: scripts that know none of them use 1 or 2.
 WAS_NOT_THERE, NO_ZONE, DENIED = 66, 68, 77
-
-STOP_CHECK = 0.5  # seconds between looks at whether the run was stopped, while another call goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ class Command:
         self._command = settings.command
         self._timeout = settings.timeout
         self._context = context
-        self._turn = threading.Lock()
+        self._turns = Turns(context.pause)
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
@@ -92,7 +88,7 @@ class Command:
         return ended.code == 0
 
     def _called(self, what: str, name: str, value: str) -> Ended:
-        with self._our_turn():
+        with self._turns.ours():
             try:
                 return self._context.run([*self._command, what, name, value], self._timeout)
             except TargetRejected as problem:
@@ -110,15 +106,6 @@ class Command:
             hint = Text("give the program the keys that its service wants")
             return DnsAccessDenied(said, hint=hint)
         return DnsUnavailable(said, hint=problem.hint)
-
-    @contextmanager
-    def _our_turn(self) -> Iterator[None]:
-        while not self._turn.acquire(timeout=STOP_CHECK):
-            self._context.pause(0)  # notices that the run was stopped
-        try:
-            yield
-        finally:
-            self._turn.release()
 
 
 def _about(name: str, problem: DeployError) -> Text:

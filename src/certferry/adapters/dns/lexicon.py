@@ -1,7 +1,7 @@
 """DNS at one of the services that the library dns-lexicon knows (dns-lexicon.readthedocs.io).
 
-Needs the extra `lexicon`. Its providers differ, and some fail without a word: what was written is
-looked for in the provider's own list, and what was removed as well. A service that has a type of
+Needs the extra `lexicon`. Its providers differ, and some fail without a word: certferry looks in
+the provider's own list for each record that it has added or removed. A service that has a type of
 its own here is better used by that.
 """
 
@@ -35,7 +35,7 @@ WHERE_KEYS_ARE = Text(
 )
 ENVIRONMENT: tuple[Variable, ...] = ()
 
-PAUSES_OF_A_LOOK = (0.0, 1.0, 2.0, 4.0)  # seconds before each look for what was written
+PAUSES_OF_A_LOOK = (0.0, 1.0, 2.0, 4.0)  # seconds before each look for a new record
 PROVIDERS = "lexicon._private.providers"
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from certferry.adapters.clients.secret_address import secret_address
-from certferry.core.noticed import Missed
+from certferry.core.run_notices import Missed
 from certferry.core.secret import Secret
 from certferry.ports.http import Answer, Http, NoAnswer
 from certferry.text import Text

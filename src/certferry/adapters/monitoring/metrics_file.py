@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from certferry.core.noticed import Missed
+from certferry.core.run_notices import Missed
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.whole_file import replace_file

@@ -2,7 +2,7 @@
 
 Reference: https://open.dingtalk.com/document/robots/custom-robot-access (fact sheet on receivers).
 A robot asks for one of three proofs: a signature (`secret`), a word in each message, for which
-`certferry` may be chosen, or the addresses of who sends.
+`certferry` may be chosen, or the sender's addresses.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ _CHECK_LOGIN = Text("check `user` and `password`; many services want one made fo
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A server, and who writes to whom."""
+    """A mail server, the sender and the recipients."""
 
     url: Annotated[str, Text("smtps://host:465, or smtp://host:587 where TLS is begun later")]
     from_: Annotated[str, Text("the address that the mails come from")]

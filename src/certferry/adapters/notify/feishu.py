@@ -2,7 +2,7 @@
 
 Reference: https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot (fact sheet on
 receivers). A robot may ask for a signature (`secret`), a keyword, for which `certferry` may be
-chosen, or the addresses of who sends.
+chosen, or the sender's addresses.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Robot:
         match code:
             case 0:
                 return Sent()
-            case 11232:  # too many at once, of all users, at the full and the half hour
+            case 11232:  # too many messages of all robots, at the full and the half hour
                 return self._posting.later(self._posting.in_its_words(code, said))
         hint = _HINTS.get(code or 0, Text("compare `url` with the robot's webhook"))
         return self._posting.refused(code, said, hint)

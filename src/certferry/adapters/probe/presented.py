@@ -8,8 +8,8 @@ from datetime import datetime
 
 from cryptography import x509
 
+from certferry.adapters.probe.certification_path import facts_of
 from certferry.adapters.probe.trust import Trust
-from certferry.adapters.probe.way import facts_of
 from certferry.core.certificate import fingerprint
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served

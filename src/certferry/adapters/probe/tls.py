@@ -76,7 +76,7 @@ class TlsProbe:
             seen = pool.map(lambda host: self._look(host, looking), hosts)
             found = dict(zip(hosts, seen, strict=True))
         except BaseException:
-            # A handshake that is under way is not waited for.
+            # The run does not wait for a handshake that is under way.
             looking.end()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -126,7 +126,7 @@ class _Looking:
         self._over.set()
 
     def must_go_on(self) -> None:
-        """Raise `Interrupted` when the rest is not waited for any longer."""
+        """Raise `Interrupted` when the run no longer waits for the rest."""
         if self._over.is_set():
             raise Interrupted(Text("stopped"))
         try:

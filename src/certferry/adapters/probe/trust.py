@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from certferry.adapters.probe.way import Roots, way_up
+from certferry.adapters.probe.certification_path import Roots, way_up
 from certferry.core.edges import EdgeProblem
 from certferry.core.served_chain import what_is_wrong
 from certferry.core.watched import is_address

@@ -1,4 +1,4 @@
-"""A systemd timer, the system's for root and the user's own for all others."""
+"""A systemd timer, the system's for root and the user's own for every other user."""
 
 from __future__ import annotations
 

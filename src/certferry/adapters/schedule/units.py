@@ -32,7 +32,7 @@ Description=Runs of certferry, twice a day
 
 [Timer]
 OnCalendar=*-*-* 00,12:00:00
-# Not everybody at midnight; on one machine always the same second.
+# Not every machine at midnight; on one machine always the same second.
 RandomizedDelaySec={NIGHT_HOURS}h
 FixedRandomDelay=true
 AccuracySec=1s

@@ -1,6 +1,6 @@
 """What the tables need of a database, whichever it is.
 
-Their SQL is the same for all. What only one database has stays behind this: how it is opened and
+Their SQL is the same for every database. What only one has stays behind this: how it is opened and
 kept private, what its errors mean, how a script of the schema is taken apart.
 """
 

@@ -52,7 +52,7 @@ def way_out(path: Path) -> Text:
 def _read(path: Path) -> bytes:
     with spot(path) as found, os.fdopen(found.open(), "rb", buffering=0) as file:
         facts = os.fstat(file.fileno())
-        if not stat.S_ISREG(facts.st_mode):  # a FIFO would be waited for
+        if not stat.S_ISREG(facts.st_mode):  # opening a FIFO would wait for a writer
             raise _no_key(path)
         if stat.S_IMODE(facts.st_mode) & (OPEN_TO_OTHERS & ~group_that_reads(facts)):
             raise _open_to_others(path)

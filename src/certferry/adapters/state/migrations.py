@@ -41,7 +41,7 @@ def read_migrations(dialect: str) -> tuple[Migration, ...]:
 
 
 def migrate(database: Database, migrations: Sequence[Migration]) -> None:
-    """Apply what is missing, all of it or nothing. A database that lacks nothing is only read.
+    """Apply the missing scripts, all of them or none. A database that lacks nothing is only read.
 
     Raises `StateTooNew` for one that a newer version has migrated, and `StateError` for one that
     is another program's.

@@ -1,4 +1,4 @@
-"""All that is remembered of one lineage, read at one moment."""
+"""All that the state holds of one lineage, read at one moment."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from certferry.adapters.state.database import Connection, Database, Row
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
-from certferry.core.upload import NOBODY, Upload
+from certferry.core.upload import NO_LINEAGE, Upload
 
 _UPLOAD: LiteralString = "lineage, target, remote_id, label, fingerprint, uploaded_at, in_use_until"
 
@@ -64,13 +64,13 @@ class Uploads:
         return ((_upload(row), proof) for *row, proof in rows)
 
     def _is_ours(self, upload: Upload, proof: str | None) -> bool:
-        return upload.lineage == NOBODY or self._sealing.is_bound(proof, *_bound_to(upload))
+        return upload.lineage == NO_LINEAGE or self._sealing.is_bound(proof, *_bound_to(upload))
 
     def save_upload(self, upload: Upload) -> None:
         """Keep an upload, by target and remote id."""
         with self._database.transaction() as connection:
             proof = None
-            if upload.lineage != NOBODY:  # of which nothing is ever bound to a domain
+            if upload.lineage != NO_LINEAGE:  # of which nothing is ever bound to a domain
                 proof = self._sealing.bind(connection, *_bound_to(upload))
             connection.execute(
                 f"INSERT INTO upload ({_UPLOAD}, proof)"  # noqa: S608 - constant columns

@@ -1,9 +1,9 @@
 """Four PEM files in a directory of this machine, and a program that is run when they have changed.
 
 What is guaranteed: each file is replaced at once, so a reader finds the old one or the new one,
-whole. The key and the fullchain change one directly after the other; who reads both in between
-finds a key that does not belong. `reload` is run when all four are new. A run that is killed in
-between leaves them so until the next one.
+whole. The key and the fullchain change one directly after the other; a server that reads both in
+between finds a key that does not belong. `reload` is run when all four are new. A run that is
+killed in between leaves them so until the next one.
 
 Everything happens within the directory that was opened once. Its path belongs to root, to the
 caller or to the `owner` that the files are to have, and no other user can change where it leads.
@@ -135,7 +135,7 @@ class Files:
         )
 
     def _seen(self) -> tuple[Receipt | None, str | None, ReceiverDrift | None]:
-        """Give the receipt, the fingerprint of what is there, and what differs."""
+        """Give the receipt, the fingerprint of the certificate there, and the files that differ."""
         try:
             with opened(self._directory, self._owners()) as place:
                 receipt = _receipt(place)
@@ -287,7 +287,7 @@ class Files:
             )
 
     def _must_be_there(self, place: OpenDirectory, wanted: Mapping[str, bytes]) -> None:
-        """Read back what was written, before a server is told of it."""
+        """Read the new files back, before a server is told of them."""
         for name, content in wanted.items():
             if not self._is_there(place, name, content):
                 path = self._directory / name

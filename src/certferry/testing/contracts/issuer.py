@@ -238,15 +238,15 @@ class IssuerContract:
     def test_sweep_removes_only_what_was_left(self, world: IssuerWorld) -> None:
         """Another client's value at the same name stays, and another lineage's row."""
         record = _leave_record(world)
-        world.dns.add_txt(record.name, "somebody-else")
+        world.dns.add_txt(record.name, "of-another-client")
         other = replace(record, lineage="other", value="of-another-lineage")
         world.state.save_challenge_record(other)
 
         world.sweep()
 
-        assert ["somebody-else"] == world.values()
+        assert ["of-another-client"] == world.values()
         assert (other,) == world.state.challenge_records("other")
-        world.dns.remove_txt(record.name, "somebody-else", None)
+        world.dns.remove_txt(record.name, "of-another-client", None)
 
     def test_sweep_that_fails_is_told_and_made_good_later(self, world: IssuerWorld) -> None:
         """As long as a record may be there, it is not forgotten."""

@@ -136,7 +136,7 @@ class AcmeContract:
     def test_threads_that_race_with_account_keys(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """All of them are given the same key."""
+        """All of them get the same key."""
         given: list[AcmeAccount] = []
         start = threading.Barrier(RACERS)
 

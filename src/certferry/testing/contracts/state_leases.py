@@ -82,7 +82,7 @@ class LeasesContract:
             store.acquire("img", NOW)
 
     def test_lease_ends_with_its_store(self, store: StateStore, other: StateStore) -> None:
-        """Closing lets go of what is still held."""
+        """Closing releases the leases that are still held."""
         first = store.acquire("img", NOW)
         store.close()
 
@@ -125,7 +125,7 @@ class LeasesContract:
         if end == "released":
             store.release(lease)
         else:
-            lease = Lease("img", "somebody", lease.token)
+            lease = Lease("img", "another", lease.token)
 
         with pytest.raises(LeaseLost):
             store.save_order(lease, make_order("img"))

@@ -86,7 +86,7 @@ class NoticesContract:
         assert 1 == sum(claims)
 
     def test_a_change_that_fails_changes_nothing(self, store: StateStore) -> None:
-        """What was there stays."""
+        """The stored notices stay."""
         store.update_notices(lambda _: (TROUBLE,))
 
         def fail(_: object) -> tuple[Notice, ...]:

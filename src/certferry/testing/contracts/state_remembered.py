@@ -51,7 +51,9 @@ class RememberedContract:
         assert everywhere == remembered.uploads
         assert ["img-file", "img-new", "img-old"] == [one.remote_id for one in remembered.uploads]
 
-    def test_readings_while_somebody_writes(self, store: StateStore, other: StateStore) -> None:
+    def test_readings_while_another_process_writes(
+        self, store: StateStore, other: StateStore
+    ) -> None:
         """Each is of one moment: an order is there before its version, and never beside it."""
         seen: list[Remembered] = []
         is_over = threading.Event()

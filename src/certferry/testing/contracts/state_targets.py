@@ -12,7 +12,7 @@ from certferry.core.https_settings import HttpsSettings
 from certferry.core.report import HistoryEntry, LastRun
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
-from certferry.core.upload import NOBODY, Upload
+from certferry.core.upload import NO_LINEAGE, Upload
 from certferry.ports.state import StateStore
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -162,10 +162,10 @@ class TargetsContract:
 
     def test_what_is_not_ours_is_remembered_apart(self, store: StateStore) -> None:
         """A certificate that is not ours is found by every lineage, and by none as its own."""
-        saved = replace(upload("a", NOW, lineage=NOBODY), in_use_until=NOW + HOUR)
+        saved = replace(upload("a", NOW, lineage=NO_LINEAGE), in_use_until=NOW + HOUR)
         store.save_upload(saved)
 
-        assert (saved,) == store.uploads(NOBODY, "qiniu")
+        assert (saved,) == store.uploads(NO_LINEAGE, "qiniu")
         assert () == store.uploads("img", "qiniu")
 
 

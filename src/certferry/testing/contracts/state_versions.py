@@ -37,7 +37,7 @@ class VersionsContract:
     def test_saved_version_is_read_back_by_others(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """Facts, chain and key come back as they were given."""
+        """Facts, chain and key come back as they were saved."""
         bundle = make_bundle("img.example.com", "*.img.example.com", not_before=NOW)
 
         saved = save(store, "img", bundle)

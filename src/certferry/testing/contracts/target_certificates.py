@@ -190,7 +190,7 @@ class ForeignersContract:
         theirs = world.put("theirs", world.issue(*NAMES))
 
         with pytest.raises(TargetRejected):
-            target.retire(theirs, "somebody's", unmanaged=True)
+            target.retire(theirs, "another's", unmanaged=True)
 
         assert ["theirs"] == world.labels()
 

@@ -49,7 +49,7 @@ class TargetWorld(ABC):
 
     @abstractmethod
     def count_writes(self) -> int:
-        """Count what was asked to be changed so far: uploads, changes of domains, removals."""
+        """Count the writes so far: uploads, changes of domains, removals."""
 
 
 def observe(

@@ -262,7 +262,7 @@ def test_records_of_others_are_left_alone(account: AnAccount, provider: DnsProvi
 def test_handle_that_was_made_another_records_removes_nothing(
     account: AnAccount, provider: DnsProvider, name: str, rtype: str, value: str
 ) -> None:
-    """Somebody who can write to the state must not have other records removed by it."""
+    """A user who can write to the state must not have other records removed by it."""
     handle = provider.add_txt("_acme-challenge.other.example.com", "known")
     record = account.zones.create(name, rtype, value)
     zone_id, _, known = handle.partition("|")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.core.inferred import LastChange, likely_binding
 from certferry.core.observed import RemoteCertificate, Served
-from certferry.core.untold import LastChange, likely_binding
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 TIMEOUT = timedelta(hours=1)

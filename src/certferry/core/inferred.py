@@ -1,5 +1,5 @@
-"""What a target does not tell, filled in: our copies from what is remembered of them, the bound
-certificate from what its edges and our record of the last change say.
+"""What a target does not tell, inferred: our copies from the state, the bound certificate from its
+edges and from our record of the last change.
 """
 
 from __future__ import annotations

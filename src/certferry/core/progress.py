@@ -1,4 +1,4 @@
-"""How far a run or a look is, and what is usual: for displays alone, and no news."""
+"""The progress of a run or a look, and the usual times: for displays alone."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What is asked of whom for a lineage at this moment. It changes nothing, and is no news where
-    there is no display: an answer that comes at once is not seen at all.
+    """The service that a run asks for a lineage at this moment, and for what. It changes nothing,
+    and is no news where there is no display: an answer that comes at once is not seen at all.
     """
 
     lineage: str

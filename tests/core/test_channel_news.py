@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.news import (
+from certferry.core.channel_news import (
     A_DAY,
     AT_ONCE,
     MINUTE,

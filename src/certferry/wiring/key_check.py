@@ -1,4 +1,4 @@
-"""The first calls at an account: whether its service takes the keys at all."""
+"""Check new keys by a first call: whether the service takes them at all."""
 
 from __future__ import annotations
 

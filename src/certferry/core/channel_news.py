@@ -1,4 +1,4 @@
-"""What a channel is to be told now: the difference between what stands and what it was told.
+"""The news for a channel: the difference between the notices that stand and those it was told.
 
 What is told is written down before it is sent, and taken back when the service did not take it. A
 run that is killed in between leaves it written down: nothing is told twice.

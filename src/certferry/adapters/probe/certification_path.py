@@ -1,4 +1,4 @@
-"""The way up from a presented leaf: which certificates issued which, and where that ends."""
+"""The certification path of a presented leaf: which certificate issued which, and where it ends."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone
 from certferry.errors import DnsAccessDenied, DnsUnavailable, ZoneNotFound
 from certferry.ports.state import ChallengeRecord
-from certferry.reconcile.by_zone import ByZone
+from certferry.reconcile.dns_by_zone import ByZone
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.testing.memory_dns import MemoryDns

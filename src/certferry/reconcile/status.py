@@ -1,4 +1,4 @@
-"""How a lineage stands, what its runs have left, and what a run would refuse. Changes nothing."""
+"""The status of a lineage, its stored records, and its plan. Changes nothing."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What is told of a step that is needed and not carried out: it was tried in vain, or it is left
-alone until a moment.
+"""The outcomes of a step that is needed and blocked: a run tried it in vain, or leaves it alone
+until a moment.
 """
 
 from __future__ import annotations

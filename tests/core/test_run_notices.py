@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
-from certferry.core.noticed import KEPT, answered, failed_run, noticed, without_channels
 from certferry.core.plan import Action
 from certferry.core.renewal import is_overdue
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.revocation import Revocation, RevocationReason
+from certferry.core.run_notices import KEPT, answered, failed_run, noticed, without_channels
 from certferry.errors import ConfigError, DnsAccessDenied, OrderHeldBack, Retry
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate
@@ -205,7 +205,7 @@ def test_an_event_is_kept_for_a_day() -> None:
 
 
 def test_what_was_found_and_what_ends_soon() -> None:
-    """A target that cannot be read in part, what somebody changed, a certificate near its end."""
+    """A target that cannot be read in part, another tool's change, a certificate near its end."""
     unread = step(Action.LOOK, Outcome.SKIPPED, "qiniu", None)
     left = StepOutcome(
         Action.DEPLOY, Outcome.UNCHANGED, Text("changed"), "qiniu", "a", hint=Text("find out")

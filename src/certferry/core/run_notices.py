@@ -1,4 +1,4 @@
-"""What a run leaves to be told: trouble that begins, stays or is over, and what was done."""
+"""How a run changes the notices: trouble that begins, stays or is over, and what the run did."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certferry.core.falling_back import WITHOUT_ANY
+from certferry.core.ca_fallback import WITHOUT_ANY
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.plan import Action

@@ -1,5 +1,5 @@
-"""When a certificate is ordered elsewhere than at its usual CA: near the deadline, and never for an
-error that passes.
+"""When a certificate is ordered at another CA than its usual one: near the deadline, and never for
+an error that passes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A certificate that several CAs may be asked for: which of them now, and one after the other."""
+"""Order a certificate at one of several CAs: those that may be asked now, in their order."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from certferry.core.ca_fallback import in_order, may_pass_over, of_use
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
-from certferry.core.falling_back import in_order, may_pass_over, of_use
 from certferry.core.issuance import Authority
 from certferry.core.observed import Observation
 from certferry.core.plan import Blocked, Issue

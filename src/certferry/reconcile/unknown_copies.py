@@ -1,4 +1,6 @@
-"""Copies with a lineage's mark that the state does not know: by them an older state is noticed."""
+"""Copies with a lineage's mark that the state does not know: they show that the state is an older
+one.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Short forms: of what identifies a certificate, so that the same is seen to be the same; of many
-names.
-"""
+"""Short forms: of a fingerprint or a remote id, so that a person can compare two; of many names."""
 
 from __future__ import annotations
 

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificate import Certificate
-from certferry.core.falling_back import (
+from certferry.core.ca_fallback import (
     LAST_SHARE,
     PASSING,
     WITHOUT_ANY,
@@ -16,6 +15,7 @@ from certferry.core.falling_back import (
     in_order,
     may_pass_over,
 )
+from certferry.core.certificate import Certificate
 from certferry.core.issuance import Authority
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation

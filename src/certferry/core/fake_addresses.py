@@ -1,4 +1,6 @@
-"""Addresses that stand for no host in the world: who answers with them is no honest resolver."""
+"""Fake addresses, which stand for no host in the world: a resolver that answers with one is not
+honest.
+"""
 
 from __future__ import annotations
 

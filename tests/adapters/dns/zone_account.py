@@ -1,0 +1,26 @@
+"""One account at the stand-in of a DNS service: its zones, and a clock that only pauses move."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from certferry.sandbox.zones import Zones
+from tests.adapters.clients.waits import Waits
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+class ZoneAccount:
+    """The zones' clock is the sum of the pauses so far."""
+
+    def __init__(self) -> None:
+        self.waits = Waits()
+        self.zones = Zones(self.waits.clock)
+
+    def now(self) -> datetime:
+        """Give the time, which the pauses move as well."""
+        return NOW + timedelta(seconds=self.waits.clock())
+
+    def values(self, name: str) -> list[str]:
+        """Give every TXT value at the name, one for each record."""
+        return [record.value for record in self.zones.records(name=name, rtype="TXT")]
