@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from certferry.adapters.clients.open_directory import OpenDirectory
+from certferry.adapters.clients.open_directory import opened_where_it_is
 from certferry.adapters.clients.pem_directory import Access
 from certferry.core.certificate import CERT, CHAIN, FULLCHAIN, PRIVKEY, CertificateBundle
 from certferry.errors import CertferryError
@@ -32,38 +31,24 @@ def write_bundle(bundle: CertificateBundle, directory: Path) -> list[Path]:
         (FULLCHAIN, bundle.fullchain_pem, _PUBLIC),
         (PRIVKEY, bundle.privkey_pem.reveal(), _PRIVATE),
     )
-    with _opened(directory) as place:
+    with _told(directory):
+        _make(directory)
+    with ExitStack() as held:
+        with _told(directory):
+            place = held.enter_context(opened_where_it_is(directory))
         for name, content, access in files:
             with _told(directory / name):
-                _replace(place, name, content.encode("ascii"), access)
+                place.replace(name, content.encode("ascii"), access)
         with _told(directory):
             place.sync()
     return [directory / name for name, _, _ in files]
 
 
-def _replace(place: OpenDirectory, name: str, content: bytes, access: Access) -> None:
-    draft = place.draft(name, content, access)
-    try:
-        place.put(draft, name)
-    except BaseException:
-        place.remove(draft)
-        raise
-
-
-@contextmanager
-def _opened(directory: Path) -> Iterator[OpenDirectory]:
-    """Open the directory for a `with` block; where it is missing it is made."""
-    with _told(directory):
-        # What is missing is made only where no link leads astray.
-        with suppress(FileNotFoundError), spot(directory, exposed=True):
-            pass
-        directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-        with spot(directory, exposed=True) as found:
-            handle = found.open(os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield OpenDirectory(handle, directory)
-    finally:
-        os.close(handle)
+def _make(directory: Path) -> None:
+    """Make the directory where it is missing, and no link leads astray. Raises `OSError`."""
+    with suppress(FileNotFoundError), spot(directory, exposed=True):
+        pass
+    directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
 
 
 @contextmanager
