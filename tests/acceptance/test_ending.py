@@ -100,6 +100,50 @@ def test_directory_that_hangs(host: Host, name: str, how: signal.Signals) -> Non
     must_be_free(host, name)
 
 
+LATER = {
+    "heartbeat": ("sync", '[heartbeat]\nurl = "{url}/check"\n'),
+    "a channel by HTTP": ("notify test", '[notify.on]\ntype = "webhook"\nurl = "{url}/hook"\n'),
+    "a channel by SMTP": (
+        "notify test",
+        (
+            '[notify.on]\ntype = "email"\nurl = "smtp://{place}"\nfrom = "a@example.com"\n'
+            'to = ["b@example.com"]\n'
+        ),
+    ),
+    "a name server for updates": (
+        "sync",
+        (
+            '[accounts.other]\ntype = "rfc2136"\nserver = "{place}"\nkey_name = "key."\n'
+            'key_secret = "c2VjcmV0c2VjcmV0"\n'
+        ),
+    ),
+    "a service by lexicon": (
+        "sync",
+        (
+            '[accounts.other]\ntype = "lexicon"\nprovider = "powerdns"\npdns_server = "{url}"\n'
+            'auth_token = "a-token-of-the-operators"\n'
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LATER)
+def test_whatever_else_hangs(host: Host, name: str, what: str) -> None:
+    """Also what speaks no HTTP of ours, or in a thread of its own."""
+    command, tables = LATER[what]
+    with silent_server() as (url, asked):
+        written = tables.format(url=url, place=url.removeprefix("http://"))
+        host.config.write_text(f"{host.config.read_text()}\n{written}")
+        if "[accounts.other]" in written:
+            host.rewrite('dns = "dnspod"', 'dns = "other"')
+        with host.begin(*command.split()) as process:
+            assert asked.wait(DEADLINE)
+            assert seconds_to_end(process, signal.SIGTERM) < PROMISED
+
+    assert Exit.STOPPED == process.returncode
+    must_be_free(host, name)
+
+
 def test_scheduled_run_that_waits_for_its_next_try(host: Host, name: str) -> None:
     """It ends in its minute's pause, holds no lease there, and tells what has failed."""
 

@@ -26,6 +26,7 @@ from certferry.errors import CertferryError, CertificateError, ConfigError, DnsA
 from certferry.present.progress import progress_lines
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
+from tests.another_user import as_root, given_away
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import START, CdnHosts, TwinWorld, wish
 
@@ -345,6 +346,28 @@ def test_an_export_that_fails_leaves_no_half_file(tmp_path: Path) -> None:
         export(world.session(), "img", tmp_path, TestConsole().console)
 
     assert {"cert.pem", "chain.pem"} == {path.name for path in tmp_path.iterdir()}
+
+
+@as_root
+@pytest.mark.parametrize("below", [".", "new/ssl"])
+def test_an_export_by_a_tenants_link_is_refused(tmp_path: Path, below: str) -> None:
+    """It leads root to another's key by now; a directory of the tenant's own is written to."""
+    world, elsewhere, theirs = TwinWorld(), tmp_path / "elsewhere", tmp_path / "tenant"
+    synced(world)
+    elsewhere.mkdir()
+    (elsewhere / "privkey.pem").write_text("another's")
+    (theirs / "own").mkdir(parents=True)
+    (theirs / "link").symlink_to(elsewhere)
+    for each in (theirs / "link", theirs / "own", theirs):
+        given_away(each)
+
+    with pytest.raises(CertferryError, match="link is a symbolic link that nobody can change"):
+        export(world.session(), "img", theirs / "link" / below, TestConsole().console)
+    export(world.session(), "img", theirs / "own" / below, TestConsole().console)
+
+    assert ["privkey.pem"] == [path.name for path in elsewhere.iterdir()]
+    assert "another's" == (elsewhere / "privkey.pem").read_text()
+    assert FILES <= {path.name for path in (theirs / "own" / below).iterdir()}
 
 
 def test_an_export_into_a_file_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from certferry.core.foreign_words import LONGEST, quoted, quoted_id
+from certferry.core.foreign_words import LONGEST, quoted, quoted_code, quoted_id
 from certferry.core.secret import MASK, Secret
 from certferry.testing.certificates import make_key
 from certferry.text import Text, own_words
@@ -135,6 +135,32 @@ def test_very_long_words() -> None:
 def test_id_of_a_request(said: str, shown: str) -> None:
     """Is one word, whatever it looks like."""
     assert shown == quoted_id(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "81057",
+        "-8",
+        "rateLimited",
+        "externalAccountRequired",
+        "DomainRecordNotBelongToUser",
+        "InvalidRecordId.NotFound",
+        "InvalidParameter.LoginTokenValidateFailed",
+        "OperationDenied.NoPermissionToOperateDomain",
+    ],
+)
+def test_code_of_an_answer(said: str) -> None:
+    """Words and numbers are told, and looked up."""
+    assert said == quoted_code(said)
+
+
+@pytest.mark.parametrize("spelling", range(len(_spellings_of_a_key())))
+def test_key_in_the_place_of_a_code(spelling: int) -> None:
+    """A code is kept for ever: what could be a key is none, and a known one is none."""
+    assert "" == quoted_code(_spellings_of_a_key()[spelling])
+    assert "" == quoted_code("correct-horse", [Secret("correct-horse")])
+    assert "•••" == quoted_id("correct-horse", [Secret("correct-horse")])
 
 
 def test_what_is_kept_for_ever() -> None:

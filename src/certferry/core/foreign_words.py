@@ -54,9 +54,16 @@ def quoted(said: object, secrets: Iterable[Secret] = ()) -> Quoted:
     return Quoted(words if len(words) <= LONGEST else words[: LONGEST - 1] + "…")
 
 
-def quoted_id(said: str) -> str:
+def quoted_id(said: str, secrets: Iterable[Secret] = ()) -> str:
     """Give the id of a request, one word that may look like a key; "" when it is no such."""
-    return redacted(said) if _ID.fullmatch(said) else ""
+    return redacted(said, secrets) if _ID.fullmatch(said) else ""
+
+
+def quoted_code(said: str, secrets: Iterable[Secret] = ()) -> str:
+    """Give the code of an answer, which is kept for ever: of words and numbers, in one piece; ""
+    when it could be a key or is none.
+    """
+    return said if _ID.fullmatch(said) and quoted(said, secrets) == said else ""
 
 
 def _visible(words: str) -> str:

@@ -135,6 +135,23 @@ def test_flood_without_a_body(waits: Waits) -> None:
     assert [] == waits.seconds
 
 
+def test_deadline_needs_no_thread(hurried: HttpClient) -> None:
+    """An exchange ends by its own reads: none is watched from beside."""
+    beside: list[list[threading.Thread]] = []
+    before = threading.enumerate()
+
+    def look(connection: socket.socket) -> None:
+        read_request(connection)
+        beside.append([t for t in threading.enumerate() if t not in (*before, here())])
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    here = threading.current_thread  # that of the peer
+    with peer(look) as host:
+        hurried.exchange(lambda: Request("GET", f"http://{host}/"), repeatable=False)
+
+    assert [] == beside[0]
+
+
 def test_connection_after_an_exchange_that_was_nearly_over(hurried: HttpClient) -> None:
     """The next exchange by the same connection has all its time."""
     late = threading.Event()  # never set: waiting for it is the delay

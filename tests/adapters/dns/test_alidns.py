@@ -210,9 +210,14 @@ def test_key_that_there_is_not(account: AlidnsAccount) -> None:
         account.connect(access_key_id=Secret("LTAI5tNobody")).add_txt(NAME, "value")
 
 
-def test_secret_is_in_no_message(account: AlidnsAccount, provider: DnsProvider) -> None:
-    """Not even when the service itself repeats it."""
-    account.service.answer_next("AddDomainRecord", "SomethingNew", f"bad: {KEY_SECRET}")
+@pytest.mark.parametrize(
+    ("code", "words"), [("SomethingNew", f"bad: {KEY_SECRET}"), (KEY_SECRET, "bad")]
+)
+def test_secret_is_in_no_message(
+    account: AlidnsAccount, provider: DnsProvider, code: str, words: str
+) -> None:
+    """Not even when the service itself repeats it, in its words or in the place of a code."""
+    account.service.answer_next("AddDomainRecord", code, words)
 
     with pytest.raises(DnsRejected) as refused:
         provider.add_txt(NAME, "value")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +34,7 @@ from tests.support.bind import KEY_NAME, LIMITED, SECRET, Bind
 from tests.support.ports import HOST
 
 NAME = "_acme-challenge.img.example.com"
+LATEST = 5.0  # seconds, with room for a busy machine
 ALLOWED = "_acme-challenge.host.limited.example"
 
 
@@ -308,6 +311,27 @@ def test_server_that_is_silent_is_told() -> None:
             connected(address, timeout=timedelta(seconds=0.1)).add_txt(NAME, VALUE)
 
     assert "TCP" in str(told.value.hint)
+
+
+def test_server_with_many_addresses_that_are_silent_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of them together have three times the time-out: who answers for its name decides how many
+    there are.
+    """
+    with socket.create_server((HOST, 0), backlog=0) as full, ExitStack() as waiting:
+        # Linux drops what comes while the queue is full (listen(2)), and leaves it unanswered.
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket())
+            client.settimeout(0)
+            client.connect_ex(full.getsockname())
+        place = (socket.AF_INET, socket.SOCK_STREAM, 0, "", full.getsockname())
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place] * 400)
+        begun = time.monotonic()
+        with pytest.raises(DnsUnavailable, match="no answer"):
+            connected("ns.example.com", timeout=timedelta(seconds=0.1)).zone_of(NAME)
+
+    assert time.monotonic() - begun < LATEST
 
 
 def test_server_that_is_not_there_is_told() -> None:

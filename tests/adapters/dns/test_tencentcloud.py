@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -296,6 +297,22 @@ def test_refusal_has_its_kind_and_its_advice(
     assert advice in str(refused.value.hint)
     assert "(request -)" not in str(refused.value)
     assert [] == account.values(NAME)
+
+
+@pytest.mark.parametrize("place", ["Code", "Message", "RequestId"])
+def test_key_is_in_no_message(
+    account: TencentCloudAccount, provider: DnspodRecords, place: str
+) -> None:
+    """Not even when the service itself repeats it, in whatever place of its answer."""
+    told = {"Code": "LimitExceeded", "Message": "no", "RequestId": "a-1", place: SECRET_KEY}
+    error = {"Code": told["Code"], "Message": told["Message"]}
+    body = json.dumps({"Response": {"Error": error, "RequestId": told["RequestId"]}})
+    account.service.faults.add(Fault.status(200, body.encode()), times=None)
+
+    with pytest.raises(DnsError) as refused:
+        provider.add_txt(NAME, "value")
+
+    assert SECRET_KEY not in f"{refused.value} {refused.value.hint}"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -138,3 +139,19 @@ def test_words_of_a_service_that_repeats_what_it_was_sent() -> None:
 
     assert isinstance(answered, RefusedForGood)
     assert "•••" in str(answered.problem)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
+def test_key_that_a_service_quotes_by_itself(case: Case) -> None:
+    """The key of an address is hidden without the rest of it, also one that is written as the ids
+    of requests are.
+    """
+    key = case.secrets[0].rpartition("/")[2]
+    with case.service() as service:
+        said = f"there is no {key} here"
+        words = dict.fromkeys(("errmsg", "msg", "message", "description", "error"), said)
+        body = json.dumps({"errcode": 1, "code": 1, **words}).encode()
+        answered = answer_to(Fault.status(200, body), case, service)
+
+    assert isinstance(answered, RefusedForGood)
+    assert "there is no ••• here" in str(answered.problem)

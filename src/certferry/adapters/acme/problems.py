@@ -18,7 +18,7 @@ from josepy.errors import Error as JoseError
 
 from certferry.adapters.acme import advice
 from certferry.adapters.clients.http_bounds import TooLong, TooSlow, UnknownProxy
-from certferry.core.foreign_words import quoted, quoted_id
+from certferry.core.foreign_words import quoted, quoted_code
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,
@@ -162,7 +162,7 @@ def _in_words(problem: messages.Error) -> Text:
     said = Text(
         "{detail} ({kind})",
         detail=quoted(detail) if detail else Text("no details"),
-        kind=quoted_id(kind_of(problem)) or Text("no code"),
+        kind=quoted_code(kind_of(problem)) or Text("no code"),
     )
     if problem.identifier is None:
         return said

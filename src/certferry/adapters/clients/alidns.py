@@ -43,7 +43,7 @@ from certferry.adapters.clients.txt_records import (
     is_zone_name,
 )
 from certferry.core import identifiers
-from certferry.core.foreign_words import quoted, quoted_id
+from certferry.core.foreign_words import quoted, quoted_code
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsUnavailable
 from certferry.ports.http import Answer
@@ -166,8 +166,9 @@ class AlidnsClient:
         answer = ask(self._http, lambda: self._request(action, params), call)
         body = answer.body
         refused = answer.http.status >= HTTPStatus.BAD_REQUEST or "Code" in body
-        code = (quoted_id(as_text(body.get("Code"))) or "?") if refused else ""
-        words = quoted(as_text(body.get("Message")), [self._secret, Secret(self._id)])
+        hidden = [self._secret, Secret(self._id)]
+        code = (quoted_code(as_text(body.get("Code")), hidden) or "?") if refused else ""
+        words = quoted(as_text(body.get("Message")), hidden)
         reply = Reply(action, code, words, body)
         if is_write and (answer.is_in_doubt or is_in_doubt(code)):
             raise OutcomeUnknown(error_of(reply, about).message)

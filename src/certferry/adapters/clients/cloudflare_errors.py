@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from certferry.adapters.clients.json_answers import as_text, objects
-from certferry.core.foreign_words import quoted, quoted_id
+from certferry.core.foreign_words import quoted, quoted_code
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable
 from certferry.text import Quoted, Text
@@ -96,7 +96,7 @@ def reply_of(action: str, status: int, body: Mapping[str, Any], token: Secret) -
     first = next(iter(objects(body.get("errors"))), {})
     said = [first, *objects(first.get("error_chain"))]
     words = "; ".join(filter(None, (as_text(one.get("message")) for one in said)))
-    code = quoted_id(as_text(first.get("code"))) or "?"
+    code = quoted_code(as_text(first.get("code")), [token]) or "?"
     return Reply(action, status, code, quoted(words, [token]), body)
 
 

@@ -18,7 +18,7 @@ from certferry.adapters.clients.json_answers import Call, Lost, as_text, not_aga
 from certferry.adapters.clients.server_time import ask_the_time
 from certferry.adapters.clients.turns import Turns
 from certferry.adapters.clients.txt_records import OutcomeUnknown
-from certferry.core.foreign_words import quoted, quoted_id
+from certferry.core.foreign_words import quoted, quoted_code
 from certferry.core.secret import Secret
 from certferry.errors import DnsError, Retry
 from certferry.ports.http import Answer
@@ -157,8 +157,9 @@ class DnspodCalls:
             )
         body = parsed(answer.body) or {}
         status = body.get("status")
-        if not isinstance(status, dict) or not quoted_id(as_text(status.get("code"))):
+        code = as_text(status.get("code")) if isinstance(status, dict) else ""
+        if not isinstance(status, dict) or not quoted_code(code, [self._token]):
             problem = Text("DNSPod's answer to {action} cannot be read", action=action)
             return Lost(problem, maybe_done=True, pauses=PAUSES_IN_DOUBT)
         words = quoted(as_text(status.get("message")), [self._token])
-        return Reply(action, quoted_id(as_text(status["code"])), words, body)
+        return Reply(action, code, words, body)

@@ -74,6 +74,15 @@ class OpenDirectory:
         """Give a draft its name; what was called so, be it a link, is gone."""
         os.replace(drafted, name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
 
+    def replace(self, name: str, content: bytes, access: Access) -> None:
+        """Put a file in its place, whole or not at all, as `draft` and `put` do."""
+        drafted = self.draft(name, content, access)
+        try:
+            self.put(drafted, name)
+        except BaseException:
+            self.remove(drafted)
+            raise
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         with suppress(FileNotFoundError):
@@ -119,6 +128,19 @@ class OpenDirectory:
 def opened(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
     """Open a directory for a `with` block. Raises `OSError` as `file_trust.open_directory` does."""
     handle = open_directory(path, owners)
+    try:
+        yield OpenDirectory(handle, path)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def opened_where_it_is(path: Path) -> Iterator[OpenDirectory]:
+    """Open a directory for a `with` block that may be another user's; no link is followed that
+    others could lead elsewhere. Raises `OSError`.
+    """
+    with spot(path, exposed=True) as found:
+        handle = found.open(os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield OpenDirectory(handle, path)
     finally:

@@ -17,12 +17,14 @@ import dns.rdatatype
 import dns.rdtypes.ANY.TSIG
 import dns.tsig
 
+from certferry.adapters.clients.http_connections import Exchange, first_connection
 from certferry.ports.progress import Pause
 from certferry.system_words import system_words
 from certferry.text import Text
 
 FUDGE = 300  # seconds that clocks may differ (RFC 8945 §10)
 LENGTH_PREFIX = 2  # bytes before each message on TCP (RFC 1035 §4.2.2)
+SILENT_ADDRESSES = 3  # of a server: IPv6 that leads nowhere must not keep one from IPv4
 PAUSES_AFTER_LOSS = (1.0,)  # seconds: a server that is reloaded is back by then
 
 
@@ -131,11 +133,17 @@ class Conversation:
             raise Unanswered(system_words(exc)) from exc
 
     def _exchanged(self, wire: bytes) -> bytes:
-        deadline = time.monotonic() + self._within
-        with socket.create_connection(self._server, timeout=self._within) as connection:
+        with self._connected() as connection:
+            deadline = time.monotonic() + self._within
             connection.sendall(struct.pack("!H", len(wire)) + wire)
             [length] = struct.unpack("!H", _read(connection, LENGTH_PREFIX, deadline))
             return _read(connection, length, deadline)
+
+    def _connected(self) -> socket.socket:
+        """Connect to the first of the server's addresses that takes it. Raises `OSError`."""
+        places = socket.getaddrinfo(*self._server, type=socket.SOCK_STREAM)
+        together = Exchange.of(timedelta(seconds=SILENT_ADDRESSES * self._within), 0)
+        return first_connection(places, self._within, together)
 
 
 def _unverified(raw: bytes, question: dns.message.Message) -> dns.message.Message:

@@ -30,7 +30,7 @@ from certferry.adapters.clients.tencentcloud_signing import (
     timestamp,
 )
 from certferry.adapters.clients.txt_records import OutcomeUnknown
-from certferry.core.foreign_words import quoted, quoted_id
+from certferry.core.foreign_words import quoted, quoted_code, quoted_id
 from certferry.errors import DnsError
 from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
@@ -142,9 +142,10 @@ class TencentCloudCalls:
         error = body.get("Error")
         if not isinstance(error, dict):
             return Reply(action, "", quoted(""), as_text(body.get("RequestId")), body)
-        code = quoted_id(as_text(error.get("Code"))) or BROKEN
-        words = quoted(as_text(error.get("Message")), [self._keys.secret_key])
-        return Reply(action, code, words, as_text(body.get("RequestId")))
+        hidden = [self._keys.secret_key]
+        code = quoted_code(as_text(error.get("Code")), hidden) or BROKEN
+        words = quoted(as_text(error.get("Message")), hidden)
+        return Reply(action, code, words, quoted_id(as_text(body.get("RequestId")), hidden))
 
 
 def says_too_many(answer: Answer) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from certferry.core.foreign_words import quoted_id
 from certferry.errors import (
     DnsAccessDenied,
     DnsError,
@@ -130,7 +129,7 @@ def error_of(reply: Reply, about: str | Text) -> DnsError:
         action=reply.action,
         code=reply.code,
         words=reply.message,
-        request=quoted_id(reply.request_id) or "-",
+        request=reply.request_id or "-",
     )
     if reply.is_denied:
         return DnsAccessDenied(message, hint=_advice(reply.code, _DENIED))

@@ -7,19 +7,25 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from certferry.adapters.clients.open_directory import opened_where_it_is
+from certferry.adapters.clients.pem_directory import Access
 from certferry.core.run_notices import Missed
+from certferry.file_trust import NotTrusted
 from certferry.system_words import system_words
 from certferry.text import Text
-from certferry.whole_file import replace_file
 
-_MODE = 0o644
+_ACCESS = Access(0o644)
 """Another user's collector reads it; there is no secret in it."""
 
 
 def write_metrics(path: Path, text: str) -> Missed | None:
     """Put the metrics in their place; return why that cannot be."""
     try:
-        replace_file(path, text.encode(), _MODE)
+        with opened_where_it_is(path.parent) as place:
+            place.replace(path.name, text.encode(), _ACCESS)
+    except NotTrusted as exc:
+        said = Text("{path} {problem}", path=exc.path, problem=exc.problem)
+        return Missed(said, exc.fix)
     except OSError as exc:
         said = Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc))
         return Missed(said, _advice(path, exc))
