@@ -71,6 +71,20 @@ def test_domain_whose_change_failed(world: ModelWorld) -> None:
     assert [(IMG, Code.DOMAIN_FAILED, Severity.WARNING)] == lineage(world)
 
 
+def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
+    """It is told once the change takes longer than one may, with where the ticket is."""
+    world.cdn.add_domain(IMG)
+    world.cdn.stick_next(IMG)
+    world.run(world.wish(), kill_after=50)
+    assert (1, []) == (world.cdn.writes, lineage(world))
+
+    world.run(world.wish())
+
+    assert [(IMG, Code.DOMAIN_STUCK, Severity.WARNING)] == lineage(world)
+    (finding,) = look_at_lineage(world.wish(), world.doors("doctor"))
+    assert "certferry status" in str(finding.fix)
+
+
 def test_target_that_refuses_the_keys(world: ModelWorld) -> None:
     """It is told of the account."""
     world.cdn.denies = True

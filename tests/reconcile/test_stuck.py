@@ -99,7 +99,7 @@ def test_ticket_is_punctuated_as_chinese_is() -> None:
     words = ticket(error_of(report).ticket)
 
     assert [] == re.findall(r"[\u4e00-\u9fff] ?[,;:(]|[,;]\s?[\u4e00-\u9fff]", words)
-    assert "小时未结束。" in words
+    assert "小时，仍未结束。" in words
 
 
 def test_status_shows_the_ticket() -> None:
