@@ -341,8 +341,8 @@ def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
 
 
 def test_what_is_stuck_is_no_deployment_to_run() -> None:
-    """`sync` would write nothing there: the count says so, and does not say to run it. The exit code
-    is that of `sync`.
+    """`sync` would write nothing there: the count says so, and does not say to run it. The exit
+    code is that of `sync`.
     """
     error = TargetStuck(Text("it took too long"), hint=Text("send the ticket"))
     deploy, verify = rollout().steps
