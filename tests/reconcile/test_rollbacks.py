@@ -20,7 +20,7 @@ from certferry.errors import PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.rollback import roll_back_by_hand
+from certferry.reconcile.rollback_by_hand import roll_back, roll_back_by_hand
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
@@ -311,7 +311,7 @@ def test_rollback_with_keys_that_may_not_write_changes_nothing() -> None:
         doors, targets={"qiniu": cast("DeployTarget", ReadOnly(doors.targets["qiniu"]))}
     )
 
-    report = Reconciler(doors, stop=lambda: None).roll_back(world.wish(), Patience(timedelta(0)))
+    report = roll_back(Reconciler(doors, stop=lambda: None), world.wish(), Patience(timedelta(0)))
 
     assert not report.ok
     assert () == world.state.remembered("img").withdrawals

@@ -22,9 +22,11 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
     The newest one is not tried again there: `certferry sync` waits for a newer one, which
     `certferry sync --renew` issues at once.
     """
+    from certferry.cli.options import patience_of
+    from certferry.cli.run_report import show_report
     from certferry.cli.selection import read_settings
-    from certferry.cli.sync import patience_of, show_report
     from certferry.present.progress import progress_on
+    from certferry.reconcile.rollback_by_hand import roll_back
     from certferry.wiring.session import open_session
 
     patience = patience_of(wait, no_wait=no_wait)
@@ -34,7 +36,7 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
         (wish,) = session.wishes
-        report = session.telling(lambda: session.reconciler().roll_back(wish, patience))
+        report = session.telling(lambda: roll_back(session.reconciler(), wish, patience))
     return show_report(report, front, as_json=as_json)
 
 

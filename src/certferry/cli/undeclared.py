@@ -17,7 +17,8 @@ from certferry.ports.state import StateStore
 from certferry.present.layout import Tone, labelled
 from certferry.present.vocabulary import WARNING
 from certferry.text import Text
-from certferry.wiring.session import open_session, open_to_look, who_runs
+from certferry.wiring.looking import open_to_look
+from certferry.wiring.session import open_session, who_runs
 
 UNDECLARED = "undeclared"
 """The event of the history that says so, and by which it is known to be said."""
