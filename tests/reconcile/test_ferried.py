@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.deliveries import delivered
 from certferry.core.delivery import FileDelivery
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles, delivered
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
 from certferry.core.domain_status import Standing
 from certferry.core.ownership import Claims
 from certferry.core.plan import Action

@@ -9,9 +9,9 @@ import pytest
 
 from certferry.core.desired import DesiredCertificate, PemFiles
 from certferry.core.domain_status import Standing
+from certferry.core.events import StepEnded
 from certferry.core.observed import ObservedTarget
 from certferry.core.ownership import Claims
-from certferry.core.report import StepEnded
 from certferry.errors import StateUnavailable
 from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Look

@@ -8,10 +8,11 @@ from typing import cast
 
 import pytest
 
-from certferry.core.desired import DesiredCertificate, OnFailure
+from certferry.core.desired import DesiredCertificate
 from certferry.core.domain_status import Standing
 from certferry.core.observed import Served, TargetRules
 from certferry.core.plan import Action
+from certferry.core.policies import OnFailure
 from certferry.core.reasons import ReasonCode
 from certferry.core.refusals import all_work
 from certferry.core.report import LineageReport, Outcome

@@ -17,7 +17,7 @@ from certferry.present.vocabulary import at_target
 from certferry.text import Text, verbatim
 
 if TYPE_CHECKING:
-    from certferry.core.report import HistoryEntry
+    from certferry.core.history import HistoryEntry
     from certferry.wiring.session import Session
 
 _MOST = 50

@@ -10,7 +10,7 @@ from certferry.cli.options import Front
 from certferry.config.model import Settings
 from certferry.core.certificate import Certificate
 from certferry.core.desired import DesiredCertificate
-from certferry.core.report import HistoryEntry
+from certferry.core.history import HistoryEntry
 from certferry.errors import StateError
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore

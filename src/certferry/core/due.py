@@ -12,14 +12,11 @@ from certferry.core.observed import DomainState, ObservedDomain, Served, is_serv
 from certferry.core.pauses import PAUSES, paused_until
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
 from certferry.core.refusals import until_confirmed
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout import LAG, RolloutRecord
 from certferry.core.stuck import stuck_error, stuck_since
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy
 from certferry.text import Text
-
-LAG = timedelta(minutes=1)
-"""How long a target may go on telling of what was before a change that it accepted."""
 
 VERIFY_TIMEOUT = timedelta(hours=1)
 

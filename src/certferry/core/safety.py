@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certferry.core.certificate import covered_by
-from certferry.core.desired import DesiredCertificate, DriftPolicy
-from certferry.core.drift import next_repair, recent
+from certferry.core.desired import DesiredCertificate
 from certferry.core.full_account import refuse_upload
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
 from certferry.core.older_state import refuse_older
 from certferry.core.plan import Deploy, Plan, Refusal
+from certferry.core.policies import DriftPolicy
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.repairs import refuse_fought_over
 from certferry.text import Text
 
 
@@ -233,25 +234,9 @@ def refuse_full_account(case: _Case) -> Refusal | None:
 
 def refuse_endless_repair(case: _Case) -> Refusal | None:
     """The domain was not set right over and over: another tool changes it as well."""
-    _, domain = case.observed.locate(case.step.target, case.step.domain)
     # The last repair may be under way still.
-    if domain.last is None or not case.step.repair or case.step.due is not None:
-        return None
-    repairs = domain.last.repairs
-    after = next_repair(repairs, case.now)
-    if after is None:
-        return None
-    sentence = Text(
-        "{domain} was set right at {moments} and is changed again: another tool sets it",
-        domain=case.step.domain,
-        moments=list(recent(repairs, case.now)),
-    )
-    hint = Text(
-        'stop the other tool, or write drift = "warn" into the deployment; certferry sets it right'
-        " again after {moment}",
-        moment=after,
-    )
-    return case.refused(ReasonCode.FOUGHT_OVER, sentence, hint)
+    is_due = case.step.repair and case.step.due is None
+    return refuse_fought_over(case.step, case.observed, case.now) if is_due else None
 
 
 CHECKS: tuple[_Check, ...] = (

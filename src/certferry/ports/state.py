@@ -15,11 +15,11 @@ from typing import Protocol
 
 from certferry.core.budget import Hold, Limits, Spent, Wanted
 from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.history import HistoryEntry, LastRun
 from certferry.core.lineage import Version
 from certferry.core.notice import ChannelState, Notice
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
-from certferry.core.report import HistoryEntry, LastRun
 from certferry.core.revocation import Revocation
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord

@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from certferry.core.change import Change
+from certferry.core.drift import Drifted
 from certferry.core.one_run import left_to_later_runs
 from certferry.core.plan import (
     Action,
     Blocked,
     Clean,
     Deploy,
-    Drifted,
     Issue,
     Plan,
     Retire,
     Rollback,
-    RolledBack,
     Step,
     Verify,
 )
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.rollbacks import RolledBack
 from certferry.core.short_form import short
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError

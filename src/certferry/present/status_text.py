@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.domain_status import WHOLE_ACCOUNT, DomainStatus, Standing
 from certferry.core.observed import Served
-from certferry.core.ownership import served_by
+from certferry.core.obstacle_outcomes import served_by
 from certferry.core.rules import window_in_words
 from certferry.core.short_form import short
 from certferry.core.status import Condition, LineageStatus, Remembering

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
+from certferry.core.events import Activity
 from certferry.core.observed import Observation
 from certferry.core.plan import Clean
-from certferry.core.report import Activity, Outcome, StepOutcome
+from certferry.core.report import Outcome, StepOutcome
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.by_zone import provider_of

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certferry.core.desired import HttpsWish, OnFailure
+from certferry.core.desired import HttpsWish
 from certferry.core.drift import in_one_line
 from certferry.core.lineage import Version, mark
 from certferry.core.plan import Action, Deploy
-from certferry.core.refusals import all_work
+from certferry.core.policies import OnFailure
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
 from certferry.core.waiting import applying, wait_for
 from certferry.errors import CertferryError, CopyGone, Interrupted, LeaseLost, TargetBusy
+from certferry.reconcile.rollback import with_handshakes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
 
@@ -32,7 +33,7 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
     told = StepOutcome(Action.DEPLOY, Outcome.WAITING, detail, step.target, step.domain)
     record = visit.begin(step, repairing=step.repair)
     try:
-        sent = _with_handshakes(step, record, visit)
+        sent = with_handshakes(step, record, visit) if _may_roll_back(step, visit) else record
         remote_id, request_id = _bind(step, visit)
     except TargetBusy as error:
         if step.repair:  # nothing was written
@@ -53,22 +54,11 @@ def tell_failure(step: Deploy, error: CertferryError, visit: Visit) -> None:
     visit.tell("deploy failed", target=step.target, domain=step.domain, problem=problem)
 
 
-def _with_handshakes(step: Deploy, record: RolloutRecord, visit: Visit) -> RolloutRecord:
-    """Add whether all addresses complete handshakes before the change, where a rollback may have to
-    know it: one that refuses them already is no news afterwards. It is kept at once: after the
-    change, a run that follows a killed one cannot tell.
-    """
-    is_asked = any(
+def _may_roll_back(step: Deploy, visit: Visit) -> bool:
+    return any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
         for deployment in visit.desired.deployments
     )
-    if not is_asked or record.worked_before:
-        return record
-    served = visit.doors.probe.look([step.domain]).get(step.domain, ())
-    if all_work(served):
-        record = replace(record, worked_before=True)
-        visit.doors.state.save_rollout(record)
-    return record
 
 
 def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:

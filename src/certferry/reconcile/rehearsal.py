@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from certferry.core.desired import DesiredCertificate
+from certferry.core.events import StepEnded
 from certferry.core.plan import Action, Issue, Plan
-from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome, SyncReport
+from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.reconcile.by_zone import provider_of

@@ -1,14 +1,21 @@
-"""Withdraw a certificate from domains, so that the next look binds the previous one there."""
+"""Watch edges that worked, and withdraw a certificate that they refuse: the next look binds the
+previous one there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from certferry.core.plan import Action, Rollback
+from certferry.core.plan import Action, Deploy, Rollback, Verify
+from certferry.core.refusals import all_work, with_refusal
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollbacks import Withdrawal
+from certferry.core.rollout import RolloutRecord
 from certferry.core.waiting import wait_for
-from certferry.errors import VerificationError
+from certferry.errors import (
+    VerificationError,
+)
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
 
@@ -44,3 +51,25 @@ def withdraw(step: Rollback, visit: Visit, *, by_hand: bool = False) -> None:
         )
     )
     visit.tell("rolled back", target=step.target, domain=step.domain, fingerprint=step.fingerprint)
+
+
+def with_handshakes(step: Deploy, record: RolloutRecord, visit: Visit) -> RolloutRecord:
+    """Add whether all addresses complete handshakes before the change, which a rollback has to
+    know: one that refuses them already is no news afterwards. It is kept at once: after the
+    change, a run that follows a killed one cannot tell.
+    """
+    if record.worked_before:
+        return record
+    served = visit.doors.probe.look([step.domain]).get(step.domain, ())
+    if all_work(served):
+        record = replace(record, worked_before=True)
+        visit.doors.state.save_rollout(record)
+    return record
+
+
+def note_refusal(step: Verify, record: RolloutRecord, visit: Visit) -> None:
+    """Write down since when edges that worked before refuse the certificate."""
+    target, domain = visit.observed.locate(step.target, step.domain)
+    after = with_refusal(record, domain, target.served.get(step.domain, ()), visit.now)
+    if after != record:
+        visit.doors.state.replace_rollout(record, after)

@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.history import HistoryEntry, LastRun
 from certferry.core.lineage import Version
 from certferry.core.ordered import Ordered
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
-from certferry.core.report import HistoryEntry, LastRun
 from certferry.core.revocation import Revocation
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.desired import HttpsWish
+from certferry.core.history import HistoryEntry, LastRun
 from certferry.core.https_settings import HttpsSettings
-from certferry.core.report import HistoryEntry, LastRun
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import NOBODY, Upload
