@@ -13,10 +13,10 @@ from certferry.core.desired import Kind
 from certferry.core.edges import EdgeProblem
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
-from certferry.core.ordered import Ordered
 from certferry.core.other_certificate import OtherCertificate
 from certferry.core.quota import Quota
 from certferry.core.reasons import Reason
+from certferry.core.remembered import Remembered
 from certferry.core.rollout import RolloutRecord
 from certferry.core.served_chain import Presented
 from certferry.core.target_task import TargetTask
@@ -192,21 +192,14 @@ class ObservedTarget:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything a decision about one lineage may look at. `versions` are newest first;
-    `targets` are in the order of the declared deployments. `ordered` is the order under way,
-    `issue_tried_at` when one was last ordered or adopted, `issue_tries` how often in vain since
-    one came, `failing_since` when a CA first failed since then, `rejected_at` when what came was
-    not what was ordered; `has_leftovers`: challenge records of ours may still be in DNS.
+    """Everything a decision about one lineage may look at. `versions` are newest first, but with
+    files that went back to an older certificate, the one that they hold is the first; `targets` are
+    in the order of the declared deployments. `remembered` is what the store knows.
     """
 
     versions: tuple[Version, ...] = ()
     targets: tuple[ObservedTarget, ...] = ()
-    ordered: Ordered | None = None
-    issue_tried_at: datetime | None = None
-    issue_tries: int = 0
-    rejected_at: datetime | None = None
-    has_leftovers: bool = False
-    failing_since: datetime | None = None
+    remembered: Remembered = field(default_factory=Remembered)
 
     @property
     def current(self) -> Version | None:

@@ -13,6 +13,7 @@ from certferry.core.lineage import Version, version_for
 from certferry.core.observed import Observation, ObservedDomain, ObservedTarget
 from certferry.core.overdue import overdue_at
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.withdrawal import Withdrawal
 from certferry.text import Text
 
 NEXT_TRY = timedelta(days=3)
@@ -24,20 +25,6 @@ BACK = Reason(
     ReasonCode.ROLLED_BACK,
     Text("back to the previous certificate: the newer one was withdrawn here"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawal:
-    """A certificate that is not to be bound to a domain again, since when, and whether an operator
-    asked for it.
-    """
-
-    lineage: str
-    target: str
-    domain: str
-    fingerprint: str
-    at: datetime
-    by_hand: bool = False
 
 
 def with_withdrawals(

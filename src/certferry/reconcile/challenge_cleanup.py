@@ -50,7 +50,7 @@ def without_order(observed: Observation, lineage: str, doors: Doors) -> Observat
     """Forget an order for what is declared no more, as after a slip that was put right."""
     with doors.lease(lineage) as lease:
         doors.state.drop_order(lease)
-    return replace(observed, ordered=None)
+    return replace(observed, remembered=replace(observed.remembered, ordered=None))
 
 
 def sweep_ownerless(

@@ -104,7 +104,9 @@ class LineageRun:
 
     def _visit(self) -> None:
         observed = self._with_renewal_info(self._observe())
-        if observed.ordered is not None and not observed.ordered.is_for(self.desired):
+        if observed.remembered.ordered is not None and not observed.remembered.ordered.is_for(
+            self.desired
+        ):
             observed = without_order(observed, self.desired.lineage, self._doors)
         plan = self.plan(observed)
         if all(isinstance(step, Verify) for step in plan.ready):  # nothing is written anywhere
@@ -146,8 +148,7 @@ class LineageRun:
     def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
         """Issue, and return the observation with what came of it."""
         self._carry_out(plan, self._as_visit(observed, lease))
-        remembered = self._doors.state.remembered(self.desired.lineage)
-        return self._in_force(with_remembered(observed, remembered, self.desired))
+        return self._in_force(with_remembered(observed, self.desired, self._doors))
 
     def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and tell how the others stand."""

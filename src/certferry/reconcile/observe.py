@@ -16,7 +16,6 @@ from certferry.core.observed import (
     Served,
 )
 from certferry.core.policies import Retirement
-from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalInfo, RenewalWindow, ask_after, believed, may_ask
 from certferry.core.rollbacks import with_withdrawals
 from certferry.core.rollout import RolloutRecord
@@ -44,9 +43,8 @@ def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = Fal
     Edges are asked only where the target says that the current certificate is bound, or does not
     say what is, unless `every_edge` is set: elsewhere there is nothing to verify yet.
     """
-    remembered = doors.state.remembered(desired.lineage)
-    known = with_remembered(Observation(), remembered, desired)
-    looker = _Looker(desired, doors, remembered, known, every_edge=every_edge)
+    known = with_remembered(Observation(), desired, doors)
+    looker = _Looker(desired, doors, known, every_edge=every_edge)
     targets = tuple(looker.look(deployment) for deployment in desired.deployments)
     observed = replace(known, targets=targets)
     is_unread = any(target.under_way for target in targets)
@@ -54,20 +52,14 @@ def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = Fal
 
 
 def with_remembered(
-    observed: Observation, remembered: Remembered, desired: DesiredCertificate
+    observed: Observation, desired: DesiredCertificate, doors: Doors
 ) -> Observation:
     """Return an observation with what the store says of the lineage now."""
+    remembered = doors.state.remembered(desired.lineage)
     versions = remembered.versions
-    return replace(
-        observed,
-        versions=versions if desired.offered is None else offered_first(versions, desired.offered),
-        ordered=remembered.ordered,
-        issue_tried_at=remembered.issue_tried_at,
-        issue_tries=remembered.issue_tries,
-        rejected_at=remembered.rejected_at,
-        has_leftovers=remembered.has_challenge_records,
-        failing_since=remembered.failing_since,
-    )
+    if desired.offered is not None:
+        versions = offered_first(versions, desired.offered)
+    return replace(observed, versions=versions, remembered=remembered)
 
 
 def with_renewal_info(
@@ -97,7 +89,7 @@ def with_renewal_info(
         )
     again = ask_after(now, retry_after)
     doors.state.save_renewal_info(desired.lineage, version.certificate.fingerprint, window, again)
-    return with_remembered(observed, doors.state.remembered(desired.lineage), desired)
+    return with_remembered(observed, desired, doors)
 
 
 def _believed(
@@ -127,14 +119,13 @@ class _Looker:
         self,
         desired: DesiredCertificate,
         doors: Doors,
-        remembered: Remembered,
         known: Observation,
         *,
         every_edge: bool,
     ) -> None:
         self._desired = desired
         self._doors = doors
-        self._remembered = remembered
+        self._remembered = known.remembered
         self._versions = known.versions
         self._current = None if known.current is None else known.current.certificate.fingerprint
         self._every_edge = every_edge

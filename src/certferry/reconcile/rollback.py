@@ -10,9 +10,9 @@ from dataclasses import replace
 from certferry.core.plan import Action, Deploy, Rollback, Verify
 from certferry.core.refusals import all_work, with_refusal
 from certferry.core.report import Outcome, StepOutcome
-from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.waiting import wait_for
+from certferry.core.withdrawal import Withdrawal
 from certferry.errors import (
     VerificationError,
 )

@@ -13,10 +13,10 @@ from certferry.core.ordered import Ordered
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
 from certferry.core.revocation import Revocation
-from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
+from certferry.core.withdrawal import Withdrawal
 from certferry.errors import StateError
 from certferry.ports.account_memory import Edit
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
