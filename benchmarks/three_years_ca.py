@@ -14,10 +14,10 @@ from certferry.adapters.acme.budget import Budget, limits_at
 from certferry.core.believable import must_be_as_ordered
 from certferry.core.budget import Limits
 from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.events import Activity
 from certferry.core.identifiers import challenge_name
 from certferry.core.issuance import Authority
 from certferry.core.renewal import SHORT_LIVED, RenewalInfo, RenewalWindow
-from certferry.core.report import Activity
 from certferry.core.secret import Secret
 from certferry.core.zone_choice import must_have_zone
 from certferry.errors import CaUnavailable, OrderHeldBack

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from certferry.config.load import load
-from certferry.core.report import Event, StepEnded
+from certferry.core.events import Event, StepEnded
 from certferry.reconcile.visits import Patience
 from certferry.sandbox.faults import Fault
 from certferry.wiring.session import Session, open_session

@@ -16,14 +16,15 @@ from certferry.cli.export import export
 from certferry.cli.history import show_history
 from certferry.cli.options import Front
 from certferry.cli.plan import show_plans
+from certferry.cli.run_report import show_report
 from certferry.cli.status import look, show_status
-from certferry.cli.sync import show_report
 from certferry.cli.watch import Watch
 from certferry.core.observed import DomainState
 from certferry.core.plan import Plan
 from certferry.core.watched import Host
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
+from certferry.reconcile import status
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from tests.another_user import as_root, given_away
@@ -55,7 +56,7 @@ def synced(
 def plans_of(world: TwinWorld, *, renew: bool = False) -> list[Plan]:
     """Plan what is declared."""
     session = world.session()
-    return session.reconciler().plan(session.wishes, renew=renew)
+    return status.plans_of(session.reconciler(), session.wishes, renew=renew)
 
 
 def planned(world: TwinWorld, *, check: bool = False) -> tuple[Exit, str]:

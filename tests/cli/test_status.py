@@ -16,10 +16,10 @@ from certferry.cli.status import Found, look, show_status
 from certferry.core.desired import Kind
 from certferry.core.domain_status import DomainStatus, Standing
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
+from certferry.core.history import LastRun
 from certferry.core.lineage import Version
 from certferry.core.observed import Served
 from certferry.core.renewal import RenewalWindow
-from certferry.core.report import LastRun
 from certferry.core.status import Condition, LineageStatus, Remembering
 from certferry.core.trouble import LastFailure, Trouble
 from certferry.ports.progress import no_listener

@@ -12,8 +12,8 @@ import click
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front
-from certferry.cli.sync import patience_of, show_report
+from certferry.cli.options import Front, patience_of
+from certferry.cli.run_report import show_report
 from certferry.core.plan import Action
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import Outcome, StepOutcome, SyncReport

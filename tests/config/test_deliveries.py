@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from certferry.core.delivery import CommandDelivery, Delivery, FileDelivery, Program
-from certferry.core.desired import DesiredDeployment, Kind, Retirement
+from certferry.core.desired import DesiredDeployment, Kind
+from certferry.core.policies import Retirement
 from tests.config.conftest import Load, Refusal
 
 HEAD = '[accounts.dnspod]\n[[certificates]]\nnames = ["a.example.com"]\ndns = "dnspod"\n'

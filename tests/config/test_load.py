@@ -15,14 +15,9 @@ from certferry.config.addresses import DIRECTORIES, ServerAddress
 from certferry.config.bind import Dataclass
 from certferry.config.load import default_directory, is_a_secrets_key, load
 from certferry.core.certificate import KeyType
-from certferry.core.desired import (
-    DesiredCertificate,
-    DesiredDeployment,
-    HttpsWish,
-    Kind,
-    Retirement,
-)
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
 from certferry.core.issuance import Authority, Issuance
+from certferry.core.policies import Retirement
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.wiring.settings import ADAPTERS, from_environment

@@ -7,13 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from certferry.core.certificate import Certificate, KeyType
-from certferry.core.desired import (
-    DesiredCertificate,
-    DesiredDeployment,
-    HttpsWish,
-    Kind,
-    Retirement,
-)
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version, mark
 from certferry.core.observed import (
@@ -25,6 +19,7 @@ from certferry.core.observed import (
     Served,
     TargetRules,
 )
+from certferry.core.policies import Retirement
 from certferry.errors import TargetRejected
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -19,6 +19,7 @@ from certferry.core.certificate import Certificate
 from certferry.core.issuance import Authority
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
+from certferry.core.remembered import Remembered
 from certferry.core.revocation import Revocation, RevocationReason
 
 NOW = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
@@ -46,7 +47,9 @@ def asked(
 ) -> tuple[Authority, ...]:
     """Which CAs may be asked now."""
     versions = () if current is None else (Version(1, current, NOW, revocation=revocation),)
-    return authorities_now(BOTH, Observation(versions, failing_since=failing_since), NOW)
+    return authorities_now(
+        BOTH, Observation(versions, remembered=Remembered(failing_since=failing_since)), NOW
+    )
 
 
 @given(lifetime=spans, share=st.floats(0.0, 1.0), failing_since=failures)

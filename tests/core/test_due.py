@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from certferry.core.change import Change
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.due import LAG, Times, due_of
+from certferry.core.due import Times, due_of
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import DomainState, ObservedDomain, Served
 from certferry.core.plan import Blocked, Deploy, Due, Rollout, Verify
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout import LAG, RolloutRecord
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, DeployError, TargetStuck, VerificationError
 from certferry.text import Text

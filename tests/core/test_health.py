@@ -21,10 +21,10 @@ from certferry.core.health import (
     sorted_by_need,
     worst,
 )
+from certferry.core.history import LastRun
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.renewal import renew_at
-from certferry.core.report import LastRun
 from certferry.core.revocation import Revocation, RevocationReason
 from certferry.core.sighting import Sighting
 from certferry.text import Text

@@ -9,13 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import (
-    DesiredCertificate,
-    DesiredDeployment,
-    HttpsWish,
-    Kind,
-    Retirement,
-)
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
 from certferry.core.due import Times
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version, mark
@@ -30,6 +24,7 @@ from certferry.core.observed import (
 )
 from certferry.core.plan import Action, Deploy, Retire, Verify
 from certferry.core.planner import Issuing, make_plan
+from certferry.core.policies import Retirement
 from certferry.core.reasons import ReasonCode
 from certferry.core.safety import without_refused
 from certferry.errors import DeployError, TargetRejected

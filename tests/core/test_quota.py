@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import Retirement
 from certferry.core.due import Times
-from certferry.core.observed import Observation, OtherCertificate
+from certferry.core.observed import Observation
+from certferry.core.other_certificate import OtherCertificate
 from certferry.core.planner import Issuing, make_plan
+from certferry.core.policies import Retirement
 from certferry.core.quota import Quota
 from certferry.core.reasons import ReasonCode
 from certferry.core.safety import without_refused

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.core.overdue import is_overdue
 from certferry.core.renewal import (
     HALF_DAY,
     LONGEST_REST,
@@ -19,7 +20,6 @@ from certferry.core.renewal import (
     ask_after,
     believed,
     is_due,
-    is_overdue,
     may_ask,
     renew_at,
 )

@@ -16,6 +16,7 @@ from certferry.core.ferried import why_adopt
 from certferry.core.observed import Observation
 from certferry.core.ordered import Ordered
 from certferry.core.reasons import ReasonCode
+from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
 from certferry.core.rules import LEAST_GAP, first_violated
 from tests.core.strategies import NOW, certificate, version
@@ -42,7 +43,8 @@ DUE = certificate("aa" * 32, not_before=NOW - timedelta(days=61))
         (
             wish(),
             replace(
-                world(version(3, CURRENT)), ordered=Ordered(NOW - timedelta(days=6), wish().names)
+                world(version(3, CURRENT)),
+                remembered=Remembered(ordered=Ordered(NOW - timedelta(days=6), wish().names)),
             ),
             ReasonCode.ORDERED,
         ),
@@ -62,7 +64,7 @@ def test_each_violated_rule_gives_its_reason(
 def test_order_of_long_ago_is_no_reason() -> None:
     """The CA has dropped it, and the run that wanted it has had a week to ask again."""
     ordered = Ordered(NOW - timedelta(days=7), wish().names)
-    observed = replace(world(version(3, CURRENT)), ordered=ordered)
+    observed = replace(world(version(3, CURRENT)), remembered=Remembered(ordered=ordered))
 
     assert first_violated(wish(), observed, NOW) is None
 
@@ -79,7 +81,9 @@ def test_order_for_what_is_declared_no_more_is_no_reason(
     names: tuple[str, ...], key_type: KeyType | None
 ) -> None:
     """A slip in the file that was put right orders nothing."""
-    observed = replace(world(version(3, CURRENT)), ordered=Ordered(NOW, names, key_type))
+    observed = replace(
+        world(version(3, CURRENT)), remembered=Remembered(ordered=Ordered(NOW, names, key_type))
+    )
 
     assert first_violated(wish(), observed, NOW) is None
 

@@ -13,7 +13,8 @@ from certferry.core.desired import HttpsWish, PemFiles
 from certferry.core.due import Times
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import mark
-from certferry.core.observed import Observation, OtherCertificate, TargetRules
+from certferry.core.observed import Observation, TargetRules
+from certferry.core.other_certificate import OtherCertificate
 from certferry.core.plan import Deploy
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.reasons import ReasonCode

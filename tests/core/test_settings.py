@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,19 @@ from hypothesis import strategies as st
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import DomainState, ObservedDomain
+from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences, setting_changes
 from tests.core.strategies import settings_found, wishes
 
 DOMAIN = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, "id-3")
 VERSIONS = ("TLSv1.2", "TLSv1.3")
 NAMES = [field.name for field in fields(HttpsWish)]
+BEGUN = RolloutRecord("img", "qiniu", DOMAIN.domain, "3f", datetime(2026, 7, 1, tzinfo=UTC))
+
+
+def sent_before(sent: HttpsWish | None, domain: ObservedDomain = DOMAIN) -> ObservedDomain:
+    """Return the domain as it is known after these settings were sent."""
+    return replace(domain, last=replace(BEGUN, sent=sent))
 
 
 @given(wishes, settings_found, st.frozensets(st.sampled_from(NAMES)))
@@ -25,7 +33,7 @@ def test_what_was_sent_is_no_difference_where_it_is_not_told(
 ) -> None:
     """Only what the target tells can differ from a wish that was sent as it is."""
     told = replace(found, **dict.fromkeys(untold))
-    domain = replace(DOMAIN, https=told, sent=wish)
+    domain = sent_before(wish, replace(DOMAIN, https=told))
 
     assert not untold & {change.what for change in setting_changes(wish, domain)}
 
@@ -38,7 +46,7 @@ def test_what_was_sent_is_no_matter_where_it_is_told(
     told = replace(found, tls_versions=found.tls_versions or VERSIONS)
     domain = replace(DOMAIN, https=told)
 
-    assert setting_changes(wish, domain) == setting_changes(wish, replace(domain, sent=sent))
+    assert setting_changes(wish, domain) == setting_changes(wish, sent_before(sent, domain))
 
 
 @pytest.mark.parametrize(
@@ -54,10 +62,10 @@ def test_what_is_not_told_differs_until_it_was_sent(wish: HttpsWish, after: str)
     others = HttpsWish(force_https=True, http2=False, tls_versions=("TLSv1.3",))
 
     for sent in (None, HttpsWish(), others):
-        [change] = setting_changes(wish, replace(DOMAIN, sent=sent))
+        [change] = setting_changes(wish, sent_before(sent))
 
         assert ("unknown", after) == (change.was, change.becomes)
-    assert () == setting_changes(wish, replace(DOMAIN, sent=wish))
+    assert () == setting_changes(wish, sent_before(wish))
 
 
 @pytest.mark.parametrize("versions", [VERSIONS, VERSIONS[::-1]])
@@ -66,7 +74,7 @@ def test_tls_versions_are_a_set(versions: tuple[str, ...]) -> None:
     wish = HttpsWish(tls_versions=VERSIONS)
 
     told = replace(DOMAIN, https=HttpsSettings(tls_versions=versions))
-    sent = replace(DOMAIN, sent=HttpsWish(tls_versions=versions))
+    sent = sent_before(HttpsWish(tls_versions=versions))
 
     assert () == setting_changes(wish, told)
     assert () == setting_changes(wish, sent)
@@ -75,7 +83,7 @@ def test_tls_versions_are_a_set(versions: tuple[str, ...]) -> None:
 def test_domain_without_https_has_no_settings_yet() -> None:
     """There is nothing to be unknown, and what was sent before HTTPS went off is gone with it."""
     wish = HttpsWish(http2=True)
-    off = replace(DOMAIN, bound=None, sent=wish)
+    off = sent_before(wish, replace(DOMAIN, bound=None))
 
     assert ["—"] == [change.was for change in setting_changes(wish, off)]
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import Retirement
 from certferry.core.due import Times
 from certferry.core.lineage import Version, mark
-from certferry.core.observed import Observation, OtherCertificate
+from certferry.core.observed import Observation
+from certferry.core.other_certificate import OtherCertificate
 from certferry.core.planner import make_plan
+from certferry.core.policies import Retirement
 from certferry.core.reasons import ReasonCode
 from certferry.core.unmanaged import unclaimed
 from tests.core.strategies import NOW, certificate, fingerprints, situations, version

@@ -13,12 +13,12 @@ import jsonschema
 import pytest
 
 from certferry.cli.commands import COMMANDS, command_of
-from certferry.core.desired import DriftPolicy
 from certferry.core.domain_status import Standing
 from certferry.core.findings import Severity
 from certferry.core.ledger import Owner
 from certferry.core.notice import News, Subject, Topic
 from certferry.core.plan import Action
+from certferry.core.policies import DriftPolicy
 from certferry.core.report import Outcome
 from certferry.core.result import Result
 from certferry.core.status import Condition

@@ -17,9 +17,10 @@ from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.core.desired import Kind
 from certferry.core.domain_status import DomainStatus, Standing
+from certferry.core.history import HistoryEntry
 from certferry.core.observed import Served
 from certferry.core.plan import Action
-from certferry.core.report import HistoryEntry, Outcome, StepOutcome
+from certferry.core.report import Outcome, StepOutcome
 from certferry.core.status import Condition, LineageStatus, Remembering
 from certferry.core.waiting import applying
 from certferry.errors import DnsUnavailable

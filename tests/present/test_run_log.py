@@ -16,9 +16,10 @@ import pytest
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
+from certferry.core.events import Activity, StepEnded
 from certferry.core.observed import Served
 from certferry.core.plan import Action
-from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
+from certferry.core.report import Outcome, StepOutcome
 from certferry.core.waiting import applying
 from certferry.core.watched import Host, judged
 from certferry.errors import ConfigError, TargetUnavailable

@@ -11,13 +11,15 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import Any
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish
 from certferry.core.due import Times
+from certferry.core.events import Event
 from certferry.core.observed import Served, TargetRules
 from certferry.core.ownership import Claims
 from certferry.core.plan import Plan
 from certferry.core.planner import Issuing
-from certferry.core.report import Event, LineageReport
+from certferry.core.policies import Retirement
+from certferry.core.report import LineageReport
 from certferry.ports.progress import each_of
 from certferry.ports.state import Lease
 from certferry.reconcile.doors import Doors

@@ -10,16 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.certificate import KeyType, covered_by
+from certferry.core.deliveries import delivered
 from certferry.core.delivery import CommandDelivery, FileDelivery, Program
-from certferry.core.desired import (
-    DesiredCertificate,
-    DesiredDeployment,
-    HttpsWish,
-    PemFiles,
-    Retirement,
-    delivered,
-)
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, PemFiles
 from certferry.core.ownership import Claims
+from certferry.core.policies import Retirement
 from certferry.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import examples

@@ -12,8 +12,9 @@ import pytest
 
 from certferry.adapters.targets import command
 from certferry.core.change import Change
+from certferry.core.deliveries import delivered
 from certferry.core.delivery import CommandDelivery, Delivery, Program
-from certferry.core.desired import DesiredCertificate, PemFiles, delivered
+from certferry.core.desired import DesiredCertificate, PemFiles
 from certferry.core.domain_status import Standing
 from certferry.core.due import Times
 from certferry.core.plan import Deploy

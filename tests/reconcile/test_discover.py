@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from certferry.core.desired import Kind
+from certferry.core.events import Activity, Event
 from certferry.core.observed import Served
 from certferry.core.progress import Begun, Ended
-from certferry.core.report import Activity, Event
 from certferry.core.survey import FoundDomain, Survey
 from certferry.errors import ConfigError, Interrupted, TargetUnavailable
 from certferry.ports.survey import Looked

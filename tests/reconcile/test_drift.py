@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.desired import DesiredCertificate, DriftPolicy, HttpsWish
+from certferry.core.desired import DesiredCertificate, HttpsWish
 from certferry.core.domain_status import Standing
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import Served
 from certferry.core.plan import Action
+from certferry.core.policies import DriftPolicy
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import status_of

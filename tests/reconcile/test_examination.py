@@ -10,9 +10,9 @@ from datetime import timedelta
 
 import pytest
 
+from certferry.core.events import Activity, Event, StepEnded
 from certferry.core.findings import Code, Finding, info
 from certferry.core.progress import Begun, Ended
-from certferry.core.report import Activity, Event, StepEnded
 from certferry.errors import Interrupted, TargetAccessDenied
 from certferry.reconcile.examination import AT_ONCE, Check, Examination
 from certferry.text import Text

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.deliveries import delivered
 from certferry.core.delivery import FileDelivery
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles, delivered
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
 from certferry.core.domain_status import Standing
 from certferry.core.ownership import Claims
 from certferry.core.plan import Action
@@ -19,6 +20,7 @@ from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.status import plans_of, statuses_of
 from certferry.testing.certificates import make_bundle, with_another_chain
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
@@ -126,8 +128,8 @@ def test_client_that_renews_no_more_is_noticed_in_time(
     reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
 
     report = synced(world)
-    (plan,) = reconciler.plan([WISH])
-    (status,) = reconciler.status([WISH])
+    (plan,) = plans_of(reconciler, [WISH])
+    (status,) = statuses_of(reconciler, [WISH])
 
     [told] = report.having(Outcome.FAILED)
     assert (Action.LOOK, None) == (told.action, told.target)
@@ -171,7 +173,7 @@ def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: Model
     reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
 
     report = synced(world)
-    (status,) = reconciler.status([WISH])
+    (status,) = statuses_of(reconciler, [WISH])
 
     assert report.ok
     assert ["every domain that it covers is served by new"] == [
@@ -303,8 +305,8 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
     reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
 
     report = world.run(wide)
-    (plan,) = reconciler.plan([wide])
-    (status,) = reconciler.status([wide])
+    (plan,) = plans_of(reconciler, [wide])
+    (status,) = statuses_of(reconciler, [wide])
 
     assert report is not None
     assert report.ok
@@ -323,8 +325,8 @@ def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) ->
     world.source.put(FILES, CertificateError(Text("cannot be read")))
     reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
 
-    (plan,) = reconciler.plan([WISH])
-    (status,) = reconciler.status([WISH])
+    (plan,) = plans_of(reconciler, [WISH])
+    (status,) = statuses_of(reconciler, [WISH])
 
     assert ["cannot be read"] == [str(obstacle.error) for obstacle in plan.obstacles]
     assert (DOMAIN,) == status.names
@@ -366,7 +368,7 @@ def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) 
     writes = world.cdn.uploads, world.cdn.writes
     world.source.put(FILES, with_another_chain(bundle))
 
-    plan = Reconciler(world.doors("planner"), stop=lambda: None).plan([wish])[0]
+    plan = plans_of(Reconciler(world.doors("planner"), stop=lambda: None), [wish])[0]
     report = world.run(wish)
 
     assert plan.issue is not None
@@ -397,7 +399,7 @@ def test_chain_that_changes_costs_the_cdn_nothing(world: ModelWorld) -> None:
     before = world.cdn.remote_ids, world.cdn.uploads, world.cdn.writes
     world.source.put(FILES, with_another_chain(bundle))
 
-    plan = Reconciler(world.doors("planner"), stop=lambda: None).plan([WISH])[0]
+    plan = plans_of(Reconciler(world.doors("planner"), stop=lambda: None), [WISH])[0]
 
     assert [Action.ADOPT] == [step.action for step in plan.steps]
     assert synced(world).ok
@@ -459,8 +461,8 @@ def test_files_whose_delivery_is_left_over_are_not_in_order(world: ModelWorld) -
 
     reconciler = Reconciler(world.doors("looker"), stop=lambda: None)
     [plan], [status] = (
-        reconciler.plan([in_files(cdn=True)]),
-        reconciler.status([in_files(cdn=True)]),
+        plans_of(reconciler, [in_files(cdn=True)]),
+        statuses_of(reconciler, [in_files(cdn=True)]),
     )
 
     assert not plan.is_settled

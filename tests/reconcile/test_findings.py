@@ -12,8 +12,8 @@ import pytest
 
 from certferry.core.desired import DesiredDeployment, PemFiles
 from certferry.core.findings import Code, Finding, Severity, info
+from certferry.core.history import HistoryEntry
 from certferry.core.observed import DomainState, ObservedTarget
-from certferry.core.report import HistoryEntry
 from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.errors import ScheduleError, TargetUnavailable
 from certferry.ports.scheduler import Scheduler

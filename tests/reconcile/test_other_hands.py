@@ -10,10 +10,11 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.desired import DesiredCertificate, DriftPolicy, HttpsWish, OnFailure
+from certferry.core.desired import DesiredCertificate, HttpsWish
 from certferry.core.https_settings import HttpsSettings
+from certferry.core.policies import DriftPolicy, OnFailure
 from certferry.errors import CertferryError
-from certferry.reconcile.rollback import roll_back_by_hand
+from certferry.reconcile.rollback_by_hand import roll_back_by_hand
 from tests.reconcile.model import IMMORTAL, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER
 from tests.support.tiers import examples

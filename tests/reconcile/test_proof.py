@@ -19,6 +19,7 @@ from certferry.errors import (
     ZoneNotFound,
 )
 from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.status import plans_of
 from certferry.reconcile.visits import Patience
 from certferry.testing.memory_dns import MemoryDns
 from tests.reconcile.model import ModelWorld
@@ -35,7 +36,7 @@ def test_refused_token_is_told_by_the_plan(world: ModelWorld) -> None:
     denied = DnsAccessDenied("the token is refused")
     world.dns.fail_with(denied)
 
-    [plan] = reconciler(world).plan([world.wish()])
+    [plan] = plans_of(reconciler(world), [world.wish()])
 
     assert plan.issue is not None
     assert [("dnspod", None, denied)] == [(o.target, o.domain, o.error) for o in plan.obstacles]
@@ -46,14 +47,14 @@ def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> N
     synced(world)
     asked = world.dns.calls
 
-    [plan] = reconciler(world).plan([world.wish()])
+    [plan] = plans_of(reconciler(world), [world.wish()])
 
     assert (True, asked) == (plan.is_empty, world.dns.calls)
 
 
 def test_account_with_the_zone_is_no_obstacle(world: ModelWorld) -> None:
     """It is asked, and nothing stands in the way."""
-    [plan] = reconciler(world).plan([world.wish()])
+    [plan] = plans_of(reconciler(world), [world.wish()])
 
     assert (1, ()) == (world.dns.calls, plan.obstacles)
 
@@ -93,7 +94,7 @@ def test_wrong_clock_is_told_before_an_order(
     doors = replace(world.doors("run"), dns={"dnspod": dns})
     wishes = [world.wish(lineage="one"), world.wish(lineage="two")]
 
-    plans = Reconciler(doors, stop=lambda: None).plan(wishes)
+    plans = plans_of(Reconciler(doors, stop=lambda: None), wishes)
 
     found = [type(o.error) for plan in plans for o in plan.obstacles]
     assert ([] if expected is None else [expected] * 2) == found
@@ -113,7 +114,7 @@ def test_slip_that_is_put_back_orders_nothing(world: ModelWorld) -> None:
     step = outcome(failed, Action.ISSUE)
     assert (Outcome.FAILED, ZoneNotFound) == (step.outcome, type(step.error))
     assert world.state.order(wish.lineage) is None
-    [plan] = reconciler(world).plan([wish])
+    [plan] = plans_of(reconciler(world), [wish])
     assert plan.is_empty
 
 
@@ -123,6 +124,6 @@ def test_lost_key_is_told_before_anything_is_done(world: ModelWorld) -> None:
     world.state.lose_key()
 
     with pytest.raises(StateError, match="does not open"):
-        reconciler(world).plan([world.wish()])
+        plans_of(reconciler(world), [world.wish()])
     with pytest.raises(StateError, match="does not open"):
         reconciler(world).sync([world.wish()], Patience())

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.change import Change
+from certferry.core.deliveries import delivered
 from certferry.core.delivery import FileDelivery
-from certferry.core.desired import DesiredCertificate, delivered
+from certferry.core.desired import DesiredCertificate
 from certferry.core.domain_status import Standing
 from certferry.core.observed import DomainState
 from certferry.core.plan import Action, Deploy

@@ -9,12 +9,13 @@ import pytest
 
 from certferry.core.desired import DesiredCertificate, PemFiles
 from certferry.core.domain_status import Standing
+from certferry.core.events import StepEnded
 from certferry.core.observed import ObservedTarget
 from certferry.core.ownership import Claims
-from certferry.core.report import StepEnded
 from certferry.errors import StateUnavailable
 from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Look
+from certferry.reconcile.status import plans_of, statuses_of
 from certferry.reconcile.visits import WORKERS, Patience
 from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
@@ -54,8 +55,8 @@ def test_lineages_are_looked_at_side_by_side() -> None:
     company = Company(2 * WORKERS, cdn=SlowCdn)
     reconciler = company.reconciler()
 
-    plans = reconciler.plan(company.wishes)
-    statuses = reconciler.status(company.wishes)
+    plans = plans_of(reconciler, company.wishes)
+    statuses = statuses_of(reconciler, company.wishes)
 
     lineages = [wish.lineage for wish in company.wishes]
     assert lineages == [plan.lineage for plan in plans]
@@ -70,7 +71,7 @@ def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
     company = Company(1, cdn=cdn)
 
     with pytest.raises(type(cdn.trouble)):
-        company.reconciler().plan(company.wishes)
+        plans_of(company.reconciler(), company.wishes)
 
     assert company.stopped.is_set()
 
@@ -79,7 +80,7 @@ def test_company_is_synced_and_stays_so() -> None:
     """Every certificate ends served; the second run is unchanged; status and plan agree."""
     company = Company(30)
     reconciler = company.reconciler()
-    assert 30 * 3 == sum(len(plan.steps) for plan in reconciler.plan(company.wishes))
+    assert 30 * 3 == sum(len(plan.steps) for plan in plans_of(reconciler, company.wishes))
 
     first = reconciler.sync(company.wishes, Patience())
     second = reconciler.sync(company.wishes, Patience())
@@ -88,8 +89,8 @@ def test_company_is_synced_and_stays_so() -> None:
     assert first.complete
     assert all(lineage.is_unchanged for lineage in second.lineages)
     assert [wish.lineage for wish in company.wishes] == [one.lineage for one in first.lineages]
-    assert all(plan.is_settled for plan in reconciler.plan(company.wishes))
-    standings = {d.standing for s in reconciler.status(company.wishes) for d in s.domains}
+    assert all(plan.is_settled for plan in plans_of(reconciler, company.wishes))
+    standings = {d.standing for s in statuses_of(reconciler, company.wishes) for d in s.domains}
     assert {Standing.VERIFIED} == standings
     assert {wish.lineage for wish in company.wishes} == {
         event.lineage for event in company.events if isinstance(event, StepEnded)
@@ -171,7 +172,7 @@ def test_renewal_is_planned_on_demand() -> None:
     reconciler = company.reconciler()
     reconciler.sync(company.wishes, Patience())
 
-    (plan,) = reconciler.plan(company.wishes, renew=True)
+    (plan,) = plans_of(reconciler, company.wishes, renew=True)
 
     assert plan.issue is not None
 

@@ -8,14 +8,16 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.desired import DesiredCertificate, Retirement
+from certferry.core.desired import DesiredCertificate
+from certferry.core.events import StepEnded
 from certferry.core.lineage import mark
 from certferry.core.observed import DomainState, Observation
 from certferry.core.ownership import Claims
 from certferry.core.plan import Action, Retire
+from certferry.core.policies import Retirement
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.removal_limits import MOST_SUPERSEDED, MOST_UNMANAGED
-from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome
+from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import NO_LINEAGE
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable

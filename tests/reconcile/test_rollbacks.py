@@ -8,10 +8,11 @@ from typing import cast
 
 import pytest
 
-from certferry.core.desired import DesiredCertificate, OnFailure
+from certferry.core.desired import DesiredCertificate
 from certferry.core.domain_status import Standing
 from certferry.core.observed import Served, TargetRules
 from certferry.core.plan import Action
+from certferry.core.policies import OnFailure
 from certferry.core.reasons import ReasonCode
 from certferry.core.refusals import all_work
 from certferry.core.report import LineageReport, Outcome
@@ -20,7 +21,7 @@ from certferry.errors import PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.rollback import roll_back_by_hand
+from certferry.reconcile.rollback_by_hand import go_back, roll_back_by_hand, withdraw_by_hand
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
@@ -311,9 +312,9 @@ def test_rollback_with_keys_that_may_not_write_changes_nothing() -> None:
         doors, targets={"qiniu": cast("DeployTarget", ReadOnly(doors.targets["qiniu"]))}
     )
 
-    reconciler = Reconciler(doors, stop=lambda: None)
+    engine = Reconciler(doors, stop=lambda: None)
 
-    report = reconciler.go_back(reconciler.withdraw(world.wish()), Patience(timedelta(0)))
+    report = go_back(engine, withdraw_by_hand(engine, world.wish()), Patience(timedelta(0)))
 
     assert not report.ok
     assert () == world.state.remembered("img").withdrawals

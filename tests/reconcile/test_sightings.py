@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from certferry.core.deliveries import delivered
 from certferry.core.delivery import FileDelivery
-from certferry.core.desired import delivered
 from certferry.core.last_seen import after_run, with_delivered
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.report import LineageReport, Outcome

@@ -68,8 +68,8 @@ def command(front: Front, names: tuple[str, ...], *, run_within: int, as_json: b
 def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
     from certferry.cli.selection import read_settings
     from certferry.core.checkup import checkup
+    from certferry.wiring.looking import open_to_look
     from certferry.wiring.recorded import expected, recorded
-    from certferry.wiring.session import open_to_look
 
     settings = read_settings(front, tuple(names))
     with open_to_look(settings, language=front.voice.language) as session:

@@ -20,7 +20,7 @@ from certferry.present.layout import Line, Span, Tone, columns, line
 from certferry.sandbox.proof import EdgeChange, Ledger, edge_changes
 from certferry.sandbox.world import DOMAINS, Pace, World, demonstration
 from certferry.text import Text, verbatim
-from certferry.wiring.session import open_to_look
+from certferry.wiring.looking import open_to_look
 from certferry.wiring.settings import ADAPTERS
 
 PACE = Pace(

@@ -26,6 +26,7 @@ from certferry.present.progress import progress_on
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
 from certferry.wiring.discovery import DiscoverySession, open_to_discover
+from certferry.wiring.looking import zones_of
 
 Zones = Mapping[str, tuple[FoundZone, ...] | None]
 
@@ -110,7 +111,7 @@ def _zones(session: DiscoverySession) -> tuple[Zones, list[Problem]]:
     for label in session.labels(DNS_PROVIDERS):
         zones[label] = None
         try:
-            zones[label] = session.zones(label)
+            zones[label] = zones_of(session, label)
         except (DnsError, ConfigError) as error:
             problems.append(Problem(label, error))
     return zones, problems

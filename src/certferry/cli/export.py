@@ -36,7 +36,7 @@ def command(front: Front, name: str, directory: Path) -> Exit:
     only its owner can read the key.
     """
     from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.session import open_to_look
+    from certferry.wiring.looking import open_to_look
 
     with open_to_look(settings_or_defaults(front)) as session:
         return export(session, name, directory, front.console)

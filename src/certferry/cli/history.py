@@ -17,7 +17,7 @@ from certferry.present.vocabulary import at_target
 from certferry.text import Text, verbatim
 
 if TYPE_CHECKING:
-    from certferry.core.report import HistoryEntry
+    from certferry.core.history import HistoryEntry
     from certferry.wiring.session import Session
 
 _MOST = 50
@@ -41,7 +41,7 @@ def command(front: Front, name: str | None, *, limit: int, as_json: bool) -> Exi
     Without NAME: every certificate there has been.
     """
     from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.session import open_to_look
+    from certferry.wiring.looking import open_to_look
 
     with open_to_look(settings_or_defaults(front)) as session:
         return show_history(session, name, limit, front.console, as_json=as_json)

@@ -11,8 +11,8 @@ import click
 from certferry.cli import exits
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, no_wait_option, wait_option
-from certferry.cli.sync import patience_of, show_report
+from certferry.cli.options import Front, no_wait_option, patience_of, wait_option
+from certferry.cli.run_report import show_report
 from certferry.present.layout import line
 from certferry.text import Text
 

@@ -36,6 +36,7 @@ from certferry.config.propose import Preamble, text_of, with_accounts, with_keys
 from certferry.core.proposal import Places, Proposal, in_order, propose_for_domains
 from certferry.core.survey import FoundDomain
 from certferry.errors import CertferryError, ConfigError, Interrupted
+from certferry.migration.adopt import as_remembered
 from certferry.migration.home import OldCertificate, OldClient, OldHome
 from certferry.migration.takeover import propose_takeover
 from certferry.ports.progress import no_listener
@@ -43,8 +44,10 @@ from certferry.present.layout import line
 from certferry.present.log_entries import log_change
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
+from certferry.wiring.adoption import adopt_into
+from certferry.wiring.looking import open_to_look, survey_of, zones_of
 from certferry.wiring.old_clients import old_home
-from certferry.wiring.session import Session, open_session, open_to_look
+from certferry.wiring.session import Session, open_session
 from certferry.wiring.settings import offered
 
 NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
@@ -139,12 +142,12 @@ class _Run:
         with open_to_look(settings, language=self._console.voice.language) as session:
             if dns:
                 self._say(Text("Looking at the zones of the account {account} …", account=dns))
-            zones = session.zones(dns) if dns else ()
+            zones = zones_of(session, dns) if dns else ()
             places = Places(dns, zones, target, ())
             if target:
                 places = replace(places, domains=in_order(self._survey(session, target)))
             if home is not None:
-                home = replace(home, certificates=session.as_remembered(home.certificates))
+                home = replace(home, certificates=as_remembered(home.certificates, session.state))
         if places.domains and not self._front.quiet:
             service = _service_of(dns, settings)
             shown = init_text.found(places, service, self._now, self._console.voice)
@@ -167,7 +170,7 @@ class _Run:
 
     def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
         self._say(Text("Looking at the domains of the account {account} …", account=target))
-        survey = session.survey(target, self._tell_how_far)
+        survey = survey_of(session, target, self._tell_how_far)
         for error in survey.unread:
             self._warn(Text("not everything could be read: {problem}", problem=error.message))
         if not survey.domains and not survey.unread:
@@ -233,7 +236,7 @@ class _Run:
             with open_session(settings, progress=no_listener) as session:
                 for one in proposal.certificates:
                     if one.adopts is not None:
-                        session.adopt(one.lineage, one.adopts)
+                        adopt_into(session, one.lineage, one.adopts)
 
         files = self._asked.files
         paths, copies = put(files, text, keys.fresh, self._environ, adopt)

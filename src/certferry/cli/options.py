@@ -6,16 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
+from certferry.cli.complaints import UsageMistake
 from certferry.cli.help import voice_of
 from certferry.errors import CertferryError
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice
 from certferry.text import Text
+
+if TYPE_CHECKING:
+    from certferry.reconcile.visits import Patience
 
 PROGRAM = "certferry"
 
@@ -98,3 +102,13 @@ def wait_option(help_: str) -> Callable[[T], T]:
     """Declare how long a run waits; the default differs, so the help is the command's."""
     seconds = WholeNumber(0, int(_LONGEST_WAIT.total_seconds()))
     return click.option("--wait", metavar="SECONDS", type=seconds, help=help_)
+
+
+def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
+    """Say how long a run waits. Raises `click.UsageError` when told both to wait and not to."""
+    from certferry.reconcile.visits import Patience
+
+    if no_wait and wait:
+        raise UsageMistake(Text("--wait and --no-wait exclude each other"))
+    limit = 0 if no_wait else wait
+    return Patience(None if limit is None else timedelta(seconds=limit))

@@ -32,14 +32,15 @@ def command(
     """
     from certferry.cli.selection import settings_of_run
     from certferry.present.progress import progress_of_look
-    from certferry.wiring.session import open_to_look
+    from certferry.reconcile.status import plans_of
+    from certferry.wiring.looking import open_to_look
 
     settings = settings_of_run(front, names, renew=renew)
     with (
         progress_of_look(front.console, front.verbosity, _now, as_json=as_json) as progress,
         open_to_look(settings, progress=progress, language=front.voice.language) as session,
     ):
-        plans = session.reconciler().plan(session.wishes, renew=renew)
+        plans = plans_of(session.reconciler(), session.wishes, renew=renew)
     return show_plans(plans, front.console, check=check, as_json=as_json)
 
 

@@ -24,6 +24,7 @@ def command(front: Front, old: str, new: str) -> Exit:
     from certferry.ports.progress import no_listener
     from certferry.present.layout import line
     from certferry.text import Text
+    from certferry.wiring.adoption import adopt_into
     from certferry.wiring.session import open_session
 
     declared = {wish.lineage for wish in read_settings(front, ()).certificates}
@@ -42,7 +43,7 @@ def command(front: Front, old: str, new: str) -> Exit:
             )
         versions = session.state.versions(old)
         number = next(v.number for v in versions if v.certificate == certificate)
-        adopted = session.adopt(new, session.state.bundle(old, number))
+        adopted = adopt_into(session, new, session.state.bundle(old, number))
     said = Text("{new} has the certificate of {old}, valid until {moment}.")
     if not adopted:
         said = Text("{new} has that certificate, or a later one. Nothing was changed.")

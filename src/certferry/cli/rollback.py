@@ -22,9 +22,11 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
     The newest one is not tried again there: `certferry sync` waits for a newer one, which
     `certferry sync --renew` issues at once.
     """
+    from certferry.cli.options import patience_of
+    from certferry.cli.run_report import show_report
     from certferry.cli.selection import read_settings
-    from certferry.cli.sync import patience_of, show_report
     from certferry.present.progress import progress_on
+    from certferry.reconcile.rollback_by_hand import go_back, withdraw_by_hand
     from certferry.wiring.session import open_session
 
     patience = patience_of(wait, no_wait=no_wait)
@@ -35,8 +37,8 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
     ):
         (wish,) = session.wishes
         reconciler = session.reconciler()
-        wish = reconciler.withdraw(wish)  # a refusal is for its caller, and no trouble of a run
-        report = session.teller.telling(lambda: reconciler.go_back(wish, patience))
+        wish = withdraw_by_hand(reconciler, wish)  # a refusal is told to its caller alone
+        report = session.teller.telling(lambda: go_back(reconciler, wish, patience))
     return show_report(report, front, as_json=as_json)
 
 

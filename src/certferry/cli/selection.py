@@ -24,8 +24,9 @@ from certferry.migration.renewed import QINIU, Renewed, renewed_by, renewed_by_a
 from certferry.ports.source import CertificateSource
 from certferry.present.layout import line
 from certferry.text import Text
+from certferry.wiring.looking import open_to_look
 from certferry.wiring.profiles import load_checked
-from certferry.wiring.session import Session, open_to_look
+from certferry.wiring.session import Session
 from certferry.wiring.settings import from_client, from_environment, without_certificates
 
 _MOST_LISTED = 10

@@ -35,7 +35,7 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     """
     from certferry.cli.selection import read_settings
     from certferry.present.progress import progress_of_look
-    from certferry.wiring.session import open_to_look
+    from certferry.wiring.looking import open_to_look
 
     settings = read_settings(front, names)
     with (
@@ -59,11 +59,13 @@ class Found:
 
 def look(session: Session) -> Found:
     """Look at what the session declares."""
-    from certferry.reconcile.status import remembering
+    from certferry.reconcile.status import remembering, statuses_of
 
     reconciler = session.reconciler()
     remembered = remembering(reconciler.doors)
-    return Found(reconciler.status(session.wishes), remembered, session.teller.channel_states())
+    return Found(
+        statuses_of(reconciler, session.wishes), remembered, session.teller.channel_states()
+    )
 
 
 def show_status(found: Found, console: Console, now: datetime, *, as_json: bool) -> Exit:

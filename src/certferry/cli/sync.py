@@ -4,21 +4,21 @@ of it.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
-
 import click
 
-from certferry.cli import exits
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, json_option, names_argument, no_wait_option, wait_option
+from certferry.cli.options import (
+    Front,
+    json_option,
+    names_argument,
+    no_wait_option,
+    patience_of,
+    wait_option,
+)
 from certferry.cli.rehearsal import rehearsed
+from certferry.cli.run_report import show_report
 from certferry.text import Text
-
-if TYPE_CHECKING:
-    from certferry.core.report import SyncReport
-    from certferry.reconcile.visits import Patience
 
 
 @click.command("sync")
@@ -78,34 +78,3 @@ def command(
             is_whole=not names,
         )
     return show_report(report, front, as_json=as_json)
-
-
-def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
-    """Say how long a run waits. Raises `click.UsageError` when told both to wait and not to."""
-    from certferry.reconcile.visits import Patience
-
-    if no_wait and wait:
-        raise UsageMistake(Text("--wait and --no-wait exclude each other"))
-    limit = 0 if no_wait else wait
-    return Patience(None if limit is None else timedelta(seconds=limit))
-
-
-def show_report(
-    report: SyncReport, front: Front, *, as_json: bool, undeclared_of: str | None = None
-) -> Exit:
-    """Tell what became of a run. Told to be quiet, only what failed or was refused.
-
-    `undeclared_of` is the client whose certificate it was, where that is declared nowhere.
-    """
-    from certferry.present import documents, report_text
-    from certferry.present.log_entries import log_unchanged
-
-    console = front.console
-    log_unchanged(report, console.run_log)
-    if as_json:
-        console.hand_out(documents.of_report(report, console.voice))
-    elif front.quiet:
-        console.remark(report_text.what_is_wrong(report, console.voice))
-    else:
-        console.tell(report_text.told(report, console.voice, undeclared_of))
-    return exits.of_report(report)

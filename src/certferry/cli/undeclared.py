@@ -10,14 +10,15 @@ from certferry.cli.options import Front
 from certferry.config.model import Settings
 from certferry.core.certificate import Certificate
 from certferry.core.desired import DesiredCertificate
-from certferry.core.report import HistoryEntry
+from certferry.core.history import HistoryEntry
 from certferry.errors import StateError
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
 from certferry.present.layout import Tone, labelled
 from certferry.present.vocabulary import WARNING
 from certferry.text import Text
-from certferry.wiring.session import open_session, open_to_look, who_runs
+from certferry.wiring.looking import open_to_look
+from certferry.wiring.session import open_session, who_runs
 
 UNDECLARED = "undeclared"
 """The event of the history that says so, and by which it is known to be said."""

@@ -23,17 +23,9 @@ from certferry.config.table import Table
 from certferry.config.values import Read, one_of, string, word
 from certferry.core import identifiers
 from certferry.core.certificate import KeyType
-from certferry.core.desired import (
-    DesiredCertificate,
-    DesiredDeployment,
-    DriftPolicy,
-    HttpsWish,
-    Kind,
-    OnFailure,
-    PemFiles,
-    Retirement,
-)
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind, PemFiles
 from certferry.core.issuance import Issuance
+from certferry.core.policies import DriftPolicy, OnFailure, Retirement
 from certferry.errors import ConfigError
 from certferry.text import Text
 

@@ -14,8 +14,9 @@ from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.table import Table
 from certferry.config.values import Read, seconds, string, word, wrong_type
+from certferry.core.deliveries import delivered
 from certferry.core.delivery import KEY_MODE, MODE, CommandDelivery, FileDelivery, Program
-from certferry.core.desired import DesiredDeployment, Kind, delivered
+from certferry.core.desired import DesiredDeployment, Kind
 from certferry.errors import ConfigError
 from certferry.text import Text
 

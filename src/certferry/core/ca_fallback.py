@@ -25,7 +25,7 @@ def authorities_now(
     authorities: tuple[Authority, ...], observed: Observation, now: datetime
 ) -> tuple[Authority, ...]:
     """Return the CAs of a list that may be asked now: the first, or all in this order."""
-    if may_fall_back(of_use(observed), observed.failing_since, now):
+    if may_fall_back(of_use(observed), observed.remembered.failing_since, now):
         return authorities
     return authorities[:1]
 

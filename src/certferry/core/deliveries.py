@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from certferry.core.certificate import FULLCHAIN
 from certferry.core.change import CERTIFICATE, Change
-from certferry.core.desired import HttpsWish
+from certferry.core.delivery import Delivery, FileDelivery
+from certferry.core.desired import DesiredDeployment, HttpsWish, Kind
 from certferry.core.lineage import Version
 from certferry.core.observed import ObservedDomain, ObservedTarget
 from certferry.core.plan import Deploy, Rollout
+from certferry.core.policies import Retirement
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 
@@ -63,3 +65,14 @@ def _change_of_issuers(domain: ObservedDomain, coming: Version) -> tuple[Change,
     if held is None or wanted is None or held == wanted:
         return ()
     return (Change(FULLCHAIN, held, wanted),)
+
+
+def delivered(delivery: Delivery) -> DesiredDeployment:
+    """Give the deployment to a receiver. There is nothing to retire there: a new certificate takes
+    the old one's place.
+    """
+    if isinstance(delivery, FileDelivery):
+        kind, name = Kind.FILES, delivery.directory
+    else:
+        kind, name = Kind.COMMAND, delivery.label
+    return DesiredDeployment(kind.value, (name,), kind, retire=Retirement.NEVER, delivery=delivery)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import ClassVar
 
 from certferry.core.certificate import Certificate, KeyType
-from certferry.core.delivery import Delivery, FileDelivery
+from certferry.core.delivery import Delivery
 from certferry.core.issuance import Issuance
+from certferry.core.policies import DriftPolicy, OnFailure, Retirement
 
 
 class Kind(str):
@@ -50,29 +50,6 @@ Kind.AUTO, Kind.CDN, Kind.DCDN = Kind("auto"), Kind("cdn"), Kind("dcdn")
 Kind.FILES, Kind.COMMAND = Kind("files"), Kind("command")
 
 
-class Retirement(StrEnum):
-    """Which remote certificates are removed once their successor has been seen."""
-
-    SUPERSEDED = "superseded"
-    ALL_UNUSED = "all-unused"
-    NEVER = "never"
-
-
-class DriftPolicy(StrEnum):
-    """What is done where a domain was changed outside certferry since it was seen as declared."""
-
-    REPAIR = "repair"
-    WARN = "warn"
-    IGNORE = "ignore"
-
-
-class OnFailure(StrEnum):
-    """What is done where edges that worked refuse the new certificate."""
-
-    KEEP = "keep"
-    ROLLBACK = "rollback"
-
-
 @dataclass(frozen=True, slots=True)
 class HttpsWish:
     """A domain's other HTTPS settings; `None` keeps what is there."""
@@ -107,17 +84,6 @@ class DesiredDeployment:
     def has_patterns(self) -> bool:
         """Whether domains are chosen by more than what is named and covered."""
         return bool(self.globs or self.exclude)
-
-
-def delivered(delivery: Delivery) -> DesiredDeployment:
-    """Give the deployment to a receiver. There is nothing to retire there: a new certificate takes
-    the old one's place.
-    """
-    if isinstance(delivery, FileDelivery):
-        kind, name = Kind.FILES, delivery.directory
-    else:
-        kind, name = Kind.COMMAND, delivery.label
-    return DesiredDeployment(kind.value, (name,), kind, retire=Retirement.NEVER, delivery=delivery)
 
 
 @dataclass(frozen=True, slots=True)

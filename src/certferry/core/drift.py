@@ -4,21 +4,16 @@ fight over one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from certferry.core.change import Change
 from certferry.core.desired import DesiredDeployment, HttpsWish
 from certferry.core.lineage import Version
 from certferry.core.observed import ObservedDomain, ObservedTarget
+from certferry.core.policies import DriftPolicy
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import as_wished, setting_changes
-
-PER_DAY = 2
-"""Repairs of one domain within a day; what is changed a third time is changed by another tool."""
-
-DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +64,11 @@ def in_one_line(changes: Iterable[Change]) -> str:
     return ", ".join(f"{change.what}: {change.was}" for change in changes)
 
 
-def recent(repairs: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Return the repairs of the last day, newest first. One in the future was written by a clock
-    that was ahead.
-    """
-    return tuple(moment for moment in repairs if now - DAY < moment <= now)
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """A domain that was changed outside certferry, and that is left like that (`policy`)."""
 
-
-def next_repair(repairs: Sequence[datetime], now: datetime) -> datetime | None:
-    """Return the moment before which a domain is not repaired again, `None` when it may be now."""
-    made = recent(repairs, now)
-    return None if len(made) < PER_DAY else made[PER_DAY - 1] + DAY
+    target: str
+    domain: str
+    policy: DriftPolicy
+    changes: tuple[Change, ...]

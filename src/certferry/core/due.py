@@ -12,14 +12,11 @@ from certferry.core.pauses import PAUSES, paused_until
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
 from certferry.core.progress import CDN_CHANGE
 from certferry.core.refusals import until_confirmed
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout import LAG, RolloutRecord
 from certferry.core.stuck import stuck_error, stuck_since
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy
 from certferry.text import Text
-
-LAG = timedelta(minutes=1)
-"""How long a target may go on telling of what was before a change that it accepted."""
 
 VERIFY_TIMEOUT = timedelta(hours=1)
 
@@ -97,11 +94,11 @@ def _due_by_itself(
             return Blocked(
                 stuck_error(domain, stuck, times.now, served=served, fingerprint=fingerprint)
             )
-        return _until(processing(rollout.target, since), since, times)
+        return wait_in_time(processing(rollout.target, since), since, times)
     if rollout.deploy is None:
         if is_served(served, fingerprint):
             return None
-        due = _until(not_served(served, fingerprint, since), since, times)
+        due = wait_in_time(not_served(served, fingerprint, since), since, times)
         if isinstance(due, Blocked) and last is not None and last.worked_before:
             due = until_confirmed(last, domain, served, due, times.now)
         return due
@@ -110,13 +107,6 @@ def _due_by_itself(
     if last is None or last.accepted_at is None:
         return None
     return _after_acceptance(rollout.deploy, domain, last, last.accepted_at, times)
-
-
-def due_unread(record: RolloutRecord, error: CertferryError, times: Times) -> Waiting | Blocked:
-    """Return when to look again for a change at a target that cannot be read."""
-    if not error.retry.allowed:
-        return Blocked(error)
-    return _until(error, waiting_since(record, times), times)
 
 
 def waiting_since(record: RolloutRecord, times: Times) -> datetime:
@@ -144,7 +134,7 @@ def _after_acceptance(
     if domain.state is DomainState.FAILED and is_news:
         error = domain.problem or DeployError(Text("the target could not carry out the change"))
         return Blocked(error) if in_this_run else None
-    due = _until(without_effect(deploy, domain, accepted_at), accepted_at, times)
+    due = wait_in_time(without_effect(deploy, domain, accepted_at), accepted_at, times)
     return due if in_this_run or not isinstance(due, Blocked) else None
 
 
@@ -155,7 +145,7 @@ def _failed_in_this_run(domain: ObservedDomain, fingerprint: str, times: Times) 
     return last.failed_at if times.in_this_run(last.failed_at) else None
 
 
-def _until(error: CertferryError, since: datetime, times: Times) -> Waiting | Blocked:
+def wait_in_time(error: CertferryError, since: datetime, times: Times) -> Waiting | Blocked:
     """Wait while there is time; afterwards it has failed. Only a CDN is waited for like this."""
     deadline = since + times.timeout
     if times.now >= deadline:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from certferry.core import renewal
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
+from certferry.core.overdue import is_overdue
 from certferry.core.plan import Obstacle, Rollout
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertificateError
@@ -53,7 +53,7 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
     if desired.files is None or current is None or observed.is_ceded:
         return None
     certificate = current.certificate
-    if not renewal.is_overdue(certificate, now):
+    if not is_overdue(certificate, now):
         return None
     path, end = desired.files.fullchain, certificate.not_after
     if end <= now:

@@ -14,9 +14,9 @@ from enum import IntEnum
 from typing import TypeVar
 
 from certferry.core.certificate import Certificate
+from certferry.core.history import LastRun
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
-from certferry.core.report import LastRun
 from certferry.core.sighting import Sighting
 from certferry.errors import CertferryError
 from certferry.text import Text

@@ -26,6 +26,15 @@ def with_remembered_remotes(
     return replace(found, remotes=remotes)
 
 
+def with_uses(found: ObservedTarget, uploads: Iterable[Upload]) -> ObservedTarget:
+    """Add which of our copies the target did not let go of, since something uses them."""
+    in_use = {upload.remote_id: upload.in_use_until for upload in uploads}
+    remotes = (
+        replace(remote, in_use_until=in_use.get(remote.remote_id)) for remote in found.remotes
+    )
+    return replace(found, remotes=tuple(remotes))
+
+
 def with_likely_bindings(
     found: ObservedTarget, now: datetime, timeout: timedelta
 ) -> ObservedTarget:

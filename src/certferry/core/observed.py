@@ -9,15 +9,17 @@ from enum import StrEnum
 
 from certferry.core.certificate import Certificate
 from certferry.core.change import Change
-from certferry.core.desired import HttpsWish, Kind
+from certferry.core.desired import Kind
 from certferry.core.edges import EdgeProblem
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
-from certferry.core.ordered import Ordered
+from certferry.core.other_certificate import OtherCertificate
 from certferry.core.quota import Quota
 from certferry.core.reasons import Reason
+from certferry.core.remembered import Remembered
 from certferry.core.rollout import RolloutRecord
 from certferry.core.served_chain import Presented
+from certferry.core.target_task import TargetTask
 from certferry.errors import CertferryError
 
 
@@ -62,22 +64,8 @@ class ReceiverDrift:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetTask:
-    """A change as its target tells of it: its `state` and `operation` in the target's own words,
-    when it began, and the target's number for it.
-    """
-
-    state: str
-    operation: str | None = None
-    since: datetime | None = None
-    number: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ObservedDomain:
     """A domain at its target. `bound` is the remote id in force, `None` without HTTPS.
-
-    `sent` is what was last asked of its settings, as far as the state knows, and did not fail.
 
     Of a receiver, `domain` is the name it is declared by, `bound` the fingerprint of what it holds,
     `fullchain_digest` that of leaf and issuers, where it knows.
@@ -98,7 +86,6 @@ class ObservedDomain:
     https: HttpsSettings = field(default_factory=HttpsSettings)
     problem: CertferryError | None = None
     drift: ReceiverDrift | None = None
-    sent: HttpsWish | None = None
     fullchain_digest: str | None = None
     binding_hidden: bool = False
     last: RolloutRecord | None = None
@@ -125,21 +112,6 @@ class RemoteCertificate:
     fingerprint: str
     not_after: datetime
     in_use_until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OtherCertificate:
-    """A certificate at a target that is not this lineage's, as the target lists it: another
-    lineage's, another tool's, or one uploaded by hand. `label` may be empty, and no identity.
-
-    `in_use_until` is as for our own.
-    """
-
-    remote_id: str
-    label: str
-    not_after: datetime | None = None
-    in_use_until: datetime | None = None
-    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,21 +192,14 @@ class ObservedTarget:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything a decision about one lineage may look at. `versions` are newest first;
-    `targets` are in the order of the declared deployments. `ordered` is the order under way,
-    `issue_tried_at` when one was last ordered or adopted, `issue_tries` how often in vain since
-    one came, `failing_since` when a CA first failed since then, `rejected_at` when what came was
-    not what was ordered; `has_leftovers`: challenge records of ours may still be in DNS.
+    """Everything a decision about one lineage may look at. `versions` are newest first, but with
+    files that went back to an older certificate, the one that they hold is the first; `targets` are
+    in the order of the declared deployments. `remembered` is what the store knows.
     """
 
     versions: tuple[Version, ...] = ()
     targets: tuple[ObservedTarget, ...] = ()
-    ordered: Ordered | None = None
-    issue_tried_at: datetime | None = None
-    issue_tries: int = 0
-    rejected_at: datetime | None = None
-    has_leftovers: bool = False
-    failing_since: datetime | None = None
+    remembered: Remembered = field(default_factory=Remembered)
 
     @property
     def current(self) -> Version | None:

@@ -4,12 +4,12 @@ other lineages serve.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from certferry.core.desired import DriftPolicy
-from certferry.core.ownership import served_by
-from certferry.core.plan import Action, Drifted, Obstacle, Plan, Refusal
+from certferry.core.drift import Drifted
+from certferry.core.plan import Action, Obstacle, Plan, Refusal
+from certferry.core.policies import DriftPolicy
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.settings import in_sentences
 from certferry.text import Text
@@ -78,3 +78,8 @@ def _refused(refusal: Refusal) -> StepOutcome:
         hint=refusal.hint,
         reason=refusal.reason.code,
     )
+
+
+def served_by(lineages: Iterable[str]) -> Text:
+    """Say why a certificate has nothing to serve at a target."""
+    return Text("every domain that it covers is served by {lineages}", lineages=list(lineages))

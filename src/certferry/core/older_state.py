@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import is_owner
-from certferry.core.observed import Observation, OtherCertificate
+from certferry.core.observed import Observation
+from certferry.core.other_certificate import OtherCertificate
 from certferry.core.plan import Deploy, Refusal
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text

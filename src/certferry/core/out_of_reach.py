@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from certferry.core.desired import DesiredDeployment
-from certferry.core.due import Times, due_unread
+from certferry.core.due import Times, wait_in_time, waiting_since
 from certferry.core.observed import ObservedDomain, ObservedTarget
-from certferry.core.plan import Obstacle, Rollout, Verify
+from certferry.core.plan import Blocked, Obstacle, Rollout, Verify
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.rollout import RolloutRecord
+from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 
@@ -26,7 +28,7 @@ def unreadable(
     if times is None or not target.under_way:
         return (), (obstacle,)
     looks = [
-        Verify(deployment.target, record.domain, _UNREAD, due=due_unread(record, failure, times))
+        Verify(deployment.target, record.domain, _UNREAD, due=_due_unread(record, failure, times))
         for record in target.under_way
     ]
     # What this run began is told at its domains; else the target itself stands in the way.
@@ -52,3 +54,10 @@ def unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> Obstac
         )
     )
     return Obstacle(deployment.target, domain.domain, error)
+
+
+def _due_unread(record: RolloutRecord, error: CertferryError, times: Times) -> Waiting | Blocked:
+    """Return when to look again for a change at a target that cannot be read."""
+    if not error.retry.allowed:
+        return Blocked(error)
+    return wait_in_time(error, waiting_since(record, times), times)

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from certferry.core.choice import closest
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.identifiers import WILDCARD
-from certferry.text import Text
 
 
 class _Claim(NamedTuple):
@@ -70,8 +69,3 @@ class Claims:
         if any(claim.deployment.has_patterns for claim in about):
             return closest(about, domain)
         return next(iter(about), None)
-
-
-def served_by(lineages: Iterable[str]) -> Text:
-    """Say why a certificate has nothing to serve at a target."""
-    return Text("every domain that it covers is served by {lineages}", lineages=list(lineages))

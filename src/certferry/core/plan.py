@@ -10,9 +10,11 @@ from enum import StrEnum
 
 from certferry.core.certificate import KeyType
 from certferry.core.change import Change
-from certferry.core.desired import DriftPolicy, HttpsWish, Kind
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.drift import Drifted
 from certferry.core.issuance import Authority
 from certferry.core.reasons import Reason
+from certferry.core.rollbacks import RolledBack
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.text import Text
@@ -121,25 +123,6 @@ class Rollback:
     kind: Kind = Kind.AUTO
     action: Action = Action.ROLLBACK
     due: Due = None
-
-
-@dataclass(frozen=True, slots=True)
-class Drifted:
-    """A domain that was changed outside certferry, and that is left like that (`policy`)."""
-
-    target: str
-    domain: str
-    policy: DriftPolicy
-    changes: tuple[Change, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RolledBack:
-    """A domain that serves the previous certificate on purpose, in words."""
-
-    target: str
-    domain: str
-    words: Text
 
 
 @dataclass(frozen=True, slots=True)

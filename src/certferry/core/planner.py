@@ -98,8 +98,8 @@ def _late(
     """Tell of a certificate that does not come: from its client, or since a CA gave a wrong one."""
     if desired.files is not None:
         return overdue_obstacles(desired, observed, times.now, rollouts)
-    if issue is None and observed.rejected_at is not None:
-        return rejections.obstacles(desired, observed, observed.rejected_at, times)
+    if issue is None and observed.remembered.rejected_at is not None:
+        return rejections.obstacles(desired, observed, observed.remembered.rejected_at, times)
     return ()
 
 
@@ -132,7 +132,7 @@ def _retirements(
 
 def _clean(desired: DesiredCertificate, observed: Observation) -> Clean | None:
     # Those of a lineage that is ferried by now belong to no account: see `challenge_cleanup`.
-    if desired.files is not None or not observed.has_leftovers:
+    if desired.files is not None or not observed.remembered.has_challenge_records:
         return None
     sentence = Text("an earlier run left challenge records in DNS")
     return Clean(Reason(ReasonCode.LEFT_BEHIND, sentence))
@@ -185,15 +185,15 @@ def _why_issue(
 
 def _due(observed: Observation, times: Times, issuing: Issuing) -> Blocked | None:
     """Allow one try in a run: whatever the CA gave, more orders would not make it better."""
-    tried_at = observed.issue_tried_at
+    tried_at = observed.remembered.issue_tried_at
     if tried_at is not None and times.in_this_run(tried_at):
         return Blocked(tried_at=tried_at)
     if not times.keeps_pauses or issuing is not Issuing.IF_DUE:
         return None
-    until = paused_until(tried_at, observed.issue_tries, times.now, times.longest_pause)
+    until = paused_until(tried_at, observed.remembered.issue_tries, times.now, times.longest_pause)
     return None if until is None else Blocked(until=until)
 
 
 def _is_held_back(observed: Observation, now: datetime) -> bool:
-    rejected_at = observed.rejected_at
+    rejected_at = observed.remembered.rejected_at
     return rejected_at is not None and rejections.held_back(rejected_at, now) is not None

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from certferry.core.lineage import Version
 from certferry.core.ordered import Ordered
-from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
+from certferry.core.withdrawal import Withdrawal
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,6 @@ USUAL_REST = timedelta(hours=6)
 SHORTEST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(days=1)
 """What a CA may ask for in Retry-After (RFC 9773 §4.3.2)."""
 
-NOTICE = timedelta(days=14)
-"""How long before its end operators are told of a certificate that another client should renew:
-most renew a third before (acme.sh, certbot and lego with 30 of 90 days left), people later."""
 
 _DIGITS = 13
 """Hex digits of a fingerprint that make a share: as many bits as a float holds."""
@@ -84,19 +81,6 @@ def _moment_in(window: RenewalWindow, fingerprint: str) -> datetime:
 def is_due(certificate: Certificate, now: datetime, window: RenewalWindow | None = None) -> bool:
     """Tell whether the certificate is to be replaced now."""
     return now >= renew_at(certificate, window)
-
-
-def is_overdue(certificate: Certificate, now: datetime) -> bool:
-    """Tell whether its client should have replaced the certificate by now: it ends within two
-    weeks, or for short-lived ones within half of the time that a renewal has.
-    """
-    return now >= overdue_at(certificate)
-
-
-def overdue_at(certificate: Certificate) -> datetime:
-    """Return the moment from which a certificate is overdue."""
-    left = certificate.not_after - renew_at(certificate)
-    return certificate.not_after - min(left / 2, NOTICE)
 
 
 def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:

@@ -1,14 +1,12 @@
-"""What was done: outcomes of steps, reports of lineages, and the events on the way."""
+"""What was done: outcomes of steps, and reports of lineages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from certferry.core.plan import Action
-from certferry.core.progress import Asking, Begun, Ended
 from certferry.core.reasons import ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
@@ -163,52 +161,3 @@ class SyncReport:
     def any(self, outcome: Outcome) -> bool:
         """Whether any step ended so."""
         return any(lineage.having(outcome) for lineage in self.lineages)
-
-
-@dataclass(frozen=True, slots=True)
-class LastRun:
-    """When the last run over declared certificates ended, and the last that left no failure."""
-
-    ended_at: datetime
-    succeeded_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Activity:
-    """What a lineage is busy with at this moment, told as it begins or changes."""
-
-    lineage: str
-    what: Text
-    since: datetime
-    deadline: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
-    """One thing that happened, for ever. `who` is the operator or host that ran certferry."""
-
-    at: datetime
-    lineage: str
-    event: str
-    who: str
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StepEnded:
-    """A step of a lineage has its outcome, `WAITING` included."""
-
-    lineage: str
-    outcome: StepOutcome
-
-
-@dataclass(frozen=True, slots=True)
-class Happened:
-    """Something that the history keeps: its name there, and its facts."""
-
-    lineage: str
-    event: str
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-
-Event = Activity | StepEnded | Happened | Begun | Asking | Ended

@@ -4,15 +4,16 @@ told of it. Which version a domain is to serve then: `lineage.version_for`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certferry.core import renewal
 from certferry.core.lineage import Version, version_for
-from certferry.core.observed import Observation, ObservedDomain
-from certferry.core.plan import RolledBack
+from certferry.core.observed import Observation, ObservedDomain, ObservedTarget
+from certferry.core.overdue import overdue_at
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.withdrawal import Withdrawal
 from certferry.text import Text
 
 NEXT_TRY = timedelta(days=3)
@@ -26,18 +27,18 @@ BACK = Reason(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawal:
-    """A certificate that is not to be bound to a domain again, since when, and whether an operator
-    asked for it.
-    """
-
-    lineage: str
-    target: str
-    domain: str
-    fingerprint: str
-    at: datetime
-    by_hand: bool = False
+def with_withdrawals(
+    found: ObservedTarget, label: str, withdrawals: Iterable[Withdrawal]
+) -> ObservedTarget:
+    """Add to each domain of a target what was withdrawn from it."""
+    withdrawn = defaultdict[str, set[str]](set)
+    for one in withdrawals:
+        if one.target == label:
+            withdrawn[one.domain].add(one.fingerprint)
+    domains = (
+        replace(domain, withdrawn=frozenset(withdrawn[domain.domain])) for domain in found.domains
+    )
+    return replace(found, domains=tuple(domains))
 
 
 def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[Version]:
@@ -76,7 +77,7 @@ def renewed_at(
     """Return from when a domain that went back needs a new certificate."""
     earliest = current.saved_at + NEXT_TRY
     version = version_for(domain.withdrawn, observed.versions, now)
-    return earliest if version is None else max(earliest, renewal.overdue_at(version.certificate))
+    return earliest if version is None else max(earliest, overdue_at(version.certificate))
 
 
 def domains_rolled_back(observed: Observation) -> Iterator[ObservedDomain]:
@@ -131,3 +132,12 @@ def rolled_back(
             words = where_withdrawn(domain, observed)
             if words is not None:
                 yield RolledBack(target.label, domain.domain, words)
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A domain that serves the previous certificate on purpose, in words."""
+
+    target: str
+    domain: str
+    words: Text

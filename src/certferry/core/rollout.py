@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from certferry.core.desired import HttpsWish
 from certferry.core.https_settings import HttpsSettings
@@ -50,3 +50,7 @@ class RolloutRecord:
     def asked_at(self) -> datetime:
         """When the target took the change, or the rollout began where it has not."""
         return self.accepted_at or self.started_at
+
+
+LAG = timedelta(minutes=1)
+"""How long a target may go on telling of what was before a change that it accepted."""

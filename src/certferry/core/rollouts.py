@@ -10,8 +10,8 @@ from certferry.core.abbreviations import short
 from certferry.core.change import CERTIFICATE, Change
 from certferry.core.choice import why_new
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
-from certferry.core.desired import DesiredDeployment, DriftPolicy, HttpsWish, OnFailure
-from certferry.core.drift import Drift, drift_of
+from certferry.core.desired import DesiredDeployment, HttpsWish
+from certferry.core.drift import Drift, Drifted, drift_of
 from certferry.core.due import Times, due_of, open_record
 from certferry.core.lineage import Version
 from certferry.core.observed import (
@@ -22,15 +22,8 @@ from certferry.core.observed import (
     is_served,
 )
 from certferry.core.out_of_reach import nothing_to_serve, unavailable, unreadable
-from certferry.core.plan import (
-    Blocked,
-    Deploy,
-    Drifted,
-    Obstacle,
-    Rollback,
-    Rollout,
-    Verify,
-)
+from certferry.core.plan import Blocked, Deploy, Obstacle, Rollback, Rollout, Verify
+from certferry.core.policies import DriftPolicy, OnFailure
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.refusals import plan_rollback
 from certferry.core.rollbacks import BACK
@@ -128,7 +121,7 @@ class _DomainPlanner:
         """Return what another tool changed: nothing where all is as declared, or new."""
         bound = self._target.fingerprint_of(self._domain.bound)
         is_bound = bound is not None and bound == self._fingerprint
-        is_as_declared = is_bound and not setting_changes(self._deployment.https, self._domain)
+        is_as_declared = is_bound and not self._setting_changes(self._deployment.https)
         if is_as_declared or self._domain.last is None:
             return None
         return drift_of(self._deployment, self._target, self._domain, self._version)
@@ -190,7 +183,7 @@ class _DomainPlanner:
         """Say what is to be written down of a certificate that is served at last."""
         last = self._domain.last
         changes: tuple[Change, ...] = ()
-        if last is not None and last.settings_before is not None:
+        if last is not None and last.settings_before not in {None, self._domain.https}:
             changes = changes_unasked(last.settings_before, last.sent, self._domain.https)
         return replace(verify, reason=_SEEN, changes=changes)
 
@@ -200,7 +193,7 @@ class _DomainPlanner:
         return at_rest and is_served(self._served, fingerprint)
 
     def _deploy(self, https: HttpsWish) -> Deploy | None:
-        changes = setting_changes(https, self._domain)
+        changes = self._setting_changes(https)
         reason = self._reason_to_deploy(changes)
         if reason is None:
             return None
@@ -220,6 +213,10 @@ class _DomainPlanner:
             left=() if self._left is None else self._left.settings,
             upload_by=self._upload_by(),
         )
+
+    def _setting_changes(self, https: HttpsWish) -> tuple[Change, ...]:
+        """List where the domain's other settings differ; most files wish nothing of them."""
+        return () if https == HttpsWish() else setting_changes(https, self._domain)
 
     def _upload_by(self) -> datetime | None:
         if self._version is None:

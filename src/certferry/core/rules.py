@@ -136,7 +136,7 @@ def first_violated(
     asked = (
         must_match_names(desired, current)
         or must_match_key_type(desired, current)
-        or must_have_come(desired, observed.ordered, now)
+        or must_have_come(desired, observed.remembered.ordered, now)
     )
     if asked is not None or is_just_issued(version, now):
         return asked

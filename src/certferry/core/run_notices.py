@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from certferry.core.ca_fallback import WITHOUT_ANY
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
+from certferry.core.overdue import is_overdue
 from certferry.core.plan import Action
-from certferry.core.renewal import is_overdue
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.errors import CertferryError
 from certferry.text import Text

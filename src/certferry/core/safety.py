@@ -7,26 +7,39 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certferry.core.certificate import covered_by
-from certferry.core.desired import DesiredCertificate, DriftPolicy
-from certferry.core.drift import next_repair, recent
+from certferry.core.desired import DesiredCertificate
 from certferry.core.full_account import refuse_upload
 from certferry.core.lineage import Version
-from certferry.core.observed import Observation
+from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.older_state import refuse_older
 from certferry.core.plan import Deploy, Plan, Refusal
+from certferry.core.policies import DriftPolicy
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.repairs import refuse_fought_over
 from certferry.text import Text
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One deployment before it is carried out. `version=None`: the certificate is yet to come."""
+    """One deployment before it is carried out. `found=None`: the certificate is yet to come."""
 
     step: Deploy
     desired: DesiredCertificate
     observed: Observation
-    version: Version | None
+    found: Version | None
     now: datetime
+
+    @property
+    def version(self) -> Version:
+        """The version that is to be deployed, once it has come."""
+        if self.found is None:
+            raise LookupError(self.desired.lineage)
+        return self.found
+
+    @property
+    def target(self) -> ObservedTarget:
+        """The target as it was found."""
+        return self.observed.target_of(self.step.target, self.step.domain)
 
     def refused(self, code: ReasonCode, sentence: Text, hint: Text) -> Refusal:
         """Refuse it for this reason, and say what to do instead."""
@@ -74,17 +87,16 @@ def _version(step: Deploy, plan: Plan, observed: Observation) -> Version | None:
 
 
 def _refusal(case: _Case) -> Refusal | None:
-    checks = CHECKS_FOR_RECEIVERS if case.step.kind.is_receiver else CHECKS
-    found = (check(case) for check in checks)
+    checks = CHECKS if case.found is not None else CHECKS_BEFORE_IT_COMES
+    is_receiver = case.step.kind.is_receiver
+    found = (check(case) for check in checks if not is_receiver or check in CHECKS_FOR_RECEIVERS)
     return next((refusal for refusal in found if refusal is not None), None)
 
 
 def refuse_older_state(case: _Case) -> Refusal | None:
     """The state is not older than the world."""
-    is_remembered = not any(target.unremembered for target in case.observed.targets)
-    if case.version is None or is_remembered:
-        return None
-    return refuse_older(case.step, case.desired, case.observed)
+    is_older = any(target.unremembered for target in case.observed.targets)
+    return refuse_older(case.step, case.desired, case.observed) if is_older else None
 
 
 def refuse_uncovered_name(case: _Case) -> Refusal | None:
@@ -108,7 +120,7 @@ def refuse_uncovered_name(case: _Case) -> Refusal | None:
 
 def refuse_foreign_key(case: _Case) -> Refusal | None:
     """The private key belongs to the certificate."""
-    if case.version is None or case.version.key_matches:
+    if case.version.key_matches:
         return None
     return case.refused(
         ReasonCode.KEY_MISMATCH,
@@ -119,7 +131,7 @@ def refuse_foreign_key(case: _Case) -> Refusal | None:
 
 def refuse_incomplete_chain(case: _Case) -> Refusal | None:
     """The issuer certificates are there, in order."""
-    if case.version is None or case.version.chain_complete:
+    if case.version.chain_complete:
         return None
     return case.refused(
         ReasonCode.CHAIN_INCOMPLETE,
@@ -136,12 +148,9 @@ def refuse_too_little_life(case: _Case) -> Refusal | None:
 
     A certificate that lies at the target already is only bound, and no rule is known for that.
     """
-    if case.version is None:
-        return None
     certificate = case.version.certificate
-    target, _ = case.observed.locate(case.step.target, case.step.domain)
-    wanted = target.rules.min_remaining
-    uploaded = target.remote_of(certificate.fingerprint) is not None
+    wanted = case.target.rules.min_remaining
+    uploaded = case.target.remote_of(certificate.fingerprint) is not None
     if uploaded or certificate.remaining(case.now) >= wanted:
         return None
     return case.refused(
@@ -170,10 +179,7 @@ def refuse_unaccepted_kind(case: _Case) -> Refusal | None:
     """The target takes certificates like this one: with its kind of key, with a common name where
     it asks for one. One that lies there already is only bound.
     """
-    if case.version is None:
-        return None
-    certificate = case.version.certificate
-    target = case.observed.target_of(case.step.target, case.step.domain)
+    certificate, target = case.version.certificate, case.target
     if target.remote_of(certificate.fingerprint) is not None:
         return None
     kinds = target.rules.key_types
@@ -198,14 +204,14 @@ def refuse_unaccepted_kind(case: _Case) -> Refusal | None:
 
 def refuse_revoked(case: _Case) -> Refusal | None:
     """The certificate was not revoked."""
-    if case.version is None or case.version.revocation is None:
+    if case.version.revocation is None:
         return None
     return Refusal(case.step, case.version.revocation.why, _another_one(case))
 
 
 def refuse_expired(case: _Case) -> Refusal | None:
     """The certificate is valid still: what is there may be, even if this one is not renewed."""
-    if case.version is None or case.version.certificate.not_after > case.now:
+    if case.version.certificate.not_after > case.now:
         return None
     return case.refused(
         ReasonCode.EXPIRED,
@@ -226,32 +232,16 @@ def _another_one(case: _Case) -> Text:
 
 def refuse_full_account(case: _Case) -> Refusal | None:
     """The account takes one certificate more, where this one is not there yet."""
-    quota = case.observed.target_of(case.step.target, case.step.domain).quota
+    quota = case.target.quota
     is_full = quota is not None and quota.is_full(case.now)
     return refuse_upload(case.step, case.desired, case.observed) if is_full else None
 
 
 def refuse_endless_repair(case: _Case) -> Refusal | None:
     """The domain was not set right over and over: another tool changes it as well."""
-    _, domain = case.observed.locate(case.step.target, case.step.domain)
     # The last repair may be under way still.
-    if domain.last is None or not case.step.repair or case.step.due is not None:
-        return None
-    repairs = domain.last.repairs
-    after = next_repair(repairs, case.now)
-    if after is None:
-        return None
-    sentence = Text(
-        "{domain} was set right at {moments} and is changed again: another tool sets it",
-        domain=case.step.domain,
-        moments=list(recent(repairs, case.now)),
-    )
-    hint = Text(
-        'stop the other tool, or write drift = "warn" into the deployment; certferry sets it right'
-        " again after {moment}",
-        moment=after,
-    )
-    return case.refused(ReasonCode.FOUGHT_OVER, sentence, hint)
+    is_due = case.step.repair and case.step.due is None
+    return refuse_fought_over(case.step, case.observed, case.now) if is_due else None
 
 
 CHECKS: tuple[_Check, ...] = (
@@ -266,6 +256,9 @@ CHECKS: tuple[_Check, ...] = (
     refuse_full_account,
     refuse_endless_repair,
 )
+
+CHECKS_BEFORE_IT_COMES = (refuse_uncovered_name, refuse_full_account, refuse_endless_repair)
+"""What can be said while the certificate is yet to be issued."""
 
 CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (
     refuse_older_state,

@@ -8,7 +8,11 @@ from dataclasses import fields
 from certferry.core.change import UNKNOWN, Change
 from certferry.core.desired import HttpsWish
 from certferry.core.https_settings import HttpsSettings
-from certferry.core.observed import ObservedDomain
+from certferry.core.observed import (
+    DomainState,
+    ObservedDomain,
+)
+from certferry.core.rollout import LAG, RolloutRecord
 from certferry.text import Text
 
 _NAMES = tuple(field.name for field in fields(HttpsWish))
@@ -63,12 +67,25 @@ def in_sentences(changes: Iterable[Change]) -> list[Text]:
 
 
 def _differing(wish: HttpsWish, domain: ObservedDomain) -> Iterator[str]:
-    sent = domain.sent if domain.sent is not None and domain.bound is not None else HttpsWish()
+    sent = (None if domain.bound is None else _sent(domain)) or HttpsWish()
     for name in _NAMES:
         wished, found = getattr(wish, name), getattr(domain.https, name)
         known = getattr(sent, name) if found is None else found
         if wished is not None and _unordered(wished) != _unordered(known):
             yield name
+
+
+def _sent(domain: ObservedDomain) -> HttpsWish | None:
+    """Return what the domain was last sent, unless it is that change which has failed."""
+    record = domain.last
+    if record is None or (domain.state is DomainState.FAILED and not _has_succeeded(record)):
+        return None
+    return record.sent
+
+
+def _has_succeeded(record: RolloutRecord) -> bool:
+    # What was seen at once may have been what was there before the change.
+    return record.verified_at is not None and record.verified_at - record.asked_at >= LAG
 
 
 def _unordered(value: object) -> object:

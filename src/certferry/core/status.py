@@ -11,6 +11,7 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.domain_status import DomainStatus, Standing, domains_of
 from certferry.core.due import VERIFY_TIMEOUT
 from certferry.core.ferried import overdue, why_adopt
+from certferry.core.history import LastRun
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject
 from certferry.core.observed import (
@@ -19,7 +20,6 @@ from certferry.core.observed import (
 from certferry.core.plan import Plan
 from certferry.core.reasons import Reason
 from certferry.core.renewal import RenewalWindow, believed, renew_at
-from certferry.core.report import LastRun
 from certferry.core.rollbacks import renewed_after_rollback
 from certferry.core.trouble import (
     LastFailure,

@@ -74,7 +74,7 @@ def failure_of_lineage(
         return None
     held = plan.held_back
     until = held.due.until if held is not None and isinstance(held.due, Blocked) else None
-    return _failure(notice, observed.issue_tried_at, until)
+    return _failure(notice, observed.remembered.issue_tried_at, until)
 
 
 def failure_at_domain(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.report import HistoryEntry
+from certferry.core.history import HistoryEntry
 from certferry.migration.home import OldCertificate
 from certferry.ports.state import Lease, StateStore
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from certferry.core.report import Event
+from certferry.core.events import Event
 
 Progress = Callable[[Event], None]
 """Called from the thread that does the work; must return at once and not raise. Only the keeper of

@@ -15,16 +15,16 @@ from typing import Protocol
 
 from certferry.core.budget import Hold, Limits, Spent, Wanted
 from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.history import HistoryEntry, LastRun
 from certferry.core.lineage import Version
 from certferry.core.notice import ChannelState, Notice
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
-from certferry.core.report import HistoryEntry, LastRun
 from certferry.core.revocation import Revocation
-from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
+from certferry.core.withdrawal import Withdrawal
 from certferry.ports.account_memory import Edit
 from certferry.ports.sightings import Sightings
 

@@ -11,8 +11,9 @@ from datetime import datetime
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.edges import EdgeProblem
 from certferry.core.findings import Finding, are_in_order
+from certferry.core.history import HistoryEntry
 from certferry.core.reasons import Reason
-from certferry.core.report import HistoryEntry, LineageReport, StepOutcome, SyncReport
+from certferry.core.report import LineageReport, StepOutcome, SyncReport
 from certferry.core.result import of_lineage, of_run
 from certferry.core.trouble import Trouble
 from certferry.errors import CertferryError, TargetStuck

@@ -15,8 +15,9 @@ from rich.console import ConsoleOptions
 from rich.live import Live
 from rich.text import Text as RichText
 
+from certferry.core.events import Activity, Event, StepEnded
 from certferry.core.progress import Asking, Begun, Ended
-from certferry.core.report import Activity, Event, Outcome, StepEnded, StepKey, StepOutcome
+from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.waiting import Waiting
 from certferry.ports.progress import Progress
 from certferry.present.console import Console

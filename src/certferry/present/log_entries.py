@@ -9,10 +9,11 @@ from pathlib import Path
 from certferry.core.discovery import Problem
 from certferry.core.domain_status import Standing
 from certferry.core.edges import EdgeProblem
+from certferry.core.events import Activity, StepEnded
 from certferry.core.findings import Finding, Severity
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import ReasonCode
-from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome, SyncReport
+from certferry.core.report import Outcome, StepOutcome, SyncReport
 from certferry.core.status import LineageStatus
 from certferry.core.watched import HostLook
 from certferry.errors import TargetStuck

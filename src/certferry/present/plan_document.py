@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from certferry.core.change import CERTIFICATE, Change
+from certferry.core.drift import Drifted
 from certferry.core.plan import (
     Blocked,
     Clean,
     Deploy,
-    Drifted,
     Due,
     Issue,
     Obstacle,

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
+from certferry.core.events import Activity, Event, Happened, StepEnded
 from certferry.core.progress import Asking, Begun, Ended
-from certferry.core.report import Activity, Event, Happened, Outcome, StepEnded
+from certferry.core.report import Outcome
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice

@@ -1,4 +1,5 @@
-"""Carry out the steps of a plan, one function for each kind. Every failure becomes an outcome, so
+"""Carry out the steps of a plan that are ready, one function for each kind, and write down what is
+waited for. Every failure becomes an outcome, so
 that one domain's failure stops neither the others nor the other certificates.
 """
 
@@ -7,20 +8,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Rollback, Step, Verify
+from certferry.core.plan import (
+    Action,
+    Clean,
+    Deploy,
+    Issue,
+    Plan,
+    Retire,
+    Rollback,
+    Rollout,
+    Step,
+    Verify,
+)
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
-from certferry.errors import (
-    Interrupted,
-)
+from certferry.core.waiting import Waiting
+from certferry.errors import Interrupted
 from certferry.reconcile.challenge_cleanup import clean
 from certferry.reconcile.changed_settings import with_unasked
 from certferry.reconcile.deploy import deploy
+from certferry.reconcile.drift import note_drift, note_end_of_drift
 from certferry.reconcile.issue import issue
 from certferry.reconcile.receivers import deliver
 from certferry.reconcile.removals import may_remove
 from certferry.reconcile.retire import retire
-from certferry.reconcile.rollback import roll_back
+from certferry.reconcile.rollback import note_refusal, roll_back
 from certferry.reconcile.stopping import during
 from certferry.reconcile.unmanaged import retire_unmanaged
 from certferry.reconcile.visit import Visit
@@ -59,6 +71,32 @@ def _executed(step: Issue | Deploy | Verify | Retire | Clean, visit: Visit) -> S
             return retire(step, visit)
         case Clean():
             return clean(step, visit)
+
+
+def write_down(plan: Plan, visit: Visit) -> None:
+    """Write down what the plan waits for, since when, and what it leaves as it was found."""
+    for rollout in plan.rollouts:
+        if isinstance(rollout.due, Waiting) and not rollout.unread:
+            _begin(rollout, visit)
+    for drifted in plan.drifts:
+        note_drift(drifted, visit)
+    for target, domain in plan.unchanged:
+        last = visit.observed.locate(target, domain)[1].last
+        if last is not None and last.drift is not None:
+            note_end_of_drift(last, visit)
+
+
+def _begin(rollout: Rollout, visit: Visit) -> None:
+    if rollout.deploy is not None:
+        visit.begin(rollout.deploy)
+        return
+    (verify,) = (step for step in rollout.steps if isinstance(step, Verify))
+    _, domain = visit.observed.locate(verify.target, verify.domain)
+    if domain.seen_at(verify.fingerprint) is not None:
+        return  # stays known as seen: what another tool binds next is drift
+    record = visit.begin(verify)
+    if record.worked_before:  # otherwise there is nothing that a rollback would mend
+        note_refusal(verify, record, visit)
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
+from certferry.core.events import Activity
 from certferry.core.observed import Observation
 from certferry.core.plan import Clean
-from certferry.core.report import Activity, Outcome, StepOutcome
+from certferry.core.report import Outcome, StepOutcome
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.dns_by_zone import provider_of
@@ -49,7 +50,7 @@ def without_order(observed: Observation, lineage: str, doors: Doors) -> Observat
     """Forget an order for names no longer declared, as after a slip that was put right."""
     with doors.lease(lineage) as lease:
         doors.state.drop_order(lease)
-    return replace(observed, ordered=None)
+    return replace(observed, remembered=replace(observed.remembered, ordered=None))
 
 
 def sweep_ownerless(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certferry.core.desired import HttpsWish, OnFailure
+from certferry.core.desired import HttpsWish
 from certferry.core.drift import in_one_line
 from certferry.core.lineage import Version, mark
 from certferry.core.plan import Action, Deploy
-from certferry.core.refusals import all_work
+from certferry.core.policies import OnFailure
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
 from certferry.core.waiting import applying, wait_for
-from certferry.errors import CertferryError, CopyGone, Interrupted, LeaseLost, TargetBusy
+from certferry.errors import CertferryError, Interrupted, LeaseLost, TargetBusy
+from certferry.reconcile.failed_deploy import write_down_failure
+from certferry.reconcile.rollback import with_handshakes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
 
@@ -32,7 +34,7 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
     told = StepOutcome(Action.DEPLOY, Outcome.WAITING, detail, step.target, step.domain)
     record = visit.begin(step, repairing=step.repair)
     try:
-        sent = _with_handshakes(step, record, visit)
+        sent = with_handshakes(step, record, visit) if _may_roll_back(step, visit) else record
         remote_id, request_id = _bind(step, visit)
     except TargetBusy as error:
         if step.repair:  # nothing was written
@@ -41,34 +43,17 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
     except (Interrupted, LeaseLost):
         raise
     except CertferryError as error:
-        _write_down_failure(step, error, record, visit)
+        write_down_failure(step, error, record, visit)
         return told.failed(error)
     record = replace(sent, request_id=request_id)
     return _wait(told, detail, _write_down_acceptance(step, remote_id, record, visit), visit)
 
 
-def tell_failure(step: Deploy, error: CertferryError, visit: Visit) -> None:
-    """Tell that a deployment failed, for the history."""
-    problem = str(error.lasting)
-    visit.tell("deploy failed", target=step.target, domain=step.domain, problem=problem)
-
-
-def _with_handshakes(step: Deploy, record: RolloutRecord, visit: Visit) -> RolloutRecord:
-    """Add whether all addresses complete handshakes before the change, where a rollback may have to
-    know it: one that refuses them already is no news afterwards. It is kept at once: after the
-    change, a run that follows a killed one cannot tell.
-    """
-    is_asked = any(
+def _may_roll_back(step: Deploy, visit: Visit) -> bool:
+    return any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
         for deployment in visit.desired.deployments
     )
-    if not is_asked or record.worked_before:
-        return record
-    served = visit.doors.probe.look([step.domain]).get(step.domain, ())
-    if all_work(served):
-        record = replace(record, worked_before=True)
-        visit.doors.state.save_rollout(record)
-    return record
 
 
 def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:
@@ -116,18 +101,6 @@ def _sent(step: Deploy, record: RolloutRecord) -> HttpsWish:
     return replace(step.https, **left)
 
 
-def _write_down_failure(
-    step: Deploy, error: CertferryError, record: RolloutRecord, visit: Visit
-) -> None:
-    if isinstance(error, CopyGone):  # uploaded anew, at the next look
-        _forget(step, visit)
-    else:
-        repairs = record.repairs[1:] if step.repair else record.repairs
-        failed = replace(record, failed_at=visit.now, repairs=repairs, tries=record.tries + 1)
-        visit.doors.state.save_rollout(failed)
-    tell_failure(step, error, visit)
-
-
 def _busy(told: StepOutcome, error: TargetBusy, since: datetime, visit: Visit) -> StepOutcome:
     if visit.now >= since + visit.doors.verify_timeout:
         return told.failed(error)
@@ -157,11 +130,3 @@ def _upload(target: str, version: Version, visit: Visit) -> str:
     visit.doors.state.save_upload(Upload(lineage, target, remote_id, label, fingerprint, now))
     visit.tell("uploaded", target=target, remote_id=remote_id, fingerprint=fingerprint)
     return remote_id
-
-
-def _forget(step: Deploy, visit: Visit) -> None:
-    """Remember no longer that a version is there: it is uploaded anew."""
-    state, fingerprint = visit.doors.state, visit.version_of(step).certificate.fingerprint
-    for upload in state.uploads(visit.lineage, step.target):
-        if upload.fingerprint == fingerprint:
-            state.drop_upload(step.target, upload.remote_id)

@@ -9,9 +9,9 @@ from datetime import datetime
 from functools import partial
 
 from certferry.core.discovery import AccountLook
+from certferry.core.events import Activity
 from certferry.core.observed import Served
 from certferry.core.progress import Begun, Ended
-from certferry.core.report import Activity
 from certferry.core.survey import Survey
 from certferry.errors import CertferryError, Interrupted
 from certferry.ports.probe import Probe

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from certferry.core.events import Event, Happened
+from certferry.core.history import HistoryEntry
 from certferry.core.redaction import redacted
-from certferry.core.report import Event, Happened, HistoryEntry
 from certferry.ports.progress import Progress
 from certferry.ports.state import StateStore
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import PurePath
 
 from certferry.core.findings import Code, Finding, info, of_error, warning
-from certferry.core.report import HistoryEntry, LastRun
+from certferry.core.history import HistoryEntry, LastRun
 from certferry.errors import ScheduleError, StateError
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import StateStore

@@ -11,11 +11,9 @@ from functools import partial
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.issuance import Authority
-from certferry.core.lineage import Version
 from certferry.core.observed import Observation
 from certferry.core.plan import Action, Blocked, Issue
 from certferry.core.report import Outcome, StepOutcome
-from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
     CertificateRejected,
@@ -23,11 +21,11 @@ from certferry.errors import (
     IssuanceError,
     LeaseLost,
     OrderHeldBack,
-    StateError,
 )
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.reconcile.ca_fallback import ordered_at_any, with_cas_asked_now
 from certferry.reconcile.dns_by_zone import ByZone
+from certferry.reconcile.predecessor import leaf_of, reused_key
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
 
@@ -90,19 +88,11 @@ def _ordered(step: Issue, visit: Visit, authority: Authority | None) -> Certific
     doors, desired = visit.doors, visit.desired
     request = _request_of(step, desired, visit.observed, authority)
     if request.exempt and visit.observed.current is not None:
-        request = replace(request, replaced_pem=_leaf(visit.observed.current, visit))
+        request = replace(request, replaced_pem=leaf_of(visit.observed.current, visit))
     if desired.issuance.reuse_key:
-        request = replace(request, reused_key=_reused_key(visit))
+        request = replace(request, reused_key=reused_key(visit))
     provider = doors.dns[desired.dns] if desired.dns else ByZone.of(desired, doors.dns)
     return doors.issuer.issue(request, provider, visit.held(), doors.progress)
-
-
-def _leaf(version: Version, visit: Visit) -> str | None:
-    """Return the leaf that is replaced. One that cannot be read is replaced all the same."""
-    try:
-        return visit.doors.state.bundle(visit.lineage, version.number).cert_pem
-    except StateError:
-        return None
 
 
 def _request_of(
@@ -124,13 +114,3 @@ def _request_of(
             version == current and names & set(version.certificate.names) for version in own
         ),
     )
-
-
-def _reused_key(visit: Visit) -> Secret | None:
-    """Return the key of the certificate in force, where it may be used again."""
-    current = visit.observed.current
-    if current is None or not current.key_matches:
-        return None
-    if current.revocation is not None and current.revocation.spoils_key:
-        return None
-    return visit.doors.state.bundle(visit.lineage, current.number).privkey_pem

@@ -18,15 +18,15 @@ from certferry.core.plan import Action, Plan, Verify
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.core.safety import without_refused
-from certferry.core.waiting import Waiting, wait_for
+from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, PlanRefused
 from certferry.ports.state import Lease
-from certferry.reconcile.apply import carry_out
+from certferry.reconcile.apply import carry_out, write_down
 from certferry.reconcile.challenge_cleanup import without_order
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
+from certferry.reconcile.held_up import held_up
 from certferry.reconcile.issue import held_back
-from certferry.reconcile.notes import write_down
 from certferry.reconcile.observe import observe, with_remembered, with_renewal_info
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.visit import Visit
@@ -90,7 +90,7 @@ class LineageRun:
             self._outcomes.trouble(_trouble(Outcome.SKIPPED, stopped))
             raise
         except (LeaseHeld, LeaseLost) as held:
-            self._outcomes.trouble(self._held_up(held))
+            self._outcomes.trouble(held_up(held, self._doors, self._begun))
         except PlanRefused as refused:
             self._outcomes.trouble(_trouble(Outcome.REFUSED, refused))
         except CertferryError as error:
@@ -104,7 +104,9 @@ class LineageRun:
 
     def _visit(self) -> None:
         observed = self._with_renewal_info(self._observe())
-        if observed.ordered is not None and not observed.ordered.is_for(self.desired):
+        if observed.remembered.ordered is not None and not observed.remembered.ordered.is_for(
+            self.desired
+        ):
             observed = without_order(observed, self.desired.lineage, self._doors)
         plan = self.plan(observed)
         if all(isinstance(step, Verify) for step in plan.ready):  # nothing is written anywhere
@@ -146,8 +148,7 @@ class LineageRun:
     def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
         """Issue, and return the observation with what came of it."""
         self._carry_out(plan, self._as_visit(observed, lease))
-        remembered = self._doors.state.remembered(self.desired.lineage)
-        return self._in_force(with_remembered(observed, remembered, self.desired))
+        return self._in_force(with_remembered(observed, self.desired, self._doors))
 
     def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and tell how the others stand."""
@@ -169,26 +170,6 @@ class LineageRun:
         if observed.current is not None:
             self._fingerprint = observed.current.certificate.fingerprint
         return observed
-
-    def _held_up(self, error: LeaseHeld | LeaseLost) -> StepOutcome:
-        """Wait for the other run, but not for ever: every later run would come to wait as well, and
-        a run that hangs would look like one at work.
-        """
-        now, deadline = self._doors.now(), self._begun + self._doors.verify_timeout
-        if now >= deadline:
-            return _trouble(Outcome.FAILED, self._hanging(error))
-        told = _trouble(Outcome.WAITING, error)
-        return replace(told, waiting=wait_for(error.message, self._begun, now, deadline))
-
-    def _hanging(self, error: LeaseHeld | LeaseLost) -> LeaseHeld:
-        return LeaseHeld(
-            Text(
-                "{held}; it did not end in the {time} that this run has waited",
-                held=error.message,
-                time=self._doors.verify_timeout,
-            ),
-            hint=Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it"),
-        )
 
 
 def _trouble(outcome: Outcome, error: CertferryError) -> StepOutcome:

@@ -6,22 +6,22 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
-from certferry.core.due import LAG
-from certferry.core.inferred import with_likely_bindings, with_remembered_remotes
+from certferry.core.desired import DesiredCertificate, DesiredDeployment
+from certferry.core.inferred import with_likely_bindings, with_remembered_remotes, with_uses
 from certferry.core.lineage import Version, version_for
 from certferry.core.observed import (
-    DomainState,
     Observation,
     ObservedDomain,
     ObservedTarget,
     Served,
 )
+from certferry.core.policies import Retirement
 from certferry.core.progress import Asking
-from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalInfo, RenewalWindow, ask_after, believed, may_ask
+from certferry.core.rollbacks import with_withdrawals
 from certferry.core.rollout import RolloutRecord
 from certferry.core.rules import first_violated
+from certferry.core.under_way import unreadable, without_found
 from certferry.core.unmatched import with_unmatched
 from certferry.errors import DeployError, IssuanceError, StateError
 from certferry.ports.target import Look
@@ -43,28 +43,23 @@ def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = Fal
     Edges are asked only where the target says that the current certificate is bound, or does not
     say what is, unless `every_edge` is set: elsewhere there is nothing to verify yet.
     """
-    remembered = doors.state.remembered(desired.lineage)
-    known = with_remembered(Observation(), remembered, desired)
-    looker = _Looker(desired, doors, remembered, known, every_edge=every_edge)
+    known = with_remembered(Observation(), desired, doors)
+    looker = _Looker(desired, doors, known, every_edge=every_edge)
     targets = tuple(looker.look(deployment) for deployment in desired.deployments)
-    return _without_found(replace(known, targets=targets))
+    observed = replace(known, targets=targets)
+    is_unread = any(target.under_way for target in targets)
+    return without_found(observed) if is_unread else observed
 
 
 def with_remembered(
-    observed: Observation, remembered: Remembered, desired: DesiredCertificate
+    observed: Observation, desired: DesiredCertificate, doors: Doors
 ) -> Observation:
     """Return an observation with what the store says of the lineage now."""
+    remembered = doors.state.remembered(desired.lineage)
     versions = remembered.versions
-    return replace(
-        observed,
-        versions=versions if desired.offered is None else offered_first(versions, desired.offered),
-        ordered=remembered.ordered,
-        issue_tried_at=remembered.issue_tried_at,
-        issue_tries=remembered.issue_tries,
-        rejected_at=remembered.rejected_at,
-        has_leftovers=remembered.has_challenge_records,
-        failing_since=remembered.failing_since,
-    )
+    if desired.offered is not None:
+        versions = offered_first(versions, desired.offered)
+    return replace(observed, versions=versions, remembered=remembered)
 
 
 def with_renewal_info(
@@ -94,7 +89,7 @@ def with_renewal_info(
         )
     again = ask_after(now, retry_after)
     doors.state.save_renewal_info(desired.lineage, version.certificate.fingerprint, window, again)
-    return with_remembered(observed, doors.state.remembered(desired.lineage), desired)
+    return with_remembered(observed, desired, doors)
 
 
 def _believed(
@@ -124,45 +119,49 @@ class _Looker:
         self,
         desired: DesiredCertificate,
         doors: Doors,
-        remembered: Remembered,
         known: Observation,
         *,
         every_edge: bool,
     ) -> None:
         self._desired = desired
         self._doors = doors
-        self._remembered = remembered
+        self._remembered = known.remembered
         self._versions = known.versions
-        self._current = known.current and known.current.certificate.fingerprint
+        self._current = None if known.current is None else known.current.certificate.fingerprint
         self._every_edge = every_edge
 
     def look(self, deployment: DesiredDeployment) -> ObservedTarget:
         """Observe the target of one deployment, and add what is remembered of it."""
-        records = {
-            record.domain: record
-            for record in self._remembered.rollouts
-            if record.target == deployment.target
-        }
-        withdrawn = self._withdrawn(deployment.target)
+        label, remembered = deployment.target, self._remembered
+        records = {r.domain: r for r in remembered.rollouts if r.target == label}
+        found = self._found(deployment, records)
+        if remembered.withdrawals:
+            found = with_withdrawals(found, label, remembered.withdrawals)
+        if found.failure is not None or deployment.delivery is not None:
+            return found
+        found = self._with_edges(self._with_uploads(found, label), label)
+        if not any(domain.binding_hidden for domain in found.domains):
+            return found
+        return with_likely_bindings(found, self._doors.now(), self._doors.verify_timeout)
+
+    def _found(
+        self, deployment: DesiredDeployment, records: Mapping[str, RolloutRecord]
+    ) -> ObservedTarget:
+        """Ask the receiver or the target; each domain with what is remembered of it."""
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
             self._tell(Text("looking at {name}", name=name))
             receiver = self._doors.receiver(deployment.delivery)
-            received = observe_receiver(
+            return observe_receiver(
                 receiver, self._desired.lineage, deployment, self._versions, records.get(name)
             )
-            return _with_withdrawals(received, withdrawn)
         self._tell(Text("asking {target} for its domains", target=deployment.target))
         try:
             found = self._read(deployment)
         except DeployError as error:
-            under_way = tuple(record for record in records.values() if self._is_open(record))
-            return ObservedTarget(deployment.target, failure=error, under_way=under_way)
-        found = _with_withdrawals(_with_records(found, records), withdrawn)
-        found = self._with_edges(self._with_uploads(found, deployment), deployment.target)
-        if not any(domain.binding_hidden for domain in found.domains):
-            return found
-        return with_likely_bindings(found, self._doors.now(), self._doors.verify_timeout)
+            return unreadable(deployment.target, error, records.values(), self._current)
+        domains = (replace(domain, last=records.get(domain.domain)) for domain in found.domains)
+        return replace(found, domains=tuple(domains))
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
         found = self._doors.targets[deployment.target].observe(
@@ -204,22 +203,14 @@ class _Looker:
         ceded = sorted(filter(None, owners - {lineage} or owners))
         return replace(found, domains=owned, ceded=tuple(ceded))
 
-    def _is_open(self, record: RolloutRecord) -> bool:
-        is_settled = record.verified_at is not None or record.failed_at is not None
-        return not is_settled and record.fingerprint == self._current
-
-    def _with_uploads(self, found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
-        """Add what is remembered of our copies: which of them the target did not let go of."""
-        uploads = [u for u in self._remembered.uploads if u.target == deployment.target]
+    def _with_uploads(self, found: ObservedTarget, label: str) -> ObservedTarget:
+        """Add what is remembered of our copies, where the target does not tell."""
+        uploads = [upload for upload in self._remembered.uploads if upload.target == label]
         if found.remotes_hidden:
             found = with_remembered_remotes(found, self._versions, uploads)
-        in_use = {u.remote_id: u.in_use_until for u in uploads if u.in_use_until is not None}
-        if not in_use:
-            return found
-        remotes = (
-            replace(remote, in_use_until=in_use.get(remote.remote_id)) for remote in found.remotes
-        )
-        return replace(found, remotes=tuple(remotes))
+        if any(upload.in_use_until for upload in uploads):
+            found = with_uses(found, uploads)
+        return found
 
     def _with_edges(self, found: ObservedTarget, label: str) -> ObservedTarget:
         asked = [d.domain for d in found.domains if self._every_edge or self._may_serve(found, d)]
@@ -237,59 +228,3 @@ class _Looker:
             return False
         bound = found.fingerprint_of(domain.bound)
         return domain.binding_hidden or bound == wanted.certificate.fingerprint
-
-    def _withdrawn(self, target: str) -> dict[str, frozenset[str]]:
-        """Return which certificates were withdrawn from each domain of a target."""
-        found: dict[str, set[str]] = {}
-        for withdrawal in self._remembered.withdrawals:
-            if withdrawal.target == target:
-                found.setdefault(withdrawal.domain, set()).add(withdrawal.fingerprint)
-        return {domain: frozenset(fingerprints) for domain, fingerprints in found.items()}
-
-
-def _without_found(observed: Observation) -> Observation:
-    """Leave under way only what no other deployment of the account has found."""
-    if not any(target.under_way for target in observed.targets):
-        return observed
-    targets = (
-        replace(
-            target,
-            under_way=tuple(
-                record
-                for record in target.under_way
-                if observed.find(target.label, record.domain) is None
-            ),
-        )
-        for target in observed.targets
-    )
-    return replace(observed, targets=tuple(targets))
-
-
-def _with_records(found: ObservedTarget, records: Mapping[str, RolloutRecord]) -> ObservedTarget:
-    """Add what is remembered of each domain, and the settings that it was last sent."""
-    domains = (
-        replace(d, sent=_sent(d, records.get(d.domain)), last=records.get(d.domain))
-        for d in found.domains
-    )
-    return replace(found, domains=tuple(domains))
-
-
-def _with_withdrawals(
-    found: ObservedTarget, withdrawn: Mapping[str, frozenset[str]]
-) -> ObservedTarget:
-    if not withdrawn:
-        return found
-    domains = (replace(d, withdrawn=withdrawn.get(d.domain, frozenset())) for d in found.domains)
-    return replace(found, domains=tuple(domains))
-
-
-def _sent(domain: ObservedDomain, record: RolloutRecord | None) -> HttpsWish | None:
-    """Return what was sent, unless it is that change which has failed."""
-    if record is None or (domain.state is DomainState.FAILED and not _has_succeeded(record)):
-        return None
-    return record.sent
-
-
-def _has_succeeded(record: RolloutRecord) -> bool:
-    # What was seen at once may have been what was there before the change.
-    return record.verified_at is not None and record.verified_at - record.asked_at >= LAG

@@ -18,7 +18,7 @@ from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout import RolloutRecord
 from certferry.errors import CertferryError, DeployError, Interrupted, LeaseLost
 from certferry.ports.receiver import Delivered, Receiver
-from certferry.reconcile.deploy import tell_failure
+from certferry.reconcile.failed_deploy import tell_failure
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
 

@@ -10,21 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.plan import Plan
 from certferry.core.planner import Issuing
 from certferry.core.progress import Begun, Ended
 from certferry.core.report import SyncReport
-from certferry.core.status import LineageStatus
-from certferry.core.trouble import troubles_in
 from certferry.errors import Interrupted, StateError
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.ferried import as_known
 from certferry.reconcile.lineage_run import LineageRun
-from certferry.reconcile.proof import Proofs
-from certferry.reconcile.rollback import give_up_where_refused, roll_back_by_hand
-from certferry.reconcile.side_by_side import SideBySide
-from certferry.reconcile.status import plan_now, status_now
 from certferry.reconcile.visits import Patience, Visits
 from certferry.text import Text
 
@@ -32,30 +24,11 @@ _log = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """Plans, syncs and reports on declared certificates, through the doors it is given."""
+    """Syncs declared certificates, through the doors it is given."""
 
     def __init__(self, doors: Doors, *, stop: Callable[[], None]) -> None:
         self.doors = doors
-        self._stop = stop
-
-    def plan(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> list[Plan]:
-        """Write down what `sync` would do. Changes nothing. Raises `StateError` for a lost key."""
-        self.doors.state.must_unseal()
-        issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        proofs = Proofs(self.doors)
-        return self.side_by_side.told(
-            lambda wish: proofs.added_to(plan_now(wish, self.doors, issuing), wish), wishes
-        )
-
-    def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
-        """Tell how each lineage and each of its domains stands. Changes nothing."""
-        troubles = troubles_in(self.doors.state.notices())
-        return self.side_by_side.told(lambda wish: status_now(wish, self.doors, troubles), wishes)
-
-    @property
-    def side_by_side(self) -> SideBySide:
-        """What looks at several certificates at once."""
-        return SideBySide(self.doors.progress, self._stop)
+        self.stop = stop
 
     def sync(
         self,
@@ -67,11 +40,12 @@ class Reconciler:
         before: SyncReport | None = None,
     ) -> SyncReport:
         """Bring the world to the declared state, as far as patience allows. A `scheduled` run
-        leaves failures alone for a while; later tries follow a report `before`. Raises as `plan`.
+        leaves failures alone for a while; later tries follow a report `before`. Raises
+        `StateError` for a lost key.
         """
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        report = self._run(wishes, patience, issuing, keeps_pauses=scheduled)
+        report = self.run(wishes, patience, issuing, keeps_pauses=scheduled)
         complete = self._note_end((before or report).with_newer(report)) and report.complete
         return replace(report, renewing=renew, complete=complete)
 
@@ -82,7 +56,7 @@ class Reconciler:
             self.doors.state.save_run(self.doors.now(), succeeded=succeeded)
             self.doors.looks.keep(report)
         except (KeyboardInterrupt, Interrupted):
-            self._stop()
+            self.stop()
             return False
         except StateError as error:
             _log.warning(
@@ -90,24 +64,7 @@ class Reconciler:
             )
         return True
 
-    def withdraw(self, wish: DesiredCertificate) -> DesiredCertificate:
-        """Withdraw the certificate in force wherever it is to be served, and return the wish for
-        `go_back`. Raises `PlanRefused` where there is none to go back to, and as `plan`; then
-        nothing was changed.
-        """
-        self.doors.state.must_unseal()
-        wish = as_known(wish, self.doors.source, self.doors.state, read=False)
-        roll_back_by_hand(wish, self.doors)
-        return wish
-
-    def go_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
-        """Bind the previous certificate wherever the one in force was withdrawn."""
-        report = self._run([wish], patience, Issuing.NEVER)
-        for lineage in report.lineages:
-            give_up_where_refused(lineage, self.doors)
-        return report
-
-    def _run(
+    def run(
         self,
         wishes: Sequence[DesiredCertificate],
         patience: Patience,
@@ -115,6 +72,7 @@ class Reconciler:
         *,
         keeps_pauses: bool = False,
     ) -> SyncReport:
+        """Visit every certificate until none waits any longer, as far as patience allows."""
         removed: Counter[tuple[str, str]] = Counter()
         runs = [
             LineageRun(wish, self.doors, issuing, keeps_pauses=keeps_pauses, removed=removed)
@@ -126,7 +84,7 @@ class Reconciler:
             runs,
             patience,
             self.doors.now,
-            stop=self._stop,
+            stop=self.stop,
             ended=lambda run: tell(Ended(run.desired.lineage)),
         )
         complete = visits.carry_out() and self._swept(wishes)
@@ -140,7 +98,7 @@ class Reconciler:
             if left:
                 sweep_ownerless(left, wishes, self.doors)
         except (KeyboardInterrupt, Interrupted):
-            self._stop()
+            self.stop()
             return False
         except StateError as error:  # nothing that is declared depends on it
             _log.warning(

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from certferry.core.desired import DesiredCertificate
+from certferry.core.events import StepEnded
 from certferry.core.plan import Action, Issue, Plan
-from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome, SyncReport
+from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.side_by_side import SideBySide
+from certferry.reconcile.status import plans_of
 from certferry.text import Text
 
 
@@ -28,11 +31,11 @@ def rehearse(
     engine: Reconciler, wishes: Sequence[DesiredCertificate], issuer: Issuer, *, renew: bool
 ) -> Rehearsed:
     """Have this issuer issue, for tests, what `sync` would order; `renew` as there."""
-    plans = engine.plan(wishes, renew=renew)
+    plans = plans_of(engine, wishes, renew=renew)
     orders = zip(wishes, map(_order_of, plans), strict=True)
     due = [(wish, step) for wish, step in orders if step is not None]
     doors = replace(engine.doors, issuer=issuer)
-    reports = engine.side_by_side.all(lambda one: _rehearsed(*one, doors), due)
+    reports = SideBySide(doors.progress, engine.stop).all(lambda one: _rehearsed(*one, doors), due)
     return Rehearsed(SyncReport(tuple(reports)), tuple(plans))
 
 

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
+from certferry.core.events import Happened
 from certferry.core.lineage import Version
-from certferry.core.report import Happened
 from certferry.core.revocation import Revocation, RevocationReason
 from certferry.errors import PlanRefused
 from certferry.ports.ca_account import AccountAt

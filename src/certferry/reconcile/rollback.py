@@ -1,29 +1,23 @@
-"""Withdraw a certificate from domains, so that the next look binds the previous one there."""
+"""Watch edges that worked, and withdraw a certificate that they refuse: the next look binds the
+previous one there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
-from certferry.core.desired import DesiredCertificate
-from certferry.core.due import Times
-from certferry.core.lineage import version_for
-from certferry.core.plan import Action, Rollback
-from certferry.core.planner import Issuing, make_plan
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.report import Happened, LineageReport, Outcome, StepOutcome
-from certferry.core.rollbacks import Withdrawal
-from certferry.core.safety import without_refused
+from certferry.core.plan import Action, Deploy, Rollback, Verify
+from certferry.core.refusals import all_work, with_refusal
+from certferry.core.report import Outcome, StepOutcome
+from certferry.core.rollout import RolloutRecord
 from certferry.core.waiting import wait_for
-from certferry.errors import PlanRefused, TargetAccessDenied, TargetRejected, VerificationError
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.observe import observe
+from certferry.core.withdrawal import Withdrawal
+from certferry.errors import (
+    VerificationError,
+)
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
-
-BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("asked for"))
-
-_REFUSALS = (TargetAccessDenied, TargetRejected)
 
 _RETURNING = Text("the previous certificate is bound again")
 
@@ -59,105 +53,23 @@ def withdraw(step: Rollback, visit: Visit, *, by_hand: bool = False) -> None:
     visit.tell("rolled back", target=step.target, domain=step.domain, fingerprint=step.fingerprint)
 
 
-def roll_back_by_hand(desired: DesiredCertificate, doors: Doors) -> int:
-    """Withdraw the certificate in force from every domain that has a previous one to go back to,
-    and return how many these are. The next run binds that one. Raises `PlanRefused` where there is
-    none, or where it could not be bound; then nothing was changed.
+def with_handshakes(step: Deploy, record: RolloutRecord, visit: Visit) -> RolloutRecord:
+    """Add whether all addresses complete handshakes before the change, which a rollback has to
+    know: one that refuses them already is no news afterwards. It is kept at once: after the
+    change, a run that follows a killed one cannot tell.
     """
-    with doors.lease(desired.lineage) as lease:
-        observed = observe(desired, doors)
-        visit = Visit(desired, observed, doors, lease)
-        steps = _steps_back(visit)
-        _must_be_possible(steps, visit)
-        for step in steps:
-            visit.held()
-            withdraw(step, visit, by_hand=True)
-        return len(steps)
+    if record.worked_before:
+        return record
+    served = visit.doors.probe.look([step.domain]).get(step.domain, ())
+    if all_work(served):
+        record = replace(record, worked_before=True)
+        visit.doors.state.save_rollout(record)
+    return record
 
 
-def give_up_where_refused(report: LineageReport, doors: Doors) -> None:
-    """Forget the withdrawals of a rollback by hand that a target refused: the command changes
-    nothing there, and a later run is not to go back by itself.
-    """
-    refused = {
-        (step.target, step.domain)
-        for step in report.outcomes
-        if step.action is Action.DEPLOY and isinstance(step.error, _REFUSALS)
-    }
-    withdrawals = doors.state.remembered(report.lineage).withdrawals
-    for withdrawal in withdrawals:
-        if (withdrawal.target, withdrawal.domain) not in refused:
-            continue
-        if withdrawal.by_hand and withdrawal.fingerprint == report.fingerprint:
-            doors.state.drop_withdrawal(withdrawal)
-            facts = {"target": withdrawal.target, "domain": withdrawal.domain}
-            doors.progress(Happened(report.lineage, "rollback refused", facts))
-
-
-def _steps_back(visit: Visit) -> list[Rollback]:
-    """List what is to be withdrawn. Raises `PlanRefused` where there is nothing to go back to."""
-    observed, now = visit.observed, visit.now
-    current = observed.current
-    if current is None:
-        raise _nothing_to_go_back_to(visit.lineage)
-    fingerprint = current.certificate.fingerprint
-    steps, kept = [], 0
-    for deployment, target in zip(visit.desired.deployments, observed.targets, strict=True):
-        if target.failure is not None:
-            raise PlanRefused(target.failure.message, hint=target.failure.hint)
-        for domain in target.domains:
-            if fingerprint in domain.withdrawn:
-                kept += 1
-                continue
-            previous = version_for(domain.withdrawn | {fingerprint}, observed.versions, now)
-            if previous is not None:
-                end = previous.certificate.not_after
-                place = (deployment.target, domain.domain)
-                steps.append(Rollback(*place, BY_HAND, fingerprint, end, domain.kind))
-    if not steps and not kept:
-        raise _nothing_to_go_back_to(visit.lineage)
-    return steps
-
-
-def _nothing_to_go_back_to(lineage: str) -> PlanRefused:
-    return PlanRefused(
-        Text("{lineage} has no previous certificate that is still valid", lineage=lineage),
-        hint=Text(
-            "nothing was changed; `certferry sync --renew {lineage}` issues a new one",
-            lineage=lineage,
-        ),
-    )
-
-
-def _must_be_possible(steps: Sequence[Rollback], visit: Visit) -> None:
-    """Plan as if the steps were done. Raises `PlanRefused` for what would then be refused."""
-    withdrawn = {(step.target, step.domain): step.fingerprint for step in steps}
-    targets = tuple(
-        replace(
-            target,
-            domains=tuple(
-                replace(d, withdrawn=d.withdrawn | {withdrawn[target.label, d.domain]})
-                if (target.label, d.domain) in withdrawn
-                else d
-                for d in target.domains
-            ),
-        )
-        for target in visit.observed.targets
-    )
-    observed = replace(visit.observed, targets=targets)
-    times = Times.at(visit.now)
-    plan = without_refused(
-        make_plan(visit.desired, observed, times, Issuing.NEVER),
-        visit.desired,
-        observed,
-        times.now,
-    )
-    for refusal in plan.refusals:
-        raise PlanRefused(
-            Text(
-                "{domain} cannot go back: {why}",
-                domain=refusal.step.domain,
-                why=refusal.reason.message,
-            ),
-            hint=refusal.hint,
-        )
+def note_refusal(step: Verify, record: RolloutRecord, visit: Visit) -> None:
+    """Write down since when edges that worked before refuse the certificate."""
+    target, domain = visit.observed.locate(step.target, step.domain)
+    after = with_refusal(record, domain, target.served.get(step.domain, ()), visit.now)
+    if after != record:
+        visit.doors.state.replace_rollout(record, after)

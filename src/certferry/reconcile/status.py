@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,15 +13,39 @@ from certferry.core.observed import Observation
 from certferry.core.plan import Action, Obstacle, Plan
 from certferry.core.planner import Issuing
 from certferry.core.status import LineageStatus, Remembering, status_of, with_failures
-from certferry.core.trouble import Trouble, Troubles, troubles_of_runs
+from certferry.core.trouble import Trouble, Troubles, troubles_in, troubles_of_runs
 from certferry.errors import CertificateError, PlanRefused, StateError
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
+from certferry.reconcile.proof import Proofs
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.side_by_side import SideBySide
 
 
-def status_now(wish: DesiredCertificate, doors: Doors, troubles: Troubles) -> LineageStatus:
+def plans_of(
+    engine: Reconciler, wishes: Sequence[DesiredCertificate], *, renew: bool = False
+) -> list[Plan]:
+    """Write down what `sync` would do. Changes nothing. Raises `StateError` for a lost key."""
+    doors, issuing = engine.doors, Issuing.ALWAYS if renew else Issuing.IF_DUE
+    doors.state.must_unseal()
+    proofs = Proofs(doors)
+    return SideBySide(doors.progress, engine.stop).told(
+        lambda wish: proofs.added_to(_plan_now(wish, doors, issuing), wish), wishes
+    )
+
+
+def statuses_of(engine: Reconciler, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
+    """Tell how each lineage and each of its domains stands. Changes nothing."""
+    doors = engine.doors
+    troubles = troubles_in(doors.state.notices())
+    return SideBySide(doors.progress, engine.stop).told(
+        lambda wish: _status_now(wish, doors, troubles), wishes
+    )
+
+
+def _status_now(wish: DesiredCertificate, doors: Doors, troubles: Troubles) -> LineageStatus:
     """Judge by what the files hold; when they cannot be read, by what was taken from them."""
     unreadable = None
     try:
@@ -50,7 +75,7 @@ def remembering(doors: Doors) -> Remembering:
     return Remembering(doors.state.last_run(), problem, troubles_of_runs(doors.state.notices()))
 
 
-def plan_now(wish: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:
+def _plan_now(wish: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:
     """Plan one lineage, with what a run refuses once it has adopted what the files hold."""
     try:
         wish = as_offered(wish, doors)

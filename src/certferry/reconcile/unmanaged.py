@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.core.lineage import owner_of, owners
-from certferry.core.observed import ObservedTarget, OtherCertificate
+from certferry.core.observed import ObservedTarget
+from certferry.core.other_certificate import OtherCertificate
 from certferry.core.plan import Action, Retire
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout import RolloutRecord

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.drift import in_one_line, recent
 from certferry.core.due import open_record
+from certferry.core.events import Happened
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
 from certferry.core.plan import Deploy, Verify
-from certferry.core.report import Happened
+from certferry.core.repairs import as_repair
 from certferry.core.rollout import RolloutRecord
 from certferry.errors import LeaseLost
 from certferry.ports.state import Lease, StateStore
@@ -80,29 +80,20 @@ class Visit:
 
     def begin(self, step: Deploy | Verify, *, repairing: bool = False) -> RolloutRecord:
         """Return the record of bringing a step's version to its domain, begun now where it has to
-        be. The settings that were sent with the last certificate are carried over. A repair is
-        counted before it is made: killed in between, it may have been made.
+        be. The settings that were sent with the last certificate are carried over.
         """
         _, found = self.observed.locate(step.target, step.domain)
         now, last = self.now, found.last
         fingerprint = self.version_of(step).certificate.fingerprint
         record = open_record(found, fingerprint, now) or self._begun(step, fingerprint, last)
-        if repairing:
-            record = replace(record, repairs=(now, *recent(record.repairs, now)))
-        is_repair = isinstance(step, Deploy) and step.repair
-        if is_repair and (repairing or record.accepted_at is None):
-            record = self._with_drift(record, in_one_line(step.changes), last)
+        if isinstance(step, Deploy) and step.repair:
+            record = as_repair(record, step, now, is_made=repairing)
+            if last is None or last.drift != record.drift:
+                facts = {"domain": step.domain, "found": str(record.drift)}
+                self.tell("drift found", target=step.target, **facts)
         if record != last:
             self.doors.state.replace_rollout(last, record)
         return record
-
-    def _with_drift(
-        self, record: RolloutRecord, found: str, last: RolloutRecord | None
-    ) -> RolloutRecord:
-        """Keep what a repair is to undo, and tell it once."""
-        if last is None or last.drift != found:
-            self.tell("drift found", target=record.target, domain=record.domain, found=found)
-        return replace(record, drift=found)
 
     def _begun(
         self, step: Deploy | Verify, fingerprint: str, last: RolloutRecord | None

@@ -10,13 +10,9 @@ from certferry.core.certificate import Certificate
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.https_settings import HttpsSettings
-from certferry.core.observed import (
-    DomainState,
-    ObservedDomain,
-    OtherCertificate,
-    Served,
-    TargetTask,
-)
+from certferry.core.observed import DomainState, ObservedDomain, Served
+from certferry.core.other_certificate import OtherCertificate
+from certferry.core.target_task import TargetTask
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
 

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certferry.core.budget import Limits, held_back, hold_of
 from certferry.core.certificate import Certificate, CertificateBundle, KeyType
+from certferry.core.events import Activity
 from certferry.core.identifiers import challenge_name
 from certferry.core.pem import parse_bundle, pkcs8_pem
 from certferry.core.renewal import RenewalInfo
-from certferry.core.report import Activity
 from certferry.core.secret import Secret
 from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from certferry.core.certificate import FULLCHAIN, CertificateBundle
 from certferry.core.change import Change
+from certferry.core.deliveries import delivered
 from certferry.core.delivery import Delivery
-from certferry.core.desired import delivered
 from certferry.core.observed import DomainState, ObservedDomain, ReceiverDrift
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetRejected

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.history import HistoryEntry, LastRun
 from certferry.core.lineage import Version
 from certferry.core.notice import ChannelState, Key, Notice
-from certferry.core.report import HistoryEntry, LastRun
-from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.sighting import Sighting
 from certferry.core.upload import Upload
+from certferry.core.withdrawal import Withdrawal
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord
 from certferry.testing.memory_ledger import MemoryLedger
 

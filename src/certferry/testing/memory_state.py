@@ -7,16 +7,16 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.history import HistoryEntry, LastRun
 from certferry.core.lineage import Version
 from certferry.core.ordered import Ordered
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
-from certferry.core.report import HistoryEntry, LastRun
 from certferry.core.revocation import Revocation
-from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
+from certferry.core.withdrawal import Withdrawal
 from certferry.errors import StateError
 from certferry.ports.account_memory import Edit
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease

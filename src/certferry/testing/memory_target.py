@@ -18,11 +18,11 @@ from certferry.core.observed import (
     DomainState,
     ObservedDomain,
     ObservedTarget,
-    OtherCertificate,
     RemoteCertificate,
     Served,
     TargetRules,
 )
+from certferry.core.other_certificate import OtherCertificate
 from certferry.errors import (
     CopyGone,
     TargetAccessDenied,

@@ -36,7 +36,7 @@ class DiscoverySession(Session):
 
     def labels(self, family: Family) -> tuple[str, ...]:
         """See `wiring.accounts.Accounts.labels`."""
-        return self._accounts.labels(family)
+        return self.accounts.labels(family)
 
     def discover(self, labels: Sequence[str]) -> Discovery:
         """Look at everything that the accounts of targets hold. What is wrong with one of them is
@@ -53,7 +53,7 @@ class DiscoverySession(Session):
 
     def _survey_of(self, label: str) -> Callable[[Looked], Survey]:
         try:
-            return cast("Surveyed", self._accounts.target(label)).survey
+            return cast("Surveyed", self.accounts.target(label)).survey
         except ConfigError as wrong:
             return partial(_told, wrong)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from certferry.ports.progress import no_listener
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
+from certferry.wiring.looking import zones_of
 from certferry.wiring.session import Session
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ class _Caller(Session):
     def call(self, label: str, type_: str) -> bool:
         has_called = False
         if installed().is_known(DNS_PROVIDERS, type_):
-            has_called = self.zones(label) is not None
+            has_called = zones_of(self, label) is not None
         if installed().is_known(TARGETS, type_):
-            target = self._accounts.target(label)
+            target = self.accounts.target(label)
             if hasattr(target, "examine"):
                 cast("Examined", target).examine(label)
                 has_called = True

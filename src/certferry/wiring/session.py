@@ -5,30 +5,22 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from functools import cached_property, partial
-from typing import cast
+from functools import cached_property
 
 from certferry.config.model import Settings
-from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
-from certferry.core.survey import FoundZone, Survey
-from certferry.migration.adopt import adopt, as_remembered
-from certferry.migration.home import OldCertificate
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.probe import Probe
-from certferry.ports.progress import Progress, no_listener
+from certferry.ports.progress import Progress
 from certferry.ports.state import StateStore
-from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.reconcile.later_tries import ScheduledRun
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
-from certferry.reconcile.visit import held_lease
 from certferry.reconcile.visits import Patience
 from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import Accounts
-from certferry.wiring.clock import now
 from certferry.wiring.engine import probe_for, reconciler_for
 from certferry.wiring.receivers import sweep_handovers
 from certferry.wiring.teller import Teller
@@ -43,15 +35,6 @@ def open_session(
     """
     with ExitStack() as resources:
         yield Session(settings, progress, resources, language=language)
-
-
-@contextmanager
-def open_to_look(
-    settings: Settings, *, progress: Progress = no_listener, language: str = "en"
-) -> Iterator[Session]:
-    """Open what the settings name to look at it only: not even an empty state is made."""
-    with ExitStack() as resources:
-        yield Session(settings, progress, resources, language=language, looks_only=True)
 
 
 class Session:
@@ -106,7 +89,7 @@ class Session:
         self._stopping.begin()
         engine = reconciler_for(
             self._settings,
-            self._accounts,
+            self.accounts,
             lambda: self.state,
             progress=self._progress,
             stopping=self._stopping,
@@ -124,28 +107,9 @@ class Session:
         """Return a run that tries again what has failed."""
         return ScheduledRun(self.reconciler, self._stopping.pause, patience)
 
-    def survey(self, label: str, looked: Looked) -> Survey:
-        """See `ports.survey.Surveyed.survey`, of a target's account."""
-        return cast("Surveyed", self._accounts.target(label)).survey(looked)
-
-    def zones(self, label: str) -> tuple[FoundZone, ...] | None:
-        """See `ports.survey.ZoneKeeper.zones`, of a DNS provider's account; `None` where it cannot
-        list them.
-        """
-        account = self._accounts.dns(label)
-        return cast("ZoneKeeper", account).zones() if hasattr(account, "zones") else None
-
-    def adopt(self, lineage: str, bundle: CertificateBundle) -> bool:
-        """See `migration.adopt.adopt`."""
-        lease = partial(held_lease, self.state, now)
-        return adopt(lineage, bundle, state=self.state, lease=lease, now=now(), who=who_runs())
-
-    def as_remembered(self, found: Sequence[OldCertificate]) -> tuple[OldCertificate, ...]:
-        """See `migration.adopt.as_remembered`."""
-        return as_remembered(found, self.state)
-
     @cached_property
-    def _accounts(self) -> Accounts:
+    def accounts(self) -> Accounts:
+        """The accounts that the settings name."""
         return Accounts(
             self._settings,
             self._memory_of,

@@ -12,7 +12,7 @@ from uuid import uuid4
 from certferry.adapters.acme.issuer import AcmeIssuer, Settings, connect
 from certferry.adapters.acme.order_context import Propagation
 from certferry.core.certificate import CertificateBundle, KeyType
-from certferry.core.report import Activity, Event
+from certferry.core.events import Activity, Event
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import Lease
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver

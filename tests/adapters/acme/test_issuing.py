@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from certferry.adapters.acme.issuer import Settings, connect
 from certferry.adapters.acme.propagation import Propagation
 from certferry.core.certificate import KeyType
+from certferry.core.events import Activity
 from certferry.core.pem import common_name
-from certferry.core.report import Activity
 from certferry.ports.issuer import IssueRequest
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.pebble import Pebble

@@ -14,7 +14,7 @@ import pytest
 from certferry.adapters.state.history import History
 from certferry.adapters.state.migrations import migrate, read_migrations
 from certferry.adapters.state.sqlite_database import SqliteDatabase
-from certferry.core.report import HistoryEntry
+from certferry.core.history import HistoryEntry
 from certferry.errors import StateUnavailable
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import NOW

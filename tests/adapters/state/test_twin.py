@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from certferry.adapters.state.connect import connect
 from certferry.core.budget import Allowance, Hold, Limits, Wanted
 from certferry.core.certificate import CertificateBundle
+from certferry.core.history import HistoryEntry
 from certferry.core.pem import parse_bundle
-from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload

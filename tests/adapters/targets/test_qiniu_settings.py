@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import ObservedDomain
+from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import setting_changes
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look
@@ -121,7 +123,8 @@ def test_versions_that_are_never_told(place: Place, target: Qiniu) -> None:
     assert [list(VERSIONS)] == sent(place)
     found = look(target)
     assert None is found.https.tls_versions
-    assert () == setting_changes(WISH, replace(found, sent=WISH))
+    record = RolloutRecord("img", "qiniu", WWW, "3f", datetime.now(UTC), sent=WISH)
+    assert () == setting_changes(WISH, replace(found, last=record))
     [change] = setting_changes(WISH, found)
     assert ("tls_versions", "unknown") == (change.what, change.was)
 

@@ -28,9 +28,9 @@ from certferry.core.budget import Limits, hold_of
 from certferry.core.caa import Applicant
 from certferry.core.certificate import CertificateBundle
 from certferry.core.dns_persist import Offer
+from certferry.core.events import Activity
 from certferry.core.external_account import ExternalAccount
 from certferry.core.renewal import RenewalInfo
-from certferry.core.report import Activity
 from certferry.errors import (
     CaUnavailable,
     ConfigError,

@@ -21,7 +21,8 @@ from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.abbreviations import short
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.lineage import beginnings, mark, marks, owner_of, owners, short_mark
-from certferry.core.observed import OtherCertificate, RemoteCertificate
+from certferry.core.observed import RemoteCertificate
+from certferry.core.other_certificate import OtherCertificate
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
 

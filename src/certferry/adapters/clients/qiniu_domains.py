@@ -11,7 +11,8 @@ from certferry.core.desired import HttpsWish, Kind
 from certferry.core.foreign_words import quoted_id
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.identifiers import WILDCARD
-from certferry.core.observed import DomainState, ObservedDomain, TargetTask
+from certferry.core.observed import DomainState, ObservedDomain
+from certferry.core.target_task import TargetTask
 from certferry.errors import DeployError, TargetBusy, TargetRejected
 from certferry.text import Text
 

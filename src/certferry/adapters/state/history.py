@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from certferry.adapters.state.columns import from_facts, from_moment, to_facts, to_moment
 from certferry.adapters.state.database import Database
-from certferry.core.report import HistoryEntry
+from certferry.core.history import HistoryEntry
 
 
 class History:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from certferry.adapters.state.columns import from_moment, to_moment, to_optional_moment
 from certferry.adapters.state.database import Database
-from certferry.core.report import LastRun
+from certferry.core.history import LastRun
 
 
 class Runs:

@@ -18,9 +18,9 @@ from certferry.adapters.state.columns import (
 )
 from certferry.adapters.state.database import Connection, Database, Row
 from certferry.adapters.state.sealing import Sealing
-from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import NO_LINEAGE, Upload
+from certferry.core.withdrawal import Withdrawal
 
 _UPLOAD: LiteralString = "lineage, target, remote_id, label, fingerprint, uploaded_at, in_use_until"
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 import pytest
 
 from certferry.core.certificate import KeyType
+from certferry.core.events import Activity
 from certferry.core.identifiers import challenge_name
 from certferry.core.renewal import RenewalInfo
-from certferry.core.report import Activity
 from certferry.errors import (
     AuthorizationFailed,
     CertferryError,

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from datetime import datetime, timedelta
 
 from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.events import Event
 from certferry.core.lineage import Version
-from certferry.core.report import Event
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest

@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.desired import HttpsWish
+from certferry.core.history import HistoryEntry, LastRun
 from certferry.core.https_settings import HttpsSettings
-from certferry.core.report import HistoryEntry, LastRun
-from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import NO_LINEAGE, Upload
+from certferry.core.withdrawal import Withdrawal
 from certferry.ports.state import StateStore
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
