@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.three_years_ca import OTHER, USUAL, SimulatedCas
 from certferry.core.certificate import CertificateBundle
-from certferry.core.clock import REFUSED
+from certferry.core.clock_skew import REFUSED
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
 from certferry.core.issuance import Issuance
 from certferry.core.message import Message

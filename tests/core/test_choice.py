@@ -19,7 +19,7 @@ from certferry.core.observed import DomainState, Observation, ObservedDomain, Ob
 from certferry.core.plan import Deploy, Plan
 from certferry.core.planner import make_plan
 from certferry.core.reasons import ReasonCode
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.status import status_of
 from certferry.core.unmatched import with_unmatched
 from certferry.errors import TargetRejected, TargetUnavailable

@@ -16,7 +16,7 @@ from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import DomainState, ObservedDomain, Served
 from certferry.core.plan import Blocked, Deploy, Due, Rollout, Verify
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.rollout import LAG, RolloutRecord
+from certferry.core.rollout_record import LAG, RolloutRecord
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, DeployError, TargetStuck, VerificationError
 from certferry.text import Text

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.clock import REFUSED, WANTED, judge_clock
+from certferry.core.clock_skew import REFUSED, WANTED, judge_clock
 from certferry.core.desired import DesiredCertificate
 from certferry.core.fake_addresses import is_made_up
 from certferry.core.findings import (

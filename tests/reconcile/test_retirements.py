@@ -18,7 +18,7 @@ from certferry.core.policies import Retirement
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.removal_limits import MOST_SUPERSEDED, MOST_UNMANAGED
 from certferry.core.report import LineageReport, Outcome, StepOutcome
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.upload import NO_LINEAGE
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.reconcile.lineage_run import LineageRun

@@ -10,11 +10,11 @@ import pytest
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.domain_status import Standing
+from certferry.core.edge_refusals import all_work
 from certferry.core.observed import Served, TargetRules
 from certferry.core.plan import Action
 from certferry.core.policies import OnFailure
 from certferry.core.reasons import ReasonCode
-from certferry.core.refusals import all_work
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import status_of
 from certferry.errors import PlanRefused, TargetAccessDenied

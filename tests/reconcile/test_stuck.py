@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from certferry.core.desired import Kind
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.core.report import LineageReport, Outcome
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.status import status_of
 from certferry.core.stuck import stuck_since
 from certferry.core.target_task import TargetTask

@@ -11,6 +11,7 @@ from certferry.core.abbreviations import short
 from certferry.core.deliveries import why_deliver
 from certferry.core.desired import DesiredDeployment, Kind
 from certferry.core.drift import drift_of
+from certferry.core.https_changes import in_sentences, setting_changes
 from certferry.core.lineage import Version, version_for
 from certferry.core.observed import (
     DomainState,
@@ -21,7 +22,6 @@ from certferry.core.observed import (
 )
 from certferry.core.reasons import ReasonCode
 from certferry.core.rollbacks import in_words
-from certferry.core.settings import in_sentences, setting_changes
 from certferry.core.stuck import stuck_error, stuck_since
 from certferry.core.trouble import LastFailure, Trouble
 from certferry.errors import CertferryError

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from certferry.core.change import Change
 from certferry.core.desired import DesiredDeployment, HttpsWish
+from certferry.core.https_changes import as_wished, setting_changes
 from certferry.core.lineage import Version
 from certferry.core.observed import ObservedDomain, ObservedTarget
 from certferry.core.policies import DriftPolicy
-from certferry.core.rollout import RolloutRecord
-from certferry.core.settings import as_wished, setting_changes
+from certferry.core.rollout_record import RolloutRecord
 
 
 @dataclass(frozen=True, slots=True)

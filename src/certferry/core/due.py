@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
+from certferry.core.edge_refusals import until_confirmed
 from certferry.core.not_in_force import not_served, processing, without_effect
 from certferry.core.observed import DomainState, ObservedDomain, Served, is_served
 from certferry.core.pauses import PAUSES, paused_until
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
 from certferry.core.progress import CDN_CHANGE
-from certferry.core.refusals import until_confirmed
-from certferry.core.rollout import LAG, RolloutRecord
+from certferry.core.rollout_record import LAG, RolloutRecord
 from certferry.core.stuck import stuck_error, stuck_since
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy

@@ -17,7 +17,7 @@ from certferry.core.other_certificate import OtherCertificate
 from certferry.core.quota import Quota
 from certferry.core.reasons import Reason
 from certferry.core.remembered import Remembered
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.served_chain import Presented
 from certferry.core.target_task import TargetTask
 from certferry.errors import CertferryError

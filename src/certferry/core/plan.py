@@ -213,8 +213,8 @@ class Plan:
     not and cannot be made so. Retirements of a target wait for all its rollouts; `retire_later` is
     how many more later runs would remove at each. `ceded` holds the targets at which other lineages
     serve everything that this one covers, and those lineages. `notices` tell of what could not be
-    read and stands in nothing's way, `remarks` of what stands in the file in vain. `tried_issue` is
-    one that would be needed and was tried since the run began, or is left alone for a while.
+    read and stands in nothing's way, `remarks` of what stands in the file in vain. `issue_not_now`
+    is one that would be needed and was tried since the run began, or is left alone for a while.
     `drifts` are left as they were found, and where one was `rolled_back` that is said.
     """
 
@@ -229,7 +229,7 @@ class Plan:
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[Obstacle, ...] = ()
     clean: Clean | None = None
-    tried_issue: Issue | None = None
+    issue_not_now: Issue | None = None
     drifts: tuple[Drifted, ...] = ()
     rolled_back: tuple[RolledBack, ...] = ()
     remarks: tuple[Obstacle, ...] = ()
@@ -279,7 +279,7 @@ class Plan:
     @property
     def held_back(self) -> Issue | None:
         """An order that is needed, and not made before a moment."""
-        step = self.tried_issue
+        step = self.issue_not_now
         return step if step and isinstance(step.due, Blocked) and step.due.until else None
 
     @property

@@ -125,7 +125,7 @@ def _looked_for(plan: Plan) -> Iterator[StepOutcome]:
 
 
 def _tried(plan: Plan) -> Iterator[StepOutcome]:
-    steps = (plan.tried_issue, *(rollout.steps[0] for rollout in plan.rollouts))
+    steps = (plan.issue_not_now, *(rollout.steps[0] for rollout in plan.rollouts))
     for step in steps:
         if step is not None and isinstance(step.due, Blocked):
             yield from left_alone(step, step.due, plan.lineage)

@@ -23,7 +23,7 @@ from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.removal_limits import in_one_run
 from certferry.core.retirements import superseded
 from certferry.core.rollbacks import rolled_back
-from certferry.core.rollouts import Choice, plan_target
+from certferry.core.target_plans import Choice, plan_target
 from certferry.text import Text
 
 
@@ -74,7 +74,7 @@ def make_plan(
         notices=_notices(observed),
         remarks=remarks,
         clean=_clean(desired, observed),
-        tried_issue=needed if _failed_since(observed, times, needed) else None,
+        issue_not_now=needed if _failed_since(observed, times, needed) else None,
         drifts=tuple(drift for part in parts for drift in part.drifts),
         rolled_back=tuple(rolled_back(unchanged, observed)) if observed.has_withdrawn else (),
     )

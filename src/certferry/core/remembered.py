@@ -7,7 +7,7 @@ from datetime import datetime
 
 from certferry.core.lineage import Version
 from certferry.core.ordered import Ordered
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.upload import Upload
 from certferry.core.withdrawal import Withdrawal
 

@@ -12,7 +12,7 @@ from certferry.core.drift import in_one_line
 from certferry.core.observed import Observation
 from certferry.core.plan import Deploy, Refusal
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.text import Text
 
 PER_DAY = 2

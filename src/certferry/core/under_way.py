@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from certferry.core.observed import Observation, ObservedTarget
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.errors import CertferryError
 
 

@@ -21,7 +21,7 @@ from certferry.core.notice import ChannelState, Notice
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
 from certferry.core.revocation import Revocation
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
 from certferry.core.withdrawal import Withdrawal

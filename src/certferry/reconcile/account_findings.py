@@ -8,7 +8,7 @@ from typing import cast
 
 from certferry.core.certificate import covered_by
 from certferry.core.choice import is_found
-from certferry.core.clock import judge_clock
+from certferry.core.clock_skew import judge_clock
 from certferry.core.desired import DesiredCertificate
 from certferry.core.findings import Finding
 from certferry.ports.examination import Examined, PointedAt, Timed

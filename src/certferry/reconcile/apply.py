@@ -1,6 +1,6 @@
-"""Carry out the steps of a plan that are ready, one function for each kind, and write down what is
-waited for. Every failure becomes an outcome, so
-that one domain's failure stops neither the others nor the other certificates.
+"""Carry out the steps of a plan that are ready, one function for each kind, and write down since
+when the others wait. Every failure becomes an outcome, so that one domain's failure stops neither
+the others nor the other certificates.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from certferry.core.https_changes import in_sentences
 from certferry.core.plan import Verify
 from certferry.core.report import StepOutcome
-from certferry.core.settings import in_sentences
 from certferry.text import Text
 
 

@@ -11,7 +11,7 @@ from certferry.core.lineage import Version, mark
 from certferry.core.plan import Action, Deploy
 from certferry.core.policies import OnFailure
 from certferry.core.report import Outcome, StepOutcome
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.upload import Upload
 from certferry.core.waiting import applying, wait_for
 from certferry.errors import CertferryError, Interrupted, LeaseLost, TargetBusy
@@ -61,9 +61,9 @@ def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:
     target, domain = visit.observed.locate(step.target, step.domain)
     version = visit.version_of(step)
     remote = target.remote_of(version.certificate.fingerprint)
-    visit.held()
+    visit.must_hold_lease()
     remote_id = remote.remote_id if remote else _uploaded(step.target, version, visit)
-    visit.held()
+    visit.must_hold_lease()
     bind = visit.doors.targets[step.target].bind
     return remote_id, bind(step.domain, domain.kind, remote_id, step.https)
 

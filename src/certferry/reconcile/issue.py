@@ -49,7 +49,7 @@ def held_back(
 def issue(step: Issue, visit: Visit) -> StepOutcome:
     """Order or adopt a certificate, and keep it at once, whatever happens next."""
     state, now = visit.doors.state, visit.doors.now
-    lease = visit.held()
+    lease = visit.must_hold_lease()
     try:
         bundle, ca = _obtain(step, visit)
         version = state.save_version(lease, bundle, now())
@@ -92,7 +92,7 @@ def _ordered(step: Issue, visit: Visit, authority: Authority | None) -> Certific
     if desired.issuance.reuse_key:
         request = replace(request, reused_key=reused_key(visit))
     provider = doors.dns[desired.dns] if desired.dns else ByZone.of(desired, doors.dns)
-    return doors.issuer.issue(request, provider, visit.held(), doors.progress)
+    return doors.issuer.issue(request, provider, visit.must_hold_lease(), doors.progress)
 
 
 def _request_of(

@@ -1,7 +1,7 @@
 """One lineage in one run: visited again and again until nothing is left to do or to wait for.
 
 Each visit looks at the world anew and plans anew, so no step remembers being half done. A run knows
-when it began, and what it has told; everything that decides is in the state.
+when it began, what it has told, and how much it has removed; all else that decides is in the state.
 """
 
 from __future__ import annotations
@@ -104,12 +104,11 @@ class LineageRun:
 
     def _visit(self) -> None:
         observed = self._with_renewal_info(self._observe())
-        if observed.remembered.ordered is not None and not observed.remembered.ordered.is_for(
-            self.desired
-        ):
+        ordered = observed.remembered.ordered
+        if ordered is not None and not ordered.is_for(self.desired):
             observed = without_order(observed, self.desired.lineage, self._doors)
         plan = self.plan(observed)
-        if all(isinstance(step, Verify) for step in plan.ready):  # nothing is written anywhere
+        if all(isinstance(step, Verify) for step in plan.ready):  # no target is written to
             self._follow(plan, observed)
             return
         with self._doors.lease(self.desired.lineage) as lease:
@@ -138,7 +137,7 @@ class LineageRun:
         step = held_back(step, self.desired, observed, self._doors.issuer, times.now)
         if step.due is None:
             return replace(planned, issue=step)
-        return replace(plan(Issuing.NEVER), tried_issue=step)
+        return replace(plan(Issuing.NEVER), issue_not_now=step)
 
     def _with_renewal_info(self, observed: Observation) -> Observation:
         if self._issuing is Issuing.NEVER:

@@ -19,7 +19,7 @@ from certferry.core.policies import Retirement
 from certferry.core.progress import Asking
 from certferry.core.renewal import RenewalInfo, RenewalWindow, ask_after, believed, may_ask
 from certferry.core.rollbacks import with_withdrawals
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.rules import first_violated
 from certferry.core.under_way import unreadable, without_found
 from certferry.core.unmatched import with_unmatched

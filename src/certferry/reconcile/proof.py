@@ -6,7 +6,7 @@ import threading
 from dataclasses import replace
 from typing import cast
 
-from certferry.core.clock import must_be_right
+from certferry.core.clock_skew import must_be_right
 from certferry.core.desired import DesiredCertificate
 from certferry.core.plan import Action, Obstacle, Plan
 from certferry.core.progress import Asking

@@ -15,7 +15,7 @@ from certferry.core.observed import (
 )
 from certferry.core.plan import Action, Deploy
 from certferry.core.report import Outcome, StepOutcome
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.errors import CertferryError, DeployError, Interrupted, LeaseLost
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.reconcile.failed_deploy import tell_failure
@@ -80,7 +80,7 @@ def deliver(step: Deploy, visit: Visit) -> StepOutcome:
             fullchain_digest=bundle.fullchain_digest,
         )
         state.save_rollout(begun)
-        visit.held()
+        visit.must_hold_lease()
         visit.doors.receiver(delivery).deliver(visit.lineage, bundle)
     except (Interrupted, LeaseLost):
         raise

@@ -1,5 +1,5 @@
 """The main job, from above: for each lineage, look at the world, compare it with the wish, carry
-out the difference, and look again until it is served. Start reading here.
+out the difference, and look again until it is served.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from certferry.core.edge_refusals import all_work, with_refusal
 from certferry.core.plan import Action, Deploy, Rollback, Verify
-from certferry.core.refusals import all_work, with_refusal
 from certferry.core.report import Outcome, StepOutcome
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.waiting import wait_for
 from certferry.core.withdrawal import Withdrawal
 from certferry.errors import (
@@ -26,7 +26,7 @@ def roll_back(step: Rollback, visit: Visit) -> Iterator[StepOutcome]:
     """Withdraw a certificate that edges refuse, tell so loudly, and have the lineage looked at
     again at once.
     """
-    visit.held()
+    visit.must_hold_lease()
     withdraw(step, visit)
     error = VerificationError(
         Text("rolled back: {why}", why=step.reason.message),

@@ -61,7 +61,7 @@ def roll_back_by_hand(desired: DesiredCertificate, doors: Doors) -> int:
         steps = _steps_back(visit)
         _must_be_possible(steps, visit)
         for step in steps:
-            visit.held()
+            visit.must_hold_lease()
             withdraw(step, visit, by_hand=True)
         return len(steps)
 

@@ -15,7 +15,7 @@ from certferry.core.lineage import Version
 from certferry.core.observed import Observation
 from certferry.core.plan import Deploy, Verify
 from certferry.core.repairs import as_repair
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.errors import LeaseLost
 from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.doors import Doors
@@ -63,7 +63,7 @@ class Visit:
             raise LookupError(self.lineage)
         return version
 
-    def held(self) -> Lease:
+    def must_hold_lease(self) -> Lease:
         """Return the lease, which is still in force: another run that has taken over may have put a
         newer certificate where this one is about to write. Raises `LeaseLost`.
         """

@@ -10,7 +10,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.history import HistoryEntry, LastRun
 from certferry.core.lineage import Version
 from certferry.core.notice import ChannelState, Key, Notice
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.sighting import Sighting
 from certferry.core.upload import Upload
 from certferry.core.withdrawal import Withdrawal

@@ -16,7 +16,7 @@ from certferry.adapters.state.connect import connect
 from certferry.adapters.state.migrations import Migration, migrate, read_migrations
 from certferry.adapters.state.sqlite_database import SqliteDatabase
 from certferry.core.history import HistoryEntry
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.errors import StateError, StateTooNew
 from certferry.ports.state import ChallengeRecord
 from certferry.testing.certificates import make_bundle

@@ -18,7 +18,7 @@ from certferry.core.budget import Allowance, Hold, Limits, Wanted
 from certferry.core.certificate import CertificateBundle
 from certferry.core.history import HistoryEntry
 from certferry.core.pem import parse_bundle
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
 from certferry.errors import CertferryError

@@ -12,10 +12,10 @@ import pytest
 from certferry.adapters.clients.qiniu_account import LIST_AGE
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.https_changes import setting_changes
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import ObservedDomain
-from certferry.core.rollout import RolloutRecord
-from certferry.core.settings import setting_changes
+from certferry.core.rollout_record import RolloutRecord
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look
 from tests.adapters.qiniu_place import WWW, Place, refusal

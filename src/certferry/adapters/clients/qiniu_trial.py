@@ -14,7 +14,7 @@ from certferry.adapters.clients import qiniu_trial_domains as domains
 from certferry.adapters.clients import qiniu_trial_lists as lists
 from certferry.adapters.clients.qiniu_trial_calls import NotAsked, QiniuReader
 from certferry.adapters.clients.qiniu_ways import CallGroup
-from certferry.core.clock import WANTED
+from certferry.core.clock_skew import WANTED
 from certferry.core.trial import Judged, Judgement, Verdict
 from certferry.text import Text
 

@@ -18,7 +18,7 @@ from certferry.adapters.state.columns import (
 )
 from certferry.adapters.state.database import Connection, Database, Row
 from certferry.adapters.state.sealing import Sealing
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.upload import NO_LINEAGE, Upload
 from certferry.core.withdrawal import Withdrawal
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from certferry.core.desired import HttpsWish
 from certferry.core.history import HistoryEntry, LastRun
 from certferry.core.https_settings import HttpsSettings
-from certferry.core.rollout import RolloutRecord
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.upload import NO_LINEAGE, Upload
 from certferry.core.withdrawal import Withdrawal
 from certferry.ports.state import StateStore

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.https_changes import in_sentences, setting_changes
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import DomainState, ObservedDomain
-from certferry.core.rollout import RolloutRecord
-from certferry.core.settings import in_sentences, setting_changes
+from certferry.core.rollout_record import RolloutRecord
 from tests.core.strategies import settings_found, wishes
 
 DOMAIN = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, "id-3")

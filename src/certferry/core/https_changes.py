@@ -12,7 +12,7 @@ from certferry.core.observed import (
     DomainState,
     ObservedDomain,
 )
-from certferry.core.rollout import LAG, RolloutRecord
+from certferry.core.rollout_record import LAG, RolloutRecord
 from certferry.text import Text
 
 _NAMES = tuple(field.name for field in fields(HttpsWish))

@@ -13,6 +13,8 @@ from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
 from certferry.core.desired import DesiredDeployment, HttpsWish
 from certferry.core.drift import Drift, Drifted, drift_of
 from certferry.core.due import Times, due_of, open_record
+from certferry.core.edge_refusals import plan_rollback
+from certferry.core.https_changes import changes_unasked, setting_changes
 from certferry.core.lineage import Version
 from certferry.core.observed import (
     DomainState,
@@ -25,10 +27,8 @@ from certferry.core.out_of_reach import nothing_to_serve, unavailable, unreadabl
 from certferry.core.plan import Blocked, Deploy, Obstacle, Rollback, Rollout, Verify
 from certferry.core.policies import DriftPolicy, OnFailure
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.refusals import plan_rollback
 from certferry.core.rollbacks import BACK
-from certferry.core.rollout import RolloutRecord
-from certferry.core.settings import changes_unasked, setting_changes
+from certferry.core.rollout_record import RolloutRecord
 from certferry.core.waiting import applying
 from certferry.text import Text
 
