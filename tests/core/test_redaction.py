@@ -168,7 +168,9 @@ def test_certificate_may_be_seen() -> None:
         ("{'Authorization': 'QBox a:planted=', 'b': 1}", f"{{'Authorization': '{MASK}', 'b': 1}}"),
         ('{"authorization": "Bearer planted", "b": 1}', f'{{"authorization": "{MASK}", "b": 1}}'),
         (r'"{\"authorization\":\"Bearer planted\"}"', rf'"{{\"authorization\":\"{MASK}\"}}"'),
-        ("sent QBox a:planted= to it", f"sent QBox {MASK} to it"),
+        ("sent QBox access-key:a-planted-one= to it", f"sent QBox {MASK} to it"),
+        ("Sent: Authorization: QBox a:planted=", f"Sent: Authorization: {MASK}"),
+        ("set img:a=b and name:value= there", "set img:a=b and name:value= there"),
         ("?login_token=1,planted&x=1", f"?login_token={MASK}&x=1"),
         ("the authorization is pending", "the authorization is pending"),
         ("Failed authorization: DNS problem: x", "Failed authorization: DNS problem: x"),
@@ -198,7 +200,7 @@ def test_twice_is_once(pieces: list[str]) -> None:
 
 def test_proof_beside_a_secret() -> None:
     """Where what is known and what is not overlap, nothing of either stays."""
-    words = "QBox access-key:planted="
+    words = "QBox access-key:a-planted-one="
 
     assert f"QBox {MASK}" == redacted(words, [Secret("access-key")])
     assert MASK == redacted(words, [Secret("QBox access-key")])

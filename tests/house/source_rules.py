@@ -122,6 +122,33 @@ def plain_words(tree: ast.Module, text: str) -> Iterator[Breach]:
                 yield token.start[0] + number, f"{found[0]!r} does not say who acts"
 
 
+VENDORS = re.compile(
+    r"qiniu|qbox|kodo|\bpili\b|dnspod|tencent|alidns|aliyun|cloudflare|powerdns|lexicon"
+    r"|dingtalk|feishu|wecom",
+    re.IGNORECASE,
+)
+VENDORLESS = ("core", "config", "ports", "reconcile")
+"""Rooms that know no product: what is a vendor's own is its adapter's."""
+
+
+def vendors(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """Names and values are no vendor's; where a fact comes from may be told in prose."""
+    del text
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str() as said) if id(node) not in prose:
+                pass
+            case ast.Name(id=said) | ast.Attribute(attr=said) | ast.arg(arg=said):
+                pass
+            case ast.FunctionDef(name=said) | ast.ClassDef(name=said) | ast.alias(name=said):
+                pass
+            case _:
+                continue
+        if found := VENDORS.search(said):
+            yield node.lineno, f"{found[0]!r} is a vendor's"
+
+
 PRODUCTION: tuple[Rule, ...] = (docstring, length, late_annotations, warnings)
 
 
@@ -131,6 +158,9 @@ def breaches() -> Iterator[str]:
         yield from _of_file(path, PRODUCTION)
         if not path.is_relative_to(PACKAGE / "testing"):
             yield from _of_sentences(path)
+    for room in VENDORLESS:
+        for path in modules(PACKAGE / room):
+            yield from _of_file(path, (vendors,))
     for folder in (PACKAGE, ROOT / "tests", ROOT / "benchmarks"):
         for path in modules(folder):
             yield from _of_file(path, (exceptions, plain_words))

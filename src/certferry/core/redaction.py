@@ -45,23 +45,26 @@ _HEADER_BEGINS = r"(?:^[ \t]*|[\"'{\[,<>][ \t]*|\\[rn])"
 """Where a header can begin: a line, a quote, or a dump's mark. "Failed authorization: DNS problem"
 is a sentence."""
 
-_SCHEMES = r"(?:basic|bearer|digest|qbox|qiniu|tc3-hmac-sha256|acs3-hmac-sha256)"
-"""Words that begin a header's value wherever it is quoted (RFC 9110 §11.1, and the vendors')."""
+_SIGNED = r"[\w-]+:[\w-]+="
+"""The name of a key and what was signed with it, in Base64: how CDNs and clouds have it proven."""
+
+_SCHEMES = rf"(?:(?:basic|bearer|digest|\w+-hmac-sha256)[ \t]+\S|\w+[ \t]+{_SIGNED})"
+"""What begins a header's value wherever it is quoted (RFC 9110 §11.1)."""
 
 _MASKED = (
     # A key whose end or beginning was cut off reaches as far as the words do.
     re.compile(rf"{_BEGIN}.*?(?:{_END}|\Z)", re.DOTALL),
     re.compile(rf"\A(?:(?!{_BEGIN}).)*?{_END}", re.DOTALL),
-    re.compile(r"(?:QBox|Qiniu) ([\w-]+:[\w=-]+)"),
+    re.compile(r"\b[A-Za-z]\w+ ([\w-]{8,}:[\w-]{8,}=)"),  # shorter ones stand in sentences
     re.compile(r"login_token=([^&\s'\"]+)", re.IGNORECASE),
     re.compile(
         rf"{_HEADER_BEGINS}(?:proxy-)?authorization(?:\\?[\"'])?[ \t]*:[ \t]*(?:{_VALUE})",
         re.IGNORECASE | re.MULTILINE,
     ),
-    re.compile(rf"authorization[ \t]*:[ \t]*(?!{MASK})({_SCHEMES}[ \t]+\S[^\r\n]*)", re.IGNORECASE),
+    re.compile(rf"authorization[ \t]*:[ \t]*(?!{MASK})({_SCHEMES}[^\r\n]*)", re.IGNORECASE),
 )
-"""Private keys, Qiniu's and DNSPod's tokens, any Authorization header. What must not be seen is the
-last group, or all of it. A `Secret` hides itself; this is for what others quote."""
+"""Private keys, signed proofs, tokens of a login, any Authorization header. What must not be seen
+is the last group, or all of it. A `Secret` hides itself; this is for what others quote."""
 
 _Spans = Iterator[tuple[int, int]]
 
