@@ -298,6 +298,49 @@ def test_the_same_writes_follow_killed_or_not(minutes: int, *, fails: bool) -> N
         assert world.plan(world.wish()).is_settled, position
 
 
+@settings(max_examples=examples(60))
+@given(
+    minutes=st.sampled_from([0, 3, 10, 50]),
+    there=domains,
+    failing=st.none() | st.sampled_from(DOMAINS),
+    https=st.builds(HttpsWish, force_https=st.none() | st.booleans()),
+    moments=st.lists(st.integers(0, 10_000), min_size=1, max_size=3),
+)
+def test_the_same_writes_follow_in_any_world(
+    minutes: int,
+    there: list[tuple[str, bool]],
+    failing: str | None,
+    https: HttpsWish,
+    moments: list[int],
+) -> None:
+    """As above, of any domains, one of which may fail, killed once or several times in a row."""
+
+    def begun() -> ModelWorld:
+        world = ModelWorld(processing=timedelta(minutes=minutes))
+        for name, foreign in there:
+            world.cdn.add_domain(name, foreign=foreign)
+        if failing is not None:
+            world.cdn.fail_next(failing, "verify https crt fail")
+        return world
+
+    calm = begun()
+    wish = calm.wish(https=https)
+    calm.run(wish)
+    length = calm.calls
+    calm.run(wish)
+
+    world = begun()
+    for moment in moments:
+        world.run(wish, kill_after=1 + moment % max(length - 1, 1))
+    for _ in range(2):
+        world.run(wish)
+
+    assert calm.cdn.writes == world.cdn.writes
+    assert calm.cdn.uploads == world.cdn.uploads
+    assert calm.issuer.issued == world.issuer.issued
+    assert world.plan(wish).is_settled
+
+
 def test_every_position_of_a_renewal_is_killed_once() -> None:
     """A renewal ends with one new certificate, the previous one kept, older ones gone."""
 
