@@ -61,7 +61,7 @@ def outcomes_under(
 
 def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
     """Tell how everything stands that this plan does not carry out now."""
-    if plan.ceded or plan.notices or plan.obstacles or plan.refusals:
+    if plan.ceded or plan.notices or plan.obstacles or plan.refusals or plan.left_out:
         yield from in_the_way(plan)
     for rollout in plan.rollouts:
         if not rollout.unread:
