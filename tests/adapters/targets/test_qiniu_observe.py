@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,13 +17,19 @@ from certferry.core.observed import (
     DomainState,
     ObservedDomain,
 )
+from certferry.core.stuck import stuck_error
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look
+from certferry.present.tickets import ticket
 from certferry.sandbox.faults import Fault
 from tests.adapters.qiniu_place import WWW, Place, refusal
 from tests.sandbox import qiniu_calls
 
 IMG = "img.example.com"
+OWN_ACCESS_KEY, OWN_SECRET_KEY = "aK7" * 13 + "x", "sK4_" * 10
+SIGNATURE, KEY_LINE = "c2lnbmF0dXJlIG9mIHJlcXVlc3Q=", "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49"
+PRIVATE_KEY = f"-----BEGIN PRIVATE KEY-----\n{KEY_LINE}\n-----END PRIVATE KEY-----"
+"""Formed like the real ones: all are hidden by their form."""
 
 
 def look(
@@ -307,3 +315,29 @@ def test_a_domain_of_another_account(domains: tuple[str, ...], place: Place, tar
 
     assert "belongs to another account" in str(other.problem)
     assert DomainState.READY is own.state
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [OWN_ACCESS_KEY, OWN_SECRET_KEY, f"QBox {OWN_ACCESS_KEY}:{SIGNATURE}", PRIVATE_KEY],
+    ids=["access-key", "secret-key", "token", "private-key"],
+)
+@pytest.mark.parametrize("where", ["operationType", "operTaskId", "operatingStateDesc"])
+def test_ticket_holds_no_secret(where: str, secret: str, place: Place) -> None:
+    """It is sent to others, and printed: not even where Qiniu's words of the task quote a key."""
+    place.service.add_account(OWN_ACCESS_KEY, OWN_SECRET_KEY)
+    place.service.add_domain(WWW)
+    record = {"name": WWW, "operatingState": "processing", where: secret}
+    answer = Fault.status(200, json.dumps(record).encode(), headers=[("X-Reqid", "req-4711")])
+    place.service.api.faults.add(answer, on=f"GET /domain/{WWW}", times=None)
+    target = place.target(access_key=OWN_ACCESS_KEY, secret=OWN_SECRET_KEY)
+
+    domain = the_domain(target)
+    since, now = datetime(2026, 11, 24, tzinfo=UTC), datetime(2026, 11, 26, tzinfo=UTC)
+    error = stuck_error(domain, since, now, served=(), fingerprint="aa" * 32)
+
+    assert error.ticket
+    told = ticket(error.ticket) + str(error)
+    assert WWW in told
+    for key in (OWN_ACCESS_KEY, OWN_SECRET_KEY, SIGNATURE, KEY_LINE):
+        assert key not in told
