@@ -334,7 +334,7 @@ def test_ticket_holds_no_secret(where: str, secret: str, place: Place) -> None:
 
     domain = the_domain(target)
     since, now = datetime(2026, 11, 24, tzinfo=UTC), datetime(2026, 11, 26, tzinfo=UTC)
-    error = stuck_error(domain, since, now, served=(), fingerprint="aa" * 32)
+    error = stuck_error("qiniu", domain, since, now, served=(), fingerprint="aa" * 32)
 
     assert error.ticket
     told = ticket(error.ticket) + str(error)
