@@ -173,7 +173,7 @@ class VirtualReconciler(Reconciler):
         super().__init__(doors, stop=lambda: None)
         self._pass_until = pass_until
 
-    def _run(
+    def run(
         self,
         wishes: Sequence[DesiredCertificate],
         patience: Patience,
@@ -181,6 +181,7 @@ class VirtualReconciler(Reconciler):
         *,
         keeps_pauses: bool = False,
     ) -> SyncReport:
+        """See `Reconciler.run`."""
         del patience  # it has all the time
         runs = [LineageRun(one, self.doors, issuing, keeps_pauses=keeps_pauses) for one in wishes]
         numbers = itertools.count()

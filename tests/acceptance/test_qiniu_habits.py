@@ -96,6 +96,8 @@ def test_a_sync_succeeds_and_the_next_changes_nothing(case: str, world: World, s
     assert not world.qiniu.domain(site.http).https.force_https
     assert 0 == second.code, second
     assert "Nothing changed" in second.out
+    lists = [r.query for s in world.qiniu.services for r in s.requests("GET /domain")]
+    assert not any("certId" in query for query in lists)  # half a list could be taken for all
     since = Footprint.of(world) - before
     assert (0, 0, 0) == (since.qiniu_writes, since.dnspod_writes, since.orders)
 

@@ -208,7 +208,7 @@ def test_change_that_is_stuck_for_too_long(host: Host, name: str) -> None:
     run = host.run("-q", "sync")
 
     assert FAILED == run.code
-    assert f"qiniu → {name}: the target has not ended its change since" in run.complaint.error
+    assert f"qiniu → {name}: qiniu has not ended its change since" in run.complaint.error
     assert "send the ticket to its support" in run.complaint.hint
 
     host.rewrite("timeout = 1", "timeout = 60")

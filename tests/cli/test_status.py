@@ -110,6 +110,27 @@ def test_account_that_cannot_be_asked_is_told_by_its_name() -> None:
     assert "*" not in shown
 
 
+def test_account_that_cannot_be_asked_is_told_once() -> None:
+    """By its name, also where several certificates name domains at it; what is wrong with one of
+    the domains alone stays with that one. The document tells of each.
+    """
+    failure = LastFailure(SILENT, NOON, NOON)
+    first, second = (
+        domain(name, Standing.UNKNOWN, remote_id=None, problem=SILENT, last_failure=failure)
+        for name in (IMG, f"a.{IMG}")
+    )
+    frozen = Trouble("target_rejected", Text("b.img.example.com: frozen"))
+    third = domain(f"b.{IMG}", Standing.UNKNOWN, remote_id=None, problem=frozen)
+    statuses = (lineage(first, second, third), replace(lineage(first), lineage="static"))
+
+    shown = told(*statuses)
+
+    assert 1 == shown.count("no connection")
+    assert "qiniu: the last try at 2026-11-24 12:00 UTC failed: no connection" in shown
+    assert "b.img.example.com: frozen" in shown
+    assert 3 == str(written(*statuses)).count("'problem': {'code': 'target_unavailable'")
+
+
 def test_nothing_declared_is_said() -> None:
     """A table of nothing but its head says nothing."""
     console = TestConsole()

@@ -18,9 +18,9 @@ from certferry.core.plan import Action
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import Outcome, StepOutcome, SyncReport
 from certferry.errors import DnsUnavailable, LeaseHeld, Retry
-from certferry.present import documents
+from certferry.present import documents, report_text
 from certferry.present.console import Verbosity
-from certferry.present.language import Voice
+from certferry.present.language import Voice, voice_in
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from tests.cli import values
@@ -193,6 +193,45 @@ def test_a_stopped_run_says_that_the_next_goes_on() -> None:
         == console.out
     )
     assert Exit.STOPPED == code
+
+
+def test_certificate_that_a_stopped_run_did_not_look_at_is_told_as_such() -> None:
+    """It is not called unchanged: the run does not know how it stands."""
+    told = report(lineage(UNCHANGED), values.UNSEEN, complete=False)
+
+    _, console = shown(told)
+
+    assert (
+        dedent("""\
+        img: unchanged
+          verify   unchanged img.example.com: served by every address that answers
+        static: not looked at
+
+        Stopped. The next `certferry sync` goes on from here.
+        """)
+        == console.out
+    )
+    assert "static: 未查看\n" in values.text_of(list(report_text.told(told, voice_in("zh"))))
+
+
+def test_certificate_that_a_stopped_run_did_not_look_at_is_not_ok_for_a_program() -> None:
+    """A program reads that the run was stopped before it."""
+    told = report(lineage(UNCHANGED), values.UNSEEN, complete=False)
+    document: dict[str, Any] = documents.of_report(told, Voice())
+
+    seen, unseen = document["certificates"]
+    assert (True, "in_order") == (seen["ok"], seen["result"])
+    assert (False, "stopped", []) == (unseen["ok"], unseen["result"], unseen["steps"])
+
+
+def test_try_that_is_stopped_leaves_what_an_earlier_try_of_the_run_found() -> None:
+    """What failed is told as failed, although the run was stopped before it looked again."""
+    failed = lineage(FAILED, name="static")
+
+    told = report(failed).with_newer(report(values.UNSEEN, complete=False))
+
+    assert (failed,) == told.lineages
+    assert not told.complete
 
 
 def test_no_certificate_at_all_is_said() -> None:

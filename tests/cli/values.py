@@ -139,6 +139,10 @@ def lineage(*outcomes: StepOutcome, name: str = "img") -> LineageReport:
     return LineageReport(name, NEW, outcomes)
 
 
+UNSEEN = LineageReport("static", None, (), looked_at=False)
+"""A lineage to which a run that was stopped did not come."""
+
+
 def certificate(
     fingerprint: str = NEW, *, not_before: datetime = NOON, lifetime: timedelta = timedelta(days=90)
 ) -> Certificate:

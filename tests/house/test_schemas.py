@@ -89,7 +89,7 @@ ENUMS = [
     ("plan", "drifted", "policy", set(DriftPolicy)),
     ("sync", "step", "action", set(Action)),
     ("sync", "step", "outcome", set(Outcome)),
-    ("sync", "lineage", "result", set(Result) - {Result.STOPPED}),
+    ("sync", "lineage", "result", set(Result)),
     ("status", "certificate", "state", set(Condition)),
     ("status", "domain", "state", set(Standing)),
     ("discover", "found_certificate", "owner", set(Owner)),

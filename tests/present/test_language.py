@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from textwrap import dedent
 
@@ -363,12 +364,25 @@ def test_an_error_in_chinese() -> None:
 
 
 def test_history_in_chinese() -> None:
-    """Events are told in words; facts are as they were written down."""
+    """Events are told in words, and what another tool changed; what a service said is as it was
+    written down.
+    """
     entry = HistoryEntry(NOON, "img", "issue failed", "root@host", {"domain": IMG})
+    found = "certificate: 160d954b691f, tls_versions: TLSv1.2, TLSv1.3, http2: unknown"
+    drift = replace(entry, event="drift found", facts={"domain": IMG, "found": found})
+    issued = replace(entry, event="issued", facts={"issuer": "R13", "ca": "letsencrypt"})
 
-    assert "2026-11-24 12:00 UTC  img  签发失败  root@host  img.example.com\n" == values.text_of(
-        history.told([entry], ZH)
-    )
+    assert [
+        "2026-11-24 12:00 UTC  img  签发失败  root@host  img.example.com",
+        (
+            "2026-11-24 12:00 UTC  img  发现外部改动  root@host  img.example.com · "
+            "发现=证书：160d954b691f, tls_versions：TLSv1.2, TLSv1.3, http2：未知"
+        ),
+        "2026-11-24 12:00 UTC  img  已签发  root@host  签发者=R13 · ca=letsencrypt",
+    ] == [values.text_of(history.told([one], ZH)).rstrip("\n") for one in (entry, drift, issued)]
+    [written] = values.text_of(history.told([drift], EN)).splitlines()
+    assert written.endswith(f"found={found}")
+    assert found in str(documents.of_history([drift]))
 
 
 def test_programs_read_the_same_words_in_every_language() -> None:

@@ -25,7 +25,7 @@ from certferry.ports.probe import Probe
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
 from tests.reconcile.model import ModelWorld
-from tests.reconcile.one_lineage import IMG
+from tests.reconcile.one_lineage import IMG, outcome
 from tests.support.tiers import examples
 
 LEFT = [DriftPolicy.WARN, DriftPolicy.IGNORE]
@@ -64,7 +64,7 @@ def told(world: ModelWorld) -> list[str]:
 
 
 def test_certificate_that_another_tool_bound_is_replaced() -> None:
-    """The history says what was found, and what was done."""
+    """The history says what was found, and what was done; the run says that it undid a change."""
     world = synced(DriftPolicy.REPAIR)
     ours = world.cdn.bound_to(IMG)
     theirs = world.cdn.put_foreign(IMG)
@@ -74,6 +74,8 @@ def test_certificate_that_another_tool_bound_is_replaced() -> None:
 
     assert report.ok
     assert ours == world.cdn.bound_to(IMG)
+    done = outcome(report, Action.DEPLOY, IMG)
+    assert "bound: what another tool had changed is undone" == str(done.detail)
     assert ["drift found"] == told(world)
     (found,) = (e for e in world.state.history("img", 100) if e.event == "drift found")
     assert theirs in found.facts["found"]
@@ -196,6 +198,18 @@ def test_setting_of_an_edited_file_is_no_drift() -> None:
 
     assert world.cdn.settings(IMG).http2 is True
     assert [] == told(world)
+
+
+def test_next_change_of_the_file_is_not_called_a_repair() -> None:
+    """What another tool had changed was undone before, and that was told then."""
+    world = synced(DriftPolicy.REPAIR)
+    world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))
+    run(world, wish(world, DriftPolicy.REPAIR))
+    world.pass_time(timedelta(hours=1))
+
+    report = run(world, wish(world, DriftPolicy.REPAIR, HTTP2))
+
+    assert "bound" == str(outcome(report, Action.DEPLOY, IMG).detail)
 
 
 def test_third_repair_within_a_day_is_refused() -> None:

@@ -5,19 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certferry.cli.exits import Exit, of_plans, of_report
 from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish
 from certferry.core.globs import match_of
+from certferry.core.observed import DomainState, ObservedTarget
 from certferry.core.ownership import Claims
 from certferry.core.plan import Action, Deploy
-from certferry.core.report import Outcome
+from certferry.core.report import Outcome, SyncReport
+from certferry.core.run_notices import noticed
+from certferry.ports.target import Look
+from certferry.present import plan_document, plan_text, report_text
+from certferry.present.language import Voice
+from certferry.testing.memory_target import MemoryCdn
+from tests.cli.values import text_of
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome
 from tests.support.tiers import examples
 
+EN = Voice()
 NAMES = (IMG, f"*.{IMG}")
 THERE = (IMG, OTHER, f"b.{IMG}", f"*.{IMG}", "www.example.com")
 
@@ -32,6 +42,17 @@ def by(
 ) -> DesiredDeployment:
     """A deployment to what these match."""
     return DesiredDeployment("qiniu", (), globs=globs, exclude=exclude, https=https or HttpsWish())
+
+
+class SwitchedOffCdn(MemoryCdn):
+    """A CDN that leaves out what it finds and cannot serve."""
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """See `ports.target.DeployTarget.observe`."""
+        found = super().observe(look)
+        off = tuple(d for d in found.domains if d.state is DomainState.UNAVAILABLE)
+        on = tuple(d for d in found.domains if d not in off)
+        return replace(found, domains=on, left_out=off)
 
 
 pattern = st.sampled_from(["*", f"*.{IMG}", "a.*", "*b.img*", "x*"])
@@ -160,3 +181,48 @@ def test_what_is_excluded_later_keeps_its_certificate(world: ModelWorld) -> None
     assert before == world.cdn.look([OTHER])
     assert 2 == len(world.cdn.remote_ids)
     assert [] == world.cdn.broken
+
+
+@pytest.mark.parametrize("deployment", [DesiredDeployment("qiniu"), by("*")])
+def test_domain_that_is_switched_off_is_told_and_alarms_nothing(
+    world: ModelWorld, deployment: DesiredDeployment
+) -> None:
+    """Once in a run and in a plan; the run is in order, `--check` too, and no channel hears of it,
+    however often it is run.
+    """
+    world.cdn = SwitchedOffCdn(world.now)
+    world.cdn.add_domain(IMG)
+    world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
+    asked = wish(deployment)
+    world.run(asked)
+
+    report = world.run(asked)
+    plan = world.plan(asked)
+
+    assert report is not None
+    told = outcome(report, Action.DEPLOY, OTHER)
+    assert f"{OTHER} is frozen" in str(told.detail)
+    assert "left out, since `domains` does not name it" in str(told.detail)
+    ran = SyncReport((report,))
+    assert Exit.OK is of_report(ran)
+    versions = {"img": world.state.versions("img")}
+    assert () == noticed(ran, (), world.now(), versions=versions, declared=["img"])
+    assert [OTHER] == [one.domain for one in plan.left_out]
+    assert Exit.OK is of_plans([plan], check=True)
+    assert "Nothing changed: 1 domain is left as it is" in text_of(list(report_text.told(ran, EN)))
+    assert text_of(list(plan_text.told([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
+    assert OTHER in str(plan_document.of_plans([plan], EN)["certificates"])
+
+
+def test_domain_that_is_switched_off_is_told_for_the_certificate_that_would_serve_it(
+    world: ModelWorld,
+) -> None:
+    """Not for each that covers it."""
+    world.cdn = SwitchedOffCdn(world.now)
+    world.cdn.add_domain(IMG)
+    world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
+    first, second = wish(by("*")), replace(wish(by("*")), lineage="second")
+    world.claims = Claims([first, second])
+
+    assert [OTHER] == [one.domain for one in world.plan(first).left_out]
+    assert () == world.plan(second).left_out

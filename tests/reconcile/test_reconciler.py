@@ -12,7 +12,7 @@ from certferry.core.domain_status import Standing
 from certferry.core.events import StepEnded
 from certferry.core.observed import ObservedTarget
 from certferry.core.ownership import Claims
-from certferry.errors import StateUnavailable
+from certferry.errors import Interrupted, StateUnavailable
 from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Look
 from certferry.reconcile.status import plans_of, statuses_of
@@ -42,6 +42,12 @@ class StoppedCdn(MemoryCdn):
     def observe(self, look: Look) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         raise self.trouble
+
+
+class InterruptedCdn(StoppedCdn):
+    """A CDN that is asked by a run which is being stopped."""
+
+    trouble = Interrupted(Text("stopped"))
 
 
 class BrokenCdn(StoppedCdn):
@@ -74,6 +80,16 @@ def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
         plans_of(company.reconciler(), company.wishes)
 
     assert company.stopped.is_set()
+
+
+def test_run_that_is_stopped_does_not_tell_of_what_it_did_not_come_to() -> None:
+    """The visits that had begun say that they were stopped, and the others were not made."""
+    company = Company(WORKERS + 2, cdn=InterruptedCdn)
+
+    report = company.reconciler().sync(company.wishes, Patience())
+
+    assert [True] * WORKERS + [False] * 2 == [one.looked_at for one in report.lineages]
+    assert not any(one.ok or one.is_unchanged for one in report.lineages)
 
 
 def test_company_is_synced_and_stays_so() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+from certferry.core.plan import Action
 from certferry.core.report import SyncReport
 from certferry.core.status import status_of
 from certferry.present import plan_document, plan_text, report_text
 from certferry.present.language import Voice
 from certferry.present.layout import plain
 from certferry.reconcile.observe import observe
-from tests.reconcile.one_lineage import IMG
+from certferry.text import Text
+from tests.reconcile.one_lineage import IMG, outcome
 from tests.reconcile.test_rollbacks import renewed, run
 
 
@@ -35,6 +37,25 @@ def test_status_tells_of_the_certificate_that_is_served() -> None:
     assert world.plan(wanted).issue is None
     world.pass_time(timedelta(minutes=1))
     assert world.plan(wanted).issue is not None
+
+
+def test_run_that_goes_back_says_until_when_the_previous_certificate_is_valid() -> None:
+    """Who goes back sees how long that lasts; a newer certificate is bound as any other."""
+    world, wanted = renewed()
+
+    report = run(world, wanted)
+    _, previous = world.state.versions("img")
+    world.pass_time(timedelta(days=80))
+    newer = run(world, wanted)
+
+    assert (
+        Text(
+            "bound: the previous certificate, valid until {moment}",
+            moment=previous.certificate.not_after,
+        )
+        == outcome(report, Action.DEPLOY, IMG).detail
+    )
+    assert "bound" == str(outcome(newer, Action.DEPLOY, IMG).detail)
 
 
 def test_plan_and_run_say_what_is_left_on_the_previous_certificate() -> None:

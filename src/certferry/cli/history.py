@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from certferry.wiring.session import Session
 
 _MOST = 50
+_FOUND = re.compile(r"(\w+): ([^,]+)")
+"""What another tool changed, as `core.drift.in_one_line` writes it."""
 
 
 @click.command("history")
@@ -77,11 +80,11 @@ def _row(entry: HistoryEntry, voice: Voice) -> tuple[Span, ...]:
         Span(entry.lineage, Tone.STRONG),
         Span(voice.word(entry.event)),
         Span(voice.say_on_one_line(verbatim(entry.who))),
-        Span(voice.say_on_one_line(_facts(entry)), Tone.FAINT),
+        Span(voice.say_on_one_line(_facts(entry, voice)), Tone.FAINT),
     )
 
 
-def _facts(entry: HistoryEntry) -> Text:
+def _facts(entry: HistoryEntry, voice: Voice) -> Text:
     """Say where it happened, then to which certificate, then the rest: `qiniu → img.example.com ·
     160d954b691f`. What it is stands before a fact that does not say so itself.
     """
@@ -89,6 +92,21 @@ def _facts(entry: HistoryEntry) -> Text:
     target, domain = facts.pop("target", None), facts.pop("domain", None)
     place = domain if target is None else at_target(target, domain)
     ids = [short(facts.pop(name)) for name in ("remote_id", "fingerprint") if name in facts]
-    rest = [v if name == "problem" else f"{name}={v}" for name, v in facts.items()]
+    rest = [
+        fact if name == "problem" else f"{voice.word(name)}={_in_words(name, fact, voice)}"
+        for name, fact in facts.items()
+    ]
     parts = [*([] if place is None else [str(place)]), *ids, *rest]
     return verbatim(" · ".join(parts))
+
+
+def _in_words(name: str, fact: str, voice: Voice) -> str:
+    """Write a fact for a person: what another tool changed, in the reader's words."""
+    if name != "found":
+        return fact
+
+    def change(found: re.Match[str]) -> str:
+        what, was = (voice.word(word) for word in found.groups())
+        return voice.say(Text("{what}: {was}", what=what, was=was))
+
+    return _FOUND.sub(change, fact)

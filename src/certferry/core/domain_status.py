@@ -114,7 +114,8 @@ def _with_ticket(
     since = stuck_since(domain, now, timeout)
     if since is None or status.fingerprint is None:
         return status
-    error = stuck_error(domain, since, now, served=status.served, fingerprint=status.fingerprint)
+    place = (status.target, domain)
+    error = stuck_error(*place, since, now, served=status.served, fingerprint=status.fingerprint)
     return replace(status, problem=status.problem or Trouble.of(error), ticket=error.ticket)
 
 

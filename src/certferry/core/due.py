@@ -91,8 +91,9 @@ def _due_by_itself(
     if domain.state is DomainState.PROCESSING:
         stuck = stuck_since(domain, times.now, times.timeout)
         if stuck is not None:
+            place = (rollout.target, domain)
             return Blocked(
-                stuck_error(domain, stuck, times.now, served=served, fingerprint=fingerprint)
+                stuck_error(*place, stuck, times.now, served=served, fingerprint=fingerprint)
             )
         return wait_in_time(processing(rollout.target, since), since, times)
     if rollout.deploy is None:

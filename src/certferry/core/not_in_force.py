@@ -20,7 +20,8 @@ def processing(target: str, since: datetime) -> TargetBusy:
         applying(target),
         hint=Text(
             "the change began at {since}; it usually takes 8 to 15 minutes, sometimes"
-            " hours. If it does not end, ask the target's support to push the domain's task",
+            " hours. If it does not end, ask the support of {target} to push the domain's task",
+            target=target,
             since=since,
         ),
     )

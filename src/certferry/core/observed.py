@@ -153,6 +153,9 @@ class ObservedTarget:
     `excluded` are the domains that `exclude` takes away, `unmatched` (filled in by the engine) the
     patterns that match nothing there.
 
+    `left_out` are domains that the deployment finds and does not name, and that serve no visitors
+    until the operator acts at the target; `problem` says why.
+
     `quota` is how full an account is that refused an upload.
 
     `unread` is what could not be read beside the domains, and does not keep them waiting. With
@@ -174,6 +177,7 @@ class ObservedTarget:
     remotes_hidden: bool = False
     excluded: tuple[str, ...] = ()
     unmatched: tuple[str, ...] = ()
+    left_out: tuple[ObservedDomain, ...] = ()
     quota: Quota | None = None
 
     @property

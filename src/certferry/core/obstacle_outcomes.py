@@ -20,9 +20,15 @@ _PUT_RIGHT = Text(
 
 
 def in_the_way(plan: Plan) -> Iterator[StepOutcome]:
-    """Tell what is served by others, what cannot be read, and what cannot or must not be done."""
+    """Tell what others serve, what is switched off, what cannot be read, and what cannot or must
+    not be done.
+    """
     for target, lineages in plan.ceded:
         yield StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
+    for one in plan.left_out:
+        place = (one.target, one.domain)
+        said = one.error.message
+        yield StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, said, *place, left=True)
     for notice in plan.notices:
         yield _unread(notice)
     for obstacle in plan.obstacles:

@@ -213,7 +213,8 @@ class Plan:
     not and cannot be made so. Retirements of a target wait for all its rollouts; `retire_later` is
     how many more later runs would remove at each. `ceded` holds the targets at which other lineages
     serve everything that this one covers, and those lineages. `notices` tell of what could not be
-    read and stands in nothing's way, `remarks` of what stands in the file in vain. `issue_not_now`
+    read and stands in nothing's way, `remarks` of what stands in the file in vain, `left_out` of
+    domains that are switched off at their target and that the file does not name. `issue_not_now`
     is one that would be needed and was tried since the run began, or is left alone for a while.
     `drifts` are left as they were found, and where one was `rolled_back` that is said.
     """
@@ -233,6 +234,7 @@ class Plan:
     drifts: tuple[Drifted, ...] = ()
     rolled_back: tuple[RolledBack, ...] = ()
     remarks: tuple[Obstacle, ...] = ()
+    left_out: tuple[Obstacle, ...] = ()
     retire_later: tuple[tuple[str, int], ...] = ()
 
     @property

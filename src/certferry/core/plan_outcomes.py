@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from certferry.core.blocked_outcomes import left_alone
+from certferry.core.bound_outcomes import BOUND, what_was_bound
 from certferry.core.observed import Observation
 from certferry.core.obstacle_outcomes import in_the_way, left_as_found
 from certferry.core.plan import (
@@ -27,7 +28,6 @@ from certferry.text import Text
 
 SEEN = Text("served by every address that answers")
 _HELD = Text("delivered, and as it was delivered")
-_BOUND = Text("bound")
 
 _ONCE = {Action.ISSUE, Action.ADOPT, Action.ROLLBACK, Action.RETIRE}
 """Steps that are not told again by a later plan: what became of them stays."""
@@ -61,7 +61,7 @@ def outcomes_under(
 
 def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
     """Tell how everything stands that this plan does not carry out now."""
-    if plan.ceded or plan.notices or plan.obstacles or plan.refusals:
+    if plan.ceded or plan.notices or plan.obstacles or plan.refusals or plan.left_out:
         yield from in_the_way(plan)
     for rollout in plan.rollouts:
         if not rollout.unread:
@@ -95,8 +95,11 @@ def _outlived(before: StepOutcome, plan: Plan, observed: Observation) -> StepOut
         if rollout is not None and rollout.deploy is not None:
             return before  # carried out now, or it was tried and told in this run
         if rollout is not None or place in plan.unchanged:
+            _, domain = observed.locate(before.target or "", before.domain)
+            is_special = domain.withdrawn or (domain.last is not None and domain.last.repairs)
+            said = what_was_bound(domain, observed) if is_special else BOUND
             return replace(
-                before, outcome=Outcome.DONE, detail=_BOUND, hint=None, error=None, waiting=None
+                before, outcome=Outcome.DONE, detail=said, hint=None, error=None, waiting=None
             )
         return None
     return before if before.action in _ONCE and before.waiting is None else None

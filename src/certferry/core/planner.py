@@ -58,6 +58,7 @@ def make_plan(
     rollouts = tuple(rollout for part in parts for rollout in part.rollouts)
     unchanged = tuple(place for part in parts for place in part.unchanged)
     in_vain, remarks = _patterns_in_vain(desired, observed)
+    has_left_out = any(target.left_out for target in observed.targets)
     at_targets = (obstacle for part in parts for obstacle in part.obstacles)
     obstacles = (*_late(desired, observed, times, issue, rollouts), *in_vain, *at_targets)
     retirements, later = _retirements(desired, observed, times, issuing=coming is None)
@@ -73,6 +74,7 @@ def make_plan(
         ceded=observed.ceded,
         notices=_notices(observed),
         remarks=remarks,
+        left_out=tuple(unmatched.left_out(observed)) if has_left_out else (),
         clean=_clean(desired, observed),
         issue_not_now=needed if _failed_since(observed, times, needed) else None,
         drifts=tuple(drift for part in parts for drift in part.drifts),

@@ -98,11 +98,14 @@ class StepOutcome:
 
 @dataclass(frozen=True, slots=True)
 class LineageReport:
-    """What became of one lineage in one run. `fingerprint` is that of the version in force."""
+    """What became of one lineage in one run. `fingerprint` is that of the version in force. A run
+    that is stopped has `looked_at` no lineage of which it could not plan anything yet.
+    """
 
     lineage: str
     fingerprint: str | None
     outcomes: tuple[StepOutcome, ...]
+    looked_at: bool = True
 
     def having(self, outcome: Outcome) -> tuple[StepOutcome, ...]:
         """The steps that ended so."""
@@ -111,7 +114,7 @@ class LineageReport:
     @property
     def ok(self) -> bool:
         """Whether the lineage is as declared."""
-        return all(
+        return self.looked_at and all(
             step.is_notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED}
             for step in self.outcomes
         )
@@ -119,7 +122,9 @@ class LineageReport:
     @property
     def is_unchanged(self) -> bool:
         """Whether there was nothing to do."""
-        return all(step.is_notice or step.outcome is Outcome.UNCHANGED for step in self.outcomes)
+        return self.looked_at and all(
+            step.is_notice or step.outcome is Outcome.UNCHANGED for step in self.outcomes
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,7 @@ class SyncReport:
 
     def with_newer(self, newer: SyncReport) -> SyncReport:
         """Return it with what a later try of the same run made of some of its lineages."""
-        known = {each.lineage: each for each in newer.lineages}
+        known = {each.lineage: each for each in newer.lineages if each.looked_at}
         lineages = tuple(known.get(each.lineage, each) for each in self.lineages)
         return replace(self, lineages=lineages, complete=newer.complete)
 

@@ -21,7 +21,11 @@ _WORST_FIRST = (Result.FAILED, Result.REFUSED, Result.WAITING)
 
 
 def of_lineage(report: LineageReport) -> Result:
-    """Judge one certificate, by its worst outcome."""
+    """Judge one certificate, by its worst outcome; but first, whether the run was stopped before it
+    looked at it.
+    """
+    if not report.looked_at:
+        return Result.STOPPED
     if report.having(Outcome.FAILED):
         return Result.FAILED
     if report.having(Outcome.REFUSED):

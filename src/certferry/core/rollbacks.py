@@ -104,11 +104,16 @@ def where_withdrawn(domain: ObservedDomain, observed: Observation) -> Text | Non
     """Say of a domain that it serves the previous certificate on purpose, `None` where it does
     not.
     """
+    previous = previous_of(domain, observed)
+    return None if previous is None else in_words(previous)
+
+
+def previous_of(domain: ObservedDomain, observed: Observation) -> Version | None:
+    """Return what was bound in the stead of the certificate in force, where that was withdrawn."""
     current, last = observed.current, domain.last
     if current is None or current.certificate.fingerprint not in domain.withdrawn:
         return None
-    previous = None if last is None else observed.version(last.fingerprint)
-    return None if previous is None else in_words(previous)
+    return None if last is None else observed.version(last.fingerprint)
 
 
 def renewed_after_rollback(

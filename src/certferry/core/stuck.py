@@ -25,6 +25,7 @@ def stuck_since(domain: ObservedDomain, now: datetime, timeout: timedelta) -> da
 
 
 def stuck_error(
+    target: str,
     domain: ObservedDomain,
     since: datetime,
     now: datetime,
@@ -35,21 +36,24 @@ def stuck_error(
     """Say that a change is stuck, and what visitors get meanwhile."""
     if is_served(tuple(served), fingerprint):
         message = Text(
-            "the target has not ended its change since {since}; every address serves the"
+            "{target} has not ended its change since {since}; every address serves the"
             " certificate already",
+            target=target,
             since=since,
         )
     else:
         message = Text(
-            "the target has not ended its change since {since}; the certificate is not served"
+            "{target} has not ended its change since {since}; the certificate is not served"
             " everywhere",
+            target=target,
             since=since,
         )
     return TargetStuck(
         message,
         hint=Text(
-            "nothing is written to the domain until the target has ended it: send the ticket to"
-            " its support (`certferry status` shows it)"
+            "nothing is written to the domain until {target} has ended it: send the ticket to its"
+            " support (`certferry status` shows it)",
+            target=target,
         ),
         ticket=tuple(_ticket(domain, since, now, served, fingerprint)),
     )

@@ -1,4 +1,6 @@
-"""Patterns under `domains` and `exclude` that match nothing at the target."""
+"""Patterns under `domains` and `exclude` that match nothing at the target, or what is switched off
+there.
+"""
 
 from __future__ import annotations
 
@@ -94,6 +96,20 @@ def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[T
                 ),
                 hint=Text("correct it, or take it out of `exclude`"),
             )
+
+
+def left_out(observed: Observation) -> Iterator[Obstacle]:
+    """Say which domains are left out since they are switched off at their target: most are meant
+    to be, and one that is not is soon missed.
+    """
+    for target in observed.targets:
+        for domain in target.left_out:
+            if domain.problem is not None:
+                said = Text(
+                    "{problem}; it is left out, since `domains` does not name it",
+                    problem=domain.problem.message,
+                )
+                yield Obstacle(target.label, domain.domain, TargetRejected(said))
 
 
 def told(

@@ -42,8 +42,9 @@ class DeployTarget(Protocol):
         is not `known`: by that an older state is noticed.
 
         A named domain that is not there, or one that cannot be changed, is reported as
-        `UNAVAILABLE` with the reason; what `exclude` takes away, as `excluded`; `served` is left
-        empty. Raises `DeployError` when the target cannot be read.
+        `UNAVAILABLE` with the reason; what `exclude` takes away, as `excluded`; what is found, and
+        serves no visitors since it is switched off, may be told as `left_out`, so that nothing
+        fails of it; `served` is left empty. Raises `DeployError` when the target cannot be read.
         """
         ...
 

@@ -193,6 +193,7 @@ def _of_plan(plan: Plan) -> Iterator[Entry]:
     yield from (_of_obstacle(plan.lineage, one, "blocked", Level.ERROR) for one in plan.obstacles)
     yield from (_of_obstacle(plan.lineage, one, "unread", Level.WARNING) for one in plan.notices)
     yield from (_of_obstacle(plan.lineage, one, "in_vain", Level.WARNING) for one in plan.remarks)
+    yield from (_of_obstacle(plan.lineage, one, "skipped", Level.INFO) for one in plan.left_out)
 
 
 def _of_obstacle(lineage: str, obstacle: Obstacle, outcome: str, level: Level) -> Entry:

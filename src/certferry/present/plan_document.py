@@ -49,7 +49,10 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "held_back": _held_back(plan.held_back, voice),
                 "refusals": [_refusal(refusal, voice) for refusal in plan.refusals],
                 "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
-                "notices": [_obstacle(notice, voice) for notice in (*plan.notices, *plan.remarks)],
+                "notices": [
+                    _obstacle(notice, voice)
+                    for notice in (*plan.notices, *plan.remarks, *plan.left_out)
+                ],
                 "drifts": [_drifted(drifted) for drifted in plan.drifts],
                 "rolled_back": [
                     {

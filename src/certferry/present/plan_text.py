@@ -50,7 +50,8 @@ _BELOW = len(INDENT) + VERB + 1
 def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
-        told_too = plan.notices or plan.remarks or plan.drifts or plan.rolled_back
+        beside = plan.notices or plan.remarks or plan.left_out
+        told_too = beside or plan.drifts or plan.rolled_back
         if plan.steps or told_too or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
@@ -85,7 +86,8 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
         problem, hint = voice.say(obstacle.error.message), obstacle.error.hint
         yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
     yield from _left(plan, voice)
-    for word, notices in (("unread", plan.notices), ("in vain", plan.remarks)):
+    beside = (("unread", plan.notices), ("in vain", plan.remarks), ("skipped", plan.left_out))
+    for word, notices in beside:
         for notice in notices:
             problem, hint = voice.say(notice.error.message), notice.error.hint
             yield from _trouble(

@@ -91,6 +91,10 @@ def subject_and_detail(step: StepOutcome, voice: Voice) -> str:
 
 
 def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
+    if not lineage.looked_at:
+        not_looked_at = Span(voice.say(Text("not looked at")), Tone.PENDING)
+        yield line(Span(lineage.lineage, Tone.STRONG), ": ", not_looked_at)
+        return
     worst = worst_of(lineage.outcomes)
     yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(voice.word(worst), _TONES[worst]))
     for step in lineage.outcomes:

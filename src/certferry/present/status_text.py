@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.abbreviations import short
@@ -55,6 +56,9 @@ _CONDITIONS = {
     Condition.UNREADABLE: (Text("files unreadable"), Tone.BAD),
 }
 
+_OfAccount = tuple[str, Text, Text | None]
+"""An account, what is wrong with it, and what the last try ended in."""
+
 _LONG = timedelta(minutes=1)
 """Between the first and the last failure, where there were several."""
 
@@ -72,17 +76,47 @@ def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Tab
 
 def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
     """Say why a certificate would be issued now, and what is wrong with a domain."""
+    domains = _told_once(statuses)
     for status in statuses:
         yield from _of_certificate(status, voice)
         for target, error in dict.fromkeys(status.notices):
             words = once(target, voice.say(error.message))
             yield from labelled(f"{target}: ", Tone.STRONG, words)
-        for domain in status.domains:
+        for domain in domains[status.lineage]:
             yield from _problem(domain, voice)
             for told in _edge_problems(domain):
                 yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(told))
             if domain.ticket:
                 yield from _ticket(domain, voice)
+
+
+def _told_once(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
+    """Give what each certificate's domains are told by: an account that cannot be asked is named
+    once, in place of each of its domains.
+    """
+    said = Counter(_of_account(one) for status in statuses for one in status.domains)
+    told: set[_OfAccount] = set()
+    domains: dict[str, list[DomainStatus]] = {}
+    for status in statuses:
+        shown = domains.setdefault(status.lineage, [])
+        for one in status.domains:
+            trouble = _of_account(one)
+            if trouble is None or said[trouble] == 1:
+                shown.append(one)
+            elif trouble not in told:
+                told.add(trouble)
+                shown.append(replace(one, domain=WHOLE_ACCOUNT))
+    return domains
+
+
+def _of_account(domain: DomainStatus) -> _OfAccount | None:
+    """Give what is said of a domain that cannot be seen: of the next one at the account the same is
+    said, where it is the account that cannot be asked.
+    """
+    problem, failure = domain.problem, domain.last_failure
+    if domain.standing is not Standing.UNKNOWN or problem is None:
+        return None
+    return domain.target, problem.message, None if failure is None else failure.trouble.message
 
 
 def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:

@@ -79,6 +79,12 @@ WORDS = {
         Text("drift over"),
         Text("ca failed"),
         Text("revoked"),
+        # what the history keeps of it
+        Text("found"),
+        Text("issuer"),
+        Text("serial"),
+        Text("reason"),
+        Text("label"),
     )
 }
 """Words that programs read too, for people."""

@@ -57,5 +57,9 @@ def _stuck(observed: Observation, target: ObservedTarget, doors: Doors) -> Itera
     for domain in target.domains:
         since = stuck_since(domain, doors.now(), doors.verify_timeout)
         if since is not None:
-            message = Text("the target has not ended its change since {since}", since=since)
+            message = Text(
+                "{target} has not ended its change since {since}",
+                target=target.label,
+                since=since,
+            )
             yield warning(Code.DOMAIN_STUCK, domain.domain, message, fix)

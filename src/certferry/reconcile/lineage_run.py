@@ -75,7 +75,8 @@ class LineageRun:
 
     def report(self) -> LineageReport:
         """Tell what has become of the lineage so far."""
-        return LineageReport(self.desired.lineage, self._fingerprint, self._outcomes.all())
+        told = self._outcomes
+        return LineageReport(self.desired.lineage, self._fingerprint, told.all(), told.has_looked)
 
     def visit(self) -> Waiting | None:
         """Look, plan, act; return the wait before the next visit, `None` when this was the last.

@@ -190,6 +190,9 @@ class _Looker:
     ) -> ObservedTarget:
         """Leave to other lineages, and deployments, what they have the better claim to."""
         lineage, claims = self._desired.lineage, self._doors.claims
+        if found.left_out:
+            off = (d for d in found.left_out if claims.owns(lineage, deployment, d.domain, d.kind))
+            found = replace(found, left_out=tuple(off))
         owned = tuple(
             d for d in found.domains if claims.owns(lineage, deployment, d.domain, d.kind)
         )

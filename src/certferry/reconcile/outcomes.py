@@ -13,7 +13,8 @@ from certferry.ports.progress import Progress
 
 class Outcomes:
     """The latest outcome of each step, in the order the steps were first heard of. It decides
-    nothing: what the next visit does is in the plan.
+    nothing: what the next visit does is in the plan. `has_looked`: a visit came so far as to tell
+    of something.
     """
 
     def __init__(self, lineage: str, progress: Progress) -> None:
@@ -22,6 +23,7 @@ class Outcomes:
         self._latest: dict[StepKey, StepOutcome] = {}
         self._trouble: StepOutcome | None = None
         self._waits: dict[StepKey, Waiting] = {}
+        self.has_looked = False
 
     def begin_visit(self) -> None:
         """Forget what was waited for: it has to be found again."""
@@ -30,6 +32,7 @@ class Outcomes:
 
     def note(self, outcome: StepOutcome) -> None:
         """Keep an outcome, and tell it if it is news."""
+        self.has_looked = True
         self._waits.pop(outcome.key, None)
         if outcome.waiting is not None:
             self._waits[outcome.key] = outcome.waiting
@@ -39,6 +42,7 @@ class Outcomes:
 
     def note_plan(self, plan: Plan, observed: Observation) -> None:
         """Keep how everything stands that the plan does not carry out now."""
+        self.has_looked = True
         after = outcomes_under(plan, observed, self._latest)
         self._latest = {key: known for key, known in self._latest.items() if key in after}
         for key, outcome in after.items():
@@ -48,7 +52,7 @@ class Outcomes:
     def trouble(self, outcome: StepOutcome) -> None:
         """Keep what stopped the visit as a whole."""
         self._progress(StepEnded(self._lineage, outcome))
-        self._trouble = outcome
+        self._trouble, self.has_looked = outcome, True
 
     def all(self) -> tuple[StepOutcome, ...]:
         """Return every step's latest outcome, and what stopped the last visit."""

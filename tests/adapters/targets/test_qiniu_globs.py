@@ -111,10 +111,20 @@ def test_kodo_that_is_away_hides_no_named_domain(place: Place, target: Qiniu) ->
     assert isinstance(unread, TargetUnavailable)
 
 
-@pytest.mark.parametrize("state", ["frozen", "offlined"])
-def test_domain_that_is_switched_off_is_left_out(state: str, place: Place, target: Qiniu) -> None:
-    """As under `auto`: it was not named."""
+@pytest.mark.parametrize(
+    ("state", "said"), [("frozen", "frozen"), ("offlined", "offline"), ("deleted", "deleted")]
+)
+@pytest.mark.parametrize("wanted", [look("*.example.com"), look(domains=None)])
+def test_domain_that_is_switched_off_is_left_out(
+    wanted: Look, state: str, said: str, place: Place, target: Qiniu
+) -> None:
+    """It was not named; it is told, and why."""
     place.service.add_domain(IMG)
     place.service.add_domain(WWW, state=state)
 
-    assert [IMG] == names(target.observe(look("*.example.com")))
+    found = target.observe(wanted)
+
+    assert [IMG] == names(found)
+    [left_out] = found.left_out
+    assert WWW == left_out.domain
+    assert f"{WWW} is {said} at Qiniu" == str(left_out.problem)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,13 +17,19 @@ from certferry.core.observed import (
     DomainState,
     ObservedDomain,
 )
+from certferry.core.stuck import stuck_error
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look
+from certferry.present.tickets import ticket
 from certferry.sandbox.faults import Fault
 from tests.adapters.qiniu_place import WWW, Place, refusal
 from tests.sandbox import qiniu_calls
 
 IMG = "img.example.com"
+OWN_ACCESS_KEY, OWN_SECRET_KEY = "aK7" * 13 + "x", "sK4_" * 10
+SIGNATURE, KEY_LINE = "c2lnbmF0dXJlIG9mIHJlcXVlc3Q=", "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49"
+PRIVATE_KEY = f"-----BEGIN PRIVATE KEY-----\n{KEY_LINE}\n-----END PRIVATE KEY-----"
+"""Formed like the real ones: all are hidden by their form."""
 
 
 def look(
@@ -78,18 +85,15 @@ def test_children_and_trial_domains_are_passed_over(place: Place, target: Qiniu)
 
 
 @pytest.mark.parametrize("state", ["offlined", "frozen"])
-def test_a_domain_that_is_switched_off(
-    state: str, place: Place, target: Qiniu, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A forgotten one under a wildcard is left out with a line in the log; a named one is told."""
-    caplog.set_level(logging.INFO)
+def test_a_domain_that_is_switched_off(state: str, place: Place, target: Qiniu) -> None:
+    """A forgotten one under a wildcard is left out, and told as such; a named one fails."""
     place.service.add_domain(WWW, state=state)
     place.service.add_domain(IMG)
 
-    found = target.observe(look(names=("*.example.com",))).domains
+    found = target.observe(look(names=("*.example.com",)))
 
-    assert [IMG] == [domain.domain for domain in found]
-    assert f"{WWW} is left out: it is {state} at Qiniu" in caplog.text
+    assert [IMG] == [domain.domain for domain in found.domains]
+    assert [WWW] == [domain.domain for domain in found.left_out]
     assert DomainState.UNAVAILABLE is the_domain(target).state
 
 
@@ -311,3 +315,29 @@ def test_a_domain_of_another_account(domains: tuple[str, ...], place: Place, tar
 
     assert "belongs to another account" in str(other.problem)
     assert DomainState.READY is own.state
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [OWN_ACCESS_KEY, OWN_SECRET_KEY, f"QBox {OWN_ACCESS_KEY}:{SIGNATURE}", PRIVATE_KEY],
+    ids=["access-key", "secret-key", "token", "private-key"],
+)
+@pytest.mark.parametrize("where", ["operationType", "operTaskId", "operatingStateDesc"])
+def test_ticket_holds_no_secret(where: str, secret: str, place: Place) -> None:
+    """It is sent to others, and printed: not even where Qiniu's words of the task quote a key."""
+    place.service.add_account(OWN_ACCESS_KEY, OWN_SECRET_KEY)
+    place.service.add_domain(WWW)
+    record = {"name": WWW, "operatingState": "processing", where: secret}
+    answer = Fault.status(200, json.dumps(record).encode(), headers=[("X-Reqid", "req-4711")])
+    place.service.api.faults.add(answer, on=f"GET /domain/{WWW}", times=None)
+    target = place.target(access_key=OWN_ACCESS_KEY, secret=OWN_SECRET_KEY)
+
+    domain = the_domain(target)
+    since, now = datetime(2026, 11, 24, tzinfo=UTC), datetime(2026, 11, 26, tzinfo=UTC)
+    error = stuck_error("qiniu", domain, since, now, served=(), fingerprint="aa" * 32)
+
+    assert error.ticket
+    told = ticket(error.ticket) + str(error)
+    assert WWW in told
+    for key in (OWN_ACCESS_KEY, OWN_SECRET_KEY, SIGNATURE, KEY_LINE):
+        assert key not in told

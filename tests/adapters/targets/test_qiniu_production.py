@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -517,3 +518,24 @@ def test_a_first_deployment_makes_no_more_requests_than_before(place: Place, tar
     }
     labels = [request.label for request in place.service.requests()]
     assert expected == {label: labels.count(label) for label in labels}
+
+
+def test_number_13_list_is_never_filtered(place: Place, target: Qiniu) -> None:
+    """Whether Qiniu heeds a filter is not known, and half a list could be taken for the whole:
+    whatever is done, all domains are read, page by page.
+    """
+    cert_id = bound(place)
+    place.service.add_domain(IMG)
+    new = bundle("*.example.com")
+    for asked in (look(), look(WWW), replace(look(), others=True), replace(look(), globs=("*",))):
+        target.observe(asked)
+    remote_id = target.upload("img", new)
+    target.bind(WWW, Kind.CDN, remote_id, KEEP)
+    target.survey(lambda *_: None)
+    target.examine("qiniu")
+    target.retire(cert_id, f"old {WWW}", unmanaged=True)
+
+    hosts = (place.service.api, place.service.fusion)
+    queries = [request.query for host in hosts for request in host.requests("GET /domain")]
+    sent = [parse_qs(query, keep_blank_values=True) for query in queries]
+    assert {"marker", "limit"} == {name for parameters in sent for name in parameters}

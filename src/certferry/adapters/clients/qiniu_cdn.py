@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 
 from certferry.adapters.clients.qiniu import QiniuClient
@@ -34,8 +33,6 @@ from certferry.core.observed import ObservedDomain
 from certferry.errors import DeployError, TargetInUse
 from certferry.text import Text
 
-log = logging.getLogger(__name__)
-
 
 class CdnDomains:
     """Raises `QiniuFailure` and `DeployError`."""
@@ -64,13 +61,15 @@ class CdnDomains:
             if item.type not in NOT_SERVED_BY_ITSELF
         }
 
-    def found(self, domains: Iterable[str]) -> Iterator[ObservedDomain]:
+    def found(
+        self, domains: Iterable[str], left_out: list[ObservedDomain]
+    ) -> Iterator[ObservedDomain]:
         """Observe domains that are listed.
 
-        These were not named, so one that is switched off at Qiniu, or that has just been removed,
-        is no trouble and left out. What befalls one of them hides no other; only what would
-        befall the next one as well ends the look: refused keys, a rate limit, no connection, and
-        silence twice in a row, since each takes minutes.
+        These were not named, so one that has just been removed is no trouble, nor is one that is
+        switched off at Qiniu: that is added to what is `left_out`. What befalls one of them hides
+        no other; only what would befall the next one as well ends the look: refused keys, a rate
+        limit, no connection, and silence twice in a row, since each takes minutes.
         """
         was_silent = False
         listed = self.served_by_themselves()
@@ -86,10 +85,11 @@ class CdnDomains:
                     yield unavailable(domain, kind, failure.error)
                 continue
             was_silent = False
+            found = observe(domain, record)
             if record.operating_state in SWITCHED_OFF:
-                log.info("%s is left out: it is %s at Qiniu", domain, record.operating_state)
+                left_out.append(found)
             else:
-                yield observe(domain, record)
+                yield found
 
     def named(self, domain: str) -> ObservedDomain:
         """Observe one domain, which must be there: `NO_SUCH_DOMAIN` says that it is not."""

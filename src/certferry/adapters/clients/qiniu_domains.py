@@ -8,7 +8,7 @@ from datetime import datetime
 
 from certferry.adapters.clients.qiniu_records import DomainItem, DomainRecord, HttpsConf
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.foreign_words import quoted_id
+from certferry.core.foreign_words import quoted, quoted_code
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.identifiers import WILDCARD
 from certferry.core.observed import DomainState, ObservedDomain
@@ -67,14 +67,15 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
 
 
 def _task(record: DomainRecord) -> TargetTask:
-    """Say what Qiniu tells of the change under way, or of the last one. That `modifyAt` is when it
-    began is a guess from what the field is called; our own record counts beside it (§5.2).
+    """Say what Qiniu tells of the change under way, or of the last one: a ticket quotes it. That
+    `modifyAt` is when it began is a guess from what the field is called; our own record counts
+    beside it (§5.2).
     """
     return TargetTask(
-        state=record.operating_state or "",
-        operation=record.operation_type or None,
+        state=quoted(record.operating_state or ""),
+        operation=quoted(record.operation_type or "") or None,
         since=_moment(record.modify_at),
-        number=quoted_id(str(record.oper_task_id or "")) or None,
+        number=quoted_code(str(record.oper_task_id or "")) or None,
     )
 
 

@@ -37,7 +37,8 @@ from certferry.ports.target import Look
 
 class LookedAtDomains:
     """The domains that one look is about; `unread` is what could not be read beside them,
-    `excluded` what a deployment leaves out. Raises `QiniuFailure` and `DeployError`.
+    `excluded` what a deployment excludes, `left_out` what is found switched off. Raises
+    `QiniuFailure` and `DeployError`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LookedAtDomains:
         self._live = live
         self.unread: list[CertferryError] = []
         self.excluded: list[str] = []
+        self.left_out: list[ObservedDomain] = []
         seen = list(self._named(look, self.unread))
         if searches(look):
             self._find(look, seen, self.unread, self.excluded)
@@ -66,7 +68,7 @@ class LookedAtDomains:
         if look.kind in {Kind.AUTO, Kind.CDN}:
             chosen = choose(look, self._cdn.served_by_themselves())
             excluded += chosen.excluded
-            seen += self._cdn.found(chosen.wanted)
+            seen += self._cdn.found(chosen.wanted, self.left_out)
         if look.kind in {Kind.AUTO, PILI}:
             seen += _new(seen, self._found_live(look, seen, unread, excluded))
         if look.kind in {Kind.AUTO, KODO}:

@@ -128,7 +128,10 @@ class Qiniu:
             looked_at = LookedAtDomains(look, self._cdn, self._sources, self._live)
             unread = looked_at.unread
             found = ObservedTarget(
-                rules=self._rules, domains=looked_at.domains, excluded=tuple(looked_at.excluded)
+                rules=self._rules,
+                domains=looked_at.domains,
+                excluded=tuple(looked_at.excluded),
+                left_out=tuple(looked_at.left_out),
             )
             try:
                 ours = tuple(self._copies.of(look.lineage, look.known))
