@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from datetime import UTC, datetime
 from typing import Any
 
@@ -196,6 +197,22 @@ def test_a_change_that_failed(description: str, advice: str, place: Place, targe
     assert f"Qiniu could not carry out modify_https_conf: {description}" == str(found.problem)
     assert found.problem is not None
     assert advice in str(found.problem.hint)
+
+
+def test_a_failed_change_that_quotes_a_key(place: Place, target: Qiniu) -> None:
+    """Qiniu's words are foreign ones: bounded, on one line, without what could be a key."""
+    old, new = (qiniu_calls.seed(place.service, [WWW]) for _ in range(2))
+    key = secrets.token_urlsafe(40)
+    place.service.add_domain(WWW, https=old)
+    place.service.fail_next(WWW, f"bad pri {key}\x1b[2J\n" + "so it is " * 1000)
+    qiniu_calls.Client(place.service).httpsconf(WWW, new)
+
+    told = str(the_domain(target).problem)
+
+    assert told.startswith("Qiniu could not carry out modify_https_conf: bad pri •••")
+    assert key not in told
+    assert not {"\x1b", "\n"} & set(told)
+    assert len(told) < 1100
 
 
 def test_a_failed_change_that_left_its_certificate_behind(place: Place, target: Qiniu) -> None:

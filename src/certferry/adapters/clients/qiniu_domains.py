@@ -146,7 +146,9 @@ def _why_not_by_self(domain: str, record: DomainRecord) -> DeployError | None:
     if record.operating_state not in _STATES:
         return TargetRejected(
             Text(
-                "{domain} is {state} at Qiniu", domain=domain, state=record.operating_state or "—"
+                "{domain} is {state} at Qiniu",
+                domain=domain,
+                state=quoted(record.operating_state or "—"),
             ),
             hint=Text("look at the domain in Qiniu's console"),
         )
@@ -166,7 +168,7 @@ def must_be_at_rest(domain: str, record: DomainRecord) -> None:
             Text(
                 "Qiniu is still carrying out an earlier change of {domain} ({operation})",
                 domain=domain,
-                operation=record.operation_type or "—",
+                operation=quoted(record.operation_type or "—"),
             ),
             hint=Text(
                 "changes take 5 to 15 minutes, at times hours; a later run goes on from here"
@@ -238,8 +240,9 @@ def _failed_change(record: DomainRecord) -> DeployError:
     return TargetRejected(
         Text(
             "Qiniu could not carry out {operation}: {description}",
-            operation=record.operation_type or "—",
-            description=description,
+            operation=quoted(record.operation_type or "—"),
+            # Known words are no foreign ones, and the history may keep them.
+            description=description if description in _ADVICE else quoted(description),
         ),
         hint=_ADVICE.get(description, _LOOK),
     )

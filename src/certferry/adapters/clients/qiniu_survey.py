@@ -29,6 +29,7 @@ from certferry.adapters.clients.qiniu_records import (
     DomainRecord,
 )
 from certferry.adapters.clients.qiniu_sources import why_frozen
+from certferry.core.foreign_words import quoted
 from certferry.core.survey import FoundCertificate, FoundDomain, Survey
 from certferry.ports.survey import Looked
 
@@ -149,7 +150,7 @@ def _of_cdn(name: str, record: DomainRecord, *, by_itself: bool) -> FoundDomain:
         bound=record.bound,
         is_free=record.is_free,
         binding_hidden=record.hides_https,
-        state=record.operating_state,
+        state=quoted(record.operating_state or "") or None,
         https=settings_of(record),
     )
 
