@@ -160,7 +160,7 @@ def test_resolver_of_verify_that_does_not_answer(
     """What cannot be looked at is not done; nothing is undone for it, and with a resolver it is
     seen at once.
     """
-    host.rewrite("[verify]", f'[verify]\nresolvers = ["{silent_resolver}"]\ntimeout = 1')
+    host.rewrite("[verify]", f'[verify]\nresolvers = ["{silent_resolver}"]\ntimeout = 5')
 
     run = host.run_apart("-q", "sync")
 

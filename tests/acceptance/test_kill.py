@@ -20,7 +20,7 @@ from tests.support.tiers import sampled, thorough
 RUNNER = Path(__file__).with_name("killed.py")
 SHARES = 4
 """The positions are shared out to so many tests, which run in parallel."""
-RANDOM_KILLS, IN_A_ROW = 300, 5
+RANDOM_KILLS, IN_A_ROW, RANDOM_SHARES = 300, 5, 15
 IN_THE_GATE = 3
 """Of the first share: the first position, one in the middle, one at the end."""
 
@@ -127,7 +127,7 @@ def test_killed_after_every_request(world: World, tmp_path: Path, share: int) ->
 
 
 @thorough
-@pytest.mark.parametrize("share", range(SHARES))
+@pytest.mark.parametrize("share", range(RANDOM_SHARES))
 def test_killed_at_random_moments(world: World, tmp_path: Path, share: int) -> None:
     """Three hundred kills in all, several in a row: the next run that may live ends with one upload
     and no record. What went wrong can be tried again with the seed that is told.
@@ -137,7 +137,7 @@ def test_killed_at_random_moments(world: World, tmp_path: Path, share: int) -> N
     assert 0 == calm.sync().returncode
     usual = time.monotonic() - begun
 
-    for number in range(RANDOM_KILLS // SHARES // IN_A_ROW):
+    for number in range(RANDOM_KILLS // RANDOM_SHARES // IN_A_ROW):
         seed = f"{share}/{number}/{os.urandom(4).hex()}"
         moments = random.Random(seed)  # noqa: S311 - when a test kills is no secret
         host = Host(world, tmp_path, f"r{share}-{number}")
