@@ -17,9 +17,10 @@ from certferry.core.discovery import AccountLook, DiscoveredDomain, Discovery
 from certferry.core.domain_status import DomainStatus, Standing
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
-from certferry.core.plan import Action, Obstacle, Plan
+from certferry.core.plan import Obstacle, Plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.status import LineageStatus, Remembering
+from certferry.core.steps import Action
 from certferry.core.survey import FoundDomain, Survey
 from certferry.core.watched import Host, judged
 from certferry.errors import CertferryError, TargetRejected

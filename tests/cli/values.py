@@ -9,9 +9,10 @@ from certferry.core.change import Change
 from certferry.core.deliveries import NEW_CERTIFICATE
 from certferry.core.desired import HttpsWish
 from certferry.core.lineage import Version
-from certferry.core.plan import Deploy, Issue, Obstacle, Plan, Refusal, Retire, Rollout, Verify
+from certferry.core.plan import Obstacle, Plan, Refusal, Rollout
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import LineageReport, StepOutcome, SyncReport
+from certferry.core.steps import Deploy, Issue, Retire, Verify
 from certferry.core.waiting import Waiting
 from certferry.errors import TargetRejected
 from certferry.present.layout import Line, plain

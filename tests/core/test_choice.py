@@ -16,11 +16,12 @@ from certferry.core.domain_status import WHOLE_ACCOUNT, Standing
 from certferry.core.due import Times
 from certferry.core.globs import match_of
 from certferry.core.observed import DomainState, Observation, ObservedDomain, ObservedTarget
-from certferry.core.plan import Deploy, Plan
+from certferry.core.plan import Plan
 from certferry.core.planner import make_plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.rollout_record import RolloutRecord
 from certferry.core.status import status_of
+from certferry.core.steps import Deploy
 from certferry.core.unmatched import with_unmatched
 from certferry.errors import TargetRejected, TargetUnavailable
 from certferry.ports.target import Look

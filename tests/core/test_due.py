@@ -14,9 +14,10 @@ from certferry.core.desired import HttpsWish, Kind
 from certferry.core.due import Times, due_of
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import DomainState, ObservedDomain, Served
-from certferry.core.plan import Blocked, Deploy, Due, Rollout, Verify
+from certferry.core.plan import Rollout
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.rollout_record import LAG, RolloutRecord
+from certferry.core.steps import Blocked, Deploy, Due, Verify
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, DeployError, TargetStuck, VerificationError
 from certferry.text import Text

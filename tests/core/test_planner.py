@@ -22,11 +22,11 @@ from certferry.core.observed import (
     Served,
     TargetRules,
 )
-from certferry.core.plan import Action, Deploy, Retire, Verify
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.policies import Retirement
 from certferry.core.reasons import ReasonCode
 from certferry.core.safety import without_refused
+from certferry.core.steps import Action, Deploy, Retire, Verify
 from certferry.errors import DeployError, TargetRejected
 from tests.core.strategies import LINEAGE, NOW, certificate, situations, version
 

@@ -15,10 +15,10 @@ from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import mark
 from certferry.core.observed import Observation, TargetRules
 from certferry.core.other_certificate import OtherCertificate
-from certferry.core.plan import Deploy
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.safety import without_refused
+from certferry.core.steps import Deploy
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 from tests.core.test_planner import CURRENT, copy_of, wish, world
 

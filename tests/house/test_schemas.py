@@ -17,11 +17,11 @@ from certferry.core.domain_status import Standing
 from certferry.core.findings import Severity
 from certferry.core.ledger import Owner
 from certferry.core.notice import News, Subject, Topic
-from certferry.core.plan import Action
 from certferry.core.policies import DriftPolicy
 from certferry.core.report import Outcome
 from certferry.core.result import Result
 from certferry.core.status import Condition
+from certferry.core.steps import Action
 from certferry.present.language import Voice
 from certferry.present.news_text import message, trial_message
 from certferry.text import Text

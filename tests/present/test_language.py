@@ -20,9 +20,9 @@ from certferry.core.desired import Kind
 from certferry.core.domain_status import DomainStatus, Standing
 from certferry.core.history import HistoryEntry
 from certferry.core.observed import Served
-from certferry.core.plan import Action
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.status import Condition, LineageStatus, Remembering
+from certferry.core.steps import Action
 from certferry.core.waiting import applying
 from certferry.errors import DnsUnavailable
 from certferry.present import (

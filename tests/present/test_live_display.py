@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from certferry.core.events import Activity, Event, StepEnded
-from certferry.core.plan import Action
 from certferry.core.progress import CDN_CHANGE, Asking, Begun, Ended
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.steps import Action
 from certferry.present.language import Voice
 from certferry.present.layout import width
 from certferry.present.live_display import Display

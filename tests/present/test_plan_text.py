@@ -13,8 +13,9 @@ from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.core.change import Change
 from certferry.core.desired import Kind
-from certferry.core.plan import Action, Blocked, Due, Obstacle, Plan, Rollout
+from certferry.core.plan import Obstacle, Plan, Rollout
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.steps import Action, Blocked, Due
 from certferry.core.waiting import Waiting
 from certferry.errors import CertificateError, TargetRejected, TargetStuck
 from certferry.present import plan_document, plan_text

@@ -18,8 +18,8 @@ from certferry.cli.main import run
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.events import Activity, StepEnded
 from certferry.core.observed import Served
-from certferry.core.plan import Action
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.steps import Action
 from certferry.core.waiting import applying
 from certferry.core.watched import Host, judged
 from certferry.errors import ConfigError, TargetUnavailable

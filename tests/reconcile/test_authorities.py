@@ -10,9 +10,9 @@ from certferry.core.budget import Hold
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.issuance import Authority, Issuance
-from certferry.core.plan import Action
 from certferry.core.renewal import RenewalInfo
 from certferry.core.report import LineageReport, Outcome
+from certferry.core.steps import Action
 from certferry.errors import (
     CaUnavailable,
     CertificateRejected,

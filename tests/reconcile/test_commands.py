@@ -17,10 +17,10 @@ from certferry.core.delivery import CommandDelivery, Delivery, Program
 from certferry.core.desired import DesiredCertificate, PemFiles
 from certferry.core.domain_status import Standing
 from certferry.core.due import Times
-from certferry.core.plan import Deploy
 from certferry.core.planner import Issuing
 from certferry.core.report import LineageReport
 from certferry.core.status import status_of
+from certferry.core.steps import Deploy
 from certferry.ports.receiver import Receiver
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe

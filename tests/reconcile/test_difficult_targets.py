@@ -8,9 +8,9 @@ from datetime import timedelta
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import mark
 from certferry.core.observed import DomainState, ObservedTarget
-from certferry.core.plan import Action
 from certferry.core.planner import Issuing
 from certferry.core.report import LineageReport, Outcome
+from certferry.core.steps import Action
 from certferry.errors import (
     CopyGone,
     TargetBusy,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.identifiers import is_within
-from certferry.core.plan import Action
 from certferry.core.report import Outcome
+from certferry.core.steps import Action
 from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone
 from certferry.errors import DnsAccessDenied, DnsUnavailable, ZoneNotFound

@@ -13,8 +13,8 @@ from certferry.core.delivery import FileDelivery
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
 from certferry.core.domain_status import Standing
 from certferry.core.ownership import Claims
-from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome
+from certferry.core.steps import Action
 from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.ferried import as_known

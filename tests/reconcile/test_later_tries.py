@@ -13,8 +13,8 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.events import Activity, Event
 from certferry.core.observed import ObservedTarget
-from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.steps import Action
 from certferry.errors import (
     CaUnavailable,
     CertferryError,

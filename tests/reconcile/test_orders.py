@@ -8,8 +8,8 @@ import pytest
 
 from certferry.core.budget import Allowance, Limits, PastOrder, Wanted
 from certferry.core.desired import DesiredCertificate
-from certferry.core.plan import Action
 from certferry.core.report import Outcome
+from certferry.core.steps import Action
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,

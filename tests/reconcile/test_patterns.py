@@ -15,9 +15,9 @@ from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsW
 from certferry.core.globs import match_of
 from certferry.core.observed import DomainState, ObservedTarget
 from certferry.core.ownership import Claims
-from certferry.core.plan import Action, Deploy
 from certferry.core.report import Outcome, SyncReport
 from certferry.core.run_notices import noticed
+from certferry.core.steps import Action, Deploy
 from certferry.ports.target import Look
 from certferry.present import plan_document, plan_text, report_text
 from certferry.present.language import Voice

@@ -19,8 +19,8 @@ from certferry.core.pauses import (
     pause_of,
     paused_until,
 )
-from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome
+from certferry.core.steps import Action
 from certferry.errors import DnsUnavailable, OrderFailed
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate

@@ -15,10 +15,10 @@ from certferry.core.delivery import FileDelivery
 from certferry.core.desired import DesiredCertificate
 from certferry.core.domain_status import Standing
 from certferry.core.observed import DomainState
-from certferry.core.plan import Action, Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.core.status import status_of
+from certferry.core.steps import Action, Deploy
 from certferry.errors import CaUnavailable
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe

@@ -8,10 +8,10 @@ from typing import Any
 
 from certferry.core.believable import must_be_as_ordered
 from certferry.core.certificate import CertificateBundle
-from certferry.core.plan import Action
 from certferry.core.rejections import ANEW_AFTER
 from certferry.core.renewal import RenewalInfo
 from certferry.core.report import LineageReport, Outcome
+from certferry.core.steps import Action
 from certferry.errors import CertificateRejected, OrderHeldBack
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.lineage_run import LineageRun

@@ -13,12 +13,12 @@ from certferry.core.events import StepEnded
 from certferry.core.lineage import mark
 from certferry.core.observed import DomainState, Observation
 from certferry.core.ownership import Claims
-from certferry.core.plan import Action, Retire
 from certferry.core.policies import Retirement
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.removal_limits import MOST_SUPERSEDED, MOST_UNMANAGED
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.core.rollout_record import RolloutRecord
+from certferry.core.steps import Action, Retire
 from certferry.core.upload import NO_LINEAGE
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.reconcile.lineage_run import LineageRun

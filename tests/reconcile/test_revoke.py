@@ -12,10 +12,10 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.issuance import Issuance
 from certferry.core.lineage import version_for
-from certferry.core.plan import Action
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.revocation import RevocationReason
+from certferry.core.steps import Action
 from certferry.errors import CaUnavailable, PlanRefused
 from certferry.reconcile.revoke import RevocationDoors, revoke
 from certferry.reconcile.visit import held_lease

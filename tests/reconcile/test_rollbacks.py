@@ -12,11 +12,11 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.domain_status import Standing
 from certferry.core.edge_refusals import all_work
 from certferry.core.observed import Served, TargetRules
-from certferry.core.plan import Action
 from certferry.core.policies import OnFailure
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import status_of
+from certferry.core.steps import Action
 from certferry.errors import PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.observe import observe

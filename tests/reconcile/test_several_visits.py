@@ -11,11 +11,11 @@ import pytest
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
 from certferry.core.lineage import mark
-from certferry.core.plan import Action, Clean
 from certferry.core.planner import Issuing
 from certferry.core.policies import Retirement
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import LineageReport, Outcome
+from certferry.core.steps import Action, Clean
 from certferry.errors import (
     AuthorizationFailed,
     LeaseLost,

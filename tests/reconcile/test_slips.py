@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from certferry.core.certificate import KeyType
 from certferry.core.desired import DesiredCertificate
-from certferry.core.plan import Action
+from certferry.core.steps import Action
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import synced
 

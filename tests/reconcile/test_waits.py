@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome
+from certferry.core.steps import Action
 from certferry.core.waiting import FIRST
 from certferry.errors import (
     CertferryError,

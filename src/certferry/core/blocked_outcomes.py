@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from certferry.core.plan import Blocked, Deploy, Issue, Rollback, Verify
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.steps import Blocked, Deploy, Issue, Rollback, Verify
 from certferry.errors import CertferryError, CertificateError, DeployError, Retry
 from certferry.text import Text
 

@@ -10,9 +10,10 @@ from certferry.core.delivery import Delivery, FileDelivery
 from certferry.core.desired import DesiredDeployment, HttpsWish, Kind
 from certferry.core.lineage import Version
 from certferry.core.observed import ObservedDomain, ObservedTarget
-from certferry.core.plan import Deploy, Rollout
+from certferry.core.plan import Rollout
 from certferry.core.policies import Retirement
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.steps import Deploy
 from certferry.text import Text
 
 NEW_CERTIFICATE = Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is coming"))

@@ -10,9 +10,10 @@ from certferry.core.edge_refusals import until_confirmed
 from certferry.core.not_in_force import not_served, processing, without_effect
 from certferry.core.observed import DomainState, ObservedDomain, Served, is_served
 from certferry.core.pauses import PAUSES, paused_until
-from certferry.core.plan import Blocked, Deploy, Due, Rollout
+from certferry.core.plan import Rollout
 from certferry.core.progress import CDN_CHANGE
 from certferry.core.rollout_record import LAG, RolloutRecord
+from certferry.core.steps import Blocked, Deploy, Due
 from certferry.core.stuck import stuck_error, stuck_since
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from certferry.core.desired import DesiredDeployment
 from certferry.core.lineage import Version
 from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, Served
-from certferry.core.plan import Blocked, Rollback
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.rollout_record import RolloutRecord
+from certferry.core.steps import Blocked, Rollback
 from certferry.core.waiting import Waiting, wait_for
 from certferry.text import Text
 

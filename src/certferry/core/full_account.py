@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.observed import Observation
-from certferry.core.plan import Deploy, Refusal
+from certferry.core.plan import Refusal
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.steps import Deploy
 from certferry.text import Text
 
 _NEEDED = 2

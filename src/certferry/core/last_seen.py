@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.sighting import Sighted, Sighting
+from certferry.core.steps import Action
 
 
 def with_delivered(

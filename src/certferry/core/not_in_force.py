@@ -7,8 +7,8 @@ from datetime import datetime
 from certferry.core.abbreviations import short
 from certferry.core.https_changes import in_sentences
 from certferry.core.observed import ObservedDomain, Served
-from certferry.core.plan import Deploy
 from certferry.core.reasons import ReasonCode
+from certferry.core.steps import Deploy
 from certferry.core.waiting import applying
 from certferry.errors import DeployError, TargetBusy, VerificationError
 from certferry.text import Text

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from certferry.core.drift import Drifted
 from certferry.core.https_changes import in_sentences
-from certferry.core.plan import Action, Obstacle, Plan, Refusal
+from certferry.core.plan import Obstacle, Plan, Refusal
 from certferry.core.policies import DriftPolicy
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.steps import Action
 from certferry.text import Text
 
 _PUT_RIGHT = Text(

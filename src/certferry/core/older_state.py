@@ -6,8 +6,9 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import is_owner
 from certferry.core.observed import Observation
 from certferry.core.other_certificate import OtherCertificate
-from certferry.core.plan import Deploy, Refusal
+from certferry.core.plan import Refusal
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.steps import Deploy
 from certferry.text import Text
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from certferry.core.desired import DesiredDeployment
 from certferry.core.due import Times, wait_in_time, waiting_since
 from certferry.core.observed import ObservedDomain, ObservedTarget
-from certferry.core.plan import Blocked, Obstacle, Rollout, Verify
+from certferry.core.plan import Obstacle, Rollout
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.rollout_record import RolloutRecord
+from certferry.core.steps import Blocked, Verify
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text

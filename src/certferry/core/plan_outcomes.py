@@ -11,18 +11,11 @@ from certferry.core.blocked_outcomes import left_alone
 from certferry.core.bound_outcomes import BOUND, what_was_bound
 from certferry.core.observed import Observation
 from certferry.core.obstacle_outcomes import in_the_way, left_as_found
-from certferry.core.plan import (
-    Action,
-    Blocked,
-    Deploy,
-    Plan,
-    Rollback,
-    Rollout,
-    Verify,
-)
+from certferry.core.plan import Plan, Rollout
 from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.retirement_outcomes import not_removed
 from certferry.core.rollbacks import where_withdrawn
+from certferry.core.steps import Action, Blocked, Deploy, Rollback, Verify
 from certferry.core.waiting import Waiting
 from certferry.text import Text
 

@@ -18,11 +18,12 @@ from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
 from certferry.core.lineage import Version, version_for
 from certferry.core.observed import Observation
 from certferry.core.pauses import longest_pause, paused_until
-from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire, Rollout
+from certferry.core.plan import Obstacle, Plan, Rollout
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.removal_limits import in_one_run
 from certferry.core.retirements import superseded
 from certferry.core.rollbacks import rolled_back
+from certferry.core.steps import Action, Blocked, Clean, Issue, Retire
 from certferry.core.target_plans import Choice, plan_target
 from certferry.text import Text
 

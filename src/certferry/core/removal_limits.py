@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from certferry.core.plan import Retire
+from certferry.core.steps import Retire
 from certferry.text import Text
 
 MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50

@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 
 from certferry.core.drift import in_one_line
 from certferry.core.observed import Observation
-from certferry.core.plan import Deploy, Refusal
+from certferry.core.plan import Refusal
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.rollout_record import RolloutRecord
+from certferry.core.steps import Deploy
 from certferry.text import Text
 
 PER_DAY = 2

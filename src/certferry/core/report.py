@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from certferry.core.plan import Action
 from certferry.core.reasons import ReasonCode
+from certferry.core.steps import Action
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.text import Text

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from certferry.core.plan import Action, Blocked, Plan, Retire
+from certferry.core.plan import Plan
 from certferry.core.removal_limits import left_to_later_runs
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.steps import Action, Blocked, Retire
 from certferry.core.unmanaged import OTHERS_FIRST
 from certferry.core.waiting import Waiting
 

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
 from certferry.core.observed import Observation, RemoteCertificate
-from certferry.core.plan import Retire
 from certferry.core.policies import Retirement
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.rollbacks import versions_after_rollbacks
+from certferry.core.steps import Retire
 from certferry.text import Text
 
 

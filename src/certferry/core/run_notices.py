@@ -10,8 +10,8 @@ from certferry.core.ca_fallback import WITHOUT_ANY
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.overdue import is_overdue
-from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.steps import Action
 from certferry.errors import CertferryError
 from certferry.text import Text
 

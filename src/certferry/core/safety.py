@@ -6,17 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from certferry.core import safety_words as words
 from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate
 from certferry.core.full_account import refuse_upload
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.older_state import refuse_older
-from certferry.core.plan import Deploy, Plan, Refusal
+from certferry.core.plan import Plan, Refusal
 from certferry.core.policies import DriftPolicy
-from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.reasons import ReasonCode
 from certferry.core.repairs import refuse_fought_over
-from certferry.text import Text
+from certferry.core.steps import Deploy
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,10 @@ class _Case:
         """The target as it was found."""
         return self.observed.target_of(self.step.target, self.step.domain)
 
-    def refused(self, code: ReasonCode, sentence: Text, hint: Text) -> Refusal:
-        """Refuse it for this reason, and say what to do instead."""
-        return Refusal(self.step, Reason(code, sentence), hint)
+    @property
+    def is_uploaded(self) -> bool:
+        """Whether it lies at the target already: then it is only bound, which no rule forbids."""
+        return self.target.remote_of(self.version.certificate.fingerprint) is not None
 
 
 _Check = Callable[[_Case], Refusal | None]
@@ -101,133 +103,56 @@ def refuse_older_state(case: _Case) -> Refusal | None:
 
 def refuse_uncovered_name(case: _Case) -> Refusal | None:
     """The certificate covers the domain."""
-    if covered_by(case.desired.names, case.step.domain):
-        return None
-    return case.refused(
-        ReasonCode.NAME_NOT_COVERED,
-        Text(
-            "{domain} is not covered by {names}",
-            domain=case.step.domain,
-            names=case.desired.names,
-        ),
-        Text(
-            "add {domain} to the names of {lineage}, or take it out of `domains`",
-            domain=case.step.domain,
-            lineage=case.desired.lineage,
-        ),
-    )
+    is_covered = covered_by(case.desired.names, case.step.domain)
+    return None if is_covered else words.name_not_covered(case.step, case.desired)
 
 
 def refuse_foreign_key(case: _Case) -> Refusal | None:
     """The private key belongs to the certificate."""
-    if case.version.key_matches:
-        return None
-    return case.refused(
-        ReasonCode.KEY_MISMATCH,
-        Text("the private key does not belong to the certificate"),
-        Text("run `certferry sync --renew {lineage}` for a new pair", lineage=case.desired.lineage),
-    )
+    is_own = case.version.key_matches
+    return None if is_own else words.key_mismatch(case.step, case.desired)
 
 
 def refuse_incomplete_chain(case: _Case) -> Refusal | None:
     """The issuer certificates are there, in order."""
-    if case.version.chain_complete:
-        return None
-    return case.refused(
-        ReasonCode.CHAIN_INCOMPLETE,
-        Text("the chain is incomplete: the leaf is not followed by its issuer certificates"),
-        Text(
-            "run `certferry sync --renew {lineage}` for a new certificate with its chain",
-            lineage=case.desired.lineage,
-        ),
-    )
-
-
-def refuse_too_little_life(case: _Case) -> Refusal | None:
-    """The target would accept an upload: long enough until the certificate ends.
-
-    A certificate that lies at the target already is only bound, and no rule is known for that.
-    """
-    certificate = case.version.certificate
-    wanted = case.target.rules.min_remaining
-    uploaded = case.target.remote_of(certificate.fingerprint) is not None
-    if uploaded or certificate.remaining(case.now) >= wanted:
-        return None
-    return case.refused(
-        ReasonCode.TOO_LITTLE_LIFE,
-        Text(
-            "{left} left, and {target} takes certificates with at least {wanted}",
-            left=certificate.remaining(case.now),
-            target=case.step.target,
-            wanted=wanted,
-        ),
-        _longer_life(case),
-    )
-
-
-def _longer_life(case: _Case) -> Text:
-    if case.desired.files is not None:
-        return Text("renew it with its own client; the next run deploys the files")
-    return Text(
-        "use a profile or CA whose certificates live longer, or set `min_remaining_days` of the"
-        " account {target} if it takes shorter ones",
-        target=case.step.target,
-    )
-
-
-def refuse_unaccepted_kind(case: _Case) -> Refusal | None:
-    """The target takes certificates like this one: with its kind of key, with a common name where
-    it asks for one. One that lies there already is only bound.
-    """
-    certificate, target = case.version.certificate, case.target
-    if target.remote_of(certificate.fingerprint) is not None:
-        return None
-    kinds = target.rules.key_types
-    if kinds is not None and certificate.key_type not in kinds:
-        sentence = Text(
-            "{target} takes no certificate with a key of kind {kind}",
-            target=case.step.target,
-            kind=certificate.key_type,
-        )
-        hint = Text("set `key_type` to one of {kinds}", kinds=sorted(kinds))
-        return case.refused(ReasonCode.KEY_NOT_TAKEN, sentence, hint)
-    # What another client made is tried: whether the target refuses it is not known.
-    is_ours = case.desired.files is None
-    if is_ours and target.rules.needs_common_name and not certificate.common_name:
-        sentence = Text(
-            "{target} refuses certificates without a common name", target=case.step.target
-        )
-        hint = Text("use a profile that sets one (`classic`)")
-        return case.refused(ReasonCode.COMMON_NAME_MISSING, sentence, hint)
-    return None
+    is_complete = case.version.chain_complete
+    return None if is_complete else words.chain_incomplete(case.step, case.desired)
 
 
 def refuse_revoked(case: _Case) -> Refusal | None:
     """The certificate was not revoked."""
-    if case.version.revocation is None:
-        return None
-    return Refusal(case.step, case.version.revocation.why, _another_one(case))
+    revocation = case.version.revocation
+    return None if revocation is None else words.revoked(case.step, case.desired, revocation)
 
 
 def refuse_expired(case: _Case) -> Refusal | None:
     """The certificate is valid still: what is there may be, even if this one is not renewed."""
-    if case.version.certificate.not_after > case.now:
+    not_after = case.version.certificate.not_after
+    return None if not_after > case.now else words.expired(case.step, case.desired, not_after)
+
+
+def refuse_too_little_life(case: _Case) -> Refusal | None:
+    """The target would accept an upload: long enough until the certificate ends."""
+    left, wanted = case.version.certificate.remaining(case.now), case.target.rules.min_remaining
+    if case.is_uploaded or left >= wanted:
         return None
-    return case.refused(
-        ReasonCode.EXPIRED,
-        Text("the certificate expired at {moment}", moment=case.version.certificate.not_after),
-        _another_one(case),
-    )
+    return words.too_little_life(case.step, case.desired, left=left, wanted=wanted)
 
 
-def _another_one(case: _Case) -> Text:
-    if case.desired.files is not None:
-        return Text("renew it with its own client; the present certificate stays until then")
-    return Text(
-        "the next run tries again to issue one; `certferry history {lineage}` tells why"
-        " there is none. The present certificate stays until then",
-        lineage=case.desired.lineage,
-    )
+def refuse_unaccepted_kind(case: _Case) -> Refusal | None:
+    """The target takes certificates like this one: with its kind of key, with a common name where
+    it asks for one.
+    """
+    certificate, rules = case.version.certificate, case.target.rules
+    if case.is_uploaded:
+        return None
+    if rules.key_types is not None and certificate.key_type not in rules.key_types:
+        return words.key_not_taken(case.step, certificate.key_type, rules.key_types)
+    # What another client made is tried: whether the target refuses it is not known.
+    is_ours = case.desired.files is None
+    if is_ours and rules.needs_common_name and not certificate.common_name:
+        return words.common_name_missing(case.step)
+    return None
 
 
 def refuse_full_account(case: _Case) -> Refusal | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from certferry.core.abbreviations import short
+from certferry.core import deploy_reasons
 from certferry.core.change import CERTIFICATE, Change
 from certferry.core.choice import why_new
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
@@ -24,15 +24,13 @@ from certferry.core.observed import (
     is_served,
 )
 from certferry.core.out_of_reach import nothing_to_serve, unavailable, unreadable
-from certferry.core.plan import Blocked, Deploy, Obstacle, Rollback, Rollout, Verify
+from certferry.core.plan import Obstacle, Rollout
 from certferry.core.policies import DriftPolicy, OnFailure
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.rollbacks import BACK
 from certferry.core.rollout_record import RolloutRecord
+from certferry.core.steps import Blocked, Deploy, Rollback, Verify
 from certferry.core.waiting import applying
-from certferry.text import Text
-
-_SEEN = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not recorded yet"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +183,7 @@ class _DomainPlanner:
         changes: tuple[Change, ...] = ()
         if last is not None and last.settings_before not in {None, self._domain.https}:
             changes = changes_unasked(last.settings_before, last.sent, self._domain.https)
-        return replace(verify, reason=_SEEN, changes=changes)
+        return replace(verify, reason=deploy_reasons.NOT_RECORDED, changes=changes)
 
     def _is_verified(self, fingerprint: str) -> bool:
         """Done means served, and the target at rest: a change under way may still end otherwise."""
@@ -229,28 +227,21 @@ class _DomainPlanner:
     def _reason_to_deploy(self, changes: tuple[Change, ...]) -> Reason | None:
         domain, fingerprint = self._domain, self._fingerprint
         if domain.bound is None and domain.binding_hidden:
-            return Reason(
-                ReasonCode.BINDING_UNKNOWN,
-                Text("the target does not tell which certificate is bound"),
-            )
+            return deploy_reasons.BINDING_UNKNOWN
         if domain.bound is None:
-            return Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
+            return deploy_reasons.HTTPS_OFF
         if fingerprint is None:
             return NEW_CERTIFICATE
         bound = self._target.fingerprint_of(domain.bound)
         if bound == fingerprint and not self._is_undone(fingerprint):
-            return _drift(changes)
+            return deploy_reasons.SETTINGS_DRIFTED if changes else None
         if domain.state is DomainState.FAILED and domain.problem is not None:
-            sentence = Text("the last change failed: {problem}", problem=domain.problem.message)
-            return Reason(ReasonCode.CHANGE_FAILED, sentence)
+            return deploy_reasons.change_failed(domain.problem)
         if bound in domain.withdrawn:
             return BACK
         if bound is not None:
-            return Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
-        sentence = Text(
-            "the bound certificate was not uploaded for it ({id})", id=short(domain.bound)
-        )
-        return Reason(ReasonCode.SERVES_FOREIGN, sentence)
+            return deploy_reasons.SERVES_PREVIOUS
+        return deploy_reasons.serves_foreign(domain.bound)
 
     def _is_undone(self, fingerprint: str) -> bool:
         """Tell whether the target names our certificate, failed to bring it out, and does not serve
@@ -272,10 +263,4 @@ class _DomainPlanner:
     def _not_seen(self) -> Reason:
         if self._domain.state is DomainState.PROCESSING:
             return Reason(ReasonCode.NOT_SEEN, applying(self._place[0]))
-        return Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
-
-
-def _drift(changes: tuple[Change, ...]) -> Reason | None:
-    if not changes:
-        return None
-    return Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
+        return deploy_reasons.NOT_SEEN

@@ -9,8 +9,9 @@ from typing import Self
 
 from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.observed import Observation, ObservedDomain
-from certferry.core.plan import Blocked, Plan
+from certferry.core.plan import Plan
 from certferry.core.reasons import Reason
+from certferry.core.steps import Blocked
 from certferry.errors import CertferryError
 from certferry.text import Text
 

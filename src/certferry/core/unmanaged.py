@@ -14,9 +14,9 @@ from certferry.core.due import Times
 from certferry.core.lineage import Version, marks, owner_of, owners
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.other_certificate import OtherCertificate
-from certferry.core.plan import Blocked, Due, Retire
 from certferry.core.policies import Retirement
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.steps import Blocked, Due, Retire
 from certferry.core.waiting import wait_for
 from certferry.text import Text
 

@@ -9,22 +9,10 @@ from datetime import datetime
 
 from certferry.core.change import CERTIFICATE, Change
 from certferry.core.drift import Drifted
-from certferry.core.plan import (
-    Blocked,
-    Clean,
-    Deploy,
-    Due,
-    Issue,
-    Obstacle,
-    Plan,
-    Refusal,
-    Retire,
-    Rollback,
-    Step,
-    Verify,
-)
+from certferry.core.plan import Obstacle, Plan, Refusal
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import SyncReport
+from certferry.core.steps import Blocked, Clean, Deploy, Due, Issue, Retire, Rollback, Step, Verify
 from certferry.core.waiting import Waiting
 from certferry.present.documents import (
     Document,

@@ -9,21 +9,21 @@ from datetime import timedelta
 from certferry.core.abbreviations import short
 from certferry.core.change import Change
 from certferry.core.drift import Drifted
-from certferry.core.plan import (
+from certferry.core.plan import Plan
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.removal_limits import left_to_later_runs
+from certferry.core.rollbacks import RolledBack
+from certferry.core.steps import (
     Action,
     Blocked,
     Clean,
     Deploy,
     Issue,
-    Plan,
     Retire,
     Rollback,
     Step,
     Verify,
 )
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.removal_limits import left_to_later_runs
-from certferry.core.rollbacks import RolledBack
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.present.language import Voice

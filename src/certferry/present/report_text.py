@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from certferry.core.abbreviations import short
-from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.steps import Action
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, labelled, line, padded
 from certferry.present.plan_text import INDENT, VERB

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 from certferry.core.abbreviations import short
 from certferry.core.domain_status import WHOLE_ACCOUNT, DomainStatus, Standing
+from certferry.core.issue_reasons import window_in_words
 from certferry.core.observed import Served
 from certferry.core.obstacle_outcomes import served_by
 from certferry.core.reasons import ReasonCode
-from certferry.core.rules import window_in_words
 from certferry.core.status import Condition, LineageStatus, Remembering
 from certferry.core.trouble import LastFailure, Trouble
 from certferry.core.watched import within_reach

@@ -8,20 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from certferry.core.plan import (
-    Action,
-    Clean,
-    Deploy,
-    Issue,
-    Plan,
-    Retire,
-    Rollback,
-    Rollout,
-    Step,
-    Verify,
-)
+from certferry.core.plan import Plan, Rollout
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.steps import Action, Clean, Deploy, Issue, Retire, Rollback, Step, Verify
 from certferry.core.waiting import Waiting
 from certferry.errors import Interrupted
 from certferry.reconcile.challenge_cleanup import clean

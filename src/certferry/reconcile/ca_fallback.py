@@ -11,7 +11,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.issuance import Authority
 from certferry.core.observed import Observation
-from certferry.core.plan import Blocked, Issue
+from certferry.core.steps import Blocked, Issue
 from certferry.errors import CertificateRejected, IssuanceError, OrderHeldBack
 from certferry.reconcile.visit import Visit
 from certferry.text import Text

@@ -10,8 +10,8 @@ from dataclasses import replace
 from certferry.core.desired import DesiredCertificate
 from certferry.core.events import Activity
 from certferry.core.observed import Observation
-from certferry.core.plan import Clean
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.steps import Clean
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.dns_by_zone import provider_of

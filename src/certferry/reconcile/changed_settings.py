@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from certferry.core.https_changes import in_sentences
-from certferry.core.plan import Verify
 from certferry.core.report import StepOutcome
+from certferry.core.steps import Verify
 from certferry.text import Text
 
 

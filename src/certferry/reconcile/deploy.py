@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from certferry.core.desired import HttpsWish
 from certferry.core.drift import in_one_line
 from certferry.core.lineage import Version, mark
-from certferry.core.plan import Action, Deploy
 from certferry.core.policies import OnFailure
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout_record import RolloutRecord
+from certferry.core.steps import Action, Deploy
 from certferry.core.upload import Upload
 from certferry.core.waiting import applying, wait_for
 from certferry.errors import CertferryError, Interrupted, LeaseLost, TargetBusy

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 
 from certferry.core.events import Activity, StepEnded
 from certferry.core.findings import Code, Finding, heaviest_first, of_refusal, warning
-from certferry.core.plan import Action
 from certferry.core.progress import Begun, Ended
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.steps import Action
 from certferry.errors import CertferryError, Interrupted
 from certferry.ports.progress import Progress
 from certferry.text import Text

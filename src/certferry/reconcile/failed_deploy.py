@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certferry.core.plan import Deploy
 from certferry.core.rollout_record import RolloutRecord
+from certferry.core.steps import Deploy
 from certferry.errors import CertferryError, CopyGone
 from certferry.reconcile.visit import Visit
 

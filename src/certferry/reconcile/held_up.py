@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from certferry.core.plan import Action
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.steps import Action
 from certferry.core.waiting import wait_for
 from certferry.errors import LeaseHeld, LeaseLost
 from certferry.reconcile.doors import Doors

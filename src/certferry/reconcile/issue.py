@@ -12,8 +12,8 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.issuance import Authority
 from certferry.core.observed import Observation
-from certferry.core.plan import Action, Blocked, Issue
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.steps import Action, Blocked, Issue
 from certferry.errors import (
     CertferryError,
     CertificateRejected,

@@ -14,10 +14,11 @@ from functools import partial
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.observed import Observation
-from certferry.core.plan import Action, Plan, Verify
+from certferry.core.plan import Plan
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.core.safety import without_refused
+from certferry.core.steps import Action, Verify
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, PlanRefused
 from certferry.ports.state import Lease

@@ -8,8 +8,9 @@ from typing import cast
 
 from certferry.core.clock_skew import must_be_right
 from certferry.core.desired import DesiredCertificate
-from certferry.core.plan import Action, Obstacle, Plan
+from certferry.core.plan import Obstacle, Plan
 from certferry.core.progress import Asking
+from certferry.core.steps import Action
 from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.ports.examination import Timed
 from certferry.reconcile.dns_by_zone import provider_of

@@ -13,9 +13,9 @@ from certferry.core.observed import (
     ObservedTarget,
     RemoteCertificate,
 )
-from certferry.core.plan import Action, Deploy
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout_record import RolloutRecord
+from certferry.core.steps import Action, Deploy
 from certferry.errors import CertferryError, DeployError, Interrupted, LeaseLost
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.reconcile.failed_deploy import tell_failure

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.events import StepEnded
-from certferry.core.plan import Action, Issue, Plan
+from certferry.core.plan import Plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.steps import Action, Issue
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.reconcile.dns_by_zone import provider_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from certferry.core.plan import Retire
 from certferry.core.removal_limits import allowance
+from certferry.core.steps import Retire
 from certferry.reconcile.visit import Visit
 
 _lock = threading.Lock()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from certferry.core.plan import Action, Retire
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.steps import Action, Retire
 from certferry.core.upload import NO_LINEAGE, Upload
 from certferry.errors import CertferryError, Interrupted, TargetInUse
 from certferry.reconcile.visit import Visit

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from certferry.core.edge_refusals import all_work, with_refusal
-from certferry.core.plan import Action, Deploy, Rollback, Verify
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout_record import RolloutRecord
+from certferry.core.steps import Action, Deploy, Rollback, Verify
 from certferry.core.waiting import wait_for
 from certferry.core.withdrawal import Withdrawal
 from certferry.errors import (

@@ -9,11 +9,11 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.events import Happened
 from certferry.core.lineage import version_for
-from certferry.core.plan import Action, Rollback
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import LineageReport, SyncReport
 from certferry.core.safety import without_refused
+from certferry.core.steps import Action, Rollback
 from certferry.errors import PlanRefused, TargetAccessDenied, TargetRejected
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known

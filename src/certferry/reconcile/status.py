@@ -10,9 +10,10 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
-from certferry.core.plan import Action, Obstacle, Plan
+from certferry.core.plan import Obstacle, Plan
 from certferry.core.planner import Issuing
 from certferry.core.status import LineageStatus, Remembering, status_of, with_failures
+from certferry.core.steps import Action
 from certferry.core.trouble import Trouble, Troubles, troubles_in, troubles_of_runs
 from certferry.errors import CertificateError, PlanRefused, StateError
 from certferry.reconcile.doors import Doors

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from certferry.core.lineage import owner_of, owners
 from certferry.core.observed import ObservedTarget
 from certferry.core.other_certificate import OtherCertificate
-from certferry.core.plan import Action, Retire
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout_record import RolloutRecord
+from certferry.core.steps import Action, Retire
 from certferry.core.unmanaged import unclaimed
 from certferry.core.upload import NO_LINEAGE
 from certferry.errors import TargetAccessDenied, TargetRejected

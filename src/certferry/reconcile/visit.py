@@ -13,9 +13,9 @@ from certferry.core.due import open_record
 from certferry.core.events import Happened
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
-from certferry.core.plan import Deploy, Verify
 from certferry.core.repairs import as_repair
 from certferry.core.rollout_record import RolloutRecord
+from certferry.core.steps import Deploy, Verify
 from certferry.errors import LeaseLost
 from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.doors import Doors
