@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.cli.exits import Exit, of_plans, of_report
+from certferry.cli.exits import Exit, of_plans, of_report, of_statuses
 from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish
 from certferry.core.globs import match_of
@@ -17,10 +18,18 @@ from certferry.core.observed import DomainState, ObservedTarget
 from certferry.core.ownership import Claims
 from certferry.core.report import Outcome, SyncReport
 from certferry.core.run_notices import noticed
+from certferry.core.status import Remembering, status_of
 from certferry.core.steps import Action, Deploy
 from certferry.ports.target import Look
-from certferry.present import plan_document, plan_text, report_text
+from certferry.present import (
+    plan_document,
+    plan_text,
+    report_text,
+    status_document,
+    status_text,
+)
 from certferry.present.language import Voice
+from certferry.reconcile.observe import observe
 from certferry.testing.memory_target import MemoryCdn
 from tests.cli.values import text_of
 from tests.reconcile.model import ModelWorld
@@ -226,3 +235,31 @@ def test_domain_that_is_switched_off_is_told_for_the_certificate_that_would_serv
 
     assert [OTHER] == [one.domain for one in world.plan(first).left_out]
     assert () == world.plan(second).left_out
+
+
+@pytest.mark.parametrize("deployment", [DesiredDeployment("qiniu"), by("*")])
+def test_status_tells_of_a_domain_that_is_switched_off(
+    world: ModelWorld, deployment: DesiredDeployment
+) -> None:
+    """Below the rows, which are of what is served; and all is in order."""
+    world.cdn = SwitchedOffCdn(world.now)
+    world.cdn.add_domain(IMG)
+    world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
+    asked = wish(deployment)
+    world.run(asked)
+
+    status = status_of(asked, observe(asked, world.doors("looker")), world.clock)
+
+    said = f"{OTHER} is frozen; it is left out, since `domains` does not name it"
+    assert [IMG] == [one.domain for one in status.domains]
+    assert f"{OTHER}: {said}" in text_of(list(status_text.remarks([status], EN)))
+    document: Any = status_document.of_statuses([status], Remembering(), EN)
+    [certificate] = document["certificates"]
+    [notice] = certificate["notices"]
+    assert ("qiniu", OTHER, said) == (
+        notice["target"],
+        notice["domain"],
+        notice["error"]["message"],
+    )
+    assert document["ok"]
+    assert Exit.OK is of_statuses([status], Remembering())

@@ -17,7 +17,7 @@ from certferry.core.notice import Notice, Subject
 from certferry.core.observed import (
     Observation,
 )
-from certferry.core.plan import Plan
+from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import Reason
 from certferry.core.renewal import RenewalWindow, believed, renew_at
 from certferry.core.rollbacks import renewed_after_rollback
@@ -59,6 +59,8 @@ class LineageStatus:
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[tuple[str, CertferryError], ...] = ()
     """What could not be read at a target beside its domains, and what is excluded in vain."""
+    left_out: tuple[Obstacle, ...] = ()
+    """Domains that are switched off at their target and that the file does not name."""
     window: RenewalWindow | None = None
     condition: Condition = Condition.VALID
     until: datetime | None = None
@@ -107,6 +109,7 @@ def status_of(
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
             for error in (*target.unread, *unmatched.remarks(deployment, target))
         ),
+        left_out=tuple(unmatched.left_out(observed)),
         window=None if desired.files or current is None else _window(current),
         problem=None if unreadable is None else Trouble.of(unreadable),
     )

@@ -64,8 +64,14 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "last_failure": _last_failure(status.last_failure, voice),
         "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
         "notices": [
-            {"target": target, "domain": None, "error": of_error(error, voice)}
-            for target, error in status.notices
+            *(
+                {"target": target, "domain": None, "error": of_error(error, voice)}
+                for target, error in status.notices
+            ),
+            *(
+                {"target": one.target, "domain": one.domain, "error": of_error(one.error, voice)}
+                for one in status.left_out
+            ),
         ],
     }
 

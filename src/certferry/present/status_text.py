@@ -75,7 +75,9 @@ def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Tab
 
 
 def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
-    """Say why a certificate would be issued now, and what is wrong with a domain."""
+    """Say why a certificate would be issued now, what is wrong with a domain, and which are left
+    out.
+    """
     domains = _told_once(statuses)
     for status in statuses:
         yield from _of_certificate(status, voice)
@@ -88,6 +90,8 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
                 yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(told))
             if domain.ticket:
                 yield from _ticket(domain, voice)
+        for one in status.left_out:
+            yield from labelled(f"{one.domain}: ", Tone.STRONG, voice.say(one.error.message))
 
 
 def _told_once(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
