@@ -10,7 +10,7 @@ from functools import partial
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
 from certferry.core.notice import ChannelState
-from certferry.core.observed import Served
+from certferry.core.observed import Served, TargetRules
 from certferry.core.watched import Host
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.reconcile.doors import Doors
@@ -49,7 +49,13 @@ class TwinWorld:
         self.state = MemoryState()
         self.dns = MemoryDns(["example.com"])
         self.issuer = MemoryIssuer(self.state, self.now, lifetime=lifetime)
-        self.cdn = MemoryCdn(self.now, processing=processing, lags=(timedelta(0), lag))
+        usual = (timedelta(minutes=8), timedelta(minutes=15))
+        self.cdn = MemoryCdn(
+            self.now,
+            processing=processing,
+            lags=(timedelta(0), lag),
+            rules=TargetRules(timedelta(days=30), usual_change=usual),
+        )
         self.cdn.add_domain("img.example.com", foreign=True)
 
     def now(self) -> datetime:

@@ -13,8 +13,10 @@ from certferry.core.change import Change
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.due import Times, due_of
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
+from certferry.core.not_in_force import processing
 from certferry.core.observed import DomainState, ObservedDomain, Served
 from certferry.core.plan import Rollout
+from certferry.core.progress import Usual
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.rollout_record import LAG, RolloutRecord
 from certferry.core.steps import Blocked, Deploy, Due, Verify
@@ -42,11 +44,12 @@ def due(
     last: RolloutRecord | None = None,
     bound: str | None = "id",
     begun: datetime = START,
+    usual: Usual | None = None,
 ) -> Due:
     """Choose for one domain, in a run that began a while ago."""
     problem = DeployError("verify https crt fail") if state is DomainState.FAILED else None
     domain = ObservedDomain("img.example.com", Kind.CDN, state, bound, problem=problem, last=last)
-    times = Times(NOW, begun, TIMEOUT)
+    times = Times(NOW, begun, TIMEOUT, usual=usual)
     return due_of(rollout, domain, served, fingerprint=OURS, times=times)
 
 
@@ -87,6 +90,18 @@ def test_processing_domain_is_never_written_to(
 
     assert isinstance(found, Waiting)
     assert NOW + TIMEOUT == found.deadline
+
+
+@pytest.mark.parametrize("usual", [None, (timedelta(minutes=1), timedelta(minutes=5))])
+def test_what_is_usual_is_the_targets(usual: Usual | None) -> None:
+    """It stands beside the deadline, and in what is said of a change that is still under way."""
+    waiting = due(VERIFYING, last=record(), usual=usual)
+    hint = str(processing("qiniu", NOW, usual).hint)
+
+    assert isinstance(waiting, Waiting)
+    assert usual == waiting.usual
+    assert ("usually takes 1 to 5 minutes" in hint) is (usual is not None)
+    assert hint.startswith("the change began at 2026-11-24 12:00 UTC")
 
 
 def test_accepted_change_is_not_asked_for_twice() -> None:

@@ -243,10 +243,11 @@ def test_a_plan_in_chinese() -> None:
         """) == values.text_of(list(plan_text.told([PLAN], ZH)))  # noqa: E501 - a transcript is as wide as it is
 
 
+USUAL = (timedelta(minutes=8), timedelta(minutes=15))
 ISSUED = StepOutcome(
     Action.ISSUE, Outcome.DONE, Text("valid until {moment}", moment=NOON + timedelta(days=90))
 )
-PROCESSING = StepOutcome(Action.DEPLOY, Outcome.WAITING, applying("qiniu"), "qiniu", IMG)
+PROCESSING = StepOutcome(Action.DEPLOY, Outcome.WAITING, applying("qiniu", USUAL), "qiniu", IMG)
 SEEN = StepOutcome(
     Action.VERIFY, Outcome.UNCHANGED, Text("served by every address that answers"), "qiniu", IMG
 )

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from certferry.core.events import Activity, Event, StepEnded
-from certferry.core.progress import CDN_CHANGE, Asking, Begun, Ended
+from certferry.core.progress import Asking, Begun, Ended
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.steps import Action
 from certferry.present.language import Voice
@@ -144,7 +144,7 @@ def test_a_look_beside_a_wait_is_not_shown() -> None:
 
 def test_what_is_usual_stands_beside_the_deadline() -> None:
     """Where it is known: an hour at most says little of a change that takes ten minutes."""
-    waiting = replace(values.waiting(), usual=CDN_CHANGE)
+    waiting = replace(values.waiting(), usual=(timedelta(minutes=8), timedelta(minutes=15)))
     step = replace(PROCESSING, waiting=waiting)
 
     assert "since 12:00 UTC (3:12), usually 8–15 min, until 13:00 UTC at most" in drawn(

@@ -16,7 +16,7 @@ ENGLISH = [
     ("the DNSPod API token itself", "DNSPod token"),
     ("Written, for you alone", "Written (mode 0600)"),
     ("nothing sets {name} when the system", "cron/systemd will not have {name} set"),
-    ("the target is carrying out a change", "is applying the change (usually 8–15 min)"),
+    ("the target is carrying out a change", "is applying the change (usually {least}–{most} min)"),
     ("no language of certferry's", "is not supported; use {one} or {other}"),
     ("adopted to be ferried", "deploy only; {client} keeps renewing it"),
     ("acme.sh is not at home there", "no acme.sh found there (no account.conf)"),
@@ -30,7 +30,7 @@ ENGLISH = [
 ]
 CHINESE = [
     ("所有应答的地址均已出示该证书", "所有能连上的节点都已换上该证书"),
-    ("目标正在执行变更", "正在处理变更（通常 8–15 分钟）"),
+    ("目标正在执行变更", "正在处理变更（通常 {least}–{most} 分钟）"),
     ("显示何人何时做了什么", "显示操作历史"),
     ("使实际状态与声明一致", "按配置执行"),
     ("无法达到声明的状态", "无法按配置完成"),

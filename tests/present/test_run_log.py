@@ -52,7 +52,7 @@ def a_day(log: RunLog) -> None:
     waiting = StepOutcome(
         Action.DEPLOY,
         Outcome.WAITING,
-        applying("qiniu"),
+        applying("qiniu", (timedelta(minutes=8), timedelta(minutes=15))),
         "qiniu",
         IMG,
         waiting=values.waiting(),

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from certferry.core.events import StepEnded
+from certferry.core.observed import TargetRules
+from certferry.core.progress import Usual
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.steps import Action
 from certferry.core.waiting import FIRST
@@ -175,3 +178,21 @@ def test_lease_that_is_another_runs_is_waited_for(
         assert waiting.until - world.clock >= FIRST
     assert "img: another run" in [str(step.detail) for step in run.report().outcomes]
     assert {Outcome.DONE, Outcome.WAITING} == {step.outcome for step in run.report().outcomes}
+
+
+@pytest.mark.parametrize("usual", [None, (timedelta(minutes=1), timedelta(minutes=5))])
+def test_how_long_a_change_usually_takes_is_told_by_the_target(usual: Usual | None) -> None:
+    """In a run and in a plan; of a target that does not say it, no minutes are told."""
+    world = ModelWorld(rules=TargetRules(usual_change=usual))
+    world.cdn.add_domain(IMG)
+    run = run_with(world)
+    run.visit()
+    world.clock += timedelta(minutes=3)
+
+    plan = world.plan(world.wish())
+    run.visit()
+
+    told = [e.outcome for e in world.events if isinstance(e, StepEnded) and e.outcome.waiting]
+    said = "qiniu is applying the change" + ("" if usual is None else " (usually 1–5 min)")
+    assert [said, said] == [str(one.detail) for one in told]
+    assert said == str(plan.rollouts[0].steps[-1].reason.message)

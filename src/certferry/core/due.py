@@ -11,7 +11,7 @@ from certferry.core.not_in_force import not_served, processing, without_effect
 from certferry.core.observed import DomainState, ObservedDomain, Served, is_served
 from certferry.core.pauses import PAUSES, paused_until
 from certferry.core.plan import Rollout
-from certferry.core.progress import CDN_CHANGE
+from certferry.core.progress import Usual
 from certferry.core.rollout_record import LAG, RolloutRecord
 from certferry.core.steps import Blocked, Deploy, Due
 from certferry.core.stuck import stuck_error, stuck_since
@@ -25,7 +25,8 @@ VERIFY_TIMEOUT = timedelta(hours=1)
 @dataclass(frozen=True, slots=True)
 class Times:
     """This moment, when the run began, and how long a domain may take to serve what is bound. A
-    scheduled run `keeps_pauses` after a failure, none longer than the `longest_pause`.
+    scheduled run `keeps_pauses` after a failure, none longer than the `longest_pause`. `usual` is
+    how long a change takes at the target most times, where that is known.
     """
 
     now: datetime
@@ -33,6 +34,7 @@ class Times:
     timeout: timedelta = VERIFY_TIMEOUT
     keeps_pauses: bool = False
     longest_pause: timedelta = PAUSES[-1]
+    usual: Usual | None = None
 
     def in_this_run(self, moment: datetime) -> bool:
         """Tell whether something stored happened since the run began. A moment in the future was
@@ -96,7 +98,7 @@ def _due_by_itself(
             return Blocked(
                 stuck_error(*place, stuck, times.now, served=served, fingerprint=fingerprint)
             )
-        return wait_in_time(processing(rollout.target, since), since, times)
+        return wait_in_time(processing(rollout.target, since, times.usual), since, times)
     if rollout.deploy is None:
         if is_served(served, fingerprint):
             return None
@@ -153,5 +155,5 @@ def wait_in_time(error: CertferryError, since: datetime, times: Times) -> Waitin
     if times.now >= deadline:
         return Blocked(error)
     # A target that is busy says itself what is usual.
-    usual = None if isinstance(error, TargetBusy) else CDN_CHANGE
+    usual = None if isinstance(error, TargetBusy) else times.usual
     return wait_for(error.message, since, times.now, deadline, usual)

@@ -7,6 +7,7 @@ from datetime import datetime
 from certferry.core.abbreviations import short
 from certferry.core.https_changes import in_sentences
 from certferry.core.observed import ObservedDomain, Served
+from certferry.core.progress import Usual, in_minutes
 from certferry.core.reasons import ReasonCode
 from certferry.core.steps import Deploy
 from certferry.core.waiting import applying
@@ -14,17 +15,23 @@ from certferry.errors import DeployError, TargetBusy, VerificationError
 from certferry.text import Text
 
 
-def processing(target: str, since: datetime) -> TargetBusy:
+def processing(target: str, since: datetime, usual: Usual | None) -> TargetBusy:
     """Say that the target is at the change."""
-    return TargetBusy(
-        applying(target),
-        hint=Text(
-            "the change began at {since}; it usually takes 8 to 15 minutes, sometimes"
+    hint = Text(
+        "the change began at {since}. If it does not end, ask the support of {target} to push the"
+        " domain's task",
+        target=target,
+        since=since,
+    )
+    if usual is not None:
+        hint = Text(
+            "the change began at {since}; it usually takes {least} to {most} minutes, sometimes"
             " hours. If it does not end, ask the support of {target} to push the domain's task",
             target=target,
             since=since,
-        ),
-    )
+            **in_minutes(usual),
+        )
+    return TargetBusy(applying(target, usual), hint=hint)
 
 
 def without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> DeployError:

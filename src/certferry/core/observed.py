@@ -14,6 +14,7 @@ from certferry.core.edges import EdgeProblem
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
 from certferry.core.other_certificate import OtherCertificate
+from certferry.core.progress import Usual
 from certferry.core.quota import Quota
 from certferry.core.reasons import Reason
 from certferry.core.remembered import Remembered
@@ -118,12 +119,14 @@ class RemoteCertificate:
 class TargetRules:
     """What a target demands of a certificate that it takes in: how long it has to be valid still,
     and whether it needs a common name. `key_types` are those that it takes, `None` where it takes
-    any. A whole chain is always asked for.
+    any. A whole chain is always asked for. `usual_change` is how long a change usually takes there,
+    `None` where that is not known: then no time is told.
     """
 
     min_remaining: timedelta = timedelta(0)
     needs_common_name: bool = False
     key_types: frozenset[str] | None = None
+    usual_change: Usual | None = None
 
     def upload_deadline(self, certificate: Certificate) -> datetime:
         """Return the last moment at which a certificate can be taken in."""

@@ -10,8 +10,11 @@ from certferry.text import Text
 Usual = tuple[timedelta, timedelta]
 """From and to how long something usually takes."""
 
-CDN_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
-"""What a change at a CDN takes most times (Qiniu's console, fact sheet §5.6)."""
+
+def in_minutes(usual: Usual) -> dict[str, int]:
+    """Give both as whole minutes, by the names that sentences have for them."""
+    least, most = (time // timedelta(minutes=1) for time in usual)
+    return {"least": least, "most": most}
 
 
 @dataclass(frozen=True, slots=True)

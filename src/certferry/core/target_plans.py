@@ -169,7 +169,7 @@ class _DomainPlanner:
         due = due_of(
             *(rollout, self._domain, self._served),
             fingerprint=self._fingerprint,
-            times=self._times,
+            times=replace(self._times, usual=self._target.rules.usual_change),
         )
         return replace(rollout, steps=(replace(first, due=due), *later))
 
@@ -262,5 +262,6 @@ class _DomainPlanner:
 
     def _not_seen(self) -> Reason:
         if self._domain.state is DomainState.PROCESSING:
-            return Reason(ReasonCode.NOT_SEEN, applying(self._place[0]))
+            usual = self._target.rules.usual_change
+            return Reason(ReasonCode.NOT_SEEN, applying(self._place[0], usual))
         return deploy_reasons.NOT_SEEN

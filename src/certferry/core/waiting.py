@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from certferry.core.progress import Usual
+from certferry.core.progress import Usual, in_minutes
 from certferry.text import Text
 
 FIRST = timedelta(milliseconds=250)
@@ -45,6 +45,12 @@ def wait_for(
     return Waiting(why, since, until, deadline, usual)
 
 
-def applying(target: str) -> Text:
-    """Say that a target has taken a change, and how long that lasts (Qiniu fact sheet §5.2)."""
-    return Text("{target} is applying the change (usually 8–15 min)", target=target)
+def applying(target: str, usual: Usual | None) -> Text:
+    """Say that a target has taken a change, and how long that lasts, where it is known."""
+    if usual is None:
+        return Text("{target} is applying the change", target=target)
+    return Text(
+        "{target} is applying the change (usually {least}–{most} min)",
+        target=target,
+        **in_minutes(usual),
+    )

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text as RichText
 
 from certferry.core.events import Activity, Event, StepEnded
-from certferry.core.progress import Asking, Begun, Ended
+from certferry.core.progress import Asking, Begun, Ended, in_minutes
 from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.waiting import Waiting
 from certferry.ports.progress import Progress
@@ -178,8 +178,8 @@ class Display:
         begun, elapsed = self._voice.clock(what.since, now), _elapsed(now - what.since)
         said = Text("since {since} ({elapsed})", since=begun, elapsed=elapsed)
         if isinstance(what, Waiting) and what.usual is not None:
-            least, most = (time // timedelta(minutes=1) for time in what.usual)
-            said = Text("{since}, usually {least}–{most} min", since=said, least=least, most=most)
+            usual = in_minutes(what.usual)
+            said = Text("{since}, usually {least}–{most} min", since=said, **usual)
         if what.deadline is not None:
             until = self._voice.clock(what.deadline, now)
             said = Text("{since}, until {deadline} at most", since=said, deadline=until)

@@ -30,7 +30,8 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
 
     Raises `LeaseLost` before anything is written that another run may have overtaken.
     """
-    detail = applying(step.target)
+    target, _ = visit.observed.locate(step.target, step.domain)
+    detail = applying(step.target, target.rules.usual_change)
     told = StepOutcome(Action.DEPLOY, Outcome.WAITING, detail, step.target, step.domain)
     record = visit.begin(step, repairing=step.repair)
     try:

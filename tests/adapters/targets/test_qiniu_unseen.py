@@ -187,7 +187,9 @@ def test_settings_reach_the_target(place: Place) -> None:
 
     found = target.observe(look(WWW))
 
-    assert TargetRules(timedelta(days=20), needs_common_name=True) == found.rules
+    usual = (timedelta(minutes=8), timedelta(minutes=15))
+    wanted = TargetRules(timedelta(days=20), needs_common_name=True, usual_change=usual)
+    assert wanted == found.rules
     assert [WWW] == [domain.domain for domain in found.domains]
 
 

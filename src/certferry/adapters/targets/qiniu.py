@@ -48,6 +48,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.findings import Finding
 from certferry.core.observed import ObservedTarget, TargetRules
+from certferry.core.progress import Usual
 from certferry.core.survey import Survey
 from certferry.errors import CertferryError
 from certferry.ports.account_memory import AccountMemory
@@ -75,6 +76,9 @@ SERVICE = "Qiniu"
 _ELSEWHERE = NO_SUCH_DOMAIN | {WRONG_DOMAIN_TYPE}
 """What either half of Qiniu says of a domain that belongs to the other (§6)."""
 
+USUAL_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
+"""What a change of a domain takes most times (Qiniu's console; fact sheet §5.6)."""
+
 
 def connect(settings: Settings, context: Context) -> DeployTarget:
     """Give the target for an account: one for all deployments to it, since it holds their pace."""
@@ -85,6 +89,7 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
     rules = TargetRules(
         timedelta(days=settings.min_remaining_days),
         needs_common_name=not settings.accept_no_common_name,
+        usual_change=USUAL_CHANGE,
     )
     client = QiniuClient(transport)
     return Qiniu(client, rules, context.memory, pause=context.pause, now=context.now)
