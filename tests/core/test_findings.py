@@ -279,13 +279,11 @@ def test_target_that_wants_no_life_left_takes_a_short_one() -> None:
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
-        (TargetRules(key_types=frozenset({"rsa2048"})), [Code.KEY_NOT_TAKEN]),
-        (TargetRules(key_types=frozenset({"ec256"})), []),
         (TargetRules(needs_common_name=True), [Code.COMMON_NAME_MISSING]),
         (TargetRules(), []),
     ],
 )
-def test_kind_that_the_target_does_not_take(rules: TargetRules, expected: list[Code]) -> None:
+def test_target_that_wants_a_common_name(rules: TargetRules, expected: list[Code]) -> None:
     """As safety would refuse it before an upload."""
     version = Version(1, replace(certificate(), common_name=""), NOW)
 

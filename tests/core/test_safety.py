@@ -48,11 +48,9 @@ def test_unfit_certificate_is_refused(observed: Observation, code: ReasonCode) -
     assert not safe.is_settled
 
 
-def under(
-    rules: TargetRules, *uploaded: str, key_type: str = "ec256", named: bool = True
-) -> Observation:
+def under(rules: TargetRules, *uploaded: str, named: bool = True) -> Observation:
     """The world with a target of these rules, and what lies there."""
-    leaf = replace(certificate("aa" * 32, key_type=key_type), common_name="img" if named else "")
+    leaf = replace(certificate("aa" * 32), common_name="img" if named else "")
     copies = tuple(copy_of(1, fingerprint) for fingerprint in uploaded or ("ff" * 32,))
     found = world(version(3, leaf), bound=None, remotes=copies)
     return replace(found, targets=(replace(found.targets[0], rules=rules),))
@@ -61,9 +59,6 @@ def under(
 @pytest.mark.parametrize(
     ("observed", "codes"),
     [
-        (under(TargetRules(key_types=frozenset({"rsa2048"}))), [ReasonCode.KEY_NOT_TAKEN]),
-        (under(TargetRules(key_types=frozenset({"rsa2048"})), key_type="rsa2048"), []),
-        (under(TargetRules(key_types=frozenset({"rsa2048"})), "aa" * 32), []),
         (
             under(TargetRules(needs_common_name=True), named=False),
             [ReasonCode.COMMON_NAME_MISSING],
@@ -71,11 +66,9 @@ def under(
         (under(TargetRules(needs_common_name=True)), []),
         (under(TargetRules(needs_common_name=True), "aa" * 32, named=False), []),
     ],
-    ids=["key", "key that it takes", "uploaded", "no name", "a name", "uploaded without a name"],
+    ids=["no name", "a name", "uploaded without a name"],
 )
-def test_kind_of_certificate_that_a_target_does_not_take(
-    observed: Observation, codes: list[ReasonCode]
-) -> None:
+def test_certificate_without_a_common_name(observed: Observation, codes: list[ReasonCode]) -> None:
     """It is refused before anything is sent, unless it lies at the target already."""
     plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
 

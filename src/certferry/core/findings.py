@@ -79,7 +79,6 @@ class Code(StrEnum):
     CHAIN_INCOMPLETE = "chain_incomplete"
     KEY_MISMATCH = "key_mismatch"
     EXPIRED = "expired"
-    KEY_NOT_TAKEN = "key_not_taken"
     COMMON_NAME_MISSING = "common_name_missing"
     LIFETIME_TOO_SHORT = "lifetime_too_short"
     LIFETIME_TIGHT = "lifetime_tight"

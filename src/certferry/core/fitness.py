@@ -40,18 +40,10 @@ def judge_version(
 def judge_at_target(
     desired: DesiredCertificate, version: Version, target: ObservedTarget
 ) -> Iterator[Finding]:
-    """Judge certificates like this one by what a target takes: the kind of key, the common name,
-    and how long after its beginning one can be uploaded.
+    """Judge certificates like this one by what a target takes: the common name, and how long after
+    its beginning one can be uploaded.
     """
     lineage, certificate, rules = desired.lineage, version.certificate, target.rules
-    if rules.key_types is not None and certificate.key_type not in rules.key_types:
-        said = Text(
-            "{target} takes no certificate with a key of kind {kind}",
-            target=target.label,
-            kind=certificate.key_type,
-        )
-        fix = Text("set `key_type` to one of {kinds}", kinds=sorted(rules.key_types))
-        yield error(Code.KEY_NOT_TAKEN, lineage, said, fix)
     if rules.needs_common_name and not certificate.common_name:
         said = Text("{target} refuses certificates without a common name", target=target.label)
         fix = Text("use a profile that sets one (`classic`)")

@@ -118,14 +118,12 @@ class RemoteCertificate:
 @dataclass(frozen=True, slots=True)
 class TargetRules:
     """What a target demands of a certificate that it takes in: how long it has to be valid still,
-    and whether it needs a common name. `key_types` are those that it takes, `None` where it takes
-    any. A whole chain is always asked for. `usual_change` is how long a change usually takes there,
-    `None` where that is not known: then no time is told.
+    and whether it needs a common name. A whole chain is always asked for. `usual_change` is how
+    long a change usually takes there, `None` where that is not known: then no time is told.
     """
 
     min_remaining: timedelta = timedelta(0)
     needs_common_name: bool = False
-    key_types: frozenset[str] | None = None
     usual_change: Usual | None = None
 
     def upload_deadline(self, certificate: Certificate) -> datetime:

@@ -53,7 +53,6 @@ class ReasonCode(StrEnum):
     KEY_MISMATCH = "key_mismatch"
     CHAIN_INCOMPLETE = "chain_incomplete"
     TOO_LITTLE_LIFE = "too_little_life"
-    KEY_NOT_TAKEN = "key_not_taken"
     COMMON_NAME_MISSING = "common_name_missing"
     EXPIRED = "expired"
     STATE_OLDER = "state_older"

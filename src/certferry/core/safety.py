@@ -139,15 +139,11 @@ def refuse_too_little_life(case: _Case) -> Refusal | None:
     return words.too_little_life(case.step, case.desired, left=left, wanted=wanted)
 
 
-def refuse_unaccepted_kind(case: _Case) -> Refusal | None:
-    """The target takes certificates like this one: with its kind of key, with a common name where
-    it asks for one.
-    """
+def refuse_no_common_name(case: _Case) -> Refusal | None:
+    """The certificate has a common name, where the target asks for one."""
     certificate, rules = case.version.certificate, case.target.rules
     if case.is_uploaded:
         return None
-    if rules.key_types is not None and certificate.key_type not in rules.key_types:
-        return words.key_not_taken(case.step, certificate.key_type, rules.key_types)
     # What another client made is tried: whether the target refuses it is not known.
     is_ours = case.desired.files is None
     if is_ours and rules.needs_common_name and not certificate.common_name:
@@ -177,7 +173,7 @@ CHECKS: tuple[_Check, ...] = (
     refuse_revoked,
     refuse_expired,
     refuse_too_little_life,
-    refuse_unaccepted_kind,
+    refuse_no_common_name,
     refuse_full_account,
     refuse_endless_repair,
 )

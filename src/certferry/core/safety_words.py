@@ -71,15 +71,6 @@ def too_little_life(
     return _refused(step, ReasonCode.TOO_LITTLE_LIFE, sentence, hint)
 
 
-def key_not_taken(step: Deploy, kind: str, taken: frozenset[str]) -> Refusal:
-    """The target takes other kinds of key."""
-    sentence = Text(
-        "{target} takes no certificate with a key of kind {kind}", target=step.target, kind=kind
-    )
-    hint = Text("set `key_type` to one of {kinds}", kinds=sorted(taken))
-    return _refused(step, ReasonCode.KEY_NOT_TAKEN, sentence, hint)
-
-
 def common_name_missing(step: Deploy) -> Refusal:
     """The target asks for a common name, and the certificate has none."""
     sentence = Text("{target} refuses certificates without a common name", target=step.target)
