@@ -22,6 +22,7 @@ CertferryError                a message, a hint, a retry
 ├── DeployError               a target does not have the certificate
 │   ├── TargetAccessDenied    the target does not accept the credentials
 │   ├── TargetRejected        the target refused the certificate or the domain
+│   │   ├── AllExcluded       the file excludes every domain of a deployment
 │   │   └── CopyGone          the copy that was to be bound is not at the target any more
 │   ├── TargetBusy            the target is still carrying out an earlier change
 │   │   └── TargetStuck       it has been at it for longer than it should take
@@ -213,6 +214,10 @@ class TargetAccessDenied(DeployError):
 
 class TargetRejected(DeployError):
     """The target refused the certificate or the domain."""
+
+
+class AllExcluded(TargetRejected):
+    """The file excludes every domain of a deployment."""
 
 
 class CopyGone(TargetRejected):

@@ -180,7 +180,7 @@ def test_glob_that_matches_nothing_is_an_obstacle() -> None:
         "no domain of the account qiniu that is online, and that the certificate covers,"
         " matches *.example.ogr"
     ) == str(obstacle.error.message)
-    assert isinstance(obstacle.error, TargetRejected)
+    assert "target_rejected" == obstacle.error.code
     assert obstacle.error.hint
     assert {"img.example.com"} == set(why(plan))
 
@@ -209,6 +209,7 @@ def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
         " img.example.com, img-1.example.com"
     ) == str(obstacle.error.message)
     assert obstacle.error.hint
+    assert "all_excluded" == obstacle.error.code
     assert () == plan.steps
     [row] = status_of(wish(deployment), observed(deployment, target), NOW).domains
     assert (WHOLE_ACCOUNT, Standing.UNKNOWN) == (row.domain, row.standing)

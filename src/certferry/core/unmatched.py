@@ -11,7 +11,7 @@ from certferry.core.desired import DesiredCertificate, DesiredDeployment
 from certferry.core.globs import STAR, domain_of, is_glob, matches
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.plan import Obstacle
-from certferry.errors import TargetRejected
+from certferry.errors import AllExcluded, TargetRejected
 from certferry.text import Text
 
 
@@ -68,8 +68,8 @@ def _matches_nothing(target: str, glob: str) -> TargetRejected:
     )
 
 
-def _nothing_left(target: str, excluded: Sequence[str]) -> TargetRejected:
-    return TargetRejected(
+def _nothing_left(target: str, excluded: Sequence[str]) -> AllExcluded:
+    return AllExcluded(
         Text(
             "`exclude` excludes every domain of the account {target} that is covered: {domains}",
             target=target,
