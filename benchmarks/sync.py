@@ -2,7 +2,8 @@
 memory, so that only certferry's own work is timed.
 
 The baseline of the same run is reading one lineage's versions from the same state, which no run
-can do without. Usage: `python benchmarks/sync.py [--certificates N] [--rounds N]`.
+can do without; what the CDN in memory takes for itself is taken from the whole. Usage: `python
+benchmarks/sync.py [--certificates N] [--rounds N]`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from certferry.core.report import SyncReport
 from certferry.core.run_notices import noticed
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
+from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.sightings import SightingsKeeper
@@ -110,11 +112,14 @@ def main() -> None:
             kept.append(milliseconds(lambda: told(state, watched.sync(wishes, Patience())), 1))
         each = statistics.median(kept) / len(wishes)
         more = statistics.median(two / one for one, two in zip(bare, kept, strict=True))
+        looks = [as_look(one, state) for one in wishes]
+        twin = milliseconds(lambda: ask_all(cdn, looks), arguments.rounds) / len(wishes)
         reading = milliseconds(lambda: read_all(state, wishes), arguments.rounds) / len(wishes)
         state.close()
 
     print(f"reading the versions   {reading:6.3f} ms each")
     print(f"sync, nothing to do    {each:6.3f} ms each   {each / reading:5.2f} x")
+    print(f"of that, our own work  {each - twin:6.3f} ms each   (the CDN in memory: {twin:.3f})")
     print(f"of that, what is kept for monitors: {100 * (more - 1):4.1f} %")
 
 
@@ -130,6 +135,19 @@ def read_all(state: StateStore, wishes: list[DesiredCertificate]) -> None:
     """Read every lineage once."""
     for one in wishes:
         state.versions(one.lineage)
+
+
+def as_look(wanted: DesiredCertificate, state: StateStore) -> Look:
+    """Return what a run asks the CDN of a lineage."""
+    known = [version.certificate for version in state.versions(wanted.lineage)]
+    return Look(wanted.lineage, wanted.names, wanted.names, Kind.AUTO, known)
+
+
+def ask_all(cdn: MemoryCdn, looks: list[Look]) -> None:
+    """Ask the CDN and its edges about every lineage once."""
+    for one in looks:
+        cdn.observe(one)
+        cdn.look(one.names)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = Fal
     known = with_remembered(Observation(), desired, doors)
     looker = _Looker(desired, doors, known, every_edge=every_edge)
     targets = tuple(looker.look(deployment) for deployment in desired.deployments)
-    observed = replace(known, targets=targets)
+    observed = Observation(known.versions, targets, known.remembered)
     is_unread = any(target.under_way for target in targets)
     return without_found(observed) if is_unread else observed
 
@@ -59,7 +59,7 @@ def with_remembered(
     versions = remembered.versions
     if desired.offered is not None:
         versions = offered_first(versions, desired.offered)
-    return replace(observed, versions=versions, remembered=remembered)
+    return Observation(versions, observed.targets, remembered)
 
 
 def with_renewal_info(
@@ -139,7 +139,7 @@ class _Looker:
             found = with_withdrawals(found, label, remembered.withdrawals)
         if found.failure is not None or deployment.delivery is not None:
             return found
-        found = self._with_edges(self._with_uploads(found, label), label)
+        found = self._with_edges(self._with_uploads(found, label), label, records)
         if not any(domain.binding_hidden for domain in found.domains):
             return found
         return with_likely_bindings(found, self._doors.now(), self._doors.verify_timeout)
@@ -147,7 +147,7 @@ class _Looker:
     def _found(
         self, deployment: DesiredDeployment, records: Mapping[str, RolloutRecord]
     ) -> ObservedTarget:
-        """Ask the receiver or the target; each domain with what is remembered of it."""
+        """Ask the receiver or the target."""
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
             self._tell(Text("looking at {name}", name=name))
@@ -157,11 +157,9 @@ class _Looker:
             )
         self._tell(Text("asking {target} for its domains", target=deployment.target))
         try:
-            found = self._read(deployment)
+            return self._read(deployment)
         except DeployError as error:
             return unreadable(deployment.target, error, records.values(), self._current)
-        domains = (replace(domain, last=records.get(domain.domain)) for domain in found.domains)
-        return replace(found, domains=tuple(domains))
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
         found = self._doors.targets[deployment.target].observe(
@@ -215,12 +213,16 @@ class _Looker:
             found = with_uses(found, uploads)
         return found
 
-    def _with_edges(self, found: ObservedTarget, label: str) -> ObservedTarget:
+    def _with_edges(
+        self, found: ObservedTarget, label: str, records: Mapping[str, RolloutRecord]
+    ) -> ObservedTarget:
+        """Add what the edges serve, and to each domain what is remembered of it."""
         asked = [d.domain for d in found.domains if self._every_edge or self._may_serve(found, d)]
         if asked:
             self._tell(_EDGES)
         served: Mapping[str, tuple[Served, ...]] = self._doors.probe.look(asked)
-        return replace(found, label=label, served=served)
+        domains = (replace(domain, last=records.get(domain.domain)) for domain in found.domains)
+        return replace(found, label=label, domains=tuple(domains), served=served)
 
     def _tell(self, what: Text) -> None:
         self._doors.progress(Asking(self._desired.lineage, what))

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,14 +26,32 @@ Prove = Callable[..., str | None]
 _WRITE_AHEAD = "wal"
 
 
-@dataclass(frozen=True, slots=True)
 class _Own:
-    """A thread's connection, and what it holds while it works with it: at times it does so within
-    its own work.
+    """A thread's connection. In a `with` block it is not closed: SQLite would bring down the whole
+    process. A thread may begin one within another.
     """
 
-    connection: sqlite3.Connection
-    in_use: threading.RLock = field(default_factory=threading.RLock)
+    def __init__(self, connection: sqlite3.Connection, place: Path) -> None:
+        self.connection = connection
+        self._place = place
+        self._in_use = threading.RLock()
+        self._is_closed = False
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._in_use.acquire()
+        if self._is_closed:
+            self._in_use.release()
+            raise _has_been_closed(self._place)
+        return self.connection
+
+    def __exit__(self, *_: object) -> None:
+        self._in_use.release()
+
+    def close(self) -> None:
+        """Close the connection, once the thread does not work with it."""
+        with self._in_use:
+            self._is_closed = True
+            self.connection.close()
 
 
 class SqliteDatabase:
@@ -54,7 +71,7 @@ class SqliteDatabase:
 
     def rows(self, query: str, *values: Column) -> list[Row]:
         """Read. Takes no lock that a writer would have to wait for."""
-        with in_our_words(self.place), self._in_use() as connection:
+        with in_our_words(self.place), self._own() as connection:
             return connection.execute(query, values).fetchall()
 
     def snapshot(self) -> AbstractContextManager[sqlite3.Connection]:
@@ -72,7 +89,7 @@ class SqliteDatabase:
 
     @contextmanager
     def _begun(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with in_our_words(self.place), self._in_use() as connection:
+        with in_our_words(self.place), self._own() as connection:
             try:
                 connection.execute(begin)
                 yield connection
@@ -96,17 +113,6 @@ class SqliteDatabase:
                 yield statement
                 statement = ""
         yield statement
-
-    @contextmanager
-    def _in_use(self) -> Iterator[sqlite3.Connection]:
-        """Have this thread's connection for a `with` block, in which it is not closed: SQLite would
-        bring down the whole process.
-        """
-        own = self._own()
-        with own.in_use:
-            if self._closed:
-                raise _has_been_closed(self.place)
-            yield own.connection
 
     def _own(self) -> _Own:
         found = self._connections.get(threading.current_thread())
@@ -144,8 +150,7 @@ class SqliteDatabase:
         with self._guard:
             self._closed = True
             for own in self._connections.values():
-                with own.in_use:
-                    own.connection.close()
+                own.close()
             self._connections.clear()
 
     def _open(self) -> _Own:
@@ -153,7 +158,7 @@ class SqliteDatabase:
             if self._closed:
                 raise _has_been_closed(self.place)
             self._close_those_of_ended_threads()
-            own = _Own(self._connect())
+            own = _Own(self._connect(), self.place)
             self._connections[threading.current_thread()] = own
             return own
 
