@@ -22,8 +22,10 @@ _LEAST_ROOM = 64 * 1024
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class in_our_words:  # noqa: N801 - reads as what it does; a generator would cost each read twice
-    """Let no foreign error about this file pass a `with` block."""
+class _InOurWords:
+    """See `in_our_words`. A run reads the state several times a certificate, and a generator would
+    cost each time twice as much.
+    """
 
     __slots__ = ("_path",)
 
@@ -38,6 +40,11 @@ class in_our_words:  # noqa: N801 - reads as what it does; a generator would cos
             raise _of_database(problem, self._path) from problem
         if isinstance(problem, OSError):
             raise _of_file(problem, self._path) from problem
+
+
+def in_our_words(path: Path) -> _InOurWords:
+    """Let no foreign error about this file pass a `with` block."""
+    return _InOurWords(path)
 
 
 def _of_database(exc: sqlite3.Error, path: Path) -> StateError:
