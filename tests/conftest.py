@@ -22,9 +22,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     by_name = any("::" in word for word in config.args)
     if tiers.THOROUGH or by_name:
         return
-    kept = [item for item in items if item.get_closest_marker("thorough") is None]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = kept
+    left = [item for item in items if item.get_closest_marker("thorough") is not None]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
 
 
 # No deadline: the machine is shared and tests run in parallel, so one slow example means nothing.
