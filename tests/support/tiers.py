@@ -22,9 +22,13 @@ T = TypeVar("T")
 
 
 def sampled(places: Sequence[T], samples: int = _SAMPLES) -> Sequence[T]:
-    """Give all places, or in the gate some that lie evenly between the first and the last."""
+    """Give all places, or in the gate some that lie evenly between the first and the last; of one
+    sample, the first.
+    """
     if THOROUGH or len(places) <= samples:
         return places
+    if samples == 1:
+        return places[:1]
     last = len(places) - 1
     return [places[round(last * n / (samples - 1))] for n in range(samples)]
 
