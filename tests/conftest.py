@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.adapters.acme.bench import Ca, running_ca
 from tests.support import tiers
 from tests.support.bind import Bind, running_bind
 from tests.support.powerdns import PowerDns, running_powerdns
@@ -124,6 +125,13 @@ def undisturbed_logging() -> Iterator[None]:
         if type(handler).__module__.startswith("certferry."):
             root.removeHandler(handler)
             handler.close()
+
+
+@pytest.fixture(scope="session")
+def ca() -> Iterator[Ca]:
+    """A CA that refuses no good nonce, one of each worker's."""
+    with running_ca(nonce_reject=0) as ca:
+        yield ca
 
 
 @pytest.fixture(scope="session")
