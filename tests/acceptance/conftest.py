@@ -1,4 +1,4 @@
-"""A world that the tests of a module share, and a machine in it for each test."""
+"""A world that tests share, and a machine in it for each test."""
 
 from __future__ import annotations
 
@@ -16,11 +16,20 @@ PACE = Pace(nameserver_lags=(0.0, 0.0))
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def shared_world() -> Iterator[World]:
-    """A world in which nothing is slower than it must be, and no request is made twice."""
+@pytest.fixture(scope="session")
+def one_world() -> Iterator[World]:
+    """A world in which nothing is slower than it must be, and no request is made twice, one of
+    each worker's.
+    """
     with World(pace=PACE, nonce_reject=0) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def shared_world(one_world: World) -> Iterator[World]:
+    """That world, with domains and certificates of this module's tests alone."""
+    with one_world.at_an_empty_qiniu() as world:
+        yield world
 
 
 @pytest.fixture

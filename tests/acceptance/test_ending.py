@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import product
 from subprocess import Popen
 
 import pytest
@@ -18,11 +19,12 @@ from certferry.errors import LeaseHeld
 from certferry.sandbox.faults import Fault
 from tests.acceptance.footprint import challenges
 from tests.acceptance.host import Host
+from tests.support.tiers import sampled
 from tests.support.waiting import eventually
 
 PROMISED = 5.0  # seconds
 DEADLINE = 60.0  # seconds, for what must come before
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
 @contextmanager
@@ -73,8 +75,9 @@ def is_free(host: Host, name: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("how", SIGNALS)
-@pytest.mark.parametrize("command", ["sync", "plan", "status"])
+@pytest.mark.parametrize(
+    ("command", "how"), sampled(list(product(["sync", "plan", "status"], SIGNALS)), 2)
+)
 def test_service_that_hangs(host: Host, name: str, command: str, how: signal.Signals) -> None:
     """A run waits for no answer of a service that took the request and keeps silent."""
     with silent_server() as (url, asked):
@@ -87,7 +90,7 @@ def test_service_that_hangs(host: Host, name: str, command: str, how: signal.Sig
     must_be_free(host, name)
 
 
-@pytest.mark.parametrize("how", SIGNALS)
+@pytest.mark.parametrize("how", sampled(SIGNALS, 1))
 def test_directory_that_hangs(host: Host, name: str, how: signal.Signals) -> None:
     """The CA's silence may last forty-five seconds, and does not."""
     with silent_server() as (url, asked):
@@ -127,7 +130,7 @@ LATER = {
 }
 
 
-@pytest.mark.parametrize("what", LATER)
+@pytest.mark.parametrize("what", sampled(list(LATER), 3))
 def test_whatever_else_hangs(host: Host, name: str, what: str) -> None:
     """Also what speaks no HTTP of ours, or in a thread of its own."""
     command, tables = LATER[what]
@@ -165,7 +168,7 @@ def test_scheduled_run_that_waits_for_its_next_try(host: Host, name: str) -> Non
     assert "the CA could not be reached" in out
 
 
-@pytest.mark.parametrize("how", SIGNALS)
+@pytest.mark.parametrize("how", sampled(SIGNALS, 1))
 def test_record_that_is_being_written(host: Host, name: str, how: signal.Signals) -> None:
     """Whether it was written is not known; it is written down, and the next run removes it."""
     dnspod = host.world.dnspod
@@ -184,7 +187,7 @@ def test_record_that_is_being_written(host: Host, name: str, how: signal.Signals
     assert [] == challenges(host.world)
 
 
-@pytest.mark.parametrize("how", SIGNALS)
+@pytest.mark.parametrize("how", sampled(SIGNALS, 1))
 def test_name_server_that_hangs(host: Host, how: signal.Signals) -> None:
     """A resolver that loses every question holds up no end."""
     resolver = host.world.dns.resolver

@@ -84,6 +84,7 @@ def files_in(directory: Path) -> dict[str, tuple[float, bytes]]:
     }
 
 
+@thorough
 def test_acme_sh_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
     """The lineages of the real acme.sh are adopted; nothing is issued, and its files stay."""
     name = new_name()

@@ -11,6 +11,7 @@ import pytest
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host
 from tests.adapters.probe.odd_edge import odd_edge
+from tests.support.tiers import sampled
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_no_state_is_made(host: Host, name: str, command: list[str], code: int) 
     assert before == sorted(host.directory.rglob("*"))
 
 
-@pytest.mark.parametrize("command", ["plan", "status", "discover", "watch"])
+@pytest.mark.parametrize("command", sampled(["plan", "status", "discover", "watch"], 2))
 def test_ctrl_c_waits_for_no_silent_host(host: Host, name: str, command: str) -> None:
     """A command that only looks has nothing to put right: it ends long before an answer is given
     up.

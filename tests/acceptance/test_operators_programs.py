@@ -18,7 +18,7 @@ import pytest
 
 from certferry.sandbox.world import World
 from tests.acceptance.site import Site
-from tests.support.tiers import thorough
+from tests.support.tiers import sampled, thorough
 from tests.support.waiting import eventually
 
 STOPPED = 130
@@ -55,7 +55,7 @@ def has_the_key(site: Site) -> bool:
     return "privkey.pem" in {path.name for path in site.handed_over}
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("how", sampled([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], 1))
 def test_stopped_while_a_command_runs(site: Site, how: signal.Signals) -> None:
     """It is asked to end, and its files are gone; however often the run is told of the same."""
     with site.begin("sync", "--json") as process:

@@ -13,6 +13,7 @@ import pytest
 from certferry.sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.cli.terminals import Terminal
+from tests.support.tiers import sampled
 
 USAGE, REFUSED = 2, 3
 RUNNER = Path(__file__).with_name("killed.py")
@@ -198,7 +199,7 @@ def test_account_gets_a_new_key_and_goes_on(host: Host, name: str) -> None:
     assert before == account_shown(host).out
 
 
-@pytest.mark.parametrize("requests", [1, 2, 3])
+@pytest.mark.parametrize("requests", sampled([3, 2, 1], 1))
 def test_rollover_that_is_killed(host: Host, name: str, requests: int) -> None:
     """After each of its requests the next run orders with the same account."""
     host.run("sync", "--no-wait")

@@ -1,4 +1,4 @@
-"""Accounts and a directory for `certferry init`, and the program run there."""
+"""Accounts and a directory for `certferry init`, and the command run there."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from certferry.adapters.state.connect import connect
 from certferry.sandbox.dnspod import DnspodService
 from certferry.sandbox.qiniu import QiniuService
 from tests.cli.terminals import Terminal
+from tests.support.command import run_here
 
 DP_ID, DP_KEY = "13490", "6b5976c68aba5b14a0558b77c17c3932"
 AK, SK = "access-key-that-is-made-up", "secret-key-that-is-made-up"
@@ -31,12 +32,17 @@ Next:
 
 @dataclass
 class Accounts:
-    """An account at DNSPod with a zone, one at Qiniu with domains, and a directory to work in."""
+    """An account at DNSPod with a zone, one at Qiniu with domains, and a directory to work in.
+
+    With `apart` the command is a process of its own, which finds packages that are not installed
+    for this one.
+    """
 
     directory: Path
     dnspod: DnspodService
     qiniu: QiniuService
     environ: dict[str, str] = field(default_factory=lambda: dict(KEYS))
+    apart: bool = False
 
     @property
     def config(self) -> Path:
@@ -59,17 +65,23 @@ class Accounts:
         return self.directory / "state.db"
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command without a terminal."""
-        done = subprocess.run(
-            [*self.command, *arguments],
-            cwd=self.directory,
-            env={**os.environ, **self.environ, "PATH": str(self.programs)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        """Run the command without a terminal: in this process, or `apart`."""
+        environ = {**os.environ, **self.environ, "PATH": str(self.programs)}
+        command = [*self.command, *arguments]
+        if self.apart:
+            done = subprocess.run(
+                command,
+                cwd=self.directory,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        else:
+            ended = run_here(arguments, environ, self.directory)
+            done = subprocess.CompletedProcess(command, ended.code, ended.out, ended.err)
         self.must_be_discreet(done.stdout + done.stderr)
         return done
 

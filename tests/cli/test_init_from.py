@@ -14,8 +14,15 @@ from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, NEXT_STEPS, SK, Acc
 from tests.migration.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """What every file below a folder holds."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
-    """With its keys, of which the environment knows nothing: they go into the file beside."""
+    """With its keys, of which the environment knows nothing: they go into the file beside. Its own
+    files stay as they are.
+    """
     home = AcmeShHome(accounts.directory / "home")
     home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
     made = issued("img.example.com", "*.img.example.com")
@@ -23,6 +30,7 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
     accounts.environ.clear()
 
     log = accounts.directory / "x.log"
+    before = contents(home.path)
 
     done = accounts.run(
         *("--log-file", str(log), "init", "--settings", "settings.toml", "--yes"),
@@ -45,6 +53,7 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
         " files.\n"
         f"{NEXT_STEPS}"
     ) == done.stdout
+    assert before == contents(home.path)
     assert [made.fingerprint] == accounts.fingerprints("img.example.com")
     planned = accounts.run("plan")
     assert "issue " not in planned.stdout

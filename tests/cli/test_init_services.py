@@ -27,6 +27,7 @@ def packages(accounts: Accounts, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """
     folder = tmp_path_factory.mktemp("packages")
     accounts.environ["PYTHONPATH"] = str(folder)
+    accounts.apart = True
     accounts.forget_dnspod()
     text = (RECIPE / "dns.py").read_text(encoding="utf-8")
     text = text.replace(
@@ -165,6 +166,7 @@ def test_broken_package_is_told_and_not_offered(
     folder: Path = tmp_path_factory.mktemp("packages")
     Packages(folder).install("certferry-bad", "bad_dns", "import no_such", bad=DNS_GROUP)
     accounts.environ["PYTHONPATH"] = str(folder)
+    accounts.apart = True
 
     done = accounts.init()
 

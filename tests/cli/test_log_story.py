@@ -1,12 +1,10 @@
-"""The log of the installed command, from the first run to the one that finds nothing to do."""
+"""The log of the command, from the first run to the one that finds nothing to do."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.sandbox.world import World, demonstration
+from tests.support.command import run_here
 from tests.support.tiers import thorough
 
 
@@ -30,14 +29,9 @@ class LoggedHost:
         """Run the command, and give its exit code and what it added to the log."""
         before = self.log.read_text() if self.log.exists() else ""
         options = ("--config", str(self._config), "--log-file", str(self.log))
-        result = subprocess.run(
-            [sys.executable, "-m", "certferry", *options, *words],
-            env=os.environ | self._world.environment | {"LC_ALL": "zh_CN.UTF-8"} | environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return result.returncode, self.log.read_text().removeprefix(before)
+        speaking = {"LC_ALL": "zh_CN.UTF-8"} | environ
+        ended = run_here([*options, *words], os.environ | self._world.environment | speaking)
+        return ended.code, self.log.read_text().removeprefix(before)
 
     def sentences_of(self, *words: str, **environ: str) -> list[str]:
         """Run the command, and give the lines between its first and its last, without the time."""

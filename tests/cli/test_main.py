@@ -27,12 +27,14 @@ from certferry.text import Text
 from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.terminals import Terminal
+from tests.support.command import run_here
+from tests.support.tiers import sampled
 
 CERTFERRY = [sys.executable, "-m", "certferry"]
 
 
 def certferry(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a process, without a terminal."""
+    """Run the command as a process, without a terminal: where the start of it is the point."""
     return subprocess.run(
         [*CERTFERRY, *arguments],
         env=os.environ | environ,
@@ -126,27 +128,19 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("command", ["plan", "sync", "status"])
 def test_a_command_without_configuration_says_where_it_looked(command: str, tmp_path: Path) -> None:
     """Nothing is there: exit 2, the places, and what to do."""
-    result = subprocess.run(
-        [*CERTFERRY, command], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    result = run_here([command], os.environ, tmp_path)
 
-    assert (Exit.USAGE, "") == (result.returncode, result.stdout)
-    assert "error: there is no configuration; looked for certferry.toml" in result.stderr
-    assert "\n\nhint: " in result.stderr
+    assert (Exit.USAGE, "") == (result.code, result.out)
+    assert "error: there is no configuration; looked for certferry.toml" in result.err
+    assert "\n\nhint: " in result.err
 
 
 def test_a_name_without_a_file_asks_for_the_keys(tmp_path: Path) -> None:
     """All four variables are named at once, each in its own line."""
-    result = subprocess.run(
-        [*CERTFERRY, "sync", "img.example.com"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_here(["sync", "img.example.com"], os.environ, tmp_path)
 
-    assert Exit.USAGE == result.returncode
-    first, *others = result.stderr.partition("\n\n")[0].splitlines()
+    assert Exit.USAGE == result.code
+    first, *others = result.err.partition("\n\n")[0].splitlines()
     assert first.startswith("error: DP_Id / DNSPOD_API_KEY: ")
     assert [
         "DP_Key / DNSPOD_API_KEY",
@@ -157,14 +151,14 @@ def test_a_name_without_a_file_asks_for_the_keys(tmp_path: Path) -> None:
 
 def test_an_error_is_a_document_too(tmp_path: Path) -> None:
     """With `--json` the error is on stdout for programs, and on stderr for people."""
-    result = certferry("--config", str(tmp_path / "none.toml"), "plan", "--json")
+    result = run_here(["--config", str(tmp_path / "none.toml"), "plan", "--json"], os.environ)
 
-    document = json.loads(result.stdout)
+    document = json.loads(result.out)
     assert {"error"} == set(document)
     assert {"code", "message", "hint"} == set(document["error"])
     assert "config" == document["error"]["code"]
-    assert result.stderr.startswith("error: ")
-    assert Exit.USAGE == result.returncode
+    assert result.err.startswith("error: ")
+    assert Exit.USAGE == result.code
 
 
 def test_a_usage_error_is_a_document_too() -> None:
@@ -254,14 +248,14 @@ def test_an_unknown_certificate_is_two(command: str, name: str, hint: str, confi
 
 def test_a_missing_secret_is_two(config: Path) -> None:
     """What is not set is named, before anything is sent."""
-    result = certferry("--config", str(config), "plan")
+    result = run_here(["--config", str(config), "plan"], os.environ)
 
-    assert Exit.USAGE == result.returncode
-    assert "QINIU_ACCESS_KEY" in result.stderr
-    assert "DP_Key" in result.stderr
+    assert Exit.USAGE == result.code
+    assert "QINIU_ACCESS_KEY" in result.err
+    assert "DP_Key" in result.err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", sampled([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], 2))
 def test_a_run_that_is_stopped_says_so(
     config: Path, silence: socket.socket, number: signal.Signals
 ) -> None:
@@ -466,7 +460,7 @@ def test_familiar_words_lead_on(word: str, command: str) -> None:
     assert f"no such command: {word}; run `certferry {command}`" in console.err
     name, *more = command.split()
     assert name in {*COMMANDS, "--version"}
-    assert not more or certferry(name, *more, "--help").returncode == Exit.OK
+    assert not more or run_here([name, *more, "--help"], os.environ).code == Exit.OK
 
 
 @pytest.mark.parametrize("command", ["sync", "plan"])

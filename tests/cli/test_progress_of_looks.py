@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,22 @@ from certferry.cli.exits import Exit
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.world import World, demonstration
 from tests.cli.terminals import Terminal
+from tests.support.command import run_here
+from tests.support.tiers import sampled
+
+
+@pytest.fixture(scope="module")
+def shared_world() -> Iterator[World]:
+    """The demo's world, in which these commands only look."""
+    with demonstration() as started:
+        yield started
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    """The demo's world, with two certificates to look at."""
-    with demonstration() as started:
-        yield started
+def world(shared_world: World) -> Iterator[World]:
+    """The shared world, whose services answer before and after."""
+    yield shared_world
+    shared_world.qiniu.api.faults.clear()
 
 
 @pytest.fixture
@@ -60,8 +69,9 @@ def in_one_line(screen: str) -> str:
     return "".join(screen.split())
 
 
-@pytest.mark.parametrize("columns", [40, 80, 120])
-@pytest.mark.parametrize("command", ["plan", "status"])
+@pytest.mark.parametrize(
+    ("command", "columns"), sampled(list(product(["plan", "status"], [40, 80, 120])), 2)
+)
 def test_a_slow_service_is_named_from_the_first_second(
     world: World, tmp_path: Path, gate: threading.Event, command: str, columns: int
 ) -> None:
@@ -108,16 +118,14 @@ def test_without_a_terminal_a_look_prints_its_answer_alone(
     desk = Desk(world, tmp_path, gate)
     gate.set()
 
-    result = subprocess.run(
-        desk.command(*words), env=desk.environ, capture_output=True, text=True, check=False
-    )
+    result = run_here(["--config", str(desk.config), *words], desk.environ)
 
-    assert (Exit.OK, "") == (result.returncode, result.stderr)
+    assert (Exit.OK, "") == (result.code, result.err)
     if "--json" in words:
-        assert 2 == len(json.loads(result.stdout)["certificates"])
+        assert 2 == len(json.loads(result.out)["certificates"])
 
 
-@pytest.mark.parametrize("words", [("status", "--json"), ("-q", "status")])
+@pytest.mark.parametrize("words", sampled([("status", "--json"), ("-q", "status")], 1))
 def test_on_a_terminal_too_a_program_and_a_quiet_run_get_the_answer_alone(
     world: World, tmp_path: Path, gate: threading.Event, words: tuple[str, ...]
 ) -> None:

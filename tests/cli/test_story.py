@@ -1,11 +1,12 @@
-"""The installed command in a world on loopback, from the first plan to the export."""
+"""The command in a world on loopback, from the first plan to the export; on a terminal as a process
+of its own.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from certferry.cli.exits import Exit
 from certferry.sandbox.world import DOMAINS, World, demonstration
 from tests.cli.terminals import Terminal
-from tests.support.schemas import must_fit_output
+from tests.support.command import run_here
 
 
 @pytest.fixture
@@ -34,17 +35,10 @@ class Operator:
         self.environ = os.environ | world.environment
         self.config = world.write_files(directory)
 
-    def command(self, *words: str) -> list[str]:
-        """The command as the system runs it."""
-        return [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
-
     def types(self, *words: str) -> tuple[int, str, str]:
-        """Run a command in a pipe; give its exit code and both outputs."""
-        result = subprocess.run(
-            self.command(*words), env=self.environ, capture_output=True, text=True, check=False
-        )
-        must_fit_output(words, result.stdout)
-        return result.returncode, _masked(result.stdout), _masked(result.stderr)
+        """Run a command without a terminal; give its exit code and both outputs."""
+        ended = run_here(["--config", str(self.config), *words], self.environ)
+        return ended.code, _masked(ended.out), _masked(ended.err)
 
     def asks(self, *words: str) -> tuple[int, Any]:
         """Run a command with `--json`; give its exit code and the document."""
@@ -54,7 +48,8 @@ class Operator:
 
     def sits_at(self, *words: str, columns: int) -> Terminal:
         """Run a command on a terminal of this width."""
-        return Terminal(self.command(*words), columns=columns, environ=self.environ)
+        command = [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
+        return Terminal(command, columns=columns, environ=self.environ)
 
 
 def _masked(words: str) -> str:

@@ -11,13 +11,14 @@ import pytest
 
 from certferry.errors import CaUnavailable
 from certferry.ports.issuer import Issuer
-from certferry.testing.contracts.issuer import IssuerContract
+from certferry.testing.contracts.issuer import MOST_CALLS, IssuerContract
 from certferry.testing.contracts.issuer_world import IssuerWorld
 from certferry.testing.interruptions import Door, Fate, Life
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
 from certferry.text import Text
-from tests.adapters.acme.bench import Bench, Ca, running_ca
+from tests.adapters.acme.bench import Bench, Ca
+from tests.support.tiers import spread
 
 CHALLENGES = ("_acme-challenge.img.example.com", "_acme-challenge.www.img.example.com")
 
@@ -102,13 +103,6 @@ class AcmeWorld(IssuerWorld):
         self._bench.clock.advance(duration)
 
 
-@pytest.fixture(scope="module")
-def ca() -> Iterator[Ca]:
-    """One CA for all worlds."""
-    with running_ca(nonce_reject=0) as ca:
-        yield ca
-
-
 class TestMemoryIssuer(IssuerContract):
     """The twin."""
 
@@ -149,6 +143,8 @@ class TestMemoryIssuer(IssuerContract):
 
 class TestAcmeIssuer(IssuerContract):
     """ACME at Pebble."""
+
+    stops = spread(range(1, MOST_CALLS), 4)
 
     @pytest.fixture
     def new_world(self, ca: Ca, tmp_path: Path) -> Iterator[Callable[[], IssuerWorld]]:

@@ -20,7 +20,7 @@ from certferry.adapters.acme.problems import Refused, as_error, moment_of
 from certferry.errors import IssuanceError
 from certferry.sandbox.httpd import Request, Response
 from certferry.testing.memory_state import MemoryState
-from tests.adapters.acme.bench import Bench, running_ca
+from tests.adapters.acme.bench import Bench, Ca
 from tests.adapters.acme.proxy import ERROR
 from tests.fuzz.bent import HEADER_VALUES, Bend, bends, bent
 from tests.fuzz.outcomes import in_memory, only_ours, over_sockets
@@ -56,12 +56,11 @@ ENDS = (
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(ca: Ca, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A bench at a CA that refuses no good nonce."""
-    with running_ca(nonce_reject=0) as ca:
-        made = Bench(ca.pebble, ca.zones, tmp_path_factory.mktemp("bench"))
-        with made.proxy:
-            yield made
+    made = Bench(ca.pebble, ca.zones, tmp_path_factory.mktemp("bench"))
+    with made.proxy:
+        yield made
 
 
 def issued(bench: Bench) -> str:

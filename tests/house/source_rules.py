@@ -10,9 +10,10 @@ import re
 import sys
 import tokenize
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from tests.house.tree import PACKAGE, ROOT, modules, parse, relative
+from tests.house.tree import PACKAGE, ROOT, modules, relative
 
 Breach = tuple[int, str]
 """A line and what is wrong there."""
@@ -80,6 +81,8 @@ def warnings(tree: ast.Module, text: str) -> Iterator[Breach]:
 def exceptions(tree: ast.Module, text: str) -> Iterator[Breach]:
     """`noqa`, `type: ignore` and `no cover` name what they allow and say why, on the same line."""
     del tree
+    if EXCEPTION.search(text) is None:  # few files have one, and to tokenize takes long
+        return
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         comment = token.string if token.type == tokenize.COMMENT else ""
         if EXCEPTION.search(comment) and not EXCEPTION_WITH_REASON.search(comment):
@@ -110,7 +113,7 @@ ACTORLESS = re.compile(
 def plain_words(tree: ast.Module, text: str) -> Iterator[Breach]:
     """Comments and docstrings name who acts."""
     del tree
-    if ACTORLESS.search(text) is None:  # to tokenize every file takes longer than a test may
+    if ACTORLESS.search(text) is None:
         return
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         is_prose = token.type == tokenize.STRING and token.string.startswith('"""')
@@ -150,34 +153,31 @@ def vendors(tree: ast.Module, text: str) -> Iterator[Breach]:
 
 
 PRODUCTION: tuple[Rule, ...] = (docstring, length, late_annotations, warnings)
+EVERYWHERE: tuple[Rule, ...] = (exceptions, plain_words)
 
 
 def breaches() -> Iterator[str]:
     """Ask every rule of every file."""
-    for path in modules():
-        yield from _of_file(path, PRODUCTION)
-        if not path.is_relative_to(PACKAGE / "testing"):
-            yield from _of_sentences(path)
-    for room in VENDORLESS:
-        for path in modules(PACKAGE / room):
-            yield from _of_file(path, (vendors,))
     for folder in (PACKAGE, ROOT / "tests", ROOT / "benchmarks"):
         for path in modules(folder):
-            yield from _of_file(path, (exceptions, plain_words))
+            text = path.read_text(encoding="utf-8")
+            tree = ast.parse(text)
+            for rule in _rules_of(path):
+                for line, what in rule(tree, text):
+                    yield f"{relative(path)}:{line}: {what}"
 
 
-def _of_file(path: Path, rules: tuple[Rule, ...]) -> Iterator[str]:
-    text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    for rule in rules:
-        for line, what in rule(tree, text):
-            yield f"{relative(path)}:{line}: {what}"
-
-
-def _of_sentences(path: Path) -> Iterator[str]:
-    allowed = frozenset(NOT_LITERAL.get(path.relative_to(PACKAGE).as_posix(), ()))
-    for line, what in literal_sentences(parse(path), "", allowed):
-        yield f"{relative(path)}:{line}: {what}"
+def _rules_of(path: Path) -> Iterator[Rule]:
+    yield from EVERYWHERE
+    if not path.is_relative_to(PACKAGE):
+        return
+    within = path.relative_to(PACKAGE)
+    yield from PRODUCTION
+    if within.parts[0] != "testing":
+        allowed = frozenset(NOT_LITERAL.get(within.as_posix(), ()))
+        yield partial(literal_sentences, allowed=allowed)
+    if within.parts[0] in VENDORLESS:
+        yield vendors
 
 
 def main() -> int:

@@ -32,7 +32,8 @@ def names(requirements: list[str]) -> set[str]:
     }
 
 
-def imported() -> set[str]:
+@cache
+def imported() -> frozenset[str]:
     """Give the top-level names that production modules import from outside the standard library."""
     found: set[str] = set()
     for path in modules():
@@ -41,7 +42,7 @@ def imported() -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 found.add((node.module or "").partition(".")[0])
-    return found - sys.stdlib_module_names - {"certferry"}
+    return frozenset(found - sys.stdlib_module_names - {"certferry"})
 
 
 def test_every_library_at_run_time_has_its_reason_and_no_other() -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.house import source_rules
 from tests.house.source_rules import Breach, Rule
 from tests.house.tree import PACKAGE, ROOT, committed_files, relative
+from tests.support.tiers import thorough
 
 VAGUE = {"base", "common", "helpers", "manager", "misc", "utils"}
 
@@ -72,8 +73,14 @@ def test_a_rule_tells_right_from_wrong(rule: Rule, source: str, refused: object)
 
 
 def test_the_rules_are_asked_of_every_file() -> None:
-    """`scripts/check` runs them, and finds nothing."""
+    """`scripts/check` does, before the tests, and tells of each breach."""
     assert "tests.house.source_rules" in (ROOT / "scripts/check").read_text(encoding="utf-8")
+    assert "\n./scripts/check\n" in (ROOT / "scripts/test").read_text(encoding="utf-8")
+
+
+@thorough
+def test_every_file_keeps_the_rules() -> None:
+    """Nothing is found: as in `scripts/check`, which the gate runs first."""
     assert [] == list(source_rules.breaches())
 
 

@@ -16,6 +16,7 @@ import itertools
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import click
@@ -110,13 +111,19 @@ def catalogue(language: str, domain: str = OURS) -> Path:
 def extract() -> Catalog:
     """Give every sentence of the sources, and which files it is in."""
     found = _empty(None)
-    for path in modules():
-        if not path.is_relative_to(UNSPOKEN):
-            for sentence in sentences(parse(path)):
-                _add(found, sentence, path.relative_to(PACKAGE).as_posix())
-    for where, sentence in help_sentences():
+    for where, sentence in (*_written_in_modules(), *help_sentences()):
         _add(found, sentence, where)
     return found
+
+
+@cache  # every module is parsed: a second and more
+def _written_in_modules() -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (path.relative_to(PACKAGE).as_posix(), sentence)
+        for path in modules()
+        if not path.is_relative_to(UNSPOKEN)
+        for sentence in sentences(parse(path))
+    )
 
 
 def extract_click() -> Catalog:

@@ -20,6 +20,7 @@ from certferry.present.log_file import LogFile
 from certferry.present.run_log import RunLog
 from tests.another_user import given_away
 from tests.cli.consoles import TestConsole
+from tests.support.tiers import examples
 
 LONGEST = 30  # seconds
 
@@ -45,15 +46,18 @@ import sys
 from pathlib import Path
 from certferry.present.log_file import LogFile
 log = LogFile(Path(sys.argv[1]))
-for number in range(8000):
+for number in range(int(sys.argv[2])):
     log.add(str(number))
 """
+LINES = examples(8000)
 
 
 def test_a_log_that_is_moved_all_the_time(tmp_path: Path) -> None:
     """No line is lost, wherever between two lines another program, such as logrotate, moves it."""
     log, moved = tmp_path / "log", 0
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(log)]) for _ in range(2)]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(log), str(LINES)]) for _ in range(2)
+    ]
     while any(writer.poll() is None for writer in writers):
         # It is there for some lines, so that it is found, and then is gone before it is opened.
         if log.exists() and log.stat().st_size > 50:
@@ -63,7 +67,7 @@ def test_a_log_that_is_moved_all_the_time(tmp_path: Path) -> None:
     lines = [line for path in tmp_path.iterdir() for line in path.read_text().split()]
     assert [0, 0] == [writer.returncode for writer in writers]
     assert moved > 1
-    assert sorted(2 * [str(number) for number in range(8000)]) == sorted(lines)
+    assert sorted(2 * [str(number) for number in range(LINES)]) == sorted(lines)
 
 
 def certferry(*options: str, stdout: int | None = None) -> subprocess.Popen[bytes]:

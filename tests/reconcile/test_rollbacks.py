@@ -214,7 +214,7 @@ def test_address_that_refused_before_is_no_reason_to_go_back() -> None:
 def test_rollback_killed_anywhere_ends_the_same() -> None:
     """The next run goes on: the previous certificate is bound, and no third is issued."""
     finished = 0
-    for position in sampled(range(140), 30):
+    for position in sampled(range(140), 15):
         world, wanted = renewed()
         killed = world.run(wanted, kill_after=position) is None
         finished += killed

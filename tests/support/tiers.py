@@ -22,13 +22,24 @@ T = TypeVar("T")
 
 
 def sampled(places: Sequence[T], samples: int = _SAMPLES) -> Sequence[T]:
-    """Give all places, or in the gate some that lie evenly between the first and the last."""
+    """Give all places, or in the gate some that lie evenly between the first and the last; of one
+    sample, the first.
+    """
     if THOROUGH or len(places) <= samples:
         return places
+    if samples == 1:
+        return places[:1]
     last = len(places) - 1
     return [places[round(last * n / (samples - 1))] for n in range(samples)]
 
 
-def examples(count: int) -> int:
-    """Give how many examples a property is tried on: in the gate a quarter."""
-    return count if THOROUGH else max(count // 4, 5)
+def examples(count: int, share: int = 4) -> int:
+    """Give how many examples a property is tried on: in the gate a quarter, or another share."""
+    return count if THOROUGH else max(count // share, 5)
+
+
+def spread(places: range, step: int) -> range:
+    """Give all places, or in the gate one of every `step`: where a run is killed at each call, and
+    how many it makes is known at its end.
+    """
+    return places if THOROUGH else places[::step]

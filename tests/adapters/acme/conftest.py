@@ -11,19 +11,12 @@ import pytest
 from certferry.sandbox.nameserver import DnsService
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones
-from tests.adapters.acme.bench import Bench, Ca, running_ca
+from tests.adapters.acme.bench import Bench, Ca
 from tests.adapters.acme.name_servers import (
     NameServers,
     Reports,
     name_servers,
 )
-
-
-@pytest.fixture(scope="session")
-def ca() -> Iterator[Ca]:
-    """A CA that refuses no good nonce."""
-    with running_ca(nonce_reject=0) as ca:
-        yield ca
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +35,13 @@ def dns_service(ca: Ca) -> DnsService:
 def pebble(ca: Ca) -> Pebble:
     """The CA itself."""
     return ca.pebble
+
+
+@pytest.fixture(scope="session")
+def newborn(dns_service: DnsService) -> Iterator[Pebble]:
+    """Another CA, at which no test has an account."""
+    with Pebble(dns_service.resolver_endpoint, nonce_reject=0) as newborn:
+        yield newborn
 
 
 @pytest.fixture

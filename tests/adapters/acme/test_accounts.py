@@ -118,14 +118,13 @@ def test_account_whose_registration_was_interrupted_is_found_again(bench: Bench)
 
 
 def test_account_that_the_ca_has_forgotten_is_registered_again(
-    bench: Bench, dns_service: DnsService
+    bench: Bench, newborn: Pebble
 ) -> None:
     """A CA that was set up anew knows neither the account nor the order that was under way."""
     bench.issue()
     forgotten = account(bench)
-    with Pebble(dns_service.resolver_endpoint, nonce_reject=0) as newborn:
-        bench.proxy.upstream = newborn
-        bundle = bench.issue()
+    bench.proxy.upstream = newborn
+    bundle = bench.issue()
 
     assert bundle.key_matches
     assert [201, 201] == registrations(bench)

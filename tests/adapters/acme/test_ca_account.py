@@ -15,7 +15,6 @@ from certferry.ports.ca_account import AccountFacts
 from certferry.ports.state import AcmeAccount
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.httpd import Request, Response
-from certferry.sandbox.nameserver import DnsService
 from certferry.sandbox.pebble import Pebble
 from certferry.testing.interruptions import Killed, Life
 from tests.adapters.acme.account_bench import account, ca_account, registrations
@@ -44,15 +43,12 @@ def test_account_is_shown_as_the_ca_knows_it(bench: Bench) -> None:
     assert facts == ca_account(bench).look()
 
 
-def test_account_that_the_ca_does_not_know_is_shown_as_such(
-    bench: Bench, dns_service: DnsService
-) -> None:
+def test_account_that_the_ca_does_not_know_is_shown_as_such(bench: Bench, newborn: Pebble) -> None:
     """Nothing is registered for a look."""
     bench.issue()
-    with Pebble(dns_service.resolver_endpoint, nonce_reject=0) as newborn:
-        bench.proxy.upstream = newborn
+    bench.proxy.upstream = newborn
 
-        assert AccountFacts(account(bench).url, None) == ca_account(bench).look()
+    assert AccountFacts(account(bench).url, None) == ca_account(bench).look()
     assert [201] == registrations(bench)
 
 
@@ -248,17 +244,14 @@ def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:
     assert after == account(bench)
 
 
-def test_account_with_two_keys_that_the_ca_has_forgotten(
-    bench: Bench, dns_service: DnsService
-) -> None:
+def test_account_with_two_keys_that_the_ca_has_forgotten(bench: Bench, newborn: Pebble) -> None:
     """Neither is known: a new account takes its place."""
     bench.issue()
     before = account(bench)
     bench.state.replace_account(before, replace(before, next_key_pem=new_key(KeyType.EC256)))
-    with Pebble(dns_service.resolver_endpoint, nonce_reject=0) as newborn:
-        bench.proxy.upstream = newborn
+    bench.proxy.upstream = newborn
 
-        order_anew(bench)
+    order_anew(bench)
 
     assert None is account(bench).next_key_pem
     assert before.key_pem != account(bench).key_pem

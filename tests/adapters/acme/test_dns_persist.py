@@ -410,18 +410,17 @@ def test_switched_off(bench: Persisting) -> None:
     assert [] == bench.ca.proven
 
 
-def test_account_that_the_ca_has_forgotten(bench: Persisting, dns_service: DnsService) -> None:
+def test_account_that_the_ca_has_forgotten(bench: Persisting, newborn: Pebble) -> None:
     """Another is registered before a record is made: it is to name one that the CA knows."""
     before = bench.record(bench.name)
-    with Pebble(dns_service.resolver_endpoint, nonce_reject=0) as newborn:
-        bench.ca.upstream = newborn
+    bench.ca.upstream = newborn
 
-        after = bench.record(bench.name)
+    after = bench.record(bench.name)
 
-        assert before.name == after.name
-        assert before.value != after.value
-        bench.zones.seed(after.name, "TXT", after.value)
-        assert bench.prove().key_matches
+    assert before.name == after.name
+    assert before.value != after.value
+    bench.zones.seed(after.name, "TXT", after.value)
+    assert bench.prove().key_matches
 
 
 def test_account_that_is_out_of_use(bench: Persisting) -> None:

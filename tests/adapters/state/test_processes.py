@@ -18,8 +18,9 @@ from certferry.errors import LeaseHeld, LeaseLost
 from certferry.ports.state import StateStore
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import DIRECTORY, NOW
+from tests.support.tiers import THOROUGH
 
-RACERS = 8
+RACERS = 8 if THOROUGH else 4
 
 Start = Callable[[str], Child]
 

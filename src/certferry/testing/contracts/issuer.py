@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -37,8 +38,11 @@ class IssuerContract:
     """Every promise of the port.
 
     Inherit from it in a class that pytest collects, and give two fixtures: `new_world`, which
-    makes worlds that have nothing to do with one another, and `world`, one of them.
+    makes worlds that have nothing to do with one another, and `world`, one of them. `stops` are the
+    calls of a run, counted from 1, at which it is killed or stopped: all, unless it takes long.
     """
+
+    stops: ClassVar[Sequence[int]] = range(1, MOST_CALLS)
 
     @pytest.fixture
     def world(self, new_world: Callable[[], IssuerWorld]) -> IssuerWorld:
@@ -193,7 +197,7 @@ class IssuerContract:
 
     def test_process_killed_after_any_call(self, new_world: Callable[[], IssuerWorld]) -> None:
         """The next run ends with one certificate and without a record."""
-        for calls in range(1, MOST_CALLS):
+        for calls in self.stops:
             world, life = new_world(), Life(calls)
             with contextlib.suppress(Killed, CertferryError):
                 world.issue(world.name, f"*.{world.name}", fate=life)
@@ -207,7 +211,7 @@ class IssuerContract:
         self, new_world: Callable[[], IssuerWorld], *, done: bool
     ) -> None:
         """What is left in DNS is known to the state, and the next run cleans up and finishes."""
-        for call in range(1, MOST_CALLS):
+        for call in self.stops:
             world, shock = new_world(), Shock(call, Interrupted(Text("stopped")), done=done)
             # A record whose removal was interrupted is for the next run, so nothing may be raised.
             with contextlib.suppress(Interrupted):
