@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
+import pytest
+
 from certferry.core.waiting import Waiting
 from certferry.errors import Interrupted
 from certferry.reconcile.lineage_run import LineageRun
@@ -170,3 +172,31 @@ def test_stopped_run_asks_the_others_to_stop_and_waits_for_them() -> None:
     runs = [Visited(long_work), Visited(interrupted)]
     assert not carry_out(*runs, stop=stopping.set)
     assert [True] == ended
+
+
+def test_a_wait_ends_while_another_visit_goes_on() -> None:
+    """The thread that made the first visit is at another lineage by then: one more thread comes."""
+    looked_again = threading.Event()
+
+    def look_again() -> None:
+        looked_again.set()
+
+    def go_on() -> None:
+        assert looked_again.wait(timeout=30)
+
+    assert carry_out(Visited(shortly, look_again), Visited(go_on), workers=2)
+
+
+def test_first_mistake_of_a_visit_ends_the_run() -> None:
+    """It is raised where the run was begun, and no further lineage is visited."""
+    begun = threading.Event()
+
+    def fail() -> None:
+        begun.set()
+        raise ZeroDivisionError
+
+    later = Visited(lambda: timedelta(hours=1), done)
+    with pytest.raises(ZeroDivisionError):
+        carry_out(Visited(fail), later)
+    assert begun.is_set()
+    assert later.count <= 1

@@ -6,22 +6,25 @@ hour must not stop the visits for an hour.
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
-import queue
+import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 
 from certferry.core.waiting import Waiting
 from certferry.errors import Interrupted
 from certferry.reconcile.lineage_run import LineageRun
 
 WORKERS = 8
+
+HELD_UP = 0.005
+"""Seconds without the end of a visit after which another thread visits as well. Where nothing is
+waited for, one alone is fastest: threads that compute only take turns.
+"""
 
 STOPPING = timedelta(seconds=4)
 """How long the visits of a run that is stopped are waited for."""
@@ -68,11 +71,12 @@ class Visits:
         self._begun = time.monotonic()
         self._numbers = itertools.count()
         self._heap = [_Due(self._begun, next(self._numbers), run) for run in runs]
-        self._finished: queue.SimpleQueue[tuple[LineageRun, Future[Waiting | None]]] = (
-            queue.SimpleQueue()
-        )
         self._workers = workers
+        self._changed = threading.Condition()
         self._busy = 0
+        self._visited = 0
+        self._is_over = False
+        self._problem: BaseException | None = None
 
     def carry_out(self) -> bool:
         """Visit until nothing is left; tell whether it ran to its end, or was stopped.
@@ -82,15 +86,16 @@ class Visits:
         """
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="visit")
         try:
-            while self._heap or self._busy:
-                self._begin_due(pool)
-                self._await_one()
+            with self._changed:
+                while self._heap or self._busy:
+                    self._await_need(pool)
         except (KeyboardInterrupt, Interrupted):
             self._stop()
             self._await_stopped()
             pool.shutdown(wait=False, cancel_futures=True)
             return False
         except BaseException:
+            self._is_over = True
             pool.shutdown()
             raise
         pool.shutdown()
@@ -98,36 +103,55 @@ class Visits:
 
     def _await_stopped(self) -> None:
         """Wait until the visits under way have ended, or should have."""
-        until = time.monotonic() + STOPPING.total_seconds()
-        with contextlib.suppress(queue.Empty):
-            while self._busy:
-                self._finished.get(timeout=max(until - time.monotonic(), 0))
-                self._busy -= 1
+        with self._changed:
+            self._is_over = True
+            self._changed.wait_for(lambda: not self._busy, STOPPING.total_seconds())
 
-    def _begin_due(self, pool: ThreadPoolExecutor) -> None:
-        while self._busy < self._workers and self._heap and self._heap[0].at <= time.monotonic():
-            run = heapq.heappop(self._heap).run
+    def _await_need(self, pool: ThreadPoolExecutor) -> None:
+        """Wait until a visit is due that no thread takes on, and have one take it on."""
+        visited = self._visited
+        self._changed.wait(self._until_needed())
+        if self._problem is not None:
+            raise self._problem
+        is_held_up = not self._busy or self._visited == visited
+        if self._is_due() and is_held_up and self._busy < self._workers:
             self._busy += 1
-            visit = pool.submit(run.visit)
-            visit.add_done_callback(partial(self._end, run))
+            pool.submit(self._work)
 
-    def _end(self, run: LineageRun, visit: Future[Waiting | None]) -> None:
-        self._finished.put((run, visit))
+    def _until_needed(self) -> float | None:
+        if not self._heap or self._busy == self._workers:
+            return None
+        until = max(self._heap[0].at - time.monotonic(), 0)
+        return max(until, HELD_UP) if self._busy else until
 
-    def _await_one(self) -> None:
-        """Wait until a visit ends or the next one is due, whichever comes first."""
-        timeout = None
-        if self._heap and self._busy < self._workers:
-            timeout = max(self._heap[0].at - time.monotonic(), 0)
+    def _is_due(self) -> bool:
+        return bool(self._heap) and self._heap[0].at <= time.monotonic()
+
+    def _work(self) -> None:
+        """Visit what is due, one after another, until nothing is."""
         try:
-            run, visit = self._finished.get(timeout=timeout)
-        except queue.Empty:
-            return
-        self._busy -= 1
-        waiting = visit.result()
-        if waiting is None:
-            self._ended(run)
-            return
-        at = time.monotonic() + (waiting.until - self._now()).total_seconds()
-        if self._patience.allows(at - self._begun):
-            heapq.heappush(self._heap, _Due(at, next(self._numbers), run))
+            while (run := self._next_due()) is not None:
+                waiting = run.visit()
+                if waiting is None:
+                    self._ended(run)
+                self._note_visit(run, waiting)
+        except BaseException as problem:  # noqa: BLE001 - raised in the thread that waits
+            self._problem = self._problem or problem
+        with self._changed:
+            self._busy -= 1
+            self._changed.notify()
+
+    def _next_due(self) -> LineageRun | None:
+        with self._changed:
+            is_wanted = self._is_due() and not self._is_over
+            return heapq.heappop(self._heap).run if is_wanted else None
+
+    def _note_visit(self, run: LineageRun, waiting: Waiting | None) -> None:
+        with self._changed:
+            self._visited += 1
+            if waiting is None:
+                return
+            at = time.monotonic() + (waiting.until - self._now()).total_seconds()
+            if self._patience.allows(at - self._begun):
+                heapq.heappush(self._heap, _Due(at, next(self._numbers), run))
+                self._changed.notify()  # it may be due before what is waited for
