@@ -82,6 +82,24 @@ def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:
     assert world.clock - START <= timedelta(hours=2)
 
 
+def test_lease_that_is_held_when_a_run_is_old_is_waited_for(world: ModelWorld) -> None:
+    """The time-out counts from when the lease was first refused: this run has waited for a CDN for
+    longer than that, and not for the other run.
+    """
+    world.alive.add("run")
+    run = LineageRun(world.wish(), world.doors("run"))
+    world.pass_time(timedelta(hours=3))
+    world.alive.add("another")
+    held = world.state.seen_by("another").acquire("img", world.now())
+
+    run.visit()
+
+    assert [Outcome.WAITING] == [step.outcome for step in run.report().outcomes]
+    world.state.seen_by("another").release(held)
+    world.visit_to_the_end(run)
+    assert run.report().ok
+
+
 def test_lease_is_not_needed_to_look(world: ModelWorld) -> None:
     """A run with nothing to do takes no lease, so it never disturbs one that works."""
     synced(world)

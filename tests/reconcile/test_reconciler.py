@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -45,9 +46,18 @@ class StoppedCdn(MemoryCdn):
 
 
 class InterruptedCdn(StoppedCdn):
-    """A CDN that is asked by a run which is being stopped."""
+    """A CDN that is asked by a run which is being stopped once every worker is at a visit."""
 
     trouble = Interrupted(Text("stopped"))
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.all_ask = threading.Barrier(WORKERS, timeout=30)
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """Raise, in all of them."""
+        self.all_ask.wait()
+        return super().observe(look)
 
 
 class BrokenCdn(StoppedCdn):

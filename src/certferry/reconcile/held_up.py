@@ -13,15 +13,15 @@ from certferry.reconcile.doors import Doors
 from certferry.text import Text
 
 
-def held_up(error: LeaseHeld | LeaseLost, doors: Doors, begun: datetime) -> StepOutcome:
+def held_up(error: LeaseHeld | LeaseLost, doors: Doors, since: datetime) -> StepOutcome:
     """Wait for the other run, but not for ever: every later run would come to wait as well, and
-    a run that hangs would look like one at work. `begun` is when this run began.
+    a run that hangs would look like one at work. `since` is when the lease was first refused.
     """
-    now, deadline = doors.now(), begun + doors.verify_timeout
+    now, deadline = doors.now(), since + doors.verify_timeout
     told = StepOutcome(Action.LOOK, Outcome.WAITING, error.message)
     if now >= deadline:
         return told.failed(_hanging(error, doors))
-    waiting = wait_for(error.message, begun, now, deadline)
+    waiting = wait_for(error.message, since, now, deadline)
     return replace(told.failed(error), outcome=Outcome.WAITING, waiting=waiting)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from certferry.core.desired import DesiredCertificate
@@ -71,6 +72,7 @@ class LineageRun:
         self._keeps_pauses = keeps_pauses
         self._outcomes = Outcomes(desired.lineage, doors.progress)
         self._fingerprint: str | None = None
+        self._held_up_since: datetime | None = None
         self._keeping: set[str] = set()
         self._removed = Counter[tuple[str, str]]() if removed is None else removed
 
@@ -88,11 +90,13 @@ class LineageRun:
         self._outcomes.begin_visit()
         try:
             self._visit()
+            self._held_up_since = None
         except Interrupted as stopped:
             self._outcomes.trouble(_trouble(Outcome.SKIPPED, stopped))
             raise
         except (LeaseHeld, LeaseLost) as held:
-            self._outcomes.trouble(held_up(held, self._doors, self._begun))
+            since = self._held_up_since = self._held_up_since or self._doors.now()
+            self._outcomes.trouble(held_up(held, self._doors, since))
         except PlanRefused as refused:
             self._outcomes.trouble(_trouble(Outcome.REFUSED, refused))
         except CertferryError as error:

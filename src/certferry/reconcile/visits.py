@@ -21,7 +21,7 @@ from certferry.reconcile.lineage_run import LineageRun
 
 WORKERS = 8
 
-HELD_UP = 0.005
+STALLED = 0.005
 """Seconds without the end of a visit after which another thread visits as well. Where nothing is
 waited for, one alone is fastest: threads that compute only take turns.
 """
@@ -113,8 +113,8 @@ class Visits:
         self._changed.wait(self._until_needed())
         if self._problem is not None:
             raise self._problem
-        is_held_up = not self._busy or self._visited == visited
-        if self._is_due() and is_held_up and self._busy < self._workers:
+        is_stalled = not self._busy or self._visited == visited
+        if self._is_due() and is_stalled and self._busy < self._workers:
             self._busy += 1
             pool.submit(self._work)
 
@@ -122,7 +122,7 @@ class Visits:
         if not self._heap or self._busy == self._workers:
             return None
         until = max(self._heap[0].at - time.monotonic(), 0)
-        return max(until, HELD_UP) if self._busy else until
+        return max(until, STALLED) if self._busy else until
 
     def _is_due(self) -> bool:
         return bool(self._heap) and self._heap[0].at <= time.monotonic()
