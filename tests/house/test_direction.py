@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.house.tree import PACKAGE, ROOT
-from tests.support.tiers import sampled, thorough
+from tests.support.tiers import thorough
 
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 
@@ -47,26 +47,23 @@ def test_every_room_imports_only_downwards(source: Path) -> None:
 
 @pytest.mark.parametrize(
     ("room", "line", "complaint"),
-    sampled(
-        [
-            ("core", "import os", "certferry.core is not allowed to import os"),
-            ("ports", "import certferry.wiring", "certferry.ports is not allowed to import"),
-            ("cli", "import certferry.adapters.dns", "Illegal imports of protected package"),
-            (
-                "reconcile",
-                "import requests",
-                "certferry.reconcile is not allowed to import requests",
-            ),
-            ("adapters/acme", "import certferry.adapters.dns", "adapters.acme is not allowed"),
-            (
-                "adapters/clients",
-                "import certferry.adapters.dns",
-                "adapters.clients is not allowed",
-            ),
-            ("helpers", "", "certferry.helpers"),
-        ],
-        3,
-    ),
+    [
+        ("core", "import os", "certferry.core is not allowed to import os"),
+        ("ports", "import certferry.wiring", "certferry.ports is not allowed to import"),
+        ("cli", "import certferry.adapters.dns", "Illegal imports of protected package"),
+        (
+            "reconcile",
+            "import requests",
+            "certferry.reconcile is not allowed to import requests",
+        ),
+        ("adapters/acme", "import certferry.adapters.dns", "adapters.acme is not allowed"),
+        (
+            "adapters/clients",
+            "import certferry.adapters.dns",
+            "adapters.clients is not allowed",
+        ),
+        ("helpers", "", "certferry.helpers"),
+    ],
 )
 def test_an_import_in_the_wrong_direction_is_reported(
     source: Path, room: str, line: str, complaint: str
