@@ -64,7 +64,7 @@ def test_what_cannot_be_renamed(host: Host) -> None:
     host.rewrite('name = "img"', 'name = "pics"')
     unknown = host.run("-q", "rename", "ing", "pics")
 
-    assert (2, "img is declared still") == (still.code, still.complaint.error)
+    assert (2, "img is still in the configuration file") == (still.code, still.complaint.error)
     assert (2, "ing has no certificate that is valid") == (unknown.code, unknown.complaint.error)
 
 

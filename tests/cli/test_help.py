@@ -35,7 +35,7 @@ NAMES = {
         "DNSSEC",
     ),
     *("Encrypt", "HTTPS", "JSON", "NS"),
-    *("KEY", "Let's", "NAME", "Pebble", "TLS", "bash", "certbot", "certferry", "completion"),
+    *("KEY", "Let's", "NAME", "Pebble", "TLS", "TXT", "bash", "certbot", "certferry", "completion"),
     *("cron", "crontab", "fish", "lego", "port", "qiniu", "shell", "sync", "systemd", "text"),
     *("unit", "value", "zsh"),
 }
@@ -116,7 +116,7 @@ def test_a_group_lists_whole_sentences(capsys: pytest.CaptureFixture[str]) -> No
 
     listed = capsys.readouterr().out.partition("\nCommands:\n")[2]
     sentence = (
-        "Write one line into your crontab, or a service and a timer: a run at a random second"
+        "Write one line into your crontab, or a service and a timer: one run at a random time at"
     )
     assert sentence in " ".join(listed.split())
     assert "..." not in listed

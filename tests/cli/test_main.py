@@ -92,7 +92,7 @@ def test_an_unknown_word_like_no_command_gets_the_list() -> None:
     """Where nothing is like it, there is nothing to guess."""
     _, words = complained("frobnicate")
 
-    assert "there are " + ", ".join(COMMANDS) in words
+    assert "known: " + ", ".join(COMMANDS) in words
 
 
 def test_no_command_at_all_is_answered_with_the_help() -> None:

@@ -77,8 +77,8 @@ def test_a_schema_is_printed_as_it_is(name: str) -> None:
     [
         (["confg"], "no such topic: confg; did you mean `config`?"),
         (["acount"], "no such topic: acount; did you mean `account`?"),
-        (["zzz"], "no such topic: zzz; there are adapters, "),
-        (["json", "zzz"], "no such document: zzz; there are check, "),
+        (["zzz"], "no such topic: zzz; known: adapters, "),
+        (["json", "zzz"], "no such document: zzz; known: check, "),
         (["config", "plan"], "only `certferry help json` takes a document"),
     ],
 )

@@ -22,7 +22,7 @@ from certferry.present.language import voice_in
 from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS, DNS_PROVIDERS, TARGETS, Family, installed
 from certferry.wiring.described import Described
-from tests.house import codes_page, config_page
+from tests.house import codes_page
 from tests.house.tree import ROOT
 
 PAGE = ROOT / "docs" / "reference" / "adapters.md"
@@ -154,7 +154,7 @@ def pages() -> dict[Path, str]:
 
 def all_pages() -> dict[Path, str]:
     """Give these, and the other pages that are made."""
-    return {**pages(), **codes_page.pages(), **config_page.pages()}
+    return {**pages(), **codes_page.pages()}
 
 
 def page(words: Words, say: Say) -> str:

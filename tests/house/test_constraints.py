@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import subprocess
 import tomllib
 import venv
@@ -14,24 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.house import constraints
-from tests.house.tree import ROOT, relative
+from tests.house.tree import ROOT
 from tests.support.tiers import thorough
 
-MANUALS = (
-    *(ROOT / name for name in ("README.md", "README.zh-CN.md")),
-    *sorted((ROOT / "docs" / "how-to").glob("from-acme-sh*.md")),
-)
-PREFIX = "/opt/certferry"
 LONGEST = 600  # seconds
 NEEDED = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "trustme")
 """What the tests that are run with the oldest libraries import themselves."""
 WITH_FLOORS = ("tests/core", "tests/adapters/probe", "tests/adapters/clients/test_http.py")
-
-
-def installing(manual: Path) -> list[list[str]]:
-    """Give the commands of a manual that make an environment and install into it."""
-    lines = re.findall(rf"^# (.*{PREFIX}.*)$", manual.read_text(encoding="utf-8"), re.MULTILINE)
-    return [shlex.split(line) for line in lines if not line.startswith("ln ")]
 
 
 @pytest.fixture
@@ -79,31 +66,6 @@ def test_a_file_that_is_not_in_order_is_told() -> None:
     assert "no pin with its hashes: idna==3" == constraints.problem_of(one, f"{text}idna==3\n")
     assert "no pin" in constraints.problem_of(one, text.replace("--hash=sha256:", "--hash=md5:", 1))
     assert "something else" in constraints.problem_of(older, text)
-
-
-@pytest.mark.parametrize("manual", MANUALS, ids=relative)
-def test_a_manual_installs_by_hash(manual: Path) -> None:
-    """What pip may fetch stands in the files; the checkout itself is built with what is there."""
-    fetching, building = [words for words in installing(manual) if words[0].endswith("/pip")]
-
-    assert "--require-hashes" in fetching
-    files = [ROOT / word for word in fetching if word.startswith("requirements/")]
-    assert ["certferry.txt", "build.txt"] == [path.name for path in files if path.is_file()]
-    assert {"--no-build-isolation", "--no-deps", "."} <= set(building)
-
-
-@thorough
-@pytest.mark.timeout(2 * LONGEST)
-def test_what_the_readme_tells_installs_certferry(environment: Path) -> None:
-    """The commands run as they stand there, in another directory."""
-    place = str(environment.parents[1])
-
-    for words in installing(ROOT / "README.md"):
-        done = run([word.replace(PREFIX, place) for word in words])
-        assert 0 == done.returncode, done.stderr
-
-    said = run([f"{place}/bin/certferry", "--version"])
-    assert said.stdout.startswith("certferry "), said.stderr
 
 
 @thorough

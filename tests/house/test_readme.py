@@ -21,6 +21,8 @@ from tests.house.tree import ROOT, relative
 
 README = ROOT / "README.md"
 READMES = (README, ROOT / "README.zh-CN.md")
+PAGE = ROOT / "docs" / "reference" / "config.md"
+PAGES = (PAGE, PAGE.with_suffix(".zh-CN.md"))
 TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ENV_FILE = "/etc/ssl/.cdn-env"
 CODE = re.compile(r"^```.*?^```$|`[^`]*`|\]\([^)]*\)", re.MULTILINE | re.DOTALL)
@@ -28,6 +30,7 @@ AS_PRINTED = "证书未变更,跳过同步"
 """The one sentence whose comma is what operators search their logs for."""
 
 both = pytest.mark.parametrize("readme", READMES, ids=relative)
+both_pages = pytest.mark.parametrize("page", PAGES, ids=relative)
 
 
 def commands() -> set[str]:
@@ -43,9 +46,9 @@ def global_options() -> set[str]:
     return {min(option.opts, key=len) for option in options} - {"--version"}
 
 
-def examples(readme: Path) -> list[str]:
-    """Give the configurations that a README shows."""
-    return TOML.findall(readme.read_text(encoding="utf-8"))
+def examples(document: Path) -> list[str]:
+    """Give the configurations that a README or a page shows."""
+    return TOML.findall(document.read_text(encoding="utf-8"))
 
 
 def known_keys(tmp_path: Path) -> set[str]:
@@ -96,8 +99,8 @@ def test_the_options_before_the_command_are_told(readme: Path) -> None:
     assert [] == [option for option in global_options() if f"`{option}" not in told]
 
 
-@both
-def test_the_configuration_of_a_readme_is_one(readme: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("document", [*READMES, *PAGES], ids=relative)
+def test_what_is_shown_as_a_configuration_is_one(document: Path, tmp_path: Path) -> None:
     """Every block loads as it is written, with the files that it names."""
     keys = tmp_path / "keys"
     keys.write_text('export QINIU_AK="a"\n')
@@ -105,27 +108,28 @@ def test_the_configuration_of_a_readme_is_one(readme: Path, tmp_path: Path) -> N
     for bundle in ("ca.pem", "root.pem"):
         (tmp_path / bundle).touch()
 
-    assert examples(readme)
-    for number, written in enumerate(examples(readme)):
+    assert examples(document)
+    for number, written in enumerate(examples(document)):
         config = tmp_path / f"{number}.toml"
         config.write_text(written.replace(ENV_FILE, str(keys)), encoding="utf-8")
 
         assert load(config, {"HOME": str(tmp_path)}, ADAPTERS).certificates
 
 
-@both
-def test_every_setting_is_in_the_readme(readme: Path, tmp_path: Path) -> None:
+@both_pages
+def test_every_setting_is_on_the_page(page: Path, tmp_path: Path) -> None:
     """Errors send their readers there."""
-    shown = "".join(examples(readme))
+    shown = "".join(examples(page))
 
     missing = {key for key in known_keys(tmp_path) if not re.search(rf"\b{key}\b", shown)}
 
     assert set() == missing
 
 
-def test_both_readmes_show_the_same_settings() -> None:
+@pytest.mark.parametrize("documents", [READMES, PAGES], ids=["readme", "page"])
+def test_both_languages_show_the_same_settings(documents: tuple[Path, Path]) -> None:
     """The same tables with the same values, in the same order."""
-    english, chinese = ([tomllib.loads(one) for one in examples(readme)] for readme in READMES)
+    english, chinese = ([tomllib.loads(one) for one in examples(each)] for each in documents)
 
     assert english == chinese
 
@@ -148,3 +152,15 @@ def test_a_readme_has_the_two_commands(script: str, readme: Path) -> None:
     """The demo and the tests are one command each."""
     assert script in readme.read_text(encoding="utf-8")
     assert (ROOT / script).exists()
+
+
+@both
+def test_the_contents_of_a_readme_are_its_headings(readme: Path) -> None:
+    """Each section can be reached from the first screen, and nothing else is named there."""
+    text = readme.read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    contents = text.partition("\n## ")[0].rpartition("**")[2]
+
+    assert headings == re.findall(r"\[([^]]+)\]\(#", contents)
+    anchors = [heading.lower().replace(" ", "-") for heading in headings]
+    assert anchors == re.findall(r"\]\(#([^)]+)\)", contents)

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 directory_option = click.option(
     "--directory",
     metavar="CA",
-    help="Its short name, what it is called under [acme], or its address. Default: that of [acme].",
+    help="A short name, the name of a table under [acme], or a URL. Default: that of [acme].",
 )
 
 
 @click.group("account", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Show the accounts at the CAs, give one a new key, or put one out of use."""
+    """Show the accounts at the CAs, replace a key, or deactivate an account."""
 
 
 @command.command("show")
@@ -56,7 +56,7 @@ def show(front: Front) -> Exit:
 @directory_option
 @click.pass_obj
 def rollover(front: Front, directory: str | None) -> Exit:
-    """Give an account a new key. Killed at any moment, the next run has a key that the CA takes."""
+    """Replace an account's key. Safe to interrupt: the next run always has a key that works."""
     with _session(front) as session:
         session.account_at(session.directory_of(directory)).rollover()
     return say(front, Text("The account has a new key."))
@@ -67,17 +67,17 @@ def rollover(front: Front, directory: str | None) -> Exit:
 @yes_option
 @click.pass_obj
 def deactivate(front: Front, directory: str | None, *, yes: bool) -> Exit:
-    """Put an account out of use for ever.
+    """Deactivate an account permanently.
 
     Its certificates stay valid. A sync that orders another one makes a new account.
     """
     with _session(front) as session:
         url = session.directory_of(directory)
-        question = Text("Put the account at {directory} out of use for ever?", directory=url)
+        question = Text("Deactivate the account at {directory} permanently?", directory=url)
         if not is_wanted(front, question, yes=yes):
             return say(front, Text("Nothing was changed."))
         session.account_at(url).deactivate()
-    return say(front, Text("The account is out of use."))
+    return say(front, Text("The account is deactivated."))
 
 
 @contextmanager

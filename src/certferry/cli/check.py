@@ -53,9 +53,8 @@ def command(front: Front, names: tuple[str, ...], *, run_within: int, as_json: b
     """For monitoring: one line in the form of a Nagios plugin, with performance data.
 
     It judges by what the last run recorded and asks no service: call it every few minutes.
-    Exits with 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Warns when a sixth of a certificate's life is
-    left, and is critical with a twelfth; earlier where a CDN takes a new certificate only for a
-    time.
+    Exits with 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. WARNING with 1/6 of a certificate's lifetime
+    left, CRITICAL with 1/12; earlier if the CDN wants a minimum of days left (Qiniu: 30).
     """
     now = datetime.now(UTC)
     try:

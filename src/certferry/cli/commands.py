@@ -26,19 +26,19 @@ COMMANDS = {
     "check": "For monitoring: one line in the form of a Nagios plugin, with performance data.",
     "discover": "Show every domain of the accounts and its certificate, declared or not.",
     "watch": "Show what every address of a host serves, and until when.",
-    "doctor": "Look at everything that a run relies on, and say what to put right.",
+    "doctor": "Check everything a run depends on, and say how to fix what is wrong.",
     "history": "Show the history of changes, newest first.",
     "rollback": "Bind the previous certificate of NAME again, at every domain that it is for.",
     "revoke": "Revoke the newest certificate of NAME at its CA; the next sync replaces it.",
     "rename": "Keep the certificate of OLD under the name NEW.",
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",
-    "account": "Show the accounts at the CAs, give one a new key, or put one out of use.",
+    "account": "Show the accounts at the CAs, replace a key, or deactivate an account.",
     "dns-persist": "Print the one DNS record that proves NAME for ever (experimental).",
     "schedule": "Have `certferry sync` run twice a day, by cron or by systemd.",
     "notify": "Try the channels through which you are told of trouble.",
-    "sandbox": "Keep the demo's world running on loopback, and print a ready configuration for it.",
-    "demo": "Run the main job in a world on loopback, and prove it.",
+    "sandbox": "Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on.",
+    "demo": "Run the main job in a simulated world, and check every edge.",
     "completion": "Print a script that completes certferry's commands in a shell.",
     "help": "Print the reference and the how-tos, without a network.",
 }
@@ -134,5 +134,5 @@ def _unknown(name: str, known: list[str], familiar: Mapping[str, str]) -> Text:
     if meant:
         others = Text("did you mean `{meant}`?", meant=meant[0])
     else:
-        others = Text("there are {known}", known=known)
+        others = Text("known: {known}", known=known)
     return Text("no such command: {name}; {known}", name=name, known=others)

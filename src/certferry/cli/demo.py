@@ -32,10 +32,10 @@ PACE = Pace(
 
 
 @click.command()
-@click.option("--fast", is_flag=True, help="Do not slow the world down to be watched.")
+@click.option("--fast", is_flag=True, help="Run at full speed.")
 @click.pass_obj
 def command(front: Front, *, fast: bool) -> int:
-    """Run the main job in a world on loopback, and prove it."""
+    """Run the main job in a simulated world, and check every edge."""
     console = front.console
     console.tell([line(console.voice.say(_OPENING))])
     with (

@@ -55,13 +55,14 @@ def command(
 ) -> Exit:
     """Show every domain of the accounts and its certificate, declared or not.
 
-    What needs your care comes first. HTTPS: `301` redirects to it, `h2` is HTTP/2. OWNER tells who
-    uploaded the certificate; LEFT counts to the first end, of what is bound or served. COVERED BY
-    names the declared certificate that is to serve the domain, in brackets one that only covers it.
+    What needs your care comes first. HTTPS: `301` redirects to it, `h2` is HTTP/2. OWNER is who
+    uploaded the certificate; LEFT is the days until the first of the bound and served certificates
+    expires. COVERED BY names the declared certificate that is to serve the domain, in
+    brackets one that only covers it.
 
     Without a configuration file the keys are taken from the environment (QINIU_ACCESS_KEY,
-    QINIU_SECRET_KEY). Exits with 1 when an account cannot be looked at, or not all that
-    a later look may see.
+    QINIU_SECRET_KEY). Exits with 1 if an account could not be read, or only in
+    part.
     """
     from certferry.cli.discover_run import run
     from certferry.core.discovery import Wanted

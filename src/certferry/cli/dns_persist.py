@@ -28,8 +28,8 @@ _NOT_ON = Text("It is used once `dns_persist = true` stands under [acme].")
 def command(front: Front, name: str, *, as_json: bool) -> Exit:
     """Print the one DNS record that proves NAME for ever (experimental).
 
-    NAME is a domain name, or `*.` and one: then, and where its wildcard is declared, the record is
-    for both. Set by hand, it takes the place of a DNS account. The account at the CA that it names
+    NAME is a domain or a wildcard; for a wildcard, or if one is declared, the record covers both.
+    Set by hand, it takes the place of a DNS account. The account at the CA that it names
     is made where there is none yet.
     """
     from certferry.cli.selection import settings_or_defaults

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
-    """Look at everything that a run relies on, and say what to put right.
+    """Check everything a run depends on, and say how to fix what is wrong.
 
     The clock, the keys and what they may do, zones and their delegation, CAA and DNSSEC, resolvers,
     domains and their CNAMEs, certificates, files, the state and its key, the schedule. Nothing is

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     metavar="D",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where to write; made, for its owner alone, when it is not there.",
+    help="Where to write. A directory that does not exist is created, readable by you alone.",
 )
 @click.pass_obj
 def command(front: Front, name: str, directory: Path) -> Exit:

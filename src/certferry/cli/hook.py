@@ -65,8 +65,8 @@ def command(
     MODE is the client, acme.sh, certbot or lego, whose variables say which certificate it is; or
     qiniu, for every declared certificate that is deployed to Qiniu.
 
-    With a configuration it syncs the certificate that has the client's files, or copies of them,
-    or exactly its names. Without one, or with one that declares no certificates, the client's
+    With a configuration it syncs the declared certificate with the same files (or copies), else the
+    one with the same names. Without one, or with one that declares no certificates, the client's
     certificate goes to the CDN domains that it covers, with QINIU_ACCESS_KEY and QINIU_SECRET_KEY
     from the environment.
 

@@ -10,7 +10,7 @@ from certferry.cli.options import Front
 from certferry.present.layout import line
 from certferry.text import Text
 
-yes_option = click.option("--yes", is_flag=True, help="Ask nothing, and do it.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def is_wanted(front: Front, question: Text, *, yes: bool) -> bool:

@@ -15,7 +15,7 @@ from certferry.cli.options import Front
 def command(front: Front, old: str, new: str) -> Exit:
     """Keep the certificate of OLD under the name NEW.
 
-    The file declares NEW, and OLD no more. Nothing is issued: the next sync deploys the same
+    Rename it in the configuration file first. Nothing is issued: the next sync deploys the same
     certificate as that of NEW.
     """
     from certferry.cli.selection import read_settings
@@ -30,7 +30,7 @@ def command(front: Front, old: str, new: str) -> Exit:
     declared = {wish.lineage for wish in read_settings(front, ()).certificates}
     if old in declared:
         raise ConfigError(
-            Text("{lineage} is declared still", lineage=old),
+            Text("{lineage} is still in the configuration file", lineage=old),
             hint=Text("give it its new name in the file first"),
         )
     settings = read_settings(front, (new,))

@@ -27,7 +27,7 @@ from certferry.text import Text
 )
 @click.pass_obj
 def command(front: Front, directory: Path | None) -> int:
-    """Keep the demo's world running on loopback, and print a ready configuration for it."""
+    """Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on."""
     with tempfile.TemporaryDirectory(prefix="certferry-sandbox-") as temporary:
         place = (directory or Path(temporary)).resolve()
         place.mkdir(parents=True, exist_ok=True)

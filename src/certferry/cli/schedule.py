@@ -50,11 +50,11 @@ def command() -> None:
 @systemd_option
 @click.pass_context
 def install(ctx: click.Context, *, systemd: bool) -> Exit:
-    """Write one line into your crontab, or a service and a timer: a run at a random second of the
-    night, and one half a day later.
+    """Write one line into your crontab, or a service and a timer: one run at a random time at
+    night, another 12 hours later.
 
-    The run reads the configuration file that is read now, and has the global options of this
-    command (where the log goes, in which language); without --log-file before the command, its log
+    The run reads the same configuration file as this command, and has its global options
+    (where the log goes, in which language); without --log-file before the command, its log
     lies beside the state. It tries again what has failed, after 1, 10 and 100 minutes. Installed
     again, it keeps its time; when nothing has changed, nothing is written.
 

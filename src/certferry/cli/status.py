@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     """Show how each certificate and each domain stands.
 
-    How long a certificate is still valid and when it is renewed; for each domain, until when it can
-    still be uploaded, what is bound, and how many of its addresses serve it. What needs you comes
-    first, with its last failure and when it is tried again. Exits with 1 when something needs you.
+    How long a certificate is still valid and when it is renewed; for each domain, the last moment
+    its certificate can be uploaded, what is bound, and how many of its addresses serve it. What
+    needs you comes first, with its last failure and when it is tried again. Exits with 1 when
+    something needs you.
     """
     from certferry.cli.selection import read_settings
     from certferry.present.progress import progress_of_look

@@ -86,9 +86,7 @@ def _print_schema(topic: str | None, document: str, front: Front, ctx: click.Con
     if topic != _JSON:
         raise UsageMistake(Text("only `certferry help json` takes a document"), ctx)
     if document not in known:
-        problem = Text(
-            "no such document: {name}; there are {known}", name=document, known=list(known)
-        )
+        problem = Text("no such document: {name}; known: {known}", name=document, known=list(known))
         raise UsageMistake(problem, ctx)
     # Written as it is: it is for programs.
     front.console.stdout.write(known[document].read_text(encoding="utf-8"))
@@ -111,5 +109,5 @@ def _unknown(topic: str, front: Front) -> Text:
     if meant:
         others = Text("did you mean `{meant}`?", meant=meant[0])
     else:
-        others = Text("there are {known}", known=known)
+        others = Text("known: {known}", known=known)
     return Text("no such topic: {name}; {known}", name=topic, known=others)
