@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ from certferry.text import Text
 
 CHECK = "check"
 """The command whose exit codes are a plugin's, also for mistakes before it on the command line."""
+
+_log = logging.getLogger(__name__)
 
 _LEVELS = {
     Verbosity.QUIET: logging.ERROR,
@@ -115,6 +118,8 @@ def main() -> int:
     # shows the operator a line of its source. -W and PYTHONWARNINGS are for whom that helps.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    # What ends a library's own thread would be shown as it is, with the keys that it quotes.
+    threading.excepthook = sys.unraisablehook = _log_what_ended_a_thread
     end_in_order()
     console = standard_console(os.environ)
     try:
@@ -125,6 +130,10 @@ def main() -> int:
         _let_go_of(sys.stdout, sys.stderr)
         code = Exit.NO_READER if isinstance(error, BrokenPipeError) else Exit.FAILED
     return code
+
+
+def _log_what_ended_a_thread(ended: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+    _log.debug("unexpected error", exc_info=ended.exc_value)
 
 
 def _leave_no_core() -> None:
