@@ -119,7 +119,7 @@ def main() -> int:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     # What ends a library's own thread would be shown as it is, with the keys that it quotes.
-    threading.excepthook = sys.unraisablehook = _log_what_ended_a_thread
+    threading.excepthook = _log_what_ended_a_thread
     end_in_order()
     console = standard_console(os.environ)
     try:
@@ -132,7 +132,7 @@ def main() -> int:
     return code
 
 
-def _log_what_ended_a_thread(ended: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+def _log_what_ended_a_thread(ended: threading.ExceptHookArgs) -> None:
     _log.debug("unexpected error", exc_info=ended.exc_value)
 
 
@@ -173,7 +173,8 @@ def run_command(
         _end_log(Exit.STOPPED, console)
         console.remark([line(console.voice.say(Text("stopped")))])
         return Exit.STOPPED
-    except Exception as error:  # noqa: BLE001 - whatever it is, it gets its words and its exit code
+    # A library may want to end the process; whatever it is, it gets its words and its exit code.
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         return _complain(error, arguments, console)
     _end_log(code, console)
     return code
@@ -190,7 +191,7 @@ def _invoke(command: click.Command, name: str, arguments: Sequence[str], console
         return Exit.USAGE
 
 
-def _complain(error: Exception, arguments: Sequence[str], console: Console) -> int:
+def _complain(error: BaseException, arguments: Sequence[str], console: Console) -> int:
     with click_speaks(console.voice.language):
         complaint = complaints.complaint_about(error)
     console.run_log.complain(complaint.code, complaint.message, complaint.hint)
