@@ -354,3 +354,22 @@ def test_tables_that_are_wrong_are_told_when_the_file_is_read(
 
     assert 2 == run.code
     assert said in run.err
+
+
+@pytest.mark.parametrize("options", [(), ("-v",)], ids=["plain", "-v"])
+def test_a_malformed_header_shows_no_address(
+    beating: Host, service: HeartbeatService, options: tuple[str, ...]
+) -> None:
+    """urllib3 warns with the whole address of the check: without -v nothing of that is told, and
+    with it not the address.
+    """
+    for _ in range(2):
+        headers = [("X-Proxy", "one\r\na line of no header")]
+        service.faults.add(Fault.status(200, b"OK", headers=headers))
+    log = beating.directory / "log"
+
+    run = beating.run(*options, "--log-file", str(log), "sync", "--no-wait")
+
+    for words in (run.err, log.read_text()):
+        assert bool(options) == ("Failed to parse headers" in words)
+        assert CHECK not in words

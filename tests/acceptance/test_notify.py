@@ -367,3 +367,30 @@ def test_a_channel_that_is_not_declared(host: Host) -> None:
     assert (USAGE, USAGE) == (none.code, other.code)
     assert "no channel is declared" == none.complaint.error
     assert "ops" in other.complaint.hint
+
+
+MALFORMED = Fault.status(200, b"{}", headers=[("X-Proxy", "one\r\na line of no header")])
+"""An answer of which urllib3 warns, with the whole address that was asked."""
+
+
+@pytest.mark.parametrize("options", [(), ("-q",), ("-v",)], ids=["plain", "-q", "-v"])
+def test_a_malformed_header_shows_no_key(
+    host: Host, channels: Channels, options: tuple[str, ...]
+) -> None:
+    """Neither on stderr nor in the log: the libraries speak with -v only, and without the keys."""
+    declare(host, channels.tables)
+    log = host.directory / "log"
+    for service in channels.services.values():
+        service.faults.add(MALFORMED)
+
+    run = host.run(*options, "--log-file", str(log), "notify", "test")
+
+    assert FAILED == run.code
+    written = log.read_text()
+    is_loud = options == ("-v",)
+    for words in (run.err, written):
+        assert is_loud == ("Failed to parse headers" in words)
+        assert is_loud == ("urllib3" in words)
+    keys = [one for one in channels.secrets if not one.startswith("http")]
+    assert [] == [one for one in keys if one in run.out + run.err + written]
+    assert all(len(one.journal) == 1 for one in channels.services.values())

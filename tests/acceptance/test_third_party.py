@@ -10,8 +10,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import venv
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
@@ -25,6 +27,16 @@ from tests.wiring.packages import Packages
 
 PACKAGE = ROOT / "tests" / "data" / "third_party"
 LONGEST = 100  # seconds
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A certificate that goes well, one whose target does not, and how to run for both."""
+
+    good: str
+    bad: str
+    config: str
+    environ: Mapping[str, str]
 
 
 class Place:
@@ -205,6 +217,85 @@ def test_broken_package_is_named_and_the_others_go_on(
     (failed,) = [str(step) for step in found[bad]["steps"] if step["outcome"] == "failed"]
     assert "the package certferry-bad: " in failed
     assert told in failed
+
+
+@pytest.fixture
+def beside(
+    world: World,
+    service: Harbour,
+    configured: Callable[[str, str], Path],
+    new_name: Callable[[], str],
+    tmp_path: Path,
+) -> Callable[[str], Beside]:
+    """Install a package whose target goes another way when it looks, beside the good one."""
+
+    def install(way: str) -> Beside:
+        text = GOOD.replace('self._ask("GET", "domains")', way, 1)
+        Packages(tmp_path).install("certferry-bad", "bad_target", text, bad="certferry.targets")
+        good, bad = new_name(), new_name()
+        service.add_domain(bad)
+        more = (
+            f'[accounts.bad]\ntoken = "env:HARBOUR_TOKEN"\napi = "{service.http.url}"\n'
+            f'[[certificates]]\nnames = ["{bad}"]\ndns = "harbour"\n'
+            f'[[certificates.deploy]]\nto = "bad"\n'
+        )
+        config = str(configured(good, more))
+        environ = {**environment(world, service), "PYTHONPATH": str(tmp_path)}
+        return Beside(good, bad, config, environ)
+
+    return install
+
+
+def test_adapter_that_ends_its_thread(
+    place: Place, service: Harbour, beside: Callable[[str], Beside]
+) -> None:
+    """`sys.exit` is its failure and told; the other certificate is served, the exit code tells, and
+    `doctor` waits for nothing. A secret that it quotes is in no traceback.
+    """
+    there = beside("__import__('sys').exit('gone with ' + self._settings.token.reveal())")
+
+    run = place.run("-v", "--config", there.config, "sync", "--json", environ=there.environ)
+
+    assert 1 == run.returncode, run
+    found = {lineage["name"]: lineage for lineage in json.loads(run.stdout)["certificates"]}
+    assert {there.good: True, there.bad: False} == {name: one["ok"] for name, one in found.items()}
+    assert "the package certferry-bad: bad failed: SystemExit: gone with" in run.stdout
+    assert service.served(there.good) is not None
+    assert "Traceback" in run.stderr
+    assert service.token not in run.stdout + run.stderr
+
+    begun = time.monotonic()
+    doctor = place.run("--config", there.config, "doctor", environ=there.environ)
+
+    assert 1 == doctor.returncode, doctor
+    assert "SystemExit" in doctor.stdout + doctor.stderr
+    assert time.monotonic() - begun < 30
+    assert service.token not in doctor.stdout + doctor.stderr
+
+
+def test_adapter_that_ends_the_process(place: Place, beside: Callable[[str], Beside]) -> None:
+    """Nothing can be told then: `status`, `check` and the next run say that one began and did not
+    end, and when it was. A run that ends is not spoken of any more.
+    """
+    there = beside("__import__('os')._exit(0)")
+    assert 0 == place.run("--config", there.config, "sync", environ=there.environ).returncode
+
+    sparing = {**there.environ, "PYTHONPATH": ""}
+    good = ("--config", there.config)
+    status = place.run(*good, "status", there.good, "--json", environ=sparing)
+
+    [trouble] = json.loads(status.stdout)["troubles"]
+    assert "run_cut_short" == trouble["code"]
+    assert re.search(r"process \d+ on \S+ began at .* did not end", trouble["message"])
+    check = place.run(*good, "check", environ=sparing)
+    assert "did not end" in check.stdout, check
+
+    run = place.run(*good, "sync", there.good, environ=sparing)
+
+    assert 0 == run.returncode, run
+    assert 1 == run.stderr.count("did not end"), run
+    after = place.run(*good, "status", there.good, "--json", environ=sparing)
+    assert [] == json.loads(after.stdout)["troubles"]
 
 
 def test_name_that_certferry_has_keeps_its_meaning(

@@ -449,6 +449,24 @@ def test_a_crash_leaves_no_keys_on_the_disk() -> None:
     assert ("limits", "0", most) == (words, soft, hard)
 
 
+def test_what_ends_a_librarys_thread_is_not_shown() -> None:
+    """Python would print the traceback, with whatever it quotes."""
+    child = dedent("""
+        import sys, threading
+        from certferry.__main__ import main
+        sys.argv = ["certferry", "--help"]
+        main()
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", child], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert "" == done.stderr
+
+
 @pytest.mark.parametrize(("word", "command"), FAMILIAR.items())
 def test_familiar_words_lead_on(word: str, command: str) -> None:
     """The words of other clients name the command that is meant here; none of them runs."""

@@ -206,3 +206,47 @@ def test_a_log_that_cannot_be_read_stops_nothing(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stderr", closed)
 
     logging.getLogger("certferry").warning("so it is")
+
+
+def test_a_key_in_an_exception_is_never_written(tmp_path: Path) -> None:
+    """What the process holds as a secret is hidden in the whole chain of a traceback, in whatever
+    spelling, on stderr and in the log; an address also by its parts.
+    """
+    token = Secret("it's-a-token\\with-two")
+    address = Secret("https://hooks.example/robot/send?access_token=0123456789abcdef")
+    run_log = RunLog(voice_in("en"))
+    run_log.open(tmp_path / "log")
+    begin_logging(logging.DEBUG, run_log)
+
+    try:
+        try:
+            dict[str, str]()[token.reveal()]
+        except KeyError as cause:
+            host = f"https://hooks.example:443{address.reveal()[21:]}"
+            raise ValueError(f"POST {host}") from cause
+    except ValueError as error:
+        said = formatted("so", error=error)
+        logging.getLogger("certferry.x").debug("so", exc_info=error)
+
+    written = (tmp_path / "log").read_text()
+    for words in (said, written):
+        assert "ValueError: POST https://hooks.example" in words
+        assert "0123456789abcdef" not in words
+        assert "with-two" not in words
+        assert 2 == words.count("Traceback")
+
+
+def test_a_librarys_warning_is_for_who_asks_for_details(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever it says, and at whatever level: neither on stderr nor in the log without -v."""
+    for level in (logging.ERROR, logging.WARNING, logging.DEBUG):
+        run_log = RunLog(voice_in("en"))
+        log = tmp_path / str(level)
+        run_log.open(log)
+        begin_logging(level, run_log)
+
+        logging.getLogger("urllib3.connection").critical("%s and %s", *["one"])
+
+        assert (level == logging.DEBUG) == ("%s and %s" in capsys.readouterr().err)
+        assert (level == logging.DEBUG) == ("%s and %s" in log.read_text())

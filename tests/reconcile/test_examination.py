@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,7 +16,7 @@ from certferry.core.events import Activity, Event, StepEnded
 from certferry.core.findings import Code, Finding, info
 from certferry.core.progress import Begun, Ended
 from certferry.errors import Interrupted, TargetAccessDenied
-from certferry.reconcile.examination import AT_ONCE, Check, Examination
+from certferry.reconcile.examination import AT_ONCE, WITHIN, Check, Examination
 from certferry.text import Text
 from tests.reconcile.model import START
 
@@ -92,6 +94,16 @@ def test_mistake_of_ours_is_a_finding(caplog: pytest.LogCaptureFixture) -> None:
     assert Code.NOT_LOOKED_AT == finding.code
     assert "secret" not in str(finding.message)
     assert "secret" in caplog.text
+
+
+def test_check_that_ends_its_thread_is_a_finding() -> None:
+    """It is told at once; the run does not wait for an answer that cannot come any more."""
+    begun = time.monotonic()
+
+    [finding] = Run().examination.carry_out([check("qiniu", lambda: sys.exit(0))])
+
+    assert Code.NOT_LOOKED_AT == finding.code
+    assert time.monotonic() - begun < WITHIN.total_seconds() / 2
 
 
 def test_check_that_takes_too_long_is_given_up() -> None:

@@ -29,7 +29,7 @@ Change = Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
 class Service:
     """A service in memory: it answers what it is told to, and keeps what it was sent."""
 
-    def __init__(self, *answers: Answered | Exception) -> None:
+    def __init__(self, *answers: Answered | BaseException) -> None:
         self.answers = list(answers)
         self.got: list[Message] = []
 
@@ -37,7 +37,7 @@ class Service:
         """See `ports.notifier.Notifier.send`."""
         self.got.append(message)
         answer = self.answers.pop(0) if self.answers else Sent()
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
@@ -55,7 +55,7 @@ def words(news: Sequence[News]) -> Message:
 class Ship:
     """Runs that tell two channels, on one state, by a clock that the test sets."""
 
-    def __init__(self, **services: Notifier | Exception) -> None:
+    def __init__(self, **services: Notifier | BaseException) -> None:
         self.state = MemoryState()
         self.services = services
         self.now = NOW
@@ -80,7 +80,7 @@ class Ship:
     def connect(self, name: str) -> Notifier:
         """Connect a channel."""
         service = self.services[name]
-        if isinstance(service, Exception):
+        if isinstance(service, BaseException):
             raise service
         return service
 
@@ -184,12 +184,13 @@ def test_a_channel_that_hangs_holds_nothing_up() -> None:
     [
         (ConfigError(Text("DINGTALK_SECRET is not set")), True),
         (RuntimeError("sekrit-sekrit"), True),
+        (SystemExit("sekrit-sekrit"), True),
         (NoAnswer(Text("no connection to hooks.example"), maybe_done=False), False),
         (Interrupted(Text("stopped")), False),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_whatever_an_adapter_raises(error: Exception, *, for_good: bool) -> None:
+def test_whatever_an_adapter_raises(error: BaseException, *, for_good: bool) -> None:
     """It is that channel's problem alone, and shows nothing of an address."""
     boss = Service()
     ship = Ship(ops=Service(error), missing=error, boss=boss)

@@ -43,7 +43,7 @@ class Complaint:
     exit: Exit
 
 
-def complaint_about(error: Exception) -> Complaint:
+def complaint_about(error: BaseException) -> Complaint:
     """Turn whatever ended a run into a complaint."""
     match error:
         case CertferryError():
@@ -119,7 +119,7 @@ def _about_the_system(error: OSError) -> Complaint:
     return Complaint("system", message, None, Exit.FAILED)
 
 
-def _about_a_mistake_of_ours(error: Exception) -> Complaint:
+def _about_a_mistake_of_ours(error: BaseException) -> Complaint:
     # What the exception says is left to the log: it may quote anything.
     _log.debug("unexpected error", exc_info=error)
     return Complaint(

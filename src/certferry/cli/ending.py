@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import logging
 import os
 import signal
 import sys
@@ -10,6 +11,8 @@ import threading
 from types import FrameType
 
 from certferry.cli.exits import Exit
+
+_log = logging.getLogger(__name__)
 
 AFTER_A_CALLBACK = 0.01  # seconds; one that takes longer is interrupted again
 AT_LATEST = 4.8  # seconds after the first signal: within the five that are promised
@@ -48,14 +51,14 @@ def _not_again(number: int, frame: FrameType | None) -> None:
 
 def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
     """Raise again what a signal raised in a callback of the interpreter, which drops exceptions and
-    prints them.
+    prints them, with the keys that they quote: those are left to the log.
     """
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # By another thread, a moment later: at once, this hook itself would be interrupted.
         threading.Thread(target=_interrupt_again, daemon=True).start()
     else:
-        sys.__unraisablehook__(unraisable)
+        _log.debug("unexpected error", exc_info=unraisable.exc_value)
 
 
 def _interrupt_again() -> None:

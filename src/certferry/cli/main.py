@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ from certferry.text import Text
 
 CHECK = "check"
 """The command whose exit codes are a plugin's, also for mistakes before it on the command line."""
+
+_log = logging.getLogger(__name__)
 
 _LEVELS = {
     Verbosity.QUIET: logging.ERROR,
@@ -115,6 +118,8 @@ def main() -> int:
     # shows the operator a line of its source. -W and PYTHONWARNINGS are for whom that helps.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    # What ends a library's own thread would be shown as it is, with the keys that it quotes.
+    threading.excepthook = _log_what_ended_a_thread
     end_in_order()
     console = standard_console(os.environ)
     try:
@@ -125,6 +130,10 @@ def main() -> int:
         _let_go_of(sys.stdout, sys.stderr)
         code = Exit.NO_READER if isinstance(error, BrokenPipeError) else Exit.FAILED
     return code
+
+
+def _log_what_ended_a_thread(ended: threading.ExceptHookArgs) -> None:
+    _log.debug("unexpected error", exc_info=ended.exc_value)
 
 
 def _leave_no_core() -> None:
@@ -164,7 +173,8 @@ def run_command(
         _end_log(Exit.STOPPED, console)
         console.remark([line(console.voice.say(Text("stopped")))])
         return Exit.STOPPED
-    except Exception as error:  # noqa: BLE001 - whatever it is, it gets its words and its exit code
+    # A library may want to end the process; whatever it is, it gets its words and its exit code.
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         return _complain(error, arguments, console)
     _end_log(code, console)
     return code
@@ -181,7 +191,7 @@ def _invoke(command: click.Command, name: str, arguments: Sequence[str], console
         return Exit.USAGE
 
 
-def _complain(error: Exception, arguments: Sequence[str], console: Console) -> int:
+def _complain(error: BaseException, arguments: Sequence[str], console: Console) -> int:
     with click_speaks(console.voice.language):
         complaint = complaints.complaint_about(error)
     console.run_log.complain(complaint.code, complaint.message, complaint.hint)

@@ -16,6 +16,16 @@ class LastRun:
 
 
 @dataclass(frozen=True, slots=True)
+class BegunRun:
+    """A run that began and has not ended yet; `number` tells it from those at the same time."""
+
+    number: int
+    began_at: datetime
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """One thing that happened, for ever. `who` is the operator or host that ran certferry."""
 

@@ -12,7 +12,7 @@ import re
 import string
 from collections.abc import Iterable, Iterator
 
-from certferry.core.secret import MASK, Secret
+from certferry.core.secret import MASK, Secret, may_be_a_secret, secrets_in_use
 
 _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 """What percent-encoding leaves as it is (RFC 3986 §2.3)."""
@@ -66,6 +66,8 @@ _MASKED = (
 """Private keys, signed proofs, tokens of a login, any Authorization header. What must not be seen
 is the last group, or all of it. A `Secret` hides itself; this is for what others quote."""
 
+_QUERY_VALUE = re.compile(r"=([^&#]*)")
+
 _Spans = Iterator[tuple[int, int]]
 
 
@@ -84,6 +86,11 @@ def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
     return "".join(shown) + words[end:]
 
 
+def discreet(words: str) -> str:
+    """Give the words of a log without any secret that the process holds."""
+    return redacted(words, secrets_in_use())
+
+
 def _patterns(words: str) -> _Spans:
     for pattern in _MASKED:
         for found in pattern.finditer(words):
@@ -92,8 +99,22 @@ def _patterns(words: str) -> _Spans:
 
 def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
     for secret in secrets:
-        for spelling in set(_spellings(secret.reveal())):
-            yield from _spans(words, spelling)
+        value = secret.reveal()
+        for part in (value, *_proofs_in(value)):
+            for spelling in set(_spellings(part)):
+                yield from _spans(words, spelling)
+
+
+def _proofs_in(value: str) -> Iterator[str]:
+    """Give what proves an identity in a secret that is an address. Libraries quote it with a port,
+    or without its host. Those of Feishu and WeCom are UUIDs, which a service may name as it names
+    the id of a request.
+    """
+    authority, _, rest = value.partition("://")[2].partition("/")
+    path, _, query = rest.partition("?")
+    caller = authority.rpartition("@")[0].split(":")
+    pieces = (*caller, *path.split("/"), *_QUERY_VALUE.findall(query))
+    yield from filter(may_be_a_secret, pieces)
 
 
 def _spans(words: str, spelling: str) -> _Spans:
@@ -122,6 +143,7 @@ def _spellings(value: str) -> Iterator[str]:
     if len(value) >= _SHORTEST and not {"\r", "\n"} & set(value):
         # As it is, and as bash and dash quote it with `set -x`.
         yield from (value.replace("'", shown) for shown in ("'", r"'\''", "'\"'\"'"))
+        yield repr(value)[1:-1]  # as the message of a KeyError has it
         yield from _encoded(value.encode(errors="surrogatepass"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from weakref import WeakValueDictionary
 
 MASK = "•••"
 
@@ -27,10 +28,11 @@ class Secret:
     It refuses to be pickled: a secret leaves the process only where `reveal` is written.
     """
 
-    __slots__ = ("_value",)
+    __slots__ = ("__weakref__", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        _ALIVE[id(self)] = self
 
     def reveal(self) -> str:
         """Return the value itself, to send or use it."""
@@ -62,6 +64,16 @@ class Secret:
     def __reduce__(self) -> str:
         msg = "a secret is not pickled"
         raise TypeError(msg)
+
+
+_ALIVE: WeakValueDictionary[int, Secret] = WeakValueDictionary()
+
+
+def secrets_in_use() -> frozenset[Secret]:
+    """Return every secret that the process holds: what no log is to show."""
+    # Not `values()`, which another thread's new secret would break off.
+    found = (reference() for reference in _ALIVE.valuerefs())
+    return frozenset(one for one in found if one is not None)
 
 
 def tells_a_secret(name: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from certferry.core.budget import Hold, Limits, Spent, Wanted
 from certferry.core.certificate import CertificateBundle, KeyType
-from certferry.core.history import HistoryEntry, LastRun
+from certferry.core.history import BegunRun, HistoryEntry, LastRun
 from certferry.core.lineage import Version
 from certferry.core.notice import ChannelState, Notice
 from certferry.core.remembered import Remembered
@@ -335,6 +335,18 @@ class StateStore(Sightings, Protocol):
 
     def last_run(self) -> LastRun | None:
         """When the last run ended, `None` before the first."""
+        ...
+
+    def begin_run(self, now: datetime) -> BegunRun:
+        """Keep that a run is under way, until `end_run`, and forget those of `unended_runs`."""
+        ...
+
+    def end_run(self, run: BegunRun) -> None:
+        """Keep that a run is not under way any more."""
+        ...
+
+    def unended_runs(self) -> tuple[BegunRun, ...]:
+        """Runs that began, and whose process is gone without `end_run`; the first one first."""
         ...
 
     def append_history(self, entry: HistoryEntry) -> None:

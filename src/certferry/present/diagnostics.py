@@ -1,8 +1,9 @@
 """What certferry's modules log with Python's `logging`: on stderr, and in the run's log.
 
 A warning of certferry's is written as every other line for a person; with -v everything certferry
-logs is shown, with its time and module. Of the libraries only warnings ever are: at lower levels
-`urllib3`, `requests` and `acme` write down URLs, bodies, nonces and signatures.
+logs is shown, with its time and module. Of the libraries only warnings ever are, and only with -v:
+`urllib3` warns with the whole address of a webhook, and at lower levels it, `requests` and `acme`
+write down URLs, bodies, nonces and signatures.
 
 A record whose message is a `Text` is told in the run's language. One that has a `program` is what
 a program of the operator's said; it reaches the log file whatever the level.
@@ -16,7 +17,7 @@ import logging
 import sys
 import time
 
-from certferry.core.redaction import redacted
+from certferry.core.redaction import discreet
 from certferry.present.language import Voice
 from certferry.present.layout import Tone, labelled, plain
 from certferry.present.run_log import Entry, Level, RunLog
@@ -52,18 +53,25 @@ class DiscreetFormatter(logging.Formatter):
         if self._for_operators and is_warning and isinstance(record.msg, Text):
             say = self._voice.say
             rows = labelled(say(WARNING), Tone.PENDING, say(record.msg))
-            return "\n".join(map(plain, rows))
+            return discreet("\n".join(map(plain, rows)))
         told = copy.copy(record)
         told.msg, told.args = said_by(record, self._voice), None
-        return redacted(super().format(told))
+        return discreet(super().format(told))
 
 
-class OursOrUrgent(logging.Filter):
-    """Lets certferry's records pass, and of the libraries' only warnings."""
+class Ours(logging.Filter):
+    """Lets certferry's records pass; and, for an operator who asks for details, the libraries'
+    warnings.
+    """
+
+    def __init__(self, *, with_warnings: bool) -> None:
+        super().__init__()
+        self._with_warnings = with_warnings
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record passes."""
-        return record.name.partition(".")[0] == _OURS or record.levelno >= logging.WARNING
+        is_ours = record.name.partition(".")[0] == _OURS
+        return is_ours or (self._with_warnings and record.levelno >= logging.WARNING)
 
 
 class StderrHandler(logging.Handler):
@@ -85,38 +93,42 @@ class RunLogHandler(logging.Handler):
         super().__init__()
         self._run_log = run_log
         self._from = level
-        self.addFilter(OursOrUrgent())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         program: str | None = getattr(record, "program", None)
         said = said_by(record, self._run_log.voice)
+        said = discreet(said)
         if program is not None:
             detail = verbatim(said.removeprefix(f"{program}: "))
             more = {"program": program}
             self._run_log.write(Entry("program.output", detail, words=said, more=more))
         elif record.levelno >= self._from:
             info = record.exc_info
-            traceback = logging.Formatter().formatException(info) if info else ""
+            traceback = discreet(logging.Formatter().formatException(info)) if info else ""
             level = _LEVELS.get(record.levelno, Level.ERROR)
             more = {"logger": record.name}
             self._run_log.write(Entry("log", verbatim(said), level, below=traceback, more=more))
 
 
 def begin_logging(level: int, run_log: RunLog | None = None) -> None:
-    """Send the log to stderr: certferry's from this level on, warnings of everything else.
+    """Send the log to stderr: certferry's from this level on, and of everything else the warnings
+    where that is `DEBUG`.
 
-    A log file gets the same, and, whatever the level, warnings and the output of programs.
+    A log file gets the same, and, whatever the level, certferry's warnings and the output of
+    programs.
     """
     voice = None if run_log is None else run_log.voice
     to_stderr = StderrHandler(level)
     template = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     for_operators = level >= logging.WARNING
     to_stderr.setFormatter(DiscreetFormatter(template, voice, for_operators=for_operators))
-    to_stderr.addFilter(OursOrUrgent())
     handlers: list[logging.Handler] = [to_stderr]
     if run_log is not None and run_log.is_open:
         handlers.append(RunLogHandler(run_log, min(level, logging.WARNING)))
+    for handler in handlers:
+        handler.addFilter(Ours(with_warnings=level <= logging.DEBUG))
+    if run_log is not None and run_log.is_open:
         level = min(level, logging.INFO)
     logging.basicConfig(level=max(level, logging.WARNING), handlers=handlers, force=True)
     logging.getLogger(_OURS).setLevel(level)
@@ -124,4 +136,9 @@ def begin_logging(level: int, run_log: RunLog | None = None) -> None:
 
 def said_by(record: logging.LogRecord, voice: Voice) -> str:
     """Give a record's message, in the reader's language where it can be."""
-    return voice.say(record.msg) if isinstance(record.msg, Text) else record.getMessage()
+    if isinstance(record.msg, Text):
+        return voice.say(record.msg)
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - a library whose message and values do not fit together
+        return str(record.msg)

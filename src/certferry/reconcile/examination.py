@@ -117,7 +117,7 @@ def _found_by(check: Check) -> list[Finding]:
         return findings
     except CertferryError as problem:
         return [*findings, of_refusal(check.subject, problem)]
-    except Exception:  # noqa: BLE001 - logged whole: the other checks go on
+    except BaseException:  # noqa: BLE001 - logged whole: the other checks go on, in other threads
         _log.exception(Text("{subject}: unexpected error", subject=check.subject))
         message = Text(
             "it could not be looked at: a mistake in certferry ({what})", what=check.what

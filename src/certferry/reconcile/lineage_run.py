@@ -101,7 +101,7 @@ class LineageRun:
             self._outcomes.trouble(_trouble(Outcome.REFUSED, refused))
         except CertferryError as error:
             self._outcomes.trouble(_trouble(Outcome.FAILED, error))
-        except Exception:  # noqa: BLE001 - logged whole; see below
+        except (Exception, SystemExit):  # noqa: BLE001 - logged whole; see below
             # A mistake of ours in one lineage must not stop the others.
             _log.exception(Text("{lineage}: unexpected error", lineage=self.desired.lineage))
             detail = Text("a mistake in certferry; please report it with the traceback above")

@@ -23,6 +23,7 @@ from certferry.reconcile.observe import observe
 from certferry.reconcile.proof import Proofs
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.side_by_side import SideBySide
+from certferry.reconcile.unended_runs import notices_of_unended
 
 
 def plans_of(
@@ -73,7 +74,8 @@ def remembering(doors: Doors) -> Remembering:
         doors.state.must_unseal()
     except StateError as error:
         problem = Trouble.of(error)
-    return Remembering(doors.state.last_run(), problem, troubles_of_runs(doors.state.notices()))
+    troubles = (*notices_of_unended(doors.state), *troubles_of_runs(doors.state.notices()))
+    return Remembering(doors.state.last_run(), problem, troubles)
 
 
 def _plan_now(wish: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:

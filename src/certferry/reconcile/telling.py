@@ -176,7 +176,7 @@ def _answer(channel: Channel, message: Message, now: Callable[[], datetime]) -> 
         return AgainAt(now() + AGAIN, failed.message)
     except NoAnswer:
         return AgainAt(now() + AGAIN, Text("it did not answer"))
-    except Exception as mistake:  # noqa: BLE001 - of an adapter, perhaps another package's
+    except BaseException as mistake:  # noqa: BLE001 - of an adapter, perhaps another package's
         return _broken(type(mistake).__name__)
     return answer if isinstance(answer, Answered) else _broken(f"answered {type(answer).__name__}")
 

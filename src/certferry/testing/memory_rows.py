@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.history import HistoryEntry, LastRun
+from certferry.core.history import BegunRun, HistoryEntry, LastRun
 from certferry.core.lineage import Version
 from certferry.core.notice import ChannelState, Key, Notice
 from certferry.core.rollout_record import RolloutRecord
@@ -66,6 +66,8 @@ class Memory:
     rejections: dict[str, datetime | None] = field(default_factory=dict)
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     last_run: LastRun | None = None
+    begun: dict[int, tuple[BegunRun, str]] = field(default_factory=dict)
+    """The runs that are under way, each with its process, which is "" when that is gone."""
     history: list[HistoryEntry] = field(default_factory=list)
     is_shut: bool = False
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.history import HistoryEntry, LastRun
+from certferry.core.history import BegunRun, HistoryEntry, LastRun
 from certferry.core.lineage import Version
 from certferry.core.ordered import Ordered
 from certferry.core.remembered import Remembered
@@ -256,6 +257,27 @@ class MemoryState(BudgetOfMemory, MemoryNotices):
             place = (rollout.lineage, rollout.target, rollout.domain)
             self._memory.rollouts[place] = rollout
 
+    def begin_run(self, now: datetime) -> BegunRun:
+        """See `StateStore.begin_run`."""
+        with self._memory.lock:
+            for gone in self.unended_runs():
+                del self._memory.begun[gone.number]
+            number = next(n for n in itertools.count(1) if n not in self._memory.begun)
+            run = BegunRun(number, now, "memory", number)
+            self._memory.begun[number] = (run, self._process)
+            return run
+
+    def end_run(self, run: BegunRun) -> None:
+        """See `StateStore.end_run`."""
+        with self._memory.lock:
+            self._memory.begun.pop(run.number, None)
+
+    def unended_runs(self) -> tuple[BegunRun, ...]:
+        """See `StateStore.unended_runs`."""
+        with self._memory.lock:
+            gone = (run for run, process in self._memory.begun.values() if not process)
+            return tuple(sorted(gone, key=lambda run: run.began_at))
+
     def save_run(self, ended_at: datetime, *, succeeded: bool) -> None:
         """See `StateStore.save_run`."""
         with self._memory.lock:
@@ -332,6 +354,9 @@ class MemoryState(BudgetOfMemory, MemoryNotices):
             for lineage, held in tuple(self._memory.holdings.items()):
                 if held.process == self._process:
                     del self._memory.holdings[lineage]
+            for run, process in tuple(self._memory.begun.values()):
+                if process == self._process:
+                    self._memory.begun[run.number] = (run, "")
 
 
 def _directory_of(order: AcmeOrder | None, bundle: CertificateBundle) -> str | None:

@@ -15,6 +15,7 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.health import Expected, Recorded
 from certferry.errors import ConfigError, StateError
 from certferry.ports.state import StateStore
+from certferry.reconcile.unended_runs import notices_of_unended
 from certferry.wiring.adapters import TARGETS, installed
 
 
@@ -28,7 +29,11 @@ def recorded(state: StateStore) -> Recorded:
     except StateError as error:
         problem = error
     return Recorded(
-        state.versions_in_use(), state.sightings(), state.notices(), state.last_run(), problem
+        state.versions_in_use(),
+        state.sightings(),
+        (*state.notices(), *notices_of_unended(state)),
+        state.last_run(),
+        problem,
     )
 
 

@@ -53,14 +53,16 @@ class Guard:
     def over(
         self, refused: type[CertferryError], unavailable: type[CertferryError]
     ) -> Iterator[None]:
-        """Let certferry's own errors pass, and turn what else is raised in the block into them."""
+        """Let certferry's own errors pass, and turn what else ends the block into them: `sys.exit`
+        too, which would end a thread of work without a word.
+        """
         try:
             yield
-        except CertferryError:
+        except (CertferryError, KeyboardInterrupt):
             raise
         except NoAnswer as exc:
             raise unavailable(self._said(exc)) from exc
-        except Exception as exc:
+        except BaseException as exc:
             raise self._as(refused, exc) from exc
 
     def connecting(self, wanted: tuple[str, ...], connect: Callable[[], object]) -> object:
@@ -69,9 +71,9 @@ class Guard:
         """
         try:
             door = connect()
-        except CertferryError:
+        except (CertferryError, KeyboardInterrupt):
             raise
-        except Exception as exc:
+        except BaseException as exc:
             log.debug("%s", type(exc).__name__, exc_info=exc)
             raise wrong_with(self.whose.package, self._raised(exc)) from exc
         missing = [name for name in wanted if not callable(getattr(door, name, None))]
@@ -84,7 +86,7 @@ class Guard:
             raise wrong_with(self.whose.package, lacks)
         return door
 
-    def _as(self, kind: type[CertferryError], exc: Exception) -> CertferryError:
+    def _as(self, kind: type[CertferryError], exc: BaseException) -> CertferryError:
         log.debug("%s", type(exc).__name__, exc_info=exc)
         wrong = wrong_with(self.whose.package, self._raised(exc))
         return kind(wrong.message, hint=wrong.hint)
@@ -92,7 +94,7 @@ class Guard:
     def _said(self, exc: NoAnswer) -> Text:
         return Text("{where}: {problem}", where=self.whose.adapter.SERVICE, problem=exc.problem)
 
-    def _raised(self, exc: Exception) -> Text:
+    def _raised(self, exc: BaseException) -> Text:
         words = quoted(in_short(exc), self.hidden())
         return Text("{name} failed: {problem}", name=self.whose.name, problem=words)
 

@@ -57,7 +57,7 @@ def make_old(path: Path) -> None:
     with closing(sqlite3.connect(path)) as old, old:
         for column in ("fullchain_digest", "window_page", "ask_after"):
             old.execute(f"ALTER TABLE version DROP COLUMN {column}")
-        for table in ("account_note", "notice", "told", "channel", "sighting"):
+        for table in ("account_note", "notice", "told", "channel", "sighting", "begun_run"):
             old.execute(f"DROP TABLE {table}")
         old.execute("DROP TABLE issue_try")
         old.execute("ALTER TABLE upload DROP COLUMN proof")

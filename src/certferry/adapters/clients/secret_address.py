@@ -1,11 +1,11 @@
-"""The address of a webhook, which is a secret: read without being shown, and hidden in words."""
+"""The address of a webhook, which is a secret: read without being shown."""
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from certferry.core.loopback import is_loopback
-from certferry.core.secret import Secret, may_be_a_secret
+from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -33,12 +33,3 @@ def secret_address(written: Secret, api: str = "", usual: str = "") -> Secret:
         return written
     query = f"?{parts.query}" if parts.query else ""
     return Secret(f"{api.rstrip('/')}{parts.path}{query}")
-
-
-def hidden_of(address: Secret) -> tuple[Secret, ...]:
-    """Return what no words are to show: the address, and the keys in its path and query. Those of
-    Feishu and WeCom are UUIDs, which a service may name as it names the id of a request.
-    """
-    parts = urlsplit(address.reveal())
-    pieces = (*parts.path.split("/"), *(value for _, value in parse_qsl(parts.query)))
-    return (address, *map(Secret, filter(may_be_a_secret, pieces)))

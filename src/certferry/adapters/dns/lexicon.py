@@ -22,7 +22,12 @@ from certferry.core.identifiers import suffixes, zone_name
 from certferry.core.secret import Secret
 from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone
-from certferry.errors import CertferryError, ConfigError, DnsError, DnsUnavailable
+from certferry.errors import (
+    CertferryError,
+    ConfigError,
+    DnsError,
+    DnsUnavailable,
+)
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
@@ -162,9 +167,9 @@ class LexiconRecords:
             try:
                 with self._calls.opened(suffix):
                     return suffix
-            except CertferryError:
+            except (CertferryError, KeyboardInterrupt):
                 raise
-            except Exception as exc:
+            except BaseException as exc:
                 if is_no_zone(exc):
                     continue
                 error = error_of(exc, self._told, name)
@@ -176,9 +181,9 @@ class LexiconRecords:
     def _in_turn(self, name: str, work: Callable[[], T]) -> T:
         try:
             return self._calls.in_turn(name, work)
-        except CertferryError:
+        except (CertferryError, KeyboardInterrupt):
             raise
-        except Exception as exc:
+        except BaseException as exc:
             raise error_of(exc, self._told, name) from exc
 
 

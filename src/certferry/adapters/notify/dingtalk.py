@@ -16,7 +16,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from certferry.adapters.clients.posting import Posting, Reply
-from certferry.adapters.clients.secret_address import hidden_of, secret_address
+from certferry.adapters.clients.secret_address import secret_address
 from certferry.core.message import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
@@ -45,7 +45,7 @@ class Settings:
 def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
     address = secret_address(settings.url, settings.api, API)
-    hidden = [*hidden_of(settings.url), *([settings.secret] if settings.secret else [])]
+    hidden = [settings.url, *([settings.secret] if settings.secret else [])]
     return _Robot(address, settings.secret, Posting(SERVICE, context, hidden))
 
 

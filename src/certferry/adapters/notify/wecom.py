@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from certferry.adapters.clients.posting import Posting, Reply
-from certferry.adapters.clients.secret_address import hidden_of, secret_address
+from certferry.adapters.clients.secret_address import secret_address
 from certferry.core.message import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
@@ -36,7 +36,7 @@ class Settings:
 def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
     address = secret_address(settings.url, settings.api, API)
-    return _Robot(address, Posting(SERVICE, context, hidden_of(settings.url)))
+    return _Robot(address, Posting(SERVICE, context, [settings.url]))
 
 
 class _Robot:

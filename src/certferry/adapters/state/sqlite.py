@@ -10,6 +10,7 @@ from certferry.adapters.state.lease_locks import LeaseLocks
 from certferry.adapters.state.leases import Leases
 from certferry.adapters.state.migrations import carry_out, migrate, read_migrations
 from certferry.adapters.state.private_files import make_directory, make_file
+from certferry.adapters.state.runs import Runs
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite_database import Prove, SqliteDatabase
 from certferry.adapters.state.store import SqlState
@@ -39,7 +40,7 @@ def _state(database: SqliteDatabase, sealing: Sealing) -> StateStore:
     # Whichever way leads to a database, its leases are the same.
     path = database.place.resolve()
     locks = LeaseLocks(path.with_name(path.name + _LEASES))
-    return SqlState(database, sealing, Leases(database, locks))
+    return SqlState(database, sealing, Leases(database, locks), Runs(database, locks))
 
 
 def _opened(path: Path, prove: Prove) -> SqliteDatabase:

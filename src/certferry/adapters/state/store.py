@@ -22,9 +22,10 @@ from certferry.adapters.state.versions import Versions
 class SqlState:
     """Every door of `StateStore`, each leading to its group of tables."""
 
-    def __init__(self, database: Database, sealing: Sealing, leases: Leases) -> None:
+    def __init__(self, database: Database, sealing: Sealing, leases: Leases, runs: Runs) -> None:
         self._database = database
         self._leases = leases
+        self._runs = runs
         self.acquire = leases.acquire
         self.extend = leases.extend
         self.release = leases.release
@@ -71,10 +72,7 @@ class SqlState:
 
         self._open_targets(database, sealing)
         self._open_news(database)
-
-        runs = Runs(database)
-        self.save_run = runs.save_run
-        self.last_run = runs.last_run
+        self._open_runs(runs)
 
         notes = AccountNotes(database)
         self.account_note = notes.account_note
@@ -112,7 +110,15 @@ class SqlState:
         self.channel = channels.channel
         self.update_channel = channels.update_channel
 
+    def _open_runs(self, runs: Runs) -> None:
+        self.begin_run = runs.begin_run
+        self.end_run = runs.end_run
+        self.unended_runs = runs.unended_runs
+        self.save_run = runs.save_run
+        self.last_run = runs.last_run
+
     def close(self) -> None:
         """See `StateStore.close`."""
+        self._runs.close()
         self._leases.close()
         self._database.close()

@@ -103,6 +103,23 @@ class TargetsContract:
         store.save_run(NOW + 2 * HOUR, succeeded=False)
         assert LastRun(NOW + 2 * HOUR, NOW + HOUR) == other.last_run()
 
+    def test_run_that_did_not_end_is_told(self, store: StateStore, other: StateStore) -> None:
+        """By the end of its process alone, until the next run begins; one that is under way, or has
+        ended, is none.
+        """
+        under_way = store.begin_run(NOW)
+        killed = other.begin_run(NOW + HOUR)
+        assert (under_way.number, NOW) != (killed.number, killed.began_at)
+        assert () == store.unended_runs() == other.unended_runs()
+
+        other.close()
+
+        assert (killed,) == store.unended_runs()
+        store.end_run(under_way)
+        assert (killed,) == store.unended_runs()
+        store.end_run(store.begin_run(NOW + 2 * HOUR))
+        assert () == store.unended_runs()
+
     def test_withdrawals_are_kept_until_they_are_dropped(
         self, store: StateStore, other: StateStore
     ) -> None:
