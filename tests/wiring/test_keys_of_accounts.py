@@ -99,8 +99,8 @@ def test_the_line_to_write_is_named(file: Path) -> None:
     looked for elsewhere: halves of two accounts would be no account.
     """
     line = (
-        'missing, and {names} is not set; write `{key} = "env:{first}"`, and `{first}=…` into one of'
-        " the `env_files`"
+        'missing, and {names} is not set; write `{key} = "env:{first}"`, and `{first}=…` into one'
+        " of the `env_files`"
     )
     of_id = line.format(names="Ali_Key / ALICLOUD_ACCESS_KEY", key="access_key_id", first="Ali_Key")
     of_secret = line.format(
