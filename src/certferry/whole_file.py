@@ -7,12 +7,15 @@ import tempfile
 from pathlib import Path
 
 
-def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Put a file in the place of another, whole or not at all. Raises `OSError`.
+def replace_file(
+    path: Path, content: bytes, mode: int = 0o600, *, owner: os.stat_result | None = None
+) -> None:
+    """Put a file in the place of another, whole or not at all; it belongs to the `owner` of these
+    facts, else to the caller. Raises `OSError`.
 
     `sync_directory` afterwards makes it last.
     """
-    draft = draft_beside(path, content, mode)
+    draft = draft_beside(path, content, mode, owner)
     try:
         draft.replace(path)
     except BaseException:
@@ -20,7 +23,9 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
         raise
 
 
-def draft_beside(path: Path, content: bytes, mode: int) -> Path:
+def draft_beside(
+    path: Path, content: bytes, mode: int, owner: os.stat_result | None = None
+) -> Path:
     """Write a file beside its place, under a name that cannot be guessed: who can write there could
     otherwise have put a link in its way. Raises `OSError`, and leaves nothing then.
     """
@@ -31,6 +36,9 @@ def draft_beside(path: Path, content: bytes, mode: int) -> Path:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
+            facts = os.fstat(file.fileno())
+            if owner and (owner.st_uid, owner.st_gid) != (facts.st_uid, facts.st_gid):
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
     except BaseException:

@@ -122,6 +122,17 @@ def test_a_group_lists_whole_sentences(capsys: pytest.CaptureFixture[str]) -> No
     assert "..." not in listed
 
 
+def test_one_option_means_something_else_in_each_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What `schedule remove --systemd` does is said there, and not what `install` does with it."""
+    assert Exit.OK == run(["schedule", "remove", "--help"], TestConsole().console)
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--systemd Remove only the systemd units." in said
+    assert "instead of a crontab's line" not in said
+
+
 @pytest.mark.parametrize("language", [None, "de"])
 def test_a_command_runs_in_the_environment_it_was_started_in(
     language: str | None, monkeypatch: pytest.MonkeyPatch

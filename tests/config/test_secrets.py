@@ -333,6 +333,21 @@ def test_a_copy_of_a_secret_under_another_name(tmp_path: Path, reference: str) -
     assert ",,the-programs-own-1" == seen
 
 
+def test_a_secret_within_a_longer_variable(tmp_path: Path) -> None:
+    """An address that carries a key is withheld too, also as percent-encoding writes it; what has
+    only the beginning of one is not.
+    """
+    environ = {
+        "SK": "planted/4711+key",
+        "ORIGIN": "https://ops:planted/4711+key@origin.example.com/",
+        "PROXY": "http://ops:planted%2F4711%2Bkey@proxy:3128",
+        "PLACE": "/srv/planted/4711",
+    }
+    secrets = Secrets(environ, Paths(tmp_path, tmp_path), references=[SecretReference("env:SK")])
+
+    assert {"SK", "ORIGIN", "PROXY"} == secrets.withheld()
+
+
 def test_a_secret_that_is_a_word(tmp_path: Path) -> None:
     """It is withheld under its own name; elsewhere it is what it says."""
     environ = {"DP_Id": "1", "SHLVL": "1", "MODE": "production"}

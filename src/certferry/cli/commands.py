@@ -20,6 +20,8 @@ from certferry.text import Text
 
 COMMANDS = {
     "init": "Write a configuration: ask for the keys, look at the accounts, propose certificates.",
+    "add": "Declare a certificate for DOMAINs in the configuration file.",
+    "remove": "Take a certificate out of the configuration file.",
     "plan": "Show what sync would do, and why.",
     "sync": "Apply the configuration: issue, deploy, verify, clean up.",
     "status": "Show how each certificate and each domain stands.",
@@ -58,6 +60,7 @@ FAMILIAR = {
     "apply": "sync",
     "certificates": "status",
     "cron": "schedule install",
+    "delete": "remove",
     "deploy": "sync",
     "issue": "sync",
     "list": "status",

@@ -36,10 +36,6 @@ _PRIVATE = 0o700
 _NOT_CARRIED = {"config", "verbose", "quiet"}
 """Global options that the run has its own of: it is told one file, and tells only what is wrong."""
 
-systemd_option = click.option(
-    "--systemd", is_flag=True, help="A systemd service and timer, instead of a crontab's line."
-)
-
 
 @click.group("schedule", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
@@ -47,7 +43,9 @@ def command() -> None:
 
 
 @command.command("install")
-@systemd_option
+@click.option(
+    "--systemd", is_flag=True, help="A systemd service and timer, instead of a crontab's line."
+)
 @click.pass_context
 def install(ctx: click.Context, *, systemd: bool) -> Exit:
     """Write one line into your crontab, or a service and a timer: one run at a random time at
@@ -82,7 +80,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
 
 
 @command.command("remove")
-@systemd_option
+@click.option("--systemd", is_flag=True, help="Remove only the systemd units.")
 @click.pass_obj
 def remove(front: Front, *, systemd: bool) -> Exit:
     """Take away what `install` wrote, and nothing else.

@@ -91,6 +91,22 @@ def select(
     return tuple(wish for wish in wishes if not names or wish.lineage in names)
 
 
+def the_one_meant(wishes: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
+    """Give the certificate of that name, or the only one that covers a domain. Raises
+    `ConfigError`.
+    """
+    covering = [wish for wish in wishes if covered_by(wish.names, name)]
+    if name in {wish.lineage for wish in wishes} or not covering:
+        [wish] = select(wishes, [name])
+        return wish
+    if len(covering) > 1:
+        raise ConfigError(
+            Text("{name} is covered by several certificates", name=name),
+            hint=Text("name one of them: {names}", names=[wish.lineage for wish in covering]),
+        )
+    return covering[0]
+
+
 def tell_who_renews(
     wishes: Sequence[DesiredCertificate], names: Sequence[str], front: Front
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +46,12 @@ class Adapters(Protocol):
         """
         ...
 
+    def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
+        """Give references to the keys that the environment has, by their usual names, for an
+        account whose table has none. A type that cannot be imported has none.
+        """
+        ...
+
     def options_of(self, type_: str) -> ReadOptions | None:
         """Give what reads the settings that a target of this type declares for its deployments;
         `None` where the type is unknown.
@@ -70,6 +76,11 @@ class NoAdapters:
         """Give none."""
         del types
         return ()
+
+    def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
+        """Find none."""
+        del environ, account
+        return {}
 
     def options_of(self, type_: str) -> ReadOptions | None:
         """Know no type."""

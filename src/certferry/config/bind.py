@@ -24,7 +24,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
@@ -53,6 +53,7 @@ from certferry.config.values import (
 )
 from certferry.core.secret import Secret, tells_a_secret
 from certferry.errors import ConfigError
+from certferry.ports.adapter import Variable
 from certferry.text import Text
 
 
@@ -72,8 +73,14 @@ _AS_JSON = (bool, int, float, timedelta)
 """What TOML and JSON write in the same way."""
 
 
-def bind(settings_class: type[T], account: AccountTable, resolve: Resolve) -> T:
-    """Make the adapter's settings. Raises `ConfigError` with everything that is wrong in the table.
+def bind(
+    settings_class: type[T],
+    account: AccountTable,
+    resolve: Resolve,
+    variables: Collection[Variable] = (),
+) -> T:
+    """Make the adapter's settings; `variables` are those of its keys that the environment may hold.
+    Raises `ConfigError` with everything that is wrong in the table.
 
     Raises `TypeError` as `may_be_written` does.
     """
@@ -92,7 +99,7 @@ def bind(settings_class: type[T], account: AccountTable, resolve: Resolve) -> T:
             read = _reader(field, types[field.name], table, resolve)
             arguments[field.name] = table.take(key, read, None)
         elif _is_required(field):
-            table.report(key, Text("missing"))
+            table.report(key, _missing(key, variables))
         table.allow(key)
     table.allow("type")
     if further:
@@ -101,6 +108,19 @@ def bind(settings_class: type[T], account: AccountTable, resolve: Resolve) -> T:
     if findings:
         raise config_error(findings)
     return settings_class(**arguments)
+
+
+def _missing(key: str, variables: Collection[Variable]) -> Text:
+    """Say what is missing; of what a variable may hold, also the line that takes it from there."""
+    for names in (one.names for one in variables if one.key == key and one.names):
+        return Text(
+            "missing, and {names} is not set; write `{line}`, and `{assignment}` into one of"
+            " the `env_files`",
+            names=" / ".join(names),
+            line=f'{key} = "env:{names[0]}"',
+            assignment=f"{names[0]}=…",
+        )
+    return Text("missing")
 
 
 def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_right
+from dataclasses import dataclass
 
 Trail = tuple[str | int, ...]
 """What leads to a value: names in tables, and numbers (from 0) of items in lists."""
@@ -34,6 +35,24 @@ def index_lines(text: str) -> dict[Trail, int]:
     return _Reader(text.replace("\r\n", "\n")).read()
 
 
+@dataclass(frozen=True, slots=True)
+class TableLines:
+    """The lines (from 1) of one table: from its header to the end of its last value, without what
+    stands in other tables.
+    """
+
+    trail: Trail
+    first: int
+    last: int
+
+
+def tables_in_order(text: str) -> list[TableLines]:
+    """Give the tables of a valid TOML text that begin with a header, as they stand."""
+    reader = _Reader(text.replace("\r\n", "\n"))
+    reader.read()
+    return reader.tables
+
+
 class _Reader:
     """One pass over the text; `_at` is where it has come to."""
 
@@ -43,15 +62,23 @@ class _Reader:
         self._ends = [match.start() for match in re.finditer("\n", text)]
         self._lines: dict[Trail, int] = {}
         self._items: dict[Trail, int] = {}
+        self.tables: list[TableLines] = []
 
     def read(self) -> dict[Trail, int]:
         table: Trail = ()
         self._skip(_BLANK)
         while self._at < len(self._text):
             if self._text.startswith("[", self._at):
+                first = self._line()
                 table = self._header()
+                self.tables.append(TableLines(table, first, first))
             else:
                 self._pair(table)
+                if self.tables:
+                    begun = self.tables.pop()
+                    # A value ends before the line end that follows it.
+                    last = bisect_right(self._ends, self._at - 1) + 1
+                    self.tables.append(TableLines(begun.trail, begun.first, last))
             self._skip(_BLANK)
         return self._lines
 

@@ -212,7 +212,11 @@ def _read(
     env_files = take_env_files(root, paths)
     acme = read_acme(root.table("acme"), paths)
     dns = read_dns(root.table("dns"))
-    accounts = read_accounts(root.table("accounts"))
+    everything = fill_in(environ, env_files)
+    accounts = {
+        label: _with_keys(account, everything, adapters)
+        for label, account in read_accounts(root.table("accounts")).items()
+    }
     channels = read_channels(root.table("notify"))
     monitoring = read_monitoring(root, paths)
     certificates, places = read_certificates(
@@ -234,7 +238,7 @@ def _read(
         declared=certificates,
         places=MappingProxyType(places),
         secrets=Secrets(
-            fill_in(environ, env_files),
+            everything,
             paths,
             references=[
                 *_references(accounts.values(), acme),
@@ -259,6 +263,19 @@ def _read(
         wrong = config_error(collected, _hint(document, collected, env_files))
         raise joined([wrong, *wrong_accounts(settings, check)])
     return settings
+
+
+def _with_keys(
+    account: AccountTable, environ: Mapping[str, str], adapters: Adapters
+) -> AccountTable:
+    """Give an account whose table has no keys those of the environment. Half of them is no account:
+    what the table lacks is told then.
+    """
+    written = {key: value for key, value in account.values.items() if isinstance(value, str)}
+    if any(is_a_secrets_key(k) or not SecretReference(v).is_literal for k, v in written.items()):
+        return account
+    keys = adapters.keys_in(environ, account)
+    return replace(account, values=MappingProxyType({**account.values, **keys}))
 
 
 def _references(accounts: Iterable[AccountTable], acme: AcmeSettings) -> Iterator[SecretReference]:

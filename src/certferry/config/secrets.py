@@ -16,7 +16,7 @@ from functools import cached_property
 
 from certferry.config.files import Paths, read_file, read_private_file
 from certferry.config.findings import nearest
-from certferry.core.redaction import redacted
+from certferry.core.redaction import redacted, repeats
 from certferry.core.secret import Secret, may_be_a_secret, tells_a_secret
 from certferry.errors import ConfigError
 from certferry.system_words import system_words
@@ -99,10 +99,11 @@ class Secrets:
 
     def withheld(self) -> frozenset[str]:
         """Give the variables that no program which certferry runs is to have: those of the
-        accounts' keys, and whichever others hold one of these, whatever they are called.
+        accounts' keys, and whichever others hold one of these, alone or within an address or other
+        words, whatever they are called.
         """
-        ours = {one.strip() for one in self._ours()}
-        copies = {name for name, value in self._environ.items() if value.strip() in ours}
+        ours = {Secret(one.strip()) for one in self._ours()}
+        copies = {name for name, value in self._environ.items() if repeats(value, ours)}
         return self.variables | copies
 
     def resolve(self, reference: SecretReference) -> Secret:

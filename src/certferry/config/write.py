@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted, spot
 from certferry.system_words import system_words
 from certferry.text import Text
-from certferry.whole_file import draft_beside, sync_directory
+from certferry.whole_file import draft_beside, replace_file, sync_directory
 
 _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
 _NOTHING_CHANGED = Text("name another place with --output FILE; nothing was changed")
@@ -54,6 +56,23 @@ def drafted(path: Path, content: bytes) -> Iterator[Draft]:
         yield draft
     finally:
         draft.draft.unlink(missing_ok=True)
+
+
+def change_file(path: Path, before: str, after: str) -> None:
+    """Put a changed text in the place of the one that was read, whole, with the owner and the mode
+    that the file has. Where a link is in its place, that stays. Raises `ConfigError`.
+    """
+    place = path.resolve()
+    with _told(path, Text("nothing was changed")):
+        facts, content = place.stat(), place.read_bytes()
+        mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
+        if content.removeprefix(mark) != before.encode():
+            raise ConfigError(
+                Text("{path} has been changed meanwhile", path=path),
+                hint=Text("nothing was changed; run the command again"),
+            )
+        replace_file(place, mark + after.encode(), stat.S_IMODE(facts.st_mode), owner=facts)
+        sync_directory(place.parent)
 
 
 def write_private(path: Path, text: str) -> None:

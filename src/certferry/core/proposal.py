@@ -157,7 +157,7 @@ def propose_beside(
                 one if zones else replace(one, remarks=_NO_DNS) for one in proposal.certificates
             ]
             left_out += proposal.left_out
-    return Proposal(tuple(_named_apart(certificates, declared)), tuple(left_out))
+    return Proposal(tuple(named_apart(certificates, declared)), tuple(left_out))
 
 
 def _shared_out(domains: Iterable[FoundDomain], proving: Sequence[Places]) -> Iterable[Places]:
@@ -169,7 +169,7 @@ def _shared_out(domains: Iterable[FoundDomain], proving: Sequence[Places]) -> It
     return [replace(p, domains=tuple(shares[p.dns])) for p in proving if p.dns in shares]
 
 
-def _named_apart(
+def named_apart(
     certificates: Iterable[ProposedCertificate], declared: Iterable[str]
 ) -> Iterable[ProposedCertificate]:
     """Number the lineages whose names are taken: two cannot have one name."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from certferry.core.secret import MASK, Secret, may_be_a_secret, secrets_in_use
 
@@ -97,12 +97,26 @@ def _patterns(words: str) -> _Spans:
             yield found.span(found.lastindex or 0)
 
 
+def repeats(words: str, secrets: Iterable[Secret]) -> bool:
+    """Tell whether words repeat a whole secret, or one of its lines, in whatever spelling."""
+    return any(
+        True
+        for secret in secrets
+        for spelling in _spellings(secret.reveal())
+        for _ in _whole(words, spelling)
+    )
+
+
 def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
+    places = [at for at, character in enumerate(words) if not _is_blank(character)]
+    compact = "" if len(places) == len(words) else "".join(words[at] for at in places)
     for secret in secrets:
         value = secret.reveal()
         for part in (value, *_proofs_in(value)):
             for spelling in set(_spellings(part)):
                 yield from _spans(words, spelling)
+                if compact and len(spelling) >= _SHORTEST_WITHIN:
+                    yield from _spread(compact, places, spelling)
 
 
 def _proofs_in(value: str) -> Iterator[str]:
@@ -117,16 +131,34 @@ def _proofs_in(value: str) -> Iterator[str]:
     yield from filter(may_be_a_secret, pieces)
 
 
+def _spread(compact: str, places: Sequence[int], spelling: str) -> _Spans:
+    """Give where words repeat a spelling with blanks between its characters; `compact` are the
+    words without any, and `places` say where its characters stand in them.
+    """
+    closed = "".join(character for character in spelling if not _is_blank(character))
+    if len(closed) >= _SHORTEST_WITHIN:
+        for start, end in _spans(compact, closed):
+            yield places[start], places[end - 1] + 1
+
+
+def _is_blank(character: str) -> bool:
+    return character.isspace() or not character.isprintable()
+
+
 def _spans(words: str, spelling: str) -> _Spans:
     """Give where words repeat a spelling, wherever that begins, and where they are cut within."""
+    yield from _whole(words, spelling)
+    if begun := _begun_at_the_end(words, spelling):
+        yield len(words) - begun, len(words)
+
+
+def _whole(words: str, spelling: str) -> _Spans:
     start = words.find(spelling)
     while start >= 0:
         end = start + len(spelling)
         if len(spelling) >= _SHORTEST_WITHIN or _stands_alone(words, start, end):
             yield start, end
         start = words.find(spelling, start + 1)
-    if begun := _begun_at_the_end(words, spelling):
-        yield len(words) - begun, len(words)
 
 
 def _stands_alone(words: str, start: int, end: int) -> bool:

@@ -198,7 +198,8 @@ def bound(described: Described, account: AccountTable, resolve: Resolve) -> obje
         return secret
 
     try:
-        return bind(described.adapter.Settings, account, watched)
+        adapter = described.adapter
+        return bind(adapter.Settings, account, watched, adapter.ENVIRONMENT)
     except ConfigError:
         raise
     except Exception as exc:

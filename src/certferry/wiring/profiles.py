@@ -46,7 +46,11 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read the settings from a file, as `load` does, and refuse what a target would refuse in any
     case. Raises `ConfigError`.
     """
-    settings = load(path, environ, ADAPTERS)
+    return checked(load(path, environ, ADAPTERS))
+
+
+def checked(settings: Settings) -> Settings:
+    """Refuse settings that a target would refuse in any case, as `load_checked` does."""
     if settings.channels:
         from certferry.wiring.channels import check
 

@@ -10,6 +10,7 @@ from functools import partial
 
 from certferry.config import load
 from certferry.config.adapters import ReadOptions, UsualAccount, UsualAccounts
+from certferry.config.bind import must_be_written
 from certferry.config.findings import Finding
 from certferry.config.model import AccountTable, Settings
 from certferry.config.options import read_options
@@ -50,6 +51,20 @@ class InstalledAdapters:
             with suppress(ConfigError):  # told when such an account is connected
                 names |= {name for one in variables_of(type_, self._table()) for name in one.names}
         return names
+
+    def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
+        """See `Adapters.keys_in`. A key that an account can do without is taken only where its
+        table is empty: beside other settings, these may stand in its place.
+        """
+        with suppress(BrokenAdapter):  # told when such an account is connected
+            needed = needed_by(account.type, self._table())
+            return {
+                one.key: f"env:{name}"
+                for one in variables_of(account.type, self._table())
+                if one.key not in account.values and (one.key in needed or not account.values)
+                for name in [name for name in one.names if environ.get(name)][:1]
+            }
+        return {}
 
     def options_of(self, type_: str) -> ReadOptions | None:
         """See `Adapters.options_of`."""
@@ -102,6 +117,18 @@ def variables_of(type_: str, table: Table | None = None) -> tuple[Variable, ...]
         for variable in table.find(family, type_).adapter.ENVIRONMENT
     ]
     return tuple({variable.key: variable for variable in found}.values())
+
+
+def needed_by(type_: str, table: Table) -> Collection[str]:
+    """Give the settings without which there is no account of this type. Raises `ConfigError` for an
+    adapter that cannot be imported.
+    """
+    return {
+        key
+        for family in FAMILIES.values()
+        if table.is_known(family, type_)
+        for key in must_be_written(table.find(family, type_).adapter.Settings)
+    }
 
 
 @dataclass(frozen=True, slots=True)

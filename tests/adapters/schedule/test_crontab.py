@@ -18,6 +18,7 @@ from certferry.adapters.schedule.crontab import (
     without_entry,
 )
 from certferry.core.schedule import NIGHT_MOMENTS, night_time, twice
+from certferry.errors import ScheduleError
 
 TIMES = st.builds(time, st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
 COMMANDS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\n")), min_size=1)
@@ -210,6 +211,24 @@ def test_a_command_arrives_as_it_was_meant(words: list[str], environment: dict[s
 
 
 # What Debian's cron (3.0pl1-197) put into PATH for a line below each of these.
+@pytest.mark.parametrize(
+    ("words", "environment"),
+    [
+        (["certferry", "--config", "/etc/a\n* * * * * touch /tmp/x"], {}),
+        (["certferry"], {"HTTPS_PROXY": "http://proxy:3128\n* * * * * touch /tmp/x #"}),
+    ],
+    ids=["path", "variable"],
+)
+def test_a_line_end_makes_no_line_of_the_crontab(
+    words: list[str], environment: dict[str, str]
+) -> None:
+    """It is refused before anything is written, and the word is named on one line."""
+    with pytest.raises(ScheduleError, match="line end") as caught:
+        shell_command(words, environment)
+
+    assert r"\n* * * * * touch" in str(caught.value.message)
+
+
 @pytest.mark.parametrize(
     ("above", "path"),
     [

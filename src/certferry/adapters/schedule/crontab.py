@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import time
 
 from certferry.core.schedule import twice
+from certferry.errors import ScheduleError
+from certferry.text import Text
 
 MARK = b"# certferry schedule"
 """Ends our line, and makes it ours. To the shell that cron hands the line to, it is a comment."""
@@ -61,7 +63,10 @@ class Entry:
 
 
 def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes:
-    """Write a command for an entry: quoted for the shell, and for cron before it."""
+    """Write a command for an entry: quoted for the shell, and for cron before it.
+
+    Raises `ScheduleError` for a word with a line end: what follows it would be an entry of its own.
+    """
     if environment:
         # Not `NAME=value command`: the crontab's SHELL may be one that does not know that.
         assignments = [f"{name}={value}" for name, value in environment.items()]
@@ -124,6 +129,11 @@ def _path_below(above: bytes) -> str:
 
 
 def _quoted(word: str) -> str:
+    if "\n" in word:
+        raise ScheduleError(
+            Text("a crontab cannot hold {word}: it has a line end", word=repr(word)),
+            hint=Text("rename the file, or set the variable anew, without it; nothing was changed"),
+        )
     quoted = shlex.quote(word)
     # To cron a bare % is a line end and `\%` a percent sign; a backslash before those two would
     # be read as part of them, so in quotes the sign stands outside (crontab(5), cron's source).

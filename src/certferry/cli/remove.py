@@ -1,0 +1,39 @@
+"""`certferry remove`: a certificate less in the configuration file, without an editor."""
+
+from __future__ import annotations
+
+import click
+
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front, name_argument
+
+
+@click.command("remove")
+@name_argument()
+@click.option("--yes", is_flag=True, help="Ask nothing, and write.")
+@click.pass_obj
+def command(front: Front, name: str, *, yes: bool) -> Exit:
+    """Take a certificate out of the configuration file.
+
+    NAME is the certificate, or a domain that only it covers. Its deployments and the comments
+    directly above them go with it; the difference is shown first. What is bound stays bound, and is
+    not renewed any more.
+    """
+    from certferry.cli.file_change import change, tell
+    from certferry.cli.selection import the_one_meant
+    from certferry.config.edit import without_certificate
+    from certferry.text import Text
+    from certferry.wiring.profiles import load_checked
+
+    settings = load_checked(front.config, front.console.environ)
+    lineage = the_one_meant(settings.declared, name).lineage
+    place = settings.places[lineage]
+    edited = without_certificate(place.document, int(place.trail[-1]))
+    if change(front, place.document, edited, "file.remove", yes=yes):
+        said = Text(
+            "{lineage} is not declared any more: it is neither renewed nor deployed. If it is meant"
+            " to end: `certferry forget {lineage}`",
+            lineage=lineage,
+        )
+        tell(front, said)
+    return Exit.OK

@@ -1,0 +1,84 @@
+"""What `certferry add` declares: for which names, who proves them, where they are served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from certferry.config.dns_accounts import account_among
+from certferry.config.model import Settings
+from certferry.core.identifiers import base_name, normalise
+from certferry.core.proposal import ProposedCertificate, ProposedDeployment, named_apart
+from certferry.errors import ConfigError
+from certferry.text import Text
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
+
+_OPTIONS = {DNS_PROVIDERS: "--dns", TARGETS: "--to"}
+
+
+def already_declared(settings: Settings, domains: Sequence[str]) -> bool:
+    """Tell whether each of the domains is a name of a declared certificate. Raises `ConfigError`
+    for what is no domain.
+    """
+    declared = {name for wish in settings.declared for name in wish.names}
+    return declared.issuperset(map(normalise, domains))
+
+
+def additions(
+    settings: Settings, domains: Sequence[str], dns: str | None, to: str | None, *, each: bool
+) -> tuple[ProposedCertificate, ...]:
+    """Give the certificates to declare: one for all domains, or one for `each`.
+
+    The accounts are those that are named, else the only ones that the settings have. Raises
+    `ConfigError`.
+    """
+    names = tuple(dict.fromkeys(map(normalise, domains)))
+    for name in names:
+        for wish in settings.declared:
+            if name in wish.names:
+                raise ConfigError(
+                    Text(
+                        "{name} is declared already, in {lineage}", name=name, lineage=wish.lineage
+                    ),
+                    hint=Text("leave it out, or change the list of names with an editor"),
+                )
+    proven = _account(settings, DNS_PROVIDERS, dns)
+    if not proven:
+        raise ConfigError(
+            Text("{path} has no account of a DNS service", path=settings.path),
+            hint=Text("write one: `certferry help config` shows each under [accounts]"),
+        )
+    served = _account(settings, TARGETS, to)
+    deployments = (ProposedDeployment(served),) if served else ()
+    groups = [(name,) for name in names] if each else [names]
+    proposed = [
+        ProposedCertificate(base_name(group[0]), group, proven, deployments=deployments)
+        for group in groups
+    ]
+    return tuple(named_apart(proposed, (wish.lineage for wish in settings.declared)))
+
+
+def _account(settings: Settings, family: Family, chosen: str | None) -> str:
+    """Give the account that is chosen, or the only one of the family; empty where there is none."""
+    labels = [
+        account.label
+        for account in settings.accounts.values()
+        if installed().is_known(family, account.type)
+    ]
+    option = _OPTIONS[family]
+    if chosen is not None:
+        try:
+            return account_among(labels)(chosen)
+        except ConfigError as wrong:
+            raise ConfigError(
+                Text("{name}: {problem}", name=option, problem=wrong.message)
+            ) from None
+    if len(labels) > 1:
+        raise ConfigError(
+            Text(
+                "{path} has several accounts that could be meant: {labels}",
+                path=settings.path,
+                labels=labels,
+            ),
+            hint=Text("say which with {option}", option=f"{option} {labels[0]}"),
+        )
+    return next(iter(labels), "")
