@@ -44,6 +44,11 @@ class Version:
     directory: str | None = None
     revocation: Revocation | None = None
 
+    def is_being_revoked(self, now: datetime) -> bool:
+        """Tell whether its revocation was begun, its CA's answer is not known, and it is valid."""
+        begun = self.revocation is not None and not self.revocation.is_answered
+        return begun and self.certificate.not_after > now
+
     def is_bettered_by(self, bundle: CertificateBundle) -> bool:
         """Tell whether the same certificate, kept without its key or chain, now comes with it, or
         with other issuers: its maker knows best which.

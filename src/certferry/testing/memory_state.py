@@ -112,8 +112,8 @@ class MemoryState(BudgetOfMemory, MemoryNotices):
             versions.append(Kept(version, bundle))
             return version
 
-    def save_revocation(self, lease: Lease, number: int, revocation: Revocation) -> None:
-        """Keep that a version was revoked."""
+    def save_revocation(self, lease: Lease, number: int, revocation: Revocation | None) -> None:
+        """See `StateStore.save_revocation`."""
         with self._memory.lock:
             self._must_be_in_force(lease)
             for kept in self._kept(lease.lineage):

@@ -16,6 +16,7 @@ from certferry.adapters.state.connect import connect
 from certferry.adapters.state.migrations import Migration, migrate, read_migrations
 from certferry.adapters.state.sqlite_database import SqliteDatabase
 from certferry.core.history import HistoryEntry
+from certferry.core.revocation import Revocation, RevocationReason
 from certferry.core.rollout_record import RolloutRecord
 from certferry.errors import StateError, StateTooNew
 from certferry.ports.state import ChallengeRecord
@@ -68,7 +69,7 @@ def make_old(path: Path) -> None:
             old.execute(f"DROP TABLE {table}")
         old.execute("ALTER TABLE acme_order DROP COLUMN key_type")
         old.execute("ALTER TABLE acme_account DROP COLUMN sealed_next_key_pem")
-        for column in ("directory", "revoked_at", "revocation_reason"):
+        for column in ("directory", "revoked_at", "revocation_reason", "revocation_answered"):
             old.execute(f"ALTER TABLE version DROP COLUMN {column}")
         sent = ("sent", "program_digest", "fullchain_digest", "settings_before")
         since = ("request_id", "worked_before", "refused_since", "drift", "repairs")
@@ -180,6 +181,21 @@ def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
         assert (version,) == store.versions("img")
         known = replace(command, fullchain_digest=bundle.fullchain_digest)
         assert (known, earlier, domain) == store.remembered("img").rollouts
+
+
+def test_revocation_that_an_earlier_version_wrote_down(path: Path, key_file: Path) -> None:
+    """That version wrote it down when the CA had answered."""
+    revocation = Revocation(NOW, RevocationReason.SUPERSEDED)
+    with closing(connect(path, key_file)) as store:
+        lease = store.acquire("img", NOW)
+        store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
+        store.save_revocation(lease, 1, revocation)
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("ALTER TABLE version DROP COLUMN revocation_answered")
+        old.execute("DELETE FROM certferry_migration WHERE number > 14")
+
+    with closing(connect(path, key_file)) as store:
+        assert [revocation] == [version.revocation for version in store.versions("img")]
 
 
 @pytest.mark.parametrize("has_key", [True, False])

@@ -32,7 +32,7 @@ _KIND = "version"
 
 _FACTS = (
     "number, saved_at, key_matches, chain_complete, window_start, window_end, window_page,"
-    " ask_after, fullchain_digest, directory, revoked_at, revocation_reason,"
+    " ask_after, fullchain_digest, directory, revoked_at, revocation_reason, revocation_answered,"
     " fingerprint, names, common_name, serial, issuer, not_before, not_after, key_type"
 )
 
@@ -63,6 +63,7 @@ class Versions:
             f"SELECT lineage, {_FACTS} FROM version"  # noqa: S608 - constant columns
             " WHERE number = (SELECT MAX(number) FROM version AS newer"
             " WHERE newer.lineage = version.lineage)"
+            " OR NOT revocation_answered"
             " OR EXISTS (SELECT 1 FROM sighting WHERE sighting.lineage = version.lineage"
             " AND sighting.fingerprint = version.fingerprint)"
             " ORDER BY lineage, number DESC"
@@ -109,14 +110,19 @@ class Versions:
                 return known
             return self._replace(connection, lease.lineage, bundle, known)
 
-    def save_revocation(self, lease: Lease, number: int, revocation: Revocation) -> None:
-        """Keep that a version was revoked."""
+    def save_revocation(self, lease: Lease, number: int, revocation: Revocation | None) -> None:
+        """See `StateStore.save_revocation`."""
+        at, reason, answered = (
+            (None,) * 3
+            if revocation is None
+            else (from_moment(revocation.at), revocation.reason.value, revocation.is_answered)
+        )
         with self._database.transaction(serializable=True) as connection:
             must_be_in_force(connection, lease)
             connection.execute(
-                "UPDATE version SET revoked_at = ?, revocation_reason = ?"
+                "UPDATE version SET revoked_at = ?, revocation_reason = ?, revocation_answered = ?"
                 " WHERE lineage = ? AND number = ?",
-                (from_moment(revocation.at), revocation.reason.value, lease.lineage, number),
+                (at, reason, answered, lease.lineage, number),
             )
 
     def save_renewal_info(
@@ -154,7 +160,7 @@ class Versions:
         leaf = bundle.certificate
         connection.execute(
             f"INSERT INTO version (lineage, {_FACTS})"  # noqa: S608 - constant columns
-            " VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?, ?, NULL, NULL,"
+            " VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL,"
             " ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 lineage,
@@ -242,7 +248,7 @@ def _find(connection: Connection, lineage: str, fingerprint: str) -> Version | N
 
 def _version(row: Row) -> Version:
     number, saved_at, key_matches, chain_complete, start, end, page, ask_after, *rest = row
-    digest, directory, revoked_at, reason, *leaf = rest
+    digest, directory, revoked_at, reason, answered, *leaf = rest
     return Version(
         number,
         _certificate(*leaf),
@@ -253,15 +259,15 @@ def _version(row: Row) -> Version:
         digest,
         to_optional_moment(ask_after),
         directory,
-        _revocation(revoked_at, reason),
+        _revocation(revoked_at, reason, answered),
     )
 
 
-def _revocation(at: str | None, reason: str | None) -> Revocation | None:
+def _revocation(at: str | None, reason: str | None, answered: int | None) -> Revocation | None:
     if at is None or reason is None:
         return None
     try:
-        return Revocation(to_moment(at), RevocationReason(reason))
+        return Revocation(to_moment(at), RevocationReason(reason), answered in {None, 1})
     except ValueError as problem:
         raise spoilt() from problem
 
