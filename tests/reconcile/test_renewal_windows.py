@@ -12,12 +12,14 @@ import pytest
 
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import DesiredCertificate
+from certferry.core.reasons import ReasonCode
 from certferry.core.renewal import RenewalInfo, RenewalWindow, renew_at
 from certferry.core.status import Condition, status_of
 from certferry.errors import CaUnavailable, StateError
 from certferry.ports.state import StateStore
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
+from certferry.testing.certificates import make_bundle, with_issuer_until
 from certferry.text import Text
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG, synced
@@ -321,3 +323,23 @@ class Damaged:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._state, name)
+
+
+def test_certificate_whose_signer_expires_is_replaced(world: ModelWorld) -> None:
+    """With the new one comes the chain that the CA gives today; nothing is delivered before."""
+    lease = world.state.acquire("img", world.clock)
+    made = make_bundle(*world.wish().names, not_before=world.clock)
+    ending = with_issuer_until(made, world.clock + timedelta(days=10))
+    world.state.save_version(lease, ending, world.clock)
+    world.state.release(lease)
+    synced(world)
+    assert 0 == world.issuer.issued
+    world.pass_time(timedelta(days=11))
+
+    issue = world.plan(world.wish()).issue
+    synced(world)
+
+    assert issue is not None
+    assert ReasonCode.ISSUER_EXPIRED is issue.reason.code
+    assert 1 == world.issuer.issued
+    assert world.plan(world.wish()).is_empty

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from certferry.core.certificate import Certificate
 from certferry.core.history import LastRun
+from certferry.core.issue_reasons import issuer_expired
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.sighting import Sighting
@@ -247,6 +248,18 @@ def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[
             Text("run: certferry sync {lineage}", lineage=lineage),
             lineage,
             since=version.revocation.at,
+        )
+    end = version.issuer_not_after
+    if end is not None and version.has_expired_issuer(now):
+        yield Concern(
+            Health.CRITICAL,
+            "issuer_expired",
+            issuer_expired(version, end).message,
+            Text("have its own client fetch it anew, with the chain that its CA gives today")
+            if expected.is_ferried
+            else Text("run: certferry sync {lineage}", lineage=lineage),
+            lineage,
+            since=end,
         )
     yield from _of_end(version.certificate, now, expected)
 

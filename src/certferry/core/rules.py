@@ -82,6 +82,12 @@ def must_not_be_due(observed: Observation, version: Version, now: datetime) -> R
     return issue_reasons.renewal_due(version, now) if is_due else None
 
 
+def must_have_valid_issuer(version: Version, now: datetime) -> Reason | None:
+    """What signed the leaf is valid still: the CA's newest chain comes with a new certificate."""
+    end = version.issuer_not_after
+    return None if end is None or end > now else issue_reasons.issuer_expired(version, end)
+
+
 def must_be_deployable(
     current: Certificate, targets: Iterable[ObservedTarget], now: datetime
 ) -> Reason | None:
@@ -118,6 +124,7 @@ def first_violated(
         return asked
     return (
         must_not_be_due(observed, version, now)
+        or must_have_valid_issuer(version, now)
         or must_be_deployable(current, observed.targets, now)
         or must_outlive_rollback(observed, version, now)
     )

@@ -33,6 +33,7 @@ _KIND = "version"
 _FACTS = (
     "number, saved_at, key_matches, chain_complete, window_start, window_end, window_page,"
     " ask_after, fullchain_digest, directory, revoked_at, revocation_reason, revocation_answered,"
+    " issuer_not_after,"
     " fingerprint, names, common_name, serial, issuer, not_before, not_after, key_type"
 )
 
@@ -160,7 +161,7 @@ class Versions:
         leaf = bundle.certificate
         connection.execute(
             f"INSERT INTO version (lineage, {_FACTS})"  # noqa: S608 - constant columns
-            " VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL,"
+            " VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, ?,"
             " ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 lineage,
@@ -170,6 +171,7 @@ class Versions:
                 bundle.chain_complete,
                 bundle.fullchain_digest,
                 directory,
+                from_optional_moment(bundle.issuer_not_after),
                 leaf.fingerprint,
                 from_names(leaf.names),
                 leaf.common_name,
@@ -181,15 +183,7 @@ class Versions:
             ),
         )
         self._keep_pem(connection, lineage, newest + 1, bundle)
-        return Version(
-            newest + 1,
-            leaf,
-            now,
-            bundle.key_matches,
-            bundle.chain_complete,
-            fullchain_digest=bundle.fullchain_digest,
-            directory=directory,
-        )
+        return Version(newest + 1, leaf, now, directory=directory).with_pem_of(bundle)
 
     def _replace(
         self,
@@ -199,12 +193,13 @@ class Versions:
         known: Version,
     ) -> Version:
         connection.execute(
-            "UPDATE version SET key_matches = ?, chain_complete = ?, fullchain_digest = ?"
-            " WHERE lineage = ? AND number = ?",
+            "UPDATE version SET key_matches = ?, chain_complete = ?, fullchain_digest = ?,"
+            " issuer_not_after = ? WHERE lineage = ? AND number = ?",
             (
                 bundle.key_matches,
                 bundle.chain_complete,
                 bundle.fullchain_digest,
+                from_optional_moment(bundle.issuer_not_after),
                 lineage,
                 known.number,
             ),
@@ -248,7 +243,7 @@ def _find(connection: Connection, lineage: str, fingerprint: str) -> Version | N
 
 def _version(row: Row) -> Version:
     number, saved_at, key_matches, chain_complete, start, end, page, ask_after, *rest = row
-    digest, directory, revoked_at, reason, answered, *leaf = rest
+    digest, directory, revoked_at, reason, answered, issuer_end, *leaf = rest
     return Version(
         number,
         _certificate(*leaf),
@@ -260,6 +255,7 @@ def _version(row: Row) -> Version:
         to_optional_moment(ask_after),
         directory,
         _revocation(revoked_at, reason, answered),
+        None if issuer_end is None else to_validity(issuer_end),
     )
 
 

@@ -196,8 +196,13 @@ class VersionsContract:
 
 def first_version(bundle: CertificateBundle) -> Version:
     """Give the first version of a lineage, with everything it should have."""
-    digest = bundle.fullchain_digest
-    return Version(1, bundle.certificate, NOW, fullchain_digest=digest)
+    return Version(
+        1,
+        bundle.certificate,
+        NOW,
+        fullchain_digest=bundle.fullchain_digest,
+        issuer_not_after=bundle.issuer_not_after,
+    )
 
 
 def save(
