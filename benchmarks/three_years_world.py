@@ -25,7 +25,7 @@ from certferry.core.notice import News, Notice, Topic
 from certferry.core.observed import TargetRules
 from certferry.core.ownership import Claims
 from certferry.core.planner import Issuing
-from certferry.core.renewal import is_due
+from certferry.core.renewal import renew_at
 from certferry.core.report import SyncReport
 from certferry.core.run_notices import noticed
 from certferry.errors import ClockWrong, DnsUnavailable, TargetAccessDenied, TargetRejected
@@ -257,7 +257,7 @@ class World:
         if self._fault is None or self.clock < START + len(self._begun) * YEAR:
             return
         current = next(iter(self.state.versions("img")), None)
-        if current is not None and is_due(current.certificate, self.clock, current.window):
+        if current is not None and self.clock >= renew_at(current.certificate, current.window):
             self._begun.append(self.clock)
 
     def _is(self, trouble: Trouble) -> bool:

@@ -15,7 +15,7 @@ from tests.acceptance.host import Host, Run
 from tests.cli.terminals import Terminal
 from tests.support.tiers import sampled
 
-USAGE, REFUSED = 2, 3
+USAGE, REFUSED, CRITICAL = 2, 3, 2
 RUNNER = Path(__file__).with_name("killed.py")
 SUPERSEDED = ("--reason", "superseded")
 
@@ -145,6 +145,31 @@ def test_revocation_that_is_killed_can_be_repeated(world: World, host: Host, nam
 
     assert 1 == host.run("sync", "--no-wait").left.certificates
     assert 1 == host.run("history", name).out.count("revoked")
+
+
+def test_certificate_whose_revocation_was_killed_is_replaced(
+    world: World, host: Host, name: str
+) -> None:
+    """After the CA has revoked it, every command knows, although the command never heard so."""
+    host.run("sync")
+    first = bound(host, name)
+    killed_after(host, 3, "revoke", name, *SUPERSEDED, "--yes")
+    assert "Revoked" == status_at_ca(host, name, 1)
+
+    assert "its revocation was begun at" in host.run("plan").out
+    assert "its revocation was begun at" in host.run("status").out
+    check = host.run("check")
+    assert CRITICAL == check.code
+    assert "its revocation was begun at" in check.out
+    assert 0 == host.run("sync").code
+    assert bound(host, name) not in {None, first}
+
+    assert "the revocation of an earlier certificate" in host.run("check").out
+    again = host.run("revoke", name, *SUPERSEDED, "--yes")
+    assert 0 == again.code, again
+    assert "replaces it" not in again.out
+    assert "the revocation of an earlier certificate" not in host.run("check").out
+    assert "Valid" == status_at_ca(host, name, 2)
 
 
 # the account

@@ -53,7 +53,11 @@ def test_certificate_is_believed_only_when_everything_is_as_ordered(
 def test_certificate_without_an_end(now: datetime) -> None:
     """A private CA may write the calendar's last second, which no sum reaches beyond."""
     last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-    bundle = replace(ORDERED, certificate=replace(ORDERED.certificate, not_after=last))
+    bundle = replace(
+        ORDERED,
+        certificate=replace(ORDERED.certificate, not_after=last),
+        issuer_not_after=last,
+    )
 
     assert is_believed(bundle, now)
 
@@ -65,6 +69,14 @@ def test_certificate_of_the_first_day() -> None:
     bundle = replace(ORDERED, certificate=certificate)
 
     assert not is_believed(bundle, NOW)
+
+
+def test_certificate_whose_signer_has_expired() -> None:
+    """Clients would refuse the chain, so it is not kept."""
+    ended = replace(ORDERED, issuer_not_after=NOW - timedelta(days=1))
+
+    with pytest.raises(CertificateRejected, match="what signed it expired at 20"):
+        must_be_as_ordered(ended, NAMES, NOW)
 
 
 def is_believed(bundle: CertificateBundle, now: datetime) -> bool:

@@ -229,6 +229,7 @@ def test_cname_that_would_do_is_written_out() -> None:
     [
         (Version(1, certificate(), NOW, key_matches=False), Code.KEY_MISMATCH),
         (Version(1, certificate(), NOW, chain_complete=False), Code.CHAIN_INCOMPLETE),
+        (Version(1, certificate(), NOW, issuer_not_after=NOW), Code.ISSUER_EXPIRED),
     ],
 )
 def test_version_that_could_not_be_served(version: Version, code: Code) -> None:

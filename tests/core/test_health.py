@@ -129,6 +129,28 @@ def test_a_revoked_certificate_is_critical() -> None:
     assert [(Health.CRITICAL, "revoked")] == judged(recorded(revoked))
 
 
+def test_a_certificate_whose_signer_has_expired_is_critical() -> None:
+    """Visitors' browsers refuse the chain, whatever is left of the certificate."""
+    ended = replace(version(60 * DAY), issuer_not_after=NOW)
+    ends = replace(version(60 * DAY), issuer_not_after=NOW + HOUR)
+
+    assert [(Health.CRITICAL, "issuer_expired")] == judged(recorded(ended))
+    assert [] == judged(recorded(ends))
+
+
+def test_a_revocation_that_did_not_end_is_told_until_it_has() -> None:
+    """Of the certificate in force, it is as bad as one that did; an earlier one is to be finished,
+    while it is valid.
+    """
+    begun = Revocation(NOW - HOUR, RevocationReason.SUPERSEDED, is_answered=False)
+    newest, earlier = version(60 * DAY), replace(version(30 * DAY), revocation=begun)
+
+    assert [(Health.CRITICAL, "revoked")] == judged(recorded(replace(newest, revocation=begun)))
+    assert [(Health.WARNING, "revocation_begun")] == judged(recorded(newest, earlier))
+    expired = replace(version(-DAY), revocation=begun)
+    assert [] == judged(recorded(newest, expired))
+
+
 def notice(topic: Topic, subject: Subject, code: str = "dns_access_denied") -> Notice:
     """Something that operators are told."""
     return Notice(topic, subject, NOW - HOUR, code, Text("the token is refused"), Text("check it"))

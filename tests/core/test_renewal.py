@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.core.certificate import Certificate
 from certferry.core.overdue import is_overdue
 from certferry.core.renewal import (
     HALF_DAY,
@@ -19,7 +20,6 @@ from certferry.core.renewal import (
     RenewalWindow,
     ask_after,
     believed,
-    is_due,
     may_ask,
     renew_at,
 )
@@ -48,6 +48,11 @@ def test_due_exactly_from_that_moment_on(lifetime: timedelta, later: timedelta) 
 
     assert not is_due(leaf, moment - timedelta(microseconds=1))
     assert is_due(leaf, moment + later)
+
+
+def is_due(leaf: Certificate, now: datetime, window: RenewalWindow | None = None) -> bool:
+    """Tell whether it is to be replaced now."""
+    return now >= renew_at(leaf, window)
 
 
 @given(lifetimes, shares, shares, fingerprints)
@@ -89,13 +94,13 @@ def test_certificates_of_one_day_are_spread_over_the_window() -> None:
 def test_window_that_cannot_be_the_certificates_counts_for_nothing(
     lifetime: timedelta, start: timedelta, length: timedelta
 ) -> None:
-    """One that ends before it starts, lies years away or before the certificate's life, or is
-    another certificate's: it is renewed as if the CA had said nothing.
+    """One that ends before it starts, or after the certificate's life: it is renewed as if the CA
+    had said nothing.
     """
     leaf = certificate(not_before=NOW, lifetime=lifetime)
     window = RenewalWindow(NOW + start, NOW + start + length)
 
-    fits = timedelta(0) <= start and timedelta(0) < length and start + length <= lifetime
+    fits = timedelta(0) < length and start + length <= lifetime
     assert (window if fits else None) == believed(leaf, window)
     if not fits:
         assert renew_at(leaf) == renew_at(leaf, window)
@@ -108,6 +113,25 @@ def test_window_in_the_past_makes_it_due_at_once() -> None:
 
     assert not is_due(leaf, NOW)
     assert is_due(leaf, NOW, window)
+
+
+@given(lifetimes, st.timedeltas(timedelta(seconds=1), timedelta(days=400)))
+def test_window_before_the_certificates_life_makes_it_due_at_once(
+    lifetime: timedelta, length: timedelta
+) -> None:
+    """Any window that has passed is a request for another certificate now (RFC 9773 §4.2)."""
+    leaf = certificate(not_before=NOW, lifetime=lifetime)
+    before = NOW - timedelta(days=300)
+
+    assert NOW == renew_at(leaf, RenewalWindow(before - length, before))
+
+
+def test_window_before_there_were_computers_counts_for_nothing() -> None:
+    """It is a moment that was never set, and the state has no place for it."""
+    leaf = certificate(not_before=NOW)
+    never = datetime(1, 1, 1, tzinfo=UTC)
+
+    assert None is believed(leaf, RenewalWindow(never, never + timedelta(days=2)))
 
 
 rests = st.none() | st.timedeltas(timedelta(days=-9), timedelta(days=9))

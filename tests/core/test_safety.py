@@ -35,6 +35,10 @@ SHORT = certificate("aa" * 32, not_before=NOW - timedelta(days=1), lifetime=time
             world(version(3, SHORT), bound=None, remotes=(copy_of(1, "ff" * 32),)),
             ReasonCode.TOO_LITTLE_LIFE,
         ),
+        (
+            world(replace(version(3, CURRENT), issuer_not_after=NOW), bound=None),
+            ReasonCode.ISSUER_EXPIRED,
+        ),
     ],
 )
 def test_unfit_certificate_is_refused(observed: Observation, code: ReasonCode) -> None:

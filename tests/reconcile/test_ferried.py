@@ -21,7 +21,7 @@ from certferry.reconcile.ferried import as_known
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of, statuses_of
-from certferry.testing.certificates import make_bundle, with_another_chain
+from certferry.testing.certificates import make_bundle, with_another_chain, with_issuer_until
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import sampled
@@ -387,6 +387,55 @@ def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) 
     assert again is not None
     assert again.is_unchanged
     assert 2 == len(receiver.deliveries)
+
+
+def test_chain_whose_signer_has_expired_is_delivered_nowhere(world: ModelWorld) -> None:
+    """Neither to files nor to the CDN; `plan` and `status` say so, and a mended chain is taken."""
+    wish, bundle = in_files(cdn=True), made(world)
+    world.pass_time(timedelta(days=2))
+    world.source.put(FILES, with_issuer_until(bundle, world.clock - timedelta(days=1)))
+
+    report = world.run(wish)
+
+    assert report is not None
+    refused = report.having(Outcome.REFUSED)
+    assert {DOMAIN, DIRECTORY} == {one.domain for one in refused}
+    assert all("Test Issuer, which signed the certificate, expired" in str(one) for one in refused)
+    assert all("renew it with its own client" in str(one.hint) for one in refused)
+    assert 0 == world.cdn.uploads
+    assert [] == world.receivers.receiver(DELIVERY).deliveries
+    assert_told(world, wish)
+    world.source.put(FILES, bundle)
+    assert (mended := world.run(wish)) is not None
+    assert mended.ok
+
+
+def test_signer_that_expires_is_told_where_it_is_served(world: ModelWorld) -> None:
+    """What was delivered in time is not in order for ever: its client has to fetch it anew."""
+    bundle = with_issuer_until(made(world), world.clock + timedelta(days=10))
+    world.source.put(FILES, bundle)
+    wish = in_files()
+    world.run(wish)
+    world.pass_time(timedelta(days=11))
+
+    report = world.run(wish)
+
+    assert report is not None
+    assert any("which signed the certificate, expired" in str(one) for one in report.outcomes)
+    assert not report.ok
+    assert_told(world, wish)
+
+
+def assert_told(world: ModelWorld, wish: DesiredCertificate) -> None:
+    """See that `plan` and `status` name the expired signer."""
+    engine = Reconciler(world.doors("look"), stop=lambda: None)
+    (plan,) = plans_of(engine, [wish])
+    (status,) = statuses_of(engine, [wish])
+    told = [str(one.error.message) for one in plan.obstacles]
+    told += [str(one.reason.message) for one in plan.refusals]
+    assert any("which signed the certificate, expired" in one for one in told)
+    assert status.reason is not None
+    assert "which signed the certificate, expired" in str(status.reason.message)
 
 
 def test_chain_that_changes_costs_the_cdn_nothing(world: ModelWorld) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -11,10 +12,14 @@ import pytest
 
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import DesiredCertificate
+from certferry.core.reasons import ReasonCode
 from certferry.core.renewal import RenewalInfo, RenewalWindow, renew_at
+from certferry.core.status import Condition, status_of
 from certferry.errors import CaUnavailable, StateError
 from certferry.ports.state import StateStore
 from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.observe import observe
+from certferry.testing.certificates import make_bundle, with_issuer_until
 from certferry.text import Text
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG, synced
@@ -137,19 +142,51 @@ def test_question_and_renewal_are_one_run(world: ModelWorld) -> None:
     assert 2 == world.issuer.issued
 
 
-def test_ca_that_wants_everything_renewed_at_once_gets_one_order_an_hour(
-    world: ModelWorld,
+def long_passed(certificate: Certificate) -> RenewalInfo:
+    """Name a window that was over before the certificate began, as for a mass revocation."""
+    start = certificate.not_before - timedelta(days=200)
+    return RenewalInfo(RenewalWindow(start, start + timedelta(days=2)))
+
+
+@pytest.mark.parametrize("answer", [revoking, long_passed])
+def test_ca_that_wants_everything_renewed_at_once_gets_one_order_a_day(
+    world: ModelWorld, answer: Callable[[Certificate], RenewalInfo]
 ) -> None:
-    """However often it is run: neither the CA nor the CDN is flooded for its mistake."""
-    world.issuer.answer_with(revoking)
-    for _ in range(60):
+    """However often it is run: neither the CA nor the CDN is flooded for its mistake. The first
+    time it is obeyed within an hour, as it may be no mistake.
+    """
+    world.issuer.answer_with(answer)
+    for _ in range(3 * 24 * 2):
         began = world.clock
         synced(world)
-        world.clock = max(world.clock, began + timedelta(minutes=5))
+        world.clock = max(world.clock, began + timedelta(minutes=30))
 
     came = [saved_at for saved_at, _ in versions(world)]
-    assert len(came) >= 4
-    assert all(later - former >= HOUR for former, later in pairwise(came))
+    first, second, *others = came
+    assert second - first <= timedelta(hours=2)
+    assert len(others) == 2
+    assert all(
+        timedelta(days=1) <= later - former <= timedelta(hours=26)
+        for former, later in pairwise(came[1:])
+    )
+
+
+def test_moment_of_the_pause_is_told(world: ModelWorld) -> None:
+    """While a second request to renew at once is put off, `status` says until when."""
+    world.issuer.answer_with(long_passed)
+    synced(world)
+    world.pass_time(HALF_DAY)
+    synced(world)
+    world.pass_time(HALF_DAY)
+    synced(world)
+    assert 2 == world.issuer.issued
+    observed = observe(world.wish(), world.doors("status"))
+
+    status = status_of(world.wish(), observed, world.clock)
+
+    assert observed.current is not None
+    assert observed.current.saved_at + timedelta(days=1) == status.renew_at
+    assert Condition.VALID is status.condition
 
 
 def test_operator_and_a_new_wish_are_not_kept_waiting(world: ModelWorld) -> None:
@@ -197,14 +234,36 @@ def test_absurd_answer_takes_an_earlier_window_away(world: ModelWorld) -> None:
     assert version.ask_after is not None
 
 
-@pytest.mark.parametrize("moved", [timedelta(days=-200), timedelta(days=200)])
-def test_window_of_another_certificate_is_told_and_orders_nothing(
-    world: ModelWorld, caplog: pytest.LogCaptureFixture, moved: timedelta
+def test_window_before_the_certificates_life_renews_it_once(
+    world: ModelWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As where a CA mixes up an older or a newer one with it."""
+    """So a CA asks for what it is about to revoke to be replaced, whenever it was issued; when the
+    successor has a window of its own, all is well.
+    """
+    synced(world)
+    (first,) = world.state.versions("img")
+
+    def asked_for(certificate: Certificate) -> RenewalInfo:
+        is_first = certificate.fingerprint == first.certificate.fingerprint
+        return (long_passed if is_first else as_lets_encrypt)(certificate)
+
+    world.issuer.answer_with(asked_for)
+    for _ in range(6):
+        world.pass_time(HALF_DAY)
+        synced(world)
+
+    assert 2 == world.issuer.issued
+    assert [] == caplog.records
+    assert world.state.versions("img")[0].window is not None
+
+
+def test_window_of_a_newer_certificate_is_told_and_orders_nothing(
+    world: ModelWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a CA mixes up a newer one with it."""
 
     def of_another(certificate: Certificate) -> RenewalInfo:
-        start = certificate.not_before + moved
+        start = certificate.not_before + timedelta(days=200)
         return RenewalInfo(RenewalWindow(start, start + timedelta(days=2)))
 
     world.issuer.answer_with(of_another)
@@ -264,3 +323,23 @@ class Damaged:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._state, name)
+
+
+def test_certificate_whose_signer_expires_is_replaced(world: ModelWorld) -> None:
+    """With the new one comes the chain that the CA gives today; nothing is delivered before."""
+    lease = world.state.acquire("img", world.clock)
+    made = make_bundle(*world.wish().names, not_before=world.clock)
+    ending = with_issuer_until(made, world.clock + timedelta(days=10))
+    world.state.save_version(lease, ending, world.clock)
+    world.state.release(lease)
+    synced(world)
+    assert 0 == world.issuer.issued
+    world.pass_time(timedelta(days=11))
+
+    issue = world.plan(world.wish()).issue
+    synced(world)
+
+    assert issue is not None
+    assert ReasonCode.ISSUER_EXPIRED is issue.reason.code
+    assert 1 == world.issuer.issued
+    assert world.plan(world.wish()).is_empty

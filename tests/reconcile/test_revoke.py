@@ -10,13 +10,14 @@ import pytest
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
+from certferry.core.health import Concern, Expected, Recorded, concerns_of
 from certferry.core.issuance import Issuance
 from certferry.core.lineage import version_for
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome
-from certferry.core.revocation import RevocationReason
+from certferry.core.revocation import Revocation, RevocationReason
 from certferry.core.steps import Action
-from certferry.errors import CaUnavailable, PlanRefused
+from certferry.errors import CaUnavailable, CertferryError, OrderFailed, PlanRefused
 from certferry.reconcile.revoke import RevocationDoors, revoke
 from certferry.reconcile.visit import held_lease
 from certferry.testing.interruptions import Door, Killed, Life
@@ -158,6 +159,47 @@ def test_killed_at_any_call_it_can_be_repeated() -> None:
     pytest.fail("it never came to its end")
 
 
+def test_killed_at_any_call_the_next_run_replaces_what_the_ca_revoked() -> None:
+    """Nothing revoked stays deployed: the plan, `check` and the run know of it, although the
+    command never ended. Repeated after that, it revokes that certificate and not its successor.
+    """
+    for calls in range(1, 40):
+        world = Ca()
+        world.sync()
+        (first,) = world.fingerprints
+        try:
+            world.revoke(calls=calls)
+        except Killed:
+            is_over = False
+        else:
+            is_over = True
+
+        is_revoked = first in world.ledger.revoked
+        issue = world.plan(world.wanted()).issue
+        if is_revoked:
+            assert issue is not None
+            assert ReasonCode.REVOKED is issue.reason.code
+            assert "revoked" in {one.code for one in concerns(world)}
+        half_done = world.state.versions("img")[0].is_being_revoked(world.clock)
+        world.sync()
+        assert (2 if issue else 1) == world.issuer.issued
+        assert not is_revoked or world.served() != first
+        assert half_done == ("revocation_begun" in {one.code for one in concerns(world)})
+        if half_done:
+            assert [first] == world.revoke()
+            assert {first: SUPERSEDED} == world.ledger.revoked
+            assert "revocation_begun" not in {one.code for one in concerns(world)}
+        if is_over:
+            return
+    pytest.fail("it never came to its end")
+
+
+def concerns(world: Ca) -> tuple[Concern, ...]:
+    """What `check` tells of."""
+    known = Recorded(world.state.versions_in_use(), world.state.sightings())
+    return concerns_of([Expected("img")], known, world.clock)
+
+
 def test_compromised_key_is_not_used_again() -> None:
     """Every valid certificate with that key is revoked, and the next one has another."""
     world = Ca(reuse_key=True)
@@ -258,21 +300,27 @@ def test_without_a_valid_certificate_there_is_nothing_to_revoke(past: timedelta 
     assert [] == world.ledger.asked_at
 
 
-def test_refusal_of_the_ca_leaves_it_as_it_was(world_with_one: Ca) -> None:
-    """Nothing is written down."""
+@pytest.mark.parametrize(
+    ("refusal", "begun"),
+    [(OrderFailed(Text("no")), False), (CaUnavailable(Text("the CA is down")), True)],
+)
+def test_refusal_of_the_ca_leaves_it_as_it_was(
+    world_with_one: Ca, refusal: CertferryError, *, begun: bool
+) -> None:
+    """Without an answer the CA may have done it, and it is replaced like one that was revoked."""
 
     class Refusing:
-        """A CA that does not answer."""
+        """A CA that does not do it."""
 
         def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
             """See `ports.ca_account.CaAccount.revoke`."""
-            raise CaUnavailable(Text("the CA is down"))
+            raise refusal
 
     def lease(lineage: str) -> Any:
         return held_lease(world_with_one.state, world_with_one.now, lineage)
 
     refusing: Any = Refusing()
-    with pytest.raises(CaUnavailable):
+    with pytest.raises(type(refusal)):
         revoke(
             "img",
             SUPERSEDED,
@@ -284,4 +332,5 @@ def test_refusal_of_the_ca_leaves_it_as_it_was(world_with_one: Ca) -> None:
                 world_with_one.events.append,
             ),
         )
-    assert [None] == [version.revocation for version in world_with_one.state.versions("img")]
+    expected = Revocation(world_with_one.clock, SUPERSEDED, is_answered=False) if begun else None
+    assert [expected] == [version.revocation for version in world_with_one.state.versions("img")]

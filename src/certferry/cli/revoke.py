@@ -51,6 +51,8 @@ def command(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
         for version in session.revoke(name, because):
             serial = version.certificate.serial
             say(front, Text("{name}: revoked, serial {serial}", name=name, serial=serial))
+        if session.state.versions(name)[0].revocation is None:
+            return Exit.OK  # it has a successor already
     return say(front, Text("`certferry sync {name}` replaces it.", name=name))
 
 

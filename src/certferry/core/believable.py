@@ -80,6 +80,13 @@ def _not_valid_now(case: _Case) -> Text | None:
     )
 
 
+def _expired_issuer(case: _Case) -> Text | None:
+    end = case.bundle.issuer_not_after
+    if end is None or case.now - end < SKEW:
+        return None
+    return Text("what signed it expired at {moment}", moment=end)
+
+
 def _broken_chain(case: _Case) -> Text | None:
     if case.bundle.chain_complete:
         return None
@@ -94,4 +101,5 @@ _QUESTIONS: tuple[Callable[[_Case], Text | None], ...] = (
     _other_key,
     _not_valid_now,
     _broken_chain,
+    _expired_issuer,
 )

@@ -72,8 +72,8 @@ class CertificateBundle:
     """A certificate with its chain and key.
 
     `chain` holds the issuer certificates as PEM, the leaf's issuer first, without the root unless
-    that is the leaf's issuer. `key_matches` and `chain_complete` are facts for safety to judge,
-    found when it was read.
+    that is the leaf's issuer. `key_matches`, `chain_complete` and until when the leaf's issuer is
+    valid are facts for safety to judge, found when it was read.
     """
 
     certificate: Certificate
@@ -82,6 +82,7 @@ class CertificateBundle:
     privkey_pem: Secret
     key_matches: bool
     chain_complete: bool
+    issuer_not_after: datetime | None = None
 
     @property
     def chain_pem(self) -> str:

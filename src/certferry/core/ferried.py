@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate
+from certferry.core.issue_reasons import issuer_expired
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
 from certferry.core.overdue import is_overdue
@@ -52,10 +53,14 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
     current = observed.current
     if desired.files is None or current is None or observed.is_ceded:
         return None
-    certificate = current.certificate
+    certificate, path = current.certificate, desired.files.fullchain
+    if current.issuer_not_after is not None and current.has_expired_issuer(now):
+        problem = issuer_expired(current, current.issuer_not_after).message
+        message = Text("{path}: {problem}", path=path, problem=problem)
+        return Reason(ReasonCode.ISSUER_EXPIRED, message)
     if not is_overdue(certificate, now):
         return None
-    path, end = desired.files.fullchain, certificate.not_after
+    end = certificate.not_after
     if end <= now:
         message = Text("{path}: not renewed, and expired at {moment}", path=path, moment=end)
     else:
@@ -72,8 +77,11 @@ def overdue_obstacles(
     reason = overdue(desired, observed, now)
     if reason is None:
         return ()
-    expired = observed.current is not None and observed.current.certificate.not_after <= now
-    if expired and any(rollout.deploy for rollout in rollouts):
+    current = observed.current
+    is_over = current is not None and (
+        current.certificate.not_after <= now or current.has_expired_issuer(now)
+    )
+    if is_over and any(rollout.deploy for rollout in rollouts):
         return ()
     hint = Text(
         "find out why its client no longer renews it; the next run deploys the renewed files"

@@ -79,6 +79,7 @@ class Code(StrEnum):
     CHAIN_INCOMPLETE = "chain_incomplete"
     KEY_MISMATCH = "key_mismatch"
     EXPIRED = "expired"
+    ISSUER_EXPIRED = "issuer_expired"
     COMMON_NAME_MISSING = "common_name_missing"
     LIFETIME_TOO_SHORT = "lifetime_too_short"
     LIFETIME_TIGHT = "lifetime_tight"

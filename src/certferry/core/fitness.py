@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.findings import Code, Finding, error, warning
+from certferry.core.issue_reasons import issuer_expired
 from certferry.core.lineage import Version
 from certferry.core.observed import ObservedTarget
 from certferry.text import Text
@@ -35,6 +36,9 @@ def judge_version(
     if version.certificate.not_after <= now:
         said = Text("the certificate expired at {moment}", moment=version.certificate.not_after)
         yield error(Code.EXPIRED, lineage, said, fix)
+    end = version.issuer_not_after
+    if end is not None and version.has_expired_issuer(now):
+        yield error(Code.ISSUER_EXPIRED, lineage, issuer_expired(version, end).message, fix)
 
 
 def judge_at_target(

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from certferry.core.certificate import Certificate
 from certferry.core.history import LastRun
+from certferry.core.issue_reasons import issuer_expired
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.sighting import Sighting
@@ -213,6 +214,7 @@ def _of_certificate(expected: Expected, known: _Known, now: datetime) -> Iterato
         yield _never_issued(expected, known.notices)
     elif not is_ceded:
         yield from _of_newest(expected, versions[0], now)
+    yield from _half_revoked(lineage, versions[1:], now)
     for notice in known.notices:
         if notice.topic is Topic.TROUBLE:
             yield _as_concern(notice, Health.WARNING)
@@ -242,12 +244,45 @@ def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[
         yield Concern(
             Health.CRITICAL,
             "revoked",
-            Text("the certificate was revoked at {moment}", moment=version.revocation.at),
+            version.revocation.why.message,
             Text("run: certferry sync {lineage}", lineage=lineage),
             lineage,
             since=version.revocation.at,
         )
+    end = version.issuer_not_after
+    if end is not None and version.has_expired_issuer(now):
+        yield Concern(
+            Health.CRITICAL,
+            "issuer_expired",
+            issuer_expired(version, end).message,
+            Text("have its own client fetch it anew, with the chain that its CA gives today")
+            if expected.is_ferried
+            else Text("run: certferry sync {lineage}", lineage=lineage),
+            lineage,
+            since=end,
+        )
     yield from _of_end(version.certificate, now, expected)
+
+
+def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> Iterator[Concern]:
+    """Tell of an earlier certificate of which it is not known whether its CA has revoked it."""
+    begun = (one.revocation for one in earlier if one.is_being_revoked(now))
+    for revocation in filter(None, begun):
+        yield Concern(
+            Health.WARNING,
+            "revocation_begun",
+            Text(
+                "the revocation of an earlier certificate was begun at {moment} and did not end",
+                moment=revocation.at,
+            ),
+            Text(
+                "run: certferry revoke {lineage} --reason {reason}",
+                lineage=lineage,
+                reason=revocation.reason.value,
+            ),
+            lineage,
+            since=revocation.at,
+        )
 
 
 def _of_end(certificate: Certificate, now: datetime, expected: Expected) -> Iterator[Concern]:

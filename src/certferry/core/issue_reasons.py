@@ -70,6 +70,16 @@ def upload_deadline_passed(left: timedelta, wanted: timedelta) -> Reason:
     return Reason(ReasonCode.UPLOAD_DEADLINE_PASSED, sentence)
 
 
+def issuer_expired(version: Version, moment: datetime) -> Reason:
+    """What signed it is not valid any more, so clients refuse the chain."""
+    sentence = Text(
+        "{issuer}, which signed the certificate, expired at {moment}",
+        issuer=quoted(version.certificate.issuer),
+        moment=moment,
+    )
+    return Reason(ReasonCode.ISSUER_EXPIRED, sentence)
+
+
 def not_issued_yet(ordered_at: datetime) -> Reason:
     """Another one was ordered, and has not come."""
     sentence = Text("ordered at {moment}; the CA has not issued it yet", moment=ordered_at)

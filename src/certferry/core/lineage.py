@@ -31,6 +31,7 @@ class Version:
     `fullchain_digest` is that of its bundle, `None` where that is unknown. `window` is what the CA
     last said of its renewal, `ask_after` when it may be asked again. `directory` is where it was
     ordered, `None` for one that was made elsewhere or came before this was kept.
+    `issuer_not_after` is until when what signed the leaf is valid, where that is known.
     """
 
     number: int
@@ -43,6 +44,16 @@ class Version:
     ask_after: datetime | None = None
     directory: str | None = None
     revocation: Revocation | None = None
+    issuer_not_after: datetime | None = None
+
+    def has_expired_issuer(self, now: datetime) -> bool:
+        """Tell whether what signed the leaf, as it stands in its chain, is not valid any more."""
+        return self.issuer_not_after is not None and self.issuer_not_after <= now
+
+    def is_being_revoked(self, now: datetime) -> bool:
+        """Tell whether its revocation was begun, its CA's answer is not known, and it is valid."""
+        begun = self.revocation is not None and not self.revocation.is_answered
+        return begun and self.certificate.not_after > now
 
     def is_bettered_by(self, bundle: CertificateBundle) -> bool:
         """Tell whether the same certificate, kept without its key or chain, now comes with it, or
@@ -59,6 +70,7 @@ class Version:
             key_matches=bundle.key_matches,
             chain_complete=bundle.chain_complete,
             fullchain_digest=bundle.fullchain_digest,
+            issuer_not_after=bundle.issuer_not_after,
         )
 
 

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -30,6 +31,7 @@ _KINDS = Text(
 )
 
 _FIRST_YEAR = 1950
+_EARLIEST = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
 """RFC 5280 §4.1.2.5.1; and what is counted back from a moment has a place in the calendar."""
 
 _SM2 = {"1.2.156.10197.1.301", "1.2.156.10197.1.501"}  # the curve, the signature (GM/T 0006-2012)
@@ -179,7 +181,16 @@ def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> Cer
         privkey_pem=pkcs8_pem(key),
         key_matches=_belongs(key, leaf),
         chain_complete=complete,
+        issuer_not_after=issuer_end(certificates),
     )
+
+
+def issuer_end(certificates: list[x509.Certificate]) -> datetime | None:
+    """Return until when what signed a leaf is valid, which follows it; `None` where nothing does.
+    Those behind it may have ended: clients trust others that have the same key.
+    """
+    ends = [issuer.not_valid_after_utc for issuer in certificates[1:2]]
+    return next((max(end, _EARLIEST) for end in ends), None)
 
 
 def read_certificate(leaf: x509.Certificate) -> Certificate:

@@ -55,6 +55,7 @@ class ReasonCode(StrEnum):
     TOO_LITTLE_LIFE = "too_little_life"
     COMMON_NAME_MISSING = "common_name_missing"
     EXPIRED = "expired"
+    ISSUER_EXPIRED = "issuer_expired"
     STATE_OLDER = "state_older"
     FOUGHT_OVER = "fought_over"
     ACCOUNT_FULL = "account_full"

@@ -50,25 +50,27 @@ class RenewalInfo:
 
 
 def believed(certificate: Certificate, window: RenewalWindow | None) -> RenewalWindow | None:
-    """Return a window that can be this certificate's: within its life, and not empty. Any other is
-    none, be it absurd or another certificate's.
+    """Return a window that can be this certificate's: not empty, and over before the certificate
+    is. One that lies before its life is how a CA asks for another one at once (RFC 9773 §4.2). Any
+    other is none, be it absurd or a later certificate's.
     """
     if window is None:
         return None
-    fits = certificate.not_before <= window.start < window.end <= certificate.not_after
+    fits = _EPOCH <= window.start < window.end <= certificate.not_after
     return window if fits else None
 
 
 def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> datetime:
     """Return the moment from which the certificate is due. In a window it is always the same one,
-    drawn by the certificate's fingerprint, and never in the last sixth of its lifetime.
+    drawn by the certificate's fingerprint, never before its lifetime, and never in the last sixth.
     """
     share = 2 if certificate.lifetime < SHORT_LIVED else 3
     left = certificate.lifetime / share
     found = believed(certificate, window)
     if found is None:
         return certificate.not_after - left
-    return min(_moment_in(found, certificate.fingerprint), certificate.not_after - left / 2)
+    moment = min(_moment_in(found, certificate.fingerprint), certificate.not_after - left / 2)
+    return max(moment, certificate.not_before)
 
 
 def _moment_in(window: RenewalWindow, fingerprint: str) -> datetime:
@@ -76,11 +78,6 @@ def _moment_in(window: RenewalWindow, fingerprint: str) -> datetime:
     room = max(window.end - HALF_DAY - window.start, timedelta(0))
     share = int(fingerprint[:_DIGITS], 16) / float(16**_DIGITS)
     return window.start + room * share
-
-
-def is_due(certificate: Certificate, now: datetime, window: RenewalWindow | None = None) -> bool:
-    """Tell whether the certificate is to be replaced now."""
-    return now >= renew_at(certificate, window)
 
 
 def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:

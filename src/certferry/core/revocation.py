@@ -36,15 +36,23 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """That a certificate was revoked."""
+    """That a certificate was revoked, or is about to be: it is written down before the CA is asked,
+    and `is_answered` once the CA has taken it.
+    """
 
     at: datetime
     reason: RevocationReason
+    is_answered: bool = True
 
     @property
     def why(self) -> Reason:
         """Why another certificate is issued, and this one deployed nowhere."""
         sentence = Text("the certificate was revoked at {moment}", moment=self.at)
+        if not self.is_answered:
+            sentence = Text(
+                "its revocation was begun at {moment}, and the CA may have carried it out",
+                moment=self.at,
+            )
         return Reason(ReasonCode.REVOKED, sentence)
 
     @property

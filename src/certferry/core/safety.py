@@ -131,6 +131,14 @@ def refuse_expired(case: _Case) -> Refusal | None:
     return None if not_after > case.now else words.expired(case.step, case.desired, not_after)
 
 
+def refuse_expired_issuer(case: _Case) -> Refusal | None:
+    """What signed the leaf is valid still."""
+    end = case.version.issuer_not_after
+    if end is None or end > case.now:
+        return None
+    return words.issuer_expired(case.step, case.desired, case.version, end)
+
+
 def refuse_too_little_life(case: _Case) -> Refusal | None:
     """The target would accept an upload: long enough until the certificate ends."""
     left, wanted = case.version.certificate.remaining(case.now), case.target.rules.min_remaining
@@ -172,6 +180,7 @@ CHECKS: tuple[_Check, ...] = (
     refuse_incomplete_chain,
     refuse_revoked,
     refuse_expired,
+    refuse_expired_issuer,
     refuse_too_little_life,
     refuse_no_common_name,
     refuse_full_account,
@@ -187,5 +196,6 @@ CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (
     refuse_incomplete_chain,
     refuse_revoked,
     refuse_expired,
+    refuse_expired_issuer,
 )
 """What takes a certificate whole has no name that it must cover."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from certferry.core import issue_reasons
 from certferry.core.desired import DesiredCertificate
+from certferry.core.lineage import Version
 from certferry.core.plan import Refusal
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.revocation import Revocation
@@ -49,6 +51,13 @@ def expired(step: Deploy, desired: DesiredCertificate, not_after: datetime) -> R
     """The certificate is not valid any more."""
     sentence = Text("the certificate expired at {moment}", moment=not_after)
     return _refused(step, ReasonCode.EXPIRED, sentence, _another_one(desired))
+
+
+def issuer_expired(
+    step: Deploy, desired: DesiredCertificate, version: Version, end: datetime
+) -> Refusal:
+    """What signed the certificate is not valid any more."""
+    return Refusal(step, issue_reasons.issuer_expired(version, end), _another_one(desired))
 
 
 def too_little_life(

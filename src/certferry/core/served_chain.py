@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -103,19 +104,32 @@ def _of_its_issuers(way: Way, now: datetime) -> EdgeProblem:
         return _untrusted(last)
     expired = [issuer for issuer in way.certificates[1:] if now > issuer.not_after]
     if expired:
-        return EdgeProblem(
-            EdgeProblemCode.ISSUER_EXPIRED,
-            Text(
-                "its issuer {issuer} expired {ago} ago",
-                issuer=expired[0].subject,
-                ago=now - expired[0].not_after,
-            ),
-            Text("serve the chain that the CA gives today; a new certificate comes with it"),
-        )
+        return _expired(expired[0], now)
     return EdgeProblem(
         EdgeProblemCode.NOT_ACCEPTED,
         Text("clients do not accept the certificate: its key, signature or extensions"),
         Text("have it issued anew, for a web server, with RSA of 2048 bits or more or ECDSA P-256"),
+    )
+
+
+def without_valid_signer(signers: Sequence[Presented], now: datetime) -> EdgeProblem | None:
+    """Say that what signed the leaf is presented and past its end. This machine may trust another
+    certificate with the same key; a visitor's may not.
+    """
+    if not signers or any(now <= signer.not_after for signer in signers):
+        return None
+    return _expired(signers[0], now)
+
+
+def _expired(issuer: Presented, now: datetime) -> EdgeProblem:
+    return EdgeProblem(
+        EdgeProblemCode.ISSUER_EXPIRED,
+        Text(
+            "its issuer {issuer} expired {ago} ago",
+            issuer=issuer.subject,
+            ago=now - issuer.not_after,
+        ),
+        Text("serve the chain that the CA gives today; a new certificate comes with it"),
     )
 
 

@@ -19,7 +19,7 @@ from certferry.core.observed import (
 )
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import Reason
-from certferry.core.renewal import RenewalWindow, believed, renew_at
+from certferry.core.renewal import RenewalWindow, believed
 from certferry.core.rollbacks import renewed_after_rollback
 from certferry.core.trouble import (
     LastFailure,
@@ -173,6 +173,6 @@ def _renew_at(observed: Observation, now: datetime) -> datetime | None:
     current = observed.current
     if current is None:
         return None
-    usual = renew_at(current.certificate, current.window)
+    usual = rules.renew_at(observed, current)
     earlier = renewed_after_rollback(observed, current, now)
     return usual if earlier is None else min(usual, earlier)

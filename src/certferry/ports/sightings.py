@@ -23,7 +23,7 @@ class Sightings(Protocol):
         ...
 
     def versions_in_use(self) -> Mapping[str, tuple[Version, ...]]:
-        """Every lineage's newest version, and those that a place of it was last seen to have,
-        newest first: read at once, whatever the number of lineages.
+        """Every lineage's newest version, those that a place of it was last seen to have, and those
+        whose revocation did not end, newest first: read at once, whatever the number of lineages.
         """
         ...

@@ -149,8 +149,8 @@ class StateStore(Sightings, Protocol):
         """
         ...
 
-    def save_revocation(self, lease: Lease, number: int, revocation: Revocation) -> None:
-        """Keep that a version was revoked."""
+    def save_revocation(self, lease: Lease, number: int, revocation: Revocation | None) -> None:
+        """Keep that a version was revoked, or is about to be; `None` takes that back."""
         ...
 
     def save_renewal_info(

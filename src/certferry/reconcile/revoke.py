@@ -1,4 +1,6 @@
-"""Revoke a lineage's certificate at its CA, and write that down: the next run replaces it."""
+"""Revoke a lineage's certificate at its CA. That is written down first, so that the next run
+replaces it whatever happens meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from datetime import datetime
 from certferry.core.events import Happened
 from certferry.core.lineage import Version
 from certferry.core.revocation import Revocation, RevocationReason
-from certferry.errors import PlanRefused
+from certferry.errors import CaUnavailable, CertificateError, IssuanceError, PlanRefused
 from certferry.ports.ca_account import AccountAt
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease, StateStore
@@ -31,23 +33,26 @@ class RevocationDoors:
 def to_revoke(
     lineage: str, reason: RevocationReason, state: StateStore, now: datetime
 ) -> list[Version]:
-    """List what is to be revoked: the newest certificate, and where its key is compromised every
-    other one that is valid with the same key. Nothing where the newest was revoked before.
+    """List what is to be revoked, newest first: the newest certificate, and where its key is
+    compromised every other one that is valid with the same key. Nothing where the newest was
+    revoked before. What was begun and did not end comes first, also where it has a successor.
 
     Raises `PlanRefused` where there is none, or it has expired.
     """
     versions = state.versions(lineage)
-    newest = versions[0] if versions else None
+    begun = [one for one in versions if one.is_being_revoked(now)]
+    newest = next(iter(begun or versions), None)
     if newest is None or newest.certificate.not_after <= now:
         raise PlanRefused(
             Text("{lineage} has no certificate that is valid", lineage=lineage),
             hint=Text("nothing was changed; `certferry status` shows what there is"),
         )
-    if newest.revocation is not None:
+    if not begun and newest.revocation is not None:
         return []
-    found = [newest]
+    found = begun or [newest]
     if reason is RevocationReason.KEY_COMPROMISE:
-        found += _with_the_key_of(newest, versions[1:], lineage, state, now)
+        others = [one for one in versions if one not in found]
+        found = [*found, *_with_the_key_of(newest, others, lineage, state, now)]
     return found
 
 
@@ -62,20 +67,28 @@ def _with_the_key_of(
 
 
 def revoke(lineage: str, reason: RevocationReason, doors: RevocationDoors) -> list[Version]:
-    """Revoke, and return what was revoked; nothing where that was done before. It is written down
-    once the CA has answered: killed in between, it is asked again, and says so.
+    """Revoke, and return what was revoked; nothing where that was done before. What the CA refuses
+    for good is as it was; where it may have been done, it stays written down, and a later call asks
+    the CA again.
 
     Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
     """
     with doors.lease(lineage) as lease:
         versions = to_revoke(lineage, reason, doors.state, doors.now())
+        bundles = [doors.state.bundle(lineage, version.number) for version in versions]
         if versions and reason is RevocationReason.KEY_COMPROMISE:
             doors.state.drop_order(lease)  # it may be for this key
-        # The newest last: as long as it is not revoked, a run that was killed is repeated whole.
-        for version in reversed(versions):
-            bundle = doors.state.bundle(lineage, version.number)
+        begun = Revocation(doors.now(), reason, is_answered=False)
+        for version in versions:
+            doors.state.save_revocation(lease, version.number, begun)
+        for done, (version, bundle) in enumerate(zip(versions, bundles, strict=True)):
             doors.state.extend(lease)
-            doors.account_at(version.directory).revoke(bundle, reason)
+            try:
+                doors.account_at(version.directory).revoke(bundle, reason)
+            except (IssuanceError, CertificateError, PlanRefused) as refusal:
+                if not isinstance(refusal, CaUnavailable):
+                    _take_back(versions[done:], lease, doors.state)
+                raise
             doors.state.save_revocation(lease, version.number, Revocation(doors.now(), reason))
             facts = {
                 "fingerprint": version.certificate.fingerprint,
@@ -84,3 +97,11 @@ def revoke(lineage: str, reason: RevocationReason, doors: RevocationDoors) -> li
             }
             doors.progress(Happened(lineage, "revoked", facts))
     return versions
+
+
+def _take_back(versions: Sequence[Version], lease: Lease, state: StateStore) -> None:
+    """Write down what was known of versions before the call: an earlier call may have been heard
+    by the CA, and stays.
+    """
+    for version in versions:
+        state.save_revocation(lease, version.number, version.revocation)

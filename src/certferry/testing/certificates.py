@@ -15,6 +15,8 @@ from certferry.core.pem import certificate_pem, parse_bundle, pkcs8_pem
 from certferry.core.secret import Secret
 
 LIFETIME = timedelta(days=90)
+_YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
+_END = _YEAR_2000 + timedelta(days=36500)
 
 
 def make_bundle(
@@ -40,6 +42,13 @@ def make_bundle(
 def with_another_chain(bundle: CertificateBundle) -> CertificateBundle:
     """Give the same leaf with a chain that goes one certificate further, as a CA changes it."""
     return parse_bundle(bundle.fullchain_pem + _cross_signed_root(), bundle.privkey_pem)
+
+
+def with_issuer_until(bundle: CertificateBundle, moment: datetime) -> CertificateBundle:
+    """Give the same leaf with an issuer certificate that ends at a moment."""
+    key, _ = _issuer()
+    issuer = _authority("Test Issuer", key, "Test Root", _root_key(), not_after=moment)
+    return parse_bundle(bundle.cert_pem + issuer, bundle.privkey_pem)
 
 
 def make_key() -> Secret:
@@ -70,16 +79,17 @@ def _authority(
     key: ec.EllipticCurvePrivateKey,
     issuer: str,
     issuer_key: ec.EllipticCurvePrivateKey,
+    *,
+    not_after: datetime = _END,
 ) -> str:
-    year_2000 = datetime(2000, 1, 1, tzinfo=UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(_named(name))
         .issuer_name(_named(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(year_2000)
-        .not_valid_after(year_2000 + timedelta(days=36500))
+        .not_valid_before(_YEAR_2000)
+        .not_valid_after(not_after)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(issuer_key, hashes.SHA256())
     )

@@ -65,7 +65,9 @@ class MemoryNotices:
                 lineage: tuple(
                     one.version
                     for one in reversed(kept)
-                    if one is kept[-1] or (lineage, one.version.certificate.fingerprint) in seen
+                    if one is kept[-1]
+                    or (lineage, one.version.certificate.fingerprint) in seen
+                    or (one.version.revocation and not one.version.revocation.is_answered)
                 )
                 for lineage, kept in sorted(self._memory.versions.items())
             }

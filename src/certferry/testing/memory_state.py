@@ -101,20 +101,14 @@ class MemoryState(BudgetOfMemory, MemoryNotices):
             for known in versions:
                 if known.version.certificate.fingerprint == bundle.certificate.fingerprint:
                     return known.completed(bundle)
-            version = Version(
-                len(versions) + 1,
-                bundle.certificate,
-                now,
-                bundle.key_matches,
-                bundle.chain_complete,
-                fullchain_digest=bundle.fullchain_digest,
-                directory=_directory_of(order, bundle),
-            )
+            directory = _directory_of(order, bundle)
+            made = Version(len(versions) + 1, bundle.certificate, now, directory=directory)
+            version = made.with_pem_of(bundle)
             versions.append(Kept(version, bundle))
             return version
 
-    def save_revocation(self, lease: Lease, number: int, revocation: Revocation) -> None:
-        """Keep that a version was revoked."""
+    def save_revocation(self, lease: Lease, number: int, revocation: Revocation | None) -> None:
+        """See `StateStore.save_revocation`."""
         with self._memory.lock:
             self._must_be_in_force(lease)
             for kept in self._kept(lease.lineage):

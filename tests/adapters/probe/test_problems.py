@@ -35,6 +35,7 @@ DAY = timedelta(days=1)
 CA = Ca("Example", NOW)
 OTHER = Ca("(STAGING) Pretend", NOW)
 PAST = Ca("Past", NOW, intermediate_ends=-10 * DAY)
+MENDED = Ca("Mended", NOW)
 
 
 class Looking:
@@ -45,7 +46,10 @@ class Looking:
         self.dns = dns
         self.roots = folder / "roots.pem"
         self.roots.write_text(
-            certificate_pem(CA.root.certificate) + certificate_pem(PAST.root.certificate)
+            "".join(
+                certificate_pem(one.certificate)
+                for one in (CA.root, PAST.root, MENDED.root, MENDED.intermediate)
+            )
         )
 
     def look(self, place: tuple[str, int], host: str = HOST) -> tuple[Served, ...]:
@@ -69,6 +73,18 @@ def looking(tmp_path: Path) -> Iterator[Looking]:
     zones.add_zone("example.com", ["ns1.example.com"])
     with DnsService(zones, servers, Resolver(zones, servers, "127.0.0.1")) as dns:
         yield Looking(zones, dns, tmp_path)
+
+
+def expired_copy(ca: Ca) -> Made:
+    """A CA's intermediate as it stood in chains before it was renewed with the same key."""
+    return made(
+        "Mended E7",
+        NOW - 400 * DAY,
+        NOW - 10 * DAY,
+        issuer=ca.root,
+        is_ca=True,
+        key=ca.intermediate.key,
+    )
 
 
 def without_server_key_usage() -> str:
@@ -142,6 +158,11 @@ CHAINS: dict[str, tuple[Callable[[], str], EdgeProblemCode, str]] = {
         EdgeProblemCode.ISSUER_EXPIRED,
         "its issuer Past E7 expired 10 days ago",
     ),
+    "expired issuer, of which this machine trusts a newer one": (
+        lambda: MENDED.leaf(HOST).pem(expired_copy(MENDED)),
+        EdgeProblemCode.ISSUER_EXPIRED,
+        "its issuer Mended E7 expired 10 days ago",
+    ),
     "not for servers": (
         without_server_key_usage,
         EdgeProblemCode.NOT_ACCEPTED,
@@ -182,6 +203,18 @@ def test_a_chain_that_clients_accept_tells_of_itself(looking: Looking, tmp_path:
     )
     assert ["IMG.example.com", "Example Root", "Example E7"] == [one.subject for one in seen.chain]
     assert (seen.fingerprint, seen.not_after) == (seen.chain[0].fingerprint, NOW + 60 * DAY)
+
+
+def test_an_expired_issuer_beside_a_valid_one_is_no_matter(
+    looking: Looking, tmp_path: Path
+) -> None:
+    """Clients find their way by the valid one; so they do behind what signed the leaf."""
+    chain = MENDED.leaf(HOST).pem(expired_copy(MENDED), MENDED.intermediate)
+
+    with serving(chain, tmp_path) as place:
+        (seen,) = looking.look(place)
+
+    assert seen.valid
 
 
 def test_long_chains_are_read_no_further_than_needed(looking: Looking, tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from certferry.adapters.state.connect import connect
 from certferry.adapters.state.migrations import Migration, migrate, read_migrations
 from certferry.adapters.state.sqlite_database import SqliteDatabase
 from certferry.core.history import HistoryEntry
+from certferry.core.revocation import Revocation, RevocationReason
 from certferry.core.rollout_record import RolloutRecord
 from certferry.errors import StateError, StateTooNew
 from certferry.ports.state import ChallengeRecord
-from certferry.testing.certificates import make_bundle
+from certferry.testing.certificates import make_bundle, with_issuer_until
 from tests.adapters.state.child_program import NOW
 
 SHIPS = Migration(1, "0001_ships", "CREATE TABLE ship (name TEXT);")
@@ -68,7 +69,8 @@ def make_old(path: Path) -> None:
             old.execute(f"DROP TABLE {table}")
         old.execute("ALTER TABLE acme_order DROP COLUMN key_type")
         old.execute("ALTER TABLE acme_account DROP COLUMN sealed_next_key_pem")
-        for column in ("directory", "revoked_at", "revocation_reason"):
+        revoked = ("revoked_at", "revocation_reason", "revocation_answered")
+        for column in ("directory", *revoked, "issuer_not_after"):
             old.execute(f"ALTER TABLE version DROP COLUMN {column}")
         sent = ("sent", "program_digest", "fullchain_digest", "settings_before")
         since = ("request_id", "worked_before", "refused_since", "drift", "repairs")
@@ -180,6 +182,51 @@ def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
         assert (version,) == store.versions("img")
         known = replace(command, fullchain_digest=bundle.fullchain_digest)
         assert (known, earlier, domain) == store.remembered("img").rollouts
+
+
+def test_revocation_that_an_earlier_version_wrote_down(path: Path, key_file: Path) -> None:
+    """That version wrote it down when the CA had answered."""
+    revocation = Revocation(NOW, RevocationReason.SUPERSEDED)
+    with closing(connect(path, key_file)) as store:
+        lease = store.acquire("img", NOW)
+        store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
+        store.save_revocation(lease, 1, revocation)
+    make_one_of_schema_14(path)
+
+    with closing(connect(path, key_file)) as store:
+        assert [revocation] == [version.revocation for version in store.versions("img")]
+
+
+def make_one_of_schema_14(path: Path) -> None:
+    """Take away what came after that."""
+    with closing(sqlite3.connect(path)) as old, old:
+        for column in ("revocation_answered", "issuer_not_after"):
+            old.execute(f"ALTER TABLE version DROP COLUMN {column}")
+        old.execute("DELETE FROM certferry_migration WHERE number > 14")
+
+
+def test_chain_that_an_earlier_version_kept(path: Path, key_file: Path) -> None:
+    """Until when its issuer is valid is read from it; one that cannot be read tells nothing, and
+    the state opens all the same.
+    """
+    end = NOW + timedelta(days=9)
+    whole = make_bundle("img.example.com", not_before=NOW)
+    for bundle, text, expected in (
+        (with_issuer_until(whole, end), None, end.replace(microsecond=0)),
+        (whole, whole.cert_pem, None),
+        (whole, "no PEM", None),
+    ):
+        path.unlink(missing_ok=True)
+        with closing(connect(path, key_file)) as store:
+            lease = store.acquire("img", NOW)
+            store.save_version(lease, bundle, NOW)
+        if text is not None:
+            with closing(sqlite3.connect(path)) as old, old:
+                old.execute("UPDATE version_pem SET fullchain_pem = ?", (text,))
+        make_one_of_schema_14(path)
+
+        with closing(connect(path, key_file)) as store:
+            assert [expected] == [version.issuer_not_after for version in store.versions("img")]
 
 
 @pytest.mark.parametrize("has_key", [True, False])

@@ -40,6 +40,12 @@ def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> Way:
     return _way(longest, End.UNTRUSTED_ROOT if ends_in_a_root else End.MISSING_ISSUER)
 
 
+def signers_of(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
+    """Return what is presented of the leaf's issuers, in its order."""
+    leaf, *others = chain[:_MOST_READ]
+    return tuple(_facts(other) for other in others if _issued_by(leaf, other))
+
+
 def facts_of(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
     """Read what a chain tells of itself, leaf first. Raises whatever the library does."""
     leaf, *issuers = chain[:_MOST_READ]

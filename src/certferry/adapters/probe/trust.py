@@ -17,9 +17,9 @@ from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from certferry.adapters.probe.certification_path import Roots, way_up
+from certferry.adapters.probe.certification_path import Roots, signers_of, way_up
 from certferry.core.edges import EdgeProblem
-from certferry.core.served_chain import what_is_wrong
+from certferry.core.served_chain import what_is_wrong, without_valid_signer
 from certferry.core.watched import is_address
 from certferry.errors import ConfigError
 from certferry.system_words import system_words
@@ -55,7 +55,7 @@ class Trust:
         except VerificationError as error:
             _log.debug("%s: %s", host, error)
             return what_is_wrong(way_up(chain, self._roots), host, now)
-        return None
+        return without_valid_signer(signers_of(chain), now)
 
     @cached_property
     def _roots(self) -> Roots:

@@ -11,9 +11,11 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from certferry.adapters.state.columns import from_optional_moment
 from certferry.adapters.state.database import Column, Row
 from certferry.adapters.state.failures import in_our_words
-from certferry.errors import StateError, StateUnavailable
+from certferry.core.pem import issuer_end, parse_chain
+from certferry.errors import CertificateError, StateError, StateUnavailable
 from certferry.text import Text
 
 PATIENCE = timedelta(seconds=10)
@@ -178,6 +180,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
             connection.create_function("proof_of", -1, self._prove)
+            connection.create_function("issuer_end", 1, _issuer_end)
         except sqlite3.Error:
             connection.close()
             raise
@@ -191,6 +194,14 @@ class SqliteDatabase:
 def _sha256_hex(text: str | None) -> str | None:
     """Give what migrations ask SQLite for, which has no function of its own."""
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _issuer_end(fullchain_pem: str | None) -> str | None:
+    """Give until when what signed a leaf is valid, `None` where that is unknown."""
+    try:
+        return from_optional_moment(issuer_end(parse_chain(fullchain_pem or "")))
+    except CertificateError:
+        return None
 
 
 def _no_proof(*_bound_to: str) -> None:

@@ -32,7 +32,8 @@ _KIND = "version"
 
 _FACTS = (
     "number, saved_at, key_matches, chain_complete, window_start, window_end, window_page,"
-    " ask_after, fullchain_digest, directory, revoked_at, revocation_reason,"
+    " ask_after, fullchain_digest, directory, revoked_at, revocation_reason, revocation_answered,"
+    " issuer_not_after,"
     " fingerprint, names, common_name, serial, issuer, not_before, not_after, key_type"
 )
 
@@ -63,6 +64,7 @@ class Versions:
             f"SELECT lineage, {_FACTS} FROM version"  # noqa: S608 - constant columns
             " WHERE number = (SELECT MAX(number) FROM version AS newer"
             " WHERE newer.lineage = version.lineage)"
+            " OR NOT revocation_answered"
             " OR EXISTS (SELECT 1 FROM sighting WHERE sighting.lineage = version.lineage"
             " AND sighting.fingerprint = version.fingerprint)"
             " ORDER BY lineage, number DESC"
@@ -109,14 +111,19 @@ class Versions:
                 return known
             return self._replace(connection, lease.lineage, bundle, known)
 
-    def save_revocation(self, lease: Lease, number: int, revocation: Revocation) -> None:
-        """Keep that a version was revoked."""
+    def save_revocation(self, lease: Lease, number: int, revocation: Revocation | None) -> None:
+        """See `StateStore.save_revocation`."""
+        at, reason, answered = (
+            (None,) * 3
+            if revocation is None
+            else (from_moment(revocation.at), revocation.reason.value, revocation.is_answered)
+        )
         with self._database.transaction(serializable=True) as connection:
             must_be_in_force(connection, lease)
             connection.execute(
-                "UPDATE version SET revoked_at = ?, revocation_reason = ?"
+                "UPDATE version SET revoked_at = ?, revocation_reason = ?, revocation_answered = ?"
                 " WHERE lineage = ? AND number = ?",
-                (from_moment(revocation.at), revocation.reason.value, lease.lineage, number),
+                (at, reason, answered, lease.lineage, number),
             )
 
     def save_renewal_info(
@@ -154,7 +161,7 @@ class Versions:
         leaf = bundle.certificate
         connection.execute(
             f"INSERT INTO version (lineage, {_FACTS})"  # noqa: S608 - constant columns
-            " VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?, ?, NULL, NULL,"
+            " VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, ?,"
             " ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 lineage,
@@ -164,6 +171,7 @@ class Versions:
                 bundle.chain_complete,
                 bundle.fullchain_digest,
                 directory,
+                from_optional_moment(bundle.issuer_not_after),
                 leaf.fingerprint,
                 from_names(leaf.names),
                 leaf.common_name,
@@ -175,15 +183,7 @@ class Versions:
             ),
         )
         self._keep_pem(connection, lineage, newest + 1, bundle)
-        return Version(
-            newest + 1,
-            leaf,
-            now,
-            bundle.key_matches,
-            bundle.chain_complete,
-            fullchain_digest=bundle.fullchain_digest,
-            directory=directory,
-        )
+        return Version(newest + 1, leaf, now, directory=directory).with_pem_of(bundle)
 
     def _replace(
         self,
@@ -193,12 +193,13 @@ class Versions:
         known: Version,
     ) -> Version:
         connection.execute(
-            "UPDATE version SET key_matches = ?, chain_complete = ?, fullchain_digest = ?"
-            " WHERE lineage = ? AND number = ?",
+            "UPDATE version SET key_matches = ?, chain_complete = ?, fullchain_digest = ?,"
+            " issuer_not_after = ? WHERE lineage = ? AND number = ?",
             (
                 bundle.key_matches,
                 bundle.chain_complete,
                 bundle.fullchain_digest,
+                from_optional_moment(bundle.issuer_not_after),
                 lineage,
                 known.number,
             ),
@@ -242,7 +243,7 @@ def _find(connection: Connection, lineage: str, fingerprint: str) -> Version | N
 
 def _version(row: Row) -> Version:
     number, saved_at, key_matches, chain_complete, start, end, page, ask_after, *rest = row
-    digest, directory, revoked_at, reason, *leaf = rest
+    digest, directory, revoked_at, reason, answered, issuer_end, *leaf = rest
     return Version(
         number,
         _certificate(*leaf),
@@ -253,15 +254,16 @@ def _version(row: Row) -> Version:
         digest,
         to_optional_moment(ask_after),
         directory,
-        _revocation(revoked_at, reason),
+        _revocation(revoked_at, reason, answered),
+        None if issuer_end is None else to_validity(issuer_end),
     )
 
 
-def _revocation(at: str | None, reason: str | None) -> Revocation | None:
+def _revocation(at: str | None, reason: str | None, answered: int | None) -> Revocation | None:
     if at is None or reason is None:
         return None
     try:
-        return Revocation(to_moment(at), RevocationReason(reason))
+        return Revocation(to_moment(at), RevocationReason(reason), answered in {None, 1})
     except ValueError as problem:
         raise spoilt() from problem
 

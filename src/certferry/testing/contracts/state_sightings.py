@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from certferry.core.revocation import Revocation, RevocationReason
 from certferry.core.sighting import Sighting
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle
@@ -53,3 +54,14 @@ class SightingsContract:
             for lineage, versions in found.items()
         }
         assert store.versions("img")[0] == found["img"][0]
+
+    def test_version_whose_revocation_did_not_end_is_in_use(self, store: StateStore) -> None:
+        """As long as its CA has not answered."""
+        lease = store.acquire("img", NOW)
+        for _ in range(2):
+            store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
+        for is_answered, expected in ((False, [2, 1]), (True, [2])):
+            said = Revocation(NOW, RevocationReason.SUPERSEDED, is_answered=is_answered)
+            store.save_revocation(lease, 1, said)
+            found = store.versions_in_use()["img"]
+            assert expected == [version.number for version in found]

@@ -154,9 +154,23 @@ class VersionsContract:
 
         assert [None, revocation] == [v.revocation for v in other.versions("img")]
         assert revocation == store.save_version(lease, bundle, LATER).revocation
+        store.save_revocation(lease, 2, None)
+        assert [None, revocation] == [v.revocation for v in other.versions("img")]
         store.release(lease)
         with pytest.raises(LeaseLost):
             store.save_revocation(lease, 2, revocation)
+
+    def test_revocation_that_is_begun_is_read_back(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """As one that the CA has not answered, until it has, or it is taken back."""
+        save(store, "img", make_bundle("img.example.com", not_before=NOW))
+        begun = Revocation(LATER, RevocationReason.SUPERSEDED, is_answered=False)
+        lease = store.acquire("img", NOW)
+
+        for said in (begun, replace(begun, is_answered=True), None):
+            store.save_revocation(lease, 1, said)
+            assert [said] == [version.revocation for version in other.versions("img")]
 
     def test_renewal_window_belongs_to_its_certificate(
         self, store: StateStore, other: StateStore
@@ -182,8 +196,13 @@ class VersionsContract:
 
 def first_version(bundle: CertificateBundle) -> Version:
     """Give the first version of a lineage, with everything it should have."""
-    digest = bundle.fullchain_digest
-    return Version(1, bundle.certificate, NOW, fullchain_digest=digest)
+    return Version(
+        1,
+        bundle.certificate,
+        NOW,
+        fullchain_digest=bundle.fullchain_digest,
+        issuer_not_after=bundle.issuer_not_after,
+    )
 
 
 def save(
