@@ -121,7 +121,7 @@ def measure() -> dict[str, Cost]:
         runs = Runs(world, Path(folder))
         first, nothing = runs.cost(), runs.cost()
         runs.pass_half_a_day()
-        asked, renewal = runs.cost(), runs.cost("--renew")
+        asked, renewal = runs.cost(), runs.cost("--renew", "--all")
     return dict(zip(MOST, (first, renewal, asked, nothing), strict=True))
 
 

@@ -43,11 +43,12 @@ CertferryError                a message, a hint, a retry
 from __future__ import annotations
 
 import re
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Self
 
-from certferry.text import Text, own_words, verbatim
+from certferry.text import Text, naming, own_words, verbatim
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,16 @@ class CertferryError(Exception):
     def lasting(self) -> Text:
         """What may be kept for ever: the message without what it quotes of others."""
         return own_words(self.message)
+
+    def about(self, lineage: str) -> Self:
+        """Give the same error with the certificate's name in the hint, where its author did not
+        know it. This one stays as it is: others may be told of it under another name.
+        """
+        if self.hint is None:
+            return self
+        named = copy(self)
+        named.hint = naming(self.hint, lineage)
+        return named
 
     @property
     def is_early(self) -> bool:

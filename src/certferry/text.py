@@ -58,6 +58,28 @@ class Quoted(str):
     __slots__ = ()
 
 
+class Unnamed(str):
+    """The name of a certificate in a sentence by one who does not know it, such as the adapter of
+    a service. `naming` puts the name there; without it, it reads as in a help.
+    """
+
+    __slots__ = ()
+
+
+LINEAGE = Unnamed("NAME")
+
+
+def naming(value: Text, lineage: str) -> Text:
+    """Give a sentence with the name of the certificate that it is about, wherever that lacked."""
+    return value.filled(**{name: _named(one, lineage) for name, one in value.values.items()})
+
+
+def _named(value: object, lineage: str) -> object:
+    if isinstance(value, Text):
+        return naming(value, lineage)
+    return lineage if isinstance(value, Unnamed) else value
+
+
 def own_words(value: Text) -> Text:
     """Give a sentence without what it quotes: for what is kept for ever."""
     return value.filled(**{name: _own(one) for name, one in value.values.items()})

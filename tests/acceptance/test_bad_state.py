@@ -39,7 +39,7 @@ def test_state_of_a_newer_version(synced: Host, name: str) -> None:
         database.execute("INSERT INTO certferry_migration VALUES (999, '0999_to_come')")
     before = synced.state.read_bytes()
 
-    for command in (["sync", "--renew"], ["plan"], ["status"], ["history"]):
+    for command in (["sync", "--renew", "--all"], ["plan"], ["status"], ["history"]):
         run = synced.run("-q", *command)
 
         assert FAILED == run.code
@@ -65,7 +65,7 @@ def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes],
     spoilt = spoil(whole)
     synced.state.write_bytes(spoilt)
 
-    run = synced.run("-q", "sync", "--renew")
+    run = synced.run("-q", "sync", "--renew", "--all")
 
     assert FAILED == run.code
     assert f"{synced.state} is not a state of certferry" in run.complaint.error
@@ -81,7 +81,7 @@ def test_state_that_cannot_be_opened(synced: Host) -> None:
     """Another program's database is told by its name."""
     synced.state.chmod(0o000)
 
-    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=bound_by_permissions())
+    run = synced.run_apart("-q", "sync", "--renew", "--all", wrapped_in=bound_by_permissions())
 
     assert FAILED == run.code
     assert f"{synced.state} cannot be opened" in run.complaint.error
@@ -133,7 +133,7 @@ def test_key_file_that_is_of_no_use(
     spoil(synced.key_file)
     exported = synced.directory / "exported"
 
-    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=bound_by_permissions())
+    run = synced.run_apart("-q", "sync", "--renew", "--all", wrapped_in=bound_by_permissions())
     export = synced.run_apart(
         "-q", "export", name, "--dir", str(exported), wrapped_in=bound_by_permissions()
     )
@@ -152,7 +152,7 @@ def test_key_file_that_is_of_no_use(
     synced.key_file.unlink(missing_ok=True)
     synced.key_file.write_bytes(whole)
     synced.key_file.chmod(0o600)
-    renewed = synced.run("-q", "sync", "--renew")
+    renewed = synced.run("-q", "sync", "--renew", "--all")
     assert (0, "") == (renewed.code, renewed.err)
 
 
@@ -193,7 +193,7 @@ def test_full_disk(synced: Host, name: str) -> None:
     versions = synced.fingerprints(name)
     disk = FullDisk.of(synced)
 
-    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=disk.command)
+    run = synced.run_apart("-q", "sync", "--renew", "--all", wrapped_in=disk.command)
 
     assert FAILED == run.code
     assert f"{synced.state} {disk.words}" in run.complaint.error
@@ -202,7 +202,7 @@ def test_full_disk(synced: Host, name: str) -> None:
 
     shutil.copytree(FullDisk.after(synced), synced.state.parent, dirs_exist_ok=True)
     assert versions == synced.fingerprints(name)
-    assert 0 == synced.run("sync", "--renew").code
+    assert 0 == synced.run("sync", "--renew", "--all").code
 
 
 @thorough

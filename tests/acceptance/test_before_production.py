@@ -24,7 +24,7 @@ def test_staging_needs_no_target(world: World, tmp_path: Path, new_name: Callabl
 
     assert 0 == host.run("plan").code
     assert 0 == host.run("sync").code
-    assert 0 == host.run("sync", "--renew").code
+    assert 0 == host.run("sync", "--renew", "staging").code
     exported = host.run("export", "staging", "--dir", str(tmp_path / "staging" / "pem"))
 
     assert 0 == exported.code

@@ -62,7 +62,7 @@ def test_a_certificate_from_its_declaration_to_order(host: Host, name: str) -> N
 def test_trouble_that_a_run_has_left_is_a_warning_until_it_is_over(host: Host, name: str) -> None:
     """Without any channel of notifications: what failed, since when, and what to do."""
     assert 0 == host.run("sync").code
-    assert 1 == host.run("sync", "--renew", DP_Key="0" * 32).code
+    assert 1 == host.run("sync", "--renew", "--all", DP_Key="0" * 32).code
 
     found = host.run("check", "--json")
 
@@ -76,7 +76,7 @@ def test_trouble_that_a_run_has_left_is_a_warning_until_it_is_over(host: Host, n
     assert problem["since"] is not None
     assert problem["hint"]
     assert WARNING == host.run("check").code
-    assert 0 == host.run("sync", "--renew").code
+    assert 0 == host.run("sync", "--renew", "--all").code
     assert OK == host.run("check").code
 
 
@@ -85,7 +85,7 @@ def test_a_drift_that_is_left_is_a_warning(world: World, host: Host, name: str) 
     host.run("sync")
     first = world.qiniu.bound(name)
     assert first is not None
-    host.run("sync", "--renew")
+    host.run("sync", "--renew", "--all")
     with_drift(host, "warn")
     set_by_hand(world, name, first)
     assert 0 == host.run("sync").code

@@ -62,7 +62,7 @@ def test_from_the_ca_into_files(site: Site) -> None:
 def test_renewal_goes_the_same_way(site: Site) -> None:
     """The next certificate takes the place of the first, and each program runs once more."""
     site.sync()
-    site.sync("--renew")
+    site.sync("--renew", "--all")
 
     newest, first = site.fingerprints("site")
     assert newest == site.held
@@ -190,7 +190,7 @@ def test_directory_that_may_not_be_written_to(site: Site) -> None:
     before = {name: (site.ssl / name).read_bytes() for name in NAMES}
     site.ssl.chmod(0o555)
 
-    run = site.run_apart("-q", "sync", "--renew", wrapped_in=bound_by_permissions())
+    run = site.run_apart("-q", "sync", "--renew", "--all", wrapped_in=bound_by_permissions())
 
     assert 1 == run.code
     assert f"{site.ssl} cannot be written to" in run.complaint.error

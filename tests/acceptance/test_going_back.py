@@ -46,7 +46,7 @@ def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str)
     """
     host.run("sync")
     first = bound(host, name)
-    host.run("sync", "--renew")
+    host.run("sync", "--renew", "--all")
     second = bound(host, name)
 
     run = host.run("rollback", name, "--json")
@@ -63,7 +63,7 @@ def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str)
     assert (0, 0, 0) == (run.code, run.left.qiniu_writes, run.left.orders)
     assert "rolled back" in run.out
     assert "rolled back" in host.run("history", name).out
-    assert 0 == host.run("sync", "--renew").code
+    assert 0 == host.run("sync", "--renew", "--all").code
     assert bound(host, name) not in {first, second}
 
 
@@ -87,7 +87,7 @@ def test_rollback_of_what_is_not_declared(host: Host, name: str) -> None:
     run = host.run("-q", "rollback", f"{name}x")
 
     assert USAGE == run.code
-    assert f"there is no certificate called {name}x" == run.complaint.error
+    assert f"there is no certificate called {name}x, and none that covers it" == run.complaint.error
     assert name in run.complaint.hint
 
 
@@ -98,7 +98,7 @@ def test_what_another_tool_bound_is_left(world: World, host: Host, name: str, po
     host.run("sync")
     theirs = bound(host, name)
     assert theirs is not None
-    host.run("sync", "--renew")
+    host.run("sync", "--renew", "--all")
     set_by_hand(world, name, theirs)
 
     plan = host.run("plan", "--check", "--json")
@@ -122,7 +122,7 @@ def test_two_tools_fight_over_a_domain(world: World, host: Host, name: str) -> N
     """The third repair within a day is refused, and says why; nothing is written."""
     host.run("sync")
     ours = bound(host, name)
-    host.run("sync", "--renew")
+    host.run("sync", "--renew", "--all")
     newest = bound(host, name)
     assert ours is not None
     for _ in range(2):
@@ -197,7 +197,7 @@ def test_edges_that_break_get_the_previous_certificate_back(
     for edge in world.qiniu.edges:
         edge.can_only_serve = fullchain_of(world, first)
     try:
-        begun = host.run("sync", "--renew", "--wait", "3")
+        begun = host.run("sync", "--renew", "--all", "--wait", "3")
         assert (75, True) == (begun.code, first != bound(host, name))
         let_minutes_pass(host, name)
 

@@ -121,7 +121,7 @@ def test_compromised_key_is_not_used_again(host: Host, name: str) -> None:
     """Although `reuse_key` is set; both certificates that have it are revoked."""
     host.rewrite("[acme]\n", "[acme]\nreuse_key = true\n")
     host.run("sync", "--no-wait")
-    host.run("sync", "--renew", "--no-wait")
+    host.run("sync", "--renew", "--all", "--no-wait")
 
     run = host.run("revoke", name, "--reason", "keyCompromise", "--yes")
 
@@ -220,7 +220,7 @@ def test_account_gets_a_new_key_and_goes_on(host: Host, name: str) -> None:
     assert 0 == host.run("account", "rollover").code
 
     assert before == account_shown(host).out
-    assert 1 == host.run("sync", "--renew", "--no-wait").left.certificates
+    assert 1 == host.run("sync", "--renew", "--all", "--no-wait").left.certificates
     assert before == account_shown(host).out
 
 
@@ -231,7 +231,7 @@ def test_rollover_that_is_killed(host: Host, name: str, requests: int) -> None:
     before = account_shown(host).out
     assert requests == killed_after(host, requests, "account", "rollover")
 
-    assert 1 == host.run("sync", "--renew", "--no-wait").left.certificates
+    assert 1 == host.run("sync", "--renew", "--all", "--no-wait").left.certificates
     assert before == account_shown(host).out
 
 
@@ -246,7 +246,7 @@ def test_account_that_is_out_of_use_is_replaced(host: Host, name: str) -> None:
     assert "There is no account yet" in account_shown(host).out
     assert REFUSED == host.run("account", "deactivate", "--yes").code
     assert "Valid" == status_at_ca(host, name, 1)
-    assert 1 == host.run("sync", "--renew", "--no-wait").left.certificates
+    assert 1 == host.run("sync", "--renew", "--all", "--no-wait").left.certificates
     assert before != account_shown(host).out
 
 

@@ -39,7 +39,7 @@ def everything_once(host: Host, name: str, exported: Path) -> dict[str, Run]:
     commands = {
         "plan": ["plan"],
         "sync": ["sync"],
-        "sync --renew --json": ["sync", "--renew", "--json"],
+        "sync --renew --json": ["sync", "--renew", "--all", "--json"],
         "status": ["status"],
         "status --json": ["status", "--json"],
         "history": ["history"],
@@ -54,18 +54,29 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
     """Run into wrong keys, broken lines, and services that quote what they were sent."""
     world = host.world
     runs = {
-        "sync, wrong Qiniu key": host.run("-v", "sync", "--renew", QINIU_SECRET_KEY=WRONG_KEY),
+        "sync, wrong Qiniu key": host.run(
+            "-v", "sync", "--renew", "--all", QINIU_SECRET_KEY=WRONG_KEY
+        ),
         "plan, wrong Qiniu key": host.run("-v", "plan", "--json", QINIU_SECRET_KEY=WRONG_KEY),
-        "sync, wrong DNSPod token": host.run("-v", "sync", "--renew", DP_Key=WRONG_TOKEN),
+        "sync, wrong DNSPod token": host.run("-v", "sync", "--renew", "--all", DP_Key=WRONG_TOKEN),
     }
 
     token = f"{world.credentials.dnspod_id},{world.credentials.dnspod_token}"
     said = " or ".join(spelling.decode() for spelling in spellings(token))
     world.dnspod.answer_next("Record.Create", "6", f"bad parameter login_token={said}")
-    runs["sync, DNSPod quotes the token"] = host.run("-v", "sync", "--renew")
+    runs["sync, DNSPod quotes the token"] = host.run("-v", "sync", "--renew", "--all")
 
     # A domain is read by itself before it is changed.
-    for call, more in (("GET /sslcert", ()), ("GET /domain/*", ("--renew",))):
+    for call, more in (
+        ("GET /sslcert", ()),
+        (
+            "GET /domain/*",
+            (
+                "--renew",
+                "--all",
+            ),
+        ),
+    ):
         world.qiniu.fusion.faults.add(quoting(world, call), on=call)
         world.qiniu.api.faults.add(quoting(world, call), on=call)
         runs[f"sync, Qiniu quotes {call}"] = host.run("-v", "sync", "--json", *more)
@@ -76,7 +87,7 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
     refusal = {"code": 400327, "error": f"cannot parse {said}"}
     fault = Fault.status(400, json.dumps(refusal).encode())
     world.qiniu.fusion.faults.add(fault, on="POST /sslcert")
-    runs["sync, Qiniu quotes the private key"] = host.run("-v", "sync", "--renew")
+    runs["sync, Qiniu quotes the private key"] = host.run("-v", "sync", "--renew", "--all")
     # A list of certificates that cannot be read stops nothing that is served already.
     assert [1, 1, 1, 1, 0, 1, 1] == [run.code for run in runs.values()]
 
@@ -85,7 +96,7 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
     world.qiniu.api.faults.add(Fault.truncated(), on="GET /domain/*")
     world.dnspod.faults.add(Fault.reset_after(), on="POST /Domain.List")
     world.dnspod.faults.add(Fault.reset_after(), on="POST /Record.Remove")
-    runs["sync, broken lines"] = host.run("-v", "sync", "--renew")
+    runs["sync, broken lines"] = host.run("-v", "sync", "--renew", "--all")
     runs["status, mistaken"] = host.run("-v", "status", "--jsn")
     return runs
 

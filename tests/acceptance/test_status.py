@@ -76,7 +76,9 @@ def test_refused_upload_is_a_failure_and_stands_first(world: World, host: Host, 
     refusal = Fault.status(400, b'{"code":400322,"error":"cert pem parse failed"}')
     world.qiniu.api.faults.add(refusal, on="POST /sslcert", times=None)
     world.qiniu.fusion.faults.add(refusal, on="POST /sslcert", times=None)
-    assert FAILED == host.run("sync").code
+    run = host.run("sync", "--json")
+    assert FAILED == run.code
+    assert f"`certferry sync --renew {second}`" in str(run.document)
 
     told, document = host.run("status"), host.run("status", "--json").document
 

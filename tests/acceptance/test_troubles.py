@@ -484,7 +484,7 @@ def test_stopped_while_it_renews_what_is_not_due(host: Host, name: str) -> None:
     slow = host.world.dns.servers[1]
     slow.lag = math.inf
     try:
-        with host.begin("sync", "--renew") as process:
+        with host.begin("sync", "--renew", "--all") as process:
             read_until(process, "waiting for the challenge to appear at")
             process.send_signal(signal.SIGINT)
             out, _ = process.communicate(timeout=DEADLINE)

@@ -58,6 +58,6 @@ def test_certificate_for_another_name(host: Host, name: str, gateway: Proxy) -> 
     assert [] == host.fingerprints(name)
 
     gateway.rewrite = lambda _, response: response
-    assert 0 == host.run("-q", "sync", "--renew").code
+    assert 0 == host.run("-q", "sync", "--renew", "--all").code
     assert 2 == gateway.finalized
     assert 1 == len(set(host.fingerprints(name)))

@@ -18,8 +18,9 @@ import pytest
 
 from certferry import __version__
 from certferry.cli import complaints
-from certferry.cli.commands import COMMANDS, FAMILIAR, Commands
+from certferry.cli.commands import COMMANDS, Commands
 from certferry.cli.exits import Exit
+from certferry.cli.familiar import FAMILIAR
 from certferry.cli.main import program, run
 from certferry.errors import DnsUnavailable, LeaseHeld
 from certferry.present.language import Voice
@@ -88,11 +89,14 @@ def test_a_mistyped_command_line_is_two(arguments: list[str], error: str, hint: 
     assert (Exit.USAGE, f"error: {error}\n\nhint: {hint}\n") == complained(*arguments)
 
 
-def test_an_unknown_word_like_no_command_gets_the_list() -> None:
-    """Where nothing is like it, there is nothing to guess."""
-    _, words = complained("frobnicate")
+def test_an_unknown_word_like_no_command_leads_to_the_help() -> None:
+    """Where nothing is like it, there is nothing to guess; the help lists what there is with what
+    it does.
+    """
+    for word in ("frobnicate", "destroy"):
+        _, words = complained(word)
 
-    assert "known: " + ", ".join(COMMANDS) in words
+        assert f"error: no such command: {word}; run `certferry --help`\n" in words
 
 
 def test_no_command_at_all_is_answered_with_the_help() -> None:
@@ -231,13 +235,12 @@ def config(tmp_path: Path, silence: socket.socket) -> Path:
     ("name", "hint"),
     [
         ("statik", "did you mean static? there are img, static"),
-        ("img.example.com", "did you mean img? there are img, static"),
         ("zzz", "there are img, static"),
     ],
 )
 @pytest.mark.parametrize("command", ["plan", "sync", "status"])
 def test_an_unknown_certificate_is_two(command: str, name: str, hint: str, config: Path) -> None:
-    """The nearest declared name is offered, also to who types a domain it covers."""
+    """The nearest declared name is offered."""
     code, words = complained("--config", str(config), command, name)
 
     assert (
@@ -465,6 +468,36 @@ def test_what_ends_a_librarys_thread_is_not_shown() -> None:
     )
 
     assert "" == done.stderr
+
+
+@pytest.mark.parametrize("words", [["renew"], ["renew", "img"], ["renew-all"], ["--renew"]])
+def test_renew_leads_to_what_is_due(words: list[str]) -> None:
+    """`certbot renew` renews what is due; the answer never leads to an order of everything."""
+    console = TestConsole()
+
+    assert Exit.USAGE == run(words, console.console)
+
+    name = words[1] if len(words) > 1 else "NAME"
+    assert "run `certferry sync`, which renews what is due" in console.err
+    assert f"`certferry sync --renew {name}` orders one certificate now" in console.err
+
+
+@pytest.mark.parametrize(
+    ("option", "command"),
+    [
+        ("--issue", "sync"),
+        ("--install-cert", "export"),
+        ("--installcert", "export"),
+        ("--list", "status"),
+    ],
+)
+def test_options_of_acme_sh_lead_on(option: str, command: str) -> None:
+    """acme.sh's commands begin with two dashes."""
+    console = TestConsole()
+
+    assert Exit.USAGE == run([option, "-d", "img.example.com"], console.console)
+
+    assert f"hint: run `certferry {command}`\n" in console.err
 
 
 @pytest.mark.parametrize(("word", "command"), FAMILIAR.items())

@@ -1,9 +1,10 @@
-"""`--renew` and certificates that another client makes: the operator is told which client renews
-them.
+"""`--renew`: never of all unasked; and certificates that another client makes: the operator is told
+which client renews them.
 """
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.testing.certificates import make_bundle
 from tests.cli.consoles import TestConsole
+from tests.cli.terminals import Terminal
 
 COMMANDS = pytest.mark.parametrize("command", ["sync", "plan"])
 NOT_FOR_PICS = "`--renew` is not for pics: the client that makes it renews it"
@@ -59,6 +61,57 @@ def certferry(file: Path, *arguments: str) -> tuple[int, str, str]:
     console = TestConsole(environ=environ)
     code = run(["--config", str(file), *arguments], console.console)
     return code, console.out, console.err
+
+
+UNASKED = "`--renew` without NAME would order all 2 certificates anew, due or not"
+
+
+@pytest.fixture
+def two(machine: Path) -> Path:
+    """A configuration with two certificates of certferry's own."""
+    file = machine / "certferry.toml"
+    other = '[[certificates]]\nnames = ["other.example.com"]\ndns = "dnspod"\n'
+    file.write_text(file.read_text() + other)
+    return file
+
+
+def test_all_are_not_renewed_unasked(two: Path) -> None:
+    """Without a terminal nothing is ordered before `--all` says so: CAs count what is ordered."""
+    before = sorted(two.parent.iterdir())
+
+    code, out, err = certferry(two, "sync", "--renew")
+
+    assert (Exit.USAGE, "") == (code, out)
+    assert f"error: {UNASKED}\n" in err
+    assert "`certferry sync` renews what is due; `certferry sync --renew NAME` orders one" in err
+    assert "`certferry sync --renew --all` every one" in err
+    assert before == sorted(two.parent.iterdir())
+
+
+@pytest.mark.parametrize("words", [["--renew", "--all"], ["--renew", "own"], ["--renew", "a.b.c"]])
+def test_what_was_said_is_not_asked(two: Path, words: list[str]) -> None:
+    """The run begins, and fails for the keys that it lacks here."""
+    assert UNASKED not in certferry(two, "sync", *words)[2]
+
+
+@pytest.mark.parametrize("words", [["--all"], ["--renew", "--all", "own"]])
+def test_all_is_for_renew_without_a_name(two: Path, words: list[str]) -> None:
+    """Anything else would be understood in two ways."""
+    code, _, err = certferry(two, "sync", *words)
+
+    assert Exit.USAGE == code
+    assert "error: --all goes with --renew, and with no NAME\n" in err
+
+
+def test_a_terminal_is_asked_before_all_are_renewed(two: Path) -> None:
+    """With how many would be ordered; everything but a yes is a no."""
+    command = [sys.executable, "-m", "certferry", "--config", str(two), "sync", "--renew"]
+
+    with Terminal(command, environ={"CERTFERRY_LANG": "en"}) as terminal:
+        terminal.until(lambda seen: "Order all 2 certificates anew, due or not? [y/N]" in seen)
+        terminal.type("\n")
+        assert Exit.OK == terminal.end()
+    assert "Nothing was changed." in terminal.screen.text
 
 
 @COMMANDS

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from certferry.cli.options import Front
-from certferry.cli.selection import must_be_known, read_settings, select, settings_or_defaults
+from certferry.cli.selection import (
+    lineage_known,
+    read_settings,
+    select,
+    settings_of_one,
+    settings_or_defaults,
+)
 from certferry.errors import ConfigError
 from certferry.ports.progress import no_listener
+from certferry.present.console import Verbosity
 from certferry.reconcile.visits import Patience
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld, wish
@@ -112,7 +120,6 @@ def known(*lineages: str) -> TwinSession:
         ((), "img", "none is declared yet"),
         (("img",), "imgg", "did you mean img?"),
         (("img",), "zzzz", "there are img"),
-        (("static",), "a.img.example.com", "did you mean static?"),
         (
             tuple(f"c{number}" for number in range(13)),
             "zzzz",
@@ -123,9 +130,9 @@ def known(*lineages: str) -> TwinSession:
 def test_an_unknown_name_gets_the_nearest_one(
     lineages: tuple[str, ...], name: str, hint: str
 ) -> None:
-    """The nearest spelling, or the certificate that covers a domain; many are not listed."""
+    """The nearest spelling; many are not listed."""
     with pytest.raises(ConfigError) as caught:
-        must_be_known(name, known(*lineages))
+        lineage_known(name, known(*lineages))
 
     assert f"there is no certificate called {name}" == str(caught.value)
     assert hint == str(caught.value.hint)
@@ -137,4 +144,57 @@ def test_what_is_only_remembered_is_known_too() -> None:
     session = world.session()
     session.reconciler().sync(session.wishes, Patience(timedelta(0)))
 
-    must_be_known("img", TwinSession(world, (), no_listener))
+    session = TwinSession(world, (), no_listener)
+    assert "img" == lineage_known("img", session)
+    assert "img" == lineage_known("a.img.example.com", session)
+
+
+def with_wildcard(path: Path) -> Path:
+    """Write a configuration in which two certificates cover one domain."""
+    file = declared(path, "img", "static", "wild")
+    file.write_text(file.read_text().replace('["wild.example.com"]', '["*.example.com"]'))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("written", "lineages"),
+    [
+        ("static", ["static"]),
+        ("IMG.example.com.", ["img", "wild"]),
+        ("*.example.com", ["wild"]),
+        ("other.example.com", ["wild"]),
+    ],
+)
+def test_a_domain_stands_for_its_certificates(
+    somewhere: Path, written: str, lineages: list[str]
+) -> None:
+    """Those that declare or cover it, however it is spelled; where they are several, that is said,
+    unless only what is wrong is to be told.
+    """
+    console = TestConsole(environ={"HOME": str(somewhere)})
+    front = Front(console.console, with_wildcard(somewhere))
+
+    found = read_settings(front, (written,))
+
+    assert lineages == [wish.lineage for wish in found.certificates]
+    said = f"{written} is for several certificates: {', '.join(lineages)}\n"
+    assert (said if len(lineages) > 1 else "") == console.err
+    read_settings(replace(front, verbosity=Verbosity.QUIET), (written,))
+    assert len(said) * (len(lineages) > 1) == len(console.err)
+
+
+def test_a_command_for_one_certificate_takes_no_domain_of_several(somewhere: Path) -> None:
+    """`rollback img.example.com` withdraws none that was not meant."""
+    one = front(somewhere, config=with_wildcard(somewhere))
+
+    (wish,) = settings_of_one(one, "new.example.com").certificates
+    assert "wild" == wish.lineage
+    with pytest.raises(ConfigError, match="several certificates: img, wild") as caught:
+        settings_of_one(one, "img.example.com")
+    assert "name the certificate that is meant" == str(caught.value.hint)
+
+
+def test_a_domain_of_no_certificate(somewhere: Path) -> None:
+    """The sentence speaks of the domain: it is no name that was mistyped."""
+    with pytest.raises(ConfigError, match=r"called x\.example\.org, and none that covers it"):
+        read_settings(front(somewhere, config=declared(somewhere, "img")), ("x.example.org",))

@@ -115,7 +115,7 @@ def test_the_main_job_from_the_first_plan_to_the_export(world: World, tmp_path: 
     fingerprints = {edge["fingerprint"] for host in watched["hosts"] for edge in host["addresses"]}
     assert (Exit.OK, {certificate["fingerprint"]}) == (code, fingerprints)
 
-    code, report = operator.asks("sync", "--renew", "--no-wait")
+    code, report = operator.asks("sync", "--renew", "--all", "--no-wait")
     assert (Exit.TRY_LATER, False) == (code, report["ok"])
     assert ["done", "waiting", "waiting"] == [
         step["outcome"] for step in report["certificates"][0]["steps"]

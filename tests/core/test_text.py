@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.secret import Secret
-from certferry.text import Text, verbatim
+from certferry.text import LINEAGE, Text, naming, verbatim
 from tests.core.strategies import NOW
 
 
@@ -88,3 +88,12 @@ def test_texts_compare_by_template_and_values() -> None:
     assert Text("{a}", a=1) != "1"
     assert 1 == len({Text("{a}", a=1), Text("{a}", a=1)})
     assert "Text('1')" == repr(Text("{a}", a=1))
+
+
+def test_a_name_that_its_author_does_not_know() -> None:
+    """It reads as in a help until the place that knows it puts it there, however deep it stands."""
+    advice = Text("run `certferry sync --renew {lineage}`", lineage=LINEAGE)
+    hint = Text("{advice}; {asked}", advice=advice, asked="X-Reqid 1")
+
+    assert "run `certferry sync --renew NAME`; X-Reqid 1" == str(hint)
+    assert "run `certferry sync --renew img`; X-Reqid 1" == str(naming(hint, "img"))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
+
+import pytest
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import mark
@@ -14,12 +17,14 @@ from certferry.core.steps import Action
 from certferry.errors import (
     CopyGone,
     TargetBusy,
+    TargetRejected,
     TargetUnavailable,
     VerificationError,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import DeployTarget, Look
 from certferry.reconcile.lineage_run import LineageRun
-from certferry.text import Text
+from certferry.testing.memory_target import MemoryCdn
+from certferry.text import LINEAGE, Text
 from tests.reconcile.model import FALLEN, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, one_visit, outcome, synced
 
@@ -42,6 +47,47 @@ def test_failed_change_is_told_and_tried_again_by_the_next_run(world: ModelWorld
     assert "verify https crt fail" == str(failed.detail)
     assert synced(world).ok
     assert (1, 1) == (world.issuer.issued, world.cdn.uploads)
+
+
+class _Refuses:
+    """A target that refuses the certificate: at once, or with a change that it has accepted."""
+
+    def __init__(self, cdn: MemoryCdn, at: str) -> None:
+        self._cdn, self._at = cdn, at
+
+    error = TargetRejected(
+        Text("refused"), hint=Text("run `certferry sync --renew {lineage}`", lineage=LINEAGE)
+    )
+
+    def observe(self, look: Look) -> ObservedTarget:
+        found = self._cdn.observe(look)
+        if self._at == "upload":
+            return found
+        failed = (
+            replace(domain, state=DomainState.UNAVAILABLE, problem=self.error)
+            for domain in found.domains
+        )
+        return replace(found, domains=tuple(failed))
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        del lineage, bundle
+        raise self.error
+
+
+@pytest.mark.parametrize("at", ["upload", "observe"])
+def test_advice_of_a_target_names_the_certificate(world: ModelWorld, at: str) -> None:
+    """An adapter does not know which one it is for; without its name, all would be renewed."""
+    refusing = _Refuses(world.cdn, at)
+    target = cast("DeployTarget", refusing)
+
+    report = one_visit(world, targets={"qiniu": target})
+    if at == "upload":
+        told = outcome(report, Action.DEPLOY, IMG)
+    else:
+        told = next(one for one in report.outcomes if one.error is not None)
+
+    assert "run `certferry sync --renew img`" == str(told.hint)
+    assert "run `certferry sync --renew NAME`" == str(refusing.error.hint)
 
 
 def test_failed_change_stops_only_its_domain(world: ModelWorld) -> None:

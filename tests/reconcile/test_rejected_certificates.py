@@ -73,7 +73,7 @@ def test_certificate_that_was_not_ordered_goes_nowhere(world: ModelWorld) -> Non
     assert Outcome.FAILED is told.outcome
     assert isinstance(told.error, CertificateRejected)
     assert "the CA gave a certificate that was not ordered" in str(told.detail)
-    assert told.hint is not None
+    assert "`certferry sync --renew img` at once" in str(told.hint)
     assert () == world.state.versions("img")
     assert None is world.state.order("img")
     assert (0, 0) == (world.cdn.uploads, world.cdn.writes)

@@ -15,6 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from certferry.cli.complaints import UsageMistake
+from certferry.cli.familiar import FAMILIAR, familiar_word
 from certferry.cli.help import spoken, voice_of
 from certferry.text import Text
 
@@ -56,24 +57,8 @@ def command_of(name: str) -> click.Command:
     return found
 
 
-FAMILIAR = {
-    "apply": "sync",
-    "certificates": "status",
-    "cron": "schedule install",
-    "delete": "remove",
-    "deploy": "sync",
-    "issue": "sync",
-    "list": "status",
-    "log": "history",
-    "ls": "status",
-    "renew": "sync --renew",
-    "run": "sync",
-    "setup": "init",
-    "version": "--version",
-}
-"""What operators of other clients type, and the words for it here. None of them runs: an alias of
-`renew`, for instance, would order every certificate anew.
-"""
+_MOST_LISTED = 8
+"""Commands of a group that a message lists: more would hide what it says."""
 
 
 class Group(click.Group):
@@ -88,7 +73,7 @@ class Group(click.Group):
         """Find the command to run."""
         known = self.list_commands(ctx)
         if args[0] not in known and not ctx.resilient_parsing:
-            raise UsageMistake(_unknown(args[0], known, self.familiar), ctx)
+            raise UsageMistake(_unknown(args, known, self.familiar), ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -129,13 +114,16 @@ def _module_of(name: str) -> str:
     return f"certferry.cli.{MODULES.get(name, name.replace('-', '_'))}"
 
 
-def _unknown(name: str, known: list[str], familiar: Mapping[str, str]) -> Text:
-    if name in familiar:
-        others = Text("run `{command}`", command=f"certferry {familiar[name]}")
+def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:
+    name = words[0]
+    others = familiar_word(words, familiar)
+    if others is not None:
         return Text("no such command: {name}; {known}", name=name, known=others)
     meant = difflib.get_close_matches(name, known, n=1)
     if meant:
         others = Text("did you mean `{meant}`?", meant=meant[0])
+    elif len(known) > _MOST_LISTED:
+        others = Text("run `{command} --help`", command="certferry")
     else:
         others = Text("known: {known}", known=known)
     return Text("no such command: {name}; {known}", name=name, known=others)

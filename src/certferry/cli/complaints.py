@@ -15,6 +15,7 @@ from gettext import gettext
 import click
 
 from certferry.cli.exits import Exit, of_error
+from certferry.cli.familiar import familiar_word
 from certferry.errors import CertferryError
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Tone, labelled, line
@@ -28,9 +29,12 @@ _log = logging.getLogger(__name__)
 class UsageMistake(click.UsageError):
     """A command line that certferry itself does not accept."""
 
-    def __init__(self, text: Text, ctx: click.Context | None = None) -> None:
+    def __init__(
+        self, text: Text, ctx: click.Context | None = None, *, hint: Text | None = None
+    ) -> None:
         super().__init__(str(text), ctx)
         self.text = text
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,18 @@ def _in_our_voice(error: click.UsageError) -> Text:
 def _usage_hint(error: click.UsageError) -> Text:
     path = "certferry" if error.ctx is None else error.ctx.command_path
     look = Text("run `{command} --help`", command=path)
+    if isinstance(error, UsageMistake) and error.hint is not None:
+        return error.hint
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return look
     if error.option_name == "--dry-run":
         return Text("`certferry plan` shows what a sync would do, and changes nothing")
     root = error.ctx.find_root()
+    is_begun = any(name.startswith(error.option_name) for name in error.possibilities or ())
+    if error.ctx is root and not is_begun:
+        told = familiar_word([error.option_name.lstrip("-")])
+        if told is not None:
+            return told
     everywhere = {name for option in root.command.params for name in option.opts}
     if error.ctx is not root and error.option_name in everywhere:
         return Text(

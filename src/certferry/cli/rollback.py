@@ -20,17 +20,17 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
     """Bind the previous certificate of NAME again, at every domain that it is for.
 
     The newest one is not tried again there: `certferry sync` waits for a newer one, which
-    `certferry sync --renew` issues at once.
+    `certferry sync --renew NAME` issues at once.
     """
     from certferry.cli.options import patience_of
     from certferry.cli.run_report import show_report
-    from certferry.cli.selection import read_settings
+    from certferry.cli.selection import settings_of_one
     from certferry.present.progress import progress_on
     from certferry.reconcile.rollback_by_hand import go_back, withdraw_by_hand
     from certferry.wiring.session import open_session
 
     patience = patience_of(wait, no_wait=no_wait)
-    settings = read_settings(front, (name,))
+    settings = settings_of_one(front, name)
     with (
         progress_on(front.console, front.verbosity, _now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from certferry.cli.complaints import UsageMistake
 from certferry.cli.options import Front
 from certferry.config.document import Document
 from certferry.config.find import NAME, find_file, usual_places
@@ -17,12 +18,15 @@ from certferry.config.model import Settings
 from certferry.core.abbreviations import first_of
 from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate
+from certferry.core.identifiers import normalise
 from certferry.core.lineage import Version
 from certferry.errors import ConfigError
 from certferry.migration.declared import declared_for, how_to_declare
 from certferry.migration.renewed import QINIU, Renewed, renewed_by, renewed_by_any
 from certferry.ports.source import CertificateSource
+from certferry.present.console import Verbosity
 from certferry.present.layout import line
+from certferry.present.vocabulary import one_or_many
 from certferry.text import Text
 from certferry.wiring.looking import open_to_look
 from certferry.wiring.profiles import load_checked
@@ -34,7 +38,8 @@ _MOST_LISTED = 10
 
 
 def read_settings(front: Front, names: Sequence[str]) -> Settings:
-    """Read the configuration file and keep of it the certificates that are named, all when none is.
+    """Read the configuration file and keep of it the certificates that are named, all when none is;
+    a domain names those that are for it, and where these are several, that is told.
 
     Without a file the names themselves are declared, as the environment allows. Raises
     `ConfigError`.
@@ -43,7 +48,22 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
     if names and find_file(front.config, environ) is None:
         return from_environment(names, environ)
     settings = load_checked(front.config, environ)
-    return replace(settings, certificates=select(settings.certificates, names))
+    chosen = select(settings.certificates, names)
+    for name in names:
+        meant = lineages_meant(name, settings.certificates)
+        if len(meant) > 1 and not front.quiet:
+            said = Text("{name} is for several certificates: {lineages}", name=name, lineages=meant)
+            front.console.remark([line(front.voice.say(said))])
+    return replace(settings, certificates=chosen)
+
+
+def settings_of_one(front: Front, name: str) -> Settings:
+    """Read the configuration file and keep of it the one certificate that is named. Raises
+    `ConfigError`, also for a domain that several certificates are for.
+    """
+    settings = read_settings(replace(front, verbosity=Verbosity.QUIET), (name,))
+    _must_be_one(name, [wish.lineage for wish in settings.certificates])
+    return settings
 
 
 def settings_of_run(
@@ -83,12 +103,33 @@ def settings_with_accounts(front: Front) -> Settings:
 def select(
     wishes: Sequence[DesiredCertificate], names: Sequence[str]
 ) -> tuple[DesiredCertificate, ...]:
-    """Give the wishes whose lineages are named, all when none is. Raises `ConfigError`."""
-    known = [wish.lineage for wish in wishes]
+    """Give the wishes whose lineages are named, or that cover a domain that is, all when none is.
+    Raises `ConfigError`.
+    """
+    meant: set[str] = set()
     for name in names:
-        if name not in known:
-            raise _unknown(name, known, wishes)
-    return tuple(wish for wish in wishes if not names or wish.lineage in names)
+        found = lineages_meant(name, wishes)
+        if not found:
+            raise _unknown(name, [wish.lineage for wish in wishes])
+        meant.update(found)
+    return tuple(wish for wish in wishes if not names or wish.lineage in meant)
+
+
+def lineages_meant(name: str, wishes: Sequence[DesiredCertificate]) -> list[str]:
+    """Give the lineage of this name, or else those that are for the domain of this name: that
+    declare it, or that cover it.
+    """
+    return _meant(name, {wish.lineage: wish.names for wish in wishes})
+
+
+def _meant(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
+    if name in known:
+        return [name]
+    try:
+        domain = normalise(name)
+    except ConfigError:
+        return []
+    return [lineage for lineage, names in known.items() if covered_by(names, domain)]
 
 
 def the_one_meant(wishes: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
@@ -128,22 +169,78 @@ def tell_who_renews(
             front.console.remark([line(front.voice.say(told))])
 
 
-def must_be_known(name: str, session: Session) -> None:
-    """Raise `ConfigError` for a lineage that is neither declared nor remembered."""
-    declared = [wish.lineage for wish in session.wishes]
-    known = list(dict.fromkeys([*declared, *session.state.lineages()]))
-    if name not in known:
-        raise _unknown(name, known, session.wishes)
+def may_renew_all(wishes: Sequence[DesiredCertificate], front: Front) -> bool:
+    """Ask whether every certificate is to be ordered, where certferry orders any: CAs count them.
+    Raises `UsageMistake` without a terminal.
+    """
+    from certferry.cli.interview import interview_at
+
+    orders = [wish for wish in wishes if wish.files is None]
+    if not orders:
+        return True
+    interview = interview_at(front.console)
+    if interview is None:
+        raise UsageMistake(
+            one_or_many(
+                len(orders),
+                Text("`--renew` without NAME would order 1 certificate anew, due or not"),
+                Text(
+                    "`--renew` without NAME would order all {count} certificates anew, due or not",
+                    count=len(orders),
+                ),
+            ),
+            hint=Text(
+                "`certferry sync` renews what is due; `certferry sync --renew NAME` orders one of"
+                " them now, `certferry sync --renew --all` every one"
+            ),
+        )
+    return interview.confirm(
+        one_or_many(
+            len(orders),
+            Text("Order 1 certificate anew, due or not?"),
+            Text(
+                "Order all {count} certificates anew, due or not?",
+                count=len(orders),
+            ),
+        )
+    )
 
 
-def _unknown(name: str, known: Sequence[str], wishes: Sequence[DesiredCertificate]) -> ConfigError:
+def lineage_known(name: str, session: Session) -> str:
+    """Give the lineage that is meant by its name, or by a domain that it is for: of those that are
+    declared or, where none is meant, remembered. Raises `ConfigError` for none, and for several.
+    """
+    known: dict[str, Sequence[str]] = {wish.lineage: wish.names for wish in session.wishes}
+    found, state = _meant(name, known), session.state
+    if name not in found:
+        left = [lineage for lineage in state.lineages() if lineage not in known]
+        known |= {
+            one: versions[0].certificate.names if (versions := state.versions(one)) else ()
+            for one in left
+        }
+        found = [name] if name in left else found or _meant(name, known)
+    if not found:
+        raise _unknown(name, list(known))
+    _must_be_one(name, found)
+    return found[0]
+
+
+def _must_be_one(name: str, lineages: Sequence[str]) -> None:
+    if len(lineages) > 1:
+        raise ConfigError(
+            Text("{name} is for several certificates: {lineages}", name=name, lineages=lineages),
+            hint=Text("name the certificate that is meant"),
+        )
+
+
+def _unknown(name: str, known: Sequence[str]) -> ConfigError:
     message = Text("there is no certificate called {name}", name=name)
+    if _is_domain(name):
+        message = Text("there is no certificate called {name}, and none that covers it", name=name)
     if not known:
         return ConfigError(message, hint=Text("none is declared yet"))
-    # An operator who types a domain means the certificate that covers it.
-    covering = [wish.lineage for wish in wishes if covered_by(wish.names, name)]
     listed = first_of(known, _MOST_LISTED)
-    meant = covering[0] if covering else nearest(name, known)
+    meant = nearest(name, known)
     if meant is None:
         return ConfigError(message, hint=Text("there are {known}", known=listed))
     if len(known) == 1:
@@ -156,6 +253,14 @@ def _unknown(name: str, known: Sequence[str], wishes: Sequence[DesiredCertificat
             known=listed,
         ),
     )
+
+
+def _is_domain(name: str) -> bool:
+    try:
+        normalise(name)
+    except ConfigError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

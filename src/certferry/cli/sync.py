@@ -8,6 +8,7 @@ import click
 
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
+from certferry.cli.irrevocable import say
 from certferry.cli.options import (
     Front,
     json_option,
@@ -24,6 +25,7 @@ from certferry.text import Text
 @click.command("sync")
 @names_argument
 @click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
+@click.option("--all", "every", is_flag=True, help="With --renew and no NAME: all, unasked.")
 @click.option(
     "--scheduled",
     is_flag=True,
@@ -34,11 +36,12 @@ from certferry.text import Text
 @no_wait_option
 @json_option
 @click.pass_obj
-def command(
+def command(  # noqa: PLR0913 - one for each option of the command line
     front: Front,
     names: tuple[str, ...],
     *,
     renew: bool,
+    every: bool,
     scheduled: bool,
     rehearse: bool,
     wait: int | None,
@@ -54,17 +57,21 @@ def command(
     With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
     due, certferry throws them away, and prints the plan.
     """
-    from certferry.cli.selection import settings_of_run
+    from certferry.cli.selection import may_renew_all, settings_of_run
     from certferry.present.progress import progress_on
     from certferry.wiring.clock import now
     from certferry.wiring.session import open_session
 
     patience = patience_of(wait, no_wait=no_wait)
+    if every and (names or not renew):
+        raise UsageMistake(Text("--all goes with --renew, and with no NAME"))
     if rehearse:
         if scheduled or patience != patience_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
         return rehearsed(front, names, renew=renew, as_json=as_json)
     settings = settings_of_run(front, names, renew=renew, record=True)
+    if renew and not (every or names or may_renew_all(settings.certificates, front)):
+        return say(front, Text("Nothing was changed."))
     with (
         progress_on(front.console, front.verbosity, now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,

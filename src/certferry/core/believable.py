@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.certificate import CertificateBundle
 from certferry.errors import CertificateRejected
-from certferry.text import Text
+from certferry.text import LINEAGE, Text
 
 SKEW = timedelta(minutes=15)
 """How wrong this machine's clock may be: by more, Qiniu refuses what is dated by it (fact sheet
@@ -20,7 +20,8 @@ _NAMED = 5
 _NOT_KEPT = Text(
     "nothing was kept or deployed. Tell the CA, or use another one (`directory` under [acme]); see"
     " that no gateway stands between. Runs order again after a day,"
-    " `certferry sync --renew` at once"
+    " `certferry sync --renew {lineage}` at once",
+    lineage=LINEAGE,
 )
 
 

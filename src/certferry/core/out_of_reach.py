@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from certferry.core.desired import DesiredDeployment
 from certferry.core.due import Times, wait_in_time, waiting_since
 from certferry.core.observed import ObservedDomain, ObservedTarget
@@ -55,6 +57,16 @@ def unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> Obstac
         )
     )
     return Obstacle(deployment.target, domain.domain, error)
+
+
+def about_lineage(target: ObservedTarget, lineage: str) -> ObservedTarget:
+    """Return a target with the lineage's name in the advice on its domains, where the adapter does
+    not know it.
+    """
+    domains = (
+        replace(one, problem=one.problem and one.problem.about(lineage)) for one in target.domains
+    )
+    return replace(target, domains=tuple(domains))
 
 
 def _due_unread(record: RolloutRecord, error: CertferryError, times: Times) -> Waiting | Blocked:

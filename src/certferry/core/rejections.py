@@ -11,7 +11,7 @@ from certferry.core.due import Times
 from certferry.core.observed import Observation
 from certferry.core.plan import Obstacle
 from certferry.errors import CertificateRejected, Retry
-from certferry.text import Text
+from certferry.text import LINEAGE, Text
 
 ANEW_AFTER = timedelta(days=1)
 """The CA counts each such certificate as issued (Let's Encrypt allows five of the same names in a
@@ -30,7 +30,11 @@ def held_back(rejected_at: datetime, now: datetime) -> CertificateRejected | Non
             moment=rejected_at + ANEW_AFTER,
             past=rejected_at,
         ),
-        hint=Text("`certferry history` tells what was wrong; `certferry sync --renew` orders now"),
+        hint=Text(
+            "`certferry history {lineage}` tells what was wrong;"
+            " `certferry sync --renew {lineage}` orders now",
+            lineage=LINEAGE,
+        ),
         retry=Retry.at(rejected_at + ANEW_AFTER),
     )
 
@@ -43,4 +47,4 @@ def obstacles(
     if error is None or rejected_at >= times.begun:
         return
     if rules.first_violated(desired, observed, times.now) is not None:
-        yield Obstacle(None, None, error)
+        yield Obstacle(None, None, error.about(desired.lineage))

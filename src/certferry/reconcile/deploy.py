@@ -45,7 +45,7 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
         raise
     except CertferryError as error:
         write_down_failure(step, error, record, visit)
-        return told.failed(error)
+        return told.failed(error.about(visit.lineage))
     record = replace(sent, request_id=request_id)
     return _wait(told, detail, _write_down_acceptance(step, remote_id, record, visit), visit)
 

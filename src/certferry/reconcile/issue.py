@@ -62,7 +62,8 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
         if rejected:  # afterwards: killed in between, the next run still knows that it is held back
             state.drop_order(lease, issued_at=now())
         visit.tell(f"{step.action} failed", problem=str(error.lasting))
-        told = StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
+        told = StepOutcome(step.action, Outcome.FAILED, error.message)
+        told = told.failed(error.about(visit.lineage))
         return replace(told, outcome=Outcome.WAITING) if error.is_early else told
     state.save_issue_try(visit.lineage, now())
     certificate = version.certificate

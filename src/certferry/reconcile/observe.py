@@ -15,6 +15,7 @@ from certferry.core.observed import (
     ObservedTarget,
     Served,
 )
+from certferry.core.out_of_reach import about_lineage
 from certferry.core.policies import Retirement
 from certferry.core.progress import Asking
 from certferry.core.renewal import RenewalInfo, RenewalWindow, ask_after, believed, may_ask
@@ -174,6 +175,8 @@ class _Looker:
                 exclude=deployment.exclude,
             )
         )
+        if any(domain.problem for domain in found.domains):
+            found = about_lineage(found, self._desired.lineage)
         if deployment.has_patterns:
             found = with_unmatched(found, deployment)
         if found.unremembered:

@@ -179,7 +179,10 @@ def test_a_change_under_way(place: Place, target: Qiniu) -> None:
 @pytest.mark.parametrize(
     ("description", "advice"),
     [
-        ("verify https crt fail", "`certferry sync --renew`, or from the client that makes it"),
+        (
+            "verify https crt fail",
+            "`certferry sync --renew NAME`, or from the client that makes it",
+        ),
         ("domain have no icp", "ICP"),
         ("源站测试失败", "console"),
     ],

@@ -28,7 +28,9 @@ WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", which comes without a co
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """Which kind of error a code is, its meaning and the advice, as templates of texts."""
+    """Which kind of error a code is, its meaning and the advice, as templates of texts. The advice
+    may have a place for the certificate's name.
+    """
 
     error: type[DeployError]
     words: str
@@ -43,24 +45,24 @@ _CHAIN = Meaning(
 _PAIR = Meaning(
     TargetRejected,
     "certificate and private key do not belong together",
-    "a new pair is needed: `certferry sync --renew`, or from the client that makes it",
+    "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
 )
 _KEY = Meaning(
     TargetRejected,
     "the private key is not accepted",
-    "a new pair is needed: `certferry sync --renew`, or from the client that makes it",
+    "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
 )
 _TOO_SHORT = Meaning(
     TargetRejected,
     "too little of the certificate's life is left",
-    "Qiniu wants about 30 days; a new certificate is needed: `certferry sync --renew`, or from the"
-    " client that makes it",
+    "Qiniu wants about 30 days; a new certificate is needed: `certferry sync --renew {lineage}`, or"
+    " from the client that makes it",
 )
 _NO_EC = Meaning(
     TargetRejected,
     "elliptic-curve keys are not supported for this domain",
-    'set `key_type = "rsa2048"` under [acme], and issue anew with `certferry sync --renew`; or have'
-    " the client that makes it use an RSA key",
+    'set `key_type = "rsa2048"` under [acme], and issue anew: `certferry sync --renew {lineage}`;'
+    " or have the client that makes it use an RSA key",
 )
 _UNREADABLE = Meaning(
     TargetRejected,
@@ -151,7 +153,7 @@ MEANINGS: dict[int, Meaning] = {
     400329: Meaning(
         TargetRejected,
         "the certificate has expired",
-        "a new one is needed: `certferry sync --renew`, or from the client that makes it",
+        "a new one is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
     ),
     400338: _CHAIN,
     400348: Meaning(

@@ -14,7 +14,7 @@ from certferry.core.identifiers import WILDCARD
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.core.target_task import TargetTask
 from certferry.errors import DeployError, TargetBusy, TargetRejected
-from certferry.text import Text
+from certferry.text import LINEAGE, Text
 
 NOT_SERVED_BY_ITSELF = frozenset({"pan", "test"})
 """Types of domains that take no certificate: children of a wildcard domain, and trial domains."""
@@ -251,8 +251,9 @@ def _failed_change(record: DomainRecord) -> DeployError:
 _LOOK = Text("look at the domain in Qiniu's console, or ask its support")
 _ADVICE = {
     "verify https crt fail": Text(
-        "Qiniu rejected the certificate; a new one is needed: `certferry sync --renew`, or"
-        " from the client that makes it"
+        "Qiniu rejected the certificate; a new one is needed: `certferry sync --renew"
+        " {lineage}`, or from the client that makes it",
+        lineage=LINEAGE,
     ),
     "domain have no icp": Text(
         "domains served in mainland China need an ICP filing: file it, or set another area"

@@ -30,7 +30,7 @@ from certferry.errors import (
     TargetUnavailable,
 )
 from certferry.ports.http import Answer
-from certferry.text import Text
+from certferry.text import LINEAGE, Text
 
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
 WRONG_CLOCK = timedelta(minutes=15)
@@ -233,7 +233,7 @@ def _as_meant(call: Call, reply: Reply, meaning: Meaning) -> DeployError:
             meaning=Text(meaning.words),
             answer=_answered(call, reply),
         ),
-        hint=_with_request_id(Text(meaning.advice), reply.request_id),
+        hint=_with_request_id(Text(meaning.advice, lineage=LINEAGE), reply.request_id),
     )
 
 
