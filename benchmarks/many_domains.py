@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -49,10 +50,14 @@ from certferry.core.ownership import Claims
 from certferry.core.pem import certificate_pem, parse_chain
 from certferry.core.secret import Secret
 from certferry.core.waiting import LONGEST
+from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
 from certferry.ports.target import Look
+from certferry.reconcile.discover import Looking
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.status import plans_of
 from certferry.reconcile.visit import held_lease
 from certferry.testing.memory_ca import MemoryCa
 from certferry.testing.memory_dns import MemoryDns
@@ -65,6 +70,10 @@ ACCOUNT = "qiniu"
 DOMAINS_EACH = 4
 MOST = {"first sync": 6.0, "no-op": 1.0, "no-op, a day later": 1.0, "renewal": 5.0}
 """Requests per domain that are promised."""
+MOST_OF_PLAN = 3
+"""Requests of `discover`, as a multiple of those of `plan` over the same account: what a run has
+read of a domain, and the list tells to be so still, is asked for by neither.
+"""
 MOST_MEMORY = 150  # MB
 MOST_SILENCE = LONGEST + timedelta(seconds=10)
 """Progress is always shown: a look comes two minutes after the one before it at most
@@ -257,6 +266,10 @@ def visit_all(runs: Sequence[LineageRun], time: VirtualTime) -> None:
         raise SystemExit(f"not all went well: {failed[0]}")
 
 
+def _nothing() -> None:
+    """Stop nothing."""
+
+
 @dataclass(slots=True)
 class Benchmark:
     """The world of one measurement. `tell` takes its lines; `missed` are promises not kept."""
@@ -283,8 +296,32 @@ class Benchmark:
             self.time.pause(later.total_seconds())
             target = connected(self.place.urls, self.state, self.time)
             edges = self._edges(target, edges)
-            self._measure(what, edges, issuer)
+            doors, silence = self._doors(edges, issuer)
+            self._measure(what, doors, silence)
+        self._measure_looks(issuer, edges)
         return self.missed
+
+    def _measure_looks(self, issuer: MemoryIssuer, edges: EdgeTwin | None) -> None:
+        """Compare what `discover` asks with what `plan` does, each in a process of its own."""
+        self.place.requests()
+        edges = self._edges(connected(self.place.urls, self.state, self.time), edges)
+        began = process_time()
+        plans_of(Reconciler(self._doors(edges, issuer)[0], stop=_nothing), self.wishes)
+        planned, for_plan = self.place.requests().total(), process_time() - began
+        target = connected(self.place.urls, self.state, self.time)
+        edges, began = self._edges(target, edges), process_time()
+        looking = Looking(edges, self.time.now, no_listener, _nothing)
+        [look] = looking.look_at({ACCOUNT: target.survey})
+        if len(look.survey.domains) != len(self.wishes) * DOMAINS_EACH:
+            raise SystemExit(f"discover found {len(look.survey.domains)} domains")
+        found, for_discover = self.place.requests().total(), process_time() - began
+        times = found / planned
+        self.tell(
+            f"{'discover':<20} {found} requests, {times:.1f} x those of plan ({planned}; promised:"
+            f" {MOST_OF_PLAN}); {for_discover / for_plan:.1f} x its processor time"
+        )
+        if times > MOST_OF_PLAN:
+            self.missed.append(f"discover: {times:.1f} x the requests of plan")
 
     def _edges(self, target: Qiniu, before: EdgeTwin | None) -> EdgeTwin:
         """Give a process's target the edges of the one before it."""
@@ -293,8 +330,9 @@ class Benchmark:
             edges.go_on_from(before)
         return edges
 
-    def _measure(self, what: str, edges: EdgeTwin, issuer: MemoryIssuer) -> None:
-        silence, begun = Silence(self.time), self.time.clock()
+    def _doors(self, edges: EdgeTwin, issuer: MemoryIssuer) -> tuple[Doors, Silence]:
+        """Join the doors of a run, and count how long it tells nothing."""
+        silence = Silence(self.time)
         doors = Doors(
             issuer=issuer,
             source=MemorySource(),
@@ -308,6 +346,10 @@ class Benchmark:
             progress=silence.told,
             claims=Claims(),
         )
+        return doors, silence
+
+    def _measure(self, what: str, doors: Doors, silence: Silence) -> None:
+        begun = self.time.clock()
         silence.begin()
         visit_all([LineageRun(one, doors) for one in self.wishes], self.time)
         silence.end()

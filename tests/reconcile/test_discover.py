@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -14,7 +15,7 @@ from certferry.core.progress import Begun, Ended
 from certferry.core.survey import FoundDomain, Survey
 from certferry.errors import ConfigError, Interrupted, TargetUnavailable
 from certferry.ports.survey import Looked
-from certferry.reconcile.discover import SIGNS_OF_LIFE, Looking
+from certferry.reconcile.discover import MOST_SIGNS, SIGNS_OF_LIFE, Looking
 from certferry.text import Text
 from tests.reconcile.company import now
 
@@ -41,11 +42,12 @@ class Desk:
         self.told: list[tuple[str, str]] = []
         self.counted: list[Event] = []
         self.stopped = threading.Event()
+        self.clock: Callable[[], datetime] = now
 
     @property
     def looking(self) -> Looking:
         """The look."""
-        return Looking(self.edges, now, self._hear, self.stopped.set)
+        return Looking(self.edges, self.clock, self._hear, self.stopped.set)
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Begun | Ended):
@@ -135,6 +137,29 @@ def test_a_sign_of_life_comes_at_once_and_then_every_few_domains() -> None:
         "looked at",
     ] == [what for _, what in desk.told]
     assert [SIGNS_OF_LIFE, SIGNS_OF_LIFE, 1] == desk.edges.asked
+
+
+def test_how_long_the_rest_takes_is_told_of_a_long_look() -> None:
+    """Ten thousand domains are a quarter of an hour: forty signs of life, each with what is left at
+    the pace so far.
+    """
+    desk, total, passed = Desk(), 10_000, timedelta(0)
+
+    def survey(looked: Looked) -> Survey:
+        nonlocal passed
+        for count in range(1, total + 1):
+            passed += timedelta(seconds=0.1)
+            looked(count, total)
+        return Survey(())
+
+    desk.clock = lambda: now() + passed
+
+    desk.looking.look_at({"qiniu": survey})
+
+    told = [what for _, what in desk.told if "read" in what]
+    assert MOST_SIGNS - 1 == len(told)
+    assert "250 of 10000 domains read, about 16 minutes left" == told[0]
+    assert "9750 of 10000 domains read" == told[-1]
 
 
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt(), Interrupted(Text("stopped"))])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from certferry.core.discovery import AccountLook
@@ -22,8 +22,13 @@ from certferry.text import Text
 Surveys = Mapping[str, Callable[[Looked], Survey]]
 """By the label of each account, what lists its domains: see `ports.survey.Surveyed.survey`."""
 
-SIGNS_OF_LIFE = 25
-"""After how many domains something is said: an account gives about ten a second."""
+SIGNS_OF_LIFE, MOST_SIGNS = 25, 40
+"""After how many domains something is said: an account gives about ten a second. Of a large one it
+is said so many times at most.
+"""
+
+LONG = timedelta(seconds=30)
+"""What is left of a look, from which on it is told."""
 
 ACCOUNTS_AT_ONCE = 8
 
@@ -59,7 +64,7 @@ class Looking:
         tell(Text("looking at the domains of the account"))
         counted = Text("{count} of {total} domains read")
         try:
-            found = survey(partial(self._count, tell, counted))
+            found = survey(partial(self._count, tell, counted, self.now()))
         except Interrupted:
             raise
         except CertferryError as error:
@@ -77,15 +82,30 @@ class Looking:
         """Look at what the edges of every domain serve that may have HTTPS, some at a time."""
         names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
         served: dict[str, tuple[Served, ...]] = {}
-        counted = Text("edges of {count} of {total} domains looked at")
-        for start in range(0, len(names), SIGNS_OF_LIFE):
-            self._count(tell, counted, start, len(names))
-            served |= self.probe.look(names[start : start + SIGNS_OF_LIFE])
+        counted, begun = Text("edges of {count} of {total} domains looked at"), self.now()
+        at_once = _apart(len(names))
+        for start in range(0, len(names), at_once):
+            self._count(tell, counted, begun, start, len(names))
+            served |= self.probe.look(names[start : start + at_once])
         return served
 
-    def _count(self, tell: Callable[[Text], None], counted: Text, count: int, total: int) -> None:
-        if count % SIGNS_OF_LIFE == 0 and count < total:
-            tell(counted.filled(count=count, total=total))
+    def _count(
+        self, tell: Callable[[Text], None], counted: Text, begun: datetime, count: int, total: int
+    ) -> None:
+        """Tell how far a look is, and how long the rest takes at the same pace."""
+        if count % _apart(total) or count == total:
+            return
+        said = counted.filled(count=count, total=total)
+        left = (self.now() - begun) / max(count, 1) * (total - count)
+        if count and left >= LONG:
+            left = timedelta(seconds=round(left.total_seconds()))
+            said = Text("{said}, about {left} left", said=said, left=left)
+        tell(said)
 
     def _tell(self, label: str, since: datetime, what: Text) -> None:
         self.progress(Activity(label, what, since))
+
+
+def _apart(domains: int) -> int:
+    """Give how many domains lie between two signs of life."""
+    return max(SIGNS_OF_LIFE, -(-domains // MOST_SIGNS))

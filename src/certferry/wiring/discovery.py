@@ -19,6 +19,7 @@ from certferry.reconcile.discover import Looking
 from certferry.reconcile.ferried import as_known
 from certferry.wiring.adapters import Family
 from certferry.wiring.clock import now
+from certferry.wiring.engine import probe_for
 from certferry.wiring.session import Session
 
 
@@ -43,7 +44,8 @@ class DiscoverySession(Session):
         told with what the others hold.
         """
         self._stopping.begin()
-        looking = Looking(self.probe, now, self._progress, self._stopping.stop)
+        probe = probe_for(self._settings, self._stopping.pause, alone=True)
+        looking = Looking(probe, now, self._progress, self._stopping.stop)
         known = partial(as_known, source=PemFileSource(), state=self.state, read=True)
         declared = tuple(map(known, self._settings.declared))
         lineages = {*self.state.lineages(), *(wish.lineage for wish in declared)}

@@ -58,13 +58,20 @@ def reconciler_for(
     return Reconciler(doors, stop=stopping.stop)
 
 
-def probe_for(settings: Settings, pause: Pause) -> Probe:
-    """Return the look from outside."""
-    from certferry.adapters.probe.tls import TlsProbe
+def probe_for(settings: Settings, pause: Pause, *, alone: bool = False) -> Probe:
+    """Return the look from outside: at more domains at once, where nothing else goes on beside."""
+    from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, HOSTS_AT_ONCE, TlsProbe
 
     verify = settings.verify
     resolvers = [(server.host, server.port) for server in verify.resolvers]
-    return TlsProbe(resolvers, now, pause=pause, port=verify.port, ca_bundle=verify.ca_bundle)
+    return TlsProbe(
+        resolvers,
+        now,
+        pause=pause,
+        port=verify.port,
+        ca_bundle=verify.ca_bundle,
+        hosts_at_once=HOSTS_AT_ONCE if alone else DOMAINS_AT_ONCE,
+    )
 
 
 def _claims(settings: Settings, source: CertificateSource, state: StateStore) -> Claims:

@@ -20,6 +20,7 @@ def test_an_account_takes_few_requests() -> None:
     assert ["first sync", "no-op", "no-op, a day later", "renewal"] == [
         line.split("  ")[0] for line in told if "per domain" in line
     ]
+    assert any(line.startswith("discover ") and "x those of plan" in line for line in told)
     # What nothing was asked about has not been measured.
     assert any("PUT /domain/NAME/sslize" in line for line in told)
     assert any("PUT /domain/NAME/httpsconf" in line for line in told)

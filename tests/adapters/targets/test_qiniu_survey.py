@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from certferry.adapters.clients.qiniu_kinds import KODO
+from certferry.adapters.clients.qiniu_records import HttpsConf
 from certferry.adapters.clients.qiniu_survey import AT_ONCE
 from certferry.core.desired import Kind
 from certferry.core.https_settings import HttpsSettings
@@ -19,6 +20,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
+from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_kodo import DomainType
 from tests.adapters.qiniu_place import Place, refusal
@@ -118,7 +120,7 @@ def test_domain_that_takes_no_certificate_says_why(place: Place) -> None:
 def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:
     """Removed between the list and the look, it is left out."""
     place.service.add_domain("img.example.com")
-    place.service.add_domain("gone.example.com")
+    place.service.add_domain("gone.example.com", free_certificate=True)
     place.service.api.faults.add(refusal(404, 404001), on="GET /domain/gone.example.com")
 
     assert {"img.example.com"} == set(found(place))
@@ -127,7 +129,7 @@ def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:
 def test_a_waiting_operator_is_told_how_far_it_is(place: Place) -> None:
     """Each domain is counted, also one that has vanished meanwhile."""
     for name in ("a.example.com", "b.example.com", "c.example.com"):
-        place.service.add_domain(name)
+        place.service.add_domain(name, free_certificate=True)
     place.service.api.faults.add(refusal(404, 404001), on="GET /domain/b.example.com")
     told: list[tuple[int, ...]] = []
 
@@ -139,7 +141,7 @@ def test_a_waiting_operator_is_told_how_far_it_is(place: Place) -> None:
 def test_domain_that_may_not_be_read_is_told_as_such(place: Place) -> None:
     """One refusal does not hide the others."""
     place.service.add_domain("img.example.com")
-    place.service.add_domain("odd.example.com")
+    place.service.add_domain("odd.example.com", free_certificate=True)
     place.service.api.faults.add(refusal(400, 400999), on="GET /domain/odd.example.com")
 
     domains = found(place)
@@ -207,7 +209,7 @@ def test_list_of_certificates_that_may_not_be_read_hides_no_domain(
 @pytest.mark.parametrize("path", ["/domain", "/domain/img.example.com", "/sslcert", "/buckets"])
 def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str) -> None:
     """Every other call would fail of it as well: half an account must not pass for the whole."""
-    place.service.add_domain("img.example.com")
+    place.service.add_domain("img.example.com", free_certificate=True)
     for host in (place.service.api, place.service.fusion, place.service.uc):
         host.faults.add(refusal(429), on=f"GET {path}", times=None)
 
@@ -220,11 +222,59 @@ def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str)
             target.survey(unseen)
 
 
+def reads(place: Place) -> list[str]:
+    """Give the domains that were asked for by themselves."""
+    paths = [request.path for request in place.service.requests("GET /domain/*")]
+    return [path.removeprefix("/domain/") for path in paths]
+
+
+def test_domain_without_https_is_told_from_the_list_alone(place: Place) -> None:
+    """Ten thousand of them would take a quarter of an hour, at ten requests a second, and the list
+    has all that there is to tell.
+    """
+    place.service.add_domain("img.example.com", product="dcdn")
+    place.service.add_domain("off.example.com", state="offlined")
+    place.service.add_domain("free.example.com", free_certificate=True)
+
+    domains = found(place)
+
+    assert ["free.example.com"] == reads(place)
+    assert (Kind.DCDN, False, "success") == (
+        domains["img.example.com"].kind,
+        domains["img.example.com"].has_https,
+        domains["img.example.com"].state,
+    )
+    assert "is offline at Qiniu" in str(domains["off.example.com"].problem)
+
+
+def test_what_a_run_has_read_is_asked_for_again_only_where_it_has_changed(place: Place) -> None:
+    """As for a plan: the list shows when a domain was changed last. What is found is the same."""
+    names = ("img.example.com", "www.example.com")
+    issued = qiniu_calls.issue("*.example.com")
+    cert, other = (place.service.add_certificate(issued, name) for name in ("one", "other"))
+    for name in names:
+        place.service.add_domain(name, https=cert)
+    fresh = found(place)
+    place.target().observe(Look("img", ("*.example.com",), names, Kind.AUTO, ()))
+    read = len(reads(place))
+
+    assert fresh == found(place)
+    assert read == len(reads(place))
+
+    place.time.pause(1)
+    place.client().httpsconf("www.example.com", HttpsConf(other))
+
+    assert {"img.example.com": cert, "www.example.com": other} == {
+        name: domain.bound for name, domain in found(place).items()
+    }
+    assert ["www.example.com"] == reads(place)[read:]
+
+
 def test_details_are_read_side_by_side(place: Place) -> None:
     """Answers that are slow do not add up: certferry waits for several at a time."""
     names = [f"d{number}.example.com" for number in range(AT_ONCE)]
     for name in names:
-        place.service.add_domain(name)
+        place.service.add_domain(name, free_certificate=True)
     place.service.api.faults.add(Fault.delay(1), on="GET /domain/*", times=None)
 
     def under_way() -> int:

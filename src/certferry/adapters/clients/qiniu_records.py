@@ -119,7 +119,7 @@ HOST = r"^(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$"
 
 class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
     """A domain in the list, which tells neither certificate nor settings. Its name becomes part of
-    the address of every call about it, so it has to be one; what is only compared may be anything.
+    the address of every call about it, so it has to be one; all else may be anything.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=HOST)]
@@ -130,6 +130,23 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
     operation_type: Any = None
     modify_at: Any = None
     oper_task_id: Any = None
+    protocol: Any = None
+    operating_state_desc: Any = None
+    could_operate_by_self: Any = None
+    uid_is_freezed: Any = None
+    pare_domain: Any = None
+
+    @property
+    def without_https(self) -> DomainRecord | None:
+        """All that there is to tell of a domain that speaks HTTP alone; `None` where the list does
+        not say so, or says something odd.
+        """
+        if self.protocol != "http":
+            return None
+        try:
+            return msgspec.convert(msgspec.to_builtins(self), DomainRecord, strict=False)
+        except msgspec.ValidationError:
+            return None
 
 
 class DomainPage(msgspec.Struct, frozen=True):

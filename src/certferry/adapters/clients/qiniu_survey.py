@@ -1,4 +1,5 @@
 """Everything that a Qiniu account serves, with any certificates, and the certificates themselves.
+A domain is asked for by itself only where neither the list nor an earlier run tells of it.
 
 What does not depend on one another is asked for side by side; the pace of the account holds.
 """
@@ -9,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
-from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN
+from certferry.adapters.clients.qiniu_details import Details
 from certferry.adapters.clients.qiniu_domains import (
     NOT_SERVED_BY_ITSELF,
     kind_of,
@@ -50,8 +51,8 @@ class Part:
 class Surveyor:
     """Lists the domains and certificates of an account. Raises `QiniuFailure`."""
 
-    def __init__(self, client: QiniuClient, account: QiniuAccount, live: LiveDomains) -> None:
-        self._client = client
+    def __init__(self, details: Details, account: QiniuAccount, live: LiveDomains) -> None:
+        self._details = details
         self._account = account
         self._live = live
         self._parts: tuple[Callable[[], Part], ...] = (self._live_domains, self._sources)
@@ -97,7 +98,7 @@ class Surveyor:
     def _cdn(self, item: DomainItem) -> FoundDomain | None:
         name, by_itself = name_here(item.name), item.type not in NOT_SERVED_BY_ITSELF
         try:
-            record = self._client.read_domain(item.name)
+            record = self._details.survey(item)
         except QiniuFailure as failure:
             if failure.code in NO_SUCH_DOMAIN:  # removed a moment ago
                 return None

@@ -121,7 +121,7 @@ class Qiniu:
         self._cdn = CdnDomains(client, account, details, settler)
         self._sources = SourceDomains(client, account, settler)
         self._live = LiveDomains(client.pili, account, settler, clock)
-        self._surveyor = Surveyor(client, account, self._live)
+        self._surveyor = Surveyor(details, account, self._live)
         self._examiner = Examiner(client, account)
 
     def observe(self, look: Look) -> ObservedTarget:
