@@ -16,7 +16,7 @@ from certferry.sandbox.world import World
 from tests.acceptance.full_disk import FullDisk
 from tests.acceptance.host import Host, certificate
 
-OK, FAILED, USAGE = 0, 1, 2
+OK, FAILED = 0, 1
 STAMPS = ".certferry-told-*"
 
 

@@ -130,8 +130,7 @@ class LineageReport:
 @dataclass(frozen=True, slots=True)
 class SyncReport:
     """What became of a run; `complete` unless it was stopped, `renewing` if it was to renew what
-    is not due. `problem` is what kept it from writing down how it ended: `check` and the next run
-    do not know of it then.
+    is not due. `problem` is what kept it from writing down how it ended.
     """
 
     lineages: tuple[LineageReport, ...]
@@ -141,7 +140,7 @@ class SyncReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every lineage is as declared, and what was done is written down."""
+        """Whether every lineage is as declared, and that is written down."""
         return self.problem is None and all(lineage.ok for lineage in self.lineages)
 
     @property

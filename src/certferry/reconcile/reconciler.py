@@ -49,9 +49,7 @@ class Reconciler:
         return replace(self._noted(report, (before or report).with_newer(report)), renewing=renew)
 
     def _noted(self, report: SyncReport, whole: SyncReport) -> SyncReport:
-        """Keep when the run ended, and return the report with what prevented that: a disk that is
-        full by now, or a stop.
-        """
+        """Keep when the run ended; return the report with what prevented that."""
         try:
             succeeded = whole.has_succeeded and not whole.leaves_failures
             self.doors.state.save_run(self.doors.now(), succeeded=succeeded)
