@@ -3,6 +3,7 @@ whether trying again can help.
 
 CertferryError                a message, a hint, a retry
 ├── ConfigError               the operator edits a file or the environment
+│   └── NoneDeclared          the file declares no certificate
 ├── CertificateError          a certificate or key that cannot be used
 ├── PlanRefused               safety said no
 ├── IssuanceError             no certificate was issued
@@ -126,6 +127,10 @@ class CertferryError(Exception):
 
 class ConfigError(CertferryError):
     """The operator edits a file or the environment. May carry several findings."""
+
+
+class NoneDeclared(ConfigError):
+    """The file declares no certificate, so that a run would renew nothing."""
 
 
 class CertificateError(CertferryError):

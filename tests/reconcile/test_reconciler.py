@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from certferry.core.domain_status import Standing
 from certferry.core.events import StepEnded
 from certferry.core.observed import ObservedTarget
 from certferry.core.ownership import Claims
+from certferry.core.result import Result, of_run
 from certferry.errors import Interrupted, StateUnavailable
 from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Look
@@ -190,6 +191,26 @@ def test_clean_up_that_fails_leaves_the_report(
         "could not look for challenge records of earlier runs: the disk is gone" in caplog.text
     )
     assert complete != company.stopped.is_set()
+
+
+class FullState(MemoryState):
+    """A state on a disk that is full when the run has ended."""
+
+    def save_run(self, ended_at: datetime, *, succeeded: bool) -> None:
+        """See `ports.state.StateStore.save_run`."""
+        raise StateUnavailable(Text("the disk is full"))
+
+
+def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
+    """The certificates are in order, and the run is not: no monitor knows that there was one."""
+    company = Company(1, state=FullState)
+
+    report = company.reconciler().sync(company.wishes, Patience())
+
+    assert [True] == [lineage.ok for lineage in report.lineages]
+    assert report.problem is not None
+    assert (True, False, False) == (report.complete, report.ok, report.has_succeeded)
+    assert Result.FAILED is of_run(report)
 
 
 def test_renewal_is_planned_on_demand() -> None:

@@ -13,15 +13,11 @@ import pytest
 
 from certferry.config.load import load
 from certferry.config.model import Settings
-from certferry.core.notice import Notice
-from certferry.core.report import SyncReport
-from certferry.errors import ConfigError, StateUnavailable
+from certferry.errors import ConfigError
 from certferry.ports.notifier import Answered, RefusedForGood, Sent
 from certferry.testing.memory_state import MemoryState
-from certferry.text import Text
 from certferry.wiring.channels import Channels, check
 from certferry.wiring.settings import InstalledAdapters
-from certferry.wiring.teller import telling
 from tests.wiring.packages import Packages
 
 NOTIFY_GROUP = "certferry.notify"
@@ -175,34 +171,3 @@ def test_settings_that_the_adapter_refuses_when_it_connects(tmp_path: Path) -> N
     assert isinstance(answered, RefusedForGood)
     assert "[notify.ops]" in str(answered.problem)
     assert "hooks" not in str(answered.problem)
-
-
-class FullDisk(MemoryState):
-    """A state that nothing can be written to."""
-
-    def update_notices(self, change: object) -> tuple[Notice, ...]:
-        """See `StateStore.update_notices`."""
-        raise StateUnavailable(Text("the disk is full"))
-
-
-def test_a_state_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What ends a run is what it was, and that no channel was told is a warning."""
-    channels = Channels(
-        settings(tmp_path, 'type = "bark"\nkey = "x"'),
-        FullDisk,
-        pause=lambda _: None,
-        language="en",
-    )
-
-    report = telling(channels, lambda: SyncReport(()), tmp_path)
-    with pytest.raises(ConfigError, match="no key"):
-        telling(channels, _fails, tmp_path)
-
-    assert report.ok
-    assert 2 == caplog.text.count(
-        "certferry could not record this run, and notified no channel: the disk is full"
-    )
-
-
-def _fails() -> SyncReport:
-    raise ConfigError(Text("no key"))

@@ -58,12 +58,18 @@ def failed(front: Front) -> Exit:
     from certferry.cli.selection import settings_or_defaults
     from certferry.ports.progress import no_listener
     from certferry.wiring.session import open_session
+    from certferry.wiring.wrong_file import tell_in_spite_of_it
 
     error = cut_short(front.console.environ)
     if error is None:
         return Exit.OK
-    settings = settings_or_defaults(front)
-    with open_session(settings, progress=no_listener, language=front.voice.language) as session:
+    language = front.voice.language
+    try:
+        settings = settings_or_defaults(front)
+    except ConfigError:
+        tell_in_spite_of_it(error, front.config, front.console.environ, language=language)
+        raise
+    with open_session(settings, progress=no_listener, language=language) as session:
         session.teller.tell_failure(error)
     return Exit.OK
 

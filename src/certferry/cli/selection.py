@@ -20,7 +20,7 @@ from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate
 from certferry.core.identifiers import normalise
 from certferry.core.lineage import Version
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, NoneDeclared
 from certferry.migration.declared import declared_for, how_to_declare
 from certferry.migration.renewed import QINIU, Renewed, renewed_by, renewed_by_any
 from certferry.ports.source import CertificateSource
@@ -80,6 +80,17 @@ def settings_of_run(
     if not names:
         tell_of_undeclared(settings, front, record=record)
     return settings
+
+
+def must_declare(settings: Settings) -> None:
+    """Raise `NoneDeclared` where there is no certificate: a file that was cut off must not look
+    like one in which all is in order.
+    """
+    if not settings.certificates:
+        hint = Text(
+            "declare one under [[certificates]], or have certferry propose them: certferry init"
+        )
+        raise NoneDeclared(Text("{path} declares no certificate", path=settings.path), hint=hint)
 
 
 def settings_or_defaults(front: Front) -> Settings:

@@ -4,6 +4,8 @@ of it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from certferry.cli.complaints import UsageMistake
@@ -20,6 +22,9 @@ from certferry.cli.options import (
 from certferry.cli.rehearsal import rehearsed
 from certferry.cli.run_report import show_report
 from certferry.text import Text
+
+if TYPE_CHECKING:
+    from certferry.core.report import SyncReport
 
 
 @click.command("sync")
@@ -57,10 +62,12 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
     due, certferry throws them away, and prints the plan.
     """
-    from certferry.cli.selection import may_renew_all, settings_of_run
+    from certferry.cli.selection import may_renew_all, must_declare, settings_of_run
+    from certferry.errors import ConfigError
     from certferry.present.progress import progress_on
     from certferry.wiring.clock import now
     from certferry.wiring.session import open_session
+    from certferry.wiring.wrong_file import tell_of_wrong_file
 
     patience = patience_of(wait, no_wait=no_wait)
     if every and (names or not renew):
@@ -69,19 +76,25 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         if scheduled or patience != patience_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
         return rehearsed(front, names, renew=renew, as_json=as_json)
-    settings = settings_of_run(front, names, renew=renew, record=True)
+    try:
+        settings = settings_of_run(front, names, renew=renew, record=True)
+    except ConfigError as error:
+        if not names:
+            environ, language = front.console.environ, front.voice.language
+            tell_of_wrong_file(error, front.config, environ, language=language)
+        raise
     if renew and not (every or names or may_renew_all(settings.certificates, front)):
         return say(front, Text("Nothing was changed."))
     with (
         progress_on(front.console, front.verbosity, now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
-        report = session.teller.telling(
-            lambda: (
-                session.scheduled_run(patience).sync(session.wishes, renew=renew)
-                if scheduled
-                else session.reconciler().sync(session.wishes, patience, renew=renew)
-            ),
-            is_whole=not names,
-        )
+
+        def run() -> SyncReport:
+            must_declare(settings)
+            if scheduled:
+                return session.scheduled_run(patience).sync(session.wishes, renew=renew)
+            return session.reconciler().sync(session.wishes, patience, renew=renew)
+
+        report = session.teller.telling(run, is_whole=not names)
     return show_report(report, front, as_json=as_json)

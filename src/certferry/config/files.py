@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shlex
@@ -17,6 +18,9 @@ from certferry.text import Text
 
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _OTHERS_ANYTHING = stat.S_IRWXG | stat.S_IRWXO
+
+_LONGEST_UNTRUSTED = 1024 * 1024
+"""Bytes: the largest configuration has a fraction of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,15 @@ def read_private_file(path: Path) -> bytes:
     `read_file`.
     """
     return _read(path, private=True).data
+
+
+def read_untrusted_file(path: Path) -> bytes:
+    """Read the beginning of a regular file that another user may have written. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return file.read(_LONGEST_UNTRUSTED)
 
 
 def is_anothers(directory: Path) -> bool:

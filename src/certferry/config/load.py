@@ -206,6 +206,27 @@ def _read(
     check: Check = NO_ADAPTERS.check,
 ) -> Settings:
     """Check everything there is to check, and only then complain."""
+    settings, collected = as_far_as_read(document, environ, findings, beside, adapters)
+    acme, env_files = settings.acme, settings.env_files
+    resolve = settings.secrets.resolve_at_rest
+    collected += wrong_bindings(acme, Place(document).below("acme"), resolve)
+    collected += adapters.unknown_types(unused(settings.accounts, settings.certificates))
+    collected += unseen_records(acme, settings.dns, Place(document).below("acme"))
+    collected += [finding for file in env_files for finding in file.findings]
+    if collected:
+        wrong = config_error(collected, _hint(document, collected, env_files))
+        raise joined([wrong, *wrong_accounts(settings, check)])
+    return settings
+
+
+def as_far_as_read(
+    document: Document,
+    environ: Mapping[str, str],
+    findings: Sequence[Finding] = (),
+    beside: Path | None = None,
+    adapters: Adapters = NO_ADAPTERS,
+) -> tuple[Settings, list[Finding]]:
+    """Read what can be read of a document, with defaults for the rest, and say what is wrong."""
     collected = list(findings)
     root = Table(document.values, Place(document), collected)
     paths = Paths.beside(beside or document.path, environ)
@@ -254,15 +275,7 @@ def _read(
         monitoring=monitoring,
     )
     root.done()
-    resolve = settings.secrets.resolve_at_rest
-    collected += wrong_bindings(acme, Place(document).below("acme"), resolve)
-    collected += adapters.unknown_types(unused(accounts, certificates))
-    collected += unseen_records(acme, dns, Place(document).below("acme"))
-    collected += [finding for file in env_files for finding in file.findings]
-    if collected:
-        wrong = config_error(collected, _hint(document, collected, env_files))
-        raise joined([wrong, *wrong_accounts(settings, check)])
-    return settings
+    return settings, collected
 
 
 def _with_keys(

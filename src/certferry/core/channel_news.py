@@ -69,6 +69,13 @@ def claim(
     return Claim(due, replace(state, told=tuple(after.values()), sent=sent))
 
 
+def having(told: Told, state: ChannelState) -> ChannelState:
+    """Return what is remembered of a channel, with something more that it was told."""
+    if told.key in {one.key for one in state.told}:
+        return state
+    return replace(state, told=(*state.told, told))
+
+
 def taken_back(news: Iterable[News], before: ChannelState, state: ChannelState) -> ChannelState:
     """Give what is remembered of a channel that did not take what was claimed for it: as it was
     `before`, so that a later run tells it.

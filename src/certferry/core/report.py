@@ -130,22 +130,24 @@ class LineageReport:
 @dataclass(frozen=True, slots=True)
 class SyncReport:
     """What became of a run; `complete` unless it was stopped, `renewing` if it was to renew what
-    is not due.
+    is not due. `problem` is what kept it from writing down how it ended.
     """
 
     lineages: tuple[LineageReport, ...]
     complete: bool = True
     renewing: bool = False
+    problem: CertferryError | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every lineage is as declared."""
-        return all(lineage.ok for lineage in self.lineages)
+        """Whether every lineage is as declared, and that is written down."""
+        return self.problem is None and all(lineage.ok for lineage in self.lineages)
 
     @property
     def has_succeeded(self) -> bool:
         """Whether it ran to its end and nothing failed or was refused; what waits may wait."""
-        return self.complete and not (self.any(Outcome.FAILED) or self.any(Outcome.REFUSED))
+        bad = self.any(Outcome.FAILED) or self.any(Outcome.REFUSED)
+        return self.complete and self.problem is None and not bad
 
     @property
     def leaves_failures(self) -> bool:
@@ -161,7 +163,7 @@ class SyncReport:
         """Return it with what a later try of the same run made of some of its lineages."""
         known = {each.lineage: each for each in newer.lineages if each.looked_at}
         lineages = tuple(known.get(each.lineage, each) for each in self.lineages)
-        return replace(self, lineages=lineages, complete=newer.complete)
+        return replace(self, lineages=lineages, complete=newer.complete, problem=newer.problem)
 
     def any(self, outcome: Outcome) -> bool:
         """Whether any step ended so."""

@@ -37,5 +37,7 @@ def of_run(report: SyncReport) -> Result:
     """Judge a run, by its worst certificate; but first, whether it was stopped."""
     if not report.complete:
         return Result.STOPPED
+    if report.problem is not None:
+        return Result.FAILED
     found = {of_lineage(lineage) for lineage in report.lineages}
     return next((result for result in _WORST_FIRST if result in found), Result.IN_ORDER)

@@ -31,6 +31,7 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
     """
     return {
         "ok": report.ok and report.complete,
+        "problem": None if report.problem is None else of_error(report.problem, voice),
         "result": of_run(report).value,
         "complete": report.complete,
         "certificates": [_lineage_report(lineage, voice) for lineage in report.lineages],

@@ -49,6 +49,7 @@ _WORST_FIRST = (
 def told(report: SyncReport, voice: Voice, undeclared_of: str | None = None) -> Iterator[Line]:
     """Write a report, of what a client has handed over and no table declares, too."""
     yield from lineages(report, voice)
+    yield from _not_written_down(report, voice)
     yield line(voice.say(_conclusion(report, undeclared_of)))
 
 
@@ -62,6 +63,7 @@ def lineages(report: SyncReport, voice: Voice) -> Iterator[Line]:
 
 def what_is_wrong(report: SyncReport, voice: Voice) -> Iterator[Line]:
     """Write what failed or was refused, and nothing else."""
+    yield from _not_written_down(report, voice)
     for lineage in report.lineages:
         for step in lineage.outcomes:
             if step.outcome in {Outcome.FAILED, Outcome.REFUSED}:
@@ -69,6 +71,17 @@ def what_is_wrong(report: SyncReport, voice: Voice) -> Iterator[Line]:
                 yield from labelled(voice.say(ERROR), Tone.BAD, words)
                 if step.hint is not None:
                     yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(step.hint))
+
+
+def _not_written_down(report: SyncReport, voice: Voice) -> Iterator[Line]:
+    """Write what kept the run from writing down how it ended."""
+    if report.problem is not None:
+        said = Text(
+            "could not record the end of the run: {problem}", problem=report.problem.message
+        )
+        yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(said))
+        if report.problem.hint is not None:
+            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(report.problem.hint))
 
 
 def in_one_line(lineage: str, step: StepOutcome, voice: Voice) -> str:

@@ -48,7 +48,7 @@ class ScheduledRun:
         engine = self._engine()
         self._doors, self._begun = engine.doors, engine.doors.now()
         report = engine.sync(wishes, self._patience, renew=renew, scheduled=True)
-        while report.complete:
+        while report.complete and report.problem is None:
             try:
                 due = self._due(report)
                 if not due or not self._allows(min(due.values())):

@@ -48,23 +48,20 @@ class Reconciler:
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         with under_way(self.doors.state, self.doors.now):
             report = self.run(wishes, patience, issuing, keeps_pauses=scheduled)
-        complete = self._note_end((before or report).with_newer(report)) and report.complete
-        return replace(report, renewing=renew, complete=complete)
+        return replace(self._noted(report, (before or report).with_newer(report)), renewing=renew)
 
-    def _note_end(self, report: SyncReport) -> bool:
-        """Keep when the run ended, where that can be. Return `False` if the run is stopped here."""
+    def _noted(self, report: SyncReport, whole: SyncReport) -> SyncReport:
+        """Keep when the run ended; return the report with what prevented that."""
         try:
-            succeeded = report.has_succeeded and not report.leaves_failures
+            succeeded = whole.has_succeeded and not whole.leaves_failures
             self.doors.state.save_run(self.doors.now(), succeeded=succeeded)
-            self.doors.looks.keep(report)
+            self.doors.looks.keep(whole)
         except (KeyboardInterrupt, Interrupted):
             self.stop()
-            return False
+            return replace(report, complete=False)
         except StateError as error:
-            _log.warning(
-                Text("could not record the end of the run: {problem}", problem=error.message)
-            )
-        return True
+            return replace(report, problem=error)
+        return report
 
     def run(
         self,

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certferry.config.model import Settings
+from certferry.core.channel_news import having
 from certferry.core.notice import ChannelState
 from certferry.core.report import SyncReport
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, StateError
@@ -23,12 +23,12 @@ from certferry.text import Text
 if TYPE_CHECKING:
     from certferry.wiring.channels import Channels
     from certferry.wiring.notices import NoticeKeeper
+    from certferry.wiring.unremembered import Unremembered
 
 _log = logging.getLogger(__name__)
 
-_NO_TROUBLE = (Interrupted, LeaseHeld, LeaseLost, StateError)
-"""Errors that end a run and are not told: the operator stopped it, another run is at work, or the
-state cannot be written."""
+_NO_TROUBLE = (Interrupted, LeaseHeld, LeaseLost)
+"""Errors that end a run and are not told: the operator stopped it, or another run is at work."""
 
 
 class Teller:
@@ -51,12 +51,15 @@ class Teller:
         """
         ended: list[SyncReport] = []
 
-        def ending() -> SyncReport:
-            ended.append(run())
-            return ended[0]
-
         def told() -> SyncReport:
-            return telling(self._listener(), ending, self._settings.state.path)
+            try:
+                ended.append(run())
+            except CertferryError as error:
+                # The first run of all has an operator before it.
+                if self._has_a_state and not isinstance(error, _NO_TROUBLE):
+                    self.tell_failure(error)
+                raise
+            return self._told(ended[0]) if ended[0].complete else ended[0]
 
         try:
             return self._monitored(told, is_whole=is_whole)
@@ -66,8 +69,16 @@ class Teller:
             return replace(ended[0], complete=False)  # the operator at the keyboard still sees it
 
     def tell_failure(self, error: CertferryError) -> None:
-        """Keep, and tell through the channels, what ended a run that could not tell it itself."""
-        _tell(partial(self._listener().tell_failure, error))
+        """Keep, and tell through the channels, what ended a run. Where that cannot be kept, it is
+        told once a day.
+        """
+        if _tell(partial(self._listener().tell_failure, error)) is not None:
+            self.tell_unremembered(error)
+
+    def tell_unremembered(self, error: CertferryError) -> None:
+        """Tell through the channels what ended a run, once a day, without a state."""
+        if self._settings.channels:
+            _tell(partial(self._unremembered.tell, error))
 
     def channel_states(self) -> Mapping[str, ChannelState]:
         """Return what is remembered of the channels of notifications."""
@@ -79,6 +90,39 @@ class Teller:
         from certferry.wiring.channels import Channels
 
         return Channels(self._settings, self._state, pause=self._pause, language=self._language)
+
+    @property
+    def _has_a_state(self) -> bool:
+        try:
+            return self._settings.state.path.exists()
+        except OSError:  # a directory that may not be entered any more: there was one
+            return True
+
+    @property
+    def _unremembered(self) -> Unremembered:
+        from certferry.wiring.unremembered import Unremembered
+
+        return Unremembered(self._settings, pause=self._pause, language=self._language)
+
+    def _told(self, report: SyncReport) -> SyncReport:
+        """Keep and tell what a run has left, and return its report with what prevented that."""
+        problem = report.problem or _tell(partial(self._tell_report, report))
+        if problem is None:
+            return report
+        self.tell_failure(problem)
+        return replace(report, problem=problem)
+
+    def _tell_report(self, report: SyncReport) -> Mapping[str, Answered]:
+        if not self._settings.channels:
+            return self._listener().tell(report)
+        before = self._unremembered
+        told = before.last()
+        if told is not None:  # the state remembers again, so that its end is told
+            for name in self._settings.channels:
+                self._state().update_channel(name, partial(having, told))
+        answers = self._listener().tell(report)
+        before.forget()
+        return answers
 
     def _listener(self) -> Channels | NoticeKeeper:
         """Return the channels, or, where the file has none, the keeper of notices for `status`."""
@@ -103,26 +147,12 @@ class Teller:
         return monitor.watching(told)
 
 
-def telling(
-    listener: Channels | NoticeKeeper, run: Callable[[], SyncReport], state: Path
-) -> SyncReport:
-    """Make a run, and tell operators how it ended. An error is told where there is a `state`
-    already: the first run of all has an operator before it.
-    """
-    try:
-        report = run()
-    except CertferryError as error:
-        if state.exists() and not isinstance(error, _NO_TROUBLE):
-            _tell(partial(listener.tell_failure, error))
-        raise
-    if report.complete:
-        _tell(partial(listener.tell, report))
-    return report
-
-
-def _tell(tell: Callable[[], Mapping[str, Answered]]) -> None:
+def _tell(tell: Callable[[], Mapping[str, Answered]]) -> CertferryError | None:
+    """Tell, and warn of channels that took no message; return what was wrong with the state."""
     try:
         answers = tell()
+    except StateError as error:
+        return error
     except CertferryError as error:
         _log.warning(
             Text(
@@ -130,7 +160,8 @@ def _tell(tell: Callable[[], Mapping[str, Answered]]) -> None:
                 problem=error.message,
             )
         )
-        return
+        return None
     for name, answer in answers.items():
         if not isinstance(answer, Sent):
             _log.warning(Text("notify {channel}: {problem}", channel=name, problem=answer.problem))
+    return None

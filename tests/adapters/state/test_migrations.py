@@ -202,6 +202,7 @@ def make_one_of_schema_14(path: Path) -> None:
     with closing(sqlite3.connect(path)) as old, old:
         for column in ("revocation_answered", "issuer_not_after"):
             old.execute(f"ALTER TABLE version DROP COLUMN {column}")
+        old.execute("DROP TABLE begun_run")
         old.execute("DELETE FROM certferry_migration WHERE number > 14")
 
 

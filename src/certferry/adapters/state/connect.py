@@ -37,3 +37,12 @@ def connect(url: str | Path, key_file: Path, *, looks_only: bool = False) -> Sta
     module: Any = import_module(_MODULES[beginning])
     opened: StateStore = module.connect(str(url), key_file, looks_only=looks_only)
     return opened
+
+
+def empty_state() -> StateStore:
+    """Return a state in memory that is gone with its caller: for what cannot be remembered. Each
+    thread has its own.
+    """
+    module: Any = import_module(_MODULES[_SQLITE])
+    made: StateStore = module.in_memory()
+    return made

@@ -123,5 +123,10 @@ def damaged(path: Path | str, problem: Text | str) -> StateError:
     """Give the error for a file that is no state, or no longer one."""
     return StateError(
         Text("{path} is not a state of certferry: {problem}", path=path, problem=problem),
-        hint=Text("check the path, or put {path} back from a backup", path=path),
+        hint=Text(
+            "check the path, or put {path} back from a backup; without a backup, start over: move"
+            " it away, and the next `certferry sync` makes it anew and issues every certificate"
+            " again",
+            path=path,
+        ),
     )

@@ -36,6 +36,12 @@ def connect(url: str, key_file: Path, *, looks_only: bool) -> StateStore:
     return _state(database, sealing)
 
 
+def in_memory() -> StateStore:
+    """See `connect.empty_state`."""
+    nowhere = Path("state.db")
+    return _state(_NoDatabase(nowhere), Sealing(nowhere.with_name("secret.key")))
+
+
 def _state(database: SqliteDatabase, sealing: Sealing) -> StateStore:
     # Whichever way leads to a database, its leases are the same.
     path = database.place.resolve()

@@ -1,0 +1,109 @@
+"""A run that could not begin, since its configuration is wrong, is told to whom the file names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from certferry.config.model import ChannelTable, Monitoring, Settings
+from certferry.config.salvage import salvage
+from certferry.config.secrets import SecretReference
+from certferry.core.report import SyncReport
+from certferry.errors import CertferryError, ConfigError
+from certferry.ports.progress import no_listener
+from certferry.wiring.session import open_session
+from certferry.wiring.teller import Teller
+
+_HARMLESS = frozenset(
+    {
+        "dingtalk",
+        "feishu",
+        "wecom",
+        "serverchan",
+        "pushplus",
+        "bark",
+        "telegram",
+        "webhook",
+        "email",
+    }
+)
+"""Channels that send a message to an address and do nothing else. `command` runs a program, and who
+knows what `apprise` and the channels of other packages do.
+"""
+
+
+def tell_of_wrong_file(
+    error: ConfigError, path: Path | None, environ: Mapping[str, str], *, language: str
+) -> None:
+    """Tell the heartbeat, and the channels where there is a state already, what is wrong with the
+    file. Where it is not known what the state is, the channels are told once a day.
+    """
+
+    def ends() -> SyncReport:
+        raise error
+
+    with _teller_by(path, environ, language) as found:
+        if found is None:
+            return
+        teller, has_state = found
+        with suppress(ConfigError):
+            teller.telling(ends, is_whole=True)
+        if not has_state:
+            teller.tell_unremembered(error)
+
+
+def tell_in_spite_of_it(
+    error: CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
+) -> None:
+    """Tell the channels what became of an earlier run, though the file is wrong by now."""
+    with _teller_by(path, environ, language) as found:
+        if found is not None:
+            teller, has_state = found
+            tell = teller.tell_failure if has_state else teller.tell_unremembered
+            tell(error)
+
+
+@contextmanager
+def _teller_by(
+    path: Path | None, environ: Mapping[str, str], language: str
+) -> Iterator[tuple[Teller, bool] | None]:
+    found = salvage(path, environ)
+    if found is None:
+        yield None
+        return
+    settings = found.settings if found.is_trusted else _harmless(found.settings)
+    with open_session(settings, progress=no_listener, language=language) as session:
+        yield session.teller, found.has_state
+
+
+def _harmless(settings: Settings) -> Settings:
+    """Leave of the settings what does no harm, also where another user has written them: the
+    heartbeat, whose secret is sent to its own address alone, and channels that are told nothing
+    which is not in the file. No program is started.
+    """
+    channels = {name: one for name, one in settings.channels.items() if _is_harmless(one)}
+    heartbeat = settings.monitoring.heartbeat
+    if heartbeat is not None and not heartbeat.is_at_rest:
+        heartbeat = None
+    return replace(settings, channels=channels, monitoring=Monitoring(heartbeat))
+
+
+def _is_harmless(channel: ChannelTable) -> bool:
+    words = _words(channel.account.values)
+    return channel.account.type in _HARMLESS and all(
+        SecretReference(word).is_literal for word in words
+    )
+
+
+def _words(value: object) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for one in value.values():
+                yield from _words(one)
+        case list():
+            for one in value:
+                yield from _words(one)

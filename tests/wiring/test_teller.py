@@ -1,0 +1,111 @@
+"""A run whose last writes find no room: its certificates are in order, and it has failed all the
+same, since no later run and no monitor knows of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from certferry.cli.exits import Exit, of_report
+from certferry.config.load import load
+from certferry.core.notice import Notice
+from certferry.core.report import SyncReport
+from certferry.errors import ConfigError, StateUnavailable
+from certferry.present.language import Voice
+from certferry.present.layout import plain
+from certferry.present.report_text import told, what_is_wrong
+from certferry.sandbox.event_receiver import SECRET, EventReceiver
+from certferry.sandbox.heartbeat import HeartbeatService
+from certferry.testing.memory_state import MemoryState
+from certferry.text import Text
+from certferry.wiring.settings import InstalledAdapters
+from certferry.wiring.teller import Teller
+
+FULL = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
+
+
+class FullDisk(MemoryState):
+    """A state that nothing can be written to."""
+
+    def update_notices(self, change: object) -> tuple[Notice, ...]:
+        """See `StateStore.update_notices`."""
+        raise FULL
+
+
+@pytest.fixture
+def hook() -> Iterator[EventReceiver]:
+    """A service that takes messages."""
+    with EventReceiver() as service:
+        yield service
+
+
+@pytest.fixture
+def heart() -> Iterator[HeartbeatService]:
+    """A service that takes pings."""
+    with HeartbeatService() as service:
+        yield service
+
+
+@pytest.fixture
+def teller(tmp_path: Path, hook: EventReceiver, heart: HeartbeatService) -> Teller:
+    """Tells through both, over a state on a full disk."""
+    path = tmp_path / "certferry.toml"
+    (tmp_path / "state.db").touch()
+    path.write_text(
+        f'[state]\nurl = "sqlite:///{tmp_path / "state.db"}"\n'
+        f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
+        f'[heartbeat]\nurl = "{heart.address}"\n'
+    )
+    path.chmod(0o600)
+    settings = load(path, {}, InstalledAdapters())
+    return Teller(settings, FullDisk, pause=lambda _: None, language="en")
+
+
+def codes(hook: EventReceiver) -> list[str]:
+    """What the service was told."""
+    return [event["code"] for event in hook.events]
+
+
+def test_a_run_that_cannot_be_told_of_has_failed(
+    teller: Teller, hook: EventReceiver, heart: HeartbeatService
+) -> None:
+    """Its report says why, its exit code tells, the heartbeat fails, and the channel is told."""
+    report = teller.telling(lambda: SyncReport(()), is_whole=True)
+
+    assert FULL == report.problem
+    assert Exit.FAILED is of_report(report)
+    assert ["start", "fail"] == [ping.kind for ping in heart.pings]
+    assert ["state_unavailable"] == codes(hook)
+
+
+def test_a_run_that_could_not_record_its_end_has_failed(
+    teller: Teller, hook: EventReceiver
+) -> None:
+    """It says so, also where only what is wrong is told, and the channel is told, once a day."""
+    for _ in range(2):
+        report = teller.telling(lambda: SyncReport((), problem=FULL))
+
+    assert Exit.FAILED is of_report(report)
+    assert ["state_unavailable"] == codes(hook)
+    words = "error: could not record the end of the run: the disk is full"
+    for lines in (told(report, Voice()), what_is_wrong(report, Voice())):
+        said = [plain(one).strip() for one in lines]
+        assert words in said
+        assert "hint: free some space" in said
+
+
+def test_an_error_that_ends_a_run_is_told_without_a_state(
+    teller: Teller, hook: EventReceiver
+) -> None:
+    """What ended the run is what it was."""
+
+    def fails() -> SyncReport:
+        raise ConfigError(Text("no key"))
+
+    with pytest.raises(ConfigError, match="no key"):
+        teller.telling(fails)
+
+    assert ["config"] == codes(hook)
