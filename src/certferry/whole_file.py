@@ -54,3 +54,12 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def free_copy(path: Path) -> Path:
+    """Give the first free name of `FILE.bak`, `FILE.bak.2` and so on."""
+    number, copy = 1, path.with_name(f"{path.name}.bak")
+    while os.path.lexists(copy):
+        number += 1
+        copy = path.with_name(f"{path.name}.bak.{number}")
+    return copy

@@ -134,19 +134,20 @@ def test_a_restore_on_an_empty_machine(
     name: str,
     tmp_path: Path,
 ) -> None:
-    """From the two directories, which the back-up has made for their owner alone. Nothing is issued
-    or deployed anew, and the daily run is there again.
+    """From a file and a directory, which the back-up has made for their owner alone. Nothing is
+    issued or deployed anew, and the daily run is there again.
     """
     machine.types(*commands("backup", "\n## Back up\n"))
     bound, before = world.qiniu.bound(name), Footprint.of(world)
 
     fresh = empty(machine)
-    for folder in ("certferry", "certferry-key"):
-        copied = fresh.root / "var/backups" / folder
-        shutil.copytree(tmp_path / "gone/var/backups" / folder, copied)
-        assert 0o700 == copied.stat().st_mode & 0o777
+    fresh.root.joinpath("var/backups").rmdir()
+    copied = shutil.copytree(tmp_path / "gone/var/backups", fresh.root / "var/backups")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in copied.iterdir()}
+    assert {"certferry": 0o700, "certferry-state.tar": 0o600} == modes
     ended = fresh.types(*commands("backup", "\n## Restore on an empty machine\n"))
 
+    assert ended[3].out.startswith(f"Restored to {fresh.state}: img, as of ")
     plan, sync = ended[-3:-1]
     assert "Nothing to do: 1 certificate is as declared.\n" in plan.out
     assert "img: unchanged" == sync.out.splitlines()[0]
@@ -226,12 +227,13 @@ def test_a_move_to_another_host(
     """The new host goes on where the old one stopped: nothing is issued or deployed anew."""
     machine.types(*commands("moving", "\n**1. "))
     assert not machine.owner.read()
-    archive = "var/backups/certferry.tar.gz"
+    archive = "var/backups/certferry-state.tar"
     assert 0o600 == (machine.root / archive).stat().st_mode & 0o777
     before = Footprint.of(world)
 
     fresh = empty(machine)
     shutil.copy2(tmp_path / "gone" / archive, fresh.root / archive)
+    shutil.copytree(tmp_path / "gone/etc", fresh.root / "etc", dirs_exist_ok=True)
     *_, plan, sync, _ = fresh.types(*commands("moving", "\n**2. "))
 
     assert "Nothing to do" in plan.out

@@ -14,12 +14,12 @@ from certferry.config.env_files import read_env_file
 from certferry.config.write import (
     drafted,
     drafted_copy,
-    free_copy,
     with_assignments,
     write_private,
 )
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
+from certferry.whole_file import free_copy
 from tests.another_user import as_root, given_away
 
 

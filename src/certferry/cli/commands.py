@@ -34,6 +34,8 @@ COMMANDS = {
     "rollback": "Bind the previous certificate of NAME again, at every domain that it is for.",
     "revoke": "Revoke the newest certificate of NAME at its CA; the next sync replaces it.",
     "rename": "Keep the certificate of OLD under the name NEW.",
+    "backup": "Write the state and its key into one file (mode 0600), while runs go on.",
+    "restore": "Put the state and the key of a backup in their places.",
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",
     "account": "Show the accounts at the CAs, replace a key, or deactivate an account.",

@@ -16,13 +16,13 @@ from certferry.config.model import Settings
 from certferry.config.write import (
     drafted,
     drafted_copy,
-    free_copy,
     with_assignments,
     write_private,
 )
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
+from certferry.whole_file import free_copy
 from certferry.wiring.settings import ADAPTERS
 
 

@@ -26,7 +26,7 @@ from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_
 from certferry.config.files import Paths
 from certferry.config.find import NAME, find_file, is_left_alone_here, usual_places
 from certferry.config.findings import REFERENCE, Finding, config_error, joined
-from certferry.config.model import AccountTable, AcmeSettings, ChannelTable, Settings
+from certferry.config.model import AccountTable, AcmeSettings, ChannelTable, Settings, StateSettings
 from certferry.config.monitoring import read_monitoring
 from certferry.config.secrets import SecretReference, Secrets
 from certferry.config.table import Table
@@ -59,6 +59,21 @@ def load(
     if found is None:
         raise _not_found(environ)
     return _read(read_document(found), environ, adapters=adapters, check=adapters.check)
+
+
+def load_state(chosen: Path | None, environ: Mapping[str, str]) -> StateSettings:
+    """Read where the state lies, from the configuration file if there is one, and nothing else of
+    it: keys and files that it names need not be there. Raises `ConfigError`.
+    """
+    found = find_file(chosen, environ)
+    document = _NO_FILE if found is None else read_document(found)
+    findings: list[Finding] = []
+    root = Table(document.values, Place(document), findings)
+    paths = Paths.beside(document.path, environ)
+    state = read_state(root.table("state"), paths, default_directory(environ, os.geteuid()))
+    if findings:
+        raise config_error(findings)
+    return state
 
 
 def load_text(

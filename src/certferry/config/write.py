@@ -21,6 +21,7 @@ from certferry.text import Text
 from certferry.whole_file import draft_beside, replace_file, sync_directory
 
 _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
+_ANOTHER_PLACE = Text("name another place")
 _NOTHING_CHANGED = Text("name another place with --output FILE; nothing was changed")
 
 
@@ -37,16 +38,28 @@ class Draft:
             self.draft.replace(self.place)
             sync_directory(self.place.parent)
 
+    def put_new(self) -> None:
+        """Give it its name, if no other file has it. Raises `ConfigError`."""
+        with _told(self.place, _ANOTHER_PLACE):
+            try:
+                os.link(self.draft, self.place)
+            except FileExistsError:
+                raise ConfigError(
+                    Text("{path} is there already", path=self.place),
+                    hint=Text("--force replaces it; or name another file"),
+                ) from None
+            sync_directory(self.place.parent)
+
 
 @contextmanager
-def drafted(path: Path, content: bytes) -> Iterator[Draft]:
+def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterator[Draft]:
     """Write a file beside its place, with mode 0600. It is gone at the end of the `with` block,
     unless it was put. Where a link is in its place, it lies where that leads.
 
     Raises `ConfigError`: whatever can be in the way of writing is found now.
     """
     place = path.resolve()
-    with _told(path, _NOTHING_CHANGED):
+    with _told(path, hint):
         with spot(path):  # else it could not be read where it is
             pass
         if place.is_dir():
@@ -86,15 +99,6 @@ def drafted_copy(path: Path, copy: Path) -> AbstractContextManager[Draft]:
     with _told(path, _NOTHING_CHANGED):
         content = path.read_bytes()
     return drafted(copy, content)
-
-
-def free_copy(path: Path) -> Path:
-    """Give the first free name of `FILE.bak`, `FILE.bak.2` and so on."""
-    number, copy = 1, path.with_name(f"{path.name}.bak")
-    while os.path.lexists(copy):
-        number += 1
-        copy = path.with_name(f"{path.name}.bak.{number}")
-    return copy
 
 
 def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:

@@ -26,7 +26,12 @@ def make_key(path: Path) -> None:
     """Make the file with a new key, unless there is one; only its owner can ever read it."""
     with in_our_words(path):
         make_directory(path.parent)
-        make_file(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+        make_file(path, encoded(secrets.token_bytes(KEY_BYTES)))
+
+
+def encoded(key: bytes) -> bytes:
+    """Write a key as its file has it."""
+    return base64.b64encode(key) + b"\n"
 
 
 def read_key(path: Path) -> bytes:

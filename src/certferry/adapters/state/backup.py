@@ -1,0 +1,307 @@
+"""A backup of a state in one archive: the database as SQLite copies it while others write, and the
+key that opens it. What is not whole, or not opened by its key, is neither made nor taken in.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sqlite3
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from certferry.adapters.state.acme import Accounts, Orders
+from certferry.adapters.state.failures import damaged, in_our_words
+from certferry.adapters.state.key_file import encoded, read_key
+from certferry.adapters.state.migrations import migrate, read_migrations
+from certferry.adapters.state.private_files import OWNER_ONLY_FILE, make_directory, make_file
+from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.sqlite_database import PATIENCE, Prove, SqliteDatabase
+from certferry.adapters.state.versions import Versions
+from certferry.errors import LeaseHeld, StateError, StateTooNew
+from certferry.text import Text
+from certferry.whole_file import draft_beside, free_copy, sync_directory
+
+_STATE, _KEY = "state.db", "secret.key"
+_HEADER = 20
+"""Bytes of a database of which the last two say whether it has a write-ahead log
+(sqlite.org/fileformat.html, "The Database Header")."""
+
+_NO_LOG = b"\1\1"
+_BESIDE = ("-wal", "-shm")
+"""What SQLite calls its own files beside a database."""
+
+_PATIENCE = timedelta(seconds=1)
+"""How long a restore waits for a run that is just ending."""
+
+_PRIMARY = 0xFF  # see `failures`
+_IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_BROKEN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore has put in place: the names of the certificates in it, and when the backup was
+    made; what was there before is `kept`.
+    """
+
+    lineages: tuple[str, ...]
+    made_at: datetime
+    kept: tuple[Path, ...]
+
+
+def back_up(path: Path, key_file: Path, now: datetime) -> tuple[bytes, tuple[str, ...]]:
+    """Give an archive of a state and its key, and the names of the certificates in it. Runs may go
+    on meanwhile. Raises `StateError`.
+    """
+    with in_our_words(path):
+        if not path.exists():
+            raise StateError(
+                Text("there is no state at {path}", path=path),
+                hint=Text("the first `certferry sync` makes it; `url` of [state] says where it is"),
+            )
+    state = _copied(path)
+    lineages = _must_be_whole(state, path, Sealing(key_file))
+    return _packed({_STATE: state, _KEY: encoded(read_key(key_file))}, now), lineages
+
+
+def restore(archive: bytes, source: Path, path: Path, key_file: Path) -> Restored:
+    """Put the state and the key of an archive in their places; `source` is how messages call it.
+    What is there is kept beside, under another name.
+
+    Raises `LeaseHeld` while another process works with the state, and `StateError` for what is no
+    backup, or not a whole one; then nothing has changed.
+    """
+    files, made_at = _unpacked(archive, source)
+    with _key_beside(files[_KEY], key_file) as key:
+        try:
+            lineages = _must_be_whole(files[_STATE], source, Sealing(key.found))
+        except StateTooNew:
+            raise
+        except StateError as wrong:
+            raise StateError(
+                Text("{path} does not hold a whole state that its key opens", path=source),
+                hint=Text("take another backup; nothing was changed"),
+            ) from wrong
+        kept = _replace(files[_STATE], path, key)
+    return Restored(lineages, made_at, kept)
+
+
+def _copied(path: Path) -> bytes:
+    with (
+        in_our_words(path),
+        closing(sqlite3.connect(path, timeout=PATIENCE.total_seconds())) as state,
+        closing(sqlite3.connect(":memory:")) as copy,
+    ):
+        state.backup(copy)
+        return copy.serialize()
+
+
+def _in_memory(content: bytes, connection: sqlite3.Connection) -> sqlite3.Connection:
+    # One with a log has files beside it, which there are not in memory.
+    connection.deserialize(content[: _HEADER - 2] + _NO_LOG + content[_HEADER:])
+    return connection
+
+
+class _Copy(SqliteDatabase):
+    """A database in memory; `place` is how messages call it."""
+
+    def __init__(self, content: bytes, place: Path, prove: Prove) -> None:
+        super().__init__(place, prove=prove)
+        self._content = content
+
+    def _connect(self) -> sqlite3.Connection:
+        return _in_memory(self._content, self._connect_to(":memory:"))
+
+
+def _must_be_whole(content: bytes, place: Path, sealing: Sealing) -> tuple[str, ...]:
+    """Give the names of the certificates of a state, having opened every key in it. Raises
+    `StateError`: `StateTooNew` for one that this version does not know.
+    """
+    with closing(_Copy(content, place, sealing.proof_of)) as copy:
+        for (problem,) in copy.rows("PRAGMA integrity_check"):
+            if problem != "ok":
+                raise damaged(place, problem)
+        if not copy.tables():
+            raise damaged(place, Text("it is empty"))
+        migrate(copy, read_migrations(copy.dialect))  # as the next run would
+        sealing.must_open(copy)
+        versions, orders = Versions(copy, sealing), Orders(copy, sealing)
+        lineages = versions.lineages()
+        for lineage in lineages:
+            for version in versions.versions(lineage):
+                versions.bundle(lineage, version.number)
+        Accounts(copy, sealing).accounts()
+        for (lineage,) in copy.rows("SELECT lineage FROM acme_order"):
+            orders.order(lineage)
+        return lineages
+
+
+def _packed(files: Mapping[str, bytes], now: datetime) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), OWNER_ONLY_FILE
+            member.mtime = int(now.timestamp())
+            archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def _unpacked(archive: bytes, source: Path) -> tuple[dict[str, bytes], datetime]:
+    """Take an archive apart. Nothing of it goes to the disk, whatever its members are called."""
+    files: dict[str, bytes] = {}
+    made_at = datetime.fromtimestamp(0, UTC)
+    with (
+        suppress(tarfile.TarError, OSError, ValueError, OverflowError, EOFError),
+        tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened,
+    ):
+        for member in opened:
+            content = opened.extractfile(member) if member.isfile() else None
+            if content is not None:
+                files[member.name] = content.read()
+                made_at = datetime.fromtimestamp(member.mtime, UTC)
+    if set(files) != {_STATE, _KEY}:
+        raise StateError(
+            Text("{path} is no backup of certferry", path=source),
+            hint=Text("`certferry backup FILE` makes one; look whether it was copied as a whole"),
+        )
+    return files, made_at
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Where the key of the backup is to be found: in its place already, or in a draft beside it."""
+
+    found: Path
+    place: Path
+
+    @contextmanager
+    def put(self) -> Iterator[list[Path]]:
+        """Give it its name. What was there stays under another, which is given, and comes back
+        where the `with` block fails.
+        """
+        if self.found == self.place:
+            yield []
+            return
+        before = [free_copy(self.place)] if self.place.exists() else []
+        for kept in before:
+            os.link(self.place, kept)
+        self.found.replace(self.place)
+        sync_directory(self.place.parent)
+        try:
+            yield before
+        except BaseException:
+            self.place.unlink()
+            for kept in before:
+                kept.rename(self.place)
+            raise
+
+
+@contextmanager
+def _key_beside(content: bytes, key_file: Path) -> Iterator[_Key]:
+    if _is_there(content, key_file):  # where Kubernetes mounts it, it cannot be written either
+        yield _Key(key_file, key_file)
+        return
+    place = key_file.resolve()
+    with in_our_words(key_file):
+        make_directory(place.parent)
+        draft = draft_beside(place, content, OWNER_ONLY_FILE)
+    try:
+        yield _Key(draft, place)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _is_there(content: bytes, key_file: Path) -> bool:
+    try:
+        return encoded(read_key(key_file)) == content
+    except StateError:
+        return False
+
+
+def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
+    """Put a state in the place of another, in one transaction: other processes see the one or the
+    other, and so do those after a crash. The key comes first: killed between the two, no run goes
+    on, and the same restore does.
+    """
+    with in_our_words(path):
+        make_directory(path.parent)
+        is_new = not (path.exists() and path.stat().st_size)
+        make_file(path, b"")
+        state, kept = _alone_with(path, is_new=is_new)
+        with (
+            closing(state),
+            closing(_in_memory(content, sqlite3.connect(":memory:"))) as copy,
+            key.put() as keys,
+        ):
+            copy.backup(state)
+            kept += keys
+    return tuple(kept)
+
+
+def _alone_with(path: Path, *, is_new: bool) -> tuple[sqlite3.Connection, list[Path]]:
+    """Open a state that no other process works with, and let none begin. What it holds is kept
+    beside it, in a file that is named. Raises `LeaseHeld`.
+    """
+    state = _opened(path)
+    try:
+        _lock(state)
+        return state, [] if is_new else [_kept_beside(state, path)]
+    except sqlite3.Error as problem:
+        state.close()
+        code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
+        if code in _IN_USE:
+            raise LeaseHeld(
+                Text("another process works with {path}", path=path),
+                hint=Text("wait until `pgrep -a certferry` names none; nothing was changed"),
+            ) from problem
+        if code not in _BROKEN:
+            raise
+    kept = _moved_away(path)
+    make_file(path, b"")
+    state = _opened(path)
+    _lock(state)
+    return state, [kept]
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=_PATIENCE.total_seconds(), isolation_level=None)
+
+
+def _lock(state: sqlite3.Connection) -> None:
+    """Lock it until it is closed. To do without the log succeeds only where no other process has
+    the database open, be it at work with it or not (sqlite.org/wal.html).
+    """
+    for command in (
+        "PRAGMA locking_mode = EXCLUSIVE",
+        "PRAGMA journal_mode = DELETE",
+        "BEGIN EXCLUSIVE",
+        "COMMIT",
+    ):
+        state.execute(command).fetchall()
+
+
+def _kept_beside(state: sqlite3.Connection, path: Path) -> Path:
+    kept = free_copy(path)
+    make_file(kept, b"")
+    try:
+        with closing(sqlite3.connect(kept)) as copy:
+            state.backup(copy)
+    except BaseException:
+        kept.unlink()
+        raise
+    return kept
+
+
+def _moved_away(path: Path) -> Path:
+    """Move a file that is no database, and what SQLite has beside it, to a free name."""
+    kept = free_copy(path)
+    for end in ("", *_BESIDE):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + end).rename(kept.with_name(kept.name + end))
+    return kept

@@ -1,0 +1,155 @@
+"""`certferry backup` and `restore`: the file that is written, what is said, and the exit codes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.state.connect import connect
+from certferry.cli.exits import Exit
+from tests.adapters.state.test_backup import filled
+from tests.support.command import Ended, run_here
+
+CONFIG = """\
+env_files = ["nowhere.env"]
+[state]
+url = "sqlite:///lib/state.db"
+[accounts.nowhere]
+token = "env:NOT_SET"
+[[certificates]]
+names = ["img.example.com"]
+dns = "nowhere"
+"""
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A machine with a state, and a configuration whose keys are not there."""
+    folder = tmp_path / "old"
+    (folder / "lib").mkdir(parents=True)
+    folder.joinpath("lib").chmod(0o700)
+    filled(folder / "lib", "img", "www")
+    return configured(folder)
+
+
+def configured(folder: Path) -> Path:
+    """Put the configuration into a folder."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "certferry.toml"
+    path.write_text(CONFIG)
+    path.chmod(0o600)
+    return folder
+
+
+def run(host: Path, *arguments: str) -> Ended:
+    """Run the command on a machine."""
+    return run_here(arguments, {"HOME": str(host), "PATH": os.environ["PATH"]}, host)
+
+
+def test_from_one_machine_to_another(host: Path, tmp_path: Path) -> None:
+    """With the configuration file alone: what else that names need not be there. The file is
+    private, and so is what is made of it.
+    """
+    made = run(host, "backup", "../b.tar")
+
+    assert (Exit.OK, "") == (made.code, made.err)
+    assert made.out == (
+        "Written (mode 0600): ../b.tar, with img, www\n"
+        "It opens your private keys: keep it where only you can read it.\n"
+    )
+    assert 0o600 == (tmp_path / "b.tar").stat().st_mode & 0o777
+
+    new = configured(tmp_path / "new")
+    done = run(new, "restore", "../b.tar")
+
+    assert (Exit.OK, "") == (done.code, done.err)
+    said = done.out.splitlines()
+    assert said[0].startswith(f"Restored to {new}/lib/state.db: img, www, as of 2026-")
+    assert ["What is to be done: `certferry plan`"] == said[1:]
+    with closing(connect(new / "lib/state.db", new / "lib/secret.key")) as store:
+        assert store.bundle("www", 1).privkey_pem
+
+
+def test_what_was_there_is_named(host: Path) -> None:
+    """Each file that is kept."""
+    assert Exit.OK == run(host, "backup", "b.tar").code
+
+    done = run(host, "restore", "b.tar")
+
+    assert f"What was there is kept: {host}/lib/state.db.bak\n" in done.out
+
+
+def test_a_file_that_is_there(host: Path) -> None:
+    """It is replaced by `--force` alone, and is never open to others."""
+    file = host / "b.tar"
+    file.write_text("mine")
+    file.chmod(0o644)
+
+    refused = run(host, "backup", "b.tar")
+    assert Exit.USAGE == refused.code
+    assert f"error: {file} is there already\n" in refused.err
+    assert "--force replaces it" in refused.err
+    assert "mine" == file.read_text()
+
+    assert Exit.OK == run(host, "backup", "b.tar", "--force").code
+    assert 0o600 == file.stat().st_mode & 0o777
+    assert ["b.tar", "certferry.toml", "lib"] == sorted(path.name for path in host.iterdir())
+
+
+def test_a_backup_that_others_can_read(host: Path) -> None:
+    """A reader of it has the keys: it is told before anything is put in place."""
+    assert Exit.OK == run(host, "backup", "b.tar").code
+    (host / "b.tar").chmod(0o644)
+
+    refused = run(host, "restore", "b.tar")
+
+    assert Exit.USAGE == refused.code
+    said = f"b.tar is open to other users (mode 0644); run: chmod 600 {host}/b.tar\n"
+    assert f"error: {said}" == refused.err
+
+
+def test_a_run_is_under_way(host: Path) -> None:
+    """A restore waits for none; a backup does not mind."""
+    with closing(connect(host / "lib/state.db", host / "lib/secret.key")) as store:
+        store.lineages()
+        assert Exit.OK == run(host, "backup", "b.tar").code
+        refused = run(host, "restore", "b.tar")
+
+    assert Exit.TRY_LATER == refused.code
+    assert f"error: another process works with {host}/lib/state.db\n" in refused.err
+    assert ["secret.key", "state.db"] == [
+        path.name
+        for path in sorted((host / "lib").iterdir())
+        if path.is_file() and not path.name.endswith(("-wal", "-shm"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("backup", "no/such/b.tar"), "no/such/b.tar cannot be written: No such file or directory"),
+        (("restore", "no.tar"), "no.tar cannot be read: No such file or directory"),
+        (("restore", "certferry.toml"), "certferry.toml is no backup of certferry"),
+        (("--config", "no.toml", "backup", "b.tar"), "no.toml: cannot be read"),
+    ],
+)
+def test_files_that_are_not_there_or_others(
+    host: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    """Each is named."""
+    ended = run(host, *arguments)
+
+    assert ended.code in {Exit.USAGE, Exit.FAILED}
+    assert said in ended.err
+
+
+def test_nothing_to_back_up(tmp_path: Path) -> None:
+    """Before the first run."""
+    ended = run(configured(tmp_path / "new"), "backup", "b.tar")
+
+    assert Exit.FAILED == ended.code
+    assert f"there is no state at {tmp_path}/new/lib/state.db" in ended.err
+    assert ["certferry.toml"] == [path.name for path in (tmp_path / "new").iterdir()]
