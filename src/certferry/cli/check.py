@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def _found(front: Front, names: Iterable[str], now: datetime, run_within: timede
 
     settings = read_settings(front, tuple(names))
     with open_to_look(settings, language=front.voice.language) as session:
-        known = recorded(session.state)
+        known = replace(recorded(session.state), undeclared=session.undeclared())
     return checkup(expected(settings, known), known, now, run_within)
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "rollback": "Bind the previous certificate of NAME again, at every domain that it is for.",
     "revoke": "Revoke the newest certificate of NAME at its CA; the next sync replaces it.",
     "rename": "Keep the certificate of OLD under the name NEW.",
+    "forget": "Say that NAME, which the file declares no more, is meant to end.",
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",
     "account": "Show the accounts at the CAs, give one a new key, or put one out of use.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,7 @@ def look(session: Session) -> Found:
     from certferry.reconcile.status import remembering, statuses_of
 
     reconciler = session.reconciler()
-    remembered = remembering(reconciler.doors)
+    remembered = replace(remembering(reconciler.doors), undeclared=session.undeclared())
     return Found(
         statuses_of(reconciler, session.wishes), remembered, session.teller.channel_states()
     )

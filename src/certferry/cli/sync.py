@@ -59,25 +59,18 @@ def command(
     With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
     due, certferry throws them away, and prints the plan.
     """
-    from certferry.cli.selection import must_declare, settings_of_run
-    from certferry.errors import ConfigError
+    from certferry.cli.selection import must_declare, settings_to_sync
     from certferry.present.progress import progress_on
     from certferry.wiring.clock import now
     from certferry.wiring.session import open_session
-    from certferry.wiring.wrong_file import tell_of_wrong_file
+    from certferry.wiring.undeclared import with_undeclared
 
     patience = patience_of(wait, no_wait=no_wait)
     if rehearse:
         if scheduled or patience != patience_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
         return rehearsed(front, names, renew=renew, as_json=as_json)
-    try:
-        settings = settings_of_run(front, names, renew=renew, record=True)
-    except ConfigError as error:
-        if not names:
-            environ, language = front.console.environ, front.voice.language
-            tell_of_wrong_file(error, front.config, environ, language=language)
-        raise
+    settings = settings_to_sync(front, names, renew=renew)
     with (
         progress_on(front.console, front.verbosity, now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
@@ -86,8 +79,10 @@ def command(
         def run() -> SyncReport:
             must_declare(settings)
             if scheduled:
-                return session.scheduled_run(patience).sync(session.wishes, renew=renew)
-            return session.reconciler().sync(session.wishes, patience, renew=renew)
+                report = session.scheduled_run(patience).sync(session.wishes, renew=renew)
+            else:
+                report = session.reconciler().sync(session.wishes, patience, renew=renew)
+            return with_undeclared(report, settings, session.state)
 
         report = session.teller.telling(run, is_whole=not names)
     return show_report(report, front, as_json=as_json)

@@ -35,6 +35,8 @@ class Code(StrEnum):
     STATE_UNUSABLE = "state_unusable"
     SEAL_BROKEN = "seal_broken"
     BACK_UP = "back_up"
+    NONE_DECLARED = "none_declared"
+    UNDECLARED = "undeclared"
     SCHEDULE = "schedule"
     SCHEDULE_MISSING = "schedule_missing"
     SCHEDULE_TO_DO = "schedule_to_do"
