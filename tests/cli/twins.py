@@ -11,7 +11,6 @@ from functools import partial
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
 from certferry.core.notice import ChannelState
 from certferry.core.observed import Served, TargetRules
-from certferry.core.undeclared import Undeclared
 from certferry.core.watched import Host
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.reconcile.doors import Doors
@@ -113,10 +112,6 @@ class TwinSession(Session):
             progress=each_of(history_keeper(world.state, world.now, "tester@host"), progress),
         )
         self._reconciler = Reconciler(self.doors, stop=ExitStack().close)
-
-    def undeclared(self) -> tuple[Undeclared, ...]:
-        """Know of no file."""
-        return ()
 
     def reconciler(self) -> Reconciler:
         """Return the engine over the twins."""

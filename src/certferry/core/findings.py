@@ -35,6 +35,7 @@ class Code(StrEnum):
     STATE_UNUSABLE = "state_unusable"
     SEAL_BROKEN = "seal_broken"
     BACK_UP = "back_up"
+    STATE_MISSING = "state_missing"
     NONE_DECLARED = "none_declared"
     UNDECLARED = "undeclared"
     SCHEDULE = "schedule"

@@ -34,6 +34,7 @@ from certferry.reconcile.host_findings import look_at_schedule, look_at_state
 from certferry.reconcile.lineage_findings import look_at_lineage
 from certferry.text import Text
 from certferry.wiring.clock import now
+from certferry.wiring.looking import lost_state
 from certferry.wiring.public_dns import chosen_for, propagation_for, resolvers_for
 from certferry.wiring.session import Session
 from certferry.wiring.undeclared import undeclared
@@ -130,6 +131,9 @@ def _machine(run: CheckedRun) -> Iterator[Finding]:
     yield from look_at_files(run.settings)
     yield from look_at_schedule(run.schedulers)
     yield from look_at_state(run.doors.state, where.path, where.key_file, declared, run.doors.now())
+    lost = lost_state(run.settings, run.doors.state)
+    if lost is not None:
+        yield warning(Code.STATE_MISSING, str(where.path), lost.message, lost.hint)
     for one in undeclared(run.settings, run.doors.state, run.doors.now()):
         yield warning(Code.UNDECLARED, one.lineage, one.message, one.hint)
 

@@ -11,7 +11,6 @@ from functools import cached_property
 
 from certferry.config.model import Settings
 from certferry.core.desired import DesiredCertificate
-from certferry.core.undeclared import Undeclared
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
@@ -22,11 +21,9 @@ from certferry.reconcile.stopping import Stopping
 from certferry.reconcile.visits import Patience
 from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import Accounts
-from certferry.wiring.clock import now
 from certferry.wiring.engine import probe_for, reconciler_for
 from certferry.wiring.receivers import sweep_handovers
 from certferry.wiring.teller import Teller
-from certferry.wiring.undeclared import undeclared
 
 
 @contextmanager
@@ -101,10 +98,6 @@ class Session:
         if not self._looks_only:
             sweep_handovers(self._settings)
         return engine
-
-    def undeclared(self) -> tuple[Undeclared, ...]:
-        """Return what the file declares no more. Raises `StateError`."""
-        return undeclared(self._settings, self.state, now())
 
     def pause(self, seconds: float) -> None:
         """See `ports.progress.Pause`."""
