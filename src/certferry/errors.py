@@ -34,6 +34,7 @@ CertferryError                a message, a hint, a retry
 ├── StateError                what certferry remembers could not be read or written
 │   ├── LeaseHeld             another run is at work on the lineage
 │   ├── LeaseLost             another run took over
+│   ├── StateMissing          there is its key file, and nothing is remembered
 │   ├── StateTooNew           written by a newer version
 │   └── StateUnavailable      disk full, no permission, locked for too long
 ├── RunCutShort               the system ended a scheduled run, or could not begin it
@@ -301,6 +302,10 @@ class LeaseLost(StateError):
     """Another run took over; what this one still wanted to write is refused."""
 
     default_retry = Retry.LATER
+
+
+class StateMissing(StateError):
+    """There is a key file, and the state that it belongs to is not there, or new."""
 
 
 class StateTooNew(StateError):

@@ -184,6 +184,33 @@ def test_starting_over_without_the_key(synced: Host, name: str) -> None:
     assert synced.key_file.exists()
 
 
+@pytest.mark.parametrize("command", ["plan", "status", "check", "doctor", "sync"])
+def test_a_state_that_is_lost_is_missed(synced: Host, command: str) -> None:
+    """Its key file is there still, so that there was one: before all is issued again, it is told.
+    `status` and `check` agree that it is bad.
+    """
+    synced.state.unlink()
+
+    run = synced.run(command)
+
+    words = "there is the key file"
+    assert words in " ".join((run.err + run.out).split())
+    assert "from a backup" in " ".join((run.err + run.out).split())
+    codes = {"plan": 0, "status": FAILED, "check": 2, "doctor": run.code, "sync": 0}
+    assert codes[command] == run.code
+    if command == "doctor":
+        assert "[state_missing]" in run.out
+    if command == "sync":
+        assert words not in synced.run("plan").err
+
+
+def test_a_new_machine_misses_no_state(host: Host) -> None:
+    """Without a key file there was none."""
+    for command in ("plan", "status", "doctor"):
+        run = host.run(command)
+        assert "there is the key file" not in run.err + run.out
+
+
 # --- a full disk
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from certferry.sandbox.event_receiver import SECRET, EventReceiver
 from certferry.sandbox.world import World
 from tests.acceptance.host import Host, certificate
 
@@ -31,7 +32,8 @@ def test_renamed_certificate_goes_on_without_a_new_one(host: Host) -> None:
     plan, renamed = host.run("plan"), host.run("rename", "img", "pics")
     after, sync = host.run("plan"), host.run("sync")
 
-    assert "img has exactly the names of pics: `certferry rename img pics`" in said(plan.err)
+    assert "img is not declared any more, and pics has exactly its names" in said(plan.err)
+    assert "`certferry rename img pics` keeps its certificate" in said(plan.err)
     assert "1 certificate to issue" in plan.out
     assert 0 == renamed.code, renamed
     assert "pics has the certificate of img, valid until" in renamed.out
@@ -44,18 +46,72 @@ def test_renamed_certificate_goes_on_without_a_new_one(host: Host) -> None:
     assert old.certificate.fingerprint == new.certificate.fingerprint
 
 
-def test_certificate_that_the_file_has_no_more_is_mentioned_once(host: Host, name: str) -> None:
-    """By the first sync without it, which its history tells; the plan may say so before."""
-    host.rewrite(f'name = "img"\ndns = "dnspod"\nnames = ["{name}"]', _other(name))
+WORDS = "img is not declared any more: certferry no longer renews or deploys it"
 
-    plan, first, second = host.run("plan"), host.run("sync"), host.run("sync")
-    history = host.run("history", "img")
 
-    words = "img is not declared any more: certferry no longer renews or deploys it"
-    assert words in said(plan.err)
-    assert words in said(first.err)
-    assert words not in said(second.err)
-    assert "undeclared" in history.out
+def test_certificate_that_the_file_has_no_more_is_told_by_every_run(host: Host, name: str) -> None:
+    """And by whatever else looks, until it is said that this is meant; declared again, it is told
+    of when it goes again.
+    """
+    with EventReceiver() as hook:
+        channel = f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
+        host.config.write_text(host.config.read_text() + channel)
+        whole = host.config.read_text()
+        host.rewrite(f'name = "img"\ndns = "dnspod"\nnames = ["{name}"]', _other(name))
+
+        plan, runs = host.run("plan"), [host.run("sync", "--json") for _ in range(2)]
+        alone = host.run("sync", f"other.{name}")
+        told = [one["code"] for one in hook.events]
+        check, status = host.run("check", "--json").document, host.run("status")
+        doctor = host.run("doctor", "--json").document
+
+        assert all(WORDS in said(run.err) for run in (plan, *runs))
+        assert all("certferry forget img" in said(run.err) for run in (plan, *runs))
+        assert ["img"] == [one["name"] for one in runs[1].document["undeclared"]]
+        assert WORDS not in said(alone.err)
+        assert ["undeclared"] == told
+        assert "WARNING" == check["status"]
+        assert ["undeclared"] == [one["code"] for one in check["problems"]]
+        assert WORDS in said(status.out)
+        assert "undeclared" in {one["code"] for one in doctor["findings"]}
+
+        forgotten = host.run("forget", "img")
+        after = host.run("sync")
+
+        assert (0, 0) == (forgotten.code, after.code)
+        assert "No run tells of img any more." in said(forgotten.out)
+        assert "" == after.err
+        assert "OK" == host.run("check", "--json").document["status"]
+        assert "forgotten" in host.run("history", "img").out
+        assert ["trouble", "recovered"] == [one["event"] for one in hook.events]
+        cut = host.config.read_text()
+        host.config.write_text(whole)
+        host.run("sync", "--no-wait")
+        host.config.write_text(cut)
+        assert WORDS in said(host.run("sync").err)
+
+
+def test_certificates_of_another_file_are_its_own_business(host: Host, name: str) -> None:
+    """Two files may share a state; what a file that is gone declared is told."""
+    (host.directory / "other").mkdir()
+    other = Host(host.world, host.directory / "other", certificate(f"b.{name}", to=None))
+    other.rewrite(f"sqlite:///{other.state}", f"sqlite:///{host.state}")
+    assert 0 == host.run("sync").code
+
+    runs = [other.run("sync") for _ in range(2)]
+    host.config.unlink()
+    third = other.run("sync")
+
+    assert all("not declared" not in said(run.err) for run in runs)
+    assert WORDS in said(third.err)
+
+
+def test_what_cannot_be_forgotten(host: Host) -> None:
+    """A name that the file has still, and one that there never was."""
+    still, unknown = host.run("-q", "forget", "img"), host.run("-q", "forget", "ing")
+
+    assert (2, "img is declared still") == (still.code, still.complaint.error)
+    assert (2, "there is no certificate called ing") == (unknown.code, unknown.complaint.error)
 
 
 def test_what_cannot_be_renamed(host: Host) -> None:

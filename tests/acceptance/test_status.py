@@ -37,7 +37,11 @@ def test_refused_key_is_told_until_a_run_has_mended_it(host: Host, name: str) ->
 
     told, status = host.run("status"), host.run("status", "--json")
 
-    assert (OK, True, None) == (before.code, before.document["ok"], before.document["last_run"])
+    assert (FAILED, False, None) == (
+        before.code,
+        before.document["ok"],
+        before.document["last_run"],
+    )
     assert (FAILED, FAILED, False) == (told.code, status.code, status.document["ok"])
     found = of(status.document, name)
     failure = found["last_failure"]

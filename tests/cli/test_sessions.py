@@ -215,7 +215,7 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
         """)
         == before.out
     )
-    assert Exit.OK == code
+    assert Exit.FAILED == code
 
     synced(world)
     after = TestConsole()

@@ -136,7 +136,7 @@ def test_nothing_declared_is_said() -> None:
     console = TestConsole()
     session = TwinSession(TwinWorld(), (), no_listener)
 
-    assert Exit.OK == show_status(look(session), console.console, NOW, as_json=False)
+    assert Exit.FAILED == show_status(look(session), console.console, NOW, as_json=False)
     assert "No certificate is declared.\n" == console.out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -67,12 +68,16 @@ def command(front: Front, names: tuple[str, ...], *, run_within: int, as_json: b
 def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
     from certferry.cli.selection import read_settings
     from certferry.core.checkup import checkup
-    from certferry.wiring.looking import open_to_look
+    from certferry.wiring.looking import lost_state, open_to_look
     from certferry.wiring.recorded import expected, recorded
+    from certferry.wiring.undeclared import undeclared
 
     settings = read_settings(front, tuple(names))
     with open_to_look(settings, language=front.voice.language) as session:
-        known = recorded(session.state)
+        known = replace(
+            recorded(session.state), undeclared=undeclared(settings, session.state, now)
+        )
+        known = replace(known, problem=known.problem or lost_state(settings, session.state))
     return checkup(expected(settings, known), known, now, run_within)
 
 

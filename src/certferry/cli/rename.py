@@ -19,13 +19,14 @@ def command(front: Front, old: str, new: str) -> Exit:
     certificate as that of NEW.
     """
     from certferry.cli.selection import read_settings
-    from certferry.cli.undeclared import newest
     from certferry.errors import ConfigError
     from certferry.ports.progress import no_listener
     from certferry.present.layout import line
     from certferry.text import Text
     from certferry.wiring.adoption import adopt_into
+    from certferry.wiring.clock import now
     from certferry.wiring.session import open_session
+    from certferry.wiring.undeclared import newest
 
     declared = {wish.lineage for wish in read_settings(front, ()).certificates}
     if old in declared:
@@ -35,7 +36,7 @@ def command(front: Front, old: str, new: str) -> Exit:
         )
     settings = read_settings(front, (new,))
     with open_session(settings, progress=no_listener, language=front.voice.language) as session:
-        certificate = newest(old, session.state)
+        certificate = newest(old, session.state, now())
         if certificate is None:
             raise ConfigError(
                 Text("{lineage} has no certificate that is valid", lineage=old),

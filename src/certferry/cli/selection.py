@@ -66,9 +66,7 @@ def settings_of_one(front: Front, name: str) -> Settings:
     return settings
 
 
-def settings_of_run(
-    front: Front, names: Sequence[str], *, renew: bool, record: bool = False
-) -> Settings:
+def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Settings:
     """Read what a run is for, as `read_settings` does, and tell what the operator has to know of
     the choice: who renews, and which certificates the file has no more.
     """
@@ -78,8 +76,23 @@ def settings_of_run(
     if renew:
         tell_who_renews(settings.certificates, names, front)
     if not names:
-        tell_of_undeclared(settings, front, record=record)
+        tell_of_undeclared(settings)
     return settings
+
+
+def settings_to_sync(front: Front, names: Sequence[str], *, renew: bool) -> Settings:
+    """Read what `sync` is for. What is wrong with the file is told to whom it names, unless only
+    some certificates are meant: then there is an operator.
+    """
+    try:
+        return settings_of_run(front, names, renew=renew)
+    except ConfigError as error:
+        if not names:
+            from certferry.wiring.wrong_file import tell_of_wrong_file
+
+            environ, language = front.console.environ, front.voice.language
+            tell_of_wrong_file(error, front.config, environ, language=language)
+        raise
 
 
 def must_declare(settings: Settings) -> None:

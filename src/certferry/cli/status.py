@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,10 @@ from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
+    from certferry.config.model import Settings
     from certferry.core.notice import ChannelState
     from certferry.core.status import LineageStatus, Remembering
+    from certferry.ports.state import StateStore
     from certferry.wiring.session import Session
 
 
@@ -44,6 +46,8 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
         open_to_look(settings, progress=progress, language=front.voice.language) as session,
     ):
         found = look(session)
+        remembering = _compared(found.remembering, settings, session.state)
+        found = replace(found, remembering=remembering)
     return show_status(found, front.console, _now(), as_json=as_json)
 
 
@@ -66,6 +70,20 @@ def look(session: Session) -> Found:
     remembered = remembering(reconciler.doors)
     return Found(
         statuses_of(reconciler, session.wishes), remembered, session.teller.channel_states()
+    )
+
+
+def _compared(remembering: Remembering, settings: Settings, state: StateStore) -> Remembering:
+    """Add what the file declares no more, and whether a state was expected."""
+    from certferry.core.trouble import Trouble
+    from certferry.wiring.looking import lost_state
+    from certferry.wiring.undeclared import undeclared
+
+    lost = lost_state(settings, state)
+    return replace(
+        remembering,
+        problem=remembering.problem or (None if lost is None else Trouble.of(lost)),
+        undeclared=undeclared(settings, state, _now()),
     )
 
 

@@ -62,12 +62,11 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
     due, certferry throws them away, and prints the plan.
     """
-    from certferry.cli.selection import may_renew_all, must_declare, settings_of_run
-    from certferry.errors import ConfigError
+    from certferry.cli.selection import may_renew_all, must_declare, settings_to_sync
     from certferry.present.progress import progress_on
     from certferry.wiring.clock import now
     from certferry.wiring.session import open_session
-    from certferry.wiring.wrong_file import tell_of_wrong_file
+    from certferry.wiring.undeclared import with_undeclared
 
     patience = patience_of(wait, no_wait=no_wait)
     if every and (names or not renew):
@@ -76,13 +75,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         if scheduled or patience != patience_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
         return rehearsed(front, names, renew=renew, as_json=as_json)
-    try:
-        settings = settings_of_run(front, names, renew=renew, record=True)
-    except ConfigError as error:
-        if not names:
-            environ, language = front.console.environ, front.voice.language
-            tell_of_wrong_file(error, front.config, environ, language=language)
-        raise
+    settings = settings_to_sync(front, names, renew=renew)
     if renew and not (every or names or may_renew_all(settings.certificates, front)):
         return say(front, Text("Nothing was changed."))
     with (
@@ -93,8 +86,10 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         def run() -> SyncReport:
             must_declare(settings)
             if scheduled:
-                return session.scheduled_run(patience).sync(session.wishes, renew=renew)
-            return session.reconciler().sync(session.wishes, patience, renew=renew)
+                report = session.scheduled_run(patience).sync(session.wishes, renew=renew)
+            else:
+                report = session.reconciler().sync(session.wishes, patience, renew=renew)
+            return with_undeclared(report, settings, session.state)
 
         report = session.teller.telling(run, is_whole=not names)
     return show_report(report, front, as_json=as_json)

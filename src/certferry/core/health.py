@@ -19,6 +19,7 @@ from certferry.core.issue_reasons import issuer_expired
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.sighting import Sighting
+from certferry.core.undeclared import CODE, Undeclared
 from certferry.errors import CertferryError
 from certferry.text import Text
 
@@ -72,7 +73,8 @@ class Expected:
 class Recorded:
     """The records of all certificates: each one's newest version, and those that a place has,
     newest first; what its places were last seen to have; what operators are told of; the last run;
-    and the problem of a state whose keys cannot be opened: no run gets anywhere with it.
+    the problem of a state whose keys cannot be opened: no run gets anywhere with it; and what the
+    file declares no more.
     """
 
     versions: Mapping[str, Sequence[Version]] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class Recorded:
     notices: Sequence[Notice] = ()
     last_run: LastRun | None = None
     problem: CertferryError | None = None
+    undeclared: tuple[Undeclared, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ def concerns_of(
     found = [*_of_runs(recorded, now, run_within), *_of_clock(expected, recorded, now)]
     places = _by_lineage(recorded.sightings, lambda one: one.lineage)
     notices = _by_lineage(recorded.notices, lambda one: one.subject.lineage)
+    found += [_undeclared(one) for one in recorded.undeclared]
     for one in expected:
         versions = recorded.versions.get(one.lineage, ())
         known = _Known(versions, places.get(one.lineage, ()), notices.get(one.lineage, ()))
@@ -162,6 +166,11 @@ def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[C
     for notice in recorded.notices:
         if notice.topic is Topic.TROUBLE and not notice.subject.lineage:
             yield _as_concern(notice, Health.WARNING)
+
+
+def _undeclared(one: Undeclared) -> Concern:
+    end = one.certificate.not_after
+    return Concern(Health.WARNING, CODE, one.message, one.hint, one.lineage, deadline=end)
 
 
 def _of_clock(

@@ -39,7 +39,7 @@ _CONDITIONS = {
     Condition.VALID: Need.NOTHING,
     Condition.NOT_NEEDED: Need.NOTHING,
     Condition.DUE: Need.SOON,
-    Condition.MISSING: Need.SOON,
+    Condition.MISSING: Need.MEND,
     Condition.EXPIRED: Need.MEND,
     Condition.UNREADABLE: Need.MEND,
 }
@@ -70,9 +70,10 @@ def need_of(status: LineageStatus) -> Need:
 
 def are_in_order(statuses: Iterable[LineageStatus], remembering: Remembering) -> bool:
     """Tell whether nothing needs a person, and the state can be used. What is on its way, or is for
-    the next run to change, is in order.
+    the next run to change, is in order; a file that declares nothing is not.
     """
-    return remembering.problem is None and all(need_of(one) is not Need.MEND for one in statuses)
+    needs = [need_of(one) for one in statuses]
+    return remembering.problem is None and bool(needs) and Need.MEND not in needs
 
 
 def most_needed_first(statuses: Iterable[LineageStatus]) -> list[LineageStatus]:

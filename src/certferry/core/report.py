@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from certferry.core.reasons import ReasonCode
 from certferry.core.steps import Action
+from certferry.core.undeclared import Undeclared
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.text import Text
@@ -137,6 +138,7 @@ class SyncReport:
     complete: bool = True
     renewing: bool = False
     problem: CertferryError | None = None
+    undeclared: tuple[Undeclared, ...] | None = None  # of a run for the whole file
 
     @property
     def ok(self) -> bool:

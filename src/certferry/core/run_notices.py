@@ -12,6 +12,7 @@ from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.overdue import is_overdue
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.steps import Action
+from certferry.core.undeclared import CODE
 from certferry.errors import CertferryError
 from certferry.text import Text
 
@@ -52,11 +53,17 @@ def noticed(
     reports = {lineage.lineage: lineage for lineage in report.lineages}
     wanted = {*declared, *reports}
     kept = [one for one in before if _stands(one, reports, wanted, now)]
+    if report.undeclared is None:
+        kept += [one for one in before if one.code == CODE and one not in kept]
     found = [
         notice
         for lineage in report.lineages
         if lineage.lineage in versions or not _is_quiet(lineage)
         for notice in _of_lineage(lineage, versions.get(lineage.lineage, ()), now)
+    ]
+    found += [
+        Notice(Topic.TROUBLE, Subject(one.lineage), now, CODE, one.message, one.hint)
+        for one in report.undeclared or ()
     ]
     return _merged(kept, found, before)
 

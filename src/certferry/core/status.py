@@ -28,6 +28,7 @@ from certferry.core.trouble import (
     failure_at_domain,
     failure_of_lineage,
 )
+from certferry.core.undeclared import Undeclared
 from certferry.errors import CertferryError
 
 
@@ -70,13 +71,14 @@ class LineageStatus:
 
 @dataclass(frozen=True, slots=True)
 class Remembering:
-    """When runs ended, what is wrong with the state or its key file, and the trouble of runs that
-    is about no certificate.
+    """When runs ended, what is wrong with the state or its key file, the trouble of runs that is
+    about no certificate, and what the file declares no more.
     """
 
     last_run: LastRun | None = None
     problem: Trouble | None = None
     troubles: tuple[Notice, ...] = ()
+    undeclared: tuple[Undeclared, ...] = ()
 
 
 def status_of(

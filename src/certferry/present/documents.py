@@ -16,6 +16,7 @@ from certferry.core.reasons import Reason
 from certferry.core.report import LineageReport, StepOutcome, SyncReport
 from certferry.core.result import of_lineage, of_run
 from certferry.core.trouble import Trouble
+from certferry.core.undeclared import CODE, Undeclared
 from certferry.errors import CertferryError, TargetStuck
 from certferry.present.language import Voice
 from certferry.present.run_log import rfc3339
@@ -34,6 +35,7 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
         "problem": None if report.problem is None else of_error(report.problem, voice),
         "result": of_run(report).value,
         "complete": report.complete,
+        "undeclared": [of_undeclared(one, voice) for one in report.undeclared or ()],
         "certificates": [_lineage_report(lineage, voice) for lineage in report.lineages],
     }
 
@@ -146,6 +148,18 @@ def of_trouble(problem: EdgeProblem | Trouble | None, voice: Voice) -> Document 
         "code": str(problem.code),
         "message": voice.say(problem.message),
         "hint": said_or_none(problem.hint, voice),
+    }
+
+
+def of_undeclared(one: Undeclared, voice: Voice) -> Document:
+    """Write a certificate that the file declares no more."""
+    return {
+        "name": one.lineage,
+        "names": list(one.certificate.names),
+        "not_after": moment(one.certificate.not_after),
+        "code": CODE,
+        "message": voice.say(one.message),
+        "hint": voice.say(one.hint),
     }
 
 

@@ -12,7 +12,14 @@ from certferry.core.observed import Served
 from certferry.core.renewal import RenewalWindow
 from certferry.core.status import LineageStatus, Remembering
 from certferry.core.trouble import LastFailure
-from certferry.present.documents import Document, moment, of_error, of_reason, of_trouble
+from certferry.present.documents import (
+    Document,
+    moment,
+    of_error,
+    of_reason,
+    of_trouble,
+    of_undeclared,
+)
 from certferry.present.language import Voice
 from certferry.present.tickets import ticket
 
@@ -29,6 +36,7 @@ def of_statuses(
         else {"ended_at": moment(last.ended_at), "succeeded_at": moment(last.succeeded_at)},
         "problem": of_trouble(remembering.problem, voice),
         "troubles": [_trouble_of_runs(one, voice) for one in remembering.troubles],
+        "undeclared": [of_undeclared(one, voice) for one in remembering.undeclared],
         "certificates": [_lineage_status(status, voice) for status in statuses],
     }
 

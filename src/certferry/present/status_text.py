@@ -15,12 +15,13 @@ from certferry.core.obstacle_outcomes import served_by
 from certferry.core.reasons import ReasonCode
 from certferry.core.status import Condition, LineageStatus, Remembering
 from certferry.core.trouble import LastFailure, Trouble
+from certferry.core.undeclared import CODE
 from certferry.core.watched import within_reach
 from certferry.errors import TargetStuck
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, columns, labelled, line
 from certferry.present.tickets import ticket
-from certferry.present.vocabulary import ERROR, HINT, in_brackets, once
+from certferry.present.vocabulary import ERROR, HINT, WARNING, in_brackets, once
 from certferry.text import Text
 
 NOTHING = Span("—", Tone.FAINT)
@@ -159,7 +160,10 @@ def of_runs(remembering: Remembering, voice: Voice) -> Iterator[Line]:
 
 
 def troubles(remembering: Remembering, voice: Voice) -> Iterator[Line]:
-    """Say what is wrong with the state and with runs themselves."""
+    """Say what is wrong with the state and with runs themselves, and what is declared no more."""
+    for gone in remembering.undeclared:
+        yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(gone.message))
+        yield from _hint(Trouble(CODE, gone.message, gone.hint), voice)
     for one in remembering.troubles:
         said = Text("since {moment}: {problem}", moment=one.since, problem=one.message)
         yield from labelled(f"{one.subject.channel or 'sync'}: ", Tone.STRONG, voice.say(said))

@@ -68,6 +68,7 @@ WORDS = {
         Text("issue failed"),
         Text("adopted"),
         Text("undeclared"),
+        Text("forgotten"),
         Text("adopt failed"),
         Text("uploaded"),
         Text("deployed"),

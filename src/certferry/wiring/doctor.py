@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from certferry.config.file_modes import look_at_files
 from certferry.config.model import Settings
 from certferry.core.dns_persist import Holder, Offer
-from certferry.core.findings import Code, Finding, heaviest_first, of_error
+from certferry.core.findings import Code, Finding, error, heaviest_first, of_error, warning
 from certferry.core.identifiers import base_name
 from certferry.core.loopback import is_loopback
 from certferry.errors import IssuanceError, StateError
@@ -34,8 +34,10 @@ from certferry.reconcile.host_findings import look_at_schedule, look_at_state
 from certferry.reconcile.lineage_findings import look_at_lineage
 from certferry.text import Text
 from certferry.wiring.clock import now
+from certferry.wiring.looking import lost_state
 from certferry.wiring.public_dns import chosen_for, propagation_for, resolvers_for
 from certferry.wiring.session import Session
+from certferry.wiring.undeclared import undeclared
 
 if TYPE_CHECKING:
     from certferry.adapters.acme.resolvers import Resolvers
@@ -121,10 +123,19 @@ def without_state(
 
 def _machine(run: CheckedRun) -> Iterator[Finding]:
     where = run.settings.state
+    declared = [wish.lineage for wish in run.settings.certificates]
+    if not declared:
+        fix = Text("put the file right, or have certferry propose certificates: certferry init")
+        said = Text("no certificate is declared, so nothing is renewed")
+        yield error(Code.NONE_DECLARED, str(run.settings.path), said, fix)
     yield from look_at_files(run.settings)
     yield from look_at_schedule(run.schedulers)
-    declared = [wish.lineage for wish in run.settings.certificates]
     yield from look_at_state(run.doors.state, where.path, where.key_file, declared, run.doors.now())
+    lost = lost_state(run.settings, run.doors.state)
+    if lost is not None:
+        yield warning(Code.STATE_MISSING, str(where.path), lost.message, lost.hint)
+    for one in undeclared(run.settings, run.doors.state, run.doors.now()):
+        yield warning(Code.UNDECLARED, one.lineage, one.message, one.hint)
 
 
 def _authority(run: CheckedRun) -> Iterator[Finding]:

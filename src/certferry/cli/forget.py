@@ -1,0 +1,53 @@
+"""`certferry forget`: a certificate that the file declares no more is meant to end."""
+
+from __future__ import annotations
+
+import click
+
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front
+
+
+@click.command("forget")
+@click.argument("name", metavar="NAME")
+@click.pass_obj
+def command(front: Front, name: str) -> Exit:
+    """Say that NAME, which the file declares no more, is meant to end.
+
+    Until then every run tells of it while its certificate is valid. Nothing is removed: where it is
+    deployed, the certificate stays until it expires. Declared again, NAME goes on.
+    """
+    from datetime import UTC, datetime
+
+    from certferry.cli.selection import must_be_known, settings_or_defaults
+    from certferry.core.history import HistoryEntry
+    from certferry.errors import ConfigError
+    from certferry.ports.progress import no_listener
+    from certferry.present.layout import line
+    from certferry.text import Text
+    from certferry.wiring.session import open_session, who_runs
+    from certferry.wiring.undeclared import forget, newest
+
+    settings = settings_or_defaults(front)
+    if name in {wish.lineage for wish in settings.declared}:
+        raise ConfigError(
+            Text("{lineage} is declared still", lineage=name),
+            hint=Text("remove it from the file first"),
+        )
+    now = datetime.now(UTC)
+    with open_session(settings, progress=no_listener, language=front.voice.language) as session:
+        must_be_known(name, session)
+        certificate = newest(name, session.state, now)
+        forget(name, session.state)
+        session.state.append_history(HistoryEntry(now, name, "forgotten", who_runs()))
+    said = Text("No run tells of {lineage} any more.", lineage=name)
+    if certificate is not None:
+        said = Text(
+            "No run tells of {lineage} any more. Its certificate is valid until {moment}, and stays"
+            " where it is.",
+            lineage=name,
+            moment=certificate.not_after,
+        )
+    if not front.quiet:
+        front.console.show([line(front.voice.say(said))])
+    return Exit.OK
