@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from certferry.cli.options import Front
+from certferry.config.certificates import with_equal_names
 from certferry.config.document import Document
 from certferry.config.find import NAME, find_file, usual_places
 from certferry.config.findings import nearest
@@ -22,7 +23,8 @@ from certferry.errors import ConfigError
 from certferry.migration.declared import declared_for, how_to_declare
 from certferry.migration.renewed import QINIU, Renewed, renewed_by, renewed_by_any
 from certferry.ports.source import CertificateSource
-from certferry.present.layout import line
+from certferry.present.layout import Tone, labelled, line
+from certferry.present.vocabulary import WARNING
 from certferry.text import Text
 from certferry.wiring.looking import open_to_look
 from certferry.wiring.profiles import load_checked
@@ -55,11 +57,21 @@ def settings_of_run(
     from certferry.cli.undeclared import tell_of_undeclared
 
     settings = read_settings(front, names)
+    tell_of_equal_names(settings, front)
     if renew:
         tell_who_renews(settings.certificates, names, front)
     if not names:
         tell_of_undeclared(settings, front, record=record)
     return settings
+
+
+def tell_of_equal_names(settings: Settings, front: Front) -> None:
+    """Tell which certificates of the file have the same names."""
+    if front.quiet:
+        return
+    say = front.voice.say
+    for twin in with_equal_names(settings.declared, settings.places):
+        front.console.remark(labelled(say(WARNING), Tone.PENDING, say(twin.text)))
 
 
 def settings_or_defaults(front: Front) -> Settings:

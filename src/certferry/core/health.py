@@ -210,10 +210,12 @@ def _of_certificate(expected: Expected, known: _Known, now: datetime) -> Iterato
             Text("put it back, or run: certferry sync {lineage}", lineage=lineage),
             lineage,
         )
-    if not versions:
-        yield _never_issued(expected, known.notices)
-    elif not is_ceded:
+    if is_ceded:
+        pass  # not needed, as `core.status.Condition` has it
+    elif versions:
         yield from _of_newest(expected, versions[0], now)
+    else:
+        yield _never_issued(expected, known.notices)
     yield from _half_revoked(lineage, versions[1:], now)
     for notice in known.notices:
         if notice.topic is Topic.TROUBLE:

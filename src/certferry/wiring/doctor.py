@@ -10,10 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from certferry.config.certificates import with_equal_names
 from certferry.config.file_modes import look_at_files
 from certferry.config.model import Settings
 from certferry.core.dns_persist import Holder, Offer
-from certferry.core.findings import Code, Finding, heaviest_first, of_error
+from certferry.core.findings import Code, Finding, heaviest_first, of_error, warning
 from certferry.core.identifiers import base_name
 from certferry.core.loopback import is_loopback
 from certferry.errors import IssuanceError, StateError
@@ -122,6 +123,9 @@ def without_state(
 def _machine(run: CheckedRun) -> Iterator[Finding]:
     where = run.settings.state
     yield from look_at_files(run.settings)
+    for twin in with_equal_names(run.settings.declared, run.settings.places):
+        fix = Text("take one of them out, or give it other names")
+        yield warning(Code.NAMES_TWICE, twin.where, twin.problem, fix)
     yield from look_at_schedule(run.schedulers)
     declared = [wish.lineage for wish in run.settings.certificates]
     yield from look_at_state(run.doors.state, where.path, where.key_file, declared, run.doors.now())
