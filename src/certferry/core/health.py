@@ -18,6 +18,7 @@ from certferry.core.history import LastRun
 from certferry.core.issue_reasons import issuer_expired
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
+from certferry.core.revocation import is_under_way
 from certferry.core.sighting import Sighting
 from certferry.errors import CertferryError
 from certferry.text import Text
@@ -251,24 +252,28 @@ def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[
             lineage,
             since=version.revocation.at,
         )
-    end = version.issuer_not_after
-    if end is not None and version.has_expired_issuer(now):
+    unsigned = issuer_expired(version, now)
+    if unsigned is not None:
         yield Concern(
             Health.CRITICAL,
-            "issuer_expired",
-            issuer_expired(version, end).message,
+            unsigned.code.value,
+            unsigned.message,
             Text("have its own client fetch it anew, with the chain that its CA gives today")
             if expected.is_ferried
             else Text("run: certferry sync {lineage}", lineage=lineage),
             lineage,
-            since=end,
+            since=version.issuer_not_after,
         )
     yield from _of_end(version.certificate, now, expected)
 
 
 def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> Iterator[Concern]:
     """Tell of an earlier certificate of which it is not known whether its CA has revoked it."""
-    begun = (one.revocation for one in earlier if one.is_being_revoked(now))
+    begun = (
+        one.revocation
+        for one in earlier
+        if is_under_way(one.revocation, one.certificate.not_after, now)
+    )
     for revocation in filter(None, begun):
         yield Concern(
             Health.WARNING,
