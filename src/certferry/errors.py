@@ -277,7 +277,9 @@ class TargetUnavailable(DeployError):
 
 
 class ClockWrong(DeployError):
-    """This machine's clock is so far from the target's that requests are refused."""
+    """This machine's clock is so far from another's that requests are refused, or that what is
+    issued now is not valid yet.
+    """
 
     default_retry = Retry.LATER
 

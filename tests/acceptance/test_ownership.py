@@ -72,3 +72,55 @@ def test_each_domain_has_one_certificate(host: Host, name: str) -> None:
     assert {"wide": wide, "pics": pics} == deployed(host.run("plan", "--json"))
     assert {"wide": wide} == deployed(host.run("plan", "--json", "wide"))
     assert {"pics": pics} == deployed(host.run("plan", "--json", "pics"))
+
+
+def covering(lineage: str, name: str) -> str:
+    """Declare a certificate for a name, deployed to whatever it covers."""
+    return (
+        f'\n[[certificates]]\nname = "{lineage}"\nnames = ["{name}"]\ndns = "dnspod"\n'
+        'deploy = [{ to = "qiniu" }]\n'
+    )
+
+
+def test_copy_of_a_certificate_is_judged_alike_by_every_command(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    """One serves all, the other is not needed: no command says otherwise, and the two that were
+    made by copy and paste are named with their lines.
+    """
+    world.add_http_domain(name)
+    host = Host(world, tmp_path, covering("img", name) + covering("img2", name))
+    lines = host.config.read_text().splitlines()
+    first, second = (number for number, one in enumerate(lines, 1) if one == "[[certificates]]")
+    same = f"img2 has the same names as img, at line {first}"
+    assert 0 == host.run("sync").code
+    served = "qiniu: every domain that it covers is served by img"
+
+    plan, status = host.run("plan"), host.run("status")
+    run, check = host.run("sync"), host.run("check")
+
+    assert "img2: not needed\n" in plan.out + plan.err
+    assert served in plan.out + plan.err
+    assert "every domain that it covers is served by img" in run.out + run.err
+    assert "not needed" in status.out
+    assert (0, 0, 0, 0) == (plan.code, run.code, status.code, check.code), check
+    document = host.run("plan", "img2", "--json").document
+    (planned,) = document["certificates"]
+    assert [{"target": "qiniu", "lineages": ["img"], "message": served.partition(": ")[2]}] == (
+        planned["ceded"]
+    )
+    doctor = host.run("doctor", "--json").document["findings"]
+    assert ["names_twice"] == [one["code"] for one in doctor if "same names" in one["message"]]
+    for told in (plan, status, run):
+        assert f":{second + 2}: [[certificates]] names: {same}" in told.err
+    assert same not in host.run("-q", "plan").err
+
+
+def test_same_names_with_another_kind_of_key_are_no_mistake(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    """Such a pair is made for old clients."""
+    old = covering("old", name).replace('dns = "dnspod"', 'dns = "dnspod"\nkey_type = "rsa2048"')
+    host = Host(world, tmp_path, covering("img", name) + old)
+
+    assert "same names" not in host.run("plan").err

@@ -259,6 +259,15 @@ def test_a_certificate_that_others_serve_may_end() -> None:
     assert [] == judged(recorded(version(-1 * DAY), places=[ceded]))
 
 
+def test_a_certificate_that_others_serve_need_not_be_issued() -> None:
+    """As `status` has it: a run orders nothing for it, so the advice to run one would be wrong."""
+    ceded = Sighting("img", "qiniu", "", served=True, since=NOW)
+
+    assert [] == judged(recorded(places=[ceded]))
+    elsewhere = Sighting("img", "other", "a.example.com", served=False, since=NOW)
+    assert [(Health.CRITICAL, "never_issued")] == judged(recorded(places=[ceded, elsewhere]))
+
+
 def test_what_is_certainly_bad_comes_first() -> None:
     """Critical, then what is not known, then warnings; of those, what ends first."""
     found = [

@@ -109,6 +109,27 @@ def test_whom_news_are_about() -> None:
     ] == heads
 
 
+def test_what_is_in_order_again_is_named() -> None:
+    """Issuance, a target, a domain there: by the name of the service where that has one. Of other
+    trouble there is only the certificate.
+    """
+    places = (Subject("img"), Subject("img", "qiniu"), Subject("img", "second", "a.example.com"))
+    news = [News(Topic.RECOVERED, one, NOW, "dns_access_denied", Text("over")) for one in places]
+    news.append(News(Topic.RECOVERED, Subject("static"), NOW, "lease_held", Text("over")))
+    services = {"qiniu": Text("Qiniu")}
+
+    english = message(news, Voice(), "h", "7", services).paragraphs
+    chinese = message(news, voice_in("zh"), "h", "7", services).paragraphs
+
+    assert (
+        "[In order again] img: issuance; img: deployment to Qiniu;"
+        " img: deployment to second → a.example.com; static"
+    ) == english[0].splitlines()[0]
+    assert (
+        "[已恢复] img：签发；img：部署到七牛；img：部署到 second → a.example.com；static"
+    ) == chinese[0].splitlines()[0]
+
+
 def test_the_message_of_a_trial_says_so() -> None:
     """Nothing has happened."""
     found = trial_message(Voice(), "web1", NOW, "7")

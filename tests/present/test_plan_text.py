@@ -295,6 +295,7 @@ def test_the_document_has_the_contracts_keys() -> None:
         "notices",
         "drifts",
         "rolled_back",
+        "ceded",
         "retire_later",
         "held_back",
     }

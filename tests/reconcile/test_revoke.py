@@ -174,13 +174,14 @@ def test_killed_at_any_call_the_next_run_replaces_what_the_ca_revoked() -> None:
         else:
             is_over = True
 
+        begun = Revocation(world.clock, SUPERSEDED, is_answered=False)
         is_revoked = first in world.ledger.revoked
         issue = world.plan(world.wanted()).issue
         if is_revoked:
             assert issue is not None
             assert ReasonCode.REVOKED is issue.reason.code
             assert "revoked" in {one.code for one in concerns(world)}
-        half_done = world.state.versions("img")[0].is_being_revoked(world.clock)
+        half_done = world.state.versions("img")[0].revocation == begun
         world.sync()
         assert (2 if issue else 1) == world.issuer.issued
         assert not is_revoked or world.served() != first

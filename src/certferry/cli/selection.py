@@ -10,6 +10,7 @@ from pathlib import Path
 
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.options import Front
+from certferry.config.certificates import with_equal_names
 from certferry.config.document import Document
 from certferry.config.find import NAME, find_file, usual_places
 from certferry.config.findings import nearest
@@ -25,8 +26,8 @@ from certferry.migration.declared import declared_for, how_to_declare
 from certferry.migration.renewed import QINIU, Renewed, renewed_by, renewed_by_any
 from certferry.ports.source import CertificateSource
 from certferry.present.console import Verbosity
-from certferry.present.layout import line
-from certferry.present.vocabulary import one_or_many
+from certferry.present.layout import Tone, labelled, line
+from certferry.present.vocabulary import WARNING, one_or_many
 from certferry.text import Text
 from certferry.wiring.looking import open_to_look
 from certferry.wiring.profiles import load_checked
@@ -73,6 +74,7 @@ def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Setti
     from certferry.cli.undeclared import tell_of_undeclared
 
     settings = read_settings(front, names)
+    tell_of_equal_names(settings, front)
     if renew:
         tell_who_renews(settings.certificates, names, front)
     if not names:
@@ -104,6 +106,15 @@ def must_declare(settings: Settings) -> None:
             "declare one under [[certificates]], or have certferry propose them: certferry init"
         )
         raise NoneDeclared(Text("{path} declares no certificate", path=settings.path), hint=hint)
+
+
+def tell_of_equal_names(settings: Settings, front: Front) -> None:
+    """Tell which certificates of the file have the same names."""
+    if front.quiet:
+        return
+    say = front.voice.say
+    for twin in with_equal_names(settings.declared, settings.places):
+        front.console.remark(labelled(say(WARNING), Tone.PENDING, say(twin.text)))
 
 
 def settings_or_defaults(front: Front) -> Settings:

@@ -36,11 +36,12 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     needs you comes first, with its last failure and when it is tried again. Exits with 1 when
     something needs you.
     """
-    from certferry.cli.selection import read_settings
+    from certferry.cli.selection import read_settings, tell_of_equal_names
     from certferry.present.progress import progress_of_look
     from certferry.wiring.looking import open_to_look
 
     settings = read_settings(front, names)
+    tell_of_equal_names(settings, front)
     with (
         progress_of_look(front.console, front.verbosity, _now, as_json=as_json) as progress,
         open_to_look(settings, progress=progress, language=front.voice.language) as session,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import PurePath
@@ -18,7 +18,7 @@ from certferry.config.document import Place
 from certferry.config.domains import KEYS as DOMAIN_KEYS
 from certferry.config.domains import Named, read_domains, report_twice_named
 from certferry.config.files import Paths
-from certferry.config.findings import nearest
+from certferry.config.findings import Finding, nearest
 from certferry.config.table import Table
 from certferry.config.values import Read, one_of, string, word
 from certferry.core import identifiers
@@ -63,6 +63,28 @@ def read_certificates(
         report_twice_named(table, certificate, named)
         found.append(certificate)
     return tuple(found), places
+
+
+def with_equal_names(
+    declared: Iterable[DesiredCertificate], places: Mapping[str, Place]
+) -> Iterator[Finding]:
+    """Tell of each certificate that has the names and the kind of key of one above it: most likely
+    a copy, which has nothing left to serve. It is no mistake that keeps a file from being read.
+    """
+    first: dict[tuple[frozenset[str], KeyType], str] = {}
+    for wish in declared:
+        key = (frozenset(wish.names), wish.key_type)
+        other = first.setdefault(key, wish.lineage)
+        if not wish.names or other == wish.lineage:
+            continue
+        problem = Text(
+            "{lineage} has the same names as {other}, at line {line}: one certificate can be"
+            " deployed to several places",
+            lineage=wish.lineage,
+            other=other,
+            line=places[other].line,
+        )
+        yield places[wish.lineage].finding("names", problem)
 
 
 def _certificate(

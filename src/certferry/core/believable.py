@@ -25,6 +25,12 @@ _NOT_KEPT = Text(
 )
 
 
+_CLOCK = Text(
+    "see first whether this machine's clock is right (`timedatectl`); if it is, tell the CA."
+    " Nothing was kept or deployed; runs order again after a day"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Case:
     bundle: CertificateBundle
@@ -39,16 +45,17 @@ def must_be_as_ordered(bundle: CertificateBundle, names: Iterable[str], now: dat
     Raises `CertificateRejected`.
     """
     case = _Case(bundle, tuple(names), now)
-    for problem in (question(case) for question in _QUESTIONS):
+    for question in _QUESTIONS:
+        problem = question(case)
         if problem is not None:
-            raise rejected(problem)
+            raise rejected(problem, _CLOCK if question is _not_valid_now else _NOT_KEPT)
 
 
-def rejected(problem: Text) -> CertificateRejected:
+def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
     """Give the error for a certificate that is not what was ordered."""
     return CertificateRejected(
         Text("the CA gave a certificate that was not ordered: {problem}", problem=problem),
-        hint=_NOT_KEPT,
+        hint=hint,
     )
 
 

@@ -21,6 +21,11 @@ SET_IT = Text(
     " refuse what carries a wrong date"
 )
 
+_BEFORE_AN_ORDER = Text(
+    "set this machine's clock (`timedatectl set-ntp true`); nothing was ordered, since by a wrong"
+    " clock no certificate can be judged"
+)
+
 
 def judge_clock(subject: str, service: str, ahead: timedelta) -> Finding | None:
     """Judge a clock by how far the service's is `ahead` of it, to the second; `None` where it is
@@ -40,3 +45,12 @@ def must_be_right(service: str, ahead: timedelta) -> None:
     found = judge_clock(service, service, ahead)
     if found is not None and found.severity is Severity.ERROR:
         raise ClockWrong(found.message, hint=found.fix)
+
+
+def must_not_be_behind(service: str, ahead: timedelta) -> None:
+    """Raise `ClockWrong` where a certificate that is issued now would not be valid yet by this
+    machine's clock.
+    """
+    found = judge_clock(service, service, ahead)
+    if found is not None and found.severity is Severity.ERROR and ahead > timedelta(0):
+        raise ClockWrong(found.message, hint=_BEFORE_AN_ORDER)

@@ -54,10 +54,10 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
     if desired.files is None or current is None or observed.is_ceded:
         return None
     certificate, path = current.certificate, desired.files.fullchain
-    if current.issuer_not_after is not None and current.has_expired_issuer(now):
-        problem = issuer_expired(current, current.issuer_not_after).message
-        message = Text("{path}: {problem}", path=path, problem=problem)
-        return Reason(ReasonCode.ISSUER_EXPIRED, message)
+    unsigned = issuer_expired(current, now)
+    if unsigned is not None:
+        message = Text("{path}: {problem}", path=path, problem=unsigned.message)
+        return Reason(unsigned.code, message)
     if not is_overdue(certificate, now):
         return None
     end = certificate.not_after
@@ -79,7 +79,7 @@ def overdue_obstacles(
         return ()
     current = observed.current
     is_over = current is not None and (
-        current.certificate.not_after <= now or current.has_expired_issuer(now)
+        current.certificate.not_after <= now or reason.code is ReasonCode.ISSUER_EXPIRED
     )
     if is_over and any(rollout.deploy for rollout in rollouts):
         return ()

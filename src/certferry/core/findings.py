@@ -79,6 +79,7 @@ class Code(StrEnum):
     TARGET_UNREAD = "target_unread"
     # the certificates
     FILES_UNUSABLE = "files_unusable"
+    NAMES_TWICE = "names_twice"
     CHAIN_INCOMPLETE = "chain_incomplete"
     KEY_MISMATCH = "key_mismatch"
     EXPIRED = "expired"

@@ -36,9 +36,9 @@ def judge_version(
     if version.certificate.not_after <= now:
         said = Text("the certificate expired at {moment}", moment=version.certificate.not_after)
         yield error(Code.EXPIRED, lineage, said, fix)
-    end = version.issuer_not_after
-    if end is not None and version.has_expired_issuer(now):
-        yield error(Code.ISSUER_EXPIRED, lineage, issuer_expired(version, end).message, fix)
+    unsigned = issuer_expired(version, now)
+    if unsigned is not None:
+        yield error(Code.ISSUER_EXPIRED, lineage, unsigned.message, fix)
 
 
 def judge_at_target(

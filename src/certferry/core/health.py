@@ -18,6 +18,7 @@ from certferry.core.history import LastRun
 from certferry.core.issue_reasons import issuer_expired
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
+from certferry.core.revocation import is_under_way
 from certferry.core.sighting import Sighting
 from certferry.core.undeclared import CODE, Undeclared
 from certferry.errors import CertferryError
@@ -219,10 +220,12 @@ def _of_certificate(expected: Expected, known: _Known, now: datetime) -> Iterato
             Text("put it back, or run: certferry sync {lineage}", lineage=lineage),
             lineage,
         )
-    if not versions:
-        yield _never_issued(expected, known.notices)
-    elif not is_ceded:
+    if is_ceded:
+        pass  # not needed, as `core.status.Condition` has it
+    elif versions:
         yield from _of_newest(expected, versions[0], now)
+    else:
+        yield _never_issued(expected, known.notices)
     yield from _half_revoked(lineage, versions[1:], now)
     for notice in known.notices:
         if notice.topic is Topic.TROUBLE:
@@ -258,24 +261,28 @@ def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[
             lineage,
             since=version.revocation.at,
         )
-    end = version.issuer_not_after
-    if end is not None and version.has_expired_issuer(now):
+    unsigned = issuer_expired(version, now)
+    if unsigned is not None:
         yield Concern(
             Health.CRITICAL,
-            "issuer_expired",
-            issuer_expired(version, end).message,
+            unsigned.code.value,
+            unsigned.message,
             Text("have its own client fetch it anew, with the chain that its CA gives today")
             if expected.is_ferried
             else Text("run: certferry sync {lineage}", lineage=lineage),
             lineage,
-            since=end,
+            since=version.issuer_not_after,
         )
     yield from _of_end(version.certificate, now, expected)
 
 
 def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> Iterator[Concern]:
     """Tell of an earlier certificate of which it is not known whether its CA has revoked it."""
-    begun = (one.revocation for one in earlier if one.is_being_revoked(now))
+    begun = (
+        one.revocation
+        for one in earlier
+        if is_under_way(one.revocation, one.certificate.not_after, now)
+    )
     for revocation in filter(None, begun):
         yield Concern(
             Health.WARNING,

@@ -70,12 +70,16 @@ def upload_deadline_passed(left: timedelta, wanted: timedelta) -> Reason:
     return Reason(ReasonCode.UPLOAD_DEADLINE_PASSED, sentence)
 
 
-def issuer_expired(version: Version, moment: datetime) -> Reason:
-    """What signed it is not valid any more, so clients refuse the chain."""
+def issuer_expired(version: Version, now: datetime) -> Reason | None:
+    """What signed it, as it stands in its chain, is not valid any more: clients refuse the chain.
+    `None` where it is, or is not known.
+    """
+    if version.issuer_not_after is None or not version.has_expired_issuer(now):
+        return None
     sentence = Text(
         "{issuer}, which signed the certificate, expired at {moment}",
         issuer=quoted(version.certificate.issuer),
-        moment=moment,
+        moment=version.issuer_not_after,
     )
     return Reason(ReasonCode.ISSUER_EXPIRED, sentence)
 

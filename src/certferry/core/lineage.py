@@ -50,11 +50,6 @@ class Version:
         """Tell whether what signed the leaf, as it stands in its chain, is not valid any more."""
         return self.issuer_not_after is not None and self.issuer_not_after <= now
 
-    def is_being_revoked(self, now: datetime) -> bool:
-        """Tell whether its revocation was begun, its CA's answer is not known, and it is valid."""
-        begun = self.revocation is not None and not self.revocation.is_answered
-        return begun and self.certificate.not_after > now
-
     def is_bettered_by(self, bundle: CertificateBundle) -> bool:
         """Tell whether the same certificate, kept without its key or chain, now comes with it, or
         with other issuers: its maker knows best which.

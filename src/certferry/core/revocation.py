@@ -59,3 +59,10 @@ class Revocation:
     def spoils_key(self) -> bool:
         """Whether the certificate's key is not to be used again."""
         return self.reason is RevocationReason.KEY_COMPROMISE
+
+
+def is_under_way(revocation: Revocation | None, not_after: datetime, now: datetime) -> bool:
+    """Tell whether a certificate's revocation was begun, its CA's answer is not known, and the
+    certificate is valid until `not_after`.
+    """
+    return revocation is not None and not revocation.is_answered and not_after > now

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from certferry.core import issue_reasons, renewal
+from certferry.core import at_once, issue_reasons, renewal
 from certferry.core.certificate import Certificate
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version
@@ -22,10 +22,6 @@ ORDER_LIFETIME = timedelta(days=7)
 LEAST_GAP = timedelta(hours=1)
 """Between two certificates of a lineage whose wish is the same: a CA, a target or a clock that is
 wrong leads to one an hour at most."""
-
-AT_ONCE_GAP = timedelta(days=1)
-"""Between two certificates of a lineage which both came because the CA's window had passed: a CA
-that says so of every certificate gets one order a day."""
 
 BACKDATED = timedelta(days=2)
 """How long before it was issued a certificate may begin: an hour at Let's Encrypt, to the last
@@ -55,37 +51,14 @@ def must_have_come(
     return issue_reasons.not_issued_yet(ordered.at)
 
 
-def renew_at(observed: Observation, version: Version) -> datetime:
-    """Return the moment from which the version in force is due."""
-    usual = renewal.renew_at(version.certificate)
-    if renewal.believed(version.certificate, version.window) is None:
-        return usual
-    moment = renewal.renew_at(version.certificate, version.window)
-    if _came_at_once(observed, version):
-        moment = max(moment, min(version.saved_at + AT_ONCE_GAP, usual))
-    return moment
-
-
-def _came_at_once(observed: Observation, version: Version) -> bool:
-    """Tell whether the version came when the window of the one before it had passed."""
-    _, *earlier = observed.versions
-    before = next(iter(earlier), None)
-    if before is None:
-        return False
-    window = renewal.believed(before.certificate, before.window)
-    return window is not None and window.end <= version.saved_at
-
-
 def must_not_be_due(observed: Observation, version: Version, now: datetime) -> Reason | None:
-    """The certificate has enough of its lifetime left."""
-    is_due = now >= renew_at(observed, version)
-    return issue_reasons.renewal_due(version, now) if is_due else None
-
-
-def must_have_valid_issuer(version: Version, now: datetime) -> Reason | None:
-    """What signed the leaf is valid still: the CA's newest chain comes with a new certificate."""
-    end = version.issuer_not_after
-    return None if end is None or end > now else issue_reasons.issuer_expired(version, end)
+    """The certificate has enough of its lifetime left, and what signed it is valid."""
+    if version.has_expired_issuer(now):
+        return issue_reasons.issuer_expired(version, now)
+    moment = renewal.renew_at(version.certificate, version.window)
+    if moment <= now and version.window is not None:
+        moment = at_once.renew_at(observed, version)
+    return issue_reasons.renewal_due(version, now) if moment <= now else None
 
 
 def must_be_deployable(
@@ -124,7 +97,6 @@ def first_violated(
         return asked
     return (
         must_not_be_due(observed, version, now)
-        or must_have_valid_issuer(version, now)
         or must_be_deployable(current, observed.targets, now)
         or must_outlive_rollback(observed, version, now)
     )

@@ -126,17 +126,10 @@ def refuse_revoked(case: _Case) -> Refusal | None:
 
 
 def refuse_expired(case: _Case) -> Refusal | None:
-    """The certificate is valid still: what is there may be, even if this one is not renewed."""
-    not_after = case.version.certificate.not_after
-    return None if not_after > case.now else words.expired(case.step, case.desired, not_after)
-
-
-def refuse_expired_issuer(case: _Case) -> Refusal | None:
-    """What signed the leaf is valid still."""
-    end = case.version.issuer_not_after
-    if end is None or end > case.now:
-        return None
-    return words.issuer_expired(case.step, case.desired, case.version, end)
+    """It is valid still, and what signed it: what is there may be, even if this is not renewed."""
+    version, now = case.version, case.now
+    is_over = version.certificate.not_after <= now or version.has_expired_issuer(now)
+    return words.expired(case.step, case.desired, version, now) if is_over else None
 
 
 def refuse_too_little_life(case: _Case) -> Refusal | None:
@@ -180,7 +173,6 @@ CHECKS: tuple[_Check, ...] = (
     refuse_incomplete_chain,
     refuse_revoked,
     refuse_expired,
-    refuse_expired_issuer,
     refuse_too_little_life,
     refuse_no_common_name,
     refuse_full_account,
@@ -196,6 +188,5 @@ CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (
     refuse_incomplete_chain,
     refuse_revoked,
     refuse_expired,
-    refuse_expired_issuer,
 )
 """What takes a certificate whole has no name that it must cover."""

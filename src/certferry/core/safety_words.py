@@ -47,17 +47,16 @@ def revoked(step: Deploy, desired: DesiredCertificate, revocation: Revocation) -
     return Refusal(step, revocation.why, _another_one(desired))
 
 
-def expired(step: Deploy, desired: DesiredCertificate, not_after: datetime) -> Refusal:
-    """The certificate is not valid any more."""
-    sentence = Text("the certificate expired at {moment}", moment=not_after)
-    return _refused(step, ReasonCode.EXPIRED, sentence, _another_one(desired))
-
-
-def issuer_expired(
-    step: Deploy, desired: DesiredCertificate, version: Version, end: datetime
-) -> Refusal:
-    """What signed the certificate is not valid any more."""
-    return Refusal(step, issue_reasons.issuer_expired(version, end), _another_one(desired))
+def expired(
+    step: Deploy, desired: DesiredCertificate, version: Version, now: datetime
+) -> Refusal | None:
+    """The certificate, or what signed it, is not valid any more; `None` where both are."""
+    not_after = version.certificate.not_after
+    reason = issue_reasons.issuer_expired(version, now)
+    if not_after <= now:
+        sentence = Text("the certificate expired at {moment}", moment=not_after)
+        reason = Reason(ReasonCode.EXPIRED, sentence)
+    return None if reason is None else Refusal(step, reason, _another_one(desired))
 
 
 def too_little_life(

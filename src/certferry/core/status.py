@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certferry.core import rules, unmatched
+from certferry.core import at_once, rules, unmatched
 from certferry.core.desired import DesiredCertificate
 from certferry.core.domain_status import DomainStatus, Standing, domains_of
 from certferry.core.due import VERIFY_TIMEOUT
@@ -175,6 +175,6 @@ def _renew_at(observed: Observation, now: datetime) -> datetime | None:
     current = observed.current
     if current is None:
         return None
-    usual = rules.renew_at(observed, current)
+    usual = at_once.renew_at(observed, current)
     earlier = renewed_after_rollback(observed, current, now)
     return usual if earlier is None else min(usual, earlier)

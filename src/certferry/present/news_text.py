@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import reduce
+from types import MappingProxyType
 
 from certferry.core.message import Message
 from certferry.core.notice import News, Subject, Topic
+from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.present.documents import Document, moment
 from certferry.present.language import Voice
 from certferry.present.vocabulary import at_target
@@ -25,16 +28,34 @@ _HEADINGS = {
     Topic.FOUND: Text("Found"),
 }
 _STILL = Text("Still in trouble")
+
+
+def _codes(kind: type[CertferryError]) -> Iterator[str]:
+    yield kind.code
+    for narrower in kind.__subclasses__():
+        yield from _codes(narrower)
+
+
+_OF_ISSUING = frozenset({*_codes(IssuanceError), *_codes(DnsError), ClockWrong.code})
+"""What stops a certificate from being issued."""
 _TEST = Text("a message of `certferry notify test`; nothing has happened")
 
 
-def message(news: Sequence[News], voice: Voice, host: str, run: str) -> Message:
-    """Write all news of a run as one message. News with one cause are told together."""
+def message(
+    news: Sequence[News],
+    voice: Voice,
+    host: str,
+    run: str,
+    services: Mapping[str, Text] = MappingProxyType({}),
+) -> Message:
+    """Write all news of a run as one message. News with one cause are told together. `services` is
+    what people call a target, by its label.
+    """
     groups = _grouped(news, voice)
     title = Text("certferry on {host}: {what}", host=host, what=_in_short(news, voice))
     events = [_event(one, voice, host, run) for one in news[:MOST_EVENTS]]
     document: Document = {**events[0], "events": events, "omitted": len(news) - len(events)}
-    paragraphs = tuple(_paragraph(group, voice) for group in groups)
+    paragraphs = tuple(_paragraph(group, voice, services) for group in groups)
     return Message(voice.say_on_one_line(title), paragraphs, document)
 
 
@@ -81,16 +102,21 @@ def _heading(one: News) -> Text:
     return _STILL if one.again else _HEADINGS[one.topic]
 
 
-def _paragraph(group: Sequence[News], voice: Voice) -> str:
-    return "\n".join(voice.say(line) for line in _lines(group))
+def _paragraph(group: Sequence[News], voice: Voice, services: Mapping[str, Text]) -> str:
+    return "\n".join(voice.say(line) for line in _lines(group, services))
 
 
-def _lines(group: Sequence[News]) -> Iterator[Text]:
+def _lines(group: Sequence[News], services: Mapping[str, Text]) -> Iterator[Text]:
     first = group[0]
-    subjects: list[Text] = [subject_of(one.subject) for one in group[:_MOST_LISTED]]
+    is_over = first.topic is Topic.RECOVERED
+    subjects: list[Text] = [
+        _what_is_in_order(one, services) if is_over else subject_of(one.subject)
+        for one in group[:_MOST_LISTED]
+    ]
     if len(group) > _MOST_LISTED:
         subjects.append(Text("and {count} more", count=len(group) - _MOST_LISTED))
-    yield Text("[{heading}] {subjects}", heading=_heading(first), subjects=subjects)
+    whom = [reduce(_beside, subjects)] if is_over else subjects
+    yield Text("[{heading}] {subjects}", heading=_heading(first), subjects=whom)
     yield first.message
     if first.again:
         yield Text("since {moment}", moment=min(one.since for one in group))
@@ -99,6 +125,26 @@ def _lines(group: Sequence[News]) -> Iterator[Text]:
         yield Text("the old certificate is valid until {moment}", moment=min(deadlines))
     if first.hint is not None:
         yield Text("what to do: {hint}", hint=first.hint)
+
+
+def _beside(one: Text, other: Text) -> Text:
+    return Text("{one}; {other}", one=one, other=other)
+
+
+def _what_is_in_order(one: News, services: Mapping[str, Text]) -> Text:
+    """Say what of a certificate was in trouble: the name alone does not tell, when that is over."""
+    lineage, target, domain = one.subject.lineage, one.subject.target, one.subject.domain
+    if lineage and target:
+        if target not in services:
+            where = at_target(target, domain or None)
+            return Text("{lineage}: deployment to {where}", lineage=lineage, where=where)
+        service = services[target]
+        if domain:
+            service = Text("{service} → {domain}", service=service, domain=domain)
+        return Text("{lineage}: deployment to {service}", lineage=lineage, service=service)
+    if lineage and one.code in _OF_ISSUING:
+        return Text("{lineage}: issuance", lineage=lineage)
+    return subject_of(one.subject)
 
 
 def _event(one: News, voice: Voice, host: str, run: str) -> Document:

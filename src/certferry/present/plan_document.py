@@ -9,6 +9,7 @@ from datetime import datetime
 
 from certferry.core.change import CERTIFICATE, Change
 from certferry.core.drift import Drifted
+from certferry.core.obstacle_outcomes import served_by
 from certferry.core.plan import Obstacle, Plan, Refusal
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import SyncReport
@@ -49,6 +50,14 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                         "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, back.words), voice),
                     }
                     for back in plan.rolled_back
+                ],
+                "ceded": [
+                    {
+                        "target": target,
+                        "lineages": list(lineages),
+                        "message": voice.say(served_by(lineages)),
+                    }
+                    for target, lineages in plan.ceded
                 ],
                 "retire_later": sum(count for _, count in plan.retire_later),
             }

@@ -9,6 +9,7 @@ from datetime import timedelta
 from certferry.core.abbreviations import short
 from certferry.core.change import Change
 from certferry.core.drift import Drifted
+from certferry.core.obstacle_outcomes import served_by
 from certferry.core.plan import Plan
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.removal_limits import left_to_later_runs
@@ -51,7 +52,7 @@ def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
         beside = plan.notices or plan.remarks or plan.left_out
-        told_too = beside or plan.drifts or plan.rolled_back
+        told_too = beside or plan.drifts or plan.rolled_back or plan.ceded
         if plan.steps or told_too or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
@@ -86,6 +87,9 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
         problem, hint = voice.say(obstacle.error.message), obstacle.error.hint
         yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
     yield from _left(plan, voice)
+    for target, lineages in plan.ceded:
+        words = f"{voice.say(at_target(target, None))}: {voice.say(served_by(lineages))}"
+        yield from labelled(_verb(voice.word("skipped"), Tone.PENDING).words, Tone.PENDING, words)
     beside = (("unread", plan.notices), ("in vain", plan.remarks), ("skipped", plan.left_out))
     for word, notices in beside:
         for notice in notices:
@@ -136,6 +140,8 @@ def _reasons(plan: Plan) -> list[Text]:
             return [Text("changed outside certferry, and left like that")]
         if plan.rolled_back:
             return [Text("as declared, but for what was rolled back")]
+        if plan.ceded and not plan.unchanged:
+            return [Text("not needed")]
         unread = Text("as declared, as far as it could be read")
         return [unread if plan.notices else Text("as declared")]
     if len(dict.fromkeys(firsts)) > 1:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from certferry.core.events import Happened
 from certferry.core.lineage import Version
-from certferry.core.revocation import Revocation, RevocationReason
+from certferry.core.revocation import Revocation, RevocationReason, is_under_way
 from certferry.errors import CaUnavailable, CertificateError, IssuanceError, PlanRefused
 from certferry.ports.ca_account import AccountAt
 from certferry.ports.progress import Progress
@@ -40,7 +40,9 @@ def to_revoke(
     Raises `PlanRefused` where there is none, or it has expired.
     """
     versions = state.versions(lineage)
-    begun = [one for one in versions if one.is_being_revoked(now)]
+    begun = [
+        one for one in versions if is_under_way(one.revocation, one.certificate.not_after, now)
+    ]
     newest = next(iter(begun or versions), None)
     if newest is None or newest.certificate.not_after <= now:
         raise PlanRefused(

@@ -26,6 +26,7 @@ from certferry.ports.state import StateStore
 from certferry.present import news_text
 from certferry.present.language import Voice, voice_in
 from certferry.reconcile.telling import Channel, Telling
+from certferry.text import Text
 from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import bound, run_program
 from certferry.wiring.adapters import CHANNELS, Table, installed
@@ -35,6 +36,10 @@ from certferry.wiring.notices import NoticeKeeper
 
 LONGEST_ANSWER = 64 * 1024
 """Bytes of what a service answers to a message; it has a line to say."""
+
+
+_SERVICES = {"qiniu": Text("Qiniu")}
+"""What services are called in a message, by their type, where that is another word."""
 
 
 class Channels:
@@ -94,7 +99,14 @@ class Channels:
         )
 
     def _message(self, table: ChannelTable, news: Sequence[News]) -> Message:
-        return news_text.message(news, self._voice(table), platform.node(), self._run)
+        accounts = self._settings.accounts
+        # An account that the operator has named is known by that name.
+        services = {
+            label: name
+            for label, name in _SERVICES.items()
+            if label in accounts and accounts[label].type == label
+        }
+        return news_text.message(news, self._voice(table), platform.node(), self._run, services)
 
     def _voice(self, table: ChannelTable) -> Voice:
         return voice_in(table.language or self._language)

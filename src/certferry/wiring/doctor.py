@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from certferry.config.certificates import with_equal_names
 from certferry.config.file_modes import look_at_files
 from certferry.config.model import Settings
 from certferry.core.dns_persist import Holder, Offer
@@ -129,6 +130,9 @@ def _machine(run: CheckedRun) -> Iterator[Finding]:
         said = Text("no certificate is declared, so nothing is renewed")
         yield error(Code.NONE_DECLARED, str(run.settings.path), said, fix)
     yield from look_at_files(run.settings)
+    for twin in with_equal_names(run.settings.declared, run.settings.places):
+        fix = Text("take one of them out, or give it other names")
+        yield warning(Code.NAMES_TWICE, twin.where, twin.problem, fix)
     yield from look_at_schedule(run.schedulers)
     yield from look_at_state(run.doors.state, where.path, where.key_file, declared, run.doors.now())
     lost = lost_state(run.settings, run.doors.state)

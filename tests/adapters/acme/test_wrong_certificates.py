@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.errors import CaUnavailable, CertificateRejected
+from certferry.errors import CaUnavailable, CertificateRejected, ClockWrong
 from certferry.sandbox.httpd import Request, Response
 from certferry.testing.certificates import make_bundle
 from tests.adapters.acme.bench import Bench
@@ -75,11 +75,36 @@ def leaf_alone(request: Request, response: Response) -> Response:
 
 
 def test_certificate_that_is_not_valid_yet(bench: Bench) -> None:
-    """On this machine, whose clock forbids it: both moments are told."""
+    """On this machine, whose clock forbids it: both moments are told, and the clock is named before
+    the CA. That the CA's is ahead was not to be seen, as its directory lay in a cache.
+    """
+
+    def cached(request: Request, response: Response) -> Response:
+        is_directory = request.path == "/dir"
+        aged = (*response.headers, ("Age", "172800"))
+        return replace(response, headers=aged) if is_directory else response
+
+    bench.proxy.rewrite = cached
     bench.clock.advance(timedelta(days=-2))
 
-    with pytest.raises(CertificateRejected, match=r"it is valid from .* and here it is "):
+    with pytest.raises(CertificateRejected, match=r"it is valid from .* and here it is ") as caught:
         bench.issue()
+
+    assert "see first whether this machine's clock is right" in str(caught.value.hint)
+
+
+def test_clock_that_is_behind_orders_nothing(bench: Bench) -> None:
+    """The CA would count a certificate that could not be taken: the clock is to be set first."""
+    bench.clock.advance(timedelta(hours=-3))
+
+    with pytest.raises(ClockWrong, match=r"this machine's clock is .* behind") as caught:
+        bench.issue()
+
+    assert "set this machine's clock" in str(caught.value.hint)
+    assert [] == bench.proxy.requests("POST /order-plz")
+    assert None is bench.state.order(bench.lineage)
+    bench.clock.advance(timedelta(hours=3, minutes=-10))
+    assert bench.issue().key_matches
 
 
 def test_issuer_certificate_in_place_of_the_leaf(bench: Bench) -> None:

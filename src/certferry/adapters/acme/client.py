@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -86,11 +86,12 @@ class Client(ClientV2):
 
     All raise `Refused`, what `Network` raises, and `CaUnavailable` for an answer without sense and
     for an address at a host that is none of the directory's, the `origins`. `offer` is what the
-    directory says of dns-persist-01.
+    directory says of dns-persist-01, `ahead` how far the CA's clock is before ours, where known.
     """
 
     origins: frozenset[str] = frozenset()
     offer: Offer | None = None
+    ahead: timedelta | None = None
 
     @classmethod
     def at(cls, directory_url: str, network: Network) -> Self:
@@ -99,6 +100,7 @@ class Client(ClientV2):
         client = cls(read_directory(response), network)
         client.origins = origins_of(directory_url, client.directory.to_partial_json())
         client.offer = read_answer(offer_in, response)
+        client.ahead = network.ahead_of_us(response)
         return client
 
     @property

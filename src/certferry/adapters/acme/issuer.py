@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from certferry.adapters.acme.account import Accounts
 from certferry.adapters.acme.budget import Budget
@@ -27,6 +28,7 @@ from certferry.adapters.acme.sweep import SETTLING, Sweep
 from certferry.core.budget import Limits, hold_of
 from certferry.core.caa import Applicant
 from certferry.core.certificate import CertificateBundle
+from certferry.core.clock_skew import must_not_be_behind
 from certferry.core.dns_persist import Offer
 from certferry.core.events import Activity
 from certferry.core.external_account import ExternalAccount
@@ -166,6 +168,8 @@ class AcmeIssuer:
             self._client() as client,
         ):
             settings = self._settings
+            if client.ahead is not None:
+                must_not_be_behind(urlsplit(settings.directory).netloc, client.ahead)
             ordering = Ordering(
                 *(settings.directory, client, request, lease, context),
                 ca_bundle=settings.ca_bundle,

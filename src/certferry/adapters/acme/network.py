@@ -22,6 +22,7 @@ from urllib3.util import parse_url
 from certferry import __version__
 from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of
 from certferry.adapters.clients.http_session import PlainSession
+from certferry.adapters.clients.server_time import ahead_of
 from certferry.core.foreign_words import quoted
 from certferry.core.loopback import is_loopback
 from certferry.errors import CaUnavailable
@@ -86,6 +87,13 @@ class Network(ClientNetwork):
         no answer came. The CA may thus get it twice, which it says when that matters.
         """
         return self._patiently(lambda: self._post_with_good_nonce(*args, **kwargs))
+
+    def ahead_of_us(self, response: requests.Response) -> timedelta | None:
+        """Return how far the CA's clock is ahead of ours by an answer that has just come; `None`
+        where it has no date, or lay in a cache (RFC 9111 §5.1).
+        """
+        is_cached = response.headers.get("Age", "0") != "0"
+        return None if is_cached else ahead_of(response.headers, self._now())
 
     def _post_with_good_nonce(self, *args: Any, **kwargs: Any) -> requests.Response:
         for _ in range(MOST_NONCES - 1):
