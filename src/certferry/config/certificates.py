@@ -20,7 +20,7 @@ from certferry.config.domains import Named, read_domains, report_twice_named
 from certferry.config.files import Paths
 from certferry.config.findings import nearest
 from certferry.config.table import Table
-from certferry.config.values import Read, one_of, string, word
+from certferry.config.values import Read, as_list, items_of, one_of, string, word
 from certferry.core import identifiers
 from certferry.core.certificate import KeyType
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind, PemFiles
@@ -141,7 +141,12 @@ def _names(table: Table) -> tuple[str, ...]:
     if len(names) > MOST_NAMES:
         table.report(
             "names",
-            Text("{count} names; a certificate can have {most}", count=len(names), most=MOST_NAMES),
+            Text(
+                "{count} names; a certificate can have {most}: split them into several"
+                " [[certificates]]",
+                count=len(names),
+                most=MOST_NAMES,
+            ),
         )
     return names
 
@@ -217,14 +222,34 @@ def _lineage(value: object) -> str:
 
 
 def _name(value: object) -> str:
-    return identifiers.normalise(string(value))
+    written = string(value)
+    items = items_of(written)
+    if len(items) > 1 and all("." in item for item in items):
+        raise ConfigError(
+            Text("holds several names: write each in its own quotes: {items}", items=as_list(items))
+        )
+    return identifiers.normalise(written)
 
 
 def _target(accounts: Collection[str]) -> Read[str]:
+    label = account_among(accounts)
+
     def read(value: object) -> str:
         if isinstance(value, str) and value in RESERVED:
             return value
-        return account_among(accounts)(value)
+        try:
+            return label(value)
+        except ConfigError as unknown:
+            if not isinstance(value, str) or nearest(value, [*accounts, *RESERVED]):
+                raise
+            raise ConfigError(
+                Text(
+                    "{problem}. CDNs of other vendors than those of `certferry help adapters` are"
+                    ' not supported: for them, to = "command" hands the certificate to a program of'
+                    ' yours, and to = "files" writes it for one',
+                    problem=unknown.message,
+                )
+            ) from None
 
     return read
 

@@ -39,7 +39,9 @@ from certferry.text import Text
 _NO_FILE = Document(None, {})
 NO_ADAPTERS = NoAdapters()
 
-WITHOUT_FILE = Text("without a configuration file, the keys are taken from the environment")
+WITHOUT_FILE = Text(
+    "without a configuration file, the keys are taken from the environment: `export NAME=…` for each"
+)
 NAMES_WITHOUT_FILE = Text(
     "certferry found no configuration file, so each NAME is a domain name; name the file with"
     " --config FILE, or run certferry in its directory"
