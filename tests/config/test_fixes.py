@@ -198,6 +198,13 @@ def test_a_string_in_place_of_a_word_or_a_list(refusal: Refusal) -> None:
     assert line.endswith('must be "auto" or a list, and is a string: write ["a.example.com"]')
 
 
+def test_a_target_without_its_account_is_no_other_vendors(refusal: Refusal) -> None:
+    """Qiniu is supported; its account is not declared."""
+    (line,) = refusal(f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "qiniu"')
+
+    assert line.endswith("to: there is no account qiniu; declared are d")
+
+
 def test_a_mistyped_receiver_is_told_as_such(refusal: Refusal) -> None:
     """Who writes `file` means `files`, and no other vendor's CDN."""
     (line,) = refusal(f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "file"')

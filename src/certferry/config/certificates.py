@@ -39,7 +39,9 @@ _COMMON = frozenset({"to", "retire", "drift", "on_failure"}) | DOMAIN_KEYS
 """What a deployment can be told whatever its target."""
 
 OptionsOf = Callable[[str], ReadOptions | None]
-"""Gives what reads the settings of deployments to an account, `None` where that is not known."""
+"""Gives what reads the settings of deployments to an account, or to one of a type of that name;
+`None` where that is not known.
+"""
 
 
 def read_certificates(
@@ -161,7 +163,7 @@ def _deployment(
 ) -> DesiredDeployment:
     if "to" not in table:
         table.report("to", Text("missing: the account that serves the certificate"))
-    target = table.take("to", _target(accounts), "")
+    target = table.take("to", _target(accounts, options_of), "")
     if target in RESERVED:
         deployment = read_delivery(target, certificate.lineage, table, paths, taken)
         table.done()
@@ -231,7 +233,7 @@ def _name(value: object) -> str:
     return identifiers.normalise(written)
 
 
-def _target(accounts: Collection[str]) -> Read[str]:
+def _target(accounts: Collection[str], options_of: OptionsOf) -> Read[str]:
     label = account_among(accounts)
 
     def read(value: object) -> str:
@@ -241,6 +243,8 @@ def _target(accounts: Collection[str]) -> Read[str]:
             return label(value)
         except ConfigError as unknown:
             if not isinstance(value, str) or nearest(value, [*accounts, *RESERVED]):
+                raise
+            if options_of(value) is not None:  # a target that only lacks its account
                 raise
             raise ConfigError(
                 Text(

@@ -40,7 +40,8 @@ _NO_FILE = Document(None, {})
 NO_ADAPTERS = NoAdapters()
 
 WITHOUT_FILE = Text(
-    "without a configuration file, the keys are taken from the environment: `export NAME=…` for each"
+    "without a configuration file, the keys are taken from the environment: `export NAME=…` for"
+    " each"
 )
 NAMES_WITHOUT_FILE = Text(
     "certferry found no configuration file, so each NAME is a domain name; name the file with"
@@ -223,7 +224,7 @@ def _read(
         acme.key_type,
         issuance_of(acme),
         paths,
-        lambda label: adapters.options_of(accounts[label].type) if label in accounts else None,
+        lambda label: adapters.options_of(accounts[label].type if label in accounts else label),
     )
     settings = Settings(
         path=document.path,
