@@ -154,6 +154,10 @@ _OTHER_PROGRAM = Text("another program may be using the same account; a later ru
 CODES: Mapping[str, CodeMeaning] = {
     "401": CodeMeaning(_CHECK_KEYS, Text("access_key and secret_key are not accepted")),
     "403": CodeMeaning(_READ_ONLY, Text("access_key and secret_key may not do this")),
+    **dict.fromkeys(
+        ("500", "502", "503", "504", "500000", "500215", "500219"),
+        CodeMeaning(_LATER, Text("Qiniu itself failed")),
+    ),
     **{str(code): CodeMeaning(_OTHER_PROGRAM) for code in (429, 573, *sorted(TOO_MANY))},
     **{
         str(code): CodeMeaning(_advice_of(meaning), Text(meaning.words))
