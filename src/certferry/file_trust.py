@@ -30,6 +30,9 @@ _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
 """To open a FIFO would wait for a writer, without O_NONBLOCK."""
 
+_PUBLIC = frozenset(map(Path, ("/tmp", "/var/tmp", "/dev/shm")))  # noqa: S108 - not written to
+"""Directories that every user is to write to: their mode is not to be changed."""
+
 _MOST_LINKS = 40
 """As many as Linux follows in a path (path_resolution(7))."""
 
@@ -226,7 +229,7 @@ def _judge(
     who = _others_who_write(facts, trusted)
     if who is not None and (makes_files or not _is_sticky(facts)):
         problem = Text("can be changed by {who} (mode {mode})", who=who, mode=_octal(facts))
-        fix = _elsewhere() if _is_sticky(facts) else _closed(path, facts)
+        fix = _elsewhere() if path in _PUBLIC else _closed(path, facts)
         raise NotTrusted(path, problem, fix)
 
 

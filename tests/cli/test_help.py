@@ -34,7 +34,7 @@ NAMES = {
         "DNSPod",
         "DNSSEC",
     ),
-    *("Encrypt", "HTTPS", "JSON", "NS"),
+    *("Encrypt", "HTTPS", "JSON", "NS", "Schema"),
     *("KEY", "Let's", "NAME", "Pebble", "TLS", "TXT", "bash", "certbot", "certferry", "completion"),
     *("cron", "crontab", "fish", "lego", "port", "qiniu", "shell", "sync", "systemd", "text"),
     *("unit", "value", "zsh"),

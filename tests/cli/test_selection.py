@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from certferry.cli.exits import Exit
+from certferry.cli.main import run
 from certferry.cli.options import Front
 from certferry.cli.selection import (
-    lineage_known,
+    must_be_known,
     read_settings,
     select,
     settings_of_one,
@@ -132,7 +134,7 @@ def test_an_unknown_name_gets_the_nearest_one(
 ) -> None:
     """The nearest spelling; many are not listed."""
     with pytest.raises(ConfigError) as caught:
-        lineage_known(name, known(*lineages))
+        must_be_known(name, known(*lineages))
 
     assert f"there is no certificate called {name}" == str(caught.value)
     assert hint == str(caught.value.hint)
@@ -145,8 +147,8 @@ def test_what_is_only_remembered_is_known_too() -> None:
     session.reconciler().sync(session.wishes, Patience(timedelta(0)))
 
     session = TwinSession(world, (), no_listener)
-    assert "img" == lineage_known("img", session)
-    assert "img" == lineage_known("a.img.example.com", session)
+    assert "img" == must_be_known("img", session)
+    assert "img" == must_be_known("a.img.example.com", session)
 
 
 def with_wildcard(path: Path) -> Path:
@@ -192,6 +194,16 @@ def test_a_command_for_one_certificate_takes_no_domain_of_several(somewhere: Pat
     with pytest.raises(ConfigError, match="several certificates: img, wild") as caught:
         settings_of_one(one, "img.example.com")
     assert "name the certificate that is meant" == str(caught.value.hint)
+
+
+def test_what_is_renewed_is_in_no_doubt(somewhere: Path) -> None:
+    """A domain of several orders none of them."""
+    console = TestConsole(environ={"HOME": str(somewhere)})
+    words = ["--config", str(with_wildcard(somewhere)), "sync", "--renew", "img.example.com"]
+
+    assert Exit.USAGE == run(words, console.console)
+
+    assert "error: img.example.com is for several certificates: img, wild\n" in console.err
 
 
 def test_a_domain_of_no_certificate(somewhere: Path) -> None:

@@ -7,9 +7,12 @@ import re
 
 import pytest
 
+from certferry.adapters.clients.qiniu_codes import MEANINGS
 from certferry.cli.exits import Exit
+from certferry.present.language import voice_in
 from certferry.present.layout import width
 from certferry.present.pages import pages, schemas
+from certferry.wiring.adapters import CHANNELS, DNS_PROVIDERS, TARGETS, installed
 from tests.support.command import Ended, run_here
 from tests.support.schemas import schema
 
@@ -55,6 +58,55 @@ def test_a_code_is_explained() -> None:
     assert 4 == ended.out.count("`expired`\n  cause: ")
     assert 4 == ended.out.count("  what to do: ")
     assert "zone" not in ended.out
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_code_of_a_service_is_explained(language: str) -> None:
+    """Those that messages print beside a service's words, from the tables that messages are made
+    of; each in the reader's language.
+    """
+    table, voice = installed(), voice_in(language)
+    families = (DNS_PROVIDERS, TARGETS, CHANNELS)
+    adapters = [table.find(family, name) for family in families for name in table.names(family)]
+    services = {one.adapter.SERVICE: one.codes for one in adapters if one.codes}
+
+    assert {"Qiniu", "DNSPod", "Cloudflare", "Tencent Cloud", "DingTalk"} <= set(services)
+    assert {"400611", "404001", "400322"} | {str(code) for code in MEANINGS} <= set(
+        services["Qiniu"]
+    )
+    for service, codes in services.items():
+        for code, known in codes.items():
+            found = table.meanings_of(code)
+            assert known == found[service]
+            assert voice.say(known.advice)
+    for code in ("400611", "10004", "-1", "400322"):
+        ended = asked(code, language=language)
+        assert Exit.OK == ended.code
+        (known,) = table.meanings_of(code).values()
+        assert voice.say(known.advice) in " ".join(ended.out.split("\n"))
+
+
+def test_a_code_of_two_services() -> None:
+    """Each says whose it is."""
+    said = asked("401").out
+
+    assert "Qiniu, code 401: access_key and secret_key are not accepted\nhint: " in said
+    assert "\n\nTelegram, code 401\nhint: " in said
+
+
+def test_a_code_of_a_family() -> None:
+    """As the message gives it, with what follows the dot."""
+    assert "Tencent Cloud, code AuthFailure.SignatureFailure\nhint: compare" in (
+        asked("AuthFailure.SignatureFailure").out
+    )
+
+
+def test_a_code_that_no_table_has() -> None:
+    """No page with a name like it is offered for a number."""
+    ended = asked("612345")
+
+    assert Exit.USAGE == ended.code
+    assert "nothing is known of the code 612345 but what the message says" in ended.err
 
 
 def test_a_command_is_explained_by_its_own_help() -> None:

@@ -125,7 +125,10 @@ def test_exclude_takes_names_out(tmp_path: Path) -> None:
         ),
         (
             ['exclude = "test.example.com"'],
-            "9: [[certificates.deploy]] exclude: must be a list, and is a string",
+            (
+                "9: [[certificates.deploy]] exclude: must be a list, and is a string:"
+                ' write ["test.example.com"]'
+            ),
         ),
     ],
 )

@@ -274,7 +274,7 @@ def test_the_hint_is_about_environment_files_where_they_are_wrong(
     with pytest.raises(ConfigError) as caught:
         loaded(f'env_files = ["cdn.env"]\n{also}')
 
-    expected = f"{REFERENCE}; {ASSIGNMENTS_ONLY}" if also else str(ASSIGNMENTS_ONLY)
+    expected = f"{ASSIGNMENTS_ONLY}; {REFERENCE}" if also else str(ASSIGNMENTS_ONLY)
     assert expected == str(caught.value.hint)
 
 
@@ -291,4 +291,5 @@ def test_what_cannot_be_read_has_a_hint(tmp_path: Path) -> None:
         assert "name a file with KEY=value lines, of mode 0600" == str(caught.value.hint)
     with pytest.raises(ConfigError) as caught:
         read_env_file(latin)
-    assert "save it as UTF-8" == str(caught.value.hint)
+    command = f"iconv -f gbk -t utf-8 {latin} > {latin}.utf8"
+    assert f"save it as UTF-8; if it is GBK: {command}" == str(caught.value.hint)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.config.findings import Finding, config_error, instead_of, joined, nearest
+from certferry.config.findings import REFERENCE, Finding, config_error, instead_of, joined, nearest
 from certferry.errors import ConfigError
 from certferry.text import Text
 from tests.config.conftest import Load, Refusal
@@ -182,7 +182,7 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
         ("dns.propagation_timeout = inf", "[dns] propagation_timeout: must be a number of seconds"),
         (
             "dns.propagation_timeout = '1m'",
-            "[dns] propagation_timeout: must be a number, and is a s",
+            "[dns] propagation_timeout: must be a number of seconds, and is a s",
         ),
         (
             "dns.resolvers = ['1.1.1.1:']",
@@ -383,7 +383,10 @@ def test_more_names_than_an_order_can_have(refusal: Refusal, loaded: Load) -> No
     (line,) = refusal(text.format(", ".join([*names, '"one.example.com"'])))
 
     assert 100 == len(settings.certificates[0].names)
-    assert line.endswith("[[certificates]] names: 101 names; a certificate can have 100")
+    assert line.endswith(
+        "[[certificates]] names: 101 names; a certificate can have 100: split them into several"
+        " [[certificates]]"
+    )
 
 
 def test_no_account_at_all(refusal: Refusal) -> None:
@@ -485,7 +488,7 @@ def test_errors_of_several_accounts_are_one() -> None:
     error = joined(errors)
 
     assert ["A: one 1", "B: two"] == str(error.message).splitlines()
-    assert errors[0].hint == error.hint
+    assert f"other; {REFERENCE}" == str(error.hint)
     assert "A: ONE 1\nB: TWO" == error.message.render(
         lambda template: {"one {n}": "ONE {n}", "two": "TWO"}.get(template, template)
     )

@@ -457,7 +457,8 @@ def test_a_key_ring(tmp_path: Path, written: str, said: str) -> None:
 def test_a_key_ring_needs_its_library(tmp_path: Path) -> None:
     """Who has not installed the extra is told how."""
     assert (
-        "needs the extra `keyring`: in certferry's checkout, pip install '.[keyring]'"
+        "needs the extra `keyring`; run in certferry's checkout:"
+        f" {sys.executable} -m pip install --require-hashes -r requirements/keyring.txt"
         == through_key_ring("keyring:mail/ops", tmp_path, installed=False)
     )
 

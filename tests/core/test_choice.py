@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificate import covered_by
-from certferry.core.choice import Chosen, choose, found_by
+from certferry.core.choice import choose, found_by
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.domain_status import WHOLE_ACCOUNT, Standing
 from certferry.core.due import Times
@@ -70,6 +70,8 @@ def test_what_is_found_is_covered_meant_and_not_excluded(
     assert meant == {*chosen.wanted, *chosen.excluded}
     assert {domain for domain in meant if match_of(exclude, domain)} == set(chosen.excluded)
     assert not set(chosen.wanted) & set(chosen.excluded)
+    if domains is None or globs:
+        assert [one for one in THERE if not covered_by(NAMES, one)] == chosen.uncovered
 
 
 def test_wildcard_domain_under_a_glob() -> None:
@@ -78,8 +80,8 @@ def test_wildcard_domain_under_a_glob() -> None:
     others = choose(look((), ("*.example.com",), (".example.com",)), THERE)
 
     expected = ["*.example.com", "img.example.com", "img-1.example.com", "a.img.example.com"]
-    assert Chosen(expected) == below
-    assert Chosen(expected[1:], ["*.example.com"]) == others
+    assert (expected, []) == (below.wanted, below.excluded)
+    assert (expected[1:], ["*.example.com"]) == (others.wanted, others.excluded)
 
 
 def test_what_finds_a_domain() -> None:
@@ -213,6 +215,44 @@ def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
     assert () == plan.steps
     [row] = status_of(wish(deployment), observed(deployment, target), NOW).domains
     assert (WHOLE_ACCOUNT, Standing.UNKNOWN) == (row.domain, row.standing)
+
+
+def test_account_without_a_domain_for_the_certificate() -> None:
+    """Both sides are named: what the certificate is for, and what the account has that is nearest,
+    so that a slip is seen; and where the DNS account is looked at.
+    """
+    deployment = DesiredDeployment("qiniu")
+    there = ("b.example.org", "www.example.com", "imgg.example.com", "a", "c", "d")
+
+    plan = planned(deployment, ObservedTarget(uncovered=there))
+
+    [obstacle] = plan.obstacles
+    names = ", ".join(wish(deployment).names)
+    assert f"no domain of the account qiniu is covered by {names}" == str(obstacle.error.message)
+    assert (
+        "the account has imgg.example.com, www.example.com, a, b.example.org, c, and 1 more:"
+        " correct `names`, or add the domain at the target; `certferry doctor img` also looks for"
+        f" the zones of {names} in the DNS account"
+    ) == str(obstacle.error.hint)
+
+
+def test_account_without_any_domain() -> None:
+    """There is nothing to be corrected."""
+    plan = planned(DesiredDeployment("qiniu"), ObservedTarget())
+
+    [obstacle] = plan.obstacles
+    assert "the account has no domain yet: add it at the target first" == str(obstacle.error.hint)
+
+
+def test_account_whose_domain_is_switched_off() -> None:
+    """It is covered, so the names are right."""
+    off = replace(domain("img.example.com"), problem=TargetRejected(Text("it is offline")))
+
+    plan = planned(DesiredDeployment("qiniu"), ObservedTarget(left_out=(off,)))
+
+    [obstacle] = plan.obstacles
+    assert str(obstacle.error.message).endswith("is online")
+    assert "bring it online" in str(obstacle.error.hint)
 
 
 def test_excluded_name_that_no_domain_has_is_told_and_stands_in_no_way() -> None:

@@ -150,6 +150,13 @@ def test_sticky_directory(file: Path) -> None:
 
     said, advice = refusal(file.parent, makes_files=True)
     assert f"{file.parent} can be changed by every user (mode 1777)" == said
+    assert f"run: chmod go-w {file.parent}" == advice
+
+
+def test_the_directory_of_every_user_is_left_as_it_is() -> None:
+    """Its mode is right for what it is for."""
+    _, advice = refusal(Path("/tmp"), makes_files=True)
+
     assert advice.startswith("keep it where only ")
 
 

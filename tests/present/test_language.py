@@ -239,8 +239,8 @@ def test_a_plan_in_chinese() -> None:
           受阻     qiniu → b.img.example.com: frozen at the CDN
                    提示：unfreeze it in the console
 
-        待签发 1 张证书、待部署 2 处、拒绝 1 项、受阻 1 项。尚未做任何改动；请运行 `certferry sync`。
-        """) == values.text_of(list(plan_text.told([PLAN], ZH)))  # noqa: E501 - a transcript is as wide as it is
+        待签发 1 张证书、待部署 2 处、拒绝 1 项、受阻 1 项。尚未做任何改动；请先处理受阻的部分。
+        """) == values.text_of(list(plan_text.told([PLAN], ZH)))
 
 
 USUAL = (timedelta(minutes=8), timedelta(minutes=15))

@@ -250,8 +250,8 @@ def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
           blocked  qiniu → a.img.example.com: frozen at the CDN
                    hint: unfreeze it in the console
 
-        1 certificate to issue, 1 deployment, 1 blocked. Nothing was changed; run `certferry sync`.
-        """) == told(plan(rollout(), issue=values.issue(), obstacles=(values.frozen(),)))
+        1 certificate to issue, 1 deployment, 1 blocked. Nothing was changed; see to what is blocked first.
+        """) == told(plan(rollout(), issue=values.issue(), obstacles=(values.frozen(),)))  # noqa: E501 - a transcript is as wide as it is
 
 
 @pytest.mark.parametrize(

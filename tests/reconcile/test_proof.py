@@ -16,6 +16,7 @@ from certferry.errors import (
     DnsError,
     DnsUnavailable,
     StateError,
+    TargetRejected,
     ZoneNotFound,
 )
 from certferry.reconcile.reconciler import Reconciler
@@ -50,6 +51,27 @@ def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> N
     [plan] = plans_of(reconciler(world), [world.wish()])
 
     assert (True, asked) == (plan.is_empty, world.dns.calls)
+
+
+def test_name_that_neither_the_target_nor_the_dns_account_has(world: ModelWorld) -> None:
+    """A mistyped name is told from both sides, though nothing would be ordered."""
+    wish = replace(world.wish(), names=("www.foo.test",))
+
+    [plan] = plans_of(reconciler(world), [wish])
+
+    assert plan.issue is None
+    assert [("qiniu", TargetRejected), ("dnspod", ZoneNotFound)] == [
+        (one.target, type(one.error)) for one in plan.obstacles
+    ]
+
+
+def test_name_that_only_the_target_lacks(world: ModelWorld) -> None:
+    """The zone is there: nothing more is said."""
+    wish = replace(world.wish(), names=("www.example.com",))
+
+    [plan] = plans_of(reconciler(world), [wish])
+
+    assert [("qiniu", TargetRejected)] == [(one.target, type(one.error)) for one in plan.obstacles]
 
 
 def test_account_with_the_zone_is_no_obstacle(world: ModelWorld) -> None:

@@ -312,7 +312,8 @@ def test_missing_library_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(ConfigError, match="trustme") as caught:
         Pebble(NOWHERE).start()
-    assert ".[sandbox]" in str(caught.value.hint)
+    command = f"{sys.executable} -m pip install --require-hashes -r requirements/sandbox.txt"
+    assert f"run in certferry's checkout: {command}" == str(caught.value.hint)
 
 
 def test_process_that_breaks_is_told_with_its_last_words(

@@ -48,11 +48,11 @@ def export(session: Session, name: str, directory: Path, console: Console) -> Ex
     Raises `ConfigError` for a name that nothing is known of, `CertificateError` when there is no
     certificate yet, `CertferryError` when a file cannot be written.
     """
-    from certferry.cli.selection import lineage_known
+    from certferry.cli.selection import must_be_known
     from certferry.present.log_entries import log_export
     from certferry.wiring.exported import write_bundle
 
-    name = lineage_known(name, session)
+    name = must_be_known(name, session)
     versions = session.state.versions(name)
     if not versions:
         raise CertificateError(

@@ -54,12 +54,12 @@ def show_history(
     session: Session, name: str | None, limit: int, console: Console, *, as_json: bool
 ) -> Exit:
     """Show what the state remembers. Raises `ConfigError` for a name that nothing is known of."""
-    from certferry.cli.selection import lineage_known
+    from certferry.cli.selection import must_be_known
     from certferry.present import documents
 
     entries = session.state.history(name, limit)
     if name is not None and not entries:
-        entries = session.state.history(lineage_known(name, session), limit)
+        entries = session.state.history(must_be_known(name, session), limit)
     if as_json:
         console.hand_out(documents.of_history(entries))
     else:

@@ -36,12 +36,12 @@ def command(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
     This cannot be undone. With `keyCompromise` every valid certificate with the same key is
     revoked, and the key is not used again.
     """
-    from certferry.cli.selection import lineage_known, settings_or_defaults
+    from certferry.cli.selection import must_be_known, settings_or_defaults
     from certferry.wiring.ca_session import open_at_cas
 
     settings, because = settings_or_defaults(front), RevocationReason(reason)
     with open_at_cas(settings, language=front.voice.language) as session:
-        name = lineage_known(name, session)
+        name = must_be_known(name, session)
         meant = session.to_revoke(name, because)
         if not meant:
             return say(front, Text("{name}: revoked already; nothing was changed.", name=name))

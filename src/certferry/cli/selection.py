@@ -76,6 +76,8 @@ def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Setti
     settings = read_settings(front, names)
     tell_of_equal_names(settings, front)
     if renew:
+        for name in names:  # of each order there must be no doubt
+            _must_be_one(name, lineages_meant(name, settings.certificates) or [name])
         tell_who_renews(settings.certificates, names, front)
     if not names:
         tell_of_undeclared(settings)
@@ -241,7 +243,7 @@ def may_renew_all(wishes: Sequence[DesiredCertificate], front: Front) -> bool:
     )
 
 
-def lineage_known(name: str, session: Session) -> str:
+def must_be_known(name: str, session: Session) -> str:
     """Give the lineage that is meant by its name, or by a domain that it is for: of those that are
     declared or, where none is meant, remembered. Raises `ConfigError` for none, and for several.
     """

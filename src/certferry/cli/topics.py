@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 from click.shell_completion import CompletionItem
@@ -13,10 +13,12 @@ from certferry.cli.commands import COMMANDS
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
+from certferry.ports.adapter import CodeMeaning
 from certferry.present.console import Console
-from certferry.present.layout import Line, Span, Tone, columns, line
+from certferry.present.layout import Line, Span, Tone, columns, labelled, line
 from certferry.present.page_text import told
 from certferry.present.pages import about_code, pages, schemas
+from certferry.present.vocabulary import HINT
 from certferry.text import Text
 
 _JSON = "json"
@@ -34,15 +36,16 @@ def _complete_topic(
     ]
 
 
-@click.command("help")
+@click.command("help", context_settings={"ignore_unknown_options": True})  # -1 is a code
 @click.argument("topic", metavar="[TOPIC]", required=False, shell_complete=_complete_topic)
 @click.argument("document", metavar="[DOCUMENT]", required=False)
 @click.pass_context
 def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit:
     """Print the reference and the how-tos, without a network.
 
-    Without a TOPIC the topics are listed. A TOPIC may also be a command, or a code that an error,
-    a finding or a document has. With `json`, a DOCUMENT prints the JSON Schema of that document.
+    Without a TOPIC the topics are listed. A TOPIC may also be a command, a code that an error, a
+    finding or a document has, or one that Qiniu or another service answers with. With `json`, a
+    DOCUMENT prints the JSON Schema of that document.
     """
     front: Front = ctx.obj
     language = front.voice.language
@@ -55,6 +58,8 @@ def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit
         _show(known[topic].text, front.console)
     elif (part := about_code(topic, language)) is not None:
         _show(part, front.console)
+    elif meanings := _meanings_of(topic):
+        front.console.tell(_meant(topic, meanings, front))
     else:
         _help_of_command(topic, front, ctx)
     return Exit.OK
@@ -74,6 +79,25 @@ def _listed(front: Front) -> Iterator[Line]:
     yield line(
         say(Text("certferry help json DOCUMENT prints a JSON Schema: {list}", list=documents))
     )
+
+
+def _meanings_of(code: str) -> Mapping[str, CodeMeaning]:
+    from certferry.wiring.adapters import installed
+
+    return installed().meanings_of(code)
+
+
+def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iterator[Line]:
+    """Say what a code of a service's means, and what to do, for each service that has it."""
+    say = front.voice.say
+    for number, (service, known) in enumerate(meanings.items()):
+        if number:
+            yield line()
+        said = Text("{service}, code {code}", service=Text(service), code=code)
+        if known.meaning is not None:
+            said = Text("{said}: {meaning}", said=said, meaning=known.meaning)
+        yield line(say(said))
+        yield from labelled(say(HINT), Tone.FAINT, say(known.advice))
 
 
 def _show(text: str, console: Console) -> None:
@@ -104,6 +128,10 @@ def _help_of_command(topic: str, front: Front, ctx: click.Context) -> None:
 
 
 def _unknown(topic: str, front: Front) -> Text:
+    if topic.lstrip("-").isdigit():
+        return Text(
+            "nothing is known of the code {code} but what the message says that has it", code=topic
+        )
     known = list(pages(front.voice.language))
     meant = difflib.get_close_matches(topic, [*known, *COMMANDS], n=1)
     if meant:

@@ -20,7 +20,7 @@ from certferry.config.domains import Named, read_domains, report_twice_named
 from certferry.config.files import Paths
 from certferry.config.findings import Finding, nearest
 from certferry.config.table import Table
-from certferry.config.values import Read, one_of, string, word
+from certferry.config.values import Read, as_list, items_of, one_of, string, word
 from certferry.core import identifiers
 from certferry.core.certificate import KeyType
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind, PemFiles
@@ -39,7 +39,9 @@ _COMMON = frozenset({"to", "retire", "drift", "on_failure"}) | DOMAIN_KEYS
 """What a deployment can be told whatever its target."""
 
 OptionsOf = Callable[[str], ReadOptions | None]
-"""Gives what reads the settings of deployments to an account, `None` where that is not known."""
+"""Gives what reads the settings of deployments to an account, or to one of a type of that name;
+`None` where that is not known.
+"""
 
 
 def read_certificates(
@@ -163,7 +165,12 @@ def _names(table: Table) -> tuple[str, ...]:
     if len(names) > MOST_NAMES:
         table.report(
             "names",
-            Text("{count} names; a certificate can have {most}", count=len(names), most=MOST_NAMES),
+            Text(
+                "{count} names; a certificate can have {most}: split them into several"
+                " [[certificates]]",
+                count=len(names),
+                most=MOST_NAMES,
+            ),
         )
     return names
 
@@ -178,7 +185,7 @@ def _deployment(
 ) -> DesiredDeployment:
     if "to" not in table:
         table.report("to", Text("missing: the account that serves the certificate"))
-    target = table.take("to", _target(accounts), "")
+    target = table.take("to", _target(accounts, options_of), "")
     if target in RESERVED:
         deployment = read_delivery(target, certificate.lineage, table, paths, taken)
         table.done()
@@ -239,14 +246,36 @@ def _lineage(value: object) -> str:
 
 
 def _name(value: object) -> str:
-    return identifiers.normalise(string(value))
+    written = string(value)
+    items = items_of(written)
+    if len(items) > 1 and all("." in item for item in items):
+        raise ConfigError(
+            Text("holds several names: write each in its own quotes: {items}", items=as_list(items))
+        )
+    return identifiers.normalise(written)
 
 
-def _target(accounts: Collection[str]) -> Read[str]:
+def _target(accounts: Collection[str], options_of: OptionsOf) -> Read[str]:
+    label = account_among(accounts)
+
     def read(value: object) -> str:
         if isinstance(value, str) and value in RESERVED:
             return value
-        return account_among(accounts)(value)
+        try:
+            return label(value)
+        except ConfigError as unknown:
+            if not isinstance(value, str) or nearest(value, [*accounts, *RESERVED]):
+                raise
+            if options_of(value) is not None:  # a target that only lacks its account
+                raise
+            raise ConfigError(
+                Text(
+                    "{problem}. CDNs of other vendors than those of `certferry help adapters` are"
+                    ' not supported: for them, to = "command" hands the certificate to a program of'
+                    ' yours, and to = "files" writes it for one',
+                    problem=unknown.message,
+                )
+            ) from None
 
     return read
 

@@ -107,8 +107,17 @@ def read_channels(channels: Table) -> dict[str, ChannelTable]:
     return found
 
 
+_FAMILIES = {
+    "rsa": KeyType.RSA2048.value,
+    **dict.fromkeys(("ec", "ecc", "ecdsa"), KeyType.EC256.value),
+}
+"""Kinds of keys without a size, and the kind of that family that is meant as a rule."""
+
+
 def key_type(value: object) -> KeyType:
     """Take a kind of key."""
+    if isinstance(value, str) and value.lower() in _FAMILIES:
+        raise ConfigError(Text("is a family of keys; write {word}", word=_FAMILIES[value.lower()]))
     return KeyType(one_of([kind.value for kind in KeyType])(value))
 
 

@@ -9,13 +9,28 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from certferry.config.files import read_file
+from certferry.config.files import read_file, to_utf8
 from certferry.config.findings import Finding, config_error
 from certferry.config.lines import Trail, index_lines
 from certferry.errors import ConfigError
 from certferry.text import Text
 
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_YAML = re.compile(r"---\s*$|- |[A-Za-z_][\w.-]*:(\s|$)")
+_QUOTED_OR_COMMENT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|#.*")
+_IN_ASCII = {
+    **dict.fromkeys("“”„‟«»＂", '"'),
+    **dict.fromkeys("‘’‚‛＇", "'"),
+    **dict.fromkeys("，、", ","),
+    **dict(zip("＝【】［］｛｝＃", "=[][]{}#", strict=True)),
+}
+"""What Chinese keyboards and word processors write in place of the characters of TOML."""
+_FULL_WIDTH = re.compile("|".join(_IN_ASCII))
+_OTHER_FORMAT = Text(
+    "certferry reads TOML: `certferry init` writes such a file, and `certferry help config` shows"
+    " what stands in it"
+)
+_NOT_THERE = Text("name the file with --config FILE, or have one written: certferry init")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -88,7 +103,9 @@ def read_document(path: Path) -> Document:
     try:
         content = read_file(path)
     except ConfigError as exc:
-        raise config_error([Finding(path, None, "", "", exc.message)]) from exc
+        is_missing = isinstance(exc.__cause__, FileNotFoundError)
+        fix = _NOT_THERE if is_missing else exc.hint
+        raise config_error([Finding(path, None, "", "", exc.message, fix)]) from exc
     text = _decode(path, content.data)
     return Document(path, _parse(path, text), text, content.readable_by_others)
 
@@ -103,7 +120,8 @@ def _decode(path: Path, data: bytes) -> str:
         return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        raise config_error([Finding(path, line, "", "", Text("is not UTF-8 text"))]) from None
+        finding = Finding(path, line, "", "", Text("is not UTF-8 text"), to_utf8(path, data))
+        raise config_error([finding]) from None
 
 
 def _parse(path: Path, text: str) -> dict[str, object]:
@@ -120,14 +138,44 @@ def _syntax_finding(path: Path, text: str, message: str) -> Finding:
     """Take line and column out of the parser's message; it quotes single characters at most."""
     found = _TOML_PLACE.search(message)
     said = message[: found.start()] if found else message
+    other = _other_format(text)
+    if other is not None:
+        return Finding(path, 1, "", "", Text("is {format}, not TOML", format=other), _OTHER_FORMAT)
     if found is None or found[1] is None:
         line, problem = text.rstrip().count("\n") + 1, Text("is not TOML: {problem}", problem=said)
     else:
         line = int(found[1])
         problem = Text("is not TOML at column {column}: {problem}", column=found[2], problem=said)
+    # Of a string or a list that does not end, the parser tells of a later line.
+    for number in (line, line - 1):
+        written = _FULL_WIDTH.search(_without_comment(text.split("\n")[number - 1 : number]))
+        if written is not None:
+            meant = _IN_ASCII[written[0]]
+            fix = Text("write {ascii} in place of {character}", ascii=meant, character=written[0])
+            where = Text(
+                "{problem}; here stands {character}, and TOML takes {ascii} only",
+                problem=problem,
+                character=written[0],
+                ascii=meant,
+            )
+            return Finding(path, number, "", "", where, fix)
     if said == "Invalid value":
         problem = Text("{problem}; strings need quotes", problem=problem)
     return Finding(path, line, "", "", problem)
+
+
+def _without_comment(lines: list[str]) -> str:
+    """Give a line without what stands in quotes and in a comment: there, any character may be."""
+    return _QUOTED_OR_COMMENT.sub("", "".join(lines))
+
+
+def _other_format(text: str) -> str | None:
+    """Tell which format a file is in, by its first line with something in it."""
+    lines = (line.strip() for line in text.splitlines())
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    if first.startswith("{"):
+        return "JSON"
+    return "YAML" if _YAML.match(first) else None
 
 
 def _spelled(key: str) -> str:

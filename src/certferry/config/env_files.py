@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from certferry.config.document import Document, Place
-from certferry.config.files import Paths, read_private_file
+from certferry.config.files import Paths, read_private_file, to_utf8
 from certferry.config.findings import REFERENCE, Finding, config_error
 from certferry.config.table import Table
 from certferry.config.values import word
@@ -86,7 +86,7 @@ def take_env_files(root: Table, paths: Paths) -> tuple[EnvFile, ...]:
 def read_env_file(path: Path) -> EnvFile:
     """Read a file. Raises `ConfigError` when that cannot or, for its permissions, must not be."""
     try:
-        text = _decode(read_private_file(path))
+        text = _decode(path, read_private_file(path))
     except ConfigError as exc:
         problem = Text("{path} {problem}", path=path, problem=exc.message)
         raise ConfigError(problem, hint=exc.hint or _what_to_name(path)) from exc
@@ -104,11 +104,11 @@ def _what_to_name(path: Path) -> Text | None:
     return None if path.is_file() else Text("name a file with KEY=value lines, of mode 0600")
 
 
-def _decode(data: bytes) -> str:
+def _decode(path: Path, data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigError(Text("is not UTF-8 text"), hint=Text("save it as UTF-8")) from None
+        raise ConfigError(Text("is not UTF-8 text"), hint=to_utf8(path, data)) from None
     if "\0" in text:
         raise ConfigError(Text("is not text: it holds a null byte"))
     return text

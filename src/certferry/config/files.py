@@ -91,6 +91,20 @@ def read_untrusted_file(path: Path) -> bytes:
         return file.read(_LONGEST_UNTRUSTED)
 
 
+def to_utf8(path: Path, data: bytes) -> Text:
+    """Say how a file becomes UTF-8: from UTF-16 where its mark says so, else from what Chinese
+    editors write.
+    """
+    is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    source, written = ("utf-16" if is_utf16 else "gbk"), shlex.quote(str(path))
+    new = shlex.quote(f"{path}.utf8")
+    return Text(
+        "save it as UTF-8; if it is {encoding}: {command}",
+        encoding=source.upper(),
+        command=f"iconv -f {source} -t utf-8 {written} > {new}",
+    )
+
+
 def is_anothers(directory: Path) -> bool:
     """Tell whether others could put files there, or put another directory in its place."""
     try:

@@ -19,6 +19,7 @@ class Finding:
 
     `path` is as the operator gave it, `None` for the environment. `table` is written as in the
     file, `[accounts.mine]` or `[[certificates]]`; empty for the settings above the first table.
+    `fix` is what to do where the problem does not say it, and the reference would not help.
     """
 
     path: Path | None
@@ -26,6 +27,7 @@ class Finding:
     table: str
     key: str
     problem: Text
+    fix: Text | None = None
 
     @property
     def where(self) -> str:
@@ -43,16 +45,71 @@ class Finding:
 
 
 def config_error(findings: Iterable[Finding], hint: Text = REFERENCE) -> ConfigError:
-    """Put all findings into one error, one line each, in the order of each file's lines."""
+    """Put all findings into one error, one line each, in the order of each file's lines. The hint
+    is for those that have no fix of their own.
+    """
     found = list(findings)
     files = list(dict.fromkeys(finding.path for finding in found))
     ordered = sorted(found, key=lambda finding: (files.index(finding.path), finding.line or 0))
-    return ConfigError(in_lines([finding.text for finding in ordered]), hint=hint)
+    fixes = [finding.fix for finding in ordered]
+    hints = [*filter(None, fixes), *([] if fixes and all(fixes) else [hint])]
+    return ConfigError(in_lines([finding.text for finding in ordered]), hint=_together(hints))
 
 
 def joined(errors: Sequence[ConfigError]) -> ConfigError:
-    """Put several errors into one, such as those of each account; the first one's hint stays."""
-    return ConfigError(in_lines([error.message for error in errors]), hint=errors[0].hint)
+    """Put several errors into one, such as those of each account, with their hints."""
+    hints = [error.hint for error in errors if error.hint is not None]
+    message = in_lines([error.message for error in errors])
+    return ConfigError(message, hint=_together(hints) if hints else None)
+
+
+def set_first(*variables: str) -> Text:
+    """Say how variables get to certferry: the shell's own are not those of a run by cron."""
+    return _SET_FIRST.filled(assignments=" ".join(f"{name}=…" for name in variables))
+
+
+_SET_FIRST = Text(
+    "run `export {assignments}` first; cron and systemd start a run without it: for them, name a"
+    " file with such KEY=value lines under `env_files`"
+)
+
+
+def said_below(fix: Text | None) -> bool:
+    """Tell whether a fix is said once, below all findings, and not behind each."""
+    return fix is not None and _SET_FIRST.template in _templates(fix)
+
+
+def _templates(hint: Text) -> set[str]:
+    parts = (part for part in hint.values.values() if isinstance(part, Text))
+    return {hint.template}.union(*map(_templates, parts))
+
+
+def _together(hints: Sequence[Text]) -> Text:
+    """Put hints into one, each once; of variables that are to be set there is one for all."""
+    parts = [part for hint in hints for part in _parts(hint)]
+    names = dict.fromkeys(
+        name
+        for part in parts
+        if part.template == _SET_FIRST.template
+        for name in str(part.values["assignments"]).split()
+    )
+    every = _SET_FIRST.filled(assignments=" ".join(names))
+    merged = [every if part.template == _SET_FIRST.template else part for part in parts]
+    first, *more = sorted(dict.fromkeys(merged), key=lambda part: part == REFERENCE)
+    for one in more:
+        first = _AND.filled(one=first, other=one)
+    return first
+
+
+def _parts(hint: Text) -> list[Text]:
+    if hint.template != _AND.template:
+        return [hint]
+    return [
+        part for value in hint.values.values() if isinstance(value, Text) for part in _parts(value)
+    ]
+
+
+_AND = Text("{one}; {other}")
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:

@@ -39,7 +39,10 @@ from certferry.text import Text
 _NO_FILE = Document(None, {})
 NO_ADAPTERS = NoAdapters()
 
-WITHOUT_FILE = Text("without a configuration file, the keys are taken from the environment")
+WITHOUT_FILE = Text(
+    "without a configuration file, the keys are taken from the environment: `export NAME=…` for"
+    " each"
+)
 NAMES_WITHOUT_FILE = Text(
     "certferry found no configuration file, so each NAME is a domain name; name the file with"
     " --config FILE, or run certferry in its directory"
@@ -261,7 +264,7 @@ def as_far_as_read(
         acme.key_type,
         issuance_of(acme),
         paths,
-        lambda label: adapters.options_of(accounts[label].type) if label in accounts else None,
+        lambda label: adapters.options_of(accounts[label].type if label in accounts else label),
     )
     settings = Settings(
         path=document.path,

@@ -15,7 +15,8 @@ from datetime import timedelta
 from functools import cached_property
 
 from certferry.config.files import Paths, read_file, read_private_file
-from certferry.config.findings import nearest
+from certferry.config.findings import nearest, set_first
+from certferry.core.extras import how_to_install
 from certferry.core.redaction import redacted, repeats
 from certferry.core.secret import Secret, may_be_a_secret, tells_a_secret
 from certferry.errors import ConfigError
@@ -176,7 +177,9 @@ class Secrets:
     def _from_environment(self, name: str) -> str:
         value = self._environ.get(name)
         if not value:
-            raise ConfigError(Text("the environment variable {name} is not set", name=name))
+            raise ConfigError(
+                Text("the environment variable {name} is not set", name=name), hint=set_first(name)
+            )
         return value
 
     def _from_file(self, written: str) -> str:
@@ -275,7 +278,7 @@ def _from_keyring(written: str) -> str:
         import keyring.errors
     except ImportError:
         raise ConfigError(
-            Text("needs the extra `keyring`: in certferry's checkout, pip install '.[keyring]'")
+            Text("needs the extra `keyring`; {install}", install=how_to_install("keyring"))
         ) from None
     try:
         value = keyring.get_password(service, user)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from certferry.config.document import Place
-from certferry.config.findings import Finding, instead_of
-from certferry.config.values import Read, wrong_type
+from certferry.config.findings import Finding, instead_of, said_below
+from certferry.config.values import Read, with_example, wrong_type
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -53,7 +54,7 @@ class Table:
         try:
             return read(self._values[key])
         except ConfigError as exc:
-            self.report(key, with_hint(exc))
+            self.complain(key, exc)
             return default
 
     def take_list(
@@ -72,7 +73,7 @@ class Table:
             try:
                 found.append(read(value))
             except ConfigError as exc:
-                self.report(key, with_hint(exc), item=number)
+                self.complain(key, exc, item=number)
         return tuple(found)
 
     def table(self, key: str) -> Table:
@@ -101,6 +102,14 @@ class Table:
         """Note what is wrong with a key, or with one item of its list."""
         self._findings.append(self.place.finding(key, problem, item=item))
 
+    def complain(self, key: str, exc: ConfigError, *, item: int | None = None) -> None:
+        """Note an error of a key, with what is to be done."""
+        if said_below(exc.hint):
+            found = self.place.finding(key, exc.message, item=item)
+            self._findings.append(replace(found, fix=exc.hint))
+        else:
+            self.report(key, with_hint(exc), item=item)
+
     def done(self) -> None:
         """Report every key that was not taken, with the nearest one that could be meant."""
         known = list(dict.fromkeys(self._known))
@@ -122,7 +131,7 @@ def _list_or(instead: str, *, empty: bool) -> Read[list[object] | None]:
             return None
         if not isinstance(value, list):
             wanted = Text('"{word}" or a list', word=instead) if instead else Text("a list")
-            raise wrong_type(wanted, value)
+            raise with_example(wrong_type(wanted, value), value)
         if not value and not empty:
             raise ConfigError(Text("is an empty list"))
         return value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import date, time, timedelta
 from typing import TypeVar
@@ -30,6 +32,25 @@ def wrong_type(wanted: Text, value: object) -> ConfigError:
     """Say what the value must be and what it is, without showing it: it may be a secret."""
     found = next((name for kind, name in _KINDS if isinstance(value, kind)), Text("something else"))
     return ConfigError(Text("must be {wanted}, and is {found}", wanted=wanted, found=found))
+
+
+def with_example(wrong: ConfigError, value: object) -> ConfigError:
+    """Add to what is said of a string that should be a list how its items are written as one."""
+    if not isinstance(value, str) or not items_of(value):
+        return wrong
+    return ConfigError(
+        Text("{problem}: write {items}", problem=wrong.message, items=as_list(items_of(value)))
+    )
+
+
+def items_of(written: str) -> list[str]:
+    """Give the items that stand in one string, with commas, semicolons or spaces between them."""
+    return [item for item in re.split(r"[\s,;，；、]+", written) if item]
+
+
+def as_list(items: Sequence[str]) -> str:
+    """Write a list as it stands in the file."""
+    return json.dumps(list(items), ensure_ascii=False)
 
 
 def string(value: object) -> str:
@@ -80,7 +101,7 @@ def port(value: object) -> int:
 
 def seconds(value: object) -> timedelta:
     """Take a duration written as a number of seconds."""
-    count = number(value)
+    count = _amount(value, Text("a number of seconds"), timedelta(seconds=1))
     # TOML has `nan`, which is neither above nor below anything: asked this way, it is refused.
     if not 0 < count <= LONGEST.total_seconds():
         raise ConfigError(
@@ -94,10 +115,32 @@ def seconds(value: object) -> timedelta:
 
 def days(value: object) -> timedelta:
     """Take a duration written as a number of days."""
-    count = number(value)
+    count = _amount(value, Text("a number of days"), timedelta(days=1))
     if not 0 <= count <= LONGEST.days:
         raise ConfigError(Text("must be a number of days from 0 to {most}", most=LONGEST.days))
     return timedelta(days=count)
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"(\d{1,9})\s*([smhdw]?)[a-z]*")
+
+
+def _amount(value: object, wanted: Text, unit: timedelta) -> float:
+    """Take a number; of a string such as "1h", say which number it would be."""
+    if not isinstance(value, str):
+        return number(value)
+    found = _DURATION.fullmatch(value.strip().lower())
+    wrong = wrong_type(wanted, value)
+    if found is None:
+        raise wrong
+    meant = (
+        timedelta(seconds=_UNITS[found[2]] * int(found[1])) if found[2] else int(found[1]) * unit
+    )
+    if meant % unit:
+        raise wrong
+    raise ConfigError(
+        Text("{problem}: write {number}", problem=wrong.message, number=meant // unit)
+    )
 
 
 def one_of(words: Sequence[str]) -> Read[str]:

@@ -61,10 +61,13 @@ C = TypeVar("C", bound=Claim)
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Domains of a target that a deployment does not name: to be observed, and left out."""
+    """Domains of a target that a deployment does not name: to be observed, and left out, since the
+    file excludes them or the certificate does not cover them.
+    """
 
     wanted: list[str] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
+    uncovered: list[str] = field(default_factory=list)
 
 
 def searches(selection: Selection) -> bool:
@@ -80,7 +83,9 @@ def choose(selection: CoveredSelection, there: Iterable[str]) -> Chosen:
     if not searches(selection):
         return chosen
     for domain in there:
-        if found_by(selection, domain) is not None and covered_by(selection.names, domain):
+        if not covered_by(selection.names, domain):
+            chosen.uncovered.append(domain)
+        elif found_by(selection, domain) is not None:
             is_excluded = match_of(selection.exclude, domain) is not None
             (chosen.excluded if is_excluded else chosen.wanted).append(domain)
     return chosen

@@ -7,6 +7,7 @@ translate at their own edge.
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 import idna
 
@@ -32,6 +33,11 @@ def normalise(name: str) -> str:
     wildcard = stripped.startswith(WILDCARD)
     base = _to_ascii(stripped.removeprefix(WILDCARD), name)
     labels = base.split(".")
+    if _is_address(base):
+        raise ConfigError(
+            Text("{name} is an IP address, and IP addresses are not supported", name=name),
+            hint=Text("write the domain name that visitors use"),
+        )
     if len(labels) < 2 or len(base) > MAX_NAME or not all(map(_LABEL.match, labels)):  # noqa: PLR2004 - a public name has a suffix
         raise _not_a_name(name)
     if labels[-1].isdigit():
@@ -55,6 +61,14 @@ def _to_ascii(base: str, written: str) -> str:
         return idna.encode(lowered, uts46=True).decode("ascii")
     except idna.IDNAError:
         raise _not_a_name(written) from None
+
+
+def _is_address(written: str) -> bool:
+    try:
+        ip_address(written.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _not_a_name(written: str) -> ConfigError:

@@ -154,6 +154,8 @@ class ObservedTarget:
     `excluded` are the domains that `exclude` takes away, `unmatched` (filled in by the engine) the
     patterns that match nothing there.
 
+    `uncovered` are the account's domains, where the certificate covers none of them.
+
     `left_out` are domains that the deployment finds and does not name, and that serve no visitors
     until the operator acts at the target; `problem` says why.
 
@@ -178,6 +180,7 @@ class ObservedTarget:
     remotes_hidden: bool = False
     excluded: tuple[str, ...] = ()
     unmatched: tuple[str, ...] = ()
+    uncovered: tuple[str, ...] = ()
     left_out: tuple[ObservedDomain, ...] = ()
     quota: Quota | None = None
 

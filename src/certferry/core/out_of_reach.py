@@ -1,4 +1,4 @@
-"""The obstacles where a target cannot be read, or has no domain that can be served."""
+"""The obstacles where a target cannot be read, or a domain cannot be changed."""
 
 from __future__ import annotations
 
@@ -38,15 +38,6 @@ def unreadable(
     begun_here = any(times.in_this_run(record.asked_at) for record in target.under_way)
     rollouts = tuple(Rollout(look.target, look.domain, (look,), unread=True) for look in looks)
     return rollouts, () if begun_here else (obstacle,)
-
-
-def nothing_to_serve(deployment: DesiredDeployment) -> Obstacle:
-    """Say that the account has no domain for the certificate."""
-    error = TargetRejected(
-        Text("no domain of the account {target} is covered", target=deployment.target),
-        hint=Text("add the domain at the target first, or name it under `domains`"),
-    )
-    return Obstacle(deployment.target, None, error)
 
 
 def unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> Obstacle:

@@ -86,7 +86,8 @@ def make_plan(
 def _patterns_in_vain(
     desired: DesiredCertificate, observed: Observation
 ) -> tuple[tuple[Obstacle, ...], tuple[Obstacle, ...]]:
-    if not any(deployment.has_patterns for deployment in desired.deployments):
+    has_patterns = any(deployment.has_patterns for deployment in desired.deployments)
+    if not has_patterns and all(target.domains for target in observed.targets):
         return (), ()
     return unmatched.told(desired, observed)
 

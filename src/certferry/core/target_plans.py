@@ -23,7 +23,7 @@ from certferry.core.observed import (
     Served,
     is_served,
 )
-from certferry.core.out_of_reach import nothing_to_serve, unavailable, unreadable
+from certferry.core.out_of_reach import unavailable, unreadable
 from certferry.core.plan import Obstacle, Rollout
 from certferry.core.policies import DriftPolicy, OnFailure
 from certferry.core.reasons import Reason, ReasonCode
@@ -56,11 +56,8 @@ def plan_target(
     if target.failure is not None:
         rollouts, obstacles = unreadable(deployment, target, target.failure, times)
         return TargetPlan(rollouts, obstacles=obstacles)
-    if target.is_ceded:
+    if not target.domains:  # told by `core.unmatched`
         return TargetPlan()
-    if not target.domains:
-        in_vain = target.unmatched or target.excluded  # says more: see `core.unmatched`
-        return TargetPlan(obstacles=() if in_vain else (nothing_to_serve(deployment),))
     usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]
     parts = [_DomainPlanner(deployment, target, domain, choice, times).plan() for domain in usable]
     planned = [rollout for rollout, _ in parts]

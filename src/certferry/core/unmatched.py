@@ -1,12 +1,14 @@
-"""Patterns under `domains` and `exclude` that match nothing at the target, or what is switched off
-there.
+"""Deployments that are for no domain of the target, and patterns under `domains` and `exclude` that
+match nothing there, or what is switched off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
+from certferry.core.abbreviations import first_of
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
 from certferry.core.globs import STAR, domain_of, is_glob, matches
 from certferry.core.observed import Observation, ObservedTarget
@@ -118,9 +120,66 @@ def told(
     """Give what a plan tells of it: the obstacles, and the remarks."""
     places = list(zip(desired.deployments, observed.targets, strict=True))
     return (
-        tuple(_at(one, error) for one, found in places for _, error in obstacles(one, found)),
+        (
+            *(_at(one, error) for one, found in places for _, error in obstacles(one, found)),
+            *(
+                _at(one, nothing(desired, one.target, found))
+                for one, found in places
+                if _is_for_nothing(found)
+            ),
+        ),
         tuple(_at(one, error) for one, found in places for error in remarks(one, found)),
     )
+
+
+def _is_for_nothing(target: ObservedTarget) -> bool:
+    """Tell whether the target has nothing for the certificate, and nothing else says why."""
+    told_otherwise = target.failure or target.is_ceded or target.unmatched or target.excluded
+    return not (target.domains or told_otherwise)
+
+
+def nothing(desired: DesiredCertificate, target: str, found: ObservedTarget) -> TargetRejected:
+    """Say that the account has no domain for the certificate, and which it has."""
+    names = first_of(desired.names, _MOST_LISTED)
+    if found.left_out:
+        return TargetRejected(
+            Text(
+                "no domain of the account {target} that is covered by {names} is online",
+                target=target,
+                names=names,
+            ),
+            hint=Text("bring it online at the target, or take the deployment away"),
+        )
+    said = Text(
+        "no domain of the account {target} is covered by {names}", target=target, names=names
+    )
+    if not found.uncovered:
+        return TargetRejected(said, hint=_ADD_FIRST)
+    nearest = sorted(found.uncovered, key=lambda there: (-_likeness(there, desired.names), there))
+    hint = Text(
+        "the account has {domains}: correct `names`, or add the domain at the target; `certferry"
+        " doctor {lineage}` also looks for the zones of {names} in the DNS account",
+        domains=first_of(nearest, _MOST_LISTED),
+        lineage=desired.lineage,
+        names=names,
+    )
+    return TargetRejected(said, hint=hint)
+
+
+def _likeness(domain: str, names: Sequence[str]) -> int:
+    """Count the characters at the end that a domain has in common with a name."""
+    return max((_same_at_the_end(domain, name) for name in names), default=0)
+
+
+def _same_at_the_end(one: str, other: str) -> int:
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+_MOST_LISTED = 5
+"""Names and domains that a sentence lists."""
+
+_ADD_FIRST = Text("the account has no domain yet: add it at the target first")
 
 
 def _at(deployment: DesiredDeployment, error: TargetRejected) -> Obstacle:

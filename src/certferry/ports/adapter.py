@@ -23,6 +23,9 @@ Every adapter may have `WHERE_KEYS_ARE`, a `Text`: where an operator finds the k
 through the service's console. `certferry init` says it before it asks, and
 docs/reference/adapters.md has it.
 
+It may have `CODES` as well, from each code that the service answers with, as messages print it, to
+a `CodeMeaning`: `certferry help CODE` prints it.
+
 What a field of `Settings` or `DeploySettings` means stands beside its type, as
 `Annotated[str, Text("the address of the API")]`, where no `Variable` says it: `certferry init` asks
 with these words, and docs/reference/adapters.md is made of them.
@@ -55,6 +58,16 @@ class Variable:
     key: str
     names: tuple[str, ...]
     what: Text
+
+
+@dataclass(frozen=True, slots=True)
+class CodeMeaning:
+    """What to do about a code that a service answers with, and what the code says, where messages
+    tell that beside the service's own words.
+    """
+
+    advice: Text
+    meaning: Text | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,6 +267,8 @@ def _conclusion(plans: Sequence[Plan]) -> Text:
     counts = _counts(plans)
     if all(_is_nothing_to_run(plan) for plan in plans):
         return Text("{counts}. Nothing was changed.", counts=counts)
+    if any(plan.obstacles for plan in plans):
+        return Text("{counts}. Nothing was changed; see to what is blocked first.", counts=counts)
     return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
 
 

@@ -11,7 +11,14 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.progress import Asking
 from certferry.core.steps import Action
-from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
+from certferry.errors import (
+    CertferryError,
+    ClockWrong,
+    DnsError,
+    IssuanceError,
+    TargetRejected,
+    ZoneNotFound,
+)
 from certferry.ports.examination import Timed
 from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
@@ -21,7 +28,8 @@ from certferry.text import Text
 class Proofs:
     """What would stop the orders of one run's plans: a wrong clock, refused keys, a missing zone.
 
-    A plan without an order asks nothing, and each account's clock is looked at once.
+    A plan without an order asks nothing, unless no target has a domain for the certificate: a name
+    that is mistyped has no zone either. Each account's clock is looked at once.
     """
 
     def __init__(self, doors: Doors) -> None:
@@ -34,6 +42,8 @@ class Proofs:
         `Interrupted`.
         """
         step = plan.issue
+        if step is None and _is_for_nothing(plan):
+            return self._with_missing_zone(plan, desired)
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
             return plan
         accounts = ", ".join(desired.dns_accounts)
@@ -46,6 +56,13 @@ class Proofs:
             return replace(plan, issue=replace(step, standing=tuple(sorted(found))))
         obstacle = Obstacle(accounts or None, None, found)
         return replace(plan, obstacles=(*plan.obstacles, obstacle))
+
+    def _with_missing_zone(self, plan: Plan, desired: DesiredCertificate) -> Plan:
+        accounts = ", ".join(desired.dns_accounts)
+        found = self._proof(desired) if accounts else None
+        if not isinstance(found, ZoneNotFound):
+            return plan
+        return replace(plan, obstacles=(*plan.obstacles, Obstacle(accounts, None, found)))
 
     def _proof(self, desired: DesiredCertificate) -> frozenset[str] | CertferryError:
         dns = provider_of(desired, self._doors.dns)
@@ -72,3 +89,12 @@ class Proofs:
         except (ClockWrong, DnsError) as problem:
             return problem
         return None
+
+
+def _is_for_nothing(plan: Plan) -> bool:
+    """Tell whether no target has a domain that the certificate could be for."""
+    if plan.rollouts or plan.unchanged:
+        return False
+    return any(
+        one.domain is None and isinstance(one.error, TargetRejected) for one in plan.obstacles
+    )

@@ -27,6 +27,7 @@ from typing import Any, Self
 
 import requests
 
+from certferry.core.extras import how_to_install
 from certferry.errors import CaUnavailable, ConfigError
 from certferry.text import Text
 
@@ -264,9 +265,7 @@ def _must_be_installed() -> None:
     except ModuleNotFoundError as missing:
         raise ConfigError(
             Text("the library trustme is not installed; the sandbox makes certificates with it"),
-            hint=Text(
-                "install certferry with its sandbox, in its checkout: pip install '.[sandbox]'"
-            ),
+            hint=how_to_install("sandbox"),
         ) from missing
 
 

@@ -206,6 +206,7 @@ class MemoryCdn:
             others=self._others(remotes) if look.others else (),
             unremembered=self._unremembered(look),
             excluded=tuple(chosen.excluded),
+            uncovered=() if names else tuple(chosen.uncovered),
         )
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:

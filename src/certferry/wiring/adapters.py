@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from certferry.config.findings import Finding, config_error, instead_of
 from certferry.config.model import AccountTable
-from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP
+from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP, CodeMeaning
 from certferry.text import Text
 from certferry.wiring.described import (
     OURS,
@@ -98,6 +99,23 @@ class Table:
             for one in accounts
             if one.type not in known
         ]
+
+    def meanings_of(self, code: str) -> Mapping[str, CodeMeaning]:
+        """Return what a code means that a service answers with, by the services' names: of every
+        adapter that knows it, or the family of codes that it begins with. One that cannot be used
+        knows none.
+        """
+        found: dict[str, CodeMeaning] = {}
+        for family in (*FAMILIES.values(), CHANNELS):
+            for name in self.names(family):
+                with suppress(BrokenAdapter):
+                    adapter = self.find(family, name)
+                    parts = code.split(".")
+                    codes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+                    known = next((c for c in codes if c in adapter.codes), None)
+                    if known is not None:
+                        found.setdefault(adapter.adapter.SERVICE, adapter.codes[known])
+        return found
 
     def _of(self, family: Family) -> dict[str, list[EntryPoint]]:
         if family.group not in self._families:

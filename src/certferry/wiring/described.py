@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from certferry.config.bind import may_be_written
 from certferry.config.options import may_be_told
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Adapter, CommonNameRule, Variable
+from certferry.ports.adapter import Adapter, CodeMeaning, CommonNameRule, Variable
 from certferry.text import Text, verbatim
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class Described:
     def where_keys_are(self) -> Text | None:
         """Where an operator finds the keys of an account, as far as the adapter says."""
         return getattr(self.adapter, "WHERE_KEYS_ARE", None)
+
+    @property
+    def codes(self) -> Mapping[str, CodeMeaning]:
+        """What is known of the codes that the service answers with."""
+        return getattr(self.adapter, "CODES", {})
 
     @property
     def needs_common_name(self) -> CommonNameRule | None:
@@ -155,6 +160,12 @@ def _mistakes_of_more(found: Described, module: str, keys: Collection[str]) -> I
     where: Any = found.where_keys_are
     if where is not None and not isinstance(where, Text):
         yield Text("`WHERE_KEYS_ARE` of {module} is no `Text`", module=module)
+    codes: Any = found.codes
+    if not isinstance(codes, Mapping) or not all(
+        isinstance(code, str) and isinstance(meaning, CodeMeaning)
+        for code, meaning in codes.items()
+    ):
+        yield Text("`CODES` of {module} is no mapping to `CodeMeaning`s", module=module)
     rule: Any = found.needs_common_name
     if rule is not None:
         if not isinstance(rule, CommonNameRule):

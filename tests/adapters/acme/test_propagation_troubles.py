@@ -206,6 +206,9 @@ def test_dead_server_is_named_and_the_others_are_noticed(
 
     assert "was seen at ns2.dns.test; missing at ns1.dns.test (no answer)" in str(late.value)
     assert ["udp"] == asked_for_txt(world.servers[1])
+    hint = str(late.value.hint)
+    assert "no answer from ns1.dns.test, but one from other name servers of example.com" in hint
+    assert "port 53 outbound, UDP and TCP" in hint
 
 
 def test_dead_servers_do_not_add_up(world: NameServers, reports: Reports) -> None:

@@ -197,7 +197,7 @@ def test_directory_that_others_may_write(delivery: FileDelivery, ssl: Path) -> N
     ssl.mkdir()
     ssl.chmod(0o1777)
 
-    must_be_refused(delivery, f"{ssl} can be changed by every user (mode 1777)", "keep it where")
+    must_be_refused(delivery, f"{ssl} can be changed by every user (mode 1777)", "run: chmod go-w")
     assert [] == list(ssl.iterdir())
 
 

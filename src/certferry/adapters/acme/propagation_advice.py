@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from certferry.adapters.acme.propagation_status import Heard, PropagationStatus
+from certferry.adapters.acme.propagation_status import NO_ANSWER, Heard, PropagationStatus
 from certferry.core.fake_addresses import is_made_up
 from certferry.text import Text
 
@@ -59,6 +59,15 @@ def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) ->
         return Text(
             "{servers} should serve {zones} and do not: correct the name servers at the registrar",
             servers=sorted(refusing),
+            zones=zones,
+        )
+    missing = status.missing()
+    if missing and set(missing.values()) == {NO_ANSWER} and Heard.ANSWER in heard:
+        return Text(
+            "this host gets no answer from {servers}, but one from other name servers of {zones}:"
+            " let it send to port 53 outbound, UDP and TCP, of every address (firewall, security"
+            " group)",
+            servers=sorted(missing),
             zones=zones,
         )
     return Text(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable
+from certferry.ports.adapter import CodeMeaning
 from certferry.text import Quoted, Text
 
 SERVICE = "Alibaba Cloud DNS"
@@ -75,6 +76,14 @@ _UNAVAILABLE: dict[str, Text] = {
     "ServiceUnavailable": LATER,
     "UnKnownError": LATER,  # their spelling
 }
+
+
+CODES: Mapping[str, CodeMeaning] = {
+    code: CodeMeaning(advice)
+    for table in (_DENIED, _REJECTED, _UNAVAILABLE)
+    for code, advice in table.items()
+}
+"""What is known of the service's codes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from certferry.adapters.clients.json_answers import as_text, objects
 from certferry.core.foreign_words import quoted, quoted_code
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable
+from certferry.ports.adapter import CodeMeaning
 from certferry.text import Quoted, Text
 
 SERVICE = "Cloudflare"
@@ -69,6 +70,12 @@ _REJECTED: dict[str, Text] = {
     "81054": _CONFLICT,
     "81045": _PLAN,
 }
+
+
+CODES: Mapping[str, CodeMeaning] = {
+    code: CodeMeaning(advice) for table in (_DENIED, _REJECTED) for code, advice in table.items()
+}
+"""What is known of the service's codes."""
 
 
 @dataclass(frozen=True, slots=True)

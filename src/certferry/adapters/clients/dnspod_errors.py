@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable
+from certferry.ports.adapter import CodeMeaning
 from certferry.text import Quoted, Text
 
 DONE = "1"
@@ -127,6 +128,14 @@ _UNAVAILABLE: dict[str, Text] = {
 # Seconds before each repetition of a read.
 _PAUSES_IN_DOUBT = {UNKNOWN_ERROR: (1.0, 3.0), CLOSED: (10.0, 20.0)}
 _PAUSES_OF_STRANGE_CODE = (1.0,)
+
+
+CODES: Mapping[str, CodeMeaning] = {
+    code: CodeMeaning(advice)
+    for table in (_DENIED, _REJECTED, _UNAVAILABLE)
+    for code, advice in table.items()
+}
+"""What is known of the service's codes."""
 
 
 def error_of(reply: Reply, about: str | Text) -> DnsError:

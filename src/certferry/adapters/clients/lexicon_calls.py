@@ -8,6 +8,8 @@ it is made, so that the provider is made without it here.
 from __future__ import annotations
 
 import logging
+import shlex
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -66,7 +68,8 @@ class LexiconCalls:
             raise DnsRejected(
                 Text("lexicon's {provider} needs more libraries", provider=self._provider),
                 hint=Text(
-                    "run: pip install 'dns-lexicon[{provider}]', where certferry lies",
+                    "run: {python} -m pip install 'dns-lexicon[{provider}]'",
+                    python=shlex.quote(sys.executable),
                     provider=self._provider,
                 ),
             )

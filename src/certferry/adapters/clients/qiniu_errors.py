@@ -6,6 +6,7 @@ A code that is in the table of meanings is told by it, everything else by its st
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -16,8 +17,14 @@ from certferry.adapters.clients.http import (
     seconds_asked_for,
 )
 from certferry.adapters.clients.http_problems import Contact
-from certferry.adapters.clients.qiniu_codes import NO_DOMAIN, WRONG_DOMAIN_TYPE, Meaning, meaning_of
-from certferry.adapters.clients.qiniu_reply import Reply, read_reply, too_many
+from certferry.adapters.clients.qiniu_codes import (
+    MEANINGS,
+    NO_DOMAIN,
+    WRONG_DOMAIN_TYPE,
+    Meaning,
+    meaning_of,
+)
+from certferry.adapters.clients.qiniu_reply import TOO_MANY, Reply, read_reply, too_many
 from certferry.adapters.clients.qiniu_ways import Way
 from certferry.adapters.clients.server_time import ahead_of
 from certferry.core.foreign_words import quoted, quoted_id
@@ -29,6 +36,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
+from certferry.ports.adapter import CodeMeaning
 from certferry.ports.http import Answer
 from certferry.text import LINEAGE, Text
 
@@ -96,6 +104,10 @@ class Call:
     live: bool = False
 
 
+def _advice_of(meaning: Meaning) -> Text:
+    return Text(meaning.advice, lineage=LINEAGE)
+
+
 _LATER = Text("nothing needs to be done: a later run tries again")
 _NETWORK = Text("a later run tries again; if it stays so, look at network, proxy and clock")
 _CHECK_KEYS = Text(
@@ -135,6 +147,24 @@ _NOT_A_SOURCE = Text(
     'it is a CDN domain: set kind = "cdn" for it, or leave `kind` out, and it is found as what it'
     " is"
 )
+
+
+_OTHER_PROGRAM = Text("another program may be using the same account; a later run tries again")
+
+CODES: Mapping[str, CodeMeaning] = {
+    "401": CodeMeaning(_CHECK_KEYS, Text("access_key and secret_key are not accepted")),
+    "403": CodeMeaning(_READ_ONLY, Text("access_key and secret_key may not do this")),
+    **dict.fromkeys(
+        ("500", "502", "503", "504", "500000", "500215", "500219"),
+        CodeMeaning(_LATER, Text("Qiniu itself failed")),
+    ),
+    **{str(code): CodeMeaning(_OTHER_PROGRAM) for code in (429, 573, *sorted(TOO_MANY))},
+    **{
+        str(code): CodeMeaning(_advice_of(meaning), Text(meaning.words))
+        for code, meaning in MEANINGS.items()
+    },
+}
+"""What is known of Qiniu's codes and of the statuses that come without one."""
 
 
 def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
@@ -233,7 +263,7 @@ def _as_meant(call: Call, reply: Reply, meaning: Meaning) -> DeployError:
             meaning=Text(meaning.words),
             answer=_answered(call, reply),
         ),
-        hint=_with_request_id(Text(meaning.advice, lineage=LINEAGE), reply.request_id),
+        hint=_with_request_id(_advice_of(meaning), reply.request_id),
     )
 
 
@@ -245,7 +275,7 @@ def _too_many(call: Call, reply: Reply, seconds: float | None, now: datetime) ->
             answer=_answered(call, reply),
         ),
         hint=_with_request_id(
-            Text("another program may be using the same account; a later run tries again"),
+            _OTHER_PROGRAM,
             reply.request_id,
         ),
         retry=None if seconds is None else Retry.at(now + timedelta(seconds=seconds)),

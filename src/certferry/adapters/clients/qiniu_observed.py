@@ -37,8 +37,8 @@ from certferry.ports.target import Look
 
 class LookedAtDomains:
     """The domains that one look is about; `unread` is what could not be read beside them,
-    `excluded` what a deployment excludes, `left_out` what is found switched off. Raises
-    `QiniuFailure` and `DeployError`.
+    `excluded` what a deployment excludes, `left_out` what is found switched off, `uncovered` what
+    the certificate is not for. Raises `QiniuFailure` and `DeployError`.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class LookedAtDomains:
         self.unread: list[CertferryError] = []
         self.excluded: list[str] = []
         self.left_out: list[ObservedDomain] = []
+        self.uncovered: list[str] = []
         seen = list(self._named(look, self.unread))
         if searches(look):
             self._find(look, seen, self.unread, self.excluded)
@@ -68,6 +69,7 @@ class LookedAtDomains:
         if look.kind in {Kind.AUTO, Kind.CDN}:
             chosen = choose(look, self._cdn.served_by_themselves())
             excluded += chosen.excluded
+            self.uncovered += chosen.uncovered
             seen += self._cdn.found(chosen.wanted, self.left_out)
         if look.kind in {Kind.AUTO, PILI}:
             seen += _new(seen, self._found_live(look, seen, unread, excluded))
@@ -87,6 +89,7 @@ class LookedAtDomains:
         """Where no live domains were asked for, keys that may not see Pili cost only these."""
         chosen = choose(look, self._live.served_by_themselves())
         excluded += chosen.excluded
+        self.uncovered += chosen.uncovered
         found = list(self._live.found(chosen.wanted))
         failure = self._live.failure if look.kind == Kind.AUTO else self._live.all().failure
         if failure is not None:
@@ -108,6 +111,7 @@ class LookedAtDomains:
         sources, at_cdn = self._sources.all(), self._names_at_cdn(unread)
         chosen = choose(look, (name for name in sources.domains if name not in at_cdn))
         excluded += chosen.excluded
+        self.uncovered += chosen.uncovered
         names = chosen.wanted
         if sources.failure is not None:
             if not names and not may_be_left_out(look, seen, sources.failure):

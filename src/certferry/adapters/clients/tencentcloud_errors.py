@@ -16,6 +16,7 @@ from certferry.errors import (
     DnsUnavailable,
     ZoneNotFound,
 )
+from certferry.ports.adapter import CodeMeaning
 from certferry.text import Quoted, Text
 
 DONE = ""
@@ -119,6 +120,14 @@ _REJECTED: dict[str, Text] = {
     "FailedOperation.DomainIsSpam": Text("DNSPod has banned the domain: ask its support"),
     "LimitExceeded": _PLAN,
 }
+
+
+CODES: Mapping[str, CodeMeaning] = {
+    code: CodeMeaning(advice)
+    for table in (dict.fromkeys(_NO_ZONE, _ELSEWHERE), _DENIED, _UNAVAILABLE, _REJECTED)
+    for code, advice in table.items()
+}
+"""What is known of the service's codes."""
 
 
 def error_of(reply: Reply, about: str | Text) -> DnsError:

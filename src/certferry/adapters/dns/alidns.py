@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from certferry.adapters.clients.alidns import AlidnsClient, answers_too_many
+from certferry.adapters.clients.alidns_errors import CODES, TEMPORARY_KEY
 from certferry.adapters.clients.alidns_errors import SERVICE as NAMED
-from certferry.adapters.clients.alidns_errors import TEMPORARY_KEY
 from certferry.adapters.clients.http import HttpClient
 from certferry.adapters.clients.pacing import Pacer
 from certferry.adapters.clients.txt_records import TxtRecords
@@ -22,6 +22,9 @@ from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.text import Text
+
+# What `ports.adapter.Adapter` wants of a module, and more that it may have.
+__all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
 SERVICE = NAMED
 WHERE_KEYS_ARE = Text(

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from certferry.adapters.clients.cloudflare import CloudflareClient
 from certferry.adapters.clients.cloudflare_errors import (
+    CODES,
     GLOBAL_KEY,
     MAKE_TOKEN,
     ORIGIN_CA_KEY,
@@ -26,6 +27,9 @@ from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.text import Text
+
+# What `ports.adapter.Adapter` wants of a module, and more that it may have.
+__all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
 SERVICE = NAMED
 WHERE_KEYS_ARE = Text(

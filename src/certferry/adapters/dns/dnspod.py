@@ -13,6 +13,7 @@ from typing import Annotated
 from certferry import __version__
 from certferry.adapters.clients.dnspod import DnspodClient
 from certferry.adapters.clients.dnspod_calls import DnspodCalls
+from certferry.adapters.clients.dnspod_errors import CODES
 from certferry.adapters.clients.dnspod_records import DnspodRecords
 from certferry.adapters.clients.hourly_budget import HourlyBudget
 from certferry.adapters.clients.http import HttpClient
@@ -23,6 +24,9 @@ from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.text import Text
+
+# What `ports.adapter.Adapter` wants of a module, and more that it may have.
+__all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
 SERVICE = "DNSPod"
 WHERE_KEYS_ARE = Text(

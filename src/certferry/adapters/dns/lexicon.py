@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar
 from certferry.adapters.clients.lexicon_calls import LexiconCalls
 from certferry.adapters.clients.lexicon_errors import SERVICE as NAMED
 from certferry.adapters.clients.lexicon_errors import Told, error_of, is_no_zone, may_pass, no_zone
+from certferry.core.extras import how_to_install
 from certferry.core.identifiers import suffixes, zone_name
 from certferry.core.secret import Secret
 from certferry.core.survey import FoundZone
@@ -82,7 +83,7 @@ def _must_be_known(provider: str) -> None:
         known = None
     if known is None:
         raise ConfigError(
-            Text("needs the extra `lexicon`: where certferry lies, pip install '.[lexicon]'")
+            Text("needs the extra `lexicon`; {install}", install=how_to_install("lexicon"))
         )
     if not re.fullmatch(r"[a-z0-9_]+", provider) or find_spec(f"{PROVIDERS}.{provider}") is None:
         raise ConfigError(

@@ -16,12 +16,16 @@ from certferry.adapters.clients.http import HttpClient
 from certferry.adapters.clients.pacing import Pacer
 from certferry.adapters.clients.tencentcloud import TencentCloudClient
 from certferry.adapters.clients.tencentcloud_calls import TencentCloudCalls, says_too_many
+from certferry.adapters.clients.tencentcloud_errors import CODES
 from certferry.adapters.clients.tencentcloud_signing import Keys
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.text import Text
+
+# What `ports.adapter.Adapter` wants of a module, and more that it may have.
+__all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
 SERVICE = "Tencent Cloud"
 WHERE_KEYS_ARE = Text(

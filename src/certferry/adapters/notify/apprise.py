@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import Annotated
 
+from certferry.core.extras import how_to_install
 from certferry.core.message import Message
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
@@ -47,7 +48,7 @@ class _Apprise:
             import apprise
         except ImportError:
             raise ConfigError(
-                Text("needs the extra `apprise`: in certferry's checkout, pip install '.[apprise]'")
+                Text("needs the extra `apprise`; {install}", install=how_to_install("apprise"))
             ) from None
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings show addresses
         sender = apprise.Apprise()

@@ -19,7 +19,7 @@ from certferry.adapters.clients.posting import Posting, Reply
 from certferry.adapters.clients.secret_address import secret_address
 from certferry.core.message import Message
 from certferry.core.secret import Secret
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent
 from certferry.text import Text
 
@@ -29,6 +29,13 @@ ENVIRONMENT: tuple[Variable, ...] = ()
 API = "https://oapi.dingtalk.com"
 MOST_BYTES = 8000  # a request may have 20,000, escapes included
 BLOCKED = timedelta(minutes=10)
+
+
+_WAYS_IN = Text(
+    "compare `secret` with the robot's, choose `certferry` as its keyword, or allow the address of"
+    " this machine"
+)
+CODES = {"310000": CodeMeaning(_WAYS_IN)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +89,5 @@ class _Robot:
                 problem = self._posting.in_its_words(code, said)
                 return self._posting.later(problem, usual=BLOCKED)
             case 310000:
-                hint = Text(
-                    "compare `secret` with the robot's, choose `certferry` as its keyword, or allow"
-                    " the address of this machine"
-                )
-                return self._posting.refused(code, said, hint)
+                return self._posting.refused(code, said, _WAYS_IN)
         return self._posting.refused(code, said, Text("compare `url` with the robot's webhook"))

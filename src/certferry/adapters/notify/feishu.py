@@ -17,7 +17,7 @@ from certferry.adapters.clients.posting import Posting, Reply
 from certferry.adapters.clients.secret_address import secret_address
 from certferry.core.message import Message
 from certferry.core.secret import Secret
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent
 from certferry.text import Text
 
@@ -32,6 +32,8 @@ _HINTS = {
     19022: Text("allow the address of this machine among the robot's"),
     19024: Text("choose `certferry` as the robot's keyword"),
 }
+
+CODES = {str(int(code)): CodeMeaning(advice) for code, advice in _HINTS.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Annotated
 from certferry.adapters.clients.posting import Posting, Reply, next_day
 from certferry.core.message import Message, shortened
 from certferry.core.secret import Secret
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import AgainAt, Answered, Notifier, Sent
 from certferry.text import Text
 
@@ -25,6 +25,8 @@ _HINTS = {
     903: Text("compare `key` with the token at pushplus.plus"),
     905: Text("have the account's real name verified at pushplus.plus"),
 }
+
+CODES = {str(int(code)): CodeMeaning(advice) for code, advice in _HINTS.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from certferry.adapters.clients.posting import Posting, Reply
 from certferry.core.message import Message
 from certferry.core.secret import Secret
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent
 from certferry.text import Text
 
@@ -30,6 +30,8 @@ _HINTS: Mapping[int, Text] = {
     HTTPStatus.FORBIDDEN: Text("let the bot join the chat, or write to it first"),
     HTTPStatus.NOT_FOUND: Text("compare `key` with the token that BotFather gave"),
 }
+
+CODES = {str(int(code)): CodeMeaning(advice) for code, advice in _HINTS.items()}
 
 
 @dataclass(frozen=True, slots=True)

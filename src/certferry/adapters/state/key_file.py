@@ -97,7 +97,7 @@ def _open_to_others(path: Path) -> StateError:
     return StateError(
         Text("the key file {path} can be read by others", path=path),
         hint=Text(
-            "where Kubernetes mounts it, set defaultMode: 0400; otherwise: chmod 600 {path}",
+            "run: chmod 600 {path}; where Kubernetes mounts it, set defaultMode: 0400 there",
             path=shlex.quote(str(path)),
         ),
     )

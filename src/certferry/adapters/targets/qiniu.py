@@ -20,7 +20,7 @@ from certferry.adapters.clients.qiniu_cdn import CdnDomains
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, WRONG_DOMAIN_TYPE
 from certferry.adapters.clients.qiniu_copies import Copies
 from certferry.adapters.clients.qiniu_details import Details
-from certferry.adapters.clients.qiniu_errors import QiniuFailure
+from certferry.adapters.clients.qiniu_errors import CODES, QiniuFailure
 from certferry.adapters.clients.qiniu_examination import Examiner
 from certferry.adapters.clients.qiniu_kinds import (
     KODO,
@@ -59,6 +59,7 @@ from certferry.ports.target import DeployTarget, Look
 
 # What `ports.adapter.Adapter` wants of a module, and more that a target may have.
 __all__ = (
+    "CODES",
     "ENVIRONMENT",
     "LEAST_LIFE",
     "NEEDS_COMMON_NAME",
@@ -137,6 +138,7 @@ class Qiniu:
                 domains=looked_at.domains,
                 excluded=tuple(looked_at.excluded),
                 left_out=tuple(looked_at.left_out),
+                uncovered=() if looked_at.domains else tuple(dict.fromkeys(looked_at.uncovered)),
             )
             try:
                 ours = tuple(self._copies.of(look.lineage, look.known))

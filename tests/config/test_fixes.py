@@ -1,0 +1,218 @@
+"""What an operator reads about a wrong configuration is what puts it right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from certferry.cli.exits import Exit
+from certferry.cli.main import run
+from certferry.config.document import read_document
+from certferry.config.findings import REFERENCE
+from certferry.config.load import load
+from certferry.errors import ConfigError
+from certferry.wiring.profiles import load_checked
+from tests.cli.consoles import TestConsole
+from tests.config.conftest import FILE, Load, Refusal
+
+KEYS = """\
+[accounts.dnspod]
+id = "env:DP_Id"
+token = "env:DP_Key"
+[accounts.qiniu]
+access_key = "env:QINIU_AK"
+secret_key = "env:QINIU_SK"
+[[certificates]]
+names = ["a.example.com"]
+dns = "dnspod"
+"""
+DEPLOYED = '[[certificates.deploy]]\nto = "qiniu"\n'
+
+
+def refused(folder: Path, text: str | bytes, **environ: str) -> ConfigError:
+    """Write a configuration that is refused; give the error."""
+    file = folder / FILE
+    file.touch(0o600)
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(ConfigError) as caught:
+        load_checked(FILE, {"HOME": str(folder), **environ})
+    return caught.value
+
+
+def hint_of(error: ConfigError) -> str:
+    """Give the hint in English."""
+    assert error.hint is not None
+    return str(error.hint)
+
+
+def test_variables_that_are_not_set_are_exported(folder: Path) -> None:
+    """One command for all of them, and where a run by cron has them from; the reference, which says
+    nothing of it, is not named.
+    """
+    (folder / FILE).write_text(KEYS + DEPLOYED)
+    console = TestConsole(environ={"HOME": str(folder)})
+
+    assert Exit.USAGE == run(["--config", str(FILE), "plan"], console.console)
+
+    said, _, hint = console.err.partition("\n\nhint: ")
+    assert 4 == said.count(" is not set")
+    assert all(f"{name}=…" in hint for name in ("DP_Id", "DP_Key", "QINIU_AK", "QINIU_SK"))
+    assert 1 == hint.count("run `export ")
+    assert "cron and systemd start a run without it" in hint
+    assert "`env_files`" in hint
+    assert "help config" not in hint
+
+
+def test_an_unset_variable_beside_another_mistake(folder: Path) -> None:
+    """Each has what puts it right."""
+    error = refused(folder, f"nams = 1\n{KEYS}", DP_Id="1")
+
+    hint = hint_of(error)
+    assert "run `export DP_Key=…`" in hint
+    assert hint.endswith(str(REFERENCE))
+
+
+def test_a_file_that_is_not_there(folder: Path) -> None:
+    """Nothing can be looked up for it."""
+    with pytest.raises(ConfigError, match="No such file") as caught:
+        load(folder / "certfery.toml", {})
+
+    assert "name the file with --config FILE, or have one written: certferry init" == hint_of(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "source"),
+    [
+        ("# 证书 nginx\nname = '图床'\n".encode("gbk"), "gbk"),
+        ("name = '图床'\n".encode("utf-16"), "utf-16"),
+    ],
+)
+def test_another_encoding(folder: Path, data: bytes, source: str) -> None:
+    """The command that makes UTF-8 of it, which does not empty the file that it reads."""
+    error = refused(folder, data)
+
+    assert "is not UTF-8 text" in str(error.message)
+    assert f"iconv -f {source} -t utf-8 certferry.toml > certferry.toml.utf8" in hint_of(error)
+
+
+@pytest.mark.parametrize(
+    ("line", "character", "meant"),
+    [
+        ("dns = “dnspod”", "“", '"'),
+        ('dns = "dnspod”', "”", '"'),
+        ("dns = ‘dnspod’", "‘", "'"),
+        ('names = ["a.example.com"，"b.example.com"]', "，", ","),
+        ("names ＝ 1", "＝", "="),
+    ],
+)
+def test_typographic_characters(folder: Path, line: str, character: str, meant: str) -> None:
+    """They look like the right ones: each is shown beside the one that is meant."""
+    error = refused(folder, f"[acme]\n{line}\n[dns]\n")
+
+    said = str(error.message)
+    assert said.startswith("certferry.toml:2: is not TOML")
+    assert f"here stands {character}, and TOML takes {meant} only" in said
+    assert f"write {meant} in place of {character}" == hint_of(error)
+
+
+def test_typographic_characters_in_words_are_no_mistake(folder: Path) -> None:
+    """What else is wrong with the line is told as ever."""
+    error = refused(folder, '[acme]\nemail = "“”" x # “”\n')
+
+    assert "here stands" not in str(error.message)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('{"certificates": []}\n', "JSON"),
+        ("# ours\ncertificates:\n  - names: [a]\n", "YAML"),
+        ("---\nacme: {}\n", "YAML"),
+        ("- a\n- b\n", "YAML"),
+    ],
+)
+def test_another_format(folder: Path, text: str, kind: str) -> None:
+    """It is called by its name."""
+    error = refused(folder, text)
+
+    assert f"certferry.toml:1: is {kind}, not TOML" == str(error.message)
+    assert "certferry reads TOML: `certferry init` writes such a file" in hint_of(error)
+
+
+@pytest.mark.parametrize("text", ["[[certificates]\n", "names = [\n"])
+def test_broken_toml_is_not_called_another_format(folder: Path, text: str) -> None:
+    """Its line and what is wrong there stay."""
+    assert "is not TOML" in str(refused(folder, text).message)
+
+
+SETTING = """\
+[accounts.d]
+[[certificates]]
+dns = "d"
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('names = "a.example.com"', 'must be a list, and is a string: write ["a.example.com"]'),
+        (
+            'names = "a.example.com, b.example.com"',
+            'must be a list, and is a string: write ["a.example.com", "b.example.com"]',
+        ),
+        (
+            'names = ["a.example.com，b.example.com"]',
+            'holds several names: write each in its own quotes: ["a.example.com", "b.example.com"]',
+        ),
+        ('names = ["192.0.2.1"]', "is an IP address, and IP addresses are not supported"),
+        ('names = ["2001:db8::1"]', "is an IP address, and IP addresses are not supported"),
+        ('names = ["a.example.com"]\nkey_type = "rsa"', "write rsa2048"),
+        ('names = ["a.example.com"]\nkey_type = "ECC"', "write ec256"),
+        (
+            'names = ["a.example.com"]\n[[certificates.deploy]]\nto = "aliyun"',
+            "CDNs of other vendors than those of `certferry help adapters` are not supported",
+        ),
+        ('names = ["a.example.com"]\n[verify]\ntimeout = "1h"', "is a string: write 3600"),
+        ('names = ["a.example.com"]\n[verify]\ntimeout = "90"', "is a string: write 90"),
+        ('names = ["a.example.com"]\n[verify]\ntimeout = "15 minutes"', "is a string: write 900"),
+        ('names = ["a.example.com"]\n[verify]\ntimeout = "long"', "number of seconds, and is a s"),
+    ],
+)
+def test_the_right_value_is_shown(refusal: Refusal, written: str, said: str) -> None:
+    """As it would stand in the file."""
+    (line,) = refusal(SETTING + written)
+
+    assert said in line
+
+
+def test_a_string_in_place_of_a_word_or_a_list(refusal: Refusal) -> None:
+    """`auto` is offered beside the list."""
+    (line,) = refusal(
+        f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "d"\n'
+        'domains = "a.example.com"'
+    )
+
+    assert line.endswith('must be "auto" or a list, and is a string: write ["a.example.com"]')
+
+
+def test_a_target_without_its_account_is_no_other_vendors(refusal: Refusal) -> None:
+    """Qiniu is supported; its account is not declared."""
+    (line,) = refusal(f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "qiniu"')
+
+    assert line.endswith("to: there is no account qiniu; declared are d")
+
+
+def test_a_mistyped_receiver_is_told_as_such(refusal: Refusal) -> None:
+    """Who writes `file` means `files`, and no other vendor's CDN."""
+    (line,) = refusal(f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "file"')
+
+    assert "vendors" not in line
+
+
+def test_a_whole_file_of_the_right_characters_is_read(loaded: Load) -> None:
+    """Quotes in a comment or a string say nothing."""
+    loaded("# “名称”，“域名”\n[accounts.d]\n")
+    assert FILE == read_document(FILE).path
