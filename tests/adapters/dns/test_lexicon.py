@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from lexicon._private import providers
 from lexicon._private.providers.gandi import Provider
 from lexicon.config import ConfigResolver
+from requests.adapters import HTTPAdapter
 
 from certferry.adapters.clients.lexicon_calls import LexiconCalls
 from certferry.adapters.clients.lexicon_errors import Told, error_of, is_no_zone
-from certferry.adapters.dns.lexicon import LexiconRecords, records_of
+from certferry.adapters.dns.lexicon import BY_OTHER_MEANS, LexiconRecords, records_of
+from certferry.core.secret import Secret
 from certferry.core.survey import FoundZone
 from certferry.errors import (
     ConfigError,
@@ -31,6 +36,7 @@ from certferry.errors import (
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.httpd import HttpService, Request, Response
 from certferry.testing.contracts.dns import OURS, THEIRS, VALUE
+from tests.adapters.clients.peers import endless, peer
 from tests.adapters.clients.waits import Waits
 from tests.adapters.dns.lexicon_account import at, connected
 from tests.support.powerdns import PowerDns
@@ -298,9 +304,86 @@ def test_provider_that_lexicon_does_not_know_is_told(provider: str) -> None:
 def test_provider_that_needs_more_libraries_is_told() -> None:
     """As lexicon itself would say."""
     with pytest.raises(DnsRejected, match="more libraries") as told:
-        connected("route53", {}).add_txt(NAME, VALUE)
+        connected("localzone", {}).add_txt(NAME, VALUE)
 
-    assert f"{sys.executable} -m pip install 'dns-lexicon[route53]'" in str(told.value.hint)
+    assert f"{sys.executable} -m pip install 'dns-lexicon[localzone]'" in str(told.value.hint)
+
+
+def test_redirect_to_another_host_is_not_followed(deaf: Deaf) -> None:
+    """Lexicon would send its key there as well: a header of its own, which requests keeps."""
+    with HttpService(lambda _: Response.json({})) as elsewhere:
+        away = [("Location", f"{elsewhere.url}/zones/{ZONE}.")]
+        deaf.http.faults.add(Fault.status(307, b"", headers=away))
+
+        with pytest.raises(DnsRejected, match=r"127\.0\.0\.1 redirects elsewhere"):
+            at(deaf.http.url, zones=(ZONE,)).add_txt(NAME, VALUE)
+
+        assert [] == list(elsewhere.journal)
+
+
+def test_answer_without_an_end_is_given_up() -> None:
+    """It is not read into memory for as long as the server sends."""
+    with (
+        peer(endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 2**22)) as host,
+        pytest.raises(DnsRejected, match="longer than any should be"),
+    ):
+        at(f"http://{host}", zones=(ZONE,)).add_txt(NAME, VALUE)
+
+
+def test_plain_http_to_another_machine_is_refused() -> None:
+    """No connection is made: the key would be read on its way."""
+    with pytest.raises(DnsRejected, match=r"send to nowhere\.invalid without https"):
+        at("http://nowhere.invalid:1", zones=(ZONE,)).add_txt(NAME, VALUE)
+
+
+def test_other_sessions_are_left_alone(deaf: Deaf) -> None:
+    """Only what lexicon sends is held; the same library goes on for others as it was."""
+    at(deaf.http.url, zones=(ZONE,)).remove_txt(NAME, "no such value", None)
+
+    with requests.Session() as session:
+        assert type(session.get_adapter("http://127.0.0.1/")) is HTTPAdapter
+
+
+@pytest.mark.parametrize("provider", sorted(BY_OTHER_MEANS))
+def test_provider_that_cannot_be_held_is_not_offered(provider: str) -> None:
+    """It is told when it is connected, with what to use instead."""
+    with pytest.raises(ConfigError, match="does not offer lexicon's") as told:
+        connected(provider, {})
+
+    assert 'type = "command"' in str(told.value.hint)
+
+
+def test_old_api_of_gandi_is_not_used() -> None:
+    """It is the usual one of the library, and is not spoken with `requests`."""
+    with pytest.raises(ConfigError, match="old API") as told:
+        connected("gandi", {"auth_token": Secret("k" * 40)})
+
+    assert 'api_protocol = "rest"' in str(told.value.hint)
+
+
+NETWORK = {
+    "asyncio", "boto3", "botocore", "ftplib", "httpx", "oci", "pycurl", "smtplib", "socket",
+    "SoftLayer", "ssl", "subprocess", "tencentcloud", "telnetlib", "xmlrpc", "zeep",
+}  # fmt: skip
+HALF = {("gandi", "xmlrpc"), ("oci", "oci")}
+"""Gandi's old API, which is refused; and the signing of Oracle's, which sends with `requests`."""
+
+
+def test_providers_that_are_offered_send_with_requests_alone() -> None:
+    """So that all of it is held: what is imported otherwise is known, by each provider."""
+    folder = Path(next(iter(providers.__path__)))
+    found: set[tuple[str, str]] = set()
+    for path in folder.glob("[!_]*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found |= {
+                (path.stem, name.partition(".")[0])
+                for name in names
+                if name.partition(".")[0] in NETWORK or name in {"http.client", "urllib.request"}
+            }
+
+    assert {one for one in found if one[0] not in BY_OTHER_MEANS} == HALF
 
 
 def test_options_that_are_missing_are_told(powerdns: PowerDns) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import trustme
 
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
@@ -14,12 +16,17 @@ from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.sandbox import pushplus, telegram
 from certferry.sandbox.dingtalk import BLOCKED, DingtalkService
 from certferry.sandbox.feishu import FeishuService
+from certferry.sandbox.httpd import HttpService, Response
 from certferry.sandbox.pushplus import PushplusService
 from certferry.sandbox.serverchan import A_DAY, ServerchanService
 from certferry.sandbox.telegram import TelegramService
 from certferry.sandbox.wecom import WecomService
 from certferry.testing.contracts.notifier import message
+from tests.adapters.clients.peers import endless, peer
 from tests.adapters.notify.channels import CASES, QUIET, Clock, connect, context
+
+OF_THE_LIBRARY = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+"""What Apprise imports when it is first asked for a service."""
 
 CASE = {case.kind: case for case in reversed(CASES)}
 
@@ -207,13 +214,79 @@ def test_a_robot_at_a_mirror() -> None:
     assert Sent() == answered
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what the library imports
+@OF_THE_LIBRARY
 def test_apprise_that_knows_no_such_service() -> None:
     """It is told without the address."""
     answered = connect("apprise", url=Secret("nosuch://sekrit-sekrit")).send(message())
 
     assert isinstance(answered, RefusedForGood)
     assert "sekrit" not in str(answered.problem)
+
+
+def apprise_at(address: str) -> Answered:
+    """Send a message by Apprise."""
+    return connect("apprise", url=Secret(address)).send(message())
+
+
+@OF_THE_LIBRARY
+def test_apprise_follows_no_redirect() -> None:
+    """Its services would take the keys in their headers along."""
+    with HttpService(lambda _: Response.json({})) as elsewhere:
+        headers = (("Location", f"{elsewhere.url}/"),)
+        with HttpService(lambda _: Response(307, b"", headers=headers)) as service:
+            answered = apprise_at(service.url.replace("http", "json") + "/?+X-Key=sekrit-sekrit")
+
+        assert isinstance(answered, RefusedForGood)
+        assert "127.0.0.1 redirects elsewhere" in str(answered.problem)
+        assert [] == list(elsewhere.journal)
+
+
+@OF_THE_LIBRARY
+def test_apprise_at_an_answer_without_an_end() -> None:
+    """It ends, and is told."""
+    with peer(endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 2**22)) as host:
+        answered = apprise_at(f"json://{host}/")
+
+    assert isinstance(answered, RefusedForGood)
+    assert "longer than any should be" in str(answered.problem)
+
+
+@OF_THE_LIBRARY
+def test_apprise_without_https() -> None:
+    """Nothing is sent to another machine."""
+    answered = apprise_at("json://203.0.113.9:1/")
+
+    assert isinstance(answered, RefusedForGood)
+    assert "203.0.113.9 without https" in str(answered.problem)
+
+
+@OF_THE_LIBRARY
+def test_apprise_looks_at_certificates_whatever_the_address_says() -> None:
+    """`verify=no` leaves them looked at."""
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with HttpService(lambda _: Response.json({}), tls=tls) as service:
+        answered = apprise_at(service.url.replace("https", "jsons") + "/?verify=no")
+
+        assert isinstance(answered, RefusedForGood)
+        assert [] == list(service.journal)
+
+
+@OF_THE_LIBRARY
+@pytest.mark.parametrize(
+    "address",
+    [
+        "mailtos://user:sekrit-sekrit@mail.example.com",
+        "syslog://",
+    ],
+)
+def test_apprise_by_other_means(address: str) -> None:
+    """What is not sent with the library that is held is not offered."""
+    answered = apprise_at(address)
+
+    assert isinstance(answered, RefusedForGood)
+    assert "by other means" in str(answered.problem)
 
 
 def test_apprise_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """The calls to one provider of the library lexicon: bounded, one after the other.
 
-Of dns-lexicon 3.25.2 (measured): its HTTP requests have no time-out; many providers read a set of
-records, change it and write it whole; `lexicon.client.Client` downloads the Public Suffix List when
-it is made, so that the provider is made without it here.
+Of dns-lexicon 3.25.2 (measured): its HTTP requests have no time-out, and follow redirects; many
+providers read a set of records, change it and write it whole; `lexicon.client.Client` downloads the
+Public Suffix List when it is made, so that the provider is made without it here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 
+from certferry.adapters.clients.held_requests import held
 from certferry.adapters.clients.turns import STOP_CHECK, Turns
 from certferry.core.secret import Secret
 from certferry.errors import DnsRejected, DnsUnavailable
@@ -93,15 +94,20 @@ class LexiconCalls:
         outcome: Future[T] = Future()
 
         def run() -> None:
-            try:
-                outcome.set_result(work())
-            except BaseException as exc:  # noqa: BLE001 - raised again where the caller waits
-                outcome.set_exception(exc)
+            with held() as refused:
+                try:
+                    outcome.set_result(work())
+                except BaseException as exc:  # noqa: BLE001 - raised again where the caller waits
+                    outcome.set_exception(self._refusal(about, refused[0]) if refused else exc)
 
         self._last, self._last_until = outcome, time.monotonic() + self._within.total_seconds()
         threading.Thread(target=run, name="lexicon", daemon=True).start()
         self._wait_for(outcome, about)
         return outcome.result()
+
+    def _refusal(self, about: str, problem: Text) -> DnsRejected:
+        said = Text("{about}: lexicon's {provider}: {problem}")
+        return DnsRejected(said.filled(about=about, provider=self._provider, problem=problem))
 
     def _wait_for(self, last: Future[Any], about: str) -> None:
         """Wait for the piece of work that was begun last, as long as that may take."""

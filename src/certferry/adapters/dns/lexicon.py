@@ -43,6 +43,10 @@ ENVIRONMENT: tuple[Variable, ...] = ()
 
 PAUSES_OF_A_LOOK = (0.0, 1.0, 2.0, 4.0)  # seconds before each look for a new record
 PROVIDERS = "lexicon._private.providers"
+BY_OTHER_MEANS = frozenset(
+    {"auto", "gransy", "inwx", "qcloud", "route53", "softlayer", "valuedomain"}
+)
+"""Providers of dns-lexicon 3.25 that send with other libraries than `requests`."""
 
 T = TypeVar("T")
 
@@ -69,6 +73,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     `ConfigError` where it is not there, or does not know the provider.
     """
     _must_be_known(settings.provider)
+    _must_be_held(settings)
     options = {key.replace("-", "_"): value for key, value in settings.options.items()}
     calls = LexiconCalls(settings.provider, options, settings.timeout, context.pause)
     hidden = [value for value in options.values() if isinstance(value, Secret)]
@@ -89,6 +94,27 @@ def _must_be_known(provider: str) -> None:
         raise ConfigError(
             Text("lexicon knows no provider {provider}", provider=repr(provider)),
             hint=Text("take the name from the list of `lexicon --help`"),
+        )
+
+
+def _must_be_held(settings: Settings) -> None:
+    """Raise `ConfigError` for a provider whose requests certferry cannot hold to https, to one host
+    and to an end: only those that it sends with `requests`.
+    """
+    if settings.provider in BY_OTHER_MEANS:
+        said = Text(
+            "certferry does not offer lexicon's {provider}: it sends keys by other means than those"
+            " that certferry bounds and keeps from other hosts",
+            provider=settings.provider,
+        )
+        raise ConfigError(
+            said, hint=Text('use a type of certferry\'s own, or a program with type = "command"')
+        )
+    options = {key.replace("-", "_"): value for key, value in settings.options.items()}
+    if settings.provider == "gandi" and options.get("api_protocol") != "rest":
+        raise ConfigError(
+            Text("certferry does not use the old API of lexicon's gandi"),
+            hint=Text('write api_protocol = "rest", with a token of that API as auth_token'),
         )
 
 

@@ -8,6 +8,7 @@ service that has a type of its own here is better used by that.
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,6 +24,8 @@ SERVICE = "Apprise"
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 MOST_BYTES = 2000
+BESIDES = "apprise.plugins.nostr"
+"""What has sockets of its own beside `requests` (Apprise 2.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class _Apprise:
         """See `ports.notifier.Notifier.send`. Raises `ConfigError` without the extra."""
         try:
             import apprise
+
+            from certferry.adapters.clients.held_requests import held
         except ImportError:
             raise ConfigError(
                 Text("needs the extra `apprise`; {install}", install=how_to_install("apprise"))
@@ -55,8 +60,23 @@ class _Apprise:
         if not sender.add(self._address.reveal()):
             problem = Text("Apprise knows no service of that address")
             return RefusedForGood(problem, Text("compare `url` with Apprise's documents"))
-        if sender.notify(title=message.title, body=message.body(MOST_BYTES)):
-            return Sent()
+        if not all(map(_sends_with_requests, sender)):
+            problem = Text("Apprise sends to that service by other means than HTTP requests")
+            hint = Text('certferry bounds those alone; send mail with type = "email"')
+            return RefusedForGood(problem, hint)
+        with held() as refused:
+            if sender.notify(title=message.title, body=message.body(MOST_BYTES)):
+                return Sent()
+        if refused:
+            return RefusedForGood(
+                refused[0], Text("let `url` lead to the service itself, by https")
+            )
         problem = Text("Apprise could not send the message; it does not tell why")
         hint = Text("try the same address with the program `apprise -vv`")
         return RefusedForGood(problem, hint)
+
+
+def _sends_with_requests(service: object) -> bool:
+    """Tell whether a service of Apprise's sends with what certferry holds to its own rules."""
+    name = type(service).__module__
+    return hasattr(sys.modules[name], "requests") and not name.startswith(BESIDES)
