@@ -22,8 +22,10 @@ from tests.support.permissions import bound_by_permissions
 from tests.support.tiers import thorough
 
 IN_ORDER, FAILED = 0, 1
-TO_BE_KNOWN = {"schedule_missing", "back_up", "ways", "certificates_kept"}
-"""What is told of a machine without a daily run whose certificate was never ordered."""
+TO_BE_KNOWN = {"schedule_missing", "nobody_told", "back_up", "ways", "certificates_kept"}
+"""What is told of a machine without a daily run, a channel and a heartbeat, whose certificate was
+never ordered.
+"""
 
 
 def examined(host: Host, **environ: str) -> set[tuple[str, str]]:
@@ -56,8 +58,8 @@ def zones(world: World) -> Iterator[World]:
 
 
 def test_machine_in_order(host: Host) -> None:
-    """No error and no warning but that nothing is scheduled; it is told what to back up, and not
-    even a state is made.
+    """No error and no warning but that nothing is scheduled, and no failure told; what to back up
+    is told, and not even a state is made.
     """
     assert set() == examined(host)
     assert not host.state.exists()
@@ -282,7 +284,7 @@ def test_state_that_cannot_be_used(host: Host) -> None:
 
     assert FAILED == run.code
     codes = [one["code"] for one in json.loads(run.out)["findings"]]
-    assert ["state_unusable", "schedule_missing"] == codes
+    assert ["state_unusable", "schedule_missing", "nobody_told"] == codes
     assert Footprint() == run.left
 
 

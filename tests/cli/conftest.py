@@ -27,9 +27,12 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
         dnspod.add_domain("example.com")
         qiniu.add_account(AK, SK)
         end = datetime.now(UTC) + timedelta(days=20, hours=1)
-        old = Authority("Old").issue(["img.example.com"], end - timedelta(days=90), end)
-        qiniu.add_domain("img.example.com", https=qiniu.add_certificate(old, "by hand"))
-        qiniu.add_domain(".w.example.com")
+        old = Authority("Old").issue(
+            ["img.example.com", "*.w.example.com"], end - timedelta(days=90), end
+        )
+        by_hand = qiniu.add_certificate(old, "by hand")
+        qiniu.add_domain("img.example.com", https=by_hand)
+        qiniu.add_domain(".w.example.com", https=by_hand)
         qiniu.add_domain("x.example.net")
         (tmp_path / "settings.toml").write_text(
             dedent(f"""\

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
@@ -27,7 +29,32 @@ Next:
   certferry plan              shows what a sync would do
   certferry sync              issues, deploys and verifies
   certferry schedule install  has that run twice a day, so that certificates renew
+  certferry help notify       how a channel, [notify.ops], tells you of trouble
+  certferry help monitoring   how a [heartbeat] tells you that the runs stopped
 """
+
+WHICH_CHANNEL = "Number or name (Enter for none):"
+HEARTBEAT = "Heartbeat URL (Enter to skip) (input hidden):"
+WHICH_WAY = "Number or name (Enter for 1):"
+CHOSEN = (("Domains (Enter for 1-2):", "\n"), (WHICH_WAY, "\n"))
+"""Answers of an operator who takes the domains and the certificates that are proposed."""
+UNTOLD = ((WHICH_CHANNEL, "\n"), (HEARTBEAT, "\n"))
+"""Answers of an operator who wants to be told by neither."""
+WRITE = "Write this to certferry.toml? [y/N]:"
+PLAN = "Run `certferry plan` now? [Y/n]:"
+END = (*UNTOLD, *CHOSEN, (WRITE, "y\n"), (PLAN, "n\n"))
+"""The answers of an interview after the address."""
+
+ID, TOKEN = "DNSPod token ID:", "DNSPod token (input hidden):"
+ACCESS = "the access key (AK) of the Qiniu account:"
+SECRET = "the secret key (SK) of the Qiniu account (input hidden):"
+TYPED = (
+    (ID, f"{DP_ID}\n"),
+    (TOKEN, f"{DP_KEY}\n"),
+    (ACCESS, f"{AK}\n"),
+    (SECRET, f"{SK}\n"),
+)
+"""The keys, as an operator types them."""
 
 
 @dataclass
@@ -89,15 +116,31 @@ class Accounts:
         """Run `init` without questions."""
         return self.run("init", "--settings", "settings.toml", "--yes", *arguments)
 
-    def terminal(self, *arguments: str, columns: int = 100) -> Terminal:
+    def terminal(self, *arguments: str, columns: int = 100, **environ: str) -> Terminal:
         """Run `init` at a terminal that shows what is typed."""
         return Terminal(
             [*self.command, "init", "--settings", "settings.toml", *arguments],
             columns=columns,
-            environ={"TERM": "dumb", **self.environ},
+            environ={"TERM": "dumb", **self.environ, **environ},
             cwd=self.directory,
             echo=True,
         )
+
+    def interviewed(
+        self,
+        *turns: tuple[str, str],
+        arguments: Sequence[str] = ("--email", "ops@example.com"),
+        columns: int = 100,
+        **environ: str,
+    ) -> tuple[int, str]:
+        """Answer each question in turn; give the exit code and the whole screen."""
+        with self.terminal(*arguments, columns=columns, **environ) as terminal:
+            told = Counter[str]()
+            for asked, answer in turns:
+                told[asked] += 1
+                terminal.until(partial(_is_asked, asked, told[asked]))
+                terminal.type(answer)
+            return terminal.end(), terminal.screen.text
 
     @property
     def command(self) -> list[str]:
@@ -127,8 +170,8 @@ class Accounts:
         self.config.write_text(settings + dedent(certificates))
 
     def must_be_discreet(self, words: str) -> None:
-        """Check that no key is in the words."""
-        assert not any(secret in words for secret in KEYS.values())
+        """Check that no secret is in the words."""
+        assert not any(secret in words for secret in (DP_KEY, SK))
 
     def left(self) -> set[str]:
         """Give the names of what is in the directory, beside what was there."""
@@ -138,3 +181,7 @@ class Accounts:
         """Give the certificates that are remembered of a lineage."""
         with closing(connect(self.state, self.state.with_name("secret.key"))) as store:
             return [version.certificate.fingerprint for version in store.versions(lineage)]
+
+
+def _is_asked(question: str, times: int, shown: str) -> bool:
+    return shown.endswith(question) and times == shown.count(question)

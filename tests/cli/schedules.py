@@ -23,6 +23,12 @@ name = "img"
 names = ["img.example.com"]
 dns = "dnspod"
 deploy = [{ to = "qiniu" }]
+
+[notify.ops]
+type = "email"
+url = "smtps://mail.example.com:465"
+from = "certferry@example.com"
+to = ["ops@example.com"]
 """
 KEYS = "DP_Id=1\nDP_Key=k\nQINIU_ACCESS_KEY=a\nQINIU_SECRET_KEY=s\n"
 ENTRY = re.compile(

@@ -9,14 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from certferry.cli.init_files import Files, put
+from certferry.cli.init.files import Files, put
 from certferry.config.load import load
 from certferry.config.model import Settings
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.sandbox.faults import Fault
 from certferry.text import Text
-from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, NEXT_STEPS, SK, Accounts
+from tests.cli.init_accounts import (
+    CHOSEN,
+    DP_ID,
+    DP_KEY,
+    END,
+    KEYS,
+    NEXT_STEPS,
+    SK,
+    TOKEN,
+    TYPED,
+    UNTOLD,
+    WHICH_WAY,
+    WRITE,
+    Accounts,
+)
 from tests.migration.old_homes import AcmeShHome, issued
 from tests.support.tiers import sampled
 
@@ -25,7 +39,7 @@ Looking at the zones of the account dnspod …
 Looking at the domains of the account qiniu …
 DOMAIN           KIND  CERTIFICATE   DNSPod ZONE
 img.example.com  cdn   20 days left  example.com
-*.w.example.com  cdn   HTTPS is off  example.com
+*.w.example.com  cdn   20 days left  example.com
 x.example.net    cdn   HTTPS is off  none
 
 warning: x.example.net is left out: no zone of the account dnspod holds it
@@ -34,14 +48,14 @@ warning: x.example.net is left out: no zone of the account dnspod holds it
 WRITTEN = (
     """\
 Written (mode 0600): certferry.toml
-example.com: to be issued for img.example.com, *.w.example.com
+img.example.com: to be issued for img.example.com, *.w.example.com
 """
     + NEXT_STEPS
 )
 
 CERTIFICATES = """\
 [[certificates]]
-name = "example.com"
+name = "img.example.com"
 names = ["img.example.com", "*.w.example.com"]
 dns = "dnspod"
 
@@ -123,20 +137,12 @@ def test_plan_is_what_was_proposed(accounts: Accounts) -> None:
 def test_interview(accounts: Accounts) -> None:
     """Keys are typed unseen, and go into a file of their own; the rest is shown, and agreed to."""
     accounts.environ.clear()
-    with accounts.terminal() as terminal:
-        for asked, answer in (
-            ("DNSPod token ID (input hidden): ", DP_ID),
-            ("DNSPod token (input hidden): ", DP_KEY),
-            ("access key (AK) of the Qiniu account (input hidden): ", AK),
-            ("secret key (SK) of the Qiniu account (input hidden): ", SK),
-            ("Contact email for the CA (optional; Enter to skip): ", "ops@example.com"),
-            ("Write this to certferry.toml? [y/N]: ", "y"),
-        ):
-            terminal.until(lambda shown, asked=asked: shown.endswith(asked.rstrip()))  # type: ignore[misc]  # the question of this turn
-            terminal.type(f"{answer}\n")
-        assert 0 == terminal.end()
-        shown = terminal.screen.raw
+    address = ("Contact email for the CA (optional; Enter to skip):", "ops@example.com\n")
 
+    code, shown = accounts.interviewed(*TYPED, address, *END, arguments=())
+
+    assert 0 == code, shown
+    assert all(f"{len(key)} characters were read." in shown for key in (DP_KEY, SK))
     accounts.must_be_discreet(shown)
     assert "ops@example.com" in shown
     assert 'names = ["img.example.com", "*.w.example.com"]' in shown
@@ -153,16 +159,17 @@ def test_interview(accounts: Accounts) -> None:
 
 def test_address_that_is_none_is_asked_for_again(accounts: Accounts) -> None:
     """Before anything is looked at: it would cost everything that was typed."""
-    with accounts.terminal() as terminal:
-        terminal.until(lambda shown: "Contact email" in shown)
-        terminal.type("foo bar\n")
-        terminal.until(lambda shown: 2 == shown.count("Contact email"))
-        terminal.type("ops@example.com\n")
-        terminal.until(lambda shown: "[y/N]" in shown)
-        terminal.type("y\n")
-        assert 0 == terminal.end()
+    asked = "Contact email for the CA (optional; Enter to skip):"
 
-    assert "must be an address such as ops@example.com" in terminal.screen.text
+    code, shown = accounts.interviewed(
+        (asked, "foo bar\n"),
+        (asked, "ops@example.com\n"),
+        *END,
+        arguments=(),
+    )
+
+    assert 0 == code
+    assert "must be an address such as ops@example.com" in shown
     assert 'email = "ops@example.com"' in accounts.config.read_text()
 
 
@@ -188,12 +195,18 @@ def test_account_without_domains(accounts: Accounts) -> None:
 @pytest.mark.parametrize("answer", sampled(["\n", "n\n", "perhaps\n"], 1))
 def test_no_is_no(accounts: Accounts, answer: str) -> None:
     """An operator who does not agree has the disk as it was."""
-    with accounts.terminal("--email", "ops@example.com") as terminal:
-        terminal.until(lambda shown: "[y/N]" in shown)
-        terminal.type(answer)
-        assert 0 == terminal.end()
+    code, shown = accounts.interviewed(
+        *UNTOLD,
+        *CHOSEN,
+        (WRITE, answer),
+        (
+            "What now:\n  1  choose the domains again\n  2  stop, and write nothing\n" + WHICH_WAY,
+            "2\n",
+        ),
+    )
 
-    assert "Nothing was written." in terminal.screen.text
+    assert 0 == code
+    assert "Nothing was written." in shown
     assert set() == accounts.left()
 
 
@@ -204,7 +217,7 @@ def test_stopped_in_the_middle(accounts: Accounts, key: str) -> None:
     with accounts.terminal() as terminal:
         terminal.until(lambda shown: "DNSPod token ID" in shown)
         terminal.type(f"{DP_ID}\n")
-        terminal.until(lambda shown: "DNSPod token (" in shown)
+        terminal.until(lambda shown: shown.endswith(TOKEN))
         if key == "\x03":
             terminal.process.send_signal(2)  # it has no controlling terminal that would
         else:

@@ -10,7 +10,19 @@ import pytest
 
 from certferry.config.load import load
 from tests.another_user import as_root, given_away
-from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, NEXT_STEPS, SK, Accounts
+from tests.cli.init_accounts import (
+    AK,
+    DP_ID,
+    DP_KEY,
+    KEYS,
+    NEXT_STEPS,
+    PLAN,
+    SK,
+    UNTOLD,
+    WHICH_WAY,
+    WRITE,
+    Accounts,
+)
 from tests.migration.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
 
 
@@ -308,11 +320,14 @@ def test_no_leaves_no_state(accounts: Accounts) -> None:
     AcmeShHome(accounts.directory / "home").add(issued("img.example.com"), "img.example.com")
 
     words = ("--from", "acme.sh", "--home", "home", "--email", "ops@example.com")
-    with accounts.terminal(*words) as terminal:
-        terminal.until(lambda shown: "[y/N]" in shown)
-        terminal.type("n\n")
-        assert 0 == terminal.end()
+    code, _ = accounts.interviewed(
+        *UNTOLD,
+        (WRITE, "n\n"),
+        (WHICH_WAY, "stop\n"),
+        arguments=words,
+    )
 
+    assert 0 == code
     assert set() == accounts.left()
 
 
@@ -468,8 +483,10 @@ def test_another_users_command_is_asked_about(accounts: Accounts, answer: str) -
     with accounts.terminal("--from", "acme.sh", "--home", "home", columns=1000) as terminal:
         for asked, said in (
             ("Contact email", "\n"),
+            *UNTOLD,
             ("as that file says: /opt/evil.sh --now", f"{answer}\n"),
-            ("Write this to certferry.toml?", "y\n"),
+            (WRITE, "y\n"),
+            (PLAN, "n\n"),
         ):
             terminal.until(lambda shown, asked=asked: asked in shown.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
             terminal.type(said)

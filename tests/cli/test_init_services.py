@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from certferry.wiring.adapters import DNS_PROVIDERS, installed
-from tests.cli.init_accounts import KEYS, Accounts
+from tests.cli.init_accounts import CHOSEN, END, KEYS, UNTOLD, Accounts
 from tests.house.tree import ROOT
 from tests.wiring.packages import DNS_GROUP, Packages
 
 RECIPE = ROOT / "tests" / "data" / "third_party" / "src" / "certferry_harbour"
 TOKEN = "a-token-that-is-made-up"
-OURS = sorted(installed().names(DNS_PROVIDERS), key=lambda name: (name != "dnspod", name))
-SERVICES = [f"{name} ({installed().find(DNS_PROVIDERS, name).adapter.SERVICE})" for name in OURS]
-WHICH = f"DNS provider: {', '.join(SERVICES)}, harbour (Harbour) (Enter for dnspod):"
+WHICH = "Number or name (Enter for 1):"
 QINIU = {name: key for name, key in KEYS.items() if name.startswith("QINIU")}
 
 
@@ -56,7 +53,7 @@ def test_another_service_is_offered_and_asked_for(accounts: Accounts) -> None:
             ("the number of the account:", "7"),
             ("pepper of the account at Harbour (input hidden):", f"pepper-{TOKEN}"),
             ("servers of the account at Harbour:", "ns1 ns2"),
-            ("[y/N]:", "y"),
+            *((asked, answer.strip()) for asked, answer in (*UNTOLD, CHOSEN[0], *END[-2:])),
         ):
             terminal.until(lambda shown, asked=asked: shown.endswith(asked))  # type: ignore[misc]  # the question of this turn
             terminal.type(f"{answer}\n")
@@ -74,11 +71,11 @@ def test_another_service_is_offered_and_asked_for(accounts: Accounts) -> None:
         "servers": ["ns1", "ns2"],
     } == written["accounts"]["harbour"]
     assert "dnspod" not in written["accounts"]
-    assert ["harbour"] * 3 == [one["dns"] for one in written["certificates"]]
+    assert ["harbour"] * 2 == [one["dns"] for one in written["certificates"]]
     assert f"HARBOUR_TOKEN={TOKEN}\nHARBOUR_PEPPER=pepper-{TOKEN}\n" == accounts.keys.read_text()
     planned = accounts.run("plan")
     assert 0 == planned.returncode, planned
-    assert "3 certificates to issue" in planned.stdout
+    assert "2 certificates to issue" in planned.stdout
 
 
 @pytest.mark.usefixtures("packages")
@@ -89,7 +86,7 @@ def test_nothing_is_the_usual_service(accounts: Accounts) -> None:
     with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
         terminal.until(lambda shown: shown.endswith(WHICH))
         terminal.type("\n")
-        terminal.until(lambda shown: "DNSPod token ID (input hidden):" in shown)
+        terminal.until(lambda shown: "DNSPod token ID:" in shown)
         terminal.type("\x04")
         assert 130 == terminal.end()
 
@@ -107,7 +104,7 @@ def test_address_is_seen_while_it_is_typed(accounts: Accounts) -> None:
             ("the primary name server, with its port where that is not 53:", "192.0.2.1"),
             ("the name of the TSIG key:", "certferry."),
             ("the secret of the TSIG key, in base64 (input hidden):", "c2VjcmV0"),
-            ("[y/N]:", "y"),
+            *((asked, answer.strip()) for asked, answer in (*UNTOLD, CHOSEN[0], *END[-2:])),
         ):
             terminal.until(lambda shown, asked=asked: asked in shown.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
             terminal.type(f"{answer}\n")

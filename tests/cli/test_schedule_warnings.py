@@ -26,6 +26,23 @@ def test_each_kind_of_warning_has_its_hint(owner: CrontabOwner, config: Path) ->
     assert ["warning", "hint", "warning", "hint"] == parts
 
 
+def test_failures_that_no_operator_would_read_are_warned_of(
+    owner: CrontabOwner, config: Path
+) -> None:
+    """Once, with the two ways of being told; either of them is enough."""
+    config.write_text(config.read_text().partition("[notify.ops]")[0])
+
+    _, _, err = certferry(owner.environ, "--config", config, "schedule", "install")
+
+    assert 1 == err.count("no channel and no heartbeat is declared")
+    assert "`certferry help notify`" in err
+    assert "`certferry help monitoring`" in err
+    config.chmod(0o600)
+    config.write_text(config.read_text() + '[heartbeat]\nurl = "https://hc.example.com/ping"\n')
+    _, _, err = certferry(owner.environ, "--config", config, "schedule", "install")
+    assert "" == err
+
+
 def test_the_line_needs_no_environment(owner: CrontabOwner, config: Path) -> None:
     """`env -i sh -c` with the line of the crontab starts certferry, which reads its configuration:
     here it tells what is wrong with it.

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificate import covered_by
 from certferry.core.proposal import (
+    HTTPS_OFF,
     UNKNOWN,
+    Grouping,
     Places,
+    ProposedCertificate,
     ProposedDeployment,
     propose_beside,
     propose_for_domains,
+    with_https,
 )
 from certferry.core.survey import FoundZone
 from certferry.text import Text
@@ -30,12 +36,101 @@ def test_domains_of_a_zone_share_a_certificate() -> None:
     proposal = propose_for_domains(found, 100)
 
     assert {
-        "example.com": ("a.example.com", "b.example.com"),
-        "sub.example.com": ("x.sub.example.com",),
+        "a.example.com": ("a.example.com", "b.example.com"),
+        "x.sub.example.com": ("x.sub.example.com",),
     } == {one.lineage: one.names for one in proposal.certificates}
     [left] = proposal.left_out
     assert "x.example.net" == left.name
     assert "no zone of the account dnspod" in str(left.reason)
+
+
+def grouped(
+    grouping: Grouping, *names: str, zones: tuple[str, ...] = ("example.com",)
+) -> dict[str, tuple[str, ...]]:
+    """Give the names of each proposed certificate by what it is called."""
+    found = places(*map(domain, names), zones=zones)
+    proposal = propose_for_domains(found, 100, names, grouping)
+    return {one.lineage: one.names for one in proposal.certificates}
+
+
+def test_several_domains_below_one_name_share_a_wildcard() -> None:
+    """One alone keeps its own name, and so does what is two labels below."""
+    names = ("a.example.com", "b.example.com", "x.y.example.com", "img.example.net")
+
+    assert {
+        "x.y.example.com": ("*.example.com", "x.y.example.com"),
+        "img.example.net": ("img.example.net",),
+    } == grouped(Grouping.WILDCARD, *names, zones=("example.com", "example.net"))
+
+
+def test_certificate_is_called_by_a_name_that_it_covers() -> None:
+    """Its first one; of a wildcard alone, by one below it, and by the bare name if it has that."""
+    assert {"wildcard.example.com": ("*.example.com",)} == grouped(
+        Grouping.WILDCARD, "a.example.com", "b.example.com"
+    )
+    assert {"example.com": ("example.com", "*.example.com")} == grouped(
+        Grouping.WILDCARD, "a.example.com", "b.example.com", "example.com"
+    )
+    assert {"a.example.com": ("a.example.com", "b.example.com")} == grouped(
+        Grouping.NAMES, "a.example.com", "b.example.com"
+    )
+
+
+def test_wildcard_above_the_accounts_zone_is_not_proposed() -> None:
+    """The account could not prove it; nor where it is not known which zones there are."""
+    names = ("a.example.com", "b.example.com")
+
+    apart = grouped(Grouping.WILDCARD, *names, zones=names)
+    found = Places("harbour", None, "qiniu", tuple(map(domain, names)))
+    unknown = propose_for_domains(found, 100, names, Grouping.WILDCARD)
+
+    assert {name: (name,) for name in names} == apart
+    assert [(name,) for name in names] == [one.names for one in unknown.certificates]
+
+
+def test_one_certificate_for_each_domain() -> None:
+    """Also for a wildcard domain and one below it: each goes to its own domain alone."""
+    names = ("*.example.com", "a.example.com", "b.example.com")
+
+    found = propose_for_domains(places(*map(domain, names)), 100, names, Grouping.EACH)
+
+    assert {
+        "wildcard.example.com": ("*.example.com",),
+        "a.example.com": ("a.example.com",),
+        "b.example.com": ("b.example.com",),
+    } == {one.lineage: one.names for one in found.certificates}
+    assert ("*.example.com",) == _deployed_to(found.certificates, "wildcard.example.com")
+
+
+def test_domain_that_is_not_wanted_stays_as_it_is() -> None:
+    """Though a wildcard covers it: a sync would switch HTTPS on there, which no operator asked for;
+    what it would get is told.
+    """
+    off = domain("c.example.com")
+    found = places(
+        replace(domain("a.example.com"), has_https=True),
+        replace(domain("b.example.com"), has_https=True),
+        off,
+    )
+    wanted = with_https(found.domains)
+
+    proposal = propose_for_domains(found, 100, wanted, Grouping.WILDCARD)
+
+    assert {"a.example.com", "b.example.com"} == wanted
+    assert ("a.example.com", "b.example.com") == _deployed_to(
+        proposal.certificates, "wildcard.example.com"
+    )
+    [left] = proposal.left_out
+    assert ("c.example.com", HTTPS_OFF) == (left.name, left.reason)
+    assert left.certificate is not None
+
+
+def _deployed_to(
+    certificates: Sequence[ProposedCertificate], lineage: str
+) -> tuple[str, ...] | None:
+    [one] = [one for one in certificates if one.lineage == lineage]
+    [deployment] = one.deployments
+    return deployment.domains
 
 
 def test_zones_that_are_not_known_part_the_names() -> None:
@@ -121,14 +216,25 @@ ZONES = st.lists(NAME, unique=True, max_size=4)
     frozen=st.sets(DOMAIN, max_size=3),
     zones=ZONES,
     most=st.integers(min_value=1, max_value=5),
+    grouping=st.sampled_from(Grouping),
+    unwanted=st.sets(DOMAIN, max_size=5),
 )
 def test_every_domain_is_served_by_exactly_one_certificate_or_left_out(
-    names: list[str], frozen: set[str], zones: list[str], most: int
+    names: list[str],
+    frozen: set[str],
+    zones: list[str],
+    most: int,
+    grouping: Grouping,
+    unwanted: set[str],
 ) -> None:
-    """No two certificates ever deploy to one domain; none has too many names, or redundant ones."""
+    """No two certificates ever deploy to one domain, and none to one that is not wanted; none has
+    too many names, or a name that is none of its own.
+    """
     domains = [domain(name, FROZEN if name in frozen else None) for name in names]
 
-    proposal = propose_for_domains(places(*domains, zones=tuple(zones)), most)
+    wanted = set(names) - unwanted
+
+    proposal = propose_for_domains(places(*domains, zones=tuple(zones)), most, wanted, grouping)
 
     served: Counter[str] = Counter()
     for one in proposal.certificates:
@@ -142,6 +248,7 @@ def test_every_domain_is_served_by_exactly_one_certificate_or_left_out(
     assert Counter(names) == served + left_out
     lineages = [one.lineage for one in proposal.certificates]
     assert len(lineages) == len(set(lineages))
+    assert all(covered_by(one.names, one.lineage) for one in proposal.certificates)
     every = [name for one in proposal.certificates for name in one.names]
     assert len(every) == len(set(every))
 
@@ -160,12 +267,12 @@ def test_accounts_have_their_own_certificates_beside_what_is_declared() -> None:
         "b": [domain("www.example.com"), domain("www.example.info")],
     }
 
-    proposal = propose_beside(["example.com", "example.com-2"], found, zones, 100)
+    proposal = propose_beside(["img.example.com", "img.example.com-2"], found, zones, 100)
 
     assert [
-        ("example.com-3", ("img.example.com",), "dnspod", "a"),
-        ("example.org", ("img.example.org",), "other", "a"),
-        ("example.com-4", ("www.example.com",), "dnspod", "b"),
+        ("img.example.com-3", ("img.example.com",), "dnspod", "a"),
+        ("img.example.org", ("img.example.org",), "other", "a"),
+        ("www.example.com", ("www.example.com",), "dnspod", "b"),
     ] == [(one.lineage, one.names, one.dns, one.deployments[0].to) for one in proposal.certificates]
     assert ["www.example.info"] == [left.name for left in proposal.left_out]
 

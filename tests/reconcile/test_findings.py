@@ -24,7 +24,7 @@ from certferry.reconcile.account_findings import (
     look_at_clock,
     ordered_names,
 )
-from certferry.reconcile.host_findings import look_at_schedule, look_at_state
+from certferry.reconcile.host_findings import look_at_schedule, look_at_state, look_at_telling
 from certferry.reconcile.lineage_findings import look_at_lineage
 from certferry.testing.memory_state import MemoryState
 from certferry.text import Text, verbatim
@@ -386,3 +386,13 @@ def test_daily_run(
     found = told(look_at_schedule(schedulers))
 
     assert [("schedule", *one) for one in expected] == found
+
+
+@pytest.mark.parametrize("has_channel", [False, True])
+@pytest.mark.parametrize("has_heartbeat", [False, True])
+def test_failures_that_no_operator_would_read(*, has_channel: bool, has_heartbeat: bool) -> None:
+    """A warning where there is neither a channel nor a heartbeat; one of both is enough."""
+    found = told(look_at_telling(has_channel=has_channel, has_heartbeat=has_heartbeat))
+
+    is_told = has_channel or has_heartbeat
+    assert ([] if is_told else [("notify", Code.NOBODY_TOLD, Severity.WARNING)]) == found

@@ -1,14 +1,16 @@
-"""Questions on a terminal: asked on stderr, and a secret's answer is never echoed."""
+"""Questions on a terminal: one line each, an answer that can be edited, and a way back."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import click
 
-from certferry.core.secret import Secret
 from certferry.errors import ConfigError, Interrupted
 from certferry.present.console import Console
 from certferry.present.layout import line
@@ -17,15 +19,43 @@ from certferry.text import Text
 T = TypeVar("T")
 
 _NEEDED = Text("a value is needed here; Ctrl-C ends the interview")
+_NOTHING = Text("none")
+_FIRST = Text("this is the first question; Ctrl-C ends the interview")
 
 YES = frozenset({"y", "yes", "是", "好"})
+BACK = frozenset({"back", "返回"})
+ALL, NONE = frozenset({"all", "全部"}), frozenset({"none", "无"})
+_BETWEEN = re.compile(r"[\s,，、;；]+")
+_RANGE = re.compile(r"(\d{1,6})(?:[-–~](\d{1,6}))?")
+
+
+class Back(Exception):
+    """The operator goes back: to the question before, or to the step that is named."""
+
+    def __init__(self, to: str = "") -> None:
+        super().__init__(to)
+        self.to = to
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One of several answers: how it is called in the list, and the `words` that mean it beside its
+    number.
+    """
+
+    label: str
+    words: frozenset[str] = frozenset()
 
 
 class Interview:
-    """Asks the operator at the terminal. Raises `Interrupted` when they end it."""
+    """Asks the operator at the terminal. Raises `Interrupted` when they end it, and, where an
+    interview `may_go_back`, `Back` when they say so.
+    """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, may_go_back: bool = False) -> None:
         self._console = console
+        self._may_go_back = may_go_back
+        self.asked = 0
 
     def ask(self, question: Text) -> str:
         """Give the answer; it may be empty."""
@@ -36,50 +66,200 @@ class Interview:
         self._console.remark([line(self._console.voice.say(text))])
 
     def ask_for(
-        self, question: Text, read: Callable[[str], T], *, needed: bool = False
+        self,
+        question: Text,
+        read: Callable[[str], T],
+        *,
+        needed: bool = False,
+        kept: T | None = None,
+        hidden: bool = False,
     ) -> T | None:
-        """Ask until the answer can be read, and give it; `None` when there is none, which is taken
-        where none is `needed`.
+        """Ask until the answer can be read, and give it. No answer gives what was `kept` of an
+        earlier one, or `None` where none is `needed`. Of what is `hidden` while it is typed, it is
+        told how many characters have arrived.
 
         `read` raises `ConfigError`, which is told.
         """
+        if kept is not None:
+            question = Text("{question} (Enter: as before)", question=question)
+        if hidden:
+            question = Text("{question} (input hidden)", question=question)
         while True:
-            answer = self.ask(question)
+            answer = self._prompt(question, hidden=hidden)
             if answer:
+                if hidden:
+                    self.tell(Text("{count} characters were read.", count=len(answer)))
                 try:
                     return read(answer)
                 except ConfigError as error:
                     self.tell(error.message)
-            elif needed:
-                self.tell(_NEEDED)
+            elif kept is not None or not needed:
+                return kept
             else:
-                return None
+                self.tell(_NEEDED)
 
-    def ask_secret(self, question: Text, *, needed: bool = False) -> Secret:
-        """Give an answer that is not seen while it is typed; empty only where none is `needed`."""
-        hidden = Text("{question} (input hidden)", question=question)
-        while not (answer := self._prompt(hidden, hidden=True)) and needed:
-            self.tell(_NEEDED)
-        return Secret(answer)
+    def choose(
+        self,
+        heading: Text,
+        options: Sequence[Option],
+        usual: int | None,
+        refused: Callable[[str], Text],
+    ) -> int | None:
+        """Show a list with numbers, and ask for one of it by its number or one of its words; no
+        answer is the `usual` one, or `None`. `refused` says what is wrong with an answer.
+        """
+        self.show_list(heading, [option.label for option in options])
+        of_nothing: Text | int = _NOTHING if usual is None else usual + 1
 
-    def confirm(self, question: Text) -> bool:
-        """Ask for a yes; everything else is a no."""
-        answer = self._prompt(Text("{question} [y/N]", question=question), hidden=False)
-        return answer.lower() in YES
+        def read(answer: str) -> int:
+            if answer.isascii() and answer.isdigit() and 0 < int(answer) <= len(options):
+                return int(answer) - 1
+            for number, option in enumerate(options):
+                if answer.casefold() in {option.label.casefold(), *option.words}:
+                    return number
+            raise ConfigError(refused(answer))
+
+        question = Text("Number or name (Enter for {usual})", usual=of_nothing)
+        chosen = self.ask_for(question, read)
+        return usual if chosen is None else chosen
+
+    def choose_several(self, question: Text, most: int, usual: frozenset[int]) -> frozenset[int]:
+        """Ask for numbers from 1 to `most`; no answer gives the `usual` ones."""
+        shown = Text("{question} (Enter for {usual})", question=question, usual=as_ranges(usual))
+        chosen = self.ask_for(shown, lambda answer: numbers_in(answer, most))
+        return usual if chosen is None else chosen
+
+    def show_list(self, heading: Text, labels: Sequence[str]) -> None:
+        """Show what there is to choose from, a line each with its number."""
+        numbers = len(str(len(labels)))
+        rows = [
+            line(f"  {number:>{numbers}}  ", label) for number, label in enumerate(labels, start=1)
+        ]
+        say = self._console.voice.say
+        self._console.remark([line(say(Text("{heading}:", heading=heading))), *rows])
+
+    def confirm(self, question: Text, *, usual: bool = False) -> bool:
+        """Ask for a yes; everything else is a no, and no answer is the `usual` one."""
+        shown = Text("{question} [y/N]", question=question)
+        if usual:
+            shown = Text("{question} [Y/n]", question=question)
+        answer = self._prompt(shown, hidden=False).lower()
+        return answer in YES if answer else usual
 
     def _prompt(self, question: Text, *, hidden: bool) -> str:
         self._console.flush()
-        said = self._console.voice.say(question)
+        self.asked += 1
+        said = f"{self._console.voice.say(question)}: "
         try:
-            answer = click.prompt(said, default="", show_default=False, hide_input=hidden, err=True)
-        except click.Abort:
+            answer = _read_hidden(said) if hidden else _read_line(said)
+        except (click.Abort, KeyboardInterrupt, EOFError):
             if not hidden:
                 click.echo(err=True)  # what comes next is no answer to the question
             raise Interrupted(Text("stopped"), hint=Text("nothing was written")) from None
-        return str(answer).strip()
+        answer = answer.strip()
+        if self._may_go_back and answer.lower() in BACK:
+            raise Back
+        return answer
 
 
-def interview_at(console: Console) -> Interview | None:
+@dataclass(frozen=True, slots=True)
+class Step(Generic[T]):
+    """One step of an interview: from what is known before it to what is known after it. It may ask
+    nothing.
+    """
+
+    name: str
+    take: Callable[[T], T]
+
+
+def walk(
+    steps: Sequence[Step[T]], known: T, interview: Interview | None, *, inside: bool = False
+) -> T:
+    """Take the steps one after the other; `Back` goes to the last one that asked something, or to
+    the first one that it names. From the first question of all there is no way back; `inside`
+    another step it leads out of this one.
+    """
+    passed: list[tuple[int, T, bool]] = []
+    number = 0
+    while number < len(steps):
+        asked = 0 if interview is None else interview.asked
+        try:
+            after = steps[number].take(known)
+        except Back as back:
+            wanted = [
+                place
+                for place, (at, _, has_asked) in enumerate(passed)
+                if (steps[at].name == back.to if back.to else has_asked)
+            ]
+            if wanted:
+                place = wanted[0 if back.to else -1]
+                number, known, _ = passed[place]
+                del passed[place:]
+            elif inside or interview is None:
+                raise
+            else:
+                interview.tell(_FIRST)
+        else:
+            has_asked = interview is not None and interview.asked != asked
+            passed.append((number, known, has_asked))
+            number, known = number + 1, after
+    return known
+
+
+def numbers_in(answer: str, most: int) -> frozenset[int]:
+    """Read numbers and ranges such as `1-3,7`, `all` or `none`. Raises `ConfigError`."""
+    if answer.lower() in ALL:
+        return frozenset(range(1, most + 1))
+    if answer.lower() in NONE:
+        return frozenset()
+    chosen: set[int] = set()
+    for piece in filter(None, _BETWEEN.split(answer)):
+        found = _RANGE.fullmatch(piece)
+        first = int(found[1]) if found else 0
+        last = int(found[2] or first) if found else 0
+        if not 0 < first <= last <= most:
+            raise ConfigError(
+                Text(
+                    "{piece} is not understood: numbers from 1 to {most}, ranges such as 1-3,"
+                    " `all` or `none`",
+                    piece=piece,
+                    most=most,
+                )
+            )
+        chosen.update(range(first, last + 1))
+    return frozenset(chosen)
+
+
+def as_ranges(numbers: frozenset[int]) -> str:
+    """Write numbers as `numbers_in` reads them."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs) or "none"
+
+
+def interview_at(console: Console, *, may_go_back: bool = False) -> Interview | None:
     """Give the interview, `None` where there is no terminal."""
     there = sys.stdin is not None and sys.stdin.isatty() and console.stderr.isatty()
-    return Interview(console) if there else None
+    return Interview(console, may_go_back=may_go_back) if there else None
+
+
+def _read_line(prompt: str) -> str:
+    """Read a line that the arrow keys edit, where the whole terminal is ours: readline writes its
+    prompt to stdout.
+    """
+    if sys.stdout is None or not sys.stdout.isatty():
+        return str(
+            click.prompt(prompt.removesuffix(": "), default="", show_default=False, err=True)
+        )
+    with suppress(ImportError):  # a Python without it reads plain lines
+        import readline  # noqa: F401 - `input` edits lines once it is there
+    return input(prompt)
+
+
+def _read_hidden(prompt: str) -> str:
+    said = prompt.removesuffix(": ")
+    return str(click.prompt(said, default="", show_default=False, hide_input=True, err=True))

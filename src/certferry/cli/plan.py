@@ -30,6 +30,18 @@ def command(
 
     Nothing is changed. Without NAME: every declared certificate.
     """
+    return show(front, names, check=check, renew=renew, as_json=as_json)
+
+
+def show(
+    front: Front,
+    names: Sequence[str] = (),
+    *,
+    check: bool = False,
+    renew: bool = False,
+    as_json: bool = False,
+) -> Exit:
+    """Look, plan and show the plans."""
     from certferry.cli.selection import settings_of_run
     from certferry.present.progress import progress_of_look
     from certferry.reconcile.status import plans_of

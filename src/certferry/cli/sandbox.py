@@ -13,6 +13,8 @@ from certferry.cli.exits import Exit
 from certferry.cli.options import Front
 from certferry.present.console import Console
 from certferry.present.layout import line
+from certferry.sandbox.dingtalk import SECRET, DingtalkService
+from certferry.sandbox.heartbeat import HeartbeatService
 from certferry.sandbox.world import World, demonstration
 from certferry.text import Text
 
@@ -31,8 +33,9 @@ def command(front: Front, directory: Path | None) -> int:
     with tempfile.TemporaryDirectory(prefix="certferry-sandbox-") as temporary:
         place = (directory or Path(temporary)).resolve()
         place.mkdir(parents=True, exist_ok=True)
-        with demonstration() as world:
+        with demonstration() as world, DingtalkService() as robot, HeartbeatService() as heart:
             _introduce(world, world.write_files(place), front.console)
+            _introduce_init(world.write_base(place), robot, heart, front.console)
             # Ctrl-C ends the wait; the world is taken down on the way out.
             threading.Event().wait()
     return Exit.OK
@@ -55,4 +58,25 @@ def _introduce(world: World, path: Path, console: Console) -> None:
             f"  {command} sync",
         )
     )
+
+
+def _introduce_init(
+    base: Path, robot: DingtalkService, heart: HeartbeatService, console: Console
+) -> None:
+    """Print the command that tries the interview, and what can be answered there."""
+    output = shlex.quote(str(base.with_name("init.toml")))
+    say = console.voice.say
+    asked = Text("Or try the interview; where the keys are not exported, it asks for them:")
+    told = Text("It can tell this DingTalk robot, with its secret, and ping this heartbeat:")
+    rows = (
+        "",
+        say(asked),
+        "",
+        f"  certferry init --settings {shlex.quote(str(base))} --output {output}",
+        "",
+        say(told),
+        "",
+        *(f"  {value}" for value in (robot.address, SECRET, heart.address)),
+    )
+    console.remark(line(written) for written in rows)
     console.stderr.flush()

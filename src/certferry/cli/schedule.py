@@ -27,6 +27,7 @@ from certferry.present.language import ENGLISH
 from certferry.present.layout import line
 from certferry.present.log_entries import log_change
 from certferry.present.log_file import is_stream
+from certferry.reconcile.host_findings import look_at_telling
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.schedulers import schedulers
@@ -74,6 +75,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
         schedule_text.missed(_texts(lost), installed.path),
         schedule_text.withheld(_texts(unattended.withheld_variables(environ))),
         schedule_text.not_needed(starts_of(known)),
+        *untold(settings),
     ]
     front.console.remark(schedule_text.warned(concerns, front.voice))
     return Exit.OK
@@ -149,6 +151,15 @@ def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
         console.show([line(console.voice.say(said))])
     concern = schedule_text.not_needed([scheduled.place for scheduled in found])
     console.remark(schedule_text.warned([concern], console.voice))
+
+
+def untold(settings: Settings) -> list[schedule_text.Concern]:
+    """Tell of runs whose failures no operator would read."""
+    findings = look_at_telling(
+        has_channel=bool(settings.channels),
+        has_heartbeat=settings.monitoring.heartbeat is not None,
+    )
+    return [([finding.message], finding.fix) for finding in findings]
 
 
 def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:

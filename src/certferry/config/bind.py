@@ -150,6 +150,18 @@ def must_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
     return tuple(written_as(f.name) for f in dataclasses.fields(settings_class) if _is_required(f))
 
 
+def may_be_left_empty(settings_class: type[Dataclass]) -> tuple[str, ...]:
+    """Give the settings that are empty unless an operator has something to write: names and
+    secrets that some accounts have.
+    """
+    types = get_type_hints(settings_class)
+    return tuple(
+        written_as(field.name)
+        for field in dataclasses.fields(settings_class)
+        if field.default in (None, "") and without_none(types[field.name]) in (Secret, str)
+    )
+
+
 def meanings(settings_class: type[Dataclass]) -> Mapping[str, Text]:
     """Give what the fields mean, as far as they say it."""
     types = get_type_hints(settings_class, include_extras=True)
@@ -163,20 +175,20 @@ def meanings(settings_class: type[Dataclass]) -> Mapping[str, Text]:
 
 def is_secret(settings_class: type[Dataclass], key: str) -> bool:
     """Tell whether a key holds a secret, or may hold one."""
-    return without_none(get_type_hints(settings_class)[key]) in (Secret, Secret | str)
+    return _type_of(settings_class, key) in (Secret, Secret | str)
 
 
 def may_be_seen(settings_class: type[Dataclass], key: str) -> bool:
     """Tell whether a key that may be kept as a secret is none, such as an address."""
-    return bool(without_none(get_type_hints(settings_class)[key]) == Secret | str)
+    return bool(_type_of(settings_class, key) == Secret | str)
 
 
 def read_answer(settings_class: type[Dataclass], key: str, answer: str) -> object:
     """Give the value that stands in a file for what a person has typed; the words of a list have
     spaces between them. Raises `ConfigError` where the key cannot have it. Not for secrets.
     """
-    kind = without_none(get_type_hints(settings_class)[key])
-    [field] = [field for field in dataclasses.fields(settings_class) if field.name == key]
+    kind = _type_of(settings_class, key)
+    [field] = [f for f in dataclasses.fields(settings_class) if written_as(f.name) == key]
     value: object = answer
     if kind == tuple[str, ...]:
         value = answer.split()
@@ -185,6 +197,11 @@ def read_answer(settings_class: type[Dataclass], key: str, answer: str) -> objec
             value = json.loads(answer)
     _plain_reader(field, kind)(value)
     return value
+
+
+def _type_of(settings_class: type[Dataclass], key: str) -> Any:
+    types = get_type_hints(settings_class)
+    return without_none(next(kind for name, kind in types.items() if written_as(name) == key))
 
 
 def _is_known(kind: object) -> bool:
@@ -203,7 +220,7 @@ def _reader(
     kind = without_none(written_type)
     if kind is Secret:
         refer = secret_reference(table)
-        return lambda value: _as_a_key(resolve(refer(value)))
+        return lambda value: as_a_key(resolve(refer(value)))
     if kind == Secret | str:
         return lambda value: _secret_or_plain(value, resolve)
     if kind is Path:
@@ -245,18 +262,20 @@ def _option(value: object, *, table: Table, resolve: Resolve, is_key: bool) -> S
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if is_key:
-        return _as_a_key(resolve(secret_reference(table)(value)))
+        return as_a_key(resolve(secret_reference(table)(value)))
     return _secret_or_plain(value, resolve)
 
 
 def _secret_or_plain(value: object, resolve: Resolve) -> Secret | str:
     reference = SecretReference(word(value))
     secret = resolve(reference)
-    return reference.written if reference.is_literal else _as_a_key(secret)
+    return reference.written if reference.is_literal else as_a_key(secret)
 
 
-def _as_a_key(secret: Secret) -> Secret:
-    """Let pass what can stand in a request: what cannot was pasted with something around it."""
+def as_a_key(secret: Secret) -> Secret:
+    """Let pass what can stand in a request: what cannot was pasted with something around it.
+    Raises `ConfigError`, which does not show it.
+    """
     value = secret.reveal()
     if value.isascii() and value.isprintable():
         return secret

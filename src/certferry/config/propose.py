@@ -37,7 +37,7 @@ class NewAccount:
 @dataclass(frozen=True, slots=True)
 class Preamble:
     """What stands above the certificates. `settings` are an operator's own, taken as they are;
-    `directory` and `email` are `None` where those say it.
+    `directory` and `email` are `None` where those say it. `heartbeat` refers to its address.
     """
 
     settings: str = field(default="", repr=False)
@@ -45,6 +45,8 @@ class Preamble:
     directory: str | None = None
     email: str | None = None
     accounts: tuple[NewAccount, ...] = ()
+    channel: NewAccount | None = None
+    heartbeat: str = ""
 
 
 def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
@@ -55,6 +57,7 @@ def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
         preamble.settings.strip(),
         _acme(preamble, say),
         *(_account(account) for account in preamble.accounts),
+        _telling(preamble, say),
         tables_of(proposal, say),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -106,6 +109,13 @@ def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Documen
     return replace(settings, values={**settings.values, "accounts": tables})
 
 
+def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) -> Document:
+    """Give an operator's own settings with more tables, as values alone. They stand in no file:
+    what is wrong with them is told without one.
+    """
+    return replace(settings, path=None, values={**settings.values, **tables})
+
+
 def quoted(words: str) -> str:
     """Write a string as TOML has it: as JSON does, which lets DEL pass."""
     return json.dumps(words, ensure_ascii=False).replace("\x7f", "\\u007f")
@@ -140,6 +150,18 @@ def _account(account: NewAccount) -> str:
     if account.type != account.label:
         lines.append(f"type = {quoted(account.type)}")
     return "\n".join([*lines, *_settings(account)])
+
+
+def _telling(preamble: Preamble, say: Say) -> str:
+    parts, channel = [], preamble.channel
+    if channel is not None:
+        about = say(Text("What fails, and that it works again, is told here."))
+        table = [f"[notify.{channel.label}]", f"type = {quoted(channel.type)}"]
+        parts.append("\n".join([_comment(about), *table, *_settings(channel)]))
+    if preamble.heartbeat:
+        about = say(Text("Each run pings this address, whose service tells when the runs stop."))
+        parts.append(f"{_comment(about)}\n[heartbeat]\nurl = {quoted(preamble.heartbeat)}")
+    return "\n\n".join(parts)
 
 
 def _settings(account: NewAccount) -> list[str]:

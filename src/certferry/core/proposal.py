@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from itertools import chain, count
 
 from certferry.core.certificate import CertificateBundle, KeyType, covered_by
 from certferry.core.delivery import KEY_MODE, MODE
 from certferry.core.desired import PemFiles
-from certferry.core.identifiers import base_name, is_wildcard, suffixes
+from certferry.core.identifiers import WILDCARD, base_name, is_wildcard, is_within, suffixes
 from certferry.core.survey import FoundDomain, FoundZone
 from certferry.text import Text
 
 UNKNOWN = "…"
 """What stands in the place of an account that is to be filled in."""
 
+HTTPS_OFF = Text("HTTPS is off there, and a sync would switch it on")
+_NOT_CHOSEN = Text("it was not chosen")
+
 _NO_DNS = (Text("Fill in the DNS account that proves these names."),)
+
+
+class Grouping(Enum):
+    """How the domains of one zone share certificates: one for all of them, with a `WILDCARD` where
+    several are directly below one name; one for all, by their `NAMES`; or one for `EACH` domain.
+    """
+
+    WILDCARD = "wildcard"
+    NAMES = "names"
+    EACH = "each"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,23 +133,49 @@ def in_order(domains: Iterable[FoundDomain]) -> tuple[FoundDomain, ...]:
     return tuple(sorted(domains, key=lambda found: _sorting(found.domain)))
 
 
-def propose_for_domains(places: Places, most_names: int) -> Proposal:
-    """Propose a certificate for each zone, with the domains in it, at most so many names each."""
+def obstacle_to(domain: FoundDomain, places: Places) -> Text | None:
+    """Say why no certificate can be proposed for a domain, `None` when one can."""
+    if domain.problem is not None:
+        return domain.problem.message
+    return places.obstacle(domain.domain)
+
+
+def has_https_off(domain: FoundDomain) -> bool:
+    """Tell whether a deployment would switch HTTPS on, as far as the target says so."""
+    return not domain.has_https and not domain.binding_hidden
+
+
+def with_https(domains: Iterable[FoundDomain]) -> frozenset[str]:
+    """Give what certificates are proposed for unless the operator chooses others."""
+    return frozenset(one.domain for one in domains if not has_https_off(one))
+
+
+def propose_for_domains(
+    places: Places,
+    most_names: int,
+    wanted: Collection[str] | None = None,
+    grouping: Grouping = Grouping.NAMES,
+) -> Proposal:
+    """Propose certificates for the `wanted` domains, `None` for all: each is for domains of one
+    zone, and has at most so many names.
+    """
     groups: dict[str, list[str]] = {}
     left_out = []
     for domain in in_order(places.domains):
-        problem = domain.problem
-        reason = places.obstacle(domain.domain) if problem is None else problem.message
+        name, reason = domain.domain, obstacle_to(domain, places)
+        if reason is None and wanted is not None and name not in wanted:
+            reason = HTTPS_OFF if has_https_off(domain) else _NOT_CHOSEN
         if reason is not None:
-            left_out.append(LeftOut(domain.domain, reason, _by_itself(domain, places)))
-        elif (zone := places.zone_of(domain.domain)) is not None:
-            groups.setdefault(zone.name, []).append(domain.domain)
+            left_out.append(LeftOut(name, reason, _by_itself(domain, places)))
+        elif (zone := places.zone_of(name)) is not None:
+            groups.setdefault(zone.name, []).append(name)
     certificates = [
-        ProposedCertificate(lineage, names, places.dns)
+        ProposedCertificate(_lineage_of(names), names, places.dns)
         for zone, domains in sorted(groups.items())
-        for lineage, names in _parts(zone, _without_covered(domains), most_names)
+        for names in _shared(domains, zone if places.zones else "", most_names, grouping)
     ]
-    return Proposal(with_domains(certificates, places), tuple(left_out))
+    proposed = _named_apart(certificates, ())
+    return Proposal(with_domains(proposed, places, wanted), tuple(left_out))
 
 
 def propose_beside(
@@ -187,22 +228,41 @@ def _by_itself(domain: FoundDomain, places: Places) -> ProposedCertificate | Non
         return None
     dns = places.dns if places.zone_of(domain.domain) is not None else UNKNOWN
     alone = (ProposedDeployment(places.target, (domain.domain,)),)
-    return ProposedCertificate(base_name(domain.domain), (domain.domain,), dns, deployments=alone)
+    names = (domain.domain,)
+    return ProposedCertificate(_lineage_of(names), names, dns, deployments=alone)
 
 
 def with_domains(
-    certificates: Iterable[ProposedCertificate], places: Places
+    certificates: Iterable[ProposedCertificate],
+    places: Places,
+    wanted: Collection[str] | None = None,
 ) -> tuple[ProposedCertificate, ...]:
-    """Give each domain to one certificate: two that take turns at one would never be done."""
+    """Give each of the `wanted` domains, `None` for all, to one certificate: two that take turns at
+    one would never be done.
+    """
     found = tuple(certificates)
     given: dict[int, list[str]] = {}
     for domain in places.domains:
-        if domain.by_itself and domain.problem is None:
+        is_wanted = wanted is None or domain.domain in wanted
+        if is_wanted and domain.by_itself and domain.problem is None:
             fitting = [n for n, one in enumerate(found) if covered_by(one.covered, domain.domain)]
             if fitting:
                 best = max(fitting, key=lambda n: fitness(found[n], domain.domain))
                 given.setdefault(best, []).append(domain.domain)
     return tuple(_deployed(one, given.get(n, []), places) for n, one in enumerate(found))
+
+
+def not_served(
+    certificates: Iterable[ProposedCertificate], places: Places, wanted: Collection[str]
+) -> tuple[LeftOut, ...]:
+    """Tell of the domains that certificates cover and are not `wanted`."""
+    covered = [name for one in certificates for name in one.covered]
+    return tuple(
+        LeftOut(one.domain, HTTPS_OFF if has_https_off(one) else _NOT_CHOSEN)
+        for one in in_order(places.domains)
+        if one.by_itself and one.problem is None and one.domain not in wanted
+        if covered_by(covered, one.domain)
+    )
 
 
 def fitness(one: ProposedCertificate, domain: str) -> tuple[bool, int, float]:
@@ -234,18 +294,41 @@ def _deployed(
     return replace(one, deployments=(first, *one.deployments))
 
 
-def _without_covered(domains: Sequence[str]) -> list[str]:
+def _without_covered(domains: Collection[str]) -> list[str]:
     """Leave out what a wildcard covers: a CA refuses to be asked for both."""
     wildcards = [domain for domain in domains if is_wildcard(domain)]
     return [d for d in domains if is_wildcard(d) or not covered_by(wildcards, d)]
 
 
-def _parts(zone: str, names: Sequence[str], most: int) -> Iterable[tuple[str, tuple[str, ...]]]:
-    if len(names) <= most:
-        yield zone, tuple(names)
-        return
-    for number, start in enumerate(range(0, len(names), most), start=1):
-        yield f"{zone}-{number}", tuple(names[start : start + most])
+def _shared(
+    domains: Sequence[str], zone: str, most: int, grouping: Grouping
+) -> Iterable[tuple[str, ...]]:
+    """Give the names of each certificate for the domains of a zone, which is empty where it is not
+    known which there are.
+    """
+    if grouping is Grouping.EACH:
+        return [(domain,) for domain in domains]
+    if grouping is Grouping.WILDCARD:
+        domains = [*domains, *_wildcards(domains, zone)]
+    names = sorted(_without_covered(dict.fromkeys(domains)), key=_sorting)
+    return [tuple(names[start : start + most]) for start in range(0, len(names), most)]
+
+
+def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
+    """Give the wildcards below which several of the domains are; none reaches above their zone,
+    where the account could not prove it.
+    """
+    parents = Counter(one.partition(".")[2] for one in domains if not is_wildcard(one))
+    several = (parent for parent, children in parents.items() if children > 1)
+    return [WILDCARD + parent for parent in several if zone and is_within(parent, zone)]
+
+
+def _lineage_of(names: Sequence[str]) -> str:
+    """Call a certificate by a name that it covers: its first one. A wildcard's star is no name of a
+    directory, and what is below it is covered.
+    """
+    hosts = [name for name in names if not is_wildcard(name)]
+    return hosts[0] if hosts else f"wildcard.{base_name(names[0])}"
 
 
 def _sorting(name: str) -> tuple[list[str], bool]:

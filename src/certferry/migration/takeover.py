@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from certferry.core.certificate import CERT, CHAIN, FULLCHAIN, PRIVKEY, KeyType
@@ -12,6 +12,7 @@ from certferry.core.proposal import (
     Proposal,
     ProposedCertificate,
     ProposedDeployment,
+    not_served,
     with_domains,
 )
 from certferry.migration.duplicates import one_for_each_directory, without_duplicates
@@ -27,17 +28,27 @@ _NAMES = (FULLCHAIN, PRIVKEY, CERT, CHAIN)
 
 
 def propose_takeover(
-    found: Sequence[OldCertificate], places: Places, client: str, *, keep_client: bool
+    found: Sequence[OldCertificate],
+    places: Places,
+    client: str,
+    wanted: Collection[str] | None = None,
+    *,
+    keep_client: bool,
 ) -> Proposal:
     """Propose to go on with another client's certificates: issued here from now on, or, where that
-    cannot be or is not wanted, made there and ferried.
+    cannot be or is not wanted, made there and ferried. They go to the `wanted` domains, `None` for
+    all that they cover.
     """
     certificates = [
         _ferried(one, places, client) if keep_client else _taken_over(one, places, client)
         for one in found
     ]
     certificates = one_for_each_directory(certificates)
-    return without_duplicates(with_domains(certificates, places), places)
+    proposal = without_duplicates(with_domains(certificates, places, wanted), places)
+    if wanted is None:
+        return proposal
+    others = not_served(proposal.certificates, places, wanted)
+    return replace(proposal, left_out=(*proposal.left_out, *others))
 
 
 def _ferried(one: OldCertificate, places: Places, client: str, *why: Text) -> ProposedCertificate:

@@ -52,12 +52,14 @@ NOTIFY_GROUP = "certferry.notify"
 @dataclass(frozen=True, slots=True)
 class Variable:
     """A key of the settings that the environment may hold, under the first of the names that is
-    set. `what` says what it is, where it is missing or asked for: "the API token of …".
+    set. `what` says what it is, where it is missing or asked for: "the API token of …". One that
+    `is_public` proves nothing alone, such as the id of a token: it is seen while it is typed.
     """
 
     key: str
     names: tuple[str, ...]
     what: Text
+    is_public: bool = False
 
 
 @dataclass(frozen=True, slots=True)

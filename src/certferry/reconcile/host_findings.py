@@ -99,6 +99,22 @@ def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:
         )
 
 
+def look_at_telling(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Finding]:
+    """Tell where neither a channel nor a heartbeat is declared: what fails at night is then read
+    by no operator.
+    """
+    if not (has_channel or has_heartbeat):
+        yield warning(
+            Code.NOBODY_TOLD,
+            "notify",
+            Text("no channel and no heartbeat is declared, so nobody is told when a run fails"),
+            Text(
+                "declare a channel under [notify.ops] (`certferry help notify`), and a [heartbeat]"
+                " (`certferry help monitoring`)"
+            ),
+        )
+
+
 def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Finding]:
     """Tell the newest change, and the tries that failed and did not succeed since."""
     changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_LOOKS)))

@@ -225,6 +225,17 @@ class World:
         path.chmod(0o600)
         return path
 
+    def write_base(self, directory: Path) -> Path:
+        """Write `base.toml`, for `certferry init --settings`: where everything is in this world,
+        without certificates and keys, and with a state of its own; give its path.
+        """
+        keys = tuple(f'"env:{name}"' for name in self.environment)
+        rows = self._toml(directory).replace("state.db", "init-state.db").splitlines()
+        path = directory / "base.toml"
+        path.write_text("\n".join(row for row in rows if not row.endswith(keys)) + "\n")
+        path.chmod(0o600)
+        return path
+
     def _toml(self, directory: Path) -> str:
         return f"""\
 # A world on loopback, for as long as `certferry sandbox` runs.

@@ -31,7 +31,7 @@ from certferry.reconcile.account_findings import (
 from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.examination import WITHIN_OF_MANY, Check, Examination
-from certferry.reconcile.host_findings import look_at_schedule, look_at_state
+from certferry.reconcile.host_findings import look_at_schedule, look_at_state, look_at_telling
 from certferry.reconcile.lineage_findings import look_at_lineage
 from certferry.text import Text
 from certferry.wiring.clock import now
@@ -119,7 +119,8 @@ def without_state(
 ) -> tuple[Finding, ...]:
     """Return the findings where the state cannot be opened: a run would end there."""
     found = of_error(Code.STATE_UNUSABLE, str(settings.state.path), problem)
-    return heaviest_first([found, *look_at_files(settings), *look_at_schedule(schedulers)])
+    others = [*look_at_files(settings), *look_at_schedule(schedulers), *_telling(settings)]
+    return heaviest_first([found, *others])
 
 
 def _machine(run: CheckedRun) -> Iterator[Finding]:
@@ -134,12 +135,20 @@ def _machine(run: CheckedRun) -> Iterator[Finding]:
         fix = Text("take one of them out, or give it other names")
         yield warning(Code.NAMES_TWICE, twin.where, twin.problem, fix)
     yield from look_at_schedule(run.schedulers)
+    yield from _telling(run.settings)
     yield from look_at_state(run.doors.state, where.path, where.key_file, declared, run.doors.now())
     lost = lost_state(run.settings, run.doors.state)
     if lost is not None:
         yield warning(Code.STATE_MISSING, str(where.path), lost.message, lost.hint)
     for one in undeclared(run.settings, run.doors.state, run.doors.now()):
         yield warning(Code.UNDECLARED, one.lineage, one.message, one.hint)
+
+
+def _telling(settings: Settings) -> Iterator[Finding]:
+    return look_at_telling(
+        has_channel=bool(settings.channels),
+        has_heartbeat=settings.monitoring.heartbeat is not None,
+    )
 
 
 def _authority(run: CheckedRun) -> Iterator[Finding]:

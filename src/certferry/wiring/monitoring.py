@@ -186,6 +186,18 @@ class Monitor:
             NoticeKeeper(self._settings, self._state).monitored(name, code, missed)
 
 
+def try_heartbeat(settings: Settings) -> Missed | None:
+    """Ping the heartbeat once, as a run that has succeeded, and return what went wrong. Raises
+    `ConfigError` for an address that can be none.
+    """
+    reference = settings.monitoring.heartbeat
+    if reference is None:
+        return None
+    http = short_http(time.sleep, SERVICE, 5.0)
+    heartbeat = Heartbeat(settings.secrets.resolve(reference), http, str(uuid.uuid4()))
+    return heartbeat.end("", succeeded=True)
+
+
 def _of_all(settings: Settings) -> Settings:
     return replace(settings, certificates=settings.declared)
 

@@ -14,7 +14,7 @@ from certferry.config.bind import must_be_written
 from certferry.config.findings import Finding
 from certferry.config.model import AccountTable, Settings
 from certferry.config.options import read_options
-from certferry.config.questions import Question, questions_of
+from certferry.config.questions import Question, questions_of, questions_of_channel
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table as TomlTable
 from certferry.core.desired import HttpsWish, Kind, PemFiles
@@ -23,6 +23,7 @@ from certferry.ports.adapter import NOTIFY_GROUP, Variable
 from certferry.text import Text, verbatim
 from certferry.wiring.accounts import bound
 from certferry.wiring.adapters import (
+    CHANNELS,
     DNS_PROVIDERS,
     FAMILIES,
     TARGETS,
@@ -36,6 +37,32 @@ log = logging.getLogger(__name__)
 
 USUAL = {DNS_PROVIDERS: "dnspod", TARGETS: "qiniu"}
 """What a certificate is proven and served by that no file says anything of."""
+
+_IN_ORDER = {
+    DNS_PROVIDERS: (
+        "dnspod",
+        "tencentcloud",
+        "alidns",
+        "cloudflare",
+        "rfc2136",
+        "acme-dns",
+        "lexicon",
+        "command",
+    ),
+    TARGETS: ("qiniu",),
+    CHANNELS: (
+        "dingtalk",
+        "feishu",
+        "wecom",
+        "serverchan",
+        "pushplus",
+        "email",
+        "telegram",
+        "bark",
+        "webhook",
+    ),
+}
+"""What is offered first: as it is in use in China. What other packages bring comes last."""
 
 
 class InstalledAdapters:
@@ -144,17 +171,20 @@ class Service:
 
 
 def offered(family: Family) -> tuple[Service, ...]:
-    """Give what accounts of a family may be of, the usual one first. A package that is broken is
-    told, and left out.
+    """Give what accounts of a family may be of, or channels, the usual one first. A package that is
+    broken is told, and left out.
     """
     table = installed()
-    usual = USUAL[family]
+    order = [*_IN_ORDER[family], *table.names(family)]
     found = []
-    for type_ in sorted(table.names(family), key=lambda name: name != usual):
+    for type_ in sorted(table.names(family), key=order.index):
         try:
             one = table.find(family, type_)
             name = one.adapter.SERVICE
-            found.append(Service(type_, name, _questions(type_), one.where_keys_are))
+            questions = _questions(type_)
+            if family is CHANNELS:
+                questions = questions_of_channel(type_, one.adapter)
+            found.append(Service(type_, name, questions, one.where_keys_are))
         except BrokenAdapter as broken:
             log.warning(
                 Text("{type} is not offered: {problem}", type=type_, problem=broken.message)

@@ -17,6 +17,7 @@ ENVIRONMENT = (
         "access_key",
         ("QINIU_ACCESS_KEY", "QINIU_AK"),
         Text("the access key (AK) of the Qiniu account"),
+        is_public=True,
     ),
     Variable(
         "secret_key",

@@ -39,7 +39,9 @@ ENVIRONMENT = (
         ("ACMEDNS_BASE_URL", "ACME_DNS_API_BASE"),
         Text("the address of the acme-dns server"),
     ),
-    Variable("username", ("ACMEDNS_USERNAME",), Text("the username of the registration")),
+    Variable(
+        "username", ("ACMEDNS_USERNAME",), Text("the username of the registration"), is_public=True
+    ),
     Variable("password", ("ACMEDNS_PASSWORD",), Text("the password of the registration")),
     Variable(
         "subdomain",

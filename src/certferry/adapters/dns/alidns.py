@@ -36,6 +36,7 @@ ENVIRONMENT = (
         "access_key_id",
         ("Ali_Key", "ALICLOUD_ACCESS_KEY"),
         Text("the AccessKey id of a RAM user at Alibaba Cloud"),
+        is_public=True,
     ),
     Variable(
         "access_key_secret",

@@ -37,6 +37,7 @@ ENVIRONMENT = (
         "secret_id",
         ("Tencent_SecretId", "TENCENTCLOUD_SECRET_ID"),
         Text("the SecretId of a Tencent Cloud API key"),
+        is_public=True,
     ),
     Variable(
         "secret_key",

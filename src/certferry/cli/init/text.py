@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from certferry.cli.init_files import Files
-from certferry.core.proposal import Places, Proposal, ProposedCertificate
+from certferry.cli.init.files import Files
+from certferry.core.proposal import (
+    Grouping,
+    Places,
+    Proposal,
+    ProposedCertificate,
+    has_https_off,
+)
 from certferry.core.survey import FoundDomain
 from certferry.file_trust import user_name
 from certferry.migration.home import OldCertificate, OldHome
@@ -20,21 +27,68 @@ from certferry.wiring.settings import Service
 
 WARNING = Text("warning: ")
 
+_SHOWN = 3
+"""So many certificates, and names of each, are shown where operators choose among ways."""
+
 INTRODUCTION = 79
-"""Cells of the introduction's lines, which are read whole."""
+"""Cells of the introduction's lines, which are read whole, where the screen has so many."""
 
 
-def found(places: Places, service: str, now: datetime, voice: Voice) -> Table:
+def found(
+    places: Places, service: str, now: datetime, voice: Voice, numbered: Sequence[str] = ()
+) -> Table:
     """Write a row for each domain: what it is, its certificate, and, where the zones of a DNS
-    account are known, the one that holds it; `service` is that account's.
+    account are known, the one that holds it; `service` is that account's. Those to choose from are
+    `numbered` from 1.
     """
     headers = [Text("DOMAIN"), Text("KIND"), Text("CERTIFICATE")]
     if _knows_zones(places):
         headers.append(Text("{service} ZONE", service=service))
+    first, *others = map(voice.say, headers)
+    digits = len(str(len(numbered)))
+    numbers = {name: f"{number:>{digits}}  " for number, name in enumerate(numbered, start=1)}
+    free = " " * (digits + 2) if numbered else ""
     return Table(
-        tuple(map(voice.say, headers)),
-        tuple(_row(domain, places, now, voice) for domain in places.domains),
+        (free + first, *others),
+        tuple(
+            _row(domain, places, now, voice, numbers.get(domain.domain, free))
+            for domain in places.domains
+        ),
     )
+
+
+def https_is_off(domains: Sequence[str]) -> Text:
+    """Say what it means to choose domains that serve no HTTPS."""
+    return Text(
+        "HTTPS is off at {domains}: chosen, it is switched on there by the first sync, and HTTPS"
+        " requests may cost money (Qiniu bills them).",
+        domains=list(domains),
+    )
+
+
+def grouped(grouping: Grouping, certificates: Sequence[Sequence[str]]) -> Text:
+    """Say how domains share certificates."""
+    said = {
+        Grouping.WILDCARD: Text(
+            "one for each registered domain, with a wildcard where several are below one name"
+        ),
+        Grouping.NAMES: Text("one for each registered domain"),
+        Grouping.EACH: Text("one for each domain"),
+    }[grouping]
+    count = len(certificates)
+    if count > _SHOWN:
+        return Text("{said} ({count} certificates)", said=said, count=count)
+    names = [", ".join(_shortened(one)) for one in certificates]
+    return Text("{said}: {names}", said=said, names=" | ".join(names))
+
+
+def _shortened(names: Sequence[str]) -> list[str]:
+    return [*names] if len(names) <= _SHOWN else [*names[:_SHOWN], "…"]
+
+
+def no_such_number(answer: str) -> Text:
+    """Refuse an answer that is none of a list."""
+    return Text("{answer} is not in the list", answer=repr(answer))
 
 
 def warned(problems: Sequence[Text], voice: Voice) -> Iterator[Line]:
@@ -102,10 +156,18 @@ def unreadable(home: OldHome) -> Iterator[Text]:
         )
 
 
-def left_out(proposal: Proposal) -> Iterator[Text]:
-    """Tell of what nothing is declared for, and of what ends with that."""
-    for one in proposal.left_out:
-        yield Text("{name} is left out: {reason}", name=one.name, reason=one.reason)
+def left_out(proposal: Proposal, asked_for: Collection[str] = ()) -> Iterator[Text]:
+    """Tell of what nothing is declared for, and of what ends with that; not of what an operator was
+    `asked_for`.
+    """
+    told = [one for one in proposal.left_out if one.name not in asked_for]
+    for reason in dict.fromkeys(one.reason for one in told):
+        names = [one.name for one in told if one.reason == reason]
+        if len(names) == 1:
+            yield Text("{name} is left out: {reason}", name=names[0], reason=reason)
+        else:
+            yield Text("{names} are left out: {reason}", names=names, reason=reason)
+    for one in told:
         for remark in one.certificate.remarks if one.certificate is not None else ():
             yield Text("{name}: {reason}", name=one.name, reason=remark)
 
@@ -164,22 +226,37 @@ def introduction(files: Files, voice: Voice) -> Iterator[Line]:
         Text(
             "It asks for the keys of your DNS service and of your CDN and checks each pair at once,"
             " looks at the domains there, proposes certificates, and shows the file before it"
-            " writes it. Typed keys go to {keys} (mode 0600). Ctrl-C ends it.",
+            " writes it. Typed keys go to {keys} (mode 0600). `back` returns to the question"
+            " before; Ctrl-C ends it.",
             keys=files.keys,
         ),
     ):
-        yield from map(line, wrapped(voice.say(text), INTRODUCTION))
+        cells = min(INTRODUCTION, shutil.get_terminal_size().columns)
+        yield from map(line, wrapped(voice.say(text), cells))
     yield line()
 
 
-def next_steps(path: Path, *, usual: bool, voice: Voice) -> Iterator[Line]:
-    """Tell how to go on, up to a certificate that renews by itself."""
-    program = "certferry" if usual else f"certferry --config {shlex.quote(str(path))}"
-    steps = {
+def steps(*, has_channel: bool, has_heartbeat: bool) -> dict[str, Text]:
+    """Give the commands that follow, up to a certificate that renews by itself and trouble that is
+    told, and what each does.
+    """
+    found = {
         "plan": Text("shows what a sync would do"),
         "sync": Text("issues, deploys and verifies"),
         "schedule install": Text("has that run twice a day, so that certificates renew"),
     }
+    if not has_channel:
+        found["help notify"] = Text("how a channel, [notify.ops], tells you of trouble")
+    if not has_heartbeat:
+        found["help monitoring"] = Text("how a [heartbeat] tells you that the runs stopped")
+    return found
+
+
+def next_steps(
+    path: Path, steps: Mapping[str, Text], *, usual: bool, voice: Voice
+) -> Iterator[Line]:
+    """Tell how to go on."""
+    program = "certferry" if usual else f"certferry --config {shlex.quote(str(path))}"
     yield line(voice.say(Text("Next:")))
     widest = max(map(len, steps))
     for step, does in steps.items():
@@ -206,9 +283,11 @@ def _knows_zones(places: Places) -> bool:
     return bool(places.dns) and places.zones is not None
 
 
-def _row(domain: FoundDomain, places: Places, now: datetime, voice: Voice) -> tuple[Span, ...]:
+def _row(
+    domain: FoundDomain, places: Places, now: datetime, voice: Voice, number: str
+) -> tuple[Span, ...]:
     row = (
-        Span(domain.domain, Tone.STRONG),
+        Span(number + domain.domain, Tone.STRONG),
         Span(domain.kind.value),
         Span(voice.say_on_one_line(_certificate(domain, now))),
     )
@@ -221,7 +300,7 @@ def _row(domain: FoundDomain, places: Places, now: datetime, voice: Voice) -> tu
 def _certificate(domain: FoundDomain, now: datetime) -> Text:
     if domain.problem is not None:
         return domain.problem.message
-    if not domain.has_https:
+    if has_https_off(domain):
         return Text("HTTPS is off")
     if domain.not_after is None:
         return Text("not known")

@@ -80,9 +80,9 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     is ever shown. With --from, the certificates that the other client has made are adopted into the
     state, so that nothing is issued anew.
     """
-    from certferry.cli.init_files import Files, chosen_file, must_be_free
-    from certferry.cli.init_known import Asked
-    from certferry.cli.init_run import run
+    from certferry.cli.init.files import Files, chosen_file, must_be_free
+    from certferry.cli.init.given import Asked
+    from certferry.cli.init.wizard import run
     from certferry.cli.interview import interview_at
 
     if client is None and (home is not None or keep_client):
@@ -91,7 +91,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         _must_be_an_address(email)
     path = chosen_file(output, front.config, front.console.environ)
     must_be_free(path, force=force)
-    interview = None if yes else interview_at(front.console)
+    interview = None if yes else interview_at(front.console, may_go_back=True)
     if interview is None and not yes:
         raise UsageMistake(
             Text("there is no terminal to ask at; --yes asks nothing, and writes what it proposes")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from certferry.cli import init_text
+from certferry.cli.init import text
 from certferry.config.document import Document
 from certferry.config.load import load_before
 from certferry.config.propose import NewAccount, with_accounts
@@ -38,14 +38,16 @@ class Trial:
     console: Console
 
     def takes(self, account: NewAccount, fresh: Mapping[str, Secret]) -> bool:
-        """See `init_keys.Takes`. A service that does not answer now has not refused the keys."""
+        """See `keys.Takes`. A service that does not answer now has not refused the keys."""
         say = self.console.voice.say
         self.console.remark(
             [line(say(Text("Checking the keys of {account} …", account=account.label)))]
         )
         environ = {**self.environ, **{name: key.reveal() for name, key in fresh.items()}}
         try:
-            settings = load_before(with_accounts(self.given, [account]), self.config, environ)
+            # They stand in no file yet: what is wrong with them is told without one.
+            document = replace(with_accounts(self.given, [account]), path=None)
+            settings = load_before(document, self.config, environ)
             was_asked = let_in(settings, account.label, language=self.console.voice.language)
         except _ASK_AGAIN as error:
             self.console.remark(labelled(say(ERROR), Tone.BAD, say(error.message)))
@@ -54,7 +56,7 @@ class Trial:
             return False
         except CertferryError as error:
             said = Text("the keys could not be checked: {problem}", problem=error.message)
-            self.console.remark(init_text.warned([said], self.console.voice))
+            self.console.remark(text.warned([said], self.console.voice))
             return True
         said = Text("{account} accepts the keys.", account=account.label)
         if not was_asked:

@@ -1,0 +1,516 @@
+"""The way of `certferry init`: what is known, what is found, what is proposed, what is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from certferry.cli import plan
+from certferry.cli.exits import Exit
+from certferry.cli.init import text
+from certferry.cli.init.files import keep, put
+from certferry.cli.init.given import (
+    Asked,
+    address,
+    env_files_in,
+    must_have_certificates,
+    settings_to_begin_with,
+)
+from certferry.cli.init.keys import (
+    KeyRing,
+    Missing,
+    Wanted,
+    label_of,
+    must_have_a_place,
+    must_not_be_missing,
+)
+from certferry.cli.init.telling import Telling, Told
+from certferry.cli.init.trial import Trial
+from certferry.cli.interview import Back, Interview, Option, Step, walk
+from certferry.cli.options import Front
+from certferry.config.addresses import DIRECTORIES, directory_url
+from certferry.config.certificates import MOST_NAMES
+from certferry.config.env_files import fill_in
+from certferry.config.find import NAME
+from certferry.config.load import load_before
+from certferry.config.model import Settings
+from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
+from certferry.core.certificate import covered_by
+from certferry.core.proposal import (
+    Grouping,
+    Places,
+    Proposal,
+    has_https_off,
+    in_order,
+    obstacle_to,
+    propose_for_domains,
+    with_https,
+)
+from certferry.core.secret import Secret
+from certferry.core.survey import FoundDomain
+from certferry.errors import CertferryError, ConfigError, Interrupted
+from certferry.migration.adopt import as_remembered
+from certferry.migration.home import OldCertificate, OldClient, OldHome
+from certferry.migration.takeover import propose_takeover
+from certferry.ports.progress import no_listener
+from certferry.present.layout import line
+from certferry.present.log_entries import log_change
+from certferry.text import Text
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
+from certferry.wiring.adoption import adopt_into
+from certferry.wiring.looking import open_to_look, survey_of, zones_of
+from certferry.wiring.old_clients import old_home
+from certferry.wiring.session import Session, open_session
+from certferry.wiring.settings import Service, offered
+
+NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
+"""Directories that want an external account (RFC 8555 §7.3.4), whose key no client gives away."""
+
+SIGNS_OF_LIFE = 50
+"""After how many domains something is said: ten are asked for in a second (Qiniu fact sheet §9)."""
+
+
+def run(asked: Asked, front: Front, interview: Interview | None) -> Exit:
+    """Write a configuration. Raises `ConfigError` and whatever the accounts answer."""
+    return _Wizard(asked, front, interview).to_the_end()
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is known so far. By the groups of their families: the `services` that accounts are to be
+    of, and the `labels` of the accounts that there are.
+    """
+
+    services: Mapping[str, Service] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    accounts: tuple[NewAccount, ...] = ()
+    fresh: Mapping[str, Secret] = field(default_factory=dict)
+    missing: tuple[Missing, ...] = ()
+    email: str | None = None
+    places: Places = field(default_factory=Places)
+    home: OldHome | None = None
+    directory: str | None = None
+    wanted: frozenset[str] = frozenset()
+    grouping: Grouping = Grouping.WILDCARD
+    channel: Told | None = None
+    heartbeat: Told | None = None
+    proposal: Proposal = field(default_factory=Proposal)
+    text: str = field(default="", repr=False)
+    is_agreed: bool = True
+
+    @property
+    def dns(self) -> str:
+        """The label of the account that proves names; empty where there is none."""
+        return self.labels.get(DNS_PROVIDERS.group, "")
+
+    @property
+    def target(self) -> str:
+        """The label of the account that is looked at for domains; empty where there is none."""
+        return self.labels.get(TARGETS.group, "")
+
+    @property
+    def keys(self) -> dict[str, Secret]:
+        """All keys that are to be kept yet."""
+        ways = (way.fresh or {} for way in (self.channel, self.heartbeat) if way is not None)
+        return {**self.fresh, **{name: key for way in ways for name, key in way.items()}}
+
+
+class _Wizard:
+    def __init__(self, asked: Asked, front: Front, interview: Interview | None) -> None:
+        self._asked = asked
+        self._front = front
+        self._console = front.console
+        self._voice = front.console.voice
+        self._interview = interview
+        self._now = datetime.now(UTC)
+        self._client = asked.client or ""
+        self._environ = asked.files.environment(front.console.environ)
+
+    def to_the_end(self) -> Exit:
+        if self._interview is not None:
+            self._console.remark(text.introduction(self._asked.files, self._voice))
+        self._home = self._old_home()
+        self._given = settings_to_begin_with(self._asked.settings)
+        self._env_files = env_files_in(self._given, self._asked.files, self._console.environ)
+        self._environ = fill_in(self._environ, self._env_files)
+        # What is wrong in the given file is told before a key is typed.
+        load_before(self._given, self._asked.files.config, self._environ)
+        if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
+            self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
+        # Keys that could be written nowhere are not asked for.
+        has_place = "env_files" not in self._given.values
+        trial = Trial(self._given, self._asked.files.config, self._environ, self._console)
+        theirs = self._home.keys if self._home else {}
+        ring = KeyRing(self._environ, theirs, self._interview if has_place else None, trial.takes)
+        answers = walk(self._steps(ring, has_place=has_place), Answers(), self._interview)
+        if not answers.is_agreed:
+            self._say(Text("Nothing was written."))
+            return Exit.OK
+        self._write(answers)
+        return self._plan(answers)
+
+    def _steps(self, ring: KeyRing, *, has_place: bool) -> list[Step[Answers]]:
+        # Where nothing is to be issued, it makes no difference who could prove a name.
+        families = [TARGETS] if self._asked.keep_client else [DNS_PROVIDERS, TARGETS]
+        steps: list[Step[Answers]] = []
+        for family in families:
+            steps.append(Step("service", partial(self._choose_service, ring, family)))
+            steps.append(Step("keys", partial(self._find_keys, ring, family)))
+        steps.append(Step("address", self._ask_address))
+        if self._interview is not None and has_place:
+            steps += self._telling(ring, self._interview)
+        return [
+            *steps,
+            Step("look", self._look),
+            Step("domains", self._choose_domains),
+            Step("grouping", self._choose_grouping),
+            Step("propose", self._propose),
+            Step("agree", self._agree),
+        ]
+
+    def _telling(self, ring: KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
+        """Ask how operators are to be told, where the given settings do not say it."""
+        config, environ, given = self._asked.files.config, self._environ, self._given
+        telling = Telling(given, config, environ, self._console, ring, interview)
+        if "notify" not in given.values:
+            yield Step("channel", lambda known: replace(known, channel=telling.channel()))
+        if "heartbeat" not in given.values:
+            yield Step("heartbeat", lambda known: replace(known, heartbeat=telling.heartbeat()))
+
+    # what is known
+
+    def _old_home(self) -> OldHome | None:
+        if self._asked.client is None:
+            return None
+        found = old_home(OldClient(self._asked.client), self._asked.home, self._environ)
+        self._warn(*text.unreadable(found))
+        must_have_certificates(found)
+        return found
+
+    def _choose_service(self, ring: KeyRing, family: Family, known: Answers) -> Answers:
+        service = ring.service(family, self._given.tables("accounts"))
+        return replace(known, services={**known.services, family.group: service})
+
+    def _find_keys(self, ring: KeyRing, family: Family, known: Answers) -> Answers:
+        """Find the keys that the given settings do not have; an account may be of both families."""
+        there, service = self._given.tables("accounts"), known.services[family.group]
+        label = label_of(service.type, there)
+        labels = {**known.labels, family.group: label}
+        if label in known.labels.values():
+            return replace(known, labels=labels)
+        # What a client made may go to files alone.
+        optional = self._home is not None and family is TARGETS
+        has = frozenset(there.get(label, {}))
+        keys = ring.account(Wanted(service, label, has, optional), known.fresh)
+        missing = (*known.missing, *keys.missing)
+        if keys.account is None:
+            return replace(known, labels=labels if label in there else known.labels)
+        return replace(
+            known,
+            labels=labels,
+            accounts=(*known.accounts, keys.account),
+            fresh={**known.fresh, **keys.fresh},
+            missing=missing,
+        )
+
+    def _ask_address(self, known: Answers) -> Answers:
+        must_not_be_missing(known.missing, self._given)
+        must_have_a_place(known.fresh, self._given, self._client)
+        if "acme" in self._given.values:
+            return known
+        email = address(self._asked, self._home, self._interview)
+        return replace(known, email=email, directory=DIRECTORIES["letsencrypt"])
+
+    def _settings(self, known: Answers) -> Settings:
+        # What is wrong with the given settings is wrong in their file: the other is not there yet.
+        document = with_accounts(self._given, known.accounts)
+        fresh = {name: secret.reveal() for name, secret in known.fresh.items()}
+        return load_before(document, self._asked.files.config, self._environ | fresh)
+
+    # what is found
+
+    def _look(self, known: Answers) -> Answers:
+        """Look at the accounts, and call the client's certificates as they are called in the
+        state.
+        """
+        # A mistake in the settings of a file is told before anything is looked at.
+        with_keys(self._given, known.accounts)
+        settings, home = self._settings(known), self._home
+        dns, target = known.dns, known.target
+        with (
+            self._kept(known),
+            open_to_look(settings, language=self._voice.language) as session,
+        ):
+            if dns:
+                self._say(Text("Looking at the zones of the account {account} …", account=dns))
+            zones = zones_of(session, dns) if dns else ()
+            places = Places(dns, zones, target, ())
+            if target:
+                places = replace(places, domains=in_order(self._survey(session, target)))
+            if home is not None:
+                home = replace(home, certificates=as_remembered(home.certificates, session.state))
+        return replace(known, places=places, home=home)
+
+    @contextmanager
+    def _kept(self, known: Answers) -> Iterator[None]:
+        """Keep what was typed and taken where the look fails: the next interview begins with it."""
+        try:
+            yield
+        except Interrupted:
+            raise
+        except CertferryError:
+            if self._interview is not None and known.keys:
+                path = self._asked.files.keys
+                keep(path, known.keys)
+                self._say(Text("The keys are kept in {path}, for the next `init`.", path=path))
+            raise
+
+    def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
+        self._say(Text("Looking at the domains of the account {account} …", account=target))
+        survey = survey_of(session, target, self._tell_how_far)
+        for error in survey.unread:
+            self._warn(Text("not everything could be read: {problem}", problem=error.message))
+        if not survey.domains and not survey.unread:
+            self._warn(Text("the account {account} has no domains", account=target))
+        return survey.domains
+
+    def _tell_how_far(self, count: int, total: int) -> None:
+        """Say that it goes on: an account of hundreds of domains takes a minute."""
+        if count % SIGNS_OF_LIFE == 0 and count < total:
+            self._say(Text("… {count} of {total} domains", count=count, total=total))
+
+    # what is chosen
+
+    def _choose_domains(self, known: Answers) -> Answers:
+        """Show what was found, and ask which domains are to have certificates: those that serve
+        HTTPS already, unless others are chosen.
+        """
+        places, ask = known.places, self._interview
+        offered_ones = self._offered(known)
+        usual = with_https(offered_ones)
+        off = [one.domain for one in offered_ones if has_https_off(one)]
+        # Where the names are those of another client, only what it would switch on is asked for.
+        is_asked = off or (len(offered_ones) > 1 and known.home is None)
+        numbered = [one.domain for one in offered_ones] if ask is not None and is_asked else []
+        if places.domains and (ask is not None or not self._front.quiet):
+            service = self._service_of(known)
+            self._console.remark_table(
+                text.found(places, service, self._now, self._voice, numbered)
+            )
+        if ask is None or not numbered:
+            return replace(known, wanted=usual)
+        if off:
+            ask.tell(text.https_is_off(off))
+        ask.tell(Text("Which domains get certificates? Numbers such as 1-3,7, `all` or `none`."))
+        marked = frozenset(n for n, name in enumerate(numbered, start=1) if name in usual)
+        chosen = ask.choose_several(Text("Domains"), len(numbered), marked)
+        return replace(known, wanted=frozenset(numbered[number - 1] for number in chosen))
+
+    def _offered(self, known: Answers) -> list[FoundDomain]:
+        """Give the domains that can have certificates; where another client's are gone on with,
+        those that they cover.
+        """
+        places, home = known.places, known.home
+        if home is None:
+            return [one for one in places.domains if obstacle_to(one, places) is None]
+        covered = [name for one in home.certificates for name in one.bundle.certificate.names]
+        return [
+            one
+            for one in places.domains
+            if one.problem is None and one.by_itself and covered_by(covered, one.domain)
+        ]
+
+    def _choose_grouping(self, known: Answers) -> Answers:
+        """Ask how domains are to share certificates, where that makes a difference."""
+        ask = self._interview
+        if ask is None or known.home is not None:
+            return known
+        ways: dict[tuple[tuple[str, ...], ...], Grouping] = {}
+        for grouping in Grouping:
+            proposal = propose_for_domains(known.places, MOST_NAMES, known.wanted, grouping)
+            names = tuple(one.names for one in proposal.certificates)
+            if names not in ways or grouping is Grouping.NAMES:  # plainer words for the same
+                ways[names] = grouping
+        if len(ways) == 1:
+            return known
+        options = [
+            Option(self._voice.say(text.grouped(grouping, names)), frozenset({grouping.value}))
+            for names, grouping in ways.items()
+        ]
+        chosen = ask.choose(Text("Certificates"), options, 0, text.no_such_number)
+        return replace(known, grouping=list(ways.values())[chosen or 0])
+
+    # what is proposed
+
+    def _propose(self, known: Answers) -> Answers:
+        proposal = self._proposal(known)
+        directories = _directories(known.home, proposal)
+        directory = known.directory
+        if directory is not None:
+            directory = _most_usual(directories, directory)
+        in_force = directory or self._settings(known).acme.directory
+        self._tell_of_other_cas(directories, in_force)
+        written = text_of(self._preamble(known, directory), proposal, self._voice.say)
+        return replace(known, proposal=proposal, text=written)
+
+    def _proposal(self, known: Answers) -> Proposal:
+        home, places = known.home, known.places
+        if home is None:
+            return propose_for_domains(places, MOST_NAMES, known.wanted, known.grouping)
+        if not places.target:
+            usual, *_ = offered(TARGETS)
+            self._warn(*text.nothing_goes_there(home, usual))
+        keep = self._asked.keep_client
+        found = home.certificates if keep else [*map(self._as_allowed, home.certificates)]
+        return propose_takeover(found, places, home.client.value, known.wanted, keep_client=keep)
+
+    def _preamble(self, known: Answers, directory: str | None) -> Preamble:
+        there = self._given.tables("accounts")
+        return Preamble(
+            settings=with_keys(self._given, known.accounts),
+            env_files=self._asked.files.named(
+                with_keys=bool(known.keys), already=[file.path for file in self._env_files]
+            ),
+            directory=directory,
+            email=known.email,
+            accounts=tuple(one for one in known.accounts if one.label not in there),
+            channel=None if known.channel is None else known.channel.channel,
+            heartbeat="" if known.heartbeat is None else known.heartbeat.heartbeat,
+        )
+
+    def _as_allowed(self, one: OldCertificate) -> OldCertificate:
+        """Leave out what another user's notes have written and run, unless the operator, who would
+        do it from then on, has said yes to that. `--yes` does not.
+        """
+        if one.doubt is None or not one.installed.directory:
+            return one
+        ask = self._interview
+        if ask is not None and ask.confirm(text.may_be_followed(one, one.doubt)):
+            return one
+        self._warn(text.not_followed(one, one.doubt))
+        return replace(one, installed=one.installed.not_followed())
+
+    def _tell_of_other_cas(self, directories: Sequence[str], directory: str) -> None:
+        """Warn where a certificate has come from another CA: names may be pinned to it by CAA."""
+        for earlier in dict.fromkeys(directories):
+            if earlier != directory:
+                said = Text(
+                    "certificates have come from {earlier}; the next ones come from {directory}",
+                    earlier=earlier,
+                    directory=directory,
+                )
+                self._warn(said)
+
+    def _agree(self, known: Answers) -> Answers:
+        """Show what would be written, and ask; `--yes` has agreed. A no may mean other domains, or
+        other keys: what was typed is known still.
+        """
+        ask = self._interview
+        if ask is None:
+            return known
+        settings, shown = with_keys(self._given, known.accounts).strip(), known.text
+        if settings:  # Given settings may hold a secret: their owner knows them.
+            shown = shown.replace(settings, f"# … {self._asked.settings} …")
+        self._console.show(line(row) for row in shown.splitlines())
+        if ask.confirm(Text("Write this to {path}?", path=self._asked.files.config)):
+            return known
+        ways = [("domains", Text("choose the domains again"))]
+        if known.fresh:
+            ways.append(("keys", Text("type other keys")))
+        ways.append(("", Text("stop, and write nothing")))
+        options = [Option(self._voice.say(said), frozenset({to or "stop"})) for to, said in ways]
+        chosen = ask.choose(Text("What now"), options, 0, text.no_such_number)
+        to, _ = ways[chosen or 0]
+        if to:
+            raise Back(to)
+        return replace(known, is_agreed=False)
+
+    # what is written
+
+    def _write(self, known: Answers) -> None:
+        proposal, home = known.proposal, known.home
+
+        def adopt(settings: Settings) -> None:
+            with open_session(settings, progress=no_listener) as session:
+                for one in proposal.certificates:
+                    if one.adopts is not None:
+                        adopt_into(session, one.lineage, one.adopts)
+
+        files = self._asked.files
+        fresh = {name: secret.reveal() for name, secret in known.keys.items()}
+        paths, copies = put(files, known.text, known.keys, self._environ | fresh, adopt)
+        self._log(paths, proposal)
+        if self._front.quiet:
+            return
+        voice = self._voice
+        self._console.show(text.written(paths, copies, voice))
+        self._console.show(text.proposed(proposal.certificates, self._client, self._now, voice))
+        asked_for = {one.domain for one in self._offered(known)} if self._interview else set()
+        self._warn(*text.left_out(proposal, asked_for))
+        if home is not None:
+            self._console.show(text.to_switch_off(home, proposal, voice))
+        has_channel = known.channel is not None or "notify" in self._given.values
+        has_heartbeat = known.heartbeat is not None or "heartbeat" in self._given.values
+        steps = text.steps(has_channel=has_channel, has_heartbeat=has_heartbeat)
+        usual = files.config == Path(NAME)
+        self._console.show(text.next_steps(files.config, steps, usual=usual, voice=voice))
+
+    def _plan(self, known: Answers) -> Exit:
+        """Offer to run `certferry plan`; the files are written, whatever comes of it."""
+        ask = self._interview
+        if ask is None or not known.proposal.certificates:
+            return Exit.OK
+        try:
+            is_wanted = ask.confirm(Text("Run `certferry plan` now?"), usual=True)
+        except (Back, Interrupted):
+            return Exit.OK
+        if not is_wanted:
+            return Exit.OK
+        return plan.show(replace(self._front, config=self._asked.files.config))
+
+    def _log(self, paths: Sequence[Path], proposal: Proposal) -> None:
+        run_log = self._console.run_log
+        for path in paths:
+            log_change("init.write", text.writing_of(path), run_log)
+        for one in proposal.certificates:
+            if one.adopts is not None:
+                said = text.standing_of(one, self._client, self._now)
+                log_change("init.adopt", said, run_log, one.lineage)
+
+    def _say(self, text_: Text) -> None:
+        if not self._front.quiet:
+            self._console.remark([line(self._voice.say(text_))])
+
+    def _warn(self, *problems: Text) -> None:
+        self._console.remark(text.warned(problems, self._voice))
+
+    def _service_of(self, known: Answers) -> str:
+        """Give how the service of the DNS account is called; of none, nothing."""
+        if not known.dns:
+            return ""
+        type_ = self._settings(known).accounts[known.dns].type
+        return installed().find(DNS_PROVIDERS, type_).adapter.SERVICE
+
+
+def _directories(home: OldHome | None, proposal: Proposal) -> list[str]:
+    """Give where each of the certificates to be renewed comes from, as far as it is known."""
+    taken = () if home is None else home.taken_over_by(proposal)
+    return [one.directory for one in taken if one.directory]
+
+
+def _most_usual(directories: Sequence[str], usual: str) -> str:
+    """Give the CA that most of the certificates come from, if it can be gone on with."""
+    counted = Counter(filter(_is_usable, directories))
+    return counted.most_common(1)[0][0] if counted else usual
+
+
+def _is_usable(directory: str) -> bool:
+    try:
+        return directory_url(directory) == directory and directory not in NEEDS_ACCOUNT
+    except ConfigError:
+        return False
