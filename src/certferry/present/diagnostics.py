@@ -15,15 +15,21 @@ import copy
 import logging
 import sys
 import time
+from types import TracebackType
 
 from certferry.core.redaction import redacted
 from certferry.present.language import Voice
-from certferry.present.layout import Tone, labelled, plain
+from certferry.present.layout import Tone, labelled, plain, visible
 from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.vocabulary import WARNING
-from certferry.text import Text, verbatim
+from certferry.text import Text, cut, verbatim
 
 _OURS = "certferry"
+
+BELOW = "\n    "
+"""Between the lines of one record."""
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 _LEVELS = {
     logging.DEBUG: Level.DEBUG,
@@ -33,7 +39,9 @@ _LEVELS = {
 
 
 class DiscreetFormatter(logging.Formatter):
-    """Writes records, tracebacks included, without what must not be seen. Times are UTC."""
+    """Writes records, tracebacks included, without what must not be seen or would move a terminal's
+    cursor. What has several lines stays visibly below its first. Times are UTC.
+    """
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%SZ"
@@ -55,7 +63,11 @@ class DiscreetFormatter(logging.Formatter):
             return "\n".join(map(plain, rows))
         told = copy.copy(record)
         told.msg, told.args = said_by(record, self._voice), None
-        return redacted(super().format(told))
+        return BELOW.join(map(visible, redacted(super().format(told)).split("\n")))
+
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - the name is logging's
+        """Give a traceback; of a very long one the beginning."""
+        return cut(super().formatException(ei))
 
 
 class OursOrUrgent(logging.Filter):
@@ -97,7 +109,7 @@ class RunLogHandler(logging.Handler):
             self._run_log.write(Entry("program.output", detail, words=said, more=more))
         elif record.levelno >= self._from:
             info = record.exc_info
-            traceback = logging.Formatter().formatException(info) if info else ""
+            traceback = cut(logging.Formatter().formatException(info)) if info else ""
             level = _LEVELS.get(record.levelno, Level.ERROR)
             more = {"logger": record.name}
             self._run_log.write(Entry("log", verbatim(said), level, below=traceback, more=more))
@@ -124,4 +136,4 @@ def begin_logging(level: int, run_log: RunLog | None = None) -> None:
 
 def said_by(record: logging.LogRecord, voice: Voice) -> str:
     """Give a record's message, in the reader's language where it can be."""
-    return voice.say(record.msg) if isinstance(record.msg, Text) else record.getMessage()
+    return voice.say(record.msg) if isinstance(record.msg, Text) else cut(record.getMessage())
