@@ -12,6 +12,7 @@ from functools import cached_property
 from certferry.config.model import Settings
 from certferry.core.desired import DesiredCertificate
 from certferry.ports.account_memory import AccountMemory
+from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
 from certferry.ports.state import StateStore
 from certferry.reconcile.later_tries import ScheduledRun
@@ -20,7 +21,7 @@ from certferry.reconcile.stopping import Stopping
 from certferry.reconcile.visits import Patience
 from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import Accounts
-from certferry.wiring.engine import reconciler_for
+from certferry.wiring.engine import probe_for, reconciler_for
 from certferry.wiring.receivers import sweep_handovers
 from certferry.wiring.teller import Teller
 
@@ -70,6 +71,11 @@ class Session:
         where = self._settings.state
         state = connect(where.path, where.key_file, looks_only=self._looks_only)
         return self._resources.enter_context(closing(state))
+
+    @cached_property
+    def probe(self) -> Probe:
+        """The look from outside."""
+        return probe_for(self._settings, self._stopping.pause)
 
     @cached_property
     def teller(self) -> Teller:
