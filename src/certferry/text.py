@@ -8,6 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 
+LONGEST = 100_000
+"""Characters of one value that are said. More is no sentence: an adapter that quotes fifty
+megabytes would keep the run at them, and a signal waits for the end of each search in them.
+"""
+
 Translate = Callable[[str], str]
 """Template in English → template in the reader's language, with the same named places."""
 
@@ -29,6 +34,8 @@ class Text:
         """Give the sentence in the reader's language, with moments in their time `zone`: `None` is
         the machine's.
         """
+        if len(self.template) > LONGEST:  # none of ours
+            return cut(self.template)
         shown = {name: show(value, translate, zone) for name, value in self.values.items()}
         template = translate(self.template) if self.template else ""
         return template.format_map(shown) if shown else template
@@ -100,7 +107,7 @@ def verbatim(words: str) -> Text:
 
 def show(value: object, translate: Translate, zone: tzinfo | None = UTC) -> str:
     """Write one value of a named place for a person: moments with their offset from UTC, durations
-    in round units.
+    in round units, and of very long words the beginning.
     """
     if isinstance(value, Text):
         return value.render(translate, zone)
@@ -111,7 +118,12 @@ def show(value: object, translate: Translate, zone: tzinfo | None = UTC) -> str:
         return _duration(value).render(translate)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return _BETWEEN.render(translate).join(show(item, translate, zone) for item in value)
-    return str(value)
+    return cut(str(value))
+
+
+def cut(words: str) -> str:
+    """Give words that came from outside, of very many the beginning."""
+    return words if len(words) <= LONGEST else words[: LONGEST - 1] + "…"
 
 
 def offset(moment: datetime) -> str:

@@ -205,9 +205,9 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
 
     assert (
         dedent("""\
-        NAME               STATE    LEFT  RENEWAL  UPLOAD BY  BOUND      SERVED
-        img                missing  —     —
-          img.example.com  pending                 —          foreign-1  0 of 2
+        NAME               STATE    LEFT  BOUND      SERVED
+        img                missing  —
+          img.example.com  pending        foreign-1  0 of 2
 
         img: there is no certificate yet
 
@@ -222,9 +222,9 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
     show_status(look(world.session()), after.console, START, as_json=False)
 
     assert dedent("""\
-        NAME               STATE     LEFT     RENEWAL     UPLOAD BY  BOUND     SERVED
+        NAME               STATE     LEFT     RENEWAL     BOUND     SERVED
         img                valid     90 days  2027-01-23
-          img.example.com  verified                       —          remote-2  2 of 2
+          img.example.com  verified                       remote-2  2 of 2
 
         last run      2026-11-24 12:00 UTC
         last success  2026-11-24 12:00 UTC

@@ -109,7 +109,7 @@ def test_the_main_job_from_the_first_plan_to_the_export(world: World, tmp_path: 
     with operator.sits_at("status", columns=40) as terminal:
         assert Exit.OK == terminal.end()
     assert terminal.screen.widest <= 40
-    assert 2 == terminal.screen.text.count("    served     2 of 2")
+    assert 2 == terminal.screen.text.count("    served   2 of 2")
 
     code, watched = operator.asks("watch", *DOMAINS)
     fingerprints = {edge["fingerprint"] for host in watched["hosts"] for edge in host["addresses"]}

@@ -89,6 +89,94 @@ def test_everything_done_is_a_line_per_step_and_a_summary() -> None:
     assert (Exit.OK, "") == (code, console.err)
 
 
+def at(number: int, *steps: StepOutcome) -> list[StepOutcome]:
+    """Give steps of another domain."""
+    return [replace(step, domain=f"img{number:02}.example.com") for step in steps]
+
+
+def test_of_many_domains_those_that_went_well_have_one_row() -> None:
+    """Thirty that are bound and served are one line; what is not so has its own, whatever else went
+    well there.
+    """
+    slow = replace(SEEN, outcome=Outcome.WAITING, detail=Text("1 of 2 addresses serves it"))
+    repaired = replace(BOUND, detail=Text("bound: the previous certificate"))
+    steps = [
+        ISSUED,
+        *(step for number in range(26) for step in at(number, BOUND, SEEN)),
+        *at(26, BOUND, slow),
+        *at(27, replace(BOUND, outcome=Outcome.FAILED, detail=Text("no quota"))),
+        *at(28, repaired, SEEN),
+    ]
+
+    assert (
+        dedent("""\
+        img: failed
+          issue    done      valid until 2027-02-22 12:00 UTC
+          verify   done      26 domains: bound, served by every address that answers
+          deploy   done      qiniu → img26.example.com: bound
+          verify   waiting   img26.example.com: 1 of 2 addresses serves it
+          deploy   failed    qiniu → img27.example.com: no quota
+          deploy   done      qiniu → img28.example.com: bound: the previous certificate
+          verify   done      img28.example.com: served by every address that answers
+
+        1 certificate: 56 done, 1 waiting, 1 failed. Run `certferry sync` again to go on.
+        """)
+        == shown(report(lineage(*steps)))[1].out
+    )
+
+
+def test_of_many_certificates_those_that_went_well_are_told_together() -> None:
+    """One for each domain: thirty are as few rows as thirty domains of one. What is not well, or of
+    which there is more to say, has its rows.
+    """
+    each = [
+        lineage(ISSUED, *at(number, BOUND, SEEN), RETIRED, name=f"img{number:02}")
+        for number in range(27)
+    ]
+    left = lineage(*at(27, replace(SEEN, outcome=Outcome.UNCHANGED, left=True)), name="img27")
+    failed = lineage(FAILED, name="img28")
+
+    assert (
+        dedent("""\
+        27 certificates: done
+          issue    done      27 certificates
+          retire   done      27 certificates
+          verify   done      27 domains: bound, served by every address that answers
+        img27: unchanged
+          verify   unchanged img27.example.com: served by every address that answers
+        img28: failed
+          issue    failed    example.com: DNSPod does not answer
+                             tried 3 times
+                             hint: try again later
+
+        29 certificates: 108 done, 1 unchanged, 1 failed.
+        """)
+        == shown(report(left, *each, failed))[1].out
+    )
+
+
+def test_many_certificates_that_are_as_declared_are_one_row() -> None:
+    """The run after it reads in a glance."""
+    each = [lineage(*at(number, UNCHANGED), name=f"img{number:02}") for number in range(30)]
+
+    assert (
+        dedent("""\
+        30 certificates: unchanged
+          verify   unchanged 30 domains: served by every address that answers
+
+        Nothing changed: 30 certificates are as declared.
+        """)
+        == shown(report(*each))[1].out
+    )
+
+
+def test_of_few_domains_each_has_its_rows() -> None:
+    """They are on the screen together, and name their target."""
+    few = [step for number in range(3) for step in at(number, BOUND, SEEN)]
+
+    assert 9 == len(shown(report(lineage(*few)))[1].out.splitlines())
+
+
 def test_what_was_not_ours_is_told_by_name_and_id() -> None:
     """A line for each that went; those that are kept are only counted."""
     gone = replace(RETIRED, label="", remote_id="5f3c", unmanaged=True)

@@ -98,3 +98,17 @@ def test_a_document_is_readable_where_the_stream_can_write_it(encoding: str, exp
 
     assert expected in console.out
     assert {"name": "图片"} == json.loads(console.out)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_document_on_a_terminal_moves_no_cursor(encoding: str) -> None:
+    """What others say is in documents as well, and the eight-bit controls and those that turn text
+    around are nothing that JSON escapes.
+    """
+    console = TestConsole(stdout=Paper(encoding=encoding))
+    hostile = {"name": "\x1b[2J\x9b31m\u202e\x7f"}
+
+    console.console.hand_out(hostile)
+
+    assert console.out.isprintable() or set(console.out) <= {"\n", *map(chr, range(32, 127))}
+    assert hostile == json.loads(console.out)

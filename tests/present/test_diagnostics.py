@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.secret import Secret
+from certferry.errors import DeployError
 from certferry.present.diagnostics import DiscreetFormatter, begin_logging
 from certferry.present.language import voice_in
-from certferry.present.run_log import Format, RunLog
+from certferry.present.run_log import Entry, Format, RunLog
 from certferry.testing.certificates import make_key
-from certferry.text import Text
+from certferry.text import LONGEST, Quoted, Text, verbatim
+from certferry.wiring.described import in_short
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +114,7 @@ def test_a_sentence_is_told_in_the_language_of_the_run(
     in_log, *same = (tmp_path / "log").read_text().splitlines()
     assert on_stderr.endswith(" ERROR certferry.reconcile: img: 意外错误")
     assert in_log.endswith("] img: 意外错误")
-    assert "KeyError: 'x'" == traceback[-1] == same[-1].strip()
+    assert "    KeyError: 'x'" == traceback[-1] == same[-1]
 
 
 @pytest.mark.parametrize(
@@ -196,6 +199,54 @@ def test_proofs_of_identity_are_never_written(secret: str) -> None:
         "authorization: Bearer {0}",
     ):
         assert secret not in formatted(template.format(secret))
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.WARNING])
+def test_what_others_say_cannot_move_the_cursor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], level: int
+) -> None:
+    """At every level, in a message, its values and a traceback, on stderr and in both kinds of log:
+    an edge's certificate may hold any name. Nor can it begin a line of its own.
+    """
+    hostile = "CN=\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\nERROR certferry: all is well"
+    texts = []
+    for format_ in Format:
+        run_log = RunLog(voice_in("zh"))
+        run_log.open(tmp_path / format_, format_)
+        begin_logging(level, run_log)
+        ours = logging.getLogger("certferry.adapters.probe")
+        ours.debug("%s: %s", "img.example.com", hostile)
+        ours.warning(Text("the certificate is for {names}", names=[hostile]))
+        ours.error("failed", exc_info=ValueError(hostile))
+        run_log.write(Entry("x", verbatim(hostile), domain=hostile, more={"subject": hostile}))
+        texts += [capsys.readouterr().err, (tmp_path / format_).read_text()]
+
+    assert all("evil" in text for text in texts)
+    for text in texts:
+        assert [] == [c for c in text if c != "\n" and unicodedata.category(c) in {"Cc", "Cf"}]
+        assert not any(row.startswith("ERROR") for row in text.splitlines())
+
+
+def test_fifty_megabytes_are_cut_before_anything_is_looked_for_in_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A signal waits for the end of each search: what an adapter quotes is bounded wherever it is
+    said, in sentences, in the log's messages and in tracebacks.
+    """
+    flood = "-----BEGIN x " * 4_000_000
+    run_log = RunLog(voice_in("zh"))
+    run_log.open(tmp_path / "log")
+    begin_logging(logging.DEBUG, run_log)
+    ours = logging.getLogger("certferry.adapters")
+
+    ours.debug("%s", flood)
+    ours.warning(Text("{words}: {names}", words=Quoted(flood), names=[flood]))
+    ours.error(Text(flood), exc_info=ValueError(flood))
+
+    assert len(capsys.readouterr().err) < 6 * LONGEST
+    assert (tmp_path / "log").stat().st_size < 6 * 3 * LONGEST
+    assert len(str(DeployError(flood))) <= LONGEST
+    assert len(in_short(ValueError(flood))) < 2 * LONGEST
 
 
 def test_a_log_that_cannot_be_read_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

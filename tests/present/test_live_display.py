@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from certferry.core.events import Activity, Event, StepEnded
-from certferry.core.progress import Asking, Begun, Ended
+from certferry.core.progress import Asking, Begun, Counted, Ended
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.steps import Action
 from certferry.present.language import Voice
@@ -172,19 +172,135 @@ def test_on_a_narrow_terminal_the_words_go_below_the_columns() -> None:
         (1, 6, ["lineage-0"]),
         (1, 4, ["lineage-0", "…"]),
         (2, 10, ["lineage-0", "lineage-1"]),
-        (2, 7, ["lineage-0", "… 1 more certificate"]),
-        (20, 11, ["lineage-0", "lineage-1", "… 18 more certificates"]),
-        (20, 4, ["lineage-0", "… 19 more certificates"]),
+        (
+            2,
+            7,
+            [
+                "lineage-0",
+                "lineage-1 (3:12): deploy waiting: img.example.com: the",
+            ],
+        ),
+        (20, 11, [*(f"lineage-{one} (3:12)" for one in range(7)), "… 13 more certificates"]),
+        (20, 4, ["… 20 more certificates"]),
     ],
 )
 def test_more_than_fits_is_counted(certificates: int, rows: int, expected: list[str]) -> None:
-    """On a low terminal the rest is a number, not a display that scrolls away."""
+    """On a low terminal they have a row each, and the rest is a number: nothing scrolls away."""
     events = [StepEnded(f"lineage-{number}", PROCESSING) for number in range(certificates)]
 
     screen = drawn(events, rows=rows).splitlines()
 
-    assert expected == [row for row in screen if row.startswith(("lineage", "…"))]
+    told = [row for row in screen if row.startswith(("lineage", "…"))]
+    assert len(expected) == len(told)
+    assert all(row.startswith(begin) for begin, row in zip(expected, told, strict=True))
     assert len(screen) < rows
+
+
+def rollout(number: int, deploy: Outcome, verify: Outcome | None = None) -> list[Event]:
+    """Tell how one of many domains stands."""
+    waiting = replace(values.waiting(), usual=(timedelta(minutes=8), timedelta(minutes=15)))
+    details = {Outcome.DONE: Text("bound"), Outcome.WAITING: Text("qiniu is applying the change")}
+    name = f"img{number:02}.example.com"
+    wait = waiting if deploy is Outcome.WAITING else None
+    detail = details.get(deploy, Text("no certificate"))
+    events: list[Event] = [
+        StepEnded("img", StepOutcome(Action.DEPLOY, deploy, detail, "qiniu", name, waiting=wait))
+    ]
+    if verify is not None:
+        wait = values.waiting() if verify is Outcome.WAITING else None
+        detail = Text("served by every address") if wait is None else Text("not served yet")
+        step = StepOutcome(Action.VERIFY, verify, detail, "qiniu", name, waiting=wait)
+        events.append(StepEnded("img", step))
+    return events
+
+
+def thirty() -> Iterable[Event]:
+    """Give a run in the middle: twelve are served, seven bound, nine under way, two failed."""
+    yield StepEnded("img", ISSUED)
+    for number in range(12):
+        yield from rollout(number, Outcome.DONE, Outcome.DONE)
+    for number in range(12, 19):
+        yield from rollout(number, Outcome.DONE, Outcome.WAITING)
+    for number in range(19, 28):
+        yield from rollout(number, Outcome.WAITING)
+    for number in (28, 29):
+        yield from rollout(number, Outcome.FAILED)
+
+
+def test_of_thirty_domains_what_waits_is_told_first_and_what_is_done_is_counted() -> None:
+    """On the smallest of terminals: what is waited for, of how many, since when, and how long it
+    usually takes; then what failed; then numbers.
+    """
+    assert dedent("""\
+        img
+          verify   waiting   7 of 30: not served yet
+                             img12.example.com, img13.example.com, img14.example.com and
+                             4 more
+                             since 12:00 UTC (3:12), until 13:00 UTC at most
+          deploy   waiting   9 of 30: qiniu is applying the change
+                             img19.example.com, img20.example.com, img21.example.com and
+                             6 more
+                             since 12:00 UTC (3:12), usually 8–15 min, until 13:00 UTC
+                             at most
+          deploy   failed    2 of 30: no certificate
+                             img28.example.com, img29.example.com
+          issue    done      valid until tomorrow
+          deploy   done      19 of 30
+          verify   done      12 of 30
+        deploy 19 of 30, verify 12 of 30 · since 12:00 UTC (3:12), usually 8–15 min
+        3:12 · Ctrl-C stops; the next run goes on
+        """) == drawn(thirty())
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(60, 10), (100, 24), (160, 24)])
+def test_the_counts_of_thirty_domains_are_never_cut_off(columns: int, rows: int) -> None:
+    """They stand in the last rows, and what waits in the first, whatever the terminal."""
+    screen = drawn(thirty(), columns=columns, rows=rows).splitlines()
+
+    assert "verify   waiting   7 of 30" in screen[1]
+    assert "deploy 19 of 30, verify 12 of 30 · since" in " ".join(screen[-3:])
+    assert len(screen) < rows
+
+
+def test_domains_of_many_certificates_are_counted_together() -> None:
+    """One certificate for each domain: the line below them all has the same numbers."""
+    each = [
+        replace(event, lineage=event.outcome.domain or event.lineage)
+        for event in thirty()
+        if isinstance(event, StepEnded)
+    ]
+
+    screen = drawn(each, columns=100)
+
+    assert "deploy 19 of 30, verify 12 of 30 · since 12:00 UTC (3:12), usually 8–15 min" in screen
+
+
+def test_of_few_domains_no_line_says_how_many_are_done() -> None:
+    """Each of them is on the screen."""
+    events = [*rollout(0, Outcome.DONE, Outcome.WAITING), *rollout(1, Outcome.WAITING)]
+
+    assert "of 2" not in drawn(events)
+    assert "img01.example.com: qiniu is applying the change" in drawn(events)
+
+
+def test_what_is_delivered_to_a_receiver_is_not_counted_as_unverified() -> None:
+    """No probe looks at it from outside."""
+    delivered = [event for number in range(4) for event in rollout(number, Outcome.DONE)]
+    waiting = [
+        event for number in range(4, 9) for event in rollout(number, Outcome.DONE, Outcome.WAITING)
+    ]
+
+    assert "\nverify 0 of 5 · since 12:00 UTC (3:12)\n" in drawn([*delivered, *waiting])
+
+
+def test_names_that_are_written_or_validated_are_counted() -> None:
+    """Until the next sentence: half a minute of the same words says nothing of thirty names."""
+    writing = Activity("img", Text("writing the challenge records"), NOON)
+    events: list[Event] = [writing, Counted("img", 0, 30), Counted("img", 12, 30)]
+    validating = Activity("img", Text("waiting for the CA to validate the names"), NOON)
+
+    assert "writing the challenge records: 12 of 30" in drawn(events)
+    assert "of 30" not in drawn([*events, validating])
 
 
 WORDS = st.text(alphabet="图片域名 img-.:→\n\x1b\u202e", max_size=80)

@@ -16,7 +16,7 @@ from certferry.core.rollout_record import LAG, RolloutRecord
 from certferry.core.steps import Blocked, Deploy, Due
 from certferry.core.stuck import stuck_error, stuck_since
 from certferry.core.waiting import Waiting, wait_for
-from certferry.errors import CertferryError, DeployError, TargetBusy
+from certferry.errors import CertferryError, DeployError
 from certferry.text import Text
 
 VERIFY_TIMEOUT = timedelta(hours=1)
@@ -154,6 +154,4 @@ def wait_in_time(error: CertferryError, since: datetime, times: Times) -> Waitin
     deadline = since + times.timeout
     if times.now >= deadline:
         return Blocked(error)
-    # A target that is busy says itself what is usual.
-    usual = None if isinstance(error, TargetBusy) else times.usual
-    return wait_for(error.message, since, times.now, deadline, usual)
+    return wait_for(error.message, since, times.now, deadline, times.usual)

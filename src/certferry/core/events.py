@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from certferry.core.progress import Asking, Begun, Ended
+from certferry.core.progress import Asking, Begun, Counted, Ended
 from certferry.core.report import StepOutcome
 from certferry.text import Text
 
@@ -38,4 +38,4 @@ class Happened:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-Event = Activity | StepEnded | Happened | Begun | Asking | Ended
+Event = Activity | StepEnded | Happened | Begun | Asking | Counted | Ended

@@ -39,3 +39,12 @@ class Ended:
     """Nothing is left to do for one of those that were before the run."""
 
     lineage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """So many of all that the activity of a lineage is about are done."""
+
+    lineage: str
+    done: int
+    all: int

@@ -174,7 +174,7 @@ def propose_for_domains(
         for zone, domains in sorted(groups.items())
         for names in _shared(domains, zone if places.zones else "", most_names, grouping)
     ]
-    proposed = _named_apart(certificates, ())
+    proposed = named_apart(certificates, ())
     return Proposal(with_domains(proposed, places, wanted), tuple(left_out))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +12,17 @@ from itertools import chain
 from typing import TextIO
 
 from certferry.present.language import Voice
-from certferry.present.layout import Line, Table, aligned, coloured, fitted, folded, line, plain
+from certferry.present.layout import (
+    Line,
+    Table,
+    aligned,
+    as_json,
+    coloured,
+    fitted,
+    folded,
+    line,
+    plain,
+)
 from certferry.present.run_log import RunLog
 
 _DUMB = {"", "dumb", "unknown"}
@@ -68,7 +77,7 @@ class Console:
         """Write data for a program: one JSON document, or one of many, each on its line."""
         utf8 = (self.stdout.encoding or "").lower().replace("-", "") == "utf8"
         indent = None if on_one_line else 2
-        self.stdout.write(json.dumps(document, ensure_ascii=not utf8, indent=indent) + "\n")
+        self.stdout.write(as_json(document, indent=indent, ascii_only=not utf8) + "\n")
 
     def remark(self, lines: Iterable[Line]) -> None:
         """Write what is not data; on a terminal sentences are broken at spaces."""

@@ -16,15 +16,21 @@ import copy
 import logging
 import sys
 import time
+from types import TracebackType
 
 from certferry.core.redaction import discreet
 from certferry.present.language import Voice
-from certferry.present.layout import Tone, labelled, plain
+from certferry.present.layout import Tone, labelled, plain, visible
 from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.vocabulary import WARNING
-from certferry.text import Text, verbatim
+from certferry.text import Text, cut, verbatim
 
 _OURS = "certferry"
+
+BELOW = "\n    "
+"""Between the lines of one record."""
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 _LEVELS = {
     logging.DEBUG: Level.DEBUG,
@@ -34,7 +40,9 @@ _LEVELS = {
 
 
 class DiscreetFormatter(logging.Formatter):
-    """Writes records, tracebacks included, without what must not be seen. Times are UTC."""
+    """Writes records, tracebacks included, without what must not be seen or would move a terminal's
+    cursor. What has several lines stays visibly below its first. Times are UTC.
+    """
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%SZ"
@@ -56,7 +64,11 @@ class DiscreetFormatter(logging.Formatter):
             return discreet("\n".join(map(plain, rows)))
         told = copy.copy(record)
         told.msg, told.args = said_by(record, self._voice), None
-        return discreet(super().format(told))
+        return BELOW.join(map(visible, discreet(super().format(told)).split("\n")))
+
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - the name is logging's
+        """Give a traceback; of a very long one the beginning."""
+        return cut(super().formatException(ei))
 
 
 class Ours(logging.Filter):
@@ -105,7 +117,9 @@ class RunLogHandler(logging.Handler):
             self._run_log.write(Entry("program.output", detail, words=said, more=more))
         elif record.levelno >= self._from:
             info = record.exc_info
-            traceback = discreet(logging.Formatter().formatException(info)) if info else ""
+            traceback = ""
+            if info:
+                traceback = discreet(cut(logging.Formatter().formatException(info)))
             level = _LEVELS.get(record.levelno, Level.ERROR)
             more = {"logger": record.name}
             self._run_log.write(Entry("log", verbatim(said), level, below=traceback, more=more))
@@ -139,6 +153,6 @@ def said_by(record: logging.LogRecord, voice: Voice) -> str:
     if isinstance(record.msg, Text):
         return voice.say(record.msg)
     try:
-        return record.getMessage()
+        return cut(record.getMessage())
     except Exception:  # noqa: BLE001 - a library whose message and values do not fit together
-        return str(record.msg)
+        return cut(str(record.msg))

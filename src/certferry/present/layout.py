@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import compress
 
 
 class Tone(Enum):
@@ -68,6 +70,14 @@ def _coloured(span: Span) -> str:
 def visible(words: str) -> str:
     """Give words as a terminal may have them: what would move its cursor is replaced."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", words)
+
+
+def as_json(document: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
+    """Write a document as JSON, which may stand on a terminal too: what would move its cursor or
+    turn text around is escaped.
+    """
+    written = json.dumps(document, ensure_ascii=ascii_only, indent=indent)
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
 
 
 def padded(words: str, cells: int) -> str:
@@ -182,6 +192,19 @@ class Table:
     headers: tuple[str, ...]
     rows: tuple[tuple[Span, ...], ...]
     hangs: bool = False
+
+
+def without_empty(table: Table, nothing: str, keeping: int) -> Table:
+    """Leave out the columns behind the first few whose cells say nothing."""
+    told = [
+        place < keeping or any(row[place].words not in {"", nothing} for row in table.rows)
+        for place in range(len(table.headers))
+    ]
+    return Table(
+        tuple(compress(table.headers, told)),
+        tuple(tuple(compress(row, told)) for row in table.rows),
+        table.hangs,
+    )
 
 
 def aligned(table: Table) -> list[Line]:

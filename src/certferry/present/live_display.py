@@ -1,13 +1,14 @@
 """The live display of a run: for each certificate, what the run waits for, at whose hands, since
-when, and until when at most. It fits the terminal at every moment, and leaves nothing behind.
+when, and until when at most. Of many domains what waits stands first, and what is done is counted.
+It fits the terminal at every moment, and leaves nothing behind.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from rich.console import Console as Screen
@@ -16,8 +17,9 @@ from rich.live import Live
 from rich.text import Text as RichText
 
 from certferry.core.events import Activity, Event, StepEnded
-from certferry.core.progress import Asking, Begun, Ended, in_minutes
+from certferry.core.progress import Asking, Begun, Counted, Ended, in_minutes
 from certferry.core.report import Outcome, StepKey, StepOutcome
+from certferry.core.steps import Action
 from certferry.core.waiting import Waiting
 from certferry.ports.progress import Progress
 from certferry.present.console import Console
@@ -25,7 +27,7 @@ from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, line, visible
 from certferry.present.plan_text import INDENT
 from certferry.present.report_text import BELOW, head_of, subject_and_detail
-from certferry.present.vocabulary import once, one_or_many
+from certferry.present.vocabulary import WORDS, once, one_or_many
 from certferry.text import Text
 
 _REFRESHES = 4
@@ -33,6 +35,15 @@ _REFRESHES = 4
 
 _NARROW = 60
 """Cells below which words go under their columns instead of beside them."""
+
+_FEW = 8
+"""Steps of a certificate that are shown one by one; of more, those that are alike are counted."""
+
+_FEW_DOMAINS = 3
+"""Domains of a run of which no line needs to say how many are done."""
+
+_NAMED = 3
+"""Domains that are named of those that wait for the same."""
 
 _NARROW_INDENT = 2 * len(INDENT)
 
@@ -66,20 +77,51 @@ def live_display(
         yield display.hear
 
 
+_WELL = {Outcome.DONE, Outcome.UNCHANGED}
+
+_Place = tuple[str | None, str | None]
+"""A target and a domain of it."""
+
+
 @dataclass(slots=True)
 class _Lineage:
     activity: Activity | None = None
+    counted: Counted | None = None
+    """How far that is which goes on."""
     asking: tuple[Asking, datetime] | None = None
     """With the moment at which it was told."""
     steps: dict[StepKey, StepOutcome] = field(default_factory=dict)
 
     @property
     def is_busy(self) -> bool:
-        return self.waits or self.activity is not None or self.asking is not None
+        return bool(self.waiting) or self.activity is not None or self.asking is not None
 
     @property
-    def waits(self) -> bool:
-        return any(step.outcome is Outcome.WAITING for step in self.steps.values())
+    def waiting(self) -> list[StepOutcome]:
+        return [step for step in self.steps.values() if step.outcome is Outcome.WAITING]
+
+    @property
+    def shown(self) -> list[StepOutcome]:
+        """The steps that are no longer what they were."""
+        return [step for step in self.steps.values() if step.outcome is not Outcome.UNCHANGED]
+
+    def begin(self, activity: Activity | None) -> None:
+        """Be busy with this, or with nothing."""
+        self.activity, self.counted, self.asking = activity, None, None
+
+    def of(self, action: Action) -> tuple[int, int]:
+        """Count at how many domains a step has ended well, of at how many it is to."""
+        known = {(step.action, step.target, step.domain): step for step in self.steps.values()}
+        deploys = {key[1:]: one for key, one in known.items() if key[0] is Action.DEPLOY}
+        verifies = {key[1:]: one for key, one in known.items() if key[0] is Action.VERIFY}
+        if action is Action.DEPLOY:
+            # What is verified alone was bound before.
+            done = [one for one in deploys.values() if one.outcome in _WELL]
+            return len(done) + len(verifies.keys() - deploys), len(deploys | verifies)
+        # What is delivered to a receiver is not looked at from outside.
+        left = {place for place, one in deploys.items() if one.outcome not in _WELL}
+        done = [one for one in verifies.values() if one.outcome in _WELL]
+        return len(done), len(left | verifies.keys())
 
 
 class Display:
@@ -105,38 +147,45 @@ class Display:
             lineage = self._lineages.setdefault(event.lineage, _Lineage())
             match event:
                 case Activity():
-                    lineage.activity, lineage.asking = event, None
+                    lineage.begin(event)
+                case Counted():
+                    lineage.counted = event
                 case Asking():
                     # Beside what it waits for, each look would only flicker.
-                    lineage.asking = None if lineage.waits else (event, self._now())
+                    lineage.asking = None if lineage.waiting else (event, self._now())
                 case StepEnded():
-                    lineage.activity = lineage.asking = None
+                    lineage.begin(None)
                     lineage.steps[event.outcome.key] = event.outcome
                 case Ended():
-                    lineage.activity = lineage.asking = None
+                    lineage.begin(None)
                     self._done += 1
 
     def __rich_console__(self, screen: Screen, options: ConsoleOptions) -> Iterator[RichText]:
         """Draw what fits."""
         width, height = options.max_width, max(screen.size.height - 1, 1)
-        footer = _fitted(line(), self._footer(), screen, width)
-        if len(footer) >= height:
-            footer = []
         with self._lock:
+            counts = self._counts()
+            footer = [] if counts is None else _fitted(line(), counts, screen, width)
+            footer += _fitted(line(), self._footer(), screen, width)
+            if len(footer) >= height:
+                footer = []
             yield from self._rows(screen, width, height - len(footer))
         yield from footer
 
     def _rows(self, screen: Screen, width: int, most: int) -> list[RichText]:
-        """Give the certificates that are busy, as many as fit; the others are counted."""
+        """Give the certificates that are busy, as many as fit: the first whole, if the others have
+        a row each below them. What does not fit is counted.
+        """
         busy = [(name, lineage) for name, lineage in self._lineages.items() if lineage.is_busy]
         rows: list[RichText] = []
-        for shown, (name, lineage) in enumerate(busy):
+        for left, (name, lineage) in zip(reversed(range(len(busy))), busy, strict=True):
             block = self._block(name, lineage, screen, width)
-            is_last = shown == len(busy) - 1
-            if len(rows) + len(block) > (most if is_last else most - 1):
-                # A block alone that does not fit is cut; others are left out as a whole.
-                kept = rows or block[: most - 1]
-                return [*kept, self._more(len(busy) - shown - (0 if rows else 1))]
+            if len(rows) + len(block) + left > most:
+                if len(busy) == 1:
+                    return [*block[: most - 1], self._more(0)]
+                block = [_on_one_row(self._in_short(name, lineage))]
+            if len(rows) + len(block) > (most - 1 if left else most):
+                return [*rows, self._more(left + 1)]
             rows += block
         return rows
 
@@ -144,9 +193,28 @@ class Display:
         if lineage.asking is not None and lineage.activity is None:
             return _fitted(line(), self._asked(name, *lineage.asking), screen, width)
         rows = _fitted(line(), line(Span(name, Tone.STRONG)), screen, width)
-        for head, body in self._parts(name, lineage):
+        parts = self._parts if len(lineage.shown) <= _FEW else self._counted_parts
+        for head, body in parts(name, lineage):
             rows += _fitted(head, body, screen, width)
         return rows
+
+    def _in_short(self, name: str, lineage: _Lineage) -> Line:
+        """Say what it waits for, and how long it has."""
+        if lineage.activity is not None:
+            words, since = self._doing(name, lineage, lineage.activity), lineage.activity.since
+        elif lineage.asking is not None:
+            return self._asked(name, *lineage.asking)
+        else:
+            step, *others = lineage.waiting
+            what = once(step.domain or step.target, self._voice.say(step.detail))
+            if step.domain not in {None, name}:
+                what = f"{step.domain}: {what}"
+            words = f"{self._voice.word(step.action)} {self._voice.word(step.outcome)}: {what}"
+            if others:
+                words = f"{words} {self._voice.say(_and_more(len(others)))}"
+            since = self._now() if step.waiting is None else step.waiting.since
+        elapsed = Span(f" ({_elapsed(self._now() - since)})", Tone.FAINT)
+        return line(Span(name, Tone.STRONG), elapsed, f": {words}")
 
     def _more(self, certificates: int) -> RichText:
         said = one_or_many(
@@ -158,32 +226,107 @@ class Display:
 
     def _parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
         """Give the steps that are no longer what they were, and what goes on now."""
-        for step in lineage.steps.values():
-            if step.outcome is not Outcome.UNCHANGED:
-                yield head_of(step, self._voice), line(subject_and_detail(step, self._voice))
-            if step.waiting is not None:
-                yield self._times(step.waiting)
-        if lineage.activity is not None:
-            activity = lineage.activity
-            yield line(INDENT), line(once(name, self._voice.say(activity.what)))
-            yield self._times(activity)
+        for step in lineage.shown:
+            yield from self._step(step)
+        yield from self._activity(name, lineage)
+
+    def _counted_parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
+        """Give what goes on now, what waits, and what did not go well, each thing once with the
+        number of its domains; then how many steps are done.
+        """
+        yield from self._activity(name, lineage)
+        alike: dict[tuple[Action, Outcome, str], list[StepOutcome]] = {}
+        for step in sorted(lineage.shown, key=_what_waits_first):
+            said = once(step.domain or step.target, self._voice.say(step.detail))
+            key = (step.action, step.outcome, "" if step.outcome in _WELL else said)
+            alike.setdefault(key, []).append(step)
+        for (action, _, said), steps in alike.items():
+            if len(steps) == 1:
+                yield from self._step(steps[0])
+            else:
+                yield from self._alike(steps, said, lineage.of(action)[1])
+
+    def _alike(
+        self, steps: Sequence[StepOutcome], said: str, domains: int
+    ) -> Iterator[tuple[Line, Line]]:
+        first = steps[0]
+        count = Text("{count} of {all}", count=len(steps), all=max(domains, len(steps)))
+        if not said:
+            yield head_of(first, self._voice), line(self._voice.say(count))
+            return
+        words = Text("{count}: {said}", count=count, said=said)
+        yield head_of(first, self._voice), line(self._voice.say(words))
+        named: Text | list[str] = [step.domain or step.label or "" for step in steps[:_NAMED]]
+        if len(steps) > _NAMED:
+            more = _and_more(len(steps) - _NAMED)
+            named = Text("{names} {more}", names=named, more=more)
+        names = self._voice.say(Text("{names}", names=named))
+        yield line(" " * BELOW), line(Span(names, Tone.FAINT))
+        yield from self._wait_of(steps)
+
+    def _wait_of(self, steps: Sequence[StepOutcome]) -> Iterator[tuple[Line, Line]]:
+        wait = _longest(steps)
+        if wait is not None:
+            if "least" in steps[0].detail.values:  # the sentence itself says what is usual
+                wait = replace(wait, usual=None)
+            yield line(" " * BELOW), line(Span(self._voice.say(self._times(wait)), Tone.FAINT))
+
+    def _step(self, step: StepOutcome) -> Iterator[tuple[Line, Line]]:
+        yield head_of(step, self._voice), line(subject_and_detail(step, self._voice))
+        yield from self._wait_of([step])
+
+    def _activity(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
+        activity = lineage.activity
+        if activity is not None:
+            yield line(INDENT), line(self._doing(name, lineage, activity))
+            said = self._voice.say(self._times(activity))
+            yield line(" " * BELOW), line(Span(said, Tone.FAINT))
+
+    def _doing(self, name: str, lineage: _Lineage, activity: Activity) -> str:
+        what, counted = activity.what, lineage.counted
+        if counted is not None:
+            what = Text("{what}: {done} of {all}", what=what, done=counted.done, all=counted.all)
+        return once(name, self._voice.say(what))
 
     def _asked(self, name: str, asking: Asking, since: datetime) -> Line:
-        words = once(name, self._voice.say(asking.what))
+        return self._for_so_long(name, once(name, self._voice.say(asking.what)), since)
+
+    def _for_so_long(self, name: str, words: str, since: datetime) -> Line:
         elapsed = _elapsed(self._now() - since)
         return line(Span(name, Tone.STRONG), f": {words} ", Span(f"({elapsed})", Tone.FAINT))
 
-    def _times(self, what: Waiting | Activity) -> tuple[Line, Line]:
+    def _times(self, what: Waiting | Activity, *, until: bool = True) -> Text:
         now = self._now()
         begun, elapsed = self._voice.clock(what.since, now), _elapsed(now - what.since)
         said = Text("since {since} ({elapsed})", since=begun, elapsed=elapsed)
         if isinstance(what, Waiting) and what.usual is not None:
             usual = in_minutes(what.usual)
             said = Text("{since}, usually {least}–{most} min", since=said, **usual)
-        if what.deadline is not None:
-            until = self._voice.clock(what.deadline, now)
-            said = Text("{since}, until {deadline} at most", since=said, deadline=until)
-        return line(" " * BELOW), line(Span(self._voice.say(said), Tone.FAINT))
+        if what.deadline is not None and until:
+            deadline = self._voice.clock(what.deadline, now)
+            said = Text("{since}, until {deadline} at most", since=said, deadline=deadline)
+        return said
+
+    def _counts(self) -> Line | None:
+        """Say at how many of all domains the certificates are deployed and verified, and since when
+        the run has waited for the others.
+        """
+        lineages = self._lineages.values()
+        counts = []
+        for action in (Action.DEPLOY, Action.VERIFY):
+            each = [one.of(action) for one in lineages]
+            done, domains = sum(well for well, _ in each), sum(found for _, found in each)
+            if done < domains and domains > _FEW_DOMAINS:
+                counts.append(
+                    Text("{step} {done} of {all}", step=WORDS[action], done=done, all=domains)
+                )
+        if not counts:
+            return None
+        said = Text("{counts}", counts=counts)
+        wait = _longest([step for one in lineages for step in one.waiting])
+        if wait is not None:
+            said = Text("{counts} · {since}", counts=said, since=self._times(wait, until=False))
+        return line(self._voice.say(said))
 
     def _footer(self) -> Line:
         elapsed = _elapsed(self._now() - self._begun)
@@ -194,6 +337,33 @@ class Display:
         if self._all > 1:
             said = Text("{done} of {all} done · {said}", done=self._done, all=self._all, said=said)
         return line(Span(self._voice.say(said), Tone.FAINT))
+
+
+def _what_waits_first(step: StepOutcome) -> int:
+    return 0 if step.outcome is Outcome.WAITING else 2 if step.outcome in _WELL else 1
+
+
+def _and_more(count: int) -> Text:
+    return one_or_many(count, Text("and 1 more"), Text("and {count} more", count=count))
+
+
+def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:
+    """Join waits: since the first has begun, of those of which is known how long they usually take
+    where there are any; and until the last one ends at most.
+    """
+    waits = [step.waiting for step in steps if step.waiting is not None]
+    if not waits:
+        return None
+    deadlines = [wait.deadline for wait in waits if wait.deadline is not None]
+    first = min(waits, key=lambda wait: (wait.usual is None, wait.since))
+    return replace(first, deadline=max(deadlines, default=None))
+
+
+def _on_one_row(written: Line) -> RichText:
+    """Give a line that is cut where the terminal ends."""
+    row = _rich(tuple(Span(span.words.replace("\n", " "), span.tone) for span in written))
+    row.no_wrap, row.overflow = True, "ellipsis"
+    return row
 
 
 def _rich(written: Line) -> RichText:

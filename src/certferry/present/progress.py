@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.events import Activity, Event, Happened, StepEnded
-from certferry.core.progress import Asking, Begun, Ended
+from certferry.core.progress import Asking, Begun, Counted, Ended
 from certferry.core.report import Outcome
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.console import Console, Verbosity
@@ -108,7 +108,7 @@ class _Once:
     def __call__(self, event: Event) -> None:
         """See `ports.progress.Progress`."""
         match event:
-            case Happened() | Begun() | Asking() | Ended():
+            case Happened() | Begun() | Asking() | Counted() | Ended():
                 return  # told by the step that it is part of, or for a display alone
             case Activity():
                 subject: Hashable = (event.lineage, None)

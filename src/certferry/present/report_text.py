@@ -1,11 +1,15 @@
-"""What became of a sync, as a person reads it: a line per step, and a closing sentence."""
+"""What became of a sync, as a person reads it: a line per step, one for many domains and
+certificates that all went well, and a closing sentence.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from certferry.core.abbreviations import short
-from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.bound_outcomes import BOUND
+from certferry.core.plan_outcomes import SEEN
+from certferry.core.report import LineageReport, Outcome, StepKey, StepOutcome, SyncReport
 from certferry.core.steps import Action
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, labelled, line, padded
@@ -20,6 +24,13 @@ from certferry.present.vocabulary import (
     one_or_many,
 )
 from certferry.text import Text, verbatim
+
+_FEW = 3
+"""Certificates, and domains of one, of which each has its lines, whatever became of it."""
+
+_ROLLOUT = {Action.DEPLOY, Action.VERIFY}
+_USUAL = (BOUND, SEEN)
+"""What is said where nothing is peculiar."""
 
 OUTCOME = 9
 """Cells for the longest outcome, `unchanged`."""
@@ -54,9 +65,16 @@ def told(report: SyncReport, voice: Voice, undeclared_of: str | None = None) -> 
 
 
 def lineages(report: SyncReport, voice: Voice) -> Iterator[Line]:
-    """Write each lineage's steps."""
+    """Write each lineage's steps; of many, those that went well are told together."""
+    well = [lineage for lineage in report.lineages if _is_plainly_well(lineage)]
+    if len(well) > _FEW:
+        yield from _together(well, voice)
+        told = {lineage.lineage for lineage in well}
+    else:
+        told = set()
     for lineage in report.lineages:
-        yield from _lines(lineage, voice)
+        if lineage.lineage not in told:
+            yield from _lines(lineage, voice)
     if report.lineages:
         yield line()
 
@@ -110,7 +128,13 @@ def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
         return
     worst = worst_of(lineage.outcomes)
     yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(voice.word(worst), _TONES[worst]))
+    folded = _folded(lineage.outcomes, voice)
     for step in lineage.outcomes:
+        if step.key in folded:
+            words = folded[step.key]
+            if words is not None:
+                yield (*head_of(step, voice), Span(words))
+            continue
         first, *rest = subject_and_detail(step, voice).split("\n")
         # What was stopped is in the words: `look skipped` beside them would say less.
         stopped = step.action is Action.LOOK and step.outcome is Outcome.SKIPPED
@@ -119,6 +143,76 @@ def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
         yield from (line(" " * BELOW, more) for more in rest)
         if step.hint is not None:
             yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(step.hint), BELOW)
+
+
+def _is_plainly_well(lineage: LineageReport) -> bool:
+    """Tell whether there is nothing to say of a lineage that is not said of others too."""
+    return (
+        lineage.ok
+        and bool(lineage.outcomes)
+        and all(
+            step.hint is None
+            and not step.left
+            and not step.unmanaged
+            and step.action in {Action.ISSUE, Action.RETIRE, *_ROLLOUT}
+            and (step.action not in _ROLLOUT or step.detail in _USUAL)
+            for step in lineage.outcomes
+        )
+    )
+
+
+def _together(well: Sequence[LineageReport], voice: Voice) -> Iterator[Line]:
+    """Write what became of lineages that all went well, by their numbers."""
+    steps = [step for lineage in well for step in lineage.outcomes]
+    worst = worst_of(steps)
+    count = voice.say(Text("{count} certificates", count=len(well)))
+    yield line(Span(count, Tone.STRONG), ": ", Span(voice.word(worst), _TONES[worst]))
+    others: dict[tuple[Action, Outcome], list[StepOutcome]] = {}
+    for step in steps:
+        if step.action not in _ROLLOUT:
+            others.setdefault((step.action, step.outcome), []).append(step)
+    for alike in others.values():
+        told = _certificates(len(alike))
+        yield (*head_of(alike[0], voice), Span(voice.say(told)))
+    for details, domains in _by_details(steps, voice).items():
+        yield (*head_of(domains[-1][-1], voice), Span(voice.say(_domains(domains, details))))
+
+
+def _domains(domains: Sequence[object], details: Sequence[str]) -> Text:
+    said = list(details)
+    return one_or_many(
+        len(domains),
+        Text("1 domain: {said}", said=said),
+        Text("{count} domains: {said}", count=len(domains), said=said),
+    )
+
+
+def _by_details(
+    steps: Sequence[StepOutcome], voice: Voice
+) -> dict[tuple[str, ...], list[list[StepOutcome]]]:
+    """Give the steps that went well at domains, each domain's together, by what is said of them."""
+    by_domain: dict[StepKey, list[StepOutcome]] = {}
+    for step in steps:
+        is_well = step.outcome in {Outcome.DONE, Outcome.UNCHANGED} and step.hint is None
+        if is_well and step.domain is not None and step.action in _ROLLOUT:
+            by_domain.setdefault((Action.DEPLOY, step.target, step.domain), []).append(step)
+    alike: dict[tuple[str, ...], list[list[StepOutcome]]] = {}
+    for of_domain in by_domain.values():
+        said = (once(step.domain, voice.say(step.detail)) for step in of_domain)
+        alike.setdefault(tuple(said), []).append(of_domain)
+    return alike
+
+
+def _folded(steps: Sequence[StepOutcome], voice: Voice) -> dict[StepKey, str | None]:
+    """Give the steps that went well at many domains, and in which words: those of all of them for
+    the last, none for the others.
+    """
+    words: dict[StepKey, str | None] = {}
+    for details, domains in _by_details(steps, voice).items():
+        if len(domains) > _FEW:
+            words |= {step.key: None for of_domain in domains for step in of_domain}
+            words[domains[-1][-1].key] = voice.say(_domains(domains, details))
+    return words
 
 
 def worst_of(outcomes: Sequence[StepOutcome]) -> Outcome:
@@ -202,7 +296,10 @@ def _after_a_stop(report: SyncReport) -> Text:
 
 
 def _scope(report: SyncReport) -> Text:
-    count = len(report.lineages)
+    return _certificates(len(report.lineages))
+
+
+def _certificates(count: int) -> Text:
     return one_or_many(count, Text("1 certificate"), Text("{count} certificates", count=count))
 
 

@@ -10,7 +10,6 @@ the same time are told apart.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from pathlib import Path
 from certferry import __version__
 from certferry.core.redaction import redacted
 from certferry.present.language import Voice
-from certferry.present.layout import visible
+from certferry.present.layout import as_json, visible
 from certferry.present.log_file import LogFile, cannot_be_written
 from certferry.text import Text
 
@@ -148,7 +147,7 @@ class RunLog:
         }
         if entry.hint is not None:
             document["hint"] = visible(say(entry.hint))
-        return json.dumps({**document, **entry.more}, ensure_ascii=False)
+        return as_json({**document, **entry.more})
 
 
 def rfc3339(moment: datetime) -> str:

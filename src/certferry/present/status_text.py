@@ -19,7 +19,7 @@ from certferry.core.undeclared import CODE
 from certferry.core.watched import within_reach
 from certferry.errors import TargetStuck
 from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Table, Tone, columns, labelled, line
+from certferry.present.layout import Line, Span, Table, Tone, columns, labelled, line, without_empty
 from certferry.present.tickets import ticket
 from certferry.present.vocabulary import ERROR, HINT, WARNING, in_brackets, once
 from certferry.text import Text
@@ -35,6 +35,9 @@ _HEADERS = (
     Text("BOUND"),
     Text("SERVED"),
 )
+
+_ALWAYS = 3
+"""Columns that are there whatever they say: name, state, and what is left."""
 
 _TONES = {
     Standing.VERIFIED: Tone.GOOD,
@@ -70,9 +73,12 @@ _ON_ITS_WAY = {Standing.PENDING, Standing.PROCESSING}
 
 
 def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Table:
-    """Write a row per certificate, and below it one per domain that serves it."""
+    """Write a row per certificate, and below it one per domain that serves it, what needs a person
+    first. A column that would say nothing is left out.
+    """
     rows = [row for status in statuses for row in _rows(status, now, voice)]
-    return Table(tuple(map(voice.say, _HEADERS)), tuple(rows))
+    whole = Table(tuple(map(voice.say, _HEADERS)), tuple(rows), hangs=True)
+    return without_empty(whole, NOTHING.words, _ALWAYS)
 
 
 def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:

@@ -13,7 +13,7 @@ from certferry.config.bind import may_be_written
 from certferry.config.options import may_be_told
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Adapter, CodeMeaning, CommonNameRule, Variable
-from certferry.text import Text, verbatim
+from certferry.text import Text, cut, verbatim
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -129,7 +129,7 @@ def wrong_with(package: str, problem: Text) -> BrokenAdapter:
 
 def in_short(error: BaseException) -> str:
     """Give what a foreign error says, on one line."""
-    words = " ".join(str(error).split())
+    words = " ".join(cut(str(error)).split())
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 

@@ -18,6 +18,7 @@ from certferry.adapters.acme.propagation import Propagation
 from certferry.core.certificate import KeyType
 from certferry.core.events import Activity
 from certferry.core.pem import common_name
+from certferry.core.progress import Counted
 from certferry.ports.issuer import IssueRequest
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.pebble import Pebble
@@ -175,11 +176,35 @@ def test_progress_says_what_is_being_done(bench: Bench) -> None:
         "writing the challenge records",
         "waiting for the challenge to appear",
         "waiting for the CA to validate the names",
+        "removing the challenge records",
         "waiting for the CA to issue the certificate",
     ] == bench.activities
     told = [event for event in bench.events if isinstance(event, Activity)]
     assert told == bench.events
     assert {bench.lineage} == {event.lineage for event in told}
+
+
+def test_of_several_names_it_is_told_how_many_are_done(bench: Bench) -> None:
+    """While their records are written, while the CA validates them, and while they are removed."""
+    names = [f"{label}.{bench.name}" for label in "abc"]
+
+    bench.issue(*names)
+
+    counts: dict[str, list[int]] = {}
+    for event in bench.events:
+        if isinstance(event, Activity):
+            counts[str(event.what)] = told = []
+        elif isinstance(event, Counted):
+            assert 3 == event.all
+            told.append(event.done)
+    assert {
+        "ordering a certificate": [],
+        "writing the challenge records": [0, 1, 2],
+        "waiting for the challenge to appear": [],
+        "waiting for the CA to validate the names": [0, 1, 2, 3],
+        "removing the challenge records": [0, 1, 2],
+        "waiting for the CA to issue the certificate": [],
+    } == counts
 
 
 def test_record_is_put_where_an_alias_leads_and_seen_at_every_server(tmp_path: Path) -> None:

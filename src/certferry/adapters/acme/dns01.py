@@ -124,7 +124,8 @@ class Solver:
 
     def _put_all(self, proofs: Sequence[_Proof]) -> None:
         self._report(Text("writing the challenge records"), None)
-        for proof in proofs:
+        for done, proof in enumerate(proofs):
+            self._context.count(done, len(proofs))
             self._put_one(proof.record_name, proof.challenge.txt_value)
 
     def _put_one(self, name: str, value: str) -> None:
@@ -141,7 +142,11 @@ class Solver:
         self._context.state.save_challenge_record(self._put[-1])
 
     def _take_away(self) -> None:
-        for record in list(self._put):
+        if self._put:
+            self._report(Text("removing the challenge records"), None)
+        put = list(self._put)
+        for done, record in enumerate(put):
+            self._context.count(done, len(put))
             try:
                 found = self._remove(record)
             except CertferryError as problem:
@@ -205,7 +210,8 @@ class Solver:
         what = Text("waiting for the CA to validate the names")
         self._report(what, deadline)
         failed: list[Authorization] = []
-        for proof in proofs:
+        for done, proof in enumerate(proofs):
+            self._context.count(done, len(proofs))
             seen = self._client.authorization(proof.authorization.url)
             polling = Polling(what, deadline, self._context.pause, self._context.now)
             # One failure fails the order, so the run looks at the others without waiting.
@@ -214,6 +220,7 @@ class Solver:
                 seen = self._client.authorization(proof.authorization.url)
             if seen.status not in {PENDING, VALID}:
                 failed.append(seen)
+        self._context.count(len(proofs), len(proofs))
         _must_not_have_failed(failed)
 
     def _report(self, what: Text, deadline: datetime | None) -> None:

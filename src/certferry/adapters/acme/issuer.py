@@ -32,6 +32,7 @@ from certferry.core.clock_skew import must_not_be_behind
 from certferry.core.dns_persist import Offer
 from certferry.core.events import Activity
 from certferry.core.external_account import ExternalAccount
+from certferry.core.progress import Counted
 from certferry.core.renewal import RenewalInfo
 from certferry.errors import (
     CaUnavailable,
@@ -155,10 +156,15 @@ class AcmeIssuer:
         def report(what: Text, since: datetime, deadline: datetime | None) -> None:
             progress(Activity(request.lineage, what, since, deadline))
 
+        def count(done: int, names: int) -> None:
+            if names > 1:
+                progress(Counted(request.lineage, done, names))
+
         standing = self.must_be_provable(request.names, dns)
         context = OrderContext(
             *(dns, self._state, self._propagation, self._pause, self._now, report),
             proven=proven_by_none if self._persist is None else self._persist.proven,
+            count=count,
         )
         with (
             known_to_be_taken(request, dns, self._state),

@@ -15,6 +15,9 @@ from certferry.text import Text
 Report = Callable[[Text, datetime, datetime | None], None]
 """Takes a sentence about what the run waits for, since when, and until when at most."""
 
+Count = Callable[[int, int], None]
+"""Takes how many of the names are done that the last sentence was about, and of how many."""
+
 Proven = Callable[[Sequence[str]], frozenset[str]]
 """Gives those of some names, without `*.`, that a standing record proves."""
 
@@ -23,6 +26,11 @@ def proven_by_none(names: Sequence[str]) -> frozenset[str]:
     """Where records are not looked for, none proves a name."""
     del names
     return frozenset()
+
+
+def not_counted(done: int, names: int) -> None:
+    """Where no display listens, count nothing."""
+    del done, names
 
 
 class Propagation(Protocol):
@@ -57,3 +65,4 @@ class OrderContext:
     now: Callable[[], datetime]
     report: Report
     proven: Proven = proven_by_none
+    count: Count = not_counted
