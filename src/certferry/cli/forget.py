@@ -31,7 +31,7 @@ def command(front: Front, name: str) -> Exit:
     settings = settings_or_defaults(front)
     if name in {wish.lineage for wish in settings.declared}:
         raise ConfigError(
-            Text("{lineage} is declared still", lineage=name),
+            Text("{lineage} is still in the configuration file", lineage=name),
             hint=Text("remove it from the file first"),
         )
     now = datetime.now(UTC)
