@@ -83,6 +83,14 @@ def new(tmp_path: Path) -> Path:
     return tmp_path / "new" / "lib"
 
 
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A backup."""
+    folder = tmp_path_factory.mktemp("state")
+    filled(folder, "img")
+    return archive_of(folder)
+
+
 def test_on_a_new_machine(old: Path, new: Path) -> None:
     """State and key are made where they are to be, for their owner alone, and everything opens."""
     archive = archive_of(old)
@@ -146,6 +154,23 @@ def test_while_another_process_has_the_state_open(old: Path) -> None:
         assert refused.value.retry.allowed
         assert before == sorted(path.name for path in old.iterdir())
     put_back(archive, old)
+
+
+def test_while_a_run_holds_a_lease(
+    start: Callable[[str], Child], tmp_path: Path, archive: bytes
+) -> None:
+    """In a process of its own, between two writes."""
+    run = start("take_lease")
+    run.hear()
+    run.go_on()
+    assert 1 == run.hear()
+
+    with pytest.raises(LeaseHeld):
+        put_back(archive, tmp_path)
+
+    run.kill()
+    run.bury()
+    assert ("img",) == put_back(archive, tmp_path).lineages
 
 
 def test_a_run_that_waits_for_the_restore_sees_what_it_put_there(old: Path, tmp_path: Path) -> None:
@@ -314,14 +339,6 @@ def test_a_key_that_cannot_be_written_and_need_not_be(old: Path) -> None:
 
     assert real == (old / "secret.key").resolve()
     assert (old / "secret.key").is_symlink()
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A backup."""
-    folder = tmp_path_factory.mktemp("state")
-    filled(folder, "img")
-    return archive_of(folder)
 
 
 @given(st.data())
