@@ -88,7 +88,7 @@ def files_in(directory: Path) -> dict[str, tuple[float, bytes]]:
 def test_acme_sh_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
     """The lineages of the real acme.sh are adopted; nothing is issued, and its files stay."""
     name = new_name()
-    world.add_http_domain(name)
+    world.add_https_domain(name)
     client = AcmeSh(world, machine.directory)
     client.issue(name, f"*.{name}")
     before = files_in(client.home)
@@ -114,7 +114,7 @@ def test_old_dispatcher_is_not_taken_over(
     copies that it made go on being made.
     """
     name = new_name()
-    world.add_http_domain(name)
+    world.add_https_domain(name)
     client = AcmeSh(world, machine.directory)
     client.issue(name)
     copies, ran = machine.directory / "ssl", machine.directory / "ran"
@@ -229,7 +229,7 @@ def test_two_keys_that_were_copied_to_one_place(
 ) -> None:
     """A site that the real acme.sh was made to issue for anew, with another kind of key."""
     name = new_name()
-    world.add_http_domain(name)
+    world.add_https_domain(name)
     client = AcmeSh(world, machine.directory)
     copies = machine.directory / "ssl"
     copies.mkdir()
@@ -260,7 +260,7 @@ def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], wo
     said has been run.
     """
     name = new_name()
-    world.add_http_domain(name)
+    world.add_https_domain(name)
     client = Certbot(world, machine.directory)
     client.issue(name, f"*.{name}")
 
@@ -281,7 +281,7 @@ def test_lego_is_taken_over(machine: Machine, new_name: Callable[[], str], world
     domain that it covers.
     """
     name = new_name()
-    world.add_http_domain(f"a.{name}")
+    world.add_https_domain(f"a.{name}")
     client = Lego(world, machine.directory)
     client.issue(f"*.{name}")
 
@@ -303,7 +303,7 @@ def test_client_that_is_kept_goes_on_renewing(
     be switched off.
     """
     name = new_name()
-    world.add_http_domain(name)
+    world.add_https_domain(name)
     client = Certbot(world, machine.directory)
     client.issue(name)
 

@@ -65,6 +65,8 @@ class Screen:
                 self._lines.append([])
         elif character == "\r":
             self._column = 0
+        elif character == "\b":
+            self._column = max(self._column - 1, 0)
         else:
             self._put(character)
 

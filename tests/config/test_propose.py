@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -154,6 +155,20 @@ def test_files_that_are_ferried_may_lie_anywhere(fullchain: str, privkey: str) -
 def test_string_is_read_as_it_was(words: str) -> None:
     """Whatever is in it."""
     assert {"a": words} == tomllib.loads(f"a = {quoted(words)}")
+
+
+def test_how_operators_are_told_stands_in_the_file() -> None:
+    """One channel, whatever it is, and a heartbeat; secrets are references."""
+    channel = NewAccount("ops", "email", {"from": "a@example.com", "to": ["b@example.com"]})
+    draft = replace(DRAFT, channel=channel, heartbeat="env:HEARTBEAT_URL")
+
+    text = text_of(draft, Proposal(), str)
+
+    settings = load_text(text, PATH, ENVIRON)
+    assert ["ops"] == list(settings.channels)
+    assert ["b@example.com"] == settings.channels["ops"].account.values["to"]
+    assert settings.monitoring.heartbeat is not None
+    assert "env:HEARTBEAT_URL" == settings.monitoring.heartbeat.written
 
 
 def test_settings_are_kept_as_they_are() -> None:

@@ -214,15 +214,21 @@ def _access(access: Access) -> Iterator[str]:
 
 
 def _left_out(left_out: Sequence[LeftOut], say: Say) -> str:
-    if not left_out:
-        return ""
-    lines = [_comment(say(Text("Left out; solve the problem, then remove the #.")))]
-    for one in left_out:
-        reason = Text("{name}: {reason}", name=one.name, reason=one.reason)
-        lines += ["#", _comment(say(reason))]
-        if one.certificate is not None:
-            lines.append(_comment(*_certificate(one.certificate, say).split("\n")))
-    return "\n".join(lines)
+    parts = []
+    tables = [one for one in left_out if one.certificate is not None]
+    if tables:
+        lines = [_comment(say(Text("Left out; solve the problem, then remove the #.")))]
+        for one in tables:
+            reason = Text("{name}: {reason}", name=one.name, reason=one.reason)
+            lines += ["#", _comment(say(reason))]
+            if one.certificate is not None:
+                lines.append(_comment(*_certificate(one.certificate, say).split("\n")))
+        parts.append("\n".join(lines))
+    others = [one for one in left_out if one.certificate is None]
+    for reason in dict.fromkeys(one.reason for one in others):
+        names = [f"  {one.name}" for one in others if one.reason == reason]
+        parts.append(_comment(say(Text("Left out: {reason}", reason=reason)), *names))
+    return "\n\n".join(parts)
 
 
 def _value(value: object) -> str:

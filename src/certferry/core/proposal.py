@@ -163,10 +163,10 @@ def propose_for_domains(
     left_out = []
     for domain in in_order(places.domains):
         name, reason = domain.domain, obstacle_to(domain, places)
-        if reason is None and wanted is not None and name not in wanted:
-            reason = HTTPS_OFF if has_https_off(domain) else _NOT_CHOSEN
         if reason is not None:
             left_out.append(LeftOut(name, reason, _by_itself(domain, places)))
+        elif wanted is not None and name not in wanted:
+            left_out.append(_not_wanted(domain))
         elif (zone := places.zone_of(name)) is not None:
             groups.setdefault(zone.name, []).append(name)
     certificates = [
@@ -222,6 +222,10 @@ def named_apart(
         yield replace(one, lineage=free)
 
 
+def _not_wanted(domain: FoundDomain) -> LeftOut:
+    return LeftOut(domain.domain, HTTPS_OFF if has_https_off(domain) else _NOT_CHOSEN)
+
+
 def _by_itself(domain: FoundDomain, places: Places) -> ProposedCertificate | None:
     """Propose what a domain that is left out would get; nothing where it takes another's."""
     if not domain.by_itself:
@@ -258,7 +262,7 @@ def not_served(
     """Tell of the domains that certificates cover and are not `wanted`."""
     covered = [name for one in certificates for name in one.covered]
     return tuple(
-        LeftOut(one.domain, HTTPS_OFF if has_https_off(one) else _NOT_CHOSEN)
+        _not_wanted(one)
         for one in in_order(places.domains)
         if one.by_itself and one.problem is None and one.domain not in wanted
         if covered_by(covered, one.domain)

@@ -59,6 +59,12 @@ def found(
 
 def https_is_off(domains: Sequence[str]) -> Text:
     """Say what it means to choose domains that serve no HTTPS."""
+    if len(domains) > _SHOWN:
+        return Text(
+            "HTTPS is off at {count} of these domains: where they are chosen, it is switched on by"
+            " the first sync, and HTTPS requests may cost money (Qiniu bills them).",
+            count=len(domains),
+        )
     return Text(
         "HTTPS is off at {domains}: chosen, it is switched on there by the first sync, and HTTPS"
         " requests may cost money (Qiniu bills them).",

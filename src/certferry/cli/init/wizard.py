@@ -130,6 +130,7 @@ class _Wizard:
         self._now = datetime.now(UTC)
         self._client = asked.client or ""
         self._environ = asked.files.environment(front.console.environ)
+        self._chosen: frozenset[str] = frozenset()
 
     def to_the_end(self) -> Exit:
         if self._interview is not None:
@@ -290,26 +291,34 @@ class _Wizard:
         """Show what was found, and ask which domains are to have certificates: those that serve
         HTTPS already, unless others are chosen.
         """
-        places, ask = known.places, self._interview
-        offered_ones = self._offered(known)
+        ask, offered_ones = self._interview, self._offered(known)
         usual = with_https(offered_ones)
         off = [one.domain for one in offered_ones if has_https_off(one)]
         # Where the names are those of another client, only what it would switch on is asked for.
-        is_asked = off or (len(offered_ones) > 1 and known.home is None)
-        numbered = [one.domain for one in offered_ones] if ask is not None and is_asked else []
-        if places.domains and (ask is not None or not self._front.quiet):
-            service = self._service_of(known)
-            self._console.remark_table(
-                text.found(places, service, self._now, self._voice, numbered)
-            )
-        if ask is None or not numbered:
+        is_asked = ask is not None and (off or (len(offered_ones) > 1 and known.home is None))
+        numbered = [*(one.domain for one in offered_ones if one.domain in usual), *off]
+        self._show_domains(known, numbered if is_asked else [])
+        if ask is None or not is_asked:
             return replace(known, wanted=usual)
         if off:
             ask.tell(text.https_is_off(off))
         ask.tell(Text("Which domains get certificates? Numbers such as 1-3,7, `all` or `none`."))
-        marked = frozenset(n for n, name in enumerate(numbered, start=1) if name in usual)
+        earlier = self._chosen & {*numbered} or usual
+        marked = frozenset(n for n, name in enumerate(numbered, start=1) if name in earlier)
         chosen = ask.choose_several(Text("Domains"), len(numbered), marked)
-        return replace(known, wanted=frozenset(numbered[number - 1] for number in chosen))
+        self._chosen = frozenset(numbered[number - 1] for number in chosen)
+        return replace(known, wanted=self._chosen)
+
+    def _show_domains(self, known: Answers, numbered: Sequence[str]) -> None:
+        """Show what was found, and first of all what there is to choose from."""
+        if known.places.domains and (numbered or not self._front.quiet):
+            by_name = {one.domain: one for one in known.places.domains}
+            in_turn = [by_name[name] for name in dict.fromkeys([*numbered, *by_name])]
+            places = replace(known.places, domains=tuple(in_turn))
+            service = self._service_of(known)
+            self._console.remark_table(
+                text.found(places, service, self._now, self._voice, numbered)
+            )
 
     def _offered(self, known: Answers) -> list[FoundDomain]:
         """Give the domains that can have certificates; where another client's are gone on with,
@@ -452,13 +461,15 @@ class _Wizard:
         self._console.show(text.proposed(proposal.certificates, self._client, self._now, voice))
         asked_for = {one.domain for one in self._offered(known)} if self._interview else set()
         self._warn(*text.left_out(proposal, asked_for))
+        if not proposal.certificates:
+            self._warn(Text("{path} declares no certificates", path=files.config))
         if home is not None:
             self._console.show(text.to_switch_off(home, proposal, voice))
         has_channel = known.channel is not None or "notify" in self._given.values
         has_heartbeat = known.heartbeat is not None or "heartbeat" in self._given.values
         steps = text.steps(has_channel=has_channel, has_heartbeat=has_heartbeat)
         usual = files.config == Path(NAME)
-        self._console.show(text.next_steps(files.config, steps, usual=usual, voice=voice))
+        self._console.tell(text.next_steps(files.config, steps, usual=usual, voice=voice))
 
     def _plan(self, known: Answers) -> Exit:
         """Offer to run `certferry plan`; the files are written, whatever comes of it."""

@@ -1,0 +1,344 @@
+"""The interview of `certferry init`: what can be chosen, the way back, and how to be told."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+
+from certferry.sandbox.dingtalk import SECRET as SIGNS
+from certferry.sandbox.dingtalk import DingtalkService
+from certferry.sandbox.heartbeat import HeartbeatService
+from tests.cli.init_accounts import (
+    ACCESS,
+    AK,
+    CHOSEN,
+    DP_ID,
+    DP_KEY,
+    END,
+    HEARTBEAT,
+    ID,
+    PLAN,
+    SECRET,
+    SK,
+    TOKEN,
+    TYPED,
+    UNTOLD,
+    WHICH_CHANNEL,
+    WHICH_WAY,
+    WRITE,
+    Accounts,
+)
+
+DOMAINS = "Domains (Enter for 1-2):"
+ROBOT = "the address of the robot's webhook (input hidden):"
+SIGNATURE = "the secret that signs the robot's messages (Enter to skip) (input hidden):"
+ANYWAY = "Write it all the same? [y/N]:"
+AS_BEFORE = "(Enter: as before)"
+
+
+def written(accounts: Accounts) -> dict[str, Any]:
+    """Read the configuration that was written."""
+    return tomllib.loads(accounts.config.read_text())
+
+
+def names_in(accounts: Accounts) -> list[list[str]]:
+    """Give the names of each declared certificate."""
+    return [one["names"] for one in written(accounts)["certificates"]]
+
+
+def test_back_at_every_question(accounts: Accounts) -> None:
+    """The question before is asked again; what was typed need not be typed once more."""
+    accounts.environ.clear()
+
+    code, shown = accounts.interviewed(
+        (ID, "back\n"),
+        (ID, "1\n"),
+        (TOKEN, "back\n"),
+        (f"DNSPod token ID {AS_BEFORE}:", f"{DP_ID}\n"),
+        (TOKEN, f"{DP_KEY}\n"),
+        (ACCESS, "back\n"),
+        (f"DNSPod token ID {AS_BEFORE}:", "\n"),
+        (f"DNSPod token {AS_BEFORE} (input hidden):", "\n"),
+        (ACCESS, f"{AK}\n"),
+        (SECRET, f"{SK}\n"),
+        (WHICH_CHANNEL, "1\n"),
+        (ROBOT, "back\n"),
+        (WHICH_CHANNEL, "\n"),
+        (HEARTBEAT, "back\n"),
+        (WHICH_CHANNEL, "\n"),
+        (HEARTBEAT, "\n"),
+        (DOMAINS, "1\n"),
+        (WRITE, "back\n"),
+        ("Domains (Enter for 1):", "返回\n"),
+        (HEARTBEAT, "\n"),
+        ("Domains (Enter for 1):", "all\n"),
+        (WHICH_WAY, "back\n"),
+        (DOMAINS, "all\n"),
+        (WHICH_WAY, "\n"),
+        (WRITE, "y\n"),
+        (PLAN, "back\n"),
+    )
+
+    assert 0 == code, shown
+    assert 1 == shown.count("this is the first question")
+    assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
+    assert f"DP_Id={DP_ID}\nDP_Key={DP_KEY}\n" in accounts.keys.read_text()
+    accounts.must_be_discreet(shown)
+
+
+def test_no_keeps_the_keys_and_offers_what_to_change(accounts: Accounts) -> None:
+    """Other domains, or other keys, which need not be typed again; the accounts are looked at only
+    where it may be another one.
+    """
+    accounts.environ.clear()
+    what_now = f"  3  stop, and write nothing\n{WHICH_WAY}"
+
+    code, shown = accounts.interviewed(
+        *TYPED,
+        *UNTOLD,
+        (DOMAINS, "1\n"),
+        (WRITE, "n\n"),
+        (what_now, "1\n"),
+        ("Domains (Enter for 1):", "2\n"),
+        (WRITE, "n\n"),
+        (what_now, "keys\n"),
+        (f"DNSPod token ID {AS_BEFORE}:", "\n"),
+        (f"DNSPod token {AS_BEFORE} (input hidden):", "\n"),
+        (f"of the Qiniu account {AS_BEFORE}:", "\n"),
+        (f"of the Qiniu account {AS_BEFORE} (input hidden):", "\n"),
+        *UNTOLD,
+        ("Domains (Enter for 2):", "\n"),
+        (WRITE, "y\n"),
+        (PLAN, "n\n"),
+    )
+
+    assert 0 == code, shown
+    assert 2 == shown.count("Looking at the domains of the account qiniu")
+    assert [["*.w.example.com"]] == names_in(accounts)
+    assert f"QINIU_SECRET_KEY={SK}\n" in accounts.keys.read_text()
+
+
+def test_domain_without_https_gets_none_unless_it_is_chosen(accounts: Accounts) -> None:
+    """What it costs is said where it is chosen; the way that was proposed leaves it as it is."""
+    accounts.qiniu.add_domain("off.example.com")
+    numbers = "Domains (Enter for 1-2):"
+
+    code, shown = accounts.interviewed(
+        *UNTOLD, (numbers, "\n"), *CHOSEN[1:], (WRITE, "y\n"), (PLAN, "\n")
+    )
+
+    assert 0 == code, shown
+    assert "HTTPS is off at off.example.com: chosen, it is switched on" in shown
+    assert "Qiniu bills them" in shown
+    assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
+    left_out = accounts.config.read_text().partition("# Left out: HTTPS is off there, and ")[2]
+    assert "a sync would switch it on\n#   off.example.com\n" == left_out
+    assert "off.example.com is left out" not in shown.partition("Written")[2]
+    # `plan` was run: an Enter is enough.
+    assert "1 certificate to issue, 2 deployments." in shown
+
+    accounts.config.unlink()
+    code, shown = accounts.interviewed(*UNTOLD, (numbers, "1-3\n"), (WHICH_WAY, "\n"), *END[-2:])
+
+    assert 0 == code, shown
+    assert [["*.example.com", "*.w.example.com"]] == names_in(accounts)
+
+
+def test_domains_without_https_are_told_once_where_nothing_is_asked(accounts: Accounts) -> None:
+    """They stand as comments in the file, and nothing is switched on."""
+    for name in ("a", "b"):
+        accounts.qiniu.add_domain(f"{name}.off.example.com")
+
+    done = accounts.init()
+
+    assert 0 == done.returncode, done.stderr
+    assert 1 == done.stderr.count("HTTPS is off there, and a sync would switch it on")
+    assert "a.off.example.com, b.off.example.com are left out: HTTPS" in done.stderr
+    assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
+    assert "HTTPS is off" not in accounts.run("plan").stdout
+
+
+def test_one_certificate_for_each_domain(accounts: Accounts) -> None:
+    """By its word in the list or its number; each is called by a name that it covers."""
+    code, _ = accounts.interviewed(*UNTOLD, (DOMAINS, "\n"), (WHICH_WAY, "each\n"), *END[-2:])
+
+    assert 0 == code
+    assert {
+        "img.example.com": ["img.example.com"],
+        "wildcard.w.example.com": ["*.w.example.com"],
+    } == {one["name"]: one["names"] for one in written(accounts)["certificates"]}
+    assert 0 == accounts.run("plan").returncode
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("密钥abc", "holds a character that no key has: look for typographic quotes"),
+        ("two words", "has a blank inside, which no key has: copy the key alone"),
+    ],
+)
+def test_what_can_be_no_key_is_refused_where_it_is_typed(
+    accounts: Accounts, typed: str, told: str
+) -> None:
+    """Also where it is hidden; no service is asked, and no file is named, since it is in none."""
+    accounts.environ.clear()
+
+    code, shown = accounts.interviewed(
+        (ID, f"{typed}\n"),
+        (ID, f" {DP_ID} \n"),
+        (TOKEN, f"{typed}\n"),
+        (TOKEN, f"{DP_KEY}\n"),
+        (ACCESS, "\x04"),
+    )
+
+    assert 130 == code
+    assert 2 == shown.count(told)
+    assert 1 == shown.count("Checking the keys")
+    assert "settings.toml" not in shown
+    # What is public is seen while it is typed; of a secret, how much has arrived.
+    assert f"DNSPod token ID:  {DP_ID}" in shown
+    assert f"{len(typed)} characters were read." in shown
+
+
+def test_arrow_keys_edit_the_line(accounts: Accounts) -> None:
+    """A digit is put in where it is missing; the line before is one key away."""
+    accounts.environ.clear()
+
+    code, shown = accounts.interviewed(
+        (ID, f"{DP_ID[:3]}{DP_ID[4:]}\x1b[D{DP_ID[3]}\n"),
+        (TOKEN, "back\n"),
+        (f"DNSPod token ID {AS_BEFORE}:", "\x1b[A\n"),
+        (TOKEN, f"{DP_KEY}\n"),
+        *TYPED[2:],
+        *END,
+    )
+
+    assert 0 == code, shown
+    assert f"DP_Id={DP_ID}\n" in accounts.keys.read_text()
+
+
+def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
+    """In the order of their use in China, each on a line; a name as it is printed means it."""
+    accounts.forget_dnspod()
+    accounts.environ.clear()
+
+    code, shown = accounts.interviewed(
+        (WHICH_WAY, "9\n"),
+        (WHICH_WAY, "Tencent Cloud\n"),
+        ("the SecretId of a Tencent Cloud API key:", "back\n"),
+        (WHICH_WAY, "3\n"),
+        ("the AccessKey id of a RAM user at Alibaba Cloud:", "back\n"),
+        (WHICH_WAY, "dnspod\n"),
+        (ID, "back\n"),
+        (WHICH_WAY, "DNSPod\n"),
+        (ID, "\x04"),
+    )
+
+    assert 130 == code
+    rows = shown.partition("DNS provider:\n")[2].splitlines()[:8]
+    assert [
+        "DNSPod",
+        "Tencent Cloud (tencentcloud)",
+        "Alibaba Cloud DNS (alidns)",
+        "Cloudflare",
+        "RFC 2136 (rfc2136)",
+        "acme-dns",
+        "lexicon",
+        "your own program (command)",
+    ] == [row.partition("  ")[2].strip()[1:].strip() for row in rows]
+    assert "9 is no DNS provider; known are dnspod, tencentcloud" in " ".join(shown.split())
+
+
+def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
+    """A message and a ping arrive; what was not taken is asked for again. Their keys are kept with
+    the others, and no next step says that they are missing.
+    """
+    with DingtalkService() as robot, HeartbeatService() as heart:
+        secrets = (robot.address, SIGNS, heart.address)
+        code, shown = accounts.interviewed(
+            (WHICH_CHANNEL, "DingTalk\n"),
+            (ROBOT, f"{robot.address}\n"),
+            (SIGNATURE, "SECwrong\n"),
+            (ANYWAY, "n\n"),
+            (WHICH_CHANNEL, "1\n"),
+            (f"webhook {AS_BEFORE} (input hidden):", "\n"),
+            (f"messages (Enter to skip) {AS_BEFORE} (input hidden):", f"{SIGNS}\n"),
+            (HEARTBEAT, f"{heart.address}x\n"),
+            (ANYWAY, "n\n"),
+            (HEARTBEAT, f"{heart.address}\n"),
+            *CHOSEN,
+            *END[-2:],
+        )
+
+    assert 0 == code, shown
+    assert "sign not match" in shown
+    assert "ops (DingTalk): sent" in shown
+    assert 1 == len(robot.taken)
+    assert ["success"] == [ping.kind for ping in heart.pings]
+    for secret in secrets:
+        assert secret not in shown.replace("\n", "")
+        assert secret in accounts.keys.read_text()
+        assert secret not in accounts.config.read_text()
+    assert {
+        "type": "dingtalk",
+        "url": "env:DINGTALK_URL",
+        "secret": "env:DINGTALK_SECRET",
+    } == written(accounts)["notify"]["ops"]
+    assert {"url": "env:HEARTBEAT_URL"} == written(accounts)["heartbeat"]
+    assert "help notify" not in shown
+    assert "help monitoring" not in shown
+    assert "nobody_told" not in accounts.run("doctor").stdout
+
+
+def test_channel_that_cannot_be_reached_now_may_be_meant(accounts: Accounts) -> None:
+    """A mail server that this host will reach later: it is written, and no settings are lost."""
+    code, shown = accounts.interviewed(
+        (WHICH_CHANNEL, "mail\n"),
+        ("smtp://host:587 where TLS is begun later:", "smtps://127.0.0.1:9\n"),
+        ("the address that the mails come from:", "certferry@example.com\n"),
+        ("the addresses that they go to:", "a@example.com b@example.com\n"),
+        ("the user name at the server, if it asks for one (Enter to skip):", "\n"),
+        ("the password at the server (Enter to skip) (input hidden):", "\n"),
+        (ANYWAY, "y\n"),
+        (HEARTBEAT, "\n"),
+        *CHOSEN,
+        *END[-2:],
+    )
+
+    assert 0 == code, shown
+    assert {
+        "type": "email",
+        "url": "smtps://127.0.0.1:9",
+        "from": "certferry@example.com",
+        "to": ["a@example.com", "b@example.com"],
+    } == written(accounts)["notify"]["ops"]
+    assert "help monitoring" in shown
+
+
+def test_settings_that_tell_already_are_not_asked_about(accounts: Accounts) -> None:
+    """A channel and a heartbeat of the operator's own stand."""
+    path = accounts.directory / "settings.toml"
+    own = '\n[notify.x]\ntype = "command"\ncommand = ["true"]\n[heartbeat]\nurl = "env:HB"\n'
+    path.write_text(path.read_text() + own)
+    accounts.environ["HB"] = "https://hc.example.com/ping"
+
+    code, shown = accounts.interviewed(*CHOSEN, *END[-2:])
+
+    assert 0 == code, shown
+    assert {"x"} == set(written(accounts)["notify"])
+    assert "help monitoring" not in shown
+
+
+def test_mistake_in_the_given_file_is_told_before_a_key_is_typed(accounts: Accounts) -> None:
+    """With its line; it would be no better with other keys."""
+    path = accounts.directory / "settings.toml"
+    path.write_text(f"{path.read_text()}\n[verify]\ntimeout = 'long'\n")
+    accounts.environ.clear()
+
+    code, shown = accounts.interviewed()
+
+    assert 2 == code
+    assert "settings.toml:" in shown
+    assert "DNSPod token" not in shown
