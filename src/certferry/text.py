@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 
-LONGEST = 100_000
+LONGEST = 10_000
 """Characters of one value that are said. More is no sentence: an adapter that quotes fifty
-megabytes would keep the run at them, and a signal waits for the end of each search in them.
+megabytes would keep the run at them, and a signal waits for the end of each search in them; and the
+state would keep them.
 """
 
 Translate = Callable[[str], str]
@@ -27,15 +28,15 @@ class Text:
     __slots__ = ("template", "values")
 
     def __init__(self, template: str, /, **values: object) -> None:
+        if len(template) > LONGEST:  # none of ours
+            template, values = "{words}", {"words": template}
         self.template = template
-        self.values = values
+        self.values = {name: _bounded(value) for name, value in values.items()}
 
     def render(self, translate: Translate, zone: tzinfo | None = UTC) -> str:
         """Give the sentence in the reader's language, with moments in their time `zone`: `None` is
         the machine's.
         """
-        if len(self.template) > LONGEST:  # none of ours
-            return cut(self.template)
         shown = {name: show(value, translate, zone) for name, value in self.values.items()}
         template = translate(self.template) if self.template else ""
         return template.format_map(shown) if shown else template
@@ -123,7 +124,22 @@ def show(value: object, translate: Translate, zone: tzinfo | None = UTC) -> str:
 
 def cut(words: str) -> str:
     """Give words that came from outside, of very many the beginning."""
-    return words if len(words) <= LONGEST else words[: LONGEST - 1] + "…"
+    if len(words) <= LONGEST:
+        return words
+    begun = words[: LONGEST - 1] + "…"
+    return Quoted(begun) if isinstance(words, Quoted) else begun
+
+
+def _bounded(value: object) -> object:
+    if isinstance(value, str):
+        return cut(value)
+    if isinstance(value, list | tuple) and any(_is_too_long(one) for one in value):
+        return [_bounded(one) for one in value]
+    return value
+
+
+def _is_too_long(value: object) -> bool:
+    return isinstance(value, str) and len(value) > LONGEST
 
 
 def offset(moment: datetime) -> str:

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.adapters.state.sentences import from_text
 from certferry.core.secret import Secret
 from certferry.errors import DeployError
 from certferry.present.diagnostics import DiscreetFormatter, begin_logging
 from certferry.present.language import voice_in
 from certferry.present.run_log import Entry, Format, RunLog
 from certferry.testing.certificates import make_key
-from certferry.text import LONGEST, Quoted, Text, verbatim
+from certferry.text import LONGEST, Quoted, Text, own_words, verbatim
 from certferry.wiring.described import in_short
 
 
@@ -245,7 +246,9 @@ def test_fifty_megabytes_are_cut_before_anything_is_looked_for_in_them(
 
     assert len(capsys.readouterr().err) < 6 * LONGEST
     assert (tmp_path / "log").stat().st_size < 6 * 3 * LONGEST
-    assert len(str(DeployError(flood))) <= LONGEST
+    for kept in (DeployError(flood).message, Text("{words}", words=[flood])):
+        assert len(from_text(kept)) < 2 * LONGEST
+    assert "…" == own_words(Text("{words}", words=Quoted(flood))).values["words"]
     assert len(in_short(ValueError(flood))) < 2 * LONGEST
 
 

@@ -256,11 +256,11 @@ class Display:
             return
         words = Text("{count}: {said}", count=count, said=said)
         yield head_of(first, self._voice), line(self._voice.say(words))
-        named: Text | list[str] = [step.domain or step.label or "" for step in steps[:_NAMED]]
+        # With spaces in Chinese as well: the row is broken there, and not within a name.
+        names = ", ".join(step.domain or step.label or "" for step in steps[:_NAMED])
         if len(steps) > _NAMED:
             more = _and_more(len(steps) - _NAMED)
-            named = Text("{names} {more}", names=named, more=more)
-        names = self._voice.say(Text("{names}", names=named))
+            names = self._voice.say(Text("{names} {more}", names=names, more=more))
         yield line(" " * BELOW), line(Span(names, Tone.FAINT))
         yield from self._wait_of(steps)
 
