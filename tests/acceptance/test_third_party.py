@@ -27,6 +27,7 @@ from tests.wiring.packages import Packages
 
 PACKAGE = ROOT / "tests" / "data" / "third_party"
 LONGEST = 100  # seconds
+OTHER_KEY = "another-packages-key-0123456789"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Beside:
     good: str
     bad: str
     config: str
-    environ: Mapping[str, str]
+    environ: dict[str, str]
 
 
 class Place:
@@ -252,7 +253,9 @@ def test_adapter_that_ends_its_thread(
     """`sys.exit` is its failure and told; the other certificate is served, the exit code tells, and
     `doctor` waits for nothing. A secret that it quotes is in no traceback.
     """
-    there = beside("__import__('sys').exit('gone with ' + self._settings.token.reveal())")
+    secrets = "self._settings.token.reveal() + ' ' + __import__('os').environ['OTHER_API_KEY']"
+    there = beside(f"__import__('sys').exit('gone with ' + {secrets})")
+    there.environ["OTHER_API_KEY"] = OTHER_KEY
 
     run = place.run("-v", "--config", there.config, "sync", "--json", environ=there.environ)
 
@@ -262,7 +265,8 @@ def test_adapter_that_ends_its_thread(
     assert "the package certferry-bad: bad failed: SystemExit: gone with" in run.stdout
     assert service.served(there.good) is not None
     assert "Traceback" in run.stderr
-    assert service.token not in run.stdout + run.stderr
+    for secret in (service.token, OTHER_KEY):
+        assert secret not in run.stdout + run.stderr
 
     begun = time.monotonic()
     doctor = place.run("--config", there.config, "doctor", environ=there.environ)

@@ -30,11 +30,13 @@ GONE, GREY = "gone@example.com", "grey@example.com"
 class MailServer:
     """One server on loopback. `taken` are the mails, `recipients` to whom each went.
 
-    With `tls` it is spoken from the start, or not before STARTTLS, or `never`.
+    With `tls` it is spoken from the start, or not before STARTTLS, or `never`. Addresses beyond
+    ASCII are taken where it is `international`, and the client says so (RFC 6531).
     """
 
-    def __init__(self, tls: str = "smtps") -> None:
+    def __init__(self, tls: str = "smtps", *, international: bool = False) -> None:
         self.tls = tls
+        self.international = international
         self.authority = Authority("Mail")
         now = utc_now()
         issued = self.authority.issue([HOST], now - timedelta(days=1), now + timedelta(days=30))
@@ -102,20 +104,26 @@ class _Session(socketserver.BaseRequestHandler):
             self._hang_up()
 
     def _talk(self) -> None:
-        self.is_private = self.is_known = False
+        self.is_private = self.is_known = self.is_greeted = False
         self.sender = ""
         self.to: list[str] = []
         if self.server.mail.tls == "smtps":
             self._begin_tls()
         self._say("220 mail.example.com ESMTP")
         while line := self.lines.readline():
-            word, _, rest = line.decode("ascii").strip().partition(" ")
+            word, _, rest = line.decode().strip().partition(" ")
             if not self.is_private:
                 self.server.mail.in_the_clear.append(word.upper())
             if word.upper() == "QUIT":
                 self._say("221 Bye")
                 return
-            self._answer(word.upper(), rest)
+            if not self.is_greeted and word.upper() not in {"EHLO", "HELO"}:
+                self._say("503 5.5.1 EHLO first")  # RFC 5321 §4.1.4
+            elif not rest.isascii() and not self._takes_all_characters(rest):
+                self._say("553 5.6.7 address beyond ASCII")
+            else:
+                self.is_greeted = True
+                self._answer(word.upper(), rest)
 
     def _begin_tls(self) -> None:
         plain = self.socket
@@ -127,7 +135,7 @@ class _Session(socketserver.BaseRequestHandler):
         self.lines.close()
         self.lines = self.socket.makefile("rb")
         self.socket.do_handshake()
-        self.is_private = True
+        self.is_private, self.is_greeted = True, False
 
     def _hang_up(self) -> None:
         self.lines.close()
@@ -143,6 +151,7 @@ class _Session(socketserver.BaseRequestHandler):
                 more = ["250-AUTH PLAIN LOGIN"] if self.is_private else []
                 if not self.is_private and self.server.mail.tls == "starttls":
                     more = ["250-STARTTLS"]
+                more += ["250-SMTPUTF8"] if self.server.mail.international else []
                 self._say("250-mail.example.com", *more, "250 8BITMIME")
             case "STARTTLS" if self.server.mail.tls == "starttls" and not self.is_private:
                 self._say("220 go ahead")
@@ -162,6 +171,10 @@ class _Session(socketserver.BaseRequestHandler):
                 self._say("530 5.7.0 Authentication required")
             case _:
                 self._say("503 5.5.1 bad sequence of commands")
+
+    def _takes_all_characters(self, rest: str) -> bool:
+        said = rest if rest.upper().startswith("FROM:") else self.sender
+        return self.server.mail.international and said.upper().endswith(" SMTPUTF8")
 
     def _log_in(self, rest: str) -> None:
         kind, _, proof = rest.partition(" ")

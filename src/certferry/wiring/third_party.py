@@ -5,7 +5,9 @@ one, with the package that it came from.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,6 +40,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+CONNECT_WITHIN = timedelta(seconds=60)
+"""How long a door may take to connect, which is to send nothing yet (`ports.adapter`)."""
+
 Hidden = Callable[[], frozenset[Secret]]
 """Gives the secrets that a foreign error might repeat; asked when there is one."""
 
@@ -48,6 +53,7 @@ class Guard:
 
     whose: Described
     hidden: Hidden
+    patience: timedelta = CONNECT_WITHIN
 
     @contextmanager
     def over(
@@ -70,12 +76,11 @@ class Guard:
         `ConfigError`.
         """
         try:
-            door = connect()
+            door = self._connected(connect)
         except (CertferryError, KeyboardInterrupt):
             raise
         except BaseException as exc:
-            log.debug("%s", type(exc).__name__, exc_info=exc)
-            raise wrong_with(self.whose.package, self._raised(exc)) from exc
+            raise wrong_with(self.whose.package, self._logged(exc)) from exc
         missing = [name for name in wanted if not callable(getattr(door, name, None))]
         if missing:
             lacks = Text(
@@ -86,16 +91,36 @@ class Guard:
             raise wrong_with(self.whose.package, lacks)
         return door
 
+    def _connected(self, connect: Callable[[], object]) -> object:
+        """Connect within a time: what hangs is left to itself, and keeps no process."""
+        outcome: Future[object] = Future()
+
+        def work() -> None:
+            try:
+                outcome.set_result(connect())
+            except BaseException as exc:  # noqa: BLE001 - raised again where the caller waits
+                outcome.set_exception(exc)
+
+        threading.Thread(target=work, name="connect", daemon=True).start()
+        if not wait([outcome], self.patience.total_seconds()).done:
+            late = Text("{name} does not connect within {time}")
+            raise wrong_with(
+                self.whose.package, late.filled(name=self.whose.name, time=self.patience)
+            )
+        return outcome.result()
+
     def _as(self, kind: type[CertferryError], exc: BaseException) -> CertferryError:
-        log.debug("%s", type(exc).__name__, exc_info=exc)
-        wrong = wrong_with(self.whose.package, self._raised(exc))
+        wrong = wrong_with(self.whose.package, self._logged(exc))
         return kind(wrong.message, hint=wrong.hint)
 
     def _said(self, exc: NoAnswer) -> Text:
         return Text("{where}: {problem}", where=self.whose.adapter.SERVICE, problem=exc.problem)
 
-    def _raised(self, exc: BaseException) -> Text:
-        words = quoted(in_short(exc), self.hidden())
+    def _logged(self, exc: BaseException) -> Text:
+        """Log what was raised, and say it in short."""
+        hidden = self.hidden()  # while these are held here, the log shows none of them
+        log.debug("%s", type(exc).__name__, exc_info=exc)
+        words = quoted(in_short(exc), hidden)
         return Text("{name} failed: {problem}", name=self.whose.name, problem=words)
 
 

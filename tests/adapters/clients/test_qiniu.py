@@ -6,8 +6,9 @@ import base64
 import itertools
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from urllib.parse import parse_qs
 
 import pytest
@@ -15,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.clients.http import Request
-from certferry.adapters.clients.qiniu import MOST_PAGES, QiniuClient
+from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
+from certferry.adapters.clients.qiniu_pages import MOST_PAGES
 from certferry.adapters.clients.qiniu_records import (
     BucketDomain,
     CertificateRecord,
@@ -159,22 +161,88 @@ def test_a_long_list_of_domains(place: Place, client: QiniuClient) -> None:
 
 
 def test_a_marker_that_does_not_advance(place: Place, client: QiniuClient) -> None:
-    """The list ends when a page brings nothing new, and nothing is there twice."""
+    """What lies behind it is not seen: half an account is not taken for the whole."""
     issued = qiniu_calls.issue(WWW)
-    ids = [place.service.add_certificate(issued, f"old-{n}") for n in range(3)]
+    for number in range(3):
+        place.service.add_certificate(issued, f"old-{number}")
     place.service.certificates.pager.advances = False
     place.service.add_domain(WWW)
     place.service.domains.pager.advances = False
 
-    assert ids == [record.certid for record in client.list_certificates()]
+    for read, what in (
+        (client.list_certificates, "the list of certificates"),
+        (client.list_domains, "the list of domains"),
+    ):
+        with pytest.raises(QiniuFailure, match=f"{what} at Qiniu does not come to an end"):
+            read()
+    assert 2 == place.count("GET /sslcert") == place.count("GET /domain")
+
+
+def test_an_empty_page_with_a_marker_is_not_the_end(place: Place, client: QiniuClient) -> None:
+    """The list goes on where its marker leads."""
+    ours = place.service.add_certificate(qiniu_calls.issue(WWW), "ours")
+    first = base64.b64encode(b"0").decode()
+    body = {"certs": None, "marker": first}
+    place.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
+
+    assert [ours] == [record.certid for record in client.list_certificates()]
+    assert 2 == place.count("GET /sslcert")
+
+
+def test_empty_pages_without_an_end() -> None:
+    """They are given up long before a list of many pages is."""
+    pages = itertools.count(1)
+
+    def answer(request: httpd.Request) -> httpd.Response:
+        del request
+        return httpd.Response.json({"certs": [], "marker": f"m{next(pages)}"})
+
+    with httpd.HttpService(answer) as server:
+        client = Place(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
+
+        with pytest.raises(QiniuFailure, match="does not come to an end"):
+            client.list_certificates()
+
+    assert next(pages) < MOST_PAGES / 10
+
+
+def test_what_a_list_says_of_a_domain(place: Place, client: QiniuClient) -> None:
+    """Its name, its type and product, and its CNAME."""
+    place.service.add_domain(WWW)
+
     [item] = client.list_domains()
+
     assert (WWW, "normal", "cdn", f"{WWW}.qiniudns.com") == (
         item.name,
         item.type,
         item.product,
         item.cname,
     )
-    assert 2 == place.count("GET /sslcert")
+
+
+def hubs_of(answer: Callable[[httpd.Request], httpd.Response]) -> list[str]:
+    """List the hubs and the domains of one hub at a service that answers so."""
+    with httpd.HttpService(answer) as server:
+        hosts = Hosts(server.url, server.url, server.url, pili=server.url)
+        pili = Place(qiniu_calls.service()).client(hosts=hosts).pili
+        return [*pili.list_hubs(), *(record.domain for record in pili.list_domains("show"))]
+
+
+def test_lists_of_live_streaming_with_a_marker() -> None:
+    """No document knows it; where one is given, the list goes on there, or is half an account."""
+
+    def answer(request: httpd.Request, *, goes_on: bool) -> httpd.Response:
+        is_first = not request.query
+        entry = "one.example" if is_first or not goes_on else "two.example"
+        marker = "next" if is_first or not goes_on else ""
+        if request.path == "/v2/hubs":
+            return httpd.Response.json({"items": [{"name": entry}], "marker": marker})
+        return httpd.Response.json({"domains": [{"domain": entry}], "marker": marker})
+
+    names = ["one.example", "two.example"]
+    assert [*names, *names] == hubs_of(partial(answer, goes_on=True))
+    with pytest.raises(QiniuFailure, match="the list of hubs at Qiniu does not come to an end"):
+        hubs_of(partial(answer, goes_on=False))
 
 
 ODD_CERTIFICATES = [

@@ -259,10 +259,27 @@ def test_space_around_a_key_is_no_part_of_it(account: AlidnsAccount) -> None:
 @pytest.mark.parametrize("total", [b"1e999", b'"many"', b"999999999"])
 def test_list_without_an_end(account: AlidnsAccount, provider: DnsProvider, total: bytes) -> None:
     """A service that always has one more domain is given up."""
-    body = b'{"TotalCount":%s,"Domains":{"Domain":[{"DomainName":"a.example"}]}}' % total
-    account.service.faults.add(Fault.status(200, body), on="DescribeDomains", times=None)
+    for number in range(201):
+        domain = b'{"DomainName":"a%d.example"}' % number
+        body = b'{"TotalCount":%s,"Domains":{"Domain":[%s]}}' % (total, domain)
+        account.service.faults.add(Fault.status(200, body), on="DescribeDomains")
 
     with pytest.raises(DnsUnavailable, match="does not come to an end"):
         provider.add_txt(NAME, "value")
 
     assert 200 == len(account.calls())
+
+
+@pytest.mark.parametrize("second", [b"", b'{"DomainName":"a.example"}'], ids=["empty", "the same"])
+def test_half_a_list_is_not_the_whole(
+    account: AlidnsAccount, provider: DnsProvider, second: bytes
+) -> None:
+    """A page that brings nothing new before the told total is no end."""
+    for domains in (b'{"DomainName":"a.example"}', second):
+        body = b'{"TotalCount":3,"Domains":{"Domain":[%s]}}' % domains
+        account.service.faults.add(Fault.status(200, body), on="DescribeDomains")
+
+    with pytest.raises(DnsUnavailable, match="does not come to an end"):
+        provider.add_txt(NAME, "value")
+
+    assert 2 == len(account.calls())

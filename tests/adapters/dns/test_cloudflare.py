@@ -308,13 +308,30 @@ def test_token_is_in_no_message(account: CloudflareAccount, provider: DnsProvide
 
 def test_list_without_an_end(account: CloudflareAccount, provider: DnsProvider) -> None:
     """A service that always has one more zone is given up."""
-    body = b'{"success":true,"result":[{"id":"x"}],"result_info":{"total_pages":1e9}}'
-    account.service.faults.add(Fault.status(200, body), on=account.ZONES, times=None)
+    for number in range(201):
+        zone = {"id": f"x{number}"}
+        body = json.dumps({"success": True, "result": [zone], "result_info": {"total_pages": 1e9}})
+        account.service.faults.add(Fault.status(200, body.encode()), on=account.ZONES)
 
     with pytest.raises(DnsUnavailable, match="does not come to an end"):
         provider.add_txt(NAME, "value")
 
     assert 200 == len(account.calls())
+
+
+@pytest.mark.parametrize("second", [[], [{"id": "x"}]], ids=["empty", "the same"])
+def test_half_a_list_is_not_the_whole(
+    account: CloudflareAccount, provider: DnsProvider, second: list[dict[str, str]]
+) -> None:
+    """A page that brings nothing new, with more pages told, is no end."""
+    for zones in ([{"id": "x"}], second):
+        body = json.dumps({"success": True, "result": zones, "result_info": {"total_pages": 3}})
+        account.service.faults.add(Fault.status(200, body.encode()), on=account.ZONES)
+
+    with pytest.raises(DnsUnavailable, match="does not come to an end"):
+        provider.add_txt(NAME, "value")
+
+    assert 2 == len(account.calls())
 
 
 def test_zone_with_an_id_that_leads_elsewhere(

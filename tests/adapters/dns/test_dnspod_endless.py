@@ -46,3 +46,27 @@ def test_list_without_an_end(action: str) -> None:
             provider.remove_txt(f"_acme-challenge.{ZONE}", "value", None)
 
     assert MOST_PAGES + 1 == next(numbers)
+
+
+def test_half_a_list_is_not_the_whole() -> None:
+    """A service that gives the first page again and again, with more told, has not told all."""
+
+    def answer(request: httpd.Request) -> httpd.Response:
+        del request
+        return httpd.Response.json(
+            {
+                "status": {"code": "1", "message": "Action completed successful"},
+                "info": {"domain_total": 3},
+                "domains": [{"id": 1, "punycode": "another.example", "status": "enable"}],
+            }
+        )
+
+    with httpd.HttpService(answer) as service:
+        settings = Settings(
+            Secret(TOKEN_ID), Secret(TOKEN), api=service.url, requests_per_second=1e6
+        )
+        provider = connect(settings, connected_with(pause=Waits(), contact="ops@example.com"))
+        with pytest.raises(DnsUnavailable, match="does not come to an end"):
+            provider.add_txt(f"_acme-challenge.{ZONE}", "value")
+
+        assert 2 == len(service.journal)

@@ -146,3 +146,47 @@ def test_command_that_names_no_program() -> None:
     """The same, of the operator's own program."""
     with pytest.raises(ConfigError):
         connect("command", command=())
+
+
+ABROAD = "值班@例子.example"
+
+
+@pytest.mark.parametrize("kind", ["smtps", "starttls"])
+def test_addresses_beyond_ascii(tmp_path: Path, kind: str) -> None:
+    """They are written to where the server takes them (RFC 6531)."""
+    with MailServer(kind, international=True) as server:
+        assert Sent() == send(server, tmp_path, ABROAD, NIGHT)
+
+    assert [[ABROAD, NIGHT]] == server.recipients
+    assert f"{ABROAD}, {NIGHT}" == server.mails[0]["To"]
+
+
+def test_addresses_beyond_ascii_that_the_server_does_not_take(
+    server: MailServer, tmp_path: Path
+) -> None:
+    """It is told which, and what to write; it is no mistake of the adapter's."""
+    for settings in ({"to": (NIGHT, ABROAD)}, {"from_": ABROAD}):
+        answered = send(server, tmp_path, **settings)
+
+        assert isinstance(answered, RefusedForGood)
+        assert f"beyond ASCII (SMTPUTF8), such as {ABROAD}" in str(answered.problem)
+        assert "xn--" in str(answered.hint)
+    assert [] == server.mails
+
+
+def test_password_beyond_ascii(server: MailServer, tmp_path: Path) -> None:
+    """The library cannot send it, which is told without it."""
+    answered = send(server, tmp_path, password=Secret("schlüssel-schlüssel"))
+
+    assert isinstance(answered, RefusedForGood)
+    assert "beyond ASCII" in str(answered.problem)
+    assert "schl" not in str(answered.problem)
+
+
+def test_server_without_a_login_is_greeted(tmp_path: Path) -> None:
+    """What it takes is asked for before a mail is begun."""
+    with MailServer("smtps") as server:
+        answered = send(server, tmp_path, user="", password=None)
+
+    assert isinstance(answered, RefusedForGood)
+    assert "Authentication required" in str(answered.problem)

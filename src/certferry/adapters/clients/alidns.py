@@ -190,8 +190,8 @@ class AlidnsClient:
     def _pages(
         self, action: str, way: tuple[str, str], about: str | Text, size: int, **params: str
     ) -> Iterator[dict[str, Any]]:
-        """Read a list to its end: the told total, or a page that is not full."""
-        seen = 0
+        """Read a list to its end, the told total. Raises `DnsUnavailable` where it has none."""
+        seen: set[str] = set()
         for page in range(1, MOST_PAGES + 1):
             pages = {"PageNumber": str(page), "PageSize": str(size)}
             reply = self._call(action, about, {**params, **pages})
@@ -199,9 +199,12 @@ class AlidnsClient:
             outer = body.get(way[0])
             items = objects(outer.get(way[1])) if isinstance(outer, dict) else []
             yield from items
-            seen += len(items)
-            if not items or seen >= _total(body):
+            before, total = len(seen), _total(body)
+            seen.update(map(repr, items))
+            if len(seen) >= total or (total == math.inf and not items):
                 return
+            if len(seen) == before:
+                break  # half a list is not the whole
         raise DnsUnavailable(
             Text(
                 "{about}: a list at {service} does not come to an end", about=about, service=SERVICE

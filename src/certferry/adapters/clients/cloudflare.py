@@ -171,7 +171,8 @@ class CloudflareClient:
     def _pages(
         self, path: str, action: str, about: str | Text, size: int, wanted: Params
     ) -> Iterator[dict[str, Any]]:
-        """Read a list to its end: the told number of pages, or an empty one."""
+        """Read a list to its end: the told number of pages, or an empty one where none is told."""
+        seen: set[str] = set()
         for page in range(1, MOST_PAGES + 1):
             query = urlencode({**wanted, "page": page, "per_page": size})
             reply = self._call("GET", f"{path}?{query}", action, about)
@@ -180,8 +181,12 @@ class CloudflareClient:
             yield from items
             info = body.get("result_info")
             pages = info.get("total_pages") if isinstance(info, dict) else None
-            if not items or (isinstance(pages, int) and page >= pages):
+            if page >= pages if isinstance(pages, int) else not items:
                 return
+            before = len(seen)
+            seen.update(map(repr, items))
+            if len(seen) == before:
+                break  # half a list is not the whole
         raise DnsUnavailable(
             Text(
                 "{about}: a list at {service} does not come to an end", about=about, service=SERVICE

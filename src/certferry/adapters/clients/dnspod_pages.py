@@ -32,8 +32,9 @@ class Listing:
     total: str
 
     def read(self, page: Callable[[int], Body | None], about: str | Text) -> list[Item]:
-        """Read a list to its end, which is no page, the told total, or nothing new. `page` gives
-        what follows so many items. A list without an end raises `DnsUnavailable`.
+        """Read a list to its end, which is no page, an empty one, or the told total. `page` gives
+        what follows so many items. Raises `DnsUnavailable` for a list without an end, and for one
+        whose pages bring nothing new: half a list is not the whole.
         """
         found: dict[str, Item] = {}
         for _ in range(MOST_PAGES):
@@ -41,13 +42,14 @@ class Listing:
             body = page(before)
             if body is None:
                 break
-            found.update((as_text(item.get(self.key)), item) for item in items_in(body, self.items))
-            if len(found) == before or len(found) >= self._total(body):
+            items = items_in(body, self.items)
+            found.update((as_text(item.get(self.key)), item) for item in items)
+            if not items or len(found) >= self._total(body):
                 break
+            if len(found) == before:
+                raise _endless(about)
         else:
-            raise DnsUnavailable(
-                Text("{about}: a list at DNSPod does not come to an end", about=about)
-            )
+            raise _endless(about)
         return list(found.values())
 
     def _total(self, body: Body) -> float:
@@ -55,6 +57,10 @@ class Listing:
         counts = body.get(self.counts)
         total = number_of(counts.get(self.total)) if isinstance(counts, dict) else None
         return math.inf if total is None else total
+
+
+def _endless(about: str | Text) -> DnsUnavailable:
+    return DnsUnavailable(Text("{about}: a list at DNSPod does not come to an end", about=about))
 
 
 def items_in(body: Body, key: str) -> list[Item]:

@@ -6,14 +6,14 @@ domain is in no document (§6).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 
 from certferry.adapters.clients.qiniu_errors import Call, QiniuFailure
+from certferry.adapters.clients.qiniu_pages import Page, all_pages, paging
 from certferry.adapters.clients.qiniu_pili import PiliClient
 from certferry.adapters.clients.qiniu_records import (
     BindCertificate,
@@ -28,24 +28,20 @@ from certferry.adapters.clients.qiniu_records import (
     Upload,
     Uploaded,
     decode_entries,
-    decode_entry,
 )
 from certferry.adapters.clients.qiniu_reply import read_reply
 from certferry.adapters.clients.qiniu_transport import Asked, QiniuTransport, encoded
 from certferry.adapters.clients.qiniu_ways import SOURCE_FORM, CallGroup, Way
 from certferry.core.abbreviations import short
-from certferry.errors import TargetUnavailable
 from certferry.ports.http import Answer
 from certferry.text import Text
 
 CERTIFICATES_PER_PAGE = 200  # what a widespread client asks for (§4.2)
 DOMAINS_PER_PAGE = 1000  # the most there may be (§5.1)
-MOST_PAGES = 200  # of a list: forty thousand certificates
 
 T = TypeVar("T")
 # Null stands for no entries; each entry is still to be decoded.
 RawList: Any = tuple[msgspec.Raw, ...] | None
-Page = tuple[tuple[msgspec.Raw, ...], str]  # the entries, and the marker of the next page
 
 
 class QiniuClient:
@@ -67,14 +63,14 @@ class QiniuClient:
 
     def list_certificates(self) -> list[CertificateRecord]:
         """Give every certificate of the account (§4.2)."""
+        what = Text("the list of certificates")
 
         def page(marker: str) -> Page:
-            path = f"/sslcert?{_paging(marker, CERTIFICATES_PER_PAGE)}"
-            what = Text("the list of certificates")
+            path = f"/sslcert?{paging(marker, CERTIFICATES_PER_PAGE)}"
             found = self._read(CallGroup.CERTIFICATES, path, what, CertificatePage)
             return found.certs or (), found.marker or ""
 
-        return _all_pages(page, CertificateRecord, lambda record: record.certid)
+        return all_pages(what, page, CertificateRecord, lambda record: record.certid)
 
     def upload_certificate(self, upload: Upload) -> str:
         """Upload a certificate and give its id; the same one twice gets two ids (§4.1)."""
@@ -89,14 +85,14 @@ class QiniuClient:
 
     def list_domains(self) -> list[DomainItem]:
         """Give every CDN and DCDN domain of the account (§5.1)."""
+        what = Text("the list of domains")
 
         def page(marker: str) -> Page:
-            path = f"/domain?{_paging(marker, DOMAINS_PER_PAGE)}"
-            what = Text("the list of domains")
+            path = f"/domain?{paging(marker, DOMAINS_PER_PAGE)}"
             found = self._read(CallGroup.DOMAINS, path, what, DomainPage)
             return found.domains or (), found.marker or ""
 
-        return _all_pages(page, DomainItem, lambda item: item.name)
+        return all_pages(what, page, DomainItem, lambda item: item.name)
 
     def read_domain(self, name: str) -> DomainRecord:
         """Give a domain as it is now (§5.2). A wildcard domain's name begins with a dot."""
@@ -205,27 +201,3 @@ def _wants_another_form(failure: QiniuFailure) -> bool:
     """Tell whether Qiniu's server could not decode the versions, as Go says it of a field."""
     words = failure.words.lower()
     return "unmarshal" in words and "tlsversions" in words
-
-
-def _paging(marker: str, limit: int) -> str:
-    return f"marker={quote(marker, safe='')}&limit={limit}"
-
-
-def _all_pages(
-    read_page: Callable[[str], Page], into: type[T], identity: Callable[[T], str]
-) -> list[T]:
-    """Read on until a page has no marker or nothing new: a marker need not advance (§4.2). Half a
-    list would be taken for the whole, so one without an end raises `QiniuFailure`.
-    """
-    found: dict[str, T | None] = {}
-    marker = ""
-    for _ in range(MOST_PAGES):
-        page, marker = read_page(marker)
-        before = len(found)
-        for raw in page:
-            item = decode_entry(raw, into)
-            # What cannot be read is counted by its bytes: a page of it is no end of the list.
-            found[bytes(raw).decode(errors="replace") if item is None else identity(item)] = item
-        if not marker or len(found) == before:
-            return [item for item in found.values() if item is not None]
-    raise QiniuFailure(TargetUnavailable(Text("a list at Qiniu does not come to an end")))

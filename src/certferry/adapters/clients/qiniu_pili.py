@@ -7,10 +7,12 @@ Paths and fields are those of Qiniu's Go SDK, package `pili` (Qiniu fact sheet Â
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 import msgspec
 
-from certferry.adapters.clients.qiniu_records import HOST, decode_entries
+from certferry.adapters.clients.qiniu_pages import Page, all_pages
+from certferry.adapters.clients.qiniu_records import HOST
 from certferry.adapters.clients.qiniu_reply import read_reply
 from certferry.adapters.clients.qiniu_transport import Asked, QiniuTransport, encoded
 from certferry.adapters.clients.qiniu_ways import CallGroup
@@ -30,9 +32,12 @@ class Hub(msgspec.Struct, frozen=True):
 
 
 class HubPage(msgspec.Struct, frozen=True):
-    """The list of hubs, each still to be decoded. The SDK knows no pages of it."""
+    """The list of hubs, each still to be decoded. The SDK knows no pages of it; a `marker` would be
+    one [G].
+    """
 
     items: tuple[msgspec.Raw, ...] | None = None
+    marker: str | None = None
 
 
 class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
@@ -67,9 +72,10 @@ class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LivePage(msgspec.Struct, frozen=True):
-    """The domains of a hub, each still to be decoded."""
+    """The domains of a hub, each still to be decoded; see `HubPage`."""
 
     domains: tuple[msgspec.Raw, ...] | None = None
+    marker: str | None = None
 
 
 class SetCertificate(msgspec.Struct, frozen=True, rename="camel"):
@@ -91,16 +97,24 @@ class PiliClient:
 
     def list_hubs(self) -> list[str]:
         """Return the names of the account's hubs."""
-        asked = _asked("GET", "/v2/hubs", Text("the list of hubs"), repeatable=True)
-        page = self._transport.read(asked, HubPage)
-        return [hub.name for hub in decode_entries(page.items, Hub)]
+        what = Text("the list of hubs")
+
+        def page(marker: str) -> Page:
+            found = self._transport.read(_page_of("/v2/hubs", marker, what), HubPage)
+            return found.items or (), found.marker or ""
+
+        return [hub.name for hub in all_pages(what, page, Hub, lambda hub: hub.name)]
 
     def list_domains(self, hub: str) -> list[LiveRecord]:
         """Return the domains of a hub."""
         what = Text("the domains of hub {hub}", hub=hub)
-        asked = _asked("GET", f"/v2/hubs/{hub}/domains", what, repeatable=True)
-        page = self._transport.read(asked, LivePage)
-        return decode_entries(page.domains, LiveRecord)
+
+        def page(marker: str) -> Page:
+            asked = _page_of(f"/v2/hubs/{hub}/domains", marker, what)
+            found = self._transport.read(asked, LivePage)
+            return found.domains or (), found.marker or ""
+
+        return all_pages(what, page, LiveRecord, lambda record: record.domain)
 
     def read_domain(self, hub: str, domain: str) -> LiveRecord:
         """Return a domain as it is now. The answer also holds the keys that its links are signed
@@ -117,6 +131,11 @@ class PiliClient:
         path = f"/v2/hubs/{hub}/domains/{domain}/cert"
         _, answer = self._transport.write(_asked("POST", path, what, body=body))
         return read_reply(answer).request_id
+
+
+def _page_of(path: str, marker: str, what: Text) -> Asked:
+    query = f"?{urlencode({'marker': marker})}" if marker else ""
+    return _asked("GET", path + query, what, repeatable=True)
 
 
 def _asked(

@@ -8,7 +8,7 @@ import ssl
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime, make_msgid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -136,6 +136,12 @@ class _Mail:
             return server
         try:
             server.login(self._settings.user, self._settings.password.reveal())
+        except UnicodeEncodeError:  # smtplib writes them in ASCII alone
+            server.close()
+            problem = Text(
+                "`user` or `password` holds a character beyond ASCII, so nothing was sent"
+            )
+            raise _Refused(RefusedForGood(problem, _CHECK_LOGIN)) from None
         except smtplib.SMTPAuthenticationError as error:
             server.close()
             answered = self._answered(error.smtp_code, error.smtp_error, _CHECK_LOGIN)
@@ -147,7 +153,12 @@ class _Mail:
 
     def _deliver(self, server: smtplib.SMTP, mail: EmailMessage) -> Answered:
         """Send the mail to those whom the server takes it for. A refusal of one is a refusal."""
-        code, said = server.mail(self._settings.from_)
+        server.ehlo_or_helo_if_needed()
+        international = self._beyond_ascii()
+        if international and not server.has_extn("smtputf8"):
+            return _no_international(international)
+        policy, options = (SMTPUTF8, ["SMTPUTF8"]) if international else (SMTP, [])
+        code, said = server.mail(self._settings.from_, options)
         if code != 250:  # noqa: PLR2004 - RFC 5321 §4.2.3
             return self._answered(code, said)
         refusals: list[Answered] = []
@@ -156,10 +167,15 @@ class _Mail:
             if code not in {250, 251}:
                 refusals.append(self._answered(code, said, Text("check {to}", to=address)))
         if len(refusals) < len(self._settings.to):
-            code, said = server.data(mail.as_bytes(policy=SMTP))
+            code, said = server.data(mail.as_bytes(policy=policy))
             if code != 250:  # noqa: PLR2004 - RFC 5321 §4.2.3
                 return self._answered(code, said)
         return self._in_sum(refusals)
+
+    def _beyond_ascii(self) -> list[str]:
+        """Return the addresses that only a server with SMTPUTF8 takes (RFC 6531)."""
+        addresses = (self._settings.from_, *self._settings.to)
+        return [address for address in addresses if not address.isascii()]
 
     def _in_sum(self, refusals: list[Answered]) -> Answered:
         partly = 0 < len(refusals) < len(self._settings.to)
@@ -199,6 +215,15 @@ class _Mail:
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5: no holiday answers, please
         mail.set_content(message.body(MOST_BYTES))
         return mail
+
+
+def _no_international(addresses: list[str]) -> RefusedForGood:
+    problem = Text(
+        "the mail server takes no address beyond ASCII (SMTPUTF8), such as {addresses}",
+        addresses=addresses,
+    )
+    hint = Text("write an address in ASCII, a domain in its xn-- form, or another server")
+    return RefusedForGood(problem, hint)
 
 
 def _begin_tls(server: smtplib.SMTP, trust: ssl.SSLContext) -> None:
