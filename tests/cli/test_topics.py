@@ -129,6 +129,7 @@ def test_a_schema_is_printed_as_it_is(name: str) -> None:
     [
         (["confg"], "no such topic: confg; did you mean `config`?"),
         (["acount"], "no such topic: acount; did you mean `account`?"),
+        (["renew"], "no such topic: renew; run `certferry sync`, which renews what is due"),
         (["zzz"], "no such topic: zzz; known: adapters, "),
         (["json", "zzz"], "no such document: zzz; known: check, "),
         (["config", "plan"], "only `certferry help json` takes a document"),

@@ -198,6 +198,16 @@ def test_a_string_in_place_of_a_word_or_a_list(refusal: Refusal) -> None:
     assert line.endswith('must be "auto" or a list, and is a string: write ["a.example.com"]')
 
 
+def test_several_domains_in_one_string(refusal: Refusal) -> None:
+    """As with names."""
+    (line,) = refusal(
+        f'{SETTING}names = ["*.example.com"]\n[[certificates.deploy]]\nto = "d"\n'
+        'domains = ["a.example.com; b.example.com"]'
+    )
+
+    assert line.endswith('in its own quotes: ["a.example.com", "b.example.com"]')
+
+
 def test_a_target_without_its_account_is_no_other_vendors(refusal: Refusal) -> None:
     """Qiniu is supported; its account is not declared."""
     (line,) = refusal(f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "qiniu"')

@@ -196,3 +196,16 @@ def test_the_catalogues_are_shipped() -> None:
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
     assert not {"*.mo", "*.po", "*.pot"} & set(ignored)
+
+
+def test_advice_to_renew_names_a_certificate() -> None:
+    """Without a name, `sync --renew` orders every certificate at once: no sentence and no page says
+    so, unless it says `--all`, which is asked for.
+    """
+    bare = re.compile(r"sync --renew(?! (?:\{|NAME|--all|staging))(?=[`\s])")
+    pages = [*ROOT.glob("docs/reference/*.md"), *ROOT.glob("docs/how-to/*.md"), *ROOT.glob("R*.md")]
+
+    said = [sentence for sentence in of_the_sources() if bare.search(sentence)]
+    written = [page.name for page in pages if bare.search(page.read_text(encoding="utf-8"))]
+
+    assert ([], []) == (said, written)

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from certferry.cli.commands import COMMANDS
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
+from certferry.cli.familiar import familiar_word
 from certferry.cli.options import Front
 from certferry.ports.adapter import CodeMeaning
 from certferry.present.console import Console
@@ -132,6 +133,9 @@ def _unknown(topic: str, front: Front) -> Text:
         return Text(
             "nothing is known of the code {code} but what the message says that has it", code=topic
         )
+    familiar = familiar_word([topic])
+    if familiar is not None:
+        return Text("no such topic: {name}; {known}", name=topic, known=familiar)
     known = list(pages(front.voice.language))
     meant = difflib.get_close_matches(topic, [*known, *COMMANDS], n=1)
     if meant:

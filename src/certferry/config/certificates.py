@@ -20,7 +20,7 @@ from certferry.config.domains import Named, read_domains, report_twice_named
 from certferry.config.files import Paths
 from certferry.config.findings import Finding, nearest
 from certferry.config.table import Table
-from certferry.config.values import Read, as_list, items_of, one_of, string, word
+from certferry.config.values import Read, one_name, one_of, word
 from certferry.core import identifiers
 from certferry.core.certificate import KeyType
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind, PemFiles
@@ -246,13 +246,7 @@ def _lineage(value: object) -> str:
 
 
 def _name(value: object) -> str:
-    written = string(value)
-    items = items_of(written)
-    if len(items) > 1 and all("." in item for item in items):
-        raise ConfigError(
-            Text("holds several names: write each in its own quotes: {items}", items=as_list(items))
-        )
-    return identifiers.normalise(written)
+    return identifiers.normalise(one_name(value))
 
 
 def _target(accounts: Collection[str], options_of: OptionsOf) -> Read[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 
 from certferry.config.table import Table
-from certferry.config.values import string
+from certferry.config.values import one_name
 from certferry.core.choice import AUTO
 from certferry.core.desired import DesiredCertificate
 from certferry.core.globs import domain_of, is_glob, read_pattern, takes_all
@@ -70,7 +70,7 @@ def _named_already(target: str, domain: str, other: str, lineage: str) -> Text:
 
 
 def _pattern(value: object) -> str:
-    return read_pattern(string(value))
+    return read_pattern(one_name(value))
 
 
 def _is_excluded(pattern: str, exclude: Iterable[str]) -> bool:

@@ -60,6 +60,17 @@ def string(value: object) -> str:
     return value
 
 
+def one_name(value: object) -> str:
+    """Take the string of one name; where several stand in it, say how they are written."""
+    written = string(value)
+    items = items_of(written)
+    if len(items) > 1 and all("." in item for item in items):
+        raise ConfigError(
+            Text("holds several names: write each in its own quotes: {items}", items=as_list(items))
+        )
+    return written
+
+
 def word(value: object) -> str:
     """Take a string with something in it and no control characters."""
     written = string(value)

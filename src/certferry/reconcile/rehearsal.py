@@ -71,7 +71,7 @@ def _tried(request: IssueRequest, desired: DesiredCertificate, doors: Doors) -> 
         raise
     except CertferryError as error:
         waits = error.is_early or isinstance(error, LeaseHeld)
-        failed = told.failed(error)
+        failed = told.failed(error.about(desired.lineage))
         return replace(failed, outcome=Outcome.WAITING) if waits else failed
     ca = bundle.certificate.issuer
     return replace(told, detail=Text("rehearsed: a test certificate came from {ca}", ca=ca))

@@ -117,8 +117,9 @@ def test_key_file_that_is_open_to_others(
     with pytest.raises(StateError, match="can be read by others") as refused:
         use(store)
 
-    fix = f"where Kubernetes mounts it, set defaultMode: 0400; otherwise: chmod 600 {key_file}"
-    assert fix == str(refused.value.hint)
+    first, second = str(refused.value.hint).splitlines()
+    assert f"run: chmod 600 {key_file}" == first
+    assert "Where Kubernetes mounts it, set defaultMode: 0400 in place of that" == second
 
 
 @pytest.mark.parametrize("use", USES)

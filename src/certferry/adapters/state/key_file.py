@@ -97,7 +97,8 @@ def _open_to_others(path: Path) -> StateError:
     return StateError(
         Text("the key file {path} can be read by others", path=path),
         hint=Text(
-            "run: chmod 600 {path}; where Kubernetes mounts it, set defaultMode: 0400 there",
+            "run: chmod 600 {path}\n"
+            "Where Kubernetes mounts it, set defaultMode: 0400 in place of that",
             path=shlex.quote(str(path)),
         ),
     )
