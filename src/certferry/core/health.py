@@ -229,18 +229,16 @@ def _of_certificate(expected: Expected, known: _Known, now: datetime) -> Iterato
 def _never_issued(
     expected: Expected, notices: Iterable[Notice], *, is_ceded: bool
 ) -> Iterator[Concern]:
-    """Say that there is no certificate, and since when it fails, where that is known. None is
-    needed where others serve all that was seen, and nothing went wrong with the look.
+    """Say that there is none, and since when it fails, where that is known. None is needed where
+    others serve all, and every target was looked at.
     """
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
     if is_ceded and not troubles:
         return
     trouble = next((one for one in troubles if not one.subject.target), None)
-    said = (
-        Text("no certificate has been taken from its files yet")
-        if expected.is_ferried
-        else Text("no certificate has been issued yet")
-    )
+    said = Text("no certificate has been issued yet")
+    if expected.is_ferried:
+        said = Text("no certificate has been taken from its files yet")
     hint = Text("run: certferry sync {lineage}", lineage=expected.lineage)
     since = None if trouble is None else trouble.since
     yield Concern(Health.CRITICAL, "never_issued", said, hint, expected.lineage, since=since)
