@@ -245,28 +245,17 @@ def _never_issued(
 
 
 def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[Concern]:
-    lineage = expected.lineage
-    if version.revocation is not None:
-        yield Concern(
-            Health.CRITICAL,
-            "revoked",
-            version.revocation.why.message,
-            Text("run: certferry sync {lineage}", lineage=lineage),
-            lineage,
-            since=version.revocation.at,
-        )
+    lineage, revocation = expected.lineage, version.revocation
     unsigned = issuer_expired(version, now)
+    hint = Text("run: certferry sync {lineage}", lineage=lineage)
+    if revocation is not None:
+        said = revocation.why.message
+        yield Concern(Health.CRITICAL, "revoked", said, hint, lineage, since=revocation.at)
     if unsigned is not None:
-        yield Concern(
-            Health.CRITICAL,
-            unsigned.code.value,
-            unsigned.message,
-            Text("have its own client fetch it anew, with the chain that its CA gives today")
-            if expected.is_ferried
-            else Text("run: certferry sync {lineage}", lineage=lineage),
-            lineage,
-            since=version.issuer_not_after,
-        )
+        if expected.is_ferried:
+            hint = Text("have its own client fetch it anew, with the chain that its CA gives today")
+        code, end = unsigned.code.value, version.issuer_not_after
+        yield Concern(Health.CRITICAL, code, unsigned.message, hint, lineage, since=end)
     yield from _of_end(version.certificate, now, expected)
 
 
