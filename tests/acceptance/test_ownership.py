@@ -114,6 +114,8 @@ def test_copy_of_a_certificate_is_judged_alike_by_every_command(
     for told in (plan, status, run):
         assert f":{second + 2}: [[certificates]] names: {same}" in told.err
     assert same not in host.run("-q", "plan").err
+    host.config.write_text(host.config.read_text() + covering("other", f"other.{name}"))
+    assert same not in host.run("plan", "other").err
 
 
 def test_same_names_with_another_kind_of_key_are_no_mistake(

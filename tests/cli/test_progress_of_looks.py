@@ -51,6 +51,7 @@ class Desk:
         text = self.config.read_text()
         second = text[text.index("[[certificates]]") :].replace('name = "img"', 'name = "pics"')
         assert 'name = "pics"' in second
+        second = second.replace('"pics"', '"pics"\nkey_type = "rsa2048"')  # no copy by mistake
         self.config.write_text(text + "\n" + second)
         world.qiniu.api.faults.add(Fault.held_until(gate), on="GET /domain*", times=None)
 

@@ -264,6 +264,10 @@ def test_a_certificate_that_others_serve_need_not_be_issued() -> None:
     ceded = Sighting("img", "qiniu", "", served=True, since=NOW)
 
     assert [] == judged(recorded(places=[ceded]))
+    unread = notice(Topic.TROUBLE, Subject("img", "other"))
+    assert [Health.CRITICAL, Health.WARNING] == [
+        health for health, _ in judged(recorded(places=[ceded], notices=[unread]))
+    ]
     elsewhere = Sighting("img", "other", "a.example.com", served=False, since=NOW)
     assert [(Health.CRITICAL, "never_issued")] == judged(recorded(places=[ceded, elsewhere]))
 

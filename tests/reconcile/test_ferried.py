@@ -394,6 +394,8 @@ def test_chain_whose_signer_has_expired_is_delivered_nowhere(world: ModelWorld) 
     wish, bundle = in_files(cdn=True), made(world)
     world.pass_time(timedelta(days=2))
     world.source.put(FILES, with_issuer_until(bundle, world.clock - timedelta(days=1)))
+    (before,) = plans_of(Reconciler(world.doors("look"), stop=lambda: None), [wish])
+    assert {DOMAIN, DIRECTORY} == {refusal.step.domain for refusal in before.refusals}
 
     report = world.run(wish)
 

@@ -111,11 +111,12 @@ def must_declare(settings: Settings) -> None:
 
 
 def tell_of_equal_names(settings: Settings, front: Front) -> None:
-    """Tell which certificates of the file have the same names."""
+    """Tell which certificates of the file have the names of one that the command is about."""
     if front.quiet:
         return
-    say = front.voice.say
-    for twin in with_equal_names(settings.declared, settings.places):
+    say, meant = front.voice.say, {frozenset(wish.names) for wish in settings.certificates}
+    alike = [wish for wish in settings.declared if frozenset(wish.names) in meant]
+    for twin in with_equal_names(alike, settings.places):
         front.console.remark(labelled(say(WARNING), Tone.PENDING, say(twin.text)))
 
 

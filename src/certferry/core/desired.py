@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ClassVar
 
 from certferry.core.certificate import Certificate, KeyType
@@ -104,7 +105,7 @@ class DesiredCertificate:
 
     A certificate with `files` is made elsewhere and only ferried: it needs no `dns`, and its names
     are those of `offered`, which is what the files hold once they have been read, with
-    `offered_fullchain` as the digest of leaf and issuers.
+    `offered_fullchain` as the digest of leaf and issuers; the leaf's ends at `offered_issuer_end`.
     """
 
     lineage: str
@@ -115,6 +116,7 @@ class DesiredCertificate:
     files: PemFiles | None = None
     offered: Certificate | None = None
     offered_fullchain: str | None = None
+    offered_issuer_end: datetime | None = None
     dns_zones: tuple[tuple[str, str], ...] = ()
     issuance: Issuance = field(default_factory=Issuance)
 

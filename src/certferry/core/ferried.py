@@ -43,7 +43,11 @@ def known_already(desired: DesiredCertificate, observed: Observation) -> Version
         return None
     if current.certificate.fingerprint != offered.fingerprint:
         return None
-    return replace(current, fullchain_digest=desired.offered_fullchain)
+    return replace(
+        current,
+        fullchain_digest=desired.offered_fullchain,
+        issuer_not_after=desired.offered_issuer_end,
+    )
 
 
 def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:

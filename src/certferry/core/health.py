@@ -220,12 +220,10 @@ def _of_certificate(expected: Expected, known: _Known, now: datetime) -> Iterato
             Text("put it back, or run: certferry sync {lineage}", lineage=lineage),
             lineage,
         )
-    if is_ceded:
-        pass  # not needed, as `core.status.Condition` has it
-    elif versions:
+    if not versions:
+        yield from _never_issued(expected, known.notices, is_ceded=is_ceded)
+    elif not is_ceded:
         yield from _of_newest(expected, versions[0], now)
-    else:
-        yield _never_issued(expected, known.notices)
     yield from _half_revoked(lineage, versions[1:], now)
     for notice in known.notices:
         if notice.topic is Topic.TROUBLE:
@@ -237,42 +235,36 @@ def _of_certificate(expected: Expected, known: _Known, now: datetime) -> Iterato
             yield from _of_place(expected, versions, place, now)
 
 
-def _never_issued(expected: Expected, notices: Iterable[Notice]) -> Concern:
-    """Say that there is no certificate, and since when it fails, where that is known."""
-    trouble = next((n for n in notices if n.topic is Topic.TROUBLE and not n.subject.target), None)
-    said = (
-        Text("no certificate has been taken from its files yet")
-        if expected.is_ferried
-        else Text("no certificate has been issued yet")
-    )
+def _never_issued(
+    expected: Expected, notices: Iterable[Notice], *, is_ceded: bool
+) -> Iterator[Concern]:
+    """Say that there is none, and since when it fails, where that is known. None is needed where
+    others serve all, and every target was looked at.
+    """
+    troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
+    if is_ceded and not troubles:
+        return
+    trouble = next((one for one in troubles if not one.subject.target), None)
+    said = Text("no certificate has been issued yet")
+    if expected.is_ferried:
+        said = Text("no certificate has been taken from its files yet")
     hint = Text("run: certferry sync {lineage}", lineage=expected.lineage)
     since = None if trouble is None else trouble.since
-    return Concern(Health.CRITICAL, "never_issued", said, hint, expected.lineage, since=since)
+    yield Concern(Health.CRITICAL, "never_issued", said, hint, expected.lineage, since=since)
 
 
 def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[Concern]:
-    lineage = expected.lineage
-    if version.revocation is not None:
-        yield Concern(
-            Health.CRITICAL,
-            "revoked",
-            version.revocation.why.message,
-            Text("run: certferry sync {lineage}", lineage=lineage),
-            lineage,
-            since=version.revocation.at,
-        )
+    lineage, revocation = expected.lineage, version.revocation
     unsigned = issuer_expired(version, now)
+    hint = Text("run: certferry sync {lineage}", lineage=lineage)
+    if revocation is not None:
+        said = revocation.why.message
+        yield Concern(Health.CRITICAL, "revoked", said, hint, lineage, since=revocation.at)
     if unsigned is not None:
-        yield Concern(
-            Health.CRITICAL,
-            unsigned.code.value,
-            unsigned.message,
-            Text("have its own client fetch it anew, with the chain that its CA gives today")
-            if expected.is_ferried
-            else Text("run: certferry sync {lineage}", lineage=lineage),
-            lineage,
-            since=version.issuer_not_after,
-        )
+        if expected.is_ferried:
+            hint = Text("have its own client fetch it anew, with the chain that its CA gives today")
+        code, end = unsigned.code.value, version.issuer_not_after
+        yield Concern(Health.CRITICAL, code, unsigned.message, hint, lineage, since=end)
     yield from _of_end(version.certificate, now, expected)
 
 

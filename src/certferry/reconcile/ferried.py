@@ -26,6 +26,7 @@ def as_offered(desired: DesiredCertificate, doors: Doors) -> DesiredCertificate:
         names=offered.names,
         offered=offered,
         offered_fullchain=bundle.fullchain_digest,
+        offered_issuer_end=bundle.issuer_not_after,
     )
 
 

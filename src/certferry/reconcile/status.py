@@ -96,7 +96,11 @@ def _with_refusals_to_come(
     offered = desired.offered
     if plan.issue is None or plan.issue.action is not Action.ADOPT or offered is None:
         return plan
-    adopted = Version(0, offered, now, fullchain_digest=desired.offered_fullchain)
+    adopted = Version(
+        *(0, offered, now),
+        fullchain_digest=desired.offered_fullchain,
+        issuer_not_after=desired.offered_issuer_end,
+    )
     after = replace(observed, versions=(adopted, *observed.versions))
     refusals = plan_lineage(desired, after, Times.at(now), Issuing.NEVER).refusals
     refused = {(one.step.target, one.step.domain) for one in refusals}
