@@ -226,6 +226,19 @@ def test_settings_that_are_ignored_are_named() -> None:
     assert "another tool" not in str(error.hint)
 
 
+def test_change_of_a_moment_ago_is_being_applied() -> None:
+    """Reads may lag behind writes: what is bound still is held against the target a minute later,
+    and not at once.
+    """
+    early = due(DEPLOYING, last=record(LAG / 2))
+    late = due(DEPLOYING, last=record(2 * LAG))
+
+    assert isinstance(early, Waiting)
+    assert isinstance(late, Waiting)
+    assert "qiniu is applying the change" == str(early.why)
+    assert "the accepted change has not taken effect; bound is id" == str(late.why)
+
+
 @pytest.mark.parametrize(
     ("bound", "words", "hint"),
     [("id", "bound is id", "another tool"), (None, "nothing is bound", "the target's console")],

@@ -7,8 +7,17 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.inferred import LastChange, likely_binding
-from certferry.core.observed import RemoteCertificate, Served
+from certferry.core.desired import Kind
+from certferry.core.inferred import LastChange, likely_binding, with_unlisted_copies
+from certferry.core.observed import (
+    DomainState,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+    Served,
+)
+from certferry.core.upload import Upload
+from tests.core.strategies import certificate, version
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 TIMEOUT = timedelta(hours=1)
@@ -85,3 +94,21 @@ def test_only_what_is_ours_is_ever_taken_for_bound(
     found = likely(edges(*fingerprints, silent=silent), change)
 
     assert found in {None, "id-a", "id-b"}
+
+
+def test_bound_copy_of_ours_is_known_before_it_is_listed() -> None:
+    """Another run has uploaded and bound it: the state knows it, the target's list does not yet.
+    Copies of ours that nothing is bound to are not made up.
+    """
+    known = version(1, certificate())
+    fingerprint = known.certificate.fingerprint
+    uploads = [
+        Upload("img", "qiniu", remote_id, "label", fingerprint, NOW) for remote_id in ("new", "old")
+    ]
+    domain = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, bound="new")
+
+    found = with_unlisted_copies(ObservedTarget(domains=(domain,)), [known], uploads)
+
+    assert ["new"] == [remote.remote_id for remote in found.remotes]
+    assert fingerprint == found.fingerprint_of(domain.bound)
+    assert found == with_unlisted_copies(found, [known], uploads)

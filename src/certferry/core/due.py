@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -15,7 +15,7 @@ from certferry.core.progress import Usual
 from certferry.core.rollout_record import LAG, RolloutRecord
 from certferry.core.steps import Blocked, Deploy, Due
 from certferry.core.stuck import stuck_error, stuck_since
-from certferry.core.waiting import Waiting, wait_for
+from certferry.core.waiting import Waiting, applying, wait_for
 from certferry.errors import CertferryError, DeployError
 from certferry.text import Text
 
@@ -139,6 +139,8 @@ def _after_acceptance(
         error = domain.problem or DeployError(Text("the target could not carry out the change"))
         return Blocked(error) if in_this_run else None
     due = wait_in_time(without_effect(deploy, domain, accepted_at), accepted_at, times)
+    if isinstance(due, Waiting) and times.now - accepted_at < LAG:
+        due = replace(due, why=applying(deploy.target, times.usual))
     return due if in_this_run or not isinstance(due, Blocked) else None
 
 

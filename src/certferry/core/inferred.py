@@ -26,6 +26,21 @@ def with_remembered_remotes(
     return replace(found, remotes=remotes)
 
 
+def with_unlisted_copies(
+    found: ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
+) -> ObservedTarget:
+    """Add our copies that a domain is bound to and that the target does not list yet: another run
+    may have uploaded one a moment ago.
+    """
+    listed = {remote.remote_id for remote in found.remotes}
+    bound = {domain.bound for domain in found.domains} - listed
+    unlisted = [upload for upload in uploads if upload.remote_id in bound]
+    if not unlisted:
+        return found
+    more = with_remembered_remotes(found, versions, unlisted).remotes
+    return replace(found, remotes=(*found.remotes, *more))
+
+
 def with_uses(found: ObservedTarget, uploads: Iterable[Upload]) -> ObservedTarget:
     """Add which of our copies the target did not let go of, since something uses them."""
     in_use = {upload.remote_id: upload.in_use_until for upload in uploads}

@@ -21,6 +21,8 @@ class Look:
 
     `known` are the lineage's certificates, newest first: a copy at the target counts as ours only
     when it is one of these. With `others` every other certificate of the account is wanted as well.
+
+    With `anew` nothing counts that was read before the look: another run may have written since.
     """
 
     lineage: str
@@ -31,6 +33,7 @@ class Look:
     others: bool = False
     globs: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    anew: bool = False
 
 
 class DeployTarget(Protocol):

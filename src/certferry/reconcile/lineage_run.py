@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 
 from certferry.core.desired import DesiredCertificate
+from certferry.core.doubts import Doubt, doubts_in
 from certferry.core.due import Times
 from certferry.core.observed import Observation
 from certferry.core.plan import Plan
@@ -73,6 +74,7 @@ class LineageRun:
         self._outcomes = Outcomes(desired.lineage, doors.progress)
         self._fingerprint: str | None = None
         self._held_up_since: datetime | None = None
+        self._certain: frozenset[Doubt] = frozenset()
         self._keeping: set[str] = set()
         self._removed = Counter[tuple[str, str]]() if removed is None else removed
 
@@ -114,22 +116,35 @@ class LineageRun:
         if ordered is not None and not ordered.is_for(self.desired):
             observed = without_order(observed, self.desired.lineage, self._doors)
         plan = self.plan(observed)
-        if all(isinstance(step, Verify) for step in plan.ready):  # no target is written to
+        # Without a lease no target is written to, and nothing is told that another run may explain.
+        is_open = self._held_up_since is not None or doubts_in(plan, observed) - self._certain
+        if not is_open and all(isinstance(step, Verify) for step in plan.ready):
             self._follow(plan, observed)
             return
         with self._doors.lease(self.desired.lineage) as lease:
-            # Looked at again: until the lease was ours, another run may have changed the world.
-            observed = self._observe()
-            plan = self.plan(observed)
+            observed, plan = self._look_again(observed, anew=bool(is_open))
             if plan.issue is not None:
                 observed = self._with_renewal_info(self._issue(plan, observed, lease))
                 plan = self.plan(observed)
             self._follow(plan, observed, lease)
 
-    def _observe(self) -> Observation:
+    def _look_again(self, before: Observation, *, anew: bool) -> tuple[Observation, Plan]:
+        """Look and plan under the lease: until it was ours, another run may have changed the world.
+        Where it has, or where doubts are left, nothing counts that was read before.
+        """
+        observed = self._observe(anew=anew)
+        plan = self.plan(observed)
+        doubts = doubts_in(plan, observed)
+        is_news = observed.remembered != before.remembered or doubts - self._certain
+        if is_news and not anew:
+            return self._look_again(observed, anew=True)
+        self._certain |= doubts
+        return observed, plan
+
+    def _observe(self, *, anew: bool = False) -> Observation:
         if self.desired.files is not None:
             self.desired = as_offered(self.desired, self._doors)
-        return self._in_force(observe(self.desired, self._doors))
+        return self._in_force(observe(self.desired, self._doors, anew=anew))
 
     def plan(self, observed: Observation) -> Plan:
         """Plan. An order that the CA would refuse now is told with its moment; all else goes on."""

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.core.inferred import with_likely_bindings, with_remembered_remotes, with_uses
+from certferry.core.inferred import (
+    with_likely_bindings,
+    with_remembered_remotes,
+    with_unlisted_copies,
+    with_uses,
+)
 from certferry.core.lineage import Version, version_for
 from certferry.core.observed import (
     Observation,
@@ -38,18 +43,46 @@ _log = logging.getLogger(__name__)
 _EDGES = Text("asking the edges what they serve")
 
 
-def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
+def observe(
+    desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False, anew: bool = False
+) -> Observation:
     """Look at everything one lineage touches. Changes nothing.
 
     Edges are asked only where the target says that the current certificate is bound, or does not
-    say what is, unless `every_edge` is set: elsewhere there is nothing to verify yet.
+    say what is, unless `every_edge` is set: elsewhere there is nothing to verify yet. With `anew`
+    nothing counts that was read before.
+
+    The state is read before the targets, so another run may have bound its certificate in between:
+    where something is bound that the state did not know, it is asked once more.
     """
     known = with_remembered(Observation(), desired, doors)
-    looker = _Looker(desired, doors, known, every_edge=every_edge)
+    observed = _observe(desired, doors, known, every_edge=every_edge, anew=anew)
+    if not any(map(_is_bound_to_unknown, observed.targets)):
+        return observed
+    again = with_remembered(Observation(), desired, doors)
+    if again.remembered == known.remembered:
+        return observed
+    return _observe(desired, doors, again, every_edge=every_edge, anew=True)
+
+
+def _observe(
+    desired: DesiredCertificate, doors: Doors, known: Observation, *, every_edge: bool, anew: bool
+) -> Observation:
+    looker = _Looker(desired, doors, known, every_edge=every_edge, anew=anew)
     targets = tuple(looker.look(deployment) for deployment in desired.deployments)
     observed = Observation(known.versions, targets, known.remembered)
     is_unread = any(target.under_way for target in targets)
     return without_found(observed) if is_unread else observed
+
+
+def _is_bound_to_unknown(target: ObservedTarget) -> bool:
+    """Tell whether a domain is bound to what is not known as ours."""
+    return any(
+        domain.bound is not None
+        and not domain.kind.is_receiver
+        and target.fingerprint_of(domain.bound) is None
+        for domain in target.domains
+    )
 
 
 def with_remembered(
@@ -123,6 +156,7 @@ class _Looker:
         known: Observation,
         *,
         every_edge: bool,
+        anew: bool,
     ) -> None:
         self._desired = desired
         self._doors = doors
@@ -130,6 +164,7 @@ class _Looker:
         self._versions = known.versions
         self._current = None if known.current is None else known.current.certificate.fingerprint
         self._every_edge = every_edge
+        self._anew = anew
 
     def look(self, deployment: DesiredDeployment) -> ObservedTarget:
         """Observe the target of one deployment, and add what is remembered of it."""
@@ -173,6 +208,7 @@ class _Looker:
                 others=deployment.retire is Retirement.ALL_UNUSED,
                 globs=deployment.globs,
                 exclude=deployment.exclude,
+                anew=self._anew,
             )
         )
         if any(domain.problem for domain in found.domains):
@@ -212,6 +248,8 @@ class _Looker:
         uploads = [upload for upload in self._remembered.uploads if upload.target == label]
         if found.remotes_hidden:
             found = with_remembered_remotes(found, self._versions, uploads)
+        elif uploads and _is_bound_to_unknown(found):
+            found = with_unlisted_copies(found, self._versions, uploads)
         if any(upload.in_use_until for upload in uploads):
             found = with_uses(found, uploads)
         return found

@@ -86,13 +86,13 @@ class Visit:
         now, last = self.now, found.last
         fingerprint = self.version_of(step).certificate.fingerprint
         record = open_record(found, fingerprint, now) or self._begun(step, fingerprint, last)
+        is_repair = isinstance(step, Deploy) and step.repair
         if isinstance(step, Deploy) and step.repair:
             record = as_repair(record, step, now, is_made=repairing)
-            if last is None or last.drift != record.drift:
-                facts = {"domain": step.domain, "found": str(record.drift)}
-                self.tell("drift found", target=step.target, **facts)
-        if record != last:
-            self.doors.state.replace_rollout(last, record)
+        is_kept = record != last and self.doors.state.replace_rollout(last, record)
+        if is_kept and is_repair and (last is None or last.drift != record.drift):
+            facts = {"domain": step.domain, "found": str(record.drift)}
+            self.tell("drift found", target=step.target, **facts)
         return record
 
     def _begun(

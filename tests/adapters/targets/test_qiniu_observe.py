@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import secrets
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from certferry.adapters.clients.qiniu_details import DETAIL_AGE
+from certferry.adapters.clients.qiniu_kinds import KODO, PILI
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.certificate import Certificate
-from certferry.core.desired import Kind
+from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import (
     DomainState,
@@ -23,7 +25,7 @@ from certferry.errors import TargetRejected
 from certferry.ports.target import Look
 from certferry.present.tickets import ticket
 from certferry.sandbox.faults import Fault
-from tests.adapters.qiniu_place import WWW, Place, refusal
+from tests.adapters.qiniu_place import WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls
 
 IMG = "img.example.com"
@@ -361,3 +363,31 @@ def test_ticket_holds_no_secret(where: str, secret: str, place: Place) -> None:
     assert WWW in told
     for key in (OWN_ACCESS_KEY, OWN_SECRET_KEY, SIGNATURE, KEY_LINE):
         assert key not in told
+
+
+# --- what another run has done --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Kind.CDN, KODO, PILI])
+def test_what_another_run_has_done_is_seen_anew(place: Place, target: Qiniu, kind: Kind) -> None:
+    """Whatever was read a moment before, and though Qiniu's list of domains lags behind."""
+    match kind:
+        case Kind.CDN:
+            place.service.add_domain(WWW)
+        case _ if kind == KODO:
+            place.service.add_bucket_domain(WWW, "pictures")
+        case _:
+            place.service.add_live_domain(WWW, "studio")
+    made = bundle(WWW)
+    what = look(WWW, kind=kind, known=(made.certificate,))
+    assert () == target.observe(what).remotes
+    place.service.domains.list_lag = timedelta(seconds=2)
+    other = place.target()
+    remote_id = other.upload("img", made)
+    other.bind(WWW, kind, remote_id, HttpsWish())
+
+    found = target.observe(replace(what, anew=True))
+
+    assert [remote_id] == [remote.remote_id for remote in found.remotes]
+    [domain] = found.domains
+    assert remote_id == domain.bound or domain.state is DomainState.PROCESSING

@@ -163,6 +163,13 @@ class QiniuAccount:
         """Have the next look read what Qiniu made of a change."""
         self._domains.forget()
 
+    def forget_lists(self) -> None:
+        """Have the next look read what domains and certificates there are, and what source domains
+        are bound to: another run may have changed it.
+        """
+        for remembered in (self._certificates, self._domains, self._bindings):
+            remembered.forget()
+
     def sources(self) -> Sources:
         """Give the Kodo source domains, as far as the keys may see them."""
         return self._sources.get()

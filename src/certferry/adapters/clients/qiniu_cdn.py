@@ -62,9 +62,10 @@ class CdnDomains:
         }
 
     def found(
-        self, domains: Iterable[str], left_out: list[ObservedDomain]
+        self, domains: Iterable[str], left_out: list[ObservedDomain], *, anew: bool
     ) -> Iterator[ObservedDomain]:
-        """Observe domains that are listed.
+        """Observe domains that are listed, by what was read of them before unless that is to be
+        read `anew`.
 
         These were not named, so one that has just been removed is no trouble, nor is one that is
         switched off at Qiniu: that is added to what is `left_out`. What befalls one of them hides
@@ -75,7 +76,7 @@ class CdnDomains:
         listed = self.served_by_themselves()
         for domain in domains:
             try:
-                record = self._details.read(domain)
+                record = self._read(domain, anew=anew)
             except QiniuFailure as failure:
                 if failure.is_common or (was_silent and failure.silent):
                     raise
@@ -91,9 +92,13 @@ class CdnDomains:
             else:
                 yield found
 
-    def named(self, domain: str) -> ObservedDomain:
+    def named(self, domain: str, *, anew: bool) -> ObservedDomain:
         """Observe one domain, which must be there: `NO_SUCH_DOMAIN` says that it is not."""
-        return observe(domain, self._details.read(domain))
+        return observe(domain, self._read(domain, anew=anew))
+
+    def _read(self, domain: str, *, anew: bool) -> DomainRecord:
+        # Also the list may lag behind what another run has just changed.
+        return self._details.read_now(domain) if anew else self._details.read(domain)
 
     def bind(self, domain: str, remote_id: str, https: HttpsWish) -> str | None:
         """Switch HTTPS on, or change it, unless the domain is as wished already; return the

@@ -87,6 +87,10 @@ class LiveDomains:
         self._hubs = Remembered(self._list_hubs, SOURCES_AGE, clock)
         self._domains = Remembered(self._list_domains, LIST_AGE, clock)
 
+    def forget(self) -> None:
+        """Have the next look read the domains: another run may have changed them."""
+        self._domains.forget()
+
     def all(self) -> Live:
         """Return the live domains, as far as the keys may see them."""
         return self._domains.get()

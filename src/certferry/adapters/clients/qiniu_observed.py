@@ -70,7 +70,7 @@ class LookedAtDomains:
             chosen = choose(look, self._cdn.served_by_themselves())
             excluded += chosen.excluded
             self.uncovered += chosen.uncovered
-            seen += self._cdn.found(chosen.wanted, self.left_out)
+            seen += self._cdn.found(chosen.wanted, self.left_out, anew=look.anew)
         if look.kind in {Kind.AUTO, PILI}:
             seen += _new(seen, self._found_live(look, seen, unread, excluded))
         if look.kind in {Kind.AUTO, KODO}:
@@ -150,7 +150,7 @@ class LookedAtDomains:
                 yield named(domain, unread)
                 continue
             try:
-                yield self._cdn.named(domain)
+                yield self._cdn.named(domain, anew=look.anew)
             except QiniuFailure as failure:
                 if failure.is_common or (was_silent and failure.silent):
                     raise

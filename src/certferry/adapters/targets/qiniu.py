@@ -116,6 +116,7 @@ class Qiniu:
     ) -> None:
         self._rules = rules
         account, settler = QiniuAccount(client, clock, memory), Settler(pause)
+        self._account = account
         self._quota = AccountQuota(account, memory, now)
         self._copies = Copies(client, account, self._quota, settler)
         details = Details(client, account, memory, clock=clock, now=now)
@@ -130,6 +131,9 @@ class Qiniu:
         beside them is told with what was found.
         """
         must_be_served_here(look.kind)
+        if look.anew:
+            self._account.forget_lists()
+            self._live.forget()
         with _door():
             looked_at = LookedAtDomains(look, self._cdn, self._sources, self._live)
             unread = looked_at.unread
