@@ -115,7 +115,8 @@ class StateStore(Sightings, Protocol):
 
     def must_unseal(self) -> None:
         """Raise `StateError` when what is sealed cannot be opened any more: the key file is gone,
-        or another one. Where nothing is sealed yet, all is in order.
+        or another one; or when the state can only be read. Where nothing is sealed yet, all is in
+        order.
         """
         ...
 
