@@ -90,22 +90,51 @@ def test_state_that_cannot_be_opened(synced: Host) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
-@pytest.mark.parametrize(
-    "command", ["sync", *(pytest.param(each, marks=thorough) for each in ("plan", "history"))]
-)
+@pytest.mark.parametrize("command", ["sync", pytest.param("plan", marks=thorough)])
 def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> None:
     """As after an error of the disk: it is told as that, not as a matter of owners."""
-    folder = shlex.quote(str(synced.state.parent))
-    script = f'mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && "$@"'
-
-    run = synced.run_apart(
-        "-q", command, wrapped_in=["unshare", "--mount", "sh", "-c", script, "sh"]
-    )
+    run = synced.run_apart("-q", command, wrapped_in=read_only(synced.state.parent))
 
     assert FAILED == run.code
     assert f"{synced.state} cannot be opened: its file system is read-only" == run.complaint.error
     assert "writable again" in run.complaint.hint
     assert NOBODY_ASKED == run.left
+
+
+def read_only(folder: Path) -> list[str]:
+    """Give what goes before a command to which a folder's file system takes no writes."""
+    name = shlex.quote(str(folder))
+    script = f'mount --bind {name} {name} && mount -o remount,bind,ro {name} && "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, "sh"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["status"], FAILED),
+        (["check"], 2),
+        pytest.param(["history"], 0, marks=thorough),
+        pytest.param(["doctor"], FAILED, marks=thorough),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+@pytest.mark.parametrize("disk", ["read-only", "full"])
+def test_what_only_looks_can_be_read_on_such_a_disk(
+    synced: Host, name: str, disk: str, words: list[str], code: int
+) -> None:
+    """Just then it is wanted: it shows what is remembered, and says why no run can write."""
+    full = FullDisk.of(synced) if disk == "full" else None
+    wrapped = read_only(synced.state.parent) if full is None else full.command
+
+    run = synced.run_apart(*words, wrapped_in=wrapped)
+
+    shown = " ".join((run.out + run.err).split())
+    assert code == run.code, run
+    assert name in shown
+    if words != ["history"]:
+        said = "its file system is read-only" if full is None else full.words
+        assert f"{synced.state} {said}" in shown or said in shown
 
 
 @thorough
@@ -199,7 +228,8 @@ def test_a_state_that_is_lost_is_missed(synced: Host, command: str) -> None:
     codes = {"plan": 0, "status": FAILED, "check": 2, "doctor": run.code, "sync": 0}
     assert codes[command] == run.code
     if command == "doctor":
-        assert "[state_missing]" in run.out
+        findings = synced.run("doctor", "--json").document["findings"]
+        assert "state_missing" in {one["code"] for one in findings}
     if command == "sync":
         assert words not in synced.run("plan").err
 

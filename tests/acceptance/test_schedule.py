@@ -63,7 +63,8 @@ def test_the_crontabs_line_does_the_job(
     line = (owner.read() or b"").decode().removesuffix("\n")
     # The test only does not wait for its seconds.
     command = re.sub(r"^/bin/sleep \d+; ", "/bin/sleep 0; ", line.split(" ", 5)[5])
-    assert command.endswith(f" sync --scheduled{MARK}")
+    assert " sync --scheduled || " in command
+    assert command.endswith(MARK)
     log = prepared.state.with_name("certferry.log")
     assert f"  log       {log}\n" in installed.out
 
@@ -134,6 +135,10 @@ def test_the_services_command_does_the_job_in_its_sandbox(
         ("exit-code", "1", None),
         ("exit-code", "3", None),
         ("exit-code", "130", None),
+        ("", "137", "a signal ended it"),
+        ("", "2", "it ended with status 2"),
+        ("", "1", None),
+        ("", "75", None),
     ],
 )
 def test_a_run_that_the_system_ended_is_told(
@@ -166,6 +171,25 @@ def test_a_run_that_the_system_ended_is_told(
         assert Exit.OK == prepared.run("sync").code
         assert 0 == prepared.run("check").code
         assert ["trouble", "recovered"] == [one["event"] for one in hook.events]
+
+
+def test_a_run_that_was_refused_is_told_once(prepared: Host, name: str) -> None:
+    """A variable that is gone ends a run with 2, and the run has told it; so has it a file that is
+    wrong.
+    """
+    with EventReceiver() as hook:
+        prepared.config.write_text(
+            f'{prepared.config.read_text()}\n[notify.hook]\ntype = "webhook"\n'
+            f'url = "{hook.address}"\nsecret = "{SECRET}"\n'
+        )
+        assert Exit.OK == prepared.run("sync").code
+        for old, new in (("env:QINIU_ACCESS_KEY", "env:GONE"), ("names = [", "nams = [")):
+            prepared.rewrite(old, new)
+            assert Exit.USAGE == prepared.run("sync").code
+            told = prepared.run("notify", "failed", MONITOR_EXIT_STATUS="2")
+            assert (Exit.OK, "", "") == (told.code, told.out, told.err)
+
+    assert ["config"] == [one["code"] for one in hook.events]
 
 
 def test_logrotate_takes_the_snippet(prepared: Host, tmp_path: Path) -> None:

@@ -184,7 +184,9 @@ def test_the_global_options_go_with_the_run(
     assert "json" == words[words.index("--log-format") + 1]
     assert "zh" == words[words.index("--lang") + 1]
     assert "--quiet" in words
-    assert ["sync", "--scheduled"] == words[-2:]
+    script = words[words.index("-c") + 1]
+    assert '"$@" sync --scheduled || ' in script
+    assert '"$@" notify failed' in script
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/dev/null"])

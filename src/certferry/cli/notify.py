@@ -50,7 +50,7 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
 @command.command("failed", hidden=True)
 @click.pass_obj
 def failed(front: Front) -> Exit:
-    """Tell that a scheduled run failed; systemd runs this, and says how.
+    """Tell that a scheduled run failed; systemd and the crontab's line run this, and say how.
 
     A run that ended with 1 or 3 has told its trouble itself. For one that was killed, took too long
     or could not begin, certferry records it for `check` and tells the channels.
@@ -64,18 +64,27 @@ def failed(front: Front) -> Exit:
     if error is None:
         return Exit.OK
     language = front.voice.language
+    was_refused = front.console.environ.get(_STATUS) == str(int(Exit.USAGE))
     try:
         settings = settings_or_defaults(front)
     except ConfigError:
+        if was_refused:
+            return Exit.OK  # for that reason, which the run has told
         tell_in_spite_of_it(error, front.config, front.console.environ, language=language)
         raise
     with open_session(settings, progress=no_listener, language=language) as session:
-        session.teller.tell_failure(error)
+        if not (was_refused and session.teller.stands_failed()):
+            session.teller.tell_failure(error)
     return Exit.OK
 
 
-_NO_NEWS = frozenset(str(int(code)) for code in (Exit.FAILED, Exit.REFUSED, Exit.STOPPED))
-"""How a run ends that has told its trouble itself, or that was stopped, which is none."""
+_RESULT, _STATUS = "MONITOR_SERVICE_RESULT", "MONITOR_EXIT_STATUS"
+_NO_NEWS = frozenset(
+    str(int(code)) for code in (Exit.FAILED, Exit.REFUSED, Exit.STOPPED, Exit.TRY_LATER)
+)
+"""How a run ends that has told its trouble itself, or for which there is none."""
+_SIGNALS = range(129, 160)
+"""What a shell makes of a signal: 128 and its number."""
 _WORDS = {
     "timeout": Text("it took longer than a run may"),
     "oom-kill": Text("the machine had no memory left"),
@@ -87,22 +96,26 @@ _WORDS = {
 
 
 def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
-    """Say how a run ended that systemd saw fail, by what it tells the unit under OnFailure=
+    """Say how a run ended that failed, by what systemd tells the unit under OnFailure=
     (systemd.exec(5), "$SERVICE_RESULT, $EXIT_CODE, $EXIT_STATUS" and "$MONITOR_…", since version
-    251); `None` for one that told of its failure itself,
-    or was stopped.
+    251), or the crontab's line, which knows the exit status alone; `None` for one that told of its
+    failure itself, or was stopped.
     """
-    result = environ.get("MONITOR_SERVICE_RESULT", "")
-    status = environ.get("MONITOR_EXIT_STATUS", "")
-    if result == "exit-code" and status in _NO_NEWS:
+    result, status = environ.get(_RESULT, ""), environ.get(_STATUS, "")
+    if result in {"exit-code", ""} and status in _NO_NEWS:
         return None
     how = _WORDS.get(result)
+    if not result and status.isdecimal() and int(status) in _SIGNALS:
+        how = _WORDS["signal"]
     if how is None and status:
         how = Text("it ended with status {status}", status=status)
     said = Text("the scheduled run was cut short")
     if how is not None:
         said = Text("the scheduled run was cut short: {how}", how=how)
-    hint = Text("see `journalctl -u {unit}`, and run: certferry sync", unit="certferry.service")
+    hint = Text("see the log of the run, and run: certferry sync")
+    if result:
+        unit = "certferry.service"
+        hint = Text("see `journalctl -u {unit}`, and run: certferry sync", unit=unit)
     return RunCutShort(said, hint=hint)
 
 

@@ -42,7 +42,7 @@ class Job:
 
     `environment` is what it needs all the same, `writes` are the directories that it writes into.
     With `runs_programs` it starts programs of the operator's. `on_failure` is run where the run
-    fails, by systems that can.
+    fails.
     """
 
     command: tuple[str, ...]

@@ -114,8 +114,8 @@ class StateStore(Sightings, Protocol):
     # the seal
 
     def must_unseal(self) -> None:
-        """Raise `StateError` when what is sealed cannot be opened any more: the key file is gone,
-        or another one. Where nothing is sealed yet, all is in order.
+        """Raise `StateError` when the state can only be read, or what is sealed cannot be opened:
+        the key file is gone, or another one. Where nothing is sealed yet, all is in order.
         """
         ...
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from certferry.core.findings import Code, Finding, info, of_error, warning
 from certferry.core.history import HistoryEntry, LastRun
-from certferry.errors import ScheduleError, StateError
+from certferry.errors import ScheduleError, StateError, StateUnavailable
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import StateStore
 from certferry.text import Text
@@ -30,6 +30,8 @@ def look_at_state(
     """Try the seal, and tell what to back up, and what happened last to the `declared` lineages."""
     try:
         state.must_unseal()
+    except StateUnavailable as problem:
+        yield of_error(Code.STATE_UNUSABLE, str(path), problem)
     except StateError as problem:
         yield of_error(Code.SEAL_BROKEN, str(key_file), problem)
     message = Text(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from certferry.config.model import Settings
 from certferry.core.channel_news import having
-from certferry.core.notice import ChannelState
+from certferry.core.notice import ChannelState, Subject, Topic
 from certferry.core.report import SyncReport
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, StateError
 from certferry.ports.notifier import Answered, Sent
@@ -79,6 +79,11 @@ class Teller:
         """Tell through the channels what ended a run, once a day, without a state."""
         if self._settings.channels:
             _tell(partial(self._unremembered.tell, error))
+
+    def stands_failed(self) -> bool:
+        """Tell whether the trouble of a whole run is kept. Raises `StateError`."""
+        stood = self._state().notices()
+        return any(one.subject == Subject() and one.topic is Topic.TROUBLE for one in stood)
 
     def channel_states(self) -> Mapping[str, ChannelState]:
         """Return what is remembered of the channels of notifications."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from datetime import time
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -14,6 +15,7 @@ from certferry.adapters.schedule.crontab import (
     Entry,
     own_entries,
     shell_command,
+    watched,
     with_entry,
     without_entry,
 )
@@ -246,3 +248,27 @@ def test_the_path_of_a_line_is_the_last_one_above_it(above: bytes, path: str) ->
     crontab = with_entry(above, b"certferry sync", TIME)
 
     assert [path] == [entry.path for entry in own_entries(crontab + b"PATH=/late\n")]
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+@pytest.mark.parametrize("code", [0, 1, 137])
+def test_a_run_that_fails_is_followed_by_who_tells_it(
+    tmp_path: Path, shell: str, code: int
+) -> None:
+    """Told how it ended, with the same options; the line's own exit code stays the run's."""
+    program, calls = tmp_path / "a 'run' $HOME", tmp_path / "calls"
+    program.write_text(
+        f'#!/bin/sh\necho "$MONITOR_EXIT_STATUS:$*" >>{calls}\n'
+        f'case "$*" in *sync*) exit {code};; esac\n'
+    )
+    program.chmod(0o755)
+    both = (str(program), "--config", "/etc/c 100%.toml")
+    words = watched((*both, "sync", "--scheduled"), (*both, "notify", "failed"))
+    # What cron makes of the line: `\%` is a percent sign.
+    line = shell_command(words, {"HOME": "/"}).decode().replace("\\%", "%")
+
+    ended = subprocess.run([shell, "-c", line], check=False)
+
+    told = [f"{code}:--config /etc/c 100%.toml notify failed"] if code else []
+    assert code == ended.returncode
+    assert [":--config /etc/c 100%.toml sync --scheduled", *told] == calls.read_text().splitlines()

@@ -76,7 +76,10 @@ class Cron:
         """See `ports.scheduler.Scheduler.install`."""
         before = self._read()
         moment = night_time(self._pick(NIGHT_MOMENTS))
-        command = crontab.shell_command(job.command, job.environment)
+        words = job.command
+        if job.on_failure:
+            words = crontab.watched(job.command, job.on_failure)
+        command = crontab.shell_command(words, job.environment)
         after = crontab.with_entry(before, command, moment)
         scheduled = self._scheduled(crontab.own_entries(after)[0])
         if after == before:

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import time
+from itertools import takewhile
 
 from certferry.core.schedule import twice
 from certferry.errors import ScheduleError
@@ -72,6 +73,19 @@ def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes
         assignments = [f"{name}={value}" for name, value in environment.items()]
         words = ["/usr/bin/env", *assignments, *words]
     return os.fsencode(" ".join(map(_quoted, words)))
+
+
+def watched(command: Sequence[str], on_failure: Sequence[str]) -> tuple[str, ...]:
+    """Write a command after whose failure another is run, which is told the exit status as systemd
+    does (`$MONITOR_EXIT_STATUS`, systemd.exec(5)). What both begin with stands there once, since
+    Debian's cron takes a line of 1000 characters at most. A shell of its own reads it: the
+    crontab's SHELL may be any.
+    """
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(command, on_failure, strict=False))
+    both = [word for word, _ in pairs]
+    first, second = (shlex.join(words[len(both) :]) for words in (command, on_failure))
+    script = f'"$@" {first} || {{ s=$?; MONITOR_EXIT_STATUS=$s "$@" {second}; exit $s; }}'
+    return ("/bin/sh", "-c", script, "sh", *both)
 
 
 def own_entries(crontab: bytes) -> list[Entry]:

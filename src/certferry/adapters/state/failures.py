@@ -94,6 +94,14 @@ def _is_writable(path: Path) -> bool:
         return True
 
 
+def takes_no_writes(path: Path) -> bool:
+    """Tell whether what is wrong with a file is that its disk is full, or may only be read."""
+    try:
+        return not _is_writable(path) or _has_no_room(path.parent)
+    except OSError:
+        return False
+
+
 def _has_no_room(folder: Path) -> bool:
     return shutil.disk_usage(folder).free < _LEAST_ROOM
 

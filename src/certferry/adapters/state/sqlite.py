@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from certferry.adapters.state.failures import in_our_words
+from certferry.adapters.state.failures import in_our_words, takes_no_writes
 from certferry.adapters.state.lease_locks import LeaseLocks
 from certferry.adapters.state.leases import Leases
 from certferry.adapters.state.migrations import carry_out, migrate, read_migrations
@@ -14,6 +14,7 @@ from certferry.adapters.state.runs import Runs
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite_database import Prove, SqliteDatabase
 from certferry.adapters.state.store import SqlState
+from certferry.errors import StateError, StateUnavailable
 from certferry.file_trust import must_be_trusted
 from certferry.ports.state import StateStore
 
@@ -32,8 +33,15 @@ def connect(url: str, key_file: Path, *, looks_only: bool) -> StateStore:
     with in_our_words(path):
         is_made = not looks_only or _is_made(path)
     sealing = Sealing(key_file)
-    database = _opened(path, sealing.proof_of) if is_made else _NoDatabase(path)
-    return _state(database, sealing)
+    if not is_made:
+        return _state(_NoDatabase(path), sealing)
+    try:
+        return _state(_opened(path, sealing.proof_of), sealing)
+    except StateUnavailable as problem:
+        if not (looks_only and takes_no_writes(path) and _is_at_rest(path)):
+            raise
+        # Just then an operator wants to look.
+        return _state(_Unwritable(path), sealing, problem)
 
 
 def in_memory() -> StateStore:
@@ -42,11 +50,14 @@ def in_memory() -> StateStore:
     return _state(_NoDatabase(nowhere), Sealing(nowhere.with_name("secret.key")))
 
 
-def _state(database: SqliteDatabase, sealing: Sealing) -> StateStore:
+def _state(
+    database: SqliteDatabase, sealing: Sealing, problem: StateError | None = None
+) -> StateStore:
     # Whichever way leads to a database, its leases are the same.
     path = database.place.resolve()
     locks = LeaseLocks(path.with_name(path.name + _LEASES))
-    return SqlState(database, sealing, Leases(database, locks), Runs(database, locks))
+    leases, runs = Leases(database, locks), Runs(database, locks)
+    return SqlState(database, sealing, leases, runs, problem)
 
 
 def _opened(path: Path, prove: Prove) -> SqliteDatabase:
@@ -79,6 +90,25 @@ def _is_made(path: Path) -> bool:
         else:
             return place == path
     return False
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Tell whether the file alone has everything: no process has it open, nor left it halfway."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size == 0
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+class _Unwritable(SqliteDatabase):
+    """One on a disk that takes no writes: the file is read as it is, without the files that SQLite
+    makes beside it (https://sqlite.org/uri.html, "immutable").
+    """
+
+    def _connect(self) -> sqlite3.Connection:
+        return self._connect_to(f"{self.place.absolute().as_uri()}?immutable=1")
 
 
 class _NoDatabase(SqliteDatabase):

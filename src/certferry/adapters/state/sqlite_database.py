@@ -170,6 +170,7 @@ class SqliteDatabase:
     def _connect_to(self, file: Path | str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             file,
+            uri=str(file).startswith("file:"),
             timeout=self._patience,
             isolation_level=None,  # transactions are begun where `transaction` says so
             check_same_thread=False,  # used by one thread, but closed with all others

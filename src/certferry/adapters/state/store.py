@@ -17,12 +17,22 @@ from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sightings import Sightings
 from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
 from certferry.adapters.state.versions import Versions
+from certferry.errors import StateError
 
 
 class SqlState:
-    """Every door of `StateStore`, each leading to its group of tables."""
+    """Every door of `StateStore`, each leading to its group of tables. With a `problem` it can be
+    read, and no run can use it.
+    """
 
-    def __init__(self, database: Database, sealing: Sealing, leases: Leases, runs: Runs) -> None:
+    def __init__(
+        self,
+        database: Database,
+        sealing: Sealing,
+        leases: Leases,
+        runs: Runs,
+        problem: StateError | None = None,
+    ) -> None:
         self._database = database
         self._leases = leases
         self._runs = runs
@@ -31,6 +41,8 @@ class SqlState:
         self.release = leases.release
 
         self.must_unseal = partial(sealing.must_open, database)
+        if problem is not None:
+            self.must_unseal = partial(_fail, problem)
 
         self.remembered = Lineages(database, sealing).remembered
 
@@ -122,3 +134,7 @@ class SqlState:
         self._runs.close()
         self._leases.close()
         self._database.close()
+
+
+def _fail(problem: StateError) -> None:
+    raise problem
