@@ -110,7 +110,7 @@ def test_what_cannot_be_forgotten(host: Host) -> None:
     """A name that the file has still, and one that there never was."""
     still, unknown = host.run("-q", "forget", "img"), host.run("-q", "forget", "ing")
 
-    assert (2, "img is declared still") == (still.code, still.complaint.error)
+    assert (2, "img is still in the configuration file") == (still.code, still.complaint.error)
     assert (2, "there is no certificate called ing") == (unknown.code, unknown.complaint.error)
 
 

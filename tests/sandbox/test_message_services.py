@@ -176,6 +176,8 @@ def test_a_mail_server_wants_its_order() -> None:
             assert not client.has_extn("auth")
             assert 530 == client.mail(USER)[0]
             client.starttls(context=_trusting(server))
+            assert 503 == client.mail(USER)[0]
+            client.ehlo()
             assert 530 == client.mail(USER)[0]
             client.login(USER, PASSWORD)
             assert 503 == client.docmd("DATA")[0]

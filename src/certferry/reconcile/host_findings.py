@@ -109,7 +109,7 @@ def look_at_telling(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Findi
         yield warning(
             Code.NOBODY_TOLD,
             "notify",
-            Text("no channel and no heartbeat is declared, so nobody is told when a run fails"),
+            Text("no channel and no heartbeat is declared: a run that fails reaches no one"),
             Text(
                 "declare a channel under [notify.ops] (`certferry help notify`), and a [heartbeat]"
                 " (`certferry help monitoring`)"

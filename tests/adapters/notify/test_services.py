@@ -296,4 +296,4 @@ def test_apprise_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError) as missing:
         connect("apprise", url=Secret("json://127.0.0.1/")).send(message())
 
-    assert "[apprise]" in str(missing.value)
+    assert "requirements/apprise.txt" in str(missing.value)
