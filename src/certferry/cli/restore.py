@@ -17,8 +17,8 @@ def command(front: Front, file: Path) -> Exit:
     """Put the state and the key of a backup in their places.
 
     They go where the configuration file says, on a new machine too. Everything in FILE is verified
-    first. What is there is kept beside, as FILE.bak. While another certferry works with the state
-    nothing is changed, and the exit code is 75.
+    first. What is there is kept beside it, as state.db.bak and secret.key.bak. While another
+    certferry has the state open nothing is changed, and the exit code is 75.
     """
     from certferry.config.files import read_private_file
     from certferry.config.load import load_state

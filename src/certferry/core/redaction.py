@@ -147,6 +147,8 @@ def _is_blank(character: str) -> bool:
 
 def _spans(words: str, spelling: str) -> _Spans:
     """Give where words repeat a spelling, wherever that begins, and where they are cut within."""
+    if spelling[:_SHORTEST_WITHIN] not in words:
+        return  # nearly always
     yield from _whole(words, spelling)
     if begun := _begun_at_the_end(words, spelling):
         yield len(words) - begun, len(words)
