@@ -347,7 +347,7 @@ def test_domain_that_cannot_be_changed(
     run = host.run("-q", "sync")
 
     assert FAILED == run.code
-    assert f"{name} {error}" in run.complaint.error
+    assert f"{name}: {error}" in run.complaint.error
     assert hint in run.complaint.hint
     assert_untouched(host, name, run.left)
 
