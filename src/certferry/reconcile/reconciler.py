@@ -17,7 +17,6 @@ from certferry.errors import Interrupted, StateError
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun
-from certferry.reconcile.unended_runs import under_way
 from certferry.reconcile.visits import Patience, Visits
 from certferry.text import Text
 
@@ -46,8 +45,7 @@ class Reconciler:
         """
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        with under_way(self.doors.state, self.doors.now):
-            report = self.run(wishes, patience, issuing, keeps_pauses=scheduled)
+        report = self.run(wishes, patience, issuing, keeps_pauses=scheduled)
         complete = self._note_end((before or report).with_newer(report)) and report.complete
         return replace(report, renewing=renew, complete=complete)
 
