@@ -282,6 +282,8 @@ def test_adapter_that_ends_the_process(place: Place, beside: Callable[[str], Bes
     end, and when it was. A run that ends is not spoken of any more.
     """
     there = beside("__import__('os')._exit(0)")
+    first = place.run("--config", there.config, "sync", there.good, environ=there.environ)
+    assert 0 == first.returncode, first
     assert 0 == place.run("--config", there.config, "sync", environ=there.environ).returncode
 
     sparing = {**there.environ, "PYTHONPATH": ""}

@@ -17,7 +17,6 @@ from certferry.errors import Interrupted, StateError
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun
-from certferry.reconcile.unended_runs import under_way
 from certferry.reconcile.visits import Patience, Visits
 from certferry.text import Text
 

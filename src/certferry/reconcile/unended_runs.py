@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 
 from certferry.core.history import BegunRun
@@ -24,21 +24,22 @@ _HINT = Text(
 
 
 @contextmanager
-def under_way(state: StateStore, now: Callable[[], datetime]) -> Iterator[None]:
+def under_way(state: Callable[[], StateStore], now: Callable[[], datetime]) -> Iterator[None]:
     """Keep that a run is under way, where that can be kept, and tell of those that had no end."""
-    begun = None
-    try:
-        for run in state.unended_runs():
-            _log.warning(Text("{words}", words=_words(run)))
-        begun = state.begin_run(now())
-    except StateError as error:  # told where the run itself needs the state
-        _log.debug("%s", error.message)
-    try:
+    with ExitStack() as ending:
+        try:
+            store = state()
+            for run in store.unended_runs():
+                _log.warning(Text("{words}", words=_words(run)))
+            ending.callback(_end, store, store.begin_run(now()))
+        except StateError as error:  # told where the run itself needs the state
+            _log.debug("%s", error.message)
         yield
-    finally:
-        if begun is not None:
-            with suppress(StateError):
-                state.end_run(begun)
+
+
+def _end(state: StateStore, run: BegunRun) -> None:
+    with suppress(StateError):
+        state.end_run(run)
 
 
 def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -62,11 +63,25 @@ class Teller:
             return self._told(ended[0]) if ended[0].complete else ended[0]
 
         try:
-            return self._monitored(told, is_whole=is_whole)
+            with self._under_way():
+                return self._monitored(told, is_whole=is_whole)
         except (KeyboardInterrupt, Interrupted):
             if not ended:
                 raise
             return replace(ended[0], complete=False)  # the operator at the keyboard still sees it
+
+    def _under_way(self) -> AbstractContextManager[None]:
+        """Keep that a run is under way. The first run of all makes its state itself."""
+        try:
+            is_first = not self._settings.state.path.exists()
+        except OSError:  # told by the run, which opens it
+            is_first = True
+        if is_first:
+            return nullcontext()
+        from certferry.reconcile.unended_runs import under_way
+        from certferry.wiring.clock import now
+
+        return under_way(self._state, now)
 
     def tell_failure(self, error: CertferryError) -> None:
         """Keep, and tell through the channels, what ended a run. Where that cannot be kept, it is

@@ -11,9 +11,12 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import requests
 
+from certferry.adapters.clients.http import TIMEOUTS
+from certferry.adapters.clients.http_problems import explain
 from certferry.core.foreign_words import quoted
 from certferry.core.secret import Secret
 from certferry.errors import (
@@ -54,14 +57,21 @@ class Told:
     hidden: Collection[Secret]
 
     def message(self, about: str, exc: BaseException) -> Text:
-        """Say what was raised, on one line."""
+        """Say what was raised, on one line: of a request without an answer in certferry's words,
+        since `requests` quotes addresses, in which some services have the key.
+        """
         words = " ".join(str(exc).split())
         said = f"{type(exc).__name__}: {words}" if words else type(exc).__name__
+        problem: Text | str = quoted(said, self.hidden)
+        if isinstance(exc, requests.ConnectionError | requests.Timeout):
+            url = None if exc.request is None else exc.request.url
+            host = urlsplit(url or "").hostname or self.provider
+            problem = explain(exc, host, TIMEOUTS).sentence
         return Text(
             "{about}: lexicon's {provider}: {problem}",
             about=about,
             provider=self.provider,
-            problem=quoted(said, self.hidden),
+            problem=problem,
         )
 
     @property

@@ -113,8 +113,11 @@ def _must_be_held(settings: Settings) -> None:
     options = {key.replace("-", "_"): value for key, value in settings.options.items()}
     if settings.provider == "gandi" and options.get("api_protocol") != "rest":
         raise ConfigError(
-            Text("certferry does not use the old API of lexicon's gandi"),
-            hint=Text('write api_protocol = "rest", with a token of that API as auth_token'),
+            Text(
+                "certferry does not use the old API of lexicon's gandi: write {setting}, with a"
+                " token of the new one as auth_token",
+                setting='api_protocol = "rest"',
+            )
         )
 
 
