@@ -113,6 +113,12 @@ def test_a_terminal_is_asked_before_all_are_renewed(two: Path) -> None:
         assert Exit.OK == terminal.end()
     assert "Nothing was changed." in terminal.screen.text
 
+    with Terminal(command, environ={"CERTFERRY_LANG": "en", "DP_Id": "", "DP_Key": ""}) as terminal:
+        terminal.until(lambda seen: "[y/N]" in seen)
+        terminal.type("y\n")
+        assert Exit.USAGE == terminal.end()
+    assert "DP_Id is not set" in terminal.screen.text
+
 
 @COMMANDS
 @pytest.mark.parametrize("names", [["pics"], ["own", "pics"]])
@@ -127,6 +133,19 @@ def test_a_ferried_certificate_that_is_named(machine: Path, command: str, names:
     hint = "renew it with its own client; the next run deploys the files"
     assert (Exit.USAGE, "", f"error: {NOT_FOR_PICS}\n\nhint: {hint}\n") == found
     assert before == sorted(machine.iterdir())
+
+
+@COMMANDS
+def test_a_ferried_certificate_by_its_domain(machine: Path, command: str) -> None:
+    """Its names are those in its files; where these cannot be read, it is found by its name."""
+    code, out, _ = certferry(machine / "certferry.toml", command, "PICS.example.com")
+
+    assert Exit.OK == code
+    assert "pics" in out
+    (machine / "fullchain").unlink()
+    code, _, err = certferry(machine / "certferry.toml", command, "pics.example.com")
+    assert Exit.USAGE == code
+    assert "there is no certificate called pics.example.com, and none that covers it" in err
 
 
 @COMMANDS

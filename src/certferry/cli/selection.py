@@ -5,6 +5,7 @@ command line, or that another ACME client has just renewed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate
 from certferry.core.identifiers import normalise
 from certferry.core.lineage import Version
-from certferry.errors import ConfigError, NoneDeclared
+from certferry.errors import CertferryError, ConfigError, NoneDeclared
 from certferry.migration.declared import declared_for, how_to_declare
 from certferry.migration.renewed import QINIU, Renewed, renewed_by, renewed_by_any
 from certferry.ports.source import CertificateSource
@@ -157,7 +158,22 @@ def lineages_meant(name: str, wishes: Sequence[DesiredCertificate]) -> list[str]
     """Give the lineage of this name, or else those that are for the domain of this name: that
     declare it, or that cover it.
     """
-    return _meant(name, {wish.lineage: wish.names for wish in wishes})
+    if any(wish.lineage == name for wish in wishes):
+        return [name]
+    return _meant(name, {wish.lineage: _names_of(wish) for wish in wishes})
+
+
+def _names_of(wish: DesiredCertificate) -> Sequence[str]:
+    """Give the names of a certificate; of one from files those in the files, none where they cannot
+    be read, which is told when it is that one's turn.
+    """
+    if wish.files is None:
+        return wish.names
+    from certferry.wiring.old_clients import certificate_source
+
+    with suppress(CertferryError):
+        return certificate_source().read(wish.files).certificate.names
+    return ()
 
 
 def _meant(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
@@ -249,7 +265,7 @@ def must_be_known(name: str, session: Session) -> str:
     declared or, where none is meant, remembered. Raises `ConfigError` for none, and for several.
     """
     known: dict[str, Sequence[str]] = {wish.lineage: wish.names for wish in session.wishes}
-    found, state = _meant(name, known), session.state
+    found, state = lineages_meant(name, session.wishes), session.state
     if name not in found:
         left = [lineage for lineage in state.lineages() if lineage not in known]
         known |= {

@@ -94,7 +94,7 @@ def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iter
     for number, (service, known) in enumerate(meanings.items()):
         if number:
             yield line()
-        said = Text("{service}, code {code}", service=service, code=code)
+        said = Text("{service}, code {code}", service=front.voice.word(service), code=code)
         if known.meaning is not None:
             said = Text("{said}: {meaning}", said=said, meaning=known.meaning)
         yield line(say(said))

@@ -45,8 +45,7 @@ class Reconciler:
         """
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        with under_way(self.doors.state, self.doors.now):
-            report = self.run(wishes, patience, issuing, keeps_pauses=scheduled)
+        report = self.run(wishes, patience, issuing, keeps_pauses=scheduled)
         return replace(self._noted(report, (before or report).with_newer(report)), renewing=renew)
 
     def _noted(self, report: SyncReport, whole: SyncReport) -> SyncReport:
