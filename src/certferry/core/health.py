@@ -229,46 +229,33 @@ def _of_certificate(expected: Expected, known: _Known, now: datetime) -> Iterato
 def _never_issued(
     expected: Expected, notices: Iterable[Notice], *, is_ceded: bool
 ) -> Iterator[Concern]:
-    """Say that there is no certificate, and since when it fails, where that is known. None is
-    needed where others serve all that was seen, and nothing went wrong with the look.
+    """Say that there is none, and since when it fails, where that is known. None is needed where
+    others serve all, and every target was looked at.
     """
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
     if is_ceded and not troubles:
         return
     trouble = next((one for one in troubles if not one.subject.target), None)
-    said = (
-        Text("no certificate has been taken from its files yet")
-        if expected.is_ferried
-        else Text("no certificate has been issued yet")
-    )
+    said = Text("no certificate has been issued yet")
+    if expected.is_ferried:
+        said = Text("no certificate has been taken from its files yet")
     hint = Text("run: certferry sync {lineage}", lineage=expected.lineage)
     since = None if trouble is None else trouble.since
     yield Concern(Health.CRITICAL, "never_issued", said, hint, expected.lineage, since=since)
 
 
 def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[Concern]:
-    lineage = expected.lineage
-    if version.revocation is not None:
-        yield Concern(
-            Health.CRITICAL,
-            "revoked",
-            version.revocation.why.message,
-            Text("run: certferry sync {lineage}", lineage=lineage),
-            lineage,
-            since=version.revocation.at,
-        )
+    lineage, revocation = expected.lineage, version.revocation
     unsigned = issuer_expired(version, now)
+    hint = Text("run: certferry sync {lineage}", lineage=lineage)
+    if revocation is not None:
+        said = revocation.why.message
+        yield Concern(Health.CRITICAL, "revoked", said, hint, lineage, since=revocation.at)
     if unsigned is not None:
-        yield Concern(
-            Health.CRITICAL,
-            unsigned.code.value,
-            unsigned.message,
-            Text("have its own client fetch it anew, with the chain that its CA gives today")
-            if expected.is_ferried
-            else Text("run: certferry sync {lineage}", lineage=lineage),
-            lineage,
-            since=version.issuer_not_after,
-        )
+        if expected.is_ferried:
+            hint = Text("have its own client fetch it anew, with the chain that its CA gives today")
+        code, end = unsigned.code.value, version.issuer_not_after
+        yield Concern(Health.CRITICAL, code, unsigned.message, hint, lineage, since=end)
     yield from _of_end(version.certificate, now, expected)
 
 
