@@ -19,7 +19,7 @@ from tests.support.tiers import sampled
     [
         (["plan"], 0),
         (["plan", "--check"], 4),
-        (["status"], 0),
+        (["status"], 1),
         (["discover"], 0),
         (["history"], 0),
         (["export", "img.example.com", "--dir", "exported"], 1),
@@ -79,4 +79,4 @@ def test_foreign_certificate_that_a_library_warns_of(host: Host, name: str, tmp_
 
     assert (1, "") == (seen.code, seen.err)
     assert address in seen.out
-    assert (0, "") == (status.code, status.err), status
+    assert (1, "") == (status.code, status.err), status
