@@ -223,7 +223,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_sync_and_by_no_plan(site:
     site.let_push("exit 0")
 
     assert 0 == site.run("plan").code
-    assert 1 == site.run("status").code  # nothing has been issued yet
+    assert 1 == site.run("status").code
     assert left.exists()
     assert 0 == site.run("sync").code
 

@@ -40,6 +40,8 @@ def what_is(finding: Finding, voice: Voice) -> Iterator[Line]:
     """Write one finding: its subject, its message, its code, its fix."""
     label, tone = _LABELS[finding.severity]
     words = once(finding.subject, voice.say(finding.message))
+    if finding.subject.startswith("/"):
+        words = words.removeprefix(f"{finding.subject} ")  # a path is long
     said = f"{finding.subject}: {words} [{finding.code}]"
     yield from labelled(voice.say(label), tone, said)
     if finding.fix is not None:

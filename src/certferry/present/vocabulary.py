@@ -98,9 +98,7 @@ def one_or_many(count: int, one: Text, many: Text) -> Text:
 
 def once(subject: str | None, words: str) -> str:
     """Leave out a subject that the line has named already: details often begin with theirs."""
-    if subject is None:
-        return words
-    return words.removeprefix(f"{subject}: ").removeprefix(f"{subject} ")
+    return words if subject is None else words.removeprefix(f"{subject}: ")
 
 
 def at_target(target: str, domain: str | None) -> Text:

@@ -96,8 +96,11 @@ class Teller:
             _tell(partial(self._unremembered.tell, error))
 
     def stands_failed(self) -> bool:
-        """Tell whether the trouble of a whole run is kept. Raises `StateError`."""
-        stood = self._state().notices()
+        """Tell whether the trouble of a whole run is kept."""
+        try:
+            stood = self._state().notices()
+        except StateError:
+            return False
         return any(one.subject == Subject() and one.topic is Topic.TROUBLE for one in stood)
 
     def channel_states(self) -> Mapping[str, ChannelState]:

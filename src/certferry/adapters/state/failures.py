@@ -133,8 +133,8 @@ def damaged(path: Path | str, problem: Text | str) -> StateError:
         Text("{path} is not a state of certferry: {problem}", path=path, problem=problem),
         hint=Text(
             "check the path, or put {path} back from a backup; without a backup, start over: move"
-            " it away, and the next `certferry sync` makes it anew and issues every certificate"
-            " again",
+            " it away, with its `-wal` and `-shm` if there are any, and the next `certferry sync`"
+            " makes it anew and issues every certificate again",
             path=path,
         ),
     )
