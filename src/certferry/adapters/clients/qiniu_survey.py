@@ -14,6 +14,7 @@ from certferry.adapters.clients.qiniu_account import QiniuAccount
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN
 from certferry.adapters.clients.qiniu_domains import (
     NOT_SERVED_BY_ITSELF,
+    failed_change,
     kind_of,
     name_here,
     settings_of,
@@ -152,6 +153,7 @@ def _of_cdn(name: str, record: DomainRecord, *, by_itself: bool) -> FoundDomain:
         binding_hidden=record.hides_https,
         state=quoted(record.operating_state or "") or None,
         https=settings_of(record),
+        failure=failed_change(record),
     )
 
 
