@@ -330,3 +330,20 @@ def test_half_that_cannot_be_read_is_told_with_the_other(
     assert code == run.code, run
     assert f"plain.{name}" in run.out
     assert f"{label}: second: " in run.err
+
+
+def test_domain_whose_last_change_failed_is_told_with_its_problem(
+    world: World, host: Host, name: str, second: dict[str, str]
+) -> None:
+    """With code, sentence and hint, as a frozen one is; the table has the sentence."""
+    world.qiniu.fail_next(name, "verify https crt fail")
+    assert 1 == host.run("sync", **second).code
+
+    document, table = host.run("discover", "--json", **second), host.run("discover", **second)
+
+    found = domains(document)[name]
+    assert "failed" == found["state"]
+    assert "target_rejected" == found["problem"]["code"]
+    assert "verify https crt fail" in found["problem"]["message"]
+    assert "a new one is needed" in found["problem"]["hint"]
+    assert "verify https crt fail" in " ".join(table.out.split())

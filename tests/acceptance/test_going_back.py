@@ -67,6 +67,28 @@ def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str)
     assert bound(host, name) not in {first, second}
 
 
+def test_rollback_to_a_copy_that_was_removed_at_qiniu(world: World, host: Host, name: str) -> None:
+    """Qiniu answers that there is no such certificate: it is uploaded and bound in the same run,
+    and the next one leaves it so.
+    """
+    host.run("sync")
+    first = bound(host, name)
+    assert first is not None
+    host.run("sync", "--renew", name)
+    keys = world.credentials
+    assert 200 == Client(world.qiniu, keys.access_key, keys.secret_key).delete(first).status_code
+
+    run = host.run("rollback", name)
+
+    assert (0, 1) == (run.code, run.left.qiniu_uploads), run
+    _, previous = host.fingerprints(name)
+    stored = {one.id: one.fingerprint for one in world.qiniu.certificates.stored()}
+    assert previous == stored[bound(host, name) or ""]
+    again = host.run("sync")
+    assert (0, 0) == (again.code, again.left.qiniu_writes)
+    assert "rolled back" in again.out
+
+
 def test_rollback_without_a_previous_certificate(host: Host, name: str) -> None:
     """It is refused with what to do instead, nothing is changed, and no monitor is alarmed by what
     the operator was told.

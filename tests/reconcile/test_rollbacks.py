@@ -17,7 +17,7 @@ from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import status_of
 from certferry.core.steps import Action
-from certferry.errors import PlanRefused, TargetAccessDenied
+from certferry.errors import CopyGone, DeployError, PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import Reconciler
@@ -287,18 +287,49 @@ def test_rollback_by_hand_twice_goes_back_once() -> None:
     assert 0 == back_by_hand(world, world.wish())
 
 
-class ReadOnly:
-    """A target with keys that may read and not write."""
+NOT_ALLOWED = TargetAccessDenied(Text("these keys may not change domains"), hint=Text("others"))
 
-    def __init__(self, target: DeployTarget) -> None:
+
+class Refusing:
+    """A target that can be read, and that refuses every change."""
+
+    def __init__(self, target: DeployTarget, error: DeployError) -> None:
         self._target = target
+        self._error = error
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._target, name)
 
     def bind(self, *_: object) -> None:
         """Refuse."""
-        raise TargetAccessDenied(Text("these keys may not change domains"), hint=Text("others"))
+        raise self._error
+
+
+def back_in_vain(world: ModelWorld, error: DeployError) -> None:
+    """Roll back with the whole command, while the target refuses."""
+    doors = world.doors("hand")
+    world.alive.add("hand")
+    refusing = cast("DeployTarget", Refusing(doors.targets["qiniu"], error))
+    engine = Reconciler(replace(doors, targets={"qiniu": refusing}), stop=lambda: None)
+
+    report = go_back(engine, withdraw_by_hand(engine, world.wish()), Patience(timedelta(0)))
+
+    assert not report.ok
+    world.alive.discard("hand")
+
+
+def test_rollback_to_a_copy_that_stays_away_is_kept() -> None:
+    """That the target has no such copy does not mean that it refuses the certificate: the next run
+    goes on with the rollback.
+    """
+    world = with_two_certificates()
+
+    back_in_vain(world, CopyGone(Text("no such certificate")))
+
+    assert 1 == len(world.state.remembered("img").withdrawals)
+    world.pass_time(timedelta(hours=1))
+    assert run(world, world.wish()).ok
+    assert fingerprints(world)[1] == bound(world)
 
 
 def test_rollback_with_keys_that_may_not_write_changes_nothing() -> None:
@@ -306,17 +337,9 @@ def test_rollback_with_keys_that_may_not_write_changes_nothing() -> None:
     itself.
     """
     world = with_two_certificates()
-    doors = world.doors("hand")
-    world.alive.add("hand")
-    doors = replace(
-        doors, targets={"qiniu": cast("DeployTarget", ReadOnly(doors.targets["qiniu"]))}
-    )
 
-    engine = Reconciler(doors, stop=lambda: None)
+    back_in_vain(world, NOT_ALLOWED)
 
-    report = go_back(engine, withdraw_by_hand(engine, world.wish()), Patience(timedelta(0)))
-
-    assert not report.ok
     assert () == world.state.remembered("img").withdrawals
     assert fingerprints(world)[0] == bound(world)
     assert "rollback refused" == world.state.history("img", 1)[0].event

@@ -64,6 +64,11 @@ class DiscoveredDomain:
         return self.found.by_itself and not self.covered_by
 
     @property
+    def problem(self) -> CertferryError | None:
+        """Why it cannot be changed, or what its last change failed of."""
+        return self.found.problem or self.found.failure
+
+    @property
     def owner(self) -> Owner | None:
         """Whose certificate it is bound to."""
         return None if self.bound is None else self.bound.owner
@@ -81,7 +86,7 @@ class DiscoveredDomain:
         refused = any(address.answered and not address.valid for address in self.served)
         if refused or (end is not None and end <= now):
             return Urgency.BROKEN
-        if self.found.problem is not None and self.found.by_itself:
+        if self.problem is not None and self.found.by_itself:
             return Urgency.TROUBLED
         if not self.found.by_itself or self.deployed_by is not None:
             return Urgency.IN_ORDER

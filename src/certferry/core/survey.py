@@ -21,7 +21,8 @@ class FoundDomain:
 
     `problem` says why it cannot be changed; a domain that is not `by_itself` takes its certificate
     from another one, or none at all. `binding_hidden`: the target does not tell what is bound, and
-    without `has_https` not even whether anything is.
+    without `has_https` not even whether anything is. `failure` is why the last change of it failed;
+    it can be changed all the same.
     """
 
     domain: str
@@ -35,6 +36,7 @@ class FoundDomain:
     binding_hidden: bool = False
     state: str | None = None
     https: HttpsSettings = field(default_factory=HttpsSettings)
+    failure: CertferryError | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,8 +207,8 @@ def _served(addresses: Sequence[Served], voice: Voice) -> Span:
 
 
 def _remarks(one: DiscoveredDomain) -> Iterator[Text]:
-    if one.found.problem is not None:
-        yield one.found.problem.message
+    if one.problem is not None:
+        yield one.problem.message
     if one.covered_by and one.deployed_by is None and one.found.by_itself:
         yield Text(
             "{lineages} would cover it, and no deployment brings it to {account}",

@@ -50,7 +50,7 @@ def _domain(one: DiscoveredDomain, voice: Voice) -> Document:
         "deployed_by": one.deployed_by,
         "by_itself": found.by_itself,
         "served": [_served(address, voice) for address in one.served],
-        "problem": None if found.problem is None else of_error(found.problem, voice),
+        "problem": None if one.problem is None else of_error(one.problem, voice),
     }
 
 

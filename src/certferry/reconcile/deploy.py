@@ -14,7 +14,7 @@ from certferry.core.rollout_record import RolloutRecord
 from certferry.core.steps import Action, Deploy
 from certferry.core.upload import Upload
 from certferry.core.waiting import applying, wait_for
-from certferry.errors import CertferryError, Interrupted, LeaseLost, TargetBusy
+from certferry.errors import CertferryError, CopyGone, Interrupted, LeaseLost, TargetBusy
 from certferry.reconcile.failed_deploy import write_down_failure
 from certferry.reconcile.rollback import with_handshakes
 from certferry.reconcile.visit import Visit
@@ -58,7 +58,9 @@ def _may_roll_back(step: Deploy, visit: Visit) -> bool:
 
 
 def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:
-    """Return the remote id of what was bound, and the target's id of the request."""
+    """Return the remote id of what was bound, and the target's id of the request. A copy that is
+    gone is looked for again, and uploaded, once.
+    """
     target, domain = visit.observed.locate(step.target, step.domain)
     version = visit.version_of(step)
     remote = target.remote_of(version.certificate.fingerprint)
@@ -66,7 +68,16 @@ def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:
     remote_id = remote.remote_id if remote else _uploaded(step.target, version, visit)
     visit.must_hold_lease()
     bind = visit.doors.targets[step.target].bind
-    return remote_id, bind(step.domain, domain.kind, remote_id, step.https)
+    try:
+        return remote_id, bind(step.domain, domain.kind, remote_id, step.https)
+    except CopyGone:
+        # Removed by other hands since it was listed or uploaded.
+        visit.doors.state.drop_upload(step.target, remote_id)
+        another = _upload(step.target, version, visit)
+        if another == remote_id:  # the target lists it, and does not take it
+            raise
+    visit.must_hold_lease()
+    return another, bind(step.domain, domain.kind, another, step.https)
 
 
 def _write_down_acceptance(

@@ -14,7 +14,13 @@ from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import LineageReport, SyncReport
 from certferry.core.safety import without_refused
 from certferry.core.steps import Action, Rollback
-from certferry.errors import PlanRefused, TargetAccessDenied, TargetRejected
+from certferry.errors import (
+    CertferryError,
+    CopyGone,
+    PlanRefused,
+    TargetAccessDenied,
+    TargetRejected,
+)
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.observe import observe
@@ -73,7 +79,7 @@ def give_up_where_refused(report: LineageReport, doors: Doors) -> None:
     refused = {
         (step.target, step.domain)
         for step in report.outcomes
-        if step.action is Action.DEPLOY and isinstance(step.error, _REFUSALS)
+        if step.action is Action.DEPLOY and _is_refusal(step.error)
     }
     withdrawals = doors.state.remembered(report.lineage).withdrawals
     for withdrawal in withdrawals:
@@ -83,6 +89,13 @@ def give_up_where_refused(report: LineageReport, doors: Doors) -> None:
             doors.state.drop_withdrawal(withdrawal)
             facts = {"target": withdrawal.target, "domain": withdrawal.domain}
             doors.progress(Happened(report.lineage, "rollback refused", facts))
+
+
+def _is_refusal(error: CertferryError | None) -> bool:
+    """Tell whether the target does not take the certificate back. That the copy of it is gone says
+    nothing of that: it can be uploaded again.
+    """
+    return isinstance(error, _REFUSALS) and not isinstance(error, CopyGone)
 
 
 def _steps_back(visit: Visit) -> list[Rollback]:

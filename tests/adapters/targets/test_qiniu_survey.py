@@ -117,6 +117,23 @@ def test_domain_that_takes_no_certificate_says_why(place: Place) -> None:
     assert "is frozen at Kodo" in str(domains["src.example.com"].problem)
 
 
+def test_domain_whose_last_change_failed_says_what_of(place: Place) -> None:
+    """It can be changed all the same, so nothing is wrong with the domain itself."""
+    place.service.add_domain("img.example.com")
+    place.service.fail_next("img.example.com", "verify https crt fail")
+    keys = qiniu_calls.Client(place.service)
+    keys.sslize("img.example.com", qiniu_calls.seed(place.service, ["img.example.com"]))
+    place.time.pause(60)
+
+    [domain] = found(place).values()
+
+    assert "failed" == domain.state
+    assert None is domain.problem
+    assert "Qiniu could not carry out sslize: verify https crt fail" == str(domain.failure)
+    assert domain.failure is not None
+    assert "a new one is needed" in str(domain.failure.hint)
+
+
 def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:
     """Removed between the list and the look, it is left out."""
     place.service.add_domain("img.example.com")

@@ -163,6 +163,10 @@ class QiniuAccount:
         """Have the next look read what Qiniu made of a change."""
         self._domains.forget()
 
+    def forget_certificates(self) -> None:
+        """Have the next look read which there are."""
+        self._certificates.forget()
+
     def forget_lists(self) -> None:
         """Have the next look read what domains and certificates there are, and what source domains
         are bound to: another run may have changed it.

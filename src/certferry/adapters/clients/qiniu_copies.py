@@ -81,6 +81,11 @@ class Copies:
                 lambda: self._find(lineage, certificate, anew=True),
             )
 
+    def forget(self, remote_id: str) -> None:
+        """Have the next upload look again for what Qiniu says it does not have."""
+        self._account.forget_own(remote_id)
+        self._account.forget_certificates()
+
     def retire(self, remote_id: str, label: str, *, unmanaged: bool) -> bool:
         """Remove a copy whose name is the label: a mark of ours, unless it is `unmanaged`."""
         record = self.find(remote_id)

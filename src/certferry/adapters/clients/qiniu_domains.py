@@ -53,14 +53,13 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
     """Say what Qiniu told about a domain."""
     unusable = why_unusable(domain, record)
     state = _STATES.get(record.operating_state or "", DomainState.UNAVAILABLE)
-    problem = _failed_change(record) if state is DomainState.FAILED else None
     return ObservedDomain(
         domain=domain,
         kind=kind_of(record),
         state=state if unusable is None else DomainState.UNAVAILABLE,
         bound=record.bound,
         https=settings_of(record),
-        problem=unusable or problem,
+        problem=unusable or failed_change(record),
         binding_hidden=record.hides_https,
         task=_task(record) if state in _AT_WORK else None,
     )
@@ -235,7 +234,10 @@ def settings_of(record: DomainRecord) -> HttpsSettings:
     )
 
 
-def _failed_change(record: DomainRecord) -> DeployError:
+def failed_change(record: DomainRecord) -> DeployError | None:
+    """Say what the last change of a domain failed of, `None` when it did not."""
+    if record.operating_state != "failed":
+        return None
     description = record.operating_state_desc or "—"
     return TargetRejected(
         Text(

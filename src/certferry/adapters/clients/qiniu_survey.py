@@ -15,6 +15,7 @@ from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN
 from certferry.adapters.clients.qiniu_details import Details
 from certferry.adapters.clients.qiniu_domains import (
     NOT_SERVED_BY_ITSELF,
+    failed_change,
     kind_of,
     name_here,
     settings_of,
@@ -153,6 +154,7 @@ def _of_cdn(name: str, record: DomainRecord, *, by_itself: bool) -> FoundDomain:
         binding_hidden=record.hides_https,
         state=quoted(record.operating_state or "") or None,
         https=settings_of(record),
+        failure=failed_change(record),
     )
 
 

@@ -50,7 +50,7 @@ from certferry.core.findings import Finding
 from certferry.core.observed import ObservedTarget, TargetRules
 from certferry.core.progress import Usual
 from certferry.core.survey import Survey
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, CopyGone
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context
 from certferry.ports.progress import Pause
@@ -193,18 +193,24 @@ class Qiniu:
         X-Reqid of the change.
         """
         must_be_served_here(kind)
-        if kind == PILI:
+        try:
             with _door():
-                return self._live.bind(domain, remote_id)
+                return self._bind(domain, kind, remote_id, https)
+        except CopyGone:
+            self._copies.forget(remote_id)
+            raise
+
+    def _bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+        if kind == PILI:
+            return self._live.bind(domain, remote_id)
         halves = (self._cdn, self._sources)
         likely, other = reversed(halves) if kind == KODO else halves
-        with _door():
-            try:
-                return likely.bind(domain, remote_id, https)
-            except QiniuFailure as failure:
-                if failure.code not in _ELSEWHERE or not other.has(domain):
-                    raise
-                return other.bind(domain, remote_id, https)
+        try:
+            return likely.bind(domain, remote_id, https)
+        except QiniuFailure as failure:
+            if failure.code not in _ELSEWHERE or not other.has(domain):
+                raise
+            return other.bind(domain, remote_id, https)
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """Remove a copy whose name is the label, and that no domain is bound to, as far as that is
