@@ -287,7 +287,7 @@ def test_source_domain_of_a_bucket(
 
     assert FAILED == run.code
     assert (
-        f"{name}: is a source domain of the Kodo bucket pictures, not a CDN domain"
+        f"{name} is a source domain of the Kodo bucket pictures, not a CDN domain"
         in run.complaint.error
     )
     assert 'set kind = "kodo"' in run.complaint.hint
@@ -347,7 +347,7 @@ def test_domain_that_cannot_be_changed(
     run = host.run("-q", "sync")
 
     assert FAILED == run.code
-    assert f"{name}: {error}" in run.complaint.error
+    assert f"{name} {error}" in run.complaint.error
     assert hint in run.complaint.hint
     assert_untouched(host, name, run.left)
 

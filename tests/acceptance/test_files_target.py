@@ -161,7 +161,7 @@ def test_reload_that_hangs(site: Site) -> None:
     ("old", "new", "error"),
     [
         ('directory = "ssl"', 'directory = "no/ssl"', "there is no directory {folder}/no"),
-        ('directory = "ssl"', 'directory = "push"', "{folder}/push: is not a directory"),
+        ('directory = "ssl"', 'directory = "push"', "{folder}/push is not a directory"),
         (
             'directory = "ssl"',
             'directory = "ssl"\nowner = "no-such"',
@@ -193,7 +193,7 @@ def test_directory_that_may_not_be_written_to(site: Site) -> None:
     run = site.run_apart("-q", "sync", "--renew", "--all", wrapped_in=bound_by_permissions())
 
     assert 1 == run.code
-    assert f"{site.ssl}: cannot be written to" in run.complaint.error
+    assert f"{site.ssl} cannot be written to" in run.complaint.error
     assert "as a user who may read and write there" in run.complaint.hint
     assert before == {name: (site.ssl / name).read_bytes() for name in NAMES}
     assert set(NAMES) | {".certferry"} == {path.name for path in site.ssl.iterdir()}

@@ -246,7 +246,7 @@ def test_one_domain_that_fails_beside_another(
     again = host.run("-q", "sync")
 
     assert FAILED == again.code
-    assert f"{frozen}: is frozen at Qiniu" in again.complaint.error
+    assert f"{frozen} is frozen at Qiniu" in again.complaint.error
     assert Footprint(qiniu_requests=again.left.qiniu_requests) == again.left
 
 
