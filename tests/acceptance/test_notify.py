@@ -29,6 +29,7 @@ from certferry.sandbox.dingtalk import DingtalkService
 from certferry.sandbox.event_receiver import EventReceiver
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.feishu import FeishuService
+from certferry.sandbox.httpd import HttpService, Response
 from certferry.sandbox.mail_server import MailServer
 from certferry.sandbox.pushplus import PushplusService
 from certferry.sandbox.serverchan import ServerchanService
@@ -394,3 +395,20 @@ def test_a_malformed_header_shows_no_key(
     keys = [one for one in channels.secrets if not one.startswith("http")]
     assert [] == [one for one in keys if one in run.out + run.err + written]
     assert all(len(one.journal) == 1 for one in channels.services.values())
+
+
+def test_a_proxy_with_a_malformed_header_shows_no_key(host: Host, channels: Channels) -> None:
+    """It answers in the place of the service."""
+    declare(host, channels.tables)
+    log = host.directory / "log"
+    headers = (("X-Proxy", "one\r\na line of no header"),)
+
+    with HttpService(lambda _: Response(200, b"{}", headers=headers)) as proxy:
+        options = ("--log-file", str(log), "notify", "test", "telegram")
+        run = host.run(*options, http_proxy=proxy.url, NO_PROXY="")
+
+        assert 1 == len(proxy.journal)
+    assert FAILED == run.code
+    for words in (run.out, run.err, log.read_text()):
+        assert telegram.TOKEN not in words
+        assert "Failed to parse" not in words
