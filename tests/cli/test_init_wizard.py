@@ -292,6 +292,30 @@ def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
     assert "nobody_told" not in accounts.run("doctor").stdout
 
 
+def test_channel_and_heartbeat_of_the_environment(accounts: Accounts) -> None:
+    """They are tried and referred to, and not asked for: what is set there would win."""
+    with DingtalkService(keyword="certferry") as robot, HeartbeatService() as heart:
+        accounts.environ |= {"DINGTALK_URL": robot.address, "HEARTBEAT_URL": heart.address}
+        code, shown = accounts.interviewed(
+            (WHICH_CHANNEL, "1\n"), (SIGNATURE, "\n"), *CHOSEN, *END[-2:]
+        )
+
+    assert 0 == code, shown
+    assert (1, 1) == (len(robot.taken), len(heart.pings))
+    assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == written(accounts)["notify"]["ops"]
+    assert {"url": "env:HEARTBEAT_URL"} == written(accounts)["heartbeat"]
+    assert not accounts.keys.exists()
+
+
+def test_no_domain_at_all(accounts: Accounts) -> None:
+    """That the file declares nothing is told, and there is no plan to show."""
+    code, shown = accounts.interviewed(*UNTOLD, (DOMAINS, "none\n"), (WRITE, "y\n"))
+
+    assert 0 == code, shown
+    assert "warning: certferry.toml declares no certificates" in shown
+    assert "certificates" not in written(accounts)
+
+
 def test_channel_that_cannot_be_reached_now_may_be_meant(accounts: Accounts) -> None:
     """A mail server that this host will reach later: it is written, and no settings are lost."""
     code, shown = accounts.interviewed(
