@@ -177,7 +177,7 @@ def test_filters_and_tables_to_paste(
     with host.config.open("a") as file:
         file.write(tables.out)
     assert [] == names("--uncovered")
-    [one] = host.run("plan", "--json", f"plain.{name}", **second).document["certificates"]
+    [one] = host.run("plan", "--json", f"late.{name}", **second).document["certificates"]
     assert {f"{label}.{name}" for label in ("late", "plain", "soon")} == {
         step["domain"] for step in one["steps"] if step["action"] == "deploy"
     }

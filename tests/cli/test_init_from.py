@@ -87,6 +87,37 @@ def test_keys_of_an_earlier_time_are_told_of(accounts: Accounts) -> None:
     assert (False, True) == (said in first.stderr, said in second.stderr)
 
 
+def test_domain_without_https_is_left_as_it_is(accounts: Accounts) -> None:
+    """Though the client's certificate covers it: only the operator switches HTTPS on."""
+    home = AcmeShHome(accounts.directory / "home")
+    home.add(issued("img.example.com", "off.example.com"), "img.example.com", "off.example.com")
+    accounts.qiniu.add_domain("off.example.com")
+    words = ("--from", "acme.sh", "--home", "home", "--email", "ops@example.com")
+
+    done = accounts.init(*words)
+
+    assert 0 == done.returncode, done.stderr
+    assert "warning: off.example.com is left out: HTTPS is off there" in done.stderr
+    assert [["img.example.com"]] == _deployed_to(accounts)
+
+    accounts.config.unlink()
+    code, shown = accounts.interviewed(
+        *UNTOLD,
+        ("Domains (Enter for 1):", "all\n"),
+        (WRITE, "y\n"),
+        (PLAN, "n\n"),
+        arguments=words,
+    )
+
+    assert 0 == code, shown
+    assert ["auto"] == _deployed_to(accounts)
+
+
+def _deployed_to(accounts: Accounts) -> list[object]:
+    [declared] = tomllib.loads(accounts.config.read_text())["certificates"]
+    return [deployment["domains"] for deployment in declared["deploy"]]
+
+
 def test_dispatcher_for_qiniu_without_keys_is_warned_of(accounts: Accounts) -> None:
     """The certificate at the CDN would end, and the operator would not have been told."""
     home = AcmeShHome(accounts.directory / "home")

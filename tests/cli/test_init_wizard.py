@@ -292,6 +292,30 @@ def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
     assert "nobody_told" not in accounts.run("doctor").stdout
 
 
+def test_channel_and_heartbeat_of_the_environment(accounts: Accounts) -> None:
+    """They are tried and referred to, and not asked for: what is set there would win."""
+    with DingtalkService(keyword="certferry") as robot, HeartbeatService() as heart:
+        accounts.environ |= {"DINGTALK_URL": robot.address, "HEARTBEAT_URL": heart.address}
+        code, shown = accounts.interviewed(
+            (WHICH_CHANNEL, "1\n"), (SIGNATURE, "\n"), *CHOSEN, *END[-2:]
+        )
+
+    assert 0 == code, shown
+    assert (1, 1) == (len(robot.taken), len(heart.pings))
+    assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == written(accounts)["notify"]["ops"]
+    assert {"url": "env:HEARTBEAT_URL"} == written(accounts)["heartbeat"]
+    assert not accounts.keys.exists()
+
+
+def test_no_domain_at_all(accounts: Accounts) -> None:
+    """That the file declares nothing is told, and there is no plan to show."""
+    code, shown = accounts.interviewed(*UNTOLD, (DOMAINS, "none\n"), (WRITE, "y\n"))
+
+    assert 0 == code, shown
+    assert "warning: certferry.toml declares no certificates" in shown
+    assert "certificates" not in written(accounts)
+
+
 def test_channel_that_cannot_be_reached_now_may_be_meant(accounts: Accounts) -> None:
     """A mail server that this host will reach later: it is written, and no settings are lost."""
     code, shown = accounts.interviewed(
@@ -342,3 +366,30 @@ def test_mistake_in_the_given_file_is_told_before_a_key_is_typed(accounts: Accou
     assert 2 == code
     assert "settings.toml:" in shown
     assert "DNSPod token" not in shown
+
+
+def test_interview_in_chinese(accounts: Accounts) -> None:
+    """Every question, and answers in the same language: `返回`, a service's usual name, `全部`."""
+    accounts.environ.clear()
+
+    code, shown = accounts.interviewed(
+        ("DNSPod Token 的 ID:", f"{DP_ID}\n"),
+        ("DNSPod Token（输入不显示）:", "返回\n"),
+        ("DNSPod Token 的 ID（回车沿用上次输入）:", "\n"),
+        ("DNSPod Token（输入不显示）:", f"{DP_KEY}\n"),
+        ("七牛账号的 AccessKey（AK）:", f"{AK}\n"),
+        ("七牛账号的 SecretKey（SK）（输入不显示）:", f"{SK}\n"),
+        ("序号或名称（回车为 无）:", "钉钉\n"),
+        ("机器人的 Webhook 地址（输入不显示）:", "返回\n"),
+        ("序号或名称（回车为 无）:", "\n"),
+        ("心跳地址（回车跳过）（输入不显示）:", "\n"),
+        ("域名（回车为 1-2）:", "全部\n"),
+        ("序号或名称（回车为 1）:", "\n"),
+        ("写入 certferry.toml 吗？ [y/N]:", "是\n"),
+        ("现在运行 `certferry plan` 吗？ [Y/n]:", "n\n"),
+        CERTFERRY_LANG="zh",
+    )
+
+    assert 0 == code, shown
+    assert f"已读取 {len(SK)} 个字符。" in shown
+    assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)

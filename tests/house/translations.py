@@ -155,7 +155,8 @@ def help_sentences() -> Iterator[tuple[str, str]]:
     for name in COMMANDS:
         command = Commands(name="certferry").get_command(click.Context(program), name)
         assert command is not None
-        place = f"cli/{name.replace('-', '_')}.py"
+        module = f"cli/{name.replace('-', '_')}"
+        place = f"{module}/__init__.py" if (PACKAGE / module).is_dir() else f"{module}.py"
         yield from ((place, sentence) for sentence in _said_by(command))
 
 

@@ -88,17 +88,24 @@ class Telling:
             if chosen is None:
                 return None
             service = services[chosen]
+            known = {question.key: self.keys.found(question) for question in service.questions}
+            unknown = [one for one in service.questions if known[one.key] is None]
             try:
-                answers = self.keys.ask(service.questions, service, _any_secret) or {}
+                answers = self.keys.ask(unknown, service, _any_secret) or {}
             except Back:
                 continue
-            answered = {key: one for key, one in answers.items() if one is not None}
+            answered = {key: one for key, one in (known | answers).items() if one is not None}
             told = Told(account_of(LABEL, service.type, answered), fresh=fresh_in(answered))
             if self._is_meant(lambda told=told: self._takes_message(told)):  # type: ignore[misc]  # of this turn
                 return told
 
     def heartbeat(self) -> Told | None:
-        """Ask for the address of a heartbeat; `None` where there is to be none."""
+        """Ask for the address of a heartbeat, unless the environment has it; `None` where there is
+        to be none.
+        """
+        if self.environ.get(VARIABLE):
+            there = Told(heartbeat=f"env:{VARIABLE}")
+            return there if self._is_meant(lambda: self._is_pinged(there)) else None
         self.interview.tell(_WHAT_A_HEARTBEAT_IS)
         while True:
             address = self.interview.ask_for(_HEARTBEAT, _any_secret, hidden=True)
