@@ -26,7 +26,9 @@ def said(words: str) -> str:
 
 
 def test_renamed_certificate_goes_on_without_a_new_one(host: Host) -> None:
-    """The plan names the way; after it the same certificate is deployed, and none is ordered."""
+    """The plan names the way; after it nothing is ordered, uploaded or bound: what is served is the
+    certificate of the new name, and its successor takes its place.
+    """
     host.rewrite('name = "img"', 'name = "pics"')
 
     plan, renamed = host.run("plan"), host.run("rename", "img", "pics")
@@ -37,13 +39,29 @@ def test_renamed_certificate_goes_on_without_a_new_one(host: Host) -> None:
     assert "1 certificate to issue" in plan.out
     assert 0 == renamed.code, renamed
     assert "pics has the certificate of img, valid until" in renamed.out
-    assert "to issue" not in after.out
+    assert "Nothing to do" in after.out
     assert "" == after.err
-    assert 0 == sync.code, sync
+    assert (0, 0, 0) == (sync.code, sync.left.orders, sync.left.qiniu_writes), sync
     assert "not declared" not in sync.err
     with host.remembering() as store:
         (old,), (new,) = store.versions("img"), store.versions("pics")
     assert old.certificate.fingerprint == new.certificate.fingerprint
+    renewed = host.run("sync", "--renew", "pics")
+    assert (0, 1, 2) == (renewed.code, renewed.left.qiniu_uploads, renewed.left.qiniu_writes)
+    told = [line for line in host.run("history").out.splitlines() if "drift" in line]
+    assert [] == told
+
+
+def test_renamed_twice_and_back_changes_nothing_at_the_cdn(host: Host) -> None:
+    """Asked for again, and the other way: the copy at the CDN stays the certificate's own."""
+    host.rewrite('name = "img"', 'name = "pics"')
+    first, again = host.run("rename", "img", "pics"), host.run("rename", "img", "pics")
+    host.rewrite('name = "pics"', 'name = "img"')
+    back, sync = host.run("rename", "pics", "img"), host.run("sync")
+
+    assert (0, 0, 0, 0) == (first.code, again.code, back.code, sync.code)
+    assert "Nothing was changed" in again.out
+    assert 0 == sync.left.qiniu_writes
 
 
 WORDS = "img is not declared any more: certferry no longer renews or deploys it"

@@ -16,6 +16,7 @@ from certferry.core.observed import (
     RemoteCertificate,
     Served,
 )
+from certferry.core.other_certificate import OtherCertificate
 from certferry.core.upload import Upload
 from tests.core.strategies import certificate, version
 
@@ -112,3 +113,18 @@ def test_bound_copy_of_ours_is_known_before_it_is_listed() -> None:
     assert ["new"] == [remote.remote_id for remote in found.remotes]
     assert fingerprint == found.fingerprint_of(domain.bound)
     assert found == with_unlisted_copies(found, [known], uploads)
+
+
+def test_bound_copy_with_a_former_name_is_none_that_may_go() -> None:
+    """After a rename it carries another lineage's mark: it is no certificate of others."""
+    known = version(1, certificate())
+    upload = Upload("pics", "qiniu", "id", "old", known.certificate.fingerprint, NOW)
+    domain = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, bound="id")
+    others = (OtherCertificate("id", "old", NOW), OtherCertificate("another", "", NOW))
+
+    found = with_unlisted_copies(
+        ObservedTarget(domains=(domain,), others=others), [known], [upload]
+    )
+
+    assert ["id"] == [remote.remote_id for remote in found.remotes]
+    assert ["another"] == [other.remote_id for other in found.others]

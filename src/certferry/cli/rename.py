@@ -15,13 +15,14 @@ from certferry.cli.options import Front
 def command(front: Front, old: str, new: str) -> Exit:
     """Keep the certificate of OLD under the name NEW.
 
-    Rename it in the configuration file first. Nothing is issued: the next sync deploys the same
-    certificate as that of NEW.
+    Rename it in the configuration file first. Nothing is issued, uploaded or bound again.
     """
     from certferry.cli.selection import read_settings
     from certferry.errors import ConfigError
     from certferry.ports.progress import no_listener
     from certferry.present.layout import line
+    from certferry.reconcile.renamed import carry_over
+    from certferry.reconcile.visit import held_lease
     from certferry.text import Text
     from certferry.wiring.adoption import adopt_into
     from certferry.wiring.clock import now
@@ -44,7 +45,9 @@ def command(front: Front, old: str, new: str) -> Exit:
             )
         versions = session.state.versions(old)
         number = next(v.number for v in versions if v.certificate == certificate)
-        adopted = adopt_into(session, new, session.state.bundle(old, number))
+        with held_lease(session.state, now, old):
+            carry_over(old, new, certificate, session.state)
+            adopted = adopt_into(session, new, session.state.bundle(old, number))
     said = Text("{new} has the certificate of {old}, valid until {moment}.")
     if not adopted:
         said = Text("{new} has that certificate, or a later one. Nothing was changed.")

@@ -29,8 +29,8 @@ def with_remembered_remotes(
 def with_unlisted_copies(
     found: ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
 ) -> ObservedTarget:
-    """Add our copies that a domain is bound to and that the target does not list yet: another run
-    may have uploaded one a moment ago.
+    """Add our copies that a domain is bound to and that the target did not tell as ours: another
+    run may have uploaded one a moment ago, or it has the mark of the lineage's former name.
     """
     listed = {remote.remote_id for remote in found.remotes}
     bound = {domain.bound for domain in found.domains} - listed
@@ -38,7 +38,9 @@ def with_unlisted_copies(
     if not unlisted:
         return found
     more = with_remembered_remotes(found, versions, unlisted).remotes
-    return replace(found, remotes=(*found.remotes, *more))
+    ours = {remote.remote_id for remote in more}
+    others = tuple(other for other in found.others if other.remote_id not in ours)
+    return replace(found, remotes=(*found.remotes, *more), others=others)
 
 
 def with_uses(found: ObservedTarget, uploads: Iterable[Upload]) -> ObservedTarget:
