@@ -16,7 +16,7 @@ from certferry.errors import DnsError
 from certferry.text import Text
 
 AT_ONCE = 16
-"""Names; unbounded bursts lose packets (libraries fact sheet §3)."""
+"""Names; unbounded bursts lose packets (docs/facts/libraries.md §2)."""
 
 _MANY = 4096
 """Names above the names whose records are kept: they share most of them."""
