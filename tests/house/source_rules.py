@@ -177,10 +177,11 @@ def sections_of(page: Path) -> frozenset[str]:
 def citations(tree: ast.Module, text: str) -> Iterator[Breach]:
     """A citation leads to a section that is there; `§N` alone is of the docstring's page."""
     said = ast.get_docstring(tree) or ""
-    pages = set(FACTS.findall(said))
-    own = ROOT / pages.pop() if len(pages) == 1 else None
+    named = {found["source"] for found in CITATION.finditer(said) if found["source"]}
+    pages = {source for source in named if FACTS.fullmatch(source)}
+    own = ROOT / next(iter(pages)) if len(pages) == len(named) == 1 else None
     yield from _unknown_sections(text, ROOT, own)
-    if own is None and re.search(_SOURCE, said) is None:
+    if own is None and (pages or re.search(_SOURCE, said) is None):
         for found in CITATION.finditer(text):
             if found["source"] is None and found["link"] is None:
                 yield _line(text, found), f"{found['sections']!r} of which page?"

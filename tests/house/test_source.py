@@ -90,6 +90,7 @@ def test_a_rule_tells_right_from_wrong(rule: Rule, source: str, refused: object)
         (f'"""As {QINIU} {S}5."""\n# {S}5.1', False),
         (f'"""As {QINIU} {S}5."""\n# {S}5.99', True),
         (f'"""Orders (RFC 8555 {S}7)."""\n# {S}7.4', False),
+        (f'"""As {QINIU} {S}5 and RFC 8555 {S}7."""\n# {S}5.1', True),
         (f"# the fact {'sheet'} of Qiniu", True),
         (f"# the production\n# {'sheet'} 1.9", True),
     ],
