@@ -22,7 +22,7 @@ from certferry.sandbox.qiniu import QiniuService
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 KEYS = ("benchmark-access-key", "benchmark-secret-key")
-RATE = 10  # requests a second that one host takes of an account (Qiniu fact sheet §9)
+RATE = 10  # requests a second that one host takes of an account (docs/facts/qiniu.md §9)
 SECONDS = struct.Struct("<d")
 
 

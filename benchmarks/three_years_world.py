@@ -134,8 +134,8 @@ class Place:
 QINIU = Place(
     timedelta(days=30), timedelta(minutes=10), (timedelta(0), timedelta(minutes=2)), dated=True
 )
-"""Qiniu's CDN: the life it wants, how long its changes take, and that it dates requests (Qiniu fact
-sheet)."""
+"""Qiniu's CDN: the life it wants, how long its changes take, and that it dates requests
+(docs/facts/qiniu.md §2.3, §4.6, §5.6)."""
 SERVER = Place(timedelta(0), timedelta(0), (timedelta(0),), dated=False)
 """A server that takes any certificate at once, whatever the time."""
 

@@ -9,7 +9,7 @@ from certferry.sandbox.world import World
 from tests.acceptance.host import Host, certificate
 from tests.sandbox.qiniu_calls import Client, code
 
-IN_USE = 400611  # bound to a CDN domain: Qiniu fact sheet §4
+IN_USE = 400611  # bound to a CDN domain: docs/facts/qiniu.md §4.4
 
 
 def test_a_strangers_certificate_that_a_cdn_domain_uses(

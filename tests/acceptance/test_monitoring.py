@@ -249,7 +249,7 @@ def promtool(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str
 
 
 def test_metrics_are_what_prometheus_reads(host: Host, name: str) -> None:
-    """The names of the contract, moments that are true, and nothing that promtool complains of.
+    """The names of docs/how-to/monitoring.md, true moments, and nothing that promtool complains of.
     The file can be read by another user's collector.
     """
     file = host.directory / "certferry.prom"

@@ -318,8 +318,8 @@ def test_a_certificate_that_is_missing_or_expired_is_told_apart() -> None:
     )
 
 
-def test_the_document_has_the_contracts_keys() -> None:
-    """`--json` gives the status of the contract: facts of the certificate, its domains, edges."""
+def test_the_document_has_the_promised_keys() -> None:
+    """`--json` gives what docs/reference/json.md says: the certificate, its domains, edges."""
     status = lineage(domain(IMG, Standing.PROPAGATING, edge(1), edge(2, OLD), edge(3, None)))
 
     document = written(status)

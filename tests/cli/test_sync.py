@@ -353,8 +353,8 @@ def test_a_quiet_run_tells_what_is_wrong() -> None:
     assert Exit.FAILED == code
 
 
-def test_the_document_has_the_contracts_keys() -> None:
-    """`--json` gives the report of the contract, and nothing for people."""
+def test_the_document_has_the_promised_keys() -> None:
+    """`--json` gives the report of docs/reference/json.md, and nothing for people."""
     _, console = shown(report(lineage(ISSUED, PROCESSING, RETIRED, REFUSED)), as_json=True)
 
     document = json.loads(console.out)

@@ -1,4 +1,4 @@
-"""The record of dns-persist-01, made and judged as draft -02 says."""
+"""The record of dns-persist-01, made and judged as draft-ietf-acme-dns-persist-02 says."""
 
 from __future__ import annotations
 

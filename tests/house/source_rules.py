@@ -10,7 +10,7 @@ import re
 import sys
 import tokenize
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from tests.house.tree import PACKAGE, ROOT, modules, relative
@@ -152,8 +152,74 @@ def vendors(tree: ast.Module, text: str) -> Iterator[Breach]:
             yield node.lineno, f"{found[0]!r} is a vendor's"
 
 
+_SOURCE = r"docs/[\w/.-]+\.md|RFC\s+\d+|draft-[\w.-]+|ECMA-\d+|X\.\d+|SP [\d-]+[A-Z]?"
+_SECTION = r"§\d+(?:\.\d+)*"
+_BREAK = r"\s+(?:#\s+)?"
+"""Between two words of prose, which may be on two lines of a comment."""
+CITATION = re.compile(
+    rf"(?:(?P<source>{_SOURCE}){_BREAK}|\]\((?P<link>[\w./-]+\.md)\){_BREAK})?"
+    rf"(?P<sections>{_SECTION}(?:(?:,|;| and| to){_BREAK}{_SECTION})*)"
+)
+"""`docs/facts/<page>.md §N`, `RFC <number> §N`, `[…](<page>.md) §N`, and more sections after it."""
+FACTS = re.compile(r"docs/facts/\w+\.md")
+PAGE_ALONE = re.compile(rf"docs/facts/(?!README)\w+\.md(?!{_BREAK}§)")
+NUMBERED = re.compile(r"^#+ §(\d+(?:\.\d+)*) ", re.MULTILINE)
+ELSEWHERE = re.compile(r"(fact|production)[\s#_]+sheets?\b", re.IGNORECASE)
+"""What facts were once cited by: pages that are not in this repository."""
+
+
+@cache
+def sections_of(page: Path) -> frozenset[str]:
+    """Return the numbers of a page's sections; none where there is no page."""
+    return frozenset(NUMBERED.findall(page.read_text(encoding="utf-8")) if page.is_file() else ())
+
+
+def citations(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """A citation leads to a section that is there; `§N` alone is of the docstring's page."""
+    said = ast.get_docstring(tree) or ""
+    named = {found["source"] for found in CITATION.finditer(said) if found["source"]}
+    pages = {source for source in named if FACTS.fullmatch(source)}
+    own = ROOT / next(iter(pages)) if len(pages) == len(named) == 1 else None
+    yield from _unknown_sections(text, ROOT, own)
+    if own is None and (pages or re.search(_SOURCE, said) is None):
+        for found in CITATION.finditer(text):
+            if found["source"] is None and found["link"] is None:
+                yield _line(text, found), f"{found['sections']!r} of which page?"
+    for found in PAGE_ALONE.finditer(text):
+        yield _line(text, found), f"{found[0]} is cited without a section"
+
+
+def page_citations(page: Path) -> Iterator[Breach]:
+    """As `citations`, of a page of Markdown: in a page of facts, `§N` alone is its own."""
+    text = page.read_text(encoding="utf-8")
+    own = page if page.parent.name == "facts" else None
+    yield from _unknown_sections(text, page.parent, own)
+
+
+def _unknown_sections(text: str, folder: Path, own: Path | None) -> Iterator[Breach]:
+    for found in ELSEWHERE.finditer(text):
+        yield _line(text, found), f"{found[0]!r} is no page of this repository: cite docs/facts"
+    for found in CITATION.finditer(text):
+        source, link = found["source"] or "", found["link"]
+        if source.startswith("docs/"):
+            page: Path | None = ROOT / source
+        elif source:
+            page = None  # a standard
+        else:
+            page = folder / link if link else own
+        if page is None:
+            continue
+        for number in re.findall(r"[\d.]*\d", found["sections"]):
+            if number not in sections_of(page):
+                yield _line(text, found), f"{page.name} has no section {number}"
+
+
+def _line(text: str, found: re.Match[str]) -> int:
+    return text.count("\n", 0, found.start()) + 1
+
+
 PRODUCTION: tuple[Rule, ...] = (docstring, length, late_annotations, warnings)
-EVERYWHERE: tuple[Rule, ...] = (exceptions, plain_words)
+EVERYWHERE: tuple[Rule, ...] = (exceptions, plain_words, citations)
 
 
 def breaches() -> Iterator[str]:
@@ -165,6 +231,9 @@ def breaches() -> Iterator[str]:
             for rule in _rules_of(path):
                 for line, what in rule(tree, text):
                     yield f"{relative(path)}:{line}: {what}"
+    for page in (*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))):
+        for line, what in page_citations(page):
+            yield f"{relative(page)}:{line}: {what}"
 
 
 def _rules_of(path: Path) -> Iterator[Rule]:

@@ -14,6 +14,10 @@ from tests.house.source_rules import Breach, Rule
 from tests.house.tree import PACKAGE, ROOT, committed_files, relative
 from tests.support.tiers import thorough
 
+S = "\N{SECTION SIGN}"
+QINIU = f"docs/facts/{'qiniu.md'}"
+"""A page that is there, written so that this file cites nothing."""
+
 VAGUE = {"base", "common", "helpers", "manager", "misc", "utils"}
 
 # Example paths such as /opt/ssl are fine; so is acme.sh's home, which operators know by that name.
@@ -62,7 +66,7 @@ def literal(tree: ast.Module, text: str) -> Iterator[Breach]:
         (source_rules.vendors, "x = 'Qiniu refused it'", True),
         (source_rules.vendors, "def ask_dnspod(x): ...", True),
         (source_rules.vendors, "from certferry.adapters.clients import cloudflare", True),
-        (source_rules.vendors, '"""About 30 days (Qiniu fact sheet)."""', False),
+        (source_rules.vendors, '"""About 30 days, as Qiniu has it."""', False),
         (literal, "Text(words)", True),
         (literal, "Text('said', x=words)", False),
     ],
@@ -70,6 +74,45 @@ def literal(tree: ast.Module, text: str) -> Iterator[Breach]:
 def test_a_rule_tells_right_from_wrong(rule: Rule, source: str, refused: object) -> None:
     """Each can fail, and lets pass what keeps it."""
     assert refused is bool(list(rule(ast.parse(source), source)))
+
+
+@pytest.mark.parametrize(
+    ("source", "refused"),
+    [
+        (f"# as {QINIU} {S}5.1 has it", False),
+        (f"# as {QINIU}\n# {S}5.1 and {S}5.3 to {S}5.7 have it", False),
+        (f"# as {QINIU} {S}5.1 and {S}5.99 have it", True),
+        (f"# as {QINIU} {S}5.1 and\n# {S}5.99 have it", True),
+        (f"# as {QINIU} has it", True),
+        (f"# as docs/facts/{'nowhere.md'} {S}1 has it", True),
+        (f"# as RFC 8555 {S}99 has it", False),
+        (f"# as {S}5.1 has it", True),
+        (f'"""As {QINIU} {S}5."""\n# {S}5.1', False),
+        (f'"""As {QINIU} {S}5."""\n# {S}5.99', True),
+        (f'"""Orders (RFC 8555 {S}7)."""\n# {S}7.4', False),
+        (f'"""As {QINIU} {S}5 and RFC 8555 {S}7."""\n# {S}5.1', True),
+        (f"# the fact {'sheet'} of Qiniu", True),
+        (f"# the production\n# {'sheet'} 1.9", True),
+    ],
+)
+def test_a_citation_leads_somewhere(source: str, refused: object) -> None:
+    """To a section that a page has, or into a standard."""
+    assert refused is bool(list(source_rules.citations(ast.parse(source), source)))
+
+
+def test_a_page_of_facts_cites_itself_and_others(tmp_path: Path) -> None:
+    """By a number alone, and by a link with a number. Elsewhere a number may be a standard's."""
+    facts = tmp_path / "facts"
+    facts.mkdir()
+    (facts / "b.md").write_text(f"# B\n\n## {S}1 Hosts\n", encoding="utf-8")
+    page, other = facts / "a.md", tmp_path / "a.md"
+    text = f"# A\n\n### {S}2.1 Lists\n\nSee {S}2.1, {S}2.2, [b](b.md) {S}1 and [b](b.md) {S}2.\n"
+    for path in (page, other):
+        path.write_text(text, encoding="utf-8")
+
+    found = [(5, "a.md has no section 2.2"), (5, "b.md has no section 2")]
+    assert found == list(source_rules.page_citations(page))
+    assert [(5, "b.md has no section 1"), found[1]] == list(source_rules.page_citations(other))
 
 
 def test_the_rules_are_asked_of_every_file() -> None:

@@ -62,7 +62,7 @@ RENEWED = {
 
 
 def test_every_mode_is_a_client_or_the_old_one() -> None:
-    """Four modes, as the contract lists them."""
+    """Four modes, as README.md lists them."""
     assert ("acme.sh", "certbot", "lego", "qiniu") == (*CLIENTS, QINIU) == hook.MODES
     assert set(CLIENTS) == set(SPEECH)
 

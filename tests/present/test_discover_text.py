@@ -273,7 +273,7 @@ def test_account_that_cannot_be_looked_at_is_told_with_what_to_do() -> None:
         """) == values.text_of(list(discover_text.problems(problems, EN)))
 
 
-def test_the_document_has_the_contracts_keys() -> None:
+def test_the_document_has_the_promised_keys() -> None:
     """Facts whole, and null where they are not known."""
     looks = (LOOK, AccountLook("second", failure=FROZEN))
     document = json.loads(json.dumps(of_discovery(Discovery(looks, DOMAINS, CERTIFICATES), EN)))

@@ -272,8 +272,8 @@ def test_what_is_as_declared_is_left_out_beside_what_is_not() -> None:
     assert "static" not in told(plan(values.look()), plan(lineage="static"))
 
 
-def test_the_document_has_the_contracts_keys() -> None:
-    """`--json` gives the plan of the contract, every step with its reason and its diff."""
+def test_the_document_has_the_promised_keys() -> None:
+    """`--json` gives the plan of docs/reference/json.md: every step, its reason and its diff."""
     whole = plan(
         rollout(),
         issue=values.issue(),

@@ -32,7 +32,7 @@ from certferry.text import Text
 E = TypeVar("E", bound=StrEnum)
 
 MOST_NAMES = 100
-"""Names in one certificate, as Let's Encrypt's page "Rate Limits" has it (2026)."""
+"""Names in one certificate, as Let's Encrypt has it (docs/facts/letsencrypt.md §1.1)."""
 
 _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
 _COMMON = frozenset({"to", "retire", "drift", "on_failure"}) | DOMAIN_KEYS

@@ -11,8 +11,8 @@ from certferry.errors import CertificateRejected
 from certferry.text import LINEAGE, Text
 
 SKEW = timedelta(minutes=15)
-"""How wrong this machine's clock may be: by more, Qiniu refuses what is dated by it (fact sheet
-§2.3), and nothing could be deployed."""
+"""How wrong this machine's clock may be: by more, Qiniu refuses what is dated by it
+(docs/facts/qiniu.md §2.3), and nothing could be deployed."""
 
 _NAMED = 5
 """Names that a message holds: a certificate may have thousands."""

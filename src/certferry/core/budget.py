@@ -28,7 +28,7 @@ LONGEST_HOLD = timedelta(days=7)
 
 LONGEST_HOLD_FOR_ALL = timedelta(hours=3)
 """How long a refusal that names no name holds other certificates back. What Let's Encrypt counts by
-account or address, it counts over three hours (rate limits page, 2026-08-05).
+account or address, it counts over three hours (docs/facts/letsencrypt.md §2).
 """
 
 

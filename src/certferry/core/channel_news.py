@@ -22,7 +22,8 @@ NEAR_AGAIN = timedelta(hours=6)
 
 AT_ONCE = 5
 """Messages that a channel may be sent in as many minutes: one a minute, but what is put right by
-hand is told at once. DingTalk, Feishu and WeCom take twenty a minute or more (fact sheet)."""
+hand is told at once. DingTalk, Feishu and WeCom take twenty a minute or more
+(docs/facts/receivers.md §1)."""
 MINUTE = timedelta(minutes=1)
 
 CROWDED = (0, 30)

@@ -9,10 +9,10 @@ from certferry.errors import ClockWrong
 from certferry.text import Text
 
 WANTED = timedelta(seconds=30)
-"""What Qiniu's guide asks of a clock (Qiniu fact sheet §2.3)."""
+"""What Qiniu's guide asks of a clock (docs/facts/qiniu.md §2.3)."""
 
 REFUSED = timedelta(minutes=15)
-"""From here on requests that carry their date are refused (Qiniu fact sheet §2.3)."""
+"""From here on requests that carry their date are refused (docs/facts/qiniu.md §2.3)."""
 
 _BEHIND = Text("this machine's clock is {amount} behind that of {service}")
 _AHEAD = Text("this machine's clock is {amount} ahead of that of {service}")

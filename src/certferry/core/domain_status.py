@@ -1,4 +1,4 @@
-"""How one domain stands at its target, in the words of the contract."""
+"""How one domain stands at its target, in the words of docs/reference/json.md."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Nothing is asked of any service, so a monitor may ask every few minutes. A certificate's end is
 judged by shares of its life: one of 45 days that is renewed on time has fewer days left than many a
-warning in days allows.
+warning in days allows (docs/facts/receivers.md §3).
 """
 
 from __future__ import annotations

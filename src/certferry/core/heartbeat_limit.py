@@ -1,4 +1,6 @@
-"""How often a heartbeat may be sent: a service counts five pings a minute (fact sheet)."""
+"""How often a heartbeat may be sent: a service counts five pings a minute
+(docs/facts/receivers.md §2).
+"""
 
 from __future__ import annotations
 

@@ -16,12 +16,12 @@ MARK = "certferry"
 SHORT = "cf"
 _SLUG = 24
 """Characters of the lineage's name in a mark. Targets limit the length of a label without saying
-where (Qiniu fact sheet §4.1), so it is kept short."""
+where (docs/facts/qiniu.md §4.1), so it is kept short."""
 _PREFIX = 20
 """Hex digits of the fingerprint in a mark: 80 bits, more than an account can hold by chance."""
 _TAG, _SHORT_PREFIX = 7, 12
 """Hex digits that stand for the lineage, and of the fingerprint, in a short mark: with what joins
-them 23 characters, which Qiniu takes from a widely used client (production sheet 1.9)."""
+them 23 characters, which Qiniu takes from a widely used client (docs/facts/qiniu.md §4.1)."""
 
 
 @dataclass(frozen=True, slots=True)

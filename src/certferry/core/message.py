@@ -11,7 +11,7 @@ CUT = "…"
 @dataclass(frozen=True, slots=True)
 class Message:
     """A title of one line, paragraphs with the most important first, and the same for programs:
-    `event`, a document as the contract has it.
+    `event`, a document as docs/reference/schema/event.json has it.
     """
 
     title: str

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SHORT_LIVED = timedelta(days=10)
 
 HALF_DAY = timedelta(hours=12)
-"""Let's Encrypt asks for a look twice a day (integration guide)."""
+"""Let's Encrypt asks for a look twice a day (docs/facts/letsencrypt.md §3.1)."""
 
 USUAL_REST = timedelta(hours=6)
 """How long a CA is left alone that says nothing else (RFC 9773 §4.3.3); Let's Encrypt does."""

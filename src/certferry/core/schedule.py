@@ -12,7 +12,7 @@ from certferry.text import Text
 NIGHT_HOURS = 6
 """From midnight on: the hours in which a CDN's change disturbs fewest visitors. The second run of a
 day comes half a day after the first (Let's Encrypt asks for two, at a random second:
-letsencrypt.org/docs/integration-guide, "When to Renew", 2026-11)."""
+docs/facts/letsencrypt.md §3.1)."""
 
 _MINUTES, _SECONDS = 59, 60
 NIGHT_MOMENTS = NIGHT_HOURS * _MINUTES * _SECONDS

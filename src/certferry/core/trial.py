@@ -1,7 +1,7 @@
 """What services answered when guesses about them were tried, told without a name of the operator's.
 
-The guesses are those of the production sheet: what other programs' code and logs say of the real
-services, and was not seen here.
+The guesses are those of docs/facts/qiniu.md §10 and docs/facts/dnspod.md §3: what other programs'
+code and logs say of the real services, and was not seen here.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A guess and what became of it. `number` is that of the production sheet, or of the service's
-    fact sheet with a §. `seen` are statuses and shapes: never a key, an id, a body, or the name of
-    a domain, a bucket or a certificate.
+    """A guess and what became of it. `number` is the one that it has on those pages. `seen` are
+    statuses and shapes: never a key, an id, a body, or the name of a domain, a bucket or a
+    certificate.
     """
 
     number: str

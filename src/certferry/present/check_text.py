@@ -1,8 +1,7 @@
 """What `certferry check` says: to a monitor in the form of a Nagios plugin, to a program in JSON.
 
 The first line is the plugin's: its service and status, a sentence, and behind `|` the performance
-data (Monitoring Plugins' guidelines, "Plugin Output" and "Performance data"). Further lines are
-detail.
+data (docs/facts/receivers.md §4). Further lines are detail.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ The rules of the voice:
 - Errors, hints, details and reasons: lower case, no full stop, no blame. What happened to whom;
   the hint says what to do next. Closing sentences are sentences, with a capital and a full stop.
 - The same words everywhere: the actions `issue deploy verify retire`, the outcomes
-  `done unchanged waiting failed refused skipped`, the standings of the contract. They are
+  `done unchanged waiting failed refused skipped`, the standings of docs/reference/json.md. They are
   programs' words too: translated where a person reads them, never in JSON.
 - One thing per line, aligned where lines are compared. A plan ends with its count.
 - One is one and two are many: no `certificate(s)`.

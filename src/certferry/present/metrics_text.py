@@ -1,7 +1,8 @@
 """What is recorded, in Prometheus' text format (prometheus.io/docs, "Exposition formats").
 
-Moments and not days left: a file that is not written any more shows the truth all the same. The
-names are part of the contract; the rules in docs/monitoring go by them.
+Moments and not days left: a file that is not written any more shows the truth all the same
+(docs/facts/receivers.md §3). The names are promised in docs/how-to/monitoring.md, and the rules in
+docs/monitoring go by them.
 """
 
 from __future__ import annotations

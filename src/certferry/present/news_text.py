@@ -148,7 +148,7 @@ def _what_is_in_order(one: News, services: Mapping[str, Text]) -> Text:
 
 
 def _event(one: News, voice: Voice, host: str, run: str) -> Document:
-    """Write one event, as the contract has it. What is unknown is null."""
+    """Write one event, as docs/reference/schema/event.json has it. What is unknown is null."""
     return {
         "event": one.topic.value,
         "certificate": one.subject.lineage or None,

@@ -21,8 +21,8 @@ from certferry.reconcile.visit import Visit
 from certferry.text import Text
 
 LISTED_WITHIN = timedelta(minutes=10)
-"""How long an upload of ours may be missing from a target's list (Qiniu fact sheet §5.1: lists lag
-behind writes), before it counts as gone and is made anew."""
+"""How long an upload of ours may be missing from a target's list, which lags behind writes
+(docs/facts/qiniu.md §5.1), before it counts as gone and is made anew."""
 
 
 def deploy(step: Deploy, visit: Visit) -> StepOutcome:

@@ -1,4 +1,4 @@
-"""A stand-in of a Bark server, from the fact sheet on receivers. It takes no GET, with which words
+"""A stand-in of a Bark server (docs/facts/receivers.md §1.7). It takes no GET, with which words
 would stand in logs.
 """
 

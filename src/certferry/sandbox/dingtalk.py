@@ -1,4 +1,4 @@
-"""A stand-in of DingTalk's robots, from the fact sheet on receivers: it asks for a signature, and
+"""A stand-in of DingTalk's robots (docs/facts/receivers.md §1.2): it asks for a signature, and
 blocks a robot that is sent too many messages.
 """
 

@@ -1,6 +1,6 @@
 """A stand-in of DNSPod's token API (dnsapi.cn), writing to the zones that the name servers serve.
 
-Built from the DNSPod fact sheet, sections 1 and 4. Where the service is lenient towards clients
+Built from docs/facts/dnspod.md §1 and §4. Where the service is lenient towards clients
 that it may ban later, this one is strict at once: it wants the documented User-Agent, a form, and
 exact names. API 3.0 is another service and not here.
 """
@@ -30,7 +30,7 @@ from certferry.sandbox.zones import Zones
 NAMESERVERS = ("f1g1ns1.dnspod.net", "f1g1ns2.dnspod.net")
 VERSION = "4.6"
 PAGE_LIMIT = 3000  # records and domains in one answer, whatever is asked for
-USER_AGENT = re.compile(r"[\w .-]+/\S+ \(\S+@\S+\)")  # "Program-Name/Version (mail)" (§1.2, §4.2)
+USER_AGENT = re.compile(r"[\w .-]+/\S+ \(\S+@\S+\)")  # "Program-Name/Version (mail)" (§1.2, §4)
 WRITES = frozenset({"Record.Create", "Record.Modify", "Record.Remove"})
 
 Action = Callable[[Account, Params], Body]
@@ -55,7 +55,7 @@ class DnspodService(HttpStandIn):
     `calls_per_hour` is answered with -2. The zones' clock times both and the blocked logins; `now`
     is the wall clock that answers show. `nameservers` serve the domains that are added without a
     zone of their own. `line` is the default line's name, and `page_limit` the longest list:
-    `default` and 500 at the international sibling (fact sheet §1.8).
+    `default` and 500 at the international sibling (§1.8).
     """
 
     def __init__(

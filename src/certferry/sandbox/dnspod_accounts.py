@@ -13,7 +13,8 @@ from certferry.sandbox.dnspod_answers import Refused, Status
 from certferry.sandbox.dnspod_params import Params
 from certferry.sandbox.zones import Clock
 
-# More than 30 failed logins within 5 minutes block the login for an hour (fact sheet §1.2).
+# More than 30 failed logins within 5 minutes block the login for an hour
+# (docs/facts/dnspod.md §1.2).
 FAILURES = 30
 FAILURES_WITHIN = 300.0
 BLOCKED_FOR = 3600.0

@@ -1,6 +1,6 @@
 """How DNSPod's token API answers: status codes with their words, and the two formats.
 
-Everything below comes from the DNSPod fact sheet §1.1 and §1.4.
+Everything below comes from docs/facts/dnspod.md §1.1 and §1.4.
 """
 
 from __future__ import annotations

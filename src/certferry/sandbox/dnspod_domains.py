@@ -1,4 +1,4 @@
-"""The calls about the account and its domains (DNSPod fact sheet §1.5)."""
+"""The calls about the account and its domains (docs/facts/dnspod.md §1.5)."""
 
 from __future__ import annotations
 

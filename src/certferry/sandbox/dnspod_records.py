@@ -1,4 +1,4 @@
-"""The calls about records (DNSPod fact sheet §1.5). They write to the zones that are served.
+"""The calls about records (docs/facts/dnspod.md §1.5). They write to the zones that are served.
 
 Only the default line exists here, and no MX records: every other line or type is refused.
 """
@@ -49,7 +49,7 @@ class Wish:
 class RecordCalls:
     """Record.List, Record.Info, Record.Create, Record.Modify and Record.Remove.
 
-    A new record is in lists only after `index_delay` seconds (fact sheet §1.7), while all other
+    A new record is in lists only after `index_delay` seconds (§1.7), while all other
     rules know it at once.
     """
 

@@ -1,5 +1,5 @@
-"""A stand-in of Feishu's robots, from the fact sheet on receivers. The key of its signature is what
-is usually the message.
+"""A stand-in of Feishu's robots (docs/facts/receivers.md §1.3). The key of its signature is what is
+usually the message.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Pebble, a small certificate authority that speaks ACME, as a process of this one.
 
 Keep at most 20 orders in flight: with 50 and more, Pebble 2.6 has been seen to lock up for good
-(its store and its authorizations take two locks in opposite order), and every request then hangs.
-Spread more load over several of them; each is ready in about half a second.
+(docs/facts/libraries.md §1.2), and every request then hangs. Spread more load over several of
+them; each is ready in about half a second.
 
 It asks for a challenge three times, over UDP without EDNS, waits two seconds and does not turn to
 TCP, so no more than eight values at one name can be proven at the same time.

@@ -1,5 +1,5 @@
-"""A stand-in of PushPlus, from the fact sheet on receivers: a client that goes on after its day is
-used up is banned.
+"""A stand-in of PushPlus (docs/facts/receivers.md §1.6): a client that goes on after its day
+is used up is banned.
 """
 
 from __future__ import annotations

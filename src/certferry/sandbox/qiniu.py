@@ -1,6 +1,6 @@
 """A stand-in of Qiniu: its hosts, its accounts, and the edges of its CDN.
 
-Built from the Qiniu fact sheet §11, simulator model. It takes nothing on trust: signatures,
+Built from docs/facts/qiniu.md §11.2. It takes nothing on trust: signatures,
 hosts, schemes, bodies and certificates are checked as the documents say.
 """
 
@@ -31,7 +31,7 @@ from certferry.sandbox.qiniu_routes import Host, Hosting, Routes
 from certferry.sandbox.qiniu_signing import Accounts, Visit
 
 EDGE_LAGS = MappingProxyType({"127.0.0.2": timedelta(0), "127.0.0.3": timedelta(seconds=0.5)})
-PROCESSING_TIME = timedelta(seconds=0.3)  # at Qiniu 5 to 15 minutes, or hours (fact sheet §5.6)
+PROCESSING_TIME = timedelta(seconds=0.3)  # at Qiniu 5 to 15 minutes, or hours (§5.6)
 
 
 class QiniuService:
@@ -45,7 +45,7 @@ class QiniuService:
     `clock` is asked for every moment: date skew, validities, the end of processing, the edges'
     lag. Nothing runs in the background; a domain's state is worked out when it is looked at.
     `edge_lags` names the edges' addresses. `strict` is explained in `qiniu_routes`, where `hosting`
-    comes from. With `null_lists` an empty list is written as null (production sheet 1.1).
+    comes from. With `null_lists` an empty list is written as null (§3.3).
     """
 
     def __init__(
@@ -316,7 +316,7 @@ class QiniuService:
         return response.with_header("X-Reqid", secrets.token_urlsafe(12))
 
     def _work(self, host: Host, request: Request, now: datetime) -> Response:
-        # The signature comes first: only who may ask learns that a path leads nowhere (§1).
+        # The signature comes first: only who may ask learns that a path leads nowhere (§1.3).
         caller = self.accounts.caller(request, now)
         self.rate_limit.count(host, caller.uid, now)
         work, name = self._routes.find(host, request, caller.scheme)
@@ -338,7 +338,7 @@ class QiniuService:
 
 
 def _refusal(host: Host, refusal: Refused) -> Response:
-    """Kodo's gateways name a 401 as well (Qiniu fact sheet §2.4)."""
+    """Kodo's gateways name a 401 as well (§2.4)."""
     if host in {Host.UC, Host.UC_BACKUP} and refusal.status == HTTPStatus.UNAUTHORIZED:
         return refusal.response(error_code="BadToken")
     return refusal.response()

@@ -1,4 +1,6 @@
-"""What Qiniu answers with: its codes and their words, success, and JSON read as its server does."""
+"""What Qiniu answers with: its codes and their words, success, and JSON read as its server does
+(docs/facts/qiniu.md §3).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from certferry.sandbox.httpd import Response
 
-# Codes of the Qiniu fact sheet §4.5, §5.6 and §5.7; only the words of 612 and 404001 are Qiniu's.
+# Codes of §4.5, §5.6 and §5.7; only the words of 612 and 404001 are Qiniu's.
 MESSAGES: Mapping[int, str] = {
     612: "no such domain",
     400000: "invalid input",
@@ -56,7 +58,7 @@ class Refused(Exception):
 
     @classmethod
     def bad_token(cls) -> Self:
-        """The signature, the key or the scheme is wrong (Qiniu fact sheet §2.4)."""
+        """The signature, the key or the scheme is wrong (§2.4)."""
         return cls(None, "bad token", status=HTTPStatus.UNAUTHORIZED)
 
     @classmethod
@@ -71,12 +73,12 @@ class Refused(Exception):
 
 
 def status_of(code: int) -> int:
-    """The HTTP status is the first three digits of a code; 612 is one itself (§3)."""
+    """The HTTP status is the first three digits of a code; 612 is one itself (§3.1)."""
     return int(str(code)[:3])
 
 
 def with_null_lists(response: Response) -> Response:
-    """The same answer, with null for an empty list, alone or in a field (production sheet 1.1)."""
+    """The same answer, with null for an empty list, alone or in a field (§3.3)."""
     if not response.body:
         return response
     said = json.loads(response.body)
@@ -100,7 +102,7 @@ T = TypeVar("T")
 class Fields:
     """A JSON object whose keys are found in any case, and whose values have the Go type asked for.
 
-    `struct` is the name that Go's decoder would put into its complaint (§3, §5.3).
+    `struct` is the name that Go's decoder would put into its complaint (§3.4, §5.3).
     Raises Refused 400000 for whatever is not such an object or value.
     """
 

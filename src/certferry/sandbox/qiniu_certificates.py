@@ -1,4 +1,4 @@
-"""Qiniu's certificate service: `/sslcert` (Qiniu fact sheet §4)."""
+"""Qiniu's certificate service: `/sslcert` (docs/facts/qiniu.md §4)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Certificates:
 
     `quota`: how many an account may keep (None: as many as it likes). `list_lag`: for how long
     the list does not show an upload, and still shows a deleted one (§5.1 of domains). `name_limit`:
-    characters of a name; a widespread client keeps to 23 (production sheet 1.9). `in_use` is
+    characters of a name; a widespread client keeps to 23 (§4.1). `in_use` is
     asked before a deletion and gives the code to refuse it with, or None.
     """
 

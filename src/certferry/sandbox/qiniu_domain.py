@@ -1,4 +1,5 @@
-"""One CDN domain at Qiniu: what is bound, what is being changed, and when that takes effect.
+"""One CDN domain at Qiniu: what is bound, what is being changed, and when that takes effect
+(docs/facts/qiniu.md §5).
 
 Nothing happens by itself: `settle` brings the domain to where it is at a given moment.
 """
@@ -13,7 +14,7 @@ from typing import Any
 from certferry.sandbox.edges import Identity
 from certferry.sandbox.qiniu_certificates import StoredCertificate
 
-BEIJING = timezone(timedelta(hours=8))  # Qiniu fact sheet §5.2: times are written with +08:00
+BEIJING = timezone(timedelta(hours=8))  # §5.2: times are written with +08:00
 EVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -172,7 +173,7 @@ class Domain:
         return shown
 
     def list_item(self) -> dict[str, Any]:
-        """The object of the list, which has no `https` (§5.1, production sheet 1.14)."""
+        """The object of the list, which has no `https` (§5.1)."""
         return {
             "name": self.name,
             "type": self.type,

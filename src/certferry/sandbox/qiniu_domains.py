@@ -1,4 +1,4 @@
-"""Qiniu's CDN and DCDN domains: `/domain` (Qiniu fact sheet §5)."""
+"""Qiniu's CDN and DCDN domains: `/domain` (docs/facts/qiniu.md §5)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from certferry.sandbox.qiniu_paging import Pager
 from certferry.sandbox.qiniu_signing import Visit
 from certferry.sandbox.qiniu_upload import covers
 
-CERTIFICATE_FAILURE = "verify https crt fail"  # Qiniu fact sheet §5.2, operatingStateDesc
+CERTIFICATE_FAILURE = "verify https crt fail"  # §5.2, operatingStateDesc
 STATE_CODES = {"processing": 400030, "frozen": 500923, "offlined": 400320}  # §5.6
 TLS_VERSION = re.compile(r"TLSv1(\.[0-3])?")
 
@@ -35,10 +35,10 @@ class Domains:
     `tls_versions`: their form, in and out. The documents say string, the server wants an array
     (§5.3); "untold" takes an array and never shows it.
     `hides`: what the detail of an HTTPS domain keeps to itself: its flags, or its certificate too
-    (production sheet 1.6).
-    `claims_https`: show a domain without HTTPS as one that hides its settings (1.7).
-    `in_use_for`: how long a certificate counts as used after its domain has left it (1.10).
-    `says_done_at_once`: tell of a change as done though the edges serve it later (1.18).
+    (§5.3).
+    `claims_https`: show a domain without HTTPS as one that hides its settings (§5.4).
+    `in_use_for`: how long a certificate counts as used after its domain has left it (§4.4).
+    `says_done_at_once`: tell of a change as done though the edges serve it later (§5.6).
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Domains:
         return self._accept(domain, "unsslize", HttpsConf(), visit.now)
 
     def _changeable(self, visit: Visit) -> Domain:
-        """The domain, if it can be changed now; checks in the order of §11, simulator model."""
+        """The domain, if it can be changed now; checks in the order of §11.2."""
         domain = self._domains.get(visit.name)
         if domain is None:
             raise Refused(612)

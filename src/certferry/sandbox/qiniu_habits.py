@@ -1,4 +1,6 @@
-"""What Qiniu has been seen to answer, a switch for each (production sheet, section 1).
+"""What Qiniu has been seen to answer, a switch for each.
+
+The numbers are those of the guesses in docs/facts/qiniu.md §10, without their `1.`.
 
 The stand-in begins as the documents have it. Where two programs in production disagree, both sides
 are here. `HABITS` turns one on; those of `TOGETHER` may all be on at once.
@@ -15,7 +17,7 @@ from certferry.sandbox.qiniu_routes import QBOX, QINIU, Host
 
 Habit = Callable[[QiniuService], None]
 
-SHORT_NAMES = 23  # characters that a widespread client keeps to (production sheet 1.9)
+SHORT_NAMES = 23  # characters that a widespread client keeps to (§4.1)
 
 
 def null_lists(qiniu: QiniuService) -> None:

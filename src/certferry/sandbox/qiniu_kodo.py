@@ -1,4 +1,4 @@
-"""Kodo: buckets, their domains, and the certificates of source domains (Qiniu fact sheet §6)."""
+"""Kodo: buckets, their domains, and the certificates of source domains (docs/facts/qiniu.md §6)."""
 
 from __future__ import annotations
 
@@ -96,9 +96,7 @@ class Kodo:
         return Response.json([domain.name for domain in domains])
 
     def source_domains(self, visit: Visit) -> Response:
-        """`GET /domain?bucket=<bucket>`: source domains alone; with `type` in the words of
-        production sheet 1.15.
-        """
+        """`GET /domain?bucket=<bucket>`: source domains alone; with `type` in the words of §6.4."""
         domains = self._of_bucket(visit, "bucket")
         if visit.query.get("type", "") not in {"", "source"}:
             raise Refused(None, "invalid type", status=HTTPStatus.BAD_REQUEST)

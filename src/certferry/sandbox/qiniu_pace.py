@@ -13,7 +13,7 @@ from certferry.sandbox.qiniu_routes import Host
 class RateLimit:
     """Requests per second that one account may send to one host; None: as many as it likes.
 
-    Qiniu answers 403 with code 403024, or 429 (fact sheet §9).
+    Qiniu answers 403 with code 403024, or 429 (docs/facts/qiniu.md §9).
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Qiniu's lists: a page, and a marker for the next one."""
+"""Qiniu's lists: a page, and a marker for the next one (docs/facts/qiniu.md §4.2, §5.1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from certferry.sandbox.qiniu_answers import Refused
 
-DEFAULT_LIMIT = 10  # Qiniu fact sheet §5.1 for domains; unknown for certificates, taken as equal
+DEFAULT_LIMIT = 10  # §5.1 for domains; unknown for certificates, taken as equal
 LIMIT_MAX = 1000  # the same
 STUCK_MARKER = "c3R1Y2s="
 

@@ -1,7 +1,7 @@
 """Pili, Qiniu's live streaming: hubs, their domains, and the certificates of these.
 
 Paths, fields and the words of refusals are those of Qiniu's Go SDK (package `pili` and its
-tests, fact sheet §7 and S17). Which status comes with the words is in no document.
+tests, docs/facts/qiniu.md §7). Which status comes with the words is in no document.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Pili:
     Switches, to be turned at any time:
     `delay`: until the edges serve what was bound.
     `certificates_by`: whether `certName` is the name of an upload, as in certimate, or its id, as
-    the sample value of the documents looks (fact sheet §7).
+    the sample value of the documents looks (§7).
     `not_found`: the status of what is not there.
     `names_certificates`: whether reads tell `certName` beside `certEnable`.
 

@@ -2,8 +2,8 @@
 
 Strict is what the documents of 2026 say: certificates on fusion under QBox, domains on api under
 Qiniu. Lenient is what has been seen to work: api takes both schemes for everything
-(Qiniu fact sheet §1). `/cert/...` is in no document: strict is what works for most programs, and
-`Hosting` can be set to what works for the others (production sheet 1.2, 1.3, 1.8).
+(docs/facts/qiniu.md §1.2). `/cert/...` is in no document: strict is what works for most programs,
+and `Hosting` can be set to what works for the others (§1.2, §6.2, §6.3).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Hosting:
     """Which hosts answer which calls, and under which schemes. Each may be set at any time.
 
     `unknown_is_401`: a path below a domain that is no call answers 401, as api.qiniu.com does
-    (production sheet 1.12).
+    (§1.3).
     """
 
     certificates: Signed
@@ -143,7 +143,7 @@ class Routes:
     def find(self, host: Host, request: Request, scheme: Scheme) -> tuple[Work, str]:
         """The work for a request, and the name in its path.
 
-        Raises Refused: 404 for what this host does not have, 401 for the wrong scheme (§1).
+        Raises Refused: 404 for what this host does not have, 401 for the wrong scheme (§1.1).
         """
         for route in self._routes:
             match = route.path.fullmatch(request.path)

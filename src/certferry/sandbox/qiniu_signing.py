@@ -1,6 +1,6 @@
 """Which account calls Qiniu: both signature schemes verified from the raw request.
 
-Written from the Qiniu fact sheet §2, apart from the signing that certferry itself does, so that
+Written from docs/facts/qiniu.md §2, apart from the signing that certferry itself does, so that
 one checks the other.
 """
 
@@ -22,7 +22,7 @@ FORM = "application/x-www-form-urlencoded"
 OCTET_STREAM = "application/octet-stream"
 HEADER_PREFIX = "x-qiniu-"
 DATE_FORMAT = "%Y%m%dT%H%M%SZ"
-DATE_SKEW = timedelta(minutes=15)  # Qiniu fact sheet §2.3, the window that Kodo documents
+DATE_SKEW = timedelta(minutes=15)  # §2.3, the window that Kodo documents
 
 
 class Scheme(StrEnum):

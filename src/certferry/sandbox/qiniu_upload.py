@@ -1,6 +1,6 @@
 """What Qiniu looks at before it takes a certificate: PEM, key, validity, chain, common name.
 
-The order of the checks and the codes are those of the Qiniu fact sheet §11, simulator model.
+The order of the checks and the codes are those of docs/facts/qiniu.md §11.2.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 class UploadRules:
     """What an upload must satisfy. Every switch may be turned at any time.
 
-    `min_remaining`: life that must be left; 30 days is what users report (fact sheet §4.1).
-    `refuse_sec1_keys`: refuse EC keys labelled `EC PRIVATE KEY`, as a support ticket tells (§4.1).
-    `refuse_empty_common_name`: whether Qiniu does is unknown, so the strict answer is yes (§4.1).
-    `mismatch_code`: of a key that is not the certificate's; a test of 2026 saw 400324 (production
-    sheet 1.4). `tells_days`: too little life is told in the console's words, without a code of its
-    own (production sheet 1.21).
+    `min_remaining`: life that must be left; 30 days is what users report (§4.6).
+    `refuse_sec1_keys`: refuse EC keys labelled `EC PRIVATE KEY`, as a support ticket tells (§4.6).
+    `refuse_empty_common_name`: whether Qiniu does is unknown, so the strict answer is yes (§4.6).
+    `mismatch_code`: of a key that is not the certificate's; a test of 2026 saw 400324 (§4.5).
+    `tells_days`: too little life is told in the console's words, without a code of its own (§4.6).
     """
 
     min_remaining: timedelta = timedelta(days=30)
@@ -75,7 +74,7 @@ class UploadRules:
         """Each certificate is issued by the next, the last by a trusted root or one itself.
 
         A parent that is not where it should be is 400338; a parent that is there but does not
-        lead to a trusted root is 400323 (fact sheet §4.1: either has been reported).
+        lead to a trusted root is 400323 (§4.6: either has been reported).
         """
         child = leaf
         for issuer in issuers:
@@ -106,7 +105,7 @@ def dns_names(leaf: x509.Certificate) -> list[str]:
 
 
 def covers(names: Iterable[str], domain: str) -> bool:
-    """Whether a certificate with these names serves a CDN domain (fact sheet §5.3).
+    """Whether a certificate with these names serves a CDN domain (§5.3).
 
     A wildcard reaches one label deep; the wildcard domain `.x` is served only by `*.x` itself.
     """

@@ -1,4 +1,4 @@
-"""A stand-in of ServerChan, both generations, from the fact sheet on receivers."""
+"""A stand-in of ServerChan, both generations (docs/facts/receivers.md §1.5)."""
 
 from __future__ import annotations
 

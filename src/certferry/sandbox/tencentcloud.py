@@ -1,6 +1,6 @@
 """A stand-in of DNSPod at Tencent Cloud's API 3.0, writing to the zones that are served.
 
-Built from the DNSPod fact sheet, sections 2 and 4, and the fields of the vendor's SDK. It wants
+Built from docs/facts/dnspod.md §2 and §4, and the fields of the vendor's SDK. It wants
 every signature right, every field known and of its type.
 """
 

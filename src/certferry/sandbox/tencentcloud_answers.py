@@ -1,5 +1,5 @@
-"""How Tencent Cloud's API 3.0 answers: always with status 200, errors in the body (DNSPod fact
-sheet §2.1, §2.3), and the parameters of a call.
+"""How Tencent Cloud's API 3.0 answers: always with status 200, errors in the body, and the
+parameters of a call (docs/facts/dnspod.md §2.1, §2.3).
 """
 
 from __future__ import annotations

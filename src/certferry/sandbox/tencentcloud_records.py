@@ -1,4 +1,5 @@
-"""The actions about domains and records of DNSPod at Tencent Cloud's API 3.0 (fact sheet §2.2).
+"""The actions about domains and records of DNSPod at Tencent Cloud's API 3.0
+(docs/facts/dnspod.md §2.2).
 
 They write to the zones that are served. Only the default line exists here, and no MX records.
 """
@@ -18,7 +19,7 @@ from certferry.sandbox.zones import Record, Zones
 
 T = TypeVar("T")
 
-MOST = 3000  # items in one answer (fact sheet §2.2)
+MOST = 3000  # items in one answer (§2.2)
 LINES = ("默认", "Default")
 LINE_ID = "0"
 
@@ -26,7 +27,7 @@ LINE_ID = "0"
 class RecordActions:
     """What a key may do with the domains of its account.
 
-    A new record is in lists only after `index_delay` seconds (fact sheet §2.2), while all other
+    A new record is in lists only after `index_delay` seconds (§2.2), while all other
     rules know it at once. `page_limit` is the longest list.
     """
 

@@ -1,7 +1,7 @@
 """Who signed a call to Tencent Cloud's API 3.0, found out from the bytes that arrived.
 
-Written from the DNSPod fact sheet §2.1, and not from the client: what it sends is taken apart here,
-and nothing of the client's is called.
+Written from docs/facts/dnspod.md §2.1, and not from the client: what it sends is taken apart
+here, and nothing of the client's is called.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hmac import new as hmac_of
 from certferry.sandbox.httpd import Request
 from certferry.sandbox.tencentcloud_answers import Refused
 
-WINDOW = 300  # seconds around the service's time in which a signature is good (fact sheet §2.1)
+WINDOW = 300  # seconds around the service's time in which a signature is good (§2.1)
 AUTHORIZATION = re.compile(
     r"TC3-HMAC-SHA256 Credential=([^/\s]+)/(\d{4}-\d\d-\d\d)/([a-z]+)/tc3_request, "
     r"SignedHeaders=([a-z;-]+), Signature=([0-9a-f]{64})"

@@ -1,4 +1,4 @@
-"""A stand-in of WeCom's robots, from the fact sheet on receivers. It counts bytes."""
+"""A stand-in of WeCom's robots (docs/facts/receivers.md §1.4). It counts bytes."""
 
 from __future__ import annotations
 

@@ -289,5 +289,8 @@ def _dns(zones: Zones, pace: Pace) -> DnsService:
 
 
 def _at_qiniu(name: str) -> str:
-    """Give a domain's name as Qiniu spells it: wildcards begin with a dot (fact sheet §5.2)."""
+    """Give a domain's name as Qiniu spells it: wildcards begin with a dot.
+
+    docs/facts/qiniu.md §5.2.
+    """
     return f".{base_name(name)}" if is_wildcard(name) else name

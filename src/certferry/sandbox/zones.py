@@ -76,7 +76,7 @@ class Zones:
         self._lock = threading.RLock()
         self._zones: dict[str, _Contents] = {}
         self._current: dict[int, Record] = {}
-        self._ids = itertools.count(189_596_266)  # a real one's size (DNSPod fact sheet §1.5)
+        self._ids = itertools.count(189_596_266)  # a real one's size (docs/facts/dnspod.md §1.5)
 
     def add_zone(self, name: str, nameservers: Iterable[str], *, negative_ttl: int = 600) -> Zone:
         """Add a zone with its NS records. Raises ValueError if it exists or has no server."""

@@ -23,13 +23,13 @@ from certferry.wiring.one_account import named_for_two
 from certferry.wiring.settings import ADAPTERS
 
 WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
-"""Let's Encrypt's profiles whose leaves have no common name (profiles page, 2026-07-14)."""
+"""Let's Encrypt's profiles whose leaves have no common name (docs/facts/letsencrypt.md §1.1)."""
 
 LIFETIMES = {"shortlived": timedelta(hours=160)}
-"""How long the certificates of Let's Encrypt's short profile live (profiles page, 2026-07-14)."""
+"""How long certificates of Let's Encrypt's short profile last (docs/facts/letsencrypt.md §1.1)."""
 
 MOST_NAMES = {"tlsserver": 25, "shortlived": 25}
-"""How many names Let's Encrypt takes for a certificate of these (the same page)."""
+"""How many names a certificate of these has at most (docs/facts/letsencrypt.md §1.1)."""
 
 _LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-staging"]})
 

@@ -1,4 +1,5 @@
-"""A CA with dns-persist-01 as draft -02 has it: Pebble behind a proxy that looks at the records.
+"""A CA with dns-persist-01: Pebble behind a proxy that looks at the records, as
+draft-ietf-acme-dns-persist-02 has it.
 
 What the proxy finds proven by a record in DNS, it proves to Pebble by DNS-01, with the value that
 it writes for the time of the validation. What it does not, Pebble refuses. Nothing of certferry's

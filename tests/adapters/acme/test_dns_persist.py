@@ -1,4 +1,6 @@
-"""Names that a record proves which stays: dns-persist-01, at a CA that looks at it in DNS."""
+"""Names that a record proves which stays: dns-persist-01 (draft-ietf-acme-dns-persist-02), at a
+CA that looks at it in DNS.
+"""
 
 from __future__ import annotations
 

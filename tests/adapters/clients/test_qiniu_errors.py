@@ -59,7 +59,7 @@ def _status_of(code: int) -> int:
     return code // 1000 if code > 999 else code
 
 
-# What the fact sheet says of each code that matters: §4.5, §5.4, §5.6, §5.7, §9.
+# What is known of each code that matters: docs/facts/qiniu.md §4.5, §5.4, §5.6, §5.7, §9.
 KINDS: dict[type[DeployError], list[int]] = {
     TargetBusy: [400013, 400030],
     TargetInUse: [400611, 400911],
@@ -79,7 +79,7 @@ KINDS: dict[type[DeployError], list[int]] = {
 @pytest.mark.parametrize(
     ("kind", "code"), [(kind, code) for kind, codes in KINDS.items() for code in codes]
 )
-def test_a_code_of_the_fact_sheet(
+def test_a_code_of_the_page_of_facts(
     kind: type[DeployError], code: int, place: Place, client: QiniuClient
 ) -> None:
     """The right error with code, the server's words and X-Reqid; nothing is sent a second time."""

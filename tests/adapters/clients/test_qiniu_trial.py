@@ -1,4 +1,6 @@
-"""The guesses about Qiniu are judged by what reading calls show, and named without names."""
+"""The guesses about Qiniu are judged by what reading calls show, and named without names
+(docs/facts/qiniu.md §10).
+"""
 
 from __future__ import annotations
 

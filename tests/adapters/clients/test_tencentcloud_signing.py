@@ -39,8 +39,8 @@ def signed(body: bytes = BODY, moment: datetime = MOMENT, keys: Keys = KEYS) -> 
     return authorization(keys, call, moment)
 
 
-def test_vector_of_the_fact_sheet() -> None:
-    """Section 2.1 has the signature of one call, byte for byte."""
+def test_vector_of_the_page_of_facts() -> None:
+    """docs/facts/dnspod.md §2.1 has the signature of one call, byte for byte."""
     assert signed() == (
         "TC3-HMAC-SHA256 Credential=AKIDEXAMPLE/2026-01-01/dnspod/tc3_request, "
         "SignedHeaders=content-type;host, "

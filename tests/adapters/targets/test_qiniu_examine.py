@@ -66,7 +66,7 @@ def test_way_that_is_not_the_usual_one_is_told(place: Place) -> None:
 
 
 def test_nonsense_answers_say_nothing_of_keys(place: Place) -> None:
-    """Paths that are no call answer 401 at Qiniu; none is asked (production sheet 1.12)."""
+    """Paths that are no call answer 401 at Qiniu; none is asked (docs/facts/qiniu.md §1.3)."""
     place.service.hosting.unknown_is_401 = True
 
     assert Code.CALL_REFUSED not in examined(place)

@@ -1,4 +1,4 @@
-"""What Qiniu answers in production, number by number (production sheet, section 1), over real HTTP.
+"""What Qiniu answers in production, number by number (docs/facts/qiniu.md §10), over real HTTP.
 
 Whole syncs under each of these are in `tests/acceptance/test_qiniu_habits.py`.
 """

@@ -17,8 +17,8 @@ from certferry.ports.state import StateStore
 
 _WEEK = timedelta(days=7)
 
-# https://letsencrypt.org/docs/rate-limits/, 2026-08-05. The CA gives back bit by
-# bit what is used up, and so allows a little more.
+# docs/facts/letsencrypt.md §2. The CA gives back bit by bit what is used up, and so allows a little
+# more.
 _LETSENCRYPT = Limits(
     orders=Allowance(300, timedelta(hours=3)),
     domain=Allowance(50, _WEEK),
@@ -26,7 +26,7 @@ _LETSENCRYPT = Limits(
     failed_proofs=Allowance(5, timedelta(hours=1)),
 )
 
-# https://letsencrypt.org/docs/staging-environment/, 2024-06-11; later versions allow more failures.
+# docs/facts/letsencrypt.md §2; later versions of staging allow more failures.
 _STAGING = Limits(
     orders=Allowance(1500, timedelta(hours=3)),
     domain=Allowance(30_000, _WEEK),

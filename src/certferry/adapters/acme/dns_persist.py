@@ -22,7 +22,10 @@ _PREFIX = re.compile(r"[\x21\x23-\x3a\x3d\x3f-\x7e]+")
 
 
 def offer_in(directory: Any) -> Offer | None:
-    """Return what a directory offers, `None` where that is nothing or not as draft -02 has it."""
+    """Return what a directory offers, `None` where that is nothing or not as draft -02 has it.
+
+    Who serves which draft: docs/facts/letsencrypt.md §4.2.
+    """
     meta = directory.get("meta") if isinstance(directory, dict) else None
     if not isinstance(meta, dict):
         return None

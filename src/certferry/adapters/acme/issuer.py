@@ -49,8 +49,8 @@ from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
 
 MOST_ORDERS = 20
-"""In flight at one directory. Pebble 2.6 has frozen above that (libraries fact sheet §1.5), and a
-public CA limits requests.
+"""In flight at one directory. Pebble 2.6 has frozen above that (docs/facts/libraries.md §1.2), and
+a public CA limits requests.
 """
 
 _RENEWAL_INFO = "renewal-info"

@@ -16,7 +16,7 @@ from certferry.errors import DnsError
 from certferry.text import Text
 
 AT_ONCE = 16
-"""Names; unbounded bursts lose packets (libraries fact sheet §3)."""
+"""Names; unbounded bursts lose packets (docs/facts/libraries.md §2)."""
 
 _MANY = 4096
 """Names above the names whose records are kept: they share most of them."""
@@ -79,7 +79,10 @@ class NamesLook:
         return [one for of_name in found for one in of_name if one.code is Code.CAA_FORBIDS]
 
     def _signatures(self, name: str) -> list[Finding]:
-        """Ask each resolver: one that checks no signatures hides what another shows."""
+        """Ask each resolver: one that checks no signatures hides what another shows.
+
+        CAs do check them: docs/facts/letsencrypt.md §4.1.
+        """
         bogus = partial(_is_bogus, name)
         if not any(map(bogus, self._resolvers.apart())):
             return []

@@ -1,7 +1,7 @@
 """Signed requests to a CA: the library's network, with the patience that it lacks.
 
 It retries a refused nonce once, which is not enough for a busy CA, loses Retry-After when a request
-is refused, and knows one timeout only (libraries fact sheet §1.1).
+is refused, and knows one timeout only (docs/facts/libraries.md §1.1).
 """
 
 from __future__ import annotations

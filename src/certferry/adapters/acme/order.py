@@ -231,7 +231,7 @@ class Ordering:
         try:
             return self.client.finalize(order, csr.make_csr(self.request.names, kept.key_pem))
         except Refused as refused:
-            # Also said when the CA's first reply was lost: it has the CSR already (§7.4).
+            # Also said when the CA's first reply was lost: it has the CSR already (RFC 8555 §7.4).
             if refused.kind == "orderNotReady":
                 return self.client.order(order.url)
             raise

@@ -37,7 +37,7 @@ from certferry.ports.progress import Pause
 from certferry.text import Text
 
 ANSWER_WITHIN = timedelta(seconds=3)
-PARALLEL = 16  # addresses asked at once; unbounded bursts lose packets (libraries fact sheet §3)
+PARALLEL = 16  # addresses; unbounded bursts lose packets (docs/facts/libraries.md §2)
 MOST_HOSTS = 32  # name servers of a zone; the root has 13, and a registry takes about as many
 MOST_ADDRESSES = 8  # of one name server
 LONGEST_CHAIN = 8  # aliases; a resolver of the CA gives up after eight to eleven

@@ -17,7 +17,7 @@ from certferry.text import Text
 
 SETTLING = timedelta(seconds=60)
 """After this time a provider finds every record that was ever sent to it. New records can be
-missing in its lists for up to 30 s (DNSPod fact sheet §1.7); the rest is for the request itself.
+missing in its lists for up to 30 s (docs/facts/dnspod.md §1.7); the rest is for the request.
 """
 
 GIVING_UP = timedelta(days=7)

@@ -1,4 +1,6 @@
-"""DNSPod's zones and TXT records, as its token API shows and changes them."""
+"""DNSPod's zones and TXT records, as its token API shows and changes them
+(docs/facts/dnspod.md §1).
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,15 @@ from certferry.adapters.clients.dnspod_pages import Body, Item, Listing, items_i
 from certferry.adapters.clients.json_answers import as_text
 from certferry.text import Text
 
-PAGE = 500  # items; the most that the international sibling gives at once (fact sheet §1.8)
-TTL = 600  # seconds; the free plans' minimum (fact sheet §1.5)
+PAGE = 500  # items; the most that the international sibling gives at once (§1.8)
+TTL = 600  # seconds; the free plans' minimum (§1.5)
 # Seconds; the professional plans' minimum. The enterprise plans allow 1, which gains nothing: a
 # challenge's record is new each time, and what takes long is its way to all name servers.
 PAID_TTL = 60
 PAID_PLANS = frozenset(  # the grades that Domain.List documents, without D_Free and DP_Free
     f"{era}_{plan}" for era in ("d", "dp") for plan in ("plus", "extra", "expert", "ultra")
 )
-MINIMUM_TTL = "记录TTL最低"  # its name in Domain.Purview (fact sheet §1.5)
+MINIMUM_TTL = "记录TTL最低"  # its name in Domain.Purview (§1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class DnspodClient:
 
     def name_servers(self, zone: Zone, about: str | Text) -> frozenset[str]:
         """List the hosts that DNSPod serves a domain by: its NS records of the apex, which DNSPod
-        itself has put there (fact sheet §1.5).
+        itself has put there (§1.5).
         """
         items = self._pages(_RECORDS, about, domain_id=zone.id, sub_domain="@")
         hosts = (as_text(i.get("value")) for i in items if i.get("type") == "NS")
@@ -102,7 +104,7 @@ class DnspodClient:
     def txt_records(self, zone: Zone, host: str, about: str | Text) -> list[TxtRecord]:
         """List the TXT records at exactly this host (Record.List).
 
-        A new record may be missing here for about 30 seconds (fact sheet §1.7).
+        A new record may be missing here for about 30 seconds (§1.7).
         """
         items = self._pages(_RECORDS, about, domain_id=zone.id, sub_domain=host)
         return [
@@ -120,7 +122,7 @@ class DnspodClient:
         """Read one record by its id, which needs no list; `None` when it is gone, or no TXT record.
 
         Record.Info's fields are those of the vendor's page (DNSPod/dnspod-api-doc,
-        source/records.rst); the fact sheet has no more than its name (§1.5).
+        source/records.rst).
         """
         reply = self._calls.read("Record.Info", about, domain_id=zone.id, record_id=record_id)
         if reply.code == RECORD_GONE and not reply.is_denied:

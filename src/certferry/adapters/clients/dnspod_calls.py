@@ -1,7 +1,7 @@
 """How DNSPod's token API is called, by the rules that keep an account from being banned.
 
 One call at a time and few per second; credentials are never sent again once they were refused;
-every call carries the documented User-Agent (DNSPod fact sheet §1.2).
+every call carries the documented User-Agent (docs/facts/dnspod.md §1.2).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from certferry.text import Text
 
 NAME = "DNSPod"
 PAUSES_IN_DOUBT = (1.0, 3.0)  # seconds before each repetition of a read that cannot be parsed
-RESTS = (60.0, 60.0)  # seconds of silence after too many calls (fact sheet §1.4)
+RESTS = (60.0, 60.0)  # seconds of silence after too many calls (§1.4)
 LONG_REST = timedelta(minutes=10)  # until the next run, when the short ones were not enough
 
 Params = Mapping[str, str | int]
@@ -75,7 +75,7 @@ class DnspodCalls:
 
     def clock_ahead(self) -> timedelta | None:
         """Return how far DNSPod's clock is ahead, by `GET /`, which wants no token and answers 404
-        (production sheet 2).
+        (§1.1).
         """
         request = Request("GET", f"{self._api}/", {"User-Agent": self._user_agent})
         try:
@@ -145,7 +145,7 @@ class DnspodCalls:
         return Request("POST", f"{self._api}/{action}", headers, urlencode(form).encode())
 
     def _parse(self, action: str, answer: Answer) -> Reply | Lost:
-        """Read an answer, whatever its Content-Type says (fact sheet §1.1)."""
+        """Read an answer, whatever its Content-Type says (§1.1)."""
         if answer.status != HTTPStatus.OK:
             return Lost(
                 Text(

@@ -1,6 +1,6 @@
 """DNSPod's status codes: what each means for the operator, and whether a call is worth repeating.
 
-The codes and their meanings are those of the DNSPod fact sheet §1.4.
+The codes and their meanings are those of docs/facts/dnspod.md §1.4.
 """
 
 from __future__ import annotations

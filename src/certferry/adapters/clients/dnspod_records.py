@@ -27,7 +27,8 @@ from certferry.text import Text
 
 log = logging.getLogger(__name__)
 
-# Seconds between looks for a new record, which lists show after about 30 (fact sheet §1.7, §2.2).
+# Seconds between looks for a new record, which lists show after about 30
+# (docs/facts/dnspod.md §1.7, §2.2).
 INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
 
 BLOCKED = {

@@ -1,4 +1,5 @@
-"""The guesses about DNSPod's token API that reading calls can try: those of production sheet 2.
+"""The guesses about DNSPod's token API that reading calls can try: those of
+docs/facts/dnspod.md §3.
 
 Three requests. They are paced, and end with the first refusal of the token, as all calls do.
 """
@@ -20,7 +21,7 @@ from certferry.text import Text
 
 NUMBER = "2"
 KNOWN_PLANS = PAID_PLANS | {"d_free", "dp_free"}
-MOST_DOMAINS = 500  # the most that the international sibling lists at once (fact sheet §1.8)
+MOST_DOMAINS = 500  # the most that the international sibling lists at once (§1.8)
 
 _ABOUT = Text("the trial")
 

@@ -211,7 +211,7 @@ def seconds_asked_for(answer: Answer) -> float | None:
 def _web_page(answer: Answer, host: str) -> Problem | None:
     """See through a gateway, or a hotel's login page, that answers in the service's place.
 
-    DNSPod declares its JSON as a web page (DNSPod fact sheet §1.1), so the body decides too.
+    DNSPod declares its JSON as a web page (docs/facts/dnspod.md §1.1), so the body decides too.
     """
     declared = "text/html" in answer.headers.get("Content-Type", "").lower()
     if not declared or answer.body.lstrip()[:1] == b"{":

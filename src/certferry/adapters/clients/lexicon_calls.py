@@ -1,8 +1,9 @@
 """The calls to one provider of the library lexicon: bounded, one after the other.
 
-Of dns-lexicon 3.25.2 (measured): its HTTP requests have no time-out, and follow redirects; many
-providers read a set of records, change it and write it whole; `lexicon.client.Client` downloads the
-Public Suffix List when it is made, so that the provider is made without it here.
+Of dns-lexicon 3.25.2 (docs/facts/libraries.md §3): its HTTP requests have no time-out, and follow
+redirects; many providers read a set of records, change it and write it whole;
+`lexicon.client.Client` downloads the Public Suffix List when it is made, so that the provider is
+made without it here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the library lexicon raises, as certferry's errors.
 
-Its providers raise what they like (93 files of dns-lexicon 3.25.2 read): `AuthenticationError` for
-refused keys and for a zone that is not there alike, told apart by its words; `requests.HTTPError`
+Its providers raise what they like (docs/facts/libraries.md §3): `AuthenticationError` for refused
+keys and for a zone that is not there alike, told apart by its words; `requests.HTTPError`
 with the service's status; `KeyError` where a list is empty.
 """
 

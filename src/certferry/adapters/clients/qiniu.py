@@ -1,7 +1,7 @@
-"""Qiniu's API for certificates, CDN domains and bucket domains (Qiniu fact sheet §1 to §6).
+"""Qiniu's API for certificates, CDN domains and bucket domains (docs/facts/qiniu.md §1 to §6).
 
 Where each call is answered and how it is signed stands in `qiniu_ways`. What binds a Kodo source
-domain is in no document (§6).
+domain is in no document (§6.1).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class QiniuClient:
     """One account at Qiniu. Safe to share between threads; raises `QiniuFailure` throughout.
 
     Reads are repeated when they fail; a write whose answer is lost is reported with `maybe_done`.
-    Every list may come as null (production sheet 1.1).
+    Every list may come as null (§3.3).
     """
 
     def __init__(self, transport: QiniuTransport) -> None:
@@ -112,12 +112,12 @@ class QiniuClient:
         return self._configure(f"/domain/{name}/sslize", what, conf)
 
     def list_buckets(self) -> list[str]:
-        """Give the names of the account's Kodo buckets (§6)."""
+        """Give the names of the account's Kodo buckets (§6.4)."""
         what = Text("the list of buckets")
         return self._read_list(CallGroup.BUCKETS, "/buckets", what, str)
 
     def list_bucket_domains(self, bucket: str) -> list[BucketDomain]:
-        """Give the domains of a bucket; 404 is how Qiniu says that there are none (§6)."""
+        """Give the domains of a bucket; 404 is how Qiniu says that there are none (§6.4)."""
 
         def path(way: Way) -> str:
             if way.form == SOURCE_FORM:
@@ -133,13 +133,13 @@ class QiniuClient:
         return self._list(call, answer, BucketDomain)
 
     def list_bindings(self) -> list[Binding]:
-        """Give the source domains that have a certificate, and which (§6)."""
+        """Give the source domains that have a certificate, and which (§6.3)."""
         what = Text("the certificates of source domains")
         path = "/cert/bindings"
         return self._read_list(CallGroup.BINDINGS, path, what, Binding, unlisted=True)
 
     def bind_source(self, domain: str, cert_id: str) -> None:
-        """Bind a source domain to a certificate, whatever it is bound to (§6)."""
+        """Bind a source domain to a certificate, whatever it is bound to (§6.1)."""
         what = Text("the certificate of source domain {domain}", domain=domain)
         body = BindCertificate(cert_id, domain)
         self._write(CallGroup.BIND, "POST", "/cert/bind", what, body, unlisted=True)

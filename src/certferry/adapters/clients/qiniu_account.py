@@ -1,7 +1,7 @@
 """What a Qiniu account holds: listed at most every few seconds, our own writes always counted in.
 
 A thousand lineages on one account look at the same lists, and Qiniu's lists may lag behind a
-write for some seconds (Qiniu fact sheet §5.1): without the memory of what was just uploaded, it
+write for some seconds (docs/facts/qiniu.md §5.1): without the memory of what was just uploaded, it
 would be uploaded again.
 """
 

@@ -1,4 +1,4 @@
-"""The CDN and DCDN domains of a Qiniu account: found, read, bound (Qiniu fact sheet §5)."""
+"""The CDN and DCDN domains of a Qiniu account: found, read, bound (docs/facts/qiniu.md §5)."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class CdnDomains:
 
     def _change(self, record: DomainRecord, conf: HttpsConf, https: HttpsWish) -> str:
         """Write, choosing the call by what the domain has. One without HTTPS that was read as one
-        with it is switched on in the same run (production sheet 1.7).
+        with it is switched on in the same run (§5.4).
         """
         write = self._client.httpsconf if record.has_https else self._client.sslize
         try:

@@ -1,6 +1,6 @@
 """Qiniu's codes: what each means in plain words, and what to do about it.
 
-From the Qiniu fact sheet §4.5 and §5.3 to §5.7. Codes that say no more than their message are left
+From docs/facts/qiniu.md §4.5 and §5.3 to §5.7. Codes that say no more than their message are left
 out. Which client makes the certificate is not known here, so the advice is for certferry's own and
 for those of other clients.
 """
@@ -23,7 +23,7 @@ ACCOUNT_FULL = 400500
 HTTPS_IS_OFF = frozenset({400302, 400})  # with its code, or none at all
 NO_SUCH_CERTIFICATE = frozenset({400401, 404001})  # 404001 is any resource (§4.4)
 NO_SUCH_DOMAIN = frozenset({612, 404001})  # of a write, and of a read
-WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", which comes without a code (§6)
+WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", which comes without a code (§6.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +234,9 @@ MEANINGS: dict[int, Meaning] = {
 }
 
 _BY_WORDS = {"expire day should more than": _TOO_SHORT}
-"""What comes without a code of its own (production sheet 1.21)."""
+"""What comes without a code of its own (§4.6)."""
 _NAME_TOO_LONG = "name too long"
-"""As in "certification name too long", whose code is not known (production sheet 1.9)."""
+"""As in "certification name too long", whose code is not known (§4.1)."""
 
 
 def meaning_of(code: int, words: str) -> Meaning | None:

@@ -1,5 +1,5 @@
 """The certificates of a Qiniu account: which are ours, how one gets there, how one goes
-(Qiniu fact sheet §4).
+(docs/facts/qiniu.md §4).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What each CDN domain of an account is: read by itself only where the list of all of them does not
-tell that nothing has changed (Qiniu fact sheet §5.1, production sheet 1.14).
+tell that nothing has changed (docs/facts/qiniu.md §5.1).
 
 The list has everything but the certificate and the settings, a thousand domains in one request. An
 account with two thousand domains that asked for each of them at every look would be at it for

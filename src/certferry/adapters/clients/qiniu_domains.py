@@ -1,5 +1,5 @@
 """A CDN domain of Qiniu in certferry's words, and the wish for one in Qiniu's
-(Qiniu fact sheet §5.2 to §5.6).
+(docs/facts/qiniu.md §5.2 to §5.6).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def name_here(name: str) -> str:
 
 
 def kind_of(told: DomainItem | DomainRecord) -> Kind:
-    """Return what a domain of the CDN's is: DCDN is in the same list (production sheet 1.14)."""
+    """Return what a domain of the CDN's is: DCDN is in the same list (§5.1)."""
     return Kind.DCDN if told.product == "dcdn" else Kind.CDN
 
 
@@ -177,7 +177,7 @@ def must_be_at_rest(domain: str, record: DomainRecord) -> None:
 
 def wanted_conf(record: DomainRecord, cert_id: str, wish: HttpsWish) -> HttpsConf:
     """Give what to send: the certificate, what is wished, and everything else as it is. What the
-    domain does not show is not sent: a guess would replace it (production sheet 1.6).
+    domain does not show is not sent: a guess would replace it (§5.3).
     """
     if not record.has_https:
         return first_conf(cert_id, wish)

@@ -1,7 +1,7 @@
 """A call to Qiniu that did not succeed, as an error with a sentence, advice and X-Reqid.
 
 A code that is in the table of meanings is told by it, everything else by its status
-(Qiniu fact sheet §3).
+(docs/facts/qiniu.md §3).
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def _not_let_in(call: Call, reply: Reply, answer: Answer, now: datetime) -> Qini
     """Say that the request was not let in: for the clock before the keys are blamed.
 
     A 401 where the same way has worked is about this one path, since Qiniu answers so for paths
-    that it does not know (production sheet 1.12).
+    that it does not know (§1.3).
     """
     wrong_clock = _wrong_clock(reply, answer, now)
     if wrong_clock is not None:
@@ -336,7 +336,7 @@ def _with_ways(said: Text, call: Call) -> Text:
 
 
 def _with_request_id(advice: Text | None, request_id: str | None) -> Text | None:
-    """Add what Qiniu's support asks for first (§1.9)."""
+    """Add what Qiniu's support asks for first (§1.4)."""
     if not request_id:
         return advice
     asked = Text("Qiniu's support asks for X-Reqid {id}", id=request_id)

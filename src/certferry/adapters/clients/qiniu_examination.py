@@ -1,5 +1,5 @@
 """What a Qiniu account lets its keys do, by calls that are known to exist: a 401 at any other path
-proves nothing (production sheet 1.12).
+proves nothing (docs/facts/qiniu.md §1.3).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Examiner:
 
     def _kept(self, account: str) -> Finding:
         """Count the certificates. Qiniu does not tell its limit, and refuses with 400500 what is
-        beyond it (Qiniu fact sheet §9).
+        beyond it (§9).
         """
         count = len(self._account.certificates())
         message = Text(

@@ -1,4 +1,4 @@
-"""The live domains of an account's Pili hubs: found, bound, kept (Qiniu fact sheet §7).
+"""The live domains of an account's Pili hubs: found, bound, kept (docs/facts/qiniu.md §7).
 
 Pili binds a certificate by the name that it was uploaded under. A change has no state of its own:
 the edges tell when it is done. That Qiniu removes no certificate that a live domain is bound to is

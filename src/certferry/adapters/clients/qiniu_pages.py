@@ -32,7 +32,7 @@ def paging(marker: str, limit: int) -> str:
 def all_pages(
     what: Text, read_page: Callable[[str], Page], into: type[T], identity: Callable[[T], str]
 ) -> list[T]:
-    """Read on until a page has no marker, which alone is the end (Qiniu fact sheet §4.2). Raises
+    """Read on until a page has no marker, which alone is the end (docs/facts/qiniu.md §4.2). Raises
     `QiniuFailure` for a list that leads on to nothing new, or without an end.
     """
     found: dict[str, T | None] = {}

@@ -1,7 +1,7 @@
 """Qiniu's API for Pili, its live streaming: hubs, their domains, and the certificates of these.
 
-Paths and fields are those of Qiniu's Go SDK, package `pili` (Qiniu fact sheet §7; production sheet
-1.19). What the SDK does not say is marked [G], a guess.
+Paths and fields are those of Qiniu's Go SDK, package `pili` (docs/facts/qiniu.md §7). What the SDK
+does not say is marked [G], a guess.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What Qiniu sends and is sent: the fields that certferry uses (Qiniu fact sheet §4.3, §5.1, §5.2).
+"""What Qiniu sends and is sent: the fields that certferry uses
+(docs/facts/qiniu.md §4.3, §5.1, §5.2).
 
 Everything but what names a thing may be missing or null; a private key is never asked for.
 """
@@ -114,7 +115,7 @@ class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
 
 
 HOST = r"^(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$"
-"""As hosts are written, with the leading dot of Qiniu's wildcards (fact sheet §5.2)."""
+"""As hosts are written, with the leading dot of Qiniu's wildcards (§5.2)."""
 
 
 class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
@@ -178,9 +179,7 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def is_free(self) -> bool:
-        """Whether its certificate is one of Qiniu's own, which is not in the list of certificates
-        (production sheet 1.20).
-        """
+        """Whether its certificate is one of Qiniu's own, which no list has (§4.7)."""
         return self.https is not None and bool(self.https.free_cert)
 
     @property
@@ -196,7 +195,7 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
 class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The body of `httpsconf` and `sslize`. The flags are sent wherever they are known: programs
-    saw them kept when they were left out, and reset when `false` was sent (production sheet 1.6).
+    saw them kept when they were left out, and reset when `false` was sent (§5.3).
     """
 
     cert_id: str
@@ -219,7 +218,7 @@ class Upload(msgspec.Struct, frozen=True):
 
 class BucketDomain(msgspec.Struct, frozen=True):
     """A domain of a Kodo bucket (`tbl`); `domaintype` 0 is a CDN domain, 1 a source domain, 2 both
-    (§6). Another call says the same in `domain_types` (production sheet 1.15).
+    (§6.4). Another call says the same in `domain_types` (§6.4).
     """
 
     domain: str

@@ -1,5 +1,5 @@
 """What all of Qiniu's answers have in common: a status, a code, words, and the request's id
-(Qiniu fact sheet §3).
+(docs/facts/qiniu.md §3).
 """
 
 from __future__ import annotations

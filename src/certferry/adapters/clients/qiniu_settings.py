@@ -1,4 +1,6 @@
-"""What an operator can write of an account at Qiniu, and of a deployment to it."""
+"""What an operator can write of an account at Qiniu, and of a deployment to it
+(docs/facts/qiniu.md §4 to §7).
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ ENVIRONMENT = (
         Text("the secret key (SK) of the Qiniu account"),
     ),
 )
-ONE_ACCOUNT_A_DOMAIN = True  # to add one that exists: 400062, "domain exists" (Qiniu fact sheet §5)
-NEEDS_COMMON_NAME = CommonNameRule(  # others are refused with 400348 (production sheet 1.5)
+ONE_ACCOUNT_A_DOMAIN = True  # to add one that exists: 400062, "domain exists" (§5)
+NEEDS_COMMON_NAME = CommonNameRule(  # others are refused with 400348 (§4.6)
     "accept_no_common_name",
     Text(
         "if Qiniu takes such certificates by now, set `accept_no_common_name = true` on the account"
@@ -35,7 +37,7 @@ NEEDS_COMMON_NAME = CommonNameRule(  # others are refused with 400348 (productio
 
 LEAST_LIFE = "min_remaining_days"
 
-MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (Qiniu fact sheet §4.1)
+MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (§4.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class DeploySettings:
 
     def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
         """Tell what does not go together: a source domain has a certificate and nothing else to
-        set (§6), and so has a live domain (§7).
+        set (§6.1), and so has a live domain (§7).
         """
         said = {
             "kodo": Text('not with kind = "kodo": a source domain has no such setting'),

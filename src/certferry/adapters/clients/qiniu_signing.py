@@ -1,4 +1,4 @@
-"""Qiniu's two signatures, byte for byte (Qiniu fact sheet §2): QBox, and the newer one, Qiniu."""
+"""Qiniu's two signatures, byte for byte (docs/facts/qiniu.md §2): QBox, and the newer Qiniu."""
 
 from __future__ import annotations
 

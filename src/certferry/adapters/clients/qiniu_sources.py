@@ -1,4 +1,4 @@
-"""The Kodo source domains of a Qiniu account: found, read, bound (Qiniu fact sheet §6).
+"""The Kodo source domains of a Qiniu account: found, read, bound (docs/facts/qiniu.md §6).
 
 The calls that bind them are in no document. Nothing is believed of a change but what
 `/cert/bindings` tells afterwards, and a change has no state of its own: the edges tell the rest.

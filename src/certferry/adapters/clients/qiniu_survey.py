@@ -1,7 +1,8 @@
 """Everything that a Qiniu account serves, with any certificates, and the certificates themselves.
 A domain is asked for by itself only where neither the list nor an earlier run tells of it.
 
-What does not depend on one another is asked for side by side; the pace of the account holds.
+What does not depend on one another is asked for side by side; the pace of the account holds
+(docs/facts/qiniu.md §9).
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Surveyor:
         at_cdn = list(_awaited([pool.submit(self._cdn, item) for item in items], looked))
         parts = [part.result() for part in reading]
         certificates, unlisted = listing.result()
-        # What several parts of Qiniu know is a CDN domain (Qiniu fact sheet §6).
+        # What several parts of Qiniu know is a CDN domain (§6.5).
         found = {one.domain: one for part in parts for one in part.domains}
         found |= {one.domain: one for one in at_cdn}
         failures = [*unlisted, *(one for part in parts for one in part.failures)]

@@ -1,4 +1,6 @@
-"""One call to Qiniu, by the first way that it takes: signed, paced, read, explained if refused."""
+"""One call to Qiniu, by the first way that it takes: signed, paced, read, explained if refused
+(docs/facts/qiniu.md §1 to §3).
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The guesses about Qiniu that reading calls can try, by their numbers in the production sheet, or
-by their § in the Qiniu fact sheet.
+"""The guesses about Qiniu that reading calls can try, by their numbers in docs/facts/qiniu.md
+§10.
 
 About twenty requests, all of them GET. A probe that fails costs its own answer and no other's.
 """

@@ -1,4 +1,5 @@
-"""Reading calls to Qiniu, each made once by one way, and told by status and shape alone.
+"""Reading calls to Qiniu, each made once by one way, and told by status and shape alone
+(docs/facts/qiniu.md §10).
 
 What an account holds has names, and none of them gets into what is told: paths are told with
 BUCKET, DOMAIN and ID, answers by their kind and number, a server's words only where they are words.

@@ -1,4 +1,6 @@
-"""Guesses about what Qiniu tells of CDN domains, tried on the list and on one domain's detail."""
+"""Guesses about what Qiniu tells of CDN domains, tried on the list and on one domain's detail
+(docs/facts/qiniu.md §5, §10).
+"""
 
 from __future__ import annotations
 
@@ -44,11 +46,11 @@ ITEM_FIELDS = (
     "operTaskType",
     "operTaskErrCode",
 )
-"""Of a domain in the list (production sheet 1.14)."""
+"""Of a domain in the list (§5.1)."""
 DETAIL_FIELDS = (*ITEM_FIELDS, "ipTypes", "https")
 HTTPS_FIELDS = ("certId", "forceHttps", "http2Enable", "freeCert")
 MAY_BE_THERE = {"testURLPath", "geoCover", "createAt", "modifyAt", "httpsOPTime", "tlsVersions"}
-"""Known of as well, and not in every answer (Qiniu fact sheet §5.1, §5.2)."""
+"""Known of as well, and not in every answer (§5.1, §5.2)."""
 
 _NO_DOMAIN = Text("the account shows no domain with HTTPS")
 

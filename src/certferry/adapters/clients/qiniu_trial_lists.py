@@ -1,4 +1,6 @@
-"""Guesses about Qiniu's lists of certificates, buckets and bindings: which host answers what."""
+"""Guesses about Qiniu's lists of certificates, buckets and bindings: which host answers what
+(docs/facts/qiniu.md §10).
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ HUBS = Question("/v2/hubs", field="items")
 CERTIFICATES = Question("/sslcert", "/sslcert?marker=&limit=200", field="certs")
 
 MOST_BUCKETS = 3  # of an account's, asked for their domains
-SHORT_NAME = 23  # characters that a widespread client keeps to (production sheet 1.9)
-GATE = timedelta(days=30)  # less than this is said to be refused (production sheet 1.21)
+SHORT_NAME = 23  # characters that a widespread client keeps to (§4.1)
+GATE = timedelta(days=30)  # less than this is said to be refused (§4.6)
 
 
 def null_lists(reader: QiniuReader) -> Judged:
@@ -50,7 +52,7 @@ def bindings(reader: QiniuReader) -> Judged:
     by_way = reader.ask_by_all_ways(CallGroup.BINDINGS, BINDINGS)
     holds, seen = by_way[0].is_answered, told_of(by_way)
     if reader.with_iam_key:
-        # Such keys are said to be refused by these calls wherever they are (production sheet 1.2).
+        # Such keys are said to be refused by these calls wherever they are (§6.2).
         return holds or None, (*seen, Text("the access key is a sub-account's (IAM-)"))
     return holds, seen
 

@@ -2,7 +2,8 @@
 and what worked is remembered.
 
 Programs that run in production disagree: what one host and scheme does for most accounts, it
-refuses for others with 401, or does not know (404) (production sheet 1.2, 1.3, 1.8, 1.15).
+refuses for others with 401, or does not know (404) (docs/facts/qiniu.md §1.2, §6.2,
+§6.3, §6.4).
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Way:
 
 
 SOURCE_FORM = "/domain?bucket="
-"""The second of uc's calls that list a bucket's domains (production sheet 1.15)."""
+"""The second of uc's calls that list a bucket's domains (§6.4)."""
 
 
 def ways_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Way, ...]]:

@@ -1,6 +1,6 @@
 """DNSPod's zones and TXT records, as Tencent Cloud's API 3.0 shows and changes them.
 
-Actions and fields are those of the DNSPod fact sheet §2.2 and of the vendor's SDK (3.1.195).
+Actions and fields are those of docs/facts/dnspod.md §2.2 and of the vendor's SDK (3.1.195).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from certferry.adapters.clients.tencentcloud_errors import (
 )
 from certferry.text import Text
 
-PAGE = 1000  # items; 3,000 are the most (fact sheet §2.2)
+PAGE = 1000  # items; 3,000 are the most (§2.2)
 LINE, LINE_ID = "默认", "0"
 """The default line. Abroad it has another name, and everywhere this id, which wins."""
 
@@ -56,7 +56,7 @@ class TencentCloudClient:
 
     def txt_records(self, zone: Zone, host: str, about: str | Text) -> list[TxtRecord]:
         """List the TXT records at exactly this host (DescribeRecordList). A new record may be
-        missing here for about 30 seconds (fact sheet §2.2).
+        missing here for about 30 seconds (§2.2).
         """
         items = self._pages(
             _RECORDS,

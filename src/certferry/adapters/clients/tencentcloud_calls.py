@@ -1,4 +1,4 @@
-"""How DNSPod is called through Tencent Cloud's API 3.0 (DNSPod fact sheet §2.1).
+"""How DNSPod is called through Tencent Cloud's API 3.0 (docs/facts/dnspod.md §2.1).
 
 Every call is signed anew for each attempt; a key that was refused is not sent again.
 """
@@ -129,7 +129,7 @@ class TencentCloudCalls:
         return Request("POST", self._url, headers, body)
 
     def _parse(self, action: str, answer: Answer) -> Reply | Lost:
-        """Read an answer: success and failure have status 200 (fact sheet §2.1)."""
+        """Read an answer: success and failure have status 200 (§2.1)."""
         body = _response_of(answer)
         if body is None:
             problem = Text(

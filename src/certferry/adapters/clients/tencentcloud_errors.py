@@ -1,6 +1,6 @@
 """Error codes of Tencent Cloud's API 3.0 for DNSPod: what each means for the operator.
 
-The codes are those of the DNSPod fact sheet §2.3 and of the vendor's SDK (3.1.195).
+The codes are those of docs/facts/dnspod.md §2.3 and of the vendor's SDK (3.1.195).
 """
 
 from __future__ import annotations

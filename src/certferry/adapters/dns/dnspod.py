@@ -1,6 +1,7 @@
 """DNS at DNSPod, through its token API.
 
-API reference: https://docs.dnspod.cn/api/. DNSPod calls it traditional and may end it one day.
+API reference: https://docs.dnspod.cn/api/ (docs/facts/dnspod.md §1). DNSPod calls it traditional
+and may end it one day.
 Permissions: a DNSPod token of the main account that owns the domain; tokens cannot be narrowed.
 """
 
@@ -38,10 +39,10 @@ ENVIRONMENT = (
     Variable("token", ("DP_Key", "DNSPOD_API_KEY"), Text("DNSPod token")),
 )
 
-# "3,600 requests an hour" is what DNSPod's support told a user (TimothyYe/godns #113, 2021-05). A
+# "3,600 requests an hour" is what DNSPod's support told a user in 2021 (§1.2). A
 # sixth of them may go at once: 600, and then 3,000 an hour, so that no hour has more than 3,600.
 REQUESTS_PER_HOUR = 3600
-REQUESTS_PER_SECOND = 2.0  # what DNSPod allows is not published; this is modest (fact sheet §1.2)
+REQUESTS_PER_SECOND = 2.0  # what DNSPod allows is not published; this is modest (§1.2)
 NO_CONTACT = "nobody@certferry.invalid"  # the form is required; an unread address is honest
 CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parentheses
 
@@ -98,7 +99,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
 
 
 def user_agent(contact: str) -> str:
-    """Give the form that DNSPod requires; another may get the account banned (fact sheet §1.2)."""
+    """Give the form that DNSPod requires; another may get the account banned (§1.2)."""
     if not CONTACT.fullmatch(contact):
         raise ConfigError(
             Text("{contact} is not a mail address that DNSPod accepts", contact=repr(contact)),

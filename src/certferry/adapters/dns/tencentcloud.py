@@ -1,7 +1,8 @@
 """DNS at DNSPod, through Tencent Cloud's API 3.0, with keys of Tencent Cloud.
 
-API reference: https://cloud.tencent.com/document/product/1427. It is the same service, with the
-same zones, as DNSPod's token API (`dnspod`), and the one that its vendor recommends.
+API reference: https://cloud.tencent.com/document/product/1427 (docs/facts/dnspod.md §2). It is the
+same service, with the same zones, as DNSPod's token API (`dnspod`), and the one that its vendor
+recommends.
 Permissions: a sub-user's key with the policy QcloudDNSPodFullAccess, or with one that allows
 dnspod:DescribeDomainList, DescribeRecordList, DescribeRecord, CreateRecord and DeleteRecord.
 """
@@ -46,7 +47,7 @@ ENVIRONMENT = (
     ),
 )
 
-REQUESTS_PER_SECOND = 10.0  # half of the 20 that most actions allow (fact sheet §2.2)
+REQUESTS_PER_SECOND = 10.0  # half of the 20 that most actions allow (§2.2)
 
 
 @dataclass(frozen=True, slots=True)

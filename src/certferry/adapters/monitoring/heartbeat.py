@@ -1,4 +1,4 @@
-"""The heartbeat of a run, in healthchecks.io's protocol (healthchecks.io/docs/http_api, 2026-11):
+"""The heartbeat of a run, in healthchecks.io's protocol (docs/facts/receivers.md §2):
 `URL/start`, `URL`, `URL/fail`, with `rid` for the run, and the run's last lines as the body.
 
 The service answers 200 to a check that it does not know, or that is pinged too often, and says so

@@ -1,8 +1,8 @@
 """Every service that the library Apprise knows (https://github.com/caronc/apprise), by its address.
 
 Needs the extra `apprise`. Apprise says only whether it believes to have sent a message: some of
-its services report success where the real one has refused (measured, fact sheet on receivers). A
-service that has a type of its own here is better used by that.
+its services report success where the real one has refused (measured, docs/facts/receivers.md §1.1).
+A service that has a type of its own here is better used by that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Bark, an app for iPhones, at its public server or the operator's own.
 
-Reference: https://bark.day.app (fact sheet on receivers). Posted: with GET the words would stand in
-addresses and logs.
+Reference: https://bark.day.app (docs/facts/receivers.md §1.7). Posted: with GET the words
+would stand in addresses and logs.
 """
 
 from __future__ import annotations

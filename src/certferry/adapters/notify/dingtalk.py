@@ -1,8 +1,8 @@
 """A robot in a DingTalk group (钉钉自定义机器人), with its signature.
 
-Reference: https://open.dingtalk.com/document/robots/custom-robot-access (fact sheet on receivers).
-A robot asks for one of three proofs: a signature (`secret`), a word in each message, for which
-`certferry` may be chosen, or the sender's addresses.
+Reference: https://open.dingtalk.com/document/robots/custom-robot-access
+(docs/facts/receivers.md §1.2). A robot asks for one of three proofs: a signature (`secret`),
+a word in each message, for which `certferry` may be chosen, or the sender's addresses.
 """
 
 from __future__ import annotations

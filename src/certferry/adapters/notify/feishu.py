@@ -1,8 +1,8 @@
 """A robot in a Feishu group (飞书自定义机器人), with its signature.
 
-Reference: https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot (fact sheet on
-receivers). A robot may ask for a signature (`secret`), a keyword, for which `certferry` may be
-chosen, or the sender's addresses.
+Reference: https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot
+(docs/facts/receivers.md §1.3). A robot may ask for a signature (`secret`), a keyword,
+for which `certferry` may be chosen, or the sender's addresses.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """PushPlus (推送加).
 
-Reference: https://www.pushplus.plus/doc (fact sheet on receivers). After code 900 nothing is sent
-until the next day: trying again makes the ban longer.
+Reference: https://www.pushplus.plus/doc (docs/facts/receivers.md §1.6). After code 900
+nothing is sent until the next day: trying again makes the ban longer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """ServerChan (Server酱): both of its generations, which are told apart by the key.
 
-Reference: https://sct.ftqq.com and https://doc.sc3.ft07.com (fact sheet on receivers).
+Reference: https://sct.ftqq.com and https://doc.sc3.ft07.com (docs/facts/receivers.md §1.5).
 """
 
 from __future__ import annotations

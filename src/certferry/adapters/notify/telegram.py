@@ -1,6 +1,6 @@
 """A bot of Telegram's. In mainland China it needs a proxy (HTTPS_PROXY).
 
-Reference: https://core.telegram.org/bots/api#sendmessage (fact sheet on receivers).
+Reference: https://core.telegram.org/bots/api#sendmessage (docs/facts/receivers.md §1.8).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A robot in a WeCom group (企业微信群机器人). The key in its address is the only proof.
 
-Reference: https://developer.work.weixin.qq.com/document/path/91770 (fact sheet on receivers).
+Reference: https://developer.work.weixin.qq.com/document/path/91770
+(docs/facts/receivers.md §1.4).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CDN and DCDN domains at Qiniu, source domains of its Kodo buckets, and live domains of Pili.
 
-API: the Qiniu fact sheet, from https://developer.qiniu.com/fusion; what binds source domains is in
-no document.
+API: docs/facts/qiniu.md §1 to §7, from https://developer.qiniu.com/fusion; what binds source
+domains is in no document.
 Permissions: a key pair that may read and change CDN domains and SSL certificates. Source domains
 want a pair of the main account, which may list Kodo's buckets; live domains one that may use Pili.
 """
@@ -75,10 +75,10 @@ __all__ = (
 SERVICE = "Qiniu"
 
 _ELSEWHERE = NO_SUCH_DOMAIN | {WRONG_DOMAIN_TYPE}
-"""What either half of Qiniu says of a domain that belongs to the other (§6)."""
+"""What either half of Qiniu says of a domain that belongs to the other (§6.5)."""
 
 USUAL_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
-"""What a change of a domain takes most times (Qiniu's console; fact sheet §5.6)."""
+"""What a change of a domain takes most times (Qiniu's console; §5.6)."""
 
 
 def connect(settings: Settings, context: Context) -> DeployTarget:
@@ -100,7 +100,7 @@ class Qiniu:
     """The CDN, DCDN, source and live domains of one account. Safe to share between threads.
 
     A domain is what its part of Qiniu says that it is, whatever it was taken for: one that the CDN
-    knows as well is a CDN domain, since Kodo refuses to bind those (§6). Writes whose answer is
+    knows as well is a CDN domain, since Kodo refuses to bind those (§6.5). Writes whose answer is
     lost are looked for before they are made again.
     """
 

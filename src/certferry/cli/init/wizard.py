@@ -72,7 +72,8 @@ NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
 """Directories that want an external account (RFC 8555 §7.3.4), whose key no client gives away."""
 
 SIGNS_OF_LIFE = 50
-"""After how many domains something is said: ten are asked for in a second (Qiniu fact sheet §9)."""
+"""After how many domains something is said: ten are asked for in a second
+(docs/facts/qiniu.md §9)."""
 
 
 def run(asked: Asked, front: Front, interview: Interview | None) -> Exit:
