@@ -52,12 +52,17 @@ def heart() -> Iterator[HeartbeatService]:
 @pytest.fixture
 def teller(tmp_path: Path, hook: EventReceiver, heart: HeartbeatService) -> Teller:
     """Tells through both, over a state on a full disk."""
-    path = tmp_path / "certferry.toml"
     (tmp_path / "state.db").touch()
+    return teller_of(tmp_path / "state.db", tmp_path, hook, heart)
+
+
+def teller_of(state: Path, folder: Path, hook: EventReceiver, heart: HeartbeatService) -> Teller:
+    """Make one over a state at a path."""
+    path = folder / "certferry.toml"
     path.write_text(
-        f'[state]\nurl = "sqlite:///{tmp_path / "state.db"}"\n'
+        f'[state]\nurl = "sqlite:///{state}"\n'
         f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
-        f'[heartbeat]\nurl = "{heart.address}"\n'
+        f'[heartbeat]\nurl = "{heart.address}"\n[metrics]\nfile = "{folder / "metrics.prom"}"\n'
     )
     path.chmod(0o600)
     settings = load(path, {}, InstalledAdapters())
@@ -109,3 +114,20 @@ def test_an_error_that_ends_a_run_is_told_without_a_state(
         teller.telling(fails)
 
     assert ["config"] == codes(hook)
+
+
+def test_a_state_that_cannot_be_looked_for_is_told(
+    tmp_path: Path, hook: EventReceiver, heart: HeartbeatService
+) -> None:
+    """As in a directory that may not be entered any more: to the channel and the heartbeat."""
+
+    def fails() -> SyncReport:
+        raise FULL
+
+    teller = teller_of(tmp_path / ("x" * 300) / "state.db", tmp_path, hook, heart)
+
+    with pytest.raises(StateUnavailable):
+        teller.telling(fails, is_whole=True)
+
+    assert ["start", "fail"] == [ping.kind for ping in heart.pings]
+    assert ["state_unavailable"] == codes(hook)
