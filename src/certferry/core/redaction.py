@@ -121,9 +121,9 @@ def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
 
 
 def _proofs_in(value: str) -> Iterator[str]:
-    """Give what proves an identity in a secret that is an address. Libraries quote it with a port,
-    or without its host. Those of Feishu and WeCom are UUIDs, which a service may name as it names
-    the id of a request.
+    """Give the parts of an address that prove an identity: libraries quote it with its port, or
+    without its host. The keys of Feishu and WeCom are UUIDs, which `foreign_words` lets pass as
+    ids of requests.
     """
     authority, _, rest = value.partition("://")[2].partition("/")
     path, _, query = rest.partition("?")
