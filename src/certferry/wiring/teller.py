@@ -137,9 +137,8 @@ class Teller:
         if told is not None:  # the state remembers again, so that its end is told
             for name in self._settings.channels:
                 self._state().update_channel(name, partial(having, told))
-        answers = self._listener().tell(report)
-        before.forget()
-        return answers
+            before.forget()  # killed while it is sent, it is not told twice
+        return self._listener().tell(report)
 
     def _listener(self) -> Channels | NoticeKeeper:
         """Return the channels, or, where the file has none, the keeper of notices for `status`."""
