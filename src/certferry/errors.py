@@ -45,7 +45,6 @@ CertferryError                a message, a hint, a retry
 from __future__ import annotations
 
 import re
-from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Self
@@ -102,7 +101,9 @@ class CertferryError(Exception):
         """
         if self.hint is None:
             return self
-        named = copy(self)
+        # No `copy`, which would call the constructor of a package's own error.
+        named = type(self).__new__(type(self), *self.args)
+        vars(named).update(vars(self))
         named.hint = naming(self.hint, lineage)
         return named
 

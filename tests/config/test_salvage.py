@@ -70,15 +70,47 @@ def test_channels_and_heartbeat_are_read_around_a_mistake(
     assert (None, ()) == (found.settings.monitoring.metrics, found.settings.certificates)
 
 
-@pytest.mark.parametrize("wrong", ["url = 3", 'url = "mysql://x"', 'ulr = "sqlite:///x"'])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "[state]\nurl = 3",
+        '[state]\nurl = "mysql://x"',
+        '[state]\nulr = "sqlite:///x"',
+        '[state]\nurl = "sqlite:///x',
+        '[sate]\nurl = "sqlite:///x"',
+        '[state\nurl = "sqlite:///x"',
+    ],
+)
 def test_a_state_that_is_written_wrongly_is_none(tmp_path: Path, wrong: str) -> None:
     """The usual place may be that of another file."""
-    content = WHOLE.replace('url = "sqlite:////var/lib/certferry/state.db"', wrong)
+    content = WHOLE.replace('[state]\nurl = "sqlite:////var/lib/certferry/state.db"', wrong)
 
     found = salvaged(tmp_path / "c.toml", content)
 
     assert not found.has_state
     assert not found.settings.state.path.exists()
+
+
+def test_without_a_state_the_usual_one_is_meant(tmp_path: Path) -> None:
+    """As it is when the file is read."""
+    content = WHOLE.replace('[state]\nurl = "sqlite:////var/lib/certferry/state.db"', "")
+
+    found = salvaged(tmp_path / "c.toml", content.replace("names", "nams"))
+
+    assert found.has_state
+    assert "state.db" == found.settings.state.path.name
+
+
+def test_of_two_mistakes_neither_hides_the_other(tmp_path: Path) -> None:
+    """Beside a table that is not TOML, what is misspelt in another is left out."""
+    content = WHOLE.replace('email = "', 'email = {"').replace(
+        "[heartbeat]\nurl", "[heartbeat]\nulr"
+    )
+
+    found = salvaged(tmp_path / "c.toml", content)
+
+    assert ["ops", "night"] == list(found.settings.channels)
+    assert found.settings.monitoring.heartbeat is None
 
 
 def test_a_table_that_is_cut_off_is_left_out(tmp_path: Path) -> None:

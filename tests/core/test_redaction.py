@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from certferry.core.redaction import redacted
 from certferry.core.secret import MASK, Secret
 from certferry.testing.certificates import make_key
+from certferry.text import LONGEST, cut
 
 WORDS = st.text()
 VALUES = st.text(st.characters(exclude_characters="•\r\n\\"), min_size=8).filter(str.strip)
@@ -83,6 +84,15 @@ def test_lines_of_a_secret(lines: list[str], between: str, data: st.DataObject) 
 def test_secret_that_was_begun(value: str, said: int) -> None:
     """A program that was stopped in the middle of it has said nothing."""
     assert f"key={MASK}" == redacted(f"key={value[:said]}", [Secret(value)])
+
+
+def test_secret_that_was_cut() -> None:
+    """Of very long words the beginning is logged, wherever in a secret that ends."""
+    value = "kY9x0123456789abcdefghijklmnopqrstuv"
+    words = cut("x" * (LONGEST - 20) + value)
+
+    assert "kY9x0123" in words
+    assert f"x{MASK}…" in redacted(f"{words}\nTraceback", [Secret(value)])
 
 
 @given(

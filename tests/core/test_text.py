@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.secret import Secret
+from certferry.errors import DeployError
 from certferry.text import LINEAGE, Text, naming, verbatim
 from tests.core.strategies import NOW
 
@@ -97,3 +98,25 @@ def test_a_name_that_its_author_does_not_know() -> None:
 
     assert "run `certferry sync --renew NAME`; X-Reqid 1" == str(hint)
     assert "run `certferry sync --renew img`; X-Reqid 1" == str(naming(hint, "img"))
+
+
+def test_error_of_a_package_gets_the_name_too() -> None:
+    """Whatever its constructor takes; the error that was raised stays as it is."""
+
+    class OutOfCoins(DeployError):
+        def __init__(self, coins: int, needed: int) -> None:
+            super().__init__(
+                Text("{coins} coins are too few", coins=coins),
+                hint=Text("run `certferry sync {lineage}`", lineage=LINEAGE),
+            )
+            self.needed = needed
+
+    error = OutOfCoins(1, 2)
+    named = error.about("img")
+
+    assert isinstance(named, OutOfCoins)
+    assert ("1 coins are too few", 2, error.retry) == (str(named), named.needed, named.retry)
+    assert ("run `certferry sync img`", "run `certferry sync NAME`") == (
+        str(named.hint),
+        str(error.hint),
+    )

@@ -4,16 +4,18 @@ same, since no later run and no monitor knows of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from certferry.cli.exits import Exit, of_report
 from certferry.config.load import load
-from certferry.core.notice import Notice
+from certferry.core.notice import ChannelState, Notice
 from certferry.core.report import SyncReport
 from certferry.errors import ConfigError, StateUnavailable
+from certferry.ports.state import StateStore
 from certferry.present.language import Voice
 from certferry.present.layout import plain
 from certferry.present.report_text import told, what_is_wrong
@@ -52,16 +54,42 @@ def heart() -> Iterator[HeartbeatService]:
 @pytest.fixture
 def teller(tmp_path: Path, hook: EventReceiver, heart: HeartbeatService) -> Teller:
     """Tells through both, over a state on a full disk."""
-    path = tmp_path / "certferry.toml"
     (tmp_path / "state.db").touch()
+    return teller_of(tmp_path / "state.db", tmp_path, hook, heart)
+
+
+def teller_of(
+    state: Path,
+    folder: Path,
+    hook: EventReceiver,
+    heart: HeartbeatService,
+    opened: Callable[[], StateStore] = FullDisk,
+) -> Teller:
+    """Make one over a state at a path."""
+    path = folder / "certferry.toml"
     path.write_text(
-        f'[state]\nurl = "sqlite:///{tmp_path / "state.db"}"\n'
+        f'[state]\nurl = "sqlite:///{state}"\n'
         f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
-        f'[heartbeat]\nurl = "{heart.address}"\n'
+        f'[heartbeat]\nurl = "{heart.address}"\n[metrics]\nfile = "{folder / "metrics.prom"}"\n'
     )
     path.chmod(0o600)
     settings = load(path, {}, InstalledAdapters())
-    return Teller(settings, FullDisk, pause=lambda _: None, language="en")
+    return Teller(settings, opened, pause=lambda _: None, language="en")
+
+
+class Killed(MemoryState):
+    """The state of two runs: the first is killed before it writes down what a channel answered."""
+
+    before_that = 2
+
+    def update_channel(
+        self, name: str, change: Callable[[ChannelState], ChannelState]
+    ) -> ChannelState:
+        """See `StateStore.update_channel`."""
+        self.before_that -= 1
+        if self.before_that == -1:
+            raise KeyboardInterrupt
+        return super().update_channel(name, change)
 
 
 def codes(hook: EventReceiver) -> list[str]:
@@ -109,3 +137,37 @@ def test_an_error_that_ends_a_run_is_told_without_a_state(
         teller.telling(fails)
 
     assert ["config"] == codes(hook)
+
+
+def test_a_state_that_cannot_be_looked_for_is_told(
+    tmp_path: Path, hook: EventReceiver, heart: HeartbeatService
+) -> None:
+    """As in a directory that may not be entered any more: to the channel and the heartbeat."""
+
+    def fails() -> SyncReport:
+        raise FULL
+
+    teller = teller_of(tmp_path / ("x" * 300) / "state.db", tmp_path, hook, heart)
+
+    with pytest.raises(StateUnavailable):
+        teller.telling(fails, is_whole=True)
+
+    assert ["start", "fail"] == [ping.kind for ping in heart.pings]
+    assert ["state_unavailable"] == codes(hook)
+
+
+def test_the_end_of_trouble_that_no_state_remembered_is_told_once(
+    tmp_path: Path, hook: EventReceiver, heart: HeartbeatService
+) -> None:
+    """Also where the run is killed while it tells."""
+    path, state = tmp_path / "state.db", Killed()
+    path.touch()
+    teller = teller_of(path, tmp_path, hook, heart, lambda: state)
+    teller.tell_unremembered(FULL)
+
+    for _ in range(2):
+        with suppress(KeyboardInterrupt):
+            teller.telling(lambda: SyncReport(()))
+
+    assert -1 == state.before_that  # it was killed, and the second had nothing to write
+    assert ["trouble", "recovered"] == [event["event"] for event in hook.events]

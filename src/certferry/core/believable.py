@@ -92,7 +92,7 @@ def _expired_issuer(case: _Case) -> Text | None:
     end = case.bundle.issuer_not_after
     if end is None or case.now - end < SKEW:
         return None
-    return Text("what signed it expired at {moment}", moment=end)
+    return Text("its issuer certificate expired at {moment}", moment=end)
 
 
 def _broken_chain(case: _Case) -> Text | None:

@@ -22,8 +22,8 @@ SET_IT = Text(
 )
 
 _BEFORE_AN_ORDER = Text(
-    "set this machine's clock (`timedatectl set-ntp true`); nothing was ordered, since by a wrong"
-    " clock no certificate can be judged"
+    "set this machine's clock (`timedatectl set-ntp true`); nothing was ordered, since certferry"
+    " cannot judge a certificate by a wrong clock"
 )
 
 

@@ -1,5 +1,5 @@
-"""What a plan says of a target and another run may explain: it was seen too early, or too late. A
-run believes it only after a second look, under the lease.
+"""What a plan holds against a target, and what another run's work may explain: the look came too
+early or too late. A run believes it only after a second look, under the lease.
 """
 
 from __future__ import annotations

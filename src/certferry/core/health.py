@@ -262,7 +262,7 @@ def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[
         yield Concern(Health.CRITICAL, "revoked", said, hint, lineage, since=revocation.at)
     if unsigned is not None:
         if expected.is_ferried:
-            hint = Text("have its own client fetch it anew, with the chain that its CA gives today")
+            hint = Text("have its own client fetch it again, with the chain that its CA serves now")
         code, end = unsigned.code.value, version.issuer_not_after
         yield Concern(Health.CRITICAL, code, unsigned.message, hint, lineage, since=end)
     yield from _of_end(version.certificate, now, expected)

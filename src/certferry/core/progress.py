@@ -43,7 +43,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """So many of all that the activity of a lineage is about are done."""
+    """How many of the names that an activity of a lineage is about are done, of how many."""
 
     lineage: str
     done: int

@@ -66,6 +66,7 @@ _MASKED = (
 """Private keys, signed proofs, tokens of a login, any Authorization header. What must not be seen
 is the last group, or all of it. A `Secret` hides itself; this is for what others quote."""
 
+_CUT = re.compile("…")  # see `text.cut`
 _QUERY_VALUE = re.compile(r"=([^&#]*)")
 
 _Spans = Iterator[tuple[int, int]]
@@ -73,8 +74,8 @@ _Spans = Iterator[tuple[int, int]]
 
 def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
     """Give words with `•••` for what must not be seen, be it known or not, and where they repeat a
-    secret, one of its lines, or at their own end the beginning of one: who said it may have been
-    stopped in the middle. Where two overlap, nothing of either stays.
+    secret, one of its lines, or at their end or before a `…` the beginning of one: who said it may
+    have been stopped in the middle. Where two overlap, nothing of either stays.
     """
     spans = sorted({*_patterns(words), *_repeated(words, set(secrets))})
     shown: list[str] = []
@@ -120,9 +121,9 @@ def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
 
 
 def _proofs_in(value: str) -> Iterator[str]:
-    """Give what proves an identity in a secret that is an address. Libraries quote it with a port,
-    or without its host. Those of Feishu and WeCom are UUIDs, which a service may name as it names
-    the id of a request.
+    """Give the parts of an address that prove an identity: libraries quote it with its port, or
+    without its host. The keys of Feishu and WeCom are UUIDs, which `foreign_words` lets pass as
+    ids of requests.
     """
     authority, _, rest = value.partition("://")[2].partition("/")
     path, _, query = rest.partition("?")
@@ -150,8 +151,9 @@ def _spans(words: str, spelling: str) -> _Spans:
     if spelling[:_SHORTEST_WITHIN] not in words:
         return  # nearly always
     yield from _whole(words, spelling)
-    if begun := _begun_at_the_end(words, spelling):
-        yield len(words) - begun, len(words)
+    for end in (len(words), *(cut.start() for cut in _CUT.finditer(words))):
+        if begun := _begun_before(end, words, spelling):
+            yield end - begun, end
 
 
 def _whole(words: str, spelling: str) -> _Spans:
@@ -190,7 +192,7 @@ def _encoded(raw: bytes) -> Iterator[str]:
     yield from (escaped, escaped.lower(), escaped.replace("%20", "+"))
 
 
-def _begun_at_the_end(words: str, spelling: str) -> int:
-    """Give how many characters of a spelling the words end with, if it is more than chance."""
-    lengths = range(min(len(spelling), len(words)), _SHORTEST_WITHIN - 1, -1)
-    return next((n for n in lengths if words.endswith(spelling[:n])), 0)
+def _begun_before(end: int, words: str, spelling: str) -> int:
+    """Give how many characters of a spelling stand before a cut, if it is more than chance."""
+    lengths = range(min(len(spelling), end), _SHORTEST_WITHIN - 1, -1)
+    return next((n for n in lengths if words.endswith(spelling[:n], 0, end)), 0)

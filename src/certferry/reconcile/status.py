@@ -97,7 +97,9 @@ def _with_refusals_to_come(
     if plan.issue is None or plan.issue.action is not Action.ADOPT or offered is None:
         return plan
     adopted = Version(
-        *(0, offered, now),
+        0,
+        offered,
+        now,
         fullchain_digest=desired.offered_fullchain,
         issuer_not_after=desired.offered_issuer_end,
     )

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 
 from certferry.adapters.monitoring.heartbeat import SERVICE, Heartbeat
 from certferry.adapters.monitoring.metrics_file import write_metrics
+from certferry.adapters.state.connect import may_exist
 from certferry.config.model import HEARTBEAT, METRICS, Settings
 from certferry.core.heartbeat_limit import may_ping, recent
 from certferry.core.report import SyncReport
@@ -137,7 +138,7 @@ class Monitor:
         that, and one that cannot be used keeps no ping back.
         """
         moment = now()
-        if not self._settings.state.path.exists():
+        if not may_exist(self._settings.state.path):
             self._unclaimed.append(moment)
             return True
         allowed: list[bool] = []
@@ -156,7 +157,7 @@ class Monitor:
 
     def _write_metrics(self, counts: Mapping[tuple[str, str], int]) -> None:
         path = self._settings.monitoring.metrics
-        if path is None or not self._settings.state.path.exists():
+        if path is None or not may_exist(self._settings.state.path):
             return
         try:
             state = self._state()
@@ -180,7 +181,7 @@ class Monitor:
                     hint=missed.hint,
                 )
             )
-        if not self._settings.state.path.exists():
+        if not may_exist(self._settings.state.path):
             return
         with suppress(CertferryError):  # what is wrong with the state is told where it is used
             NoticeKeeper(self._settings, self._state).monitored(name, code, missed)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from certferry.adapters.state.connect import may_exist
 from certferry.config.model import Settings
 from certferry.core.channel_news import having
 from certferry.core.notice import ChannelState, Subject, Topic
@@ -72,11 +73,7 @@ class Teller:
 
     def _under_way(self) -> AbstractContextManager[None]:
         """Keep that a run is under way. The first run of all makes its state itself."""
-        try:
-            is_first = not self._settings.state.path.exists()
-        except OSError:  # told by the run, which opens it
-            is_first = True
-        if is_first:
+        if not self._has_a_state:
             return nullcontext()
         from certferry.reconcile.unended_runs import under_way
         from certferry.wiring.clock import now
@@ -116,10 +113,7 @@ class Teller:
 
     @property
     def _has_a_state(self) -> bool:
-        try:
-            return self._settings.state.path.exists()
-        except OSError:  # a directory that may not be entered any more: there was one
-            return True
+        return may_exist(self._settings.state.path)
 
     @property
     def _unremembered(self) -> Unremembered:
@@ -143,9 +137,8 @@ class Teller:
         if told is not None:  # the state remembers again, so that its end is told
             for name in self._settings.channels:
                 self._state().update_channel(name, partial(having, told))
-        answers = self._listener().tell(report)
-        before.forget()
-        return answers
+            before.forget()  # killed while it is sent, it is not told twice
+        return self._listener().tell(report)
 
     def _listener(self) -> Channels | NoticeKeeper:
         """Return the channels, or, where the file has none, the keeper of notices for `status`."""

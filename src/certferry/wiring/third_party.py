@@ -103,10 +103,9 @@ class Guard:
 
         threading.Thread(target=work, name="connect", daemon=True).start()
         if not wait([outcome], self.patience.total_seconds()).done:
-            late = Text("{name} does not connect within {time}")
-            raise wrong_with(
-                self.whose.package, late.filled(name=self.whose.name, time=self.patience)
-            )
+            name, time = self.whose.name, self.patience
+            late = Text("{name} does not connect within {time}", name=name, time=time)
+            raise wrong_with(self.whose.package, late)
         return outcome.result()
 
     def _as(self, kind: type[CertferryError], exc: BaseException) -> CertferryError:

@@ -40,10 +40,8 @@ class Unremembered:
     def tell(self, error: CertferryError) -> Mapping[str, Answered]:
         """Tell what ended a run, unless the same was told today; return what was answered."""
         moment, last = now(), self._stamp.last()
-        if not self._settings.channels:
-            return {}
-        is_same = last is not None and last.code in {"", error.code}
-        if is_same and last is not None and timedelta(0) <= moment - last.at < A_DAY:
+        told_at = last.at if last is not None and last.code in {"", error.code} else None
+        if told_at is not None and timedelta(0) <= moment - told_at < A_DAY:
             return {}
         self._stamp.put(error.code, moment)  # killed while it is sent, it is not told twice
         with closing(empty_state()) as state:

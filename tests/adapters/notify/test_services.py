@@ -286,7 +286,7 @@ def test_apprise_by_other_means(address: str) -> None:
     answered = apprise_at(address)
 
     assert isinstance(answered, RefusedForGood)
-    assert "by other means" in str(answered.problem)
+    assert "does not use HTTP requests" in str(answered.problem)
 
 
 def test_apprise_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,15 @@ def run_out_of_disk(folder: Path) -> None:
         say([error.code, str(error), str(error.hint)])
 
 
+def look(folder: Path) -> None:
+    """Open the state as a command does that only looks, and read it."""
+    try:
+        with closing(connect(folder / "state.db", folder / "secret.key", looks_only=True)) as store:
+            say(sorted(store.versions_in_use()))
+    except StateError as error:
+        say([error.code, str(error), str(error.hint)])
+
+
 def _write_around(folder: Path, fill: Callable[[], None], make_room: Callable[[], None]) -> None:
     store = opened(folder)
     lease = store.acquire("img", NOW)
@@ -161,6 +170,7 @@ PROGRAMS = {
         write,
         run_out_of_allowed_size,
         run_out_of_disk,
+        look,
         open_as_somebody_else,
     )
 }

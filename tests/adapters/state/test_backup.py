@@ -358,3 +358,13 @@ def test_bent_archives(
         assert [] == list(folder.iterdir())
     else:
         assert ("img",) == known_in(folder)
+
+
+def test_while_a_run_is_under_way(old: Path, new: Path) -> None:
+    """Where it is put back, nothing is said of a run that did not end: how it ended is unknown."""
+    with closing(connect(old / "state.db", old / "secret.key")) as store:
+        store.begin_run(NOW)
+        put_back(archive_of(old), new)
+
+    with closing(connect(new / "state.db", new / "secret.key")) as store:
+        assert () == store.unended_runs()

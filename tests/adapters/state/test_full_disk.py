@@ -1,4 +1,4 @@
-"""A disk that is full: nothing is half written, the operator is told, and it goes on afterwards."""
+"""A disk that is full or only read: nothing is half written, and the operator is told."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from certferry.adapters.state.connect import connect
 from certferry.adapters.state.history import History
 from certferry.adapters.state.migrations import migrate, read_migrations
 from certferry.adapters.state.sqlite_database import SqliteDatabase
 from certferry.core.history import HistoryEntry
 from certferry.errors import StateUnavailable
+from certferry.testing.certificates import make_bundle
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import NOW
+from tests.adapters.state.test_migrations import make_one_of_schema_14
 
 
 def test_database_that_may_not_grow(path: Path) -> None:
@@ -70,12 +73,43 @@ def test_disk_that_is_full(tmp_path: Path) -> None:
     assert ["state_unavailable", message, hint] == said_when_opened
 
 
+@pytest.mark.parametrize("left", ["nothing", "an older schema", "half a restore"])
+def test_disk_that_is_only_read(tmp_path: Path, left: str) -> None:
+    """What was kept can be looked at, unless it has to be changed before: then that is told of the
+    disk, and not of the state.
+    """
+    path = tmp_path / "state.db"
+    with closing(connect(path, tmp_path / "secret.key")) as store:
+        lease = store.acquire("img", NOW)
+        store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
+    if left == "an older schema":
+        make_one_of_schema_14(path)
+    if left == "half a restore":
+        path.with_name("state.db-journal").write_bytes(b"pages as they were")
+
+    name = shlex.quote(str(tmp_path))
+    read_only = _mounted(f"mount --bind {name} {name} && mount -o remount,bind,ro {name}")
+    with Child("look", tmp_path, wrapped_in=read_only) as child:
+        found = child.hear()
+
+    if left == "nothing":
+        assert ["img"] == found
+    else:
+        assert ["state_unavailable", f"{path} cannot be opened: its file system is read-only"] == (
+            found[:2]
+        )
+
+
 def in_a_namespace_of_its_own(folder: Path) -> tuple[str, ...]:
     """Give the command that mounts a disk of 1 MiB at a folder, for the program behind it only."""
+    return _mounted(f"mount -t tmpfs -o size=1m,mode=0700 tmpfs {shlex.quote(str(folder))}")
+
+
+def _mounted(mount: str) -> tuple[str, ...]:
     unshare = ["unshare", "--mount"]
     if os.geteuid() != 0:
         unshare += ["--map-root-user"]
-    mount = f'mount -t tmpfs -o size=1m,mode=0700 tmpfs {shlex.quote(str(folder))} && exec "$@"'
+    mount += ' && exec "$@"'
     command = (*unshare, "sh", "-c", mount, "sh")
     allowed = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
     if allowed.returncode:

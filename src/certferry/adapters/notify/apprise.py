@@ -61,8 +61,10 @@ class _Apprise:
             problem = Text("Apprise knows no service of that address")
             return RefusedForGood(problem, Text("compare `url` with Apprise's documents"))
         if not all(map(_sends_with_requests, sender)):
-            problem = Text("Apprise sends to that service by other means than HTTP requests")
-            hint = Text('certferry bounds those alone; send mail with type = "email"')
+            problem = Text("Apprise does not use HTTP requests for that service")
+            hint = Text(
+                'certferry takes only services of Apprise that do; send mail with type = "email"'
+            )
             return RefusedForGood(problem, hint)
         with held() as refused:
             if sender.notify(title=message.title, body=message.body(MOST_BYTES)):

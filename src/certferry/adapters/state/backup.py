@@ -95,9 +95,12 @@ def _copied(path: Path) -> bytes:
     with (
         in_our_words(path),
         closing(sqlite3.connect(path, timeout=PATIENCE.total_seconds())) as state,
-        closing(sqlite3.connect(":memory:")) as copy,
+        closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
     ):
         state.backup(copy)
+        # A run that is under way has not ended in the copy, and was not killed.
+        with suppress(sqlite3.OperationalError):  # before schema 16
+            copy.execute("DELETE FROM begun_run")
         return copy.serialize()
 
 

@@ -39,6 +39,19 @@ def connect(url: str | Path, key_file: Path, *, looks_only: bool = False) -> Sta
     return opened
 
 
+def may_exist(path: Path) -> bool:
+    """Tell whether there is a state at a path, or may be: in a directory that may not be entered,
+    none can be seen.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def empty_state() -> StateStore:
     """Return a state in memory that is gone with its caller: for what cannot be remembered. Each
     thread has its own.

@@ -46,11 +46,16 @@ def migrate(database: Database, migrations: Sequence[Migration]) -> None:
     Raises `StateTooNew` for one that a newer version has migrated, and `StateError` for one that
     is another program's.
     """
-    if not _missing(database, migrations):
+    if is_migrated(database, migrations):
         return
     with database.transaction(serializable=True) as connection:
         # Asked again: another process may have been first.
         carry_out(database, connection, _missing(database, migrations))
+
+
+def is_migrated(database: Database, migrations: Sequence[Migration]) -> bool:
+    """Tell whether a database lacks nothing. Raises as `migrate` does."""
+    return not _missing(database, migrations)
 
 
 def carry_out(database: Database, connection: Connection, migrations: Sequence[Migration]) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from datetime import datetime
 
 from certferry.adapters.state.columns import from_moment, to_moment, to_optional_moment
-from certferry.adapters.state.database import Connection, Database
+from certferry.adapters.state.database import Database
 from certferry.adapters.state.lease_locks import LeaseLocks
 from certferry.core.history import BegunRun, LastRun
 
@@ -28,9 +28,10 @@ class Runs:
         with ExitStack() as undo:
             # Locked inside the write: another run finds no row without its lock.
             with self._database.transaction(serializable=True) as connection:
-                for gone in self._unended(connection):
-                    connection.execute("DELETE FROM begun_run WHERE number = ?", (gone.number,))
                 number = self._locked(undo)
+                # Of this number too: `status` may have its lock while it asks whether it is free.
+                for left in {number, *(run.number for run in self._begun() if self._is_gone(run))}:
+                    connection.execute("DELETE FROM begun_run WHERE number = ?", (left,))
                 run = BegunRun(number, now, platform.node(), os.getpid())
                 connection.execute(
                     "INSERT INTO begun_run (number, began_at, host, pid) VALUES (?, ?, ?, ?)",
@@ -49,17 +50,16 @@ class Runs:
 
     def unended_runs(self) -> tuple[BegunRun, ...]:
         """See `StateStore.unended_runs`."""
-        with self._database.snapshot() as connection:
-            return tuple(self._unended(connection))
+        gone = [run for run in self._begun() if self._is_gone(run)]
+        # What has ended since the rows were read has taken its own away.
+        still_there = self._begun() if gone else []
+        return tuple(run for run in gone if run in still_there)
 
-    def _unended(self, connection: Connection) -> list[BegunRun]:
-        rows = list(
-            connection.execute(
-                "SELECT number, began_at, host, pid FROM begun_run ORDER BY began_at"
-            )
+    def _begun(self) -> list[BegunRun]:
+        rows = self._database.rows(
+            "SELECT number, began_at, host, pid FROM begun_run ORDER BY began_at"
         )
-        begun = (BegunRun(n, to_moment(began_at), host, pid) for n, began_at, host, pid in rows)
-        return [run for run in begun if self._is_gone(run)]
+        return [BegunRun(n, to_moment(began_at), host, pid) for n, began_at, host, pid in rows]
 
     def _is_gone(self, run: BegunRun) -> bool:
         lock = self._locks.take(_lock_of(run.number))

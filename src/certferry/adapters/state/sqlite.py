@@ -8,7 +8,7 @@ from pathlib import Path
 from certferry.adapters.state.failures import in_our_words, takes_no_writes
 from certferry.adapters.state.lease_locks import LeaseLocks
 from certferry.adapters.state.leases import Leases
-from certferry.adapters.state.migrations import carry_out, migrate, read_migrations
+from certferry.adapters.state.migrations import carry_out, is_migrated, migrate, read_migrations
 from certferry.adapters.state.private_files import make_directory, make_file
 from certferry.adapters.state.runs import Runs
 from certferry.adapters.state.sealing import Sealing
@@ -40,8 +40,11 @@ def connect(url: str, key_file: Path, *, looks_only: bool) -> StateStore:
     except StateUnavailable as problem:
         if not (looks_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
+        as_it_is = _Unwritable(path)
+        if not is_migrated(as_it_is, read_migrations(as_it_is.dialect)):
+            raise
         # Just then an operator wants to look.
-        return _state(_Unwritable(path), sealing, problem)
+        return _state(as_it_is, sealing, problem)
 
 
 def in_memory() -> StateStore:
@@ -95,11 +98,16 @@ def _is_made(path: Path) -> bool:
 def _is_at_rest(path: Path) -> bool:
     """Tell whether the file alone has everything: no process has it open, nor left it halfway."""
     try:
-        return path.with_name(f"{path.name}-wal").stat().st_size == 0
-    except FileNotFoundError:
-        return True
+        return not any(_size(path.with_name(path.name + end)) for end in ("-wal", "-journal"))
     except OSError:
         return False
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 class _Unwritable(SqliteDatabase):
