@@ -47,7 +47,7 @@ def test_it_says_what_it_will_do_and_where_each_key_is(accounts: Accounts) -> No
 
 OTHERS = {
     "command": [("`present NAME VALUE` or `cleanup …` follow:", "./dns\n")],
-    "lexicon": [("the service, as `lexicon --help` calls it:", "gandi\n")],
+    "lexicon": [("the service, as `lexicon --help` calls it:", "powerdns\n")],
     "rfc2136": [
         ("its port where that is not 53:", "127.0.0.1:9\n"),
         ("the name of the TSIG key:", "certferry.\n"),
