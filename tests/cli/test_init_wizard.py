@@ -292,6 +292,25 @@ def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
     assert "nobody_told" not in accounts.run("doctor").stdout
 
 
+def test_what_can_be_no_address_is_asked_for_again(accounts: Accounts) -> None:
+    """It would never work, so that it cannot be meant: nothing is sent, and the file has none."""
+    code, shown = accounts.interviewed(
+        (WHICH_CHANNEL, "1\n"),
+        (ROBOT, "oapi.dingtalk.com/robot/send\n"),
+        (SIGNATURE, "\n"),
+        (WHICH_CHANNEL, "\n"),
+        (HEARTBEAT, "hc-ping.com/4711\n"),
+        (HEARTBEAT, "\n"),
+        *CHOSEN,
+        *END[-2:],
+    )
+
+    assert 0 == code, shown
+    assert ANYWAY not in shown
+    assert not {"notify", "heartbeat"} & set(written(accounts))
+    assert not accounts.keys.exists()
+
+
 def test_channel_and_heartbeat_of_the_environment(accounts: Accounts) -> None:
     """They are tried and referred to, and not asked for: what is set there would win."""
     with DingtalkService(keyword="certferry") as robot, HeartbeatService() as heart:

@@ -17,7 +17,7 @@ from certferry.config.load import load_before
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, with_tables
 from certferry.core.secret import Secret
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, ConfigError
 from certferry.ports.notifier import Sent
 from certferry.present.channel_text import answer_lines
 from certferry.present.console import Console
@@ -121,10 +121,15 @@ class Telling:
         return Option(label, frozenset({service.type, service.name.casefold()}))
 
     def _is_meant(self, works: Callable[[], bool]) -> bool:
-        """Try it. What does not work now may be meant: a service may be out of reach from here."""
+        """Try it. What does not work now may be meant: a service may be out of reach from here. What
+        no setting can be is not.
+        """
         try:
             if works():
                 return True
+        except ConfigError as error:
+            self._tell(error.message, error.hint)
+            return False
         except CertferryError as error:
             self._tell(error.message, error.hint)
         return self.interview.confirm(_ANYWAY)
@@ -133,12 +138,13 @@ class Telling:
         channel = told.channel
         if channel is None:
             return False
-        self.interview.tell(Text("Sending a test message …"))
         table = {"type": channel.type, **channel.settings}
         settings = self._settings({"notify": {channel.label: table}}, told)
         with open_to_look(settings, language=self.console.voice.language) as session:
             channels = session.teller.channels
             names = [channel.label]
+            channels.must_connect(channel.label)
+            self.interview.tell(Text("Sending a test message …"))
             answers = channels.try_out(names)
             lines = answer_lines(answers, channels.services(names), self.console.voice)
             self.console.remark(lines)
