@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from certferry.sandbox.authority import Authority
 from certferry.sandbox.dingtalk import SECRET as SIGNS
 from certferry.sandbox.dingtalk import DingtalkService
 from certferry.sandbox.heartbeat import HeartbeatService
@@ -118,6 +120,23 @@ def test_no_keeps_the_keys_and_offers_what_to_change(accounts: Accounts) -> None
     assert 2 == shown.count("Looking at the domains of the account qiniu")
     assert [["*.w.example.com"]] == names_in(accounts)
     assert f"QINIU_SECRET_KEY={SK}\n" in accounts.keys.read_text()
+
+
+def test_no_ends_it_where_nothing_else_could_be_answered(accounts: Accounts) -> None:
+    """With one domain, and keys that were not typed, there is nothing to offer."""
+    accounts.qiniu.add_account("another-key", "another-secret")
+    accounts.environ |= {"QINIU_ACCESS_KEY": "another-key", "QINIU_SECRET_KEY": "another-secret"}
+    end = datetime.now(UTC) + timedelta(days=20)
+    old = Authority("Old").issue(["a.example.com"], end - timedelta(days=90), end)
+    by_hand = accounts.qiniu.add_certificate(old, "by hand", account="another-key")
+    accounts.qiniu.add_domain("a.example.com", https=by_hand, account="another-key")
+
+    code, shown = accounts.interviewed(*UNTOLD, (WRITE, "n\n"))
+
+    assert 0 == code, shown
+    assert "a.example.com" in shown
+    assert shown.endswith("Nothing was written.")
+    assert set() == accounts.left()
 
 
 def test_domain_without_https_gets_none_unless_it_is_chosen(accounts: Accounts) -> None:
