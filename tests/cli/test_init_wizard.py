@@ -431,3 +431,19 @@ def test_interview_in_chinese(accounts: Accounts) -> None:
     assert 0 == code, shown
     assert f"已读取 {len(SK)} 个字符。" in shown
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
+
+
+def test_services_in_chinese(accounts: Accounts) -> None:
+    """As operators call them, with the type that the file has; both mean it."""
+    accounts.forget_dnspod()
+    accounts.environ.clear()
+
+    with accounts.terminal(CERTFERRY_LANG="zh") as terminal:
+        shown = terminal.until(lambda shown: shown.endswith("序号或名称（回车为 1）:"))
+        terminal.type("阿里云 DNS\n")
+        terminal.until(lambda shown: "AccessKey" in shown.splitlines()[-1])
+        terminal.type("\x04")
+        assert 130 == terminal.end()
+
+    assert "  2  腾讯云 (tencentcloud)\n  3  阿里云 DNS (alidns)\n" in shown
+    assert "自己的程序 (command)" in shown

@@ -61,6 +61,10 @@ class Interview:
         """Give the answer; it may be empty."""
         return self._prompt(question, hidden=False)
 
+    def word(self, word: str) -> str:
+        """Give a word of a list as the operator calls it; see `Voice.word`."""
+        return self._console.voice.word(word)
+
     def tell(self, text: Text) -> None:
         """Say something between questions."""
         self._console.remark([line(self._console.voice.say(text))])

@@ -39,15 +39,6 @@ _WHAT_A_HEARTBEAT_IS = Text(
     " like."
 )
 _HEARTBEAT = Text("Heartbeat URL (Enter to skip)")
-_CALLED = {
-    "dingtalk": Text("DingTalk"),
-    "feishu": Text("Feishu"),
-    "wecom": Text("WeCom"),
-    "serverchan": Text("ServerChan"),
-    "email": Text("Mail"),
-    "command": Text("Command"),
-}
-"""Channels that are called otherwise in Chinese."""
 _ANYWAY = Text("Write it all the same?")
 
 
@@ -116,13 +107,12 @@ class Telling:
                 return told
 
     def _option(self, service: Service) -> Option:
-        said = _CALLED.get(service.type)
-        label = service.name if said is None else self.console.voice.say(said)
-        return Option(label, frozenset({service.type, service.name.casefold()}))
+        called = self.console.voice.word(service.name)
+        return Option(called, frozenset({service.type, service.name.casefold()}))
 
     def _is_meant(self, works: Callable[[], bool]) -> bool:
-        """Try it. What does not work now may be meant: a service may be out of reach from here. What
-        no setting can be is not.
+        """Try it. What does not work now may be meant, since a service may be out of reach from
+        here; a setting that is wrong is not.
         """
         try:
             if works():
