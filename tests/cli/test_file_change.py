@@ -146,6 +146,21 @@ def test_a_domain_selects_its_certificate(file: Path) -> None:
     assert "there is no certificate called other.example.net" in nothing.err
 
 
+def test_a_domain_removes_no_others(file: Path) -> None:
+    """A certificate with other names is removed by its own name only."""
+    file.write_text(HEAD + IMG.replace('.com"]', '.com", "a.img.example.com"]'))
+    before = file.read_text()
+
+    one = run(file, "remove", "a.img.example.com", "--yes")
+    kept = file.read_text()
+    whole = run(file, "remove", "img", "--yes")
+
+    assert (Exit.USAGE, before) == (one.code, kept)
+    assert "error: img is for img.example.com, a.img.example.com\n" in one.err
+    assert "to remove all of it: `certferry remove img`" in one.err
+    assert (Exit.OK, HEAD.rstrip() + "\n") == (whole.code, file.read_text())
+
+
 @pytest.mark.parametrize("arguments", [("add", "www.example.com"), ("remove", "img")])
 def test_without_a_terminal_nothing_is_written(file: Path, arguments: tuple[str, str]) -> None:
     """The difference is shown all the same, and `--yes` is named."""

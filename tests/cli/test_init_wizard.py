@@ -429,6 +429,7 @@ def test_interview_in_chinese(accounts: Accounts) -> None:
     )
 
     assert 0 == code, shown
+    assert "七牛: portal.qiniu.com → 个人中心" in shown
     assert f"已读取 {len(SK)} 个字符。" in shown
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
 

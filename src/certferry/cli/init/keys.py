@@ -147,9 +147,8 @@ class KeyRing:
         if interview is None or not questions:
             return {}
         if service.where_keys_are is not None:
-            interview.tell(
-                Text("{service}: {where}", service=service.name, where=service.where_keys_are)
-            )
+            called = interview.word(service.name)
+            interview.tell(Text("{service}: {where}", service=called, where=service.where_keys_are))
         steps = [
             Step(
                 question.key,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from certferry.cli.init import text
 from certferry.cli.init.keys import KeyRing, account_of, fresh_in
 from certferry.cli.interview import Back, Interview, Option
 from certferry.config.bind import as_a_key
@@ -21,8 +22,6 @@ from certferry.errors import CertferryError, ConfigError
 from certferry.ports.notifier import Sent
 from certferry.present.channel_text import answer_lines
 from certferry.present.console import Console
-from certferry.present.layout import Tone, labelled, line
-from certferry.present.vocabulary import HINT
 from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS
 from certferry.wiring.looking import open_to_look
@@ -156,10 +155,7 @@ class Telling:
         return load_before(document, self.config, {**self.environ, **fresh})
 
     def _tell(self, problem: Text, hint: Text | None) -> None:
-        say = self.console.voice.say
-        self.console.remark([line(say(problem))])
-        if hint is not None:
-            self.console.remark(labelled(say(HINT), Tone.FAINT, say(hint)))
+        self.console.remark(text.complaint(problem, hint, self.console.voice))
 
 
 def _any_secret(answer: str) -> Secret:
