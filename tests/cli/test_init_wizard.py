@@ -221,6 +221,23 @@ def test_what_can_be_no_key_is_refused_where_it_is_typed(
     assert f"{len(typed)} characters were read." in shown
 
 
+def test_what_is_typed_in_another_encoding_is_asked_for_again(accounts: Accounts) -> None:
+    """A terminal that speaks GBK does not end the interview, and no answer is lost."""
+    accounts.environ.clear()
+
+    code, shown = accounts.interviewed(
+        (ID, f"{DP_ID}\n"),
+        (TOKEN, "\udcca\udcc7\n"),
+        (TOKEN, f"{DP_KEY}\n"),
+        (ACCESS, "\x04"),
+        PYTHONIOENCODING="utf-8:strict",  # as with any LANG that is not C
+    )
+
+    assert 130 == code, shown
+    assert "what was typed is not UTF-8: set the terminal to UTF-8" in shown
+    assert "dnspod accepts the keys" in shown
+
+
 def test_arrow_keys_edit_the_line(accounts: Accounts) -> None:
     """A digit is put in where it is missing; the line before is one key away."""
     accounts.environ.clear()
