@@ -58,10 +58,6 @@ class Interview:
         self._may_go_back = may_go_back
         self.asked = 0
 
-    def ask(self, question: Text) -> str:
-        """Give the answer; it may be empty."""
-        return self._prompt(question, hidden=False)
-
     def word(self, word: str) -> str:
         """Give a word of a list as the operator calls it; see `Voice.word`."""
         return self._console.voice.word(word)
