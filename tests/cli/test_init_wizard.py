@@ -459,7 +459,7 @@ def test_services_in_chinese(accounts: Accounts) -> None:
     with accounts.terminal(CERTFERRY_LANG="zh") as terminal:
         shown = terminal.until(lambda shown: shown.endswith("序号或名称（回车为 1）:"))
         terminal.type("阿里云 DNS\n")
-        terminal.until(lambda shown: "AccessKey" in shown.splitlines()[-1])
+        terminal.until(lambda shown: shown.endswith("阿里云 RAM 用户的 AccessKey ID:"))
         terminal.type("\x04")
         assert 130 == terminal.end()
 
