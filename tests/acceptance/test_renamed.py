@@ -132,6 +132,36 @@ def test_what_cannot_be_forgotten(host: Host) -> None:
     assert (2, "there is no certificate called ing") == (unknown.code, unknown.complaint.error)
 
 
+def test_a_domain_selects_what_is_forgotten_and_renamed(host: Host, name: str) -> None:
+    """It means the certificate that is for it, also where the file has that no more."""
+    host.rewrite('name = "img"', 'name = "pics"')
+
+    declared = host.run("-q", "forget", name)
+    renamed = host.run("rename", "img", name)
+
+    assert (2, "pics is still in the configuration file") == (
+        declared.code,
+        declared.complaint.error,
+    )
+    assert "pics has the certificate of img" in renamed.out
+    with host.remembering() as store:
+        assert {"img", "pics"} == set(store.lineages())
+    host.rewrite(f'name = "pics"\ndns = "dnspod"\nnames = ["{name}"]', _other(f"x.{name}"))
+    assert "pics is not declared any more" in said(host.run("plan").err)
+    two = host.run("-q", "forget", name)
+    assert f"{name} is for several certificates: img, pics" == two.complaint.error
+
+
+def test_a_domain_selects_what_is_forgotten(host: Host, name: str) -> None:
+    """It is the certificate that runs tell of no more."""
+    host.rewrite(f'name = "img"\ndns = "dnspod"\nnames = ["{name}"]', _other(f"x.{name}"))
+
+    forgotten = host.run("forget", name)
+
+    assert "No run tells of img any more. Its certificate is valid until" in said(forgotten.out)
+    assert "not declared" not in host.run("plan").err
+
+
 def test_what_cannot_be_renamed(host: Host) -> None:
     """A name that the file has still, and one that there never was."""
     still = host.run("-q", "rename", "img", "img")

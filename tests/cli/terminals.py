@@ -124,8 +124,8 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def type(self, words: str) -> None:
-        """Type on the keyboard."""
-        os.write(self._master, words.encode())
+        """Type on the keyboard; a byte that is no UTF-8 is a surrogate, as Python has it."""
+        os.write(self._master, words.encode(errors="surrogateescape"))
 
     def until(self, seen: Callable[[str], bool], seconds: float = 20) -> str:
         """Wait until the screen shows what is looked for, and give it."""

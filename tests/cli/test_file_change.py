@@ -131,19 +131,34 @@ def test_a_domain_selects_its_certificate(file: Path) -> None:
     run(file, "add", "x.w.example.com", "--yes")
     before = file.read_text()
 
-    two = run(file, "remove", "y.w.example.com", "--yes")
+    two = run(file, "remove", "Y.W.example.com.", "--yes")
     assert Exit.OK == two.code
     assert "*.w.example.com" not in file.read_text()
 
     file.write_text(before.replace('name = "x.w.example.com"', 'name = "x"'))
     both = run(file, "remove", "x.w.example.com", "--yes")
     assert Exit.USAGE == both.code
-    assert "x.w.example.com is covered by several certificates" in both.err
-    assert "name one of them: w.example.com, x" in both.err
+    assert "x.w.example.com is for several certificates: w.example.com, x" in both.err
+    assert "name the certificate that is meant" in both.err
 
     nothing = run(file, "remove", "other.example.net", "--yes")
     assert Exit.USAGE == nothing.code
     assert "there is no certificate called other.example.net" in nothing.err
+
+
+def test_a_domain_removes_no_others(file: Path) -> None:
+    """A certificate with other names is removed by its own name only."""
+    file.write_text(HEAD + IMG.replace('.com"]', '.com", "a.img.example.com"]'))
+    before = file.read_text()
+
+    one = run(file, "remove", "a.img.example.com", "--yes")
+    kept = file.read_text()
+    whole = run(file, "remove", "img", "--yes")
+
+    assert (Exit.USAGE, before) == (one.code, kept)
+    assert "error: img is for img.example.com, a.img.example.com\n" in one.err
+    assert "to remove all of it: `certferry remove img`" in one.err
+    assert (Exit.OK, HEAD.rstrip() + "\n") == (whole.code, file.read_text())
 
 
 @pytest.mark.parametrize("arguments", [("add", "www.example.com"), ("remove", "img")])

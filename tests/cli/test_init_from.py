@@ -19,7 +19,6 @@ from tests.cli.init_accounts import (
     PLAN,
     SK,
     UNTOLD,
-    WHICH_WAY,
     WRITE,
     Accounts,
 )
@@ -354,7 +353,6 @@ def test_no_leaves_no_state(accounts: Accounts) -> None:
     code, _ = accounts.interviewed(
         *UNTOLD,
         (WRITE, "n\n"),
-        (WHICH_WAY, "stop\n"),
         arguments=words,
     )
 

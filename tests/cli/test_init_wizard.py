@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from certferry.sandbox.authority import Authority
 from certferry.sandbox.dingtalk import SECRET as SIGNS
 from certferry.sandbox.dingtalk import DingtalkService
 from certferry.sandbox.heartbeat import HeartbeatService
@@ -120,6 +122,23 @@ def test_no_keeps_the_keys_and_offers_what_to_change(accounts: Accounts) -> None
     assert f"QINIU_SECRET_KEY={SK}\n" in accounts.keys.read_text()
 
 
+def test_no_ends_it_where_nothing_else_could_be_answered(accounts: Accounts) -> None:
+    """With one domain, and keys that were not typed, there is nothing to offer."""
+    accounts.qiniu.add_account("another-key", "another-secret")
+    accounts.environ |= {"QINIU_ACCESS_KEY": "another-key", "QINIU_SECRET_KEY": "another-secret"}
+    end = datetime.now(UTC) + timedelta(days=20)
+    old = Authority("Old").issue(["a.example.com"], end - timedelta(days=90), end)
+    by_hand = accounts.qiniu.add_certificate(old, "by hand", account="another-key")
+    accounts.qiniu.add_domain("a.example.com", https=by_hand, account="another-key")
+
+    code, shown = accounts.interviewed(*UNTOLD, (WRITE, "n\n"))
+
+    assert 0 == code, shown
+    assert "a.example.com" in shown
+    assert shown.endswith("Nothing was written.")
+    assert set() == accounts.left()
+
+
 def test_domain_without_https_gets_none_unless_it_is_chosen(accounts: Accounts) -> None:
     """What it costs is said where it is chosen; the way that was proposed leaves it as it is."""
     accounts.qiniu.add_domain("off.example.com")
@@ -200,6 +219,23 @@ def test_what_can_be_no_key_is_refused_where_it_is_typed(
     # What is public is seen while it is typed; of a secret, how much has arrived.
     assert f"DNSPod token ID:  {DP_ID}" in shown
     assert f"{len(typed)} characters were read." in shown
+
+
+def test_what_is_typed_in_another_encoding_is_asked_for_again(accounts: Accounts) -> None:
+    """A terminal that speaks GBK does not end the interview, and no answer is lost."""
+    accounts.environ.clear()
+
+    code, shown = accounts.interviewed(
+        (ID, f"{DP_ID}\n"),
+        (TOKEN, "\udcca\udcc7\n"),
+        (TOKEN, f"{DP_KEY}\n"),
+        (ACCESS, "\x04"),
+        PYTHONIOENCODING="utf-8:strict",  # as with any LANG that is not C
+    )
+
+    assert 130 == code, shown
+    assert "what was typed is not UTF-8: set the terminal to UTF-8" in shown
+    assert "dnspod accepts the keys" in shown
 
 
 def test_arrow_keys_edit_the_line(accounts: Accounts) -> None:
@@ -290,6 +326,25 @@ def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
     assert "help notify" not in shown
     assert "help monitoring" not in shown
     assert "nobody_told" not in accounts.run("doctor").stdout
+
+
+def test_what_can_be_no_address_is_asked_for_again(accounts: Accounts) -> None:
+    """It would never work, so that it cannot be meant: nothing is sent, and the file has none."""
+    code, shown = accounts.interviewed(
+        (WHICH_CHANNEL, "1\n"),
+        (ROBOT, "oapi.dingtalk.com/robot/send\n"),
+        (SIGNATURE, "\n"),
+        (WHICH_CHANNEL, "\n"),
+        (HEARTBEAT, "hc-ping.com/4711\n"),
+        (HEARTBEAT, "\n"),
+        *CHOSEN,
+        *END[-2:],
+    )
+
+    assert 0 == code, shown
+    assert ANYWAY not in shown
+    assert not {"notify", "heartbeat"} & set(written(accounts))
+    assert not accounts.keys.exists()
 
 
 def test_channel_and_heartbeat_of_the_environment(accounts: Accounts) -> None:
@@ -391,5 +446,22 @@ def test_interview_in_chinese(accounts: Accounts) -> None:
     )
 
     assert 0 == code, shown
+    assert "七牛: portal.qiniu.com → 个人中心" in shown
     assert f"已读取 {len(SK)} 个字符。" in shown
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
+
+
+def test_services_in_chinese(accounts: Accounts) -> None:
+    """As operators call them, with the type that the file has; both mean it."""
+    accounts.forget_dnspod()
+    accounts.environ.clear()
+
+    with accounts.terminal(CERTFERRY_LANG="zh") as terminal:
+        shown = terminal.until(lambda shown: shown.endswith("序号或名称（回车为 1）:"))
+        terminal.type("阿里云 DNS\n")
+        terminal.until(lambda shown: shown.endswith("阿里云 RAM 用户的 AccessKey ID:"))
+        terminal.type("\x04")
+        assert 130 == terminal.end()
+
+    assert "  2  腾讯云 (tencentcloud)\n  3  阿里云 DNS (alidns)\n" in shown
+    assert "自己的程序 (command)" in shown

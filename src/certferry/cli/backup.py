@@ -17,8 +17,9 @@ from certferry.cli.options import Front
 def command(front: Front, file: Path, *, force: bool) -> Exit:
     """Write the state and its key into one file (mode 0600), while runs go on.
 
-    FILE has the private keys and what opens them: keep it as you keep these. Every key in it was
-    opened before it is written. The configuration and the keys of the accounts are not in it.
+    FILE holds the private keys and the key that opens them: protect it as you protect these. Before
+    it is written, every key in it is opened as a test. The configuration and the keys of the
+    accounts are not in it.
     """
     from certferry.config.load import load_state
     from certferry.config.write import drafted

@@ -34,7 +34,7 @@ COMMANDS = {
     "rollback": "Bind the previous certificate of NAME again, at every domain that it is for.",
     "revoke": "Revoke the newest certificate of NAME at its CA; the next sync replaces it.",
     "rename": "Keep the certificate of OLD under the name NEW.",
-    "forget": "Say that NAME, which the file declares no more, is meant to end.",
+    "forget": "Confirm that NAME, which is no longer in the file, is meant to end.",
     "backup": "Write the state and its key into one file (mode 0600), while runs go on.",
     "restore": "Put the state and the key of a backup in their places.",
     "export": "Write a certificate and its key to files.",

@@ -12,14 +12,14 @@ from certferry.cli.options import Front
 @click.argument("name", metavar="NAME")
 @click.pass_obj
 def command(front: Front, name: str) -> Exit:
-    """Say that NAME, which the file declares no more, is meant to end.
+    """Confirm that NAME, which is no longer in the file, is meant to end.
 
     Until then every run tells of it while its certificate is valid. Nothing is removed: where it is
     deployed, the certificate stays until it expires. Declared again, NAME goes on.
     """
     from datetime import UTC, datetime
 
-    from certferry.cli.selection import must_be_known, settings_or_defaults
+    from certferry.cli.selection import lineages_meant, must_be_known, settings_or_defaults
     from certferry.core.history import HistoryEntry
     from certferry.errors import ConfigError
     from certferry.ports.progress import no_listener
@@ -29,23 +29,23 @@ def command(front: Front, name: str) -> Exit:
     from certferry.wiring.undeclared import forget, newest
 
     settings = settings_or_defaults(front)
-    if name in {wish.lineage for wish in settings.declared}:
+    for declared in lineages_meant(name, settings.declared):
         raise ConfigError(
-            Text("{lineage} is still in the configuration file", lineage=name),
+            Text("{lineage} is still in the configuration file", lineage=declared),
             hint=Text("remove it from the file first"),
         )
     now = datetime.now(UTC)
     with open_session(settings, progress=no_listener, language=front.voice.language) as session:
-        must_be_known(name, session)
-        certificate = newest(name, session.state, now)
-        forget(name, session.state)
-        session.state.append_history(HistoryEntry(now, name, "forgotten", who_runs()))
-    said = Text("No run tells of {lineage} any more.", lineage=name)
+        lineage = must_be_known(name, session)
+        certificate = newest(lineage, session.state, now)
+        forget(lineage, session.state)
+        session.state.append_history(HistoryEntry(now, lineage, "forgotten", who_runs()))
+    said = Text("No run tells of {lineage} any more.", lineage=lineage)
     if certificate is not None:
         said = Text(
             "No run tells of {lineage} any more. Its certificate is valid until {moment}, and stays"
             " where it is.",
-            lineage=name,
+            lineage=lineage,
             moment=certificate.not_after,
         )
     if not front.quiet:

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 _NEEDED = Text("a value is needed here; Ctrl-C ends the interview")
 _NOTHING = Text("none")
+_OTHER_ENCODING = Text("what was typed is not UTF-8: set the terminal to UTF-8, or type it again")
 _FIRST = Text("this is the first question; Ctrl-C ends the interview")
 
 YES = frozenset({"y", "yes", "是", "好"})
@@ -57,9 +58,9 @@ class Interview:
         self._may_go_back = may_go_back
         self.asked = 0
 
-    def ask(self, question: Text) -> str:
-        """Give the answer; it may be empty."""
-        return self._prompt(question, hidden=False)
+    def word(self, word: str) -> str:
+        """Give a word of a list as the operator calls it; see `Voice.word`."""
+        return self._console.voice.word(word)
 
     def tell(self, text: Text) -> None:
         """Say something between questions."""
@@ -152,6 +153,9 @@ class Interview:
         said = f"{self._console.voice.say(question)}: "
         try:
             answer = _read_hidden(said) if hidden else _read_line(said)
+        except UnicodeDecodeError:
+            self.tell(_OTHER_ENCODING)
+            return self._prompt(question, hidden=hidden)
         except (click.Abort, KeyboardInterrupt, EOFError):
             if not hidden:
                 click.echo(err=True)  # what comes next is no answer to the question

@@ -15,18 +15,30 @@ from certferry.cli.options import Front, name_argument
 def command(front: Front, name: str, *, yes: bool) -> Exit:
     """Take a certificate out of the configuration file.
 
-    NAME is the certificate, or a domain that only it covers. Its deployments and the comments
-    directly above them go with it; the difference is shown first. What is bound stays bound, and is
-    not renewed any more.
+    NAME is the certificate, or a domain whose certificate has one name. Its deployments and the
+    comments directly above them go with it; the difference is shown first. What is bound stays
+    bound, and is not renewed any more.
     """
     from certferry.cli.file_change import change, tell
     from certferry.cli.selection import the_one_meant
     from certferry.config.edit import without_certificate
+    from certferry.errors import ConfigError
     from certferry.text import Text
     from certferry.wiring.profiles import load_checked
 
     settings = load_checked(front.config, front.console.environ)
-    lineage = the_one_meant(settings.declared, name).lineage
+    wish = the_one_meant(settings.declared, name)
+    lineage = wish.lineage
+    if name != lineage and len(wish.names) > 1:  # its other domains may not be meant
+        raise ConfigError(
+            Text("{lineage} is for {names}", lineage=lineage, names=wish.names),
+            hint=Text(
+                "to remove all of it: `certferry remove {lineage}`; to take out {name} alone,"
+                " change `names` with an editor",
+                lineage=lineage,
+                name=name,
+            ),
+        )
     place = settings.places[lineage]
     edited = without_certificate(place.document, int(place.trail[-1]))
     if change(front, place.document, edited, "file.remove", yes=yes):

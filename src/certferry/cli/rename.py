@@ -17,7 +17,7 @@ def command(front: Front, old: str, new: str) -> Exit:
 
     Rename it in the configuration file first. Nothing is issued, uploaded or bound again.
     """
-    from certferry.cli.selection import read_settings
+    from certferry.cli.selection import read_settings, the_one_meant
     from certferry.errors import ConfigError
     from certferry.ports.progress import no_listener
     from certferry.present.layout import line
@@ -29,13 +29,13 @@ def command(front: Front, old: str, new: str) -> Exit:
     from certferry.wiring.session import open_session
     from certferry.wiring.undeclared import newest
 
-    declared = {wish.lineage for wish in read_settings(front, ()).certificates}
-    if old in declared:
+    settings = read_settings(front, ())
+    if old in {wish.lineage for wish in settings.certificates}:
         raise ConfigError(
             Text("{lineage} is still in the configuration file", lineage=old),
             hint=Text("give it its new name in the file first"),
         )
-    settings = read_settings(front, (new,))
+    new = the_one_meant(settings.certificates, new).lineage
     with open_session(settings, progress=no_listener, language=front.voice.language) as session:
         certificate = newest(old, session.state, now())
         if certificate is None:

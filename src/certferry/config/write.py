@@ -34,7 +34,7 @@ class Draft:
 
     def put(self) -> None:
         """Give it its name. Raises `ConfigError`."""
-        with _told(self.place, Text("name another place with --output FILE")):
+        with _told(self.place, _ANOTHER_PLACE):
             self.draft.replace(self.place)
             sync_directory(self.place.parent)
 

@@ -18,7 +18,7 @@ def answer_lines(
 ) -> Iterator[Line]:
     """Write a line for each channel, and what to do below those that took no message."""
     for name, answer in answers.items():
-        label = f"{name} ({services[name]}): "
+        label = f"{name} ({voice.word(services[name])}): "
         match answer:
             case Sent():
                 yield line(Span(label, Tone.STRONG), Span(voice.say(Text("sent")), Tone.GOOD))

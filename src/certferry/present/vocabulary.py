@@ -86,6 +86,17 @@ WORDS = {
         Text("serial"),
         Text("reason"),
         Text("label"),
+        # services that are called otherwise in Chinese
+        Text("DingTalk"),
+        Text("Feishu"),
+        Text("WeCom"),
+        Text("ServerChan"),
+        Text("Mail"),
+        Text("Command"),
+        Text("Qiniu"),
+        Text("Tencent Cloud"),
+        Text("Alibaba Cloud DNS"),
+        Text("your own program"),
     )
 }
 """Words that programs read too, for people."""

@@ -80,6 +80,10 @@ class Channels:
         }
         return self._telling().try_out(messages)
 
+    def must_connect(self, name: str) -> None:
+        """Raise `ConfigError` for a channel whose settings are wrong."""
+        self._connected(self._settings.channels[name])
+
     def services(self, names: Sequence[str]) -> Mapping[str, str]:
         """Return how the services of these channels are called. Raises `ConfigError`."""
         tables = {name: self._settings.channels[name].account for name in names}

@@ -147,9 +147,8 @@ class KeyRing:
         if interview is None or not questions:
             return {}
         if service.where_keys_are is not None:
-            interview.tell(
-                Text("{service}: {where}", service=service.name, where=service.where_keys_are)
-            )
+            called = interview.word(service.name)
+            interview.tell(Text("{service}: {where}", service=called, where=service.where_keys_are))
         steps = [
             Step(
                 question.key,
@@ -266,16 +265,17 @@ def _asked_service(family: Family, services: Sequence[Service], interview: Inter
             advice=instead_of(answer, [one.type for one in services]),
         )
 
-    chosen = interview.choose(family.role, [*map(option_of, services)], 0, refused)
+    options = [_option_of(service, interview.word(service.name)) for service in services]
+    chosen = interview.choose(family.role, options, 0, refused)
     return chosen or 0
 
 
-def option_of(service: Service) -> Option:
-    """Show a service by its name, with its type where that is another word."""
-    label, type_ = service.name, service.type
-    if label.casefold() not in {type_, type_.replace("-", " ")}:
-        label = f"{label} ({type_})"
-    return Option(label, frozenset({type_, service.name.casefold()}))
+def _option_of(service: Service, called: str) -> Option:
+    """Show a service as it is called, with its type where that is another word."""
+    type_ = service.type
+    is_type = called.casefold() in {type_, type_.replace("-", " ")}
+    label = called if is_type else f"{called} ({type_})"
+    return Option(label, frozenset({type_, service.name.casefold(), called.casefold()}))
 
 
 def _reference(name: str, fresh: Secret | None = None) -> Answer:

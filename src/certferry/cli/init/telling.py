@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from certferry.cli.init import text
 from certferry.cli.init.keys import KeyRing, account_of, fresh_in
 from certferry.cli.interview import Back, Interview, Option
 from certferry.config.bind import as_a_key
@@ -17,12 +18,10 @@ from certferry.config.load import load_before
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, with_tables
 from certferry.core.secret import Secret
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, ConfigError
 from certferry.ports.notifier import Sent
 from certferry.present.channel_text import answer_lines
 from certferry.present.console import Console
-from certferry.present.layout import Tone, labelled, line
-from certferry.present.vocabulary import HINT
 from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS
 from certferry.wiring.looking import open_to_look
@@ -39,15 +38,6 @@ _WHAT_A_HEARTBEAT_IS = Text(
     " like."
 )
 _HEARTBEAT = Text("Heartbeat URL (Enter to skip)")
-_CALLED = {
-    "dingtalk": Text("DingTalk"),
-    "feishu": Text("Feishu"),
-    "wecom": Text("WeCom"),
-    "serverchan": Text("ServerChan"),
-    "email": Text("Mail"),
-    "command": Text("Command"),
-}
-"""Channels that are called otherwise in Chinese."""
 _ANYWAY = Text("Write it all the same?")
 
 
@@ -116,15 +106,19 @@ class Telling:
                 return told
 
     def _option(self, service: Service) -> Option:
-        said = _CALLED.get(service.type)
-        label = service.name if said is None else self.console.voice.say(said)
-        return Option(label, frozenset({service.type, service.name.casefold()}))
+        called = self.console.voice.word(service.name)
+        return Option(called, frozenset({service.type, service.name.casefold()}))
 
     def _is_meant(self, works: Callable[[], bool]) -> bool:
-        """Try it. What does not work now may be meant: a service may be out of reach from here."""
+        """Try it. What does not work now may be meant, since a service may be out of reach from
+        here; a setting that is wrong is not.
+        """
         try:
             if works():
                 return True
+        except ConfigError as error:
+            self._tell(error.message, error.hint)
+            return False
         except CertferryError as error:
             self._tell(error.message, error.hint)
         return self.interview.confirm(_ANYWAY)
@@ -133,12 +127,13 @@ class Telling:
         channel = told.channel
         if channel is None:
             return False
-        self.interview.tell(Text("Sending a test message …"))
         table = {"type": channel.type, **channel.settings}
         settings = self._settings({"notify": {channel.label: table}}, told)
         with open_to_look(settings, language=self.console.voice.language) as session:
             channels = session.teller.channels
             names = [channel.label]
+            channels.must_connect(channel.label)
+            self.interview.tell(Text("Sending a test message …"))
             answers = channels.try_out(names)
             lines = answer_lines(answers, channels.services(names), self.console.voice)
             self.console.remark(lines)
@@ -160,10 +155,7 @@ class Telling:
         return load_before(document, self.config, {**self.environ, **fresh})
 
     def _tell(self, problem: Text, hint: Text | None) -> None:
-        say = self.console.voice.say
-        self.console.remark([line(say(problem))])
-        if hint is not None:
-            self.console.remark(labelled(say(HINT), Tone.FAINT, say(hint)))
+        self.console.remark(text.complaint(problem, hint, self.console.voice))
 
 
 def _any_secret(answer: str) -> Secret:

@@ -22,10 +22,9 @@ from certferry.file_trust import user_name
 from certferry.migration.home import OldCertificate, OldHome
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled, line, visible, wrapped
+from certferry.present.vocabulary import ERROR, HINT, WARNING
 from certferry.text import Text
 from certferry.wiring.settings import Service
-
-WARNING = Text("warning: ")
 
 _SHOWN = 3
 """So many certificates, and names of each, are shown where operators choose among ways."""
@@ -101,6 +100,13 @@ def warned(problems: Sequence[Text], voice: Voice) -> Iterator[Line]:
     """Warn of what could not be looked at or taken."""
     for problem in problems:
         yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(problem))
+
+
+def complaint(problem: Text, hint: Text | None, voice: Voice) -> Iterator[Line]:
+    """Say what is wrong with an answer, and what to do."""
+    yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(problem))
+    if hint is not None:
+        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
 
 
 def nothing_goes_there(home: OldHome, usual: Service) -> Iterator[Text]:

@@ -19,8 +19,7 @@ from certferry.errors import (
     TargetAccessDenied,
 )
 from certferry.present.console import Console
-from certferry.present.layout import Tone, labelled, line
-from certferry.present.vocabulary import ERROR, HINT
+from certferry.present.layout import line
 from certferry.text import Text
 from certferry.wiring.key_check import let_in
 
@@ -50,9 +49,7 @@ class Trial:
             settings = load_before(document, self.config, environ)
             was_asked = let_in(settings, account.label, language=self.console.voice.language)
         except _ASK_AGAIN as error:
-            self.console.remark(labelled(say(ERROR), Tone.BAD, say(error.message)))
-            if error.hint is not None:
-                self.console.remark(labelled(say(HINT), Tone.FAINT, say(error.hint)))
+            self.console.remark(text.complaint(error.message, error.hint, self.console.voice))
             return False
         except CertferryError as error:
             said = Text("the keys could not be checked: {problem}", problem=error.message)

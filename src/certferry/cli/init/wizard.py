@@ -131,7 +131,7 @@ class _Wizard:
         self._now = datetime.now(UTC)
         self._client = asked.client or ""
         self._environ = asked.files.environment(front.console.environ)
-        self._chosen: frozenset[str] = frozenset()
+        self._chosen: frozenset[str] | None = None  # no choice so far
 
     def to_the_end(self) -> Exit:
         if self._interview is not None:
@@ -304,7 +304,7 @@ class _Wizard:
         if off:
             ask.tell(text.https_is_off(off))
         ask.tell(Text("Which domains get certificates? Numbers such as 1-3,7, `all` or `none`."))
-        earlier = self._chosen & {*numbered} or usual
+        earlier = (self._chosen or frozenset()) & {*numbered} or usual
         marked = frozenset(n for n, name in enumerate(numbered, start=1) if name in earlier)
         chosen = ask.choose_several(Text("Domains"), len(numbered), marked)
         self._chosen = frozenset(numbered[number - 1] for number in chosen)
@@ -429,9 +429,13 @@ class _Wizard:
         self._console.show(line(row) for row in shown.splitlines())
         if ask.confirm(Text("Write this to {path}?", path=self._asked.files.config)):
             return known
-        ways = [("domains", Text("choose the domains again"))]
+        ways = []
+        if self._chosen is not None:
+            ways.append(("domains", Text("choose the domains again")))
         if known.fresh:
             ways.append(("keys", Text("type other keys")))
+        if not ways:
+            return replace(known, is_agreed=False)
         ways.append(("", Text("stop, and write nothing")))
         options = [Option(self._voice.say(said), frozenset({to or "stop"})) for to, said in ways]
         chosen = ask.choose(Text("What now"), options, 0, text.no_such_number)
