@@ -168,6 +168,9 @@ def test_certificate_whose_revocation_was_killed_is_replaced(
     again = host.run("revoke", name, *SUPERSEDED, "--yes")
     assert 0 == again.code, again
     assert "replaces it" not in again.out
+    with host.remembering() as store:
+        serial = store.bundle(name, 2).certificate.serial
+    assert f"serial {serial}, was not revoked" in " ".join(again.err.split())
     assert "the revocation of an earlier certificate" not in host.run("check").out
     assert "Valid" == status_at_ca(host, name, 2)
 

@@ -11,7 +11,8 @@ from certferry.cli.exits import Exit
 from certferry.cli.irrevocable import is_wanted, say, yes_option
 from certferry.cli.options import Front, name_argument
 from certferry.core.revocation import RevocationReason
-from certferry.present.vocabulary import one_or_many
+from certferry.present.layout import Tone, labelled
+from certferry.present.vocabulary import WARNING, one_or_many
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -50,8 +51,18 @@ def command(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
         for version in session.revoke(name, because):
             serial = version.certificate.serial
             say(front, Text("{name}: revoked, serial {serial}", name=name, serial=serial))
-        if session.state.versions(name)[0].revocation is None:
-            return Exit.OK  # it has a successor already
+        newest = session.state.versions(name)[0]
+    if newest.revocation is None:
+        said = Text(
+            "that was begun before; the newest certificate of {name}, serial {serial}, was not"
+            " revoked: if it is meant, run the command again",
+            name=name,
+            serial=newest.certificate.serial,
+        )
+        front.console.remark(
+            labelled(front.voice.say(WARNING), Tone.PENDING, front.voice.say(said))
+        )
+        return Exit.OK
     return say(front, Text("`certferry sync {name}` replaces it.", name=name))
 
 
