@@ -29,23 +29,23 @@ def command(front: Front, name: str) -> Exit:
     from certferry.wiring.undeclared import forget, newest
 
     settings = settings_or_defaults(front)
-    if name in {wish.lineage for wish in settings.declared}:
-        raise ConfigError(
-            Text("{lineage} is still in the configuration file", lineage=name),
-            hint=Text("remove it from the file first"),
-        )
     now = datetime.now(UTC)
     with open_session(settings, progress=no_listener, language=front.voice.language) as session:
-        must_be_known(name, session)
-        certificate = newest(name, session.state, now)
-        forget(name, session.state)
-        session.state.append_history(HistoryEntry(now, name, "forgotten", who_runs()))
-    said = Text("No run tells of {lineage} any more.", lineage=name)
+        lineage = must_be_known(name, session)
+        if lineage in {wish.lineage for wish in settings.declared}:
+            raise ConfigError(
+                Text("{lineage} is still in the configuration file", lineage=lineage),
+                hint=Text("remove it from the file first"),
+            )
+        certificate = newest(lineage, session.state, now)
+        forget(lineage, session.state)
+        session.state.append_history(HistoryEntry(now, lineage, "forgotten", who_runs()))
+    said = Text("No run tells of {lineage} any more.", lineage=lineage)
     if certificate is not None:
         said = Text(
             "No run tells of {lineage} any more. Its certificate is valid until {moment}, and stays"
             " where it is.",
-            lineage=name,
+            lineage=lineage,
             moment=certificate.not_after,
         )
     if not front.quiet:
