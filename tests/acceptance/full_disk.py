@@ -1,4 +1,4 @@
-"""A disk without room for the state of a machine, for one run of the command."""
+"""A disk that takes no more of a machine's state, for one run of the command."""
 
 from __future__ import annotations
 
@@ -50,3 +50,10 @@ class FullDisk:
     def after(host: Host) -> Path:
         """Where the files of that disk are after the run."""
         return host.directory / "after"
+
+
+def read_only(folder: Path) -> list[str]:
+    """Give what goes before a command to which a folder's file system takes no writes."""
+    name = shlex.quote(str(folder))
+    script = f'mount --bind {name} {name} && mount -o remount,bind,ro {name} && "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, "sh"]

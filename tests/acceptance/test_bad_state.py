@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.footprint import NOBODY_ASKED, assert_nothing_written
-from tests.acceptance.full_disk import FullDisk
+from tests.acceptance.full_disk import FullDisk, read_only
 from tests.acceptance.host import Host
 from tests.support.permissions import bound_by_permissions
 from tests.support.tiers import thorough
@@ -99,13 +98,6 @@ def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> Non
     assert f"{synced.state} cannot be opened: its file system is read-only" == run.complaint.error
     assert "writable again" in run.complaint.hint
     assert NOBODY_ASKED == run.left
-
-
-def read_only(folder: Path) -> list[str]:
-    """Give what goes before a command to which a folder's file system takes no writes."""
-    name = shlex.quote(str(folder))
-    script = f'mount --bind {name} {name} && mount -o remount,bind,ro {name} && "$@"'
-    return ["unshare", "--mount", "sh", "-c", script, "sh"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")

@@ -124,11 +124,13 @@ def test_certificates_of_another_file_are_its_own_business(host: Host, name: str
     assert WORDS in said(third.err)
 
 
-def test_what_cannot_be_forgotten(host: Host) -> None:
-    """A name that the file has still, and one that there never was."""
-    still, unknown = host.run("-q", "forget", "img"), host.run("-q", "forget", "ing")
+def test_what_cannot_be_forgotten(host: Host, name: str) -> None:
+    """What the file has still, by its name or a domain, and a name that there never was."""
+    unknown = host.run("-q", "forget", "ing")
 
-    assert (2, "img is still in the configuration file") == (still.code, still.complaint.error)
+    for word in ("img", name):
+        still = host.run("-q", "forget", word)
+        assert (2, "img is still in the configuration file") == (still.code, still.complaint.error)
     assert (2, "there is no certificate called ing") == (unknown.code, unknown.complaint.error)
 
 

@@ -17,6 +17,7 @@ import pytest
 from certferry.cli.exits import Exit
 from certferry.sandbox.event_receiver import SECRET, EventReceiver
 from certferry.sandbox.world import World
+from tests.acceptance.full_disk import read_only
 from tests.acceptance.host import LONGEST_RUN, Host
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner, crontab_owner
 from tests.house.tree import ROOT
@@ -191,6 +192,37 @@ def test_a_run_that_was_refused_is_told_once(prepared: Host, name: str) -> None:
             assert (Exit.OK, "", "") == (told.code, told.out, told.err)
 
     assert ["config"] == [one["code"] for one in hook.events]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
+@pytest.mark.parametrize("gone", ["disk", "directory"])
+def test_a_run_whose_log_cannot_be_written_is_told(
+    prepared: Host, owner: CrontabOwner, tmp_path: Path, gone: str, name: str
+) -> None:
+    """By the crontab's line: a disk that takes no writes keeps no run away, which says what else
+    it cannot write there; and where the log's directory is gone, it is told that no run began.
+    """
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    options = ["--log-file", str(logs / "log")] if gone == "directory" else []
+    with EventReceiver() as hook:
+        prepared.config.write_text(
+            f'{prepared.config.read_text()}\n[notify.hook]\ntype = "webhook"\n'
+            f'url = "{hook.address}"\nsecret = "{SECRET}"\n'
+        )
+        assert Exit.OK == prepared.run("sync").code
+        prepared.run(*options, "schedule", "install", PATH=owner.environ["PATH"])
+        line = (owner.read() or b"").decode().removesuffix("\n")
+        shutil.rmtree(logs)
+        wrapped = read_only(prepared.state.parent) if gone == "disk" else []
+        words = re.sub(r"^/bin/sleep \d+; ", "", line.split(" ", 5)[5])
+        ended = started(*wrapped, "/bin/sh", "-c", words)
+
+    said = {"disk": "its file system is read-only", "directory": "it ended with status 2"}[gone]
+    assert (Exit.FAILED if gone == "disk" else Exit.USAGE) == ended.returncode, ended
+    assert "cannot be written" in ended.stderr
+    [message] = [one["message"] for one in hook.events]
+    assert said in message
 
 
 def test_logrotate_takes_the_snippet(prepared: Host, tmp_path: Path) -> None:

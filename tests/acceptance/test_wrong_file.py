@@ -144,7 +144,7 @@ def test_a_file_that_others_may_write_is_told_without_a_state(
 
     assert [USAGE] * 2 == [run.code for run in runs]
     assert [("trouble", "config")] == events(hook)
-    assert "chmod go-w" in hook.events[0]["message"]
+    assert "chmod go-w" in hook.events[0]["hint"]
     assert "fail" in kinds(heart)
     assert not other.exists()
     host.config.write_text(whole)

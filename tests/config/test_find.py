@@ -13,6 +13,7 @@ import pytest
 
 from certferry.config.files import home_directory
 from certferry.config.find import find_file, usual_places
+from certferry.config.findings import REFERENCE
 from certferry.config.load import load
 from certferry.errors import ConfigError
 from tests.another_user import as_root, given_away
@@ -121,10 +122,11 @@ def test_a_user_without_a_name_has_a_home_too() -> None:
 
 
 def refused(path: Path) -> str:
-    """Give why a configuration is not read."""
+    """Give why a configuration is not read, and what to do; the reference would not help."""
     with pytest.raises(ConfigError) as caught:
         load(path, {})
-    return str(caught.value.message)
+    assert caught.value.hint != REFERENCE
+    return f"{caught.value.message}; {caught.value.hint}"
 
 
 @as_root

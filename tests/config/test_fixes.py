@@ -64,6 +64,20 @@ def test_variables_that_are_not_set_are_exported(folder: Path) -> None:
     assert "help config" not in hint
 
 
+def test_what_a_file_that_is_not_read_may_set_is_not_missed(folder: Path) -> None:
+    """One mistake is told, and not that each variable of that file is not set."""
+    (folder / "open.env").write_text("DP_Id=1\nDP_Key=HUNTER2\n")
+    (folder / "open.env").chmod(0o644)
+    (folder / FILE).write_text(f'env_files = ["open.env"]\n{KEYS}{DEPLOYED}')
+    console = TestConsole(environ={"HOME": str(folder)})
+
+    assert Exit.USAGE == run(["--config", str(FILE), "plan"], console.console)
+
+    assert "run: chmod 600 " in console.err
+    assert "is not set" not in console.err
+    assert "export" not in console.err
+
+
 def test_an_unset_variable_beside_another_mistake(folder: Path) -> None:
     """Each has what puts it right."""
     error = refused(folder, f"nams = 1\n{KEYS}", DP_Id="1")

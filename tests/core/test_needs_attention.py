@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.desired import Kind
 from certferry.core.domain_status import DomainStatus, Standing
-from certferry.core.needs_attention import Need, most_needed_first, need_of, need_of_domain
+from certferry.core.needs_attention import (
+    Need,
+    are_in_order,
+    most_needed_first,
+    need_of,
+    need_of_domain,
+)
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.status import Condition, LineageStatus
+from certferry.core.status import Condition, LineageStatus, Remembering
 from certferry.core.trouble import LastFailure, Trouble
 from certferry.text import Text
 from tests.core.strategies import NOW
@@ -63,6 +70,20 @@ def test_what_failed_needs_a_person(status: LineageStatus) -> None:
     ]
     calm = replace(status, domains=tuple(in_order), condition=Condition.VALID, last_failure=None)
     assert Need.NOTHING is need_of(calm)
+
+
+@pytest.mark.parametrize(
+    "code", [ReasonCode.REVOKED, ReasonCode.ISSUER_EXPIRED, ReasonCode.OVERDUE]
+)
+def test_what_check_calls_critical_needs_a_person(code: ReasonCode) -> None:
+    """A certificate that visitors' clients may refuse does not wait for the next run, which would
+    replace it; what is only due does.
+    """
+    due = LineageStatus("img", (), None, None, None, (), condition=Condition.DUE)
+    refused = replace(due, reason=Reason(code, Text("revoked")))
+
+    assert are_in_order([due], Remembering())
+    assert not are_in_order([refused], Remembering())
 
 
 def test_of_two_alike_the_one_that_ends_first_stands_first() -> None:

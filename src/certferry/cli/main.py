@@ -101,7 +101,10 @@ def program(
     if lang is None:
         must_be_spoken(console.environ)
     if log_file is not None:
-        console.run_log.open(log_file, Format(log_format or Format.TEXT))
+        # Of a scheduled run whose log cannot be written, `notify failed` is to tell nonetheless.
+        is_needed = ctx.invoked_subcommand != "notify"
+        format_ = Format(log_format or Format.TEXT)
+        console.run_log.open(log_file, format_, is_needed=is_needed)
     elif log_format is not None:
         raise UsageMistake(Text("--log-format needs --log-file"))
     begin_logging(_LEVELS[verbosity], console.run_log)

@@ -13,6 +13,7 @@ from certferry.config.files import read_file, to_utf8
 from certferry.config.findings import Finding, config_error
 from certferry.config.lines import Trail, index_lines
 from certferry.errors import ConfigError
+from certferry.file_trust import NotTrusted
 from certferry.text import Text
 
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -103,11 +104,19 @@ def read_document(path: Path) -> Document:
     try:
         content = read_file(path)
     except ConfigError as exc:
-        is_missing = isinstance(exc.__cause__, FileNotFoundError)
-        fix = _NOT_THERE if is_missing else exc.hint
-        raise config_error([Finding(path, None, "", "", exc.message, fix)]) from exc
+        raise config_error([_not_read(path, exc)]) from exc
     text = _decode(path, content.data)
     return Document(path, _parse(path, text), text, content.readable_by_others)
+
+
+def _not_read(path: Path, error: ConfigError) -> Finding:
+    match error.__cause__:
+        case NotTrusted() as open_to:
+            return Finding(path, None, "", "", open_to.problem, open_to.fix)
+        case FileNotFoundError():
+            return Finding(path, None, "", "", error.message, _NOT_THERE)
+        case _:
+            return Finding(path, None, "", "", error.message, error.hint)
 
 
 def document_of(path: Path, text: str) -> Document:

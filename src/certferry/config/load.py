@@ -233,7 +233,10 @@ def _read(
     collected += [finding for file in env_files for finding in file.findings]
     if collected:
         wrong = config_error(collected, _hint(document, collected, env_files))
-        raise joined([wrong, *wrong_accounts(settings, check)])
+        # The variables of a file that could not be read may well be set in it.
+        named = document.values.get("env_files", [])
+        is_known = isinstance(named, list) and len(named) == len(env_files)
+        raise joined([wrong, *(wrong_accounts(settings, check) if is_known else ())])
     return settings
 
 

@@ -44,6 +44,11 @@ _CONDITIONS = {
     Condition.UNREADABLE: Need.MEND,
 }
 
+_URGENT = frozenset({ReasonCode.OVERDUE, ReasonCode.REVOKED, ReasonCode.ISSUER_EXPIRED})
+"""What another client should have renewed by now, no run of ours mends; what visitors' clients may
+refuse already, must not wait for one.
+"""
+
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -56,9 +61,8 @@ def need_of_domain(domain: DomainStatus) -> Need:
 
 def need_of_certificate(status: LineageStatus) -> Need:
     """Tell how much one certificate needs a person, whatever its domains do."""
-    # What another client should have renewed by now, no run of ours mends.
-    is_overdue = status.reason is not None and status.reason.code is ReasonCode.OVERDUE
-    if status.last_failure is not None or is_overdue:
+    is_urgent = status.reason is not None and status.reason.code in _URGENT
+    if status.last_failure is not None or is_urgent:
         return Need.MEND
     return _CONDITIONS[status.condition]
 

@@ -5,6 +5,7 @@ to.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -23,6 +24,7 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 _NAMED = {"/dev/stdout": 1, "/dev/stderr": 2}
 _NUMBERED = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,9})")
+_OF_THE_DISK = frozenset({errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EROFS})
 _MOST_LINKS = 40
 """As many as Linux follows in a path (path_resolution(7))."""
 
@@ -133,6 +135,13 @@ def _open_already(path: Path) -> int | None:
 def _write(descriptor: int, written: bytes) -> None:
     while written:
         written = written[os.write(descriptor, written) :]
+
+
+def is_trouble_of_its_disk(problem: BaseException | None) -> bool:
+    """Tell whether the disk is full, broken or read-only: that is no mistake of who named the log,
+    and a run must not stay away for it.
+    """
+    return isinstance(problem, OSError) and problem.errno in _OF_THE_DISK
 
 
 def cannot_be_written(path: Path, problem: OSError) -> Text:

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from certferry import __version__
 from certferry.core.redaction import redacted
+from certferry.errors import ConfigError
 from certferry.present.language import Voice
 from certferry.present.layout import as_json, visible
-from certferry.present.log_file import LogFile, cannot_be_written
+from certferry.present.log_file import LogFile, cannot_be_written, is_trouble_of_its_disk
 from certferry.text import Text
 
 
@@ -78,10 +79,17 @@ class RunLog:
         """Whether a log is wanted."""
         return self._file is not None
 
-    def open(self, path: Path, format_: Format = Format.TEXT) -> None:
-        """Begin to write. Raises `ConfigError` when the file cannot be written."""
+    def open(self, path: Path, format_: Format = Format.TEXT, *, is_needed: bool = True) -> None:
+        """Begin to write. Raises `ConfigError` when the file cannot be written, unless only its
+        disk is in the way, or the log is not needed: then it is told at the end.
+        """
         file = LogFile(path)
-        file.try_out()
+        try:
+            file.try_out()
+        except ConfigError as exc:
+            if is_needed and not is_trouble_of_its_disk(exc.__cause__):
+                raise
+            self.trouble = exc.message
         self._file, self._format = file, format_
 
     def write(self, entry: Entry) -> None:
