@@ -138,12 +138,27 @@ def test_a_domain_selects_its_certificate(file: Path) -> None:
     file.write_text(before.replace('name = "x.w.example.com"', 'name = "x"'))
     both = run(file, "remove", "x.w.example.com", "--yes")
     assert Exit.USAGE == both.code
-    assert "x.w.example.com is covered by several certificates" in both.err
-    assert "name one of them: w.example.com, x" in both.err
+    assert "x.w.example.com is for several certificates: w.example.com, x" in both.err
+    assert "name the certificate that is meant" in both.err
 
     nothing = run(file, "remove", "other.example.net", "--yes")
     assert Exit.USAGE == nothing.code
     assert "there is no certificate called other.example.net" in nothing.err
+
+
+def test_a_domain_in_chinese_never_takes_the_wildcard_with_it(file: Path) -> None:
+    """Its certificate is declared in ASCII; the other one that covers it is told, not removed."""
+    run(file, "add", "*.w.example.com", "--yes")
+    run(file, "add", "图片.w.example.com", "--yes")
+    before = file.read_text()
+
+    done = run(file, "remove", "图片.w.example.com", "--yes")
+
+    assert Exit.USAGE == done.code
+    assert "图片.w.example.com is for several certificates: " in done.err
+    assert before == file.read_text()
+    assert Exit.OK == run(file, "remove", "xn--wcsw84d.w.example.com", "--yes").code
+    assert "*.w.example.com" in file.read_text()
 
 
 @pytest.mark.parametrize("arguments", [("add", "www.example.com"), ("remove", "img")])

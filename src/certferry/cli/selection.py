@@ -187,19 +187,12 @@ def _meant(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def the_one_meant(wishes: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
-    """Give the certificate of that name, or the only one that covers a domain. Raises
+    """Give the certificate of that name, or the only one that is for a domain. Raises
     `ConfigError`.
     """
-    covering = [wish for wish in wishes if covered_by(wish.names, name)]
-    if name in {wish.lineage for wish in wishes} or not covering:
-        [wish] = select(wishes, [name])
-        return wish
-    if len(covering) > 1:
-        raise ConfigError(
-            Text("{name} is covered by several certificates", name=name),
-            hint=Text("name one of them: {names}", names=[wish.lineage for wish in covering]),
-        )
-    return covering[0]
+    chosen = select(wishes, [name])
+    _must_be_one(name, [wish.lineage for wish in chosen])
+    return chosen[0]
 
 
 def tell_who_renews(

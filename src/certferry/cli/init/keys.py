@@ -17,7 +17,7 @@ from certferry.config.propose import NewAccount
 from certferry.config.questions import Question
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
-from certferry.text import Text
+from certferry.text import Text, verbatim
 from certferry.wiring.adapters import Family
 from certferry.wiring.settings import Service, offered
 
@@ -25,6 +25,19 @@ _IN_THE_FILE = Text(
     "write settings that are no variables under their account, in a file for --settings"
 )
 ANYHOW = Text("set them, name a file that does with --env-file, or answer at a terminal")
+_CALLED = (
+    Text("Alibaba Cloud DNS"),
+    Text("Command"),
+    Text("DingTalk"),
+    Text("Feishu"),
+    Text("Mail"),
+    Text("Qiniu"),
+    Text("ServerChan"),
+    Text("Tencent Cloud"),
+    Text("WeCom"),
+    Text("your own program"),
+)
+"""Services that are called otherwise in Chinese."""
 _BLANK = Text("has a blank inside, which no key has: copy the key alone")
 
 Takes = Callable[[NewAccount, Mapping[str, Secret]], bool]
@@ -85,6 +98,7 @@ class KeyRing:
         self._interview = interview
         self._takes = takes
         self._typed: dict[str, Secret] = {}
+        self._written: dict[str, object] = {}
 
     def service(self, family: Family, there: Mapping[str, Mapping[str, object]]) -> Service:
         """Choose the service of a family that an account is to be of; `there` are the accounts of
@@ -147,9 +161,8 @@ class KeyRing:
         if interview is None or not questions:
             return {}
         if service.where_keys_are is not None:
-            interview.tell(
-                Text("{service}: {where}", service=service.name, where=service.where_keys_are)
-            )
+            named = called(service)
+            interview.tell(Text("{service}: {where}", service=named, where=service.where_keys_are))
         steps = [
             Step(
                 question.key,
@@ -179,19 +192,22 @@ class KeyRing:
         may_end: bool,
     ) -> dict[str, Answer | None]:
         what, needed = question.what, not may_end and not question.may_be_empty
-        if not needed:
+        name = next(iter(question.names), f"{question.key}: {question.what}")
+        if not needed and name not in self._typed and name not in self._written:
             what = Text("{what} (Enter to skip)", what=what)
         answer: Answer | None
         if question.names:
-            name = question.names[0]
             hidden, kept = not question.may_be_seen, self._typed.get(name)
             secret = interview.ask_for(what, read, needed=needed, kept=kept, hidden=hidden)
             answer = None if secret is None else _reference(name, secret)
             if secret is not None:
                 self._typed[name] = secret
         else:
-            value = interview.ask_for(what, question.read, needed=needed)
+            earlier = self._written.get(name)
+            value = interview.ask_for(what, question.read, needed=needed, kept=earlier)
             answer = None if value is None else Answer(value)
+            if value is not None:
+                self._written[name] = value
         if answer is None and may_end:
             raise _NoAccount
         return given if answer is None else {**given, question.key: answer}
@@ -266,16 +282,23 @@ def _asked_service(family: Family, services: Sequence[Service], interview: Inter
             advice=instead_of(answer, [one.type for one in services]),
         )
 
-    chosen = interview.choose(family.role, [*map(option_of, services)], 0, refused)
+    options = [option_of(service, interview, with_type=True) for service in services]
+    chosen = interview.choose(family.role, options, 0, refused)
     return chosen or 0
 
 
-def option_of(service: Service) -> Option:
-    """Show a service by its name, with its type where that is another word."""
-    label, type_ = service.name, service.type
-    if label.casefold() not in {type_, type_.replace("-", " ")}:
-        label = f"{label} ({type_})"
-    return Option(label, frozenset({type_, service.name.casefold()}))
+def called(service: Service) -> Text:
+    """Give how a service is called, which is another word in Chinese for some."""
+    return next((one for one in _CALLED if str(one) == service.name), verbatim(service.name))
+
+
+def option_of(service: Service, interview: Interview, *, with_type: bool = False) -> Option:
+    """Show a service by its name, and `with_type` by its type too, where that is another word."""
+    said, type_ = interview.say(called(service)), service.type
+    label = said
+    if with_type and service.name.casefold() not in {type_, type_.replace("-", " ")}:
+        label = f"{said} ({type_})"
+    return Option(label, frozenset({type_, service.name.casefold(), said.casefold()}))
 
 
 def _reference(name: str, fresh: Secret | None = None) -> Answer:

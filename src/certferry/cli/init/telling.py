@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from certferry.cli.init.keys import KeyRing, account_of, fresh_in
-from certferry.cli.interview import Back, Interview, Option
+from certferry.cli.init.keys import KeyRing, account_of, fresh_in, option_of
+from certferry.cli.interview import NONE, Back, Interview
 from certferry.config.bind import as_a_key
 from certferry.config.document import Document
 from certferry.config.findings import instead_of
@@ -17,7 +17,7 @@ from certferry.config.load import load_before
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, with_tables
 from certferry.core.secret import Secret
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, ConfigError
 from certferry.ports.notifier import Sent
 from certferry.present.channel_text import answer_lines
 from certferry.present.console import Console
@@ -27,7 +27,7 @@ from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS
 from certferry.wiring.looking import open_to_look
 from certferry.wiring.monitoring import try_heartbeat
-from certferry.wiring.settings import Service, offered
+from certferry.wiring.settings import offered
 
 LABEL = "ops"
 """How the channel is called in the file."""
@@ -39,16 +39,8 @@ _WHAT_A_HEARTBEAT_IS = Text(
     " like."
 )
 _HEARTBEAT = Text("Heartbeat URL (Enter to skip)")
-_CALLED = {
-    "dingtalk": Text("DingTalk"),
-    "feishu": Text("Feishu"),
-    "wecom": Text("WeCom"),
-    "serverchan": Text("ServerChan"),
-    "email": Text("Mail"),
-    "command": Text("Command"),
-}
-"""Channels that are called otherwise in Chinese."""
-_ANYWAY = Text("Write it all the same?")
+_ANOTHER_HEARTBEAT = Text("Heartbeat URL, or `none`")
+_ANYWAY = Text("Use it all the same?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +63,15 @@ class Telling:
     keys: KeyRing
     interview: Interview
 
-    def channel(self) -> Told | None:
+    def channel(self, kept: Told | None) -> Told | None:
         """Ask for one channel of notifications, until it has taken a message or is meant all the
-        same; `None` where there is to be none.
+        same; `None` where there is to be none. No answer means the one that was `kept`, whose keys
+        are known still.
         """
         services = offered(CHANNELS)
-        options = [self._option(service) for service in services]
+        options = [option_of(service, self.interview) for service in services]
+        earlier = None if kept is None or kept.channel is None else kept.channel.type
+        usual = next((n for n, one in enumerate(services) if one.type == earlier), None)
 
         def refused(answer: str) -> Text:
             known = [service.type for service in services]
@@ -84,7 +79,7 @@ class Telling:
             return Text("{type} is no channel; {advice}", type=repr(answer), advice=advice)
 
         while True:
-            chosen = self.interview.choose(_HEADING, options, None, refused)
+            chosen = self.interview.choose(_HEADING, options, usual, refused, or_none=True)
             if chosen is None:
                 return None
             service = services[chosen]
@@ -99,32 +94,34 @@ class Telling:
             if self._is_meant(lambda told=told: self._takes_message(told)):  # type: ignore[misc]  # of this turn
                 return told
 
-    def heartbeat(self) -> Told | None:
+    def heartbeat(self, kept: Told | None) -> Told | None:
         """Ask for the address of a heartbeat, unless the environment has it; `None` where there is
-        to be none.
+        to be none. No answer means the one that was `kept`.
         """
         if self.environ.get(VARIABLE):
             there = Told(heartbeat=f"env:{VARIABLE}")
             return there if self._is_meant(lambda: self._is_pinged(there)) else None
         self.interview.tell(_WHAT_A_HEARTBEAT_IS)
+        earlier = None if kept is None else (kept.fresh or {}).get(VARIABLE)
+        question = _HEARTBEAT if earlier is None else _ANOTHER_HEARTBEAT
         while True:
-            address = self.interview.ask_for(_HEARTBEAT, _any_secret, hidden=True)
-            if address is None:
+            address = self.interview.ask_for(question, _any_secret, kept=earlier, hidden=True)
+            if address is None or address.reveal().casefold() in NONE:
                 return None
             told = Told(heartbeat=f"env:{VARIABLE}", fresh={VARIABLE: address})
             if self._is_meant(lambda told=told: self._is_pinged(told)):  # type: ignore[misc]  # of this turn
                 return told
 
-    def _option(self, service: Service) -> Option:
-        said = _CALLED.get(service.type)
-        label = service.name if said is None else self.console.voice.say(said)
-        return Option(label, frozenset({service.type, service.name.casefold()}))
-
     def _is_meant(self, works: Callable[[], bool]) -> bool:
-        """Try it. What does not work now may be meant: a service may be out of reach from here."""
+        """Try it. What does not work now may be meant: a service may be out of reach from here.
+        What can be no setting never works.
+        """
         try:
             if works():
                 return True
+        except ConfigError as error:
+            self._tell(error.message, error.hint)
+            return False
         except CertferryError as error:
             self._tell(error.message, error.hint)
         return self.interview.confirm(_ANYWAY)
