@@ -28,7 +28,7 @@ NEXT_STEPS = """\
 Next:
   certferry plan              shows what a sync would do
   certferry sync              issues, deploys and verifies
-  certferry schedule install  has that run twice a day, so that certificates renew
+  certferry schedule install  runs that twice a day, so that certificates renew
   certferry help notify       how a channel, [notify.ops], tells you of trouble
   certferry help monitoring   how a [heartbeat] tells you that the runs stopped
 """

@@ -161,6 +161,21 @@ def test_a_domain_removes_no_others(file: Path) -> None:
     assert (Exit.OK, HEAD.rstrip() + "\n") == (whole.code, file.read_text())
 
 
+def test_a_domain_in_chinese_never_takes_the_wildcard_with_it(file: Path) -> None:
+    """Its certificate is declared in ASCII; the other one that covers it is told, not removed."""
+    run(file, "add", "*.w.example.com", "--yes")
+    run(file, "add", "图片.w.example.com", "--yes")
+    before = file.read_text()
+
+    done = run(file, "remove", "图片.w.example.com", "--yes")
+
+    assert Exit.USAGE == done.code
+    assert "图片.w.example.com is for several certificates: " in done.err
+    assert before == file.read_text()
+    assert Exit.OK == run(file, "remove", "xn--wcsw84d.w.example.com", "--yes").code
+    assert "*.w.example.com" in file.read_text()
+
+
 @pytest.mark.parametrize("arguments", [("add", "www.example.com"), ("remove", "img")])
 def test_without_a_terminal_nothing_is_written(file: Path, arguments: tuple[str, str]) -> None:
     """The difference is shown all the same, and `--yes` is named."""

@@ -435,12 +435,16 @@ def _nowhere(settings: Settings) -> None:
 
 
 def test_output_names_the_file(accounts: Accounts) -> None:
-    """Another place is told with the command that finds it; one that is not there is an error."""
+    """Another place is told with the command that finds it, and what that does below it where both
+    are too wide for a line; one that is not there is an error.
+    """
     (accounts.directory / "etc").mkdir()
 
     done, lost = accounts.init("--output", "etc/ferry.toml"), accounts.init("--output", "no/x.toml")
 
     assert 0 == done.returncode
-    assert "certferry --config etc/ferry.toml schedule install  has" in done.stdout
+    schedule = "  certferry --config etc/ferry.toml schedule install\n    runs that twice a day, "
+    assert schedule in done.stdout
+    assert "  certferry help notify\n" in done.stdout
     assert 2 == lost.returncode
     assert "mkdir -p no" in lost.stderr

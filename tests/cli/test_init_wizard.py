@@ -36,7 +36,7 @@ from tests.cli.init_accounts import (
 DOMAINS = "Domains (Enter for 1-2):"
 ROBOT = "the address of the robot's webhook (input hidden):"
 SIGNATURE = "the secret that signs the robot's messages (Enter to skip) (input hidden):"
-ANYWAY = "Write it all the same? [y/N]:"
+ANYWAY = "Use it all the same? [y/N]:"
 AS_BEFORE = "(Enter: as before)"
 
 
@@ -300,7 +300,7 @@ def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
             (ANYWAY, "n\n"),
             (WHICH_CHANNEL, "1\n"),
             (f"webhook {AS_BEFORE} (input hidden):", "\n"),
-            (f"messages (Enter to skip) {AS_BEFORE} (input hidden):", f"{SIGNS}\n"),
+            (f"messages {AS_BEFORE} (input hidden):", f"{SIGNS}\n"),
             (HEARTBEAT, f"{heart.address}x\n"),
             (ANYWAY, "n\n"),
             (HEARTBEAT, f"{heart.address}\n"),
@@ -394,6 +394,64 @@ def test_channel_that_cannot_be_reached_now_may_be_meant(accounts: Accounts) -> 
         "to": ["a@example.com", "b@example.com"],
     } == written(accounts)["notify"]["ops"]
     assert "help monitoring" in shown
+
+
+def test_enter_keeps_a_channel_and_a_heartbeat_on_the_way_back(accounts: Accounts) -> None:
+    """Who goes through the questions once more loses neither by pressing Enter; `none` drops it."""
+    with DingtalkService(keyword="certferry") as robot, HeartbeatService() as heart:
+        code, shown = accounts.interviewed(
+            (WHICH_CHANNEL, "1\n"),
+            (ROBOT, f"{robot.address}\n"),
+            (SIGNATURE, "\n"),
+            (HEARTBEAT, f"{heart.address}\n"),
+            (DOMAINS, "back\n"),
+            (f"Heartbeat URL, or `none` {AS_BEFORE} (input hidden):", "back\n"),
+            ("Number or name, or `none` (Enter for 1):", "\n"),
+            (f"webhook {AS_BEFORE} (input hidden):", "\n"),
+            (SIGNATURE, "\n"),
+            (f"Heartbeat URL, or `none` {AS_BEFORE} (input hidden):", "\n"),
+            (DOMAINS, "back\n"),
+            (f"Heartbeat URL, or `none` {AS_BEFORE} (input hidden):", "none\n"),
+            *CHOSEN,
+            *END[-2:],
+        )
+
+    assert 0 == code, shown
+    assert (2, 2) == (len(robot.taken), len(heart.pings))
+    assert {"type": "dingtalk", "url": "env:DINGTALK_URL"} == written(accounts)["notify"]["ops"]
+    assert "heartbeat" not in written(accounts)
+    assert "HEARTBEAT_URL" not in accounts.keys.read_text()
+
+
+def test_the_settings_of_a_mail_server_are_known_on_the_way_back(accounts: Accounts) -> None:
+    """Also those that are no secrets. What can be no address of a heartbeat is asked for again."""
+    server = "smtp://host:587 where TLS is begun later"
+    code, shown = accounts.interviewed(
+        (WHICH_CHANNEL, "mail\n"),
+        (f"{server}:", "127.0.0.1:9\n"),
+        ("the address that the mails come from:", "certferry@example.com\n"),
+        ("the addresses that they go to:", "a@example.com\n"),
+        ("the user name at the server, if it asks for one (Enter to skip):", "\n"),
+        ("the password at the server (Enter to skip) (input hidden):", "\n"),
+        (ANYWAY, "n\n"),
+        (WHICH_CHANNEL, "mail\n"),
+        (f"{server} {AS_BEFORE}:", "smtps://127.0.0.1:9\n"),
+        (f"the address that the mails come from {AS_BEFORE}:", "\n"),
+        (f"the addresses that they go to {AS_BEFORE}:", "\n"),
+        ("the user name at the server, if it asks for one (Enter to skip):", "\n"),
+        ("the password at the server (Enter to skip) (input hidden):", "\n"),
+        (ANYWAY, "y\n"),
+        (HEARTBEAT, "foo\n"),
+        (HEARTBEAT, "\n"),
+        *CHOSEN,
+        *END[-2:],
+    )
+
+    assert 0 == code, shown
+    assert "`url` must be smtps://host:465 or smtp://host:587" in shown
+    assert "`url` must be the whole address" in shown
+    assert ["a@example.com"] == written(accounts)["notify"]["ops"]["to"]
+    assert "heartbeat" not in written(accounts)
 
 
 def test_settings_that_tell_already_are_not_asked_about(accounts: Accounts) -> None:

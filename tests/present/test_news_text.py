@@ -155,5 +155,5 @@ def test_what_channels_answered() -> None:
         "boss (S): refused: wrong key",
         "  hint: compare `key`",
         "mail (S): refused in part: no such user",
-        "phone (S): not sent, again at 2026-11-24 12:00 UTC: too many",
+        "phone (S): not sent, try again after 2026-11-24 12:00 UTC: too many",
     ] == ["".join(span.words for span in line) for line in lines]

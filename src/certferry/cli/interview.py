@@ -14,11 +14,13 @@ import click
 from certferry.errors import ConfigError, Interrupted
 from certferry.present.console import Console
 from certferry.present.layout import line
+from certferry.present.vocabulary import one_or_many
 from certferry.text import Text
 
 T = TypeVar("T")
 
 _NEEDED = Text("a value is needed here; Ctrl-C ends the interview")
+_NEEDED_OR_BACK = Text("a value is needed here; `back` returns, Ctrl-C ends the interview")
 _NOTHING = Text("none")
 _OTHER_ENCODING = Text("what was typed is not UTF-8: set the terminal to UTF-8, or type it again")
 _FIRST = Text("this is the first question; Ctrl-C ends the interview")
@@ -62,9 +64,13 @@ class Interview:
         """Give a word of a list as the operator calls it; see `Voice.word`."""
         return self._console.voice.word(word)
 
+    def say(self, text: Text) -> str:
+        """Give a text in the language of the interview."""
+        return self._console.voice.say(text)
+
     def tell(self, text: Text) -> None:
         """Say something between questions."""
-        self._console.remark([line(self._console.voice.say(text))])
+        self._console.remark([line(self.say(text))])
 
     def ask_for(
         self,
@@ -89,7 +95,7 @@ class Interview:
             answer = self._prompt(question, hidden=hidden)
             if answer:
                 if hidden:
-                    self.tell(Text("{count} characters were read.", count=len(answer)))
+                    self.tell(_how_many(answer))
                 try:
                     return read(answer)
                 except ConfigError as error:
@@ -97,7 +103,7 @@ class Interview:
             elif kept is not None or not needed:
                 return kept
             else:
-                self.tell(_NEEDED)
+                self.tell(_NEEDED_OR_BACK if self._may_go_back else _NEEDED)
 
     def choose(
         self,
@@ -105,14 +111,19 @@ class Interview:
         options: Sequence[Option],
         usual: int | None,
         refused: Callable[[str], Text],
+        *,
+        or_none: bool = False,
     ) -> int | None:
         """Show a list with numbers, and ask for one of it by its number or one of its words; no
-        answer is the `usual` one, or `None`. `refused` says what is wrong with an answer.
+        answer is the `usual` one, or `None`, as `none` is where it may be one of them, `or_none`.
+        `refused` says what is wrong with an answer.
         """
         self.show_list(heading, [option.label for option in options])
         of_nothing: Text | int = _NOTHING if usual is None else usual + 1
 
         def read(answer: str) -> int:
+            if or_none and answer.casefold() in NONE:
+                return len(options)
             if answer.isascii() and answer.isdigit() and 0 < int(answer) <= len(options):
                 return int(answer) - 1
             for number, option in enumerate(options):
@@ -121,7 +132,11 @@ class Interview:
             raise ConfigError(refused(answer))
 
         question = Text("Number or name (Enter for {usual})", usual=of_nothing)
+        if or_none and usual is not None:
+            question = Text("Number or name, or `none` (Enter for {usual})", usual=of_nothing)
         chosen = self.ask_for(question, read)
+        if chosen == len(options):
+            return None
         return usual if chosen is None else chosen
 
     def choose_several(self, question: Text, most: int, usual: frozenset[int]) -> frozenset[int]:
@@ -164,6 +179,14 @@ class Interview:
         if self._may_go_back and answer.lower() in BACK:
             raise Back
         return answer
+
+
+def _how_many(answer: str) -> Text:
+    return one_or_many(
+        len(answer),
+        Text("1 character was read."),
+        Text("{count} characters were read.", count=len(answer)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

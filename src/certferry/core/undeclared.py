@@ -47,6 +47,6 @@ class Undeclared:
                 new=self.renamed_to,
             )
         return Text(
-            "declare it again; where that is meant: certferry forget {lineage}",
+            "declare it again, or, if it is meant to end, run `certferry forget {lineage}`",
             lineage=self.lineage,
         )

@@ -31,7 +31,7 @@ def answer_lines(
                     yield from labelled(f"  {voice.say(HINT)}", Tone.FAINT, voice.say(hint))
             case AgainAt(moment=moment_, problem=problem):
                 said = Text(
-                    "not sent, again at {moment}: {problem}", moment=moment_, problem=problem
+                    "not sent, try again after {moment}: {problem}", moment=moment_, problem=problem
                 )
                 yield from labelled(label, Tone.STRONG, voice.say(said))
 

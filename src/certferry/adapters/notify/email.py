@@ -45,7 +45,9 @@ _CHECK_LOGIN = Text("check `user` and `password`; many services want one made fo
 class Settings:
     """A mail server, the sender and the recipients."""
 
-    url: Annotated[str, Text("smtps://host:465, or smtp://host:587 where TLS is begun later")]
+    url: Annotated[
+        str, Text("the mail server: smtps://host:465, or smtp://host:587 where TLS is begun later")
+    ]
     from_: Annotated[str, Text("the address that the mails come from")]
     to: Annotated[tuple[str, ...], Text("the addresses that they go to")]
     user: Annotated[str, Text("the user name at the server, if it asks for one")] = ""

@@ -85,6 +85,7 @@ class KeyRing:
         self._interview = interview
         self._takes = takes
         self._typed: dict[str, Secret] = {}
+        self._written: dict[str, object] = {}
 
     def service(self, family: Family, there: Mapping[str, Mapping[str, object]]) -> Service:
         """Choose the service of a family that an account is to be of; `there` are the accounts of
@@ -178,19 +179,22 @@ class KeyRing:
         may_end: bool,
     ) -> dict[str, Answer | None]:
         what, needed = question.what, not may_end and not question.may_be_empty
-        if not needed:
+        name = next(iter(question.names), f"{question.key}: {question.what}")
+        if not needed and name not in self._typed and name not in self._written:
             what = Text("{what} (Enter to skip)", what=what)
         answer: Answer | None
         if question.names:
-            name = question.names[0]
             hidden, kept = not question.may_be_seen, self._typed.get(name)
             secret = interview.ask_for(what, read, needed=needed, kept=kept, hidden=hidden)
             answer = None if secret is None else _reference(name, secret)
             if secret is not None:
                 self._typed[name] = secret
         else:
-            value = interview.ask_for(what, question.read, needed=needed)
+            earlier = self._written.get(name)
+            value = interview.ask_for(what, question.read, needed=needed, kept=earlier)
             answer = None if value is None else Answer(value)
+            if value is not None:
+                self._written[name] = value
         if answer is None and may_end:
             raise _NoAccount
         return given if answer is None else {**given, question.key: answer}
@@ -265,16 +269,17 @@ def _asked_service(family: Family, services: Sequence[Service], interview: Inter
             advice=instead_of(answer, [one.type for one in services]),
         )
 
-    options = [_option_of(service, interview.word(service.name)) for service in services]
+    options = [option_of(service, interview, with_type=True) for service in services]
     chosen = interview.choose(family.role, options, 0, refused)
     return chosen or 0
 
 
-def _option_of(service: Service, called: str) -> Option:
-    """Show a service as it is called, with its type where that is another word."""
-    type_ = service.type
-    is_type = called.casefold() in {type_, type_.replace("-", " ")}
-    label = called if is_type else f"{called} ({type_})"
+def option_of(service: Service, interview: Interview, *, with_type: bool = False) -> Option:
+    """Show a service as it is called, and `with_type` by its type too, where that differs."""
+    called, type_ = interview.word(service.name), service.type
+    label = called
+    if with_type and called.casefold() not in {type_, type_.replace("-", " ")}:
+        label = f"{called} ({type_})"
     return Option(label, frozenset({type_, service.name.casefold(), called.casefold()}))
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.cli.init import text
-from certferry.cli.init.keys import KeyRing, account_of, fresh_in
-from certferry.cli.interview import Back, Interview, Option
+from certferry.cli.init.keys import KeyRing, account_of, fresh_in, option_of
+from certferry.cli.interview import NONE, Back, Interview
 from certferry.config.bind import as_a_key
 from certferry.config.document import Document
 from certferry.config.findings import instead_of
@@ -26,7 +26,7 @@ from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS
 from certferry.wiring.looking import open_to_look
 from certferry.wiring.monitoring import try_heartbeat
-from certferry.wiring.settings import Service, offered
+from certferry.wiring.settings import offered
 
 LABEL = "ops"
 """How the channel is called in the file."""
@@ -38,7 +38,8 @@ _WHAT_A_HEARTBEAT_IS = Text(
     " like."
 )
 _HEARTBEAT = Text("Heartbeat URL (Enter to skip)")
-_ANYWAY = Text("Write it all the same?")
+_ANOTHER_HEARTBEAT = Text("Heartbeat URL, or `none`")
+_ANYWAY = Text("Use it all the same?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,15 @@ class Telling:
     keys: KeyRing
     interview: Interview
 
-    def channel(self) -> Told | None:
+    def channel(self, kept: Told | None) -> Told | None:
         """Ask for one channel of notifications, until it has taken a message or is meant all the
-        same; `None` where there is to be none.
+        same; `None` where there is to be none. No answer means the one that was `kept`, whose keys
+        are known still.
         """
         services = offered(CHANNELS)
-        options = [self._option(service) for service in services]
+        options = [option_of(service, self.interview) for service in services]
+        earlier = None if kept is None or kept.channel is None else kept.channel.type
+        usual = next((n for n, one in enumerate(services) if one.type == earlier), None)
 
         def refused(answer: str) -> Text:
             known = [service.type for service in services]
@@ -74,7 +78,7 @@ class Telling:
             return Text("{type} is no channel; {advice}", type=repr(answer), advice=advice)
 
         while True:
-            chosen = self.interview.choose(_HEADING, options, None, refused)
+            chosen = self.interview.choose(_HEADING, options, usual, refused, or_none=True)
             if chosen is None:
                 return None
             service = services[chosen]
@@ -89,25 +93,23 @@ class Telling:
             if self._is_meant(lambda told=told: self._takes_message(told)):  # type: ignore[misc]  # of this turn
                 return told
 
-    def heartbeat(self) -> Told | None:
+    def heartbeat(self, kept: Told | None) -> Told | None:
         """Ask for the address of a heartbeat, unless the environment has it; `None` where there is
-        to be none.
+        to be none. No answer means the one that was `kept`.
         """
         if self.environ.get(VARIABLE):
             there = Told(heartbeat=f"env:{VARIABLE}")
             return there if self._is_meant(lambda: self._is_pinged(there)) else None
         self.interview.tell(_WHAT_A_HEARTBEAT_IS)
+        earlier = None if kept is None else (kept.fresh or {}).get(VARIABLE)
+        question = _HEARTBEAT if earlier is None else _ANOTHER_HEARTBEAT
         while True:
-            address = self.interview.ask_for(_HEARTBEAT, _any_secret, hidden=True)
-            if address is None:
+            address = self.interview.ask_for(question, _any_secret, kept=earlier, hidden=True)
+            if address is None or address.reveal().casefold() in NONE:
                 return None
             told = Told(heartbeat=f"env:{VARIABLE}", fresh={VARIABLE: address})
             if self._is_meant(lambda told=told: self._is_pinged(told)):  # type: ignore[misc]  # of this turn
                 return told
-
-    def _option(self, service: Service) -> Option:
-        called = self.console.voice.word(service.name)
-        return Option(called, frozenset({service.type, service.name.casefold()}))
 
     def _is_meant(self, works: Callable[[], bool]) -> bool:
         """Try it. What does not work now may be meant, since a service may be out of reach from

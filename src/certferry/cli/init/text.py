@@ -21,7 +21,17 @@ from certferry.core.survey import FoundDomain
 from certferry.file_trust import user_name
 from certferry.migration.home import OldCertificate, OldHome
 from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Table, Tone, labelled, line, visible, wrapped
+from certferry.present.layout import (
+    Line,
+    Span,
+    Table,
+    Tone,
+    labelled,
+    line,
+    visible,
+    width,
+    wrapped,
+)
 from certferry.present.vocabulary import ERROR, HINT, WARNING
 from certferry.text import Text
 from certferry.wiring.settings import Service
@@ -255,7 +265,7 @@ def steps(*, has_channel: bool, has_heartbeat: bool) -> dict[str, Text]:
     found = {
         "plan": Text("shows what a sync would do"),
         "sync": Text("issues, deploys and verifies"),
-        "schedule install": Text("has that run twice a day, so that certificates renew"),
+        "schedule install": Text("runs that twice a day, so that certificates renew"),
     }
     if not has_channel:
         found["help notify"] = Text("how a channel, [notify.ops], tells you of trouble")
@@ -270,10 +280,17 @@ def next_steps(
     """Tell how to go on."""
     program = "certferry" if usual else f"certferry --config {shlex.quote(str(path))}"
     yield line(voice.say(Text("Next:")))
-    widest = max(map(len, steps))
-    for step, does in steps.items():
-        command = f"{program} {step}".ljust(len(program) + 1 + widest)
-        yield line("  ", Span(command, Tone.STRONG), "  ", voice.say(does))
+    commands = [
+        f"certferry {step}" if step.startswith("help ") else f"{program} {step}" for step in steps
+    ]
+    widest, said = max(map(len, commands)), [*map(voice.say, steps.values())]
+    is_wide = widest + 4 + max(map(width, said)) > shutil.get_terminal_size().columns
+    for command, does in zip(commands, said, strict=True):
+        if is_wide:  # half sentences in a column are hard to read
+            yield line("  ", Span(command, Tone.STRONG))
+            yield line("    ", does)
+        else:
+            yield line("  ", Span(command.ljust(widest), Tone.STRONG), "  ", does)
 
 
 def standing_of(one: ProposedCertificate, client: str, now: datetime) -> Text:

@@ -131,7 +131,10 @@ class _Wizard:
         self._now = datetime.now(UTC)
         self._client = asked.client or ""
         self._environ = asked.files.environment(front.console.environ)
-        self._chosen: frozenset[str] | None = None  # no choice so far
+        # What was answered before the operator went back; `None`: no domain was chosen so far.
+        self._chosen: frozenset[str] | None = None
+        self._channel: Told | None = None
+        self._heartbeat: Told | None = None
 
     def to_the_end(self) -> Exit:
         if self._interview is not None:
@@ -180,9 +183,17 @@ class _Wizard:
         config, environ, given = self._asked.files.config, self._environ, self._given
         telling = Telling(given, config, environ, self._console, ring, interview)
         if "notify" not in given.values:
-            yield Step("channel", lambda known: replace(known, channel=telling.channel()))
+            yield Step("channel", partial(self._ask_channel, telling))
         if "heartbeat" not in given.values:
-            yield Step("heartbeat", lambda known: replace(known, heartbeat=telling.heartbeat()))
+            yield Step("heartbeat", partial(self._ask_heartbeat, telling))
+
+    def _ask_channel(self, telling: Telling, known: Answers) -> Answers:
+        self._channel = telling.channel(self._channel)
+        return replace(known, channel=self._channel)
+
+    def _ask_heartbeat(self, telling: Telling, known: Answers) -> Answers:
+        self._heartbeat = telling.heartbeat(self._heartbeat)
+        return replace(known, heartbeat=self._heartbeat)
 
     # what is known
 
