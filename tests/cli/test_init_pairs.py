@@ -117,7 +117,7 @@ def test_empty_answer_is_none_where_a_value_is_needed(accounts: Accounts) -> Non
     code, shown = interviewed(accounts, (ID, "\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04"))
 
     assert 130 == code
-    assert 1 == shown.count("a value is needed here; Ctrl-C ends the interview")
+    assert 1 == shown.count("a value is needed here; `back` returns, Ctrl-C ends the interview")
 
 
 def test_service_that_does_not_answer_has_refused_no_keys(accounts: Accounts) -> None:

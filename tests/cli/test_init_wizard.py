@@ -433,7 +433,6 @@ def test_the_settings_of_a_mail_server_are_known_on_the_way_back(accounts: Accou
         ("the addresses that they go to:", "a@example.com\n"),
         ("the user name at the server, if it asks for one (Enter to skip):", "\n"),
         ("the password at the server (Enter to skip) (input hidden):", "\n"),
-        (ANYWAY, "n\n"),
         (WHICH_CHANNEL, "mail\n"),
         (f"{server} {AS_BEFORE}:", "smtps://127.0.0.1:9\n"),
         (f"the address that the mails come from {AS_BEFORE}:", "\n"),

@@ -88,5 +88,4 @@ def test_a_configuration_to_be_planned(folder: Path) -> None:
 
     _, line, *_ = map(plain, next_steps(path, following, usual=False, voice=Voice()))
 
-    written, _, _ = line.strip().rpartition("  ")
-    assert ["certferry", "--config", str(path), "plan"] == shlex.split(written)
+    assert ["certferry", "--config", str(path), "plan"] == shlex.split(line)[:4]
