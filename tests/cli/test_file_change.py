@@ -146,6 +146,20 @@ def test_a_domain_selects_its_certificate(file: Path) -> None:
     assert "there is no certificate called other.example.net" in nothing.err
 
 
+def test_names_that_the_ca_refuses_together(file: Path) -> None:
+    """A name below a wildcard of the same certificate; each by itself they are taken."""
+    names = ("*.w.example.com", "w.example.com", "a.w.example.com")
+    before = file.read_text()
+
+    together = run(file, "add", *names, "--yes")
+
+    assert (Exit.USAGE, before) == (together.code, file.read_text())
+    assert "*.w.example.com covers a.w.example.com, and Let's Encrypt refuses both" in together.err
+    assert "hint: leave a.w.example.com out" in together.err
+    assert Exit.OK == run(file, "add", *names[:2], "--yes").code
+    assert Exit.OK == run(file, "add", names[2], "--yes").code
+
+
 def test_a_domain_removes_no_others(file: Path) -> None:
     """A certificate with other names is removed by its own name only."""
     file.write_text(HEAD + IMG.replace('.com"]', '.com", "a.img.example.com"]'))

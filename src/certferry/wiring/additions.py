@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from certferry.config.dns_accounts import account_among
 from certferry.config.model import Settings
-from certferry.core.identifiers import base_name, normalise
+from certferry.core.certificate import covered_by
+from certferry.core.identifiers import base_name, is_wildcard, normalise
 from certferry.core.proposal import ProposedCertificate, ProposedDeployment, named_apart
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -50,11 +51,30 @@ def additions(
     served = _account(settings, TARGETS, to)
     deployments = (ProposedDeployment(served),) if served else ()
     groups = [(name,) for name in names] if each else [names]
+    for group in groups:
+        _must_not_overlap(group)
     proposed = [
         ProposedCertificate(base_name(group[0]), group, proven, deployments=deployments)
         for group in groups
     ]
     return tuple(named_apart(proposed, (wish.lineage for wish in settings.declared)))
+
+
+def _must_not_overlap(names: Sequence[str]) -> None:
+    """Raise `ConfigError` for names that Let's Encrypt refuses in one order ("redundant with a
+    wildcard domain in the same request": letsencrypt/boulder, pull request 3542).
+    """
+    for name in names:
+        others = [other for other in names if is_wildcard(other) and other != name]
+        for wildcard in (other for other in others if covered_by([other], name)):
+            raise ConfigError(
+                Text(
+                    "{wildcard} covers {name}, and Let's Encrypt refuses both in one certificate",
+                    wildcard=wildcard,
+                    name=name,
+                ),
+                hint=Text("leave {name} out", name=name),
+            )
 
 
 def _account(settings: Settings, family: Family, chosen: str | None) -> str:
