@@ -138,7 +138,7 @@ def test_a_domain_selects_its_certificate(file: Path) -> None:
     file.write_text(before.replace('name = "x.w.example.com"', 'name = "x"'))
     both = run(file, "remove", "x.w.example.com", "--yes")
     assert Exit.USAGE == both.code
-    assert "x.w.example.com is for several certificates: w.example.com, x" in both.err
+    assert "x.w.example.com is for several certificates: wildcard.w.example.com, x" in both.err
     assert "name the certificate that is meant" in both.err
 
     nothing = run(file, "remove", "other.example.net", "--yes")
@@ -190,6 +190,20 @@ def test_a_domain_in_chinese_never_takes_the_wildcard_with_it(file: Path) -> Non
     assert "*.w.example.com" in file.read_text()
 
 
+def test_a_domain_that_a_wildcard_covers_may_need_no_certificate(file: Path) -> None:
+    """The certificate of the wildcard is called by a name that it covers; that it covers the domain
+    is told before one is declared for that domain alone.
+    """
+    wild = run(file, "add", "*.w.example.com", "--yes")
+    assert '+ name = "wildcard.w.example.com"\n' in wild.out
+    assert "" == wild.err
+
+    done = run(file, "add", "x.w.example.com", "--yes")
+
+    assert Exit.OK == done.code
+    assert "warning: wildcard.w.example.com covers x.w.example.com already: " in done.err
+
+
 @pytest.mark.parametrize("arguments", [("add", "www.example.com"), ("remove", "img")])
 def test_without_a_terminal_nothing_is_written(file: Path, arguments: tuple[str, str]) -> None:
     """The difference is shown all the same, and `--yes` is named."""
@@ -218,7 +232,7 @@ def test_one_certificate_for_each(file: Path) -> None:
 
     assert Exit.OK == done.code, done.err
     wishes = load(file, KEYS).certificates[1:]
-    assert [("example.com", ("example.com",)), ("example.com-2", ("*.example.com",))] == [
+    assert [("example.com", ("example.com",)), ("wildcard.example.com", ("*.example.com",))] == [
         (wish.lineage, wish.names) for wish in wishes
     ]
 

@@ -273,7 +273,7 @@ def test_a_stopped_run_says_that_the_next_goes_on() -> None:
 
     assert (
         dedent("""\
-        img: skipped
+        img: stopped
           stopped during: issue
 
         Stopped. The next `certferry sync` goes on from here.

@@ -38,8 +38,10 @@ def command(
     from certferry.config.find import NAME
     from certferry.config.propose import tables_of
     from certferry.core.proposal import Proposal
+    from certferry.present.layout import Tone, labelled
+    from certferry.present.vocabulary import WARNING
     from certferry.text import Text
-    from certferry.wiring.additions import additions, already_declared
+    from certferry.wiring.additions import additions, already_declared, covered_already
     from certferry.wiring.profiles import load_checked
 
     settings = load_checked(front.config, front.console.environ)
@@ -47,6 +49,10 @@ def command(
         tell(front, Text("Every one of them is declared already. Nothing was changed."))
         return Exit.OK
     certificates = additions(settings, domains, dns, to, each=each)
+    for said in covered_already(settings, domains):
+        front.console.remark(
+            labelled(front.voice.say(WARNING), Tone.PENDING, front.voice.say(said))
+        )
     document = read_document(settings.path or Path(NAME))
     tables = tables_of(Proposal(certificates), front.voice.say)
     if change(front, document, with_certificates(document, tables), "file.add", yes=yes):

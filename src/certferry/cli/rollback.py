@@ -19,8 +19,8 @@ from certferry.cli.options import Front, json_option, name_argument, no_wait_opt
 def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json: bool) -> Exit:
     """Bind the previous certificate of NAME again, at every domain that it is for.
 
-    The newest one is not tried again there: `certferry sync` waits for a newer one, which
-    `certferry sync --renew NAME` issues at once.
+    The certificate that it replaces is not deployed there again. `certferry sync --renew NAME`
+    issues a new one now.
     """
     from certferry.cli.options import patience_of
     from certferry.cli.run_report import show_report

@@ -170,7 +170,7 @@ def propose_for_domains(
         elif (zone := places.zone_of(name)) is not None:
             groups.setdefault(zone.name, []).append(name)
     certificates = [
-        ProposedCertificate(_lineage_of(names), names, places.dns)
+        ProposedCertificate(lineage_of(names), names, places.dns)
         for zone, domains in sorted(groups.items())
         for names in _shared(domains, zone if places.zones else "", most_names, grouping)
     ]
@@ -233,7 +233,7 @@ def _by_itself(domain: FoundDomain, places: Places) -> ProposedCertificate | Non
     dns = places.dns if places.zone_of(domain.domain) is not None else UNKNOWN
     alone = (ProposedDeployment(places.target, (domain.domain,)),)
     names = (domain.domain,)
-    return ProposedCertificate(_lineage_of(names), names, dns, deployments=alone)
+    return ProposedCertificate(lineage_of(names), names, dns, deployments=alone)
 
 
 def with_domains(
@@ -327,7 +327,7 @@ def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
     return [WILDCARD + parent for parent in several if zone and is_within(parent, zone)]
 
 
-def _lineage_of(names: Sequence[str]) -> str:
+def lineage_of(names: Sequence[str]) -> str:
     """Call a certificate by a name that it covers: its first one. A wildcard's star is no name of a
     directory, and what is below it is covered.
     """

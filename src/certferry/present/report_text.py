@@ -127,7 +127,10 @@ def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
         yield line(Span(lineage.lineage, Tone.STRONG), ": ", not_looked_at)
         return
     worst = worst_of(lineage.outcomes)
-    yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(voice.word(worst), _TONES[worst]))
+    said = voice.word(worst)
+    if worst is Outcome.SKIPPED and any(map(_was_stopped, lineage.outcomes)):
+        said = voice.say(Text("stopped"))  # an order may be under way: nothing was passed over
+    yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(said, _TONES[worst]))
     folded = _folded(lineage.outcomes, voice)
     for step in lineage.outcomes:
         if step.key in folded:
@@ -137,12 +140,15 @@ def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
             continue
         first, *rest = subject_and_detail(step, voice).split("\n")
         # What was stopped is in the words: `look skipped` beside them would say less.
-        stopped = step.action is Action.LOOK and step.outcome is Outcome.SKIPPED
-        head = line(INDENT) if stopped else head_of(step, voice)
+        head = line(INDENT) if _was_stopped(step) else head_of(step, voice)
         yield (*head, Span(first))
         yield from (line(" " * BELOW, more) for more in rest)
         if step.hint is not None:
             yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(step.hint), BELOW)
+
+
+def _was_stopped(step: StepOutcome) -> bool:
+    return step.action is Action.LOOK and step.outcome is Outcome.SKIPPED
 
 
 def _is_plainly_well(lineage: LineageReport) -> bool:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from certferry.config.dns_accounts import account_among
 from certferry.config.model import Settings
 from certferry.core.certificate import covered_by
-from certferry.core.identifiers import base_name, is_wildcard, normalise
-from certferry.core.proposal import ProposedCertificate, ProposedDeployment, named_apart
+from certferry.core.identifiers import is_wildcard, normalise
+from certferry.core.proposal import (
+    ProposedCertificate,
+    ProposedDeployment,
+    lineage_of,
+    named_apart,
+)
 from certferry.errors import ConfigError
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
@@ -22,6 +27,19 @@ def already_declared(settings: Settings, domains: Sequence[str]) -> bool:
     """
     declared = {name for wish in settings.declared for name in wish.names}
     return declared.issuperset(map(normalise, domains))
+
+
+def covered_already(settings: Settings, domains: Sequence[str]) -> Iterator[Text]:
+    """Tell of each domain that a wildcard of a declared certificate covers: it may need none."""
+    for name in dict.fromkeys(map(normalise, domains)):
+        for wish in settings.declared:
+            if covered_by(wish.names, name):
+                yield Text(
+                    "{lineage} covers {name} already: the next sync serves it there, unless its"
+                    " deployment names other domains",
+                    lineage=wish.lineage,
+                    name=name,
+                )
 
 
 def additions(
@@ -54,7 +72,7 @@ def additions(
     for group in groups:
         _must_not_overlap(group)
     proposed = [
-        ProposedCertificate(base_name(group[0]), group, proven, deployments=deployments)
+        ProposedCertificate(lineage_of(group), group, proven, deployments=deployments)
         for group in groups
     ]
     return tuple(named_apart(proposed, (wish.lineage for wish in settings.declared)))
