@@ -106,7 +106,7 @@ def test_a_code_that_no_table_has() -> None:
     ended = asked("612345")
 
     assert Exit.USAGE == ended.code
-    assert "nothing is known of the code 612345 but what the message says" in ended.err
+    assert "the code 612345 is not explained here" in ended.err
 
 
 def test_a_command_is_explained_by_its_own_help() -> None:

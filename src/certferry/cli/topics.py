@@ -131,7 +131,8 @@ def _help_of_command(topic: str, front: Front, ctx: click.Context) -> None:
 def _unknown(topic: str, front: Front) -> Text:
     if topic.lstrip("-").isdigit():
         return Text(
-            "nothing is known of the code {code} but what the message says that has it", code=topic
+            "the code {code} is not explained here: go by the words of the message that has it",
+            code=topic,
         )
     familiar = familiar_word([topic])
     if familiar is not None:
