@@ -127,6 +127,7 @@ def test_what_only_looks_can_be_read_on_such_a_disk(
     if words != ["history"]:
         said = "its file system is read-only" if full is None else full.words
         assert f"{synced.state} {said}" in shown or said in shown
+        assert "change its owner" not in shown
 
 
 @thorough

@@ -234,8 +234,8 @@ def config(tmp_path: Path, silence: socket.socket) -> Path:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("statik", "did you mean static? there are img, static"),
-        ("zzz", "there are img, static"),
+        ("statik", "did you mean static? known: img, static"),
+        ("zzz", "known: img, static"),
     ],
 )
 @pytest.mark.parametrize("command", ["plan", "sync", "status"])

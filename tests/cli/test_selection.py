@@ -121,11 +121,11 @@ def known(*lineages: str) -> TwinSession:
     [
         ((), "img", "none is declared yet"),
         (("img",), "imgg", "did you mean img?"),
-        (("img",), "zzzz", "there are img"),
+        (("img",), "zzzz", "known: img"),
         (
             tuple(f"c{number}" for number in range(13)),
             "zzzz",
-            "there are c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, and 3 more",
+            "known: c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, and 3 more",
         ),
     ],
 )

@@ -391,5 +391,5 @@ def test_an_export_of_nothing_is_told_apart_from_a_wrong_name(tmp_path: Path) ->
         export(session, "sttic", tmp_path, TestConsole().console)
 
     assert "run `certferry sync img`" == str(missing.value.hint)
-    assert "did you mean static? there are img, static" == str(unknown.value.hint)
+    assert "did you mean static? known: img, static" == str(unknown.value.hint)
     assert [] == list(tmp_path.iterdir())

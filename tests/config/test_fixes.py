@@ -240,3 +240,11 @@ def test_a_whole_file_of_the_right_characters_is_read(loaded: Load) -> None:
     """Quotes in a comment or a string say nothing."""
     loaded("# “名称”，“域名”\n[accounts.d]\n")
     assert FILE == read_document(FILE).path
+
+
+def test_a_file_that_a_crash_has_left_without_its_words(folder: Path) -> None:
+    """As a power cut leaves it on some file systems; no setting is to be looked up."""
+    error = refused(folder, b"\0" * 400)
+
+    assert f"{FILE}: is not text: it holds a null byte" == str(error.message)
+    assert "put it back from a backup" in hint_of(error)

@@ -288,13 +288,13 @@ def _unknown(name: str, known: Sequence[str]) -> ConfigError:
     listed = first_of(known, _MOST_LISTED)
     meant = nearest(name, known)
     if meant is None:
-        return ConfigError(message, hint=Text("there are {known}", known=listed))
+        return ConfigError(message, hint=Text("known: {known}", known=listed))
     if len(known) == 1:
         return ConfigError(message, hint=Text("did you mean {meant}?", meant=meant))
     return ConfigError(
         message,
         hint=Text(
-            "did you mean {meant}? there are {known}",
+            "did you mean {meant}? known: {known}",
             meant=meant,
             known=listed,
         ),

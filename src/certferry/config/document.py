@@ -32,6 +32,8 @@ _OTHER_FORMAT = Text(
     " what stands in it"
 )
 _NOT_THERE = Text("name the file with --config FILE, or have one written: certferry init")
+_FROM_BACKUP = Text("put it back from a backup: a crash or a full disk leaves such a file")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -125,6 +127,9 @@ def document_of(path: Path, text: str) -> Document:
 
 
 def _decode(path: Path, data: bytes) -> str:
+    if b"\0" in data and not data.startswith(_UTF_16):
+        problem = Text("is not text: it holds a null byte")
+        raise config_error([Finding(path, None, "", "", problem, _FROM_BACKUP)])
     try:
         return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as exc:

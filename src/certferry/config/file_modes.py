@@ -35,7 +35,9 @@ def _written(state: Path) -> Iterator[Finding]:
     """
     beside = next(folder for folder in state.absolute().parents if folder.exists())
     for path in (state, beside):
-        if path.exists() and not os.access(path, os.W_OK):
+        if not path.exists() or os.statvfs(path).f_flag & os.ST_RDONLY:
+            continue  # that the disk takes no writes is told where the state is opened
+        if not os.access(path, os.W_OK):
             message = Text("{path} cannot be written by the user who runs this", path=str(path))
             fix = Text("let certferry run as the user to whom it belongs, or change its owner")
             yield Finding(Severity.ERROR, Code.STATE_UNUSABLE, str(path), message, fix)

@@ -94,6 +94,8 @@ class Posting:
 
     def in_its_words(self, code: object, said: object) -> Text:
         """Say what the service said, where it said anything."""
+        if not said and code is None:
+            return Text("{service} refused the message and did not say why", service=self.service)
         if not said:
             return Text(
                 "{service} refused the message ({code})",
