@@ -131,12 +131,8 @@ def _help_of_command(topic: str, front: Front, ctx: click.Context) -> None:
 def _unknown(topic: str, front: Front) -> Text:
     if topic.lstrip("-").isdigit():
         return Text(
-<<<<<<< HEAD
-            "certferry knows no more of code {code} than the message that has it says", code=topic
-=======
             "the code {code} is not explained here: go by the words of the message that has it",
             code=topic,
->>>>>>> b325ad3f4cba425cb1ffd679ebf907d742bb4620
         )
     familiar = familiar_word([topic])
     if familiar is not None:
