@@ -125,6 +125,27 @@ def test_of_many_domains_those_that_went_well_have_one_row() -> None:
     )
 
 
+def test_of_many_domains_those_that_wait_have_one_row() -> None:
+    """So ends `sync --no-wait` for thirty: what is being waited for, and where, is two lines."""
+    busy = replace(BOUND, outcome=Outcome.WAITING, detail=Text("the CDN is applying the change"))
+    slow = replace(SEEN, outcome=Outcome.WAITING, detail=Text("1 of 2 addresses serves it"))
+    steps = [
+        *(step for number in range(20) for step in at(number, busy)),
+        *(step for number in range(20, 26) for step in at(number, BOUND, slow)),
+    ]
+
+    assert (
+        dedent("""\
+        img: waiting
+          deploy   waiting   20 domains: the CDN is applying the change: img00.example.com, img01.example.com, img02.example.com, and 17 more
+          verify   waiting   6 domains: bound, 1 of 2 addresses serves it: img20.example.com, img21.example.com, img22.example.com, and 3 more
+
+        1 certificate: 6 done, 26 waiting. Run `certferry sync` again to go on.
+        """)  # noqa: E501 - a transcript is as wide as it is
+        == shown(report(lineage(*steps)))[1].out
+    )
+
+
 def test_of_many_certificates_those_that_went_well_are_told_together() -> None:
     """One for each domain: thirty are as few rows as thirty domains of one. What is not well, or of
     which there is more to say, has its rows.

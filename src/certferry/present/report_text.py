@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from certferry.core.abbreviations import short
+from certferry.core.abbreviations import first_of, short
 from certferry.core.bound_outcomes import BOUND
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import LineageReport, Outcome, StepKey, StepOutcome, SyncReport
@@ -196,11 +196,13 @@ def _domains(domains: Sequence[object], details: Sequence[str]) -> Text:
 def _by_details(
     steps: Sequence[StepOutcome], voice: Voice
 ) -> dict[tuple[str, ...], list[list[StepOutcome]]]:
-    """Give the steps that went well at domains, each domain's together, by what is said of them."""
+    """Give the steps that went well at domains, or wait there, each domain's together, by what is
+    said of them.
+    """
     by_domain: dict[StepKey, list[StepOutcome]] = {}
     for step in steps:
-        is_well = step.outcome in {Outcome.DONE, Outcome.UNCHANGED} and step.hint is None
-        if is_well and step.domain is not None and step.action in _ROLLOUT:
+        is_well = step.outcome in {Outcome.DONE, Outcome.UNCHANGED, Outcome.WAITING}
+        if is_well and step.hint is None and step.domain is not None and step.action in _ROLLOUT:
             by_domain.setdefault((Action.DEPLOY, step.target, step.domain), []).append(step)
     alike: dict[tuple[str, ...], list[list[StepOutcome]]] = {}
     for of_domain in by_domain.values():
@@ -210,14 +212,18 @@ def _by_details(
 
 
 def _folded(steps: Sequence[StepOutcome], voice: Voice) -> dict[StepKey, str | None]:
-    """Give the steps that went well at many domains, and in which words: those of all of them for
-    the last, none for the others.
+    """Give the steps that went well at many domains, or wait there, and in which words: those of
+    all of them for the last, none for the others. Some that wait are named: the others are not far.
     """
     words: dict[StepKey, str | None] = {}
     for details, domains in _by_details(steps, voice).items():
         if len(domains) > _FEW:
             words |= {step.key: None for of_domain in domains for step in of_domain}
-            words[domains[-1][-1].key] = voice.say(_domains(domains, details))
+            last, said = domains[-1][-1], _domains(domains, details)
+            if last.outcome is Outcome.WAITING:
+                names = first_of([str(one[0].domain) for one in domains], _FEW)
+                said = Text("{said}: {names}", said=said, names=names)
+            words[last.key] = voice.say(said)
     return words
 
 
