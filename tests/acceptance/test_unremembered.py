@@ -76,6 +76,25 @@ def test_a_state_that_is_of_no_use_is_told_once_and_so_is_its_end(
     assert [] == stamps(told)
 
 
+@pytest.mark.parametrize("is_emptied", [True, False], ids=["emptied", "gone"])
+def test_a_state_that_is_lost_is_told_before_all_is_issued_again(
+    told: Host, hook: EventReceiver, *, is_emptied: bool
+) -> None:
+    """The run goes on, as it must at night, and the operator learns why there are orders. The key
+    file tells that there was a state, which a first run has not.
+    """
+    assert [] == events(hook)
+    told.state.unlink()
+    if is_emptied:
+        told.state.touch(0o600)
+
+    assert [OK, OK] == [told.run("-q", "sync").code for _ in range(2)]
+
+    assert [("trouble", "state_missing"), ("recovered", "state_missing")] == events(hook)
+    assert "a state was expected" in hook.events[0]["message"]
+    assert [] == stamps(told)
+
+
 def test_trouble_without_a_state_is_told_again_the_next_day(
     told: Host, hook: EventReceiver
 ) -> None:

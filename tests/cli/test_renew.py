@@ -119,6 +119,12 @@ def test_a_terminal_is_asked_before_all_are_renewed(two: Path) -> None:
         assert Exit.USAGE == terminal.end()
     assert "DP_Id is not set" in terminal.screen.text
 
+    with Terminal(command, environ={"CERTFERRY_LANG": "en"}) as terminal:
+        terminal.until(lambda seen: "[y/N]" in seen)
+        terminal.type("\x04")
+        assert Exit.STOPPED == terminal.end()
+    assert "hint: nothing was changed" in terminal.screen.text
+
 
 @COMMANDS
 @pytest.mark.parametrize("names", [["pics"], ["own", "pics"]])

@@ -174,7 +174,7 @@ class Interview:
         except (click.Abort, KeyboardInterrupt, EOFError):
             if not hidden:
                 click.echo(err=True)  # what comes next is no answer to the question
-            raise Interrupted(Text("stopped"), hint=Text("nothing was written")) from None
+            raise Interrupted(Text("stopped"), hint=Text("nothing was changed")) from None
         answer = answer.strip()
         if self._may_go_back and answer.lower() in BACK:
             raise Back

@@ -85,18 +85,24 @@ def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Setti
 
 
 def settings_to_sync(front: Front, names: Sequence[str], *, renew: bool) -> Settings:
-    """Read what `sync` is for. What is wrong with the file is told to whom it names, unless only
-    some certificates are meant: then there is an operator.
+    """Read what `sync` is for. What is wrong with the file, and that its state is lost, is told to
+    whom it names, unless only some certificates are meant: then there is an operator.
     """
+    from certferry.cli.undeclared import tell_of_lost_state
+
+    language = front.voice.language
     try:
-        return settings_of_run(front, names, renew=renew)
+        settings = settings_of_run(front, names, renew=renew)
     except ConfigError as error:
         if not names:
             from certferry.wiring.wrong_file import tell_of_wrong_file
 
-            environ, language = front.console.environ, front.voice.language
+            environ = front.console.environ
             tell_of_wrong_file(error, front.config, environ, language=language)
         raise
+    if not names and settings.channels:
+        tell_of_lost_state(settings, language=language)
+    return settings
 
 
 def must_declare(settings: Settings) -> None:

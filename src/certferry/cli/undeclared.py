@@ -27,3 +27,13 @@ def tell_of_undeclared(settings: Settings) -> None:
             _log.warning(Text("{problem}; {hint}", problem=lost.message, hint=lost.hint))
         for one in undeclared(settings, session.state, datetime.now(UTC)):
             _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
+
+
+def tell_of_lost_state(settings: Settings, *, language: str) -> None:
+    """Tell the channels that a state is lost: the run that begins issues every certificate again,
+    and at night no operator reads its warning.
+    """
+    with suppress(StateError), open_to_look(settings, language=language) as session:
+        lost = lost_state(settings, session.state)
+        if lost is not None:
+            session.teller.tell_unremembered(lost)
