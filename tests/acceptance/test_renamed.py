@@ -64,6 +64,23 @@ def test_renamed_twice_and_back_changes_nothing_at_the_cdn(host: Host) -> None:
     assert 0 == sync.left.qiniu_writes
 
 
+def test_renamed_certificate_that_leaves_the_file_is_told_by_its_last_name(host: Host) -> None:
+    """`forget` of that name ends it: no run speaks of a name that was given up before."""
+    host.rewrite('name = "img"', 'name = "pics"')
+    assert 0 == host.run("rename", "img", "pics").code
+    assert 0 == host.run("sync").code
+    host.rewrite('name = "pics"\n', 'name = "other"\n')
+    host.rewrite('names = ["', 'names = ["other.')
+
+    before = host.run("plan")
+    assert 0 == host.run("forget", "pics").code
+    after = host.run("plan")
+
+    assert "pics is not declared any more" in said(before.err)
+    assert "img is not declared" not in said(before.err)
+    assert "not declared" not in said(after.err)
+
+
 WORDS = "img is not declared any more: certferry no longer renews or deploys it"
 
 

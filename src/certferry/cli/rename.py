@@ -27,7 +27,7 @@ def command(front: Front, old: str, new: str) -> Exit:
     from certferry.wiring.adoption import adopt_into
     from certferry.wiring.clock import now
     from certferry.wiring.session import open_session
-    from certferry.wiring.undeclared import newest
+    from certferry.wiring.undeclared import forget, newest
 
     settings = read_settings(front, ())
     if old in {wish.lineage for wish in settings.certificates}:
@@ -48,6 +48,8 @@ def command(front: Front, old: str, new: str) -> Exit:
         with held_lease(session.state, now, old):
             carry_over(old, new, certificate, session.state)
             adopted = adopt_into(session, new, session.state.bundle(old, number))
+        if adopted:  # the new name answers for the certificate from now on
+            forget(old, session.state)
     said = Text("{new} has the certificate of {old}, valid until {moment}.")
     if not adopted:
         said = Text("{new} has that certificate, or a later one. Nothing was changed.")
