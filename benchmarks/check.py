@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from certferry.adapters.state.connect import connect
-from certferry.core.sighting import Sighting
+from certferry.core.assessment.sightings import Sighting
 from certferry.testing.certificates import make_bundle
 
 LONGEST = 1.0

@@ -37,17 +37,21 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.many_domains_stand_in import KEYS, SECONDS, START
-from certferry.adapters.clients.qiniu import QiniuClient
-from certferry.adapters.clients.qiniu_signing import Keys
-from certferry.adapters.clients.qiniu_transport import QiniuTransport
-from certferry.adapters.clients.qiniu_ways import Hosts
+from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.adapters.qiniu.transport import QiniuTransport
+from certferry.adapters.qiniu.wire import Hosts, Keys
 from certferry.adapters.state.connect import connect
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
-from certferry.core.observed import ObservedTarget, Served, TargetRules
-from certferry.core.ownership import Claims
-from certferry.core.pem import certificate_pem, parse_chain
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.pem import certificate_pem, parse_chain
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    HttpsWish,
+    Kind,
+)
+from certferry.core.observed.observation import ObservedTarget, Served, TargetRules
+from certferry.core.planning.rollouts import Claims
 from certferry.core.secret import Secret
 from certferry.core.waiting import LONGEST
 from certferry.ports.progress import no_listener
@@ -64,7 +68,7 @@ from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import LIFETIME, MemoryIssuer
 from certferry.testing.memory_receiver import MemoryReceivers
 from certferry.testing.memory_source import MemorySource
-from certferry.wiring.account_notes import AccountNotes
+from certferry.wiring.accounts import AccountNotes
 
 ACCOUNT = "qiniu"
 DOMAINS_EACH = 4
@@ -239,7 +243,7 @@ def wish(number: int) -> DesiredCertificate:
 
 
 def connected(urls: Mapping[str, str], state: StateStore, time: VirtualTime) -> Qiniu:
-    """Connect the account, as each process does, and as `adapters.targets.qiniu.connect`."""
+    """Connect the account, as each process does, and as `adapters.qiniu.target.connect`."""
     memory = AccountNotes(lambda: state, ACCOUNT, is_kept=True)
     keys = Keys(*(Secret(key) for key in KEYS))
     transport = QiniuTransport(

@@ -31,9 +31,9 @@ from benchmarks.three_years_world import START
 from certferry.adapters.acme.budget import limits_at
 from certferry.adapters.state.columns import from_moment, from_names
 from certferry.adapters.state.connect import connect
-from certferry.core.budget import Limits, Wanted, held_back
-from certferry.core.certificate import Certificate
-from certferry.core.renewal import HALF_DAY, renew_at
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.renewal import HALF_DAY, renew_at
+from certferry.core.planning.limits import Limits, Wanted, held_back
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of, statuses_of

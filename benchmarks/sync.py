@@ -19,9 +19,14 @@ from functools import partial
 from pathlib import Path
 
 from certferry.adapters.state.connect import connect
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
-from certferry.core.report import SyncReport
-from certferry.core.run_notices import noticed
+from certferry.core.assessment.notices import noticed
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    HttpsWish,
+    Kind,
+)
+from certferry.core.planning.report import SyncReport
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
 from certferry.ports.target import Look

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from certferry.adapters.acme.budget import Budget, limits_at
-from certferry.core.believable import must_be_as_ordered
-from certferry.core.budget import Limits
-from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.certificates.certificate import Certificate, CertificateBundle
+from certferry.core.certificates.chain import must_be_as_ordered
+from certferry.core.certificates.names import challenge_name
+from certferry.core.certificates.renewal import SHORT_LIVED, RenewalInfo, RenewalWindow
+from certferry.core.desired.certificate import Authority
+from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity
-from certferry.core.identifiers import challenge_name
-from certferry.core.issuance import Authority
-from certferry.core.renewal import SHORT_LIVED, RenewalInfo, RenewalWindow
+from certferry.core.planning.limits import Limits
 from certferry.core.secret import Secret
-from certferry.core.zone_choice import must_have_zone
 from certferry.errors import CaUnavailable, OrderHeldBack
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest

@@ -15,19 +15,17 @@ from functools import partial
 from typing import Any
 
 from benchmarks.three_years_ca import OTHER, USUAL, SimulatedCas
-from certferry.core.certificate import CertificateBundle
-from certferry.core.clock_skew import REFUSED
-from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.core.issuance import Issuance
-from certferry.core.message import Message
-from certferry.core.notice import USUAL as USUAL_TOPICS
-from certferry.core.notice import News, Notice, Topic
-from certferry.core.observed import TargetRules
-from certferry.core.ownership import Claims
-from certferry.core.planner import Issuing
-from certferry.core.renewal import renew_at
-from certferry.core.report import SyncReport
-from certferry.core.run_notices import noticed
+from certferry.core.assessment.news import Message
+from certferry.core.assessment.notices import USUAL as USUAL_TOPICS
+from certferry.core.assessment.notices import News, Notice, Topic, noticed
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.renewal import renew_at
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Issuance
+from certferry.core.network import REFUSED
+from certferry.core.observed.observation import TargetRules
+from certferry.core.planning.planner import Issuing
+from certferry.core.planning.report import SyncReport
+from certferry.core.planning.rollouts import Claims
 from certferry.errors import ClockWrong, DnsUnavailable, TargetAccessDenied, TargetRejected
 from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import no_listener

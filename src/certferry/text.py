@@ -61,7 +61,7 @@ class Text:
 
 
 class Quoted(str):
-    """What a service said, as it may be shown (`core.foreign_words`). It is not kept for ever."""
+    """What a service said, as it may be shown (`core.redaction`). It is not kept for ever."""
 
     __slots__ = ()
 

@@ -9,7 +9,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from certferry.core.certificate import fingerprint
+from certferry.core.certificates.certificate import fingerprint
 from certferry.sandbox.world import World
 from tests.acceptance.host import Host
 

@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 from josepy.b64 import b64encode
 
-from certferry.core.pem import common_name
+from certferry.core.certificates.pem import common_name
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certferry.core.certificate import fingerprint
+from certferry.core.certificates.certificate import fingerprint
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
 from tests.acceptance.host import Host, certificate

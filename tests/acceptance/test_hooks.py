@@ -16,7 +16,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from certferry.core.certificate import fingerprint
+from certferry.core.certificates.certificate import fingerprint
 from certferry.sandbox.world import World
 from tests.acceptance.clients.acme_sh import AcmeSh
 from tests.acceptance.clients.old_homes import TXT_RECORD

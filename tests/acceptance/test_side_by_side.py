@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.core.history import HistoryEntry
+from certferry.core.observed.records import HistoryEntry
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import LONGEST_RUN, Host, certificate

@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from certferry.adapters.clients.http import TIMEOUTS
-from certferry.adapters.clients.http_problems import Timeouts
-from certferry.adapters.clients.qiniu import QiniuClient
-from certferry.adapters.clients.qiniu_signing import Keys
-from certferry.adapters.clients.qiniu_transport import QiniuTransport
-from certferry.adapters.clients.qiniu_ways import Hosts
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.certificate import CertificateBundle
-from certferry.core.observed import TargetRules
-from certferry.core.pem import parse_bundle
+from certferry.adapters.http.client import TIMEOUTS
+from certferry.adapters.http.problems import Timeouts
+from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.adapters.qiniu.transport import QiniuTransport
+from certferry.adapters.qiniu.wire import Hosts, Keys
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.pem import parse_bundle
+from certferry.core.observed.observation import TargetRules
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context
 from certferry.ports.progress import Pause

@@ -10,10 +10,10 @@ import pytest
 from certferry.cli.discover_run import must_have_looked, show_discovery, show_tables
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
-from certferry.core.desired import Kind
-from certferry.core.discovery import AccountLook, DiscoveredDomain, Discovery, Wanted
-from certferry.core.proposal import Proposal
-from certferry.core.survey import FoundDomain, Survey
+from certferry.core.desired.certificate import Kind
+from certferry.core.discovery.inventory import AccountLook, DiscoveredDomain, Discovery, Wanted
+from certferry.core.discovery.proposal import Proposal
+from certferry.core.discovery.survey import FoundDomain, Survey
 from certferry.errors import CertferryError, ConfigError, TargetAccessDenied, TargetUnavailable
 from certferry.present.console import Verbosity
 from certferry.present.run_log import Format

@@ -12,17 +12,16 @@ from hypothesis import strategies as st
 from certferry import errors
 from certferry.cli import exits
 from certferry.cli.exits import Exit
-from certferry.core.desired import Kind
-from certferry.core.discovery import AccountLook, DiscoveredDomain, Discovery
-from certferry.core.domain_status import DomainStatus, Standing
-from certferry.core.edges import EdgeProblem, EdgeProblemCode
-from certferry.core.observed import Served
-from certferry.core.plan import Obstacle, Plan
-from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.status import LineageStatus, Remembering
-from certferry.core.steps import Action
-from certferry.core.survey import FoundDomain, Survey
-from certferry.core.watched import Host, judged
+from certferry.core.assessment.status import DomainStatus, LineageStatus, Remembering, Standing
+from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.desired.certificate import Kind
+from certferry.core.discovery.inventory import AccountLook, DiscoveredDomain, Discovery
+from certferry.core.discovery.survey import FoundDomain, Survey
+from certferry.core.discovery.watched import Host, judged
+from certferry.core.observed.observation import Served
+from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.planning.steps import Action
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 from tests.cli import values

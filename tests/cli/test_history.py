@@ -6,7 +6,7 @@ from datetime import timedelta
 from textwrap import dedent
 
 from certferry.cli import history
-from certferry.core.history import HistoryEntry
+from certferry.core.observed.records import HistoryEntry
 from certferry.present import documents
 from certferry.present.language import Voice
 from tests.cli import values

@@ -14,10 +14,10 @@ from click.shell_completion import ShellComplete
 from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.cli.main import program, run
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.events import Activity, StepEnded
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.steps import Action
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.steps import Action
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice
 from certferry.present.progress import progress_on_stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.key_file import read_key
+from certferry.adapters.state.sealing import read_key
 from certferry.cli.init.files import must_be_free
 from certferry.cli.init.text import next_steps, steps
 from certferry.cli.main import run
@@ -16,7 +16,7 @@ from certferry.config.files import read_private_file
 from certferry.errors import CertferryError
 from certferry.present.language import Voice
 from certferry.present.layout import plain
-from certferry.present.log_file import LogFile
+from certferry.present.run_log import LogFile
 from tests.cli.consoles import TestConsole
 
 

@@ -19,9 +19,9 @@ from certferry.cli.plan import show_plans
 from certferry.cli.run_report import show_report
 from certferry.cli.status import look, show_status
 from certferry.cli.watch import Watch
-from certferry.core.observed import DomainState
-from certferry.core.plan import Plan
-from certferry.core.watched import Host
+from certferry.core.discovery.watched import Host
+from certferry.core.observed.observation import DomainState
+from certferry.core.planning.plan import Plan
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
 from certferry.reconcile import status

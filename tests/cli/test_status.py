@@ -13,18 +13,24 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.status import Found, look, show_status
-from certferry.core.desired import Kind
-from certferry.core.domain_status import DomainStatus, Standing
-from certferry.core.edges import EdgeProblem, EdgeProblemCode
-from certferry.core.history import LastRun
-from certferry.core.lineage import Version
-from certferry.core.needs_attention import most_needed_first
-from certferry.core.observed import Served
-from certferry.core.renewal import RenewalWindow
-from certferry.core.status import Condition, LineageStatus, Remembering
-from certferry.core.trouble import LastFailure, Trouble
+from certferry.core.assessment.status import (
+    Condition,
+    DomainStatus,
+    LineageStatus,
+    Remembering,
+    Standing,
+    most_needed_first,
+)
+from certferry.core.assessment.trouble import LastFailure, Trouble
+from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.lineage import Version
+from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.desired.certificate import Kind
+from certferry.core.observed.observation import Served
+from certferry.core.observed.records import LastRun
 from certferry.ports.progress import no_listener
-from certferry.present import status_document, status_text
+from certferry.present import plan_document as status_document
+from certferry.present import status_text
 from certferry.present.language import Voice
 from certferry.present.layout import aligned, fitted, plain
 from certferry.text import Text

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from certferry.adapters.clients.qiniu_codes import MEANINGS
+from certferry.adapters.qiniu.errors import MEANINGS
 from certferry.cli.exits import Exit
 from certferry.present.language import voice_in
 from certferry.present.layout import width

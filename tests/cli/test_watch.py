@@ -11,10 +11,9 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.watch import Watch
-from certferry.core.edges import EdgeProblem, EdgeProblemCode
-from certferry.core.observed import Served
-from certferry.core.served_chain import Presented
-from certferry.core.watched import Host
+from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode, Presented
+from certferry.core.discovery.watched import Host
+from certferry.core.observed.observation import Served
 from certferry.text import Text
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, NOON, OLD

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.cli.watch_hosts import host_of, hosts_asked_for
-from certferry.core.watched import Host
+from certferry.core.discovery.watched import Host
 from certferry.errors import ConfigError
 
 

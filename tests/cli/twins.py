@@ -8,15 +8,14 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.core.notice import ChannelState
-from certferry.core.observed import Served, TargetRules
-from certferry.core.watched import Host
+from certferry.core.assessment.notices import ChannelState
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
+from certferry.core.discovery.watched import Host
+from certferry.core.observed.observation import Served, TargetRules
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.history import history_keeper
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.visit import held_lease
+from certferry.reconcile.visit import held_lease, history_keeper
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
 from certferry.testing.memory_receiver import MemoryReceivers

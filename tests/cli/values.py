@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from certferry.core.certificate import Certificate, KeyType
-from certferry.core.change import Change
-from certferry.core.deliveries import NEW_CERTIFICATE
-from certferry.core.desired import HttpsWish
-from certferry.core.lineage import Version
-from certferry.core.plan import Obstacle, Plan, Refusal, Rollout
+from certferry.core.certificates.certificate import Certificate, KeyType
+from certferry.core.certificates.lineage import Version
+from certferry.core.desired.certificate import HttpsWish
+from certferry.core.observed.observation import Change
+from certferry.core.planning.deliveries import NEW_CERTIFICATE
+from certferry.core.planning.plan import Obstacle, Plan, Refusal, Rollout
+from certferry.core.planning.report import LineageReport, StepOutcome, SyncReport
+from certferry.core.planning.steps import Deploy, Issue, Retire, Verify
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.report import LineageReport, StepOutcome, SyncReport
-from certferry.core.steps import Deploy, Issue, Retire, Verify
 from certferry.core.waiting import Waiting
 from certferry.errors import TargetRejected
 from certferry.present.layout import Line, plain

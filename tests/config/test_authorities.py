@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.config.addresses import DIRECTORIES
-from certferry.core.issuance import Authority
+from certferry.config.values import DIRECTORIES
+from certferry.core.desired.certificate import Authority
 from certferry.core.secret import Secret
 from tests.config.conftest import Load, Refusal
 

@@ -9,7 +9,7 @@ import pytest
 
 from certferry.config.bind import bind, may_be_written, meanings, must_be_written
 from certferry.config.unattended import lost_programs, lost_secrets, runs_programs
-from certferry.core.notice import USUAL, Topic
+from certferry.core.assessment.notices import USUAL, Topic
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from tests.config.conftest import Load

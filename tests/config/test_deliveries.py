@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from certferry.core.delivery import CommandDelivery, Delivery, FileDelivery, Program
-from certferry.core.desired import DesiredDeployment, Kind
-from certferry.core.policies import Retirement
+from certferry.core.desired.certificate import (
+    CommandDelivery,
+    Delivery,
+    DesiredDeployment,
+    FileDelivery,
+    Kind,
+    Program,
+    Retirement,
+)
 from tests.config.conftest import Load, Refusal
 
 HEAD = '[accounts.dnspod]\n[[certificates]]\nnames = ["a.example.com"]\ndns = "dnspod"\n'

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from certferry.config.load import load
-from certferry.core.desired import DesiredDeployment
+from certferry.core.desired.certificate import DesiredDeployment
 from certferry.errors import ConfigError
 
 FILE = """\

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from certferry.config.file_modes import look_at_files
 from certferry.config.model import Settings
+from certferry.config.write import look_at_files
 from certferry.core.findings import Code, Severity
 from tests.another_user import as_root, given_away
 from tests.config.conftest import Load

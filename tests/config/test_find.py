@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from certferry.config.files import home_directory
-from certferry.config.find import find_file, usual_places
 from certferry.config.findings import REFERENCE
-from certferry.config.load import load
+from certferry.config.load import find_file, load, usual_places
 from certferry.errors import ConfigError
 from tests.another_user import as_root, given_away
 

@@ -8,7 +8,7 @@ import pytest
 
 from certferry.config.load import WITHOUT_FILE
 from certferry.config.model import Settings
-from certferry.core.desired import DesiredDeployment, PemFiles
+from certferry.core.desired.certificate import DesiredDeployment, PemFiles
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.wiring.settings import from_client

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.config.lines import Trail, index_lines
+from certferry.config.document import Trail, index_lines
 
 MARKER = re.compile(r"v\d+e")
 

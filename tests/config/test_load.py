@@ -9,15 +9,21 @@ from typing import get_type_hints
 
 import pytest
 
-from certferry.adapters.dns import dnspod
-from certferry.adapters.targets import qiniu
-from certferry.config.addresses import DIRECTORIES, ServerAddress
+from certferry.adapters.dnspod import dns as dnspod
+from certferry.adapters.qiniu import target as qiniu
 from certferry.config.bind import Dataclass
 from certferry.config.load import default_directory, is_a_secrets_key, load
-from certferry.core.certificate import KeyType
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
-from certferry.core.issuance import Authority, Issuance
-from certferry.core.policies import Retirement
+from certferry.config.values import DIRECTORIES, ServerAddress
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.desired.certificate import (
+    Authority,
+    DesiredCertificate,
+    DesiredDeployment,
+    HttpsWish,
+    Issuance,
+    Kind,
+    Retirement,
+)
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.wiring.settings import ADAPTERS, from_environment

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from certferry.config.load import load_text
 from certferry.config.propose import NewAccount, Preamble, quoted, text_of
-from certferry.core.certificate import KeyType
-from certferry.core.delivery import FileDelivery
-from certferry.core.desired import Kind, PemFiles
-from certferry.core.proposal import (
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.desired.certificate import FileDelivery, Kind, PemFiles
+from certferry.core.discovery.proposal import (
     Access,
     LeftOut,
     Places,
@@ -25,7 +24,7 @@ from certferry.core.proposal import (
     ProposedDeployment,
     propose_for_domains,
 )
-from certferry.core.survey import FoundDomain
+from certferry.core.discovery.survey import FoundDomain
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text
 

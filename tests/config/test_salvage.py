@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certferry.config.salvage import Salvaged, salvage
+from certferry.config.load import Salvaged, salvage
 from tests.support.tiers import examples
 
 WHOLE = """\

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.targets import command, files
-from certferry.core.delivery import CommandDelivery, FileDelivery, Program
+from certferry.adapters.receivers import command, files
+from certferry.core.desired.certificate import CommandDelivery, FileDelivery, Program
 from certferry.ports.receiver import Receiver
 from certferry.testing.contracts.receiver import ReceiverContract, ReceiverWorld
 from certferry.testing.memory_receiver import MemoryReceiver

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.adapters.clients.qiniu_account import CERTIFICATES_AGE, LIST_AGE
-from certferry.core.certificate import CertificateBundle
-from certferry.core.observed import DomainState
+from certferry.adapters.qiniu.account import CERTIFICATES_AGE, LIST_AGE
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.observed.observation import DomainState
 from certferry.ports.target import DeployTarget
 from certferry.sandbox.authority import Issued
 from certferry.testing.certificates import make_bundle

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from certferry.core.desired import Kind
-from certferry.core.proposal import Places
-from certferry.core.survey import FoundDomain, FoundZone
+from certferry.core.desired.certificate import Kind
+from certferry.core.discovery.proposal import Places
+from certferry.core.discovery.survey import FoundDomain, FoundZone
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 

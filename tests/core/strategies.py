@@ -6,11 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from certferry.core.certificate import Certificate, KeyType
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.lineage import Version, mark
-from certferry.core.observed import (
+from certferry.core.certificates.certificate import Certificate, KeyType
+from certferry.core.certificates.lineage import Version, mark
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    HttpsSettings,
+    HttpsWish,
+    Kind,
+    Retirement,
+)
+from certferry.core.observed.observation import (
     DomainState,
     Observation,
     ObservedDomain,
@@ -19,7 +25,6 @@ from certferry.core.observed import (
     Served,
     TargetRules,
 )
-from certferry.core.policies import Retirement
 from certferry.errors import TargetRejected
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

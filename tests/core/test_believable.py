@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.believable import SKEW, must_be_as_ordered
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.chain import SKEW, must_be_as_ordered
 from certferry.errors import CertificateRejected
 from certferry.testing.certificates import make_bundle
 from tests.core.strategies import NOW

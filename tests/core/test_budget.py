@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.budget import (
+from certferry.core.certificates.names import registered_domain
+from certferry.core.planning.limits import (
     LONGEST_HOLD,
     LONGEST_HOLD_FOR_ALL,
     Allowance,
@@ -23,7 +24,6 @@ from certferry.core.budget import (
     held_back,
     hold_of,
 )
-from certferry.core.registered_domain import registered_domain
 from tests.core.strategies import NOW
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)

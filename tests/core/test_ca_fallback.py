@@ -7,7 +7,12 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.ca_fallback import (
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
+from certferry.core.desired.certificate import Authority
+from certferry.core.observed.observation import Observation
+from certferry.core.observed.records import Remembered
+from certferry.core.planning.pauses import (
     LAST_SHARE,
     PASSING,
     WITHOUT_ANY,
@@ -15,12 +20,6 @@ from certferry.core.ca_fallback import (
     in_order,
     may_pass_over,
 )
-from certferry.core.certificate import Certificate
-from certferry.core.issuance import Authority
-from certferry.core.lineage import Version
-from certferry.core.observed import Observation
-from certferry.core.remembered import Remembered
-from certferry.core.revocation import Revocation, RevocationReason
 
 NOW = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 USUAL, ZEROSSL, OWN = (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.caa import Applicant, CaaRecord, Refusal, allowed_by, why_forbidden
+from certferry.core.network import Applicant, CaaRecord, Refusal, allowed_by, why_forbidden
 
 LE = "letsencrypt.org"
 ACCOUNT = "https://ca.test/acct/1"

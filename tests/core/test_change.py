@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.core.change import Change
+from certferry.core.observed.observation import Change
 
 OLD, NEW = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 ID = "5f3c8a0e7b9d4c21a6f01e37"

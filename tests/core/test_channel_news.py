@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.channel_news import (
+from certferry.core.assessment.news import (
     A_DAY,
     AT_ONCE,
     MINUTE,
@@ -20,7 +20,7 @@ from certferry.core.channel_news import (
     taken_back,
     until_quiet,
 )
-from certferry.core.notice import USUAL, ChannelState, News, Notice, Subject, Topic
+from certferry.core.assessment.notices import USUAL, ChannelState, News, Notice, Subject, Topic
 from certferry.errors import OrderHeldBack
 from certferry.text import Text
 from tests.core.strategies import NOW

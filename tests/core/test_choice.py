@@ -9,20 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificate import covered_by
-from certferry.core.choice import choose, found_by
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
-from certferry.core.domain_status import WHOLE_ACCOUNT, Standing
-from certferry.core.due import Times
-from certferry.core.globs import match_of
-from certferry.core.observed import DomainState, Observation, ObservedDomain, ObservedTarget
-from certferry.core.plan import Plan
-from certferry.core.planner import make_plan
+from certferry.core.assessment.status import WHOLE_ACCOUNT, Standing, status_of
+from certferry.core.certificates.certificate import covered_by
+from certferry.core.certificates.names import match_of
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.observed.observation import (
+    DomainState,
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+)
+from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning.choice import choose, found_by, with_unmatched
+from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Plan
+from certferry.core.planning.planner import make_plan
+from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import ReasonCode
-from certferry.core.rollout_record import RolloutRecord
-from certferry.core.status import status_of
-from certferry.core.steps import Deploy
-from certferry.core.unmatched import with_unmatched
 from certferry.errors import TargetRejected, TargetUnavailable
 from certferry.ports.target import Look
 from certferry.text import Text

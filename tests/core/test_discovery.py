@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificate import covered_by
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
-from certferry.core.discovery import (
+from certferry.core.certificates.certificate import covered_by
+from certferry.core.certificates.lineage import mark
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.discovery.inventory import (
     SOON,
     AccountLook,
     Bound,
@@ -24,13 +25,11 @@ from certferry.core.discovery import (
     Wanted,
     discover,
 )
-from certferry.core.ledger import Ledger, Owner
-from certferry.core.lineage import mark
-from certferry.core.observed import Served
-from certferry.core.ownership import Claims
-from certferry.core.remembered import Remembered
-from certferry.core.survey import FoundCertificate, FoundDomain, Survey
-from certferry.core.upload import Upload
+from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
+from certferry.core.observed.inferred import Ledger, Owner
+from certferry.core.observed.observation import Served
+from certferry.core.observed.records import Remembered, Upload
+from certferry.core.planning.rollouts import Claims
 from certferry.errors import TargetAccessDenied, TargetRejected, TargetUnavailable
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 

@@ -9,18 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.change import Change
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.due import Times, due_of
-from certferry.core.edges import EdgeProblem, EdgeProblemCode
-from certferry.core.not_in_force import processing
-from certferry.core.observed import DomainState, ObservedDomain, Served
-from certferry.core.plan import Rollout
-from certferry.core.progress import Usual
+from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.observed.observation import Change, DomainState, ObservedDomain, Served
+from certferry.core.observed.records import LAG, RolloutRecord
+from certferry.core.planning.due import Times, due_of, processing
+from certferry.core.planning.plan import Rollout
+from certferry.core.planning.steps import Blocked, Deploy, Due, Verify
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.rollout_record import LAG, RolloutRecord
-from certferry.core.steps import Blocked, Deploy, Due, Verify
-from certferry.core.waiting import Waiting
+from certferry.core.waiting import Usual, Waiting
 from certferry.errors import CertferryError, DeployError, TargetStuck, VerificationError
 from certferry.text import Text
 from tests.core.strategies import NOW

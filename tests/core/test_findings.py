@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.clock_skew import REFUSED, WANTED, judge_clock
-from certferry.core.desired import DesiredCertificate
-from certferry.core.fake_addresses import is_made_up
+from certferry.core.certificates.lineage import Version
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.discovery.proposal import must_have_zone
+from certferry.core.discovery.survey import FoundZone
 from certferry.core.findings import (
     Code,
     Finding,
@@ -21,11 +22,9 @@ from certferry.core.findings import (
     of_error,
     of_refusal,
 )
-from certferry.core.fitness import judge_at_target, judge_version
-from certferry.core.lineage import Version
-from certferry.core.observed import ObservedTarget, TargetRules
-from certferry.core.survey import FoundZone
-from certferry.core.zone_choice import must_have_zone
+from certferry.core.network import REFUSED, WANTED, is_made_up, judge_clock
+from certferry.core.observed.observation import ObservedTarget, TargetRules
+from certferry.core.planning.safety import judge_at_target, judge_version
 from certferry.errors import (
     CaUnavailable,
     CertferryError,

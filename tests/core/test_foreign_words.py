@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from certferry.core.foreign_words import LONGEST, quoted, quoted_code, quoted_id
+from certferry.core.redaction import LONGEST, quoted, quoted_code, quoted_id
 from certferry.core.secret import MASK, Secret
 from certferry.testing.certificates import make_key
 from certferry.text import Text, own_words

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.globs import (
+from certferry.core.certificates.names import (
     closeness,
     domain_of,
     is_glob,

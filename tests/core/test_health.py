@@ -10,23 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.checkup import Checkup, checkup
-from certferry.core.health import (
+from certferry.core.assessment.health import (
+    Checkup,
     Concern,
     Expected,
     Health,
     Recorded,
     by_share_of_life,
+    checkup,
     concerns_of,
     sorted_by_need,
     worst,
 )
-from certferry.core.history import LastRun
-from certferry.core.lineage import Version
-from certferry.core.notice import Notice, Subject, Topic
-from certferry.core.renewal import renew_at
-from certferry.core.revocation import Revocation, RevocationReason
-from certferry.core.sighting import Sighting
+from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
+from certferry.core.certificates.renewal import renew_at
+from certferry.core.observed.records import LastRun
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate
 

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.https_changes import in_sentences, setting_changes
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.observed import DomainState, ObservedDomain
-from certferry.core.rollout_record import RolloutRecord
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.observed.observation import DomainState, ObservedDomain
+from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning.drift import in_sentences, setting_changes
 from tests.core.strategies import settings_found, wishes
 
 DOMAIN = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, "id-3")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core import identifiers
-from certferry.core.certificate import covered_by, covers
+from certferry.core.certificates import names as identifiers
+from certferry.core.certificates.certificate import covered_by, covers
 from certferry.errors import ConfigError
 from tests.core.strategies import hostnames, labels
 

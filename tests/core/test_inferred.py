@@ -7,17 +7,16 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import Kind
-from certferry.core.inferred import LastChange, likely_binding, with_unlisted_copies
-from certferry.core.observed import (
+from certferry.core.desired.certificate import Kind
+from certferry.core.observed.inferred import LastChange, likely_binding, with_unlisted_copies
+from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
     ObservedTarget,
     RemoteCertificate,
     Served,
 )
-from certferry.core.other_certificate import OtherCertificate
-from certferry.core.upload import Upload
+from certferry.core.observed.records import OtherCertificate, Upload
 from tests.core.strategies import certificate, version
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

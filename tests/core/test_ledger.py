@@ -7,10 +7,9 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.ledger import Ledger, Owner
-from certferry.core.lineage import mark, marks, short_mark
-from certferry.core.remembered import Remembered
-from certferry.core.upload import NO_LINEAGE, Upload
+from certferry.core.certificates.lineage import mark, marks, short_mark
+from certferry.core.observed.inferred import Ledger, Owner
+from certferry.core.observed.records import NO_LINEAGE, Remembered, Upload
 from tests.core.strategies import LINEAGE, NOW, certificate, fingerprints, version
 
 CERTIFICATE = certificate()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.lineage import is_owner, mark, marks, owner_of, owners, short_mark
+from certferry.core.certificates.lineage import is_owner, mark, marks, owner_of, owners, short_mark
 
 LINEAGES = st.text(min_size=1, max_size=80)
 FINGERPRINTS = st.text("0123456789abcdef", min_size=64, max_size=64)

@@ -9,18 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import Kind
-from certferry.core.domain_status import DomainStatus, Standing
-from certferry.core.needs_attention import (
+from certferry.core.assessment.status import (
+    Condition,
+    DomainStatus,
+    LineageStatus,
     Need,
+    Remembering,
+    Standing,
     are_in_order,
     most_needed_first,
     need_of,
     need_of_domain,
 )
+from certferry.core.assessment.trouble import LastFailure, Trouble
+from certferry.core.desired.certificate import Kind
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.status import Condition, LineageStatus, Remembering
-from certferry.core.trouble import LastFailure, Trouble
 from certferry.text import Text
 from tests.core.strategies import NOW
 

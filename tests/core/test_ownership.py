@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificate import covered_by
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
-from certferry.core.ownership import Claims
+from certferry.core.certificates.certificate import covered_by
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.planning.rollouts import Claims
 
 NAMES = ("img.example.com", "*.example.com", "*.img.example.com", "a.img.example.com")
 GLOBS = ("*.example.com", "a.*", "*.img.*", "*img.example.com")

@@ -13,8 +13,14 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.certificate import CertificateBundle, covered_by
-from certferry.core.pem import certificate_pem, parse_bundle, parse_chain, pkcs8_pem, with_issuer
+from certferry.core.certificates.certificate import CertificateBundle, covered_by
+from certferry.core.certificates.pem import (
+    certificate_pem,
+    parse_bundle,
+    parse_chain,
+    pkcs8_pem,
+    with_issuer,
+)
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError
 from certferry.sandbox.authority import Authority, Issued

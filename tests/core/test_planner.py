@@ -9,11 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
-from certferry.core.due import Times
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.lineage import Version, mark
-from certferry.core.observed import (
+from certferry.core.certificates.lineage import Version, mark
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    HttpsSettings,
+    HttpsWish,
+    Kind,
+    Retirement,
+)
+from certferry.core.observed.observation import (
     DomainState,
     Observation,
     ObservedDomain,
@@ -22,11 +27,11 @@ from certferry.core.observed import (
     Served,
     TargetRules,
 )
-from certferry.core.planner import Issuing, make_plan
-from certferry.core.policies import Retirement
+from certferry.core.planning.due import Times
+from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.safety import without_refused
+from certferry.core.planning.steps import Action, Deploy, Retire, Verify
 from certferry.core.reasons import ReasonCode
-from certferry.core.safety import without_refused
-from certferry.core.steps import Action, Deploy, Retire, Verify
 from certferry.errors import DeployError, TargetRejected
 from tests.core.strategies import LINEAGE, NOW, certificate, situations, version
 

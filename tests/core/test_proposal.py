@@ -9,8 +9,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificate import covered_by
-from certferry.core.proposal import (
+from certferry.core.certificates.certificate import covered_by
+from certferry.core.discovery.proposal import (
     HTTPS_OFF,
     UNKNOWN,
     Grouping,
@@ -21,7 +21,7 @@ from certferry.core.proposal import (
     propose_for_domains,
     with_https,
 )
-from certferry.core.survey import FoundZone
+from certferry.core.discovery.survey import FoundZone
 from certferry.text import Text
 from tests.core.found import FROZEN, domain, places
 

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.due import Times
-from certferry.core.observed import Observation
-from certferry.core.other_certificate import OtherCertificate
-from certferry.core.planner import Issuing, make_plan
-from certferry.core.policies import Retirement
-from certferry.core.quota import Quota
+from certferry.core.desired.certificate import Retirement
+from certferry.core.observed.observation import Observation
+from certferry.core.observed.records import OtherCertificate, Quota
+from certferry.core.planning.due import Times
+from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import ReasonCode
-from certferry.core.safety import without_refused
 from tests.core.strategies import NOW, version
 from tests.core.test_planner import CURRENT, OLDEST, PREVIOUS, copy_of, wish, world
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.rejections import ANEW_AFTER, held_back
+from certferry.core.planning.planner import ANEW_AFTER, held_back
 from tests.core.strategies import NOW
 
 

@@ -9,9 +9,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificate import Certificate
-from certferry.core.overdue import is_overdue
-from certferry.core.renewal import (
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.renewal import (
     HALF_DAY,
     LONGEST_REST,
     SHORT_LIVED,
@@ -20,6 +19,7 @@ from certferry.core.renewal import (
     RenewalWindow,
     ask_after,
     believed,
+    is_overdue,
     may_ask,
     renew_at,
 )

@@ -7,13 +7,13 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.observed import Observation
-from certferry.core.plan import Plan
-from certferry.core.plan_outcomes import outcomes_under
+from certferry.core.observed.observation import Observation
+from certferry.core.planning.outcomes import outcomes_under
+from certferry.core.planning.plan import Plan
+from certferry.core.planning.removals import MOST_SUPERSEDED, MOST_UNMANAGED, in_one_run
+from certferry.core.planning.report import Outcome
+from certferry.core.planning.steps import Action, Retire
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.removal_limits import MOST_SUPERSEDED, MOST_UNMANAGED, in_one_run
-from certferry.core.report import Outcome
-from certferry.core.steps import Action, Retire
 from certferry.text import Text
 
 WHY = Reason(ReasonCode.SUPERSEDED, Text("superseded"))

@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificate import KeyType
-from certferry.core.desired import DesiredCertificate, PemFiles
-from certferry.core.ferried import why_adopt
-from certferry.core.observed import Observation
-from certferry.core.ordered import Ordered
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.desired.certificate import DesiredCertificate, PemFiles
+from certferry.core.observed.observation import Observation
+from certferry.core.observed.records import Ordered, Remembered
+from certferry.core.planning.deliveries import why_adopt
+from certferry.core.planning.rules import LEAST_GAP, first_violated
 from certferry.core.reasons import ReasonCode
-from certferry.core.remembered import Remembered
-from certferry.core.renewal import RenewalWindow
-from certferry.core.rules import LEAST_GAP, first_violated
 from tests.core.strategies import NOW, certificate, version
 from tests.core.test_planner import CURRENT, wish, world
 

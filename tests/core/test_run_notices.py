@@ -9,13 +9,20 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.lineage import Version
-from certferry.core.notice import Notice, Subject, Topic
-from certferry.core.overdue import is_overdue
-from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.revocation import Revocation, RevocationReason
-from certferry.core.run_notices import KEPT, answered, failed_run, noticed, without_channels
-from certferry.core.steps import Action
+from certferry.core.assessment.notices import (
+    KEPT,
+    Notice,
+    Subject,
+    Topic,
+    answered,
+    failed_run,
+    noticed,
+    without_channels,
+)
+from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
+from certferry.core.certificates.renewal import is_overdue
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.planning.steps import Action
 from certferry.errors import ConfigError, DnsAccessDenied, OrderHeldBack, Retry
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate

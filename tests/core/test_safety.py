@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import HttpsWish, PemFiles
-from certferry.core.due import Times
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.lineage import mark
-from certferry.core.observed import Observation, TargetRules
-from certferry.core.other_certificate import OtherCertificate
-from certferry.core.planner import Issuing, make_plan
+from certferry.core.certificates.lineage import mark
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish, PemFiles
+from certferry.core.observed.observation import Observation, TargetRules
+from certferry.core.observed.records import OtherCertificate
+from certferry.core.planning.due import Times
+from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.safety import without_refused
+from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import ReasonCode
-from certferry.core.safety import without_refused
-from certferry.core.steps import Deploy
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 from tests.core.test_planner import CURRENT, copy_of, wish, world
 

@@ -7,9 +7,8 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificate import covered_by
-from certferry.core.edges import EdgeProblemCode
-from certferry.core.served_chain import End, Presented, Way, what_is_wrong
+from certferry.core.certificates.certificate import covered_by
+from certferry.core.certificates.chain import EdgeProblemCode, End, Presented, Way, what_is_wrong
 from tests.core.strategies import NOW
 
 HOST = "img.example.com"

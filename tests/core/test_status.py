@@ -8,14 +8,12 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 
-from certferry.core.desired import DesiredCertificate, HttpsWish
-from certferry.core.domain_status import Standing
-from certferry.core.due import Times
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.observed import DomainState, Observation, ObservedTarget
-from certferry.core.planner import make_plan
-from certferry.core.status import status_of
-from certferry.core.trouble import Trouble
+from certferry.core.assessment.status import Standing, status_of
+from certferry.core.assessment.trouble import Trouble
+from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, HttpsWish
+from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
+from certferry.core.planning.due import Times
+from certferry.core.planning.planner import make_plan
 from certferry.errors import TargetRejected
 from tests.core.strategies import NOW, situations, version
 from tests.core.test_planner import CURRENT, PREVIOUS, wish, world

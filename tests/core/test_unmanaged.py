@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.due import Times
-from certferry.core.lineage import Version, mark
-from certferry.core.observed import Observation
-from certferry.core.other_certificate import OtherCertificate
-from certferry.core.planner import make_plan
-from certferry.core.policies import Retirement
+from certferry.core.certificates.lineage import Version, mark
+from certferry.core.desired.certificate import Retirement
+from certferry.core.observed.observation import Observation
+from certferry.core.observed.records import OtherCertificate
+from certferry.core.planning.due import Times
+from certferry.core.planning.planner import make_plan
+from certferry.core.planning.removals import unclaimed
 from certferry.core.reasons import ReasonCode
-from certferry.core.unmanaged import unclaimed
 from tests.core.strategies import NOW, certificate, fingerprints, situations, version
 from tests.core.test_planner import CURRENT, PREVIOUS, Situation, wish, world
 

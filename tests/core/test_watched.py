@@ -7,11 +7,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.edges import EdgeProblem, EdgeProblemCode
-from certferry.core.observed import Served
-from certferry.core.served_chain import Presented
-from certferry.core.watch_changes import changes
-from certferry.core.watched import Host, HostLook, judged
+from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode, Presented
+from certferry.core.discovery.watched import Host, HostLook, changes, judged
+from certferry.core.observed.observation import Served
 from certferry.text import Text
 from tests.core.strategies import NOW
 

@@ -15,7 +15,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.directory_look import look_at_directory
+from certferry.adapters.acme.examination import look_at_directory
 from certferry.adapters.acme.problems import Refused, as_error, moment_of
 from certferry.errors import IssuanceError
 from certferry.sandbox.httpd import Request, Response

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.probe.handshake import served_chain
-from certferry.adapters.probe.no_handshake import NoHandshake
+from certferry.adapters.files.source import PemFileSource
+from certferry.adapters.probe.tls import NoHandshake, served_chain
 from certferry.adapters.probe.trust import Trust
-from certferry.adapters.sources.pem_files import PemFileSource
-from certferry.core.desired import PemFiles
-from certferry.core.pem import parse_bundle, parse_chain, parse_key, read_certificate
+from certferry.core.certificates.pem import parse_bundle, parse_chain, parse_key, read_certificate
+from certferry.core.desired.certificate import PemFiles
 from certferry.core.secret import Secret
 from certferry.sandbox.authority import Issued
 from tests.adapters.clients.peers import peer

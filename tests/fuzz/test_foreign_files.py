@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.clients.receipt import Receipt, decode_receipt, encode_receipt
-from certferry.adapters.schedule.crontab import own_entries, with_entry, without_entry
-from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.adapters.files.source import PemFileSource
+from certferry.adapters.receivers.files import Receipt, decode_receipt, encode_receipt
+from certferry.adapters.schedule.cron import own_entries, with_entry, without_entry
 from certferry.config.env_files import environment_with
 from certferry.config.load import load
-from certferry.core.proposal import Places
+from certferry.core.discovery.proposal import Places
 from certferry.migration import acme_sh, certbot, lego
 from certferry.migration.home import OldClient
 from certferry.migration.takeover import propose_takeover

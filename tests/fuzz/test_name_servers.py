@@ -11,14 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.https_resolver import HttpsResolver
-from certferry.adapters.acme.names_look import NamesLook
-from certferry.adapters.acme.nameservers import ask
-from certferry.adapters.acme.resolvers import Resolvers
-from certferry.adapters.acme.second_opinion import SecondOpinion
+from certferry.adapters.acme.examination import NamesLook
+from certferry.adapters.acme.nameservers import SecondOpinion, ask
+from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
 from certferry.adapters.probe.addresses import resolve
 from certferry.adapters.probe.resolver_look import ResolverLook
-from certferry.core.caa import Applicant
+from certferry.core.network import Applicant
 from certferry.ports.http import NO_HEADERS, Answer
 from certferry.sandbox.dnsd import DnsDaemon, Handler, Reply, Transport
 from certferry.sandbox.nameserver import DnsServer

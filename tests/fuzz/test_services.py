@@ -11,17 +11,16 @@ from typing import TypeVar, cast
 import pytest
 from hypothesis import given
 
-from certferry.adapters.clients.qiniu_kinds import KODO, PILI
-from certferry.adapters.clients.qiniu_signing import Keys
-from certferry.adapters.clients.qiniu_trial import try_guesses
-from certferry.adapters.clients.qiniu_trial_calls import QiniuReader
-from certferry.adapters.clients.qiniu_ways import Hosts
-from certferry.adapters.dns import tencentcloud
-from certferry.adapters.dns.dnspod import Settings, connect
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.lineage import mark
+from certferry.adapters.dnspod.dns import Settings, connect
+from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.adapters.qiniu.trial import try_guesses
+from certferry.adapters.qiniu.trial_calls import QiniuReader
+from certferry.adapters.qiniu.wire import Hosts, Keys
+from certferry.adapters.tencentcloud import dns as tencentcloud
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import mark
+from certferry.core.desired.certificate import HttpsWish, Kind
 from certferry.core.secret import Secret
 from certferry.ports.examination import Delegated, Timed
 from certferry.ports.survey import ZoneKeeper

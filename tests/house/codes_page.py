@@ -15,7 +15,7 @@ from pathlib import Path
 
 from certferry.cli import exits
 from certferry.errors import CertferryError
-from certferry.wiring.described import BrokenAdapter
+from certferry.wiring.adapters import BrokenAdapter
 from tests.house.tree import ROOT
 
 PAGE = ROOT / "docs" / "reference" / "codes.md"

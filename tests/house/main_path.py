@@ -27,7 +27,7 @@ ENGINE = ("core", "reconcile")
 OUTSIDE = ("testing", "adapters")
 """What lies behind a door belongs to the outside, whatever it calls."""
 
-MOST_FILES, MOST_LINES = 28, 3900
+MOST_FILES, MOST_LINES = 27, 5300
 """More than a newcomer should have to read."""
 
 

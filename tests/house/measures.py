@@ -1,5 +1,5 @@
-"""The house in numbers: lines of each room, and of each provider, in the one file that describes it
-and beside it in `adapters/clients`.
+"""The house in numbers: lines and files of each room, of each provider in its folder, and the share
+of imports.
 
 Printed by `python -m tests.house.measures`. How long the main job's way is, is printed by
 `python -m tests.house.main_path`; how long the gate takes, by its last line.
@@ -7,6 +7,7 @@ Printed by `python -m tests.house.measures`. How long the main job's way is, is 
 
 from __future__ import annotations
 
+import ast
 import sys
 import tomllib
 from collections import Counter
@@ -26,7 +27,9 @@ def rooms() -> Counter[str]:
     found: Counter[str] = Counter()
     for path in modules():
         parts = path.relative_to(PACKAGE).parts
-        room = "/".join(parts[:2]) if parts[0] == "adapters" and len(parts) > 2 else parts[0]
+        room = (
+            "/".join(parts[:2]) if parts[0] in {"adapters", "core"} and len(parts) > 2 else parts[0]
+        )
         found[room if len(parts) > 1 else "."] += length(path)
     return found
 
@@ -39,16 +42,26 @@ def providers() -> Iterator[tuple[str, str]]:
             yield f"{family}: {name}", module
 
 
+def imports() -> int:
+    """Count the lines of imports at the top of the modules."""
+    found = 0
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                found += (node.end_lineno or node.lineno) - node.lineno + 1
+    return found
+
+
 def main() -> None:
     """Print the measures."""
     for room, lines in sorted(rooms().items()):
         sys.stdout.write(f"{lines:6}  {room}\n")
-    sys.stdout.write(f"{rooms().total():6}  lines in all\n")
+    total, files = rooms().total(), sum(1 for _ in modules())
+    sys.stdout.write(f"{total:6}  lines in {files} files, {imports() / total:.1%} imports\n")
     for name, module in providers():
         path = PACKAGE.parent / f"{module.replace('.', '/')}.py"
-        beside = [length(one) for one in (PACKAGE / "adapters/clients").glob(f"{path.stem}*.py")]
-        more = f", and {sum(beside)} in {len(beside)} files of adapters/clients" if beside else ""
-        sys.stdout.write(f"{length(path):6}  {name} ({module}{more})\n")
+        beside = [length(one) for one in path.parent.glob("*.py")]
+        sys.stdout.write(f"{sum(beside):6}  {name} ({len(beside)} files beside {module})\n")
 
 
 if __name__ == "__main__":

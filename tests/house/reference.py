@@ -15,13 +15,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from certferry.config.bind import is_further, meanings, must_be_written, without_none, written_as
-from certferry.config.options import choices
+from certferry.config.bind import (
+    choices,
+    is_further,
+    meanings,
+    must_be_written,
+    without_none,
+    written_as,
+)
 from certferry.core.secret import Secret
 from certferry.present.language import voice_in
 from certferry.text import Text
-from certferry.wiring.adapters import CHANNELS, DNS_PROVIDERS, TARGETS, Family, installed
-from certferry.wiring.described import Described
+from certferry.wiring.adapters import CHANNELS, DNS_PROVIDERS, TARGETS, Described, Family, installed
 from tests.house import codes_page
 from tests.house.tree import ROOT
 

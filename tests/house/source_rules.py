@@ -34,9 +34,9 @@ NOT_LITERAL = {
     "text.py": {"self.template"},
     "cli/commands.py": {"what"},
     "cli/help.py": {"paragraph"},
-    "adapters/clients/qiniu_errors.py": {"meaning.words", "meaning.advice"},
+    "adapters/qiniu/errors.py": {"meaning.words", "meaning.advice"},
     "config/findings.py": {"template"},
-    "adapters/state/sentences.py": {"value['text']"},
+    "adapters/state/columns.py": {"value['text']"},
 }
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from certferry.core.edges import EdgeProblemCode
+from certferry.core.assessment.notices import Topic
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.findings import Code
-from certferry.core.notice import Topic
+from certferry.core.planning.report import Outcome
 from certferry.core.reasons import ReasonCode
-from certferry.core.report import Outcome
 from tests.house.codes_page import ERRORS, errors, meanings, pages
 from tests.house.tree import PACKAGE, modules, relative
 

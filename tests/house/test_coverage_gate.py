@@ -27,10 +27,10 @@ def covered(lines: int, branches: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("files", "enough"),
     [
-        ({"src/certferry/core/plan.py": covered(100, 100)}, True),
-        ({"src/certferry/core/plan.py": covered(95, 95)}, True),
-        ({"src/certferry/core/plan.py": covered(100, 94)}, False),
-        ({"src/certferry/core/plan.py": covered(94, 95)}, False),
+        ({"src/certferry/core/planning/plan.py": covered(100, 100)}, True),
+        ({"src/certferry/core/planning/plan.py": covered(95, 95)}, True),
+        ({"src/certferry/core/planning/plan.py": covered(100, 94)}, False),
+        ({"src/certferry/core/planning/plan.py": covered(94, 95)}, False),
         ({"src/certferry/cli/plan.py": covered(100, 100)}, False),
         ({}, False),
     ],
@@ -43,7 +43,7 @@ def test_a_room_is_measured_by_lines_and_by_branches(files: dict[str, Any], enou
 def test_files_of_a_room_add_up() -> None:
     """A room's share is that of all its files together, in sub-folders too."""
     files = {
-        "src/certferry/core/plan.py": covered(100, 100),
+        "src/certferry/core/planning/plan.py": covered(100, 100),
         "src/certferry/core/rules/due.py": covered(90, 80),
     }
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.clients.qiniu_settings import MIN_REMAINING_DAYS
-from certferry.core.observed import TargetRules
-from certferry.core.renewal import renew_at
+from certferry.adapters.qiniu.cdn import MIN_REMAINING_DAYS
+from certferry.core.certificates.renewal import renew_at
+from certferry.core.observed.observation import TargetRules
 from tests.core.strategies import certificate
 from tests.house.tree import ROOT
 

@@ -9,7 +9,7 @@ import pytest
 from tests.house.main_path import MOST_FILES, MOST_LINES, MainPath, walked
 from tests.house.tree import ROOT
 
-MODULE = re.compile(r"\b(?:cli|wiring|reconcile|core)/\w+\.py\b")
+MODULE = re.compile(r"\b(?:cli|wiring|reconcile|core)(?:/\w+)+\.py\b")
 SUM = re.compile(r"These are (\d+) files and about (\d+) lines")
 
 

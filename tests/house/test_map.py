@@ -25,7 +25,7 @@ def test_architecture_draws_the_rooms_that_exist() -> None:
     """The tree in ARCHITECTURE.md names every room and every module beside them, and no other."""
     actual = {
         f"{path.relative_to(PACKAGE).as_posix()}/"
-        for folder in (PACKAGE, PACKAGE / "adapters")
+        for folder in (PACKAGE, PACKAGE / "adapters", PACKAGE / "core")
         for path in folder.iterdir()
         if (path / "__init__.py").exists()
     } | {path.name for path in PACKAGE.glob("*.py") if not path.name.startswith("__")}

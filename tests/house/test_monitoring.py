@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from certferry.core.health import CRITICAL_SHARE, UPLOAD_CRITICAL, WARNING_SHARE
-from certferry.present.metrics_text import NAMES
+from certferry.core.assessment.health import CRITICAL_SHARE, UPLOAD_CRITICAL, WARNING_SHARE
+from certferry.present.check_text import NAMES
 from tests.house.tree import ROOT
 from tests.support.tiers import thorough
 

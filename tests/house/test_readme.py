@@ -10,10 +10,12 @@ from pathlib import Path
 import click
 import pytest
 
-from certferry.adapters.dns import alidns, cloudflare, dnspod
-from certferry.adapters.targets import qiniu
+from certferry.adapters.alidns import dns as alidns
+from certferry.adapters.cloudflare import dns as cloudflare
+from certferry.adapters.dnspod import dns as dnspod
+from certferry.adapters.qiniu import target as qiniu
 from certferry.cli import main as front_desk
-from certferry.config.deliveries import SETTINGS
+from certferry.config.certificates import SETTINGS
 from certferry.config.load import load
 from certferry.errors import ConfigError
 from certferry.wiring.settings import ADAPTERS

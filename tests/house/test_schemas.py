@@ -13,15 +13,13 @@ import jsonschema
 import pytest
 
 from certferry.cli.commands import COMMANDS, command_of
-from certferry.core.domain_status import Standing
+from certferry.core.assessment.notices import News, Subject, Topic
+from certferry.core.assessment.status import Condition, Standing
+from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.findings import Severity
-from certferry.core.ledger import Owner
-from certferry.core.notice import News, Subject, Topic
-from certferry.core.policies import DriftPolicy
-from certferry.core.report import Outcome
-from certferry.core.result import Result
-from certferry.core.status import Condition
-from certferry.core.steps import Action
+from certferry.core.observed.inferred import Owner
+from certferry.core.planning.report import Outcome, Result
+from certferry.core.planning.steps import Action
 from certferry.present.language import Voice
 from certferry.present.news_text import message, trial_message
 from certferry.text import Text

@@ -102,7 +102,7 @@ def test_a_file_without_channels_loads_nothing_of_them(tmp_path: Path) -> None:
     channels = ("certferry.wiring.channels", "certferry.reconcile.telling", "certferry.adapters.n")
     assert set() == {module for module in without if module.startswith(channels)}
     assert "certferry.adapters.notify.bark" in having
-    assert "certferry.adapters.clients.http" not in having
+    assert "certferry.adapters.http.client" not in having
     assert {"smtplib", "apprise"} & having == set()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.core.edges import EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
 from tests.house.tree import ROOT
 
 PAGES = sorted((ROOT / "docs" / "reference").glob("watch*.md"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from certferry.core.desired import PemFiles
-from certferry.core.proposal import Places, Proposal
+from certferry.core.desired.certificate import PemFiles
+from certferry.core.discovery.proposal import Places, Proposal
 from certferry.migration.home import OldCertificate
 from certferry.migration.takeover import propose_takeover
 from certferry.testing.certificates import make_bundle

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.sources.pem_files import PemFileSource
-from certferry.core.desired import PemFiles
+from certferry.adapters.files.source import PemFileSource
+from certferry.core.desired.certificate import PemFiles
 from certferry.errors import ConfigError
 from certferry.migration import acme_sh
 from certferry.migration.acme_sh import default_home, parse_conf
@@ -210,7 +210,7 @@ def test_no_such_directory_is_an_error(tmp_path: Path) -> None:
 READ = """
 import json, sys
 from pathlib import Path
-from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.adapters.files.source import PemFileSource
 from certferry.migration.acme_sh import read
 from certferry.errors import ConfigError
 home = Path(sys.argv[1])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.core.proposal import Access
-from certferry.migration.acme_sh_installed import installed_by
+from certferry.core.discovery.proposal import Access
+from certferry.migration.acme_sh import installed_by
 from certferry.migration.home import Installed
 
 DOMAIN = "img.example.com"

@@ -7,11 +7,11 @@ from functools import partial
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import PemFiles
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import PemFiles
 from certferry.errors import LeaseHeld
-from certferry.migration.adopt import adopt, as_remembered
 from certferry.migration.home import OldCertificate
+from certferry.migration.takeover import adopt, as_remembered
 from certferry.reconcile.visit import held_lease
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_state import MemoryState

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle, KeyType
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
-from certferry.core.lineage import Version
+from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.lineage import Version
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, PemFiles
 from certferry.errors import CertificateError, ConfigError, PlanRefused
-from certferry.migration.declared import declared_for
+from certferry.migration.renewed import declared_for
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_source import MemorySource
 from certferry.text import Text

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.errors import ConfigError
-from certferry.migration.deploy_hook import install
+from certferry.migration.acme_sh import install
 from tests.another_user import as_root, given_away
 
 SAYS = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.adapters.files.source import PemFileSource
 from certferry.errors import ConfigError
 from certferry.migration import lego
 from certferry.migration.lego import default_home

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from certferry.cli import hook
-from certferry.core.desired import PemFiles
+from certferry.core.desired.certificate import PemFiles
 from certferry.errors import ConfigError
 from certferry.migration.renewed import (
     CLIENTS,

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from certferry.core.certificate import KeyType
-from certferry.core.proposal import (
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.discovery.proposal import (
     Access,
     Places,
     ProposedCertificate,
     ProposedDeployment,
 )
-from certferry.core.survey import FoundZone
+from certferry.core.discovery.survey import FoundZone
 from certferry.migration.home import Installed, OldHook
 from certferry.migration.takeover import propose_takeover
 from tests.core.found import domain, places

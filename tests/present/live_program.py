@@ -9,8 +9,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.events import Activity, Event, StepEnded
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.steps import Action
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.steps import Action
 from certferry.core.waiting import Waiting
 from certferry.present.console import Verbosity, standard_console
 from certferry.present.diagnostics import begin_logging

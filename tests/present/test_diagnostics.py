@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.state.sentences import from_text
+from certferry.adapters.state.columns import from_text
 from certferry.core.secret import Secret
 from certferry.errors import DeployError
 from certferry.present.diagnostics import DiscreetFormatter, begin_logging
@@ -22,7 +22,7 @@ from certferry.present.language import voice_in
 from certferry.present.run_log import Entry, Format, RunLog
 from certferry.testing.certificates import make_key
 from certferry.text import LONGEST, Quoted, Text, own_words, verbatim
-from certferry.wiring.described import in_short
+from certferry.wiring.adapters import in_short
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from certferry.core.desired import Kind
-from certferry.core.discovery import (
+from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.desired.certificate import HttpsSettings, Kind
+from certferry.core.discovery.inventory import (
     AccountLook,
     Bound,
     DiscoveredCertificate,
@@ -18,14 +19,12 @@ from certferry.core.discovery import (
     Discovery,
     Problem,
 )
-from certferry.core.edges import EdgeProblem, EdgeProblemCode
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.ledger import Owner
-from certferry.core.observed import Served
-from certferry.core.survey import FoundCertificate, FoundDomain, Survey
+from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
+from certferry.core.observed.inferred import Owner
+from certferry.core.observed.observation import Served
 from certferry.errors import TargetRejected, TargetUnavailable
 from certferry.present import discover_text
-from certferry.present.discovery_document import of_discovery
+from certferry.present.documents import of_discovery
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import aligned, fitted, plain, width
 from certferry.text import Text

@@ -16,23 +16,22 @@ from certferry.cli import complaints, history
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
-from certferry.core.desired import Kind
-from certferry.core.domain_status import DomainStatus, Standing
-from certferry.core.history import HistoryEntry
-from certferry.core.observed import Served
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.status import Condition, LineageStatus, Remembering
-from certferry.core.steps import Action
+from certferry.core.assessment.status import (
+    Condition,
+    DomainStatus,
+    LineageStatus,
+    Remembering,
+    Standing,
+)
+from certferry.core.desired.certificate import Kind
+from certferry.core.observed.observation import Served
+from certferry.core.observed.records import HistoryEntry
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.steps import Action
 from certferry.core.waiting import applying
 from certferry.errors import DnsUnavailable
-from certferry.present import (
-    documents,
-    plan_document,
-    plan_text,
-    report_text,
-    status_document,
-    status_text,
-)
+from certferry.present import documents, plan_document, plan_text, report_text, status_text
+from certferry.present import plan_document as status_document
 from certferry.present.language import LANGUAGES, VARIABLE, Voice, voice_for, voice_in
 from certferry.present.layout import aligned, plain, stacked, width, wrapped
 from certferry.present.vocabulary import WORDS

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from certferry.core.events import Activity, Event, StepEnded
-from certferry.core.progress import Asking, Begun, Counted, Ended
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.steps import Action
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.steps import Action
+from certferry.core.waiting import Asking, Begun, Counted, Ended
 from certferry.present.language import Voice
 from certferry.present.layout import width
 from certferry.present.live_display import Display

@@ -16,8 +16,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.errors import ConfigError
 from certferry.present.language import voice_in
-from certferry.present.log_file import LogFile
-from certferry.present.run_log import RunLog
+from certferry.present.run_log import LogFile, RunLog
 from tests.another_user import given_away
 from tests.cli.consoles import TestConsole
 from tests.support.tiers import examples
@@ -44,7 +43,7 @@ def test_a_new_log_may_be_read_by_its_group(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from certferry.present.log_file import LogFile
+from certferry.present.run_log import LogFile
 log = LogFile(Path(sys.argv[1]))
 for number in range(int(sys.argv[2])):
     log.add(str(number))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, cast
 
-from certferry.core.notice import News, Subject, Topic
+from certferry.core.assessment.notices import News, Subject, Topic
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
-from certferry.present.channel_text import answer_lines
 from certferry.present.language import Voice, voice_in
-from certferry.present.news_text import MOST_EVENTS, message, trial_message
+from certferry.present.news_text import MOST_EVENTS, answer_lines, message, trial_message
 from certferry.text import Text
 from tests.core.strategies import NOW
 

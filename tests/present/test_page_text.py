@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from certferry.present.layout import coloured, plain
-from certferry.present.page_text import told
+from certferry.present.pages import told
 
 
 def shown(text: str, cells: int = 40) -> str:

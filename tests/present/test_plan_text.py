@@ -11,11 +11,11 @@ import pytest
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit
-from certferry.core.change import Change
-from certferry.core.desired import Kind
-from certferry.core.plan import Obstacle, Plan, Rollout
+from certferry.core.desired.certificate import Kind
+from certferry.core.observed.observation import Change
+from certferry.core.planning.plan import Obstacle, Plan, Rollout
+from certferry.core.planning.steps import Action, Blocked, Due
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.steps import Action, Blocked, Due
 from certferry.core.waiting import Waiting
 from certferry.errors import CertificateError, TargetRejected, TargetStuck
 from certferry.present import plan_document, plan_text

@@ -15,19 +15,18 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
-from certferry.core.edges import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.discovery.watched import Host, judged
 from certferry.core.events import Activity, StepEnded
-from certferry.core.observed import Served
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.steps import Action
+from certferry.core.observed.observation import Served
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.steps import Action
 from certferry.core.waiting import applying
-from certferry.core.watched import Host, judged
 from certferry.errors import ConfigError, TargetUnavailable
 from certferry.present.language import voice_in
 from certferry.present.log_entries import log_in_order, log_looks, log_unchanged
-from certferry.present.log_file import LogFile
 from certferry.present.progress import logged_progress
-from certferry.present.run_log import Entry, Format, Level, RunLog
+from certferry.present.run_log import Entry, Format, Level, LogFile, RunLog
 from certferry.testing.certificates import make_key
 from certferry.text import Text, verbatim
 from tests.cli import values
@@ -214,7 +213,7 @@ def test_another_program_may_move_the_log(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from certferry.present.log_file import LogFile
+from certferry.present.run_log import LogFile
 log = LogFile(Path(sys.argv[1]))
 for number in range(200):
     log.add(f"{sys.argv[2]} {number:03} " + sys.argv[2] * 50)

@@ -6,9 +6,9 @@ import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
 from certferry.core.events import Event
-from certferry.core.ownership import Claims
+from certferry.core.planning.rollouts import Claims
 from certferry.ports.progress import Progress
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler

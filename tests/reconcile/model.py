@@ -11,21 +11,25 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import Any
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish
-from certferry.core.due import Times
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    HttpsWish,
+    Retirement,
+)
 from certferry.core.events import Event
-from certferry.core.observed import Served, TargetRules
-from certferry.core.ownership import Claims
-from certferry.core.plan import Plan
-from certferry.core.planner import Issuing
-from certferry.core.policies import Retirement
-from certferry.core.report import LineageReport
+from certferry.core.observed.observation import Served, TargetRules
+from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Plan
+from certferry.core.planning.planner import Issuing
+from certferry.core.planning.report import LineageReport
+from certferry.core.planning.rollouts import Claims
 from certferry.ports.progress import each_of
 from certferry.ports.state import Lease
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.history import history_keeper
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
+from certferry.reconcile.visit import history_keeper
 from certferry.testing.interruptions import Door, Killed, Life
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certferry.core.report import LineageReport, StepOutcome
-from certferry.core.steps import Action
+from certferry.core.planning.report import LineageReport, StepOutcome
+from certferry.core.planning.steps import Action
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun
 from tests.reconcile.model import ModelWorld

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certferry.core.budget import Hold
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import DesiredCertificate
-from certferry.core.issuance import Authority, Issuance
-from certferry.core.renewal import RenewalInfo
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.steps import Action
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.desired.certificate import Authority, DesiredCertificate, Issuance
+from certferry.core.planning.limits import Hold
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.steps import Action
 from certferry.errors import (
     CaUnavailable,
     CertificateRejected,

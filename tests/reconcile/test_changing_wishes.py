@@ -9,12 +9,19 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.certificate import KeyType, covered_by
-from certferry.core.deliveries import delivered
-from certferry.core.delivery import CommandDelivery, FileDelivery, Program
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, PemFiles
-from certferry.core.ownership import Claims
-from certferry.core.policies import Retirement
+from certferry.core.certificates.certificate import KeyType, covered_by
+from certferry.core.desired.certificate import (
+    CommandDelivery,
+    DesiredCertificate,
+    DesiredDeployment,
+    FileDelivery,
+    HttpsWish,
+    PemFiles,
+    Program,
+    Retirement,
+)
+from certferry.core.planning.deliveries import delivered
+from certferry.core.planning.rollouts import Claims
 from certferry.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import examples

@@ -10,17 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.targets import command
-from certferry.core.change import Change
-from certferry.core.deliveries import delivered
-from certferry.core.delivery import CommandDelivery, Delivery, Program
-from certferry.core.desired import DesiredCertificate, PemFiles
-from certferry.core.domain_status import Standing
-from certferry.core.due import Times
-from certferry.core.planner import Issuing
-from certferry.core.report import LineageReport
-from certferry.core.status import status_of
-from certferry.core.steps import Deploy
+from certferry.adapters.receivers import command
+from certferry.core.assessment.status import Standing, status_of
+from certferry.core.desired.certificate import (
+    CommandDelivery,
+    Delivery,
+    DesiredCertificate,
+    PemFiles,
+    Program,
+)
+from certferry.core.observed.observation import Change
+from certferry.core.planning.deliveries import delivered
+from certferry.core.planning.due import Times
+from certferry.core.planning.planner import Issuing
+from certferry.core.planning.report import LineageReport
+from certferry.core.planning.steps import Deploy
 from certferry.ports.receiver import Receiver
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.lineage import mark
-from certferry.core.observed import DomainState, ObservedTarget
-from certferry.core.planner import Issuing
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.steps import Action
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import mark
+from certferry.core.observed.observation import DomainState, ObservedTarget
+from certferry.core.planning.planner import Issuing
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.steps import Action
 from certferry.errors import (
     CopyGone,
     TargetBusy,

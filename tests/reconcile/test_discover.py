@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certferry.core.desired import Kind
+from certferry.core.desired.certificate import Kind
+from certferry.core.discovery.survey import FoundDomain, Survey
 from certferry.core.events import Activity, Event
-from certferry.core.observed import Served
-from certferry.core.progress import Begun, Ended
-from certferry.core.survey import FoundDomain, Survey
+from certferry.core.observed.observation import Served
+from certferry.core.waiting import Begun, Ended
 from certferry.errors import ConfigError, Interrupted, TargetUnavailable
 from certferry.ports.survey import Looked
 from certferry.reconcile.discover import MOST_SIGNS, SIGNS_OF_LIFE, Looking

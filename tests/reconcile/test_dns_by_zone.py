@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import DesiredCertificate
-from certferry.core.identifiers import is_within
-from certferry.core.report import Outcome
-from certferry.core.steps import Action
-from certferry.core.survey import FoundZone
-from certferry.core.zone_choice import must_have_zone
+from certferry.core.certificates.names import is_within
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.discovery.proposal import must_have_zone
+from certferry.core.discovery.survey import FoundZone
+from certferry.core.planning.report import Outcome
+from certferry.core.planning.steps import Action
 from certferry.errors import DnsAccessDenied, DnsUnavailable, ZoneNotFound
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.dns_by_zone import ByZone

@@ -12,15 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.desired import DesiredCertificate, HttpsWish
-from certferry.core.domain_status import Standing
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.observed import Served
-from certferry.core.policies import DriftPolicy
+from certferry.core.assessment.status import Standing, status_of
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DriftPolicy,
+    HttpsSettings,
+    HttpsWish,
+)
+from certferry.core.observed.observation import Served
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.status import status_of
-from certferry.core.steps import Action
 from certferry.ports.probe import Probe
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe

@@ -6,9 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.policies import DriftPolicy
-from certferry.core.report import Outcome
+from certferry.core.desired.certificate import DriftPolicy, HttpsSettings
+from certferry.core.planning.report import Outcome
 from tests.reconcile.one_lineage import IMG
 from tests.reconcile.test_drift import HTTP2, LEFT, run, synced, told, wish
 

@@ -14,7 +14,7 @@ import pytest
 
 from certferry.core.events import Activity, Event, StepEnded
 from certferry.core.findings import Code, Finding, info
-from certferry.core.progress import Begun, Ended
+from certferry.core.waiting import Begun, Ended
 from certferry.errors import Interrupted, TargetAccessDenied
 from certferry.reconcile.examination import AT_ONCE, WITHIN, Check, Examination
 from certferry.text import Text

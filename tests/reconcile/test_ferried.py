@@ -7,18 +7,22 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.deliveries import delivered
-from certferry.core.delivery import FileDelivery
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
-from certferry.core.domain_status import Standing
-from certferry.core.ownership import Claims
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.steps import Action
+from certferry.core.assessment.status import Standing
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    FileDelivery,
+    PemFiles,
+)
+from certferry.core.planning.deliveries import delivered
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.steps import Action
 from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.state import ChallengeRecord
-from certferry.reconcile.ferried import as_known
 from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.observe import as_known
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of, statuses_of
 from certferry.testing.certificates import make_bundle, with_another_chain, with_issuer_until

@@ -10,22 +10,24 @@ from typing import Any, cast
 
 import pytest
 
-from certferry.core.desired import DesiredDeployment, PemFiles
+from certferry.core.desired.certificate import DesiredDeployment, PemFiles
 from certferry.core.findings import Code, Finding, Severity, info
-from certferry.core.history import HistoryEntry
-from certferry.core.observed import DomainState, ObservedTarget
+from certferry.core.observed.observation import DomainState, ObservedTarget
+from certferry.core.observed.records import HistoryEntry
 from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.errors import ScheduleError, TargetUnavailable
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget, Look
-from certferry.reconcile.account_findings import (
+from certferry.reconcile.examination import (
     cnames_of,
     look_at_account,
     look_at_clock,
+    look_at_lineage,
+    look_at_schedule,
+    look_at_state,
+    look_at_telling,
     ordered_names,
 )
-from certferry.reconcile.host_findings import look_at_schedule, look_at_state, look_at_telling
-from certferry.reconcile.lineage_findings import look_at_lineage
 from certferry.testing.memory_state import MemoryState
 from certferry.text import Text, verbatim
 from tests.core.strategies import NOW

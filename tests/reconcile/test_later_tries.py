@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import DesiredCertificate
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity, Event
-from certferry.core.observed import ObservedTarget
-from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.steps import Action
+from certferry.core.observed.observation import ObservedTarget
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.planning.steps import Action
 from certferry.errors import (
     CaUnavailable,
     CertferryError,

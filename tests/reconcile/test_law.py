@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.https_changes import setting_changes
-from certferry.core.lineage import mark, owner_of
-from certferry.core.observed import DomainState, ObservedDomain
-from certferry.core.ownership import Claims
-from certferry.core.policies import DriftPolicy, Retirement
+from certferry.core.certificates.lineage import mark, owner_of
+from certferry.core.desired.certificate import DriftPolicy, HttpsWish, Kind, Retirement
+from certferry.core.observed.observation import DomainState, ObservedDomain
+from certferry.core.planning.drift import setting_changes
+from certferry.core.planning.rollouts import Claims
 from certferry.reconcile.retire import IN_USE_PAUSE
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import examples, sampled

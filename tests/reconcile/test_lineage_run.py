@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.events import Activity
-from certferry.core.progress import Asking
-from certferry.core.report import Outcome
-from certferry.core.steps import Action
+from certferry.core.planning.report import Outcome
+from certferry.core.planning.steps import Action
+from certferry.core.waiting import Asking
 from certferry.errors import (
     CaUnavailable,
     DnsUnavailable,

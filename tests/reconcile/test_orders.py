@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.budget import Allowance, Limits, PastOrder, Wanted
-from certferry.core.desired import DesiredCertificate
-from certferry.core.report import Outcome
-from certferry.core.steps import Action
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.planning.limits import Allowance, Limits, PastOrder, Wanted
+from certferry.core.planning.report import Outcome
+from certferry.core.planning.steps import Action
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,

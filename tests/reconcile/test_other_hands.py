@@ -10,9 +10,13 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.desired import DesiredCertificate, HttpsWish
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.policies import DriftPolicy, OnFailure
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DriftPolicy,
+    HttpsSettings,
+    HttpsWish,
+    OnFailure,
+)
 from certferry.errors import CertferryError
 from certferry.reconcile.rollback_by_hand import roll_back_by_hand
 from tests.reconcile.model import IMMORTAL, ModelWorld

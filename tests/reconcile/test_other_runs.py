@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.planning.report import Outcome
+from certferry.core.planning.steps import Retire, Verify
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.report import Outcome
-from certferry.core.steps import Retire, Verify
 from certferry.errors import (
     Interrupted,
     LeaseLost,

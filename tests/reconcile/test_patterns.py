@@ -11,23 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.cli.exits import Exit, of_plans, of_report, of_statuses
-from certferry.core.certificate import covered_by
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish
-from certferry.core.globs import match_of
-from certferry.core.observed import DomainState, ObservedTarget
-from certferry.core.ownership import Claims
-from certferry.core.report import Outcome, SyncReport
-from certferry.core.run_notices import noticed
-from certferry.core.status import Remembering, status_of
-from certferry.core.steps import Action, Deploy
+from certferry.core.assessment.notices import noticed
+from certferry.core.assessment.status import Remembering, status_of
+from certferry.core.certificates.certificate import covered_by
+from certferry.core.certificates.names import match_of
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, HttpsWish
+from certferry.core.observed.observation import DomainState, ObservedTarget
+from certferry.core.planning.report import Outcome, SyncReport
+from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.steps import Action, Deploy
 from certferry.ports.target import Look
-from certferry.present import (
-    plan_document,
-    plan_text,
-    report_text,
-    status_document,
-    status_text,
-)
+from certferry.present import plan_document, plan_text, report_text, status_text
+from certferry.present import plan_document as status_document
 from certferry.present.language import Voice
 from certferry.reconcile.observe import observe
 from certferry.testing.memory_target import MemoryCdn

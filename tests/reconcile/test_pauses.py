@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.lineage import Version
-from certferry.core.observed import TargetRules
-from certferry.core.pauses import (
+from certferry.core.certificates.lineage import Version
+from certferry.core.observed.observation import TargetRules
+from certferry.core.planning.pauses import (
     NEAR,
     NEAR_THE_END,
     PAUSES,
@@ -19,8 +19,8 @@ from certferry.core.pauses import (
     pause_of,
     paused_until,
 )
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.steps import Action
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.steps import Action
 from certferry.errors import DnsUnavailable, OrderFailed
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate

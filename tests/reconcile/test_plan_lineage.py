@@ -7,10 +7,15 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
-from certferry.core.due import Times
-from certferry.core.observed import DomainState, Observation, ObservedDomain, ObservedTarget
-from certferry.core.planner import Issuing
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.observed.observation import (
+    DomainState,
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+)
+from certferry.core.planning.due import Times
+from certferry.core.planning.planner import Issuing
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetAccessDenied
 from certferry.reconcile.lineage_run import plan_lineage

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from certferry.core.report import Outcome
-from certferry.core.steps import Action
+from certferry.core.planning.report import Outcome
+from certferry.core.planning.steps import Action
 from certferry.errors import (
     ClockWrong,
     DnsAccessDenied,

@@ -9,16 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.change import Change
-from certferry.core.deliveries import delivered
-from certferry.core.delivery import FileDelivery
-from certferry.core.desired import DesiredCertificate
-from certferry.core.domain_status import Standing
-from certferry.core.observed import DomainState
+from certferry.core.assessment.status import Standing, status_of
+from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
+from certferry.core.observed.observation import Change, DomainState
+from certferry.core.planning.deliveries import delivered
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
+from certferry.core.planning.steps import Action, Deploy
 from certferry.core.reasons import ReasonCode
-from certferry.core.report import LineageReport, Outcome, StepOutcome
-from certferry.core.status import status_of
-from certferry.core.steps import Action, Deploy
 from certferry.errors import CaUnavailable
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe

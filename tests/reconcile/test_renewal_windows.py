@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from certferry.core.certificate import Certificate, CertificateBundle
-from certferry.core.desired import DesiredCertificate
+from certferry.core.assessment.status import Condition, status_of
+from certferry.core.certificates.certificate import Certificate, CertificateBundle
+from certferry.core.certificates.renewal import RenewalInfo, RenewalWindow, renew_at
+from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.reasons import ReasonCode
-from certferry.core.renewal import RenewalInfo, RenewalWindow, renew_at
-from certferry.core.status import Condition, status_of
 from certferry.errors import CaUnavailable, StateError
 from certferry.ports.state import StateStore
 from certferry.reconcile.lineage_run import LineageRun

@@ -8,21 +8,19 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.desired import DesiredCertificate
+from certferry.core.certificates.lineage import mark
+from certferry.core.desired.certificate import DesiredCertificate, Retirement
 from certferry.core.events import StepEnded
-from certferry.core.lineage import mark
-from certferry.core.observed import DomainState, Observation
-from certferry.core.ownership import Claims
-from certferry.core.policies import Retirement
+from certferry.core.observed.observation import DomainState, Observation
+from certferry.core.observed.records import NO_LINEAGE, RolloutRecord
+from certferry.core.planning.removals import MOST_SUPERSEDED, MOST_UNMANAGED
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
+from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.steps import Action, Retire
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.removal_limits import MOST_SUPERSEDED, MOST_UNMANAGED
-from certferry.core.report import LineageReport, Outcome, StepOutcome
-from certferry.core.rollout_record import RolloutRecord
-from certferry.core.steps import Action, Retire
-from certferry.core.upload import NO_LINEAGE
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.reconcile.lineage_run import LineageRun
-from certferry.reconcile.removals import may_remove
+from certferry.reconcile.retire import may_remove
 from certferry.reconcile.visit import Visit
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text

@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import DesiredCertificate
-from certferry.core.health import Concern, Expected, Recorded, concerns_of
-from certferry.core.issuance import Issuance
-from certferry.core.lineage import version_for
+from certferry.core.assessment.health import Concern, Expected, Recorded, concerns_of
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import Revocation, RevocationReason, version_for
+from certferry.core.desired.certificate import DesiredCertificate, Issuance
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.revocation import Revocation, RevocationReason
-from certferry.core.steps import Action
 from certferry.errors import CaUnavailable, CertferryError, OrderFailed, PlanRefused
 from certferry.reconcile.revoke import RevocationDoors, revoke
 from certferry.reconcile.visit import held_lease
@@ -36,7 +34,7 @@ class Ledger:
         self.asked_at: list[str | None] = []
 
     def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
-        """See `ports.ca_account.CaAccount.revoke`."""
+        """See `ports.issuer.CaAccount.revoke`."""
         self.revoked.setdefault(bundle.certificate.fingerprint, reason)
 
 
@@ -314,7 +312,7 @@ def test_refusal_of_the_ca_leaves_it_as_it_was(
         """A CA that does not do it."""
 
         def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
-            """See `ports.ca_account.CaAccount.revoke`."""
+            """See `ports.issuer.CaAccount.revoke`."""
             raise refusal
 
     def lease(lineage: str) -> Any:

@@ -8,15 +8,13 @@ from typing import cast
 
 import pytest
 
-from certferry.core.desired import DesiredCertificate
-from certferry.core.domain_status import Standing
-from certferry.core.edge_refusals import all_work
-from certferry.core.observed import Served, TargetRules
-from certferry.core.policies import OnFailure
+from certferry.core.assessment.status import Standing, status_of
+from certferry.core.desired.certificate import DesiredCertificate, OnFailure
+from certferry.core.observed.observation import Served, TargetRules
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.rollbacks import all_work
+from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.status import status_of
-from certferry.core.steps import Action
 from certferry.errors import CopyGone, DeployError, PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.observe import observe

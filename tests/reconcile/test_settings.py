@@ -7,13 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.change import Change
-from certferry.core.desired import DesiredCertificate, HttpsWish, Kind
-from certferry.core.domain_status import Standing
+from certferry.core.assessment.status import Standing, status_of
+from certferry.core.desired.certificate import DesiredCertificate, HttpsWish, Kind
+from certferry.core.observed.observation import Change
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import ReasonCode
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.status import status_of
-from certferry.core.steps import Deploy
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
 from tests.reconcile.model import FALLEN, ModelWorld

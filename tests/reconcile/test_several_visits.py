@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
-from certferry.core.lineage import mark
-from certferry.core.planner import Issuing
-from certferry.core.policies import Retirement
+from certferry.core.certificates.lineage import mark
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    HttpsWish,
+    Kind,
+    Retirement,
+)
+from certferry.core.planning.planner import Issuing
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.steps import Action, Clean
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.steps import Action, Clean
 from certferry.errors import (
     AuthorizationFailed,
     LeaseLost,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from certferry.core.observed import ObservedTarget
-from certferry.core.policies import DriftPolicy
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.steps import Action
+from certferry.core.desired.certificate import DriftPolicy
+from certferry.core.observed.observation import ObservedTarget
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.steps import Action
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from certferry.core.deliveries import delivered
-from certferry.core.delivery import FileDelivery
-from certferry.core.last_seen import after_run, with_delivered
-from certferry.core.observed import Observation, ObservedTarget
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.sighting import Sighted, Sighting, sighted
+from certferry.core.assessment.sightings import (
+    Sighted,
+    Sighting,
+    after_run,
+    sighted,
+    with_delivered,
+)
+from certferry.core.desired.certificate import FileDelivery
+from certferry.core.observed.observation import Observation, ObservedTarget
+from certferry.core.planning.deliveries import delivered
+from certferry.core.planning.report import LineageReport, Outcome
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.sightings import SightingsKeeper
 from certferry.reconcile.visits import Patience

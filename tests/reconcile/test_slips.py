@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certferry.core.certificate import KeyType
-from certferry.core.desired import DesiredCertificate
-from certferry.core.steps import Action
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.planning.steps import Action
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import synced
 

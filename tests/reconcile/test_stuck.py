@@ -9,15 +9,14 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import Kind
-from certferry.core.observed import DomainState, ObservedDomain
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.rollout_record import RolloutRecord
-from certferry.core.status import status_of
-from certferry.core.stuck import stuck_since
-from certferry.core.target_task import TargetTask
+from certferry.core.assessment.status import status_of
+from certferry.core.desired.certificate import Kind
+from certferry.core.observed.observation import DomainState, ObservedDomain
+from certferry.core.observed.records import RolloutRecord, TargetTask
+from certferry.core.planning.due import stuck_since
+from certferry.core.planning.report import LineageReport, Outcome
 from certferry.errors import TargetStuck
-from certferry.present.tickets import ticket
+from certferry.present.status_text import ticket
 from certferry.reconcile.observe import observe
 from tests.core.strategies import NOW
 from tests.reconcile.model import ModelWorld

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certferry.core.message import Message
-from certferry.core.notice import USUAL, News, Notice, Subject, Topic
+from certferry.core.assessment.news import Message
+from certferry.core.assessment.notices import USUAL, News, Notice, Subject, Topic
 from certferry.errors import ConfigError, Interrupted
 from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from certferry.core.events import StepEnded
-from certferry.core.observed import TargetRules
-from certferry.core.progress import Usual
-from certferry.core.report import LineageReport, Outcome
-from certferry.core.steps import Action
-from certferry.core.waiting import FIRST
+from certferry.core.observed.observation import TargetRules
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.steps import Action
+from certferry.core.waiting import FIRST, Usual
 from certferry.errors import (
     CertferryError,
     LeaseHeld,

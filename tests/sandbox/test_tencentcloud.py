@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.clients.tencentcloud_signing import Call, Keys, authorization, timestamp
+from certferry.adapters.tencentcloud.client import Call, Keys, authorization, timestamp
 from certferry.core.secret import Secret
 from certferry.sandbox.tencentcloud import TencentCloudService
 from certferry.sandbox.zones import Zones

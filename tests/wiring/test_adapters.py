@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,14 +13,13 @@ import pytest
 
 from certferry.config.load import load
 from certferry.config.model import Settings
-from certferry.core.desired import Kind
+from certferry.core.desired.certificate import Kind
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
 from certferry.ports.progress import no_listener
 from certferry.ports.survey import Surveyed, ZoneFinder
 from certferry.testing.memory_account import MemoryAccount
 from certferry.wiring.accounts import Accounts
-from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
-from certferry.wiring.described import OURS, package_of
+from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
 from certferry.wiring.settings import InstalledAdapters
 from tests.house.tree import ROOT
 from tests.wiring.packages import DNS_GROUP, TARGET_GROUP, Packages, adapter
@@ -219,6 +219,26 @@ def test_what_the_contract_allows_passes(
 
     with pytest.raises(kind):
         door.add_txt("_acme-challenge.example.com", "value")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("certferry.core.choice", "certferry.core.planning.choice", "choose"),
+        ("certferry.core.desired", "certferry.core.desired.certificate", "Kind"),
+        ("certferry.core.observed", "certferry.core.observed.observation", "Observation"),
+    ],
+)
+def test_import_of_what_has_moved_is_told_with_the_line(
+    packages: Packages, connect: Connect, old: str, new: str, name: str
+) -> None:
+    """The author of a package reads the one line to change."""
+    packages.install("certferry-old", "old_dns", f"from {old} import {name}\n", old=DNS_GROUP)
+
+    said = refusal(connect, "[accounts.old]\n", "old")
+
+    assert f"write `from {new} import …` in place of `from {old} import …`" in said
+    assert hasattr(import_module(new), name)
 
 
 def test_settings_that_break_off(packages: Packages, connect: Connect) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.dns.alidns import Settings as AlidnsSettings
+from certferry.adapters.alidns.dns import Settings as AlidnsSettings
 from certferry.config.load import load
 from certferry.config.model import AccountTable, Settings
 from certferry.config.unattended import lost_secrets

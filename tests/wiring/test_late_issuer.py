@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from certferry.config.addresses import DIRECTORIES
 from certferry.config.load import load_text
 from certferry.config.model import Settings
-from certferry.core.budget import Hold
-from certferry.core.certificate import KeyType
+from certferry.config.values import DIRECTORIES
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.planning.limits import Hold
 from certferry.ports.issuer import IssueRequest
 from certferry.testing.memory_state import MemoryState
 from certferry.wiring.clock import now

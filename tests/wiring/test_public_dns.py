@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.acme.fixed_wait import FixedWait
+from certferry.adapters.acme.propagation import FixedWait
 from certferry.config.load import load_text
 from certferry.config.model import Settings
 from certferry.wiring.public_dns import USUAL_DOH, doh_of, propagation_for, resolvers_for

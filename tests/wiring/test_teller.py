@@ -12,8 +12,8 @@ import pytest
 
 from certferry.cli.exits import Exit, of_report
 from certferry.config.load import load
-from certferry.core.notice import ChannelState, Notice
-from certferry.core.report import SyncReport
+from certferry.core.assessment.notices import ChannelState, Notice
+from certferry.core.planning.report import SyncReport
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.ports.state import StateStore
 from certferry.present.language import Voice

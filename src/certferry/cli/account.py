@@ -10,14 +10,13 @@ import click
 
 from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
-from certferry.cli.irrevocable import is_wanted, say, yes_option
-from certferry.cli.options import Front
+from certferry.cli.options import Front, is_wanted, say, yes_option
 from certferry.errors import CertferryError
 from certferry.present.layout import Span, Tone, columns
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.ports.ca_account import AccountFacts
+    from certferry.ports.issuer import AccountFacts
     from certferry.wiring.ca_session import CaSession
 
 directory_option = click.option(

@@ -35,9 +35,9 @@ def command(
     from certferry.cli.file_change import change, tell
     from certferry.config.document import read_document
     from certferry.config.edit import with_certificates
-    from certferry.config.find import NAME
+    from certferry.config.load import NAME
     from certferry.config.propose import tables_of
-    from certferry.core.proposal import Proposal
+    from certferry.core.discovery.proposal import Proposal
     from certferry.present.layout import Tone, labelled
     from certferry.present.vocabulary import WARNING
     from certferry.text import Text

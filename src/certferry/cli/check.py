@@ -14,13 +14,13 @@ from certferry.cli.options import Front, json_option, names_argument
 from certferry.present.layout import line
 
 if TYPE_CHECKING:
-    from certferry.core.checkup import Checkup
+    from certferry.core.assessment.health import Checkup
 
 RUN_WITHIN = 48
-"""Hours; see `core.health.RUN_WITHIN`."""
+"""Hours; see `core.assessment.health.RUN_WITHIN`."""
 
 UNKNOWN = 3
-"""What a plugin answers that cannot say anything (`core.health.Health`)."""
+"""What a plugin answers that cannot say anything (`core.assessment.health.Health`)."""
 
 _TEN_YEARS = 24 * 3653  # hours
 
@@ -67,7 +67,7 @@ def command(front: Front, names: tuple[str, ...], *, run_within: int, as_json: b
 
 def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
     from certferry.cli.selection import read_settings
-    from certferry.core.checkup import checkup
+    from certferry.core.assessment.health import checkup
     from certferry.wiring.looking import lost_state, open_to_look
     from certferry.wiring.recorded import expected, recorded
     from certferry.wiring.undeclared import undeclared

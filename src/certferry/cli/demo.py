@@ -12,8 +12,8 @@ import click
 
 from certferry.cli.options import Front
 from certferry.config.load import load
-from certferry.core.abbreviations import short
-from certferry.core.observed import Served
+from certferry.core.certificates.certificate import short
+from certferry.core.observed.observation import Served
 from certferry.errors import VerificationError
 from certferry.present.console import Console
 from certferry.present.layout import Line, Span, Tone, columns, line

@@ -65,7 +65,7 @@ def command(
     part.
     """
     from certferry.cli.discover_run import run
-    from certferry.core.discovery import Wanted
+    from certferry.core.discovery.inventory import Wanted
 
     if as_toml and as_json:
         raise UsageMistake(Text("--toml and --json exclude each other"))

@@ -13,13 +13,13 @@ from certferry.config.certificates import MOST_NAMES
 from certferry.config.findings import instead_of, joined
 from certferry.config.model import Settings
 from certferry.config.propose import tables_of
-from certferry.core.discovery import Discovery, Problem, Wanted
-from certferry.core.proposal import Proposal, propose_beside
-from certferry.core.survey import FoundDomain, FoundZone
+from certferry.core.discovery.inventory import Discovery, Problem, Wanted
+from certferry.core.discovery.proposal import Proposal, propose_beside
+from certferry.core.discovery.survey import FoundDomain, FoundZone
 from certferry.errors import ConfigError, DnsError
 from certferry.present import discover_text
 from certferry.present.console import Console
-from certferry.present.discovery_document import of_discovery
+from certferry.present.documents import of_discovery
 from certferry.present.layout import line
 from certferry.present.log_entries import log_problems
 from certferry.present.progress import progress_on

@@ -33,7 +33,7 @@ def command(front: Front, name: str, *, as_json: bool) -> Exit:
     is made where there is none yet.
     """
     from certferry.cli.selection import settings_or_defaults
-    from certferry.core.identifiers import normalise
+    from certferry.core.certificates.names import normalise
     from certferry.present import documents
     from certferry.wiring.ca_session import open_to_register
 

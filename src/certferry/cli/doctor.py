@@ -30,7 +30,7 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     from certferry.cli.selection import read_settings
     from certferry.present.progress import progress_on
     from certferry.wiring.doctor import open_to_examine
-    from certferry.wiring.schedulers import schedulers
+    from certferry.wiring.machine import schedulers
 
     settings = read_settings(front, names)
     with (

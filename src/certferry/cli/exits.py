@@ -23,12 +23,12 @@ from certferry.errors import (
 )
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
-    from certferry.core.discovery import Discovery, Problem
+    from certferry.core.assessment.status import LineageStatus, Remembering
+    from certferry.core.discovery.inventory import Discovery, Problem
+    from certferry.core.discovery.watched import HostLook
     from certferry.core.findings import Finding
-    from certferry.core.plan import Plan
-    from certferry.core.report import SyncReport
-    from certferry.core.status import LineageStatus, Remembering
-    from certferry.core.watched import HostLook
+    from certferry.core.planning.plan import Plan
+    from certferry.core.planning.report import SyncReport
 
 
 class Exit(IntEnum):
@@ -61,7 +61,7 @@ def of_error(error: CertferryError) -> Exit:
 
 def of_report(report: SyncReport) -> Exit:
     """Judge a sync: by its worst outcome."""
-    from certferry.core.result import Result, of_run
+    from certferry.core.planning.report import Result, of_run
 
     codes = {
         Result.IN_ORDER: Exit.OK,
@@ -98,7 +98,7 @@ def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
 
 def of_statuses(statuses: Sequence[LineageStatus], remembering: Remembering) -> Exit:
     """Judge what stands: what needs a person is a failure; so is a state that cannot be used."""
-    from certferry.core.needs_attention import are_in_order
+    from certferry.core.assessment.status import are_in_order
 
     return Exit.OK if are_in_order(statuses, remembering) else Exit.FAILED
 

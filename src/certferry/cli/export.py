@@ -50,7 +50,7 @@ def export(session: Session, name: str, directory: Path, console: Console) -> Ex
     """
     from certferry.cli.selection import must_be_known
     from certferry.present.log_entries import log_export
-    from certferry.wiring.exported import write_bundle
+    from certferry.wiring.machine import write_bundle
 
     name = must_be_known(name, session)
     versions = session.state.versions(name)

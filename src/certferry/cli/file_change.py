@@ -12,8 +12,7 @@ from certferry.cli.interview import interview_at
 from certferry.cli.options import Front
 from certferry.config.document import Document
 from certferry.config.edit import Edited
-from certferry.config.find import NAME
-from certferry.config.load import load_text
+from certferry.config.load import NAME, load_text
 from certferry.config.write import change_file
 from certferry.errors import ConfigError
 from certferry.present.language import Voice

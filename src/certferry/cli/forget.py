@@ -20,7 +20,7 @@ def command(front: Front, name: str) -> Exit:
     from datetime import UTC, datetime
 
     from certferry.cli.selection import lineages_meant, must_be_known, settings_or_defaults
-    from certferry.core.history import HistoryEntry
+    from certferry.core.observed.records import HistoryEntry
     from certferry.errors import ConfigError
     from certferry.ports.progress import no_listener
     from certferry.present.layout import line

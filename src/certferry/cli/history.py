@@ -10,7 +10,7 @@ import click
 
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, WholeNumber, json_option, name_argument
-from certferry.core.abbreviations import short
+from certferry.core.certificates.certificate import short
 from certferry.present.console import Console
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, columns, line
@@ -18,12 +18,12 @@ from certferry.present.vocabulary import at_target
 from certferry.text import Text, verbatim
 
 if TYPE_CHECKING:
-    from certferry.core.history import HistoryEntry
+    from certferry.core.observed.records import HistoryEntry
     from certferry.wiring.session import Session
 
 _MOST = 50
 _FOUND = re.compile(r"(\w+): ([^,]+)")
-"""What another tool changed, as `core.drift.in_one_line` writes it."""
+"""What another tool changed, as `core.planning.drift.in_one_line` writes it."""
 
 
 @click.command("history")

@@ -99,7 +99,7 @@ def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]
     from certferry.cli.selection import meant_by
     from certferry.config.env_files import environment_with
     from certferry.present.progress import progress_on_stdout
-    from certferry.wiring.old_clients import certificate_source
+    from certferry.wiring.machine import certificate_source
     from certferry.wiring.session import open_session
 
     environ = environment_with(front.console.environ, env_files)
@@ -113,7 +113,7 @@ def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]
 
 def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
     from certferry.present.log_entries import log_change
-    from certferry.wiring.old_clients import install_deploy_hook
+    from certferry.wiring.machine import install_deploy_hook
 
     path, changed = install_deploy_hook(home, command, front.console.environ)
     outcome = Text("written: {path}") if changed else Text("unchanged: {path}")
@@ -128,7 +128,7 @@ def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
 def _this_program(ctx: click.Context) -> list[str]:
     """Give the command that runs now, with its global options, for a run from anywhere."""
     from certferry.cli.schedule import options_said, program_reading
-    from certferry.config.find import find_file
+    from certferry.config.load import find_file
 
     console = ctx.obj.console
     file = find_file(ctx.obj.config, console.environ)

@@ -33,7 +33,7 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
     from certferry.cli.selection import settings_or_defaults
     from certferry.ports.notifier import Sent
     from certferry.ports.progress import no_listener
-    from certferry.present.channel_text import answer_lines
+    from certferry.present.news_text import answer_lines
     from certferry.wiring.session import open_session
 
     settings = settings_or_defaults(front)

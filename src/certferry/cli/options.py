@@ -12,10 +12,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from certferry.cli.complaints import UsageMistake
+from certferry.cli.exits import Exit
 from certferry.cli.help import voice_of
 from certferry.errors import CertferryError
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice
+from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -112,3 +114,27 @@ def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
         raise UsageMistake(Text("--wait and --no-wait exclude each other"))
     limit = 0 if no_wait else wait
     return Patience(None if limit is None else timedelta(seconds=limit))
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+def is_wanted(front: Front, question: Text, *, yes: bool) -> bool:
+    """Ask whether to go on, unless `--yes` says so. Raises `UsageMistake` without a terminal."""
+    from certferry.cli.interview import interview_at
+
+    if yes:
+        return True
+    interview = interview_at(front.console)
+    if interview is None:
+        raise UsageMistake(
+            Text("this cannot be undone, and there is no terminal to ask at; --yes does it")
+        )
+    return interview.confirm(question)
+
+
+def say(front: Front, said: Text) -> Exit:
+    """Say what has become of it, unless only what is wrong is to be told."""
+    if not front.quiet:
+        front.console.show([line(front.voice.say(said))])
+    return Exit.OK

@@ -14,7 +14,7 @@ from certferry.cli.options import Front, json_option, names_argument
 from certferry.present.console import Console
 
 if TYPE_CHECKING:
-    from certferry.core.plan import Plan
+    from certferry.core.planning.plan import Plan
 
 
 @click.command("plan")

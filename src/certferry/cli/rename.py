@@ -21,7 +21,7 @@ def command(front: Front, old: str, new: str) -> Exit:
     from certferry.errors import ConfigError
     from certferry.ports.progress import no_listener
     from certferry.present.layout import line
-    from certferry.reconcile.renamed import carry_over
+    from certferry.reconcile.revoke import carry_over
     from certferry.reconcile.visit import held_lease
     from certferry.text import Text
     from certferry.wiring.adoption import adopt_into

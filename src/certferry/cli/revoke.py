@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.irrevocable import is_wanted, say, yes_option
-from certferry.cli.options import Front, name_argument
-from certferry.core.revocation import RevocationReason
+from certferry.cli.options import Front, is_wanted, name_argument, say, yes_option
+from certferry.core.certificates.lineage import RevocationReason
 from certferry.present.layout import Tone, labelled
 from certferry.present.vocabulary import WARNING, one_or_many
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.core.lineage import Version
+    from certferry.core.certificates.lineage import Version
 
 
 @click.command("revoke")

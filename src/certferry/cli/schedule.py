@@ -26,11 +26,11 @@ from certferry.present.console import Console
 from certferry.present.language import ENGLISH
 from certferry.present.layout import line
 from certferry.present.log_entries import log_change
-from certferry.present.log_file import is_stream
-from certferry.reconcile.host_findings import look_at_telling
+from certferry.present.run_log import is_stream
+from certferry.reconcile.examination import look_at_telling
 from certferry.system_words import system_words
 from certferry.text import Text
-from certferry.wiring.schedulers import schedulers
+from certferry.wiring.machine import schedulers
 from certferry.wiring.settings import ADAPTERS
 
 _PRIVATE = 0o700

@@ -4,36 +4,68 @@ command line, or that another ACME client has just renewed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.options import Front
 from certferry.config.certificates import with_equal_names
 from certferry.config.document import Document
-from certferry.config.find import NAME, find_file, usual_places
 from certferry.config.findings import nearest
-from certferry.config.load import load_before
+from certferry.config.load import NAME, find_file, load_before, usual_places
 from certferry.config.model import Settings
-from certferry.core.abbreviations import first_of
-from certferry.core.certificate import covered_by
-from certferry.core.desired import DesiredCertificate
-from certferry.core.identifiers import normalise
-from certferry.core.lineage import Version
-from certferry.errors import CertferryError, ConfigError, NoneDeclared
-from certferry.migration.declared import declared_for, how_to_declare
-from certferry.migration.renewed import QINIU, Renewed, renewed_by, renewed_by_any
+from certferry.core.certificates.certificate import covered_by, first_of
+from certferry.core.certificates.lineage import Version
+from certferry.core.certificates.names import normalise
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.errors import CertferryError, ConfigError, NoneDeclared, StateError
+from certferry.migration.renewed import (
+    QINIU,
+    Renewed,
+    declared_for,
+    how_to_declare,
+    renewed_by,
+    renewed_by_any,
+)
 from certferry.ports.source import CertificateSource
 from certferry.present.console import Verbosity
 from certferry.present.layout import Tone, labelled, line
 from certferry.present.vocabulary import WARNING, one_or_many
 from certferry.text import Text
-from certferry.wiring.looking import open_to_look
+from certferry.wiring.looking import lost_state, open_to_look
 from certferry.wiring.profiles import load_checked
 from certferry.wiring.session import Session
 from certferry.wiring.settings import from_client, from_environment, without_certificates
+from certferry.wiring.undeclared import undeclared
+
+_log = logging.getLogger(__name__)
+
+
+def tell_of_undeclared(settings: Settings) -> None:
+    """Tell of a state that is lost, and of each certificate in it that the file has no more. What
+    else is wrong with the state is told by the run itself.
+    """
+    with suppress(StateError), open_to_look(settings) as session:
+        lost = lost_state(settings, session.state)
+        if lost is not None:
+            _log.warning(Text("{problem}; {hint}", problem=lost.message, hint=lost.hint))
+        for one in undeclared(settings, session.state, datetime.now(UTC)):
+            _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
+
+
+def tell_of_lost_state(settings: Settings, *, language: str) -> None:
+    """Tell the channels that a state is lost: the run that begins issues every certificate again,
+    and at night no operator reads its warning.
+    """
+    with suppress(StateError), open_to_look(settings, language=language) as session:
+        lost = lost_state(settings, session.state)
+        if lost is not None:
+            session.teller.tell_unremembered(lost)
+
 
 _MOST_LISTED = 10
 """Declared names that a message lists: more would hide what it says."""
@@ -71,8 +103,6 @@ def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Setti
     """Read what a run is for, as `read_settings` does, and tell what the operator has to know of
     the choice: who renews, and which certificates the file has no more.
     """
-    from certferry.cli.undeclared import tell_of_undeclared
-
     settings = read_settings(front, names)
     tell_of_equal_names(settings, front)
     if renew:
@@ -88,8 +118,6 @@ def settings_to_sync(front: Front, names: Sequence[str], *, renew: bool) -> Sett
     """Read what `sync` is for. What is wrong with the file, and that its state is lost, is told to
     whom it names, unless only some certificates are meant: then there is an operator.
     """
-    from certferry.cli.undeclared import tell_of_lost_state
-
     language = front.voice.language
     try:
         settings = settings_of_run(front, names, renew=renew)
@@ -174,7 +202,7 @@ def _names_of(wish: DesiredCertificate) -> Sequence[str]:
     """
     if wish.files is None:
         return wish.names
-    from certferry.wiring.old_clients import certificate_source
+    from certferry.wiring.machine import certificate_source
 
     with suppress(CertferryError):
         return certificate_source().read(wish.files).certificate.names

@@ -18,8 +18,8 @@ from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.config.model import Settings
-    from certferry.core.notice import ChannelState
-    from certferry.core.status import LineageStatus, Remembering
+    from certferry.core.assessment.notices import ChannelState
+    from certferry.core.assessment.status import LineageStatus, Remembering
     from certferry.ports.state import StateStore
     from certferry.wiring.session import Session
 
@@ -76,7 +76,7 @@ def look(session: Session) -> Found:
 
 def _compared(remembering: Remembering, settings: Settings, state: StateStore) -> Remembering:
     """Add what the file declares no more, and whether a state was expected."""
-    from certferry.core.trouble import Trouble
+    from certferry.core.assessment.trouble import Trouble
     from certferry.wiring.looking import lost_state
     from certferry.wiring.undeclared import undeclared
 
@@ -90,8 +90,10 @@ def _compared(remembering: Remembering, settings: Settings, state: StateStore) -
 
 def show_status(found: Found, console: Console, now: datetime, *, as_json: bool) -> Exit:
     """Show how everything stands."""
-    from certferry.core.needs_attention import most_needed_first
-    from certferry.present import channel_text, status_document, status_text
+    from certferry.core.assessment.status import most_needed_first
+    from certferry.present import news_text as channel_text
+    from certferry.present import plan_document as status_document
+    from certferry.present import status_text
     from certferry.present.log_entries import log_statuses
 
     statuses, remembering, channels = found.statuses, found.remembering, found.channels

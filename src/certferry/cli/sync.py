@@ -10,21 +10,20 @@ import click
 
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.irrevocable import say
 from certferry.cli.options import (
     Front,
     json_option,
     names_argument,
     no_wait_option,
     patience_of,
+    say,
     wait_option,
 )
-from certferry.cli.rehearsal import rehearsed
-from certferry.cli.run_report import show_report
+from certferry.cli.run_report import rehearsed, show_report
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.core.report import SyncReport
+    from certferry.core.planning.report import SyncReport
 
 
 @click.command("sync")

@@ -17,8 +17,7 @@ from certferry.cli.options import Front
 from certferry.ports.adapter import CodeMeaning
 from certferry.present.console import Console
 from certferry.present.layout import Line, Span, Tone, columns, labelled, line
-from certferry.present.page_text import told
-from certferry.present.pages import about_code, pages, schemas
+from certferry.present.pages import about_code, pages, schemas, told
 from certferry.present.vocabulary import HINT
 from certferry.text import Text
 

@@ -19,8 +19,8 @@ from certferry import __version__
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.main import run_command
-from certferry.config.addresses import https_url
 from certferry.config.findings import Finding, config_error
+from certferry.config.values import https_url
 from certferry.core.secret import Secret
 from certferry.core.trial import Judgement, Trial, Verdict
 from certferry.errors import CertferryError, ConfigError

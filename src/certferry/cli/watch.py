@@ -18,7 +18,7 @@ from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.core.watched import Host, HostLook
+    from certferry.core.discovery.watched import Host, HostLook
     from certferry.ports.probe import HostProbe
     from certferry.ports.progress import Pause
 
@@ -128,7 +128,7 @@ class Watch:
 
     def once(self) -> Exit:
         """Look once."""
-        from certferry.present import watch_documents
+        from certferry.present import documents as watch_documents
         from certferry.present.log_entries import log_looks
 
         looks = self._looks()
@@ -152,7 +152,7 @@ class Watch:
                 self._tell(earlier, look)
 
     def _looks(self) -> list[HostLook]:
-        from certferry.core.watched import judged
+        from certferry.core.discovery.watched import judged
 
         seen = self.probe.look_at(self.hosts)
         now = self.now()
@@ -176,7 +176,7 @@ class Watch:
         )
 
     def _tell(self, before: HostLook, look: HostLook) -> None:
-        from certferry.core.watch_changes import changes
+        from certferry.core.discovery.watched import changes
         from certferry.present import watch_text
         from certferry.present.log_entries import log_in_order, log_looks
 
@@ -192,7 +192,7 @@ class Watch:
             self.console.tell(watch_text.news(changed, look, self.now(), self.console.voice))
 
     def _hand_out(self, looks: Sequence[HostLook]) -> None:
-        from certferry.present.watch_documents import of_change
+        from certferry.present.documents import of_change
 
         for look in looks:
             document = of_change(look, self.now(), self.console.voice)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from certferry.config.findings import Finding, config_error, joined
-from certferry.core.identifiers import is_wildcard, normalise
-from certferry.core.watched import Host, is_address
+from certferry.core.certificates.names import is_wildcard, normalise
+from certferry.core.discovery.watched import Host, is_address
 from certferry.errors import ConfigError
 from certferry.system_words import system_words
 from certferry.text import Text

@@ -10,7 +10,7 @@ from certferry.config.findings import Finding
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table
-from certferry.core.desired import HttpsWish, Kind
+from certferry.core.desired.certificate import HttpsWish, Kind
 from certferry.ports.adapter import Variable
 
 
@@ -34,7 +34,7 @@ class UsualAccounts:
 
 
 ReadOptions = Callable[[Table], tuple[Kind, HttpsWish]]
-"""Reads the settings that a target declares for its deployments, as `config.options` does."""
+"""Reads the settings that a target declares for its deployments, as `config.bind` does."""
 
 
 class Adapters(Protocol):

@@ -24,16 +24,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, NoneType
-from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from certferry.config.addresses import https_url
 from certferry.config.check import secret_reference
 from certferry.config.files import Paths
 from certferry.config.findings import Finding, config_error
@@ -44,6 +53,8 @@ from certferry.config.values import (
     Read,
     days,
     flag,
+    flag_or_keep,
+    https_url,
     number,
     one_of,
     seconds,
@@ -51,6 +62,7 @@ from certferry.config.values import (
     word,
     wrong_type,
 )
+from certferry.core.desired.certificate import HttpsWish, Kind
 from certferry.core.secret import Secret, tells_a_secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Variable
@@ -304,3 +316,61 @@ def _words(value: object) -> tuple[str, ...]:
 def _one_of_enum(kind: type[StrEnum]) -> Read[StrEnum]:
     read = one_of([member.value for member in kind])
     return lambda value: kind(read(value))
+
+
+KIND = "kind"
+WISHES = tuple(field.name for field in dataclasses.fields(HttpsWish))
+
+
+class Judged(Protocol):
+    """Settings of a deployment that may not go together."""
+
+    def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
+        """Tell what is wrong with which key, of those that are written."""
+        ...
+
+
+def may_be_told(settings_class: Any) -> tuple[str, ...]:
+    """Give the settings that a target declares. Raises `TypeError` for what none may."""
+    types = get_type_hints(settings_class)
+    for field in dataclasses.fields(settings_class):
+        if field.name not in {KIND, *WISHES} or field.default is dataclasses.MISSING:
+            msg = f"no deployment can be told {field.name}: {types[field.name]}"
+            raise TypeError(msg)
+        words = choices(types[field.name])
+        receivers = [word for word in words if field.name == KIND and Kind(word).is_receiver]
+        if receivers:
+            msg = f"no domain is any of {', '.join(receivers)}"
+            raise TypeError(msg)
+    return tuple(types)
+
+
+def choices(written_type: Any) -> tuple[str, ...]:
+    """Give the words that a field lets be written, none for one that takes no words."""
+    if get_origin(written_type) is Literal:
+        return get_args(written_type)
+    return tuple(word for part in get_args(written_type) for word in choices(part))
+
+
+def read_options(settings_class: Any, table: Table) -> tuple[Kind, HttpsWish]:
+    """Read the settings that a target declares; what is wrong with them is reported."""
+    types = get_type_hints(settings_class)
+    names = may_be_told(settings_class)
+    values = {name: _taken(name, types[name], settings_class, table) for name in names}
+    options = settings_class(**values)
+    if hasattr(options, "wrong"):
+        written = [name for name in names if name in table]
+        for key, problem in cast("Judged", options).wrong(written).items():
+            table.report(key, problem)
+    wishes = {name: value for name, value in values.items() if name in WISHES}
+    return Kind(values.get(KIND, Kind.AUTO)), HttpsWish(**wishes)
+
+
+def _taken(name: str, written_type: Any, settings_class: Any, table: Table) -> Any:
+    words = choices(written_type)
+    if not words:
+        return table.take(name, flag_or_keep, None)
+    if get_origin(written_type) is Literal:
+        [field] = [field for field in dataclasses.fields(settings_class) if field.name == name]
+        return table.take(name, one_of(words), field.default)
+    return table.take_list(name, one_of(words), None, instead="keep")

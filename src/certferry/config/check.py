@@ -7,26 +7,57 @@ from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
-from certferry.config.addresses import (
-    DNS_PORT,
-    https_url,
-    server_address,
-)
 from certferry.config.files import Paths
 from certferry.config.model import (
     AccountTable,
     ChannelTable,
     DnsSettings,
+    Monitoring,
     StateSettings,
     VerifySettings,
 )
 from certferry.config.secrets import SecretReference
 from certferry.config.table import Table
-from certferry.config.values import Read, one_of, port, seconds, string, word
-from certferry.core.certificate import KeyType
-from certferry.core.notice import USUAL, Topic
+from certferry.config.values import (
+    DNS_PORT,
+    Read,
+    https_url,
+    one_of,
+    port,
+    seconds,
+    server_address,
+    string,
+    word,
+)
+from certferry.core.assessment.notices import USUAL, Topic
+from certferry.core.certificates.certificate import KeyType
 from certferry.errors import ConfigError
 from certferry.text import Text
+
+_ENDING = ".prom"
+
+
+def read_monitoring(root: Table, paths: Paths) -> Monitoring:
+    """Read `[heartbeat]` and `[metrics]`."""
+    heartbeat, metrics = root.table("heartbeat"), root.table("metrics")
+    found = Monitoring(
+        heartbeat.take("url", secret_reference(heartbeat), None),
+        metrics.take("file", lambda value: _metrics_file(value, paths), None),
+    )
+    for name, table, setting in (("url", heartbeat, "heartbeat"), ("file", metrics, "metrics")):
+        if setting in root and not table.written:
+            table.report(name, Text("missing"))
+        table.done()
+    return found
+
+
+def _metrics_file(value: object, paths: Paths) -> Path:
+    written = word(value)
+    if not written.endswith(_ENDING):
+        # node_exporter's textfile collector reads no other (its README, "Textfile Collector").
+        raise ConfigError(Text("must end with .prom: node_exporter reads no other file"))
+    return paths.resolve(written)
+
 
 HTTPS_PORT = 443  # RFC 9110 §4.2.2
 PROPAGATION_TIMEOUT = timedelta(minutes=5)

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from certferry.config.document import Document
-from certferry.config.lines import TableLines, tables_in_order
+from certferry.config.document import Document, TableLines, tables_in_order
 from certferry.errors import ConfigError
 from certferry.text import Text
 

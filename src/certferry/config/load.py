@@ -3,38 +3,90 @@
 from __future__ import annotations
 
 import os
+import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from certferry.config.account_checks import Check, unused, wrong_accounts
-from certferry.config.acme import issuance_of, read_acme, unseen_records
+from certferry.config.acme import issuance_of, read_acme, unseen_records, wrong_bindings
 from certferry.config.adapters import Adapters, NoAdapters, UsualAccount, UsualAccounts
-from certferry.config.authorities import wrong_bindings
 from certferry.config.certificates import read_certificates
 from certferry.config.check import (
     read_accounts,
     read_channels,
     read_dns,
+    read_monitoring,
     read_state,
     read_verify,
 )
+from certferry.config.dns_accounts import Check, unused, wrong_accounts
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
-from certferry.config.files import Paths
-from certferry.config.find import NAME, find_file, is_left_alone_here, usual_places
-from certferry.config.findings import REFERENCE, Finding, config_error, joined
-from certferry.config.model import AccountTable, AcmeSettings, ChannelTable, Settings, StateSettings
-from certferry.config.monitoring import read_monitoring
+from certferry.config.files import (
+    Paths,
+    home_directory,
+    is_anothers,
+    read_file,
+    read_untrusted_file,
+)
+from certferry.config.findings import REFERENCE, Finding, config_error, joined, nearest
+from certferry.config.model import (
+    AccountTable,
+    AcmeSettings,
+    ChannelTable,
+    Monitoring,
+    Settings,
+    StateSettings,
+)
 from certferry.config.secrets import SecretReference, Secrets
 from certferry.config.table import Table
-from certferry.core.desired import PemFiles
+from certferry.core.desired.certificate import PemFiles
 from certferry.core.secret import tells_a_secret
 from certferry.errors import ConfigError
+from certferry.file_trust import NotTrusted
 from certferry.ports.adapter import Variable
 from certferry.text import Text
+
+VARIABLE = "CERTFERRY_CONFIG"
+NAME = "certferry.toml"
+
+
+def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Give the file to read: the chosen one, the environment's, or the first that exists.
+
+    The first two count whether they exist or not: an operator who names a file wants no other.
+    """
+    if chosen is not None:
+        return chosen
+    if environ.get(VARIABLE):
+        return Path(environ[VARIABLE])
+    # A link that leads nowhere is found too, so that reading it tells what is wrong.
+    return next((path for path in usual_places(environ) if os.path.lexists(path)), None)
+
+
+def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Give the places that are searched, in order.
+
+    Where `$XDG_CONFIG_HOME` says that settings lie elsewhere, that comes before `~/.config`. Root
+    does not look where it stands when that is another user's directory.
+    """
+    home = home_directory(environ) / ".config"
+    chosen = environ.get("XDG_CONFIG_HOME") or str(home)
+    folders = dict.fromkeys([Path(chosen), home, Path("/etc")])
+    here = () if is_left_alone_here() else (Path(NAME),)
+    return (*here, *(folder / "certferry" / NAME for folder in folders))
+
+
+def is_left_alone_here() -> bool:
+    """Tell whether the caller is root, in a directory in which others could put a configuration:
+    it says what is run.
+    """
+    return os.geteuid() == 0 and is_anothers(Path())
+
 
 _NO_FILE = Document(None, {})
 NO_ADAPTERS = NoAdapters()
@@ -362,3 +414,85 @@ def _not_set(variable: Variable) -> Finding:
     return Finding(
         None, None, "", " / ".join(variable.names), Text("not set: {what}", what=variable.what)
     )
+
+
+_STATE = "state"
+_WANTED = ("env_files", _STATE, "notify", "heartbeat")
+_TABLE = re.compile(r"^(?=[ \t]*\[)", re.MULTILINE)
+
+_NO_STATE = Path(os.devnull, "state.db")
+"""Where there can be none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """Whom to tell. Unless it `is_trusted`, another user may have written it; unless it
+    `has_state`, where certferry remembers is not known.
+    """
+
+    settings: Settings
+    is_trusted: bool
+    has_state: bool
+
+
+def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
+    """Read whom to tell from the file that could not be read; `None` where it cannot be read for
+    that either. Of a file that other users may have written, the state is not taken.
+    """
+    found = find_file(path, environ)
+    if found is None:
+        return None
+    is_trusted = True
+    try:
+        data = read_file(found).data
+    except ConfigError as wrong:
+        if not isinstance(wrong.__cause__, NotTrusted):
+            return None
+        is_trusted = False
+        try:
+            data = read_untrusted_file(found)
+        except OSError:
+            return None
+    text = data.decode("utf-8-sig", errors="replace")
+    values, may_lack_state = _values(text)
+    # Not `readable_by_others`: that is what is told, and no reason not to tell it.
+    # Nor is a line told: of a text that is not TOML none can be counted.
+    document = Document(found, values)
+    settings, findings = as_far_as_read(document, environ)
+    settings = replace(settings, monitoring=Monitoring(settings.monitoring.heartbeat))
+    is_wrong = may_lack_state or any(one.table == "[state]" for one in findings)
+    has_state = is_trusted and not is_wrong
+    if not has_state:
+        settings = replace(settings, state=StateSettings(_NO_STATE, _NO_STATE))
+    return Salvaged(settings, is_trusted, has_state)
+
+
+def _values(text: str) -> tuple[dict[str, object], bool]:
+    """Read the wanted tables, each by itself where the whole is not TOML; and tell whether there
+    may be a `[state]` that was not read.
+    """
+    with suppress(ValueError, RecursionError):
+        values = tomllib.loads(text)
+        return _wanted(values), _STATE not in values and _is_misspelt(values)
+    found: dict[str, object] = {}
+    for part in _TABLE.split(text):
+        with suppress(ValueError, RecursionError):
+            _merge(found, _wanted(tomllib.loads(part)))
+    return found, _STATE not in found
+
+
+def _is_misspelt(values: Iterable[str]) -> bool:
+    return any(nearest(key, (_STATE,)) for key in values)
+
+
+def _wanted(values: Mapping[str, object]) -> dict[str, object]:
+    return {key: values[key] for key in _WANTED if key in values}
+
+
+def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:
+    for key, value in more.items():
+        known = into.get(key)
+        if isinstance(known, dict) and isinstance(value, dict):
+            _merge(known, value)
+        else:
+            into.setdefault(key, value)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from certferry.config.addresses import ServerAddress
 from certferry.config.document import Place
 from certferry.config.env_files import EnvFile
 from certferry.config.secrets import SecretReference, Secrets
-from certferry.core.certificate import KeyType
-from certferry.core.desired import DesiredCertificate
-from certferry.core.notice import Topic
+from certferry.config.values import ServerAddress
+from certferry.core.assessment.notices import Topic
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.desired.certificate import DesiredCertificate
 
 
 @dataclass(frozen=True, slots=True)

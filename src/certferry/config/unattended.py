@@ -13,7 +13,7 @@ from certferry.config.env_files import fill_in
 from certferry.config.files import home_directory
 from certferry.config.findings import Finding
 from certferry.config.model import AccountTable, Settings
-from certferry.core.delivery import CommandDelivery, Delivery, FileDelivery
+from certferry.core.desired.certificate import CommandDelivery, Delivery, FileDelivery
 from certferry.text import Text
 
 Tell = Callable[[Text], Finding]

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from hashlib import sha256
 
-from certferry.core.identifiers import base_name, is_wildcard
+from certferry.core.certificates.names import base_name, is_wildcard
 from certferry.text import Text
 
 LABEL = "_validation-persist"

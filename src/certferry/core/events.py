@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from certferry.core.progress import Asking, Begun, Counted, Ended
-from certferry.core.report import StepOutcome
+from certferry.core.planning.report import StepOutcome
+from certferry.core.waiting import Asking, Begun, Counted, Ended
 from certferry.text import Text
 
 

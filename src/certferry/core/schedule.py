@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from enum import Enum
 
 from certferry.text import Text
@@ -74,3 +74,21 @@ class Scheduled:
     next_run: datetime | None
     to_do: Text | None
     path: str
+
+
+MINUTE = timedelta(minutes=1)
+MOST = 5
+
+
+def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
+    """Tell whether a ping may be sent. That a run begins is told only where there is room to tell
+    its end as well.
+    """
+    return len(recent(sent, now)) < (MOST if ends else MOST - 1)
+
+
+def recent(sent: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
+    """Return the pings of the last minute. One in the future was written by a clock that was
+    ahead.
+    """
+    return tuple(moment for moment in sent if now - MINUTE < moment <= now)

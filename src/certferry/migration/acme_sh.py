@@ -9,17 +9,21 @@ from __future__ import annotations
 import base64
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from certferry.core.desired import PemFiles
+from certferry.core.desired.certificate import PemFiles
 from certferry.core.secret import Secret
-from certferry.errors import CertificateError
-from certferry.migration.acme_sh_installed import installed_by
-from certferry.migration.home import OldCertificate, OldClient, OldHome
-from certferry.migration.reading import (
+from certferry.errors import CertificateError, ConfigError
+from certferry.file_trust import NotTrusted, must_be_trusted
+from certferry.migration.home import (
+    Installed,
+    OldCertificate,
+    OldClient,
+    OldHome,
+    access_to,
     as_owner_of,
     bundle_in,
     children,
@@ -30,7 +34,9 @@ from certferry.migration.reading import (
     unquoted,
 )
 from certferry.ports.source import CertificateSource
+from certferry.system_words import system_words
 from certferry.text import Text
+from certferry.whole_file import replace_file
 
 _ECC = "_ecc"
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
@@ -175,3 +181,108 @@ def _keys(noted: list[dict[str, str]]) -> Iterator[tuple[str, Secret]]:
         value = next((v[name] for v in noted for name in names if v.get(name)), "")
         if value and value.isprintable():
             yield variable, Secret(value)
+
+
+_OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
+_COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
+
+_PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
+_VARIABLES = ("CERT_PATH", "CERT_KEY_PATH", "CERT_FULLCHAIN_PATH", "Le_Domain")
+"""What shows that a command depends on where acme.sh runs it, and on what it exports there."""
+
+
+def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Installed:
+    """Read the notes of one certificate, which acme.sh keeps in this directory."""
+    fullchain, privkey = conf.get("Le_RealFullChainPath", ""), conf.get("Le_RealKeyPath", "")
+    others = tuple(conf[name] for name in _OTHER_COPIES if conf.get(name))
+    if not (fullchain.startswith("/") and privkey.startswith("/")):
+        # Below the directory in which acme.sh was called, which it does not write down.
+        others = (*filter(None, (fullchain, privkey)), *others)
+        fullchain = privkey = ""
+    reload, hooks = conf.get("Le_ReloadCmd", ""), tuple(_hooks(conf))
+    if _depends_on_its_place(reload, directory, domain):
+        reload, hooks = "", (reload, *hooks)
+    return Installed(
+        _real(fullchain),
+        _real(privkey),
+        reload,
+        others=others,
+        hooks=hooks,
+        access=access_to(fullchain, privkey),
+    )
+
+
+def _real(path: str) -> str:
+    """Give a copy's path by its real directory, which may be written in several ways."""
+    return str(Path(path).parent.resolve() / Path(path).name) if path else ""
+
+
+def _hooks(conf: Mapping[str, str]) -> Iterator[str]:
+    deployed = conf.get("Le_DeployHook", "").split(",")
+    yield from (name for name in deployed if name and name != PLACE.stem)
+    yield from (conf[name] for name in _COMMANDS if conf.get(name))
+
+
+def _depends_on_its_place(command: str, directory: Path, domain: str) -> bool:
+    """Tell whether a reload command uses acme.sh's own files, which are renewed no more, or its
+    variables: it is run in the directory where they lie.
+    """
+    files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
+    return any(word in command for word in (*files, *_PLACES, *_VARIABLES))
+
+
+PLACE = Path("deploy") / "certferry.sh"
+
+_AT_HOME = ("account.conf", "acme.sh")
+"""What is in a home from the first moment: its installation puts both there; the package of a
+distribution, the first.
+"""
+
+_HOOK = """\
+#!/usr/bin/env sh
+
+# Written by `certferry hook acme.sh --install`, which writes it anew.
+# acme.sh --deploy -d NAME --deploy-hook certferry
+
+#domain keyfile certfile cafile fullchain
+certferry_deploy() {
+  export Le_Domain="$1" CERT_KEY_PATH="$2" CERT_PATH="$3" CA_CERT_PATH="$4" CERT_FULLCHAIN_PATH="$5"
+  # What acme.sh's own hook `qiniu` has saved with the domain, if that was in use.
+  export QINIU_AK QINIU_SK
+
+  %s
+}
+"""
+_AS_ITS_USER = Text("run it as the user that acme.sh belongs to")
+_MODE = 0o644  # read by acme.sh, never run; there is no secret in it
+
+
+def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
+    """Write the hook that runs a command; give its path, and whether anything has changed.
+
+    Raises `ConfigError` when acme.sh is not at home there, or the file cannot be written.
+    """
+    if not any((home / name).is_file() for name in _AT_HOME):
+        raise ConfigError(
+            Text("{home}: no acme.sh found there (no account.conf)", home=home),
+            hint=Text("name its home, where it keeps account.conf: --home DIR"),
+        )
+    path = home / PLACE
+    content = (_HOOK % shlex.join(command)).encode()
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return path, False
+        must_be_trusted(home, makes_files=True)
+        path.parent.mkdir(exist_ok=True)
+        must_be_trusted(path.parent, makes_files=True)
+        replace_file(path, content, _MODE)
+    except NotTrusted as error:
+        # Root would write where another user decides.
+        problem = Text("{path} {problem}", path=error.path, problem=error.problem)
+        raise ConfigError(problem, hint=_AS_ITS_USER) from error
+    except OSError as error:
+        raise ConfigError(
+            Text("{path} cannot be written: {problem}", path=path, problem=system_words(error)),
+            hint=_AS_ITS_USER,
+        ) from error
+    return path, True

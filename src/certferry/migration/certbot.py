@@ -9,10 +9,20 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from certferry.core.desired import PemFiles
+from certferry.core.desired.certificate import PemFiles
 from certferry.errors import CertificateError
-from certferry.migration.home import Installed, OldCertificate, OldClient, OldHome
-from certferry.migration.reading import bundle_in, children, each, lineage_of, text_of, unquoted
+from certferry.migration.home import (
+    Installed,
+    OldCertificate,
+    OldClient,
+    OldHome,
+    bundle_in,
+    children,
+    each,
+    lineage_of,
+    text_of,
+    unquoted,
+)
 from certferry.ports.source import CertificateSource
 from certferry.text import Text
 

@@ -11,9 +11,16 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from certferry.core.desired import PemFiles
-from certferry.migration.home import OldCertificate, OldClient, OldHome
-from certferry.migration.reading import bundle_in, children, each, lineage_of
+from certferry.core.desired.certificate import PemFiles
+from certferry.migration.home import (
+    OldCertificate,
+    OldClient,
+    OldHome,
+    bundle_in,
+    children,
+    each,
+    lineage_of,
+)
 from certferry.ports.source import CertificateSource
 
 _ISSUER = ".issuer"

@@ -3,21 +3,89 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import datetime
 
-from certferry.core.certificate import CERT, CHAIN, FULLCHAIN, PRIVKEY, KeyType
-from certferry.core.proposal import (
+from certferry.core.certificates.certificate import (
+    CERT,
+    CHAIN,
+    FULLCHAIN,
+    PRIVKEY,
+    CertificateBundle,
+    KeyType,
+)
+from certferry.core.discovery.proposal import (
+    LeftOut,
     Places,
     Proposal,
     ProposedCertificate,
     ProposedDeployment,
+    fitness,
     not_served,
     with_domains,
 )
-from certferry.migration.duplicates import one_for_each_directory, without_duplicates
+from certferry.core.observed.records import HistoryEntry
 from certferry.migration.home import Installed, OldCertificate, OldHook
+from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
+
+
+def one_for_each_directory(
+    certificates: Sequence[ProposedCertificate],
+) -> list[ProposedCertificate]:
+    """Give a directory to one certificate, since a configuration may not name it twice: to the
+    youngest, which the client has copied there last.
+    """
+    owners = {
+        deployment.directory: one
+        for one in sorted(certificates, key=_age)
+        for deployment in one.deployments
+    }
+    kept = []
+    for one in certificates:
+        own = tuple(d for d in one.deployments if owners[d.directory] is one)
+        remarks = [
+            Text(
+                "{directory}, and what is run for it, is left to {other}, which was copied there"
+                " too",
+                directory=deployment.directory,
+                other=owners[deployment.directory].lineage,
+            )
+            for deployment in one.deployments
+            if deployment not in own
+        ]
+        kept.append(replace(one, deployments=own, remarks=(*one.remarks, *remarks)))
+    return kept
+
+
+def without_duplicates(certificates: Sequence[ProposedCertificate], places: Places) -> Proposal:
+    """Leave out what would be renewed for ever and deployed nowhere, while another certificate is
+    for the same names: acme.sh may keep an RSA and an EC certificate of each.
+    """
+    first = {frozenset(one.covered): one for one in sorted(certificates, key=_rank)}
+    kept: list[ProposedCertificate] = []
+    idle: list[LeftOut] = []
+    for one in certificates:
+        other = first[frozenset(one.covered)]
+        # Without a target nothing is known of what is served.
+        if other is one or one.deployments or not places.target:
+            kept.append(one)
+        else:
+            reason = Text("{other} is for the same names, and goes first", other=other.lineage)
+            idle.append(LeftOut(one.lineage, reason, one))
+    return Proposal(tuple(kept), tuple(idle))
+
+
+def _age(one: ProposedCertificate) -> tuple[float, str]:
+    begin = 0.0 if one.adopts is None else one.adopts.certificate.not_before.timestamp()
+    return begin, one.lineage
+
+
+def _rank(one: ProposedCertificate) -> tuple[bool, tuple[bool, int, float], str]:
+    return bool(one.deployments), fitness(one, ""), one.lineage
+
 
 _READ_AND_WRITE = 0o664  # without the right to write for all
 _OTHERS = stat.S_IRWXO
@@ -179,3 +247,48 @@ def _runs_no_more(theirs: Installed, reload: str, places: Places, client: str) -
                 program=hook.program,
                 client=client,
             )
+
+
+def adopt(
+    lineage: str,
+    bundle: CertificateBundle,
+    *,
+    state: StateStore,
+    lease: Callable[[str], AbstractContextManager[Lease]],
+    now: datetime,
+    who: str,
+) -> bool:
+    """Keep a certificate as the lineage's current one, and tell whether that was needed.
+
+    A lineage that has the same certificate or a later one is left as it is. Raises `LeaseHeld`
+    and `StateError`.
+    """
+    certificate = bundle.certificate
+    with lease(lineage) as held:
+        versions = state.versions(lineage)
+        if any(v.certificate.not_before >= certificate.not_before for v in versions):
+            return False
+        state.save_version(held, bundle, now)
+        facts = {"fingerprint": certificate.fingerprint, "issuer": certificate.issuer}
+        state.append_history(HistoryEntry(now, lineage, "adopted", who, facts))
+    return True
+
+
+def as_remembered(found: Sequence[OldCertificate], state: StateStore) -> tuple[OldCertificate, ...]:
+    """Give each lineage the name under which its certificate is remembered, if it is: under a new
+    one, what is at the targets would be another lineage's, and be uploaded and bound once more.
+    """
+    remembered = {lineage: state.versions(lineage) for lineage in state.lineages()}
+    named: list[OldCertificate] = []
+    for one in found:
+        fingerprint = one.bundle.certificate.fingerprint
+        known = [
+            lineage
+            for lineage, versions in remembered.items()
+            if any(version.certificate.fingerprint == fingerprint for version in versions)
+        ]
+        taken = {other.lineage for other in (*found, *named)}
+        free = [lineage for lineage in known if lineage not in taken]
+        is_known = one.lineage in known or not free
+        named.append(one if is_known else replace(one, lineage=free[0]))
+    return tuple(named)

@@ -9,9 +9,9 @@ in `certferry.notify` where it connects to a `ports.notifier.Notifier`.
 A target may have four names more:
 
 - `DeploySettings`, a frozen dataclass of what a deployment to it can be told, of the fields of
-  `core.desired.HttpsWish` and `kind`. Without it, that is nothing beside what each deployment can
-  be told, such as `domains` and `retire`. `config.options` says which types its fields may have,
-  and that a method `wrong` may tell what does not go together.
+  `core.desired.certificate.HttpsWish` and `kind`. Without it, that is nothing beside what each
+  deployment can be told, such as `domains` and `retire`. `config.bind` says which types its fields
+  may have, and that a method `wrong` may tell what does not go together.
 - `NEEDS_COMMON_NAME`, a `CommonNameRule`: certificates without a common name are refused. Without
   it, they are taken.
 - `LEAST_LIFE`, the name of a field of `Settings`: how many days a certificate must be valid still
@@ -38,10 +38,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from certferry.ports.account_memory import AccountMemory
 from certferry.ports.http import OpenHttp
 from certferry.ports.programs import RunProgram
 from certferry.ports.progress import Pause, Progress
+from certferry.ports.state import AccountMemory
 from certferry.text import Text
 
 DNS_GROUP = "certferry.dns"

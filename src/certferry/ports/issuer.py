@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from certferry.core.budget import Wanted
-from certferry.core.certificate import CertificateBundle, KeyType
-from certferry.core.renewal import RenewalInfo
+from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.lineage import RevocationReason
+from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.planning.limits import Wanted
 from certferry.core.secret import Secret
 from certferry.errors import OrderHeldBack
 from certferry.ports.dns import DnsProvider
@@ -80,10 +81,10 @@ class Issuer(Protocol):
         after a failure or an interruption; must claim each new order from the budget before it is
         made (`StateStore.claim_order`), and keep what the CA says of the next ones
         (`save_failed_proofs`, `save_hold`); must not close the order in the state: saving the
-        version does. Must give only what was ordered (`core.believable`): `CertificateRejected` for
-        any other certificate. Raises `IssuanceError`,
-        `OrderHeldBack` among them, or `DnsError`; after `DnsAccessDenied` it must ask the account
-        before it orders again.
+        version does. Must give only what was ordered (`core.certificates.chain`):
+        `CertificateRejected` for any other certificate. Raises `IssuanceError`, `OrderHeldBack`
+        among them, or `DnsError`; after `DnsAccessDenied` it must ask the account before it orders
+        again.
         """
         ...
 
@@ -103,3 +104,45 @@ class Issuer(Protocol):
         are forgotten.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """An account as its CA shows it: `status` in ACME's words (RFC 8555 §7.1.2), `None` where the
+    CA does not know it; whom the CA writes to.
+    """
+
+    url: str | None
+    status: str | None
+    contacts: tuple[str, ...] = ()
+
+
+class CaAccount(Protocol):
+    """The account at one directory. All raise `IssuanceError` and `StateError`; all but `revoke`
+    and `look` raise `PlanRefused` where there is no account.
+    """
+
+    def look(self) -> AccountFacts | None:
+        """Ask the CA for the account; `None` where there is none. Changes nothing there."""
+        ...
+
+    def rollover(self) -> None:
+        """Give the account a new key. Killed in between, the next run has a key that is in force:
+        both are kept until the CA has answered.
+        """
+        ...
+
+    def deactivate(self) -> None:
+        """Put the account out of use for ever, and forget it."""
+        ...
+
+    def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
+        """Revoke a certificate: as the account, or with the certificate's own key where the account
+        may not. One that is revoked already is done. Raises `CertificateError` for a key that can
+        sign no request.
+        """
+        ...
+
+
+AccountAt = Callable[[str | None], CaAccount]
+"""Gives the account at a directory; at the usual one where it is not known."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from certferry.core.observed import Served
-from certferry.core.watched import Host
+from certferry.core.discovery.watched import Host
+from certferry.core.observed.observation import Served
 
 
 class Probe(Protocol):

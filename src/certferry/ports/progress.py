@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.certificates.lineage import Version
 from certferry.core.events import Event
+from certferry.core.observed.observation import Observation
+from certferry.core.planning.report import SyncReport
 
 Progress = Callable[[Event], None]
 """Called from the thread that does the work; must return at once and not raise. Only the keeper of
@@ -30,3 +35,47 @@ def each_of(*listeners: Progress) -> Progress:
 def no_listener(event: Event) -> None:
     """Follow nothing."""
     del event
+
+
+class Looks(Protocol):
+    """Is shown every look of a run. Safe to use from several threads."""
+
+    def note(self, lineage: str, observed: Observation) -> None:
+        """Be shown what a look at a lineage saw. Nothing is asked and nothing is written."""
+        ...
+
+    def keep(self, report: SyncReport) -> None:
+        """Keep what the run has seen, now that it has ended. Raises `StateError`."""
+        ...
+
+
+class _Unseen:
+    def note(self, lineage: str, observed: Observation) -> None:
+        """See `Looks.note`."""
+
+    def keep(self, report: SyncReport) -> None:
+        """See `Looks.keep`."""
+
+
+UNSEEN: Looks = _Unseen()
+"""Keeps nothing."""
+
+
+class Sightings(Protocol):
+    """See `ports.state.StateStore`, which has the same promises."""
+
+    def sightings(self) -> tuple[Sighting, ...]:
+        """What every place was last seen to have, by lineage, target and domain."""
+        ...
+
+    def update_sightings(
+        self, change: Callable[[tuple[Sighting, ...]], tuple[Sighting, ...]]
+    ) -> tuple[Sighting, ...]:
+        """Change the sightings in one transaction, and return those that are kept now."""
+        ...
+
+    def versions_in_use(self) -> Mapping[str, tuple[Version, ...]]:
+        """Every lineage's newest version, those that a place of it was last seen to have, and those
+        whose revocation did not end, newest first: read at once, whatever the number of lineages.
+        """
+        ...

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.observed import ObservedDomain
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.observed.observation import ObservedDomain
 
 
 @dataclass(frozen=True, slots=True)

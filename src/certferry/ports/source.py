@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import PemFiles
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import PemFiles
 
 
 class CertificateSource(Protocol):

@@ -13,20 +13,38 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from certferry.core.budget import Hold, Limits, Spent, Wanted
-from certferry.core.certificate import CertificateBundle, KeyType
-from certferry.core.history import BegunRun, HistoryEntry, LastRun
-from certferry.core.lineage import Version
-from certferry.core.notice import ChannelState, Notice
-from certferry.core.remembered import Remembered
-from certferry.core.renewal import RenewalWindow
-from certferry.core.revocation import Revocation
-from certferry.core.rollout_record import RolloutRecord
+from certferry.core.assessment.notices import ChannelState, Notice
+from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.lineage import Revocation, Version, Withdrawal
+from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.observed.records import (
+    BegunRun,
+    HistoryEntry,
+    LastRun,
+    Remembered,
+    RolloutRecord,
+    Upload,
+)
+from certferry.core.planning.limits import Hold, Limits, Spent, Wanted
 from certferry.core.secret import Secret
-from certferry.core.upload import Upload
-from certferry.core.withdrawal import Withdrawal
-from certferry.ports.account_memory import Edit
-from certferry.ports.sightings import Sightings
+from certferry.ports.progress import Sightings
+
+Edit = Callable[[str | None], str | None]
+"""From what a note says to what it is to say; `None` is no note."""
+
+
+class AccountMemory(Protocol):
+    """Short notes about one account. Nothing in them is secret, and losing them costs a few
+    requests: an adapter works with none, and never believes one against what it sees.
+    """
+
+    def note(self, name: str) -> str | None:
+        """Return what a note says, `None` where there is none."""
+        ...
+
+    def update(self, name: str, change: Edit) -> str | None:
+        """Edit a note and return what it says now. Whole: no other run changes it in between."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +232,8 @@ class StateStore(Sightings, Protocol):
     ) -> None:
         """Write down that an order is about to be made, which takes the place of the lineage's
         earlier one there. Saving the version says that it was issued. Raises `OrderHeldBack`, with
-        nothing written, when the limits allow none now (`core.budget.held_back`): however many runs
-        ask at once, no more than these are let go.
+        nothing written, when the limits allow none now (`core.planning.limits.held_back`): however
+        many runs ask at once, no more than these are let go.
         """
         ...
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from certferry.core.certificate import Certificate, CertificateBundle
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import ObservedTarget
+from certferry.core.certificates.certificate import Certificate, CertificateBundle
+from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.observed.observation import ObservedTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Look:
 
     `domains` are named, and observed in any case; `None` means every domain that `names` cover.
     With `globs` those that `names` cover and a glob matches are wanted beside the named. `exclude`
-    takes away from what is not named: `core.choice.choose` tells which they are.
+    takes away from what is not named: `core.planning.choice.choose` tells which they are.
 
     `known` are the lineage's certificates, newest first: a copy at the target counts as ours only
     when it is one of these. With `others` every other certificate of the account is wanted as well.

@@ -7,17 +7,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from certferry.core.abbreviations import short
-from certferry.core.discovery import (
+from certferry.core.certificates.certificate import short
+from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
     Problem,
     Urgency,
 )
-from certferry.core.ledger import Owner
-from certferry.core.observed import Served
-from certferry.core.watched import within_reach
+from certferry.core.discovery.watched import within_reach
+from certferry.core.observed.inferred import Owner
+from certferry.core.observed.observation import Served
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled, line, width
 from certferry.present.status_text import NOTHING

@@ -6,21 +6,35 @@ Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from certferry.core.assessment.trouble import Trouble
+from certferry.core.certificates.chain import EdgeProblem, Presented
+from certferry.core.discovery.inventory import (
+    Bound,
+    DiscoveredCertificate,
+    DiscoveredDomain,
+    Discovery,
+)
+from certferry.core.discovery.watched import Concern, HostLook
 from certferry.core.dns_persist import PersistRecord
-from certferry.core.edges import EdgeProblem
 from certferry.core.findings import Finding, are_in_order
-from certferry.core.history import HistoryEntry
+from certferry.core.observed.observation import Served
+from certferry.core.observed.records import HistoryEntry
+from certferry.core.planning.report import (
+    CODE,
+    LineageReport,
+    StepOutcome,
+    SyncReport,
+    Undeclared,
+    of_lineage,
+    of_run,
+)
 from certferry.core.reasons import Reason
-from certferry.core.report import LineageReport, StepOutcome, SyncReport
-from certferry.core.result import of_lineage, of_run
-from certferry.core.trouble import Trouble
-from certferry.core.undeclared import CODE, Undeclared
 from certferry.errors import CertferryError, TargetStuck
 from certferry.present.language import Voice
 from certferry.present.run_log import rfc3339
-from certferry.present.tickets import ticket
+from certferry.present.status_text import ticket
 from certferry.text import Text
 
 Document = dict[str, object]
@@ -175,3 +189,140 @@ def of_error(error: CertferryError, voice: Voice) -> Document:
 def said_or_none(text: Text | None, voice: Voice) -> str | None:
     """Write a sentence that may be missing."""
     return None if text is None else voice.say(text)
+
+
+def of_discovery(found: Discovery, voice: Voice) -> Document:
+    """Write down everything that was found; what is not known is null. `accounts` are those that
+    were looked at, `problems` what could not be.
+    """
+    return {
+        "ok": not any(problem.is_failure for problem in found.problems),
+        "accounts": [look.label for look in found.accounts],
+        "domains": [_domain(one, voice) for one in found.domains],
+        "certificates": [_certificate(one) for one in found.certificates],
+        "problems": [
+            {
+                "account": one.account,
+                "severity": "error" if one.is_failure else "warning",
+                "problem": of_error(one.error, voice),
+            }
+            for one in found.problems
+        ],
+    }
+
+
+def _domain(one: DiscoveredDomain, voice: Voice) -> Document:
+    found = one.found
+    is_told = found.has_https or not found.binding_hidden
+    return {
+        "account": one.account,
+        "domain": found.domain,
+        "kind": found.kind.value,
+        "state": found.state,
+        "https": found.has_https if is_told else None,
+        "settings": {
+            "force_https": found.https.force_https,
+            "http2": found.https.http2,
+            "tls_versions": None
+            if found.https.tls_versions is None
+            else list(found.https.tls_versions),
+        },
+        "bound": None if one.bound is None else _bound(one.bound),
+        "not_after": moment(one.not_after),
+        "covered_by": list(one.covered_by),
+        "deployed_by": one.deployed_by,
+        "by_itself": found.by_itself,
+        "served": [_served(address, voice) for address in one.served],
+        "problem": None if one.problem is None else of_error(one.problem, voice),
+    }
+
+
+def _bound(bound: Bound) -> Document:
+    return {
+        "remote_id": bound.remote_id,
+        "fingerprint": bound.fingerprint,
+        "names": None if bound.names is None else list(bound.names),
+        "not_after": moment(bound.not_after),
+        "owner": None if bound.owner is None else bound.owner.value,
+    }
+
+
+def _served(address: Served, voice: Voice) -> Document:
+    return {
+        "address": address.address,
+        "fingerprint": address.fingerprint,
+        "not_after": moment(address.not_after),
+        "ok": address.answered and address.valid,
+        "problem": of_trouble(address.problem, voice),
+    }
+
+
+def _certificate(one: DiscoveredCertificate) -> Document:
+    return {
+        "account": one.account,
+        "remote_id": one.found.remote_id,
+        "name": one.found.label,
+        "names": None if one.found.names is None else list(one.found.names),
+        "fingerprint": one.fingerprint,
+        "not_after": moment(one.found.not_after),
+        "owner": one.owner.value,
+        "bound_to": list(one.bound_to),
+    }
+
+
+def of_looks(looks: Sequence[HostLook], now: datetime, voice: Voice) -> Document:
+    """What one look prints."""
+    hosts = [of_look(look, now, voice) for look in looks]
+    return {"ok": all(look.ok for look in looks), "at": moment(now), "hosts": hosts}
+
+
+def of_look(look: HostLook, now: datetime, voice: Voice) -> Document:
+    """One host. It is ok when each address presents a certificate that is valid there, and no
+    problem of severity `error` stands among those of all addresses together.
+    """
+    return {
+        "host": look.host.name,
+        "port": look.host.port,
+        "ok": look.ok,
+        "addresses": [_address(address, now, voice) for address in look.served],
+        "problems": [_concern(concern, voice) for concern in look.concerns],
+    }
+
+
+def of_change(look: HostLook, now: datetime, voice: Voice) -> Document:
+    """What `--follow` prints on one line for a host: how it stands since something changed."""
+    return {"at": moment(now), **of_look(look, now, voice)}
+
+
+def _address(address: Served, now: datetime, voice: Voice) -> Document:
+    leaf = address.chain[0] if address.chain else None
+    ends = address.not_after
+    return {
+        "address": address.address,
+        "fingerprint": address.fingerprint,
+        "ok": address.answered and address.valid,
+        "not_after": moment(ends),
+        "problem": of_trouble(address.problem, voice),
+        "not_before": None if leaf is None else moment(leaf.not_before),
+        "days_left": None if ends is None else (ends - now) // timedelta(days=1),
+        "names": None if leaf is None else list(leaf.names),
+        "issuer": None if leaf is None else leaf.issuer,
+        "chain": [_issuer(issuer) for issuer in address.chain[1:]],
+    }
+
+
+def _issuer(issuer: Presented) -> Document:
+    return {
+        "subject": issuer.subject,
+        "issuer": issuer.issuer,
+        "fingerprint": issuer.fingerprint,
+        "not_after": moment(issuer.not_after),
+    }
+
+
+def _concern(concern: Concern, voice: Voice) -> Document:
+    return {
+        "severity": "error" if concern.is_failure else "warning",
+        **(of_trouble(concern.problem, voice) or {}),
+        "addresses": list(concern.addresses),
+    }

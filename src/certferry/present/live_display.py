@@ -17,10 +17,9 @@ from rich.live import Live
 from rich.text import Text as RichText
 
 from certferry.core.events import Activity, Event, StepEnded
-from certferry.core.progress import Asking, Begun, Counted, Ended, in_minutes
-from certferry.core.report import Outcome, StepKey, StepOutcome
-from certferry.core.steps import Action
-from certferry.core.waiting import Waiting
+from certferry.core.planning.report import Outcome, StepKey, StepOutcome
+from certferry.core.planning.steps import Action
+from certferry.core.waiting import Asking, Begun, Counted, Ended, Waiting, in_minutes
 from certferry.ports.progress import Progress
 from certferry.present.console import Console
 from certferry.present.language import Voice

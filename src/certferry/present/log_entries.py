@@ -6,19 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from certferry.core.discovery import Problem
-from certferry.core.domain_status import Standing
-from certferry.core.edges import EdgeProblem
+from certferry.core.assessment.status import LineageStatus, Standing
+from certferry.core.certificates.chain import EdgeProblem
+from certferry.core.discovery.inventory import Problem
+from certferry.core.discovery.watched import HostLook
 from certferry.core.events import Activity, StepEnded
 from certferry.core.findings import Finding, Severity
-from certferry.core.plan import Obstacle, Plan
+from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
-from certferry.core.report import Outcome, StepOutcome, SyncReport
-from certferry.core.status import LineageStatus
-from certferry.core.watched import HostLook
 from certferry.errors import TargetStuck
 from certferry.present.run_log import Entry, Level, RunLog
-from certferry.present.tickets import ticket
+from certferry.present.status_text import ticket
 from certferry.present.vocabulary import at_target, once
 from certferry.text import Text
 

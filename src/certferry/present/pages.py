@@ -5,11 +5,126 @@ checkout they are those of `docs/`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.present.language import ENGLISH
+from certferry.present.layout import Line, Span, Tone, line, width, wrapped
+
+WIDEST = 100
+"""Cells; longer lines are hard to read on."""
+
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)]*)\)")
+_ASIDE = re.compile(r"<!--|\[(?:中文|English)\]\([^)]*\)$")
+"""What is for other readers: a remark for authors, and the way to the other language."""
+_ITEM = re.compile(r"^(?: *)(?:[-*]|\d+\.) ")
+_FENCE = "```"
+_BOLD = re.compile(r"\*\*([^*]+)\*\*")
+_SOFT = re.compile(r"(?<![\w*`])\*([^*`\s][^*`]*)\*(?![\w*])")
+
+
+def told(text: str, cells: int) -> Iterator[Line]:
+    """Write a page, in lines of so many cells at most; what stands in a block of code stays."""
+    cells = min(cells, WIDEST)
+    shown = (block for block in _blocks(text) if not _ASIDE.match(block[0]))
+    for number, block in enumerate(shown):
+        if number:
+            yield line()
+        yield from _block(block, cells)
+
+
+def _blocks(text: str) -> Iterator[list[str]]:
+    """Split at empty lines, but for those in a block of code."""
+    block, is_code = list[str](), False
+    for row in text.splitlines():
+        is_code ^= row.lstrip().startswith(_FENCE)
+        if row.strip() or is_code:
+            block.append(row)
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _block(rows: Sequence[str], cells: int) -> Iterator[Line]:
+    first = rows[0].lstrip()
+    if first.startswith(_FENCE):
+        yield from (line("    ", row) for row in rows if not row.lstrip().startswith(_FENCE))
+    elif first.startswith("#"):
+        yield line(Span(_plain(first.lstrip("# ")), Tone.STRONG))
+    elif first.startswith("|"):
+        yield from _table(rows, cells)
+    else:
+        yield from _paragraphs(rows, cells)
+
+
+def _paragraphs(rows: Sequence[str], cells: int) -> Iterator[Line]:
+    """Write running text; each item of a list begins its own line."""
+    begun = list[str]()
+    for row in [*rows, "- "]:
+        item = _ITEM.match(row)
+        if item and begun:
+            mark = _ITEM.match(begun[0])
+            indent = width(mark[0]) if mark else 0
+            yield from _hanging(_plain(_joined(begun)), cells, indent)
+            begun = []
+        begun.append(row)
+
+
+def _joined(rows: Sequence[str]) -> str:
+    """Put lines together; between Chinese characters stands no space."""
+    words = ""
+    for row in map(str.strip, rows):
+        between = " " if words and not (_is_wide(words[-1]) and _is_wide(row[0])) else ""
+        words += between + row
+    return words
+
+
+def _is_wide(character: str) -> bool:
+    return width(character) > 1
+
+
+def _table(rows: Sequence[str], cells: int) -> Iterator[Line]:
+    headers, _, *others = (_cells(row) for row in rows)
+    for number, (first, *rest) in enumerate(others):
+        if number:
+            yield line()
+        yield from (line(Span(row, Tone.STRONG)) for row in wrapped(_plain(first), cells))
+        for header, cell in zip(headers[1:], rest, strict=False):
+            if cell:
+                label = f"{header}: " if header else ""
+                yield from _hanging(_plain(label + cell), cells, 4, first=2)
+
+
+def _cells(row: str) -> list[str]:
+    # `a\|b` is a bar inside a cell.
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+
+
+def _hanging(words: str, cells: int, indent: int, *, first: int = 0) -> Iterator[Line]:
+    """Write words; every line but the first is indented."""
+    rows = wrapped(words, max(cells - indent, 20))
+    for number, row in enumerate(rows):
+        yield line(" " * (indent if number else first), row)
+
+
+def _plain(words: str) -> str:
+    """Take the marks away; a link to another page becomes the command that prints it."""
+    words = _BOLD.sub(r"\1", _LINK.sub(_linked, words))
+    return _SOFT.sub(r"\1", words)
+
+
+def _linked(link: re.Match[str]) -> str:
+    words, target = link[1], link[2]
+    if target.startswith("http"):
+        return f"{words} ({target})"
+    page = re.fullmatch(
+        r"(?:\.\./(?:how-to|reference)/)?([a-z0-9.-]+?)(?:\.zh-CN)?\.md(?:#.*)?", target
+    )
+    return f"{words} (`certferry help {page[1]}`)" if page else words
+
 
 PAGES = Path(__file__).parents[1] / "pages"
 FOLDERS = ("reference", "how-to")

@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from certferry.core.abbreviations import short
-from certferry.core.change import Change
-from certferry.core.drift import Drifted
-from certferry.core.obstacle_outcomes import served_by
-from certferry.core.plan import Plan
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.removal_limits import left_to_later_runs
-from certferry.core.rollbacks import RolledBack
-from certferry.core.steps import (
+from certferry.core.certificates.certificate import short
+from certferry.core.observed.observation import Change
+from certferry.core.planning.drift import Drifted
+from certferry.core.planning.outcomes import served_by
+from certferry.core.planning.plan import Plan
+from certferry.core.planning.removals import left_to_later_runs
+from certferry.core.planning.rollbacks import RolledBack
+from certferry.core.planning.steps import (
     Action,
     Blocked,
     Clean,
@@ -25,6 +24,7 @@ from certferry.core.steps import (
     Step,
     Verify,
 )
+from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.present.language import Voice

@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.events import Activity, Event, Happened, StepEnded
-from certferry.core.progress import Asking, Begun, Counted, Ended
-from certferry.core.report import Outcome
+from certferry.core.planning.report import Outcome
+from certferry.core.waiting import Asking, Begun, Counted, Ended
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice

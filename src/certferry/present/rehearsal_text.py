@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from certferry.core.plan import Plan
-from certferry.core.report import SyncReport
+from certferry.core.planning.plan import Plan
+from certferry.core.planning.report import SyncReport
 from certferry.present import plan_text, report_text
 from certferry.present.language import Voice
 from certferry.present.layout import Line, line

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from certferry.core.abbreviations import first_of, short
-from certferry.core.bound_outcomes import BOUND
-from certferry.core.plan_outcomes import SEEN
-from certferry.core.report import LineageReport, Outcome, StepKey, StepOutcome, SyncReport
-from certferry.core.steps import Action
+from certferry.core.certificates.certificate import first_of, short
+from certferry.core.planning.outcomes import BOUND, SEEN
+from certferry.core.planning.report import LineageReport, Outcome, StepKey, StepOutcome, SyncReport
+from certferry.core.planning.steps import Action
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, labelled, line, padded
 from certferry.present.plan_text import INDENT, VERB

@@ -7,22 +7,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certferry.core.abbreviations import short
-from certferry.core.domain_status import WHOLE_ACCOUNT, DomainStatus, Standing
-from certferry.core.issue_reasons import window_in_words
-from certferry.core.observed import Served
-from certferry.core.obstacle_outcomes import served_by
+from certferry.core.assessment.status import (
+    WHOLE_ACCOUNT,
+    Condition,
+    DomainStatus,
+    LineageStatus,
+    Remembering,
+    Standing,
+)
+from certferry.core.assessment.trouble import LastFailure, Trouble
+from certferry.core.certificates.certificate import short
+from certferry.core.discovery.watched import within_reach
+from certferry.core.observed.observation import Served
+from certferry.core.planning.outcomes import served_by
+from certferry.core.planning.report import CODE
+from certferry.core.planning.rules import window_in_words
 from certferry.core.reasons import ReasonCode
-from certferry.core.status import Condition, LineageStatus, Remembering
-from certferry.core.trouble import LastFailure, Trouble
-from certferry.core.undeclared import CODE
-from certferry.core.watched import within_reach
 from certferry.errors import TargetStuck
-from certferry.present.language import Voice
+from certferry.present.language import Voice, voice_in
 from certferry.present.layout import Line, Span, Table, Tone, columns, labelled, line, without_empty
-from certferry.present.tickets import ticket
 from certferry.present.vocabulary import ERROR, HINT, WARNING, in_brackets, once
 from certferry.text import Text
+
+_LANGUAGE = "zh"
+"""The targets that certferry knows are in China, whatever the operator reads."""
+
+
+def ticket(lines: Sequence[Text]) -> str:
+    """Write a ticket, ready to be sent."""
+    voice = voice_in(_LANGUAGE)
+    return "\n".join(voice.say(line) for line in lines)
+
 
 NOTHING = Span("—", Tone.FAINT)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from certferry.text import Text, verbatim
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
-    from certferry.core.desired import Kind
+    from certferry.core.desired.certificate import Kind
 
 ERROR = Text("error: ")
 WARNING = Text("warning: ")

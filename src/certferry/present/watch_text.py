@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from certferry.core.abbreviations import short
-from certferry.core.edges import EdgeProblem
-from certferry.core.observed import Served
-from certferry.core.watch_changes import AddressChanged, Changes
-from certferry.core.watched import HostLook
+from certferry.core.certificates.certificate import short
+from certferry.core.certificates.chain import EdgeProblem
+from certferry.core.discovery.watched import AddressChanged, Changes, HostLook
+from certferry.core.observed.observation import Served
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled
 from certferry.present.status_text import NOTHING

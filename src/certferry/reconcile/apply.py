@@ -8,23 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from certferry.core.plan import Plan, Rollout
-from certferry.core.plan_outcomes import SEEN
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.steps import Action, Clean, Deploy, Issue, Retire, Rollback, Step, Verify
+from certferry.core.planning.outcomes import SEEN
+from certferry.core.planning.plan import Plan, Rollout
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.steps import (
+    Action,
+    Clean,
+    Deploy,
+    Issue,
+    Retire,
+    Rollback,
+    Step,
+    Verify,
+)
 from certferry.core.waiting import Waiting
 from certferry.errors import Interrupted
 from certferry.reconcile.challenge_cleanup import clean
-from certferry.reconcile.changed_settings import with_unasked
-from certferry.reconcile.deploy import deploy
+from certferry.reconcile.deploy import deploy, with_unasked
 from certferry.reconcile.drift import note_drift, note_end_of_drift
 from certferry.reconcile.issue import issue
 from certferry.reconcile.receivers import deliver
-from certferry.reconcile.removals import may_remove
-from certferry.reconcile.retire import retire
+from certferry.reconcile.retire import may_remove, retire, retire_unmanaged
 from certferry.reconcile.rollback import note_refusal, roll_back
 from certferry.reconcile.stopping import during
-from certferry.reconcile.unmanaged import retire_unmanaged
 from certferry.reconcile.visit import Visit
 
 

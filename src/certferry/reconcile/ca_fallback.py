@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from certferry.core.ca_fallback import in_order, may_pass_over, of_use
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import DesiredCertificate
-from certferry.core.issuance import Authority
-from certferry.core.observed import Observation
-from certferry.core.steps import Blocked, Issue
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import Authority, DesiredCertificate
+from certferry.core.observed.observation import Observation
+from certferry.core.planning.pauses import in_order, may_pass_over, of_use
+from certferry.core.planning.steps import Blocked, Issue
 from certferry.errors import CertificateRejected, IssuanceError, OrderHeldBack
 from certferry.reconcile.visit import Visit
 from certferry.text import Text

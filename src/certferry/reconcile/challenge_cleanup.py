@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from certferry.core.desired import DesiredCertificate
+from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity
-from certferry.core.observed import Observation
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.steps import Clean
+from certferry.core.observed.observation import Observation
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.steps import Clean
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.dns_by_zone import provider_of

@@ -5,20 +5,48 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certferry.core.desired import HttpsWish
-from certferry.core.drift import in_one_line
-from certferry.core.lineage import Version, mark
-from certferry.core.policies import OnFailure
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.rollout_record import RolloutRecord
-from certferry.core.steps import Action, Deploy
-from certferry.core.upload import Upload
+from certferry.core.certificates.lineage import Version, mark
+from certferry.core.desired.certificate import HttpsWish, OnFailure
+from certferry.core.observed.records import RolloutRecord, Upload
+from certferry.core.planning.drift import in_one_line, in_sentences
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.steps import Action, Deploy, Verify
 from certferry.core.waiting import applying, wait_for
 from certferry.errors import CertferryError, CopyGone, Interrupted, LeaseLost, TargetBusy
-from certferry.reconcile.failed_deploy import write_down_failure
 from certferry.reconcile.rollback import with_handshakes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
+
+
+def tell_failure(step: Deploy, error: CertferryError, visit: Visit) -> None:
+    """Tell that a deployment failed, for the history."""
+    problem = str(error.lasting)
+    visit.tell("deploy failed", target=step.target, domain=step.domain, problem=problem)
+
+
+def write_down_failure(
+    step: Deploy, error: CertferryError, record: RolloutRecord, visit: Visit
+) -> None:
+    """Keep that a deployment failed, and tell the history."""
+    repairs = record.repairs[1:] if step.repair else record.repairs
+    failed = replace(record, failed_at=visit.now, repairs=repairs, tries=record.tries + 1)
+    visit.doors.state.save_rollout(failed)
+    tell_failure(step, error, visit)
+
+
+def with_unasked(told: StepOutcome, step: Verify) -> StepOutcome:
+    """Add which settings the target changed without being asked to."""
+    detail = Text(
+        "{said}; the target changed other settings: {changes}",
+        said=told.detail,
+        changes=in_sentences(step.changes),
+    )
+    hint = Text(
+        "set the wanted values in the deployment (`force_https`, `http2`, `tls_versions`),"
+        " and the next run restores them"
+    )
+    return replace(told, detail=detail, hint=hint)
+
 
 LISTED_WITHIN = timedelta(minutes=10)
 """How long an upload of ours may be missing from a target's list, which lags behind writes

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from certferry.core.discovery import AccountLook
+from certferry.core.discovery.inventory import AccountLook
+from certferry.core.discovery.survey import Survey
 from certferry.core.events import Activity
-from certferry.core.observed import Served
-from certferry.core.progress import Begun, Ended
-from certferry.core.survey import Survey
+from certferry.core.observed.observation import Served
+from certferry.core.waiting import Begun, Ended
 from certferry.errors import CertferryError, Interrupted
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress

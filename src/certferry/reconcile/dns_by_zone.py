@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Self, cast
 
-from certferry.core.desired import DesiredCertificate
-from certferry.core.identifiers import is_within
-from certferry.core.zone_choice import must_have_zone
+from certferry.core.certificates.names import is_within
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.discovery.proposal import must_have_zone
 from certferry.errors import ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.survey import ZoneFinder, ZoneKeeper

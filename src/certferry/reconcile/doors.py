@@ -7,13 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from certferry.core.delivery import Delivery
-from certferry.core.ownership import Claims
+from certferry.core.desired.certificate import Delivery
+from certferry.core.planning.rollouts import Claims
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
-from certferry.ports.looks import UNSEEN, Looks
 from certferry.ports.probe import Probe
-from certferry.ports.progress import Progress
+from certferry.ports.progress import UNSEEN, Looks, Progress
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore

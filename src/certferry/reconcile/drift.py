@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certferry.core.drift import Drifted, in_one_line
-from certferry.core.rollout_record import RolloutRecord
+from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning.drift import Drifted, in_one_line
 from certferry.reconcile.visit import Visit
 
 

@@ -6,17 +6,49 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import PurePath
+from typing import cast
 
+from certferry.core.certificates.certificate import covered_by
+from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity, StepEnded
-from certferry.core.findings import Code, Finding, heaviest_first, of_refusal, warning
-from certferry.core.progress import Begun, Ended
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.steps import Action
-from certferry.errors import CertferryError, Interrupted
+from certferry.core.findings import (
+    Code,
+    Finding,
+    Severity,
+    heaviest_first,
+    info,
+    of_error,
+    of_refusal,
+    warning,
+)
+from certferry.core.network import judge_clock
+from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
+from certferry.core.observed.records import HistoryEntry, LastRun
+from certferry.core.planning.choice import is_found
+from certferry.core.planning.due import stuck_since
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.safety import judge_at_target, judge_version
+from certferry.core.planning.steps import Action
+from certferry.core.waiting import Begun, Ended
+from certferry.errors import (
+    CertferryError,
+    CertificateError,
+    Interrupted,
+    PlanRefused,
+    ScheduleError,
+    StateError,
+    StateUnavailable,
+)
+from certferry.ports.examination import Examined, PointedAt, Timed
 from certferry.ports.progress import Progress
+from certferry.ports.scheduler import Scheduler
+from certferry.ports.state import StateStore
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.observe import as_offered, observe
 from certferry.text import Text
 
 AT_ONCE = 16
@@ -131,3 +163,230 @@ def _overdue(check: Check) -> Finding:
     message = Text("{what}: no answer within {time}", what=check.what, time=check.within)
     fix = Text("run it again; if it stays so, look at network and proxy")
     return warning(Code.NOT_LOOKED_AT, check.subject, message, fix)
+
+
+def look_at_account(label: str, door: object) -> Iterator[Finding]:
+    """Look at an account as far as its adapter can. The clock comes first: it is to be set before
+    keys are blamed. Raises `CertferryError`.
+    """
+    if hasattr(door, "clock_ahead"):
+        yield from look_at_clock(label, cast("Timed", door).clock_ahead())
+    if hasattr(door, "examine"):
+        yield from cast("Examined", door).examine(label)
+
+
+def look_at_clock(subject: str, ahead: timedelta | None) -> Iterator[Finding]:
+    """Judge the clock by how far a service's is ahead; one that does not tell says nothing."""
+    found = None if ahead is None else judge_clock(subject, subject, ahead)
+    yield from () if found is None else (found,)
+
+
+def cnames_of(label: str, door: object, wishes: Sequence[DesiredCertificate]) -> Mapping[str, str]:
+    """Give the CNAMEs of the domains at an account that certificates are deployed to. Raises
+    `DeployError`.
+    """
+    if not hasattr(door, "cnames"):
+        return {}
+    cnames = cast("PointedAt", door).cnames()
+    return {
+        domain: cname for domain, cname in cnames.items() if _is_deployed_to(label, domain, wishes)
+    }
+
+
+def ordered_names(wishes: Iterable[DesiredCertificate]) -> list[str]:
+    """Give the names that are proven."""
+    return [name for wish in wishes if wish.files is None for name in wish.names]
+
+
+def _is_deployed_to(label: str, domain: str, wishes: Sequence[DesiredCertificate]) -> bool:
+    """Tell whether a domain is named, or found among those that a certificate covers."""
+    return any(
+        domain in (deployment.domains or ())
+        or (covered_by(wish.names, domain) and is_found(deployment, domain))
+        for wish in wishes
+        for deployment in wish.deployments
+        if deployment.target == label
+    )
+
+
+ENTRIES = 500
+"""The newest of the history: enough to find the last try of anything that still fails."""
+
+_FAILED = " failed"
+"""How the event of a try ends that failed; without it, that of one that did not."""
+
+
+def look_at_state(
+    state: StateStore,
+    path: PurePath,
+    key_file: PurePath,
+    declared: Collection[str],
+    now: datetime,
+) -> Iterator[Finding]:
+    """Try the seal, and tell what to back up, and what happened last to the `declared` lineages."""
+    try:
+        state.must_unseal()
+    except StateUnavailable as problem:
+        yield of_error(Code.STATE_UNUSABLE, str(path), problem)
+    except StateError as problem:
+        yield of_error(Code.SEAL_BROKEN, str(key_file), problem)
+    message = Text(
+        "back up this file, which holds all that certferry remembers, and apart from it {key_file},"
+        " which opens it",
+        key_file=str(key_file),
+    )
+    yield info(Code.BACK_UP, str(path), message)
+    yield from _of_last_run(state.last_run(), now)
+    entries = state.history(None, ENTRIES)
+    yield from _from_history([entry for entry in entries if entry.lineage in declared])
+
+
+_LATE = timedelta(days=2)
+"""How long ago the last run may have been, of two a day, before something keeps them away."""
+
+
+def _of_last_run(last: LastRun | None, now: datetime) -> Iterator[Finding]:
+    """Tell when the last run was, and when the last one was in which nothing failed."""
+    if last is None:
+        return
+    said = Text("the last run ended at {moment}", moment=last.ended_at)
+    if last.succeeded_at is None:
+        said = Text("{said}; none has ended without a failure", said=said)
+    elif last.succeeded_at != last.ended_at:
+        moment = last.succeeded_at
+        said = Text("{said}; the last without a failure at {moment}", said=said, moment=moment)
+    if now - last.ended_at < _LATE:
+        yield info(Code.LAST_RUN, "sync", said)
+    else:
+        fix = Text(
+            "run `certferry sync`, and see by `certferry schedule show` that the system starts it"
+        )
+        yield warning(Code.LAST_RUN, "sync", said, fix)
+
+
+_LOOKS = ("drift found", "drift over", "verified")
+"""Events that report a sighting and nothing that certferry did."""
+
+
+def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:
+    """Tell which daily run is installed, and whether the system will start it."""
+    found = False
+    for scheduler in schedulers:
+        try:
+            scheduled = scheduler.find()
+        except ScheduleError as problem:
+            found = True
+            yield of_error(Code.NOT_LOOKED_AT, "schedule", problem)
+            continue
+        if scheduled is None:
+            continue
+        found = True
+        message = Text("{place}: {when}", place=scheduled.place, when=scheduled.when)
+        yield info(Code.SCHEDULE, "schedule", message)
+        if scheduled.to_do is not None:
+            said = Text("the daily run is installed, and the system may not start it")
+            yield warning(Code.SCHEDULE_TO_DO, "schedule", said, scheduled.to_do)
+    if not found:
+        yield warning(
+            Code.SCHEDULE_MISSING,
+            "schedule",
+            Text("no daily run is installed for this user, so nothing renews by itself"),
+            Text(
+                "run `certferry schedule install`, unless another program starts `certferry sync`"
+            ),
+        )
+
+
+def look_at_telling(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Finding]:
+    """Tell where neither a channel nor a heartbeat is declared: what fails at night is then read
+    by no operator.
+    """
+    if not (has_channel or has_heartbeat):
+        yield warning(
+            Code.NOBODY_TOLD,
+            "notify",
+            Text("no channel and no heartbeat is declared: a run that fails reaches no one"),
+            Text(
+                "declare a channel under [notify.ops] (`certferry help notify`), and a [heartbeat]"
+                " (`certferry help monitoring`)"
+            ),
+        )
+
+
+def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Finding]:
+    """Tell the newest change, and the tries that failed and did not succeed since."""
+    changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_LOOKS)))
+    if (newest := next(changes, None)) is not None:
+        said = Text("the last change was at {moment}, by {who}", moment=newest.at, who=newest.who)
+        yield info(Code.LAST_CHANGE, newest.lineage, said)
+    seen: set[tuple[str | None, ...]] = set()
+    for entry in entries:
+        action = entry.event.removesuffix(_FAILED)
+        tried = (entry.lineage, _ENDINGS.get(action, action), *map(entry.facts.get, _PLACE))
+        if entry.event.endswith(_FAILED) and tried not in seen:
+            yield _failed(entry)
+        seen.add(tried)
+
+
+_PLACE = ("target", "domain")
+_ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verified": "deploy"}
+
+
+def _failed(entry: HistoryEntry) -> Finding:
+    message = Text(
+        "the last try at {moment} failed: {problem}",
+        moment=entry.at,
+        problem=entry.facts.get("problem", entry.event),
+    )
+    fix = Text("run `certferry sync {lineage}`, which says what to do", lineage=entry.lineage)
+    return warning(Code.LAST_TRY_FAILED, entry.facts.get("domain", entry.lineage), message, fix)
+
+
+_WEIGHTS = {
+    DomainState.UNAVAILABLE: (Code.DOMAIN_UNUSABLE, Severity.ERROR),
+    DomainState.FAILED: (Code.DOMAIN_FAILED, Severity.WARNING),
+}
+
+
+def look_at_lineage(desired: DesiredCertificate, doors: Doors) -> Iterator[Finding]:
+    """Look at a lineage, as a plan does. Changes nothing. Raises `StateError`, `Interrupted`."""
+    try:
+        desired = as_offered(desired, doors)
+    except (CertificateError, PlanRefused) as problem:
+        yield of_error(Code.FILES_UNUSABLE, desired.lineage, problem)
+        return
+    observed = observe(desired, doors)
+    if observed.current is not None:
+        yield from judge_version(desired, observed.current, doors.now())
+    for target in observed.targets:
+        yield from _at_target(target)
+        yield from _stuck(observed, target, doors)
+        is_place = not any(domain.kind.is_receiver for domain in target.domains)
+        if observed.current is not None and is_place and target.failure is None:
+            yield from judge_at_target(desired, observed.current, target)
+
+
+def _at_target(target: ObservedTarget) -> Iterator[Finding]:
+    if target.failure is not None:
+        yield of_refusal(target.label, target.failure)
+    for unread in target.unread:
+        yield of_error(Code.TARGET_UNREAD, target.label, unread, Severity.WARNING)
+    for domain in target.domains:
+        if domain.state in _WEIGHTS and domain.problem is not None:
+            code, severity = _WEIGHTS[domain.state]
+            yield of_error(code, domain.domain, domain.problem, severity)
+
+
+def _stuck(observed: Observation, target: ObservedTarget, doors: Doors) -> Iterator[Finding]:
+    fix = Text("ask its support to end it")
+    if observed.current is not None:
+        fix = Text("send its support the ticket that `certferry status` prints")
+    for domain in target.domains:
+        since = stuck_since(domain, doors.now(), doors.verify_timeout)
+        if since is not None:
+            message = Text(
+                "{target} has not ended its change since {since}",
+                target=target.label,
+                since=since,
+            )
+            yield warning(Code.DOMAIN_STUCK, domain.domain, message, fix)

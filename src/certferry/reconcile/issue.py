@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import DesiredCertificate
-from certferry.core.issuance import Authority
-from certferry.core.observed import Observation
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.steps import Action, Blocked, Issue
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import Version
+from certferry.core.desired.certificate import Authority, DesiredCertificate
+from certferry.core.observed.observation import Observation
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.steps import Action, Blocked, Issue
+from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
     CertificateRejected,
@@ -21,13 +22,31 @@ from certferry.errors import (
     IssuanceError,
     LeaseLost,
     OrderHeldBack,
+    StateError,
 )
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.reconcile.ca_fallback import ordered_at_any, with_cas_asked_now
 from certferry.reconcile.dns_by_zone import ByZone
-from certferry.reconcile.predecessor import leaf_of, reused_key
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
+
+
+def leaf_of(version: Version, visit: Visit) -> str | None:
+    """Return the leaf that is replaced. One that cannot be read is replaced all the same."""
+    try:
+        return visit.doors.state.bundle(visit.lineage, version.number).cert_pem
+    except StateError:
+        return None
+
+
+def reused_key(visit: Visit) -> Secret | None:
+    """Return the key of the certificate in force, where it may be used again."""
+    current = visit.observed.current
+    if current is None or not current.key_matches:
+        return None
+    if current.revocation is not None and current.revocation.spoils_key:
+        return None
+    return visit.doors.state.bundle(visit.lineage, current.number).privkey_pem
 
 
 def held_back(

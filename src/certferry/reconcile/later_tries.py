@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certferry.core.desired import DesiredCertificate
+from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity
-from certferry.core.pauses import LONGEST_IN_A_RUN, pause_end, pause_of
-from certferry.core.report import LineageReport, Outcome, SyncReport
+from certferry.core.planning.pauses import LONGEST_IN_A_RUN, pause_end, pause_of
+from certferry.core.planning.report import LineageReport, Outcome, SyncReport
 from certferry.errors import (
     CaUnavailable,
     CertferryError,

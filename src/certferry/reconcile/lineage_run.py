@@ -9,31 +9,59 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
-from certferry.core.desired import DesiredCertificate
-from certferry.core.doubts import Doubt, doubts_in
-from certferry.core.due import Times
-from certferry.core.observed import Observation
-from certferry.core.plan import Plan
-from certferry.core.planner import Issuing, make_plan
-from certferry.core.report import LineageReport, Outcome, StepOutcome
-from certferry.core.safety import without_refused
-from certferry.core.steps import Action, Verify
-from certferry.core.waiting import Waiting
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.observed.observation import Observation
+from certferry.core.planning.due import VERIFY_TIMEOUT, Times
+from certferry.core.planning.plan import Plan
+from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.repairs import Doubt, doubts_in
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
+from certferry.core.planning.safety import without_refused
+from certferry.core.planning.steps import Action, Verify
+from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, PlanRefused
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, write_down
 from certferry.reconcile.challenge_cleanup import without_order
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.ferried import as_offered
-from certferry.reconcile.held_up import held_up
 from certferry.reconcile.issue import held_back
-from certferry.reconcile.observe import observe, with_remembered, with_renewal_info
+from certferry.reconcile.observe import as_offered, observe, with_remembered, with_renewal_info
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
+
+AT_LEAST = VERIFY_TIMEOUT
+"""How long another run is waited for, however short the time-out of domains is: with the lease it
+orders a certificate and uploads it, and neither is timed by that.
+"""
+
+
+def held_up(error: LeaseHeld | LeaseLost, doors: Doors, since: datetime) -> StepOutcome:
+    """Wait for the other run, but not for ever: every later run would come to wait as well, and
+    a run that hangs would look like one at work. `since` is when the lease was first refused.
+    """
+    now, longest = doors.now(), max(doors.verify_timeout, AT_LEAST)
+    deadline = since + longest
+    told = StepOutcome(Action.LOOK, Outcome.WAITING, error.message)
+    if now >= deadline:
+        return told.failed(_hanging(error, longest))
+    waiting = wait_for(error.message, since, now, deadline)
+    return replace(told.failed(error), outcome=Outcome.WAITING, waiting=waiting)
+
+
+def _hanging(error: LeaseHeld | LeaseLost, longest: timedelta) -> LeaseHeld:
+    return LeaseHeld(
+        Text(
+            "{held}; it did not end in the {time} that this run has waited",
+            held=error.message,
+            time=longest,
+        ),
+        hint=Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it"),
+    )
+
 
 _log = logging.getLogger(__name__)
 

@@ -6,37 +6,105 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.core.inferred import (
+from certferry.core.assessment.trouble import unreadable, without_found
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.lineage import Version, marks, owners, version_for
+from certferry.core.certificates.renewal import (
+    RenewalInfo,
+    RenewalWindow,
+    ask_after,
+    believed,
+    may_ask,
+)
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
+from certferry.core.observed.inferred import (
     with_likely_bindings,
     with_remembered_remotes,
     with_unlisted_copies,
     with_uses,
 )
-from certferry.core.lineage import Version, version_for
-from certferry.core.observed import (
+from certferry.core.observed.observation import (
     Observation,
     ObservedDomain,
     ObservedTarget,
     Served,
 )
-from certferry.core.out_of_reach import about_lineage
-from certferry.core.policies import Retirement
-from certferry.core.progress import Asking
-from certferry.core.renewal import RenewalInfo, RenewalWindow, ask_after, believed, may_ask
-from certferry.core.rollbacks import with_withdrawals
-from certferry.core.rollout_record import RolloutRecord
-from certferry.core.rules import first_violated
-from certferry.core.under_way import unreadable, without_found
-from certferry.core.unmatched import with_unmatched
+from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning.choice import about_lineage, with_unmatched
+from certferry.core.planning.rollbacks import with_withdrawals
+from certferry.core.planning.rules import first_violated
+from certferry.core.waiting import Asking
 from certferry.errors import DeployError, IssuanceError, StateError
+from certferry.ports.source import CertificateSource
+from certferry.ports.state import StateStore
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.ferried import offered_first
 from certferry.reconcile.receivers import observe_receiver
-from certferry.reconcile.unknown_copies import without_remembered
-from certferry.reconcile.unmanaged import without_claimed
+from certferry.reconcile.retire import without_claimed
 from certferry.text import Text
+
+
+def without_remembered(found: ObservedTarget, lineage: str, doors: Doors) -> ObservedTarget:
+    """Leave what no lineage with the same marks knows.
+
+    The store is asked after the target: what another run has uploaded by then has its version
+    there.
+    """
+    same = [one for one in {lineage, *doors.state.lineages()} if owners(one) & owners(lineage)]
+    known = {
+        label
+        for one in same
+        for version in doors.state.versions(one)
+        for label in marks(one, version.certificate.fingerprint)
+    }
+    left = tuple(other for other in found.unremembered if other.label not in known)
+    return replace(found, unremembered=left)
+
+
+def as_offered(desired: DesiredCertificate, doors: Doors) -> DesiredCertificate:
+    """Read the files of a ferried certificate into the wish; return others as they are.
+
+    Raises `CertificateError` and `PlanRefused`.
+    """
+    if desired.files is None:
+        return desired
+    bundle = doors.source.read(desired.files)
+    offered = bundle.certificate
+    return replace(
+        desired,
+        names=offered.names,
+        offered=offered,
+        offered_fullchain=bundle.fullchain_digest,
+        offered_issuer_end=bundle.issuer_not_after,
+    )
+
+
+def as_known(
+    desired: DesiredCertificate, source: CertificateSource, state: StateStore, *, read: bool
+) -> DesiredCertificate:
+    """Fill in the names of a ferried certificate: those of its files where they are to be `read`
+    and can be, else those that were taken from them before. Whatever is wrong with the files, a
+    mistake of ours too, is told when it is the certificate's turn, and stops no other.
+    """
+    if desired.files is None:
+        return desired
+    versions = state.versions(desired.lineage)
+    remembered = versions[0].certificate.names if versions else ()
+    if remembered and not read:
+        return replace(desired, names=remembered)
+    try:
+        return replace(desired, names=source.read(desired.files).certificate.names)
+    except Exception:  # noqa: BLE001 - nothing is lost of it; see above
+        return replace(desired, names=remembered)
+
+
+def offered_first(versions: tuple[Version, ...], offered: Certificate) -> tuple[Version, ...]:
+    """Put the version in force first: with files that went back to an older certificate, that is
+    not the newest one.
+    """
+    wanted = offered.fingerprint
+    return tuple(sorted(versions, key=lambda v: v.certificate.fingerprint != wanted))
+
 
 _log = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from certferry.core.events import StepEnded
-from certferry.core.observed import Observation
-from certferry.core.plan import Plan
-from certferry.core.plan_outcomes import outcomes_under
-from certferry.core.report import StepKey, StepOutcome
+from certferry.core.observed.observation import Observation
+from certferry.core.planning.outcomes import outcomes_under
+from certferry.core.planning.plan import Plan
+from certferry.core.planning.report import StepKey, StepOutcome
 from certferry.core.waiting import Waiting
 from certferry.ports.progress import Progress
 

@@ -6,11 +6,11 @@ import threading
 from dataclasses import replace
 from typing import cast
 
-from certferry.core.clock_skew import must_be_right
-from certferry.core.desired import DesiredCertificate
-from certferry.core.plan import Obstacle, Plan
-from certferry.core.progress import Asking
-from certferry.core.steps import Action
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.network import must_be_right
+from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.steps import Action
+from certferry.core.waiting import Asking
 from certferry.errors import (
     CertferryError,
     ClockWrong,

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certferry.core.delivery import CommandDelivery, Delivery
-from certferry.core.desired import DesiredDeployment
-from certferry.core.lineage import Version, mark
-from certferry.core.observed import (
+from certferry.core.certificates.lineage import Version, mark
+from certferry.core.desired.certificate import CommandDelivery, Delivery, DesiredDeployment
+from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
     ObservedTarget,
     RemoteCertificate,
 )
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.rollout_record import RolloutRecord
-from certferry.core.steps import Action, Deploy
+from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.steps import Action, Deploy
 from certferry.errors import CertferryError, DeployError, Interrupted, LeaseLost
 from certferry.ports.receiver import Delivered, Receiver
-from certferry.reconcile.failed_deploy import tell_failure
+from certferry.reconcile.deploy import tell_failure
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
 

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from certferry.core.desired import DesiredCertificate
-from certferry.core.planner import Issuing
-from certferry.core.progress import Begun, Ended
-from certferry.core.report import SyncReport
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.planning.planner import Issuing
+from certferry.core.planning.report import SyncReport
+from certferry.core.waiting import Begun, Ended
 from certferry.errors import Interrupted, StateError
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from certferry.core.desired import DesiredCertificate
+from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import StepEnded
-from certferry.core.plan import Plan
-from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.steps import Action, Issue
+from certferry.core.planning.plan import Plan
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.planning.steps import Action, Issue
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.side_by_side import SideBySide
-from certferry.reconcile.status import plans_of
+from certferry.reconcile.status import SideBySide, plans_of
 from certferry.text import Text
 
 

@@ -6,17 +6,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.lineage import Revocation, RevocationReason, Version, is_under_way
 from certferry.core.events import Happened
-from certferry.core.lineage import Version
-from certferry.core.revocation import Revocation, RevocationReason, is_under_way
 from certferry.errors import CaUnavailable, CertificateError, IssuanceError, PlanRefused
-from certferry.ports.ca_account import AccountAt
+from certferry.ports.issuer import AccountAt
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
+
+
+def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) -> None:
+    """Give `new` the copies of a certificate of `old`, and how far each domain is with it, so that
+    nothing is uploaded or bound once more. A later certificate of `new` keeps its own.
+    """
+    if any(v.certificate.not_before > certificate.not_before for v in state.versions(new)):
+        return
+    remembered, fingerprint = state.remembered(old), certificate.fingerprint
+    for upload in remembered.uploads:
+        if upload.fingerprint == fingerprint:
+            state.save_upload(replace(upload, lineage=new))
+    for record in remembered.rollouts:
+        if record.fingerprint == fingerprint:
+            state.replace_rollout(None, replace(record, lineage=new))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from certferry.core.edge_refusals import all_work, with_refusal
-from certferry.core.report import Outcome, StepOutcome
-from certferry.core.rollout_record import RolloutRecord
-from certferry.core.steps import Action, Deploy, Rollback, Verify
+from certferry.core.certificates.lineage import Withdrawal
+from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.rollbacks import all_work, with_refusal
+from certferry.core.planning.steps import Action, Deploy, Rollback, Verify
 from certferry.core.waiting import wait_for
-from certferry.core.withdrawal import Withdrawal
 from certferry.errors import (
     VerificationError,
 )

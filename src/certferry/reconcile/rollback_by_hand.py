@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from certferry.core.desired import DesiredCertificate
-from certferry.core.due import Times
+from certferry.core.certificates.lineage import version_for
+from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Happened
-from certferry.core.lineage import version_for
-from certferry.core.planner import Issuing, make_plan
+from certferry.core.planning.due import Times
+from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.report import LineageReport, SyncReport
+from certferry.core.planning.safety import without_refused
+from certferry.core.planning.steps import Action, Rollback
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.report import LineageReport, SyncReport
-from certferry.core.safety import without_refused
-from certferry.core.steps import Action, Rollback
 from certferry.errors import (
     CertferryError,
     CopyGone,
@@ -22,8 +22,7 @@ from certferry.errors import (
     TargetRejected,
 )
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.ferried import as_known
-from certferry.reconcile.observe import observe
+from certferry.reconcile.observe import as_known, observe
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.rollback import withdraw
 from certferry.reconcile.visit import Visit

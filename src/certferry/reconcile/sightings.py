@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from certferry.core.last_seen import after_run, digest_of, with_delivered
-from certferry.core.observed import Observation
-from certferry.core.report import SyncReport
-from certferry.core.sighting import Sighted, sighted
+from certferry.core.assessment.sightings import (
+    Sighted,
+    after_run,
+    digest_of,
+    sighted,
+    with_delivered,
+)
+from certferry.core.observed.observation import Observation
+from certferry.core.planning.report import SyncReport
 from certferry.ports.state import StateStore
 
 _NOTE = ("[sightings]", "digest")
@@ -16,7 +21,7 @@ _NOTE = ("[sightings]", "digest")
 
 
 class SightingsKeeper:
-    """See `ports.looks.Looks`: the last look at each lineage counts."""
+    """See `ports.progress.Looks`: the last look at each lineage counts."""
 
     def __init__(self, state: StateStore, now: Callable[[], datetime]) -> None:
         self._state = state
@@ -24,11 +29,11 @@ class SightingsKeeper:
         self._looks: dict[str, Sighted] = {}
 
     def note(self, lineage: str, observed: Observation) -> None:
-        """See `ports.looks.Looks.note`. What was observed is not held on to."""
+        """See `ports.progress.Looks.note`. What was observed is not held on to."""
         self._looks[lineage] = sighted(lineage, observed, self._now())
 
     def keep(self, report: SyncReport) -> None:
-        """See `ports.looks.Looks.keep`. Where all is as before, nothing is written."""
+        """See `ports.progress.Looks.keep`. Where all is as before, nothing is written."""
         seen = with_delivered(self._looks, report.lineages)
         digest = digest_of(seen)
         if self._state.account_note(*_NOTE) == digest:

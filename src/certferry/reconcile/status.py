@@ -2,28 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
-from certferry.core.desired import DesiredCertificate
-from certferry.core.due import Times
-from certferry.core.lineage import Version
-from certferry.core.observed import Observation
-from certferry.core.plan import Obstacle, Plan
-from certferry.core.planner import Issuing
-from certferry.core.status import LineageStatus, Remembering, status_of, with_failures
-from certferry.core.steps import Action
-from certferry.core.trouble import Trouble, Troubles, troubles_in, troubles_of_runs
+from certferry.core.assessment.status import LineageStatus, Remembering, status_of, with_failures
+from certferry.core.assessment.trouble import Trouble, Troubles, troubles_in, troubles_of_runs
+from certferry.core.certificates.lineage import Version
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.observed.observation import Observation
+from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.planner import Issuing
+from certferry.core.planning.steps import Action
+from certferry.core.waiting import Begun, Ended
 from certferry.errors import CertificateError, PlanRefused, StateError
+from certferry.ports.progress import Progress
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
-from certferry.reconcile.observe import observe
+from certferry.reconcile.observe import as_known, as_offered, observe
 from certferry.reconcile.proof import Proofs
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.side_by_side import SideBySide
 from certferry.reconcile.unended_runs import notices_of_unended
+from certferry.reconcile.visits import WORKERS
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class SideBySide:
+    """Looks, which leave nothing to put right: those that hang when it is stopped are left."""
+
+    def __init__(self, progress: Progress, stop: Callable[[], None]) -> None:
+        self._tell = progress
+        self._stop = stop
+
+    def told(
+        self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]
+    ) -> list[T]:
+        """Look at each certificate, and tell how far that is."""
+        self._tell(Begun(len(wishes)))
+
+        def one(wish: DesiredCertificate) -> T:
+            found = look(wish)
+            self._tell(Ended(wish.lineage))
+            return found
+
+        return self.all(one, wishes)
+
+    def all(self, look: Callable[[S], T], subjects: Sequence[S]) -> list[T]:
+        """Look at each. Raises what a look raises, once the others are stopped."""
+        pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="look")
+        try:
+            found = list(pool.map(look, subjects))
+        except BaseException:
+            # Ctrl-C, or what one of them cannot say in its plan.
+            self._stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+        return found
 
 
 def plans_of(

@@ -6,7 +6,7 @@ import threading
 import time
 from datetime import timedelta
 
-from certferry.core.steps import Action
+from certferry.core.planning.steps import Action
 from certferry.errors import Interrupted
 from certferry.text import Text
 

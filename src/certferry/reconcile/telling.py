@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certferry.core.channel_news import Claim, claim, taken_back, until_quiet
-from certferry.core.message import Message
-from certferry.core.notice import ChannelState, News, Notice, Topic
-from certferry.core.run_notices import answered as noted
+from certferry.core.assessment.news import Claim, Message, claim, taken_back, until_quiet
+from certferry.core.assessment.notices import ChannelState, News, Notice, Topic
+from certferry.core.assessment.notices import answered as noted
 from certferry.errors import CertferryError, ConfigError
 from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 
-from certferry.core.history import BegunRun
-from certferry.core.notice import Notice, Subject, Topic
+from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.observed.records import BegunRun
 from certferry.errors import RunCutShort, StateError
 from certferry.ports.state import StateStore
 from certferry.text import Text

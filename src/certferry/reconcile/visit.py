@@ -8,18 +8,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certferry.core.desired import DesiredCertificate
-from certferry.core.due import open_record
-from certferry.core.events import Happened
-from certferry.core.lineage import Version
-from certferry.core.observed import Observation
-from certferry.core.repairs import as_repair
-from certferry.core.rollout_record import RolloutRecord
-from certferry.core.steps import Deploy, Verify
+from certferry.core.certificates.lineage import Version
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.events import Event, Happened
+from certferry.core.observed.observation import Observation
+from certferry.core.observed.records import HistoryEntry, RolloutRecord
+from certferry.core.planning.due import open_record
+from certferry.core.planning.repairs import as_repair
+from certferry.core.planning.steps import Deploy, Verify
+from certferry.core.redaction import redacted
 from certferry.errors import LeaseLost
+from certferry.ports.progress import Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.doors import Doors
 from certferry.text import Text
+
+
+def history_keeper(state: StateStore, now: Callable[[], datetime], who: str) -> Progress:
+    """Return a listener that adds an entry for each thing that happens, in the name of `who`. It is
+    kept for ever, and what must not be seen is not: a service may have quoted it.
+    """
+
+    def keep(event: Event) -> None:
+        if isinstance(event, Happened):
+            facts = {name: redacted(fact) for name, fact in event.facts.items()}
+            state.append_history(HistoryEntry(now(), event.lineage, event.event, who, facts))
+
+    return keep
 
 
 @contextmanager
@@ -36,7 +51,7 @@ def held_lease(state: StateStore, now: Callable[[], datetime], lineage: str) -> 
 class Visit:
     """What is wanted and what was found, the doors, and the lease, without which nothing is written
     to any target. `keeping` are the targets that let this run remove nothing, `removed` how many
-    it has removed of what: see `reconcile.removals`.
+    it has removed of what: see `reconcile.retire`.
     """
 
     desired: DesiredCertificate

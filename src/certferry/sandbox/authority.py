@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certferry.core.pem import certificate_pem, pkcs8_pem
+from certferry.core.certificates.pem import certificate_pem, pkcs8_pem
 
 KeyType = Literal["ec256", "rsa2048"]
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

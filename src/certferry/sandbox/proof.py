@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from certferry.core.observed import Served
+from certferry.core.observed.observation import Served
 from certferry.sandbox.world import World
 
 

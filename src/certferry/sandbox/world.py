@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from certferry.core.identifiers import base_name, is_wildcard
+from certferry.core.certificates.names import base_name, is_wildcard
 from certferry.sandbox.authority import Authority, Issued
 from certferry.sandbox.dnspod import NAMESERVERS, DnspodService
 from certferry.sandbox.httpd import utc_now

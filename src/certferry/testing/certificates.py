@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.pem import certificate_pem, parse_bundle, pkcs8_pem
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.pem import certificate_pem, parse_bundle, pkcs8_pem
 from certferry.core.secret import Secret
 
 LIFETIME = timedelta(days=90)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context
 from certferry.ports.http import NO_HEADERS, Answer, Http, NoAnswer
 from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause, no_listener
+from certferry.ports.state import AccountMemory
 from certferry.testing.memory_account import MemoryAccount
 from certferry.text import Quoted, verbatim
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from certferry.ports.account_memory import Edit
+from certferry.ports.state import Edit
 
 
 class MemoryAccount:

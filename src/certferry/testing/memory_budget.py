@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from certferry.core.budget import Hold, Limits, Spent, Wanted
+from certferry.core.planning.limits import Hold, Limits, Spent, Wanted
 from certferry.ports.state import Lease
 from certferry.testing.memory_leases import MemoryLeases
 

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
 
-from certferry.core.certificate import Certificate
-from certferry.core.identifiers import challenge_name
-from certferry.core.pem import certificate_pem, parse_chain, read_certificate
-from certferry.core.renewal import RenewalInfo
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.names import challenge_name
+from certferry.core.certificates.pem import certificate_pem, parse_chain, read_certificate
+from certferry.core.certificates.renewal import RenewalInfo
 from certferry.errors import AuthorizationFailed, IssuanceError, OrderFailed
 from certferry.text import Text
 

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from certferry.core.certificate import Certificate
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.edges import EdgeProblem, EdgeProblemCode
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.observed import DomainState, ObservedDomain, Served
-from certferry.core.other_certificate import OtherCertificate
-from certferry.core.target_task import TargetTask
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.observed.observation import DomainState, ObservedDomain, Served
+from certferry.core.observed.records import OtherCertificate, TargetTask
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
 

@@ -13,15 +13,15 @@ from typing import cast
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from certferry.core.budget import Limits, held_back, hold_of
-from certferry.core.certificate import Certificate, CertificateBundle, KeyType
+from certferry.core.certificates.certificate import Certificate, CertificateBundle, KeyType
+from certferry.core.certificates.names import challenge_name
+from certferry.core.certificates.pem import parse_bundle, pkcs8_pem
+from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.discovery.proposal import must_have_zone
+from certferry.core.discovery.survey import FoundZone
 from certferry.core.events import Activity
-from certferry.core.identifiers import challenge_name
-from certferry.core.pem import parse_bundle, pkcs8_pem
-from certferry.core.renewal import RenewalInfo
+from certferry.core.planning.limits import Limits, held_back, hold_of
 from certferry.core.secret import Secret
-from certferry.core.survey import FoundZone
-from certferry.core.zone_choice import must_have_zone
 from certferry.errors import (
     AuthorizationFailed,
     DnsError,

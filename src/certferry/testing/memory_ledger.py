@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certferry.core.budget import (
+from certferry.core.certificates.names import base_name
+from certferry.core.planning.limits import (
     KEPT,
     FailedProof,
     Hold,
@@ -15,7 +16,6 @@ from certferry.core.budget import (
     Wanted,
     held_back,
 )
-from certferry.core.identifiers import base_name
 
 
 @dataclass(slots=True)

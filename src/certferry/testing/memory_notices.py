@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from certferry.core.lineage import Version
-from certferry.core.notice import ChannelState, Notice
-from certferry.core.sighting import Sighting
+from certferry.core.assessment.notices import ChannelState, Notice
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.certificates.lineage import Version
 from certferry.testing.memory_rows import Memory
 
 

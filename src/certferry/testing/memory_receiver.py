@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from certferry.core.certificate import FULLCHAIN, CertificateBundle
-from certferry.core.change import Change
-from certferry.core.deliveries import delivered
-from certferry.core.delivery import Delivery
-from certferry.core.observed import DomainState, ObservedDomain, ReceiverDrift
+from certferry.core.certificates.certificate import FULLCHAIN, CertificateBundle
+from certferry.core.desired.certificate import Delivery
+from certferry.core.observed.observation import Change, DomainState, ObservedDomain, ReceiverDrift
+from certferry.core.planning.deliveries import delivered
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetRejected
 from certferry.ports.receiver import Delivered

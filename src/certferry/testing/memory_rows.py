@@ -6,14 +6,11 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.history import BegunRun, HistoryEntry, LastRun
-from certferry.core.lineage import Version
-from certferry.core.notice import ChannelState, Key, Notice
-from certferry.core.rollout_record import RolloutRecord
-from certferry.core.sighting import Sighting
-from certferry.core.upload import Upload
-from certferry.core.withdrawal import Withdrawal
+from certferry.core.assessment.notices import ChannelState, Key, Notice
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import Version, Withdrawal
+from certferry.core.observed.records import BegunRun, HistoryEntry, LastRun, RolloutRecord, Upload
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord
 from certferry.testing.memory_ledger import MemoryLedger
 

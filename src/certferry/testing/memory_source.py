@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import PemFiles
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import PemFiles
 from certferry.errors import CertferryError, CertificateError
 from certferry.text import Text
 

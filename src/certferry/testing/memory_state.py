@@ -7,20 +7,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.history import BegunRun, HistoryEntry, LastRun
-from certferry.core.lineage import Version
-from certferry.core.ordered import Ordered
-from certferry.core.remembered import Remembered
-from certferry.core.renewal import RenewalWindow
-from certferry.core.revocation import Revocation
-from certferry.core.rollout_record import RolloutRecord
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import Revocation, Version, Withdrawal
+from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.observed.records import (
+    BegunRun,
+    HistoryEntry,
+    LastRun,
+    Ordered,
+    Remembered,
+    RolloutRecord,
+    Upload,
+)
 from certferry.core.secret import Secret
-from certferry.core.upload import Upload
-from certferry.core.withdrawal import Withdrawal
 from certferry.errors import StateError
-from certferry.ports.account_memory import Edit
-from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Edit, Lease
 from certferry.testing.memory_budget import BudgetOfMemory
 from certferry.testing.memory_notices import MemoryNotices
 from certferry.testing.memory_rows import Kept, place_of_withdrawal

@@ -9,12 +9,10 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from certferry.core.certificate import Certificate, CertificateBundle, covered_by
-from certferry.core.choice import choose
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.lineage import mark, owner_of, owners
-from certferry.core.observed import (
+from certferry.core.certificates.certificate import Certificate, CertificateBundle, covered_by
+from certferry.core.certificates.lineage import mark, owner_of, owners
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
     ObservedTarget,
@@ -22,7 +20,8 @@ from certferry.core.observed import (
     Served,
     TargetRules,
 )
-from certferry.core.other_certificate import OtherCertificate
+from certferry.core.observed.records import OtherCertificate
+from certferry.core.planning.choice import choose
 from certferry.errors import (
     CopyGone,
     TargetAccessDenied,

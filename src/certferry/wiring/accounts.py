@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,30 +15,33 @@ from certferry.config.files import Paths
 from certferry.config.findings import joined
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve, SecretReference
-from certferry.core.delivery import Program
-from certferry.core.foreign_words import quoted
-from certferry.core.identifiers import base_name
+from certferry.core.certificates.names import base_name
+from certferry.core.desired.certificate import Program
+from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
-from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context
 from certferry.ports.dns import DnsProvider
 from certferry.ports.http import Http
 from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause, Progress
+from certferry.ports.state import AccountMemory, Edit, StateStore
 from certferry.ports.target import DeployTarget
 from certferry.text import verbatim
 from certferry.wiring.adapters import (
     DNS_PROVIDERS,
     FAMILIES,
     TARGETS,
+    BrokenAdapter,
+    Described,
     Family,
     Table,
+    in_short,
     installed,
     used_by,
+    wrong_with,
 )
 from certferry.wiring.clock import now
-from certferry.wiring.described import BrokenAdapter, Described, in_short, wrong_with
 from certferry.wiring.third_party import (
     BrokenDns,
     BrokenTarget,
@@ -46,6 +50,34 @@ from certferry.wiring.third_party import (
     ForeignZoneFinder,
     Guard,
 )
+
+
+class AccountNotes:
+    """The notes of one account. The state is opened when one is asked for.
+
+    Unless it `is_kept`, what changes is remembered by this process alone.
+    """
+
+    def __init__(self, state: Callable[[], StateStore], account: str, *, is_kept: bool) -> None:
+        self._state = state
+        self._account = account
+        self._is_kept = is_kept
+        self._changed: dict[str, str | None] = {}
+        self._lock = threading.Lock()
+
+    def note(self, name: str) -> str | None:
+        """See `AccountMemory.note`."""
+        if name in self._changed:
+            return self._changed[name]
+        return self._state().account_note(self._account, name)
+
+    def update(self, name: str, change: Edit) -> str | None:
+        """See `AccountMemory.update`."""
+        if self._is_kept:
+            return self._state().update_account_note(self._account, name, change)
+        with self._lock:
+            self._changed[name] = change(self.note(name))
+            return self._changed[name]
 
 
 class Accounts:
@@ -152,8 +184,7 @@ class Accounts:
         )
 
     def _http(self, per_second: float) -> Http:
-        from certferry.adapters.clients.http import HttpClient
-        from certferry.adapters.clients.pacing import Pacer
+        from certferry.adapters.http.client import HttpClient, Pacer
 
         return HttpClient(pace=Pacer(per_second, pause=self._pause), pause=self._pause)
 
@@ -172,7 +203,7 @@ def run_program(
     given: bytes = b"",
 ) -> Ended:
     """See `ports.programs.RunProgram`. A path is relative to the file that names it."""
-    from certferry.adapters.clients.programs import run_to_end
+    from certferry.adapters.programs.run import run_to_end
 
     paths = Paths.beside(settings.path, os.environ)
     first, *others = arguments

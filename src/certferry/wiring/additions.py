@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from certferry.config.dns_accounts import account_among
 from certferry.config.model import Settings
-from certferry.core.certificate import covered_by
-from certferry.core.identifiers import is_wildcard, normalise
-from certferry.core.proposal import (
+from certferry.core.certificates.certificate import covered_by
+from certferry.core.certificates.names import is_wildcard, normalise
+from certferry.core.discovery.proposal import (
     ProposedCertificate,
     ProposedDeployment,
     lineage_of,

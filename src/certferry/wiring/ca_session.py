@@ -6,17 +6,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-from certferry.config.addresses import directory_url
 from certferry.config.model import Settings
+from certferry.config.values import directory_url
+from certferry.core.certificates.lineage import RevocationReason, Version
+from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import PersistRecord, with_wildcards
-from certferry.core.identifiers import base_name
-from certferry.core.lineage import Version
-from certferry.core.revocation import RevocationReason
-from certferry.ports.ca_account import CaAccount
+from certferry.ports.issuer import CaAccount
 from certferry.ports.progress import no_listener
-from certferry.reconcile.history import history_keeper
 from certferry.reconcile.revoke import RevocationDoors, revoke, to_revoke
-from certferry.reconcile.visit import held_lease
+from certferry.reconcile.visit import held_lease, history_keeper
 from certferry.wiring.clock import now
 from certferry.wiring.late_issuer import authority_at, issuer_settings
 from certferry.wiring.session import Session, who_runs

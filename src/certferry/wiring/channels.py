@@ -13,9 +13,9 @@ from typing import cast
 from certferry.config.findings import REFERENCE, config_error, joined
 from certferry.config.model import AccountTable, ChannelTable, Settings
 from certferry.config.secrets import SecretReference
-from certferry.core.message import Message
-from certferry.core.notice import News
-from certferry.core.report import SyncReport
+from certferry.core.assessment.news import Message
+from certferry.core.assessment.notices import News
+from certferry.core.planning.report import SyncReport
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError
 from certferry.ports.adapter import Context
@@ -27,11 +27,9 @@ from certferry.present import news_text
 from certferry.present.language import Voice, voice_in
 from certferry.reconcile.telling import Channel, Telling
 from certferry.text import Text
-from certferry.wiring.account_notes import AccountNotes
-from certferry.wiring.accounts import bound, run_program
-from certferry.wiring.adapters import CHANNELS, Table, installed
+from certferry.wiring.accounts import AccountNotes, bound, run_program
+from certferry.wiring.adapters import CHANNELS, BrokenAdapter, Table, installed
 from certferry.wiring.clock import now
-from certferry.wiring.described import BrokenAdapter
 from certferry.wiring.notices import NoticeKeeper
 
 LONGEST_ANSWER = 64 * 1024
@@ -163,9 +161,8 @@ def short_http(pause: Pause, service: str, per_second: float) -> Http:
     """Open connections for messages: each is sent once, and answered within the time that a run
     waits for it. What goes wrong is told of the service, not of its host: an address is a secret.
     """
-    from certferry.adapters.clients.http import HttpClient
-    from certferry.adapters.clients.http_problems import Timeouts
-    from certferry.adapters.clients.pacing import Pacer
+    from certferry.adapters.http.client import HttpClient, Pacer
+    from certferry.adapters.http.problems import Timeouts
 
     timeouts = Timeouts(timedelta(seconds=3), timedelta(seconds=6), whole=timedelta(seconds=8))
     pace = Pacer(per_second, pause=pause)

@@ -7,16 +7,16 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import cast
 
-from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.adapters.files.source import PemFileSource
 from certferry.config.model import Settings
-from certferry.core.discovery import Discovery, discover
-from certferry.core.ledger import Ledger
-from certferry.core.survey import Survey
+from certferry.core.discovery.inventory import Discovery, discover
+from certferry.core.discovery.survey import Survey
+from certferry.core.observed.inferred import Ledger
 from certferry.errors import ConfigError
 from certferry.ports.progress import Progress
 from certferry.ports.survey import Looked, Surveyed
 from certferry.reconcile.discover import Looking
-from certferry.reconcile.ferried import as_known
+from certferry.reconcile.observe import as_known
 from certferry.wiring.adapters import Family
 from certferry.wiring.clock import now
 from certferry.wiring.engine import probe_for

@@ -11,28 +11,32 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from certferry.config.certificates import with_equal_names
-from certferry.config.file_modes import look_at_files
 from certferry.config.model import Settings
+from certferry.config.write import look_at_files
+from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import Holder, Offer
 from certferry.core.findings import Code, Finding, error, heaviest_first, of_error, warning
-from certferry.core.identifiers import base_name
-from certferry.core.loopback import is_loopback
+from certferry.core.network import is_loopback
 from certferry.errors import IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget
-from certferry.reconcile.account_findings import (
+from certferry.reconcile.dns_by_zone import provider_of
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.examination import (
+    WITHIN_OF_MANY,
+    Check,
+    Examination,
     cnames_of,
     look_at_account,
     look_at_clock,
+    look_at_lineage,
+    look_at_schedule,
+    look_at_state,
+    look_at_telling,
     ordered_names,
 )
-from certferry.reconcile.dns_by_zone import provider_of
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.examination import WITHIN_OF_MANY, Check, Examination
-from certferry.reconcile.host_findings import look_at_schedule, look_at_state, look_at_telling
-from certferry.reconcile.lineage_findings import look_at_lineage
 from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.looking import lost_state
@@ -152,9 +156,8 @@ def _telling(settings: Settings) -> Iterator[Finding]:
 
 
 def _authority(run: CheckedRun) -> Iterator[Finding]:
-    from certferry.adapters.acme.directory_look import look_at_directory
-    from certferry.adapters.acme.names_look import NamesLook
-    from certferry.core.caa import Applicant
+    from certferry.adapters.acme.examination import NamesLook, look_at_directory
+    from certferry.core.network import Applicant
 
     acme = run.settings.acme
     seen = look_at_directory(
@@ -176,7 +179,7 @@ def _authority(run: CheckedRun) -> Iterator[Finding]:
 
 def _standing(run: CheckedRun) -> frozenset[str]:
     """Return the names that records of dns-persist-01 prove, as far as the CA can be asked."""
-    from certferry.adapters.acme.directory_look import look_at_directory
+    from certferry.adapters.acme.examination import look_at_directory
 
     acme = run.settings.acme
     resolvers = resolvers_for(run.settings, run.pause)
@@ -194,8 +197,7 @@ def _records(
     run: CheckedRun, resolvers: Resolvers, offer: Offer | None, holder: Holder | None
 ) -> tuple[frozenset[str], list[Finding]]:
     """Return the names that records of dns-persist-01 prove, and what was found of each."""
-    from certferry.adapters.acme.persist_findings import findings_of, without_records
-    from certferry.adapters.acme.persist_look import PersistLook
+    from certferry.adapters.acme.persist import PersistLook, findings_of, without_records
 
     wishes = run.settings.certificates
     names = ordered_names(wishes)
@@ -209,7 +211,7 @@ def _records(
 
 
 def _holder(run: CheckedRun) -> Holder | None:
-    from certferry.adapters.acme.persist_look import holder_in
+    from certferry.adapters.acme.persist import holder_in
 
     with suppress(StateError):  # told by the look at the machine
         return holder_in(run.doors.state, run.settings.acme.directory)
@@ -217,7 +219,7 @@ def _holder(run: CheckedRun) -> Holder | None:
 
 
 def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Finding]:
-    from certferry.adapters.acme.zones_look import ZonesLook
+    from certferry.adapters.acme.examination import ZonesLook
 
     settings = run.settings
     yield from look_at_account(label, dns)
@@ -256,7 +258,7 @@ def _resolver_look(settings: Settings) -> ResolverLook:
 
 
 def _resolvers_over_https(run: CheckedRun) -> Iterator[Finding]:
-    from certferry.adapters.acme.https_look import look_at_resolvers
+    from certferry.adapters.acme.examination import look_at_resolvers
 
     return look_at_resolvers(chosen_for(run.settings, run.pause))
 

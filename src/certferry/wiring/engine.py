@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.adapters.files.source import PemFileSource
 from certferry.config.model import Settings
-from certferry.core.ownership import Claims
+from certferry.core.planning.rollouts import Claims
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Pause, Progress, each_of
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.ferried import as_known
-from certferry.reconcile.history import history_keeper
+from certferry.reconcile.observe import as_known
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.sightings import SightingsKeeper
 from certferry.reconcile.stopping import Stopping
-from certferry.reconcile.visit import held_lease
+from certferry.reconcile.visit import held_lease, history_keeper
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
 from certferry.wiring.late_issuer import issuer_for
-from certferry.wiring.receivers import receiver_for
+from certferry.wiring.machine import receiver_for
 
 
 def reconciler_for(

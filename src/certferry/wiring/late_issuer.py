@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from certferry.adapters.acme.budget import Budget, limits_at
 from certferry.config.model import CaSettings, Settings
-from certferry.core.certificate import CertificateBundle
-from certferry.core.external_account import ExternalAccount
-from certferry.core.renewal import RenewalInfo
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.desired.certificate import ExternalAccount
 from certferry.errors import OrderHeldBack
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import cast
 
 from certferry.config.model import Settings
-from certferry.core.survey import FoundZone, Survey
+from certferry.core.discovery.survey import FoundZone, Survey
 from certferry.errors import StateMissing
 from certferry.ports.progress import Progress, no_listener
 from certferry.ports.state import StateStore

@@ -19,16 +19,16 @@ from certferry.adapters.monitoring.heartbeat import SERVICE, Heartbeat
 from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.adapters.state.connect import may_exist
 from certferry.config.model import HEARTBEAT, METRICS, Settings
-from certferry.core.heartbeat_limit import may_ping, recent
-from certferry.core.report import SyncReport
-from certferry.core.run_notices import Missed
+from certferry.core.assessment.notices import Missed
+from certferry.core.planning.report import SyncReport
+from certferry.core.schedule import may_ping, recent
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost
 from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore
 from certferry.present import report_text
+from certferry.present.check_text import counted, metrics
 from certferry.present.language import voice_in
 from certferry.present.layout import plain
-from certferry.present.metrics_text import counted, metrics
 from certferry.text import Text
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now

@@ -7,9 +7,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from certferry.config.model import Settings
-from certferry.core.notice import Notice, Topic
-from certferry.core.report import SyncReport
-from certferry.core.run_notices import Missed, failed_run, monitored, noticed, without_channels
+from certferry.core.assessment.notices import (
+    Missed,
+    Notice,
+    Topic,
+    failed_run,
+    monitored,
+    noticed,
+    without_channels,
+)
+from certferry.core.planning.report import SyncReport
 from certferry.errors import CertferryError
 from certferry.ports.notifier import Answered
 from certferry.ports.state import StateStore

@@ -9,18 +9,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from certferry.config.addresses import DIRECTORIES
 from certferry.config.document import Place
 from certferry.config.findings import Finding, config_error
 from certferry.config.load import load
 from certferry.config.model import AccountTable, Settings
-from certferry.core.desired import DesiredCertificate
+from certferry.config.values import DIRECTORIES
+from certferry.core.desired.certificate import DesiredCertificate
 from certferry.errors import ConfigError
 from certferry.text import Text
-from certferry.wiring.adapters import TARGETS, installed
-from certferry.wiring.described import Described
-from certferry.wiring.one_account import named_for_two
-from certferry.wiring.settings import ADAPTERS
+from certferry.wiring.adapters import TARGETS, Described, installed
+from certferry.wiring.settings import ADAPTERS, named_for_two
 
 WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
 """Let's Encrypt's profiles whose leaves have no common name (docs/facts/letsencrypt.md §1.1)."""

@@ -11,8 +11,7 @@ from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.adapters.acme import order_context
-    from certferry.adapters.acme.https_resolver import HttpsResolver
-    from certferry.adapters.acme.resolvers import Resolvers
+    from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
 
 USUAL_DOH = (
     "https://223.5.5.5/dns-query",  # Alibaba Cloud, in China
@@ -26,8 +25,7 @@ address, so that no resolver is needed to find them. Their certificates are for 
 
 def propagation_for(settings: Settings, pause: Pause) -> order_context.Propagation:
     """Give the look for challenge records, or the wait in its place."""
-    from certferry.adapters.acme.fixed_wait import FixedWait
-    from certferry.adapters.acme.propagation import Propagation
+    from certferry.adapters.acme.propagation import FixedWait, Propagation
 
     dns = settings.dns
     if dns.wait is not None:
@@ -73,7 +71,7 @@ def doh_of(dns: DnsSettings) -> tuple[str, ...]:
 
 
 def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
-    from certferry.adapters.acme.https_resolver import at_urls
     from certferry.adapters.acme.propagation import ANSWER_WITHIN
+    from certferry.adapters.acme.resolvers import at_urls
 
     return at_urls(doh_of(dns), ANSWER_WITHIN, pause)

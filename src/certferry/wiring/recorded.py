@@ -9,10 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from certferry.config.model import AccountTable, Settings
-from certferry.core.certificate import FULLCHAIN, PRIVKEY
-from certferry.core.delivery import FileDelivery
-from certferry.core.desired import DesiredCertificate
-from certferry.core.health import Expected, Recorded
+from certferry.core.assessment.health import Expected, Recorded
+from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY
+from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
 from certferry.errors import ConfigError, StateError
 from certferry.ports.state import StateStore
 from certferry.reconcile.unended_runs import notices_of_unended

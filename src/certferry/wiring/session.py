@@ -10,19 +10,17 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 
 from certferry.config.model import Settings
-from certferry.core.desired import DesiredCertificate
-from certferry.ports.account_memory import AccountMemory
+from certferry.core.desired.certificate import DesiredCertificate
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
-from certferry.ports.state import StateStore
+from certferry.ports.state import AccountMemory, StateStore
 from certferry.reconcile.later_tries import ScheduledRun
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
 from certferry.reconcile.visits import Patience
-from certferry.wiring.account_notes import AccountNotes
-from certferry.wiring.accounts import Accounts
+from certferry.wiring.accounts import AccountNotes, Accounts
 from certferry.wiring.engine import probe_for, reconciler_for
-from certferry.wiring.receivers import sweep_handovers
+from certferry.wiring.machine import sweep_handovers
 from certferry.wiring.teller import Teller
 
 

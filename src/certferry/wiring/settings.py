@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from certferry.config import load
 from certferry.config.adapters import ReadOptions, UsualAccount, UsualAccounts
-from certferry.config.bind import must_be_written
+from certferry.config.bind import must_be_written, read_options
+from certferry.config.document import Place
 from certferry.config.findings import Finding
 from certferry.config.model import AccountTable, Settings
-from certferry.config.options import read_options
-from certferry.config.questions import Question, questions_of, questions_of_channel
+from certferry.config.propose import Question, questions_of, questions_of_channel
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table as TomlTable
-from certferry.core.desired import HttpsWish, Kind, PemFiles
+from certferry.core.desired.certificate import HttpsWish, Kind, PemFiles
 from certferry.errors import ConfigError
 from certferry.ports.adapter import NOTIFY_GROUP, Variable
 from certferry.text import Text, verbatim
@@ -27,11 +27,51 @@ from certferry.wiring.adapters import (
     DNS_PROVIDERS,
     FAMILIES,
     TARGETS,
+    BrokenAdapter,
+    Described,
     Family,
     Table,
+    in_short,
     installed,
+    wrong_with,
 )
-from certferry.wiring.described import BrokenAdapter, Described, in_short, wrong_with
+
+
+def named_for_two(settings: Settings) -> Iterator[Finding]:
+    """Give a finding for each deployment to a second account."""
+    first: dict[tuple[str, str], tuple[str, Place]] = {}
+    for domain, account, place in _named(settings):
+        other, earlier = first.setdefault((account.type, domain), (account.label, place))
+        service = None if other == account.label else _service(account)
+        if service is not None:
+            problem = Text(
+                "{domain} is named for the account {other} as well, at line {line}, and {service}"
+                " has a domain at one account only; take it out of one",
+                domain=domain,
+                other=other,
+                line=earlier.line,
+                service=service.adapter.SERVICE,
+            )
+            yield place.finding("domains", problem)
+
+
+def _named(settings: Settings) -> Iterator[tuple[str, AccountTable, Place]]:
+    for wish in settings.declared:
+        for number, deployment in enumerate(wish.deployments):
+            account = settings.accounts.get(deployment.target)
+            if account is not None:
+                place = settings.places[wish.lineage].below("deploy", number)
+                yield from ((domain, account, place) for domain in deployment.domains or ())
+
+
+def _service(account: AccountTable) -> Described | None:
+    """Give the account's service, if it is one of these."""
+    try:
+        found = installed().find(TARGETS, account.type)
+    except (KeyError, ConfigError):
+        return None  # what is wrong with it is told when it is connected
+    return found if found.has_one_account_a_domain else None
+
 
 log = logging.getLogger(__name__)
 

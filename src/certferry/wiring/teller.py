@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from certferry.adapters.state.connect import may_exist
 from certferry.config.model import Settings
-from certferry.core.channel_news import having
-from certferry.core.notice import ChannelState, Subject, Topic
-from certferry.core.report import SyncReport
+from certferry.core.assessment.news import having
+from certferry.core.assessment.notices import ChannelState, Subject, Topic
+from certferry.core.planning.report import SyncReport
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, StateError
 from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import Pause

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar, cast
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import HttpsWish, Kind
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.discovery.survey import FoundZone, Survey
 from certferry.core.findings import Finding
-from certferry.core.foreign_words import quoted
-from certferry.core.observed import ObservedTarget
+from certferry.core.observed.observation import ObservedTarget
+from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
-from certferry.core.survey import FoundZone, Survey
 from certferry.errors import (
     CertferryError,
     DeployError,
@@ -34,7 +34,7 @@ from certferry.ports.http import NoAnswer
 from certferry.ports.survey import Looked, Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget, Look
 from certferry.text import Text
-from certferry.wiring.described import BrokenAdapter, Described, in_short, wrong_with
+from certferry.wiring.adapters import BrokenAdapter, Described, in_short, wrong_with
 
 log = logging.getLogger(__name__)
 

@@ -6,16 +6,15 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from certferry.adapters.clients import dnspod_trial, qiniu_trial
-from certferry.adapters.clients.counted_pace import CountedPace
-from certferry.adapters.clients.dnspod_calls import DnspodCalls
-from certferry.adapters.clients.dnspod_trial import DnspodReader
-from certferry.adapters.clients.http import HttpClient
-from certferry.adapters.clients.pacing import Pacer
-from certferry.adapters.clients.qiniu_signing import Keys
-from certferry.adapters.clients.qiniu_trial_calls import TIMEOUTS, QiniuReader
-from certferry.adapters.dns import dnspod
-from certferry.adapters.targets import qiniu
+from certferry.adapters.dnspod import dns as dnspod
+from certferry.adapters.dnspod import trial as dnspod_trial
+from certferry.adapters.dnspod.client import DnspodCalls
+from certferry.adapters.dnspod.trial import DnspodReader
+from certferry.adapters.http.client import CountedPace, HttpClient, Pacer
+from certferry.adapters.qiniu import target as qiniu
+from certferry.adapters.qiniu import trial as qiniu_trial
+from certferry.adapters.qiniu.trial_calls import TIMEOUTS, QiniuReader
+from certferry.adapters.qiniu.wire import Keys
 from certferry.core.secret import Secret
 from certferry.core.trial import Trial
 from certferry.ports.progress import Pause

@@ -14,10 +14,9 @@ from datetime import datetime
 from pathlib import Path
 
 from certferry.config.model import Settings
-from certferry.core.certificate import Certificate
-from certferry.core.desired import DesiredCertificate
-from certferry.core.report import SyncReport
-from certferry.core.undeclared import Undeclared
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.planning.report import SyncReport, Undeclared
 from certferry.errors import StateError
 from certferry.ports.state import StateStore
 from certferry.wiring.clock import now

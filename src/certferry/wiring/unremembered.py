@@ -13,8 +13,8 @@ from pathlib import Path
 from certferry.adapters.state.connect import empty_state
 from certferry.adapters.state.stamp import Stamp
 from certferry.config.model import Settings
-from certferry.core.channel_news import A_DAY
-from certferry.core.notice import Subject, Told, Topic
+from certferry.core.assessment.news import A_DAY
+from certferry.core.assessment.notices import Subject, Told, Topic
 from certferry.errors import CertferryError
 from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import Pause

@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from certferry.config.load import salvage
 from certferry.config.model import ChannelTable, Monitoring, Settings
-from certferry.config.salvage import salvage
 from certferry.config.secrets import SecretReference
-from certferry.core.report import SyncReport
+from certferry.core.planning.report import SyncReport
 from certferry.errors import CertferryError, ConfigError
 from certferry.ports.progress import no_listener
 from certferry.wiring.session import open_session

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from certferry.adapters.acme.issuer import AcmeIssuer, Settings, connect
 from certferry.adapters.acme.order_context import Propagation
-from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.events import Activity, Event
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import Lease

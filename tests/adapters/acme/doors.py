@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from certferry.core.survey import FoundZone
+from certferry.core.discovery.survey import FoundZone
 from certferry.errors import DnsError, DnsUnavailable, Interrupted, PropagationTimeout
 from certferry.sandbox.zones import Zones
 from certferry.text import Text

@@ -18,8 +18,8 @@ from josepy.jwk import JWKEC
 from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.csr import new_key
 from certferry.adapters.acme.network import Network
-from certferry.core.certificate import KeyType
-from certferry.core.external_account import ExternalAccount
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.desired.certificate import ExternalAccount
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, OrderFailed, StateError
 from certferry.ports.state import AcmeAccount

@@ -10,9 +10,9 @@ import pytest
 
 from certferry.adapters.acme.budget import limits_at
 from certferry.adapters.state.connect import connect
-from certferry.config.addresses import DIRECTORIES
-from certferry.core.budget import Allowance, Limits, Spent
-from certferry.core.certificate import KeyType
+from certferry.config.values import DIRECTORIES
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.planning.limits import Allowance, Limits, Spent
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from certferry.adapters.acme.csr import new_key
-from certferry.core.certificate import KeyType
+from certferry.core.certificates.certificate import KeyType
 from certferry.errors import CaUnavailable, OrderFailed, PlanRefused, StateUnavailable
-from certferry.ports.ca_account import AccountFacts
+from certferry.ports.issuer import AccountFacts
 from certferry.ports.state import AcmeAccount
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.httpd import Request, Response

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.acme.csr import LONGEST_COMMON_NAME, is_of_type, make_csr, new_key
-from certferry.core.certificate import KeyType
-from certferry.core.pem import common_name
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.certificates.pem import common_name
 from certferry.core.secret import Secret
 
 KEYS: dict[KeyType, Secret] = {

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.adapters.acme.directory_look import SeenDirectory, look_at_directory
+from certferry.adapters.acme.examination import SeenDirectory, look_at_directory
 from certferry.errors import CaUnavailable
 from certferry.sandbox.httpd import HttpService, Request, Response
 

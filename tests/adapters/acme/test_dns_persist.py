@@ -19,12 +19,16 @@ from hypothesis import strategies as st
 from certferry.adapters.acme.csr import new_key
 from certferry.adapters.acme.dns_persist import is_for, offer_in
 from certferry.adapters.acme.issuer import AcmeIssuer, connect
-from certferry.adapters.acme.persist_findings import findings_of
-from certferry.adapters.acme.persist_look import Looked, PersistLook, holder_in
-from certferry.adapters.acme.persist_proofs import PersistProofs
+from certferry.adapters.acme.persist import (
+    Looked,
+    PersistLook,
+    PersistProofs,
+    findings_of,
+    holder_in,
+)
 from certferry.adapters.acme.persist_record import persist_record
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.dns_persist import Offer, PersistRecord
 from certferry.errors import (
     AuthorizationFailed,

@@ -16,14 +16,12 @@ import dns.rrset
 import pytest
 import trustme
 
-from certferry.adapters.acme.https_look import look_at_resolvers
-from certferry.adapters.acme.https_resolver import HttpsResolver, at_urls
-from certferry.adapters.acme.names_look import NamesLook
+from certferry.adapters.acme.examination import NamesLook, look_at_resolvers
+from certferry.adapters.acme.nameservers import read_kept
 from certferry.adapters.acme.propagation import Propagation
-from certferry.adapters.acme.resolvers import Resolvers
-from certferry.adapters.acme.second_opinion import read_kept
-from certferry.core.caa import Applicant
+from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, at_urls
 from certferry.core.findings import Code, Severity
+from certferry.core.network import Applicant
 from certferry.errors import DnsUnavailable, PropagationTimeout, ZoneNotFound
 from certferry.sandbox.dnsd import Handler, Reply, Transport
 from certferry.sandbox.doh import MESSAGE, HttpsDns

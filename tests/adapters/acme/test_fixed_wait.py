@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.acme.fixed_wait import FixedWait
+from certferry.adapters.acme.propagation import FixedWait
 from certferry.errors import Interrupted
 from certferry.text import Text
 from tests.adapters.acme.name_servers import NAME, START, Reports, one

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certferry.adapters.acme.issuer import Settings, connect
 from certferry.adapters.acme.propagation import Propagation
-from certferry.core.certificate import KeyType
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.certificates.pem import common_name
 from certferry.core.events import Activity
-from certferry.core.pem import common_name
-from certferry.core.progress import Counted
+from certferry.core.waiting import Counted
 from certferry.ports.issuer import IssueRequest
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.pebble import Pebble

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from certferry.core.certificate import KeyType
+from certferry.core.certificates.certificate import KeyType
 from certferry.core.secret import Secret
 from certferry.errors import CaUnavailable, DnsUnavailable, RateLimited, Retry
 from certferry.ports.state import AcmeOrder

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import dns.rcode
 import pytest
 
-from certferry.adapters.acme.names_look import NamesLook
+from certferry.adapters.acme.examination import NamesLook
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.core.caa import Applicant
 from certferry.core.findings import Code, Severity
+from certferry.core.network import Applicant
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
     RESOLVER,

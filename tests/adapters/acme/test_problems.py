@@ -15,7 +15,7 @@ from acme import errors, messages
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.acme import advice
+from certferry.adapters.acme import problems as advice
 from certferry.adapters.acme.problems import Refused, as_error, in_our_words, moment_of
 from certferry.errors import (
     AuthorizationFailed,

@@ -10,8 +10,8 @@ import pytest
 from cryptography import x509
 
 from certferry.adapters.acme.csr import new_key
-from certferry.core.certificate import CertificateBundle, KeyType
-from certferry.core.pem import common_name
+from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.pem import common_name
 from certferry.core.secret import Secret
 from certferry.errors import OrderFailed
 from certferry.sandbox.faults import Fault

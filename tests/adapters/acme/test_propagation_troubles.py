@@ -10,8 +10,7 @@ import dns.flags
 import dns.rcode
 import pytest
 
-from certferry.adapters.acme.propagation_advice import advice
-from certferry.adapters.acme.propagation_status import PropagationStatus, Sought
+from certferry.adapters.acme.propagation_status import PropagationStatus, Sought, advice
 from certferry.errors import (
     Interrupted,
     PropagationTimeout,

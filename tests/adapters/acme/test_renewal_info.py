@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from certferry.adapters.acme.network import RESTS
 from certferry.adapters.acme.renewal_info import certificate_id
-from certferry.core.certificate import CertificateBundle
-from certferry.core.pem import certificate_pem
-from certferry.core.renewal import RenewalInfo, believed
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.pem import certificate_pem
+from certferry.core.certificates.renewal import RenewalInfo, believed
 from certferry.errors import CaUnavailable, OrderFailed, RateLimited
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.httpd import Request, Response

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from certferry.adapters.acme.issuer import MOST_ORDERS, Settings, connect
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.problems import as_error
-from certferry.core.certificate import KeyType
+from certferry.core.certificates.certificate import KeyType
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,

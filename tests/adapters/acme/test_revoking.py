@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from certferry.core.certificate import CertificateBundle, KeyType
-from certferry.core.pem import pkcs8_pem
-from certferry.core.revocation import RevocationReason
+from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.lineage import RevocationReason
+from certferry.core.certificates.pem import pkcs8_pem
 from certferry.errors import CaUnavailable, CertificateError, OrderFailed
 from certferry.sandbox.faults import Fault
 from certferry.testing.certificates import make_key

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from certferry.adapters.acme.renewal_info import certificate_id
-from certferry.core.desired import DesiredCertificate
-from certferry.core.renewal import renew_at
-from certferry.core.report import LineageReport
+from certferry.core.certificates.renewal import renew_at
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.planning.report import LineageReport
 from certferry.ports.progress import no_listener
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun

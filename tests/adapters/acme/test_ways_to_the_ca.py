@@ -16,13 +16,12 @@ import pytest
 import trustme
 
 from certferry.adapters.acme.ca_account import AcmeCaAccount
-from certferry.adapters.acme.directory_look import look_at_directory
-from certferry.adapters.acme.https_resolver import at_urls
+from certferry.adapters.acme.examination import look_at_directory
 from certferry.adapters.acme.propagation import Propagation
-from certferry.adapters.acme.resolvers import Resolvers
+from certferry.adapters.acme.resolvers import Resolvers, at_urls
 from certferry.adapters.probe.tls import TlsProbe
-from certferry.core.certificate import CertificateBundle
-from certferry.core.observed import Served
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.observed.observation import Served
 from certferry.errors import CaUnavailable
 from certferry.sandbox.dnsd import DnsDaemon, Reply, Transport
 from certferry.sandbox.doh import HttpsDns

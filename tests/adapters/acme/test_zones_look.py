@@ -8,11 +8,11 @@ from datetime import timedelta
 import dns.rcode
 import pytest
 
-from certferry.adapters.acme.fixed_wait import FixedWait
+from certferry.adapters.acme.examination import ZonesLook
+from certferry.adapters.acme.propagation import FixedWait
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.adapters.acme.zones_look import ZonesLook
+from certferry.core.discovery.survey import FoundZone
 from certferry.core.findings import Code, Finding
-from certferry.core.survey import FoundZone
 from certferry.errors import DnsAccessDenied
 from certferry.reconcile.dns_by_zone import ByZone
 from certferry.testing.memory_dns import MemoryDns

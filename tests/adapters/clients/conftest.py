@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from certferry.adapters.clients.http import (
+from certferry.adapters.http.client import (
     HttpClient,
 )
 from certferry.sandbox import httpd

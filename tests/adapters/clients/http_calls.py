@@ -6,13 +6,13 @@ import socket
 from collections.abc import Callable
 from datetime import timedelta
 
-from certferry.adapters.clients.http import (
+from certferry.adapters.http.client import (
     TIMEOUTS,
     HttpClient,
+    Pacer,
     Request,
 )
-from certferry.adapters.clients.http_problems import Timeouts
-from certferry.adapters.clients.pacing import Pacer
+from certferry.adapters.http.problems import Timeouts
 from certferry.sandbox import httpd
 
 SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from certferry.adapters.clients.handover import handed_over, sweep
+from certferry.adapters.files.handover import handed_over, sweep
 from tests.adapters.targets.receivers import issue
 
 MANY = range(50)

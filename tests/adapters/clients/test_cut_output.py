@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.clients.program_output import MOST_OUTPUT
-from certferry.adapters.clients.programs import run
+from certferry.adapters.programs.run import MOST_OUTPUT, run
 from certferry.core.secret import Secret
 from certferry.errors import DeployError
 from tests.adapters.targets.receivers import no_pause, python

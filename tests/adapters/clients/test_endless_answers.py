@@ -14,11 +14,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
-from certferry.adapters.clients.http_bounds import CHUNK
-from certferry.adapters.clients.http_connections import Exchange, Place, first_connection
-from certferry.adapters.clients.http_problems import Contact, Timeouts
-from certferry.adapters.clients.pacing import Pacer
+from certferry.adapters.http.bounds import CHUNK, Exchange, Place, first_connection
+from certferry.adapters.http.client import HttpClient, HttpFailure, Pacer, Request
+from certferry.adapters.http.problems import Contact, Timeouts
 from tests.adapters.clients.peers import endless, peer, read_request
 from tests.adapters.clients.waits import Waits
 

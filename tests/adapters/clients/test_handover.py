@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from certferry.adapters.clients import handover
+from certferry.adapters.files import handover
 from tests.adapters.clients import stuck_handover
 from tests.adapters.targets.receivers import issue
 

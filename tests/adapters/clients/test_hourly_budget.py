@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.adapters.clients.hourly_budget import HourlyBudget
-from certferry.core.rate import rate_of
+from certferry.adapters.dnspod.client import HourlyBudget
+from certferry.core.planning.limits import rate_of
 from certferry.errors import Interrupted
-from certferry.ports.account_memory import Edit
 from certferry.ports.progress import Pause
+from certferry.ports.state import Edit
 from certferry.testing.memory_account import MemoryAccount
 from certferry.text import Text
 from tests.adapters.clients.waits import Waits

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.clients.http import (
+from certferry.adapters.http.client import (
     LONGEST_BACK_OFF,
     LONGEST_RETRY_AFTER,
     HttpClient,
     HttpFailure,
+    Pacer,
     Request,
+    ahead_of,
     is_server_error,
     seconds_asked_for,
 )
-from certferry.adapters.clients.pacing import Pacer
-from certferry.adapters.clients.server_time import ahead_of
 from certferry.errors import Interrupted
 from certferry.sandbox import httpd
 from certferry.sandbox.faults import Fault

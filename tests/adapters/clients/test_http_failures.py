@@ -10,13 +10,13 @@ from datetime import timedelta
 import pytest
 import trustme
 
-from certferry.adapters.clients.http import (
+from certferry.adapters.http.bounds import CHUNK, LONGEST_ANSWER
+from certferry.adapters.http.client import (
     HttpClient,
     HttpFailure,
     Request,
 )
-from certferry.adapters.clients.http_bounds import CHUNK, LONGEST_ANSWER
-from certferry.adapters.clients.http_problems import Contact
+from certferry.adapters.http.problems import Contact
 from certferry.ports.http import Answer
 from certferry.sandbox import httpd
 from certferry.sandbox.faults import Fault

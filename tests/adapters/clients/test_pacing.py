@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.clients.pacing import Pacer
+from certferry.adapters.http.client import Pacer
 from certferry.errors import Interrupted
 from tests.adapters.clients.waits import Waits
 

@@ -13,9 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from certferry.adapters.clients.program_output import MOST_OUTPUT
-from certferry.adapters.clients.programs import run
-from certferry.core.pem import pkcs8_pem
+from certferry.adapters.programs.run import MOST_OUTPUT, run
+from certferry.core.certificates.pem import pkcs8_pem
 from certferry.core.secret import Secret
 from certferry.errors import DeployError, Interrupted, TargetRejected
 from certferry.testing.certificates import make_key

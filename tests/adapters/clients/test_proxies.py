@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
-from certferry.adapters.clients.http_problems import Timeouts
-from certferry.adapters.clients.pacing import Pacer
+from certferry.adapters.http.client import HttpClient, HttpFailure, Pacer, Request
+from certferry.adapters.http.problems import Timeouts
 from certferry.sandbox import httpd
 from tests.adapters.clients.peers import CONNECTED, Treat, peer, read_request, tunnel
 from tests.adapters.clients.waits import Waits

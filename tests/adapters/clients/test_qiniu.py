@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.clients.http import Request
-from certferry.adapters.clients.qiniu import QiniuClient
-from certferry.adapters.clients.qiniu_errors import QiniuFailure
-from certferry.adapters.clients.qiniu_pages import MOST_PAGES
-from certferry.adapters.clients.qiniu_records import (
+from certferry.adapters.http.client import Request
+from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.errors import QiniuFailure
+from certferry.adapters.qiniu.records import (
     BucketDomain,
     CertificateRecord,
     DomainItem,
@@ -27,7 +26,8 @@ from certferry.adapters.clients.qiniu_records import (
     HttpsRecord,
     Upload,
 )
-from certferry.adapters.clients.qiniu_ways import Hosts
+from certferry.adapters.qiniu.transport import MOST_PAGES
+from certferry.adapters.qiniu.wire import Hosts
 from certferry.sandbox import httpd
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_kodo import DomainType

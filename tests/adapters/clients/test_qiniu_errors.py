@@ -9,10 +9,9 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.clients.qiniu import QiniuClient
-from certferry.adapters.clients.qiniu_codes import MEANINGS
-from certferry.adapters.clients.qiniu_errors import CODES, QiniuFailure
-from certferry.adapters.clients.qiniu_records import HttpsConf, Upload
+from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.errors import CODES, MEANINGS, QiniuFailure
+from certferry.adapters.qiniu.records import HttpsConf, Upload
 from certferry.errors import (
     CopyGone,
     DeployError,

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qiniu.auth import QiniuMacAuth, QiniuMacRequestsAuth, RequestsAuth
 
-from certferry.adapters.clients.http import Request
-from certferry.adapters.clients.qiniu_signing import (
+from certferry.adapters.http.client import Request
+from certferry.adapters.qiniu.wire import (
     FORM,
     Keys,
     qbox_message,

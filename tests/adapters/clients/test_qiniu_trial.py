@@ -10,13 +10,10 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.clients.qiniu_domains import why_unusable
-from certferry.adapters.clients.qiniu_records import DomainRecord
-from certferry.adapters.clients.qiniu_signing import Keys
-from certferry.adapters.clients.qiniu_trial import PROBES, Probe, try_guesses
-from certferry.adapters.clients.qiniu_trial_calls import QiniuReader
-from certferry.adapters.clients.qiniu_trial_domains import KNOWN_STATES
-from certferry.adapters.clients.qiniu_ways import Hosts
+from certferry.adapters.qiniu.records import DomainRecord, why_unusable
+from certferry.adapters.qiniu.trial import PROBES, Probe, try_guesses
+from certferry.adapters.qiniu.trial_calls import KNOWN_STATES, QiniuReader
+from certferry.adapters.qiniu.wire import Hosts, Keys
 from certferry.core.secret import Secret
 from certferry.core.trial import Judged, Judgement, Verdict
 from certferry.sandbox.faults import Fault

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tencentcloud.common.abstract_client import AbstractClient
 from tencentcloud.common.credential import Credential
 
-from certferry.adapters.clients.tencentcloud_signing import Call, Keys, authorization, timestamp
+from certferry.adapters.tencentcloud.client import Call, Keys, authorization, timestamp
 from certferry.core.secret import Secret
 from certferry.sandbox.httpd import Headers, Request
 from certferry.sandbox.tencentcloud_answers import Refused

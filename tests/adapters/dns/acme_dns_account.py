@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certferry.adapters.clients.acme_dns import AcmeDnsServer
-from certferry.adapters.dns.acme_dns import Settings, connect
+from certferry.adapters.acme_dns.client import AcmeDnsServer
+from certferry.adapters.acme_dns.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.sandbox.acme_dns import AcmeDnsService, Registered
 from certferry.sandbox.zones import Zones

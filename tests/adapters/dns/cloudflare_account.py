@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from certferry.adapters.dns.cloudflare import Settings, connect
+from certferry.adapters.cloudflare.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.cloudflare import CloudflareService

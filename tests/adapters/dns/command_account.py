@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from certferry.adapters.clients.programs import run_to_end
-from certferry.adapters.dns.command import Settings, connect
-from certferry.core.delivery import Program
+from certferry.adapters.programs.dns import Settings, connect
+from certferry.adapters.programs.run import run_to_end
+from certferry.core.desired.certificate import Program
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.ports.programs import Ended

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from certferry.adapters.dns.dnspod import Settings, connect
+from certferry.adapters.dnspod.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.dnspod import DnspodService

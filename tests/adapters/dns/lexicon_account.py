@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from certferry.adapters.dns.lexicon import LexiconRecords, Settings, connect
+from certferry.adapters.lexicon.dns import LexiconRecords, Settings, connect
 from certferry.core.secret import Secret
 from certferry.testing.context import connected_with
 from tests.adapters.clients.waits import Waits

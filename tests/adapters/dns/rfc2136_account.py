@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from certferry.adapters.clients.rfc2136 import UpdateServer
-from certferry.adapters.dns.rfc2136 import Settings, connect
+from certferry.adapters.rfc2136.client import UpdateServer
+from certferry.adapters.rfc2136.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.testing.context import connected_with
 from tests.adapters.clients.waits import Waits

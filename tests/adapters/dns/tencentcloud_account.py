@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from certferry.adapters.dns.tencentcloud import Settings, connect
+from certferry.adapters.tencentcloud.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.tencentcloud import TencentCloudService

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from certferry.core.discovery.survey import FoundZone
 from certferry.core.secret import Secret
-from certferry.core.survey import FoundZone
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.clients.program_output import MOST_OUTPUT
-from certferry.adapters.dns.command import Settings, connect
+from certferry.adapters.programs.dns import Settings, connect
+from certferry.adapters.programs.run import MOST_OUTPUT
 from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.clients.dnspod import Zone
-from certferry.adapters.clients.dnspod_records import DnspodRecords, HostInZone, host_in_zone
+from certferry.adapters.dnspod.client import Zone
+from certferry.adapters.dnspod.records import DnspodRecords, HostInZone, host_in_zone
 from certferry.errors import DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.dnspod import NAMESERVERS

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from certferry.adapters.clients.dnspod_pages import MOST_PAGES
-from certferry.adapters.dns.dnspod import Settings, connect
+from certferry.adapters.dnspod.client import MOST_PAGES
+from certferry.adapters.dnspod.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.errors import DnsUnavailable
 from certferry.sandbox import httpd

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry import __version__
-from certferry.adapters.dns.dnspod import Settings, connect
+from certferry.adapters.dnspod.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError, DnsRejected, Interrupted
 from certferry.ports.dns import DnsProvider

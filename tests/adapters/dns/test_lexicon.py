@@ -19,11 +19,10 @@ from lexicon._private.providers.gandi import Provider
 from lexicon.config import ConfigResolver
 from requests.adapters import HTTPAdapter
 
-from certferry.adapters.clients.lexicon_calls import LexiconCalls
-from certferry.adapters.clients.lexicon_errors import Told, error_of, is_no_zone
-from certferry.adapters.dns.lexicon import BY_OTHER_MEANS, LexiconRecords, records_of
+from certferry.adapters.lexicon.client import LexiconCalls, Told, error_of, is_no_zone
+from certferry.adapters.lexicon.dns import BY_OTHER_MEANS, LexiconRecords, records_of
+from certferry.core.discovery.survey import FoundZone
 from certferry.core.secret import Secret
-from certferry.core.survey import FoundZone
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,

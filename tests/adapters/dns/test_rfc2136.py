@@ -15,9 +15,9 @@ from typing import Any
 import dns.rcode
 import pytest
 
-from certferry.adapters.dns.rfc2136 import Algorithm, Settings, connect
+from certferry.adapters.rfc2136.dns import Algorithm, Settings, connect
+from certferry.core.discovery.survey import FoundZone
 from certferry.core.secret import Secret
-from certferry.core.survey import FoundZone
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,

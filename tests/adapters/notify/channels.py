@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from typing import Any
 
-from certferry.adapters.clients.programs import run_to_end
-from certferry.core.delivery import Program
+from certferry.adapters.programs.run import run_to_end
+from certferry.core.desired.certificate import Program
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context
 from certferry.ports.notifier import Notifier
@@ -37,6 +36,7 @@ from certferry.sandbox.serverchan import ServerchanService
 from certferry.sandbox.telegram import TelegramService
 from certferry.sandbox.wecom import WecomService
 from certferry.testing.context import connected_with
+from certferry.wiring.adapters import CHANNELS, installed
 from certferry.wiring.channels import short_http
 
 QUIET = datetime(2026, 11, 26, 12, 7, tzinfo=UTC)
@@ -76,7 +76,7 @@ def _run(arguments: Sequence[str], within: timedelta, given: bytes = b"") -> End
 
 def connect(kind: str, given: Context | None = None, **settings: Any) -> Notifier:
     """Connect a channel of a type."""
-    adapter = import_module(f"certferry.adapters.notify.{kind}")
+    adapter = installed().find(CHANNELS, kind).adapter
     notifier: Notifier = adapter.connect(adapter.Settings(**settings), given or context())
     return notifier
 

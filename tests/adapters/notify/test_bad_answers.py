@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.clients.http import HttpClient
-from certferry.adapters.clients.http_problems import Timeouts
-from certferry.adapters.clients.pacing import Pacer
+from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.problems import Timeouts
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context
 from certferry.ports.http import Http

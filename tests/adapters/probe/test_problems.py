@@ -16,13 +16,17 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certferry.adapters.probe.handshake import served_chain
-from certferry.adapters.probe.no_handshake import NoHandshake, not_connected, refused_handshake
-from certferry.adapters.probe.tls import TlsProbe
-from certferry.core.edges import EdgeProblemCode
-from certferry.core.observed import Served
-from certferry.core.pem import certificate_pem
-from certferry.core.watched import Host
+from certferry.adapters.probe.tls import (
+    NoHandshake,
+    TlsProbe,
+    not_connected,
+    refused_handshake,
+    served_chain,
+)
+from certferry.core.certificates.chain import EdgeProblemCode
+from certferry.core.certificates.pem import certificate_pem
+from certferry.core.discovery.watched import Host
+from certferry.core.observed.observation import Served
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.zones import Zones
 from tests.adapters.probe.edge import context_of, serving, serving_with

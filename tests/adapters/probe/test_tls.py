@@ -19,7 +19,7 @@ import pytest
 
 from certferry.adapters.probe.tls import ADDRESSES_AT_ONCE, DOMAINS_AT_ONCE, TlsProbe
 from certferry.adapters.probe.trust import Trust
-from certferry.core.observed import Served, is_served
+from certferry.core.observed.observation import Served, is_served
 from certferry.errors import ConfigError, Interrupted
 from certferry.ports.progress import Pause
 from certferry.reconcile.stopping import Stopping
@@ -311,8 +311,8 @@ def guest_of(servers: Sequence[socket.socket], within: float) -> socket.socket |
 
 WITHOUT_FILES = """
 import os, resource, sys
-from certferry.adapters.probe.handshake import served_chain
-from certferry.adapters.probe.no_handshake import NoHandshake
+from certferry.adapters.probe.tls import served_chain
+from certferry.adapters.probe.tls import NoHandshake
 
 free = os.open(os.devnull, os.O_RDONLY)
 os.close(free)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from certferry.adapters.schedule.crontab import (
+from certferry.adapters.schedule.cron import (
     MARK,
     Entry,
     own_entries,

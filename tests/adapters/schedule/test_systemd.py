@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.schedule.systemd import SystemdTimer, units_directory
-from certferry.adapters.schedule.units import TIMER_TEXT
+from certferry.adapters.schedule.systemd import TIMER_TEXT, SystemdTimer, units_directory
 from certferry.core.schedule import Installation, Job
 from certferry.errors import ScheduleError
 from certferry.file_trust import user_name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.adapters.schedule.units import TIMER_TEXT, failed_text, service_text
+from certferry.adapters.schedule.systemd import TIMER_TEXT, failed_text, service_text
 from certferry.core.schedule import Job
 from certferry.errors import ScheduleError
 

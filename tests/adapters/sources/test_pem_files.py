@@ -10,9 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from certferry.adapters.sources.pem_files import PemFileSource
-from certferry.adapters.sources.regular_files import LARGEST
-from certferry.core.desired import PemFiles
+from certferry.adapters.files.source import LARGEST, PemFileSource
+from certferry.core.desired.certificate import PemFiles
 from certferry.errors import CertferryError, CertificateError, PlanRefused
 from certferry.sandbox.authority import Authority, Issued
 from certferry.testing.certificates import make_bundle

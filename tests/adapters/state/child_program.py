@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from certferry.adapters.state.connect import connect
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle
 from certferry.errors import LeaseHeld, StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
 from certferry.testing.certificates import make_bundle, make_key

@@ -19,11 +19,11 @@ from certferry.adapters.state.columns import (
     to_moment,
     to_optional_settings,
     to_optional_wish,
+    to_text,
     to_validity,
 )
-from certferry.adapters.state.sentences import to_text
-from certferry.core.renewal import RenewalWindow
-from certferry.core.revocation import Revocation, RevocationReason
+from certferry.core.certificates.lineage import Revocation, RevocationReason
+from certferry.core.certificates.renewal import RenewalWindow
 from certferry.errors import StateError
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle

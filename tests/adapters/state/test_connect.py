@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.state.connect import connect
-from certferry.core.history import HistoryEntry
+from certferry.core.observed.records import HistoryEntry
 from certferry.errors import ConfigError, StateError
 from tests.adapters.state.child_program import NOW
 from tests.another_user import as_root, given_away

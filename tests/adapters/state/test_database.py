@@ -18,9 +18,9 @@ import pytest
 
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.failures import in_our_words
-from certferry.adapters.state.history import History
-from certferry.adapters.state.sqlite_database import SqliteDatabase
-from certferry.core.history import HistoryEntry
+from certferry.adapters.state.runs import History
+from certferry.adapters.state.sqlite import SqliteDatabase
+from certferry.core.observed.records import HistoryEntry
 from certferry.errors import StateError, StateUnavailable
 from certferry.ports.state import StateStore
 from tests.adapters.state.child import Child

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.state.connect import connect
-from certferry.adapters.state.history import History
-from certferry.adapters.state.migrations import migrate, read_migrations
-from certferry.adapters.state.sqlite_database import SqliteDatabase
-from certferry.core.history import HistoryEntry
+from certferry.adapters.state.database import migrate, read_migrations
+from certferry.adapters.state.runs import History
+from certferry.adapters.state.sqlite import SqliteDatabase
+from certferry.core.observed.records import HistoryEntry
 from certferry.errors import StateUnavailable
 from certferry.testing.certificates import make_bundle
 from tests.adapters.state.child import Child

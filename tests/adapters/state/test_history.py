@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.core.history import HistoryEntry
+from certferry.core.observed.records import HistoryEntry
 from certferry.ports.state import StateStore
 from tests.adapters.state.child_program import NOW
 

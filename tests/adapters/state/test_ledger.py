@@ -12,7 +12,7 @@ import pytest
 from certferry.adapters.acme.budget import limits_at
 from certferry.adapters.state.columns import from_moment, from_names
 from certferry.adapters.state.connect import connect
-from certferry.core.budget import MOST_ORDERS, Limits, PastOrder, Spent, Wanted, held_back
+from certferry.core.planning.limits import MOST_ORDERS, Limits, PastOrder, Spent, Wanted, held_back
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

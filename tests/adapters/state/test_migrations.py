@@ -13,11 +13,10 @@ import pytest
 
 from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.connect import connect
-from certferry.adapters.state.migrations import Migration, migrate, read_migrations
-from certferry.adapters.state.sqlite_database import SqliteDatabase
-from certferry.core.history import HistoryEntry
-from certferry.core.revocation import Revocation, RevocationReason
-from certferry.core.rollout_record import RolloutRecord
+from certferry.adapters.state.database import Migration, migrate, read_migrations
+from certferry.adapters.state.sqlite import SqliteDatabase
+from certferry.core.certificates.lineage import Revocation, RevocationReason
+from certferry.core.observed.records import HistoryEntry, RolloutRecord
 from certferry.errors import StateError, StateTooNew
 from certferry.ports.state import ChallengeRecord
 from certferry.testing.certificates import make_bundle, with_issuer_until

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.lease_locks import LeaseLocks
-from certferry.adapters.state.migrations import migrate, read_migrations
+from certferry.adapters.state.database import migrate, read_migrations
+from certferry.adapters.state.leases import LeaseLocks
 from certferry.adapters.state.runs import Runs
-from certferry.adapters.state.sqlite_database import SqliteDatabase
+from certferry.adapters.state.sqlite import SqliteDatabase
 from tests.adapters.state.child_program import NOW
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state import key_file as keys
+from certferry.adapters.state import sealing as keys
 from certferry.adapters.state.connect import connect
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.observed.records import Upload
 from certferry.core.secret import Secret
-from certferry.core.upload import Upload
 from certferry.errors import StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
 from certferry.testing.certificates import make_bundle, make_key

@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from certferry.adapters.state.connect import connect
-from certferry.core.budget import Allowance, Hold, Limits, Wanted
-from certferry.core.certificate import CertificateBundle
-from certferry.core.history import HistoryEntry
-from certferry.core.pem import parse_bundle
-from certferry.core.rollout_record import RolloutRecord
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.pem import parse_bundle
+from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
+from certferry.core.planning.limits import Allowance, Hold, Limits, Wanted
 from certferry.core.secret import Secret
-from certferry.core.upload import Upload
 from certferry.errors import CertferryError
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease, StateStore
 from certferry.testing.certificates import make_bundle, make_key, with_another_chain

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.certificate import CertificateBundle
-from certferry.core.delivery import FileDelivery
-from certferry.core.lineage import mark
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import mark
+from certferry.core.desired.certificate import FileDelivery
 from tests.adapters.qiniu_place import Place, bundle, open_place
 from tests.adapters.targets.receivers import (
     program,

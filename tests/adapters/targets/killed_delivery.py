@@ -18,9 +18,9 @@ import signal
 import sys
 from pathlib import Path
 
-from certferry.adapters.clients.pem_directory import NAMES, contents
-from certferry.core.certificate import CertificateBundle
-from certferry.core.delivery import FileDelivery
+from certferry.adapters.files.directory import NAMES, contents
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import FileDelivery
 from tests.adapters.targets.receivers import LINEAGE, directory, issue, program
 
 WATCHED = ("open", "os.", "subprocess.Popen", "shutil.")

@@ -13,8 +13,8 @@ import json
 import sys
 from pathlib import Path
 
-from certferry.adapters.clients.pem_directory import NAMES
-from certferry.core.delivery import FileDelivery
+from certferry.adapters.files.directory import NAMES
+from certferry.core.desired.certificate import FileDelivery
 from certferry.errors import DeployError
 from tests.adapters.targets.receivers import LINEAGE, directory, issue, program
 

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-from certferry.core.delivery import FileDelivery
+from certferry.core.desired.certificate import FileDelivery
 from certferry.errors import DeployError
 from tests.adapters.targets.receivers import LINEAGE, directory, issue
 

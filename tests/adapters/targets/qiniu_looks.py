@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.desired import Kind
-from certferry.core.observed import DomainState
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.desired.certificate import Kind
+from certferry.core.observed.observation import DomainState
 from certferry.errors import (
     DeployError,
 )

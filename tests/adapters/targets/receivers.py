@@ -7,10 +7,10 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certferry.adapters.clients.pem_directory import NAMES, contents
-from certferry.adapters.targets import files
-from certferry.core.certificate import CertificateBundle
-from certferry.core.delivery import FileDelivery, Program
+from certferry.adapters.files.directory import NAMES, contents
+from certferry.adapters.receivers import files
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import FileDelivery, Program
 from certferry.ports.receiver import Receiver
 from certferry.testing.certificates import make_bundle
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.clients.pem_directory import contents
-from certferry.adapters.targets import command
-from certferry.core.certificate import CertificateBundle
-from certferry.core.change import Change
-from certferry.core.delivery import CommandDelivery, Program
-from certferry.core.observed import DomainState
+from certferry.adapters.files.directory import contents
+from certferry.adapters.receivers import command
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import CommandDelivery, Program
+from certferry.core.observed.observation import Change, DomainState
 from certferry.errors import DeployError, Interrupted, TargetRejected
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.text import Text
@@ -110,7 +109,7 @@ def test_what_another_process_is_at_work_with_stays(
     leftover.mkdir(parents=True)
     (tmp_path / "sweep").write_text(
         "import pathlib, sys\n"
-        "from certferry.adapters.clients.handover import sweep\n"
+        "from certferry.adapters.files.handover import sweep\n"
         "sweep(pathlib.Path(sys.argv[1]))\n"
     )
     paths = os.pathsep.join(filter(None, sys.path))

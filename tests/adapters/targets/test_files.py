@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.clients.pem_directory import NAMES
-from certferry.core.certificate import CertificateBundle
-from certferry.core.change import Change
-from certferry.core.delivery import FileDelivery
-from certferry.core.observed import ObservedDomain
+from certferry.adapters.files.directory import NAMES
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import FileDelivery
+from certferry.core.observed.observation import Change, ObservedDomain
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DeployError
 from tests.adapters.targets.receivers import (

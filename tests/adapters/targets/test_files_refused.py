@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.clients.pem_directory import NAMES
-from certferry.core.delivery import FileDelivery
-from certferry.core.observed import DomainState
+from certferry.adapters.files.directory import NAMES
+from certferry.core.desired.certificate import FileDelivery
+from certferry.core.observed.observation import DomainState
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetRejected
 from tests.adapters.state.test_full_disk import in_a_namespace_of_its_own

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import DomainState
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.observed.observation import DomainState
 from certferry.errors import (
     DeployError,
     TargetAccessDenied,

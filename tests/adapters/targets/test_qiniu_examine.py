@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from certferry.core.desired import HttpsWish, Kind
+from certferry.core.desired.certificate import HttpsWish, Kind
 from certferry.core.findings import Code, Finding, Severity
 from certferry.errors import TargetAccessDenied, TargetUnavailable
 from certferry.ports.target import Look

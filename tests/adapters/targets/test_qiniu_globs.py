@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.desired import DesiredDeployment, Kind
-from certferry.core.observed import DomainState, ObservedTarget
-from certferry.core.unmatched import with_unmatched
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.desired.certificate import DesiredDeployment, Kind
+from certferry.core.observed.observation import DomainState, ObservedTarget
+from certferry.core.planning.choice import with_unmatched
 from certferry.errors import TargetUnavailable
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault

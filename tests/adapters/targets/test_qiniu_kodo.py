@@ -6,11 +6,10 @@ import json
 
 import pytest
 
-from certferry.adapters.clients.qiniu_kinds import KODO
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.observed import DomainState, ObservedDomain
+from certferry.adapters.qiniu.kinds import KODO
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     TargetAccessDenied,
     TargetBusy,

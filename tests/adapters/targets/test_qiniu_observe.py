@@ -10,20 +10,19 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.clients.qiniu_details import DETAIL_AGE
-from certferry.adapters.clients.qiniu_kinds import KODO, PILI
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.certificate import Certificate
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.observed import (
+from certferry.adapters.qiniu.cdn import DETAIL_AGE
+from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
 )
-from certferry.core.stuck import stuck_error
+from certferry.core.planning.due import stuck_error
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look
-from certferry.present.tickets import ticket
+from certferry.present.status_text import ticket
 from certferry.sandbox.faults import Fault
 from tests.adapters.qiniu_place import WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls

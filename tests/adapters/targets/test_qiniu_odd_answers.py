@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.clients.qiniu_kinds import KODO
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.desired import Kind
-from certferry.core.observed import DomainState
+from certferry.adapters.qiniu.kinds import KODO
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.desired.certificate import Kind
+from certferry.core.observed.observation import DomainState
 from certferry.errors import (
     ClockWrong,
     TargetAccessDenied,

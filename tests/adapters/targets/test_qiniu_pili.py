@@ -6,13 +6,12 @@ import json
 
 import pytest
 
-from certferry.adapters.clients.qiniu_account import OWN_WRITES_AGE
-from certferry.adapters.clients.qiniu_kinds import KODO, PILI
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.observed import DomainState, ObservedDomain
+from certferry.adapters.qiniu.account import OWN_WRITES_AGE
+from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     CopyGone,
     TargetRejected,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.adapters.clients.qiniu_kinds import PILI
-from certferry.adapters.targets.qiniu import Qiniu, Settings
-from certferry.core.desired import Kind
+from certferry.adapters.qiniu.kinds import PILI
+from certferry.adapters.qiniu.target import Qiniu, Settings
+from certferry.core.desired.certificate import Kind
+from certferry.core.discovery.survey import FoundDomain
 from certferry.core.secret import Secret
-from certferry.core.survey import FoundDomain
 from certferry.errors import (
     DeployError,
     TargetAccessDenied,

@@ -14,13 +14,13 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from certferry.adapters.clients.qiniu_kinds import KODO
-from certferry.adapters.clients.qiniu_ways import Hosts
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.certificate import Certificate
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.lineage import mark, short_mark
-from certferry.core.observed import DomainState, ObservedDomain
+from certferry.adapters.qiniu.kinds import KODO
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.adapters.qiniu.wire import Hosts
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.lineage import mark, short_mark
+from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     TargetAccessDenied,
     TargetBusy,

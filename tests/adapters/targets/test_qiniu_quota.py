@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.desired import Kind
-from certferry.core.quota import TRIED_AGAIN, Quota
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.desired.certificate import Kind
+from certferry.core.observed.records import TRIED_AGAIN, Quota
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certferry.adapters.clients.qiniu_account import LIST_AGE, PER_SECOND
-from certferry.adapters.clients.qiniu_details import CROWD, DETAIL_AGE, NOTE_AGE, TASK_AGE
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import DomainState, ObservedDomain
+from certferry.adapters.qiniu.account import LIST_AGE, PER_SECOND
+from certferry.adapters.qiniu.cdn import CROWD, DETAIL_AGE, NOTE_AGE, TASK_AGE
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.waiting import wait_for
 from certferry.errors import DeployError
 from certferry.ports.target import Look

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certferry.adapters.clients.qiniu import CERTIFICATES_PER_PAGE
-from certferry.adapters.clients.qiniu_account import LIST_AGE
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.lineage import mark
+from certferry.adapters.qiniu.account import LIST_AGE
+from certferry.adapters.qiniu.client import CERTIFICATES_PER_PAGE
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import mark
+from certferry.core.desired.certificate import HttpsWish, Kind
 from certferry.errors import TargetInUse, TargetRejected, TargetUnavailable
 from certferry.ports.target import Look
 from certferry.sandbox import qiniu_habits as habits

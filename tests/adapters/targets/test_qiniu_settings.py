@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.clients.qiniu_account import LIST_AGE
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.https_changes import setting_changes
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.observed import ObservedDomain
-from certferry.core.rollout_record import RolloutRecord
+from certferry.adapters.qiniu.account import LIST_AGE
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.observed.observation import ObservedDomain
+from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning.drift import setting_changes
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look
 from tests.adapters.qiniu_place import WWW, Place, refusal

@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 import pytest
 
-from certferry.adapters.clients.qiniu_kinds import KODO
-from certferry.adapters.clients.qiniu_records import HttpsConf
-from certferry.adapters.clients.qiniu_survey import AT_ONCE
-from certferry.core.desired import Kind
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.survey import FoundCertificate, FoundDomain, Survey
+from certferry.adapters.qiniu.kinds import KODO
+from certferry.adapters.qiniu.records import HttpsConf
+from certferry.adapters.qiniu.survey import AT_ONCE
+from certferry.core.desired.certificate import HttpsSettings, Kind
+from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
 from certferry.errors import (
     DeployError,
     TargetAccessDenied,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.targets.qiniu import Qiniu, Settings, connect
-from certferry.core.certificate import CertificateBundle
-from certferry.core.lineage import mark, short_mark
-from certferry.core.observed import (
+from certferry.adapters.qiniu.target import Qiniu, Settings, connect
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import mark, short_mark
+from certferry.core.observed.observation import (
     DomainState,
     RemoteCertificate,
     TargetRules,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.clients.qiniu_account import OWN_WRITES_AGE
-from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import Kind
-from certferry.core.lineage import mark
-from certferry.core.observed import TargetRules
+from certferry.adapters.qiniu.account import OWN_WRITES_AGE
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import mark
+from certferry.core.desired.certificate import Kind
+from certferry.core.observed.observation import TargetRules
 from certferry.errors import (
     DeployError,
     Interrupted,

@@ -11,8 +11,8 @@ from josepy.jwk import JWKEC
 from certferry.adapters.acme import csr
 from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.problems import Refused
-from certferry.core.certificate import KeyType
-from certferry.core.external_account import ExternalAccount
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.desired.certificate import ExternalAccount
 from certferry.core.secret import Secret
 from certferry.errors import StateError
 from certferry.ports.state import AcmeAccount, StateStore

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from certferry.core.budget import Allowance, Limits, held_back
-from certferry.core.rules import ORDER_LIFETIME
+from certferry.core.planning.limits import Allowance, Limits, held_back
+from certferry.core.planning.rules import ORDER_LIFETIME
 from certferry.errors import OrderHeldBack
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import StateStore

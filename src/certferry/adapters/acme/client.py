@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,15 +15,56 @@ from cryptography import x509
 from josepy.errors import Error as JoseError
 from josepy.json_util import field
 from josepy.jwk import JWKEC
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
 
 from certferry.adapters.acme.dns_persist import is_for, offer_in
-from certferry.adapters.acme.network import Network
-from certferry.adapters.acme.origins import is_at, must_be_at, origins_of
+from certferry.adapters.acme.network import Network, must_be_private
 from certferry.adapters.acme.problems import Refused, not_acme
+from certferry.core.certificates.names import WILDCARD
 from certferry.core.dns_persist import Offer
-from certferry.core.foreign_words import quoted
-from certferry.core.identifiers import WILDCARD
+from certferry.core.redaction import quoted
+from certferry.errors import CaUnavailable
 from certferry.text import Text
+
+_PORTS = {"https": 443, "http": 80}  # RFC 9110 §4.2
+
+
+def origins_of(directory_url: str, document: Mapping[str, object]) -> frozenset[str]:
+    """Give the host and port of a directory, and of every address in it."""
+    return frozenset(_origins([directory_url, *document.values()]))
+
+
+def is_at(url: str, origins: frozenset[str]) -> bool:
+    """Tell whether an address is at one of these; what is no address is left to the request."""
+    return set(_origins([url])) <= origins
+
+
+def must_be_at(url: str, origins: frozenset[str]) -> None:
+    """Refuse an address elsewhere: who can change one order could have this host send requests to
+    services of its own network. Raises `CaUnavailable`.
+    """
+    must_be_private(url)
+    if not is_at(url, origins):
+        [elsewhere] = _origins([url])
+        raise CaUnavailable(
+            Text("the CA names an address at another host: {host}", host=quoted(elsewhere)),
+            hint=Text(
+                "nothing was sent there: its directory is at {hosts}; if this lasts, ask the CA",
+                hosts=sorted(origins),
+            ),
+        )
+
+
+def _origins(values: Iterable[object]) -> Iterator[str]:
+    for value in values:
+        try:
+            parts = parse_url(value)  # type: ignore[arg-type]  # what is no text is none
+        except (LocationParseError, TypeError, AttributeError):
+            continue
+        if parts.scheme in _PORTS and parts.host:
+            yield f"{parts.host.lower()}:{parts.port or _PORTS[parts.scheme]}"
+
 
 PENDING, READY, VALID, INVALID = "pending", "ready", "valid", "invalid"
 """States of orders and authorizations that decide what comes next (RFC 8555 §7.1.6)."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from certferry.core.certificate import KeyType
-from certferry.core.pem import pkcs8_pem
+from certferry.adapters.acme.client import Client
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.certificates.pem import common_name, parse_certificates, pkcs8_pem
 from certferry.core.secret import Secret
+from certferry.errors import CertificateError
+from certferry.text import Text
 
 LONGEST_COMMON_NAME = 64  # characters (RFC 5280 appendix A.1, ub-common-name)
 PUBLIC_EXPONENT = 65537
@@ -69,3 +73,47 @@ def _load(key_pem: Secret) -> _Key:
 def _subject(names: Sequence[str]) -> x509.Name:
     fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in fitting[:1]])
+
+
+MOST_CHAINS = 10
+"""Chains that are looked at; Let's Encrypt offers two or three."""
+
+_log = logging.getLogger(__name__)
+
+
+def chosen_chain(client: Client, url: str, root: str | None) -> str:
+    """Download the certificate, with the chain whose topmost certificate was issued by `root`, a
+    common name; where there is none, or none is wanted, the one that the CA prefers.
+    """
+    usual, others = client.chains(url, most=MOST_CHAINS)
+    if root is None:
+        return usual
+    offered = []
+    for chain in _each(usual, others):
+        topmost = _topmost_issuer(chain)
+        if topmost == root:
+            return chain
+        offered.append(topmost)
+    _log.warning(
+        Text(
+            "the CA offers no chain to {root} (`preferred_chain`), only to {roots}",
+            root=root,
+            roots=offered,
+        )
+    )
+    return usual
+
+
+def _each(usual: str, others: Iterator[str]) -> Iterator[str]:
+    yield usual
+    yield from others
+
+
+def _topmost_issuer(chain: str) -> str:
+    """Return who issued the last certificate of a chain, as certbot's `--preferred-chain` has it;
+    of one that cannot be read, nothing: what is wrong is told if it is the one that is taken.
+    """
+    try:
+        return common_name(parse_certificates(chain)[-1].issuer)
+    except CertificateError:
+        return ""

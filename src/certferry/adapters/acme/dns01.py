@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
-from certferry.adapters.acme.order_context import OrderContext
-from certferry.adapters.acme.polling import Polling
+from certferry.adapters.acme.examination import unwritable
+from certferry.adapters.acme.order_context import OrderContext, Polling
 from certferry.adapters.acme.problems import FailedProof, Refused, refused_proofs
-from certferry.adapters.acme.provable import unwritable
-from certferry.core.foreign_words import quoted
-from certferry.core.identifiers import base_name, challenge_name
+from certferry.core.certificates.names import base_name, challenge_name
+from certferry.core.redaction import quoted
 from certferry.errors import (
     CertferryError,
     DnsAccessDenied,

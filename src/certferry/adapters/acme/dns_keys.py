@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from certferry.core.identifiers import challenge_name
+from certferry.core.certificates.names import challenge_name
 from certferry.errors import DnsAccessDenied, DnsError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from certferry.core.certificates.names import MAX_NAME
 from certferry.core.dns_persist import METHOD, Offer
-from certferry.core.identifiers import MAX_NAME
 
 MOST_ISSUERS = 10
 """Names in one list (§3.1)."""

@@ -15,25 +15,23 @@ from certferry.adapters.acme.account import Accounts
 from certferry.adapters.acme.budget import Budget
 from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.dns_keys import known_to_be_taken
-from certferry.adapters.acme.names_look import NamesLook
+from certferry.adapters.acme.examination import NamesLook, must_be_writable
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.order import Ordering
 from certferry.adapters.acme.order_context import OrderContext, Propagation, proven_by_none
-from certferry.adapters.acme.persist_proofs import PersistProofs
+from certferry.adapters.acme.persist import PersistProofs
 from certferry.adapters.acme.problems import Refused, in_our_words
-from certferry.adapters.acme.provable import must_be_writable
 from certferry.adapters.acme.renewal_info import ask, certificate_id
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.adapters.acme.sweep import SETTLING, Sweep
-from certferry.core.budget import Limits, hold_of
-from certferry.core.caa import Applicant
-from certferry.core.certificate import CertificateBundle
-from certferry.core.clock_skew import must_not_be_behind
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.desired.certificate import ExternalAccount
 from certferry.core.dns_persist import Offer
 from certferry.core.events import Activity
-from certferry.core.external_account import ExternalAccount
-from certferry.core.progress import Counted
-from certferry.core.renewal import RenewalInfo
+from certferry.core.network import Applicant, must_not_be_behind
+from certferry.core.planning.limits import Limits, hold_of
+from certferry.core.waiting import Counted
 from certferry.errors import (
     CaUnavailable,
     ConfigError,

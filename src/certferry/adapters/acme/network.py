@@ -21,10 +21,9 @@ from urllib3.util import parse_url
 
 from certferry import __version__
 from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of
-from certferry.adapters.clients.http_session import PlainSession
-from certferry.adapters.clients.server_time import ahead_of
-from certferry.core.foreign_words import quoted
-from certferry.core.loopback import is_loopback
+from certferry.adapters.http.client import PlainSession, ahead_of
+from certferry.core.network import is_loopback
+from certferry.core.redaction import quoted
 from certferry.errors import CaUnavailable
 from certferry.ports.progress import Pause
 from certferry.text import Text

@@ -9,18 +9,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from certferry.adapters.acme import csr
-from certferry.adapters.acme.chains import chosen_chain
 from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Client, Order
+from certferry.adapters.acme.csr import chosen_chain
 from certferry.adapters.acme.dns01 import Solver
-from certferry.adapters.acme.order_context import OrderContext
-from certferry.adapters.acme.polling import Polling
+from certferry.adapters.acme.order_context import OrderContext, Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
 from certferry.adapters.acme.renewal_info import certificate_id
-from certferry.core.believable import must_be_as_ordered, rejected
-from certferry.core.budget import Limits
-from certferry.core.certificate import CertificateBundle
-from certferry.core.identifiers import base_name
-from certferry.core.pem import bundle_of, parse_chain, parse_key, with_issuer
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.chain import must_be_as_ordered, rejected
+from certferry.core.certificates.names import base_name
+from certferry.core.certificates.pem import bundle_of, parse_chain, parse_key, with_issuer
+from certferry.core.planning.limits import Limits
 from certferry.core.secret import Secret
 from certferry.errors import (
     AuthorizationFailed,

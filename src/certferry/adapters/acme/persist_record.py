@@ -7,14 +7,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 from certferry.adapters.acme.account import Accounts, account_key
-from certferry.adapters.acme.account_requests import AccountClient
+from certferry.adapters.acme.ca_account import AccountClient
 from certferry.adapters.acme.issuer import Settings
 from certferry.adapters.acme.network import Network
-from certferry.adapters.acme.persist_look import thumbprint
-from certferry.adapters.acme.persist_proofs import NOT_OFFERED
+from certferry.adapters.acme.persist import NOT_OFFERED, thumbprint
 from certferry.adapters.acme.problems import Refused, in_our_words
+from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import Holder, Offer, PersistRecord, record_for
-from certferry.core.identifiers import base_name
 from certferry.errors import OrderFailed
 from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore

@@ -8,30 +8,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 
-from certferry.adapters.acme.dns_lookup import DnsLookup
-from certferry.adapters.acme.https_resolver import HttpsResolver
-from certferry.adapters.acme.nameservers import ask
-from certferry.adapters.acme.polling import growing
-from certferry.adapters.acme.propagation_advice import advice
+from certferry.adapters.acme.nameservers import (
+    DnsLookup,
+    Opinions,
+    SecondOpinion,
+    ask,
+    dissent,
+    is_shown,
+    those_heard,
+)
+from certferry.adapters.acme.order_context import growing
 from certferry.adapters.acme.propagation_status import (
     Heard,
     PropagationStatus,
     Reading,
     Sought,
+    advice,
     with_reasons,
 )
-from certferry.adapters.acme.resolvers import DNS_PORT
-from certferry.adapters.acme.second_opinion import (
-    Opinions,
-    SecondOpinion,
-    dissent,
-    is_shown,
-    those_heard,
-)
+from certferry.adapters.acme.resolvers import DNS_PORT, HttpsResolver
 from certferry.errors import DnsRejected, PropagationTimeout
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -283,3 +283,36 @@ def _tell_left_out(hosts: list[str]) -> None:
 def _heard_elsewhere(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Text]:
     others = dissent(opinions, wanted)
     return [Text("other resolvers: {others}", others=others)] if others else []
+
+
+@dataclass(frozen=True, slots=True)
+class FixedWait:
+    """A `dns01.Propagation` that asks no question: every challenge is written at its own name,
+    since no CNAME can be seen, and is taken for seen after `time`.
+    """
+
+    time: timedelta
+    pause: Pause
+    now: Callable[[], datetime]
+
+    @property
+    def sees_cnames(self) -> bool:
+        """Tell that it sees none."""
+        return False
+
+    def follow(self, name: str) -> str:
+        """Give the name itself."""
+        return name
+
+    def wildcard_alias(self, name: str) -> str | None:
+        """Give `None`: it cannot be known."""
+        del name
+        return None
+
+    def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
+        """Let the time pass. Raises what the pause raises."""
+        del wanted
+        since = self.now()
+        what = Text("waiting {time} for the challenge to appear, without checking", time=self.time)
+        report(what, since, since + self.time)
+        self.pause(self.time.total_seconds())

@@ -13,8 +13,8 @@ from cryptography import x509
 
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.problems import Refused, moment_of, not_acme
-from certferry.core.foreign_words import quoted
-from certferry.core.renewal import RenewalInfo, RenewalWindow
+from certferry.core.certificates.renewal import RenewalInfo, RenewalWindow
+from certferry.core.redaction import quoted
 
 _LONGEST_PAGE = 300  # characters of an address that an operator is to open
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from certferry.adapters.acme.polling import growing
-from certferry.core.identifiers import is_challenge_value
+from certferry.adapters.acme.order_context import growing
+from certferry.core.certificates.names import is_challenge_value
 from certferry.errors import DnsError, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause

@@ -1,1 +1,1 @@
-"""DNS providers that can hold a TXT record, one file each."""
+"""What DNS services share: a record is written, read back and removed; answers in JSON."""

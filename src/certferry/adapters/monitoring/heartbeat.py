@@ -10,8 +10,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from certferry.adapters.clients.secret_address import secret_address
-from certferry.core.run_notices import Missed
+from certferry.adapters.http.secret_address import secret_address
+from certferry.core.assessment.notices import Missed
 from certferry.core.secret import Secret
 from certferry.ports.http import Answer, Http, NoAnswer
 from certferry.text import Text

@@ -7,9 +7,8 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from certferry.adapters.clients.open_directory import opened_where_it_is
-from certferry.adapters.clients.pem_directory import Access
-from certferry.core.run_notices import Missed
+from certferry.adapters.files.directory import Access, opened_where_it_is
+from certferry.core.assessment.notices import Missed
 from certferry.file_trust import NotTrusted
 from certferry.system_words import system_words
 from certferry.text import Text

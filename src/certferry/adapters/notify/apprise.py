@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
+from certferry.core.assessment.news import Message
 from certferry.core.extras import how_to_install
-from certferry.core.message import Message
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
@@ -50,7 +50,7 @@ class _Apprise:
         try:
             import apprise
 
-            from certferry.adapters.clients.held_requests import held
+            from certferry.adapters.http.held_requests import held
         except ImportError:
             raise ConfigError(
                 Text("needs the extra `apprise`; {install}", install=how_to_install("apprise"))

@@ -15,9 +15,9 @@ from datetime import timedelta
 from typing import Annotated
 from urllib.parse import quote
 
-from certferry.adapters.clients.posting import Posting, Reply
-from certferry.adapters.clients.secret_address import secret_address
-from certferry.core.message import Message
+from certferry.adapters.http.posting import Posting, Reply
+from certferry.adapters.http.secret_address import secret_address
+from certferry.core.assessment.news import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from certferry.core.foreign_words import quoted
-from certferry.core.message import Message
+from certferry.core.assessment.news import Message
+from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote
 
-from certferry.adapters.clients.posting import Posting, Reply, next_day
-from certferry.core.message import Message, shortened
+from certferry.adapters.http.posting import Posting, Reply, next_day
+from certferry.core.assessment.news import Message, shortened
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import AgainAt, Answered, Notifier, Sent

@@ -12,8 +12,8 @@ from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote
 
-from certferry.adapters.clients.posting import Posting, Reply
-from certferry.core.message import Message
+from certferry.adapters.http.posting import Posting, Reply
+from certferry.core.assessment.news import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.adapters.clients.posting import Posting, Reply
-from certferry.adapters.clients.secret_address import secret_address
-from certferry.core.message import Message
+from certferry.adapters.http.posting import Posting, Reply
+from certferry.adapters.http.secret_address import secret_address
+from certferry.core.assessment.news import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent

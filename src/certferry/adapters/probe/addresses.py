@@ -10,7 +10,7 @@ from datetime import timedelta
 import dns.exception
 import dns.resolver
 
-from certferry.core.edges import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
 from certferry.text import Text
 
 

@@ -14,9 +14,9 @@ import dns.rdatatype
 import dns.resolver
 
 from certferry.adapters.probe.addresses import resolvers_at
-from certferry.core.fake_addresses import is_made_up
+from certferry.core.certificates.names import base_name, is_wildcard
 from certferry.core.findings import Code, Finding, Severity, error, warning
-from certferry.core.identifiers import base_name, is_wildcard
+from certferry.core.network import is_made_up
 from certferry.text import Text
 
 AT_ONCE = 16

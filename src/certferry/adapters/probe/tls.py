@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from cryptography import x509
+
 from certferry.adapters.probe.addresses import Addresses, resolve, without_address
-from certferry.adapters.probe.handshake import served_chain
-from certferry.adapters.probe.no_handshake import NoHandshake
-from certferry.adapters.probe.presented import presented
-from certferry.adapters.probe.trust import Trust
-from certferry.core import identifiers
-from certferry.core.observed import Served
-from certferry.core.watched import Host, is_address
+from certferry.adapters.probe.trust import Trust, facts_of
+from certferry.core.certificates import names as identifiers
+from certferry.core.certificates.certificate import fingerprint
+from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode, Presented
+from certferry.core.discovery.watched import Host, is_address
+from certferry.core.observed.observation import Served
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
+from certferry.system_words import system_words
 from certferry.text import Text
 
 DOMAINS_AT_ONCE = 4
@@ -145,3 +151,202 @@ def _asked(domain: str) -> str:
 def _without_address(host: str) -> Served:
     problem = without_address(host)
     return Served(address="", fingerprint=None, valid=False, problem=problem, silent=True)
+
+
+TIMEOUT = 10.0
+"""Seconds for connecting, and again for the handshake."""
+
+
+def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) -> list[bytes]:
+    """Shake hands with SNI, of which an address has none (RFC 6066 §3), and give what is served as
+    DER, leaf first, unread: at least one. `within` so many seconds it connects, and answers.
+
+    Raises `NoHandshake`.
+    """
+    try:
+        with (
+            socket.create_connection((address, port), within) as connection,
+            _context().wrap_socket(connection, server_hostname=host) as session,
+        ):
+            chain_der = _chain(session)
+    except TimeoutError as error:
+        raise no_answer(int(within)) from error
+    except ssl.SSLError as error:
+        raise refused_handshake(error) from error
+    except OSError as error:
+        raise not_connected(error, address) from error
+    if not chain_der:
+        raise NoHandshake(NO_CERTIFICATE, silent=False)
+    return chain_der
+
+
+def _context() -> ssl.SSLContext:
+    """A client that takes any certificate: it is judged afterwards, when it has been seen."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _chain(session: ssl.SSLSocket) -> list[bytes]:
+    """The chain as sent. Public from Python 3.13; before that on the wrapped object, which has
+    had it since 3.10.
+    """
+    if hasattr(session, "get_unverified_chain"):
+        return list(session.get_unverified_chain() or ())
+    inner = session._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - the only way on 3.11 and 3.12
+    sent = inner.get_unverified_chain() or ()
+    return [ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in sent]
+
+
+_UNREADABLE = EdgeProblem(
+    EdgeProblemCode.UNREADABLE,
+    Text("it presents a certificate that cannot be read"),
+    Text("it is damaged, or no CA made it: bind another one"),
+)
+
+
+def presented(
+    address: str, chain_der: Sequence[bytes], trust: Trust, host: str, now: datetime
+) -> Served:
+    """Judge a chain as a client would. One that cannot be read is this address's problem, and has
+    its fingerprint all the same.
+    """
+    seen = Served(
+        address,
+        fingerprint(chain_der[0]),
+        valid=False,
+        problem=_UNREADABLE,
+    )
+    try:
+        chain = [x509.load_der_x509_certificate(der) for der in chain_der]
+        seen = replace(seen, not_after=chain[0].not_valid_after_utc)
+        problem = trust.problem(chain, host, now)
+    except Exception:  # noqa: BLE001 - the library reads lazily, and tells nowhere what it may raise
+        return seen
+    return replace(seen, valid=problem is None, problem=problem, chain=_facts(chain))
+
+
+def _facts(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
+    """What the chain tells of itself is for people: that it cannot be read changes no judgement."""
+    try:
+        return facts_of(chain)
+    except Exception:  # noqa: BLE001 - the library reads lazily, and tells nowhere what it may raise
+        return ()
+
+
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""What this machine lacks, and says nothing about the address. Taken for its silence, an edge that
+was not asked would count for nothing, and what it serves still be retired.
+"""
+
+_NO_WAY = {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+"""What connecting to an IPv6 address fails of where a machine has none itself (connect(2))."""
+
+_NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
+"""OpenSSL's reasons for bytes that are no TLS record."""
+
+_TOO_OLD = {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE"}
+
+_HTTPS_OFF = Text("turn HTTPS on for the domain where it is served, and bind a certificate to it")
+
+NO_CERTIFICATE = EdgeProblem(
+    EdgeProblemCode.NO_CERTIFICATE, Text("it presents no certificate"), _HTTPS_OFF
+)
+
+
+class NoHandshake(Exception):
+    """The address gave no certificate; `problem` says why, `silent` that it was not reached."""
+
+    def __init__(self, problem: EdgeProblem, *, silent: bool) -> None:
+        super().__init__(str(problem.message))
+        self.problem = problem
+        self.silent = silent
+
+
+def no_answer(seconds: int) -> NoHandshake:
+    """Say that an address kept silent for so long."""
+    problem = EdgeProblem(
+        EdgeProblemCode.TIMED_OUT,
+        Text("no answer within {seconds} seconds", seconds=seconds),
+        Text("the address is down, or a firewall on the way drops the connection"),
+    )
+    return NoHandshake(problem, silent=True)
+
+
+def refused_handshake(error: ssl.SSLError) -> NoHandshake:
+    """Say how a handshake ended that began."""
+    reason = error.reason or ""
+    if isinstance(error, ssl.SSLEOFError):
+        problem = EdgeProblem(
+            EdgeProblemCode.HANDSHAKE_FAILED,
+            Text("the handshake failed: the address closed the connection"),
+            _HTTPS_OFF,
+        )
+    elif reason in _NOT_TLS:
+        problem = EdgeProblem(
+            EdgeProblemCode.NO_TLS,
+            Text("the address does not speak TLS at this port"),
+            Text("name the port with --port, or `port` under [verify]"),
+        )
+    elif reason in _TOO_OLD:
+        problem = EdgeProblem(
+            EdgeProblemCode.OLD_TLS,
+            Text("the handshake failed: no TLS version that clients still speak"),
+            Text("turn on TLS 1.2 and TLS 1.3 for the domain where it is served"),
+        )
+    else:
+        problem = EdgeProblem(EdgeProblemCode.HANDSHAKE_FAILED, _failed(reason), _HTTPS_OFF)
+    return NoHandshake(problem, silent=False)
+
+
+def _failed(reason: str) -> Text:
+    """Name the alert as RFC 8446 §6 does. OpenSSL puts a protocol before it, and not always
+    `ALERT`.
+    """
+    named = reason.removeprefix("SSLV3_").removeprefix("TLSV1_").removeprefix("TLSV13_")
+    if named == reason:
+        return Text("the handshake failed")
+    alert = named.removeprefix("ALERT_").lower()
+    return Text("the handshake failed (TLS alert {alert})", alert=alert)
+
+
+def not_connected(error: OSError, address: str) -> NoHandshake:
+    """Say what the system says of a connection."""
+    if error.errno in _OURS:
+        return NoHandshake(_not_asked(error), silent=False)
+    return NoHandshake(_unanswered(error, address), silent=True)
+
+
+def _not_asked(error: OSError) -> EdgeProblem:
+    return EdgeProblem(
+        EdgeProblemCode.NOT_ASKED,
+        Text("this machine could not ask it: {problem}", problem=system_words(error)),
+        Text("raise the limit of open files (`ulimit -n`), or look again later"),
+    )
+
+
+def _unanswered(error: OSError, address: str) -> EdgeProblem:
+    if isinstance(error, ConnectionRefusedError):
+        return EdgeProblem(
+            EdgeProblemCode.REFUSED,
+            Text("the address refuses connections at this port"),
+            Text("check the port, and that HTTPS is on for the domain where it is served"),
+        )
+    if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
+        return EdgeProblem(
+            EdgeProblemCode.CLOSED,
+            Text("the address closed the connection"),
+            Text("a firewall may filter the name of the host; ask the CDN's support if it stays"),
+        )
+    if ":" in address and error.errno in _NO_WAY:
+        return EdgeProblem(
+            EdgeProblemCode.NO_IPV6,
+            Text("this machine has no IPv6, so the address was not looked at"),
+            Text("look from a machine that has IPv6"),
+        )
+    return EdgeProblem(
+        EdgeProblemCode.UNREACHABLE,
+        Text("the address cannot be reached: {problem}", problem=system_words(error)),
+        Text("check this machine's network, and that the DNS record is right"),
+    )

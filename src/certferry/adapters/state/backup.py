@@ -15,12 +15,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from certferry.adapters.state.acme import Accounts, Orders
+from certferry.adapters.state.database import migrate, read_migrations
 from certferry.adapters.state.failures import damaged, in_our_words
-from certferry.adapters.state.key_file import encoded, read_key
-from certferry.adapters.state.migrations import migrate, read_migrations
-from certferry.adapters.state.private_files import OWNER_ONLY_FILE, make_directory, make_file
-from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.sqlite_database import PATIENCE, Prove, SqliteDatabase
+from certferry.adapters.state.sealing import (
+    OWNER_ONLY_FILE,
+    Sealing,
+    encoded,
+    make_directory,
+    make_file,
+    read_key,
+)
+from certferry.adapters.state.sqlite import PATIENCE, Prove, SqliteDatabase
 from certferry.adapters.state.versions import Versions
 from certferry.errors import LeaseHeld, StateError, StateTooNew
 from certferry.text import Text

@@ -15,7 +15,8 @@ from certferry.adapters.state.columns import (
 )
 from certferry.adapters.state.database import Connection, Database
 from certferry.adapters.state.leases import must_be_in_force
-from certferry.core.budget import (
+from certferry.core.certificates.names import base_name, registered_domain
+from certferry.core.planning.limits import (
     KEPT,
     MOST_ORDERS,
     FailedProof,
@@ -26,8 +27,6 @@ from certferry.core.budget import (
     Wanted,
     held_back,
 )
-from certferry.core.identifiers import base_name
-from certferry.core.registered_domain import registered_domain
 from certferry.ports.state import Lease
 
 _COLUMNS = "names, ordered_at, renews, issued_at, given_up"

@@ -8,19 +8,17 @@ from certferry.adapters.state.columns import (
     from_moment,
     from_moments,
     from_optional_moment,
+    from_optional_text,
+    from_text,
     spoilt,
     to_moment,
     to_moments,
     to_optional_moment,
-)
-from certferry.adapters.state.database import Column, Connection, Database
-from certferry.adapters.state.sentences import (
-    from_optional_text,
-    from_text,
     to_optional_text,
     to_text,
 )
-from certferry.core.notice import ChannelState, Notice, Subject, Told, Topic
+from certferry.adapters.state.database import Column, Connection, Database
+from certferry.core.assessment.notices import ChannelState, Notice, Subject, Told, Topic
 
 _SUBJECT = "topic, lineage, target, domain, channel"
 

@@ -1,16 +1,27 @@
-"""The runs that are under way, when the last one ended, and the last in which nothing failed."""
+"""What the state keeps of the past for people and monitors: runs, history, sightings, and what was
+found out about accounts.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
 
-from certferry.adapters.state.columns import from_moment, to_moment, to_optional_moment
+from certferry.adapters.state.columns import (
+    from_facts,
+    from_moment,
+    to_facts,
+    to_moment,
+    to_optional_moment,
+)
 from certferry.adapters.state.database import Database
-from certferry.adapters.state.lease_locks import LeaseLocks
-from certferry.core.history import BegunRun, LastRun
+from certferry.adapters.state.leases import LeaseLocks
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.observed.records import BegunRun, HistoryEntry, LastRun
+from certferry.ports.state import Edit
 
 
 class Runs:
@@ -104,3 +115,111 @@ class Runs:
 
 def _lock_of(number: int) -> str:
     return f"\0run {number}"  # no lineage is called so
+
+
+class History:
+    """Entries in the order in which they were appended."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append_history(self, entry: HistoryEntry) -> None:
+        """Write down what happened. Never changed, never removed."""
+        with self._database.transaction(serializable=True) as connection:
+            connection.execute(
+                "INSERT INTO history (number, at, lineage, event, who, facts)"
+                " SELECT COALESCE(MAX(number), 0) + 1, ?, ?, ?, ?, ? FROM history",
+                (
+                    from_moment(entry.at),
+                    entry.lineage,
+                    entry.event,
+                    entry.who,
+                    from_facts(entry.facts),
+                ),
+            )
+
+    def history(self, lineage: str | None, limit: int) -> tuple[HistoryEntry, ...]:
+        """What happened, newest first, of one lineage or of all."""
+        columns = "SELECT at, lineage, event, who, facts FROM history"
+        order = "ORDER BY number DESC LIMIT ?"
+        rows = (
+            self._database.rows(f"{columns} {order}", limit)
+            if lineage is None
+            else self._database.rows(f"{columns} WHERE lineage = ? {order}", lineage, limit)
+        )
+        return tuple(
+            HistoryEntry(to_moment(at), of_lineage, event, who, to_facts(facts))
+            for at, of_lineage, event, who, facts in rows
+        )
+
+
+class Sightings:
+    """Rows by lineage, target and domain."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def sightings(self) -> tuple[Sighting, ...]:
+        """See `StateStore.sightings`."""
+        rows = self._database.rows(
+            "SELECT lineage, target, domain, served, since, fingerprint FROM sighting"
+            " ORDER BY lineage, target, domain"
+        )
+        return tuple(
+            Sighting(lineage, target, domain, bool(served), to_moment(since), fingerprint)
+            for lineage, target, domain, served, since, fingerprint in rows
+        )
+
+    def update_sightings(
+        self, change: Callable[[tuple[Sighting, ...]], tuple[Sighting, ...]]
+    ) -> tuple[Sighting, ...]:
+        """See `StateStore.update_sightings`."""
+        with self._database.transaction(serializable=True) as connection:
+            before = {one.place: one for one in self.sightings()}
+            after = {one.place: one for one in change(tuple(before.values()))}
+            for place in before.keys() - after.keys():
+                connection.execute(
+                    "DELETE FROM sighting WHERE lineage = ? AND target = ? AND domain = ?", place
+                )
+            for place, one in after.items():
+                if before.get(place) != one:
+                    connection.execute(
+                        "INSERT INTO sighting (lineage, target, domain, served, since, fingerprint)"
+                        " VALUES (?, ?, ?, ?, ?, ?)"
+                        " ON CONFLICT (lineage, target, domain) DO UPDATE SET"
+                        " served = excluded.served, since = excluded.since,"
+                        " fingerprint = excluded.fingerprint",
+                        (*place, int(one.served), from_moment(one.since), one.fingerprint),
+                    )
+        return tuple(after[place] for place in sorted(after))
+
+
+class AccountNotes:
+    """Short texts by account and name."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def account_note(self, account: str, name: str) -> str | None:
+        """Return what a note says, `None` where there is none."""
+        rows = self._database.rows(
+            "SELECT text FROM account_note WHERE account = ? AND name = ?", account, name
+        )
+        return next((str(text) for (text,) in rows), None)
+
+    def update_account_note(self, account: str, name: str, change: Edit) -> str | None:
+        """Change a note in one transaction, and return what it says now."""
+        with self._database.transaction(serializable=True) as connection:
+            before = self.account_note(account, name)
+            after = change(before)
+            if after is None:
+                connection.execute(
+                    "DELETE FROM account_note WHERE account = ? AND name = ?", (account, name)
+                )
+            elif after != before:
+                connection.execute(
+                    "INSERT INTO account_note (account, name, text) VALUES (?, ?, ?)"
+                    " ON CONFLICT (account, name) DO UPDATE SET text = excluded.text",
+                    (account, name, after),
+                )
+        return after

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from certferry.adapters.state.private_files import OWNER_ONLY_FILE
+from certferry.adapters.state.sealing import OWNER_ONLY_FILE
 from certferry.file_trust import open_directory
 
 _LONGEST = 100

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from certferry.adapters.state.account_notes import AccountNotes
 from certferry.adapters.state.acme import Accounts, ChallengeRecords, IssueTries, Orders
 from certferry.adapters.state.database import Database
-from certferry.adapters.state.history import History
 from certferry.adapters.state.leases import Leases
 from certferry.adapters.state.ledger import Ledger
 from certferry.adapters.state.notices import Channels, Notices
-from certferry.adapters.state.remembered import Lineages
-from certferry.adapters.state.runs import Runs
+from certferry.adapters.state.runs import AccountNotes, History, Runs, Sightings
 from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.sightings import Sightings
 from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
-from certferry.adapters.state.versions import Versions
+from certferry.adapters.state.versions import Lineages, Versions
 from certferry.errors import StateError
 
 

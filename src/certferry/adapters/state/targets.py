@@ -18,9 +18,8 @@ from certferry.adapters.state.columns import (
 )
 from certferry.adapters.state.database import Connection, Database, Row
 from certferry.adapters.state.sealing import Sealing
-from certferry.core.rollout_record import RolloutRecord
-from certferry.core.upload import NO_LINEAGE, Upload
-from certferry.core.withdrawal import Withdrawal
+from certferry.core.certificates.lineage import Withdrawal
+from certferry.core.observed.records import NO_LINEAGE, RolloutRecord, Upload
 
 _UPLOAD: LiteralString = "lineage, target, remote_id, label, fingerprint, uploaded_at, in_use_until"
 

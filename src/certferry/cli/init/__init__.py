@@ -101,7 +101,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
 
 def _must_be_an_address(email: str) -> None:
-    from certferry.config.addresses import email_address
+    from certferry.config.values import email_address
 
     try:
         email_address(email)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.config.env_files import environment_with
-from certferry.config.find import NAME, VARIABLE
-from certferry.config.load import load_text
+from certferry.config.load import NAME, VARIABLE, load_text
 from certferry.config.model import Settings
 from certferry.config.write import (
     drafted,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from certferry.cli.init.files import Files
 from certferry.cli.interview import Interview
-from certferry.config.addresses import email_address
 from certferry.config.document import Document, read_document
 from certferry.config.env_files import EnvFile, env_files_of
+from certferry.config.values import email_address
 from certferry.errors import ConfigError
 from certferry.migration.home import OldHome
 from certferry.text import Text

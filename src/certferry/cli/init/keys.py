@@ -13,8 +13,7 @@ from certferry.config.bind import as_a_key
 from certferry.config.check import RESERVED
 from certferry.config.document import Document
 from certferry.config.findings import in_lines, instead_of
-from certferry.config.propose import NewAccount
-from certferry.config.questions import Question
+from certferry.config.propose import NewAccount, Question
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text

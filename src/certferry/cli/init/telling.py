@@ -20,8 +20,8 @@ from certferry.config.propose import NewAccount, with_tables
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError
 from certferry.ports.notifier import Sent
-from certferry.present.channel_text import answer_lines
 from certferry.present.console import Console
+from certferry.present.news_text import answer_lines
 from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS
 from certferry.wiring.looking import open_to_look

@@ -10,14 +10,14 @@ from datetime import datetime
 from pathlib import Path
 
 from certferry.cli.init.files import Files
-from certferry.core.proposal import (
+from certferry.core.discovery.proposal import (
     Grouping,
     Places,
     Proposal,
     ProposedCertificate,
     has_https_off,
 )
-from certferry.core.survey import FoundDomain
+from certferry.core.discovery.survey import FoundDomain
 from certferry.file_trust import user_name
 from certferry.migration.home import OldCertificate, OldHome
 from certferry.present.language import Voice

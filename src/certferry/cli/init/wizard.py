@@ -33,15 +33,14 @@ from certferry.cli.init.telling import Telling, Told
 from certferry.cli.init.trial import Trial
 from certferry.cli.interview import Back, Interview, Option, Step, walk
 from certferry.cli.options import Front
-from certferry.config.addresses import DIRECTORIES, directory_url
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.env_files import fill_in
-from certferry.config.find import NAME
-from certferry.config.load import load_before
+from certferry.config.load import NAME, load_before
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
-from certferry.core.certificate import covered_by
-from certferry.core.proposal import (
+from certferry.config.values import DIRECTORIES, directory_url
+from certferry.core.certificates.certificate import covered_by
+from certferry.core.discovery.proposal import (
     Grouping,
     Places,
     Proposal,
@@ -51,12 +50,11 @@ from certferry.core.proposal import (
     propose_for_domains,
     with_https,
 )
+from certferry.core.discovery.survey import FoundDomain
 from certferry.core.secret import Secret
-from certferry.core.survey import FoundDomain
 from certferry.errors import CertferryError, ConfigError, Interrupted
-from certferry.migration.adopt import as_remembered
 from certferry.migration.home import OldCertificate, OldClient, OldHome
-from certferry.migration.takeover import propose_takeover
+from certferry.migration.takeover import as_remembered, propose_takeover
 from certferry.ports.progress import no_listener
 from certferry.present.layout import line
 from certferry.present.log_entries import log_change
@@ -64,7 +62,7 @@ from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
 from certferry.wiring.adoption import adopt_into
 from certferry.wiring.looking import open_to_look, survey_of, zones_of
-from certferry.wiring.old_clients import old_home
+from certferry.wiring.machine import old_home
 from certferry.wiring.session import Session, open_session
 from certferry.wiring.settings import Service, offered
 

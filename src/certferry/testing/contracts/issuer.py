@@ -11,10 +11,10 @@ from typing import ClassVar
 
 import pytest
 
-from certferry.core.certificate import KeyType
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.certificates.names import challenge_name
+from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.events import Activity
-from certferry.core.identifiers import challenge_name
-from certferry.core.renewal import RenewalInfo
 from certferry.errors import (
     AuthorizationFailed,
     CertferryError,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from datetime import datetime, timedelta
 
-from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.lineage import Version
 from certferry.core.events import Event
-from certferry.core.lineage import Version
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.observed import DomainState, ObservedDomain
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import DeployError
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.testing.certificates import make_bundle, with_another_chain

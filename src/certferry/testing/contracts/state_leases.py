@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core.certificate import KeyType
+from certferry.core.certificates.certificate import KeyType
 from certferry.errors import LeaseHeld, LeaseLost, Retry
 from certferry.ports.state import AcmeOrder, Lease, StateStore
 from certferry.testing.certificates import make_bundle, make_key

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core.budget import (
+from certferry.core.planning.limits import (
     Allowance,
     FailedProof,
     Hold,

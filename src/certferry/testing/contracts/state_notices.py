@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core.notice import ChannelState, Notice, Subject, Told, Topic
+from certferry.core.assessment.notices import ChannelState, Notice, Subject, Told, Topic
 from certferry.ports.state import StateStore
 from certferry.text import Quoted, Text
 

@@ -8,8 +8,7 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from certferry.core.ordered import Ordered
-from certferry.core.remembered import Remembered
+from certferry.core.observed.records import Ordered, Remembered
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle
 from certferry.testing.contracts.state_acme import challenge

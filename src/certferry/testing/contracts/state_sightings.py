@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from certferry.core.revocation import Revocation, RevocationReason
-from certferry.core.sighting import Sighting
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle
 

@@ -7,12 +7,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from certferry.core.desired import HttpsWish
-from certferry.core.history import HistoryEntry, LastRun
-from certferry.core.https_settings import HttpsSettings
-from certferry.core.rollout_record import RolloutRecord
-from certferry.core.upload import NO_LINEAGE, Upload
-from certferry.core.withdrawal import Withdrawal
+from certferry.core.certificates.lineage import Withdrawal
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish
+from certferry.core.observed.records import NO_LINEAGE, HistoryEntry, LastRun, RolloutRecord, Upload
 from certferry.ports.state import StateStore
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)

@@ -9,11 +9,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle
-from certferry.core.lineage import Version
-from certferry.core.pem import parse_bundle
-from certferry.core.renewal import RenewalWindow
-from certferry.core.revocation import Revocation, RevocationReason
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
+from certferry.core.certificates.pem import parse_bundle
+from certferry.core.certificates.renewal import RenewalWindow
 from certferry.errors import LeaseLost, StateError
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle, make_key, with_another_chain

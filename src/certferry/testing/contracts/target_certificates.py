@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from certferry.core.desired import Kind
-from certferry.core.lineage import mark
+from certferry.core.certificates.lineage import mark
+from certferry.core.desired.certificate import Kind
 from certferry.errors import TargetInUse, TargetRejected
 from certferry.ports.target import DeployTarget, Look
 from certferry.testing.contracts.target_world import (

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import DomainState
+from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.observed.observation import DomainState
 from certferry.errors import CopyGone, DeployError, TargetAccessDenied, TargetBusy, TargetRejected
 from certferry.ports.target import DeployTarget, Look
 from certferry.testing.contracts.target_world import (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from certferry.core.certificate import Certificate, CertificateBundle
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import ObservedDomain, ObservedTarget
+from certferry.core.certificates.certificate import Certificate, CertificateBundle
+from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.observed.observation import ObservedDomain, ObservedTarget
 from certferry.ports.target import DeployTarget, Look
 
 LINEAGE = "img"

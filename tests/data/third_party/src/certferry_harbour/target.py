@@ -10,16 +10,16 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from certferry.core.certificate import Certificate, CertificateBundle
-from certferry.core.choice import choose
-from certferry.core.desired import HttpsWish, Kind
-from certferry.core.lineage import mark, owner_of
-from certferry.core.observed import (
+from certferry.core.certificates.certificate import Certificate, CertificateBundle
+from certferry.core.certificates.lineage import mark, owner_of
+from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
     ObservedTarget,
     RemoteCertificate,
 )
+from certferry.core.planning.choice import choose
 from certferry.core.secret import Secret
 from certferry.errors import (
     CopyGone,

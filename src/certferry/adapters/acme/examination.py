@@ -1,0 +1,458 @@
+"""What `doctor` asks of the names, the zones and the CA's directory before an order."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import cast
+
+import dns.message
+import dns.rcode
+import dns.rdatatype
+
+from certferry.adapters.acme.client import identities_of, read_answer, read_directory
+from certferry.adapters.acme.dns_persist import offer_in
+from certferry.adapters.acme.network import Network
+from certferry.adapters.acme.order_context import Propagation
+from certferry.adapters.acme.problems import in_our_words
+from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, Unheard
+from certferry.adapters.http.client import ahead_of
+from certferry.core import dns_persist
+from certferry.core.certificates.names import base_name, challenge_name, is_wildcard
+from certferry.core.discovery.proposal import must_have_zone
+from certferry.core.discovery.survey import FoundZone
+from certferry.core.dns_persist import Offer
+from certferry.core.findings import Code, Finding, Severity, error, of_error, warning
+from certferry.core.network import Applicant, CaaRecord, Refusal, allowed_by, why_forbidden
+from certferry.errors import DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
+from certferry.ports.dns import DnsProvider, SharedOut
+from certferry.ports.examination import Delegated
+from certferry.ports.progress import Pause
+from certferry.ports.survey import ZoneFinder, ZoneKeeper
+from certferry.text import Text, verbatim
+
+AT_ONCE = 16
+"""Names; unbounded bursts lose packets (docs/facts/libraries.md §2)."""
+
+_MANY = 4096
+"""Names above the names whose records are kept: they share most of them."""
+
+_FORBIDDEN = {
+    Refusal.OTHER_CA: Text("the CAA records at {at} let {allowed} issue, and not {ca}"),
+    Refusal.OTHER_METHOD: Text(
+        "the CAA records at {at} let {ca} issue by other kinds of proof only (validationmethods)"
+    ),
+    Refusal.OTHER_ACCOUNT: Text(
+        "the CAA records at {at} let {ca} issue for another account only (accounturi)"
+    ),
+    Refusal.UNKNOWN_TAG: Text(
+        "a CAA record at {at} is marked as critical, and of a kind that no CA knows"
+    ),
+}
+_FIXES = {
+    Refusal.OTHER_CA: Text(
+        'add the record `{at}. CAA 0 {tag} "{ca}"`, or set `directory` under [acme] to a CA that'
+        " is named there"
+    ),
+    Refusal.OTHER_METHOD: Text('add "{method}" to validationmethods of that record'),
+    Refusal.OTHER_ACCOUNT: Text("set accounturi of that record to {account}, or take it out"),
+    Refusal.UNKNOWN_TAG: Text("remove that record, or its flag 128"),
+}
+
+
+class NamesLook:
+    """Looks at names through the resolvers that a run asks. Raises nothing for what it meets.
+
+    Those that are `standing`, without `*.`, are proven by dns-persist-01.
+    """
+
+    def __init__(
+        self,
+        resolvers: Resolvers,
+        applicant: Applicant,
+        standing: frozenset[str] = frozenset(),
+    ) -> None:
+        self._resolvers = resolvers
+        self._applicant = applicant
+        self._standing = standing
+        self._caa = lru_cache(_MANY)(resolvers.caa)
+
+    def look(self, names: Iterable[str]) -> list[Finding]:
+        """Return what would keep the CA from issuing for these names."""
+        names = list(dict.fromkeys(names))
+        bases = list(dict.fromkeys(map(base_name, names)))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            broken = pool.map(self._signatures, bases)
+            bogus = {finding.subject: finding for found in broken for finding in found}
+            asked = [name for name in names if base_name(name) not in bogus]
+            caa = [finding for found in pool.map(self._authorized, asked) for finding in found]
+        return [*bogus.values(), *caa]
+
+    def forbidden(self, names: Iterable[str]) -> list[Finding]:
+        """Return the CAA records alone that surely keep the CA from issuing."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = list(pool.map(lambda name: list(self._authorized(name)), names))
+        return [one for of_name in found for one in of_name if one.code is Code.CAA_FORBIDS]
+
+    def _signatures(self, name: str) -> list[Finding]:
+        """Ask each resolver: one that checks no signatures hides what another shows.
+
+        CAs do check them: docs/facts/letsencrypt.md §4.1.
+        """
+        bogus = partial(_is_bogus, name)
+        if not any(map(bogus, self._resolvers.apart())):
+            return []
+        message = Text(
+            "the DNSSEC signatures of {name} do not hold, and CAs check them since March 2026",
+            name=name,
+        )
+        fix = Text(
+            "compare the DS record at the registrar with the keys of the zone, or take the DS"
+            " record away; it is usually left over from an earlier DNS provider"
+        )
+        return [error(Code.DNSSEC_BROKEN, name, message, fix)]
+
+    def _authorized(self, name: str) -> Iterator[Finding]:
+        try:
+            at, records = self._in_force(base_name(name))
+        except DnsError as problem:
+            yield of_error(Code.CAA_UNREADABLE, name, problem, Severity.WARNING)
+            return
+        if not records:
+            return
+        if not self._applicant.identities:
+            yield _not_judged(name, at, records)
+            return
+        applicant = self._applicant
+        if base_name(name) in self._standing:
+            applicant = replace(applicant, method=dns_persist.METHOD)
+        refusal = why_forbidden(name, records, applicant)
+        if refusal is not None:
+            yield _forbidden(name, at, records, refusal, applicant)
+
+    def _in_force(self, name: str) -> tuple[str, tuple[CaaRecord, ...]]:
+        """Climb to the first name that has any records, and give both (RFC 8659 §3)."""
+        while name:
+            records = self._caa(name)
+            if records:
+                return name, records
+            _, _, name = name.partition(".")
+        return name, ()
+
+
+def _forbidden(
+    name: str, at: str, records: tuple[CaaRecord, ...], refusal: Refusal, applicant: Applicant
+) -> Finding:
+    has_wild = any(record.tag == "issuewild" for record in records)
+    places = {
+        "at": at,
+        "allowed": list(allowed_by(records)) or Text("no CA"),
+        "ca": min(applicant.identities),
+        "tag": "issuewild" if is_wildcard(name) and has_wild else "issue",
+        "account": applicant.account_url,
+        "method": applicant.method,
+    }
+    message, fix = (table[refusal].filled(**places) for table in (_FORBIDDEN, _FIXES))
+    return error(Code.CAA_FORBIDS, name, message, fix)
+
+
+def _is_bogus(name: str, resolver: Resolvers) -> bool:
+    try:
+        return resolver.is_bogus(name)
+    except DnsError:  # silent resolvers are told by themselves
+        return False
+
+
+def _not_judged(name: str, at: str, records: tuple[CaaRecord, ...]) -> Finding:
+    message = Text(
+        "the CAA records at {at} let {allowed} issue, and the CA does not say what it is called"
+        " there",
+        at=at,
+        allowed=list(allowed_by(records)) or Text("no CA"),
+    )
+    fix = Text("compare them with what the CA's documents say of CAA")
+    return warning(Code.CAA_NOT_JUDGED, name, message, fix)
+
+
+class ZonesLook:
+    """Looks at the zones of one account; without `resolvers` at nothing but the account. Its method
+    raises `DnsError` where the account cannot be asked.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        dns: DnsProvider,
+        propagation: Propagation,
+        resolvers: Resolvers | None,
+    ) -> None:
+        self._account = account
+        self._dns = dns
+        self._propagation = propagation
+        self._resolvers = resolvers
+
+    def look(self, names: Iterable[tuple[str, DnsProvider]]) -> list[Finding]:
+        """Return what would keep the challenges of these names from being written, or seen. Each
+        has the provider of its certificate, which may be several accounts: what goes to another
+        one is left to the look at that.
+        """
+        find = finder_of(self._dns)
+        if find is None:
+            return []
+        wanted = list(dict.fromkeys((challenge_name(name), dns) for name, dns in names))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            places = list(pool.map(self._place, (asked for asked, _ in wanted)))
+        findings = [place for place in places if isinstance(place, Finding)]
+        held: dict[str, str] = {}
+        for (asked, prover), place in zip(wanted, places, strict=True):
+            if isinstance(place, Finding):
+                continue
+            try:
+                if account_at(prover, place) is self._dns:
+                    held.setdefault(find(place).name, place)
+                    findings += self._wildcard(asked) if place == asked else ()
+            except DnsError as problem:
+                findings.append(self._unwritable(asked, place, problem))
+        for zone, place in held.items():
+            findings += self._delegation(zone, place)
+        return findings
+
+    def _place(self, name: str) -> str | Finding:
+        try:
+            return self._propagation.follow(name)
+        except DnsRejected as problem:
+            return of_error(Code.ALIAS_BROKEN, name, problem)
+        except DnsError as problem:
+            return of_error(Code.NOT_LOOKED_AT, name, problem, Severity.WARNING)
+
+    def _wildcard(self, asked: str) -> Iterator[Finding]:
+        """Explain a CNAME that is seen at a challenge's name and is a wildcard's."""
+        with suppress(DnsUnavailable):
+            target = self._propagation.wildcard_alias(asked)
+            if target is not None:
+                message = Text(
+                    "a wildcard's CNAME to {target} is seen at {name}", target=target, name=asked
+                )
+                fix = Text(
+                    "nothing to do: the wildcard no longer applies once the"
+                    " challenge is written there"
+                )
+                yield Finding(Severity.INFO, Code.ALIAS_BY_WILDCARD, asked, message, fix)
+
+    def _unwritable(self, asked: str, place: str, problem: DnsError) -> Finding:
+        if not isinstance(problem, ZoneNotFound):
+            return of_error(Code.ZONE_BLOCKED, place, problem)
+        with suppress(DnsUnavailable):  # of a resolver; what is wrong with the zone is known
+            problem = explained(problem, asked, place, self._propagation)
+        return of_error(Code.ZONE_MISSING, place, problem)
+
+    def _delegation(self, zone: str, place: str) -> Iterator[Finding]:
+        """Compare whom the world asks about a place in a zone with who serves the account's."""
+        if self._resolvers is None:
+            return
+        try:
+            public = self._resolvers.zone_of(place)
+            asked = self._resolvers.name_servers(public)
+        except ZoneNotFound as problem:
+            yield of_error(Code.NOT_DELEGATED, zone, problem)
+            return
+        except DnsError as problem:
+            yield of_error(Code.NOT_LOOKED_AT, zone, problem, Severity.WARNING)
+            return
+        own = self._own_servers(zone)
+        if public != zone or (own and not own.intersection(asked)):
+            yield self._elsewhere(zone, place, asked, own)
+
+    def _own_servers(self, zone: str) -> frozenset[str]:
+        if not hasattr(self._dns, "name_servers"):
+            return frozenset()
+        return cast("Delegated", self._dns).name_servers(zone)
+
+    def _elsewhere(
+        self, zone: str, place: str, asked: Sequence[str], own: frozenset[str]
+    ) -> Finding:
+        message = Text(
+            "the account {account} has the zone {zone}, but the public DNS asks other name"
+            " servers about {place}: {asked}",
+            account=self._account,
+            zone=zone,
+            place=place,
+            asked=list(asked),
+        )
+        fix = Text("name as `dns` of the certificate the account that those name servers show")
+        if own:
+            fix = Text(
+                "set the domain's name servers at its registrar to {own}, or name as `dns` of the"
+                " certificate the account that the others show",
+                own=sorted(own),
+            )
+        return error(Code.DELEGATED_ELSEWHERE, zone, message, fix)
+
+
+_WITHOUT_WAIT = Text(
+    "where the challenge is delegated by a CNAME, set `doh` under [dns] in the place of `wait`;"
+    " else add the domain to the account, or name the account that has it as `dns` of the"
+    " certificate"
+)
+
+FindZone = Callable[[str], FoundZone]
+"""Gives the zone of an account that holds a place. Raises `DnsError`."""
+
+
+def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propagation) -> None:
+    """See that each name's challenge has a zone to be written into. Raises `DnsError`."""
+    for _, problem in unwritable(names, dns, propagation):
+        raise problem
+
+
+def unwritable(
+    names: Sequence[str], dns: DnsProvider, propagation: Propagation
+) -> Iterator[tuple[str, ZoneNotFound]]:
+    """Give the names, without `*.`, whose challenges no zone can be found for, and why. Raises
+    `DnsError` for anything else that is in the way.
+    """
+    known: dict[DnsProvider, FindZone | None] = {}
+    for name in dict.fromkeys(map(base_name, names)):
+        asked = challenge_name(name)
+        place = propagation.follow(asked)
+        try:
+            account = account_at(dns, place)
+            if account not in known:
+                known[account] = finder_of(account)
+            find = known[account]
+            if find is not None:
+                find(place)
+        except ZoneNotFound as problem:
+            yield name, explained(problem, asked, place, propagation)
+
+
+def account_at(dns: DnsProvider, place: str) -> DnsProvider:
+    """Give the account that writes at a place. Raises `DnsError`."""
+    return cast("SharedOut", dns).at(place) if hasattr(dns, "at") else dns
+
+
+def finder_of(dns: DnsProvider) -> FindZone | None:
+    """Give what finds an account's zones, `None` where its provider cannot. Raises `DnsError`."""
+    if hasattr(dns, "zone_of"):
+        return cast("ZoneFinder", dns).zone_of
+    zones = cast("ZoneKeeper", dns).zones() if hasattr(dns, "zones") else None
+    return None if zones is None else partial(_among, zones)
+
+
+def _among(zones: Sequence[FoundZone], place: str) -> FoundZone:
+    return must_have_zone(place, zones)
+
+
+def explained(
+    problem: ZoneNotFound, asked: str, place: str, propagation: Propagation
+) -> ZoneNotFound:
+    """Say as well which CNAME has led to the place that no zone holds, which does not count, or
+    that none was looked for.
+    """
+    if not propagation.sees_cnames:
+        said = Text(
+            "{problem}; whether a CNAME leads elsewhere is not known, since with `wait` under [dns]"
+            " nothing is asked",
+            problem=problem.message,
+        )
+        return ZoneNotFound(said, hint=_WITHOUT_WAIT)
+    if place != asked:
+        said = Text(
+            "the CNAME at {name} leads to {place}, and {problem}",
+            name=asked,
+            place=place,
+            problem=problem.message,
+        )
+        return ZoneNotFound(said, hint=problem.hint)
+    target = propagation.wildcard_alias(asked)
+    if target is None:
+        return problem
+    said = Text(
+        "{problem}; the CNAME to {target} that is seen there is a wildcard's and counts for"
+        " nothing, since it gives way to what is set at the name itself",
+        problem=problem.message,
+        target=target,
+    )
+    return ZoneNotFound(said, hint=problem.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenDirectory:
+    """What a directory told. `identities` are the domain names by which CAA records name the CA
+    (RFC 8555 §9.7.6), in lower case; none where it does not tell them. `ahead` is how far the CA's
+    clock is ahead of this machine's, `None` where its answer has no date; `offer` what it says of
+    dns-persist-01.
+    """
+
+    identities: frozenset[str]
+    ahead: timedelta | None
+    offer: Offer | None
+
+
+def look_at_directory(
+    url: str,
+    *,
+    ca_bundle: Path | None,
+    proxy: str | None = None,
+    pause: Pause,
+    now: Callable[[], datetime],
+) -> SeenDirectory:
+    """Read the directory at a URL. Raises `IssuanceError`."""
+    network = Network(ca_bundle=ca_bundle, proxy=proxy, pause=pause, now=now)
+    with in_our_words(now), contextlib.closing(network):
+        response = network.get(url)
+        ahead = ahead_of(response.headers, now())
+        identities = identities_of(read_directory(response))
+        return SeenDirectory(identities, ahead, read_answer(offer_in, response))
+
+
+_NAME_ANOTHER = Text(
+    "name one that answers in `doh` under [dns], such as https://223.5.5.5/dns-query, or look at"
+    " the proxy on the way"
+)
+
+
+def look_at_resolvers(resolvers: Sequence[HttpsResolver]) -> Iterator[Finding]:
+    """Ask each for a name of 16 random digits, which has not been registered. A silent one is a
+    warning: it is a second opinion. Raises nothing for what it meets.
+    """
+    if not resolvers:
+        return
+    with ThreadPoolExecutor(len(resolvers)) as pool:
+        yield from (found for found in pool.map(_look, resolvers) if found is not None)
+
+
+def _look(resolver: HttpsResolver) -> Finding | None:
+    query = dns.message.make_query(f"certferry-{secrets.token_hex(8)}.com.", dns.rdatatype.A)
+    try:
+        answer = resolver.ask(query)
+    except Unheard as silence:
+        return _silent(resolver.called, silence.problem)
+    if answer.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+        return _silent(resolver.called, verbatim(dns.rcode.to_text(answer.rcode())))
+    addresses = [
+        record.to_text()
+        for records in answer.answer
+        if records.rdtype == dns.rdatatype.A
+        for record in records
+    ]
+    if not addresses:
+        return None
+    message = Text(
+        "the resolver {resolver} says that a name which does not exist is at {addresses}",
+        resolver=resolver.called,
+        addresses=addresses,
+    )
+    return error(Code.RESOLVER_INVENTS, resolver.called, message, _NAME_ANOTHER)
+
+
+def _silent(resolver: str, why: Text) -> Finding:
+    message = Text("the resolver {resolver} does not answer: {why}", resolver=resolver, why=why)
+    return warning(Code.RESOLVER_SILENT, resolver, message, _NAME_ANOTHER)

@@ -1,1 +1,0 @@
-"""Vendors' HTTP APIs, shared by the adapters that need them."""

@@ -1,0 +1,373 @@
+"""A directory by its handle: files are named within it, so that what its path leads to by now, or a
+link in a file's place, makes nothing else be read or replaced.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import hashlib
+import os
+import pwd
+import secrets
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from types import MappingProxyType
+
+from certferry.core.certificates.certificate import (
+    CERT,
+    CHAIN,
+    FULLCHAIN,
+    PRIVKEY,
+    CertificateBundle,
+)
+from certferry.errors import DeployError, Retry, TargetRejected
+from certferry.file_trust import NotTrusted, open_directory, spot
+from certferry.system_words import system_words
+from certferry.text import Text
+
+LARGEST = 1 << 20
+"""Bytes of a file that is looked at: these have a few thousand, and anything may lie there."""
+
+_DRAFT = ".certferry-draft-"
+_PRIVATE = 0o600
+_PRIVATE_DIRECTORY = 0o700
+_DIRECTORY = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDirectory:
+    """An open directory; `path` is what it is called in messages. Every method raises `OSError`."""
+
+    handle: int
+    path: Path
+
+    def look_at(self, name: str) -> FoundFile | None:
+        """Look at a file; what is no regular file, or too large, counts as none."""
+        opened = self._read(name)
+        if opened is None:
+            return None
+        data, facts = opened
+        access = Access(stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid)
+        return FoundFile(digest(data), access)
+
+    def read(self, name: str) -> bytes | None:
+        """Read a file, as `look_at` does."""
+        opened = self._read(name)
+        return None if opened is None else opened[0]
+
+    def draft(self, name: str, content: bytes, access: Access) -> str:
+        """Write a file under another name than its own, and on to the disk; give that name.
+
+        It is its owner's before there is anything in it. Raises `TargetRejected` where it may not
+        be given to its owner or group; whatever is raised, nothing is left.
+        """
+        drafted = f"{_DRAFT}{name}-{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(drafted, flags, _PRIVATE, dir_fd=self.handle)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                _give_away(descriptor, self.path / name, access)
+                os.fchmod(descriptor, access.mode)
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+        except BaseException:
+            self.remove(drafted)
+            raise
+        return drafted
+
+    def put(self, drafted: str, name: str) -> None:
+        """Give a draft its name; what was called so, be it a link, is gone."""
+        os.replace(drafted, name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
+
+    def replace(self, name: str, content: bytes, access: Access) -> None:
+        """Put a file in its place, whole or not at all, as `draft` and `put` do."""
+        drafted = self.draft(name, content, access)
+        try:
+            self.put(drafted, name)
+        except BaseException:
+            self.remove(drafted)
+            raise
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.handle)
+
+    def sweep(self) -> None:
+        """Remove drafts that a run which was killed has left."""
+        for name in os.listdir(self.handle):  # noqa: PTH208 - pathlib knows no handles
+            if name.startswith(_DRAFT):
+                self.remove(name)
+
+    def sync(self) -> None:
+        """Make new names last: a rename is on the disk when its directory is."""
+        os.fsync(self.handle)
+
+    def sync_parent(self) -> None:
+        """Make the directory itself last, when it is new."""
+        above = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.handle)
+        try:
+            os.fsync(above)
+        finally:
+            os.close(above)
+
+    def _read(self, name: str) -> tuple[bytes, os.stat_result] | None:
+        # Neither through a link, which would be replaced and not followed, nor waiting for a FIFO.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(name, flags, dir_fd=self.handle)
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            if exc.errno in {errno.ELOOP, errno.ENXIO}:
+                return None
+            raise
+        with os.fdopen(descriptor, "rb") as file:
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST:
+                return None
+            return file.read(LARGEST), facts
+
+
+@contextmanager
+def opened(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
+    """Open a directory for a `with` block. Raises `OSError` as `file_trust.open_directory` does."""
+    handle = open_directory(path, owners)
+    try:
+        yield OpenDirectory(handle, path)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def opened_where_it_is(path: Path) -> Iterator[OpenDirectory]:
+    """Open a directory for a `with` block that may be another user's; no link is followed that
+    others could lead elsewhere. Raises `OSError`.
+    """
+    with spot(path, exposed=True) as found:
+        handle = found.open(os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield OpenDirectory(handle, path)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def made(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
+    """Open a directory as `opened` does; make a missing one, which every user may read."""
+    with spot(path, owners) as found:
+        try:
+            os.mkdir(found.name, _PRIVATE_DIRECTORY, dir_fd=found.directory)
+            is_new = True
+        except FileExistsError:
+            is_new = False
+    with opened(path, owners) as place:
+        if is_new:
+            os.fchmod(place.handle, _DIRECTORY)  # whatever the umask is
+            place.sync_parent()
+        yield place
+
+
+def _give_away(descriptor: int, path: Path, access: Access) -> None:
+    if access.uid is None and access.gid is None:
+        return
+    try:
+        # -1 leaves it as it is
+        os.fchown(
+            descriptor,
+            -1 if access.uid is None else access.uid,
+            -1 if access.gid is None else access.gid,
+        )
+    except OSError as exc:
+        if exc.errno != errno.EPERM:
+            raise
+        raise TargetRejected(
+            Text("{path} cannot be given away: {problem}", path=path, problem=system_words(exc)),
+            hint=Text(
+                "only root may give a file to another user, or to a group without being in it:"
+                " run certferry as root, or leave out `owner` and `group`;"
+                " the files that were there before are as they were"
+            ),
+        ) from exc
+
+
+NAMES = (CHAIN, PRIVKEY, FULLCHAIN, CERT)
+"""In the order in which they take their names: nothing comes between the key and the fullchain,
+which are what a server reads."""
+
+_VARIABLES = MappingProxyType(
+    {
+        "CERTFERRY_CERT": CERT,
+        "CERTFERRY_CHAIN": CHAIN,
+        "CERTFERRY_FULLCHAIN": FULLCHAIN,
+        "CERTFERRY_PRIVKEY": PRIVKEY,
+    }
+)
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whose a file is and who may use it; `None` leaves the owner or the group as it comes."""
+
+    mode: int
+    uid: int | None = None
+    gid: int | None = None
+
+    def allows(self, found: Access) -> bool:
+        """Tell whether a file with this access is as wanted."""
+        owners = self.uid in {None, found.uid} and self.gid in {None, found.gid}
+        return owners and self.mode == found.mode
+
+    @property
+    def in_words(self) -> str:
+        """The mode, and owner and group by number."""
+        owners = [number for number in (self.uid, self.gid) if number is not None]
+        return " ".join([f"{self.mode:04o}", ":".join(map(str, owners))]).rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file that lies there: the SHA-256 of what is in it, and its access."""
+
+    digest: str
+    access: Access
+
+
+def contents(bundle: CertificateBundle) -> dict[str, bytes]:
+    """Give what is in each of the files. The key is among them."""
+    return {
+        CHAIN: bundle.chain_pem.encode(),
+        PRIVKEY: bundle.privkey_pem.reveal().encode(),
+        FULLCHAIN: bundle.fullchain_pem.encode(),
+        CERT: bundle.cert_pem.encode(),
+    }
+
+
+def variables(lineage: str, bundle: CertificateBundle, directory: Path) -> Mapping[str, str]:
+    """Give the environment of a program that is told of a certificate in a directory."""
+    certificate = bundle.certificate
+    paths = {variable: str(directory / name) for variable, name in _VARIABLES.items()}
+    return paths | {
+        "CERTFERRY_LINEAGE": lineage,
+        "CERTFERRY_NAMES": " ".join(certificate.names),
+        "CERTFERRY_FINGERPRINT": certificate.fingerprint,
+        "CERTFERRY_NOT_AFTER": certificate.not_after.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "CERTFERRY_DIRECTORY": str(directory),
+    }
+
+
+def digest(data: bytes) -> str:
+    """Give SHA-256, lower-case hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _fix(exc: NotTrusted) -> Text:
+    """Advise where a directory is another user's, to whom root may give the files as well."""
+    if exc.owner is None or os.geteuid() != 0:
+        return exc.fix
+    return Text(
+        'if the files are to be that user\'s, write owner = "{owner}" beside `directory`;'
+        " otherwise name a directory that is root's, such as below /etc/ssl",
+        owner=exc.owner,
+    )
+
+
+@contextmanager
+def told(path: Path, hint: Text, *, has_owner: bool = False) -> Iterator[None]:
+    """Turn what the system says into an error of the door; a full disk may have room later. With
+    `has_owner`, the files may be declared to be another user's.
+    """
+    try:
+        yield
+    except NotTrusted as exc:
+        message = Text("{path} {problem}", path=exc.path, problem=exc.problem)
+        raise TargetRejected(message, hint=_fix(exc) if has_owner else exc.fix) from exc
+    except OSError as exc:
+        if exc.errno in _FULL:
+            message = Text("{path} cannot be written: the disk is full", path=path)
+            raise DeployError(message, hint=hint, retry=Retry.LATER) from exc
+        problem = system_words(exc)
+        raise TargetRejected(
+            Text("{path} cannot be read or written: {problem}", path=path, problem=problem),
+            hint=hint,
+        ) from exc
+
+
+RIGHTS = Text("run certferry as a user who may read and write there")
+
+
+def must_be_writable(directory: Path, hint: Text) -> None:
+    """Raise `TargetRejected` for a directory that cannot be written to; `hint` is for one that is
+    not there.
+    """
+    if not directory.exists():
+        if directory.is_symlink():
+            raise TargetRejected(
+                Text("{path} is a symbolic link that leads nowhere", path=directory),
+                hint=Text("make the directory that it leads to, or correct `directory`"),
+            )
+        raise TargetRejected(Text("there is no directory {path}", path=directory), hint=hint)
+    if not directory.is_dir():
+        raise TargetRejected(
+            Text("{path} is not a directory", path=directory),
+            hint=Text("correct `directory`, or move away what is there"),
+        )
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise TargetRejected(
+            Text("{path} lies on a file system that is mounted read-only", path=directory),
+            hint=Text(
+                "mount it for writing, or correct `directory`; for a run by a systemd timer,"
+                " `certferry schedule install --systemd` opens the directories of the file"
+            ),
+        )
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        raise TargetRejected(Text("{path} cannot be written to", path=directory), hint=RIGHTS)
+
+
+def must_take_files(directory: Path, names: Iterable[str]) -> None:
+    """Raise `TargetRejected` where something lies in a file's place that is not to be replaced."""
+    for path in (directory / name for name in names):
+        if path.is_symlink():
+            # certbot's `live` is made of them, and certbot goes astray where one is a file.
+            problem = Text("{path} is a symbolic link", path=path)
+            hint = Text("certferry writes files of its own; choose another directory")
+            raise TargetRejected(problem, hint=hint)
+        if path.is_dir():
+            problem = Text("{path} is a directory, not a file", path=path)
+            raise TargetRejected(problem, hint=Text("move it away, or correct `directory`"))
+
+
+def user_number(name: str | None) -> int | None:
+    """Give a user's number. Raises `TargetRejected` for one that this machine does not know."""
+    return _number(name, lambda user: pwd.getpwnam(user).pw_uid, Text("user"))
+
+
+def group_number(name: str | None) -> int | None:
+    """Give a group's number, as `user_number` does."""
+    return _number(name, lambda group: grp.getgrnam(group).gr_gid, Text("group"))
+
+
+def _taken_by_chown(number: int) -> int:
+    if number >= 2**32 - 1:  # chown(2): the last one of 32 bits says that nothing is to change
+        raise ValueError(number)
+    return number
+
+
+def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int | None:
+    if name is None:
+        return None
+    try:
+        return _taken_by_chown(int(name)) if name.isdecimal() else look_up(name)
+    except (KeyError, ValueError):
+        raise TargetRejected(
+            Text("this machine knows no {what} called {name}", what=what, name=name),
+            hint=Text("make it first, or correct `owner` and `group`"),
+        ) from None

@@ -1,0 +1,160 @@
+"""Certificates in PEM files, as acme.sh, certbot, lego and people leave them."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.pem import bundle_of, parse_chain, parse_key
+from certferry.core.desired.certificate import PemFiles
+from certferry.core.secret import Secret
+from certferry.errors import CertificateError, PlanRefused
+from certferry.system_words import system_words
+from certferry.text import Text
+
+_KEY = "PRIVATE KEY-----"
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_DER = b"\x30"  # a SEQUENCE (X.690 §8.9.1): every certificate and every key begins with one
+
+
+class PemFileSource:
+    """Reads pairs of files. Holds what it has read, so that the same contents are judged once: a
+    run looks again and again, and to prove an RSA key sound takes up to a third of a second.
+    """
+
+    def __init__(self) -> None:
+        self._judged: dict[PemFiles, tuple[tuple[str, Secret], CertificateBundle]] = {}
+
+    def read(self, files: PemFiles) -> CertificateBundle:
+        """See `ports.source.CertificateSource.read`."""
+        texts = _text(files.fullchain, "x509"), Secret(_text(files.privkey, "pkey"))
+        known = self._judged.get(files)
+        if known is not None and known[0] == texts:
+            return known[1]
+        bundle = _judge(*texts, files)
+        self._judged[files] = (texts, bundle)
+        return bundle
+
+
+def _judge(fullchain: str, privkey: Secret, files: PemFiles) -> CertificateBundle:
+    _must_be_what_it_is_called(fullchain, privkey.reveal(), files)
+    with _about(files.fullchain):
+        certificates = parse_chain(fullchain)
+    with _about(files.privkey):
+        key = parse_key(privkey)
+    with _about(files.fullchain):
+        bundle = bundle_of(certificates, key)
+    _must_belong_together(bundle, files)
+    return bundle
+
+
+@contextmanager
+def _about(path: str) -> Iterator[None]:
+    """Say which of the two files an error is about."""
+    try:
+        yield
+    except CertificateError as error:
+        message = Text("{path}: {problem}", path=path, problem=error.message)
+        raise CertificateError(message, hint=error.hint) from None
+
+
+def _text(path: str, program: str) -> str:
+    """Read a file as text, whatever an editor of another system did to it. `program` is the one of
+    OpenSSL that writes such a thing as PEM.
+    """
+    hint = Text("`fullchain` and `privkey` name files that the user of certferry can read")
+    data = contents_of(Path(path), hint=hint)
+    if data.startswith(_UTF_16):
+        raise CertificateError(
+            Text("{path}: is UTF-16 text", path=path),
+            hint=Text("save it as UTF-8, or copy it anew"),
+        )
+    if data.startswith(_DER):
+        raise CertificateError(
+            Text("{path}: is DER, not PEM text", path=path),
+            hint=Text(
+                "write it as PEM: {command}",
+                command=f"openssl {program} -inform der -in {shlex.quote(path)} -out FILE.pem",
+            ),
+        )
+    return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+
+
+def _must_be_what_it_is_called(fullchain: str, privkey: str, files: PemFiles) -> None:
+    if _CERTIFICATE not in fullchain:
+        kind = Text("a private key") if _KEY in fullchain else Text("no certificate")
+        raise CertificateError(
+            Text("{path}: holds {kind}", path=files.fullchain, kind=kind),
+            hint=Text("`fullchain` is the file with the leaf and its issuer certificates"),
+        )
+    if _KEY not in privkey:
+        kind = Text("a certificate") if _CERTIFICATE in privkey else Text("no private key")
+        raise CertificateError(
+            Text("{path}: holds {kind}", path=files.privkey, kind=kind),
+            hint=Text("`privkey` is the file with the certificate's private key"),
+        )
+
+
+def _must_belong_together(bundle: CertificateBundle, files: PemFiles) -> None:
+    if not bundle.key_matches:
+        raise PlanRefused(
+            Text(
+                "{privkey} is not the key of {fullchain}",
+                privkey=files.privkey,
+                fullchain=files.fullchain,
+            ),
+            hint=Text(
+                "another client may be writing them just now: look again in a moment. If it"
+                " stays like this, check that both paths belong to the same certificate"
+            ),
+        )
+    if not bundle.chain_complete:
+        raise PlanRefused(
+            Text("{path}: the chain is incomplete or in the wrong order", path=files.fullchain),
+            hint=Text(
+                "a fullchain holds the leaf first, then each issuer certificate; acme.sh writes it"
+                " with --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
+            ),
+        )
+
+
+LARGEST = 1 << 20
+"""Bytes: a chain has a few thousand, and a wrong path may lead to anything."""
+
+
+def contents_of(path: Path, *, hint: Text | None = None) -> bytes:
+    """Read a file whole. Raises `CertificateError` when that cannot be, or it is too large."""
+    try:
+        # Without O_NONBLOCK, opening a FIFO waits for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            data = _read(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        problem = Text("{path}: {problem}", path=path, problem=system_words(error))
+        raise CertificateError(problem, hint=hint) from error
+    if data is None:
+        raise CertificateError(Text("{path}: is not a regular file", path=path), hint=hint)
+    if len(data) > LARGEST:
+        raise CertificateError(
+            Text("{path}: too large for a certificate, a key or notes about them", path=path)
+        )
+    return data
+
+
+def _read(descriptor: int) -> bytes | None:
+    """Read at most a byte more than may be there; `None` for a FIFO, a socket or a device."""
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # what is wrong with the latter, open says
+        return None
+    with open(descriptor, "rb", closefd=False) as file:
+        return file.read(LARGEST + 1)

@@ -1,0 +1,339 @@
+"""One HTTP exchange that ends in an answer or in a plain sentence, repeated where that is safe."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Protocol
+
+import requests
+from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.util import Retry
+
+from certferry import __version__
+from certferry.adapters.http.bounds import LONGEST_ANSWER, BoundedAdapter
+from certferry.adapters.http.problems import Contact, Problem, Timeouts, explain
+from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
+from certferry.ports.progress import Pause
+from certferry.text import Text
+
+log = logging.getLogger(__name__)
+
+TIMEOUTS = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=15))
+
+FIRST_BACK_OFF = 0.2  # seconds
+FIRST_BACK_OFF_OF_TOO_MANY = 1.0  # seconds: rates are counted by the second
+LONGEST_BACK_OFF = 5.0  # seconds
+LONGEST_RETRY_AFTER = 30.0  # seconds; a service that asks for more is left to a later run
+
+
+@dataclass(frozen=True)
+class Request:
+    """The request as it is sent, byte for byte. Headers and body stay out of its repr: they carry
+    secrets.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+class HttpFailure(NoAnswer):
+    """No usable answer came. `maybe_done`: the server may have carried the request out;
+    `contact`: how far the last attempt went; `status` and `headers` are those of a web page that
+    came in place of an answer.
+    """
+
+    def __init__(
+        self,
+        problem: Text,
+        *,
+        maybe_done: bool,
+        contact: Contact = Contact.WORDS,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(problem, maybe_done=maybe_done)
+        self.status = status
+        self.headers = headers or {}
+        self.contact = contact
+
+
+def answers_too_many(answer: Answer) -> bool:
+    """Tell whether the server turned a request down, undone, because there were too many."""
+    return answer.status == HTTPStatus.TOO_MANY_REQUESTS
+
+
+class HttpClient:
+    """One service's connections. Safe to share between threads.
+
+    No redirect is followed and no cookie is kept: a signed request means exactly one address.
+    Proxies and certificate bundles named by the environment are used. `too_many` recognises a
+    rate limit where a service tells it otherwise than by status 429. `jitter` gives 0 to 1.
+    `longest` is how many bytes an answer may have. Where a host is secret, the service is `called`
+    otherwise in sentences and in the log.
+    """
+
+    def __init__(
+        self,
+        *,
+        pace: Pace,
+        pause: Pause,
+        attempts: int = 4,
+        timeouts: Timeouts = TIMEOUTS,
+        too_many: Callable[[Answer], bool] = answers_too_many,
+        jitter: Callable[[], float] = random.random,
+        longest: int = LONGEST_ANSWER,
+        called: str = "",
+    ) -> None:
+        self._pace = pace
+        self._pause = pause
+        self._attempts = attempts
+        self._timeouts = timeouts
+        self._too_many = too_many
+        self._jitter = jitter
+        self._called = called
+        self._session = PlainSession(timeouts.whole, longest)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+        body: bytes | None = None,
+        *,
+        repeatable: bool = False,
+    ) -> Answer:
+        """See `ports.http.Http.send`."""
+        request = Request(method, url, headers, body)
+        return self.exchange(lambda: request, repeatable=repeatable)
+
+    def exchange(self, prepare: Callable[[], Request], *, repeatable: bool) -> Answer:
+        """Send what `prepare` gives, which is asked anew for each attempt, and give the answer.
+
+        A repeatable request is repeated after transport errors and statuses 5xx, any request
+        when surely nothing was done: no connection was made, or there were too many requests.
+        Returns the last attempt's answer, whatever its status. Raises `HttpFailure`, and what
+        `pause` raises.
+        """
+        maybe_done = False
+        for attempt in itertools.count(1):
+            self._pace.wait()
+            outcome = self._attempt(prepare())
+            if isinstance(outcome, Problem):
+                maybe_done = maybe_done or outcome.maybe_done
+            wait = self._wait_before_repeating(outcome, attempt, repeatable=repeatable)
+            if wait is None:
+                break
+            self._pause(wait)
+        if isinstance(outcome, Problem):
+            raise HttpFailure(
+                outcome.sentence,
+                maybe_done=maybe_done,
+                contact=outcome.contact,
+                status=outcome.status,
+                headers=outcome.headers,
+            )
+        return outcome
+
+    def _attempt(self, request: Request) -> Answer | Problem:
+        host = self._called or request.url.partition("://")[2].partition("/")[0]
+        try:
+            response = self._session.request(
+                request.method,
+                request.url,
+                headers=request.headers,
+                data=request.body,
+                timeout=(
+                    self._timeouts.connect.total_seconds(),
+                    self._timeouts.read.total_seconds(),
+                ),
+            )
+        except (OSError, HTTPError, ValueError) as exc:
+            log.debug("%s %s: %s", request.method, host, type(exc).__name__)
+            return explain(exc, host, self._timeouts)
+        log.debug("%s %s: %s", request.method, host, response.status_code)
+        answer = Answer(response.status_code, response.headers, response.content)
+        if self._too_many(answer):
+            return answer
+        return _web_page(answer, host) or answer
+
+    def _wait_before_repeating(
+        self, outcome: Answer | Problem, attempt: int, *, repeatable: bool
+    ) -> float | None:
+        """Give the seconds to wait before the next attempt, `None` when there is to be none."""
+        if attempt >= self._attempts or not self._is_worth_repeating(
+            outcome, repeatable=repeatable
+        ):
+            return None
+        first = FIRST_BACK_OFF
+        if isinstance(outcome, Answer):
+            asked = seconds_asked_for(outcome)
+            if asked is not None:
+                return asked if asked <= LONGEST_RETRY_AFTER else None
+            first = FIRST_BACK_OFF_OF_TOO_MANY if self._too_many(outcome) else first
+        longest = min(first * 2.0 ** (attempt - 1), LONGEST_BACK_OFF)
+        return longest * (1 + self._jitter()) / 2
+
+    def _is_worth_repeating(self, outcome: Answer | Problem, *, repeatable: bool) -> bool:
+        if isinstance(outcome, Problem):
+            return outcome.passing and (repeatable or not outcome.maybe_done)
+        return self._too_many(outcome) or (repeatable and is_server_error(outcome))
+
+
+def is_server_error(answer: Answer) -> bool:
+    """Tell whether the server failed. Its outcome is unknown then, as with a lost answer.
+
+    Qiniu's 612 "no such domain" lies beyond the range and is an ordinary refusal.
+    """
+    return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
+
+
+def seconds_asked_for(answer: Answer) -> float | None:
+    """Give the seconds of Retry-After, written as a number or as a date (RFC 9110 §10.2.3); six
+    hours at most (urllib3's `retry_after_max`).
+    """
+    written = answer.headers.get("Retry-After")
+    if written is None:
+        return None
+    try:
+        seconds: float = Retry().parse_retry_after(written)
+    except (InvalidHeader, ValueError, OverflowError):
+        return None
+    return seconds
+
+
+def _web_page(answer: Answer, host: str) -> Problem | None:
+    """See through a gateway, or a hotel's login page, that answers in the service's place.
+
+    DNSPod declares its JSON as a web page (docs/facts/dnspod.md §1.1), so the body decides too.
+    """
+    declared = "text/html" in answer.headers.get("Content-Type", "").lower()
+    if not declared or answer.body.lstrip()[:1] == b"{":
+        return None
+    refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return Problem(
+        Text("{host} answered with a web page (status {status})", host=host, status=answer.status),
+        maybe_done=not refused,
+        passing=not refused,
+        status=answer.status,
+        headers=answer.headers,
+    )
+
+
+POOL_SIZE = 16  # connections kept per host: two for each lineage that is worked on by default
+
+
+class PlainSession(requests.Session):
+    """Follows no redirect, keeps no cookie, reads no ~/.netrc. Proxies and certificate bundles that
+    the environment names are used. `whole` is the time for one exchange, `longest` the bytes of an
+    answer.
+    """
+
+    def __init__(self, whole: timedelta, longest: int = LONGEST_ANSWER) -> None:
+        super().__init__()
+        self.headers.clear()
+        self.headers["User-Agent"] = f"certferry/{__version__}"
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.auth = _as_signed
+        for scheme in ("http://", "https://"):
+            self.mount(
+                scheme, BoundedAdapter(whole, longest, pool_maxsize=POOL_SIZE, max_retries=0)
+            )
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request. Raises requests' exceptions, and urllib3's for what is no address."""
+        kwargs["allow_redirects"] = False
+        return super().request(*args, **kwargs)
+
+
+def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave the request alone: without this, a line in ~/.netrc would replace Authorization."""
+    return request
+
+
+class Pace(Protocol):
+    """Asked for a turn before each request."""
+
+    def wait(self) -> None:
+        """Return when the next request may be sent. Raises whatever a pause raises."""
+        ...
+
+
+class Pacer:
+    """Hands out moments that lie evenly spaced, so that no second ever holds more than the limit.
+
+    `clock` counts seconds and never goes back; `pause` waits, and may raise `Interrupted`.
+    """
+
+    def __init__(
+        self, per_second: float, *, clock: Callable[[], float] = time.monotonic, pause: Pause
+    ) -> None:
+        self._interval = 1 / per_second
+        self._clock = clock
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._next = clock()
+
+    def wait(self) -> None:
+        """Return when the next request may be sent. Raises whatever `pause` raises."""
+        delay = self._take_moment()
+        if delay > 0:
+            self._pause(delay)
+
+    def _take_moment(self) -> float:
+        # The wait itself is outside the lock, so that a stopped run is not held by its neighbours.
+        with self._lock:
+            now = self._clock()
+            moment = max(self._next, now)
+            self._next = moment + self._interval
+            return moment - now
+
+
+class CountedPace:
+    """A `Pace`. `requests` are those that were let go; counted for one thread alone."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.requests = 0
+        self._pace = pace
+
+    def wait(self) -> None:
+        """Return when the next request may be sent. Raises whatever a pause raises."""
+        self._pace.wait()
+        self.requests += 1
+
+
+def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """Return how far an answer's Date is before this machine's clock (RFC 9110 §6.6.1); `None`
+    where it has none, or one without a zone.
+    """
+    try:
+        date = parsedate_to_datetime(headers.get("Date", ""))
+    except (ValueError, OverflowError):  # no date; a zone of as many digits as one likes
+        return None
+    return None if date.tzinfo is None else date - now
+
+
+def ask_the_time(
+    http: HttpClient, request: Request, now: Callable[[], datetime]
+) -> timedelta | None:
+    """Return how far a service's clock is ahead, by whatever it answers to a request without keys.
+    Raises `HttpFailure` where no answer came.
+    """
+    try:
+        headers = http.exchange(lambda: request, repeatable=True).headers
+    except HttpFailure as failure:
+        if failure.status is None:
+            raise
+        headers = failure.headers
+    return ahead_of(headers, now())

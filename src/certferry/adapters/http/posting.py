@@ -1,0 +1,135 @@
+"""A message posted to a service, once: what came back is judged by its body, and no address of the
+service is told, which is a secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+from certferry.core.redaction import quoted
+from certferry.core.secret import Secret
+from certferry.ports.adapter import Context
+from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
+from certferry.ports.notifier import AgainAt, Answered, RefusedForGood
+from certferry.text import Text
+
+SOON = timedelta(minutes=1)
+"""After which a service that did not answer, or broke, is tried again."""
+
+REQUESTS_PER_SECOND = 5.0  # what Feishu takes; a run sends one message
+
+_AS_JSON = {"Content-Type": "application/json; charset=utf-8"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a service said: its status, and the fields of its JSON."""
+
+    status: int
+    fields: Mapping[str, Any] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+    def number(self, name: str) -> int | None:
+        """Return a field that must be a number, `None` where it is none."""
+        value = self.fields.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+Judge = Callable[[Reply], Answered]
+
+
+class Posting:
+    """The way to one service. `hidden` is not shown of its words."""
+
+    def __init__(self, service: str, context: Context, hidden: Iterable[Secret]) -> None:
+        self.service = service
+        self.now = context.now
+        self._http = context.http(REQUESTS_PER_SECOND)
+        self._hidden = tuple(hidden)
+
+    def send(self, address: Secret, fields: Mapping[str, object], judge: Judge) -> Answered:
+        """Post fields as JSON, and judge the JSON that comes back."""
+        body = json.dumps(fields, ensure_ascii=False).encode()
+        answer = self.exchange(address, body)
+        if not isinstance(answer, Answer):
+            return answer
+        found = fields_of(answer)
+        if found is None:
+            problem = Text(
+                "{service} answered with something else than its API does (status {status})",
+                service=self.service,
+                status=answer.status,
+            )
+            return RefusedForGood(problem, Text("check the address of the channel"))
+        return judge(Reply(answer.status, found, answer.headers))
+
+    def exchange(
+        self, address: Secret, body: bytes, headers: Mapping[str, str] = NO_HEADERS
+    ) -> Answer | AgainAt | RefusedForGood:
+        """Post bytes that are JSON; return the answer, but for what is none of the service's: no
+        answer, a redirect, a status 5xx.
+        """
+        try:
+            answer = self._http.send("POST", address.reveal(), {**_AS_JSON, **headers}, body)
+        except NoAnswer as failed:
+            return AgainAt(self.now() + SOON, failed.problem)
+        if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
+            redirects = Text("{service} redirects the message", service=self.service)
+            return RefusedForGood(redirects, Text("write the address that it leads to"))
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            failed_itself = Text(
+                "{service} failed (status {status})", service=self.service, status=answer.status
+            )
+            return self.later(failed_itself, answer.headers)
+        return answer
+
+    def refused(self, code: object, said: object, hint: Text | None = None) -> RefusedForGood:
+        """Say that the service refused the message, with its code and its words."""
+        return RefusedForGood(self.in_its_words(code, said), hint)
+
+    def in_its_words(self, code: object, said: object) -> Text:
+        """Say what the service said, where it said anything."""
+        if not said and code is None:
+            return Text("{service} refused the message and did not say why", service=self.service)
+        if not said:
+            return Text(
+                "{service} refused the message ({code})",
+                service=self.service,
+                code=quoted(code, self._hidden),
+            )
+        return Text(
+            "{service} refused the message: {words} ({code})",
+            service=self.service,
+            words=quoted(said, self._hidden),
+            code=quoted(code, self._hidden),
+        )
+
+    def later(
+        self, problem: Text, headers: Mapping[str, str] = NO_HEADERS, usual: timedelta = SOON
+    ) -> AgainAt:
+        """Say when the message may be sent again: when the service said, or after a usual time."""
+        from certferry.adapters.http.client import seconds_asked_for
+
+        asked = seconds_asked_for(Answer(0, headers, b""))
+        return AgainAt(self.now() + (usual if asked is None else timedelta(seconds=asked)), problem)
+
+
+def fields_of(answer: Answer) -> Mapping[str, Any] | None:
+    """Return the JSON object of an answer, `None` where it is none."""
+    try:
+        found = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def next_day(now: datetime) -> datetime:
+    """Return when the day ends in China, where these services count their days."""
+    china = now + timedelta(hours=8)
+    midnight = china.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return midnight - timedelta(hours=8)

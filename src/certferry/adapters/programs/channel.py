@@ -1,0 +1,55 @@
+"""A program of the operator's: each message is an event in JSON on its standard input
+(docs/reference/notify.md). It is run without a shell; exit code 0 means that it was told.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from certferry.adapters.programs import run as programs
+from certferry.core.assessment.news import Message
+from certferry.errors import ConfigError, DeployError
+from certferry.ports.adapter import Context, Variable
+from certferry.ports.notifier import Answered, Notifier, RefusedForGood, Sent
+from certferry.text import Text
+
+SERVICE = "Command"
+ENVIRONMENT: tuple[Variable, ...] = ()
+
+WITHIN = timedelta(seconds=6)
+"""A run waits no longer than ten seconds for its channels, and a program gets two to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One program."""
+
+    command: Annotated[tuple[str, ...], Text("the program and its arguments")]
+
+
+def connect(settings: Settings, context: Context, /) -> Notifier:
+    """See `ports.adapter.Adapter.connect`."""
+    if not settings.command:
+        raise ConfigError(Text("`command` names no program"))
+    return _Command(settings.command, context)
+
+
+class _Command:
+    def __init__(self, arguments: tuple[str, ...], context: Context) -> None:
+        self._arguments = arguments
+        self._context = context
+
+    def send(self, message: Message, /) -> Answered:
+        """See `ports.notifier.Notifier.send`."""
+        given = json.dumps(message.event, ensure_ascii=False).encode()
+        hint = Text("run it by hand, with an event on its standard input")
+        try:
+            ended = self._context.run(self._arguments, WITHIN, given)
+        except DeployError as failed:
+            return RefusedForGood(failed.message, hint)
+        if ended.code != 0:
+            return RefusedForGood(programs.failed(self._arguments[0], ended).message, hint)
+        return Sent()

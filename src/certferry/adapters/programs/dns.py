@@ -1,0 +1,112 @@
+"""DNS by a program of the operator's, for a service that has no adapter here.
+
+It is called as `… present NAME VALUE` and `… cleanup NAME VALUE`, with the name absolute and
+without a final dot; one call at a time. It must not mind being called again with the same: a value
+that is there already is present, one that is gone is cleaned up, and other values at the name stay.
+
+It ends with 0 when that is done. What it may say as well, by the codes of sysexits.h, is 66:
+nothing was there to clean up; 68: it has no zone for the name; 77: the service refuses its keys.
+After any other code certferry takes it that the change may have been made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from certferry.adapters.dns.records import Turns
+from certferry.adapters.programs.run import failed
+from certferry.errors import (
+    ConfigError,
+    DeployError,
+    DnsAccessDenied,
+    DnsRejected,
+    DnsUnavailable,
+    TargetRejected,
+    ZoneNotFound,
+)
+from certferry.ports.adapter import Context, Variable
+from certferry.ports.dns import DnsProvider
+from certferry.ports.programs import Ended
+from certferry.text import Text
+
+SERVICE = "your own program"
+ENVIRONMENT: tuple[Variable, ...] = ()
+
+# EX_NOINPUT, EX_NOHOST and EX_NOPERM of sysexits.h: scripts that know none of them use 1 or 2.
+WAS_NOT_THERE, NO_ZONE, DENIED = 66, 68, 77
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator writes under `[accounts.<label>]`."""
+
+    command: Annotated[
+        tuple[str, ...],
+        Text("the program and its first arguments; `present NAME VALUE` or `cleanup …` follow"),
+    ]
+    timeout: Annotated[timedelta, Text("how long a call may take, in seconds")] = timedelta(
+        minutes=5
+    )
+
+
+def connect(settings: Settings, context: Context) -> DnsProvider:
+    """Give the provider. Nothing is run yet. Raises `ConfigError` for a command of nothing."""
+    if not settings.command:
+        raise ConfigError(
+            Text("the `command` of the account is empty"),
+            hint=Text('write it as a list, for instance ["/usr/local/bin/dns"]'),
+        )
+    return Command(settings, context)
+
+
+class Command:
+    """One program. Safe to use from threads. A handle is the value."""
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        self._command = settings.command
+        self._timeout = settings.timeout
+        self._context = context
+        self._turns = Turns(context.pause)
+
+    def add_txt(self, name: str, value: str) -> str:
+        """See `ports.dns.DnsProvider.add_txt`."""
+        ended = self._called("present", name, value)
+        if ended.code != 0:
+            raise self._refused(name, ended)
+        return value
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """See `ports.dns.DnsProvider.remove_txt`. A program that does not tell whether the value
+        was there, is taken to have found it.
+        """
+        del handle
+        ended = self._called("cleanup", name, value)
+        if ended.code not in {0, WAS_NOT_THERE}:
+            raise self._refused(name, ended)
+        return ended.code == 0
+
+    def _called(self, what: str, name: str, value: str) -> Ended:
+        with self._turns.ours():
+            try:
+                return self._context.run([*self._command, what, name, value], self._timeout)
+            except TargetRejected as problem:
+                raise DnsRejected(_about(name, problem), hint=problem.hint) from problem
+            except DeployError as problem:
+                raise DnsUnavailable(_about(name, problem), hint=problem.hint) from problem
+
+    def _refused(self, name: str, ended: Ended) -> ZoneNotFound | DnsAccessDenied | DnsUnavailable:
+        problem = failed(self._command[0], ended)
+        said = _about(name, problem)
+        if ended.code == NO_ZONE:
+            hint = Text("name the account that has the domain as `dns` of the certificate")
+            return ZoneNotFound(said, hint=hint)
+        if ended.code == DENIED:
+            hint = Text("give the program the keys that its service wants")
+            return DnsAccessDenied(said, hint=hint)
+        return DnsUnavailable(said, hint=problem.hint)
+
+
+def _about(name: str, problem: DeployError) -> Text:
+    return Text("{about}: {problem}", about=name, problem=problem.message)

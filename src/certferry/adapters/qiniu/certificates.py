@@ -1,0 +1,283 @@
+"""The certificates of a Qiniu account: which are ours, how one gets there, how one goes
+(docs/facts/qiniu.md §4).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from certferry.adapters.qiniu.account import QiniuAccount, Settler
+from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.errors import (
+    ACCOUNT_FULL,
+    NO_SUCH_CERTIFICATE,
+    QiniuFailure,
+    is_name_too_long,
+)
+from certferry.adapters.qiniu.records import CertificateRecord, Upload, decode
+from certferry.core.certificates.certificate import Certificate, CertificateBundle, short
+from certferry.core.certificates.lineage import (
+    beginnings,
+    mark,
+    marks,
+    owner_of,
+    owners,
+    short_mark,
+)
+from certferry.core.observed.observation import RemoteCertificate
+from certferry.core.observed.records import TRIED_AGAIN, OtherCertificate, Quota
+from certferry.errors import DeployError, TargetRejected
+from certferry.ports.state import AccountMemory
+from certferry.text import Text
+
+
+class Copies:
+    """Copies of certificates at one account. Raises `QiniuFailure` and `DeployError`."""
+
+    def __init__(
+        self, client: QiniuClient, account: QiniuAccount, quota: AccountQuota, settler: Settler
+    ) -> None:
+        self._client = client
+        self._account = account
+        self._quota = quota
+        self._settler = settler
+        self._uploading = threading.Lock()
+
+    def of(self, lineage: str, known: Sequence[Certificate]) -> Iterator[RemoteCertificate]:
+        """Find the copies of a lineage's certificates, by mark, names and dates."""
+        for certificate in known:
+            for record in self._copies(lineage, certificate):
+                yield RemoteCertificate(
+                    record.certid,
+                    record.name or "",
+                    certificate.fingerprint,
+                    certificate.not_after,
+                )
+
+    def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
+        """Give every certificate of the account but ours."""
+        ids = {remote.remote_id for remote in ours}
+        for record in self._account.certificates().values():
+            if record.certid not in ids:
+                yield _other(record)
+
+    def unremembered(
+        self, lineage: str, known: Sequence[Certificate]
+    ) -> Iterator[OtherCertificate]:
+        """Give what carries the lineage's mark, and is none of its known certificates; nothing
+        where none is known, since everything may be newer than that.
+        """
+        if not known:
+            return
+        labels = {label for one in known for label in marks(lineage, one.fingerprint)}
+        begins, ours = beginnings(lineage), owners(lineage)
+        for record in self._account.certificates().values():
+            name = record.name or ""
+            if name.startswith(begins) and name not in labels and owner_of(name) in ours:
+                yield _other(record)
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """Adopt the copy that is there, or upload one. One upload at a time for the account."""
+        certificate = bundle.certificate
+        with self._uploading:
+            return self._find_if_listed(lineage, certificate) or self._settler.until_settled(
+                lambda: self._upload(lineage, bundle),
+                lambda: self._find(lineage, certificate, anew=True),
+            )
+
+    def forget(self, remote_id: str) -> None:
+        """Have the next upload look again for what Qiniu says it does not have."""
+        self._account.forget_own(remote_id)
+        self._account.forget_certificates()
+
+    def retire(self, remote_id: str, label: str, *, unmanaged: bool) -> bool:
+        """Remove a copy whose name is the label: a mark of ours, unless it is `unmanaged`."""
+        record = self.find(remote_id)
+        if record is None:
+            return False
+        if (record.name or "") != label or not (unmanaged or owner_of(label) is not None):
+            raise _not_ours(remote_id, label)
+        self._account.forget_own(remote_id)
+        return self._settler.until_settled(
+            lambda: self._remove(remote_id), lambda: self._is_gone(remote_id)
+        )
+
+    def _find_if_listed(self, lineage: str, certificate: Certificate) -> str | None:
+        """Find a copy to adopt. A list in an unknown shape would hold up every upload for ever; one
+        that does not come holds the run up, since there may be a copy in it.
+        """
+        try:
+            return self._find(lineage, certificate)
+        except QiniuFailure as unread:
+            if unread.is_common or unread.is_passing:
+                raise
+            return None
+
+    def _find(self, lineage: str, certificate: Certificate, *, anew: bool = False) -> str | None:
+        age = self._account.age_for_uploads
+        copies = self._copies(lineage, certificate, anew=anew, age=age)
+        return copies[0].certid if copies else None
+
+    def _copies(
+        self,
+        lineage: str,
+        certificate: Certificate,
+        *,
+        anew: bool = False,
+        age: float | None = None,
+    ) -> list[CertificateRecord]:
+        """List the copies of a certificate, oldest first, so that every run adopts the same one."""
+        labels = marks(lineage, certificate.fingerprint)
+        listed = self._account.certificates(anew=anew, age=age).values()
+        found = [r for r in listed if r.name in labels and _agrees(r, certificate)]
+        return sorted(found, key=lambda record: (record.create_time or 0, record.certid))
+
+    def _upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """Upload under the usual name, or under a short one where that was once too long."""
+        fingerprint = bundle.certificate.fingerprint
+        if self._account.wants_short_names:
+            return self._upload_as(short_mark(lineage, fingerprint), bundle)
+        try:
+            return self._upload_as(mark(lineage, fingerprint), bundle)
+        except QiniuFailure as failure:
+            if failure.maybe_done or not is_name_too_long(failure.words):
+                raise
+        cert_id = self._upload_as(short_mark(lineage, fingerprint), bundle)
+        self._account.note_short_names()
+        return cert_id
+
+    def _upload_as(self, name: str, bundle: CertificateBundle) -> str:
+        certificate = bundle.certificate
+        upload = Upload(
+            name=name,
+            common_name=certificate.common_name or certificate.names[0],
+            ca=bundle.fullchain_pem,
+            pri=bundle.privkey_pem.reveal(),
+        )
+        try:
+            cert_id = self._client.upload_certificate(upload)
+        except QiniuFailure as failure:
+            if failure.code == ACCOUNT_FULL:
+                self._quota.note_refused()
+            raise
+        self._quota.note_taken()
+        self._account.note_uploaded(
+            CertificateRecord(
+                certid=cert_id,
+                name=name,
+                dnsnames=certificate.names,
+                not_before=int(certificate.not_before.timestamp()),
+                not_after=int(certificate.not_after.timestamp()),
+            )
+        )
+        return cert_id
+
+    def find(self, remote_id: str) -> CertificateRecord | None:
+        """Return a copy, `None` where there is none."""
+        listed = self._account.certificates().get(remote_id)
+        return listed or self._account.certificates(anew=True).get(remote_id)
+
+    def _remove(self, remote_id: str) -> bool:
+        try:
+            self._client.delete_certificate(remote_id)
+        except QiniuFailure as failure:
+            if failure.code not in NO_SUCH_CERTIFICATE:
+                raise
+            return False
+        self._account.note_removed(remote_id)
+        return True
+
+    def _is_gone(self, remote_id: str) -> bool | None:
+        return remote_id not in self._account.certificates(anew=True) or None
+
+
+def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
+    """Tell whether what the list says of a copy, beside its mark, is true of the certificate."""
+    names = {name.lower() for name in record.dnsnames or certificate.names}
+    return (
+        names == set(certificate.names)
+        and record.not_before in {None, int(certificate.not_before.timestamp())}
+        and record.not_after in {None, int(certificate.not_after.timestamp())}
+    )
+
+
+def _other(record: CertificateRecord) -> OtherCertificate:
+    return OtherCertificate(
+        record.certid,
+        record.name or "",
+        record.ends,
+        not_before=record.begins,
+    )
+
+
+def _not_ours(remote_id: str, label: str) -> DeployError:
+    return TargetRejected(
+        Text(
+            "certificate {id} at Qiniu does not carry our mark {label}",
+            id=short(remote_id),
+            label=label,
+        ),
+        hint=Text("certferry removes only what it uploaded; look at it in Qiniu's console"),
+    )
+
+
+log = logging.getLogger(__name__)
+
+_NOTE = "most certificates"
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """What the account's memory keeps: how many there were when one more was refused."""
+
+    held: int
+    at: datetime
+
+
+class AccountQuota:
+    """What is known of it. `now` is the wall clock."""
+
+    def __init__(
+        self, account: QiniuAccount, memory: AccountMemory, now: Callable[[], datetime]
+    ) -> None:
+        self._account = account
+        self._memory = memory
+        self._now = now
+
+    def seen(self) -> Quota | None:
+        """Return how full the account is, `None` where it refused nothing in the last day. Raises
+        `QiniuFailure`.
+        """
+        text = self._memory.note(_NOTE)
+        refused = None if text is None else _parsed(text)
+        if refused is None or not timedelta(0) <= self._now() - refused.at < TRIED_AGAIN:
+            return None
+        held = len(self._account.certificates())
+        return Quota(held, refused.held, refused.at + TRIED_AGAIN)
+
+    def note_refused(self) -> None:
+        """Remember that an upload was refused. How many there are now is looked at anew."""
+        try:
+            held = len(self._account.certificates(anew=True))
+        except QiniuFailure as failure:
+            log.info("how many certificates there are cannot be seen: %s", failure)
+            return
+        text = msgspec.json.encode(Refused(held, self._now())).decode()
+        self._memory.update(_NOTE, lambda _: text)
+
+    def note_taken(self) -> None:
+        """Forget it: an upload was taken."""
+        if self._memory.note(_NOTE) is not None:
+            self._memory.update(_NOTE, lambda _: None)
+
+
+def _parsed(text: str) -> Refused | None:
+    try:
+        return decode(text.encode(), Refused)
+    except ValueError as problem:  # an older or a newer certferry wrote it
+        log.debug("a note about the quota is passed over: %s", problem)
+        return None

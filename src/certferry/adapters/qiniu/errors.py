@@ -1,0 +1,570 @@
+"""A call to Qiniu that did not succeed, as an error with a sentence, advice and X-Reqid.
+
+A code that is in the table of meanings is told by it, everything else by its status
+(docs/facts/qiniu.md §3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+
+from certferry.adapters.http.client import (
+    HttpFailure,
+    ahead_of,
+    is_server_error,
+    seconds_asked_for,
+)
+from certferry.adapters.http.problems import Contact
+from certferry.adapters.qiniu.wire import TOO_MANY, Reply, Way, read_reply, too_many
+from certferry.core.redaction import quoted, quoted_id
+from certferry.errors import (
+    ClockWrong,
+    CopyGone,
+    DeployError,
+    Retry,
+    TargetAccessDenied,
+    TargetBusy,
+    TargetInUse,
+    TargetRejected,
+    TargetUnavailable,
+)
+from certferry.ports.adapter import CodeMeaning
+from certferry.ports.http import Answer
+from certferry.text import LINEAGE, Text
+
+UNCHANGED = 400910
+ACCOUNT_FULL = 400500
+HTTPS_IS_OFF = frozenset({400302, 400})  # with its code, or none at all
+NO_SUCH_CERTIFICATE = frozenset({400401, 404001})  # 404001 is any resource (§4.4)
+NO_SUCH_DOMAIN = frozenset({612, 404001})  # of a write, and of a read
+WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", which comes without a code (§6.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Which kind of error a code is, its meaning and the advice, as templates of texts. The advice
+    may have a place for the certificate's name.
+    """
+
+    error: type[DeployError]
+    words: str
+    advice: str
+
+
+_CHAIN = Meaning(
+    TargetRejected,
+    "the certificate chain cannot be verified",
+    "Qiniu takes certificates of public CAs only, with the issuer certificates after the leaf",
+)
+_PAIR = Meaning(
+    TargetRejected,
+    "certificate and private key do not belong together",
+    "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
+)
+_KEY = Meaning(
+    TargetRejected,
+    "the private key is not accepted",
+    "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
+)
+_TOO_SHORT = Meaning(
+    TargetRejected,
+    "too little of the certificate's life is left",
+    "Qiniu wants about 30 days; a new certificate is needed: `certferry sync --renew {lineage}`, or"
+    " from the client that makes it",
+)
+_NO_EC = Meaning(
+    TargetRejected,
+    "elliptic-curve keys are not supported for this domain",
+    'set `key_type = "rsa2048"` under [acme], and issue anew: `certferry sync --renew {lineage}`;'
+    " or have the client that makes it use an RSA key",
+)
+_UNREADABLE = Meaning(
+    TargetRejected,
+    "the certificate cannot be read",
+    "a fullchain is PEM text: the leaf first, then its issuer certificates",
+)
+_IN_USE_BY_CDN = Meaning(
+    TargetInUse,
+    "a CDN domain is still bound to it",
+    "this is normal until a change of the domain has come to its end; a later run tries again",
+)
+_NOT_SELF_SERVICE = Meaning(
+    TargetRejected,
+    "the domain cannot be changed by self-service",
+    "ask Qiniu's support, with the name of the domain, to lift the restriction",
+)
+NO_DOMAIN = Meaning(
+    TargetRejected,
+    "it is not a CDN domain of this account",
+    "add it in Qiniu's console under CDN, or correct `domains`",
+)
+
+MEANINGS: dict[int, Meaning] = {
+    405: Meaning(
+        TargetRejected,
+        "this host does not offer the call",
+        "set `api`, `fusion` and `uc` of the account back to what they are without being set",
+    ),
+    612: NO_DOMAIN,
+    404001: NO_DOMAIN,
+    400013: Meaning(
+        TargetBusy, "the same change has been made already", "the next run looks at the domain anew"
+    ),
+    400020: Meaning(
+        TargetRejected,
+        "the domain has no ICP filing",
+        "domains served in mainland China need one: file it, or set another area for the domain",
+    ),
+    400030: Meaning(
+        TargetBusy,
+        "an earlier change of the domain is not finished",
+        "changes take 5 to 15 minutes, at times hours; a later run goes on from here",
+    ),
+    400045: _KEY,
+    400062: Meaning(
+        TargetRejected,
+        "the domain exists at Qiniu already",
+        "if it is in another account, use the keys of that one, or ask Qiniu's support",
+    ),
+    400302: Meaning(
+        TargetRejected,
+        "the domain does not use HTTPS any more",
+        "the next run switches HTTPS on again",
+    ),
+    400309: Meaning(
+        TargetRejected,
+        "the domain's cache settings are missing",
+        "save the domain's cache settings once in Qiniu's console; a later run goes on from here",
+    ),
+    400317: Meaning(
+        TargetRejected,
+        "the domain is not offline",
+        "this change is possible only for a domain that is offline; look at it in Qiniu's console",
+    ),
+    400319: _NO_EC,
+    400320: Meaning(
+        TargetRejected,
+        "the domain is offline",
+        "bring it online in Qiniu's console, or take it out of `domains`",
+    ),
+    400321: Meaning(
+        TargetRejected,
+        "the certificate is not valid yet",
+        "compare this machine's clock with the true time",
+    ),
+    400322: _TOO_SHORT,
+    400323: _CHAIN,
+    400324: _PAIR,
+    400325: _CHAIN,
+    400326: Meaning(
+        TargetRejected,
+        "the certificate does not cover the domain",
+        "add the domain to `names`; a wildcard reaches one label deep, and the wildcard domain"
+        " *.example.com needs *.example.com itself",
+    ),
+    400327: _KEY,
+    400328: _PAIR,
+    400329: Meaning(
+        TargetRejected,
+        "the certificate has expired",
+        "a new one is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
+    ),
+    400338: _CHAIN,
+    400348: Meaning(
+        TargetRejected,
+        "the certificate's common name is not accepted",
+        'use a certificate profile with a common name: profile = "classic" under [acme], or in the'
+        " client that makes it",
+    ),
+    400397: Meaning(
+        TargetRejected,
+        "several domains share its CNAME",
+        "give the domain a CNAME of its own in Qiniu's console",
+    ),
+    400401: Meaning(
+        CopyGone,
+        "there is no such certificate",
+        "the certificate was removed at Qiniu; the next run uploads it again",
+    ),
+    400402: Meaning(
+        TargetRejected,
+        "this CA cannot issue for the name",
+        "use a certificate of another CA, or ask Qiniu's support which it takes for the name",
+    ),
+    400407: _NOT_SELF_SERVICE,
+    ACCOUNT_FULL: Meaning(
+        TargetRejected,
+        "the account holds as many certificates as it may",
+        "remove unused ones in Qiniu's console, or ask its support for more",
+    ),
+    400514: _NO_EC,
+    400611: _IN_USE_BY_CDN,
+    400722: _NOT_SELF_SERVICE,
+    400911: Meaning(
+        TargetInUse,
+        "a Kodo domain is bound to it",
+        "bind the Kodo domain to another certificate; a later run tries again",
+    ),
+    400932: Meaning(
+        TargetRejected,
+        "the account has not proven that the domain is its own",
+        "prove it in Qiniu's console with the TXT record that it asks for",
+    ),
+    401000: Meaning(
+        TargetAccessDenied,
+        "the account's owner is not verified",
+        "complete the verification (实名认证) in Qiniu's console",
+    ),
+    403023: Meaning(
+        TargetRejected,
+        "the domain belongs to another account",
+        "use the keys of the account that the domain is in",
+    ),
+    404904: Meaning(
+        TargetRejected,
+        "the domain's CNAME does not point at Qiniu",
+        "set the CNAME that Qiniu's console shows for the domain, and wait for it to be seen",
+    ),
+    404905: _NOT_SELF_SERVICE,
+    404906: _UNREADABLE,
+    404907: _UNREADABLE,
+    404908: Meaning(
+        TargetRejected,
+        "the certificate belongs to another account",
+        "use the keys of the account that it was uploaded to",
+    ),
+    404910: _NOT_SELF_SERVICE,
+    404923: Meaning(
+        TargetRejected,
+        "HTTPS is not possible for a private bucket on the video platform",
+        "change the domain's platform or source in Qiniu's console",
+    ),
+    500233: _TOO_SHORT,
+    500923: Meaning(
+        TargetRejected,
+        "the domain is frozen",
+        "Qiniu's console says why (unpaid bill, ICP filing, content); lift that first",
+    ),
+}
+
+_BY_WORDS = {"expire day should more than": _TOO_SHORT}
+"""What comes without a code of its own (§4.6)."""
+_NAME_TOO_LONG = "name too long"
+"""As in "certification name too long", whose code is not known (§4.1)."""
+
+
+def meaning_of(code: int, words: str) -> Meaning | None:
+    """Return what an answer means, by its code or else by its words."""
+    by_words = (meaning for said, meaning in _BY_WORDS.items() if said in words.lower())
+    return MEANINGS.get(code) or next(by_words, None)
+
+
+def is_name_too_long(words: str) -> bool:
+    """Tell whether an upload was refused for its name's length alone."""
+    return _NAME_TOO_LONG in words.lower()
+
+
+IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
+WRONG_CLOCK = timedelta(minutes=15)
+"""How far off a request's date may be before Qiniu refuses it (§2.3)."""
+
+
+class QiniuFailure(Exception):
+    """A call that did not succeed. `error` is for the door, `code` and `words` for the callers that
+    can do something about it; `maybe_done`: Qiniu may have carried it out all the same; `contact`:
+    how far it went when no answer came; `is_common`: any other call would fail as well, for refused
+    keys, a rate, a wrong clock, no connection; `is_passing`: Qiniu failed, or did not answer, so
+    that the same call may succeed later.
+    """
+
+    def __init__(
+        self,
+        error: DeployError,
+        *,
+        code: int | None = None,
+        words: str = "",
+        maybe_done: bool = False,
+        contact: Contact | None = None,
+        is_common: bool = False,
+        is_passing: bool = False,
+    ) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.code = code
+        self.words = words
+        self.maybe_done = maybe_done
+        self._contact = contact
+        self.is_common = is_common or contact is Contact.NONE
+        self.is_passing = is_passing or contact is not None
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether the keys may not do this."""
+        return isinstance(self.error, TargetAccessDenied)
+
+    @property
+    def silent(self) -> bool:
+        """Whether Qiniu took the request and kept silent until the time was over."""
+        return self._contact is Contact.SILENCE
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, for the sentences: its purpose in words, the host, the kind of key.
+
+    `unlisted` is a call that is in no document; `is_change`: it does not only read; `let_in`: Qiniu
+    has accepted the same key before; `is_proven`: also for a call of this group. `tried` are the
+    ways by which it was asked. `live` is one to Pili.
+    """
+
+    what: Text
+    host: str
+    with_iam_key: bool = False
+    unlisted: bool = False
+    is_change: bool = False
+    let_in: bool = False
+    is_proven: bool = False
+    tried: tuple[Way, ...] = ()
+    live: bool = False
+
+
+def _advice_of(meaning: Meaning) -> Text:
+    return Text(meaning.advice, lineage=LINEAGE)
+
+
+_LATER = Text("nothing needs to be done: a later run tries again")
+_NETWORK = Text("a later run tries again; if it stays so, look at network, proxy and clock")
+_CHECK_KEYS = Text(
+    "compare both with one pair in Qiniu's console (个人中心 → 密钥管理), which must be enabled,"
+    " and this machine's clock with the true time"
+)
+_CHECK_IAM_KEYS = Text(
+    "the access key is a sub-account's (it begins with IAM-): allow that one CDN, SSL certificates"
+    " and Kodo in Qiniu's console, or use a pair of the main account"
+)
+_MAIN_KEYS = Text(
+    "Qiniu's call for the certificates of Kodo source domains takes the keys of the main account"
+    " only, while sub-accounts' (IAM) keys work for everything else: use a pair of the main account"
+)
+_READ_ONLY = Text(
+    "these keys may read, but not change anything: allow them to change CDN domains and SSL"
+    " certificates in Qiniu's console, or use a pair of the main account"
+)
+_ALLOW_PILI = Text(
+    "allow these keys Pili (直播云) in Qiniu's console, or use a pair of the main account"
+)
+_OTHER_CALLS_WORK = Text(
+    "the same keys are accepted for other calls: allow this one for them in Qiniu's console, and"
+    " compare the domain's name with the one there"
+)
+_SET_CLOCK = Text(
+    "set this machine's clock (`timedatectl set-ntp true`) and run certferry again; the keys are"
+    " probably right"
+)
+_CLOCK_AHEAD = Text(
+    "this machine's clock is {amount} ahead of Qiniu's, so {host} refused {what} ({answer})"
+)
+_CLOCK_BEHIND = Text(
+    "this machine's clock is {amount} behind Qiniu's, so {host} refused {what} ({answer})"
+)
+_NOT_A_SOURCE = Text(
+    'it is a CDN domain: set kind = "cdn" for it, or leave `kind` out, and it is found as what it'
+    " is"
+)
+
+
+_OTHER_PROGRAM = Text("another program may be using the same account; a later run tries again")
+
+CODES: Mapping[str, CodeMeaning] = {
+    "401": CodeMeaning(_CHECK_KEYS, Text("access_key and secret_key are not accepted")),
+    "403": CodeMeaning(_READ_ONLY, Text("access_key and secret_key may not do this")),
+    **dict.fromkeys(
+        ("500", "502", "503", "504", "500000", "500215", "500219"),
+        CodeMeaning(_LATER, Text("Qiniu itself failed")),
+    ),
+    **{str(code): CodeMeaning(_OTHER_PROGRAM) for code in (429, 573, *sorted(TOO_MANY))},
+    **{
+        str(code): CodeMeaning(_advice_of(meaning), Text(meaning.words))
+        for code, meaning in MEANINGS.items()
+    },
+}
+"""What is known of Qiniu's codes and of the statuses that come without one."""
+
+
+def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
+    """Say that no answer came."""
+    message = Text(
+        "Qiniu could not be asked for {what}: {problem}",
+        what=call.what,
+        problem=_with_ways(failure.problem, call),
+    )
+    hint = _with_request_id(_NETWORK, quoted_id(failure.headers.get("X-Reqid", "")))
+    error = TargetUnavailable(message, hint=hint)
+    return QiniuFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
+
+
+def explain_nonsense(call: Call, answer: Answer, problem: str) -> QiniuFailure:
+    """Say that an answer of success cannot be read; Qiniu has probably made the change."""
+    message = Text(
+        "Qiniu's answer about {what} cannot be read: {problem}",
+        what=call.what,
+        problem=quoted(problem),
+    )
+    hint = _with_request_id(_LATER, read_reply(answer).request_id)
+    return QiniuFailure(TargetUnavailable(message, hint=hint), maybe_done=True)
+
+
+def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
+    """Say what an answer means that is not a success."""
+    reply = read_reply(answer)
+    if _is_wrong_domain_type(reply):
+        return QiniuFailure(_refused(call, reply, _NOT_A_SOURCE), code=WRONG_DOMAIN_TYPE)
+    meaning = meaning_of(reply.code or reply.status, reply.words)
+    if call.live and meaning is NO_DOMAIN:  # Pili says so of hubs as well
+        meaning = None
+    if meaning is not None:
+        code = reply.code or reply.status
+        return QiniuFailure(_as_meant(call, reply, meaning), code=code, words=reply.words)
+    if too_many(answer):
+        error = _too_many(call, reply, seconds_asked_for(answer), now)
+        return QiniuFailure(error, code=reply.code, is_common=True)
+    if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return _not_let_in(call, reply, answer, now)
+    if is_server_error(answer):
+        error = _broken(call, reply)
+        return QiniuFailure(
+            error, code=reply.code, words=reply.words, maybe_done=True, is_passing=True
+        )
+    code = reply.code or reply.status
+    return QiniuFailure(_refused(call, reply), code=code, words=reply.words)
+
+
+def _is_wrong_domain_type(reply: Reply) -> bool:
+    return reply.status == HTTPStatus.FORBIDDEN and "domaintype" in reply.words.lower()
+
+
+def _not_let_in(call: Call, reply: Reply, answer: Answer, now: datetime) -> QiniuFailure:
+    """Say that the request was not let in: for the clock before the keys are blamed.
+
+    A 401 where the same way has worked is about this one path, since Qiniu answers so for paths
+    that it does not know (§1.3).
+    """
+    wrong_clock = _wrong_clock(reply, answer, now)
+    if wrong_clock is not None:
+        return QiniuFailure(_as_wrong_clock(call, reply, wrong_clock), is_common=True)
+    is_this_path = call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED
+    return QiniuFailure(_denied(call, reply), code=reply.code, is_common=not is_this_path)
+
+
+def _wrong_clock(reply: Reply, answer: Answer, now: datetime) -> timedelta | None:
+    """Return how far this machine's clock is ahead, by the answer's Date, where that may be
+    why the request was refused.
+    """
+    theirs = ahead_of(answer.headers, now)
+    if theirs is None:
+        return None
+    ahead = -theirs
+    is_said = "skew" in reply.words.lower() and abs(ahead) > timedelta(seconds=1)
+    return ahead if is_said or abs(ahead) > WRONG_CLOCK else None
+
+
+def _as_wrong_clock(call: Call, reply: Reply, ahead: timedelta) -> DeployError:
+    sentence = _CLOCK_AHEAD if ahead > timedelta(0) else _CLOCK_BEHIND
+    message = sentence.filled(
+        amount=timedelta(seconds=round(abs(ahead).total_seconds())),
+        host=call.host,
+        what=call.what,
+        answer=_answered(call, reply),
+    )
+    return ClockWrong(message, hint=_with_request_id(_SET_CLOCK, reply.request_id))
+
+
+def _as_meant(call: Call, reply: Reply, meaning: Meaning) -> DeployError:
+    return meaning.error(
+        Text(
+            "Qiniu refused {what}: {meaning} ({answer})",
+            what=call.what,
+            meaning=Text(meaning.words),
+            answer=_answered(call, reply),
+        ),
+        hint=_with_request_id(_advice_of(meaning), reply.request_id),
+    )
+
+
+def _too_many(call: Call, reply: Reply, seconds: float | None, now: datetime) -> DeployError:
+    return TargetUnavailable(
+        Text(
+            "Qiniu takes no more requests for the moment, among them {what} ({answer})",
+            what=call.what,
+            answer=_answered(call, reply),
+        ),
+        hint=_with_request_id(
+            _OTHER_PROGRAM,
+            reply.request_id,
+        ),
+        retry=None if seconds is None else Retry.at(now + timedelta(seconds=seconds)),
+    )
+
+
+def _denied(call: Call, reply: Reply) -> DeployError:
+    return TargetAccessDenied(
+        Text(
+            "{host} does not accept access_key and secret_key for {what} ({answer})",
+            host=call.host,
+            what=call.what,
+            answer=_answered(call, reply),
+        ),
+        hint=_with_request_id(_advice_on_keys(call, reply), reply.request_id),
+    )
+
+
+def _advice_on_keys(call: Call, reply: Reply) -> Text:
+    if call.unlisted and (call.let_in or call.with_iam_key):
+        return _MAIN_KEYS
+    if call.is_change and call.let_in and reply.status == HTTPStatus.FORBIDDEN:
+        return _READ_ONLY
+    if call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED:
+        return _OTHER_CALLS_WORK
+    if call.live and (call.let_in or call.with_iam_key):
+        return _ALLOW_PILI
+    return _CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS
+
+
+def _broken(call: Call, reply: Reply) -> DeployError:
+    return TargetUnavailable(
+        Text("Qiniu failed over {what} ({answer})", what=call.what, answer=_answered(call, reply)),
+        hint=_with_request_id(_LATER, reply.request_id),
+    )
+
+
+def _refused(call: Call, reply: Reply, advice: Text | None = None) -> DeployError:
+    return TargetRejected(
+        Text("Qiniu refused {what} ({answer})", what=call.what, answer=_answered(call, reply)),
+        hint=_with_request_id(advice, reply.request_id),
+    )
+
+
+def _answered(call: Call, reply: Reply) -> Text:
+    """Quote the answer, and name the ways by which it was asked for in vain."""
+    number = reply.code if reply.code is not None else reply.status
+    said = Text("{number}", number=number)
+    if reply.words:
+        said = Text("{number} {words}", number=number, words=reply.words)
+    return _with_ways(said, call)
+
+
+def _with_ways(said: Text, call: Call) -> Text:
+    if len(call.tried) <= 1:
+        return said
+    return Text("{said}; tried: {ways}", said=said, ways=[str(way) for way in call.tried])
+
+
+def _with_request_id(advice: Text | None, request_id: str | None) -> Text | None:
+    """Add what Qiniu's support asks for first (§1.4)."""
+    if not request_id:
+        return advice
+    asked = Text("Qiniu's support asks for X-Reqid {id}", id=request_id)
+    return asked if advice is None else Text("{advice}; {asked}", advice=advice, asked=asked)

@@ -1,0 +1,322 @@
+"""How Qiniu is spoken to (docs/facts/qiniu.md §1 to §3): where it answers each of its calls, which
+signature it takes there, and what every answer has.
+
+Programs that run in production disagree: what one host and scheme does for most accounts, it
+refuses for others with 401, or does not know (404). So they are tried in an order, and what worked
+is remembered.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from certferry.adapters.http.client import Request, answers_too_many
+from certferry.adapters.qiniu.records import decode
+from certferry.core.redaction import quoted, quoted_id
+from certferry.core.secret import Secret
+from certferry.ports.http import Answer
+from certferry.ports.state import AccountMemory
+from certferry.text import Quoted
+
+log = logging.getLogger(__name__)
+
+_UNAUTHORIZED = frozenset({HTTPStatus.UNAUTHORIZED})
+_UNAUTHORIZED_OR_ABSENT = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND})
+
+
+class Scheme(StrEnum):
+    """The two signatures, by the word that begins the Authorization header."""
+
+    QBOX = "QBox"
+    QINIU = "Qiniu"
+
+
+class CallGroup(StrEnum):
+    """Calls that one host answers under one scheme; the words are those of the notes."""
+
+    CERTIFICATES = "sslcert"
+    DOMAINS = "domain"
+    BUCKETS = "buckets"
+    BUCKET_DOMAINS = "bucket domains"
+    BINDINGS = "bindings"
+    BIND = "bind"
+    LIVE = "pili"
+
+    @property
+    def refusals(self) -> frozenset[int]:
+        """The statuses that ask for another way. A 404 about a domain or a bucket is an answer, and
+        so is whatever Pili says, to which there is one way.
+        """
+        if self is CallGroup.LIVE:
+            return frozenset()
+        answers_404 = {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND}
+        return _UNAUTHORIZED if self in answers_404 else _UNAUTHORIZED_OR_ABSENT
+
+    @property
+    def has_backup(self) -> bool:
+        """Whether another host is asked when there is no connection to the first."""
+        return self in {CallGroup.BUCKETS, CallGroup.BUCKET_DOMAINS, CallGroup.BINDINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Where Qiniu is: base URLs, without a slash at the end. A backup is "" where there is none,
+    and so is Pili.
+    """
+
+    api: str
+    fusion: str
+    uc: str
+    api_backup: str = ""
+    uc_backup: str = ""
+    pili: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A host, by its base URL, and a scheme; `form` tells calls apart that ask for the same."""
+
+    url: str
+    scheme: Scheme
+    form: str = ""
+
+    @property
+    def host(self) -> str:
+        """The host's name, with a port that is not the usual one."""
+        return urlsplit(self.url).netloc
+
+    def __str__(self) -> str:
+        """Name it for the operator."""
+        return f"{self.host} ({self.scheme}{', ' if self.form else ''}{self.form})"
+
+    @property
+    def as_note(self) -> str:
+        """Spell it for the account's notes."""
+        return f"{self.scheme} {self.url} {self.form}".rstrip()
+
+
+SOURCE_FORM = "/domain?bucket="
+"""The second of uc's calls that list a bucket's domains (§6.4)."""
+
+
+def ways_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Way, ...]]:
+    """Return the ways of each group of calls, first what works for most accounts."""
+    qbox, qiniu = Scheme.QBOX, Scheme.QINIU
+    api, fusion, uc = hosts.api, hosts.fusion, hosts.uc
+    ways: Mapping[CallGroup, Iterable[Way]] = {
+        # fusion as in the documents of 2026 and several programs, api as in acme.sh and certimate.
+        CallGroup.CERTIFICATES: (Way(fusion, qbox), Way(api, qbox), Way(api, qiniu)),
+        CallGroup.DOMAINS: (Way(api, qiniu), Way(api, qbox)),
+        CallGroup.BUCKETS: (Way(uc, qiniu), Way(hosts.uc_backup, qiniu)),
+        CallGroup.BUCKET_DOMAINS: (
+            Way(uc, qiniu),
+            Way(hosts.uc_backup, qiniu),
+            Way(uc, qiniu, SOURCE_FORM),
+        ),
+        # uc since 2024-11, api.qiniuapi.com before that.
+        CallGroup.BINDINGS: (
+            Way(uc, qiniu),
+            Way(api, qbox),
+            Way(api, qiniu),
+            Way(hosts.api_backup, qiniu),
+        ),
+        CallGroup.BIND: (Way(api, qbox), Way(api, qiniu)),
+        CallGroup.LIVE: (Way(hosts.pili, qiniu),),
+    }
+    return {group: tuple(way for way in found if way.url) for group, found in ways.items()}
+
+
+class Ways:
+    """The ways of one account. A way other than the first that worked is tried first from then on,
+    also by later runs, until it works no more.
+    """
+
+    def __init__(self, hosts: Hosts, memory: AccountMemory) -> None:
+        self._ways = ways_of(hosts)
+        self._memory = memory
+        self._remembered: dict[CallGroup, Way | None] = {}
+
+    def of(self, group: CallGroup) -> tuple[Way, ...]:
+        """Return the ways of a group, in the order in which to try them."""
+        ways = self._ways[group]
+        if group not in self._remembered:
+            noted = self._memory.note(_name(group))
+            known = (way for way in ways if way.as_note == noted)
+            self._remembered[group] = next(known, None)
+        first = self._remembered[group]
+        return ways if first is None else (first, *(way for way in ways if way != first))
+
+    def worked(self, group: CallGroup, way: Way) -> None:
+        """Remember a way. The first of all needs no note."""
+        if way != self._ways[group][0] and self._remembered.get(group) != way:
+            log.info("Qiniu takes %s at %s", group, way)
+            self._remembered[group] = way
+            self._memory.update(_name(group), lambda _: way.as_note)
+
+    def failed(self, group: CallGroup, way: Way) -> None:
+        """Forget a way, if it is the one that is remembered."""
+        if self._remembered.get(group) == way:
+            self._remembered[group] = None
+            self._memory.update(_name(group), lambda _: None)
+
+
+def _name(group: CallGroup) -> str:
+    return f"way: {group}"
+
+
+FORM = "application/x-www-form-urlencoded"
+OCTET_STREAM = "application/octet-stream"
+PREFIX = "X-Qiniu-"
+DATE_FORMAT = "%Y%m%dT%H%M%SZ"
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An account's key pair. The access key goes over the wire; the secret key never does."""
+
+    access_key: Secret
+    secret_key: Secret
+
+
+def sign_qbox(request: Request, keys: Keys) -> Request:
+    """Give the request with its QBox signature, which covers path and query only."""
+    message = qbox_message(request.url, request.headers, request.body)
+    return _with_headers(request, Authorization=f"QBox {token(keys, message)}")
+
+
+def sign_qiniu(request: Request, keys: Keys, now: datetime) -> Request:
+    """Give the request dated and with its Qiniu signature, which covers all of it.
+
+    A request without a Content-Type gets that of forms, as from the vendor's SDKs, whatever its
+    method: the documents allow leaving it out, the SDKs are what the servers see every day.
+    """
+    date = now.astimezone(UTC).strftime(DATE_FORMAT)
+    content_type = request.headers.get("Content-Type", FORM)
+    dated = _with_headers(request, **{"Content-Type": content_type, "X-Qiniu-Date": date})
+    message = qiniu_message(dated.method, dated.url, dated.headers, dated.body)
+    return _with_headers(dated, Authorization=f"Qiniu {token(keys, message)}")
+
+
+def qbox_message(url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """Give what QBox signs (§2.1): of the body, only a form."""
+    covered = body if headers.get("Content-Type") == FORM else None
+    return f"{_path_and_query(url)}\n".encode() + (covered or b"")
+
+
+def qiniu_message(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """Give what Qiniu signs (§2.2): the line, the host, the headers that count, the body.
+
+    The empty line at the end of the headers is there also when nothing follows it.
+    """
+    content_type = headers.get("Content-Type")
+    lines = [f"{method} {_path_and_query(url)}", f"Host: {_host(url)}"]
+    if content_type:
+        lines.append(f"Content-Type: {content_type}")
+    lines += [f"{name}: {value}" for name, value in sorted(_qiniu_headers(headers))]
+    covered = body if content_type and content_type != OCTET_STREAM else None
+    return "\n".join([*lines, "", ""]).encode() + (covered or b"")
+
+
+def token(keys: Keys, message: bytes) -> str:
+    """Give access key and signature: HMAC-SHA1 in URL-safe base64, its padding kept (§2)."""
+    key = keys.secret_key.reveal().encode()
+    digest = hmac.new(key, message, hashlib.sha1).digest()
+    return f"{keys.access_key.reveal()}:{base64.urlsafe_b64encode(digest).decode()}"
+
+
+def _path_and_query(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def _host(url: str) -> str:
+    """Give the Host header as it goes over the wire: without the port when it is the usual one."""
+    parts = urlsplit(url)
+    return parts.netloc.lower().removesuffix(DEFAULT_PORTS.get(parts.scheme, ""))
+
+
+def _qiniu_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    # The SDKs look for the prefix in this very spelling, so nothing else counts (§2.2).
+    for name, value in headers.items():
+        if name.startswith(PREFIX) and name != PREFIX:
+            yield "-".join(word.capitalize() for word in name.split("-")), value
+
+
+def _with_headers(request: Request, **headers: str) -> Request:
+    return replace(request, headers={**request.headers, **headers})
+
+
+SUCCESS_CODES = frozenset({None, 0, 200})
+TOO_MANY = frozenset({400039, 403024})
+
+
+NO_CODE = frozenset({None, 401, 404, 401001, 401002})
+"""What says no more than a status of 401 or 404; 401001 is a wrong signature, 401002 a wrong header
+(§2.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer's outcome, as far as all of Qiniu's answers have one in common (§3)."""
+
+    status: int
+    code: int | None
+    words: Quoted
+    request_id: str
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether the code says more than a status of 401 or 404 does."""
+        return self.code not in NO_CODE
+
+    @property
+    def is_success(self) -> bool:
+        """2xx, and no code that says otherwise. Words alone say nothing."""
+        return (
+            HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+            and self.code in SUCCESS_CODES
+        )
+
+
+class _Said(msgspec.Struct, frozen=True):
+    code: Any = None
+    error: Any = None
+
+
+def read_reply(answer: Answer) -> Reply:
+    """Find code and words in an answer's body, which may have neither."""
+    said = _said(answer.body)
+    return Reply(
+        status=answer.status,
+        code=said.code if isinstance(said.code, int) else None,
+        words=quoted(said.error if isinstance(said.error, str) else ""),
+        request_id=quoted_id(answer.headers.get("X-Reqid", "")),
+    )
+
+
+def too_many(answer: Answer) -> bool:
+    """Tell whether Qiniu turned the request down for its rate alone: by status, or by code (§9)."""
+    return answers_too_many(answer) or (
+        answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN}
+        and read_reply(answer).code in TOO_MANY
+    )
+
+
+def _said(body: bytes) -> _Said:
+    try:
+        return decode(body, _Said)
+    except ValueError:  # an array, or no JSON: an answer without a code
+        return _Said()

@@ -1,0 +1,187 @@
+"""DNS at a name server, by dynamic updates (RFC 2136) that a TSIG key signs (RFC 8945).
+
+The server is the primary of the zones. What the key needs at BIND, where it may do no more:
+`update-policy { grant certferry. name _acme-challenge.example.com. TXT; };`, or
+`grant certferry. subdomain example.com. TXT;` for every name of the zone.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated
+
+import dns.exception
+import dns.name
+import dns.tsig
+
+from certferry.adapters.rfc2136.client import Conversation, UpdateServer
+from certferry.adapters.rfc2136.errors import SERVICE as NAMED
+from certferry.adapters.rfc2136.errors import Partner
+from certferry.core.certificates.names import zone_name
+from certferry.core.redaction import quoted
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError
+from certferry.ports.adapter import Context, Variable
+from certferry.ports.dns import DnsProvider
+from certferry.text import Text
+
+SERVICE = NAMED
+WHERE_KEYS_ARE = Text(
+    "the key's statement in the name server's configuration, as `tsig-keygen certferry.` prints it;"
+    " one that is not hmac-sha256 needs `algorithm` as a further key of the account"
+)
+ENVIRONMENT = (
+    Variable(
+        "server",
+        ("RFC2136_NAMESERVER",),
+        Text("the primary name server, with its port where that is not 53"),
+    ),
+    Variable("key_name", ("RFC2136_TSIG_KEY",), Text("the name of the TSIG key")),
+    Variable("key_secret", ("RFC2136_TSIG_SECRET",), Text("the secret of the TSIG key, in base64")),
+)
+
+PORT = 53  # RFC 1035 §4.2
+MOST = 65535  # RFC 9293: ports have 16 bits
+
+# What is pasted in place of a secret: BIND's statement, `nsupdate -y`'s argument, the DNSKEY record
+# or the private file of dnssec-keygen.
+_STATEMENT = re.compile(r"\bsecret\s+\"|\bkey\s+\S+\s*\{", re.IGNORECASE)
+_ARGUMENT = re.compile(r"(?:hmac-[a-z0-9-]+:)?[^:\s]+:(?P<secret>[A-Za-z0-9+/]+=*)", re.IGNORECASE)
+_KEY_RECORD = re.compile(r"\bIN\s+(?:DNS)?KEY\b|\bPrivate-key-format\b", re.IGNORECASE)
+
+_SERVER = re.compile(
+    r"\[(?P<v6>[0-9A-Fa-f:.]+)\](?::(?P<v6_port>\d+))?|(?P<host>[^:\s/]+)(?::(?P<port>\d+))?"
+)
+
+_ALONE = Text(
+    "write what stands between the quotes after `secret` in the key's statement, and nothing else"
+)
+
+
+class Algorithm(StrEnum):
+    """How a key signs, as BIND calls it."""
+
+    SHA256 = "hmac-sha256"
+    SHA512 = "hmac-sha512"
+    SHA384 = "hmac-sha384"
+    SHA224 = "hmac-sha224"
+    SHA1 = "hmac-sha1"
+    MD5 = "hmac-md5"
+
+
+_SIGNED_BY = {
+    Algorithm.SHA256: dns.tsig.HMAC_SHA256,
+    Algorithm.SHA512: dns.tsig.HMAC_SHA512,
+    Algorithm.SHA384: dns.tsig.HMAC_SHA384,
+    Algorithm.SHA224: dns.tsig.HMAC_SHA224,
+    Algorithm.SHA1: dns.tsig.HMAC_SHA1,
+    Algorithm.MD5: dns.tsig.HMAC_MD5,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator writes under `[accounts.<label>]`."""
+
+    server: Secret | str
+    key_name: Secret | str
+    key_secret: Secret
+    algorithm: Annotated[Algorithm, Text("how the key signs; what the server's key says")] = (
+        Algorithm.SHA256
+    )
+    zones: Annotated[
+        tuple[str, ...],
+        Text("the zones that the key may change; without them, the server is asked"),
+    ] = ()
+    timeout: Annotated[timedelta, Text("how long an answer may take, in seconds")] = timedelta(
+        seconds=10
+    )
+
+
+def connect(settings: Settings, context: Context) -> DnsProvider:
+    """Give the provider of one server and key. Nothing is sent yet. Raises `ConfigError` for what
+    can be no server or key.
+    """
+    host, port = _server(_plain(settings.server))
+    name = _key_name(_plain(settings.key_name))
+    material = _material(settings.key_secret.reveal().strip())
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    partner = Partner(shown, name.to_text(), settings.algorithm.value)
+    return UpdateServer(
+        partner,
+        Conversation(
+            (host, port),
+            dns.tsig.Key(name, material, _SIGNED_BY[settings.algorithm]),
+            within=settings.timeout,
+            now=context.now,
+            pause=context.pause,
+        ),
+        [zone_name(zone) for zone in settings.zones],
+    )
+
+
+def _plain(written: Secret | str) -> str:
+    return (written.reveal() if isinstance(written, Secret) else written).strip()
+
+
+def _server(written: str) -> tuple[str, int]:
+    """Read `host`, `host:port`, `[IPv6]`, `[IPv6]:port` or an IPv6 address."""
+    if written.count(":") > 1 and "[" not in written:
+        written = f"[{written}]"
+    parts = _SERVER.fullmatch(written)
+    port = int(parts["v6_port"] or parts["port"] or PORT) if parts else 0
+    host = (parts["v6"] or parts["host"]) if parts else ""
+    if not _is_named(host) or not 1 <= port <= MOST:
+        raise ConfigError(
+            Text("{server} is no name server", server=quoted(repr(written))),
+            hint=Text(
+                "write `server` as ns1.example.com, 192.0.2.1:53 or [2001:db8::1]:53, without a"
+                " scheme"
+            ),
+        )
+    return host, port
+
+
+def _key_name(written: str) -> dns.name.Name:
+    if not _is_named(written) or any(mark in written for mark in ' "{'):
+        raise ConfigError(
+            Text("`key_name` is no name of a TSIG key"),
+            hint=Text("write what stands after `key` in the key's statement, such as certferry."),
+        )
+    return dns.name.from_text(written)
+
+
+def _is_named(written: str) -> bool:
+    """Tell whether something can be a name in DNS, and not the root's."""
+    try:
+        return bool(dns.name.from_text(written) != dns.name.root)
+    except (dns.exception.DNSException, UnicodeError):
+        return False
+
+
+def _material(secret: str) -> bytes:
+    """Read a key's secret; say what was pasted in its place."""
+    if _STATEMENT.search(secret):
+        raise ConfigError(Text("`key_secret` holds a whole key statement of BIND"), hint=_ALONE)
+    if _KEY_RECORD.search(secret):
+        raise ConfigError(
+            Text("`key_secret` holds a key for DNSSEC, or a file of dnssec-keygen"),
+            hint=Text("make a TSIG key with `tsig-keygen -a hmac-sha256 certferry.`"),
+        )
+    if _ARGUMENT.fullmatch(secret):
+        raise ConfigError(
+            Text("`key_secret` holds the key as `nsupdate -y` takes it, with its name before it"),
+            hint=Text("write what stands after the last colon; the name belongs into `key_name`"),
+        )
+    try:
+        material = base64.b64decode(secret, validate=True)
+    except (ValueError, binascii.Error):
+        raise ConfigError(Text("`key_secret` is no base64"), hint=_ALONE) from None
+    if not material:
+        raise ConfigError(Text("`key_secret` is empty"), hint=_ALONE)
+    return material

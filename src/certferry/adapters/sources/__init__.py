@@ -1,1 +1,0 @@
-"""Where certificates come from that certferry did not order."""

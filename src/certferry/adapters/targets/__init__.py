@@ -1,1 +1,0 @@
-"""Places a certificate is deployed to, one file each."""

@@ -1,0 +1,295 @@
+"""What clients refuse of a chain, and whether a CA's certificate is the one that was ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum
+
+from certferry.core.certificates.certificate import CertificateBundle, covered_by, first_of
+from certferry.errors import CertificateRejected
+from certferry.text import LINEAGE, Text
+
+
+class EdgeProblemCode(StrEnum):
+    """Stable words for programs; they appear in JSON."""
+
+    # a certificate is presented
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    NAME_NOT_COVERED = "name_not_covered"
+    SELF_SIGNED = "self_signed"
+    CHAIN_INCOMPLETE = "chain_incomplete"
+    ISSUER_EXPIRED = "issuer_expired"
+    UNTRUSTED_ISSUER = "untrusted_issuer"
+    NOT_ACCEPTED = "not_accepted"
+    UNREADABLE = "unreadable"
+    # the address answers, and presents none
+    NO_CERTIFICATE = "no_certificate"
+    HANDSHAKE_FAILED = "handshake_failed"
+    NO_TLS = "no_tls"
+    OLD_TLS = "old_tls"
+    # the address does not answer
+    REFUSED = "refused"
+    CLOSED = "closed"
+    TIMED_OUT = "timed_out"
+    UNREACHABLE = "unreachable"
+    # this machine cannot ask it
+    NO_IPV6 = "no_ipv6"
+    NOT_ASKED = "not_asked"
+    # there is no address
+    NOT_IN_DNS = "not_in_dns"
+    NO_ADDRESS = "no_address"
+    RESOLVER_SILENT = "resolver_silent"
+    NO_RESOLVER = "no_resolver"
+    # of all addresses of a host together
+    ENDS_SOON = "ends_soon"
+    OLDER_CERTIFICATE = "older_certificate"
+    CERTIFICATES_DIFFER = "certificates_differ"
+    CHAINS_DIFFER = "chains_differ"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeProblem:
+    """Something that is wrong at an address, or at the addresses of a host together."""
+
+    code: EdgeProblemCode
+    message: Text
+    hint: Text | None = None
+
+
+_MOST_LISTED = 3
+"""Names that a sentence lists: a CDN's own certificate has a hundred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A certificate as it stands in a served chain. `names` are what a client compares the host
+    with (RFC 6125 §6.4), so those of an issuer are empty.
+    """
+
+    fingerprint: str
+    subject: str
+    issuer: str
+    names: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+
+
+class End(Enum):
+    """Where the way up from the leaf ends, among what is presented and what is trusted."""
+
+    TRUSTED = "trusted"
+    SELF_SIGNED_LEAF = "self_signed_leaf"
+    UNTRUSTED_ROOT = "untrusted_root"
+    MISSING_ISSUER = "missing_issuer"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The certificates that lead up from the leaf, leaf first, as far as they were found.
+
+    The last one is trusted, signs itself, or names an issuer that is neither presented nor trusted.
+    """
+
+    certificates: tuple[Presented, ...]
+    end: End
+
+
+def what_is_wrong(way: Way, host: str, now: datetime) -> EdgeProblem:
+    """Say why clients refuse the chain, the plainest fault first."""
+    return _of_the_leaf(way.certificates[0], host, now) or _of_its_issuers(way, now)
+
+
+def _of_the_leaf(leaf: Presented, host: str, now: datetime) -> EdgeProblem | None:
+    if now > leaf.not_after:
+        return EdgeProblem(
+            EdgeProblemCode.EXPIRED,
+            Text("the certificate expired {ago} ago", ago=now - leaf.not_after),
+            Text("bind a certificate that is valid; `certferry sync` does for those you declare"),
+        )
+    if now < leaf.not_before:
+        return EdgeProblem(
+            EdgeProblemCode.NOT_YET_VALID,
+            Text("the certificate is valid only from {moment}", moment=leaf.not_before),
+            Text("if it was issued just now, the clock of this machine may be slow"),
+        )
+    if not covered_by(leaf.names, host):
+        return _for_another_name(leaf, host)
+    return None
+
+
+def _for_another_name(leaf: Presented, host: str) -> EdgeProblem:
+    hint = Text(
+        "bind a certificate for {host} to the domain; a CDN presents one of its own or of another"
+        " domain where HTTPS is off",
+        host=host,
+    )
+    if not leaf.names:
+        message = Text("the certificate names no host")
+    else:
+        message = Text("the certificate is for {names}", names=first_of(leaf.names, _MOST_LISTED))
+    return EdgeProblem(EdgeProblemCode.NAME_NOT_COVERED, message, hint)
+
+
+def _of_its_issuers(way: Way, now: datetime) -> EdgeProblem:
+    last = way.certificates[-1]
+    if way.end is End.SELF_SIGNED_LEAF:
+        return EdgeProblem(
+            EdgeProblemCode.SELF_SIGNED,
+            Text("the certificate is self-signed"),
+            Text("bind one that a CA has issued"),
+        )
+    if way.end is End.MISSING_ISSUER and len(way.certificates) == 1:
+        return EdgeProblem(
+            EdgeProblemCode.CHAIN_INCOMPLETE,
+            Text("the chain lacks the issuer {issuer}", issuer=last.issuer),
+            Text("serve the fullchain: the leaf first, then its issuer certificates"),
+        )
+    if way.end is not End.TRUSTED:
+        return _untrusted(last)
+    expired = [issuer for issuer in way.certificates[1:] if now > issuer.not_after]
+    if expired:
+        return _expired(expired[0], now)
+    return EdgeProblem(
+        EdgeProblemCode.NOT_ACCEPTED,
+        Text("clients do not accept the certificate: its key, signature or extensions"),
+        Text("have it issued anew, for a web server, with RSA of 2048 bits or more or ECDSA P-256"),
+    )
+
+
+def without_valid_signer(signers: Sequence[Presented], now: datetime) -> EdgeProblem | None:
+    """Say that what signed the leaf is presented and past its end. This machine may trust another
+    certificate with the same key; a visitor's may not.
+    """
+    if not signers or any(now <= signer.not_after for signer in signers):
+        return None
+    return _expired(signers[0], now)
+
+
+def _expired(issuer: Presented, now: datetime) -> EdgeProblem:
+    return EdgeProblem(
+        EdgeProblemCode.ISSUER_EXPIRED,
+        Text(
+            "its issuer {issuer} expired {ago} ago",
+            issuer=issuer.subject,
+            ago=now - issuer.not_after,
+        ),
+        Text("serve the chain that the CA gives today; a new certificate comes with it"),
+    )
+
+
+def _untrusted(last: Presented) -> EdgeProblem:
+    """The root is usually not presented, so it is the last one's issuer; of itself, its own."""
+    return EdgeProblem(
+        EdgeProblemCode.UNTRUSTED_ISSUER,
+        Text("its issuer {issuer} is not trusted (a staging CA?)", issuer=last.issuer),
+        Text(
+            "browsers trust no staging or private CA; where this one is meant, name its root with"
+            " `ca_bundle` under [verify]"
+        ),
+    )
+
+
+SKEW = timedelta(minutes=15)
+"""How wrong this machine's clock may be: by more, Qiniu refuses what is dated by it
+(docs/facts/qiniu.md §2.3), and nothing could be deployed."""
+
+_NAMED = 5
+"""Names that a message holds: a certificate may have thousands."""
+
+_NOT_KEPT = Text(
+    "nothing was kept or deployed. Tell the CA, or use another one (`directory` under [acme]); see"
+    " that no gateway stands between. Runs order again after a day,"
+    " `certferry sync --renew {lineage}` at once",
+    lineage=LINEAGE,
+)
+
+
+_CLOCK = Text(
+    "see first whether this machine's clock is right (`timedatectl`); if it is, tell the CA."
+    " Nothing was kept or deployed; runs order again after a day"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    bundle: CertificateBundle
+    names: tuple[str, ...]
+    now: datetime
+
+
+def must_be_as_ordered(bundle: CertificateBundle, names: Iterable[str], now: datetime) -> None:
+    """See that a certificate is for exactly these names and our key, valid now, and comes with its
+    issuers. That it is a leaf, no issuer, was seen when it was read.
+
+    Raises `CertificateRejected`.
+    """
+    case = _Case(bundle, tuple(names), now)
+    for question in _QUESTIONS:
+        problem = question(case)
+        if problem is not None:
+            raise rejected(problem, _CLOCK if question is _not_valid_now else _NOT_KEPT)
+
+
+def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
+    """Give the error for a certificate that is not what was ordered."""
+    return CertificateRejected(
+        Text("the CA gave a certificate that was not ordered: {problem}", problem=problem),
+        hint=hint,
+    )
+
+
+def _other_names(case: _Case) -> Text | None:
+    had, wanted = case.bundle.certificate.names, case.names
+    if set(had) == set(wanted):
+        return None
+    return Text("it is for {had}; asked for: {wanted}", had=_few(had), wanted=_few(wanted))
+
+
+def _few(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names if len(names) <= _NAMED else (*names[:_NAMED], "…")
+
+
+def _other_key(case: _Case) -> Text | None:
+    return None if case.bundle.key_matches else Text("it does not belong to our private key")
+
+
+def _not_valid_now(case: _Case) -> Text | None:
+    leaf = case.bundle.certificate
+    # Differences: a certificate without an end has the last second of the calendar (RFC 5280
+    # §4.1.2.5), after which there is no moment.
+    if leaf.not_before - case.now <= SKEW and case.now - leaf.not_after < SKEW:
+        return None
+    return Text(
+        "it is valid from {begin} to {end}, and here it is {now}",
+        begin=leaf.not_before,
+        end=leaf.not_after,
+        now=case.now,
+    )
+
+
+def _expired_issuer(case: _Case) -> Text | None:
+    end = case.bundle.issuer_not_after
+    if end is None or case.now - end < SKEW:
+        return None
+    return Text("its issuer certificate expired at {moment}", moment=end)
+
+
+def _broken_chain(case: _Case) -> Text | None:
+    if case.bundle.chain_complete:
+        return None
+    return Text(
+        "it is not followed by its issuer certificates (if a private CA signs with its root, name"
+        " that in `ca_bundle` under [acme])"
+    )
+
+
+_QUESTIONS: tuple[Callable[[_Case], Text | None], ...] = (
+    _other_names,
+    _other_key,
+    _not_valid_now,
+    _broken_chain,
+    _expired_issuer,
+)

@@ -1,0 +1,215 @@
+"""The succession of certificates under one name, and the mark by which we know our own uploads."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from certferry.core.certificates.certificate import Certificate, CertificateBundle
+from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.text import Text
+
+
+class RevocationReason(StrEnum):
+    """Why a certificate is revoked, as CAs take it from a subscriber (RFC 5280 §5.3.1)."""
+
+    UNSPECIFIED = "unspecified"
+    KEY_COMPROMISE = "keyCompromise"
+    AFFILIATION_CHANGED = "affiliationChanged"
+    SUPERSEDED = "superseded"
+    CESSATION_OF_OPERATION = "cessationOfOperation"
+
+    @property
+    def code(self) -> int:
+        """The number that stands for it (RFC 5280 §5.3.1)."""
+        return _CODES[self]
+
+
+_CODES = {
+    RevocationReason.UNSPECIFIED: 0,
+    RevocationReason.KEY_COMPROMISE: 1,
+    RevocationReason.AFFILIATION_CHANGED: 3,
+    RevocationReason.SUPERSEDED: 4,
+    RevocationReason.CESSATION_OF_OPERATION: 5,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """That a certificate was revoked, or is about to be: it is written down before the CA is asked,
+    and `is_answered` once the CA has taken it.
+    """
+
+    at: datetime
+    reason: RevocationReason
+    is_answered: bool = True
+
+    @property
+    def why(self) -> Reason:
+        """Why another certificate is issued, and this one deployed nowhere."""
+        sentence = Text("the certificate was revoked at {moment}", moment=self.at)
+        if not self.is_answered:
+            sentence = Text(
+                "its revocation was begun at {moment}, and the CA may have carried it out",
+                moment=self.at,
+            )
+        return Reason(ReasonCode.REVOKED, sentence)
+
+    @property
+    def spoils_key(self) -> bool:
+        """Whether the certificate's key is not to be used again."""
+        return self.reason is RevocationReason.KEY_COMPROMISE
+
+
+def is_under_way(revocation: Revocation | None, not_after: datetime, now: datetime) -> bool:
+    """Tell whether a certificate's revocation was begun, its CA's answer is not known, and the
+    certificate is valid until `not_after`.
+    """
+    return revocation is not None and not revocation.is_answered and not_after > now
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A certificate that is not to be bound to a domain again, since when, and whether an operator
+    asked for it.
+    """
+
+    lineage: str
+    target: str
+    domain: str
+    fingerprint: str
+    at: datetime
+    by_hand: bool = False
+
+
+MARK = "certferry"
+SHORT = "cf"
+_SLUG = 24
+"""Characters of the lineage's name in a mark. Targets limit the length of a label without saying
+where (docs/facts/qiniu.md §4.1), so it is kept short."""
+_PREFIX = 20
+"""Hex digits of the fingerprint in a mark: 80 bits, more than an account can hold by chance."""
+_TAG, _SHORT_PREFIX = 7, 12
+"""Hex digits that stand for the lineage, and of the fingerprint, in a short mark: with what joins
+them 23 characters, which Qiniu takes from a widely used client (docs/facts/qiniu.md §4.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One certificate of a lineage as the store knows it; numbers grow by one.
+
+    `fullchain_digest` is that of its bundle, `None` where that is unknown. `window` is what the CA
+    last said of its renewal, `ask_after` when it may be asked again. `directory` is where it was
+    ordered, `None` for one that was made elsewhere or came before this was kept.
+    `issuer_not_after` is until when what signed the leaf is valid, where that is known.
+    """
+
+    number: int
+    certificate: Certificate
+    saved_at: datetime
+    key_matches: bool = True
+    chain_complete: bool = True
+    window: RenewalWindow | None = None
+    fullchain_digest: str | None = None
+    ask_after: datetime | None = None
+    directory: str | None = None
+    revocation: Revocation | None = None
+    issuer_not_after: datetime | None = None
+
+    def has_expired_issuer(self, now: datetime) -> bool:
+        """Tell whether what signed the leaf, as it stands in its chain, is not valid any more."""
+        return self.issuer_not_after is not None and self.issuer_not_after <= now
+
+    def is_bettered_by(self, bundle: CertificateBundle) -> bool:
+        """Tell whether the same certificate, kept without its key or chain, now comes with it, or
+        with other issuers: its maker knows best which.
+        """
+        had = (self.key_matches, self.chain_complete)
+        has = (bundle.key_matches, bundle.chain_complete)
+        return has > had or (has == had and bundle.fullchain_digest != self.fullchain_digest)
+
+    def with_pem_of(self, bundle: CertificateBundle) -> Version:
+        """Give the version as it is once the bundle has taken the place of what was kept."""
+        return replace(
+            self,
+            key_matches=bundle.key_matches,
+            chain_complete=bundle.chain_complete,
+            fullchain_digest=bundle.fullchain_digest,
+            issuer_not_after=bundle.issuer_not_after,
+        )
+
+
+def version_for(
+    withdrawn: Collection[str], versions: Sequence[Version], now: datetime
+) -> Version | None:
+    """Return the version that a domain is to serve: the newest of `versions`; where that is
+    withdrawn, the newest before it that is not, is still valid, and was not revoked. `None` where
+    there is none.
+    """
+    for place, version in enumerate(versions):
+        certificate = version.certificate
+        is_good = certificate.not_after > now and version.revocation is None
+        if certificate.fingerprint not in withdrawn and (place == 0 or is_good):
+            return version
+    return None
+
+
+_MARK = re.compile(rf"{MARK}-(?P<owner>[a-z0-9.-]*)-[0-9a-f]{{{_PREFIX}}}")
+_SHORT_MARK = re.compile(rf"(?P<owner>{SHORT}-[0-9a-f]{{{_TAG}}})-[0-9a-f]{{{_SHORT_PREFIX}}}")
+
+
+def mark(lineage: str, fingerprint: str) -> str:
+    """Give the label of an upload: who made it, for which lineage, which certificate."""
+    return f"{MARK}-{_slug(lineage)}-{fingerprint[:_PREFIX]}"
+
+
+def short_mark(lineage: str, fingerprint: str) -> str:
+    """Return the label for a target that refuses the usual one as too long. It says the same, in 23
+    characters.
+    """
+    return f"{_tag(lineage)}-{fingerprint[:_SHORT_PREFIX]}"
+
+
+def marks(lineage: str, fingerprint: str) -> tuple[str, ...]:
+    """Return every label that an upload of ours may have."""
+    return mark(lineage, fingerprint), short_mark(lineage, fingerprint)
+
+
+def owner_of(label: str) -> str | None:
+    """Return what stands for a lineage in a label, `None` when the label is no mark of ours."""
+    found = _MARK.fullmatch(label) or _SHORT_MARK.fullmatch(label)
+    return None if found is None else found["owner"]
+
+
+def beginnings(lineage: str) -> tuple[str, ...]:
+    """Return what the labels of a lineage begin with; those of others may as well."""
+    return f"{MARK}-{_slug(lineage)}-", f"{_tag(lineage)}-"
+
+
+def owners(lineage: str) -> frozenset[str]:
+    """Return what stands for a lineage in its marks. Several lineages may have the same."""
+    return frozenset((_slug(lineage), _tag(lineage)))
+
+
+def is_owner(lineage: str, label: str) -> bool:
+    """Tell whether a label is certainly this lineage's: its name stands there whole, or its tag."""
+    owner = owner_of(label)
+    is_whole = len(_spelt(lineage)) <= _SLUG and owner == _slug(lineage)
+    return is_whole or owner == _tag(lineage)
+
+
+def _slug(lineage: str) -> str:
+    return _spelt(lineage)[:_SLUG]
+
+
+def _spelt(lineage: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", lineage.lower()).strip("-.")
+
+
+def _tag(lineage: str) -> str:
+    return f"{SHORT}-{hashlib.sha256(lineage.encode()).hexdigest()[:_TAG]}"

@@ -1,0 +1,234 @@
+"""DNS names as certificates and targets see them: A-labels, wildcards, patterns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+import idna
+
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+WILDCARD = "*."
+CHALLENGE = "_acme-challenge"
+MAX_NAME = 253  # RFC 1035 §2.3.4, in text form without the final dot
+_CHALLENGE_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
+_LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
+
+
+def normalise(name: str) -> str:
+    """Give the one spelling of a name: lower case, A-labels, no final dot, `*.` for a wildcard.
+
+    A leading dot, as some targets write wildcards, is read as `*.`. Raises `ConfigError` for
+    anything that is not a host name of two labels or more, a URL or an address among them.
+    """
+    stripped = name.strip().rstrip(".")
+    if stripped.startswith("."):
+        stripped = "*" + stripped
+    wildcard = stripped.startswith(WILDCARD)
+    base = _to_ascii(stripped.removeprefix(WILDCARD), name)
+    labels = base.split(".")
+    if _is_address(base):
+        raise ConfigError(
+            Text("{name} is an IP address, and IP addresses are not supported", name=name),
+            hint=Text("write the domain name that visitors use"),
+        )
+    if len(labels) < 2 or len(base) > MAX_NAME or not all(map(_LABEL.match, labels)):  # noqa: PLR2004 - a public name has a suffix
+        raise _not_a_name(name)
+    if labels[-1].isdigit():
+        raise _not_a_name(name)
+    return WILDCARD + base if wildcard else base
+
+
+def zone_name(written: str) -> str:
+    """Give the one spelling of a zone: as `normalise`, and it may be below a label that no host
+    has, such as `_acme-challenge`. Raises `ConfigError` for what is in no A-labels.
+    """
+    labels = written.strip().strip(".").split(".")
+    return ".".join(_to_ascii(label, written) for label in labels)
+
+
+def _to_ascii(base: str, written: str) -> str:
+    lowered = base.lower()
+    if lowered.isascii():
+        return lowered
+    try:
+        return idna.encode(lowered, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        raise _not_a_name(written) from None
+
+
+def _is_address(written: str) -> bool:
+    try:
+        ip_address(written.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _not_a_name(written: str) -> ConfigError:
+    return ConfigError(
+        Text("{name} is not a domain name", name=repr(written)),
+        hint=Text("write it like img.example.com or *.example.com, without https:// or a path"),
+    )
+
+
+def is_wildcard(name: str) -> bool:
+    """Tell whether the name stands for every name one label below it."""
+    return name.startswith(WILDCARD)
+
+
+def base_name(name: str) -> str:
+    """Give the name without `*.`."""
+    return name.removeprefix(WILDCARD)
+
+
+def challenge_name(identifier: str) -> str:
+    """Give the name of the TXT record that proves an identifier (RFC 8555 §8.4).
+
+    Apex and wildcard share one, since the wildcard's `*.` is left out.
+    """
+    return f"{CHALLENGE}.{base_name(identifier)}"
+
+
+def is_challenge_value(value: str) -> bool:
+    """Tell whether a TXT value can be a challenge's: SHA-256 in base64url (RFC 8555 §8.4)."""
+    return _CHALLENGE_VALUE.fullmatch(value) is not None
+
+
+def is_within(name: str, zone: str) -> bool:
+    """Tell whether a name is a zone's, or below it."""
+    return name == zone or name.endswith(f".{zone}")
+
+
+def suffixes(name: str) -> tuple[str, ...]:
+    """Give the name and each of its parents down to two labels, longest first."""
+    labels = name.split(".")
+    return tuple(".".join(labels[start:]) for start in range(len(labels) - 1))
+
+
+STAR = "*"
+_OTHER_SIGNS = re.compile(r"[?\[\]{}!|^]")
+"""What stands for other characters elsewhere, in shells and in regular expressions."""
+_STARS = re.compile(r"\*+")
+_GLOB = re.compile(r"(?!\.)(?!.*\.\.)[a-z0-9*.-]+(?<!\.)")
+
+
+def is_glob(pattern: str) -> bool:
+    """Tell whether a pattern is neither a name nor a wildcard domain."""
+    return STAR in pattern
+
+
+def read_pattern(written: str) -> str:
+    """Give the one spelling of a pattern. Raises `ConfigError` for what is none."""
+    stripped = written.strip()
+    if _OTHER_SIGNS.search(stripped):
+        raise ConfigError(
+            Text("{pattern} is not understood", pattern=repr(written)),
+            hint=Text("only * stands for other characters, as in img-*.example.com"),
+        )
+    if is_glob(stripped):
+        return _read_glob(written, _STARS.sub(STAR, stripped.lower().removesuffix(".")))
+    return pattern_of(normalise(stripped))
+
+
+def _read_glob(written: str, glob: str) -> str:
+    try:
+        spelled = ".".join(map(_in_ascii, glob.split(".")))
+    except idna.IDNAError:
+        raise _matches_nothing(written) from None
+    if not _GLOB.fullmatch(spelled) or len(spelled) > MAX_NAME:
+        raise _matches_nothing(written)
+    return spelled
+
+
+def _in_ascii(label: str) -> str:
+    """Give an A-label. A part of a name in another script has none: idna refuses the star."""
+    return label if label.isascii() else idna.encode(label, uts46=True).decode("ascii")
+
+
+def _matches_nothing(written: str) -> ConfigError:
+    return ConfigError(
+        Text("{pattern} can match no domain name", pattern=repr(written)),
+        hint=Text(
+            "write it like *.example.com or img-*.example.com; a label that is not in ASCII stands"
+            " there whole, or as xn--…"
+        ),
+    )
+
+
+def pattern_of(domain: str) -> str:
+    """Give the pattern that matches this domain alone."""
+    return domain.removeprefix(STAR) if is_wildcard(domain) else domain
+
+
+def domain_of(pattern: str) -> str:
+    """Give the domain that a pattern names which is no glob, in certferry's spelling."""
+    return STAR + pattern if pattern.startswith(".") else pattern
+
+
+def matches(pattern: str, domain: str) -> bool:
+    """Tell whether a pattern matches a domain, in a time that no pattern makes long."""
+    if not is_glob(pattern):
+        return domain == domain_of(pattern)
+    first, *middle, last = pattern.split(STAR)
+    if not domain.startswith(first):
+        return False
+    at = len(first)
+    for part in middle:
+        found = domain.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return domain.endswith(last) and len(domain) - len(last) >= at
+
+
+def match_of(patterns: Iterable[str], domain: str) -> str | None:
+    """Give the first pattern that matches a domain, `None` when none does."""
+    return next((pattern for pattern in patterns if matches(pattern, domain)), None)
+
+
+def takes_all(wide: str, pattern: str) -> bool:
+    """Tell whether one pattern matches everything that another matches."""
+    if not is_glob(wide):
+        return wide == pattern
+    # A star is matched by a star alone, and that star matches what the first one stands for.
+    return matches(wide, domain_of(pattern))
+
+
+def closeness(globs: Iterable[str], domain: str) -> int:
+    """Tell how closely a domain is described: by the letters of the longest glob that matches."""
+    return max((1 + len(g.replace(STAR, "")) for g in globs if matches(g, domain)), default=0)
+
+
+_SECOND_LEVELS = {
+    "cn": (
+        "ac com edu gov mil net org ah bj cq fj gd gs gx gz ha hb he hi hk hl hn jl js jx ln mo nm"
+        " nx qh sc sd sh sn sx tj tw xj xz yn zj"
+    ),
+    "hk": "com edu gov idv net org",
+    "mo": "com edu gov net org",
+    "tw": "com edu gov idv net org",
+    "au": "com edu gov net org",
+    "jp": "ac co go ne or",
+    "kr": "ac co go ne or",
+    "my": "com edu gov net org",
+    "sg": "com edu gov net org",
+    "uk": "ac co gov net org",
+}
+"""A few of the public suffix list (https://publicsuffix.org): China's, and some more."""
+
+
+def registered_domain(name: str) -> str:
+    """Return what was registered for a name: its last two labels, or three below a suffix such as
+    com.cn.
+
+    CAs use the whole public suffix list, which changes every week and has 10,000 lines. Where a
+    suffix is not known here, the names of several owners count together: their budget ends too
+    early, and never too late.
+    """
+    labels = base_name(name).split(".")
+    wide = set(labels[-2:-1]) & set(_SECOND_LEVELS.get(labels[-1], "").split())
+    return ".".join(labels[-3 if wide else -2 :])

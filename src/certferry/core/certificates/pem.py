@@ -1,0 +1,294 @@
+"""Certificates and keys as PEM text: read, judged, and told of in words when that cannot be."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import NameOID
+
+from certferry.core.certificates.certificate import Certificate, CertificateBundle, fingerprint
+from certferry.core.secret import Secret
+from certferry.errors import CertificateError
+from certferry.text import Text, verbatim
+
+_LEAF_FIRST = Text("a fullchain is PEM text: the leaf first, then its issuer certificates")
+_COPY_AGAIN = Text(
+    "another client may be writing it just now: look again in a moment. If it stays like this,"
+    " copy the whole file anew"
+)
+
+_KINDS = Text(
+    "have one issued with a key that every client knows: RSA, or ECDSA with P-256 or P-384"
+)
+
+_FIRST_YEAR = 1950
+_EARLIEST = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
+"""RFC 5280 §4.1.2.5.1; and what is counted back from a moment has a place in the calendar."""
+
+_SM2 = {"1.2.156.10197.1.301", "1.2.156.10197.1.501"}  # the curve, the signature (GM/T 0006-2012)
+_OBJECT_IDENTIFIER = re.compile(r"\d+(?:\.\d+)+")
+
+_UNREADABLE = (
+    ValueError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+def parse_bundle(fullchain_pem: str, privkey_pem: Secret) -> CertificateBundle:
+    """Read a fullchain (leaf first) and its key; see `parse_chain`, `parse_key` and `bundle_of`."""
+    return bundle_of(parse_chain(fullchain_pem), parse_key(privkey_pem))
+
+
+def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
+    """Read the certificates of a PEM text, all that follow the first but for self-signed ones:
+    none of these is needed. A small company's CA may sign leaves with its root: where nothing else
+    follows, that is the issuer, and stays. Raises `CertificateError` when one cannot be read.
+    """
+    with _told():
+        first, *others = _load(fullchain_pem)
+        roots = [other for other in others if other.subject == other.issuer]
+        kept = [first, *(other for other in others if other not in roots)]
+        if len(kept) == 1:
+            kept += _issuer_among(roots, first)
+        for certificate in kept:  # these are parsed only when they are looked at
+            _ = (certificate.extensions, certificate.public_key(), certificate.version)
+            _ = (certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
+    return kept
+
+
+def parse_certificates(pem: str) -> list[x509.Certificate]:
+    """Read the certificates of a PEM text, at least one. Raises `CertificateError`."""
+    with _told():
+        certificates = _load(pem)
+        for certificate in certificates:
+            _ = (certificate.subject, certificate.issuer)
+        return certificates
+
+
+def _load(pem: str) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(pem.encode())
+
+
+def with_issuer(chain: list[x509.Certificate], bundle_pem: bytes) -> list[x509.Certificate]:
+    """Add the issuer of a leaf that came alone, if it is one of a PEM bundle. A bundle that cannot
+    be read has none.
+    """
+    try:
+        return chain + _issuer_among(x509.load_pem_x509_certificates(bundle_pem), chain[-1])
+    except (*_UNREADABLE, UnsupportedAlgorithm):
+        return chain
+
+
+def _issuer_among(
+    candidates: list[x509.Certificate], leaf: x509.Certificate
+) -> list[x509.Certificate]:
+    return [issuer for issuer in candidates if _is_issuer(issuer) and _issued_by(leaf, issuer)][:1]
+
+
+def certificate_pem(certificate: x509.Certificate) -> str:
+    """Write one certificate (RFC 7468 section 5)."""
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def pkcs8_pem(key: PrivateKeyTypes) -> Secret:
+    """Write a private key as PKCS#8 without a passphrase (RFC 7468 section 10)."""
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return Secret(pem.decode())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what is wrong with a certificate in other words than the library's, which are not for
+    people: they show how its parser is built.
+    """
+    try:
+        yield
+    except UnsupportedAlgorithm as exc:
+        raise CertificateError(
+            Text(
+                "the certificate is of a kind that certferry cannot read: {kind}", kind=_kind(exc)
+            ),
+            hint=_KINDS,
+        ) from None
+    except _UNREADABLE:
+        raise CertificateError(
+            Text("the certificate cannot be read: it is damaged, or not all of it is there"),
+            hint=_COPY_AGAIN,
+        ) from None
+
+
+def _kind(exc: UnsupportedAlgorithm) -> Text:
+    """Tell a curve or algorithm that the library does not know, by its number (an OID)."""
+    found = _OBJECT_IDENTIFIER.search(str(exc))
+    if found is None:
+        return Text("its algorithm is unknown")
+    return verbatim("SM2" if found[0] in _SM2 else found[0])
+
+
+def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
+    """Read a key. Raises `CertificateError` when that cannot be, or it has a passphrase."""
+    # The library's own message is not passed on: it could quote its input.
+    try:
+        return serialization.load_pem_private_key(privkey_pem.reveal().encode(), password=None)
+    except TypeError:
+        raise CertificateError(
+            Text("the private key is protected by a passphrase"),
+            hint=Text("write it without one: openssl pkey -in privkey.pem -out plain.pem"),
+        ) from None
+    except UnsupportedAlgorithm as exc:
+        raise CertificateError(
+            Text(
+                "the private key is of a kind that certferry cannot read: {kind}", kind=_kind(exc)
+            ),
+            hint=_KINDS,
+        ) from None
+    except ValueError:
+        raise CertificateError(
+            Text("the private key cannot be read"),
+            hint=Text("a private key is PEM text that begins with BEGIN PRIVATE KEY"),
+        ) from None
+
+
+def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> CertificateBundle:
+    """Put a leaf, its issuer certificates and its key together.
+
+    The key is turned into PKCS#8, the one form every target takes. Raises `CertificateError` when
+    the leaf does not stand first, or has no names.
+    """
+    leaf, *issuers = certificates
+    _must_begin_with_the_leaf(leaf, issuers, key)
+    with _told():
+        complete = _is_complete(certificates)
+    return CertificateBundle(
+        certificate=read_certificate(leaf),
+        cert_pem=certificate_pem(leaf),
+        chain=tuple(map(certificate_pem, issuers)),
+        privkey_pem=pkcs8_pem(key),
+        key_matches=_belongs(key, leaf),
+        chain_complete=complete,
+        issuer_not_after=issuer_end(certificates),
+    )
+
+
+def issuer_end(certificates: list[x509.Certificate]) -> datetime | None:
+    """Return until when what signed a leaf is valid, which follows it; `None` where nothing does.
+    Those behind it may have ended: clients trust others that have the same key.
+    """
+    ends = [issuer.not_valid_after_utc for issuer in certificates[1:2]]
+    return next((max(end, _EARLIEST) for end in ends), None)
+
+
+def read_certificate(leaf: x509.Certificate) -> Certificate:
+    """Read a leaf's facts. Raises `CertificateError` for a certificate without DNS names, or from
+    before there were any.
+    """
+    with _told():
+        if leaf.not_valid_after_utc.year < _FIRST_YEAR:
+            raise ValueError
+    return Certificate(
+        fingerprint=fingerprint(leaf.public_bytes(serialization.Encoding.DER)),
+        names=_names(leaf),
+        common_name=common_name(leaf.subject),
+        serial=f"{leaf.serial_number:x}",
+        issuer=common_name(leaf.issuer) or leaf.issuer.rfc4514_string(),
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        key_type=_key_type(leaf.public_key()),
+    )
+
+
+def common_name(subject: x509.Name) -> str:
+    """Give the (first) common name, or an empty string."""
+    found = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else ""
+
+
+def _must_begin_with_the_leaf(
+    first: x509.Certificate, others: list[x509.Certificate], key: PrivateKeyTypes
+) -> None:
+    """Say that the order is wrong before anything is said of names: an issuer certificate of a
+    public CA has none.
+    """
+    if not _belongs(key, first) and any(_belongs(key, other) for other in others):
+        problem = Text("the chain is in the wrong order: the certificate of the key is not first")
+        raise CertificateError(problem, hint=_LEAF_FIRST)
+    if _is_issuer(first):
+        problem = Text("an issuer certificate stands where the leaf should be")
+        raise CertificateError(problem, hint=_LEAF_FIRST)
+
+
+def _is_issuer(certificate: x509.Certificate) -> bool:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    return found.value.ca
+
+
+def _belongs(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
+    return _public_der(key.public_key()) == _public_der(certificate.public_key())
+
+
+def _names(leaf: x509.Certificate) -> tuple[str, ...]:
+    try:
+        san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        raise CertificateError(
+            Text("the certificate has no subject alternative names"),
+            hint=Text(
+                "no client looks at a common name any more: have it issued anew, with every name"
+                " as a subject alternative name"
+            ),
+        ) from None
+    return tuple(name.lower() for name in san.get_values_for_type(x509.DNSName))
+
+
+def _key_type(public_key: object) -> str:
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        return f"ec{public_key.curve.key_size}"
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return f"rsa{public_key.key_size}"
+    return type(public_key).__name__.removesuffix("PublicKey").lower()
+
+
+def _is_complete(chain: list[x509.Certificate]) -> bool:
+    """Tell whether each is issued by the next, which may issue, down to at least one issuer
+    certificate.
+
+    Whether the last one leads to a trusted root is for the verifier at the edge to say.
+    """
+    pairs = list(itertools.pairwise(chain))
+    return bool(pairs) and all(
+        _is_issuer(issuer) and _issued_by(child, issuer) for child, issuer in pairs
+    )
+
+
+def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        child.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        _ = child.signature_hash_algorithm  # raises `UnsupportedAlgorithm` where that is why
+        return False
+    return True
+
+
+def _public_der(key: object) -> bytes:
+    der: bytes = key.public_bytes(  # type: ignore[attr-defined]  # every public key type has it
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return der

@@ -1,0 +1,1 @@
+"""What accounts and hosts hold, whatever is declared."""

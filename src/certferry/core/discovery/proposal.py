@@ -1,0 +1,400 @@
+"""What to declare for what was found at a target. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from itertools import chain, count
+
+from certferry.core.certificates.certificate import CertificateBundle, KeyType, covered_by
+from certferry.core.certificates.names import (
+    CHALLENGE,
+    WILDCARD,
+    base_name,
+    is_wildcard,
+    is_within,
+    suffixes,
+)
+from certferry.core.desired.certificate import KEY_MODE, MODE, PemFiles
+from certferry.core.discovery.survey import FoundDomain, FoundZone
+from certferry.errors import DnsRejected, ZoneNotFound
+from certferry.text import Text
+
+NAMED = 5
+"""Zones that a message names."""
+
+
+def must_have_zone(name: str, zones: Sequence[FoundZone]) -> FoundZone:
+    """Return the longest zone that holds a name and takes records. Raises `ZoneNotFound` where none
+    holds it, and `DnsRejected` where those that do take none.
+    """
+    by_name = {zone.name: zone for zone in zones}
+    holding = [by_name[suffix] for suffix in suffixes(name) if suffix in by_name]
+    for zone in holding:
+        if zone.problem is None:
+            return zone
+    if holding and holding[0].problem is not None:
+        raise DnsRejected(
+            holding[0].problem,
+            hint=Text("no challenge can be written there until that is put right at the provider"),
+        )
+    raise no_zone_for(name, [zone.name for zone in sorted(zones, key=_usable_first)])
+
+
+def no_zone_for(name: str, zones: Sequence[str]) -> ZoneNotFound:
+    """Return the error that says which zones an account has instead, and the CNAME by which the
+    first of them would do for a challenge.
+    """
+    hint = Text(
+        "{holds}: add the domain to the account, or name the account that has it as `dns` of"
+        " the certificate",
+        holds=_held(zones),
+    )
+    if zones and name.startswith(f"{CHALLENGE}."):
+        hint = Text(
+            "{hint}. Where neither can be, set this record once, and the challenges are written at"
+            " its end: {record}",
+            hint=hint,
+            record=f"{name}. CNAME {CHALLENGE}.{zones[0]}.",
+        )
+    return ZoneNotFound(Text("no zone of the account holds {name}", name=name), hint=hint)
+
+
+def _usable_first(zone: FoundZone) -> tuple[bool, str]:
+    return zone.problem is not None, zone.name
+
+
+def _held(zones: Sequence[str]) -> Text:
+    if not zones:
+        return Text("it has none at all")
+    named, more = zones[:NAMED], len(zones) - NAMED
+    if more > 0:
+        return Text("it has {zones} and {more} more", zones=named, more=more)
+    return Text("it has {zones}", zones=named)
+
+
+UNKNOWN = "…"
+"""What stands in the place of an account that is to be filled in."""
+
+HTTPS_OFF = Text("HTTPS is off there, and a sync would switch it on")
+_NOT_CHOSEN = Text("it was not chosen")
+
+_NO_DNS = (Text("Fill in the DNS account that proves these names."),)
+
+
+class Grouping(Enum):
+    """How the domains of one zone share certificates: one for all of them, with a `WILDCARD` where
+    several are directly below one name; one for all, by their `NAMES`; or one for `EACH` domain.
+    """
+
+    WILDCARD = "wildcard"
+    NAMES = "names"
+    EACH = "each"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may read the copies; `owner` and `group` are `None` where they are those of certferry's
+    own user. `mode` is the fullchain's, `key_mode` the key's.
+    """
+
+    owner: str | None = None
+    group: str | None = None
+    mode: int = MODE
+    key_mode: int = KEY_MODE
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedDeployment:
+    """Where a certificate is to go: an account, with its domains or all that are covered
+    (`None`), or with a `directory` four files in it, and who may read them.
+    """
+
+    to: str
+    domains: tuple[str, ...] | None = None
+    directory: str = ""
+    reload: str = ""
+    access: Access = field(default_factory=Access)
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedCertificate:
+    """A certificate to declare: issued for `names`, or with `files` only ferried.
+
+    `remarks` are what its reader should know; `adopts` is the certificate that it begins with.
+    """
+
+    lineage: str
+    names: tuple[str, ...] = ()
+    dns: str = ""
+    key_type: KeyType | None = None
+    files: PemFiles | None = None
+    deployments: tuple[ProposedDeployment, ...] = ()
+    remarks: tuple[Text, ...] = ()
+    adopts: CertificateBundle | None = None
+
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """The names that it is for, here or where it is made."""
+        return self.names if self.adopts is None else self.adopts.certificate.names
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A domain, or another client's lineage, that nothing is proposed for, and why; what could be
+    declared after all is its `certificate`.
+    """
+
+    name: str
+    reason: Text
+    certificate: ProposedCertificate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Everything to declare, and what is left out."""
+
+    certificates: tuple[ProposedCertificate, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The findings in the accounts: their labels (empty where there is no such account), the
+    zones of the one, and the domains of the other. `zones` is `None` where the account cannot list
+    them: then every name is taken to be in a zone of its own.
+    """
+
+    dns: str = ""
+    zones: tuple[FoundZone, ...] | None = ()
+    target: str = ""
+    domains: tuple[FoundDomain, ...] = ()
+
+    def zone_of(self, name: str) -> FoundZone | None:
+        """Find the longest zone that holds a name; of those, one that can be written to."""
+        if self.zones is None:
+            return FoundZone(base_name(name))
+        by_name = {zone.name: zone for zone in self.zones}
+        holding = [by_name[s] for s in suffixes(base_name(name)) if s in by_name]
+        return next((z for z in holding if z.problem is None), next(iter(holding), None))
+
+    def obstacle(self, name: str) -> Text | None:
+        """Say why a name cannot be proven, `None` when it can."""
+        zone = self.zone_of(name)
+        if zone is None:
+            return Text("no zone of the account {account} holds it", account=self.dns)
+        return zone.problem
+
+
+def in_order(domains: Iterable[FoundDomain]) -> tuple[FoundDomain, ...]:
+    """Sort domains as their names are nested."""
+    return tuple(sorted(domains, key=lambda found: _sorting(found.domain)))
+
+
+def obstacle_to(domain: FoundDomain, places: Places) -> Text | None:
+    """Say why no certificate can be proposed for a domain, `None` when one can."""
+    if domain.problem is not None:
+        return domain.problem.message
+    return places.obstacle(domain.domain)
+
+
+def has_https_off(domain: FoundDomain) -> bool:
+    """Tell whether a deployment would switch HTTPS on, as far as the target says so."""
+    return not domain.has_https and not domain.binding_hidden
+
+
+def with_https(domains: Iterable[FoundDomain]) -> frozenset[str]:
+    """Give what certificates are proposed for unless the operator chooses others."""
+    return frozenset(one.domain for one in domains if not has_https_off(one))
+
+
+def propose_for_domains(
+    places: Places,
+    most_names: int,
+    wanted: Collection[str] | None = None,
+    grouping: Grouping = Grouping.NAMES,
+) -> Proposal:
+    """Propose certificates for the `wanted` domains, `None` for all: each is for domains of one
+    zone, and has at most so many names.
+    """
+    groups: dict[str, list[str]] = {}
+    left_out = []
+    for domain in in_order(places.domains):
+        name, reason = domain.domain, obstacle_to(domain, places)
+        if reason is not None:
+            left_out.append(LeftOut(name, reason, _by_itself(domain, places)))
+        elif wanted is not None and name not in wanted:
+            left_out.append(_not_wanted(domain))
+        elif (zone := places.zone_of(name)) is not None:
+            groups.setdefault(zone.name, []).append(name)
+    certificates = [
+        ProposedCertificate(lineage_of(names), names, places.dns)
+        for zone, domains in sorted(groups.items())
+        for names in _shared(domains, zone if places.zones else "", most_names, grouping)
+    ]
+    proposed = named_apart(certificates, ())
+    return Proposal(with_domains(proposed, places, wanted), tuple(left_out))
+
+
+def propose_beside(
+    declared: Iterable[str],
+    found: Mapping[str, Sequence[FoundDomain]],
+    zones: Mapping[str, tuple[FoundZone, ...] | None],
+    most_names: int,
+) -> Proposal:
+    """Propose certificates for domains by the labels of their accounts, beside the `declared`
+    lineages. `zones` are by the labels of the DNS accounts; without any, who proves the names is
+    to be filled in.
+    """
+    certificates, left_out = list[ProposedCertificate](), list[LeftOut]()
+    for target, domains in found.items():
+        proving = [Places(dns, held, target) for dns, held in zones.items()]
+        proving = proving or [Places(UNKNOWN, None, target)]
+        for places in _shared_out(domains, proving):
+            proposal = propose_for_domains(places, most_names)
+            certificates += [
+                one if zones else replace(one, remarks=_NO_DNS) for one in proposal.certificates
+            ]
+            left_out += proposal.left_out
+    return Proposal(tuple(named_apart(certificates, declared)), tuple(left_out))
+
+
+def _shared_out(domains: Iterable[FoundDomain], proving: Sequence[Places]) -> Iterable[Places]:
+    """Give each domain to the first DNS account that can prove it, else to the first of all."""
+    shares: dict[str, list[FoundDomain]] = {}
+    for domain in domains:
+        fit = [one for one in proving if one.obstacle(domain.domain) is None]
+        shares.setdefault((fit or proving)[0].dns, []).append(domain)
+    return [replace(p, domains=tuple(shares[p.dns])) for p in proving if p.dns in shares]
+
+
+def named_apart(
+    certificates: Iterable[ProposedCertificate], declared: Iterable[str]
+) -> Iterable[ProposedCertificate]:
+    """Number the lineages whose names are taken: two cannot have one name."""
+    taken = set(declared)
+    for one in certificates:
+        names = chain([one.lineage], (f"{one.lineage}-{number}" for number in count(2)))
+        free = next(name for name in names if name not in taken)
+        taken.add(free)
+        yield replace(one, lineage=free)
+
+
+def _not_wanted(domain: FoundDomain) -> LeftOut:
+    return LeftOut(domain.domain, HTTPS_OFF if has_https_off(domain) else _NOT_CHOSEN)
+
+
+def _by_itself(domain: FoundDomain, places: Places) -> ProposedCertificate | None:
+    """Propose what a domain that is left out would get; nothing where it takes another's."""
+    if not domain.by_itself:
+        return None
+    dns = places.dns if places.zone_of(domain.domain) is not None else UNKNOWN
+    alone = (ProposedDeployment(places.target, (domain.domain,)),)
+    names = (domain.domain,)
+    return ProposedCertificate(lineage_of(names), names, dns, deployments=alone)
+
+
+def with_domains(
+    certificates: Iterable[ProposedCertificate],
+    places: Places,
+    wanted: Collection[str] | None = None,
+) -> tuple[ProposedCertificate, ...]:
+    """Give each of the `wanted` domains, `None` for all, to one certificate: two that take turns at
+    one would never be done.
+    """
+    found = tuple(certificates)
+    given: dict[int, list[str]] = {}
+    for domain in places.domains:
+        is_wanted = wanted is None or domain.domain in wanted
+        if is_wanted and domain.by_itself and domain.problem is None:
+            fitting = [n for n, one in enumerate(found) if covered_by(one.covered, domain.domain)]
+            if fitting:
+                best = max(fitting, key=lambda n: fitness(found[n], domain.domain))
+                given.setdefault(best, []).append(domain.domain)
+    return tuple(_deployed(one, given.get(n, []), places) for n, one in enumerate(found))
+
+
+def not_served(
+    certificates: Iterable[ProposedCertificate], places: Places, wanted: Collection[str]
+) -> tuple[LeftOut, ...]:
+    """Tell of the domains that certificates cover and are not `wanted`."""
+    covered = [name for one in certificates for name in one.covered]
+    return tuple(
+        _not_wanted(one)
+        for one in in_order(places.domains)
+        if one.by_itself and one.problem is None and one.domain not in wanted
+        if covered_by(covered, one.domain)
+    )
+
+
+def fitness(one: ProposedCertificate, domain: str) -> tuple[bool, int, float]:
+    """Prefer a certificate that has the very name, then the smaller key, then the longer life."""
+    if one.adopts is None:
+        return (domain in one.covered, 0, 0.0)
+    return (
+        domain in one.covered,
+        one.adopts.certificate.key_type.startswith("ec"),
+        one.adopts.certificate.not_after.timestamp(),
+    )
+
+
+def _deployed(
+    one: ProposedCertificate, domains: Sequence[str], places: Places
+) -> ProposedCertificate:
+    if not places.target:
+        return one
+    if not domains:
+        nothing = Text(
+            "no domain of the account {account} is left for it to serve", account=places.target
+        )
+        return replace(one, remarks=(*one.remarks, nothing))
+    covered = {
+        d.domain for d in places.domains if d.by_itself and covered_by(one.covered, d.domain)
+    }
+    chosen = None if covered == set(domains) else tuple(sorted(domains, key=_sorting))
+    first = ProposedDeployment(places.target, chosen)
+    return replace(one, deployments=(first, *one.deployments))
+
+
+def _without_covered(domains: Collection[str]) -> list[str]:
+    """Leave out what a wildcard covers: a CA refuses to be asked for both."""
+    wildcards = [domain for domain in domains if is_wildcard(domain)]
+    return [d for d in domains if is_wildcard(d) or not covered_by(wildcards, d)]
+
+
+def _shared(
+    domains: Sequence[str], zone: str, most: int, grouping: Grouping
+) -> Iterable[tuple[str, ...]]:
+    """Give the names of each certificate for the domains of a zone, which is empty where it is not
+    known which there are.
+    """
+    if grouping is Grouping.EACH:
+        return [(domain,) for domain in domains]
+    if grouping is Grouping.WILDCARD:
+        domains = [*domains, *_wildcards(domains, zone)]
+    names = sorted(_without_covered(dict.fromkeys(domains)), key=_sorting)
+    return [tuple(names[start : start + most]) for start in range(0, len(names), most)]
+
+
+def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
+    """Give the wildcards below which several of the domains are; none reaches above their zone,
+    where the account could not prove it.
+    """
+    parents = Counter(one.partition(".")[2] for one in domains if not is_wildcard(one))
+    several = (parent for parent, children in parents.items() if children > 1)
+    return [WILDCARD + parent for parent in several if zone and is_within(parent, zone)]
+
+
+def lineage_of(names: Sequence[str]) -> str:
+    """Call a certificate by a name that it covers: its first one. A wildcard's star is no name of a
+    directory, and what is below it is covered.
+    """
+    hosts = [name for name in names if not is_wildcard(name)]
+    return hosts[0] if hosts else f"wildcard.{base_name(names[0])}"
+
+
+def _sorting(name: str) -> tuple[list[str], bool]:
+    """Sort by the labels from the right, as zones are nested; a wildcard after its own base."""
+    return base_name(name).split(".")[::-1], is_wildcard(name)

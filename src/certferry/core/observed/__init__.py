@@ -1,0 +1,1 @@
+"""What was found, and what the state stores of it."""

@@ -1,0 +1,164 @@
+"""What a target does not tell, inferred: our copies from the state, the bound certificate from its
+edges and from our record of the last change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.lineage import Version, marks, owner_of
+from certferry.core.observed.observation import (
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+    Served,
+)
+from certferry.core.observed.records import NO_LINEAGE, Remembered, Upload
+
+
+class Owner(StrEnum):
+    """Whose a certificate at a target is. One that is free is the target's own."""
+
+    OURS = "ours"
+    FOREIGN = "foreign"
+    FREE = "free"
+
+
+class Ledger:
+    """Which certificates at the accounts are ours, by the state: what was uploaded, and what was
+    issued, of every lineage.
+    """
+
+    def __init__(self, remembered: Iterable[tuple[str, Remembered]] = ()) -> None:
+        self._uploaded: dict[tuple[str, str], str] = {}
+        self._marked: dict[str, str] = {}
+        self._issued: dict[str, Certificate] = {}
+        for lineage, known in remembered:
+            for upload in known.uploads:
+                if upload.lineage != NO_LINEAGE:
+                    self._uploaded[upload.target, upload.remote_id] = upload.fingerprint
+            for version in known.versions:
+                certificate = version.certificate
+                self._issued[certificate.fingerprint] = certificate
+                for label in marks(lineage, certificate.fingerprint):
+                    self._marked[label] = certificate.fingerprint
+
+    def fingerprint(self, account: str, remote_id: str, label: str) -> str | None:
+        """Return what identifies a certificate of ours, as far as the state knows it."""
+        return self._uploaded.get((account, remote_id)) or self._marked.get(label)
+
+    def owner(self, account: str, remote_id: str, label: str) -> Owner:
+        """Tell whose a certificate in an account's list is: a mark of ours counts, also where the
+        state that knew it is another machine's, or gone.
+        """
+        known = self.fingerprint(account, remote_id, label) is not None
+        return Owner.OURS if known or owner_of(label) is not None else Owner.FOREIGN
+
+    def remote_id(self, account: str, fingerprint: str) -> str | None:
+        """Return where the account has a certificate, if the state knows of one copy alone."""
+        wanted = (account, fingerprint)
+        ids = [id_ for (at, id_), one in self._uploaded.items() if (at, one) == wanted]
+        return ids[0] if len(ids) == 1 else None
+
+    def issued(self, fingerprint: str) -> Certificate | None:
+        """Return the certificate of ours that has a fingerprint."""
+        return self._issued.get(fingerprint)
+
+
+def with_remembered_remotes(
+    found: ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
+) -> ObservedTarget:
+    """Add our copies as they are remembered, for a target that could not list its certificates."""
+    ends = {v.certificate.fingerprint: v.certificate.not_after for v in versions}
+    remotes = tuple(
+        RemoteCertificate(u.remote_id, u.label, u.fingerprint, ends[u.fingerprint])
+        for u in uploads
+        if u.fingerprint in ends
+    )
+    return replace(found, remotes=remotes)
+
+
+def with_unlisted_copies(
+    found: ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
+) -> ObservedTarget:
+    """Add our copies that a domain is bound to and that the target did not tell as ours: another
+    run may have uploaded one a moment ago, or it has the mark of the lineage's former name.
+    """
+    listed = {remote.remote_id for remote in found.remotes}
+    bound = {domain.bound for domain in found.domains} - listed
+    unlisted = [upload for upload in uploads if upload.remote_id in bound]
+    if not unlisted:
+        return found
+    more = with_remembered_remotes(found, versions, unlisted).remotes
+    ours = {remote.remote_id for remote in more}
+    others = tuple(other for other in found.others if other.remote_id not in ours)
+    return replace(found, remotes=(*found.remotes, *more), others=others)
+
+
+def with_uses(found: ObservedTarget, uploads: Iterable[Upload]) -> ObservedTarget:
+    """Add which of our copies the target did not let go of, since something uses them."""
+    in_use = {upload.remote_id: upload.in_use_until for upload in uploads}
+    remotes = (
+        replace(remote, in_use_until=in_use.get(remote.remote_id)) for remote in found.remotes
+    )
+    return replace(found, remotes=tuple(remotes))
+
+
+def with_likely_bindings(
+    found: ObservedTarget, now: datetime, timeout: timedelta
+) -> ObservedTarget:
+    """Add what is probably bound, where the target does not tell."""
+    domains = (
+        replace(domain, bound=_bound(domain, found, now, timeout))
+        if domain.binding_hidden
+        else domain
+        for domain in found.domains
+    )
+    return replace(found, domains=tuple(domains))
+
+
+def _bound(
+    domain: ObservedDomain, found: ObservedTarget, now: datetime, timeout: timedelta
+) -> str | None:
+    record = domain.last
+    last = None
+    if record is not None and (record.accepted_at or record.verified_at):
+        was_seen = record.verified_at is not None
+        last = LastChange(record.fingerprint, record.asked_at, was_seen=was_seen)
+    served = found.served.get(domain.domain, ())
+    return likely_binding(found.remotes, served, last, now, timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class LastChange:
+    """The last certificate that we asked for at a domain, when, and whether it was ever seen."""
+
+    fingerprint: str
+    at: datetime
+    was_seen: bool
+
+
+def likely_binding(
+    remotes: Sequence[RemoteCertificate],
+    served: Sequence[Served],
+    last: LastChange | None,
+    now: datetime,
+    timeout: timedelta,
+) -> str | None:
+    """Return the remote id that is probably bound, `None` when it is probably none of ours.
+
+    A change that we asked for a moment ago counts before what the edges still serve; after
+    `timeout`, what the edges serve counts. Where no edge answers, our record does.
+    """
+    by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
+    asked = None if last is None else by_fingerprint.get(last.fingerprint)
+    if asked is not None and last is not None and not last.was_seen and now < last.at + timeout:
+        return asked
+    seen = {address.fingerprint for address in served if address.answered}
+    if not seen:
+        return asked
+    return by_fingerprint.get(seen.pop() or "") if len(seen) == 1 else None

@@ -1,0 +1,311 @@
+"""What was found when we looked: at the store, at the targets, at the edges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from certferry.core.certificates.certificate import Certificate, short
+from certferry.core.certificates.chain import EdgeProblem, Presented
+from certferry.core.certificates.lineage import Version
+from certferry.core.desired.certificate import HttpsSettings, Kind
+from certferry.core.observed.records import (
+    OtherCertificate,
+    Quota,
+    Remembered,
+    RolloutRecord,
+    TargetTask,
+)
+from certferry.core.reasons import Reason
+from certferry.core.waiting import Usual
+from certferry.errors import CertferryError
+from certferry.text import Text
+
+CERTIFICATE = "certificate"
+"""What changes where another certificate is bound or delivered."""
+
+UNKNOWN = Text("unknown")
+"""What something is that the target does not tell."""
+
+NOTHING, TO_COME = "—", "…"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that a step changes. A certificate is told by its fingerprint, and nothing else:
+    `before` is `None` where there was none, or where it is not known; `after` where it is still to
+    be issued. `remote_id` is the target's id of the certificate that is bound, where there is one.
+    `untold`: the target does not say what there is.
+    """
+
+    what: str
+    before: str | None
+    after: str | None
+    untold: bool = False
+    remote_id: str | None = None
+
+    @property
+    def was(self) -> str:
+        """What there was, in words for people."""
+        if self.before is not None:
+            return _shown(self.before)
+        if self.remote_id is not None:
+            return short(self.remote_id)
+        return UNKNOWN.template if self.untold else NOTHING
+
+    @property
+    def becomes(self) -> str:
+        """What there will be, in words for people."""
+        return TO_COME if self.after is None else _shown(self.after)
+
+
+def _shown(value: str) -> str:
+    return short(value) if _DIGEST.fullmatch(value) else value
+
+
+class DomainState(StrEnum):
+    """What a target lets us do with a domain now."""
+
+    READY = "ready"
+    PROCESSING = "processing"
+    FAILED = "failed"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one address presents: the leaf's fingerprint, whether name and chain are valid.
+
+    An address that is `silent` could not be reached. One that was reached and refused the
+    handshake has no fingerprint either, but it answered: a visitor there gets an error. `chain` is
+    what it presents, leaf first, where that can be read.
+    """
+
+    address: str
+    fingerprint: str | None
+    valid: bool
+    problem: EdgeProblem | None = None
+    not_after: datetime | None = None
+    silent: bool = False
+    chain: tuple[Presented, ...] = ()
+
+    @property
+    def answered(self) -> bool:
+        """Whether the address could be reached."""
+        return not self.silent
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverDrift:
+    """What a receiver finds to be otherwise than it was delivered, or not done yet."""
+
+    reason: Reason
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedDomain:
+    """A domain at its target. `bound` is the remote id in force, `None` without HTTPS.
+
+    Of a receiver, `domain` is the name it is declared by, `bound` the fingerprint of what it holds,
+    `fullchain_digest` that of leaf and issuers, where it knows.
+
+    `problem` says why the target cannot serve it (state `UNAVAILABLE`) or what its last change
+    failed of (state `FAILED`). `binding_hidden`: the target does not tell what is bound, so `bound`
+    is what the edges and our own record of the last change suggest. `last` is that record, of
+    whichever certificate. Of one without `has_settings`, only the certificate can be set.
+
+    `withdrawn` are the fingerprints of certificates that are not to be bound here again. `task` is
+    what the target tells of the change that it carries out, or that failed.
+    """
+
+    domain: str
+    kind: Kind
+    state: DomainState
+    bound: str | None = None
+    https: HttpsSettings = field(default_factory=HttpsSettings)
+    problem: CertferryError | None = None
+    drift: ReceiverDrift | None = None
+    fullchain_digest: str | None = None
+    binding_hidden: bool = False
+    last: RolloutRecord | None = None
+    has_settings: bool = True
+    withdrawn: frozenset[str] = frozenset()
+    task: TargetTask | None = None
+
+    def seen_at(self, fingerprint: str | None) -> datetime | None:
+        """Return when a certificate was seen served here, if it is the last that was brought."""
+        is_last = self.last is not None and self.last.fingerprint == fingerprint
+        return self.last.verified_at if self.last is not None and is_last else None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteCertificate:
+    """A target's copy of a certificate of this lineage, proven ours by mark and fingerprint.
+
+    `in_use_until` is when it may be tried again after the target said that something of ours or
+    of others still uses it.
+    """
+
+    remote_id: str
+    label: str
+    fingerprint: str
+    not_after: datetime
+    in_use_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRules:
+    """What a target demands of a certificate that it takes in: how long it has to be valid still,
+    and whether it needs a common name. A whole chain is always asked for. `usual_change` is how
+    long a change usually takes there, `None` where that is not known: then no time is told.
+    """
+
+    min_remaining: timedelta = timedelta(0)
+    needs_common_name: bool = False
+    usual_change: Usual | None = None
+
+    def upload_deadline(self, certificate: Certificate) -> datetime:
+        """Return the last moment at which a certificate can be taken in."""
+        return certificate.not_after - self.min_remaining
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedTarget:
+    """One deployment's target as found; `failure` when it could not be looked at.
+
+    `label` is the account's, filled in by the engine.
+
+    `others` is everything else in the account, where that was asked for, without what is looked
+    after elsewhere. `unsettled_since` tells since when another lineage's certificate is on its way
+    to the account: until it has arrived, what it replaces may still be served.
+
+    `unremembered` is what carries the lineage's mark, and is none of its certificates that the
+    state knows.
+
+    `ceded` are the lineages that serve, in this one's stead, domains that it covers as well.
+
+    `served` holds a domain's addresses only where the bound certificate is the current one, or not
+    told: elsewhere there is nothing to verify yet.
+
+    `under_way` is what was begun at a target that could not be looked at, and not seen since.
+
+    `excluded` are the domains that `exclude` takes away, `unmatched` (filled in by the engine) the
+    patterns that match nothing there.
+
+    `uncovered` are the account's domains, where the certificate covers none of them.
+
+    `left_out` are domains that the deployment finds and does not name, and that serve no visitors
+    until the operator acts at the target; `problem` says why.
+
+    `quota` is how full an account is that refused an upload.
+
+    `unread` is what could not be read beside the domains, and does not keep them waiting. With
+    `remotes_hidden` our copies are those that the state remembers.
+    """
+
+    label: str = ""
+    rules: TargetRules = field(default_factory=TargetRules)
+    domains: tuple[ObservedDomain, ...] = ()
+    remotes: tuple[RemoteCertificate, ...] = ()
+    served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
+    failure: CertferryError | None = None
+    under_way: tuple[RolloutRecord, ...] = ()
+    others: tuple[OtherCertificate, ...] = ()
+    unsettled_since: datetime | None = None
+    unremembered: tuple[OtherCertificate, ...] = ()
+    ceded: tuple[str, ...] = ()
+    unread: tuple[CertferryError, ...] = ()
+    remotes_hidden: bool = False
+    excluded: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
+    uncovered: tuple[str, ...] = ()
+    left_out: tuple[ObservedDomain, ...] = ()
+    quota: Quota | None = None
+
+    @property
+    def is_ceded(self) -> bool:
+        """Whether other lineages serve everything here that this one covers."""
+        return bool(self.ceded) and not self.domains
+
+    def remote_of(self, fingerprint: str) -> RemoteCertificate | None:
+        """Give the target's copy of a certificate."""
+        return next((r for r in self.remotes if r.fingerprint == fingerprint), None)
+
+    def fingerprint_of(self, remote_id: str | None) -> str | None:
+        """Give the fingerprint of a bound certificate, `None` when it is not one of ours."""
+        return next((r.fingerprint for r in self.remotes if r.remote_id == remote_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything a decision about one lineage may look at. `versions` are newest first, but with
+    files that went back to an older certificate, the one that they hold is the first; `targets` are
+    in the order of the declared deployments. `remembered` is what the store knows.
+    """
+
+    versions: tuple[Version, ...] = ()
+    targets: tuple[ObservedTarget, ...] = ()
+    remembered: Remembered = field(default_factory=Remembered)
+
+    @property
+    def current(self) -> Version | None:
+        """The version in force."""
+        return self.versions[0] if self.versions else None
+
+    def version(self, fingerprint: str | None) -> Version | None:
+        """Return the version with this fingerprint; without one, the version in force."""
+        if fingerprint is None:
+            return self.current
+        return next((v for v in self.versions if v.certificate.fingerprint == fingerprint), None)
+
+    @property
+    def has_withdrawn(self) -> bool:
+        """Whether a certificate was withdrawn from any domain."""
+        return any(domain.withdrawn for target in self.targets for domain in target.domains)
+
+    @property
+    def is_ceded(self) -> bool:
+        """Whether other lineages serve everything that this one was to serve."""
+        return bool(self.targets) and all(target.is_ceded for target in self.targets)
+
+    @property
+    def ceded(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The targets at which others serve everything, with these others' lineages."""
+        return tuple((target.label, target.ceded) for target in self.targets if target.is_ceded)
+
+    def find(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain] | None:
+        """Find a domain at its target, which may not be readable: one account may stand in several
+        deployments.
+        """
+        places = (
+            (target, found)
+            for target in self.targets
+            if target.label == label
+            for found in target.domains
+            if found.domain == domain
+        )
+        return next(places, None)
+
+    def target_of(self, label: str, domain: str) -> ObservedTarget:
+        """Return the target at which a domain was found."""
+        return self.locate(label, domain)[0]
+
+    def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
+        """Return a domain that was found at its target."""
+        found = self.find(label, domain)
+        if found is None:
+            raise LookupError(label, domain)
+        return found
+
+
+def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:
+    """Tell whether every address that answered, and at least one, presents the certificate
+    with a valid name and chain.
+    """
+    answered = [address for address in addresses if address.answered]
+    return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)

@@ -1,0 +1,359 @@
+"""When a rollout's next step is due: now, after a moment, or no more in this run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Self
+
+from certferry.core.certificates.certificate import short
+from certferry.core.observed.observation import DomainState, ObservedDomain, Served, is_served
+from certferry.core.observed.records import LAG, RolloutRecord
+from certferry.core.planning.drift import in_sentences
+from certferry.core.planning.pauses import PAUSES, paused_until
+from certferry.core.planning.plan import Rollout
+from certferry.core.planning.rollbacks import until_confirmed
+from certferry.core.planning.steps import Blocked, Deploy, Due
+from certferry.core.reasons import ReasonCode
+from certferry.core.waiting import Usual, Waiting, applying, in_minutes, wait_for
+from certferry.errors import CertferryError, DeployError, TargetBusy, TargetStuck, VerificationError
+from certferry.text import Text
+
+_LAG = timedelta(minutes=1)
+"""How far the clocks of a target and of this machine may be apart."""
+
+
+def stuck_since(domain: ObservedDomain, now: datetime, timeout: timedelta) -> datetime | None:
+    """Return since when a target has been at a change for longer than `timeout`, `None` while it is
+    not. The target's own time counts or our record's, whichever is older.
+    """
+    if domain.state is not DomainState.PROCESSING:
+        return None
+    began = [moment for moment in _beginnings(domain) if moment <= now]
+    since = min(began, default=now)
+    return since if now - since >= timeout else None
+
+
+def stuck_error(
+    target: str,
+    domain: ObservedDomain,
+    since: datetime,
+    now: datetime,
+    *,
+    served: Sequence[Served],
+    fingerprint: str,
+) -> TargetStuck:
+    """Say that a change is stuck, and what visitors get meanwhile."""
+    if is_served(tuple(served), fingerprint):
+        message = Text(
+            "{target} has not ended its change since {since}; every address serves the"
+            " certificate already",
+            target=target,
+            since=since,
+        )
+    else:
+        message = Text(
+            "{target} has not ended its change since {since}; the certificate is not served"
+            " everywhere",
+            target=target,
+            since=since,
+        )
+    return TargetStuck(
+        message,
+        hint=Text(
+            "nothing is written to the domain until {target} has ended it: send the ticket to its"
+            " support (`certferry status` shows it)",
+            target=target,
+        ),
+        ticket=tuple(_ticket(domain, since, now, served, fingerprint)),
+    )
+
+
+def _beginnings(domain: ObservedDomain) -> Iterator[datetime]:
+    last, told = domain.last, None if domain.task is None else domain.task.since
+    is_ours = last is not None and last.verified_at is None and last.failed_at is None
+    if last is None or not is_ours:
+        if told is not None:
+            yield told
+        return
+    yield last.asked_at
+    # A time from before the target took our change belongs to a change before it.
+    if told is not None and (last.accepted_at is None or told >= last.accepted_at - _LAG):
+        yield told
+
+
+def _ticket(
+    domain: ObservedDomain,
+    since: datetime,
+    now: datetime,
+    served: Sequence[Served],
+    fingerprint: str,
+) -> Iterator[Text]:
+    """Write to the target's support, a line each. Nothing in it is secret."""
+    yield Text(
+        "Hello, a change of the HTTPS certificate of {domain} has not ended for {time}. Please look"
+        " at its task and push it on, or tell us what keeps it.",
+        domain=domain.domain,
+        time=now - since,
+    )
+    yield Text("domain: {domain} ({kind})", domain=domain.domain, kind=domain.kind.value)
+    yield Text("under way since: {since}; now: {now}", since=since, now=now)
+    task, last = domain.task, domain.last
+    if task is not None:
+        yield Text(
+            "state: {state}; operation: {operation}; task: {number}",
+            state=task.state,
+            operation=task.operation or "—",
+            number=task.number or "—",
+        )
+    if last is not None and last.request_id is not None:
+        yield Text("request: {id}, accepted at {moment}", id=last.request_id, moment=last.asked_at)
+    yield Text("certificate that is bound: {id}", id=domain.bound or "—")
+    yield from _edges(served, fingerprint)
+
+
+def _edges(served: Sequence[Served], fingerprint: str) -> Iterator[Text]:
+    answered = [address for address in served if address.answered]
+    right = [a for a in answered if a.valid and a.fingerprint == fingerprint]
+    if answered:
+        yield Text(
+            "addresses that serve the new certificate: {count} of {all}",
+            count=len(right),
+            all=len(answered),
+        )
+
+
+def processing(target: str, since: datetime, usual: Usual | None) -> TargetBusy:
+    """Say that the target is at the change."""
+    hint = Text(
+        "the change began at {since}. If it does not end, ask the support of {target} to push the"
+        " domain's task",
+        target=target,
+        since=since,
+    )
+    if usual is not None:
+        hint = Text(
+            "the change began at {since}; it usually takes {least} to {most} minutes, sometimes"
+            " hours. If it does not end, ask the support of {target} to push the domain's task",
+            target=target,
+            since=since,
+            **in_minutes(usual),
+        )
+    return TargetBusy(applying(target, usual), hint=hint)
+
+
+def without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> DeployError:
+    """Say that what the target accepted is not to be seen there."""
+    if deploy.reason.code is ReasonCode.SETTINGS_DRIFTED:
+        return _settings_ignored(deploy, since)
+    if domain.bound is None:
+        return DeployError(
+            Text("the accepted change has not taken effect; nothing is bound"),
+            hint=Text(
+                "it was accepted at {since}. If it stays like this, look at the domain in the"
+                " target's console, or ask its support",
+                since=since,
+            ),
+        )
+    return DeployError(
+        Text("the accepted change has not taken effect; bound is {id}", id=short(domain.bound)),
+        hint=Text(
+            "it was accepted at {since}. If another tool binds its certificate to this domain, stop"
+            " it there; then run `certferry sync` again",
+            since=since,
+        ),
+    )
+
+
+def _settings_ignored(deploy: Deploy, since: datetime) -> DeployError:
+    return DeployError(
+        Text(
+            "the accepted change has not taken effect: {changes}",
+            changes=in_sentences(deploy.changes),
+        ),
+        hint=Text(
+            "it was accepted at {since}; the certificate is in force. The target may not offer this"
+            " for the domain: set it in its console or ask its support, or take it out of the file",
+            since=since,
+        ),
+    )
+
+
+def not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) -> VerificationError:
+    """Say which addresses do not serve the certificate."""
+    answered = [address for address in served if address.answered]
+    others = [a for a in answered if a.fingerprint != fingerprint or not a.valid]
+    if not answered:
+        return _silent(served)
+    return VerificationError(
+        Text(
+            "{count} of {all} addresses do not serve it yet ({addresses})",
+            count=len(others),
+            all=len(answered),
+            addresses=[_in_words(address, fingerprint) for address in others],
+        ),
+        hint=Text(
+            "bound since {since}; nothing is retired until every address serves it. If it stays"
+            " like this, ask the CDN's support about these addresses",
+            since=since,
+        ),
+    )
+
+
+def _silent(served: tuple[Served, ...]) -> VerificationError:
+    problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
+    return VerificationError(
+        Text("no address answers ({problems})", problems=problems),
+        hint=Text(
+            "check that the domain's CNAME points at the CDN, and that the port and the resolvers"
+            " under [verify] are right"
+        ),
+    )
+
+
+def _in_words(address: Served, fingerprint: str) -> Text:
+    problem = address.problem
+    if problem is None or address.fingerprint not in {None, fingerprint}:  # it serves another
+        return Text("{address}", address=address.address)
+    return Text("{address}: {problem}", address=address.address, problem=problem.message)
+
+
+VERIFY_TIMEOUT = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """This moment, when the run began, and how long a domain may take to serve what is bound. A
+    scheduled run `keeps_pauses` after a failure, none longer than the `longest_pause`. `usual` is
+    how long a change takes at the target most times, where that is known.
+    """
+
+    now: datetime
+    begun: datetime
+    timeout: timedelta = VERIFY_TIMEOUT
+    keeps_pauses: bool = False
+    longest_pause: timedelta = PAUSES[-1]
+    usual: Usual | None = None
+
+    def in_this_run(self, moment: datetime) -> bool:
+        """Tell whether something stored happened since the run began. A moment in the future was
+        written by a clock that was ahead; a step back of a moment within a run is none.
+        """
+        return self.begun <= moment <= self.now + LAG
+
+    @classmethod
+    def at(cls, now: datetime) -> Self:
+        """Give those of a run that begins now."""
+        return cls(now, now)
+
+
+def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> RolloutRecord | None:
+    """Return what is remembered of bringing this certificate to the domain, `None` when it has to
+    be begun: for a new certificate, and where one that was served is served no more.
+    """
+    last = domain.last
+    # A start in the future was written by a clock that was ahead.
+    if last is None or last.fingerprint != fingerprint or last.started_at > now:
+        return None
+    return None if last.verified_at is not None else last
+
+
+def due_of(
+    rollout: Rollout,
+    domain: ObservedDomain,
+    served: tuple[Served, ...],
+    *,
+    fingerprint: str,
+    times: Times,
+) -> Due:
+    """Return when the rollout's first step is due. `fingerprint` is the certificate's that is to be
+    served.
+    """
+    last = open_record(domain, fingerprint, times.now)
+    due = _due_by_itself(rollout, domain, served, fingerprint, last, times)
+    if due is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
+        return due
+    tried_at, longest = last.failed_at or last.accepted_at, times.longest_pause
+    until = paused_until(tried_at, last.tries, times.now, longest)
+    return None if until is None else Blocked(until=until)
+
+
+def _due_by_itself(
+    rollout: Rollout,
+    domain: ObservedDomain,
+    served: tuple[Served, ...],
+    fingerprint: str,
+    last: RolloutRecord | None,
+    times: Times,
+) -> Due:
+    since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
+    failed_at = _failed_in_this_run(domain, fingerprint, times)
+    if domain.kind.is_receiver:
+        return None if failed_at is None else Blocked(tried_at=failed_at)
+    if domain.state is DomainState.PROCESSING:
+        stuck = stuck_since(domain, times.now, times.timeout)
+        if stuck is not None:
+            place = (rollout.target, domain)
+            return Blocked(
+                stuck_error(*place, stuck, times.now, served=served, fingerprint=fingerprint)
+            )
+        return wait_in_time(processing(rollout.target, since, times.usual), since, times)
+    if rollout.deploy is None:
+        if is_served(served, fingerprint):
+            return None
+        due = wait_in_time(not_served(served, fingerprint, since), since, times)
+        if isinstance(due, Blocked) and last is not None and last.worked_before:
+            due = until_confirmed(last, domain, served, due, times.now)
+        return due
+    if failed_at is not None:
+        return Blocked(tried_at=failed_at)
+    if last is None or last.accepted_at is None:
+        return None
+    return _after_acceptance(rollout.deploy, domain, last, last.accepted_at, times)
+
+
+def waiting_since(record: RolloutRecord, times: Times) -> datetime:
+    """Return since when a run waits for a domain: the change was taken, or this run had to wait."""
+    return record.accepted_at or max(record.started_at, times.begun)
+
+
+def _seen_since(domain: ObservedDomain, fingerprint: str, times: Times) -> datetime:
+    """Return since when a domain without an open record is waited for: one that was seen before,
+    since this run has begun or has seen it.
+    """
+    seen = domain.seen_at(fingerprint)
+    return times.now if seen is None else min(max(seen, times.begun), times.now)
+
+
+def _after_acceptance(
+    deploy: Deploy, domain: ObservedDomain, last: RolloutRecord, accepted_at: datetime, times: Times
+) -> Due:
+    """Judge a change that the target took and that is not to be seen. It is asked for once in a
+    run; a later run asks again when it has failed, or its time is over.
+    """
+    in_this_run = accepted_at >= times.begun
+    # Reads may lag behind writes: a failure that was told before the change is no news.
+    is_news = str(domain.problem) != last.problem_before or times.now - accepted_at >= LAG
+    if domain.state is DomainState.FAILED and is_news:
+        error = domain.problem or DeployError(Text("the target could not carry out the change"))
+        return Blocked(error) if in_this_run else None
+    due = wait_in_time(without_effect(deploy, domain, accepted_at), accepted_at, times)
+    if isinstance(due, Waiting) and times.now - accepted_at < LAG:
+        due = replace(due, why=applying(deploy.target, times.usual))
+    return due if in_this_run or not isinstance(due, Blocked) else None
+
+
+def _failed_in_this_run(domain: ObservedDomain, fingerprint: str, times: Times) -> datetime | None:
+    last = domain.last
+    if last is None or last.fingerprint != fingerprint or last.failed_at is None:
+        return None
+    return last.failed_at if times.in_this_run(last.failed_at) else None
+
+
+def wait_in_time(error: CertferryError, since: datetime, times: Times) -> Waiting | Blocked:
+    """Wait while there is time; afterwards it has failed. Only a CDN is waited for like this."""
+    deadline = since + times.timeout
+    if times.now >= deadline:
+        return Blocked(error)
+    return wait_for(error.message, since, times.now, deadline, times.usual)

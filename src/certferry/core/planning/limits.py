@@ -1,0 +1,309 @@
+"""What a CA's limits leave to be ordered, and until when: counted before it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from certferry.core.certificates.names import base_name, registered_domain
+from certferry.errors import OrderHeldBack, Retry
+from certferry.text import Text
+
+HOUR = timedelta(hours=1)
+BURST_SHARE = 6  # a sixth of an hour's requests at once; our choice
+MOST = HOUR // timedelta(microseconds=1)  # intervals are no finer than that
+
+CLOCKS_APART = timedelta(minutes=1)
+"""What the clocks of hosts that share a note may differ by, and what a clock that was set back may
+cost. A moment further ahead than a burst and this was written by a clock that was wrong.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A burst of requests at once, and after it one each interval.
+
+    No hour, wherever it begins, holds more than the burst and the intervals of an hour.
+    """
+
+    burst: int
+    interval: timedelta
+
+    @property
+    def room(self) -> timedelta:
+        """Return how far ahead of the clock time may be used up."""
+        return self.burst * self.interval
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whether a request may be sent: now, or after a wait to be asked again.
+
+    `note` is what to remember in place of the note that was asked about.
+    """
+
+    wait: timedelta
+    note: str
+
+
+def rate_of(requests: int) -> Rate:
+    """Return the rate that lets no hour have more requests than this, of which there must be one.
+
+    An hour may begin with a full burst, so what follows must fit into the rest.
+    """
+    requests = min(requests, MOST)
+    burst = max(1, requests // BURST_SHARE)
+    rest = max(1, requests - burst)
+    microseconds = (MOST + rest - 1) // rest  # rounded up: an hour must never have one more
+    return Rate(burst, timedelta(microseconds=microseconds))
+
+
+def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
+    """Return whether a request may be sent now, by what is remembered of those before it.
+
+    A caller that is told to wait has taken nothing, and waits no longer than an interval and
+    `CLOCKS_APART`.
+    """
+    used_until = _believed(rate, note, now)
+    wait = used_until - now + rate.interval - rate.room
+    if wait > timedelta(0):
+        return Turn(wait, used_until.isoformat())
+    return Turn(timedelta(0), (max(used_until, now) + rate.interval).isoformat())
+
+
+def _believed(rate: Rate, note: str | None, now: datetime) -> datetime:
+    """Read the moment up to which time is used up.
+
+    What cannot be read, or cannot be true, counts as a burst just sent: no request is held up for
+    longer than an interval, and no hour gets too many.
+    """
+    if note is None:
+        return now
+    moment = _moment(note)
+    if moment is None or moment - now > rate.room + CLOCKS_APART:
+        return now + rate.room
+    return moment
+
+
+def _moment(note: str) -> datetime | None:
+    """Read an RFC 3339 moment, `None` where there is none."""
+    try:
+        moment = datetime.fromisoformat(note)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
+
+
+_Held = tuple[datetime, Text]
+"""Until when, and why."""
+
+KEPT = timedelta(days=30)
+"""How long what was spent is remembered: longer than any CA's limit counts back."""
+
+MOST_ORDERS = 1500
+"""The most orders that a limit by account counts: that of Let's Encrypt's staging environment."""
+
+LONGEST_HOLD = timedelta(days=7)
+"""The longest that a CA is believed to ask for: no limit counts further back."""
+
+LONGEST_HOLD_FOR_ALL = timedelta(hours=3)
+"""How long a refusal that names no name holds other certificates back. What Let's Encrypt counts by
+account or address, it counts over three hours (docs/facts/letsencrypt.md §2).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """At most so many within any such time."""
+
+    most: int
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a CA allows: orders by account; certificates by registered domain, and by exact set of
+    names; proofs that fail, by name.
+
+    A CA that refills such a budget bit by bit allows more than this, and never less.
+    """
+
+    orders: Allowance
+    domain: Allowance
+    same_names: Allowance
+    failed_proofs: Allowance
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An order that is to be made. `renews`: the lineage has had a certificate for exactly these
+    names, so the CA counts it by these names only. `exempt`: the CA counts it nowhere.
+    """
+
+    names: tuple[str, ...]
+    renews: bool = False
+    exempt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PastOrder:
+    """An order that was made, or was about to be: a run that is killed in between has counted it.
+    One without `issued_at` that is not `given_up` may still lead to a certificate.
+    """
+
+    names: tuple[str, ...]
+    ordered_at: datetime
+    renews: bool = False
+    issued_at: datetime | None = None
+    given_up: bool = False
+
+    @property
+    def counts_since(self) -> datetime | None:
+        """When its certificate was issued, or may have been; `None` where there is none."""
+        if self.issued_at is not None:
+            return self.issued_at
+        return None if self.given_up else self.ordered_at
+
+
+@dataclass(frozen=True, slots=True)
+class FailedProof:
+    """A name whose proof the CA did not accept, and when."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The CA asked at `told_at` to be left alone `until` then, when these names were ordered. It
+    concerns other names too where it is `for_all`.
+    """
+
+    names: tuple[str, ...]
+    told_at: datetime
+    until: datetime
+    for_all: bool
+
+    def end_for(self, names: tuple[str, ...]) -> datetime | None:
+        """Return until when it holds back an order of these names."""
+        if set(names) == set(self.names):
+            return self.until
+        if self.for_all:
+            return min(self.until, self.told_at + LONGEST_HOLD_FOR_ALL)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What is remembered of one directory. Where a renewal is wanted, only the orders of its very
+    names need be there; where a new order is, also the last `MOST_ORDERS` that renew nothing, and
+    earlier ones of these with names of its registered domains.
+    """
+
+    orders: tuple[PastOrder, ...] = ()
+    failed_proofs: tuple[FailedProof, ...] = ()
+    holds: tuple[Hold, ...] = ()
+
+
+def held_back(
+    limits: Limits | None, spent: Spent, wanted: Wanted, now: datetime, *, going_on: bool = False
+) -> OrderHeldBack | None:
+    """Tell why an order is not made now, and until when; `None` when it may be. Without `limits`,
+    only what the CA asked for holds it back, as it does an order that is `going_on` already.
+    """
+    found = list(_holds(spent, wanted, now))
+    if limits is not None and not wanted.exempt and not going_on:
+        found += _exceeded(limits, spent, wanted, now)
+    if not found:
+        return None
+    until, why = max(found, key=_until)
+    return OrderHeldBack(
+        Text("nothing is ordered before {moment}: {why}", moment=until, why=why),
+        hint=Text(
+            "a run after that orders by itself; `certferry sync --rehearse` tries a configuration"
+            " without counting"
+        ),
+        retry=Retry.at(until),
+    )
+
+
+def hold_of(
+    words: str, names: tuple[str, ...], until: datetime, now: datetime, *, by_name: bool = True
+) -> Hold:
+    """Return what to remember of a refusal with these words. It is about these names where it may
+    be `by_name` and says one of them, or a domain of theirs, or "exact set", as Let's Encrypt does.
+    """
+    said = words.lower()
+    domains = {registered_domain(name) for name in names}
+    about = {base_name(name) for name in names} | domains | {"exact set"}
+    for_all = not (by_name and any(one in said for one in about))
+    return Hold(names, now, min(max(until, now), now + LONGEST_HOLD), for_all)
+
+
+def _until(found: _Held) -> datetime:
+    return found[0]
+
+
+def _holds(spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
+    for hold in spent.holds:
+        until = hold.end_for(wanted.names)
+        # Told in the future: written by a clock that was ahead.
+        if until is not None and hold.told_at <= now + CLOCKS_APART and now < until:
+            yield until, Text("the CA asked to retry later")
+
+
+def _exceeded(limits: Limits, spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
+    new = [order for order in spent.orders if not order.renews]
+    if not wanted.renews:
+        why = Text(
+            "{count} orders were made within {time}, as many as the CA allows",
+            count=limits.orders.most,
+            time=limits.orders.within,
+        )
+        yield from _used_up(limits.orders, (order.ordered_at for order in new), now, why)
+        for domain in sorted({registered_domain(name) for name in wanted.names}):
+            why = Text(
+                "{count} certificates for names of {domain} were issued within {time}, as many as"
+                " the CA allows",
+                count=limits.domain.most,
+                time=limits.domain.within,
+                domain=domain,
+            )
+            issued = _issued(order for order in new if domain in _domains(order))
+            yield from _used_up(limits.domain, issued, now, why)
+    why = Text(
+        "{count} certificates for exactly these names were issued within {time}, as many as the CA"
+        " allows",
+        count=limits.same_names.most,
+        time=limits.same_names.within,
+    )
+    same = _issued(order for order in spent.orders if set(order.names) == set(wanted.names))
+    yield from _used_up(limits.same_names, same, now, why)
+    for name in sorted({base_name(name) for name in wanted.names}):
+        why = Text(
+            "the CA has refused the proof of {name} {count} times within {time}",
+            name=name,
+            count=limits.failed_proofs.most,
+            time=limits.failed_proofs.within,
+        )
+        failed = (proof.at for proof in spent.failed_proofs if proof.name == name)
+        yield from _used_up(limits.failed_proofs, failed, now, why)
+
+
+def _domains(order: PastOrder) -> set[str]:
+    return {registered_domain(name) for name in order.names}
+
+
+def _issued(orders: Iterable[PastOrder]) -> Iterator[datetime]:
+    return (order.counts_since for order in orders if order.counts_since is not None)
+
+
+def _used_up(
+    allowance: Allowance, moments: Iterable[datetime], now: datetime, why: Text
+) -> Iterator[_Held]:
+    """Tell when enough of an allowance is free again that is used up now."""
+    # A moment in the future was written by a clock that was ahead.
+    counted = sorted(m for m in moments if now - allowance.within < m <= now + CLOCKS_APART)
+    if len(counted) >= allowance.most:
+        yield counted[-allowance.most] + allowance.within, why

@@ -1,0 +1,178 @@
+"""Which copies of certificates a run removes at a target, and how many: superseded ones of ours, or
+all that nothing uses.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from certferry.core.certificates.lineage import Version, marks, owner_of, owners
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
+from certferry.core.observed.observation import Observation, ObservedTarget, RemoteCertificate
+from certferry.core.observed.records import OtherCertificate
+from certferry.core.planning.due import Times
+from certferry.core.planning.rollbacks import versions_after_rollbacks
+from certferry.core.planning.steps import Blocked, Due, Retire
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.waiting import wait_for
+from certferry.text import Text
+
+MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50
+"""Copies that one run removes: of a lineage, and of what nothing uses in an account. It is few of
+each day's; a mistake that removes everything would be noticed before it has."""
+
+
+def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str]]:
+    """Return what one run may remove, and how many are left to later runs at each target. What was
+    tried in vain before comes last: else it would keep what can be removed from its turn.
+    """
+    chosen: list[Retire] = []
+    left: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
+    for step in sorted(steps, key=lambda step: step.again):
+        whose, most = allowance(step)
+        taken[whose] += 1
+        if taken[whose] <= most:
+            chosen.append(step)
+        else:
+            left[step.target] += 1
+    return tuple(chosen), left
+
+
+def allowance(step: Retire) -> tuple[str, int]:
+    """Return what a step counts against, and how many of these a run may remove. What is unmanaged
+    belongs to its account, whichever lineage removes it.
+    """
+    return (step.target, MOST_UNMANAGED) if step.unmanaged else ("", MOST_SUPERSEDED)
+
+
+def left_to_later_runs(count: int) -> Text:
+    """Say that a run removes only so many."""
+    return Text("certificates that later runs remove: {count}", count=count)
+
+
+def superseded(
+    desired: DesiredCertificate, observed: Observation, now: datetime, *, issuing: bool
+) -> tuple[Retire, ...]:
+    """List what of ours is to be removed. The newest superseded certificate stays until it expires,
+    so that a rollback has something to go back to; while a new one is `issuing`, so does the one in
+    force.
+    """
+    kept = _kept_fingerprints(observed, now, issuing=issuing)
+    # By place, since one account may stand in several deployments.
+    retired = {
+        (deployment.target, remote.remote_id): _retire(deployment, remote, now)
+        for deployment, target in zip(desired.deployments, observed.targets, strict=True)
+        if deployment.retire is not Retirement.NEVER and not target.remotes_hidden
+        for remote in target.remotes
+        if remote.fingerprint not in kept and not _is_said_to_be_used(remote, now)
+    }
+    return tuple(retired.values())
+
+
+def _kept_fingerprints(observed: Observation, now: datetime, *, issuing: bool) -> frozenset[str]:
+    versions = observed.versions
+    current, previous = (0, 0) if issuing else (1, 1)
+    in_force = versions[:current]
+    fallback = [v for v in versions[previous : previous + 1] if v.certificate.not_after > now]
+    after_rollbacks = versions_after_rollbacks(observed, now) if observed.has_withdrawn else ()
+    return frozenset(v.certificate.fingerprint for v in (*in_force, *fallback, *after_rollbacks))
+
+
+def _is_said_to_be_used(remote: RemoteCertificate, now: datetime) -> bool:
+    return remote.in_use_until is not None and now < remote.in_use_until
+
+
+def _retire(deployment: DesiredDeployment, remote: RemoteCertificate, now: datetime) -> Retire:
+    return Retire(
+        deployment.target,
+        remote.remote_id,
+        remote.label,
+        Reason(ReasonCode.SUPERSEDED, Text("superseded")),
+        not_after=remote.not_after,
+        left=remote.not_after - now,
+        again=remote.in_use_until is not None,
+    )
+
+
+_KEPT = 2
+"""Versions of a lineage: the one in force, and the one before it to go back to."""
+
+OTHERS_FIRST = Text("another certificate is still on its way to this account")
+
+_WHY = Text('retire = "all-unused"; kept if anything uses it')
+
+
+def unclaimed(
+    others: Iterable[OtherCertificate],
+    declared: Collection[str],
+    remembered: Mapping[str, tuple[Version, ...]],
+    now: datetime,
+) -> tuple[OtherCertificate, ...]:
+    """Take out what is looked after, here or elsewhere.
+
+    A mark of one of the `declared` lineages leaves the certificate to that lineage, which may be
+    about to bind it. Of `remembered` ones that are declared no more, here at least, what is in
+    force and what a rollback would go back to stays until it expires.
+    """
+    theirs = {owner for lineage in declared for owner in owners(lineage)}
+    kept = {
+        label
+        for lineage, versions in remembered.items()
+        for version in versions[:_KEPT]
+        if version.certificate.not_after > now
+        for label in marks(lineage, version.certificate.fingerprint)
+    }
+    return tuple(o for o in others if o.label not in kept and owner_of(o.label) not in theirs)
+
+
+def retirements(
+    desired: DesiredCertificate, observed: Observation, times: Times
+) -> tuple[Retire, ...]:
+    """List what is to be tried, once for each account, what ends first at the top."""
+    now = times.now
+    steps = {
+        (deployment.target, other.remote_id): replace(
+            _retire_other(deployment, other, now), due=_due(target.unsettled_since, times)
+        )
+        for deployment, target in _places(desired, observed)
+        for other in target.others
+        if other.in_use_until is None or other.in_use_until <= now
+    }
+    return tuple(sorted(steps.values(), key=lambda step: (step.target, step.not_after or now)))
+
+
+def _due(unsettled_since: datetime | None, times: Times) -> Due:
+    """Wait while another lineage's certificate is on its way: what it replaces may be served until
+    it has arrived.
+    """
+    if unsettled_since is None:
+        return None
+    deadline = unsettled_since + times.timeout
+    if times.now >= deadline:
+        return Blocked()
+    return wait_for(OTHERS_FIRST, unsettled_since, times.now, deadline)
+
+
+def _places(
+    desired: DesiredCertificate, observed: Observation
+) -> Iterable[tuple[DesiredDeployment, ObservedTarget]]:
+    for deployment, target in zip(desired.deployments, observed.targets, strict=True):
+        if deployment.retire is Retirement.ALL_UNUSED:
+            yield deployment, target
+
+
+def _retire_other(deployment: DesiredDeployment, other: OtherCertificate, now: datetime) -> Retire:
+    return Retire(
+        deployment.target,
+        other.remote_id,
+        other.label,
+        Reason(ReasonCode.UNUSED, _WHY),
+        not_after=other.not_after,
+        left=None if other.not_after is None else other.not_after - now,
+        unmanaged=True,
+        again=other.in_use_until is not None,
+    )

@@ -1,0 +1,100 @@
+"""What of this machine a command works with: receivers, schedulers, other ACME clients."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+from certferry.adapters.files import handover
+from certferry.adapters.files.export import write_bundle
+from certferry.adapters.files.source import PemFileSource
+from certferry.config.files import home_directory
+from certferry.config.model import Settings
+from certferry.core.desired.certificate import Delivery, FileDelivery
+from certferry.migration.home import OldClient, OldHome
+from certferry.ports.progress import Pause
+from certferry.ports.receiver import Receiver
+from certferry.ports.scheduler import Scheduler
+from certferry.ports.source import CertificateSource
+from certferry.wiring.clock import now
+
+
+def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiver:
+    """Return what takes a delivery."""
+    from certferry.adapters.receivers import command, files
+
+    connect: Callable[..., Receiver] = partial(command.connect, workspace=_workspace(settings))
+    if isinstance(delivery, FileDelivery):
+        connect = files.connect
+    return connect(
+        delivery,
+        pause=pause,
+        withheld=settings.secrets.withheld(),
+        hidden=settings.secrets.known(),
+    )
+
+
+def sweep_handovers(settings: Settings) -> None:
+    """Remove what a killed run handed to a command: the file may name no command any more that
+    would.
+    """
+    handover.sweep(_workspace(settings))
+
+
+def _workspace(settings: Settings) -> Path:
+    return settings.state.path.parent / "handover"
+
+
+__all__ = ["write_bundle"]
+
+
+def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler]:
+    """Give the user's systemd units, the system's for root, and the user's crontab."""
+    from certferry.adapters.schedule import cron, systemd
+
+    root = os.geteuid() == 0
+    own = systemd.units_directory(environ, home_directory(environ))
+    return (
+        systemd.SystemdTimer(systemd.SYSTEM_UNITS if root else own, environ, for_system=root),
+        cron.Cron(environ, secrets.randbelow, now),
+    )
+
+
+OLD_CLIENTS = {
+    OldClient.ACME_SH: "certferry.migration.acme_sh",
+    OldClient.CERTBOT: "certferry.migration.certbot",
+    OldClient.LEGO: "certferry.migration.lego",
+}
+
+
+def certificate_source() -> CertificateSource:
+    """Give what reads other clients' files, for who needs nothing else."""
+    return PemFileSource()
+
+
+def install_deploy_hook(
+    home: Path | None, command: Sequence[str], environ: Mapping[str, str]
+) -> tuple[Path, bool]:
+    """See `migration.acme_sh.install`; the home is the one that acme.sh uses itself, unless
+    another is named.
+    """
+    from certferry.migration import acme_sh
+    from certferry.migration import acme_sh as deploy_hook
+
+    usual = acme_sh.default_home(environ, home_directory(environ))
+    return deploy_hook.install((home or usual).absolute(), command)
+
+
+def old_home(client: OldClient, home: Path | None, environ: Mapping[str, str]) -> OldHome:
+    """Read the home of another client: this one, or the one that it would use itself.
+
+    Raises `ConfigError` when there is none.
+    """
+    reader = import_module(OLD_CLIENTS[client])
+    usual = reader.default_home(environ, home_directory(environ))
+    read: OldHome = reader.read(home or usual, usual, PemFileSource())
+    return read
