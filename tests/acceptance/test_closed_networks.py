@@ -15,7 +15,7 @@ from certferry.sandbox.nameserver import Query, Resolver
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
-from tests.adapters.clients.peers import peer, tunnel
+from tests.adapters.http.peers import peer, tunnel
 
 FAKE = "198.18.0.7"
 FAILED = 1

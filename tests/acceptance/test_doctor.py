@@ -17,7 +17,7 @@ from certferry.sandbox.httpd import HttpService, Response
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint, assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
-from tests.adapters.qiniu_place import refusal
+from tests.adapters.qiniu.place import refusal
 from tests.support.permissions import bound_by_permissions
 from tests.support.tiers import thorough
 

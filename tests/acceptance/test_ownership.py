@@ -10,7 +10,7 @@ import pytest
 from certferry.sandbox.world import World
 from certferry.testing.certificates import make_bundle
 from tests.acceptance.host import Host, Run
-from tests.core.odd_kinds import on_curve
+from tests.core.certificates.odd_kinds import on_curve
 from tests.support.tiers import thorough
 
 

@@ -16,14 +16,14 @@ from certferry.testing.contracts.dns import ZONE, DnsProviderContract, DnsWritin
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, installed
-from tests.adapters.dns.acme_dns_account import SERVED, AcmeDnsAccount, acme_dns_account, stored
-from tests.adapters.dns.alidns_account import AlidnsAccount, alidns_account
-from tests.adapters.dns.cloudflare_account import CloudflareAccount, cloudflare_account
-from tests.adapters.dns.command_account import CommandAccount, command_account
-from tests.adapters.dns.dnspod_account import DnspodAccount, dnspod_account
-from tests.adapters.dns.lexicon_account import at as at_powerdns
-from tests.adapters.dns.rfc2136_account import at as at_bind
-from tests.adapters.dns.tencentcloud_account import TencentCloudAccount, tencentcloud_account
+from tests.adapters.acme_dns.account import SERVED, AcmeDnsAccount, acme_dns_account, stored
+from tests.adapters.alidns.account import AlidnsAccount, alidns_account
+from tests.adapters.cloudflare.account import CloudflareAccount, cloudflare_account
+from tests.adapters.dnspod.account import DnspodAccount, dnspod_account
+from tests.adapters.lexicon.account import at as at_powerdns
+from tests.adapters.programs.account import CommandAccount, command_account
+from tests.adapters.rfc2136.account import at as at_bind
+from tests.adapters.tencentcloud.account import TencentCloudAccount, tencentcloud_account
 from tests.support.bind import Bind
 from tests.support.powerdns import PowerDns
 

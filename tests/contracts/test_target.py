@@ -15,7 +15,7 @@ from certferry.sandbox.authority import Issued
 from certferry.testing.certificates import make_bundle
 from certferry.testing.contracts.target import DeployTargetContract, TargetWorld
 from certferry.testing.memory_target import MemoryCdn
-from tests.adapters.qiniu_place import Place, bundle_of, open_place
+from tests.adapters.qiniu.place import Place, bundle_of, open_place
 from tests.sandbox import qiniu_calls
 
 

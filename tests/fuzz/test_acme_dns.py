@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from certferry.testing.contracts.dns import VALUE
-from tests.adapters.dns.acme_dns_account import AcmeDnsAccount, acme_dns_account
+from tests.adapters.acme_dns.account import AcmeDnsAccount, acme_dns_account
 from tests.fuzz.bent import Bend, Bent, bends
 from tests.fuzz.outcomes import only_ours, over_sockets
 

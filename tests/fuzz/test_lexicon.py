@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from certferry.testing.contracts.dns import VALUE
-from tests.adapters.dns.lexicon_account import at
+from tests.adapters.lexicon.account import at
 from tests.fuzz.bent import Bend, Bent, bends
 from tests.fuzz.outcomes import only_ours, over_sockets
 from tests.support.powerdns import PowerDns

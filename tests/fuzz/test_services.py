@@ -28,14 +28,14 @@ from certferry.ports.target import Look
 from certferry.testing.context import connected_with
 from certferry.testing.memory_account import MemoryAccount
 from certferry.wiring.trial import try_dnspod
-from tests.adapters.dns.dnspod_account import TOKEN, TOKEN_ID, DnspodAccount, dnspod_account
-from tests.adapters.dns.tencentcloud_account import (
+from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount, dnspod_account
+from tests.adapters.qiniu.place import RULES, WWW, Place, bundle, bundle_of, open_place
+from tests.adapters.tencentcloud.account import (
     SECRET_ID,
     TencentCloudAccount,
     tencentcloud_account,
 )
-from tests.adapters.dns.tencentcloud_account import SECRET_KEY as TENCENT_KEY
-from tests.adapters.qiniu_place import RULES, WWW, Place, bundle, bundle_of, open_place
+from tests.adapters.tencentcloud.account import SECRET_KEY as TENCENT_KEY
 from tests.fuzz.bent import Bend, Bent, bends
 from tests.fuzz.outcomes import only_ours, over_sockets
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, issue

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.adapters.dns.rfc2136_account import connected
-from tests.adapters.dns.scripted_server import Scripted, scripted
+from tests.adapters.rfc2136.account import connected
+from tests.adapters.rfc2136.scripted_server import Scripted, scripted
 from tests.fuzz.outcomes import only_ours, over_sockets
 from tests.fuzz.test_name_servers import bent_wire
 

@@ -18,7 +18,7 @@ from tests.support.tiers import thorough
 LONGEST = 600  # seconds
 NEEDED = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "trustme")
 """What the tests that are run with the oldest libraries import themselves."""
-WITH_FLOORS = ("tests/core", "tests/adapters/probe", "tests/adapters/clients/test_http.py")
+WITH_FLOORS = ("tests/core", "tests/adapters/probe", "tests/adapters/http/test_client.py")
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def literal(tree: ast.Module, text: str) -> Iterator[Breach]:
         (source_rules.plain_words, "NOBODY = 'nobody@example.com'  # a name", False),
         (source_rules.vendors, "x = 'Qiniu refused it'", True),
         (source_rules.vendors, "def ask_dnspod(x): ...", True),
-        (source_rules.vendors, "from certferry.adapters.clients import cloudflare", True),
+        (source_rules.vendors, "from certferry.adapters import cloudflare", True),
         (source_rules.vendors, '"""About 30 days, as Qiniu has it."""', False),
         (literal, "Text(words)", True),
         (literal, "Text('said', x=words)", False),

@@ -16,7 +16,7 @@ from certferry.core.discovery.proposal import (
 from certferry.core.discovery.survey import FoundZone
 from certferry.migration.home import Installed, OldHook
 from certferry.migration.takeover import propose_takeover
-from tests.core.found import domain, places
+from tests.core.discovery.found import domain, places
 from tests.migration.found import FILES, inherited, taken_over
 
 

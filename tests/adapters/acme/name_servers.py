@@ -15,7 +15,7 @@ from certferry.sandbox.dnsd import DnsDaemon, Handler, Reply, Transport
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.zones import Zones
 from certferry.text import Text
-from tests.adapters.clients.waits import Waits
+from tests.adapters.waits import Waits
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 NAME = "_acme-challenge.example.com"

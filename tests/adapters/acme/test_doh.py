@@ -37,7 +37,7 @@ from tests.adapters.acme.name_servers import (
     name_servers,
     one,
 )
-from tests.adapters.clients.peers import peer, tunnel
+from tests.adapters.http.peers import peer, tunnel
 
 FAKE = "198.18.0.7"
 ASKED = "POST /dns-query"

@@ -10,7 +10,7 @@ from certferry.adapters.acme.propagation import FixedWait
 from certferry.errors import Interrupted
 from certferry.text import Text
 from tests.adapters.acme.name_servers import NAME, START, Reports, one
-from tests.adapters.clients.waits import Waits
+from tests.adapters.waits import Waits
 
 
 def test_time_passes_and_nothing_is_asked() -> None:

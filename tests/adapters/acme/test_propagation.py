@@ -34,7 +34,7 @@ from tests.adapters.acme.name_servers import (
     odd_servers,
     one,
 )
-from tests.adapters.clients.waits import Waits
+from tests.adapters.waits import Waits
 
 NET_NAME = "_acme-challenge.example.net"
 

@@ -40,7 +40,7 @@ from certferry.testing.memory_state import MemoryState
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.doors import AtOnce, Clock
 from tests.adapters.acme.proxy import ERROR, AcmeService, refusal, with_fields
-from tests.adapters.clients.peers import drip, peer
+from tests.adapters.http.peers import drip, peer
 
 PATHS = [
     "GET /dir",

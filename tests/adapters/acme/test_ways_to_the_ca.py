@@ -30,7 +30,7 @@ from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.name_servers import ANSWER_WITHIN
-from tests.adapters.clients.peers import peer, tunnel
+from tests.adapters.http.peers import peer, tunnel
 from tests.adapters.probe.edge import serving
 from tests.adapters.probe.test_problems import must_have
 

@@ -22,7 +22,7 @@ from certferry.sandbox.serverchan import A_DAY, ServerchanService
 from certferry.sandbox.telegram import TelegramService
 from certferry.sandbox.wecom import WecomService
 from certferry.testing.contracts.notifier import message
-from tests.adapters.clients.peers import endless, peer
+from tests.adapters.http.peers import endless, peer
 from tests.adapters.notify.channels import CASES, QUIET, Clock, connect, context
 
 OF_THE_LIBRARY = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from tests.adapters.dns.alidns_account import AlidnsAccount, alidns_account
-from tests.adapters.dns.cloudflare_account import CloudflareAccount, cloudflare_account
+from tests.adapters.alidns.account import AlidnsAccount, alidns_account
+from tests.adapters.cloudflare.account import CloudflareAccount, cloudflare_account
 
 AnAccount = AlidnsAccount | CloudflareAccount
 

@@ -1,0 +1,285 @@
+"""Alibaba Cloud DNS as a provider: what is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from certferry.core.secret import Secret
+from certferry.errors import (
+    ConfigError,
+    DnsAccessDenied,
+    DnsError,
+    DnsRejected,
+    DnsUnavailable,
+    Retry,
+)
+from certferry.ports.dns import DnsProvider
+from certferry.sandbox.faults import Fault
+from tests.adapters.alidns.account import KEY_ID, KEY_SECRET, AlidnsAccount, alidns_account
+
+NAME = "_acme-challenge.img.example.com"
+
+
+@pytest.fixture
+def account() -> Iterator[AlidnsAccount]:
+    """An account that holds example.com."""
+    with alidns_account() as account:
+        account.add_zone("example.com")
+        yield account
+
+
+@pytest.fixture
+def provider(account: AlidnsAccount) -> DnsProvider:
+    """The provider of the account."""
+    return account.connect()
+
+
+def test_record_is_a_plain_txt_on_the_default_line(
+    account: AlidnsAccount, provider: DnsProvider
+) -> None:
+    """The value is sent raw, with the free plan's least TTL."""
+    provider.add_txt(NAME, "gfj9Xq-_Rg85nM")
+
+    [create] = account.service.calls("AddDomainRecord")
+    wanted = {"DomainName": "example.com", "RR": "_acme-challenge.img", "Type": "TXT"}
+    assert {**wanted, "Value": "gfj9Xq-_Rg85nM", "TTL": "600"}.items() <= create.params.items()
+    assert ["DescribeDomains", "AddDomainRecord", "DescribeDomainRecordInfo"] == account.calls()
+
+
+def test_every_attempt_is_signed_anew(account: AlidnsAccount, provider: DnsProvider) -> None:
+    """A nonce that a lost attempt has used would be refused."""
+    account.service.faults.add(Fault.reset_after(), on="DescribeDomains", times=2)
+
+    provider.add_txt(NAME, "value")
+
+    nonces = [call.params["SignatureNonce"] for call in account.service.calls("DescribeDomains")]
+    assert 3 == len(set(nonces))
+
+
+@pytest.mark.parametrize("code", ["Throttling", "Throttling.User", "Throttling.Api"])
+@pytest.mark.parametrize("action", ["DescribeDomains", "AddDomainRecord", "DeleteDomainRecord"])
+def test_throttled_call_is_made_again(
+    account: AlidnsAccount, provider: DnsProvider, action: str, code: str
+) -> None:
+    """That is an ordinary refusal with status 400, and says that nothing was done."""
+    account.service.answer_next(action, code, "Request was denied due to user flow control.")
+
+    provider.remove_txt(NAME, "value", provider.add_txt(NAME, "value"))
+
+    assert [] == account.values(NAME)
+    assert 2 == len(account.calls(action))
+
+
+def test_throttled_for_long_is_left_to_the_next_run(
+    account: AlidnsAccount, provider: DnsProvider
+) -> None:
+    """The attempts end, with what to do."""
+    account.service.answer_next("AddDomainRecord", "Throttling.User", times=99)
+
+    with pytest.raises(DnsUnavailable, match="Throttling") as limited:
+        provider.add_txt(NAME, "value")
+
+    assert Retry.LATER == limited.value.retry
+    assert "too many calls" in str(limited.value.hint)
+    assert 4 == len(account.calls("AddDomainRecord"))
+
+
+def test_international_domain_is_found_by_its_a_labels(
+    account: AlidnsAccount, provider: DnsProvider
+) -> None:
+    """The account has it in Unicode."""
+    account.add_zone("例子.com")
+
+    handle = provider.add_txt("_acme-challenge.xn--fsqu00a.com", "value")
+
+    assert ["value"] == account.values("_acme-challenge.xn--fsqu00a.com")
+    assert account.connect().remove_txt("_acme-challenge.xn--fsqu00a.com", "value", handle)
+
+
+@pytest.mark.parametrize("told", ['"\\ud800"', '"a\\u0000b"', '""', "null", "{}"])
+def test_domain_that_is_told_as_what_cannot_be_sent(
+    account: AlidnsAccount, provider: DnsProvider, told: str
+) -> None:
+    """Half a character, or nothing: its A-labels stand in."""
+    domain = f'{{"DomainName":{told},"PunyCode":"example.com"}}'
+    body = f'{{"TotalCount":1,"Domains":{{"Domain":[{domain}]}}}}'
+    account.service.faults.add(Fault.status(200, body.encode()), on="DescribeDomains")
+
+    provider.add_txt(NAME, "value")
+
+    assert ["value"] == account.values(NAME)
+
+
+def test_record_that_is_switched_off_is_not_taken_for_ours(
+    account: AlidnsAccount, provider: DnsProvider
+) -> None:
+    """It would never be seen, so the operator is told instead of kept waiting."""
+    account.zones.create(NAME, "TXT", "value", enabled=False)
+
+    with pytest.raises(DnsRejected, match="switched off"):
+        provider.add_txt(NAME, "value")
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "advice"),
+    [
+        ("InvalidAccessKeyId.NotFound", DnsAccessDenied, "there is no such AccessKey"),
+        ("InvalidAccessKeyId.Inactive", DnsAccessDenied, "it is disabled"),
+        ("SignatureDoesNotMatch", DnsAccessDenied, "does not belong to"),
+        ("InvalidSecurityToken.Expired", DnsAccessDenied, "temporary one"),
+        ("MissingSecurityToken", DnsAccessDenied, "temporary one"),
+        ("Forbidden", DnsAccessDenied, "AliyunDNSFullAccess"),
+        ("Forbidden.RAM", DnsAccessDenied, "AliyunDNSFullAccess"),
+        ("NoPermission", DnsAccessDenied, "AliyunDNSFullAccess"),
+        ("Forbidden.RiskControl", DnsAccessDenied, "notices"),
+        ("Forbidden.DomainLocked", DnsRejected, "look at the domain"),
+        ("DomainRecordConflict", DnsRejected, "CNAME"),
+        ("QuotaExceeded.Record", DnsRejected, "plan"),
+        ("QuotaExceeded.TTL", DnsRejected, "plan"),
+        ("InvalidTimeStamp.Expired", DnsRejected, "clock"),
+        ("IncorrectDomainUser", DnsRejected, "look at the domain"),
+        ("SomethingNew", DnsRejected, "look at the domain"),
+    ],
+)
+def test_refusal_carries_code_words_and_advice(
+    account: AlidnsAccount, provider: DnsProvider, code: str, error: type[DnsError], advice: str
+) -> None:
+    """The write is not repeated; the operator reads which name, which call, why, and what to do."""
+    account.service.answer_next("AddDomainRecord", code, "their words")
+
+    with pytest.raises(error) as refused:
+        provider.add_txt(NAME, "value")
+
+    expected = f"{NAME}: Alibaba Cloud DNS answered AddDomainRecord with code {code}: their words"
+    assert expected == str(refused.value.message)
+    assert advice in str(refused.value.hint)
+    assert Retry.NEVER == refused.value.retry
+    assert ["DescribeDomains", "AddDomainRecord"] == account.calls()
+
+
+@pytest.mark.parametrize("code", ["UnKnownError", "InternalError"])
+def test_code_that_leaves_it_open_is_looked_into(
+    account: AlidnsAccount, provider: DnsProvider, code: str
+) -> None:
+    """Also where the status says that the request was wrong."""
+    account.service.answer_next("AddDomainRecord", code, does_the_work=True)
+
+    provider.add_txt(NAME, "value")
+
+    assert ["value"] == account.values(NAME)
+    assert 1 == len(account.calls("AddDomainRecord"))
+
+
+def test_service_that_is_down_is_tried_later(account: AlidnsAccount, provider: DnsProvider) -> None:
+    """Its own words are told."""
+    account.service.answer_next("DescribeDomains", "ServiceBusy", status=503, times=9)
+
+    with pytest.raises(DnsUnavailable, match="ServiceBusy") as lost:
+        provider.add_txt(NAME, "value")
+
+    assert Retry.LATER == lost.value.retry
+    assert lost.value.hint is not None
+
+
+def test_clock_of_this_machine_is_off(account: AlidnsAccount) -> None:
+    """The service refuses what is dated more than a quarter of an hour away."""
+    provider = account.connect(late=timedelta(minutes=16))
+
+    with pytest.raises(DnsRejected, match=r"InvalidTimeStamp\.Expired") as refused:
+        provider.add_txt(NAME, "value")
+
+    assert "this machine's clock" in str(refused.value.hint)
+
+
+def test_wrong_secret_and_what_the_service_quotes(account: AlidnsAccount) -> None:
+    """It quotes what was signed: neither the key nor its id is passed on."""
+    with pytest.raises(DnsAccessDenied, match="SignatureDoesNotMatch") as denied:
+        account.connect(access_key_secret=Secret("0" * 30)).add_txt(NAME, "value")
+
+    assert "server string to sign" in str(denied.value)
+    assert KEY_ID not in str(denied.value)
+    assert "does not belong to `access_key_id`" in str(denied.value.hint)
+
+
+def test_key_that_there_is_not(account: AlidnsAccount) -> None:
+    """Told apart from a wrong secret."""
+    with pytest.raises(DnsAccessDenied, match=r"InvalidAccessKeyId\.NotFound"):
+        account.connect(access_key_id=Secret("LTAI5tNobody")).add_txt(NAME, "value")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [("SomethingNew", f"bad: {KEY_SECRET}"), (KEY_SECRET, "bad")]
+)
+def test_secret_is_in_no_message(
+    account: AlidnsAccount, provider: DnsProvider, code: str, words: str
+) -> None:
+    """Not even when the service itself repeats it, in its words or in the place of a code."""
+    account.service.answer_next("AddDomainRecord", code, words)
+
+    with pytest.raises(DnsRejected) as refused:
+        provider.add_txt(NAME, "value")
+
+    assert KEY_SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key_id", "secret", "words", "advice"),
+    [
+        ("STS.NTdefghijk", "s" * 30, "temporary key", "RAM user"),
+        ("AKIDz8krbsJ5yKBZQpn74WFkmLPx3gnPhESA", "s" * 32, "Tencent Cloud", "ram.console"),
+        ("s" * 30, KEY_ID, "id of an AccessKey", "`access_key_id`"),
+        ("", "s", "empty", "ram.console"),
+        (KEY_ID, " ", "empty", "ram.console"),
+    ],
+    ids=["sts", "tencent", "swapped", "no-id", "no-secret"],
+)
+def test_wrong_kind_of_key_is_told_before_anything_is_sent(
+    account: AlidnsAccount, key_id: str, secret: str, words: str, advice: str
+) -> None:
+    """With what it is, and where the right one is made."""
+    with pytest.raises(ConfigError, match=words) as wrong:
+        account.connect(access_key_id=Secret(key_id), access_key_secret=Secret(secret))
+
+    assert advice in str(wrong.value.hint)
+    assert [] == account.calls()
+
+
+def test_space_around_a_key_is_no_part_of_it(account: AlidnsAccount) -> None:
+    """It comes of copying, and of files that end with a line."""
+    provider = account.connect(
+        access_key_id=Secret(f" {KEY_ID}\n"), access_key_secret=Secret(f"{KEY_SECRET}\n")
+    )
+
+    assert provider.add_txt(NAME, "value")
+
+
+@pytest.mark.parametrize("total", [b"1e999", b'"many"', b"999999999"])
+def test_list_without_an_end(account: AlidnsAccount, provider: DnsProvider, total: bytes) -> None:
+    """A service that always has one more domain is given up."""
+    for number in range(201):
+        domain = b'{"DomainName":"a%d.example"}' % number
+        body = b'{"TotalCount":%s,"Domains":{"Domain":[%s]}}' % (total, domain)
+        account.service.faults.add(Fault.status(200, body), on="DescribeDomains")
+
+    with pytest.raises(DnsUnavailable, match="does not come to an end"):
+        provider.add_txt(NAME, "value")
+
+    assert 200 == len(account.calls())
+
+
+@pytest.mark.parametrize("second", [b"", b'{"DomainName":"a.example"}'], ids=["empty", "the same"])
+def test_half_a_list_is_not_the_whole(
+    account: AlidnsAccount, provider: DnsProvider, second: bytes
+) -> None:
+    """A page that brings nothing new before the told total is no end."""
+    for domains in (b'{"DomainName":"a.example"}', second):
+        body = b'{"TotalCount":3,"Domains":{"Domain":[%s]}}' % domains
+        account.service.faults.add(Fault.status(200, body), on="DescribeDomains")
+
+    with pytest.raises(DnsUnavailable, match="does not come to an end"):
+        provider.add_txt(NAME, "value")
+
+    assert 2 == len(account.calls())

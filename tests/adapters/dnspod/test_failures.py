@@ -1,0 +1,439 @@
+"""DNSPod when something goes wrong: lost answers, broken ones, and every status code."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from certferry.core.secret import Secret
+from certferry.errors import (
+    CertferryError,
+    DnsAccessDenied,
+    DnsRejected,
+    DnsUnavailable,
+    Retry,
+)
+from certferry.ports.dns import DnsProvider
+from certferry.sandbox.faults import Fault
+from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount
+
+NAME = "_acme-challenge.img.example.com"
+CREATE = "POST /Record.Create"
+REMOVE = "POST /Record.Remove"
+
+BROKEN = [
+    Fault.reset_before(),
+    Fault.reset_after(),
+    Fault.truncated(),
+    Fault.html(502),
+    Fault.status(503, b"overloaded"),
+    Fault.status(200, b'{"status":{"code":"1"'),
+    Fault.status(200, b'{"status":"1"}'),
+    Fault.status(200, b"[]"),
+    Fault.status(200, b"\xff\xfe"),
+    Fault.status(200, b'{"status":{"code":[]}}'),
+]
+
+
+def ids(faults: list[Fault]) -> list[str]:
+    """Name the faults in the tests' names."""
+    return [f"{fault.kind.value}-{fault.code or number}" for number, fault in enumerate(faults)]
+
+
+# reads
+
+
+@pytest.mark.parametrize("fault", BROKEN, ids=ids(BROKEN))
+@pytest.mark.parametrize("action", ["Domain.List", "Record.List", "Domain.Purview"])
+def test_read_without_an_answer_is_repeated(
+    account: DnspodAccount, provider: DnsProvider, action: str, fault: Fault
+) -> None:
+    """A read changes nothing, so it is asked again."""
+    account.service.add_domain("example.org", min_ttl=1800)
+    account.zones.create("_acme-challenge.example.org", "TXT", "there already")
+    account.service.faults.add(fault, on=f"POST /{action}")
+
+    provider.add_txt("_acme-challenge.example.org", "value")
+    provider.remove_txt("_acme-challenge.example.org", "there already", None)
+
+    assert ["value"] == account.values("_acme-challenge.example.org")
+    assert 2 == len(account.service.calls(action))
+
+
+@pytest.mark.parametrize("fault", BROKEN, ids=ids(BROKEN))
+def test_service_that_gives_no_answer_at_all_is_given_up(
+    account: DnspodAccount, provider: DnsProvider, fault: Fault
+) -> None:
+    """The repetitions end, and the run may be tried again later."""
+    account.service.faults.add(fault, on="POST /Domain.List", times=None)
+
+    with pytest.raises(DnsUnavailable, match=NAME) as lost:
+        provider.add_txt(NAME, "value")
+
+    assert Retry.LATER == lost.value.retry
+    assert lost.value.hint is not None
+    assert len(account.service.calls()) <= 4
+
+
+@pytest.mark.parametrize(
+    ("code", "pauses"), [("3", [1.0]), ("-99", [10.0]), ("-2", [60.0]), ("777", [1.0])]
+)
+def test_read_is_repeated_after_a_passing_code(
+    account: DnspodAccount, provider: DnsProvider, code: str, pauses: list[float]
+) -> None:
+    """How long to wait before that depends on the code; an unknown one gets one more chance."""
+    account.service.answer_next("Domain.List", code, "not now")
+
+    provider.add_txt(NAME, "value")
+
+    assert pauses == [seconds for seconds in account.waits.seconds if seconds >= 1]
+    assert ["value"] == account.values(NAME)
+
+
+@pytest.mark.parametrize(
+    ("code", "asked", "error"),
+    [
+        ("3", 3, DnsUnavailable),
+        ("-99", 3, DnsUnavailable),
+        ("-2", 3, DnsUnavailable),
+        ("777", 2, DnsRejected),
+        ("-55", 1, DnsRejected),
+        ("6", 2, DnsRejected),
+    ],
+)
+def test_read_is_not_repeated_for_ever(
+    account: DnspodAccount, provider: DnsProvider, code: str, asked: int, error: type[Exception]
+) -> None:
+    """A negative code that DNSPod does not document stops at once; the others stop soon."""
+    account.service.answer_next("Domain.List", code, "not now", times=99)
+
+    with pytest.raises(error, match=rf"Domain.List with code {code}: not now"):
+        provider.add_txt(NAME, "value")
+
+    assert asked == len(account.service.calls())
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault.status(418, b"no"), "HTTP status 418"),
+        (Fault.html(403), r"web page \(status 403\)"),
+    ],
+    ids=["words", "page"],
+)
+def test_refusal_in_front_of_the_service_is_not_repeated(
+    account: DnspodAccount, provider: DnsProvider, fault: Fault, words: str
+) -> None:
+    """A gateway that turns the request away would do so again."""
+    account.service.faults.add(fault, on=CREATE, times=None)
+
+    with pytest.raises(DnsUnavailable, match=words):
+        provider.add_txt(NAME, "value")
+
+    assert ["Domain.List", "Record.Create"] == account.actions()
+
+
+def test_long_rest_is_recommended_after_too_many_calls(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """Two rests of a minute were not enough, so the next run is not to come at once."""
+    account.service.answer_next("Record.Create", "-2", times=99)
+
+    with pytest.raises(DnsUnavailable) as limited:
+        provider.add_txt(NAME, "value")
+
+    assert Retry.at(account.now() + timedelta(minutes=10)) == limited.value.retry
+    assert [60, 60] == [seconds for seconds in account.waits.seconds if seconds >= 1]
+
+
+def test_write_is_repeated_after_too_many_calls(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """That code says for sure that nothing was done."""
+    account.service.answer_next("Record.Create", "-2")
+
+    provider.add_txt(NAME, "value")
+
+    assert ["value"] == account.values(NAME)
+    assert 0 == len(account.service.calls("Record.List"))
+
+
+# writes
+
+
+@pytest.mark.parametrize("index_delay", [0, 30])
+@pytest.mark.parametrize("fault", BROKEN, ids=ids(BROKEN))
+def test_record_is_there_once_after_a_lost_answer(
+    account: DnspodAccount, provider: DnsProvider, fault: Fault, index_delay: float
+) -> None:
+    """Whether it was written before the answer was lost or not, and however late it is listed."""
+    account.service.index_delay = index_delay
+    account.service.faults.add(fault, on=CREATE)
+
+    handle = provider.add_txt(NAME, "value")
+
+    assert [handle.partition("|")[2]] == account.ids(NAME)
+    assert ["value"] == account.values(NAME)
+    first_two = [action for action in account.actions() if action.startswith("Record.")][:2]
+    assert ["Record.Create", "Record.List"] == first_two
+
+
+@pytest.mark.parametrize("does_the_work", [True, False])
+@pytest.mark.parametrize("code", ["3", "-99"])
+def test_record_is_there_once_after_a_code_that_leaves_it_open(
+    account: DnspodAccount, provider: DnsProvider, code: str, does_the_work: object
+) -> None:
+    """An unknown error may come after the work."""
+    account.service.answer_next("Record.Create", code, does_the_work=bool(does_the_work))
+
+    handle = provider.add_txt(NAME, "value")
+
+    assert [handle.partition("|")[2]] == account.ids(NAME)
+
+
+def test_slow_answer_is_waited_for(account: DnspodAccount, provider: DnsProvider) -> None:
+    """Slow is not lost."""
+    account.service.faults.add(Fault.delay(0.3), on="POST /*", times=2)
+
+    provider.add_txt(NAME, "value")
+
+    assert ["Domain.List", "Record.Create"] == account.actions()
+
+
+def test_write_is_not_repeated_without_end(account: DnspodAccount, provider: DnsProvider) -> None:
+    """After two writes in doubt the next run may go on; a record that came of it is listed then."""
+    account.service.index_delay = 1e9
+    account.service.faults.add(Fault.reset_after(), on=CREATE, times=None)
+
+    with pytest.raises(
+        DnsUnavailable, match="the change may or may not have taken effect"
+    ) as unknown:
+        provider.add_txt(NAME, "value")
+
+    assert Retry.LATER == unknown.value.retry
+    assert 2 == len(account.service.calls("Record.Create"))
+    assert 1 == len(account.values(NAME))
+    account.service.index_delay = 0
+    account.service.faults.clear()
+    assert provider.remove_txt(NAME, "value", None)
+
+
+@pytest.mark.parametrize("code", ["9", "-1"])
+def test_record_in_doubt_is_not_reported_as_refused(
+    account: DnspodAccount, provider: DnsProvider, code: str
+) -> None:
+    """When the look for it is refused, it may be there all the same, and must be swept later."""
+    account.service.faults.add(Fault.reset_after(), on=CREATE)
+    account.service.answer_next("Record.List", code, times=9)
+
+    with pytest.raises(DnsUnavailable, match="the change may or may not have taken effect"):
+        provider.add_txt(NAME, "value")
+
+
+def test_connection_that_is_refused_leaves_no_doubt(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """Nothing was sent, so nothing is looked for."""
+    provider.add_txt(NAME, "one")
+    account.service.stop()
+
+    with pytest.raises(DnsUnavailable, match="no connection") as lost:
+        provider.add_txt(NAME, "two")
+
+    assert "not known" not in str(lost.value)
+    account.service.start()
+
+
+@pytest.mark.parametrize("fault", BROKEN, ids=ids(BROKEN))
+def test_removal_is_certain_after_a_lost_answer(
+    account: DnspodAccount, provider: DnsProvider, fault: Fault
+) -> None:
+    """It is repeated by id, and what was removed by the lost call counts as removed."""
+    handle = provider.add_txt(NAME, "value")
+    account.service.faults.add(fault, on=REMOVE)
+
+    assert provider.remove_txt(NAME, "value", handle)
+    assert [] == account.values(NAME)
+    assert 2 == len(account.service.calls("Record.Remove"))
+
+
+def test_removal_is_not_repeated_without_end(account: DnspodAccount, provider: DnsProvider) -> None:
+    """The handle stays good for the next run."""
+    handle = provider.add_txt(NAME, "value")
+    account.service.faults.add(Fault.reset_before(), on=REMOVE, times=None)
+
+    with pytest.raises(DnsUnavailable, match="the change may or may not have taken effect"):
+        provider.remove_txt(NAME, "value", handle)
+
+    account.service.faults.clear()
+    assert provider.remove_txt(NAME, "value", handle)
+
+
+def test_removal_of_a_new_record_does_not_need_the_list(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """A handle removes also what lists do not show yet."""
+    account.service.index_delay = 30
+    handle = provider.add_txt(NAME, "value")
+
+    assert provider.remove_txt(NAME, "value", handle)
+    assert [] == account.values(NAME)
+
+
+# status codes
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "advice"),
+    [
+        ("-3", DnsRejected, "resellers"),
+        ("-4", DnsRejected, "resellers"),
+        ("-7", DnsRejected, "main account"),
+        ("-15", DnsRejected, "banned the domain"),
+        ("2", DnsRejected, "mistake in certferry"),
+        ("6", DnsRejected, "look at the domain"),
+        ("7", DnsRejected, "look at the domain"),
+        ("21", DnsRejected, "unlock"),
+        ("22", DnsRejected, "name"),
+        ("23", DnsRejected, "plan"),
+        ("24", DnsRejected, "plan"),
+        ("25", DnsRejected, "plan"),
+        ("26", DnsRejected, "line"),
+        ("27", DnsRejected, "mistake in certferry"),
+        ("31", DnsRejected, "CNAME"),
+        ("34", DnsRejected, "mistake in certferry"),
+        ("82", DnsRejected, "look at the domain"),
+        ("500025", DnsRejected, "plan"),
+        ("500026", DnsRejected, "plan"),
+        ("777", DnsRejected, "look at the domain"),
+        ("-55", DnsRejected, "look at the domain"),
+    ],
+)
+def test_refusal_carries_code_words_and_advice(
+    account: DnspodAccount,
+    provider: DnsProvider,
+    code: str,
+    error: type[CertferryError],
+    advice: str,
+) -> None:
+    """The write is not repeated; the operator reads which name, which call, why, and what to do."""
+    account.service.answer_next("Record.Create", code, "their words")
+
+    with pytest.raises(error) as refused:
+        provider.add_txt(NAME, "value")
+
+    expected = f"{NAME}: DNSPod answered Record.Create with code {code}: their words"
+    assert expected == str(refused.value.message)
+    assert advice in str(refused.value.hint)
+    assert Retry.NEVER == refused.value.retry
+    assert ["Domain.List", "Record.Create"] == account.actions()
+
+
+def test_cname_at_the_name_is_told_with_the_way_out(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """A CNAME excludes a TXT record beside it."""
+    account.zones.create(NAME, "CNAME", "elsewhere.example.net.")
+
+    with pytest.raises(DnsRejected, match="code 31") as conflict:
+        provider.add_txt(NAME, "value")
+
+    assert "remove that record" in str(conflict.value.hint)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["-1", "-8", "50", "51", "52", "53", "54", "83", "85", "10002", "10003", "10004", "20004"],
+)
+@pytest.mark.parametrize("action", ["Domain.List", "Record.Create", "Record.Remove"])
+def test_nothing_is_sent_after_refused_credentials(
+    account: DnspodAccount, provider: DnsProvider, action: str, code: str
+) -> None:
+    """More than thirty refusals in five minutes would lock the account's owner out."""
+    account.service.answer_next(action, code, "no entry", times=99)
+
+    with pytest.raises(DnsAccessDenied, match=f"code {code}: no entry") as denied:
+        provider.remove_txt(NAME, "value", provider.add_txt(NAME, "value"))
+    sent = len(account.service.calls())
+
+    for call in (
+        lambda: provider.add_txt(NAME, "value"),
+        lambda: provider.remove_txt(NAME, "value", "1|2"),
+        lambda: provider.remove_txt(NAME, "value", None),
+    ):
+        with pytest.raises(DnsAccessDenied, match="not asked again") as again:
+            call()
+        assert f"code {code}: no entry" in str(again.value)
+        assert denied.value.hint == again.value.hint
+    assert sent == len(account.service.calls())
+    assert 1 == len(account.service.calls(action))
+    assert Retry.NEVER == denied.value.retry
+    assert denied.value.hint is not None
+
+
+def test_old_way_to_log_in_is_refused_credentials_too(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """Code 8 means "gone" only when its words do not say otherwise."""
+    handle = provider.add_txt(NAME, "value")
+    account.service.answer_next("Record.Remove", "8", "Prohibit req by email, Request by token")
+
+    with pytest.raises(DnsAccessDenied):
+        provider.remove_txt(NAME, "value", handle)
+
+
+@pytest.mark.parametrize(
+    ("token_id", "token", "code", "advice"),
+    [
+        ("my-id", TOKEN, "10002", "the account's `id` (DP_Id) is not the id of a DNSPod token"),
+        ("99999", TOKEN, "10003", "there is no such token"),
+        (TOKEN_ID, "0" * 32, "10004", "the `token` does not belong to the `id`"),
+    ],
+)
+def test_wrong_credentials_are_told_apart(
+    account: DnspodAccount, token_id: str, token: str, code: str, advice: str
+) -> None:
+    """The operator reads which of the two is wrong, and where to check it."""
+    provider = account.connect(id=Secret(token_id), token=Secret(token))
+
+    with pytest.raises(DnsAccessDenied, match=f"code {code}") as denied:
+        provider.add_txt(NAME, "value")
+
+    assert advice in str(denied.value.hint)
+    assert "console.dnspod.cn" in str(denied.value.hint)
+    assert 1 == len(account.service.calls())
+
+
+def test_token_id_that_is_none_is_explained(account: DnspodAccount) -> None:
+    """Code 10002: what a token's id looks like, and that another kind of key is none."""
+    with pytest.raises(
+        DnsAccessDenied, match="code 10002: The login token ID is invalid"
+    ) as denied:
+        account.connect(id=Secret("ops@example.com")).add_txt(NAME, "value")
+
+    hint = str(denied.value.hint)
+    assert "`id` (DP_Id)" in hint
+    assert "a short number" in hint
+    assert "Tencent Cloud (AKID…) do not work" in hint
+
+
+def test_line_that_the_domain_does_not_have_is_explained(account: DnspodAccount) -> None:
+    """Code 26: what to write at either of the two services."""
+    with pytest.raises(DnsRejected, match="code 26: Record line invalid") as refused:
+        account.connect(line="境外").add_txt(NAME, "value")
+
+    hint = str(refused.value.hint)
+    assert "leave `line` out, which means 默认" in hint
+    assert "`default` at api.dnspod.com" in hint
+
+
+def test_token_is_in_no_message(account: DnspodAccount, provider: DnsProvider) -> None:
+    """Not even when the service itself repeats it."""
+    account.service.answer_next("Record.Create", "34", f"bad request: {TOKEN_ID},{TOKEN}")
+
+    with pytest.raises(DnsRejected) as refused:
+        provider.add_txt(NAME, "value")
+
+    assert TOKEN not in str(refused.value)
+    assert "•••" in str(refused.value)

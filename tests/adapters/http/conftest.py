@@ -1,0 +1,39 @@
+"""What the tests of the HTTP client share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from certferry.adapters.http.client import (
+    HttpClient,
+)
+from certferry.sandbox import httpd
+from tests.adapters.http.calls import SHORT, new_client, serve
+from tests.adapters.waits import Waits
+
+
+@pytest.fixture
+def waits() -> Waits:
+    """Give pauses that return at once."""
+    return Waits()
+
+
+@pytest.fixture
+def service() -> Iterator[httpd.HttpService]:
+    """Start a server that answers everything, and one path with a redirect."""
+    with httpd.HttpService(serve) as running:
+        yield running
+
+
+@pytest.fixture
+def client(waits: Waits) -> HttpClient:
+    """Give the client under test."""
+    return new_client(waits)
+
+
+@pytest.fixture
+def impatient(waits: Waits) -> HttpClient:
+    """Give the client with a short read timeout."""
+    return new_client(waits, timeouts=SHORT)

@@ -1,0 +1,29 @@
+"""An account at a real PowerDNS, by the library lexicon."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from certferry.adapters.lexicon.dns import LexiconRecords, Settings, connect
+from certferry.core.secret import Secret
+from certferry.testing.context import connected_with
+from tests.adapters.waits import Waits
+from tests.support.powerdns import KEY, PowerDns
+
+
+def connected(
+    provider: str, options: dict[str, Secret | str], pause: Any = None, **settings: Any
+) -> LexiconRecords:
+    """Connect a provider of lexicon."""
+    timeout = settings.pop("timeout", timedelta(seconds=20))
+    written = Settings(provider=provider, options=options, timeout=timeout, **settings)
+    made = connect(written, connected_with(pause=pause or Waits()))
+    assert isinstance(made, LexiconRecords)
+    return made
+
+
+def at(server: PowerDns | str, key: str = KEY, **settings: Any) -> LexiconRecords:
+    """Give a provider of a PowerDNS's zones, as another process would make it."""
+    url = server if isinstance(server, str) else server.url
+    return connected("powerdns", {"auth_token": Secret(key), "pdns-server": url}, **settings)

@@ -1,0 +1,194 @@
+"""A program of the operator's as a DNS account: how it is called, and what may go wrong with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.programs.dns import Settings, connect
+from certferry.adapters.programs.run import MOST_OUTPUT
+from certferry.core.secret import Secret
+from certferry.errors import (
+    ConfigError,
+    DnsAccessDenied,
+    DnsError,
+    DnsRejected,
+    DnsUnavailable,
+    Interrupted,
+    ZoneNotFound,
+)
+from certferry.testing.context import connected_with
+from tests.adapters.programs.account import connected
+from tests.support.waiting import eventually
+
+NAME = "_acme-challenge.img.example.com"
+
+
+def script(tmp_path: Path, body: str) -> list[str]:
+    """Write a shell script; give how it is run."""
+    path = tmp_path / "dns"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return [str(path)]
+
+
+def test_program_is_told_what_to_do_with_which_name_and_value(tmp_path: Path) -> None:
+    """Behind its own arguments, and no shell makes anything of them."""
+    log = tmp_path / "log"
+    command = script(tmp_path, f'printf "%s|" "$@" >> {log}')
+    provider = connected([*command, "a b", "$HOME"])
+
+    handle = provider.add_txt(NAME, "gfj9Xq-_Rg85nM")
+    assert provider.remove_txt(NAME, "gfj9Xq-_Rg85nM", handle)
+
+    told = f"{NAME}|gfj9Xq-_Rg85nM|"
+    assert f"a b|$HOME|present|{told}a b|$HOME|cleanup|{told}" == log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "advice"),
+    [
+        (1, DnsUnavailable, "--log-file"),
+        (68, ZoneNotFound, "name the account"),
+        (77, DnsAccessDenied, "keys"),
+    ],
+)
+def test_exit_code_says_what_is_wrong(
+    tmp_path: Path, code: int, kind: type[DnsError], advice: str
+) -> None:
+    """What it said last is quoted, and the name is named."""
+    provider = connected(script(tmp_path, f"echo no luck; exit {code}"))
+
+    for call in (
+        lambda: provider.add_txt(NAME, "value"),
+        lambda: provider.remove_txt(NAME, "value", None),
+    ):
+        with pytest.raises(kind, match=f"{NAME}.*exit code {code}.*no luck") as failed:
+            call()
+        assert advice in str(failed.value.hint)
+
+
+def test_program_may_say_that_nothing_was_there(tmp_path: Path) -> None:
+    """Which is no failure, and only when it cleans up."""
+    provider = connected(script(tmp_path, "exit 66"))
+
+    assert not provider.remove_txt(NAME, "value", None)
+    with pytest.raises(DnsUnavailable):
+        provider.add_txt(NAME, "value")
+
+
+def test_program_that_prints_megabytes_is_cut_short(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end is kept, and how much is not; memory and log stay small."""
+    caplog.set_level("INFO")
+    provider = connected(
+        script(
+            tmp_path,
+            "yes nonsense | head -c 4000000; echo; echo the end; exit 1",
+        )
+    )
+
+    with pytest.raises(DnsUnavailable, match="the end"):
+        provider.add_txt(NAME, "value")
+
+    assert "bytes of its output are left out" in caplog.text
+    assert sum(len(said.rpartition(": ")[2]) for said in caplog.messages) <= MOST_OUTPUT
+
+
+def test_program_that_never_ends_is_ended_with_its_children(tmp_path: Path) -> None:
+    """It may have done its work, so its record is looked for later."""
+    children = tmp_path / "children"
+    provider = connected(
+        script(tmp_path, f"sleep 600 & echo $! > {children}; while true; do echo more; done"),
+        timeout=timedelta(seconds=0.5),
+    )
+
+    with pytest.raises(DnsUnavailable, match="still running") as failed:
+        provider.add_txt(NAME, "value")
+
+    assert "`timeout`" in str(failed.value.hint)
+    child = Path(f"/proc/{int(children.read_text())}")
+    assert eventually(lambda: not child.exists() or "Z" in (child / "stat").read_text().split()[2])
+
+
+def test_program_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """Nothing was written for sure."""
+    with pytest.raises(DnsRejected, match="cannot be found or run"):
+        connected([str(tmp_path / "none")]).add_txt(NAME, "value")
+
+
+def test_program_gets_none_of_our_keys_and_shows_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The accounts' keys are not in its environment, and what it says of them is masked."""
+    monkeypatch.setenv("DP_Key", "6b5976c68aba5b14a0558b77c17c3932")
+    provider = connected(
+        script(tmp_path, "echo key=$DP_Key. and 0123456789abcdef; exit 1"),
+        withheld={"DP_Key"},
+        hidden=[Secret("0123456789abcdef")],
+    )
+
+    with pytest.raises(DnsUnavailable, match=r"key=\. and •••"):
+        provider.add_txt(NAME, "value")
+
+
+def test_calls_come_one_after_the_other(tmp_path: Path) -> None:
+    """A script need not be prepared for another one of itself."""
+    lock = tmp_path / "lock"
+    provider = connected(script(tmp_path, f"mkdir {lock} || exit 1; sleep 0.05; rmdir {lock}"))
+
+    threads = [
+        threading.Thread(target=provider.add_txt, args=(NAME, f"value-{number}"))
+        for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert provider.remove_txt(NAME, "value-0", None)
+
+
+def test_run_that_is_stopped_ends_the_program_and_those_that_wait(tmp_path: Path) -> None:
+    """A run waits for neither."""
+    started, stop = tmp_path / "started", threading.Event()
+
+    def pause(seconds: float) -> None:
+        if stop.is_set():
+            raise Interrupted("stopped")
+        time.sleep(seconds)
+
+    provider = connected(script(tmp_path, f"touch {started}; sleep 600"), pause=pause)
+    ended: list[str] = []
+
+    def call(value: str) -> None:
+        try:
+            provider.add_txt(NAME, value)
+        except Interrupted:
+            ended.append(value)
+
+    threads = [threading.Thread(target=call, args=(value,)) for value in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    assert eventually(started.exists)
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert {"one", "two"} == set(ended)
+
+
+def test_command_of_nothing_is_told() -> None:
+    """When it is connected, as every mistake in the settings."""
+    with pytest.raises(ConfigError, match="`command`"):
+        connect(Settings(()), connected_with())
+
+
+def test_author_may_run_programs_in_tests() -> None:
+    """The context of the testing room runs them as well."""
+    ended = connected_with().run(["sh", "-c", "echo said; exit 3"], timedelta(seconds=20))
+
+    assert (3, "said\n") == (ended.code, ended.words)

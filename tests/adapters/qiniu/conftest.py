@@ -1,0 +1,50 @@
+"""A strict stand-in of Qiniu, the target and the client on it, and a certificate of ours there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import mark
+from tests.adapters.qiniu.place import Place, bundle, open_place
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """Run a strict stand-in that resets what a change leaves out."""
+    with open_place() as opened:
+        yield opened
+
+
+@pytest.fixture
+def target(place: Place) -> Qiniu:
+    """Give the target under test."""
+    return place.target()
+
+
+@pytest.fixture
+def client(place: Place) -> QiniuClient:
+    """Give a client of the account there."""
+    return place.client()
+
+
+@pytest.fixture
+def made() -> CertificateBundle:
+    """Give a certificate of the lineage."""
+    return bundle("*.example.com")
+
+
+@pytest.fixture
+def label(made: CertificateBundle) -> str:
+    """Give its mark, under which it is uploaded."""
+    return mark("img", made.certificate.fingerprint)
+
+
+@pytest.fixture
+def ours(target: Qiniu, made: CertificateBundle) -> str:
+    """Upload it, and give its id."""
+    return target.upload("img", made)

@@ -1,0 +1,583 @@
+"""The Qiniu client over real HTTP against a strict stand-in: calls, lists, hosts, rates."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from urllib.parse import parse_qs
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.adapters.http.client import Request
+from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.errors import QiniuFailure
+from certferry.adapters.qiniu.records import (
+    BucketDomain,
+    CertificateRecord,
+    DomainItem,
+    HttpsConf,
+    HttpsRecord,
+    Upload,
+)
+from certferry.adapters.qiniu.transport import MOST_PAGES
+from certferry.adapters.qiniu.wire import Hosts
+from certferry.sandbox import httpd
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.qiniu_kodo import DomainType
+from tests.adapters.qiniu.place import WWW, Place, bundle, open_place
+from tests.sandbox import qiniu_calls
+from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
+
+
+def _upload(*names: str, name: str = "certferry-test") -> Upload:
+    made = bundle(*names)
+    return Upload(name, made.certificate.names[0], made.fullchain_pem, made.privkey_pem.reveal())
+
+
+def _conf(
+    cert_id: str,
+    *,
+    force: bool = False,
+    http2: bool = False,
+    versions: tuple[str, ...] | None = None,
+) -> HttpsConf:
+    return HttpsConf(cert_id, force, http2, versions)
+
+
+def _https(cert_id: str, versions: tuple[str, ...]) -> HttpsRecord:
+    return HttpsRecord(
+        cert_id, force_https=True, http2_enable=True, free_cert=False, tls_versions=versions
+    )
+
+
+# --- certificates ---------------------------------------------------------------------------
+
+
+def test_an_upload_is_found_in_the_list(place: Place, client: QiniuClient) -> None:
+    """What was sent is what lies there, under the id that the answer gave."""
+    upload = _upload(WWW, "*.example.com")
+
+    cert_id = client.upload_certificate(upload)
+
+    [stored] = place.service.certificates.stored()
+    assert (upload.ca, upload.pri) == (stored.fullchain_pem, stored.privkey_pem)
+    [listed] = client.list_certificates()
+    assert (cert_id, "certferry-test", (WWW, "*.example.com")) == (
+        listed.certid,
+        listed.name,
+        listed.dnsnames,
+    )
+    leaf = stored.leaf
+    assert int(leaf.not_valid_before_utc.timestamp()) == listed.not_before
+    assert int(leaf.not_valid_after_utc.timestamp()) == listed.not_after
+
+
+def test_an_upload_is_compact_json_in_utf_8(place: Place, client: QiniuClient) -> None:
+    """Sign and send the same bytes: no spaces, no escapes, exactly this content type."""
+    upload = _upload(WWW, name="证书")
+
+    client.upload_certificate(upload)
+
+    [sent] = place.service.requests("POST /sslcert")
+    expected = {
+        "name": "证书",
+        "common_name": WWW,
+        "ca": upload.ca,
+        "pri": upload.pri,
+    }
+    compact = json.dumps(expected, ensure_ascii=False, separators=(",", ":"))
+    assert compact.encode() == sent.body
+    assert "application/json" == sent.headers["Content-Type"]
+
+
+def test_a_removed_certificate_is_gone(client: QiniuClient) -> None:
+    """Nothing in the list afterwards; a second removal is told with its code."""
+    cert_id = client.upload_certificate(_upload(WWW))
+
+    client.delete_certificate(cert_id)
+
+    assert [] == client.list_certificates()
+    with pytest.raises(QiniuFailure) as caught:
+        client.delete_certificate(cert_id)
+    assert 400401 == caught.value.code
+
+
+def test_an_empty_account(client: QiniuClient) -> None:
+    """`certs: null` is an empty list."""
+    assert [] == client.list_certificates()
+    assert [] == client.list_domains()
+    assert [] == client.list_buckets()
+
+
+def test_a_certificate_is_never_read_back(place: Place, client: QiniuClient) -> None:
+    """`GET /sslcert/<id>` would bring the private key with it, so certferry never calls it."""
+    client.upload_certificate(_upload(WWW))
+    client.list_certificates()
+
+    assert 0 == place.count("GET /sslcert/*")
+
+
+# --- lists ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [199, 200, 201, 450])
+def test_a_long_list_of_certificates(count: int, place: Place, client: QiniuClient) -> None:
+    """Page after page, each certificate once, also where the last page is null."""
+    issued = qiniu_calls.issue(WWW)
+    ids = [place.service.add_certificate(issued, f"old-{n}") for n in range(count)]
+
+    assert ids == [record.certid for record in client.list_certificates()]
+    assert count // 200 + 1 == place.count("GET /sslcert")
+
+
+def test_a_long_list_of_domains(place: Place, client: QiniuClient) -> None:
+    """A thousand and some domains come in two pages."""
+    names = [f"d{n}.example.com" for n in range(1003)]
+    for name in names:
+        place.service.add_domain(name)
+
+    assert names == [item.name for item in client.list_domains()]
+    assert 2 == place.count("GET /domain")
+
+
+def test_a_marker_that_does_not_advance(place: Place, client: QiniuClient) -> None:
+    """What lies behind it is not seen: half an account is not taken for the whole."""
+    issued = qiniu_calls.issue(WWW)
+    for number in range(3):
+        place.service.add_certificate(issued, f"old-{number}")
+    place.service.certificates.pager.advances = False
+    place.service.add_domain(WWW)
+    place.service.domains.pager.advances = False
+
+    for read, what in (
+        (client.list_certificates, "the list of certificates"),
+        (client.list_domains, "the list of domains"),
+    ):
+        with pytest.raises(QiniuFailure, match=f"{what} at Qiniu does not come to an end"):
+            read()
+    assert 2 == place.count("GET /sslcert") == place.count("GET /domain")
+
+
+def test_an_empty_page_with_a_marker_is_not_the_end(place: Place, client: QiniuClient) -> None:
+    """The list goes on where its marker leads."""
+    ours = place.service.add_certificate(qiniu_calls.issue(WWW), "ours")
+    first = base64.b64encode(b"0").decode()
+    body = {"certs": None, "marker": first}
+    place.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
+
+    assert [ours] == [record.certid for record in client.list_certificates()]
+    assert 2 == place.count("GET /sslcert")
+
+
+def test_empty_pages_without_an_end() -> None:
+    """They are given up long before a list of many pages is."""
+    pages = itertools.count(1)
+
+    def answer(request: httpd.Request) -> httpd.Response:
+        del request
+        return httpd.Response.json({"certs": [], "marker": f"m{next(pages)}"})
+
+    with httpd.HttpService(answer) as server:
+        client = Place(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
+
+        with pytest.raises(QiniuFailure, match="does not come to an end"):
+            client.list_certificates()
+
+    assert next(pages) < MOST_PAGES / 10
+
+
+def test_what_a_list_says_of_a_domain(place: Place, client: QiniuClient) -> None:
+    """Its name, its type and product, and its CNAME."""
+    place.service.add_domain(WWW)
+
+    [item] = client.list_domains()
+
+    assert (WWW, "normal", "cdn", f"{WWW}.qiniudns.com") == (
+        item.name,
+        item.type,
+        item.product,
+        item.cname,
+    )
+
+
+def hubs_of(answer: Callable[[httpd.Request], httpd.Response]) -> list[str]:
+    """List the hubs and the domains of one hub at a service that answers so."""
+    with httpd.HttpService(answer) as server:
+        hosts = Hosts(server.url, server.url, server.url, pili=server.url)
+        pili = Place(qiniu_calls.service()).client(hosts=hosts).pili
+        return [*pili.list_hubs(), *(record.domain for record in pili.list_domains("show"))]
+
+
+def test_lists_of_live_streaming_with_a_marker() -> None:
+    """No document knows it; where one is given, the list goes on there, or is half an account."""
+
+    def answer(request: httpd.Request, *, goes_on: bool) -> httpd.Response:
+        is_first = not request.query
+        entry = "one.example" if is_first or not goes_on else "two.example"
+        marker = "next" if is_first or not goes_on else ""
+        if request.path == "/v2/hubs":
+            return httpd.Response.json({"items": [{"name": entry}], "marker": marker})
+        return httpd.Response.json({"domains": [{"domain": entry}], "marker": marker})
+
+    names = ["one.example", "two.example"]
+    assert [*names, *names] == hubs_of(partial(answer, goes_on=True))
+    with pytest.raises(QiniuFailure, match="the list of hubs at Qiniu does not come to an end"):
+        hubs_of(partial(answer, goes_on=False))
+
+
+ODD_CERTIFICATES = [
+    {},
+    {"certid": None},
+    {"certid": 7},
+    {"certid": "x", "not_before": "soon"},
+    {"certid": "x", "name": ["a"]},
+    {"certid": "x", "dnsnames": [None]},
+    "x",
+    None,
+]
+
+
+@pytest.mark.parametrize("odd", ODD_CERTIFICATES, ids=str)
+def test_an_odd_certificate_is_passed_over(
+    odd: object, place: Place, client: QiniuClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever another program left there, the others are listed; numbers may be strings."""
+    caplog.set_level(logging.DEBUG)
+    ours = {"certid": "ours", "name": None, "dnsnames": None, "not_before": "1700000000"}
+    body = {"certs": [odd, ours | {"not_after": 1800000000.0, "create_time": None}]}
+    place.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
+
+    listed = client.list_certificates()
+
+    assert [CertificateRecord("ours", None, None, 1700000000, 1800000000)] == listed
+    assert "an entry of a list is passed over" in caplog.text
+    assert "soon" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"name": None},
+        {"name": 7},
+        {"name": "x", "type": 1},
+        {"name": "../"},
+        {"name": "a/../img.example.com"},
+        {"name": "img.example.com?x=y"},
+        3,
+    ],
+    ids=str,
+)
+def test_an_odd_domain_is_passed_over(odd: object, place: Place, client: QiniuClient) -> None:
+    """The others are listed, also without a type."""
+    body = {"domains": [odd, {"name": WWW, "type": None}], "marker": None}
+    place.service.api.faults.add(Fault.status(200, json.dumps(body).encode()))
+
+    assert [DomainItem(WWW)] == client.list_domains()
+
+
+def test_a_page_of_odd_certificates_is_not_the_end(place: Place, client: QiniuClient) -> None:
+    """The list goes on behind entries that cannot be read."""
+    issued = qiniu_calls.issue(WWW)
+    ours = place.service.add_certificate(issued, "ours")
+    body = {"certs": [{"certid": 1}, {"certid": 2}], "marker": base64.b64encode(b"0").decode()}
+    place.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
+
+    assert [ours] == [record.certid for record in client.list_certificates()]
+
+
+@given(marker=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
+def test_a_marker_comes_back_as_it_was_given(marker: str) -> None:
+    """Whatever is in a marker, the server finds the same in the next request, rightly signed."""
+    seen: list[str] = []
+
+    def answer(request: httpd.Request) -> httpd.Response:
+        qiniu = qiniu_calls.service()
+        qiniu.accounts.caller(request, START)
+        seen.append(request.query)
+        first = not seen[:-1]
+        return httpd.Response.json(
+            {"certs": [{"certid": "a" if first else "b"}], "marker": marker if first else ""}
+        )
+
+    with httpd.HttpService(answer) as server:
+        client = Place(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
+
+        listed = client.list_certificates()
+
+    assert ["a", "b"] == [record.certid for record in listed]
+    assert [marker] == parse_qs(seen[1])["marker"]
+
+
+def test_a_list_without_an_end() -> None:
+    """Half a list would be taken for the whole: it is told, after very many pages."""
+    pages = itertools.count(1)
+
+    def answer(request: httpd.Request) -> httpd.Response:
+        page = next(pages)
+        return httpd.Response.json({"certs": [{"certid": f"c{page}"}], "marker": f"m{page}"})
+
+    with httpd.HttpService(answer) as server:
+        client = Place(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
+
+        with pytest.raises(QiniuFailure, match="does not come to an end"):
+            client.list_certificates()
+
+    assert MOST_PAGES + 1 == next(pages)
+
+
+# --- domains --------------------------------------------------------------------------------
+
+
+def test_a_domain_is_read_as_it_is(place: Place, client: QiniuClient) -> None:
+    """State and HTTPS settings, TLS versions as an array."""
+    cert_id = qiniu_calls.seed(place.service, [WWW])
+    place.service.add_domain(
+        WWW, https=cert_id, force_https=True, http2=True, tls_versions=["TLSv1.3", "TLSv1.2"]
+    )
+
+    record = client.read_domain(WWW)
+
+    assert (WWW, "normal", "success", cert_id) == (
+        record.name,
+        record.type,
+        record.operating_state,
+        record.bound,
+    )
+    assert _https(cert_id, ("TLSv1.3", "TLSv1.2")) == record.https
+    assert record.https is not None
+    assert ("TLSv1.2", "TLSv1.3") == record.https.versions
+
+
+@pytest.mark.parametrize("absent", ["empty", "null", "missing"])
+def test_a_domain_without_https(absent: str, place: Place, client: QiniuClient) -> None:
+    """Three spellings of nothing."""
+    place.service.domains.absent_https = absent  # type: ignore[assignment]  # one of the three
+    place.service.add_domain(WWW)
+
+    assert None is client.read_domain(WWW).bound
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("TLSv1.2", ("TLSv1.2",)),
+        ("TLSv1.3,TLSv1.2", ("TLSv1.2", "TLSv1.3")),
+        ("TLSv1.2 TLSv1.3", ("TLSv1.2", "TLSv1.3")),
+        ("", None),
+        ((), None),
+        (None, None),
+    ],
+)
+def test_tls_versions_may_come_as_a_string(
+    written: str | tuple[str, ...] | None, expected: tuple[str, ...] | None
+) -> None:
+    """As the documents have it, and as an array, as the server does."""
+    assert expected == HttpsRecord(tls_versions=written).versions
+
+
+def test_https_is_switched_on_and_changed(place: Place, client: QiniuClient) -> None:
+    """`sslize` first, `httpsconf` afterwards, each with all flags."""
+    cert_id = client.upload_certificate(_upload(WWW))
+    place.service.add_domain(WWW)
+
+    client.sslize(WWW, _conf(cert_id))
+    client.httpsconf(WWW, _conf(cert_id, force=True, http2=True, versions=("TLSv1.2", "TLSv1.3")))
+
+    assert [
+        {"certId": cert_id, "forceHttps": False, "http2Enable": False},
+        {
+            "certId": cert_id,
+            "forceHttps": True,
+            "http2Enable": True,
+            "tlsVersions": ["TLSv1.2", "TLSv1.3"],
+        },
+    ] == [json.loads(request.body) for request in place.service.requests("PUT *")]
+    found = client.read_domain(WWW)
+    assert _https(cert_id, ("TLSv1.2", "TLSv1.3")) == found.https
+
+
+def test_a_wildcard_domain_is_addressed_with_its_dot(place: Place, client: QiniuClient) -> None:
+    """The path holds `.example.com`, unescaped."""
+    cert_id = client.upload_certificate(_upload("*.example.com"))
+    place.service.add_domain(".example.com")
+
+    client.sslize(".example.com", _conf(cert_id))
+
+    assert ".example.com" == client.read_domain(".example.com").name
+    assert 1 == place.count("PUT /domain/.example.com/sslize")
+
+
+# --- Kodo -----------------------------------------------------------------------------------
+
+
+def test_domains_of_buckets(place: Place, client: QiniuClient) -> None:
+    """Kinds as numbers; a bucket without domains, or that is not there, has none."""
+    place.service.add_bucket_domain("src.example.com", "pictures")
+    place.service.add_bucket_domain("cdn.example.com", "pictures", domain_type=DomainType.CDN)
+    place.service.add_bucket_domain("two.example.com", "pictures", domain_type=DomainType.BOTH)
+    place.service.add_bucket("empty")
+
+    assert ["pictures", "empty"] == client.list_buckets()
+    found = client.list_bucket_domains("pictures")
+    assert [True, False, True] == [domain.is_source for domain in found]
+    assert BucketDomain("src.example.com", "pictures", 1, None, ()) == found[0]
+    assert [] == client.list_bucket_domains("empty")
+    assert [] == client.list_bucket_domains("not&there=1")
+
+
+# --- hosts and schemes ----------------------------------------------------------------------
+
+
+def _schemes(requests: list[httpd.Request]) -> set[str]:
+    return {request.headers["Authorization"].split(" ")[0] for request in requests}
+
+
+def _use_everything(place: Place, client: QiniuClient) -> None:
+    place.service.add_domain(WWW)
+    place.service.add_bucket("pictures")
+    cert_id = client.upload_certificate(_upload(WWW))
+    client.list_certificates()
+    client.list_domains()
+    client.sslize(WWW, _conf(cert_id))
+    client.httpsconf(WWW, _conf(cert_id, force=True))
+    client.read_domain(WWW)
+    client.list_buckets()
+    client.list_bucket_domains("pictures")
+    spare = client.upload_certificate(_upload(WWW))
+    client.delete_certificate(spare)
+
+
+def test_hosts_and_schemes_of_the_documents(place: Place, client: QiniuClient) -> None:
+    """A stand-in as strict as the documents of 2026 takes every call."""
+    _use_everything(place, client)
+
+    service = place.service
+    assert {"QBox"} == _schemes(service.fusion.requests())
+    assert {"Qiniu"} == _schemes(service.api.requests())
+    assert {"Qiniu"} == _schemes(service.uc.requests())
+    dates = {r.headers["X-Qiniu-Date"] for r in service.api.requests()}
+    assert all(date.startswith("20260501T12") for date in dates)
+
+
+def test_one_host_for_certificates_and_domains() -> None:
+    """On a lenient api host, everything works with `fusion` set to it, at the slower pace."""
+    with open_place(strict=False) as place:
+        hosts = Hosts(place.service.api_url, place.service.api_url, place.service.uc_url)
+
+        _use_everything(place, place.client(hosts=hosts))
+
+        assert {"QBox", "Qiniu"} == _schemes(place.service.api.requests())
+        asked = len(place.service.api.requests())
+        assert (asked - 1) / 5 == pytest.approx(place.time.clock(), abs=0.3)
+
+
+def test_a_path_on_the_wrong_hosts_says_so(place: Place) -> None:
+    """404 without a code at every address: the operator's are mixed up, and each is named."""
+    uc = place.service.uc_url
+    host = uc.removeprefix("http://")
+
+    with pytest.raises(QiniuFailure, match="404 not found") as caught:
+        place.client(hosts=Hosts(uc, uc, uc)).list_certificates()
+
+    assert f"tried: {host} (QBox), {host} (QBox), {host} (Qiniu)" in str(caught.value)
+    assert not caught.value.error.retry.allowed
+
+
+# --- pace -----------------------------------------------------------------------------------
+
+
+def test_requests_per_second(place: Place, client: QiniuClient) -> None:
+    """Ten a second to the api host and five to fusion: the service's own limit never answers."""
+    place.service.add_domain(WWW)
+    place.service.rate_limit.per_second = 10
+    for _ in range(25):
+        client.read_domain(WWW)
+    assert pytest.approx(2.4) == place.time.clock()
+
+    place.service.rate_limit.per_second = 5
+    for _ in range(11):
+        client.list_certificates()
+    assert pytest.approx(2.4 + 2.0) == place.time.clock()
+
+    assert {200} == {call.status for call in place.service.api.journal}
+    assert {200} == {call.status for call in place.service.fusion.journal}
+
+
+@pytest.mark.parametrize("status", [403, 429])
+def test_a_rate_limit_is_waited_out(status: int, place: Place, client: QiniuClient) -> None:
+    """Another program's requests use the account's rate up: the call is made again, writes too."""
+    place.service.add_domain(WWW)
+    place.service.rate_limit.status = status  # type: ignore[assignment]  # one of the two
+    place.service.rate_limit.per_second = 1
+
+    for _ in range(3):
+        client.read_domain(WWW)
+    client.upload_certificate(_upload(WWW))
+    client.upload_certificate(_upload(WWW))
+
+    statuses = [call.status for call in place.service.api.journal]
+    assert 3 == statuses.count(200)
+    assert status in statuses
+    assert 2 == len(place.service.certificates.stored())
+
+
+# --- what is never shown --------------------------------------------------------------------
+
+
+def test_nothing_secret_is_logged(
+    place: Place, client: QiniuClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the most talkative level, no key, token or private key appears."""
+    caplog.set_level(logging.DEBUG)
+    upload = _upload(WWW)
+    place.service.fusion.faults.add(Fault.reset_before(), on="GET *")
+
+    client.upload_certificate(upload)
+    client.list_certificates()
+
+    tokens = [r.headers["Authorization"] for r in place.service.requests()]
+    assert "/sslcert" in caplog.text
+    for secret in [SECRET_KEY, ACCESS_KEY, *upload.pri.splitlines(), *tokens]:
+        assert secret not in caplog.text
+
+
+def test_an_upload_does_not_print_its_key() -> None:
+    """The body of an upload has no key in its repr, and no chain."""
+    assert "Upload('certferry-test')" == repr(_upload(WWW))
+
+
+def test_a_signature_is_dated_anew_for_each_attempt(place: Place, client: QiniuClient) -> None:
+    """After a pause of some seconds, the repeated request is signed for its own moment."""
+    place.service.add_domain(WWW)
+    place.service.api.faults.add(Fault.too_many(20))
+
+    client.read_domain(WWW)
+
+    first, second = (r.headers["X-Qiniu-Date"] for r in place.service.api.requests())
+    assert ("20260501T120000Z", "20260501T120020Z") == (first, second)
+
+
+def test_a_request_that_is_prepared_holds_what_is_sent() -> None:
+    """A request's repr shows method and address only."""
+    assert "Request(method='GET', url='https://example.com/')" == repr(
+        Request("GET", "https://example.com/", {"Authorization": SECRET_KEY})
+    )
+
+
+def test_the_stand_in_refuses_an_old_date(place: Place) -> None:
+    """A clock that is an hour off is told as such: 403, and what to compare."""
+    late = place.client()
+    place.service.accounts.date_skew = timedelta(seconds=-1)
+
+    with pytest.raises(QiniuFailure, match="skewed") as caught:
+        late.list_domains()
+
+    assert "clock" in str(caught.value.error.hint)

@@ -1,0 +1,346 @@
+"""Qiniu's refusals and broken answers: which error, what it says, and what is tried again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.errors import CODES, MEANINGS, QiniuFailure
+from certferry.adapters.qiniu.records import HttpsConf, Upload
+from certferry.errors import (
+    CopyGone,
+    DeployError,
+    Retry,
+    TargetAccessDenied,
+    TargetBusy,
+    TargetInUse,
+    TargetRejected,
+    TargetUnavailable,
+)
+from certferry.sandbox.faults import Fault
+from tests.adapters.qiniu.place import REQUEST_ID, SHORT, WWW, Place, bundle, open_place, refusal
+from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
+
+CONF = HttpsConf("694d196ee691b4be3e838346", force_https=False, http2_enable=False)
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """Run a strict stand-in."""
+    with open_place() as opened:
+        opened.service.add_domain(WWW)
+        yield opened
+
+
+def _failure(call: Callable[[], object]) -> QiniuFailure:
+    with pytest.raises(QiniuFailure) as caught:
+        call()
+    shown = (
+        f"{caught.value!r} {caught.value.error!r} {caught.value.error} {caught.value.error.hint}"
+    )
+    for secret in (ACCESS_KEY, SECRET_KEY, "PRIVATE KEY"):
+        assert secret not in shown
+    return caught.value
+
+
+def _status_of(code: int) -> int:
+    return code // 1000 if code > 999 else code
+
+
+# What is known of each code that matters: docs/facts/qiniu.md §4.5, §5.4, §5.6, §5.7, §9.
+KINDS: dict[type[DeployError], list[int]] = {
+    TargetBusy: [400013, 400030],
+    TargetInUse: [400611, 400911],
+    CopyGone: [400401],
+    TargetAccessDenied: [401000],
+    TargetUnavailable: [500000, 500215, 500219],
+    TargetRejected: [
+        *(405, 612, 400000, 400001, 400020, 400021, 400031, 400045, 400062, 400129, 400302),
+        *(400309, 400317, 400319, 400402),
+        *(400320, 400321, 400322, 400323, 400324, 400325, 400326, 400327, 400328, 400329, 400338),
+        *(400348, 400397, 400400, 400407, 400500, 400514, 400515, 400722, 400910, 400932),
+        *(403023, 404001, 404904, 404905, 404906, 404907, 404908, 404910, 404923, 500233, 500923),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(kind, code) for kind, codes in KINDS.items() for code in codes]
+)
+def test_a_code_of_the_page_of_facts(
+    kind: type[DeployError], code: int, place: Place, client: QiniuClient
+) -> None:
+    """The right error with code, the server's words and X-Reqid; nothing is sent a second time."""
+    place.service.api.faults.add(refusal(_status_of(code), code, "正在处理"), on="PUT *")
+
+    failure = _failure(lambda: client.httpsconf(WWW, CONF))
+
+    error = failure.error
+    assert kind is type(error)
+    assert code == failure.code
+    assert f"{code} 正在处理" in str(error)
+    assert f"X-Reqid {REQUEST_ID}" in str(error.hint)
+    assert 1 == place.count("PUT *")
+    assert (kind is TargetUnavailable) is failure.maybe_done
+
+
+def test_every_code_with_a_meaning_is_tested() -> None:
+    """A line of the table that no test reads would say anything."""
+    assert set() == set(MEANINGS) - {code for codes in KINDS.values() for code in codes}
+
+
+@pytest.mark.parametrize("code", sorted(MEANINGS))
+def test_a_meaning_comes_with_advice(code: int, place: Place, client: QiniuClient) -> None:
+    """Plain words in the message; what to do in the hint, before the X-Reqid."""
+    place.service.api.faults.add(refusal(_status_of(code), code), on="PUT *")
+
+    error = _failure(lambda: client.httpsconf(WWW, CONF)).error
+
+    assert MEANINGS[code].words in str(error)
+    assert str(error.hint).startswith(str(CODES[str(code)].advice))
+
+
+def test_advice_is_right_for_another_clients_certificate_too() -> None:
+    """Which client makes it is not known here; `--renew` alone gives no new one from another
+    client.
+    """
+    advice = {code: meaning.advice for code, meaning in MEANINGS.items()}
+    ours = {code for code, said in advice.items() if re.search(r"--renew|\[acme\]", said)}
+
+    pair = {400324, 400328}
+    assert pair | {400045, 400319, 400322, 400327, 400329, 400348, 400514, 500233} == ours
+    assert [] == [code for code in ours if "the client that makes it" not in advice[code]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "retry"),
+    [
+        (TargetBusy, Retry.LATER),
+        (TargetInUse, Retry.LATER),
+        (TargetUnavailable, Retry.LATER),
+        (TargetAccessDenied, Retry.NEVER),
+        (TargetRejected, Retry.NEVER),
+        (CopyGone, Retry.NEVER),
+    ],
+)
+def test_whether_trying_again_can_help(
+    kind: type[DeployError], retry: Retry, place: Place, client: QiniuClient
+) -> None:
+    """Busy, in use and unavailable pass; refused keys and refused certificates do not."""
+    code = KINDS[kind][0]
+    place.service.api.faults.add(refusal(_status_of(code), code), on="PUT *")
+
+    assert retry == _failure(lambda: client.httpsconf(WWW, CONF)).error.retry
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"code": 200}, {"code": 0}, {"code": 200, "error": "success"}]
+)
+def test_what_counts_as_success(body: dict[str, object], place: Place, client: QiniuClient) -> None:
+    """2xx with code absent, 0 or 200; words alone say nothing."""
+    place.service.api.faults.add(Fault.status(200, json.dumps(body).encode()), on="PUT *")
+
+    client.httpsconf(WWW, CONF)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"ok"])
+def test_success_without_an_object(body: bytes, place: Place, client: QiniuClient) -> None:
+    """A write's 200 counts whatever stands in its body."""
+    place.service.api.faults.add(Fault.status(200, body), on="PUT *")
+
+    client.httpsconf(WWW, CONF)
+
+
+def test_success_with_a_failing_code_is_a_failure(place: Place, client: QiniuClient) -> None:
+    """A 200 on the outside does not cover a 400030 within."""
+    place.service.api.faults.add(refusal(200, 400030), on="PUT *")
+
+    assert TargetBusy is type(_failure(lambda: client.httpsconf(WWW, CONF)).error)
+
+
+def test_a_code_that_is_no_number(place: Place, client: QiniuClient) -> None:
+    """An answer of another make is told by its status."""
+    body = b'{"code":"E1","error":{"message":"x"}}'
+    place.service.api.faults.add(Fault.status(400, body), on="PUT *")
+
+    failure = _failure(lambda: client.httpsconf(WWW, CONF))
+
+    assert "Qiniu refused the change of www.example.com (400)" == str(failure.error)
+    assert (400, None) == (failure.code, failure.error.hint)
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keys", [("wrong", SECRET_KEY), (ACCESS_KEY, "wrong")])
+def test_wrong_keys(keys: tuple[str, str], place: Place) -> None:
+    """Which two they are, for which hosts, how to check them; each way is asked once."""
+    client = place.client(access_key=keys[0], secret=keys[1])
+
+    failure = _failure(client.list_certificates)
+
+    service = place.service
+    fusion, api = (url.removeprefix("http://") for url in (service.fusion_url, service.api_url))
+    assert (
+        f"{fusion} does not accept access_key and secret_key for the list of certificates"
+        f" (401 bad token; tried: {fusion} (QBox), {api} (QBox), {api} (Qiniu))"
+    ) == str(failure.error)
+    assert TargetAccessDenied is type(failure.error)
+    assert "密钥管理" in str(failure.error.hint)
+    assert "X-Reqid" in str(failure.error.hint)
+    assert "wrong" not in f"{failure.error} {failure.error.hint}"
+    assert 3 == place.count("*")
+
+
+@pytest.mark.parametrize("code", [401001, 401002])
+def test_a_signature_that_is_refused_with_a_code(
+    code: int, place: Place, client: QiniuClient
+) -> None:
+    """It says no more than 401 does: the other scheme is tried, and what came first is told."""
+    place.service.api.faults.add(refusal(401, code, "no"), on="PUT *", times=2)
+
+    error = _failure(lambda: client.httpsconf(WWW, CONF)).error
+
+    assert TargetAccessDenied is type(error)
+    assert f"{code} no; tried" in str(error)
+    assert 2 == place.count("PUT *")
+
+
+def test_keys_of_a_sub_account(place: Place) -> None:
+    """Keys that begin with IAM- are known for lacking permissions."""
+    place.service.add_iam_key("IAM-test", SECRET_KEY, owner=ACCESS_KEY)
+    place.service.api.faults.add(refusal(403, None, "access denied"))
+    client = place.client(access_key="IAM-test")
+
+    failure = _failure(client.list_domains)
+
+    assert "sub-account" in str(failure.error.hint)
+    assert TargetAccessDenied is type(failure.error)
+    assert 1 == place.count("*")
+
+
+# --- rates ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.too_many(), refusal(403, 403024), refusal(429, 403024), refusal(400, 400039)],
+    ids=["429", "403024", "429 403024", "400039"],
+)
+def test_too_many_requests(fault: Fault, place: Place, client: QiniuClient) -> None:
+    """The call is made again a few times, writes too, and then left to a later run."""
+    place.service.api.faults.add(fault, on="PUT *", times=None)
+
+    failure = _failure(lambda: client.httpsconf(WWW, CONF))
+
+    assert TargetUnavailable is type(failure.error)
+    assert "no more requests" in str(failure.error)
+    assert Retry.LATER == failure.error.retry
+    assert not failure.maybe_done
+    assert 4 == place.count("PUT *")
+
+
+def test_a_rate_limit_that_lasts(place: Place, client: QiniuClient) -> None:
+    """A long Retry-After becomes the moment to come back at."""
+    place.service.api.faults.add(Fault.too_many(3600))
+
+    failure = _failure(client.list_domains)
+
+    assert Retry.at(START + timedelta(hours=1)) == failure.error.retry
+    assert 1 == place.count("*")
+
+
+# --- no answer, or no sensible one ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault.reset_before(), "closed the connection without an answer"),
+        (Fault.reset_after(), "closed the connection without an answer"),
+        (Fault.truncated(), "ended early"),
+        (Fault.html(502), "answered with a web page (status 502)"),
+        (refusal(503, None, "busy"), "Qiniu failed over the list of domains (503 busy)"),
+        (Fault.status(200, b"{"), "cannot be read"),
+        (Fault.status(200, b"\xff"), "cannot be read"),
+        (Fault.status(200, b"[" * 100_000), "cannot be read"),
+        (Fault.status(200, b'{"domains":{"name":7}}'), "got `object` - at `$.domains`"),
+    ],
+)
+def test_an_answer_that_is_none(
+    fault: Fault, words: str, place: Place, client: QiniuClient
+) -> None:
+    """Every kind of broken answer is one sentence, and worth trying later."""
+    place.service.api.faults.add(fault, times=None)
+
+    failure = _failure(client.list_domains)
+
+    assert TargetUnavailable is type(failure.error)
+    assert words in str(failure.error)
+    assert failure.error.hint
+
+
+def test_an_answer_that_does_not_come(place: Place) -> None:
+    """Asked again while that is harmless; a write may still be on its way, and is not."""
+    place.timeouts = SHORT
+    place.service.api.faults.add(Fault.delay(10), on="PUT *")
+    place.service.api.faults.add(Fault.delay(10), on="GET *")
+
+    place.client().list_domains()
+    failure = _failure(lambda: place.client().httpsconf(WWW, CONF))
+
+    assert "did not answer within" in str(failure.error)
+    assert failure.maybe_done
+    assert (2, 1) == (place.count("GET *"), place.count("PUT *"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "maybe_done"),
+    [
+        (Fault.reset_before(), True),
+        (Fault.reset_after(), True),
+        (Fault.truncated(), True),
+        (Fault.html(504), True),
+        (refusal(500, 500000), True),
+        (Fault.status(200, b"{}"), True),
+        (Fault.status(200, b'{"certID":""}'), True),
+        (Fault.html(403), False),
+        (refusal(302, None, "moved"), False),
+    ],
+)
+def test_whether_a_write_may_be_done(
+    fault: Fault, maybe_done: object, place: Place, client: QiniuClient
+) -> None:
+    """An upload without a readable answer may lie there all the same; it is sent once only."""
+    made = bundle(WWW)
+    upload = Upload("certferry-x", WWW, made.fullchain_pem, made.privkey_pem.reveal())
+    place.service.fusion.faults.add(fault, on="POST *", times=None)
+
+    failure = _failure(lambda: client.upload_certificate(upload))
+
+    assert maybe_done is failure.maybe_done
+    assert 1 == place.count("POST *")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("no " * 500, "no " * 333 + "…"),
+        ("two\nlines", "two lines"),
+        ("bad input: -----BEGIN PRIVATE KEY-----\nabc", "bad input: •••"),
+    ],
+)
+def test_what_is_kept_of_the_servers_words(
+    words: str, shown: str, place: Place, client: QiniuClient
+) -> None:
+    """One line, not too long, and nothing of a key that a server might quote."""
+    place.service.api.faults.add(refusal(400, 400000, words), on="PUT *")
+
+    failure = _failure(lambda: client.httpsconf(WWW, CONF))
+
+    assert str(failure.error).endswith(f"(400000 {shown})")

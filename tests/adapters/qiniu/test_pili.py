@@ -1,0 +1,311 @@
+"""Live domains of Pili's hubs: found, taken for what they are, and bound by name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from certferry.adapters.qiniu.account import OWN_WRITES_AGE
+from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.observed.observation import DomainState, ObservedDomain
+from certferry.errors import (
+    CopyGone,
+    TargetRejected,
+)
+from certferry.ports.target import Look
+from certferry.sandbox.faults import Fault
+from tests.adapters.qiniu.looks import found, look, problem_of
+from tests.adapters.qiniu.place import LOST, Place, fault_id, refusal
+from tests.sandbox import qiniu_calls
+
+IMG = "img.example.com"
+LIVE = "live.example.com"
+PUSH = "push.example.com"
+NAMES = ("*.example.com",)
+KEEP = HttpsWish()
+UNDONE = [Fault.reset_before(), Fault.html(502)]
+
+
+# --- which are found ------------------------------------------------------------------------
+
+
+def test_every_part_of_qiniu_is_found(place: Place, target: Qiniu) -> None:
+    """CDN, DCDN, source and live domains that the certificate covers, each once, of its kind."""
+    place.service.add_domain(IMG)
+    place.service.add_domain("api.example.com", product="dcdn", platform="dynamic")
+    place.service.add_bucket_domain("src.example.com", "pictures")
+    place.service.add_live_domain(LIVE, "studio")
+    place.service.add_live_domain("live.example.org", "studio")
+
+    everything = {
+        IMG: Kind.CDN,
+        "api.example.com": Kind.DCDN,
+        LIVE: PILI,
+        "src.example.com": KODO,
+    }
+    assert everything == found(target, look())
+    assert everything == found(target, look(*everything))
+    assert {LIVE: PILI} == found(target, look(kind=PILI))
+    assert {LIVE: PILI} == found(target, look(LIVE, kind=PILI))
+    assert {IMG: Kind.CDN, "api.example.com": Kind.DCDN} == found(target, look(kind=Kind.CDN))
+    assert {"src.example.com": KODO} == found(target, look(kind=KODO))
+
+
+def test_an_account_without_hubs_is_asked_once(place: Place, target: Qiniu) -> None:
+    """For many looks, and where nothing is asked for that could be one, not at all."""
+    place.service.add_domain(IMG)
+    for what in (look(kind=Kind.CDN), look(IMG), look(kind=KODO, names=(IMG,))):
+        target.observe(what)
+    assert 0 == place.count("GET /v2/*")
+
+    for _ in range(3):
+        assert {IMG: Kind.CDN} == found(target, look())
+
+    assert 1 == place.count("GET /v2/*")
+
+
+def test_hubs_and_domains_may_be_null(place: Place, target: Qiniu) -> None:
+    """As every other list of Qiniu's."""
+    place.service.null_lists = True
+    place.service.add_domain(IMG)
+    assert {IMG: Kind.CDN} == found(target, look())
+    place.service.live.add_hub("empty", place.service.accounts.uid())
+
+    assert {IMG: Kind.CDN} == found(place.target(), look())
+
+
+def test_an_odd_entry_hides_no_other(place: Place, target: Qiniu) -> None:
+    """A hub or a domain without a sensible name is passed over: it would be part of a path."""
+    place.service.add_live_domain(LIVE, "studio")
+    hubs = json.dumps({"items": [{"name": "../x"}, {}, {"name": "studio"}]}).encode()
+    place.service.pili.faults.add(Fault.status(200, hubs), on="GET /v2/hubs")
+    listed = json.dumps({"domains": [{"domain": "a/b"}, {"domain": "Live.Example.com"}]}).encode()
+    place.service.pili.faults.add(Fault.status(200, listed), on="GET /v2/hubs/studio/domains")
+
+    assert {LIVE: PILI} == found(target, look())
+
+
+def test_a_domain_for_rtmp_is_left_out_until_it_matters(place: Place, target: Qiniu) -> None:
+    """Nothing is seen of it at port 443, unless it has a certificate, or the file names it."""
+    place.service.add_live_domain(PUSH, "studio", type="publishRtmp")
+    old = qiniu_calls.seed(place.service, list(NAMES), "by hand")
+    place.service.add_live_domain("play.example.com", "studio", type="liveRtmp", https=old)
+
+    assert {"play.example.com": PILI} == found(target, look())
+    assert {PUSH: PILI} == found(target, look(PUSH))
+
+
+def test_a_domain_that_the_cdn_knows_too_is_a_cdn_domain(place: Place, target: Qiniu) -> None:
+    """It is found once; asked for as a live domain, it is what the file says."""
+    place.service.add_domain(LIVE)
+    place.service.add_bucket_domain(PUSH, "pictures")
+    for name in (LIVE, PUSH):
+        place.service.add_live_domain(name, "studio")
+
+    assert {LIVE: Kind.CDN, PUSH: PILI} == found(target, look())
+    assert {LIVE: Kind.CDN, PUSH: KODO} == found(target, look(LIVE, PUSH))
+    assert {LIVE: PILI} == found(target, look(LIVE, kind=PILI))
+
+
+def test_a_domain_that_was_asked_for_as_another_kind(place: Place, target: Qiniu) -> None:
+    """It is called what it is, and the kind to set is told."""
+    place.service.add_domain(IMG)
+    place.service.add_live_domain(LIVE, "studio")
+
+    taken_for_cdn = problem_of(target, LIVE, Kind.CDN)
+    taken_for_live = problem_of(target, IMG, PILI)
+    nowhere = problem_of(target, "www.example.com", PILI)
+
+    assert f"{LIVE} is a live domain of the Pili hub studio, not a CDN domain" == str(taken_for_cdn)
+    assert 'kind = "pili"' in str(taken_for_cdn.hint)
+    assert f"{IMG} is a CDN domain, not a live domain of Pili" == str(taken_for_live)
+    assert 'kind = "cdn"' in str(taken_for_live.hint)
+    assert "no live domain of any Pili hub of this account" in str(nowhere)
+
+
+# --- what is told of their certificates -----------------------------------------------------
+
+
+def test_the_binding_is_told_by_name(
+    place: Place, target: Qiniu, ours: str, label: str, made: CertificateBundle
+) -> None:
+    """Ours is found by the id of its copy; what is none of the account's stands for itself."""
+    place.service.add_live_domain(LIVE, "studio", https=ours)
+    place.service.add_live_domain(PUSH, "studio")
+    known = Look("img", NAMES, (LIVE, PUSH), PILI, (made.certificate,))
+
+    seen = target.observe(known)
+
+    bound = ObservedDomain(LIVE, PILI, DomainState.READY, ours, HttpsSettings(), has_settings=False)
+    assert bound == seen.domains[0]
+    assert made.certificate.fingerprint == seen.fingerprint_of(seen.domains[0].bound)
+    assert (None, False) == (seen.domains[1].bound, seen.domains[1].binding_hidden)
+    qiniu_calls.Client(place.service).delete(ours)
+    place.time.pause(OWN_WRITES_AGE)
+    assert label == target.observe(known).domains[0].bound
+
+
+def test_of_several_copies_the_oldest_is_meant(
+    place: Place, target: Qiniu, ours: str, made: CertificateBundle, label: str
+) -> None:
+    """As for an upload: another copy of the same name is the same certificate."""
+    issued = place.service.certificates.stored()[0]
+    place.time.pause(5)
+    place.service.certificates.store(
+        issued.uid, label, issued.fullchain_pem, issued.privkey_pem, place.time.true_now()
+    )
+    place.service.add_live_domain(LIVE, "studio", https=ours)
+
+    [domain] = target.observe(Look("img", NAMES, None, PILI, (made.certificate,))).domains
+
+    assert ours == domain.bound
+
+
+def test_a_binding_that_is_not_told(place: Place, target: Qiniu, ours: str) -> None:
+    """Hidden, when Pili tells no name, or the list of certificates cannot be read."""
+    place.service.add_live_domain(LIVE, "studio", https=ours)
+    place.service.fusion.faults.add(refusal(400, 400999), on="GET /sslcert", times=None)
+    [unlisted] = place.target().observe(look(LIVE)).domains
+    place.service.live.names_certificates = False
+
+    [unnamed] = target.observe(look(LIVE)).domains
+
+    assert [(None, True)] * 2 == [(d.bound, d.binding_hidden) for d in (unlisted, unnamed)]
+
+
+# --- how they are bound ---------------------------------------------------------------------
+
+
+def test_a_live_domain_is_bound_by_name(place: Place, target: Qiniu, ours: str, label: str) -> None:
+    """With one POST of the name of our upload, signed as Pili wants it; never twice."""
+    place.service.add_live_domain(LIVE, "studio")
+    [before] = target.observe(look(LIVE)).domains
+
+    request_id = target.bind(LIVE, PILI, ours, HttpsWish(force_https=True))
+    again = target.bind(LIVE, PILI, ours, KEEP)
+
+    assert request_id
+    assert None is again
+    [after] = target.observe(look(LIVE)).domains
+    assert (None, ours) == (before.bound, after.bound)
+    [request] = place.service.requests("POST /v2/*")
+    assert f"/v2/hubs/studio/domains/{LIVE}/cert" == request.path
+    assert {"certName": label} == json.loads(request.body)
+    assert request.headers["Authorization"].startswith("Qiniu ")
+    assert ours == place.service.bound_at_pili(LIVE)
+
+
+def test_an_account_whose_certificates_go_by_id(place: Place, target: Qiniu, ours: str) -> None:
+    """The documents' sample looks like an id: where the name is not known, the id is tried."""
+    place.service.live.certificates_by = "id"
+    place.service.add_live_domain(LIVE, "studio")
+
+    target.bind(LIVE, PILI, ours, KEEP)
+    target.bind(LIVE, PILI, ours, KEEP)
+
+    assert ours == place.service.bound_at_pili(LIVE)
+    assert 2 == place.count("POST /v2/*")
+    assert ours == target.observe(look(LIVE)).domains[0].bound
+
+
+def test_a_certificate_without_a_name_goes_by_id(place: Place, target: Qiniu) -> None:
+    """As other programs leave some."""
+    place.service.live.certificates_by = "id"
+    unnamed = qiniu_calls.seed(place.service, list(NAMES), "")
+    place.service.add_live_domain(LIVE, "studio")
+
+    target.bind(LIVE, PILI, unnamed, KEEP)
+
+    assert 1 == place.count("POST /v2/*")
+
+
+def test_a_certificate_that_does_not_fit(place: Place, target: Qiniu) -> None:
+    """Pili's words are passed on."""
+    place.service.add_live_domain(LIVE, "studio")
+    foreign = qiniu_calls.seed(place.service, ["www.example.org"], "foreign")
+
+    with pytest.raises(TargetRejected, match="cert does not match the domain"):
+        target.bind(LIVE, PILI, foreign, KEEP)
+
+
+def test_a_copy_that_is_no_more(place: Place, target: Qiniu) -> None:
+    """There is no name to bind it by: it is to be uploaded again."""
+    place.service.add_live_domain(LIVE, "studio")
+
+    with pytest.raises(CopyGone):
+        target.bind(LIVE, PILI, "0" * 24, KEEP)
+
+    assert 0 == place.count("POST /v2/*")
+
+
+def test_a_disabled_domain(place: Place, target: Qiniu, ours: str) -> None:
+    """It is not written to, and what to do is told."""
+    place.service.add_live_domain(LIVE, "studio").disabled = True
+
+    with pytest.raises(TargetRejected, match=f"{LIVE} is disabled at Pili") as caught:
+        target.bind(LIVE, PILI, ours, KEEP)
+
+    assert "enable it" in str(caught.value.hint)
+    assert 0 == place.count("POST /v2/*")
+
+
+@pytest.mark.parametrize("status", [404, 612])
+def test_a_hub_that_is_gone(place: Place, target: Qiniu, ours: str, status: int) -> None:
+    """Between look and change: said so, with what to do, and not looked for there again."""
+    place.service.live.not_found = 612 if status == 612 else 404
+    place.service.add_live_domain(LIVE, "studio")
+    place.service.add_live_domain(PUSH, "other", type="liveHls")
+    target.observe(look())
+    place.service.live.remove_hub("studio")
+
+    with pytest.raises(
+        TargetRejected, match=f"the Pili hub studio is gone, and {LIVE} with it"
+    ) as e:
+        target.bind(LIVE, PILI, ours, KEEP)
+
+    assert "take the domain out of `domains`" in str(e.value.hint)
+    assert {PUSH: PILI} == found(target, look())
+    with pytest.raises(TargetRejected, match=f"the live domain {LIVE} is gone from Pili"):
+        target.bind(LIVE, PILI, ours, KEEP)
+    assert [] == place.service.requests("POST /v2/*")
+
+
+def test_a_domain_that_left_its_hub(place: Place, target: Qiniu, ours: str) -> None:
+    """The same, of the domain; a hub that vanishes between two lists is no trouble."""
+    place.service.add_live_domain(LIVE, "studio")
+    target.observe(look())
+    place.service.live.remove_domain(LIVE)
+
+    with pytest.raises(TargetRejected, match="is gone from Pili"):
+        target.bind(LIVE, PILI, ours, KEEP)
+    place.service.pili.faults.add(refusal(404, None, "hub not found"), on="GET /v2/hubs/*/domains")
+
+    seen = target.observe(look())
+    assert ((), ()) == (seen.domains, seen.unread)
+
+
+@pytest.mark.parametrize("fault", LOST, ids=fault_id)
+def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, ours: str) -> None:
+    """Bound, as the detail shows: it is not asked for again."""
+    place.service.add_live_domain(LIVE, "studio")
+    place.service.pili.faults.add(fault, on="POST *")
+
+    target.bind(LIVE, PILI, ours, KEEP)
+
+    assert 1 == place.count("POST /v2/*")
+
+
+@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
+def test_a_change_that_was_not_made(fault: Fault, place: Place, target: Qiniu, ours: str) -> None:
+    """No answer, and not bound: asked for once more."""
+    place.service.add_live_domain(LIVE, "studio")
+    place.service.pili.faults.add(fault, on="POST *")
+
+    target.bind(LIVE, PILI, ours, KEEP)
+
+    assert 2 == place.count("POST /v2/*")
+    assert ours == place.service.bound_at_pili(LIVE)

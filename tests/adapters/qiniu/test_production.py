@@ -1,0 +1,541 @@
+"""What Qiniu answers in production, number by number (docs/facts/qiniu.md §10), over real HTTP.
+
+Whole syncs under each of these are in `tests/acceptance/test_qiniu_habits.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from certferry.adapters.qiniu.kinds import KODO
+from certferry.adapters.qiniu.target import Qiniu
+from certferry.adapters.qiniu.wire import Hosts
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.lineage import mark, short_mark
+from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.observed.observation import DomainState, ObservedDomain
+from certferry.errors import (
+    TargetAccessDenied,
+    TargetBusy,
+    TargetInUse,
+    TargetRejected,
+    TargetUnavailable,
+)
+from certferry.ports.target import Look
+from certferry.sandbox import qiniu_habits as habits
+from certferry.sandbox.qiniu_routes import QBOX, QINIU, Host
+from certferry.sandbox.qiniu_signing import Scheme
+from tests.adapters.qiniu.place import REQUEST_ID, WWW, Place, bundle, refusal
+from tests.sandbox import qiniu_calls
+
+IMG = "img.example.com"
+SRC = "src.example.com"
+KEEP = HttpsWish()
+
+
+def look(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = ()) -> Look:
+    """Look at these domains, or at all below example.com."""
+    return Look("img", ("*.example.com",), domains or None, kind, known)
+
+
+def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
+    """Look at one domain by its name."""
+    [found] = target.observe(look(name)).domains
+    return found
+
+
+def bound(place: Place, name: str = WWW, **options: Any) -> str:
+    """Have a domain with HTTPS, and give its certificate's id."""
+    cert_id = qiniu_calls.seed(place.service, ["*.example.com"], f"old {name}")
+    place.service.add_domain(name, https=cert_id, **options)
+    return cert_id
+
+
+def seed(place: Place) -> str:
+    """Have a new certificate for every domain, and give its id."""
+    return qiniu_calls.seed(place.service, ["*.example.com"], "new")
+
+
+def test_number_1_lists_that_are_null(place: Place, target: Qiniu) -> None:
+    """An account without anything, and a bucket without domains, have none."""
+    habits.null_lists(place.service)
+    assert () == target.observe(look()).domains
+
+    habits.bucket_domains_by_type(place.service)
+    place.service.add_bucket("empty")
+    place.time.pause(301)
+    seen = target.observe(look())
+
+    assert ((), (), ()) == (seen.domains, seen.remotes, seen.unread)
+
+
+@pytest.mark.parametrize(("takes", "scheme"), [(QBOX, "QBox"), (QINIU, "Qiniu")])
+def test_number_2_the_scheme_of_bind(takes: frozenset[Scheme], scheme: str, place: Place) -> None:
+    """QBox first; on 401 the other, which later runs try first, until it is refused."""
+    place.service.hosting.bind = {Host.API: takes}
+    place.service.add_bucket_domain(SRC, "pictures")
+    for expected in ([scheme] if scheme == "QBox" else ["QBox", scheme], [scheme]):
+        before = place.count("POST /cert/bind")
+        place.target().bind(SRC, KODO, seed(place), KEEP)
+        asked = place.service.requests("POST /cert/bind")[before:]
+        assert expected == [request.headers["Authorization"].split()[0] for request in asked]
+
+    other = QINIU if takes is QBOX else QBOX
+    place.service.hosting.bind = {Host.API: other}
+    new = seed(place)
+    place.target().bind(SRC, KODO, new, KEEP)
+
+    assert new == place.service.bound_at_kodo(SRC)
+
+
+def test_number_2_both_schemes_refused(place: Place, target: Qiniu) -> None:
+    """The error names both tries."""
+    place.service.hosting.bind = {Host.API: frozenset()}
+    place.service.add_bucket_domain(SRC, "pictures")
+    host = place.service.api_url.removeprefix("http://")
+
+    with pytest.raises(TargetAccessDenied) as caught:
+        target.bind(SRC, KODO, "id", KEEP)
+
+    assert f"(401 bad token; tried: {host} (QBox), {host} (Qiniu))" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("habit", "requests"),
+    [
+        (None, 1),
+        (habits.bindings_at_api_qbox, 2),
+        (habits.bindings_at_api_qiniu, 3),
+        (habits.bindings_at_backup, 4),
+    ],
+)
+def test_number_3_where_bindings_are_read(
+    habit: habits.Habit | None, requests: int, place: Place
+) -> None:
+    """Each other way costs one request, once for the account."""
+    if habit is not None:
+        habit(place.service)
+    old = qiniu_calls.seed(place.service, [SRC])
+    place.service.add_bucket_domain(SRC, "pictures", https=old)
+
+    for expected in (requests, 1):
+        before = place.count("GET /cert/bindings")
+        assert old == the_domain(place.target(), SRC).bound
+        assert expected == place.count("GET /cert/bindings") - before
+
+
+def test_number_3_bindings_that_nobody_answers(place: Place, target: Qiniu) -> None:
+    """A domain that is named is bound all the same, and what could not be read is told."""
+    habits.bindings_nowhere(place.service)
+    place.service.add_bucket_domain(SRC, "pictures")
+    new = seed(place)
+
+    seen = target.observe(look(SRC))
+    target.bind(SRC, KODO, new, KEEP)
+
+    [domain], [unread] = seen.domains, seen.unread
+    assert (DomainState.READY, None, True) == (domain.state, domain.bound, domain.binding_hidden)
+    assert "the certificates of source domains" in str(unread)
+    assert 4 == str(unread).count("127.0.0.1")
+    assert new == place.service.bound_at_kodo(SRC)
+
+
+@pytest.mark.parametrize("habit", [None, habits.mismatch_is_400324])
+def test_number_4_a_key_of_another_certificate(
+    habit: habits.Habit | None, place: Place, target: Qiniu
+) -> None:
+    """Either code is told as what it is: the two do not belong together."""
+    if habit is not None:
+        habit(place.service)
+    mixed = replace(bundle(WWW), privkey_pem=bundle(WWW).privkey_pem)
+
+    with pytest.raises(TargetRejected, match="certificate and private key do not belong together"):
+        target.upload("img", mixed)
+
+
+def test_number_5_a_certificate_without_a_common_name(place: Place, target: Qiniu) -> None:
+    """Qiniu's refusal is told in words. A profile that makes them so is refused when the file is
+    read: see `tests/cli/test_profiles.py`.
+    """
+    made = bundle(WWW, common_name="")
+
+    with pytest.raises(TargetRejected, match="common name is not accepted"):
+        target.upload("img", made)
+    habits.no_common_name_is_taken(place.service)
+    assert target.upload("img", made)
+
+
+@pytest.mark.parametrize("habit", [habits.flags_hidden, habits.https_hidden])
+def test_number_6_settings_that_the_detail_hides(
+    habit: habits.Habit, place: Place, target: Qiniu
+) -> None:
+    """The certificate alone is sent, with what is wished; everything else stays."""
+    bound(place, force_https=True, http2=True)
+    habit(place.service)
+    first, second = seed(place), seed(place)
+
+    target.bind(WWW, Kind.CDN, first, KEEP)
+    target.bind(WWW, Kind.CDN, second, HttpsWish(http2=False))
+
+    bodies = [json.loads(request.body) for request in place.service.requests("PUT *")]
+    assert [{"certId": first}, {"certId": second, "http2Enable": False}] == bodies
+    conf = place.service.domain(WWW).https
+    assert (True, False) == (conf.force_https, conf.http2)
+
+
+def test_number_6_settings_that_the_detail_shows(place: Place, target: Qiniu) -> None:
+    """They are sent as they are, so that a server which resets the others resets nothing."""
+    bound(place, force_https=True, http2=True, tls_versions=("TLSv1.2",))
+    habits.left_out_is_reset(place.service)
+    new = seed(place)
+
+    target.bind(WWW, Kind.CDN, new, KEEP)
+
+    conf = place.service.domain(WWW).https
+    assert (True, True, ("TLSv1.2",)) == (conf.force_https, conf.http2, conf.tls_versions)
+
+
+def test_number_7_https_that_is_off_after_all(place: Place, target: Qiniu) -> None:
+    """400302 leads to `sslize` in the same run, and no visitor is redirected."""
+    place.service.add_domain(WWW)
+    habits.https_claimed(place.service)
+    new = seed(place)
+
+    target.bind(WWW, Kind.CDN, new, KEEP)
+
+    calls = [request.path.rpartition("/")[2] for request in place.service.requests("PUT *")]
+    assert ["httpsconf", "sslize"] == calls
+    assert new == place.service.bound(WWW)
+    assert not place.service.domain(WWW).https.force_https
+
+
+@pytest.mark.parametrize(
+    ("habit", "requests"),
+    [(None, 1), (habits.certificates_at_api_qbox, 2), (habits.certificates_at_api_qiniu, 3)],
+)
+def test_number_8_where_certificates_are(
+    habit: habits.Habit | None, requests: int, place: Place
+) -> None:
+    """fusion, then api under either scheme; what worked is asked first from then on."""
+    if habit is not None:
+        habit(place.service)
+    made = bundle(WWW)
+
+    for expected in (requests, 1):
+        before = place.count("GET /sslcert")
+        place.target().observe(look(known=[made.certificate]))
+        assert expected == place.count("GET /sslcert") - before
+    cert_id = place.target().upload("img", made)
+
+    assert 1 == place.count("POST /sslcert")
+    assert cert_id == place.service.certificates.stored()[0].id
+
+
+def test_number_8_a_way_that_works_no_more(place: Place) -> None:
+    """It is forgotten, and the first one needs no note."""
+    habits.certificates_at_api_qbox(place.service)
+    known = [bundle(WWW).certificate]
+    place.target().observe(look(known=known))
+    assert f"QBox {place.service.api_url}" == place.memory.note("way: sslcert")
+
+    place.service.hosting.certificates = {Host.FUSION: QBOX}
+    place.target().observe(look(known=known))
+
+    assert None is place.memory.note("way: sslcert")
+
+
+def test_number_9_a_name_that_is_too_long(place: Place) -> None:
+    """A short one that still proves whose it is; later uploads take it at once, and it is retired
+    like any other.
+    """
+    habits.short_names(place.service)
+    first, second = bundle(WWW), bundle(WWW)
+
+    one = place.target().upload("a-lineage", first)
+    place.target().upload("a-lineage", second)
+
+    short = [short_mark("a-lineage", made.certificate.fingerprint) for made in (first, second)]
+    assert short == place.labels()
+    assert {23} == {len(label) for label in place.labels()}
+    assert 3 == place.count("POST /sslcert")
+    known = (first.certificate, second.certificate)
+    seen = place.target().observe(Look("a-lineage", (WWW,), None, Kind.AUTO, known))
+    assert short == [remote.label for remote in seen.remotes]
+    assert one == place.target().upload("a-lineage", first)
+    assert place.target().retire(one, short[0])
+    assert short[1:] == place.labels()
+
+
+def test_number_9_a_name_that_is_not(place: Place, target: Qiniu) -> None:
+    """The usual mark, with no request more."""
+    made = bundle(WWW)
+
+    target.upload("img", made)
+
+    assert [mark("img", made.certificate.fingerprint)] == place.labels()
+    assert 1 == place.count("POST /sslcert")
+
+
+def test_number_10_a_certificate_that_is_in_use_for_minutes_more(
+    place: Place, target: Qiniu
+) -> None:
+    """400611 after the swap is no failure: it is left alone, and goes later."""
+    habits.in_use_goes_on(place.service)
+    made = bundle(WWW)
+    old = target.upload("img", made)
+    place.service.add_domain(WWW)
+    target.bind(WWW, Kind.CDN, old, KEEP)
+    target.bind(WWW, Kind.CDN, seed(place), KEEP)
+    label = mark("img", made.certificate.fingerprint)
+
+    with pytest.raises(TargetInUse):
+        target.retire(old, label)
+    place.time.pause(601)
+
+    assert target.retire(old, label)
+
+
+@pytest.mark.parametrize("habit", [None, habits.versions_as_string])
+def test_number_11_tls_versions(habit: habits.Habit | None, place: Place, target: Qiniu) -> None:
+    """An array; a string for the server that complains of it."""
+    if habit is not None:
+        habit(place.service)
+    place.service.add_domain(WWW)
+
+    target.bind(WWW, Kind.CDN, seed(place), HttpsWish(tls_versions=("TLSv1.2", "TLSv1.3")))
+
+    sent = [json.loads(r.body)["tlsVersions"] for r in place.service.requests("PUT *")]
+    assert [["TLSv1.2", "TLSv1.3"], "TLSv1.2,TLSv1.3"][: 1 if habit is None else 2] == sent
+
+
+def test_number_12_a_401_proves_no_wrong_key(place: Place, target: Qiniu) -> None:
+    """Where the same keys were let in, one path's 401 blames the path, and the others go on."""
+    habits.unknown_paths_401(place.service)
+    place.service.add_domain(WWW)
+    place.service.add_domain(IMG)
+    place.service.api.faults.add(
+        refusal(401, None, "bad token"), on=f"GET /domain/{IMG}", times=None
+    )
+
+    by_name = {domain.domain: domain for domain in target.observe(look()).domains}
+
+    assert DomainState.READY is by_name[WWW].state
+    problem = by_name[IMG].problem
+    assert problem is not None
+    assert "the same keys are accepted for other calls" in str(problem.hint)
+    answer = qiniu_calls.Client(place.service).qiniu(
+        "GET", f"{place.service.api_url}/domain/{WWW}/nonsense"
+    )
+    assert 401 == answer.status_code
+
+
+def test_number_14_dcdn_domains_are_in_the_same_list(place: Place, target: Qiniu) -> None:
+    """They are found and bound like the others, whatever else the list says of them."""
+    place.service.add_domain(WWW, product="dcdn", platform="dynamic")
+    new = seed(place)
+
+    [found] = target.observe(look()).domains
+    target.bind(WWW, found.kind, new, KEEP)
+
+    [item] = qiniu_calls.Client(place.service).domains("?limit=10").json()["domains"]
+    assert "dcdn" == item["product"]
+    assert {"uidIsFreezed", "freezeType", "pareDomain", "operTaskId", "operTaskErrCode"} <= set(
+        item
+    )
+    assert "https" not in item
+    assert new == place.service.bound(WWW)
+
+
+def test_number_15_source_domains_by_their_other_call(place: Place) -> None:
+    """Asked for when the first is refused, once for the account, and read in its own words."""
+    habits.bucket_domains_by_type(place.service)
+    place.service.add_bucket_domain(SRC, "pictures")
+    place.service.add_bucket_domain(IMG, "films")
+
+    for expected in (1, 0):
+        before = place.count("GET /v3/domains")
+        found = {domain.domain for domain in place.target().observe(look()).domains}
+        assert {SRC, IMG} == found
+        assert expected == (place.count("GET /v3/domains") - before > 0)
+
+
+def test_number_15_the_backup_of_uc(place: Place) -> None:
+    """Asked when uc cannot be reached."""
+    place.service.add_bucket_domain(SRC, "pictures")
+    gone, service = place.service.uc_url, place.service
+    hosts = Hosts(service.api_url, service.fusion_url, gone, uc_backup=service.uc_backup_url)
+    place.service.uc.stop()
+
+    assert ["pictures"] == place.client(hosts=hosts).list_buckets()
+    assert [SRC] == [d.domain for d in place.client(hosts=hosts).list_bucket_domains("pictures")]
+
+
+def test_number_16_calls_that_are_not_used(place: Place, target: Qiniu) -> None:
+    """Neither uc's `/v6/domains/…/https` nor `/domain/…/sslcert` is ever asked for."""
+    bound(place)
+    place.service.add_bucket_domain(SRC, "pictures")
+    made = bundle("*.example.com")
+
+    target.observe(look())
+    new = target.upload("img", made)
+    target.bind(WWW, Kind.CDN, new, KEEP)
+    target.bind(SRC, KODO, new, KEEP)
+    target.observe(look(WWW, SRC))
+
+    assert 0 == place.count("* /v6/*") + place.count("* /domain/*/sslcert")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("deleted", "is deleted at Qiniu"),
+        ("notIcpFrozen", "is frozen at Qiniu"),
+        ("waitCNAME", "waits at Qiniu for its CNAME"),
+    ],
+)
+def test_number_17_other_states(state: str, words: str, place: Place, target: Qiniu) -> None:
+    """Each in words, with what to do; the other domains go on."""
+    place.service.add_domain(WWW, state=state)
+    place.service.add_domain(IMG)
+
+    broken, sound = target.observe(look(WWW, IMG)).domains
+
+    assert (DomainState.UNAVAILABLE, DomainState.READY) == (broken.state, sound.state)
+    assert broken.problem is not None
+    assert words in str(broken.problem)
+    assert broken.problem.hint
+    with pytest.raises(TargetRejected, match=words):
+        target.bind(WWW, Kind.CDN, seed(place), KEEP)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (400, 400013, "the same change has been made already"),
+        (400, 400020, "no ICP filing"),
+        (400, 400030, "an earlier change of the domain is not finished"),
+        (400, 400062, "the domain exists at Qiniu already"),
+        (400, 400309, "cache settings are missing"),
+        (400, 400317, "the domain is not offline"),
+        (400, 400323, "the certificate chain cannot be verified"),
+        (400, 400401, "there is no such certificate"),
+        (400, 400402, "this CA cannot issue for the name"),
+        (400, 400129, "400129 its words"),
+        (400, 400932, "not proven that the domain is its own"),
+        (401, 401001, "does not accept access_key and secret_key"),
+        (401, 401002, "does not accept access_key and secret_key"),
+        (403, 403024, "takes no more requests"),
+        (404, 404001, "it is not a CDN domain of this account"),
+        (500, 500000, "Qiniu failed over"),
+        (405, None, "this host does not offer the call"),
+        (503, None, "Qiniu failed over"),
+    ],
+)
+def test_number_17_codes(
+    status: int, code: int | None, words: str, place: Place, target: Qiniu
+) -> None:
+    """Words for each, and the request's id for Qiniu's support. An unknown one is quoted."""
+    bound(place)
+    place.service.api.faults.add(refusal(status, code), on="PUT *", times=None)
+
+    with pytest.raises(
+        (TargetAccessDenied, TargetBusy, TargetRejected, TargetUnavailable), match=words
+    ) as caught:
+        target.bind(WWW, Kind.CDN, seed(place), KEEP)
+
+    assert f"X-Reqid {REQUEST_ID}" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("operation", ["create_domain", "online_domain"])
+def test_number_18_a_domain_that_is_being_made(operation: str, place: Place, target: Qiniu) -> None:
+    """The run waits for it as for any other change."""
+    place.service.add_domain(WWW, state="processing").operation = operation
+
+    assert DomainState.PROCESSING is the_domain(target).state
+    with pytest.raises(TargetBusy, match=operation):
+        target.bind(WWW, Kind.CDN, seed(place), KEEP)
+
+
+def test_number_18_a_change_that_is_said_to_be_immediate(place: Place, target: Qiniu) -> None:
+    """What Qiniu says is reported; whether it is so, only the edges tell (see the acceptance)."""
+    old = bound(place)
+    habits.done_at_once(place.service)
+    place.service.domains.processing_time = timedelta(minutes=10)
+    new = seed(place)
+
+    target.bind(WWW, Kind.CDN, new, KEEP)
+
+    assert (DomainState.READY, new) == (the_domain(target).state, the_domain(target).bound)
+    assert old == place.service.bound(WWW)
+
+
+@pytest.mark.parametrize("habit", [None, habits.days_in_words])
+def test_number_21_too_little_life(habit: habits.Habit | None, place: Place, target: Qiniu) -> None:
+    """By code or in the console's words; a certificate of 45 days has 15 to be uploaded."""
+    if habit is not None:
+        habit(place.service)
+    start = qiniu_calls.START
+    young, old = (bundle(WWW, start=start - timedelta(days=age), days=45) for age in (14.9, 15.1))
+
+    assert target.upload("img", young)
+    with pytest.raises(TargetRejected, match="too little of the certificate's life is left"):
+        target.upload("img", old)
+    rules = target.observe(look()).rules
+    assert young.certificate.remaining(start) >= rules.min_remaining
+    assert old.certificate.remaining(start) < rules.min_remaining
+
+
+# --- speed ------------------------------------------------------------------------------------
+
+
+def test_a_first_deployment_makes_no_more_requests_than_before(place: Place, target: Qiniu) -> None:
+    """Where the first way of each call works: the same calls as in version 0.1, once each."""
+    place.service.add_domain(WWW)
+    place.service.add_bucket_domain(SRC, "pictures")
+
+    target.observe(look(WWW, SRC))
+    new = target.upload("img", bundle("*.example.com"))
+    target.bind(WWW, Kind.CDN, new, KEEP)
+    target.bind(SRC, KODO, new, KEEP)
+
+    expected = {
+        f"GET /domain/{WWW}": 2,
+        f"GET /domain/{SRC}": 1,
+        "GET /buckets": 1,
+        "GET /v3/domains": 1,
+        "GET /cert/bindings": 2,
+        "GET /sslcert": 1,
+        "POST /sslcert": 1,
+        f"PUT /domain/{WWW}/sslize": 1,
+        "POST /cert/bind": 1,
+    }
+    labels = [request.label for request in place.service.requests()]
+    assert expected == {label: labels.count(label) for label in labels}
+
+
+def test_number_13_list_is_never_filtered(place: Place, target: Qiniu) -> None:
+    """Whether Qiniu heeds a filter is not known, and half a list could be taken for the whole:
+    whatever is done, all domains are read, page by page.
+    """
+    cert_id = bound(place)
+    place.service.add_domain(IMG)
+    new = bundle("*.example.com")
+    for asked in (look(), look(WWW), replace(look(), others=True), replace(look(), globs=("*",))):
+        target.observe(asked)
+    remote_id = target.upload("img", new)
+    target.bind(WWW, Kind.CDN, remote_id, KEEP)
+    target.survey(lambda *_: None)
+    target.examine("qiniu")
+    target.retire(cert_id, f"old {WWW}", unmanaged=True)
+
+    hosts = (place.service.api, place.service.fusion)
+    queries = [request.query for host in hosts for request in host.requests("GET /domain")]
+    sent = [parse_qs(query, keep_blank_values=True) for query in queries]
+    assert {"marker", "limit"} == {name for parameters in sent for name in parameters}

@@ -1,0 +1,310 @@
+"""Everything that a Qiniu account serves, looked at before anything is declared."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import pytest
+
+from certferry.adapters.qiniu.kinds import KODO
+from certferry.adapters.qiniu.records import HttpsConf
+from certferry.adapters.qiniu.survey import AT_ONCE
+from certferry.core.desired.certificate import HttpsSettings, Kind
+from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
+from certferry.errors import (
+    DeployError,
+    TargetAccessDenied,
+    TargetRejected,
+    TargetUnavailable,
+)
+from certferry.ports.target import Look
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.qiniu_kodo import DomainType
+from tests.adapters.qiniu.place import Place, refusal
+from tests.sandbox import qiniu_calls
+from tests.sandbox.qiniu_calls import ACCESS_KEY
+from tests.support.waiting import eventually
+
+IAM_KEY = "IAM-" + "k" * 40
+
+
+def unseen(count: int, total: int) -> None:
+    """Follow nothing."""
+    del count, total
+
+
+def found(place: Place) -> dict[str, FoundDomain]:
+    """Survey, and give what was found by name."""
+    return by_name(place.target().survey(unseen))
+
+
+def by_name(survey: Survey) -> dict[str, FoundDomain]:
+    """Give the domains of a survey by name."""
+    return {domain.domain: domain for domain in survey.domains}
+
+
+def test_each_domain_is_told_with_its_certificate(place: Place) -> None:
+    """Its kind, its state, its settings, what it is bound to and until when, by whichever hand; and
+    the certificates are listed, bound or not.
+    """
+    issued, spare = qiniu_calls.issue("*.example.com"), qiniu_calls.issue("x.example.org")
+    cert = place.service.add_certificate(issued, "by hand")
+    unused = place.service.add_certificate(spare, "spare")
+    versions = ["TLSv1.3", "TLSv1.2"]
+    place.service.add_domain("img.example.com", https=cert, http2=True, tls_versions=versions)
+    place.service.add_domain(".w.example.com", product="dcdn", platform="dynamic")
+    place.service.add_domain("free.example.com", free_certificate=True, force_https=True)
+    place.service.add_bucket_domain("src.example.com", "pictures", https=cert)
+    place.service.add_bucket_domain("img.example.com", "films", domain_type=DomainType.BOTH)
+
+    survey = place.target().survey(unseen)
+
+    end = issued.leaf.not_valid_after_utc
+    settings = HttpsSettings(force_https=False, http2=True, tls_versions=("TLSv1.2", "TLSv1.3"))
+    redirected = HttpsSettings(force_https=True, http2=False)
+    bound: dict[str, Any] = {"has_https": True, "not_after": end, "bound": cert}
+    rest: dict[str, Any] = {"state": "success"}
+    assert {
+        "img.example.com": FoundDomain(
+            "img.example.com", Kind.CDN, **bound, **rest, https=settings
+        ),
+        "*.w.example.com": FoundDomain("*.w.example.com", Kind.DCDN, **rest),
+        "free.example.com": FoundDomain(
+            "free.example.com", Kind.CDN, has_https=True, is_free=True, **rest, https=redirected
+        ),
+        "src.example.com": FoundDomain("src.example.com", KODO, **bound),
+    } == by_name(survey)
+    assert (
+        FoundCertificate(cert, "by hand", ("*.example.com",), end),
+        FoundCertificate(unused, "spare", ("x.example.org",), spare.leaf.not_valid_after_utc),
+    ) == survey.certificates
+    assert () == survey.unread
+    assert [] == place.service.writes()
+
+
+@pytest.mark.parametrize(("hides", "settings"), [("flags", True), ("all", False)])
+def test_domain_that_hides_its_settings_is_told_as_such(
+    place: Place, hides: Literal["flags", "all"], *, settings: bool
+) -> None:
+    """It has HTTPS; what it is bound to may be unknown, and its flags are."""
+    cert = place.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
+    place.service.add_domain("img.example.com", https=cert, force_https=True)
+    place.service.domains.hides = hides
+
+    [domain] = found(place).values()
+
+    assert (True, not settings) == (domain.has_https, domain.binding_hidden)
+    assert (cert if settings else None) == domain.bound
+    assert domain.https.force_https is None or settings
+
+
+def test_domain_that_takes_no_certificate_says_why(place: Place) -> None:
+    """Frozen, or a child of a wildcard domain, which follows its parent."""
+    place.service.add_domain("ice.example.com", state="frozen")
+    place.service.add_domain(".w.example.com")
+    place.service.add_domain("a.w.example.com", type="pan", parent=".w.example.com")
+    place.service.add_bucket_domain("src.example.com", "pictures", freeze_types=["icp"])
+
+    domains = found(place)
+
+    assert "is frozen at Qiniu" in str(domains["ice.example.com"].problem)
+    assert domains["ice.example.com"].by_itself
+    assert "takes its certificate from *.w.example.com" in str(domains["a.w.example.com"].problem)
+    assert not domains["a.w.example.com"].by_itself
+    assert "is frozen at Kodo" in str(domains["src.example.com"].problem)
+
+
+def test_domain_whose_last_change_failed_says_what_of(place: Place) -> None:
+    """It can be changed all the same, so nothing is wrong with the domain itself."""
+    place.service.add_domain("img.example.com")
+    place.service.fail_next("img.example.com", "verify https crt fail")
+    keys = qiniu_calls.Client(place.service)
+    keys.sslize("img.example.com", qiniu_calls.seed(place.service, ["img.example.com"]))
+    place.time.pause(60)
+
+    [domain] = found(place).values()
+
+    assert "failed" == domain.state
+    assert None is domain.problem
+    assert "Qiniu could not carry out sslize: verify https crt fail" == str(domain.failure)
+    assert domain.failure is not None
+    assert "a new one is needed" in str(domain.failure.hint)
+
+
+def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:
+    """Removed between the list and the look, it is left out."""
+    place.service.add_domain("img.example.com")
+    place.service.add_domain("gone.example.com", free_certificate=True)
+    place.service.api.faults.add(refusal(404, 404001), on="GET /domain/gone.example.com")
+
+    assert {"img.example.com"} == set(found(place))
+
+
+def test_a_waiting_operator_is_told_how_far_it_is(place: Place) -> None:
+    """Each domain is counted, also one that has vanished meanwhile."""
+    for name in ("a.example.com", "b.example.com", "c.example.com"):
+        place.service.add_domain(name, free_certificate=True)
+    place.service.api.faults.add(refusal(404, 404001), on="GET /domain/b.example.com")
+    told: list[tuple[int, ...]] = []
+
+    place.target().survey(lambda *counted: told.append(counted))
+
+    assert [(1, 3), (2, 3), (3, 3)] == told
+
+
+def test_domain_that_may_not_be_read_is_told_as_such(place: Place) -> None:
+    """One refusal does not hide the others."""
+    place.service.add_domain("img.example.com")
+    place.service.add_domain("odd.example.com", free_certificate=True)
+    place.service.api.faults.add(refusal(400, 400999), on="GET /domain/odd.example.com")
+
+    domains = found(place)
+
+    assert domains["img.example.com"].problem is None
+    assert domains["odd.example.com"].problem is not None
+    assert domains["odd.example.com"].binding_hidden
+
+
+@pytest.mark.parametrize("seconds", [2**64, -(2**64), 2**40, 0])
+def test_end_outside_the_calendar_is_an_end_unknown(place: Place, seconds: int) -> None:
+    """One odd date in the list of certificates hides no domain."""
+    cert = place.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
+    place.service.add_domain("img.example.com", https=cert)
+    entry = {"certid": cert, "name": "by hand", "not_before": seconds, "not_after": seconds}
+    page = json.dumps({"code": 200, "certs": [entry], "marker": ""}).encode()
+    place.service.fusion.faults.add(Fault.status(200, page), on="GET /sslcert", times=None)
+
+    found_now = found(place)
+
+    assert found_now["img.example.com"].has_https
+    assert found_now["img.example.com"].not_after is None
+
+
+def test_keys_without_a_right_to_kodo_see_the_cdn(place: Place) -> None:
+    """A sub-account's key cannot ask for bindings; that there may be more is said."""
+    place.service.add_iam_key(IAM_KEY, "iam-secret", owner=ACCESS_KEY)
+    place.service.add_domain("img.example.com")
+    place.service.add_bucket_domain("src.example.com", "pictures")
+
+    survey = place.target(access_key=IAM_KEY, secret="iam-secret").survey(unseen)
+
+    domains = by_name(survey)
+    assert {"img.example.com": False, "src.example.com": True} == {
+        name: one.binding_hidden for name, one in domains.items()
+    }
+    assert [TargetAccessDenied] == [type(error) for error in survey.unread]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (refusal(403, words="no right"), TargetAccessDenied),
+        (refusal(400, 400999), TargetRejected),
+    ],
+    ids=["denied", "refused"],
+)
+def test_list_of_certificates_that_may_not_be_read_hides_no_domain(
+    place: Place, fault: Fault, error: type[DeployError]
+) -> None:
+    """What they are bound to is known, and until when is not."""
+    cert = place.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
+    place.service.add_domain("img.example.com", https=cert)
+    for host in (place.service.api, place.service.fusion):
+        host.faults.add(fault, on="GET /sslcert", times=None)
+
+    survey = place.target().survey(unseen)
+
+    [domain] = survey.domains
+    assert (cert, None) == (domain.bound, domain.not_after)
+    assert [error] == [type(one) for one in survey.unread]
+    assert () == survey.certificates
+
+
+@pytest.mark.parametrize("path", ["/domain", "/domain/img.example.com", "/sslcert", "/buckets"])
+def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str) -> None:
+    """Every other call would fail of it as well: half an account must not pass for the whole."""
+    place.service.add_domain("img.example.com", free_certificate=True)
+    for host in (place.service.api, place.service.fusion, place.service.uc):
+        host.faults.add(refusal(429), on=f"GET {path}", times=None)
+
+    target = place.target()
+
+    if path == "/buckets":  # the CDN's domains are told without Kodo's
+        assert [TargetUnavailable] == [type(one) for one in target.survey(unseen).unread]
+    else:
+        with pytest.raises(TargetUnavailable):
+            target.survey(unseen)
+
+
+def reads(place: Place) -> list[str]:
+    """Give the domains that were asked for by themselves."""
+    paths = [request.path for request in place.service.requests("GET /domain/*")]
+    return [path.removeprefix("/domain/") for path in paths]
+
+
+def test_domain_without_https_is_told_from_the_list_alone(place: Place) -> None:
+    """Ten thousand of them would take a quarter of an hour, at ten requests a second, and the list
+    has all that there is to tell.
+    """
+    place.service.add_domain("img.example.com", product="dcdn")
+    place.service.add_domain("off.example.com", state="offlined")
+    place.service.add_domain("free.example.com", free_certificate=True)
+
+    domains = found(place)
+
+    assert ["free.example.com"] == reads(place)
+    assert (Kind.DCDN, False, "success") == (
+        domains["img.example.com"].kind,
+        domains["img.example.com"].has_https,
+        domains["img.example.com"].state,
+    )
+    assert "is offline at Qiniu" in str(domains["off.example.com"].problem)
+
+
+def test_what_a_run_has_read_is_asked_for_again_only_where_it_has_changed(place: Place) -> None:
+    """As for a plan: the list shows when a domain was changed last. What is found is the same."""
+    names = ("img.example.com", "www.example.com")
+    issued = qiniu_calls.issue("*.example.com")
+    cert, other = (place.service.add_certificate(issued, name) for name in ("one", "other"))
+    for name in names:
+        place.service.add_domain(name, https=cert)
+    fresh = found(place)
+    place.target().observe(Look("img", ("*.example.com",), names, Kind.AUTO, ()))
+    read = len(reads(place))
+
+    assert fresh == found(place)
+    assert read == len(reads(place))
+
+    place.time.pause(1)
+    place.client().httpsconf("www.example.com", HttpsConf(other))
+
+    assert {"img.example.com": cert, "www.example.com": other} == {
+        name: domain.bound for name, domain in found(place).items()
+    }
+    assert ["www.example.com"] == reads(place)[read:]
+
+
+def test_details_are_read_side_by_side(place: Place) -> None:
+    """Answers that are slow do not add up: certferry waits for several at a time."""
+    names = [f"d{number}.example.com" for number in range(AT_ONCE)]
+    for name in names:
+        place.service.add_domain(name, free_certificate=True)
+    place.service.api.faults.add(Fault.delay(1), on="GET /domain/*", times=None)
+
+    def under_way() -> int:
+        return sum(call.status is None for call in place.service.api.journal)
+
+    with ThreadPoolExecutor(1) as pool:
+        survey = pool.submit(place.target().survey, unseen)
+        assert eventually(lambda: under_way() >= AT_ONCE // 2)
+        assert set(names) == set(by_name(survey.result()))
+
+
+def test_silence_is_an_error(place: Place) -> None:
+    """An account that cannot be asked must not pass for an empty one."""
+    place.service.api.faults.add(Fault.html(502), on="GET /domain", times=100)
+
+    with pytest.raises(TargetUnavailable):
+        place.target().survey(unseen)

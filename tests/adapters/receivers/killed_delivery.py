@@ -1,0 +1,100 @@
+"""Kill a delivery before each of its system calls in turn, and tell what then lies there.
+
+Usage: python killed_delivery.py FOLDER
+
+For every position, in a fresh folder that holds certificate A: a child delivers B, and kills itself
+with SIGKILL before its n-th call of the system. Then B is delivered by a run that lives. One line
+of JSON tells which certificate each file belongs to after the kill and at the end, the modes of all
+that holds the key, though the umask takes nothing away, and how often `reload` ran and what it saw.
+Ends when a child lived through.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from certferry.adapters.files.directory import NAMES, contents
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import FileDelivery
+from tests.adapters.receivers.bench import LINEAGE, directory, issue, program
+
+WATCHED = ("open", "os.", "subprocess.Popen", "shutil.")
+
+RELOAD = 'cat "$CERTFERRY_PRIVKEY" "$CERTFERRY_FULLCHAIN" | cksum >> seen'
+
+
+def arm(position: int) -> None:
+    """Count what Python is about to ask of the system."""
+    count = itertools.count(1)
+
+    def hook(event: str, _: tuple[object, ...]) -> None:
+        if event.startswith(WATCHED) and next(count) == position:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def tell(folder: Path, old: CertificateBundle, new: CertificateBundle) -> dict[str, str]:
+    """Tell whose each file is."""
+    by_content = dict.fromkeys(contents(old).items(), "A")
+    by_content |= dict.fromkeys(contents(new).items(), "B")
+    # The issuer's is the same for both.
+    return {
+        name: by_content.get((name, (folder / name).read_bytes()), "torn")
+        for name in NAMES
+        if name != "chain.pem"
+    }
+
+
+def modes_of_keys(folder: Path) -> list[str]:
+    """Give the modes of the key and of every draft of one."""
+    return [f"{path.stat().st_mode & 0o777:04o}" for path in folder.glob("*privkey.pem*")]
+
+
+def try_position(
+    folder: Path, position: int, old: CertificateBundle, new: CertificateBundle
+) -> bool:
+    """Kill at one position; tell whether there was anything to kill."""
+    delivery = FileDelivery(str(folder / "ssl"), reload=program(folder, "/bin/sh", "-c", RELOAD))
+    directory(delivery).deliver(LINEAGE, old)
+    child = os.fork()
+    if child == 0:
+        arm(position)
+        directory(delivery).deliver(LINEAGE, new)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    after_the_kill = tell(folder / "ssl", old, new)
+    keys = modes_of_keys(folder / "ssl")
+    found = directory(delivery).observe(None)
+    directory(delivery).deliver(LINEAGE, new)
+    line = {
+        "position": position,
+        "killed": after_the_kill,
+        "keys": keys,
+        "in_order": found.drift is None and found.bound == new.certificate.fingerprint,
+        "finished": tell(folder / "ssl", old, new),
+        "left": sorted(path.name for path in (folder / "ssl").iterdir() if path.name not in NAMES),
+        "seen": (folder / "seen").read_text().splitlines(),
+    }
+    print(json.dumps(line), flush=True)  # noqa: T201 - it is what the test hears
+    return os.WIFSIGNALED(status)
+
+
+def main(folder: Path) -> None:
+    """Go through every position."""
+    os.umask(0)
+    old, new = issue(), issue()
+    for position in itertools.count(1):
+        place = folder / str(position)
+        place.mkdir(0o700)
+        if not try_position(place, position, old, new):
+            return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

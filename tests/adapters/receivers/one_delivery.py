@@ -1,0 +1,35 @@
+"""Look at a directory, deliver one new certificate to it, and tell as JSON how that went.
+
+Usage: python one_delivery.py DIRECTORY   OWNER in the environment is whose the files are to be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from certferry.core.desired.certificate import FileDelivery
+from certferry.errors import DeployError
+from tests.adapters.receivers.bench import LINEAGE, directory, issue
+
+
+def main(path: str) -> dict[str, object]:
+    """Look, and deliver."""
+    delivery = FileDelivery(path, owner=os.environ.get("OWNER"))
+    problem = directory(delivery).observe(None).problem
+    seen = None if problem is None else str(problem.message)
+    try:
+        directory(delivery).deliver(LINEAGE, issue())
+    except DeployError as error:
+        return {
+            "message": str(error.message),
+            "hint": str(error.hint),
+            "again": error.retry.allowed,
+            "seen": seen,
+        }
+    return {"message": "delivered"}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1])), flush=True)  # noqa: T201 - it is what the test hears

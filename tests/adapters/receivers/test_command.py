@@ -1,0 +1,259 @@
+"""A certificate handed to a command: what it is told, what it finds, and what is left of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.files.directory import contents
+from certferry.adapters.receivers import command
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import CommandDelivery, Program
+from certferry.core.observed.observation import Change, DomainState
+from certferry.errors import DeployError, Interrupted, TargetRejected
+from certferry.ports.receiver import Delivered, Receiver
+from certferry.text import Text
+from tests.adapters.receivers.bench import LINEAGE, issue, no_pause, program
+
+TELL = 'env | grep ^CERTFERRY_ > told; cp -p "$CERTFERRY_DIRECTORY"/* .; stat -c %a . * > modes'
+
+
+@pytest.fixture
+def bundle() -> CertificateBundle:
+    """A certificate."""
+    return issue()
+
+
+def receiver(folder: Path, does: Program, label: str = "push") -> Receiver:
+    """Give the receiver for a command that works in a folder."""
+    delivery = CommandDelivery(label, does)
+    return command.connect(delivery, workspace=folder / "handover", pause=no_pause)
+
+
+def shell(folder: Path, script: str) -> Receiver:
+    """Give the receiver for a script."""
+    return receiver(folder, program(folder, "/bin/sh", "-c", script))
+
+
+def left(folder: Path) -> list[Path]:
+    """Give what of the handed-over files is left."""
+    return list((folder / "handover").iterdir())
+
+
+def test_command_is_told_everything(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """Names, fingerprint, end, and four paths, which lead to the four files."""
+    shell(tmp_path, TELL).deliver(LINEAGE, bundle)
+
+    lines = (tmp_path / "told").read_text().splitlines()
+    told = dict(line.split("=", 1) for line in lines)
+    place = Path(told["CERTFERRY_DIRECTORY"])
+    certificate = bundle.certificate
+    assert {
+        "CERTFERRY_LINEAGE": LINEAGE,
+        "CERTFERRY_NAMES": "img.example.com *.img.example.com",
+        "CERTFERRY_FINGERPRINT": certificate.fingerprint,
+        "CERTFERRY_NOT_AFTER": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "CERTFERRY_DIRECTORY": str(place),
+        "CERTFERRY_CERT": f"{place}/cert.pem",
+        "CERTFERRY_CHAIN": f"{place}/chain.pem",
+        "CERTFERRY_FULLCHAIN": f"{place}/fullchain.pem",
+        "CERTFERRY_PRIVKEY": f"{place}/privkey.pem",
+    } == told
+    found = {name: (tmp_path / name).read_bytes() for name in contents(bundle)}
+    assert contents(bundle) == found
+    assert tmp_path / "handover" == place.parent
+
+
+def test_files_are_the_commands_alone(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """No other user can read them while it runs, and they are gone when it has ended."""
+    script = 'stat -c %a "$CERTFERRY_DIRECTORY" "$CERTFERRY_DIRECTORY"/* > modes'
+
+    shell(tmp_path, script).deliver(LINEAGE, bundle)
+
+    assert ["700", "600", "600", "600", "600"] == (tmp_path / "modes").read_text().split()
+    assert [] == left(tmp_path)
+    assert 0o700 == (tmp_path / "handover").stat().st_mode & 0o777
+
+
+def test_files_are_gone_after_a_failure(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """However it ends."""
+    with pytest.raises(DeployError, match="exit code 1: no route to the load balancer"):
+        shell(tmp_path, "echo no route to the load balancer; exit 1").deliver(LINEAGE, bundle)
+
+    assert [] == left(tmp_path)
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """Whichever command it was for: no process has its lock any more."""
+    leftover = tmp_path / "handover" / "leftover"
+    (leftover / "more").mkdir(parents=True)
+    (leftover / "privkey.pem").write_text("an old key")
+
+    shell(tmp_path, f"test ! -e {leftover}").deliver(LINEAGE, bundle)
+
+    assert [] == left(tmp_path)
+
+
+def test_what_another_process_is_at_work_with_stays(
+    tmp_path: Path, bundle: CertificateBundle
+) -> None:
+    """Another run of certferry looks for leftovers while a command has its files, and while it
+    delivers itself; a directory without a lock is gone after that.
+    """
+    leftover = tmp_path / "handover" / "leftover"
+    leftover.mkdir(parents=True)
+    (tmp_path / "sweep").write_text(
+        "import pathlib, sys\n"
+        "from certferry.adapters.files.handover import sweep\n"
+        "sweep(pathlib.Path(sys.argv[1]))\n"
+    )
+    paths = os.pathsep.join(filter(None, sys.path))
+    script = (
+        f"mkdir {leftover}; PYTHONPATH={shlex.quote(paths)} {sys.executable} sweep handover &&"
+        f' test ! -e {leftover} && cat "$CERTFERRY_PRIVKEY" > key'
+    )
+
+    shell(tmp_path, script).deliver(LINEAGE, bundle)
+
+    assert bundle.privkey_pem.reveal() == (tmp_path / "key").read_text()
+    assert [] == left(tmp_path)
+
+
+def test_leftover_that_cannot_be_removed(
+    tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told, and stops nothing."""
+    workspace = tmp_path / "handover"
+    workspace.mkdir()
+    (workspace / "link").symlink_to(tmp_path)
+
+    shell(tmp_path, "touch ran").deliver(LINEAGE, bundle)
+
+    assert (tmp_path / "ran").exists()
+    assert f"{workspace}/link cannot be removed: Not a directory" in caplog.text
+    assert (workspace / "link").is_symlink()
+
+
+def test_command_that_removes_its_files_itself(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """That is no failure."""
+    shell(tmp_path, 'rm -r "$CERTFERRY_DIRECTORY"').deliver(LINEAGE, bundle)
+
+    assert [] == left(tmp_path)
+
+
+REMOVES_ITSELF = 'mv "$CERTFERRY_DIRECTORY" moved; ln -s "$PWD/moved" "$CERTFERRY_DIRECTORY"'
+"""Leaves something in the place of its files that cannot be removed as they are."""
+
+
+def test_files_that_cannot_be_removed_are_no_failure(
+    tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The command did its work: it is told, and the command is not run again for that."""
+    shell(tmp_path, REMOVES_ITSELF).deliver(LINEAGE, bundle)
+
+    [link] = left(tmp_path)
+    assert f"{link} cannot be removed: " in caplog.text
+    assert "a private key may be in it" in caplog.text
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_files_that_cannot_be_removed_hide_nothing(tmp_path: Path, *, stopped: bool) -> None:
+    """What the command failed of, or that the run was stopped, is what is told."""
+
+    def pause(seconds: float) -> None:
+        if stopped and (tmp_path / "moved").exists():
+            raise Interrupted(Text("stopped"))
+
+    does = program(
+        tmp_path, "/bin/sh", "-c", f"{REMOVES_ITSELF}; {'sleep 60' if stopped else 'exit 3'}"
+    )
+    delivery = CommandDelivery("push", does)
+    door = command.connect(delivery, workspace=tmp_path / "handover", pause=pause)
+
+    with pytest.raises(Interrupted if stopped else DeployError, match=r"stopped|exit code 3"):
+        door.deliver(LINEAGE, issue())
+
+
+def test_memory_is_the_states(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """What a command did cannot be seen: what was delivered is what the state says."""
+    found = shell(tmp_path, "true").observe(Delivered(bundle.certificate.fingerprint))
+
+    assert (bundle.certificate.fingerprint, None, "push") == (
+        found.bound,
+        found.drift,
+        found.domain,
+    )
+    assert None is shell(tmp_path, "true").observe(None).bound
+
+
+def test_command_that_was_edited(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """It has still to be run as it is now; whether one of long ago was edited is not known."""
+    fingerprint = bundle.certificate.fingerprint
+    edited = shell(tmp_path, "true")
+    as_it_is, as_it_was = (program(tmp_path, "/bin/sh", "-c", s) for s in ("true", "false"))
+
+    drift = edited.observe(Delivered(fingerprint, program_digest=as_it_was.digest)).drift
+
+    assert drift is not None
+    assert "the command was edited since it last ran" == str(drift.reason.message)
+    assert (Change("command", "edited", "run"),) == drift.changes
+    for digest in (as_it_is.digest, None):
+        assert None is edited.observe(Delivered(fingerprint, program_digest=digest)).drift
+
+
+def test_command_that_is_not_there(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """Told by the look, with a hint; no key is written anywhere for it."""
+    missing = receiver(tmp_path, program(tmp_path, "no-such-command"))
+
+    found = missing.observe(None)
+    with pytest.raises(TargetRejected) as refused:
+        missing.deliver(LINEAGE, bundle)
+
+    assert DomainState.UNAVAILABLE is found.state
+    assert refused.value == found.problem
+    assert not (tmp_path / "handover").exists()
+
+
+def test_workspace_that_cannot_be_made(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """One message, and the command is not run."""
+    (tmp_path / "handover").touch()
+
+    with pytest.raises(TargetRejected, match=r"cannot be read or written: File exists") as refused:
+        shell(tmp_path, "touch ran").deliver(LINEAGE, bundle)
+
+    assert refused.value.hint is not None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_key_that_a_command_prints_is_not_logged(
+    tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its other words are."""
+    caplog.set_level(logging.INFO)
+
+    shell(tmp_path, 'echo pushing; cat "$CERTFERRY_PRIVKEY"').deliver(LINEAGE, bundle)
+
+    assert "pushing" in caplog.text
+    for line in bundle.privkey_pem.reveal().splitlines()[1:-1]:
+        assert line not in caplog.text
+
+
+@pytest.mark.parametrize("lineage", ["../../out", "/out", ".."])
+def test_lineage_that_is_called_like_a_path(
+    tmp_path: Path, bundle: CertificateBundle, lineage: str
+) -> None:
+    """The files are in a directory of the workspace: an earlier version let it be called so."""
+    workspace = tmp_path / "a" / "b"
+    workspace.mkdir(parents=True)
+
+    shell(workspace, TELL).deliver(lineage, bundle)
+
+    told = dict(line.split("=", 1) for line in (workspace / "told").read_text().splitlines())
+    assert workspace / "handover" == Path(told["CERTFERRY_DIRECTORY"]).parent
+    assert lineage == told["CERTFERRY_LINEAGE"]
+    assert [tmp_path / "a"] == list(tmp_path.iterdir())

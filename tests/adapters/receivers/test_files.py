@@ -1,0 +1,331 @@
+"""A certificate in four files: real files, and real programs that are run for them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.files.directory import NAMES
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import FileDelivery
+from certferry.core.observed.observation import Change, ObservedDomain
+from certferry.core.reasons import ReasonCode
+from certferry.errors import DeployError
+from tests.adapters.receivers.bench import (
+    LINEAGE,
+    directory,
+    held,
+    holds,
+    issue,
+    mode,
+    program,
+)
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Callable[[], list[str]]:
+    """Give the fingerprints that the program was told of, one for each run."""
+
+    def read() -> list[str]:
+        told = tmp_path / "ran"
+        return told.read_text().split() if told.exists() else []
+
+    return read
+
+
+def look(delivery: FileDelivery) -> ObservedDomain:
+    """Look at the directory."""
+    return directory(delivery).observe(None)
+
+
+def is_in_order(delivery: FileDelivery, bundle: CertificateBundle) -> bool:
+    """Tell whether it holds this certificate, and nothing is left to do."""
+    found = look(delivery)
+    return found.bound == bundle.certificate.fingerprint and found.drift is None
+
+
+def test_files_are_certbots(delivery: FileDelivery, ssl: Path) -> None:
+    """Four names; the key is its owner's alone, every user may read the rest."""
+    bundle = issue()
+    umask = os.umask(0o077)
+    try:
+        directory(delivery).deliver(LINEAGE, bundle)
+    finally:
+        os.umask(umask)
+
+    assert holds(ssl, bundle)
+    assert 0o755 == mode(ssl)
+    assert {
+        "cert.pem": 0o644,
+        "chain.pem": 0o644,
+        "fullchain.pem": 0o644,
+        "privkey.pem": 0o600,
+    } == {name: mode(ssl / name) for name in NAMES}
+    assert 0o600 == mode(ssl / ".certferry")
+
+
+def test_program_is_run_once_for_all_files(
+    delivery: FileDelivery, ssl: Path, ran: Callable[[], list[str]]
+) -> None:
+    """And not again for the same certificate, nor are the files touched."""
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    before = [(ssl / name).stat() for name in NAMES]
+
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert [bundle.certificate.fingerprint] == ran()
+    assert before == [(ssl / name).stat() for name in NAMES]
+
+
+def test_chosen_modes(delivery: FileDelivery, ssl: Path) -> None:
+    """Another mode is as good, and a file that has not got it any more is put right."""
+    delivery = replace(delivery, mode=0o640, key_mode=0o440)
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    assert (0o640, 0o440) == (mode(ssl / "cert.pem"), mode(ssl / "privkey.pem"))
+
+    (ssl / "privkey.pem").chmod(0o644)
+    drift = look(delivery).drift
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert drift is not None
+    owner = f"{os.getuid()}:{os.getgid()}"
+    assert (Change("privkey.pem", f"0644 {owner}", "0440"),) == drift.changes
+    assert 0o440 == mode(ssl / "privkey.pem")
+    assert is_in_order(delivery, bundle)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_chosen_owner(delivery: FileDelivery, ssl: Path) -> None:
+    """By name or by number, for all four; the directory stays whose it is."""
+    nobody = pwd.getpwnam("nobody")
+    delivery = replace(delivery, owner="nobody", group=str(nobody.pw_gid))
+
+    directory(delivery).deliver(LINEAGE, issue())
+
+    assert {(nobody.pw_uid, nobody.pw_gid)} == {
+        ((ssl / name).stat().st_uid, (ssl / name).stat().st_gid) for name in NAMES
+    }
+    assert os.getuid() == ssl.stat().st_uid
+    os.chown(ssl / "privkey.pem", 0, 0)
+    drift = look(delivery).drift
+    assert drift is not None
+    assert ["privkey.pem"] == [change.what for change in drift.changes]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("how", ["deleted", "edited", "emptied", "opened"])
+def test_what_another_tool_has_changed(
+    delivery: FileDelivery, ssl: Path, ran: Callable[[], list[str]], name: str, how: str
+) -> None:
+    """It is seen, put right, and the program is told; other files in the directory stay."""
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    (ssl / "dhparam.pem").write_text("theirs")
+    path = ssl / name
+    if how == "deleted":
+        path.unlink()
+    if how == "edited":
+        path.write_bytes(path.read_bytes() + b"\n")
+    if how == "emptied":
+        path.write_bytes(b"")
+    if how == "opened":
+        path.chmod(0o666)
+
+    found = look(delivery)
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert bundle.certificate.fingerprint == found.bound
+    assert found.drift is not None
+    assert ReasonCode.DELIVERY_DRIFTED is found.drift.reason.code
+    assert [name] == [change.what for change in found.drift.changes]
+    assert is_in_order(delivery, bundle)
+    assert 2 == len(ran())
+    assert "theirs" == (ssl / "dhparam.pem").read_text()
+
+
+def test_another_certificate_over_ours(delivery: FileDelivery, ssl: Path) -> None:
+    """What was delivered says nothing about its issuers: each file is told once."""
+    ours, theirs = issue(), issue()
+    directory(delivery).deliver(LINEAGE, ours)
+    (ssl / "fullchain.pem").write_text(theirs.fullchain_pem)
+    (ssl / "privkey.pem").write_text(theirs.privkey_pem.reveal())
+
+    found = look(delivery)
+
+    assert theirs.certificate.fingerprint == found.bound
+    assert found.fullchain_digest is None
+    assert found.drift is not None
+    assert ["fullchain.pem", "privkey.pem"] == sorted(c.what for c in found.drift.changes)
+
+
+def test_certificate_of_another_owner(delivery: FileDelivery, ssl: Path) -> None:
+    """What lies there is told by its fingerprint, and replaced."""
+    ours, theirs = issue(), issue("www.example.org")
+    directory(delivery).deliver(LINEAGE, ours)
+    (ssl / "fullchain.pem").write_text(theirs.fullchain_pem)
+
+    assert theirs.certificate.fingerprint == look(delivery).bound
+    directory(delivery).deliver(LINEAGE, ours)
+    assert holds(ssl, ours)
+
+
+def test_certificate_that_another_client_left(delivery: FileDelivery, ssl: Path) -> None:
+    """The same one, but whether the server was told is not known: the program is run for it."""
+    bundle = issue()
+    ssl.mkdir()
+    for name, content in (("fullchain.pem", bundle.fullchain_pem), ("cert.pem", bundle.cert_pem)):
+        (ssl / name).write_text(content)
+
+    found = look(delivery)
+
+    assert bundle.certificate.fingerprint == found.bound
+    assert found.drift is not None
+    assert ReasonCode.DELIVERY_UNFINISHED is found.drift.reason.code
+    directory(delivery).deliver(LINEAGE, bundle)
+    assert holds(ssl, bundle)
+
+
+def test_program_that_fails(delivery: FileDelivery, tmp_path: Path, ssl: Path) -> None:
+    """The files are all new, and the next look knows that the program has still to be run."""
+    failing = replace(
+        delivery, reload=program(tmp_path, "/bin/sh", "-c", "echo bad config >&2; exit 3")
+    )
+    bundle = issue()
+
+    with pytest.raises(DeployError) as failed:
+        directory(failing).deliver(LINEAGE, bundle)
+
+    assert "the program /bin/sh failed with exit code 3: bad config" == str(failed.value.message)
+    assert failed.value.retry.allowed
+    drift = look(failing).drift
+    assert drift is not None
+    assert ReasonCode.DELIVERY_UNFINISHED is drift.reason.code
+    assert (Change("reload", "not run", "run"),) == drift.changes
+    inode = (ssl / "fullchain.pem").stat().st_ino
+    directory(delivery).deliver(LINEAGE, bundle)
+    assert inode == (ssl / "fullchain.pem").stat().st_ino
+    assert is_in_order(delivery, bundle)
+
+
+def test_program_that_fails_after_a_repair(
+    delivery: FileDelivery, tmp_path: Path, ssl: Path, ran: Callable[[], list[str]]
+) -> None:
+    """The files are again what the last good delivery left, and yet the program has to be run."""
+    delivery = replace(
+        delivery,
+        reload=program(tmp_path, "/bin/sh", "-c", "test ! -e broken && echo reloaded >> ran"),
+    )
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    (ssl / "fullchain.pem").write_text("edited")
+    (tmp_path / "broken").touch()
+    with pytest.raises(DeployError, match="exit code 1"):
+        directory(delivery).deliver(LINEAGE, bundle)
+    (tmp_path / "broken").unlink()
+
+    drift = look(delivery).drift
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert drift is not None
+    assert (Change("reload", "not run", "run"),) == drift.changes
+    assert 2 == len(ran())
+    assert is_in_order(delivery, bundle)
+
+
+@pytest.mark.parametrize("reloads", [True, False])
+def test_drift_of_an_unfinished_delivery(
+    delivery: FileDelivery, ssl: Path, *, reloads: bool
+) -> None:
+    """What can be told without the receipt is in the plan beside what is left to do."""
+    bundle = issue()
+    if not reloads:
+        delivery = replace(delivery, reload=None)
+    directory(delivery).deliver(LINEAGE, bundle)
+    (ssl / ".certferry").unlink()
+    (ssl / "privkey.pem").chmod(0o777)
+    (ssl / "cert.pem").unlink()
+
+    drift = look(delivery).drift
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert drift is not None
+    assert ReasonCode.DELIVERY_UNFINISHED is drift.reason.code
+    owner = f"{os.getuid()}:{os.getgid()}"
+    expected = [
+        Change("privkey.pem", f"0777 {owner}", "0600"),
+        Change("cert.pem", "missing", "delivered"),
+    ]
+    expected += [Change("reload", "not run", "run")] if reloads else []
+    assert expected == list(drift.changes)
+    assert is_in_order(delivery, bundle)
+
+
+def test_another_program_is_run_for_the_same_files(
+    delivery: FileDelivery, tmp_path: Path, ran: Callable[[], list[str]]
+) -> None:
+    """An operator adds `reload` later because the server has not been told."""
+    bundle = issue()
+    without = replace(delivery, reload=None)
+    directory(without).deliver(LINEAGE, bundle)
+    assert is_in_order(without, bundle)
+
+    assert not is_in_order(delivery, bundle)
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert is_in_order(delivery, bundle)
+    assert 1 == len(ran())
+    assert is_in_order(without, bundle)
+
+
+def test_program_that_was_edited(
+    delivery: FileDelivery, tmp_path: Path, ran: Callable[[], list[str]]
+) -> None:
+    """It has succeeded before, and it is that which is said; it is run for the same files."""
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    edited = replace(delivery, reload=program(tmp_path, "/bin/sh", "-c", "echo edited >> ran"))
+
+    drift = look(edited).drift
+    directory(edited).deliver(LINEAGE, bundle)
+
+    assert drift is not None
+    assert ReasonCode.PROGRAM_EDITED is drift.reason.code
+    assert "`reload` was edited since it last ran" == str(drift.reason.message)
+    assert (Change("reload", "edited", "run"),) == drift.changes
+    assert "edited" == ran()[-1]
+    assert is_in_order(edited, bundle)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [b"", b"{", b"[]", b'{"fingerprint": 1}', b"\xff", b"null", b"[" * 100_000],
+    ids=["empty", "cut", "list", "half", "bytes", "null", "deep"],
+)
+def test_receipt_that_is_spoilt(delivery: FileDelivery, ssl: Path, spoilt: bytes) -> None:
+    """It is none: the delivery is made again."""
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    (ssl / ".certferry").write_bytes(spoilt)
+
+    assert not is_in_order(delivery, bundle)
+    directory(delivery).deliver(LINEAGE, bundle)
+    assert is_in_order(delivery, bundle)
+
+
+def test_nothing_of_the_key_is_in_the_receipt(delivery: FileDelivery, ssl: Path) -> None:
+    """It holds digests."""
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    receipt = (ssl / ".certferry").read_text()
+
+    assert bundle.certificate.fingerprint in receipt
+    assert "PRIVATE" not in receipt
+    assert str(held(ssl)["privkey.pem"].splitlines()[1]) not in receipt

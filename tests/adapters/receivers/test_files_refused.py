@@ -1,0 +1,421 @@
+"""Directories and links that a delivery to files does not follow, and what stops it halfway."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.files.directory import NAMES
+from certferry.core.desired.certificate import FileDelivery
+from certferry.core.observed.observation import DomainState
+from certferry.core.reasons import ReasonCode
+from certferry.errors import TargetRejected
+from tests.adapters.receivers.bench import (
+    LINEAGE,
+    directory,
+    holds,
+    issue,
+    mode,
+    program,
+)
+from tests.adapters.receivers.test_files import is_in_order, look
+from tests.adapters.state.test_full_disk import in_a_namespace_of_its_own
+from tests.another_user import NOBODY, as_root, given_away
+from tests.house.tree import ROOT
+
+KILLED = Path(__file__).with_name("killed_delivery.py")
+
+MEDDLED = Path(__file__).with_name("meddled_delivery.py")
+
+ONE = Path(__file__).with_name("one_delivery.py")
+
+
+def a_file_in_its_place(ssl: Path) -> None:
+    """`directory` is a file."""
+    ssl.touch()
+
+
+def a_directory_in_the_keys_place(ssl: Path) -> None:
+    """One of the names is taken."""
+    (ssl / "privkey.pem").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("how", "said", "hint"),
+    [
+        (a_file_in_its_place, "{ssl} is not a directory", "correct `directory`, or move away what"),
+        (
+            a_directory_in_the_keys_place,
+            "{ssl}/privkey.pem is a directory, not a file",
+            "move it away, or correct `directory`",
+        ),
+    ],
+)
+def test_directory_that_is_none(
+    delivery: FileDelivery, ssl: Path, how: Callable[[Path], None], said: str, hint: str
+) -> None:
+    """The look tells it already, so that nothing is issued for it."""
+    how(ssl)
+
+    must_be_refused(delivery, said.format(ssl=ssl), hint)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("leads", [True, False])
+def test_file_that_is_a_link(delivery: FileDelivery, ssl: Path, name: str, *, leads: bool) -> None:
+    """As in certbot's `live`: it is neither followed nor replaced."""
+    (ssl / "archive").mkdir(parents=True)
+    (ssl / name).symlink_to("archive/1.pem")
+    if leads:
+        (ssl / "archive" / "1.pem").write_text("theirs")
+
+    must_be_refused(
+        delivery, f"{ssl}/{name} is a symbolic link", "certferry writes files of its own; choose"
+    )
+    assert (ssl / name).is_symlink()
+    assert {name, "archive"} == {path.name for path in ssl.iterdir()}
+    assert not leads or "theirs" == (ssl / name).read_text()
+
+
+@pytest.mark.parametrize("to", ["nowhere", "ssl"])
+def test_directory_that_is_a_link_to_nothing(delivery: FileDelivery, ssl: Path, to: str) -> None:
+    """The look tells it; a link to itself is no better."""
+    ssl.symlink_to(to)
+
+    must_be_refused(
+        delivery, f"{ssl} is a symbolic link that leads nowhere", "make the directory that it leads"
+    )
+    assert [ssl.name] == [path.name for path in ssl.parent.iterdir()]
+
+
+def test_directory_that_is_a_link(delivery: FileDelivery, ssl: Path) -> None:
+    """It is the directory that it leads to."""
+    bundle = issue()
+    (ssl.parent / "real").mkdir()
+    ssl.symlink_to("real")
+
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert ssl.is_symlink()
+    assert holds(ssl.parent / "real", bundle)
+    assert is_in_order(delivery, bundle)
+
+
+@as_root
+@pytest.mark.parametrize("owner", [None, str(NOBODY)])
+def test_link_of_a_tenants(delivery: FileDelivery, tmp_path: Path, owner: str | None) -> None:
+    """Who owns the directory above could have it lead to another's key: root overwrites none,
+    though the files be for the tenant.
+    """
+    others, theirs = tmp_path / "others", issue()
+    directory(FileDelivery(str(others))).deliver(LINEAGE, theirs)
+    tenant = tmp_path / "tenant"
+    tenant.mkdir()
+    (tenant / "ssl").symlink_to(others)
+    given_away(tenant / "ssl")
+    given_away(tenant)
+    delivery = replace(delivery, directory=f"{tenant}/ssl", owner=owner)
+
+    said = {
+        None: f"{tenant}/ssl lies in {tenant}, which belongs to nobody",
+        str(NOBODY): f"{tenant}/ssl is a symbolic link that nobody can change",
+    }
+    must_be_refused(delivery, said[owner], "")
+    assert holds(others, theirs)
+    assert (0, 0o600) == ((others / "privkey.pem").stat().st_uid, mode(others / "privkey.pem"))
+
+
+@as_root
+@pytest.mark.parametrize("name", [*NAMES, ".certferry", ".certferry-draft-x"])
+def test_links_of_a_tenants_in_the_directory(tmp_path: Path, name: str) -> None:
+    """What they lead to is neither read nor written, given away nor opened."""
+    precious = tmp_path / "precious"
+    precious.write_text("root's")
+    precious.chmod(0o600)
+    ssl = tmp_path / "ssl"
+    ssl.mkdir()
+    given_away(ssl)
+    (ssl / name).symlink_to(precious)
+    delivery = FileDelivery(str(ssl), owner=str(NOBODY), mode=0o644)
+
+    with suppress(TargetRejected):
+        directory(delivery).deliver(LINEAGE, issue())
+
+    facts = precious.stat()
+    assert (0, 0o600, "root's") == (facts.st_uid, mode(precious), precious.read_text())
+
+
+@as_root
+def test_directory_of_the_files_owner(tmp_path: Path) -> None:
+    """It is written to, for them; for another it is refused, with what to do."""
+    ssl, bundle = tmp_path / "ssl", issue()
+    ssl.mkdir()
+    given_away(ssl)
+    delivery = FileDelivery(str(ssl), owner=str(NOBODY))
+
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert is_in_order(delivery, bundle)
+    assert holds(ssl, bundle)
+    assert NOBODY == (ssl / "privkey.pem").stat().st_uid
+    must_be_refused(
+        replace(delivery, owner=None),
+        f"{ssl} belongs to nobody, who could change it",
+        'if the files are to be that user\'s, write owner = "nobody" beside `directory`',
+    )
+
+
+@as_root
+def test_directory_in_the_home_of_a_user(tmp_path: Path) -> None:
+    """A key in a user's home is either theirs, which `owner` says, or in the wrong place."""
+    home = tmp_path / "home"
+    (home / "ssl").mkdir(parents=True)
+    given_away(home)
+    delivery = FileDelivery(str(home / "ssl"))
+
+    must_be_refused(
+        delivery,
+        f"{home}/ssl lies in {home}, which belongs to nobody",
+        'if the files are to be that user\'s, write owner = "nobody" beside `directory`',
+    )
+    named = replace(delivery, owner="nobody")
+    directory(named).deliver(LINEAGE, issue())
+    assert NOBODY == (home / "ssl" / "privkey.pem").stat().st_uid
+
+
+def test_directory_that_others_may_write(delivery: FileDelivery, ssl: Path) -> None:
+    """They could put files there in the place of ours."""
+    ssl.mkdir()
+    ssl.chmod(0o1777)
+
+    must_be_refused(delivery, f"{ssl} can be changed by every user (mode 1777)", "run: chmod go-w")
+    assert [] == list(ssl.iterdir())
+
+
+@as_root
+def test_directory_that_is_swapped_during_a_delivery(tmp_path: Path) -> None:
+    """A tenant puts a link to another's directory in the place of the one that is open: the key
+    goes where it was to go, and nowhere else.
+    """
+    tenant, others, theirs = tmp_path / "tenant", tmp_path / "others", issue()
+    directory(FileDelivery(str(others))).deliver(LINEAGE, theirs)
+    (tenant / "ssl").mkdir(parents=True)
+    given_away(tenant / "ssl")
+    given_away(tenant)
+    swap = "mv tenant/ssl tenant/moved && ln -s ../others tenant/ssl"
+    delivery = FileDelivery(
+        f"{tenant}/ssl", owner=str(NOBODY), reload=program(tmp_path, "sh", "-c", swap)
+    )
+    bundle = issue()
+
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert holds(tenant / "moved", bundle)
+    assert holds(others, theirs)
+
+
+def test_path_that_is_not_there(delivery: FileDelivery, tmp_path: Path) -> None:
+    """Only the last directory is made: the disk may not be mounted."""
+    delivery = replace(delivery, directory=str(tmp_path / "mnt" / "ssl"))
+
+    must_be_refused(delivery, f"there is no directory {tmp_path}/mnt", "make it, or correct")
+    assert not (tmp_path / "mnt").exists()
+
+
+@pytest.mark.parametrize(("key", "what"), [("owner", "user"), ("group", "group")])
+@pytest.mark.parametrize("name", ["no-such", "4294967295", "9" * 5000])
+def test_owner_that_is_not_known(
+    delivery: FileDelivery, ssl: Path, key: str, what: str, name: str
+) -> None:
+    """Nothing is written."""
+    delivery = replace(delivery, **{key: name})  # type: ignore[arg-type]  # both are names
+
+    must_be_refused(delivery, f"this machine knows no {what} called {name}", "make it first")
+    assert not ssl.exists()
+
+
+def test_program_that_is_not_there(delivery: FileDelivery, tmp_path: Path, ssl: Path) -> None:
+    """Nothing is written: a server that is not told is worse than one that has the old one."""
+    delivery = replace(delivery, reload=program(tmp_path, "no-such-program"))
+
+    must_be_refused(delivery, "the program no-such-program cannot be found", "give its whole path")
+    assert not ssl.exists()
+
+
+def must_be_refused(delivery: FileDelivery, said: str, hint: str) -> None:
+    """The look and the delivery say the same, and what to do."""
+    found = look(delivery)
+    with pytest.raises(TargetRejected) as refused:
+        directory(delivery).deliver(LINEAGE, issue())
+
+    assert DomainState.UNAVAILABLE is found.state
+    assert refused.value == found.problem
+    assert str(refused.value.message).startswith(said)
+    assert str(refused.value.hint).startswith(hint)
+
+
+def in_another_process(folder: Path, *wrapped_in: str) -> dict[str, object]:
+    """Deliver a new certificate in a process with fewer rights, or a smaller disk."""
+    result = subprocess.run(
+        [*wrapped_in, sys.executable, str(ONE), str(folder)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told: dict[str, object] = json.loads(result.stdout)
+    return told
+
+
+def without_rights() -> tuple[str, ...]:
+    """Root may write everywhere; without its capabilities it is a user like others."""
+    if os.geteuid() != 0:
+        return ()
+    return ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
+
+
+def test_directory_that_may_not_be_written_to(ssl: Path) -> None:
+    """It is told with its path; what is there stays."""
+    bundle = issue()
+    directory(FileDelivery(str(ssl))).deliver(LINEAGE, bundle)
+    ssl.chmod(0o555)
+
+    told = in_another_process(ssl, *without_rights())
+
+    ssl.chmod(0o755)
+    assert f"{ssl} cannot be written to" == told["message"]
+    assert "run certferry as a user who may read and write there" == told["hint"]
+    assert holds(ssl, bundle)
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_disk_that_is_mounted_read_only(tmp_path: Path, *, made: bool) -> None:
+    """Root, who may write anywhere, learns it from the look already."""
+    disk = in_a_namespace_of_its_own(tmp_path)
+    mounted = shlex.quote(str(tmp_path))
+    script = f'cd {mounted} && mkdir -p {"ssl" if made else "."} && mount -o remount,ro . && "$@"'
+
+    told = in_another_process(tmp_path / "ssl", *disk, "sh", "-c", script, "sh")
+
+    place = tmp_path / "ssl" if made else tmp_path
+    assert f"{place} lies on a file system that is mounted read-only" == told["message"]
+    assert told["message"] == told["seen"]
+    assert str(told["hint"]).startswith("mount it for writing, or correct `directory`")
+
+
+def test_owner_that_may_not_be_given(ssl: Path) -> None:
+    """Who is not root gives no files away: told, with what to do, before anything is replaced."""
+    ssl.mkdir()
+
+    told = in_another_process(ssl, *without_rights(), "env", "OWNER=65534")
+
+    assert f"{ssl}/chain.pem cannot be given away: Operation not permitted" == told["message"]
+    assert (
+        "only root may give a file to another user, or to a group without being in it:"
+        " run certferry as root, or leave out `owner` and `group`;"
+        " the files that were there before are as they were"
+    ) == told["hint"]
+    assert not told["again"]
+    assert [] == list(ssl.iterdir())
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_file_that_may_not_grow(ssl: Path, blocks: int) -> None:
+    """The old files are whole, and no draft is left behind."""
+    bundle = issue()
+    directory(FileDelivery(str(ssl))).deliver(LINEAGE, bundle)
+    limited = f'ulimit -f {blocks}; exec "$@"'
+
+    told = in_another_process(ssl, "/bin/sh", "-c", limited, "sh")
+
+    assert f"{ssl} cannot be written: the disk is full" == told["message"]
+    assert "the files that were there before are as they were" == told["hint"]
+    assert told["again"]
+    assert holds(ssl, bundle)
+
+
+def test_disk_that_is_full(tmp_path: Path) -> None:
+    """On a real, tiny file system that another program has filled: no draft is left behind."""
+    (tmp_path / "disk").mkdir()
+    disk = in_a_namespace_of_its_own(tmp_path / "disk")
+    mounted = shlex.quote(str(tmp_path / "disk"))
+    fill = (
+        f'cd {mounted} && mkdir ssl && ! dd if=/dev/zero of=fill bs=1k 2>/dev/null; "$@"; ls -A ssl'
+    )
+
+    result = subprocess.run(
+        [*disk, "sh", "-c", fill, "sh", sys.executable, str(ONE), str(tmp_path / "disk" / "ssl")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    told, *left = result.stdout.splitlines()
+    assert "the disk is full" in json.loads(told)["message"]
+    assert [] == left
+
+
+def test_delivery_that_is_killed_anywhere(tmp_path: Path) -> None:
+    """Before each call of the system: no file is torn, the pair is mixed in one instant only, and
+    the next run ends with the new certificate and a program that has seen all of it.
+    """
+    result = subprocess.run(
+        [sys.executable, str(KILLED), str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) > 30
+    states = [tuple(line["killed"].values()) for line in lines]
+    assert {"A", "B"} == {owner for state in states for owner in state}
+    mixed = [line["killed"] for line in lines if mixes(line["killed"])]
+    assert [{"privkey.pem": "B", "fullchain.pem": "A", "cert.pem": "A"}] == mixed
+    assert any(len(line["keys"]) > 1 for line in lines)  # a draft beside the key
+    for line in lines:
+        assert {"0600"} == set(line["keys"]), line
+        assert {"B"} == set(line["finished"].values()), line
+        assert [".certferry"] == line["left"], line
+        # Never a mixture; once for A, then for B until it was known to have run.
+        assert 2 == len(set(line["seen"])), line
+        assert 2 <= len(line["seen"]) <= 3, line
+        assert line["in_order"] <= (len(line["seen"]) == 2), line
+
+
+@pytest.mark.parametrize(("name", "how"), [("fullchain.pem", "edit"), ("privkey.pem", "open")])
+def test_another_program_writes_there_at_the_same_time(ssl: Path, name: str, how: str) -> None:
+    """The files are read back before a server is told of them, and the next look knows."""
+    result = subprocess.run(
+        [sys.executable, str(MEDDLED), str(ssl), name, how],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    told = json.loads(result.stdout)
+    assert f"{ssl / name} is not as it was written a moment ago" == told["message"]
+    assert "another program writes there too; let only one of them do it" == told["hint"]
+    assert not told["reloaded"]
+    assert told["drift"] == (None if how == "edit" else ReasonCode.DELIVERY_UNFINISHED)
+
+
+def mixes(owners: dict[str, str]) -> bool:
+    """Tell whether what a server reads does not belong together."""
+    return owners["privkey.pem"] != owners["fullchain.pem"]

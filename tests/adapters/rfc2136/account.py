@@ -1,0 +1,36 @@
+"""An account at a real BIND, by the key that may change its zones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from certferry.adapters.rfc2136.client import UpdateServer
+from certferry.adapters.rfc2136.dns import Settings, connect
+from certferry.core.secret import Secret
+from certferry.testing.context import connected_with
+from tests.adapters.waits import Waits
+from tests.support.bind import KEY_NAME, SECRET, Bind
+
+
+def connected(
+    server: str, now: Callable[[], datetime] | None = None, **settings: Any
+) -> UpdateServer:
+    """Give a provider that speaks to a server by the key, if nothing else is set."""
+    written: dict[str, Any] = {
+        "server": server,
+        "key_name": KEY_NAME,
+        "key_secret": Secret(SECRET),
+        "timeout": timedelta(seconds=5),
+    }
+    clock = now or (lambda: datetime.now(UTC))
+    context = connected_with(pause=Waits(), now=clock)
+    provider = connect(Settings(**{**written, **settings}), context)
+    assert isinstance(provider, UpdateServer)
+    return provider
+
+
+def at(bind: Bind, **settings: Any) -> UpdateServer:
+    """Give a provider of a BIND's zones, as another process would make it."""
+    return connected(bind.address, **settings)

@@ -1,0 +1,124 @@
+"""How a domain stands, one situation each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+
+from certferry.core.assessment.status import Standing, status_of
+from certferry.core.assessment.trouble import Trouble
+from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, HttpsWish
+from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
+from certferry.core.planning.due import Times
+from certferry.core.planning.planner import make_plan
+from certferry.errors import TargetRejected
+from tests.core.planning.test_planner import CURRENT, PREVIOUS, wish, world
+from tests.core.strategies import NOW, situations, version
+
+THIS = version(3, CURRENT)
+
+
+@pytest.mark.parametrize(
+    ("observed", "standing"),
+    [
+        (world(THIS), Standing.VERIFIED),
+        (world(THIS, served="bb" * 32), Standing.PROPAGATING),
+        (world(THIS, served=None), Standing.BOUND),
+        (world(THIS, state=DomainState.PROCESSING), Standing.PROCESSING),
+        (world(THIS, bound=None), Standing.PENDING),
+        (world(THIS, version(2, PREVIOUS), bound="id-2"), Standing.PENDING),
+        (world(THIS, bound="theirs"), Standing.DRIFTED),
+        (world(bound="theirs"), Standing.PENDING),
+        (world(THIS, bound="theirs", state=DomainState.FAILED), Standing.FAILED),
+        (world(THIS, state=DomainState.UNAVAILABLE), Standing.UNKNOWN),
+    ],
+)
+def test_each_situation_has_its_word(observed: Observation, standing: Standing) -> None:
+    """One word tells how a domain stands."""
+    status = status_of(wish(), observed, NOW)
+
+    assert [standing] == [domain.standing for domain in status.domains]
+
+
+def test_drifted_settings_show() -> None:
+    """A domain that serves the certificate but not as asked is told to have drifted."""
+    desired = wish(https=HttpsWish(http2=True))
+
+    observed = without_problem(world(THIS, https=HttpsSettings(http2=False)))
+
+    status = status_of(desired, observed, NOW)
+
+    [domain] = status.domains
+    assert Standing.DRIFTED is domain.standing
+    assert domain.problem is not None
+    assert ("settings_drifted", "settings differ from the file: http2 false → true") == (
+        domain.problem.code,
+        str(domain.problem.message),
+    )
+
+
+def test_settings_of_a_domain_that_has_not_come_so_far_are_no_problem_yet() -> None:
+    """They go along with the certificate that it waits for."""
+    desired = wish(https=HttpsWish(http2=True))
+    observed = without_problem(world(THIS, bound=None, https=HttpsSettings(http2=False)))
+
+    [domain] = status_of(desired, observed, NOW).domains
+
+    assert (Standing.PENDING, None) == (domain.standing, domain.problem)
+
+
+def without_problem(observed: Observation) -> Observation:
+    """Take the words about a failed change away."""
+    [target] = observed.targets
+    domains = tuple(replace(domain, problem=None) for domain in target.domains)
+    return replace(observed, targets=(replace(target, domains=domains),))
+
+
+def test_upload_deadline_is_where_the_target_begins_to_refuse() -> None:
+    """The last moment to upload lies the target's floor before the end."""
+    status = status_of(wish(), world(THIS), NOW)
+
+    assert CURRENT.not_after - timedelta(days=30) == status.domains[0].upload_deadline
+
+
+def test_copy_that_is_at_the_target_is_told_as_uploaded() -> None:
+    """Also where the domain is bound to another one."""
+    observed = world(THIS, bound="theirs")
+
+    assert [True] == [one.is_uploaded for one in status_of(wish(), observed, NOW).domains]
+    (target,) = observed.targets
+    gone = replace(observed, targets=(replace(target, remotes=()),))
+    assert [False] == [one.is_uploaded for one in status_of(wish(), gone, NOW).domains]
+
+
+def test_unreadable_target_leaves_named_domains_unknown() -> None:
+    """What cannot be read is told as unknown, with the reason."""
+    failure = TargetRejected("bad token")
+    observed = Observation((THIS,), (ObservedTarget("qiniu", failure=failure),))
+
+    for desired in (wish(), wish(domains=("img.example.com",))):
+        status = status_of(desired, observed, NOW)
+
+        assert [Standing.UNKNOWN] == [domain.standing for domain in status.domains]
+        assert Trouble.of(failure) == status.domains[0].problem
+
+
+@given(situations())
+def test_verified_exactly_where_the_plan_is_silent(
+    situation: tuple[DesiredCertificate, Observation],
+) -> None:
+    """Status and plan never contradict each other about a domain."""
+    desired, observed = situation
+    status = status_of(desired, observed, NOW)
+
+    if status.reason is None and not any(t.failure for t in observed.targets):
+        plan = make_plan(desired, observed, Times.at(NOW))
+        verified = {
+            (domain.target, domain.domain)
+            for domain in status.domains
+            if domain.standing is Standing.VERIFIED
+        }
+        assert set(plan.unchanged) == verified
