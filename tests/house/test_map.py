@@ -65,7 +65,11 @@ def test_documents_link_only_to_files_that_exist() -> None:
     """Every relative link of a document leads somewhere."""
     missing = [
         f"{relative(document)}: {link}"
-        for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+        for document in [
+            *ROOT.glob("*.md"),
+            *ROOT.glob("docs/**/*.md"),
+            *PACKAGE.rglob("README.md"),
+        ]
         for link in LINK.findall(document.read_text(encoding="utf-8"))
         if not (document.parent / link).exists()
     ]

@@ -44,18 +44,31 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(built)
 
 
+@pytest.fixture(scope="module")
+def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that is made of a checkout."""
+    folder = tmp_path_factory.mktemp("checkout")
+    [built] = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    return Path(built)
+
+
 def test_every_page_is_in_the_wheel(wheel: Path) -> None:
     """Of the sources' archive, and of a checkout, where `pip install .` makes it."""
     with zipfile.ZipFile(wheel) as archive:
         assert shipped() <= set(archive.namelist())
 
 
-def test_the_wheel_of_a_checkout_has_them_too(tmp_path: Path) -> None:
+def test_the_wheel_of_a_checkout_has_them_too(checkouts: Path) -> None:
     """What leads to the pages there is followed."""
-    [built] = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
-
-    with zipfile.ZipFile(built) as archive:
+    with zipfile.ZipFile(checkouts) as archive:
         assert shipped() <= set(archive.namelist())
+
+
+@pytest.mark.parametrize("made_of", ["sources", "checkout"])
+def test_the_rooms_pages_are_not_in_the_wheel(made_of: str, wheel: Path, checkouts: Path) -> None:
+    """They are for those who read the code, and lie in the sources' archive."""
+    with zipfile.ZipFile(wheel if made_of == "sources" else checkouts) as archive:
+        assert [] == [name for name in archive.namelist() if name.endswith("README.md")]
 
 
 def test_an_installed_user_reads_the_reference(wheel: Path, tmp_path: Path) -> None:
