@@ -379,6 +379,7 @@ def test_account_of_a_package_that_cannot_be_examined(packages: Packages, connec
         assert [] == list(look_at_account("label", door))
     assert {} == cnames_of("depot", target, ())
     assert not any(hasattr(dns, name) for name in ("zones", "zone_of", "name_servers"))
+    assert not hasattr(target, "examine")  # else `init` would say that its keys were tried
 
 
 def test_target_of_a_package_that_is_examined(packages: Packages, connect: Connect) -> None:
