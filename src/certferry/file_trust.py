@@ -125,8 +125,9 @@ def spot(
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
                 left += reversed(target.parts or (".",))
             elif left:
-                above = above.entered(name)
-                opened.callback(os.close, above.handle)
+                handle = os.open(name, _PASS, dir_fd=above.handle)
+                opened.callback(os.close, handle)
+                above = above.below(name, handle)
                 if not exposed:
                     above.judge(wanted, trusted)
             else:
@@ -146,8 +147,8 @@ class _Directory:
     others: Text | None = None
     stranger: Text | str | None = None
 
-    def entered(self, name: str) -> _Directory:
-        handle = os.open(name, _PASS, dir_fd=self.handle)
+    def below(self, name: str, handle: int) -> _Directory:
+        """Return the directory of this name, which has been opened."""
         path = self.path.parent if name == ".." else self.path / name
         facts, own = os.fstat(handle), _root_and_caller()
         others, stranger = _others_who_write(facts, own), self.stranger
