@@ -18,7 +18,7 @@ import pwd
 import shlex
 import stat
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -52,7 +52,9 @@ class NotTrusted(PermissionError):
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A name in an open directory, where a path has led to; there may be nothing there."""
+    """A name in an open directory, where a path has led to; there may be nothing there. With
+    `exposed` alone, others may be able to put something here.
+    """
 
     directory: int
     name: str
@@ -60,7 +62,6 @@ class Spot:
     owners: frozenset[int]
     makes_files: bool
     is_exposed: bool
-    """Whether others can put something here; only with `exposed`."""
 
     def open(self, flags: int = _READ, mode: int = 0o600) -> int:
         """Open what is there, by itself: to be read unless the `flags` say otherwise. It is yet to
@@ -71,7 +72,12 @@ class Spot:
 
     def judge(self, facts: os.stat_result) -> None:
         """Raise `NotTrusted` where others could change what has these facts."""
-        _judge(self.path, facts, self.owners, makes_files=self.makes_files)
+        _judge_owner(self.path, facts, self.owners)
+        who = _others_who_write(facts, self.owners)
+        if who is not None and (self.makes_files or not _is_sticky(facts)):
+            problem = Text("can be changed by {who} (mode {mode})", who=who, mode=_octal(facts))
+            fix = _elsewhere() if self.path in _PUBLIC else _closed(self.path, facts)
+            raise NotTrusted(self.path, problem, fix)
 
 
 def open_directory(path: Path, owners: Collection[int] = ()) -> int:
@@ -108,141 +114,91 @@ def spot(
     With `exposed`, others may own the directories and write to them; from there on no link is
     followed.
     """
-    trusted = _root_and_caller().union(owners)
-    way = _Way(path.absolute(), trusted, exposed=exposed)
-    try:
-        name = way.follow()
-        yield Spot(way.handle, name, way.path / name, trusted, makes_files, way.is_exposed)
-    finally:
-        way.close()
-
-
-class _Way:
-    """The directory that has been reached, by its handle and by its path."""
-
-    def __init__(self, wanted: Path, trusted: frozenset[int], *, exposed: bool) -> None:
-        self._wanted = wanted
-        self._trusted = trusted
-        self._may_be_exposed = exposed
-        # Who could change the rest of the way, beside root and the caller.
-        self._stranger: Text | str | None = None
-        self._others_write_here = False
-        self.handle = -1
-        self.path = Path("/")
-
-    def follow(self) -> str:
-        """Go as far as the last name of the path, which is no link then; give the name."""
-        left = self._from_here(self._wanted)
-        links = 0
+    wanted, trusted = path.absolute(), _root_and_caller().union(owners)
+    left, links, above = [*reversed(wanted.parts)], 0, _Directory()
+    with ExitStack() as opened:
         while True:
             name = left.pop()
-            target = self._link(name)
-            if target is not None:
+            if (target := above.link(name)) is not None:
                 links += 1
                 if links > _MOST_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                left += self._from_here(target)
-            elif not left:
-                return name
+                left += reversed(target.parts or (".",))
+            elif left:
+                handle = os.open(name, _PASS, dir_fd=above.handle)
+                opened.callback(os.close, handle)
+                above = above.below(name, handle)
+                if not exposed:
+                    above.judge(wanted, trusted)
             else:
-                self._enter(name)
+                break
+        is_exposed = above.stranger is not None or above.others is not None
+        yield Spot(above.handle, name, above.path / name, trusted, makes_files, is_exposed)
 
-    @property
-    def is_exposed(self) -> bool:
-        """Whether others can put something into the directory."""
-        return self._stranger is not None or self._others_write_here
 
-    def close(self) -> None:
-        """Let go of the directory."""
-        if self.handle >= 0:
-            os.close(self.handle)
-        self.handle = -1
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """One that a path leads through: who else can write to it, and the `stranger` who could change
+    the rest of the way, beside root and the caller.
+    """
 
-    def _from_here(self, path: PurePath) -> list[str]:
-        """Give the names still to go, the next one last."""
-        if path.is_absolute():
-            self._stand_in(os.open("/", _PASS), Path("/"))
-        names = [name for name in path.parts if name != path.anchor]
-        return names[::-1] or ["."]
+    handle: int = -1
+    path: Path = Path("/")
+    others: Text | None = None
+    stranger: Text | str | None = None
 
-    def _link(self, name: str) -> PurePath | None:
-        """Give where a link leads; `None` for what is none, or not there."""
+    def below(self, name: str, handle: int) -> _Directory:
+        """Return the directory of this name, which has been opened."""
+        path = self.path.parent if name == ".." else self.path / name
+        facts, own = os.fstat(handle), _root_and_caller()
+        others, stranger = _others_who_write(facts, own), self.stranger
+        if facts.st_uid not in own and _has_number(facts.st_uid):
+            stranger = user_name(facts.st_uid)
+        elif others is not None and not _is_sticky(facts):
+            stranger = others
+        return _Directory(handle, path, others, stranger)
+
+    def link(self, name: str) -> PurePath | None:
+        """Return where a link leads; `None` for what is none, or not there."""
         try:
             facts = os.stat(name, dir_fd=self.handle, follow_symlinks=False)
         except FileNotFoundError:
             return None
         if not stat.S_ISLNK(facts.st_mode):
             return None
-        if self._stranger is not None:
+        if self.stranger is not None:
             # It could lead to another's files by now, which root would write to.
-            problem = Text("is a symbolic link that {who} can change", who=self._stranger)
-            raise NotTrusted(
-                self.path / name, problem, Text("name the file or directory that it leads to")
-            )
+            problem = Text("is a symbolic link that {who} can change", who=self.stranger)
+            fix = Text("name the file or directory that it leads to")
+            raise NotTrusted(self.path / name, problem, fix)
         _judge_owner(self.path / name, facts, _root_and_caller())
         return PurePath(os.readlink(name, dir_fd=self.handle))
 
-    def _enter(self, name: str) -> None:
-        entered = os.open(name, _PASS, dir_fd=self.handle)
-        self._stand_in(entered, self.path.parent if name == ".." else self.path / name)
-
-    def _stand_in(self, handle: int, path: Path) -> None:
-        self.close()
-        self.handle, self.path = handle, path
-        facts = os.fstat(handle)
-        if not self._may_be_exposed:
-            self._judge(facts)
-        own = _root_and_caller()
-        who = _others_who_write(facts, own)
-        self._others_write_here = who is not None
-        if facts.st_uid not in own and _has_number(facts.st_uid):
-            self._stranger = user_name(facts.st_uid)
-        elif who is not None and not _is_sticky(facts):
-            self._stranger = who
-
-    def _judge(self, facts: os.stat_result) -> None:
-        """Judge the directory, which leads to what is told of."""
-        if facts.st_uid not in self._trusted and _has_number(facts.st_uid):
+    def judge(self, wanted: Path, trusted: frozenset[int]) -> None:
+        """Raise `NotTrusted` of what is wanted, where others could put another in its place."""
+        facts = os.fstat(self.handle)
+        if facts.st_uid not in trusted and _has_number(facts.st_uid):
             owner = user_name(facts.st_uid)
-            problem = Text(
-                "lies in {directory}, which belongs to {owner}", directory=self.path, owner=owner
-            )
+            problem = Text("lies in {directory}, which belongs to {owner}")
             # No advice to take another user's home away.
             fix = _as_owner(facts.st_uid, _elsewhere())
-            raise NotTrusted(self._wanted, problem, fix, owner)
-        who = _others_who_write(facts, self._trusted)
+            raise NotTrusted(wanted, problem.filled(directory=self.path, owner=owner), fix, owner)
+        who = _others_who_write(facts, trusted)
         if who is not None and not _is_sticky(facts):
-            problem = Text(
-                "lies in {directory}, where {who} can replace it (mode {mode})",
-                directory=self.path,
-                who=who,
-                mode=_octal(facts),
-            )
-            raise NotTrusted(self._wanted, problem, _closed(self.path, facts))
-
-
-def _judge(
-    path: Path, facts: os.stat_result, trusted: frozenset[int], *, makes_files: bool
-) -> None:
-    """Judge what a path has led to."""
-    _judge_owner(path, facts, trusted)
-    who = _others_who_write(facts, trusted)
-    if who is not None and (makes_files or not _is_sticky(facts)):
-        problem = Text("can be changed by {who} (mode {mode})", who=who, mode=_octal(facts))
-        fix = _elsewhere() if path in _PUBLIC else _closed(path, facts)
-        raise NotTrusted(path, problem, fix)
+            problem = Text("lies in {directory}, where {who} can replace it (mode {mode})")
+            problem = problem.filled(directory=self.path, who=who, mode=_octal(facts))
+            raise NotTrusted(wanted, problem, _closed(self.path, facts))
 
 
 def _judge_owner(path: Path, facts: os.stat_result, trusted: frozenset[int]) -> None:
     if facts.st_uid in trusted:
         return
     owner, caller = user_name(facts.st_uid), os.geteuid()
-    problem = Text("belongs to {owner}, who could change it", owner=owner)
     otherwise = _run("chown", "-h", user_name(caller), path)
     if owner.isdecimal():
-        otherwise = Text(
-            "chown to {number} on the host what is mounted at {path}", number=caller, path=path
-        )
+        otherwise = Text("chown to {number} on the host what is mounted at {path}")
+        otherwise = otherwise.filled(number=caller, path=path)
+    problem = Text("belongs to {owner}, who could change it", owner=owner)
     raise NotTrusted(path, problem, _as_owner(facts.st_uid, otherwise), owner)
 
 

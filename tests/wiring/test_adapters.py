@@ -16,7 +16,8 @@ from certferry.config.model import Settings
 from certferry.core.desired.certificate import Kind
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
 from certferry.ports.progress import no_listener
-from certferry.ports.survey import Surveyed, ZoneFinder
+from certferry.ports.survey import ZoneFinder
+from certferry.reconcile.examination import cnames_of, look_at_account
 from certferry.testing.memory_account import MemoryAccount
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
@@ -330,9 +331,9 @@ def test_target_that_cannot_list_domains(packages: Packages, connect: Connect) -
     """It says so to `init`, which would take it for an empty account otherwise."""
     module = HARBOUR.read_text(encoding="utf-8")
     packages.install("certferry-depot", "depot_target", module, depot=TARGET_GROUP)
-    target = connect('[accounts.depot]\ntoken = "t"\n').target("depot")
+    accounts = connect('[accounts.depot]\ntoken = "t"\n')
 
-    survey = cast("Surveyed", target).survey(lambda *_: None)
+    survey = accounts.survey_of("depot")(lambda *_: None)
 
     assert () == survey.domains
     assert ["depot cannot list its domains"] == [str(error) for error in survey.unread]
@@ -375,8 +376,10 @@ def test_account_of_a_package_that_cannot_be_examined(packages: Packages, connec
     target: Any = accounts.target("depot")
 
     for door in (dns, target):
-        assert ((), None) == (door.examine("label"), door.clock_ahead())
-    assert (frozenset(), {}) == (dns.name_servers("example.com"), target.cnames())
+        assert [] == list(look_at_account("label", door))
+    assert {} == cnames_of("depot", target, ())
+    assert not any(hasattr(dns, name) for name in ("zones", "zone_of", "name_servers"))
+    assert not hasattr(target, "examine")  # else `init` would say that its keys were tried
 
 
 def test_target_of_a_package_that_is_examined(packages: Packages, connect: Connect) -> None:
@@ -392,6 +395,18 @@ def test_target_of_a_package_that_is_examined(packages: Packages, connect: Conne
 
     assert {"a.test": "a.cdn.test"} == target.cnames()
     assert () == target.examine("depot")
+
+
+@pytest.mark.parametrize("raised", ["RuntimeError", "SystemExit"])
+def test_door_that_breaks_off_when_it_is_looked_at(
+    packages: Packages, connect: Connect, raised: str
+) -> None:
+    """What it can do is asked of the door itself: that is guarded as its methods are."""
+    more = f"    @property\n    def zones(self):\n        raise {raised}('no zones')\n\n"
+    module = adapter().replace("    def remove_txt", more + "    def remove_txt")
+    packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
+
+    assert f"certferry-bad: bad failed: {raised}: no zones" in refusal(connect, "[accounts.bad]\n")
 
 
 def test_broken_adapter_says_so_before_an_order(packages: Packages, connect: Connect) -> None:

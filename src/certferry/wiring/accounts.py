@@ -17,17 +17,19 @@ from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.core.certificates.names import base_name
 from certferry.core.desired.certificate import Program
+from certferry.core.discovery.survey import Survey
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, TargetRejected
 from certferry.ports.adapter import Context
 from certferry.ports.dns import DnsProvider
 from certferry.ports.http import Http
 from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import AccountMemory, Edit, StateStore
+from certferry.ports.survey import Looked, Surveyed
 from certferry.ports.target import DeployTarget
-from certferry.text import verbatim
+from certferry.text import Text, verbatim
 from certferry.wiring.adapters import (
     DNS_PROVIDERS,
     FAMILIES,
@@ -42,14 +44,7 @@ from certferry.wiring.adapters import (
     wrong_with,
 )
 from certferry.wiring.clock import now
-from certferry.wiring.third_party import (
-    BrokenDns,
-    BrokenTarget,
-    ForeignDns,
-    ForeignTarget,
-    ForeignZoneFinder,
-    Guard,
-)
+from certferry.wiring.third_party import Guard, broken
 
 
 class AccountNotes:
@@ -115,13 +110,13 @@ class Accounts:
                 try:
                     dns[label] = self.dns(label)
                 except BrokenAdapter as wrong:
-                    dns[label] = BrokenDns(wrong)
+                    dns[label] = broken(DNS_PROVIDERS, wrong)
         for label in dict.fromkeys(deployment.target for deployment in deployments):
             with _collected(errors):
                 try:
                     targets[label] = self.target(label)
                 except BrokenAdapter as wrong:
-                    targets[label] = BrokenTarget(wrong)
+                    targets[label] = broken(TARGETS, wrong)
         if errors:
             raise joined(errors)
         return dns, targets
@@ -141,35 +136,35 @@ class Accounts:
 
     def dns(self, label: str) -> DnsProvider:
         """Connect the account of a DNS provider. Raises `ConfigError`."""
-        described, door = self._connected(label, DNS_PROVIDERS, ForeignDns.WANTED)
-        provider = cast("DnsProvider", door)
-        if described.is_ours:
-            return provider
-        foreign = ForeignZoneFinder if hasattr(provider, "zone_of") else ForeignDns
-        return foreign(self._guard(described), provider)
+        return cast("DnsProvider", self._connected(label, DNS_PROVIDERS))
 
     def target(self, label: str) -> DeployTarget:
         """Connect the account of a target. Raises `ConfigError`."""
-        described, door = self._connected(label, TARGETS, ForeignTarget.WANTED)
-        target = cast("DeployTarget", door)
-        return target if described.is_ours else ForeignTarget(self._guard(described), target)
+        return cast("DeployTarget", self._connected(label, TARGETS))
 
-    def _connected(
-        self, label: str, family: Family, wanted: tuple[str, ...]
-    ) -> tuple[Described, object]:
+    def survey_of(self, label: str) -> Callable[[Looked], Survey]:
+        """Return `ports.survey.Surveyed.survey` of a target; one that lacks it says so. Raises
+        `ConfigError`.
+        """
+        target = self.target(label)
+        if hasattr(target, "survey"):
+            return cast("Surveyed", target).survey
+        name = self._settings.accounts[label].type
+        unlisted = TargetRejected(Text("{name} cannot list its domains", name=name))
+        return lambda _looked: Survey((), (unlisted,))
+
+    def _connected(self, label: str, family: Family) -> object:
         account = self._settings.accounts[label]
         described = self._table.of_account(family, account)
         settings = bound(described, account, self._settings.secrets.resolve)
         connect = partial(described.adapter.connect, settings, self._context(label))
         if described.is_ours:
-            return described, connect()
+            return connect()
+        guard = Guard(described, self._settings.secrets.known)
         try:
-            return described, self._guard(described).connecting(wanted, connect)
+            return guard.around(family, guard.connecting(family.required, connect))
         except BrokenAdapter as wrong:
             raise used_by(account, wrong) from wrong
-
-    def _guard(self, described: Described) -> Guard:
-        return Guard(described, self._settings.secrets.known)
 
     def _context(self, label: str) -> Context:
         return Context(

@@ -14,13 +14,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from certferry.config.bind import may_be_told, may_be_written
 from certferry.config.findings import Finding, config_error, instead_of
 from certferry.config.model import AccountTable
-from certferry.errors import ConfigError
+from certferry.errors import (
+    CertferryError,
+    ConfigError,
+    DeployError,
+    DnsError,
+    DnsUnavailable,
+    TargetUnavailable,
+)
 from certferry.ports.adapter import (
     DNS_GROUP,
     NOTIFY_GROUP,
@@ -30,6 +38,10 @@ from certferry.ports.adapter import (
     CommonNameRule,
     Variable,
 )
+from certferry.ports.dns import DnsProvider
+from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
+from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
+from certferry.ports.target import DeployTarget
 from certferry.text import Text, cut, verbatim
 
 if TYPE_CHECKING:
@@ -223,14 +235,44 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The adapters of one door: the group that they are declared in, and what each is."""
+    """The adapters of one door: the group that they are declared in, what each is, the protocols of
+    its doors, and the errors of one that refuses, or cannot be reached. Every door keeps the first.
+    """
 
     group: str
     role: Text
+    protocols: tuple[type, ...] = ()
+    refused: type[CertferryError] = CertferryError
+    unavailable: type[CertferryError] = CertferryError
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The methods of every door."""
+        return tuple(name for name in vars(self.protocols[0]) if not name.startswith("_"))
+
+    def methods(self) -> Iterator[tuple[str, tuple[type, ...]]]:
+        """Give each method that a door may have, and of which types what it returns may be."""
+        for name, method in chain.from_iterable(vars(one).items() for one in self.protocols):
+            if not name.startswith("_"):
+                returned = get_type_hints(method)["return"]
+                options = get_args(returned) if isinstance(returned, UnionType) else (returned,)
+                yield name, tuple(get_origin(option) or option for option in options)
 
 
-DNS_PROVIDERS = Family(DNS_GROUP, Text("DNS provider"))
-TARGETS = Family(TARGET_GROUP, Text("target"))
+DNS_PROVIDERS = Family(
+    DNS_GROUP,
+    Text("DNS provider"),
+    (DnsProvider, ZoneKeeper, ZoneFinder, Examined, Timed, Delegated),
+    DnsError,
+    DnsUnavailable,
+)
+TARGETS = Family(
+    TARGET_GROUP,
+    Text("target"),
+    (DeployTarget, Surveyed, Examined, Timed, PointedAt),
+    DeployError,
+    TargetUnavailable,
+)
 CHANNELS = Family(NOTIFY_GROUP, Text("channel of notifications"))
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {family.group: family for family in (DNS_PROVIDERS, TARGETS)}

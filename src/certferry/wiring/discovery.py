@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import cast
 
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.model import Settings
@@ -14,7 +13,7 @@ from certferry.core.discovery.survey import Survey
 from certferry.core.observed.inferred import Ledger
 from certferry.errors import ConfigError
 from certferry.ports.progress import Progress
-from certferry.ports.survey import Looked, Surveyed
+from certferry.ports.survey import Looked
 from certferry.reconcile.discover import Looking
 from certferry.reconcile.observe import as_known
 from certferry.wiring.adapters import Family
@@ -55,7 +54,7 @@ class DiscoverySession(Session):
 
     def _survey_of(self, label: str) -> Callable[[Looked], Survey]:
         try:
-            return cast("Surveyed", self.accounts.target(label)).survey
+            return self.accounts.survey_of(label)
         except ConfigError as wrong:
             return partial(_told, wrong)
 

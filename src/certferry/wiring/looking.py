@@ -11,7 +11,7 @@ from certferry.core.discovery.survey import FoundZone, Survey
 from certferry.errors import StateMissing
 from certferry.ports.progress import Progress, no_listener
 from certferry.ports.state import StateStore
-from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
+from certferry.ports.survey import Looked, ZoneKeeper
 from certferry.text import Text
 from certferry.wiring.session import Session
 
@@ -52,7 +52,7 @@ def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
 
 def survey_of(session: Session, label: str, looked: Looked) -> Survey:
     """See `ports.survey.Surveyed.survey`, of a target's account."""
-    return cast("Surveyed", session.accounts.target(label)).survey(looked)
+    return session.accounts.survey_of(label)(looked)
 
 
 def zones_of(session: Session, label: str) -> tuple[FoundZone, ...] | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import io
 import socket
 import ssl
 import time
@@ -12,20 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    DecodeError,
-    NameResolutionError,
-    NewConnectionError,
-    ProtocolError,
-)
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
 WHOLE = timedelta(seconds=60)  # for a whole exchange; what certferry asks for takes a second or two
@@ -79,7 +71,7 @@ class BoundedAdapter(HTTPAdapter):
         exchange = Exchange.of(self._whole, FRAMES * self._longest)
         try:
             with exchange.under_way():
-                return self._exchange(*args, **kwargs)
+                return self._whole_answer(*args, **kwargs)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failed:
             if exchange.bytes_left < 0:
                 raise self._too_long() from failed
@@ -89,30 +81,16 @@ class BoundedAdapter(HTTPAdapter):
                 raise TooSlow(words, request=args[0]) from failed
             raise
 
-    def _exchange(self, *args: Any, **kwargs: Any) -> requests.Response:
+    def _whole_answer(self, *args: Any, **kwargs: Any) -> requests.Response:
         response = super().send(*args, **kwargs)
-        raw: urllib3.HTTPResponse = response.raw
-        try:
-            response.raw = io.BytesIO(self._read(raw))
-        except ProtocolError as broken:
-            raise requests.exceptions.ChunkedEncodingError(broken) from broken
-        except DecodeError as garbled:
-            raise requests.exceptions.ContentDecodingError(garbled) from garbled
-        except urllib3.exceptions.HTTPError as failed:
-            raise requests.exceptions.ConnectionError(failed) from failed
-        finally:
-            raw.close()  # which ends the connection, unless it has gone back to the pool by now
-            raw.release_conn()
+        with contextlib.closing(response):  # which ends the connection, unless all has been read
+            body = bytearray()
+            for piece in response.iter_content(CHUNK):
+                body += piece
+                if len(body) > self._longest:
+                    raise self._too_long()
+        response._content = bytes(body)  # noqa: SLF001 - as `Response.content` keeps it
         return response
-
-    def _read(self, raw: urllib3.HTTPResponse) -> bytes:
-        body = bytearray()
-        # Not `read`, which waits until so many bytes are there.
-        while chunk := raw.read1(CHUNK, decode_content=True):
-            body += chunk
-            if len(body) > self._longest:
-                raise self._too_long()
-        return bytes(body)
 
     def _too_long(self) -> TooLong:
         return TooLong(f"the answer is longer than {self._longest} bytes")
@@ -145,101 +123,61 @@ class Exchange:
             _CURRENT.reset(before)
 
 
-_CURRENT: ContextVar[Exchange] = ContextVar("exchange")
+_CURRENT: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 
 Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """An address of a host, as `socket.getaddrinfo` gives it."""
 
 
-class _Readable(Protocol):
-    """What a plain socket, one with TLS, and TLS within TLS have in common."""
-
-    def makefile(self, mode: str, buffering: int) -> io.RawIOBase: ...
-    def gettimeout(self) -> float | None: ...
-    def settimeout(self, value: float | None) -> None: ...
-
-
-class _Stream(io.RawIOBase):
-    """What comes from a socket, for one exchange. Raises `TimeoutError` when that is over."""
-
-    def __init__(self, source: _Readable, exchange: Exchange) -> None:
-        self._source = source
-        self._raw = source.makefile("rb", 0)
-        self._exchange = exchange
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        with _in_time(self._source, self._exchange):
-            count = cast("int | None", self._raw.readinto(buffer))
-        self._exchange.bytes_left -= count or 0
-        if self._exchange.bytes_left < 0:
-            raise TimeoutError("the answer does not end")
-        return count
-
-    def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
-        super().close()
-
-
-@contextlib.contextmanager
-def _in_time(source: _Readable, exchange: Exchange) -> Iterator[None]:
-    """Let what is read meanwhile end with the exchange. Raises `TimeoutError` when that is over."""
-    left, usual = exchange.seconds_left, source.gettimeout()
-    if not left:
-        raise TimeoutError("the time for the answer is over")
-    if usual is not None and usual <= left:
-        yield
-        return
-    source.settimeout(left)
-    try:
-        yield
-    finally:
-        # The connection may be used again, by an exchange with all its time before it.
-        source.settimeout(usual)
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """As much of a socket as `http.client.HTTPResponse` asks for."""
-
-    source: _Readable
-    exchange: Exchange
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Stream(self.source, self.exchange))
-
-
 class _InTime:
-    """A connection of urllib3's that belongs to the exchange under way."""
+    """Reads of a socket that end with the exchange under way: `TimeoutError` when that is over."""
 
-    @property
-    def response_class(self) -> Callable[..., http.client.HTTPResponse]:
-        """What `http.client` reads an answer with, and a proxy's answer to CONNECT."""
-        exchange = _CURRENT.get()
+    def recv(self, *args: Any) -> Any:
+        return self._within(super().recv, *args)  # type: ignore[misc]  # a socket's
 
-        def read(sock: _Readable, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
-            source = cast("socket.socket", _Source(sock, exchange))
-            return http.client.HTTPResponse(source, *args, **kwargs)
+    def recv_into(self, *args: Any) -> Any:
+        return self._within(super().recv_into, *args)  # type: ignore[misc]  # a socket's
 
-        return read
+    def _within(self: Any, read: Callable[..., Any], *args: Any) -> Any:
+        exchange, usual = _CURRENT.get(), self.gettimeout()
+        if exchange is None:
+            return read(*args)
+        left = exchange.seconds_left
+        if not left:
+            raise TimeoutError("the time for the answer is over")
+        self.settimeout(left if usual is None else min(left, usual))
+        try:
+            got = read(*args)
+        finally:
+            # The connection may be used again, by an exchange with all its time before it.
+            self.settimeout(usual)
+        exchange.bytes_left -= got if isinstance(got, int) else len(got)
+        if exchange.bytes_left < 0:
+            raise TimeoutError("the answer does not end")
+        return got
+
+
+class _Socket(_InTime, socket.socket):
+    """TCP."""
+
+
+class _TlsSocket(_InTime, ssl.SSLSocket):
+    """TLS."""
+
+
+class _Bounded:
+    """A connection of urllib3's whose sockets are read in time."""
 
     def _new_conn(self) -> socket.socket:
         """Try the host's addresses in turn. urllib3 gives each the whole timeout, and asks for no
         time when there are many.
         """
-        connection = cast("HTTPConnection", self)
-        exchange, timeout = _CURRENT.get(), cast("float", connection.timeout)
+        connection, exchange = cast("HTTPConnection", self), cast("Exchange", _CURRENT.get())
+        timeout = cast("float", connection.timeout)
         try:
-            places = socket.getaddrinfo(
-                connection.host.strip("[]"),
-                connection.port,
-                allowed_gai_family(),
-                socket.SOCK_STREAM,
-            )
+            host, family = connection.host.strip("[]"), allowed_gai_family()
+            places = socket.getaddrinfo(host, connection.port, family, socket.SOCK_STREAM)
         except socket.gaierror as unknown:
             raise NameResolutionError(connection.host, connection, unknown) from unknown
         try:
@@ -258,7 +196,7 @@ def first_connection(
     """
     failure: OSError = OSError("there is no address")
     for family, kind, protocol, _, place in places:
-        sock = socket.socket(family, kind, protocol)
+        sock = _Socket(family, kind, protocol)
         try:
             for option in options:
                 sock.setsockopt(*option)
@@ -276,25 +214,22 @@ def first_connection(
     raise failure
 
 
-class _PlainConnection(_InTime, HTTPConnection):  # type: ignore[misc]  # see _InTime
+class _PlainConnection(_Bounded, HTTPConnection):
     """HTTP."""
 
 
-class _TlsConnection(_InTime, HTTPSConnection):  # type: ignore[misc]  # see _InTime
+class _TlsConnection(_Bounded, HTTPSConnection):
     """HTTPS."""
 
+    def connect(self) -> None:
+        super().connect()
+        # Within the TLS of a proxy, that to the host is no socket: it reads the proxy's.
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.sock.__class__ = _TlsSocket  # which urllib3 has made
+
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
-        """Give the TLS to a proxy, within which there is TLS to the host: that reads here until it
-        has what it needs, and urllib3 gives each piece the whole timeout.
-        """
         secured = super()._connect_tls_proxy(hostname, sock)
-        receive = secured.recv
-
-        def recv(size: int) -> bytes:
-            with _in_time(cast("_Readable", secured), _CURRENT.get()):
-                return receive(size)
-
-        secured.recv = recv  # type: ignore[method-assign,assignment]  # urllib3 makes the socket
+        secured.__class__ = _TlsSocket
         return secured
 
 
