@@ -25,6 +25,7 @@ from certferry.sandbox.zones import Zones
 from tests.sandbox.qiniu_calls import issue, service
 from tests.support.command import Ended, run_here
 from tests.support.waiting import eventually
+from tests.wiring.packages import Packages
 
 GUIDES = Path(__file__).parents[2] / "docs" / "how-to"
 SAMPLE = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -316,6 +317,25 @@ def test_no_account_to_report_of(tmp_path: Path) -> None:
 
     assert (Exit.USAGE, "") == (done.code, done.out)
     assert "has no account that can be reported of" in done.err
+
+
+def test_a_broken_package_hides_no_account(services: Services, tmp_path: Path) -> None:
+    """An account of another package's that cannot be imported is left out."""
+    Packages(tmp_path).install("certferry-bad", "bad_dns", "import no_such", bad="certferry.dns")
+    config = services.config
+    config.write_text(f'{config.read_text()}[accounts.other]\ntype = "bad"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "certferry", "--config", config, "doctor", "--report"],
+        env=services.environ(PYTHONPATH=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert Exit.OK == done.returncode, done
+    assert "### Qiniu" in done.stdout
+    assert "### DNSPod" in done.stdout
 
 
 @pytest.mark.parametrize("more", ["--json", "www"])

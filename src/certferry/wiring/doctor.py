@@ -39,7 +39,7 @@ from certferry.reconcile.examination import (
     ordered_names,
 )
 from certferry.text import Text
-from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
 from certferry.wiring.clock import now
 from certferry.wiring.looking import lost_state
 from certferry.wiring.public_dns import chosen_for, propagation_for, resolvers_for
@@ -78,10 +78,15 @@ class Examined(Session):
         Raises `ConfigError` where there is none, and for settings that can be none.
         """
         self._stopping.begin()
-        accounts = self.accounts
-        doors: list[object] = [accounts.target(label) for label in accounts.labels(TARGETS)]
-        doors += [accounts.dns(label) for label in accounts.labels(DNS_PROVIDERS)]
-        reporting = [door for door in doors if hasattr(door, "report")]
+        reporting: list[Reported] = []
+        for family, connect in (
+            (TARGETS, self.accounts.target),
+            (DNS_PROVIDERS, self.accounts.dns),
+        ):
+            for label in self.accounts.labels(family):
+                with suppress(BrokenAdapter):  # another package's: nothing is reported of it
+                    door: object = connect(label)
+                    reporting += [cast("Reported", door)] if hasattr(door, "report") else []
         if not reporting:
             raise ConfigError(
                 Text("{path} has no account that can be reported of", path=self._settings.path),
@@ -89,7 +94,7 @@ class Examined(Session):
                     "declare one at Qiniu or DNSPod, such as [accounts.qiniu], with its keys"
                 ),
             )
-        return (cast("Reported", door).report() for door in reporting)
+        return (door.report() for door in reporting)
 
 
 @dataclass(frozen=True, slots=True)
