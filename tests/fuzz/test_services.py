@@ -14,20 +14,17 @@ from hypothesis import given
 from certferry.adapters.dnspod.dns import Settings, connect
 from certferry.adapters.qiniu.kinds import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.adapters.qiniu.trial import try_guesses
-from certferry.adapters.qiniu.trial_calls import QiniuReader
-from certferry.adapters.qiniu.wire import Hosts, Keys
+from certferry.adapters.qiniu.wire import Hosts
 from certferry.adapters.tencentcloud import dns as tencentcloud
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import mark
 from certferry.core.desired.certificate import HttpsWish, Kind
 from certferry.core.secret import Secret
-from certferry.ports.examination import Delegated, Timed
+from certferry.ports.examination import Delegated, Reported, Timed
 from certferry.ports.survey import ZoneKeeper
 from certferry.ports.target import Look
 from certferry.testing.context import connected_with
 from certferry.testing.memory_account import MemoryAccount
-from certferry.wiring.trial import try_dnspod
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount, dnspod_account
 from tests.adapters.qiniu.place import RULES, WWW, Place, bundle, bundle_of, open_place
 from tests.adapters.tencentcloud.account import (
@@ -38,7 +35,7 @@ from tests.adapters.tencentcloud.account import (
 from tests.adapters.tencentcloud.account import SECRET_KEY as TENCENT_KEY
 from tests.fuzz.bent import Bend, Bent, bends
 from tests.fuzz.outcomes import only_ours, over_sockets
-from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, issue
+from tests.sandbox.qiniu_calls import issue
 
 LINEAGE = "img"
 SOURCE = "source.example.com"
@@ -166,19 +163,13 @@ def test_qiniu_is_changed(qiniu: BentQiniu, bend: Bend) -> None:
 
 @over_sockets
 @given(bend=bends())
-def test_qiniu_is_tried(qiniu: BentQiniu, bend: Bend) -> None:
-    """The trial of the guesses comes to its end."""
+def test_qiniu_is_reported_of(qiniu: BentQiniu, bend: Bend) -> None:
+    """The report comes to its end, whatever is answered, and names nothing."""
     qiniu.bend(bend)
-    place = qiniu.place
-    reader = QiniuReader(
-        Keys(Secret(ACCESS_KEY), Secret(SECRET_KEY)),
-        qiniu.hosts,
-        pause=place.time.pause,
-        now=place.time.now,
-        clock=place.time.clock,
-    )
 
-    only_ours(partial(try_guesses, reader))
+    lines = "\n".join(map(str, qiniu.target().report().lines))
+
+    assert [] == [one for one in ("example", "pictures", "studio", qiniu.held_id) if one in lines]
 
 
 @over_sockets
@@ -187,9 +178,8 @@ def test_dnspod_is_asked(dnspod: tuple[DnspodAccount, Bent], bend: Bend) -> None
     """Zones, a record put and taken away, with its handle and without."""
     account, front = dnspod
     written = Settings(Secret(TOKEN_ID), Secret(TOKEN), api=front.url, requests_per_second=1e6)
-    provider = connect(
-        written, connected_with(pause=account.waits, now=account.now, memory=MemoryAccount())
-    )
+    context = connected_with(pause=account.waits, now=account.now, memory=MemoryAccount())
+    provider = connect(written, context)
     for call in (
         cast("ZoneKeeper", provider).zones,
         cast("Timed", provider).clock_ahead,
@@ -201,14 +191,8 @@ def test_dnspod_is_asked(dnspod: tuple[DnspodAccount, Bent], bend: Bend) -> None
         front.turn = bend.turns()
         only_ours(call)
     front.turn = bend.turns()
-    only_ours(
-        partial(
-            try_dnspod,
-            *(Secret(TOKEN_ID), Secret(TOKEN), {"api": front.url}),
-            pause=account.waits,
-            now=account.now,
-        )
-    )
+    report = cast("Reported", connect(written, context)).report()
+    assert not any("example" in str(one) for one in report.lines)
 
 
 @over_sockets

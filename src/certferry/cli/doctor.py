@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli import exits
+from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, names_argument
+from certferry.errors import CertferryError
+from certferry.present.layout import line
+from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.core.findings import Finding
@@ -19,14 +23,27 @@ if TYPE_CHECKING:
 @click.command("doctor")
 @names_argument
 @json_option
+@click.option(
+    "--report",
+    "as_report",
+    is_flag=True,
+    help="Print how Qiniu and DNSPod answer reading calls, for an issue: without keys and names.",
+)
 @click.pass_obj
-def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
+def command(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bool) -> Exit:
     """Check everything a run depends on, and say how to fix what is wrong.
 
     The clock, the keys and what they may do, zones and their delegation, CAA and DNSSEC, resolvers,
     domains and their CNAMEs, certificates, files, the state and its key, the schedule. Nothing is
     changed. Exits with 1 when an error is found.
+
+    With --report it prints what an issue about Qiniu or DNSPod needs instead. Without a
+    configuration file the keys are taken from the environment.
     """
+    if as_report:
+        if names or as_json:
+            raise UsageMistake(Text("--report takes neither names nor --json"))
+        return show_report(front)
     from certferry.cli.selection import read_settings
     from certferry.present.progress import progress_on
     from certferry.wiring.doctor import open_to_examine
@@ -39,6 +56,35 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     ):
         findings = session.examine(schedulers(front.console.environ))
     return show_findings(findings, front, as_json=as_json)
+
+
+def show_report(front: Front) -> Exit:
+    """Print the text for an issue. Raises `CertferryError` after it where an account answered no
+    call with success: the text says little then.
+    """
+    from certferry.cli.selection import settings_with_accounts
+    from certferry.ports.progress import no_listener
+    from certferry.present import doctor_text
+    from certferry.wiring.doctor import open_to_examine
+    from certferry.wiring.settings import from_keys
+
+    settings, console = settings_with_accounts(front, from_keys), front.console
+    with open_to_examine(settings, progress=no_listener, language=front.voice.language) as session:
+        reports = session.reports()
+        if not front.quiet:
+            console.remark([line(front.voice.say(Text("asking the accounts…")))])
+        found = list(reports)
+    console.show(doctor_text.report(found, _now(), front.voice))
+    outside = [one.service for one in found if not one.let_in]
+    if outside:
+        raise CertferryError(
+            Text("{services} answered no call with success", services=outside),
+            hint=Text(
+                "the report says with what: 401 and 10002 to 10004 mean the keys, 403 the clock or"
+                " the rights of the keys; without a connection, look at network and proxy"
+            ),
+        )
+    return Exit.OK
 
 
 def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -> Exit:

@@ -5,7 +5,7 @@ command line, or that another ACME client has just renewed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -162,13 +162,15 @@ def settings_or_defaults(front: Front) -> Settings:
     return load_checked(front.config, environ)
 
 
-def settings_with_accounts(front: Front) -> Settings:
-    """Read the configuration file; without one, take the keys of the usual target from the
-    environment, with nothing declared. Raises `ConfigError`.
+def settings_with_accounts(
+    front: Front, otherwise: Callable[[Mapping[str, str]], Settings] = without_certificates
+) -> Settings:
+    """Read the configuration file; without one, take keys from the environment, by default those of
+    the usual target, with nothing declared. Raises `ConfigError`.
     """
     environ = front.console.environ
     if find_file(front.config, environ) is None:
-        return without_certificates(environ)
+        return otherwise(environ)
     return load_checked(front.config, environ)
 
 

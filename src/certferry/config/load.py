@@ -205,13 +205,13 @@ def from_client(
 
 
 def without_certificates(
-    environ: Mapping[str, str], target: UsualAccount, adapters: Adapters
+    environ: Mapping[str, str], accounts: Iterable[UsualAccount], adapters: Adapters
 ) -> Settings:
-    """Make settings without a file that declare no certificate: the usual target's account alone.
+    """Make settings without a file that declare no certificate: usual accounts alone.
 
     Raises `ConfigError` that names every variable that is missing.
     """
-    return _declared(None, {target.type: target.variables}, environ, adapters)
+    return _declared(None, {one.type: one.variables for one in accounts}, environ, adapters)
 
 
 def default_directory(environ: Mapping[str, str], user: int) -> Path:

@@ -5,10 +5,12 @@ can; one that has none is told of nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from certferry.core.findings import Finding
+from certferry.text import Text
 
 
 class Examined(Protocol):
@@ -48,4 +50,23 @@ class PointedAt(Protocol):
         """Return for each domain, as certferry spells it, the name that its CNAME is to lead to.
         Raises `DeployError`.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccountReport:
+    """What an account's reading calls answered, in lines that have no key, id, value or name of the
+    operator's. `let_in`: one was answered with success.
+    """
+
+    service: str
+    lines: tuple[Text, ...]
+    let_in: bool
+
+
+class Reported(Protocol):
+    """An account of whose calls an issue can tell."""
+
+    def report(self) -> AccountReport:
+        """Make a few reading calls, and return how they were answered. Raises `Interrupted`."""
         ...

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
 
+from certferry import __version__
 from certferry.core.findings import Finding, Severity
+from certferry.ports.examination import AccountReport
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Tone, labelled, line
 from certferry.present.vocabulary import ERROR, WARNING, once, one_or_many
@@ -62,3 +67,25 @@ def _conclusion(findings: Sequence[Finding]) -> Text:
     if not counted:
         return Text("Everything that a run relies on is in order. Nothing was changed.")
     return Text("{counts}. Nothing was changed.", counts=counted)
+
+
+LIBRARIES = ("acme", "cryptography", "dnspython", "msgspec", "requests", "urllib3")
+
+
+def report(reports: Iterable[AccountReport], now: datetime, voice: Voice) -> Iterator[Line]:
+    """Write the text for an issue, in Markdown: versions, and what each account answered."""
+    heading = Text("certferry {version}, report of {moment}", version=__version__, moment=now)
+    yield line("## ", voice.say(heading))
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    yield from (
+        line(),
+        line(f"Python {platform.python_version()}, {platform.system()}, {libraries}"),
+    )
+    said = Text(
+        "Reading calls only. No secret is in this text, no id, and no name of a domain, a bucket or"
+        " a certificate."
+    )
+    yield from (line(), line(voice.say(said)))
+    for one in reports:
+        yield from (line(), line("### ", one.service), line())
+        yield from (line("- ", voice.say(told)) for told in one.lines)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from certferry.config.certificates import with_equal_names
@@ -17,8 +17,9 @@ from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import Holder, Offer
 from certferry.core.findings import Code, Finding, error, heaviest_first, of_error, warning
 from certferry.core.network import is_loopback
-from certferry.errors import IssuanceError, StateError
+from certferry.errors import ConfigError, IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
+from certferry.ports.examination import AccountReport, Reported
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget
@@ -38,6 +39,7 @@ from certferry.reconcile.examination import (
     ordered_names,
 )
 from certferry.text import Text
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
 from certferry.wiring.clock import now
 from certferry.wiring.looking import lost_state
 from certferry.wiring.public_dns import chosen_for, propagation_for, resolvers_for
@@ -70,6 +72,29 @@ class Examined(Session):
         look = Examination(progress=self._progress, now=now, stop=self._stopping.stop)
         run = CheckedRun(self._settings, doors, schedulers, self._stopping.pause)
         return look.carry_out(checks_of(run))
+
+    def reports(self) -> Iterator[AccountReport]:
+        """Ask every account that an issue can tell of, whether a certificate names it or not.
+        Raises `ConfigError` where there is none, and for settings that can be none.
+        """
+        self._stopping.begin()
+        reporting: list[Reported] = []
+        for family, connect in (
+            (TARGETS, self.accounts.target),
+            (DNS_PROVIDERS, self.accounts.dns),
+        ):
+            for label in self.accounts.labels(family):
+                with suppress(BrokenAdapter):  # another package's: nothing is reported of it
+                    door: object = connect(label)
+                    reporting += [cast("Reported", door)] if hasattr(door, "report") else []
+        if not reporting:
+            raise ConfigError(
+                Text("{path} has no account that can be reported of", path=self._settings.path),
+                hint=Text(
+                    "declare one at Qiniu or DNSPod, such as [accounts.qiniu], with its keys"
+                ),
+            )
+        return (door.report() for door in reporting)
 
 
 @dataclass(frozen=True, slots=True)

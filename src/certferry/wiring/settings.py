@@ -252,7 +252,17 @@ def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settin
 
 def without_certificates(environ: Mapping[str, str]) -> Settings:
     """Make settings without a file and a certificate; see `config.load.without_certificates`."""
-    return load.without_certificates(environ, _usual(TARGETS), ADAPTERS)
+    return load.without_certificates(environ, [_usual(TARGETS)], ADAPTERS)
+
+
+def from_keys(environ: Mapping[str, str]) -> Settings:
+    """Make settings without a file of the usual accounts, as far as there are keys of theirs;
+    see `config.load.without_certificates`.
+    """
+    usual = [_usual(TARGETS), _usual(DNS_PROVIDERS)]
+    names = {one.type: [name for key in one.variables for name in key.names] for one in usual}
+    held = [one for one in usual if any(map(environ.get, names[one.type]))]
+    return load.without_certificates(environ, held or usual, ADAPTERS)
 
 
 def from_client(

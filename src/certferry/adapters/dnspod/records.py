@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -17,11 +18,14 @@ from certferry.adapters.dns.records import (
     in_doubt,
     removed_by_id,
 )
-from certferry.adapters.dnspod.client import TxtRecord, Zone
+from certferry.adapters.dnspod.client import PAID_PLANS, TxtRecord, Zone
+from certferry.adapters.http.client import journal
+from certferry.adapters.http.journal import judged, reported
 from certferry.core.certificates import names as identifiers
 from certferry.core.discovery.proposal import no_zone_for
 from certferry.core.discovery.survey import FoundZone
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected
+from certferry.ports.examination import AccountReport
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -36,6 +40,11 @@ BLOCKED = {
     "spam": (Text("banned"), Text("ask DNSPod's support why")),
     "lock": (Text("locked"), Text("unlock it at console.dnspod.cn")),
 }
+
+
+KNOWN_PLANS = PAID_PLANS | {"d_free", "dp_free"}
+PUBLIC = {"Domain.List", "TC3-HMAC-SHA256", "dnsapi.cn", "api.dnspod.com"}
+"""What a report names of DNSPod's calls and hosts."""
 
 
 class Api(Protocol):
@@ -125,6 +134,15 @@ class DnspodRecords:
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`."""
         return self._client.clock_ahead()
+
+    def report(self) -> AccountReport:
+        """See `ports.examination.Reported.report`."""
+        zones: Sequence[Zone] | None = None
+        with journal() as made, suppress(DnsError):
+            zones = self._client.zones(about=ALL_ZONES)
+        known = all(zone.grade.lower() in KNOWN_PLANS for zone in zones) if zones else None
+        plan = judged("1.5", Text("each domain tells its plan, by a word that is known"), known)
+        return AccountReport("DNSPod", (plan, *reported(made, PUBLIC)), zones is not None)
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""

@@ -7,7 +7,9 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -46,6 +48,27 @@ class Request:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request as it was sent, and the answer, or the kind of error that came in its place."""
+
+    request: Request
+    came: Answer | str
+
+
+_JOURNAL: ContextVar[list[Exchange]] = ContextVar("journal")
+
+
+@contextmanager
+def journal() -> Iterator[list[Exchange]]:
+    """Collect what this thread exchanges inside the `with` block."""
+    token = _JOURNAL.set([])
+    try:
+        yield _JOURNAL.get()
+    finally:
+        _JOURNAL.reset(token)
 
 
 class HttpFailure(NoAnswer):
@@ -161,9 +184,11 @@ class HttpClient:
             )
         except (OSError, HTTPError, ValueError) as exc:
             log.debug("%s %s: %s", request.method, host, type(exc).__name__)
+            _JOURNAL.get([]).append(Exchange(request, type(exc).__name__))
             return explain(exc, host, self._timeouts)
         log.debug("%s %s: %s", request.method, host, response.status_code)
         answer = Answer(response.status_code, response.headers, response.content)
+        _JOURNAL.get([]).append(Exchange(request, answer))
         if self._too_many(answer):
             return answer
         return _web_page(answer, host) or answer

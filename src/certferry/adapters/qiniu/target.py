@@ -49,6 +49,7 @@ from certferry.adapters.qiniu.kinds import (
 )
 from certferry.adapters.qiniu.kodo import SourceDomains
 from certferry.adapters.qiniu.live import LiveDomains
+from certferry.adapters.qiniu.report import report_of
 from certferry.adapters.qiniu.survey import Examiner, Surveyor
 from certferry.adapters.qiniu.transport import QiniuTransport
 from certferry.adapters.qiniu.wire import Keys
@@ -66,6 +67,7 @@ from certferry.core.planning.choice import choose, searches
 from certferry.core.waiting import Usual
 from certferry.errors import CertferryError, CopyGone, DeployError
 from certferry.ports.adapter import Context
+from certferry.ports.examination import AccountReport
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.ports.survey import Looked
@@ -139,6 +141,7 @@ class Qiniu:
         self._live = LiveDomains(client.pili, account, settler, clock)
         self._surveyor = Surveyor(details, account, self._live)
         self._examiner = Examiner(client, account)
+        self._client = client
 
     def observe(self, look: Look) -> ObservedTarget:
         """Read the domains, and find our copies by mark, names and dates. What cannot be read
@@ -196,6 +199,10 @@ class Qiniu:
         """See `ports.examination.Timed.clock_ahead`."""
         with _door():
             return self._examiner.clock_ahead()
+
+    def report(self) -> AccountReport:
+        """See `ports.examination.Reported.report`."""
+        return report_of(self._client)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""

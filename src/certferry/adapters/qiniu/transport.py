@@ -94,6 +94,7 @@ class QiniuTransport:
         clock: Callable[[], float] = time.monotonic,
         timeouts: Timeouts = HTTP_TIMEOUTS,
     ) -> None:
+        self.hosts = hosts
         self._keys = keys
         self._now = now
         self._with_iam_key = keys.access_key.reveal().startswith(IAM_PREFIX)

@@ -1,0 +1,369 @@
+"""`certferry doctor --report` asks over HTTP, reads only, and tells nothing that has a name."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry import __version__
+from certferry.cli.exits import Exit
+from certferry.sandbox.dnspod import DnspodService
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.httpd import utc_now
+from certferry.sandbox.qiniu import QiniuService
+from certferry.sandbox.qiniu_habits import HABITS
+from certferry.sandbox.zones import Zones
+from tests.sandbox.qiniu_calls import issue, service
+from tests.support.command import Ended, run_here
+from tests.support.waiting import eventually
+from tests.wiring.packages import Packages
+
+GUIDES = Path(__file__).parents[2] / "docs" / "how-to"
+SAMPLE = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+WHEN = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
+LEFT_OUT = "…"
+
+MOST_REQUESTS = 10
+ACCESS_KEY, SECRET_KEY = (
+    "an-access-key-of-40-characters-as-they-a",
+    "its-secret-key-that-none-may-see",
+)
+TOKEN_ID, TOKEN = "313490", "6b5976c68aba5b14a0558b77c17c3932"
+EMAIL = "somebody@example.org"
+BUCKETS = ("pictures", "films-2026")
+HUB = "studio"
+LABEL = "by hand"
+DOMAINS = ("www.example.com", "plain.example.com", "source.example.com", "live.example.com")
+
+
+@dataclass
+class Services:
+    """Both stand-ins, an account at each, and the file that names them."""
+
+    qiniu: QiniuService
+    dnspod: DnspodService
+    directory: Path
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Give where each of Qiniu's hosts is, by its setting."""
+        names = ("api", "fusion", "uc", "api_backup", "uc_backup", "pili")
+        return {name: getattr(self.qiniu, f"{name}_url") for name in names}
+
+    @property
+    def config(self) -> Path:
+        """Write the file, whose keys come from the environment."""
+        qiniu = "\n".join(f'{name} = "{url}"' for name, url in self.addresses.items())
+        path = self.directory / "certferry.toml"
+        path.write_text(
+            f'[state]\nurl = "sqlite:///{self.directory}/state.db"\n'
+            '[accounts.cdn-of-somebody]\ntype = "qiniu"\naccess_key = "env:QINIU_AK"\n'
+            f'secret_key = "env:QINIU_SK"\n{qiniu}\n'
+            '[accounts.zones-of-somebody]\ntype = "dnspod"\nid = "env:DP_Id"\n'
+            f'token = "env:DP_Key"\napi = "{self.dnspod.url}"\n'
+        )
+        path.chmod(0o600)
+        return path
+
+    @staticmethod
+    def environ(**other: str) -> dict[str, str]:
+        """Give the environment of a run: an empty variable is left out of it."""
+        keys = dict(
+            zip(
+                ("QINIU_AK", "QINIU_SK", "DP_Id", "DP_Key"),
+                (ACCESS_KEY, SECRET_KEY, TOKEN_ID, TOKEN),
+                strict=True,
+            )
+        )
+        known = {"PATH": os.environ["PATH"], "NO_PROXY": "*", **keys, **other}
+        return {name: value for name, value in known.items() if value}
+
+    def report(self, *arguments: str, **environ: str) -> Ended:
+        """Run the command in this process."""
+        words = ["--config", str(self.config), *arguments, "doctor", "--report"]
+        return run_here(words, self.environ(**environ))
+
+
+def judged(ended: Ended, assumed: str) -> str:
+    """Give what a report says of a guess."""
+    [found] = re.findall(rf"^- §.*{re.escape(assumed)}.*[:：] ?(.*)$", ended.out, re.MULTILINE)
+    return str(found)
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    """Accounts that hold what most hold."""
+    qiniu = service()
+    qiniu.add_account(ACCESS_KEY, SECRET_KEY)
+    issued = issue(*DOMAINS, start=utc_now() - timedelta(hours=20))
+    cert_id = qiniu.add_certificate(issued, LABEL, account=ACCESS_KEY)
+    qiniu.add_domain(DOMAINS[0], https=cert_id, tls_versions=["TLSv1.2"], account=ACCESS_KEY)
+    qiniu.add_domain(DOMAINS[1], account=ACCESS_KEY)
+    qiniu.add_bucket_domain(DOMAINS[2], BUCKETS[0], https=cert_id, account=ACCESS_KEY)
+    qiniu.add_bucket(BUCKETS[1], account=ACCESS_KEY)
+    qiniu.add_live_domain(DOMAINS[3], HUB, https=cert_id, account=ACCESS_KEY)
+    dnspod = DnspodService(Zones())
+    dnspod.add_account(TOKEN_ID, TOKEN, EMAIL)
+    dnspod.add_domain("example.com")
+    with qiniu, dnspod:
+        yield Services(qiniu, dnspod, tmp_path)
+
+
+def test_only_reading_calls_are_made(services: Services) -> None:
+    """A report on stdout, with versions and shapes; nothing is written, not even a state."""
+    done = services.report()
+
+    assert (Exit.OK, "asking the accounts…\n") == (done.code, done.err)
+    requests = services.qiniu.requests()
+    assert {"GET"} == {request.method for request in requests}
+    assert len(requests) <= MOST_REQUESTS
+    assert ["Domain.List"] == [call.action for call in services.dnspod.calls()]
+    assert [] == services.dnspod.refused_user_agents()
+    assert ["certferry.toml"] == [one.name for one in services.directory.iterdir()]
+    for told in (f"certferry {__version__}", "Python 3.", "requests 2.", "### Qiniu", "### DNSPod"):
+        assert told in done.out
+    for call in (
+        "/domain?marker&limit",
+        "/domain/…",
+        "/v3/domains?tbl",
+        "/v2/hubs",
+        "/Domain.List",
+    ):
+        assert re.search(rf"^- (GET|POST) {re.escape(call)} at .*: 200", done.out, re.MULTILINE), (
+            call
+        )
+    assert ", `{marker: string, domains: [2 × {name: string, " in done.out
+
+
+def test_what_is_answered_otherwise_is_judged_otherwise(services: Services) -> None:
+    """Each line says whether the answers show what certferry assumes; the command has done its work
+    whatever it says.
+    """
+    before = services.report()
+    for habit in ("bindings_at_backup", "flags_hidden"):
+        HABITS[habit](services.qiniu)
+    services.qiniu.add_certificate(
+        issue(*DOMAINS, start=utc_now() - timedelta(days=70)), LABEL, account=ACCESS_KEY
+    )
+    after = services.report()
+
+    assert (Exit.OK, Exit.OK) == (before.code, after.code)
+    for assumed, first, then in (
+        ("answers /cert/bindings", "yes", "no"),
+        ("shows its redirect", "yes", "no"),
+        ("less than 30 days left", "not seen", "no"),
+        ("answers /domain", "yes", "yes"),
+        ("answers /v2/hubs", "yes", "yes"),
+        ("the state of every domain", "yes", "yes"),
+        ("clock is right", "yes", "yes"),
+        ("tells its plan", "yes", "yes"),
+    ):
+        assert (first, then) == (judged(before, assumed), judged(after, assumed)), assumed
+
+
+@pytest.mark.parametrize("wrong", ["", "QINIU_AK", "QINIU_SK", "DP_Key"])
+def test_no_secret_and_no_name_is_in_the_report(services: Services, wrong: str) -> None:
+    """Neither the keys nor the account's names, ids and labels: also where keys are refused."""
+    done = services.report(**({wrong: "f" * 32} if wrong else {}))
+    written = done.out + done.err
+    found = [
+        *("example", *BUCKETS, HUB, LABEL, EMAIL, ACCESS_KEY, SECRET_KEY, TOKEN_ID, TOKEN),
+        *("somebody", "f" * 32),
+        *(stored.id for stored in services.qiniu.certificates.stored()),
+        *(stored.fingerprint for stored in services.qiniu.certificates.stored()),
+        str(services.qiniu.accounts.uid(ACCESS_KEY)),
+        *(
+            one.headers["Authorization"].partition(" ")[2]
+            for one in services.qiniu.requests()
+            if "Authorization" in one.headers
+        ),
+    ]
+
+    assert "No secret is in this text" in done.out
+    assert [] == [name for name in found if name in written]
+
+
+def test_a_host_of_the_operators_is_not_named(services: Services) -> None:
+    """A mirror may bear the operator's name; that it does not answer is all that is told of it."""
+    config = services.config
+    text = config.read_text().replace(services.qiniu.api_url, "https://mirror.example.invalid")
+    config.write_text(text)
+    done = run_here(["--config", str(config), "doctor", "--report"], services.environ())
+
+    assert Exit.FAILED == done.code
+    assert "- GET / at …: no answer (ConnectionError)" in done.out
+    assert "example" not in done.out + done.err
+
+
+def test_chinese(services: Services) -> None:
+    """The same report, in the language that is asked for."""
+    done = services.report("--lang", "zh")
+
+    assert Exit.OK == done.code
+    assert "是" == judged(done, "/cert/bindings")
+    assert "这段文字不含密钥" in done.out
+    assert "正在询问各账号…\n" == done.err
+
+
+@pytest.mark.parametrize("guide", ["before-production.md", "before-production.zh-CN.md"])
+def test_the_guide_shows_what_is_printed(services: Services, guide: str) -> None:
+    """Its sample is this report, with lines left out and the real hosts' names in it."""
+    done = services.report("--lang", "zh" if "zh" in guide else "en")
+    printed = as_of_the_real_hosts(done.out, services).splitlines()
+    [sample] = SAMPLE.findall((GUIDES / guide).read_text(encoding="utf-8"))
+    shown = [line for line in dated(sample).splitlines() if line not in {"", LEFT_OUT}]
+
+    assert len(shown) > 10
+    assert [] == [line for line in shown if line not in printed]
+
+
+def as_of_the_real_hosts(report: str, services: Services) -> str:
+    """Give a report as it would be written of the real services, at no certain time."""
+    real = {
+        "api": "api.qiniu.com",
+        "fusion": "fusion.qiniuapi.com",
+        "uc": "uc.qiniuapi.com",
+        "pili": "pili.qiniuapi.com",
+    }
+    urls = {services.addresses[key]: name for key, name in real.items()}
+    for url, name in {**urls, services.dnspod.url: "dnsapi.cn"}.items():
+        report = report.replace(url.partition("://")[2], name)
+    return dated(report)
+
+
+def dated(report: str) -> str:
+    """Take the moment and the version out."""
+    return WHEN.sub("now", report.replace(__version__, "version"))
+
+
+@pytest.mark.parametrize("wrong", ["QINIU_AK", "QINIU_SK"])
+def test_a_refused_key(services: Services, wrong: str) -> None:
+    """The report says what was answered, a sentence what that means; few calls are made, and of
+    each there is the id that Qiniu's support asks for.
+    """
+    done = services.report(**{wrong: "somebody-elses"})
+
+    assert Exit.FAILED == done.code
+    assert "error: Qiniu answered no call with success" in done.err
+    assert re.search(
+        r"^- GET /sslcert\?marker&limit at .*: 401, X-Reqid \S+, `{error: string}`$",
+        done.out,
+        re.MULTILINE,
+    )
+    assert "answers /sslcert under" not in done.out
+    assert "yes" == judged(done, "tells its plan")
+    assert len(services.qiniu.requests()) <= 8
+
+
+def test_a_refused_token(services: Services) -> None:
+    """DNSPod is not asked again, and what Qiniu answered is told all the same."""
+    done = services.report(DP_Key="f" * 32)
+
+    assert Exit.FAILED == done.code
+    assert "error: DNSPod answered no call with success" in done.err
+    assert re.search(r"^- POST /Domain.List at .*: 200, code 10004, `.*`$", done.out, re.MULTILINE)
+    assert "yes" == judged(done, "answers /sslcert")
+    assert 1 == len(services.dnspod.calls())
+
+
+def test_a_service_that_does_not_answer(services: Services) -> None:
+    """No other call is made of that account; the other account is told of."""
+    config = services.config
+    services.qiniu.__exit__(None, None, None)
+    done = run_here(["--config", str(config), "doctor", "--report"], services.environ())
+    services.qiniu.__enter__()
+
+    assert Exit.FAILED == done.code
+    assert "error: Qiniu answered no call with success" in done.err
+    assert re.search(r"^- GET / at .*: no answer \(ConnectionError\)$", done.out, re.MULTILINE)
+    assert "/sslcert" not in done.out
+    assert "yes" == judged(done, "tells its plan")
+
+
+def test_no_keys(tmp_path: Path) -> None:
+    """Without a file and keys, every variable that would do is named, and no service is asked."""
+    done = run_here(["doctor", "--report"], {"HOME": str(tmp_path)}, tmp_path)
+
+    assert (Exit.USAGE, "") == (done.code, done.out)
+    for pair in ("QINIU_ACCESS_KEY / QINIU_AK", "QINIU_SECRET_KEY / QINIU_SK", "DP_Id", "DP_Key"):
+        assert pair in done.err
+
+
+def test_half_a_pair(tmp_path: Path) -> None:
+    """A key without its other half is a mistake, and what is missing is named alone."""
+    done = run_here(["doctor", "--report"], {"HOME": str(tmp_path), "QINIU_AK": "a"}, tmp_path)
+
+    assert (Exit.USAGE, "") == (done.code, done.out)
+    assert "QINIU_SECRET_KEY" in done.err
+    assert "DP_Id" not in done.err
+
+
+def test_no_account_to_report_of(tmp_path: Path) -> None:
+    """A file whose accounts are others' says so, with what to declare."""
+    config = tmp_path / "certferry.toml"
+    config.write_text('[accounts.cf]\ntype = "cloudflare"\ntoken = "env:T"\n')
+    config.chmod(0o600)
+    words = ["--config", str(config), "doctor", "--report"]
+    done = run_here(words, {"HOME": str(tmp_path), "T": "0123456789abcdef"}, tmp_path)
+
+    assert (Exit.USAGE, "") == (done.code, done.out)
+    assert "has no account that can be reported of" in done.err
+
+
+def test_a_broken_package_hides_no_account(services: Services, tmp_path: Path) -> None:
+    """An account of another package's that cannot be imported is left out."""
+    Packages(tmp_path).install("certferry-bad", "bad_dns", "import no_such", bad="certferry.dns")
+    config = services.config
+    config.write_text(f'{config.read_text()}[accounts.other]\ntype = "bad"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "certferry", "--config", config, "doctor", "--report"],
+        env=services.environ(PYTHONPATH=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert Exit.OK == done.returncode, done
+    assert "### Qiniu" in done.stdout
+    assert "### DNSPod" in done.stdout
+
+
+@pytest.mark.parametrize("more", ["--json", "www"])
+def test_what_does_not_go_with_it(tmp_path: Path, more: str) -> None:
+    """A report is of accounts, and a text: neither names nor JSON go with it."""
+    done = run_here(["doctor", "--report", more], {"HOME": str(tmp_path)}, tmp_path)
+
+    assert Exit.USAGE == done.code
+    assert "--report takes neither names nor --json" in done.out + done.err
+
+
+def test_stopped(services: Services) -> None:
+    """Ctrl-C ends it at once, without a report and without a traceback."""
+    services.qiniu.api.faults.add(Fault.delay(30), times=None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "certferry", "--config", services.config, "doctor", "--report"],
+        env=services.environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert eventually(lambda: bool(services.qiniu.requests()))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert (Exit.STOPPED, "") == (process.returncode, out)
+    assert err.startswith("asking the accounts…\nstopped")
