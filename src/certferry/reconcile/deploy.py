@@ -12,7 +12,7 @@ from certferry.core.planning.drift import in_one_line, in_sentences
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action, Deploy, Verify
 from certferry.core.waiting import applying, wait_for
-from certferry.errors import CertferryError, CopyGone, Interrupted, LeaseLost, TargetBusy
+from certferry.errors import CertferryError, CopyGone, TargetBusy
 from certferry.reconcile.rollback import with_handshakes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -69,8 +69,6 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
         if step.repair:  # nothing was written
             visit.doors.state.save_rollout(replace(record, repairs=record.repairs[1:]))
         return _busy(told, error, record.started_at, visit)
-    except (Interrupted, LeaseLost):
-        raise
     except CertferryError as error:
         write_down_failure(step, error, record, visit)
         return told.failed(error.about(visit.lineage))

@@ -18,9 +18,7 @@ from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
     CertificateRejected,
-    Interrupted,
     IssuanceError,
-    LeaseLost,
     OrderHeldBack,
     StateError,
 )
@@ -72,8 +70,6 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
     try:
         bundle, ca = _obtain(step, visit)
         version = state.save_version(lease, bundle, now())
-    except (Interrupted, LeaseLost):
-        raise
     except CertferryError as error:
         rejected = isinstance(error, CertificateRejected)
         by_ca = isinstance(error, IssuanceError)

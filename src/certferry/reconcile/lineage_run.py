@@ -22,7 +22,14 @@ from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
 from certferry.core.planning.safety import without_refused
 from certferry.core.planning.steps import Action, Verify
 from certferry.core.waiting import Waiting, wait_for
-from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, PlanRefused
+from certferry.errors import (
+    CertferryError,
+    Interrupted,
+    LeaseHeld,
+    LeaseLost,
+    PlanRefused,
+    Reported,
+)
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, write_down
 from certferry.reconcile.challenge_cleanup import without_order
@@ -220,7 +227,7 @@ class LineageRun:
         return observed
 
 
-def _trouble(outcome: Outcome, error: CertferryError) -> StepOutcome:
+def _trouble(outcome: Outcome, error: Reported) -> StepOutcome:
     """Tell what stopped a visit as a whole."""
     told = StepOutcome(Action.LOOK, outcome, error.message).failed(error)
     return replace(told, outcome=outcome)

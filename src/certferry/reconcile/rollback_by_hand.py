@@ -15,9 +15,9 @@ from certferry.core.planning.safety import without_refused
 from certferry.core.planning.steps import Action, Rollback
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import (
-    CertferryError,
     CopyGone,
     PlanRefused,
+    Reported,
     TargetAccessDenied,
     TargetRejected,
 )
@@ -90,7 +90,7 @@ def give_up_where_refused(report: LineageReport, doors: Doors) -> None:
             doors.progress(Happened(report.lineage, "rollback refused", facts))
 
 
-def _is_refusal(error: CertferryError | None) -> bool:
+def _is_refusal(error: Reported | None) -> bool:
     """Tell whether the target does not take the certificate back. That the copy of it is gone says
     nothing of that: it can be uploaded again.
     """

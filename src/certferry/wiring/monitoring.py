@@ -22,7 +22,7 @@ from certferry.config.model import HEARTBEAT, METRICS, Settings
 from certferry.core.assessment.notices import Missed
 from certferry.core.planning.report import SyncReport
 from certferry.core.schedule import may_ping, recent
-from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost
+from certferry.errors import CertferryError, LeaseHeld, LeaseLost
 from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore
 from certferry.present import report_text
@@ -79,9 +79,7 @@ class Monitor:
             self._begin()
         try:
             report = run()
-        except Interrupted:
-            raise
-        except CertferryError as error:
+        except (CertferryError, LeaseLost) as error:
             self._write_metrics({})
             if self._beats:
                 said = self._voice.say(Text("error: {message}", message=error.message))

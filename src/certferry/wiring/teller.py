@@ -16,7 +16,7 @@ from certferry.config.model import Settings
 from certferry.core.assessment.news import having
 from certferry.core.assessment.notices import ChannelState, Subject, Topic
 from certferry.core.planning.report import SyncReport
-from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, StateError
+from certferry.errors import CertferryError, Interrupted, LeaseHeld, StateError
 from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from certferry.wiring.unremembered import Unremembered
 
 _log = logging.getLogger(__name__)
-
-_NO_TROUBLE = (Interrupted, LeaseHeld, LeaseLost)
-"""Errors that end a run and are not told: the operator stopped it, or another run is at work."""
 
 
 class Teller:
@@ -57,8 +54,8 @@ class Teller:
             try:
                 ended.append(run())
             except CertferryError as error:
-                # The first run of all has an operator before it.
-                if self._has_a_state and not isinstance(error, _NO_TROUBLE):
+                # The first run of all has an operator before it; another run at work is no trouble.
+                if self._has_a_state and not isinstance(error, LeaseHeld):
                     self.tell_failure(error)
                 raise
             return self._told(ended[0]) if ended[0].complete else ended[0]

@@ -25,6 +25,7 @@ from certferry.errors import (
     DeployError,
     DnsError,
     DnsUnavailable,
+    Reported,
     TargetRejected,
     TargetUnavailable,
 )
@@ -64,7 +65,7 @@ class Guard:
         """
         try:
             yield
-        except (CertferryError, KeyboardInterrupt):
+        except (Reported, KeyboardInterrupt):
             raise
         except NoAnswer as exc:
             raise unavailable(self._said(exc)) from exc
@@ -77,7 +78,7 @@ class Guard:
         """
         try:
             door = self._connected(connect)
-        except (CertferryError, KeyboardInterrupt):
+        except (Reported, KeyboardInterrupt):
             raise
         except BaseException as exc:
             raise wrong_with(self.whose.package, self._logged(exc)) from exc
