@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,22 +18,35 @@ from certferry.core.planning.due import open_record
 from certferry.core.planning.repairs import as_repair
 from certferry.core.planning.steps import Deploy, Verify
 from certferry.core.redaction import redacted
-from certferry.errors import LeaseLost
+from certferry.errors import LeaseLost, StateError
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.doors import Doors
 from certferry.text import Text
 
+_log = logging.getLogger(__name__)
+
 
 def history_keeper(state: StateStore, now: Callable[[], datetime], who: str) -> Progress:
     """Return a listener that adds an entry for each thing that happens, in the name of `who`. It is
-    kept for ever, and what must not be seen is not: a service may have quoted it.
+    kept for ever, and what must not be seen is not: a service may have quoted it. An entry that
+    cannot be written is a warning: what happened has happened, and no step fails of it.
     """
 
     def keep(event: Event) -> None:
         if isinstance(event, Happened):
             facts = {name: redacted(fact) for name, fact in event.facts.items()}
-            state.append_history(HistoryEntry(now(), event.lineage, event.event, who, facts))
+            try:
+                state.append_history(HistoryEntry(now(), event.lineage, event.event, who, facts))
+            except StateError as error:
+                _log.warning(
+                    Text(
+                        '{lineage}: "{event}" is missing in the history: {problem}',
+                        lineage=event.lineage,
+                        event=event.event,
+                        problem=error.message,
+                    )
+                )
 
     return keep
 
