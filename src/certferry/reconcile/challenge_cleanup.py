@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 def clean(step: Clean, visit: Visit) -> StepOutcome:
     """Remove challenge records that an earlier run left."""
     told = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
-    visit.must_hold_lease()
+    visit.renew_lease()
     try:
         sweep(visit.lineage, [provider_of(visit.desired, visit.doors.dns)], visit.doors)
     except CertferryError as error:

@@ -90,9 +90,9 @@ def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:
     target, domain = visit.observed.locate(step.target, step.domain)
     version = visit.version_of(step)
     remote = target.remote_of(version.certificate.fingerprint)
-    visit.must_hold_lease()
+    visit.renew_lease()
     remote_id = remote.remote_id if remote else _uploaded(step.target, version, visit)
-    visit.must_hold_lease()
+    visit.renew_lease()
     bind = visit.doors.targets[step.target].bind
     try:
         return remote_id, bind(step.domain, domain.kind, remote_id, step.https)
@@ -102,7 +102,7 @@ def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:
         another = _upload(step.target, version, visit)
         if another == remote_id:  # the target lists it, and does not take it
             raise
-    visit.must_hold_lease()
+    visit.renew_lease()
     return another, bind(step.domain, domain.kind, another, step.https)
 
 

@@ -79,7 +79,7 @@ def deliver(step: Deploy, visit: Visit) -> StepOutcome:
             fullchain_digest=bundle.fullchain_digest,
         )
         state.save_rollout(begun)
-        visit.must_hold_lease()
+        visit.renew_lease()
         visit.doors.receiver(delivery).deliver(visit.lineage, bundle)
     except CertferryError as error:
         # Tried once in a run, since it may cost much.

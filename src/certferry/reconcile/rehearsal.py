@@ -48,7 +48,9 @@ def _order_of(plan: Plan) -> Issue | None:
 def _rehearsed(desired: DesiredCertificate, step: Issue, doors: Doors) -> LineageReport:
     """Have a test certificate issued by the doors' issuer, and let it go. Raises `Interrupted`."""
     request = IssueRequest(
-        *(desired.lineage, step.names, step.key_type),
+        lineage=desired.lineage,
+        names=step.names,
+        key_type=step.key_type,
         profiles=desired.issuance.profiles,
         dns=",".join(desired.dns_accounts),
     )
@@ -68,7 +70,7 @@ def _tried(request: IssueRequest, desired: DesiredCertificate, doors: Doors) -> 
             bundle = doors.issuer.issue(request, dns, lease, doors.progress)
     except (CertferryError, LeaseLost) as error:
         waits = error.is_early or isinstance(error, LeaseHeld)
-        failed = told.failed(error.about(desired.lineage))
-        return replace(failed, outcome=Outcome.WAITING) if waits else failed
+        outcome = Outcome.WAITING if waits else Outcome.FAILED
+        return told.with_error(error.about(desired.lineage), outcome)
     ca = bundle.certificate.issuer
     return replace(told, detail=Text("rehearsed: a test certificate came from {ca}", ca=ca))

@@ -42,7 +42,7 @@ IN_USE_PAUSE = timedelta(days=1)
 
 def retire(step: Retire, visit: Visit) -> StepOutcome:
     """Remove a superseded copy. One that the target says is used is kept, and that is fine."""
-    visit.must_hold_lease()
+    visit.renew_lease()
     told = StepOutcome(
         Action.RETIRE,
         Outcome.DONE,

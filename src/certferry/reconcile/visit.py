@@ -92,9 +92,9 @@ class Visit:
             raise LookupError(self.lineage)
         return version
 
-    def must_hold_lease(self) -> Lease:
-        """Return the lease, which is still in force: another run that has taken over may have put a
-        newer certificate where this one is about to write. Raises `LeaseLost`.
+    def renew_lease(self) -> Lease:
+        """Extend the lease and return it: another run that has taken over may have put a newer
+        certificate where this one is about to write. Raises `LeaseLost`.
         """
         if self.lease is None:
             raise LeaseLost(
@@ -127,8 +127,7 @@ class Visit:
     def _begun(
         self, step: Deploy | Verify, fingerprint: str, last: RolloutRecord | None
     ) -> RolloutRecord:
-        place = (self.lineage, step.target, step.domain)
-        begun = RolloutRecord(*place, fingerprint, started_at=self.now)
+        begun = RolloutRecord(self.lineage, step.target, step.domain, fingerprint, self.now)
         if last is None:
             return begun
         # Of another certificate nothing was ever set right.

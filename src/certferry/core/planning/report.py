@@ -132,9 +132,13 @@ class StepOutcome:
 
     def failed(self, error: Reported) -> StepOutcome:
         """Return the step as it ends in failure."""
+        return self.with_error(error, Outcome.FAILED)
+
+    def with_error(self, error: Reported, outcome: Outcome) -> StepOutcome:
+        """Return the step as an error has it end."""
         return replace(
             self,
-            outcome=Outcome.FAILED,
+            outcome=outcome,
             detail=error.message,
             hint=error.hint,
             error=error,
