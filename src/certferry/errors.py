@@ -1,7 +1,7 @@
-"""Everything that can go wrong, as one tree. Each error says what happened, what to do, and
-whether trying again can help.
+"""Everything that can go wrong, as one tree, and what ends a run without being wrong. Each says
+what happened, what to do, and whether trying again can help (`Reported`).
 
-CertferryError                a message, a hint, a retry
+CertferryError                something went wrong
 ├── ConfigError               the operator edits a file or the environment
 │   └── NoneDeclared          the file declares no certificate
 ├── CertificateError          a certificate or key that cannot be used
@@ -33,13 +33,15 @@ CertferryError                a message, a hint, a retry
 ├── VerificationError         an edge does not serve the certificate
 ├── StateError                what certferry remembers could not be read or written
 │   ├── LeaseHeld             another run is at work on the lineage
-│   ├── LeaseLost             another run took over
 │   ├── StateMissing          there is its key file, and nothing is remembered
 │   ├── StateTooNew           written by a newer version
 │   └── StateUnavailable      disk full, no permission, locked for too long
 ├── RunCutShort               the system ended a scheduled run, or could not begin it
-├── ScheduleError             the scheduled run could not be arranged with the system
-└── Interrupted               the run was stopped
+└── ScheduleError             the scheduled run could not be arranged with the system
+
+RunEnded                      not an error: no handler of errors catches it
+├── Interrupted               the run was stopped
+└── LeaseLost                 another run took over the lineage
 """
 
 from __future__ import annotations
@@ -72,10 +74,10 @@ Retry.NEVER = Retry(allowed=False)
 Retry.LATER = Retry(allowed=True)
 
 
-class CertferryError(Exception):
+class Reported(Exception):
     """Anything certferry itself reports. `code` is stable and appears in JSON."""
 
-    code: ClassVar[str] = "error"
+    code: ClassVar[str]
     default_retry: ClassVar[Retry] = Retry.NEVER
 
     def __init__(
@@ -114,7 +116,7 @@ class CertferryError(Exception):
 
     def __eq__(self, other: object) -> bool:
         """Errors are values too: plans and outcomes that carry them are compared."""
-        if not isinstance(other, CertferryError):
+        if not isinstance(other, Reported):
             return NotImplemented
         mine = (type(self), self.message, self.hint, self.retry)
         return mine == (type(other), other.message, other.hint, other.retry)
@@ -124,7 +126,22 @@ class CertferryError(Exception):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Error")).lower()
+        if "code" not in vars(cls):
+            cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Error")).lower()
+
+
+class CertferryError(Reported):
+    """Something went wrong. What else is at work goes on."""
+
+    code: ClassVar[str] = "error"
+
+
+class RunEnded(Reported):
+    """This run may not go on with what it does. It passes every `except CertferryError`, so that
+    no step takes it for its own failure.
+    """
+
+    default_retry = Retry.LATER
 
 
 class ConfigError(CertferryError):
@@ -301,12 +318,6 @@ class LeaseHeld(StateError):
     default_retry = Retry.LATER
 
 
-class LeaseLost(StateError):
-    """Another run took over; what this one still wanted to write is refused."""
-
-    default_retry = Retry.LATER
-
-
 class StateMissing(StateError):
     """There is a key file, and the state that it belongs to is not there, or new."""
 
@@ -331,7 +342,9 @@ class RunCutShort(CertferryError):
     default_retry = Retry.LATER
 
 
-class Interrupted(CertferryError):
+class Interrupted(RunEnded):
     """The run was stopped; what was begun is picked up by the next one."""
 
-    default_retry = Retry.LATER
+
+class LeaseLost(RunEnded):
+    """Another run took over; what this one still wanted to write is refused."""

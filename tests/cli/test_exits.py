@@ -22,7 +22,7 @@ from certferry.core.observed.observation import Served
 from certferry.core.planning.plan import Obstacle, Plan
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.planning.steps import Action
-from certferry.errors import CertferryError, TargetRejected
+from certferry.errors import Reported, TargetRejected
 from certferry.text import Text
 from tests.cli import values
 
@@ -111,16 +111,16 @@ def test_a_plan_is_judged_by_what_stands_in_its_way(plans: Sequence[Plan], check
     assert next(expected for true, expected in ranked if true) == code
 
 
-def every_error() -> list[type[CertferryError]]:
+def every_error() -> list[type[Reported]]:
     """Every class of the tree."""
-    found = [CertferryError]
+    found: list[type[Reported]] = [Reported]
     for kind in found:
         found += kind.__subclasses__()
     return found
 
 
 @pytest.mark.parametrize("kind", every_error())
-def test_every_error_has_a_code_that_is_not_zero(kind: type[CertferryError]) -> None:
+def test_every_error_has_a_code_that_is_not_zero(kind: type[Reported]) -> None:
     """No error looks like success; only those that say so have a code of their own."""
     special = {
         errors.ConfigError: Exit.USAGE,

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from certferry.cli import exits
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, Reported, RunEnded
 from certferry.wiring.adapters import BrokenAdapter
 from tests.house.tree import ROOT
 
@@ -124,9 +124,9 @@ def meanings(language: str) -> dict[str, dict[str, Meaning]]:
     }
 
 
-def errors() -> dict[str, type[CertferryError]]:
-    """Give every class of error that there is here, by its code."""
-    found = [CertferryError, BrokenAdapter]
+def errors() -> dict[str, type[Reported]]:
+    """Give every class of error that there is here, by its code, and what ends a run."""
+    found: list[type[Reported]] = [CertferryError, BrokenAdapter, *RunEnded.__subclasses__()]
     for one in found:
         found += [kind for kind in one.__subclasses__() if kind not in found]
     return {one.code: one for one in found if one.__module__.startswith("certferry.")}

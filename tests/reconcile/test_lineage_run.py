@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.events import Activity
+from certferry.core.observed.records import HistoryEntry
 from certferry.core.planning.report import Outcome
 from certferry.core.planning.steps import Action
 from certferry.core.waiting import Asking
@@ -19,6 +20,7 @@ from certferry.errors import (
 )
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.visit import history_keeper
 from certferry.text import Text
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, one_visit, outcome, synced
@@ -166,6 +168,26 @@ def test_state_that_cannot_be_read_is_told(world: ModelWorld) -> None:
     assert Outcome.FAILED is told.outcome
     assert "the disk is full" == str(told.detail)
     assert told.hint is not None
+
+
+def test_history_that_cannot_be_written_fails_no_step(
+    world: ModelWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was done is told as done, nothing is done twice, and the gap is a warning."""
+
+    class Unwritable:
+        def append_history(self, entry: HistoryEntry) -> None:
+            raise StateUnavailable(Text("the disk is full"))
+
+    keep = history_keeper(Unwritable(), world.now, "tester")  # type: ignore[arg-type]  # writes history alone
+    report = one_visit(world, progress=keep)
+
+    assert Outcome.DONE is outcome(report, Action.ISSUE).outcome
+    assert Outcome.WAITING is outcome(report, Action.DEPLOY, IMG).outcome
+    assert 1 == world.cdn.uploads
+    assert 'img: "uploaded" is missing in the history: the disk is full' in caplog.messages
+    assert synced(world).ok
+    assert 1 == world.cdn.uploads
 
 
 def test_record_left_by_an_earlier_run_is_swept(world: ModelWorld) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.errors import Interrupted
+from certferry.errors import CertferryError, Interrupted, Retry, RunEnded
 from certferry.reconcile.stopping import Stopping
 
 FOR_EVER = 600.0
@@ -73,3 +73,10 @@ def test_each_thread_is_told_by_itself() -> None:
     other.join(timeout=10)
 
     assert 1 == len(heard)
+
+
+@pytest.mark.parametrize("end", RunEnded.__subclasses__())
+def test_the_end_of_a_run_is_no_error(end: type[RunEnded]) -> None:
+    """No handler of errors takes it for the failure of its own step."""
+    assert not issubclass(end, CertferryError)
+    assert Retry.LATER == end("so it is").retry

@@ -14,7 +14,14 @@ from certferry.cli.exits import Exit, of_report
 from certferry.config.load import load
 from certferry.core.assessment.notices import ChannelState, Notice
 from certferry.core.planning.report import SyncReport
-from certferry.errors import ConfigError, StateUnavailable
+from certferry.errors import (
+    ConfigError,
+    Interrupted,
+    LeaseHeld,
+    LeaseLost,
+    Reported,
+    StateUnavailable,
+)
 from certferry.ports.state import StateStore
 from certferry.present.language import Voice
 from certferry.present.layout import plain
@@ -154,6 +161,40 @@ def test_a_state_that_cannot_be_looked_for_is_told(
 
     assert ["start", "fail"] == [ping.kind for ping in heart.pings]
     assert ["state_unavailable"] == codes(hook)
+
+
+@pytest.mark.parametrize(
+    ("end", "answer"),
+    [
+        (LeaseHeld(Text("another run is at work")), {"success"}),
+        (LeaseLost(Text("another run has taken over")), {"success"}),
+        (Interrupted(Text("stopped")), set()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_ends_a_run_without_being_trouble(
+    tmp_path: Path,
+    hook: EventReceiver,
+    heart: HeartbeatService,
+    end: Reported,
+    answer: set[str],
+) -> None:
+    """No channel is told; to a monitor another run at work is a success, a run that was stopped
+    none at all.
+    """
+
+    def ends() -> SyncReport:
+        raise end
+
+    path, state = tmp_path / "state.db", MemoryState()
+    path.touch()
+    teller = teller_of(path, tmp_path, hook, heart, lambda: state)
+
+    with pytest.raises(type(end)):
+        teller.telling(ends, is_whole=True)
+
+    assert answer == {ping.kind for ping in heart.pings} - {"start"}
+    assert [] == hook.events
 
 
 def test_the_end_of_trouble_that_no_state_remembered_is_told_once(

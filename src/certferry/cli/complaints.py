@@ -16,7 +16,7 @@ import click
 
 from certferry.cli.exits import Exit, of_error
 from certferry.cli.familiar import familiar_word
-from certferry.errors import CertferryError
+from certferry.errors import Reported
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Tone, labelled, line
 from certferry.present.vocabulary import ERROR, HINT
@@ -50,7 +50,7 @@ class Complaint:
 def complaint_about(error: BaseException) -> Complaint:
     """Turn whatever ended a run into a complaint."""
     match error:
-        case CertferryError():
+        case Reported():
             return Complaint(error.code, error.message, error.hint, of_error(error))
         case click.UsageError():
             return _about_usage(error)

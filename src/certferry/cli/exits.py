@@ -14,12 +14,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from certferry.errors import (
-    CertferryError,
     ConfigError,
     Interrupted,
     LeaseHeld,
     LeaseLost,
     PlanRefused,
+    Reported,
 )
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
@@ -44,7 +44,7 @@ class Exit(IntEnum):
     NO_READER = 141  # 128 + SIGPIPE, as shells count
 
 
-def of_error(error: CertferryError) -> Exit:
+def of_error(error: Reported) -> Exit:
     """Judge what ended a run before it had a result."""
     match error:
         case ConfigError():

@@ -1,6 +1,4 @@
-"""`certferry sync`: apply the configuration, show it on the way, tell what became
-of it.
-"""
+"""`certferry sync`: apply the configuration, show progress, report the result."""
 
 from __future__ import annotations
 

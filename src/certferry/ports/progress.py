@@ -12,9 +12,7 @@ from certferry.core.observed.observation import Observation
 from certferry.core.planning.report import SyncReport
 
 Progress = Callable[[Event], None]
-"""Called from the thread that does the work; must return at once and not raise. Only the keeper of
-the history raises `StateError`: what cannot be written down must not go on in silence.
-"""
+"""Called from the thread that does the work; must return at once and not raise."""
 
 Pause = Callable[[float], None]
 """Wait this many seconds; raises `Interrupted` as soon as the run is stopped, once in each thread:

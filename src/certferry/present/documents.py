@@ -31,7 +31,7 @@ from certferry.core.planning.report import (
     of_run,
 )
 from certferry.core.reasons import Reason
-from certferry.errors import CertferryError, TargetStuck
+from certferry.errors import Reported, TargetStuck
 from certferry.present.language import Voice
 from certferry.present.run_log import rfc3339
 from certferry.present.status_text import ticket
@@ -135,7 +135,7 @@ def _problem(step: StepOutcome, voice: Voice) -> Document | None:
     return {"code": step.code, "message": message, "hint": hint}
 
 
-def _ticket(error: CertferryError | None) -> Document:
+def _ticket(error: Reported | None) -> Document:
     """Add what to send to a target's support, in its language, where there is anything to send."""
     return {"ticket": ticket(error.ticket)} if isinstance(error, TargetStuck) else {}
 
@@ -177,7 +177,7 @@ def of_undeclared(one: Undeclared, voice: Voice) -> Document:
     }
 
 
-def of_error(error: CertferryError, voice: Voice) -> Document:
+def of_error(error: Reported, voice: Voice) -> Document:
     """Write a problem."""
     return {
         "code": error.code,

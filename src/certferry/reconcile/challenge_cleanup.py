@@ -12,7 +12,7 @@ from certferry.core.events import Activity
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Clean
-from certferry.errors import CertferryError, Interrupted, LeaseHeld
+from certferry.errors import CertferryError, LeaseHeld
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
@@ -27,11 +27,9 @@ _log = logging.getLogger(__name__)
 def clean(step: Clean, visit: Visit) -> StepOutcome:
     """Remove challenge records that an earlier run left."""
     told = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
-    visit.must_hold_lease()
+    visit.renew_lease()
     try:
         sweep(visit.lineage, [provider_of(visit.desired, visit.doors.dns)], visit.doors)
-    except Interrupted:
-        raise
     except CertferryError as error:
         return told.failed(error)
     return told
@@ -76,8 +74,6 @@ def _sweep_anywhere(lineage: str, doors: Doors) -> None:
     try:
         with suppress(LeaseHeld), doors.lease(lineage):  # another run is at work on it after all
             sweep(lineage, tuple(doors.dns.values()), doors)
-    except Interrupted:
-        raise
     except CertferryError as error:
         _log.warning(
             Text(

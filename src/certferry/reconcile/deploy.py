@@ -12,7 +12,7 @@ from certferry.core.planning.drift import in_one_line, in_sentences
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action, Deploy, Verify
 from certferry.core.waiting import applying, wait_for
-from certferry.errors import CertferryError, CopyGone, Interrupted, LeaseLost, TargetBusy
+from certferry.errors import CertferryError, CopyGone, TargetBusy
 from certferry.reconcile.rollback import with_handshakes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -69,8 +69,6 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
         if step.repair:  # nothing was written
             visit.doors.state.save_rollout(replace(record, repairs=record.repairs[1:]))
         return _busy(told, error, record.started_at, visit)
-    except (Interrupted, LeaseLost):
-        raise
     except CertferryError as error:
         write_down_failure(step, error, record, visit)
         return told.failed(error.about(visit.lineage))
@@ -92,9 +90,9 @@ def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:
     target, domain = visit.observed.locate(step.target, step.domain)
     version = visit.version_of(step)
     remote = target.remote_of(version.certificate.fingerprint)
-    visit.must_hold_lease()
+    visit.renew_lease()
     remote_id = remote.remote_id if remote else _uploaded(step.target, version, visit)
-    visit.must_hold_lease()
+    visit.renew_lease()
     bind = visit.doors.targets[step.target].bind
     try:
         return remote_id, bind(step.domain, domain.kind, remote_id, step.https)
@@ -104,7 +102,7 @@ def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:
         another = _upload(step.target, version, visit)
         if another == remote_id:  # the target lists it, and does not take it
             raise
-    visit.must_hold_lease()
+    visit.renew_lease()
     return another, bind(step.domain, domain.kind, another, step.https)
 
 

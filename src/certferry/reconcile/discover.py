@@ -13,7 +13,7 @@ from certferry.core.discovery.survey import Survey
 from certferry.core.events import Activity
 from certferry.core.observed.observation import Served
 from certferry.core.waiting import Begun, Ended
-from certferry.errors import CertferryError, Interrupted
+from certferry.errors import CertferryError
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
 from certferry.ports.survey import Looked
@@ -65,8 +65,6 @@ class Looking:
         counted = Text("{count} of {total} domains read")
         try:
             found = survey(partial(self._count, tell, counted, self.now()))
-        except Interrupted:
-            raise
         except CertferryError as error:
             tell(error.message)
             self.progress(Ended(label))

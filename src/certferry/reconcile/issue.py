@@ -18,9 +18,7 @@ from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
     CertificateRejected,
-    Interrupted,
     IssuanceError,
-    LeaseLost,
     OrderHeldBack,
     StateError,
 )
@@ -68,12 +66,10 @@ def held_back(
 def issue(step: Issue, visit: Visit) -> StepOutcome:
     """Order or adopt a certificate, and keep it at once, whatever happens next."""
     state, now = visit.doors.state, visit.doors.now
-    lease = visit.must_hold_lease()
+    lease = visit.renew_lease()
     try:
         bundle, ca = _obtain(step, visit)
         version = state.save_version(lease, bundle, now())
-    except (Interrupted, LeaseLost):
-        raise
     except CertferryError as error:
         rejected = isinstance(error, CertificateRejected)
         by_ca = isinstance(error, IssuanceError)
@@ -81,9 +77,9 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
         if rejected:  # afterwards: killed in between, the next run still knows that it is held back
             state.drop_order(lease, issued_at=now())
         visit.tell(f"{step.action} failed", problem=str(error.lasting))
-        told = StepOutcome(step.action, Outcome.FAILED, error.message)
-        told = told.failed(error.about(visit.lineage))
-        return replace(told, outcome=Outcome.WAITING) if error.is_early else told
+        outcome = Outcome.WAITING if error.is_early else Outcome.FAILED
+        told = StepOutcome(step.action, outcome, error.message)
+        return told.with_error(error.about(visit.lineage), outcome)
     state.save_issue_try(visit.lineage, now())
     certificate = version.certificate
     event = "issued" if step.action is Action.ISSUE else "adopted"
@@ -112,7 +108,7 @@ def _ordered(step: Issue, visit: Visit, authority: Authority | None) -> Certific
     if desired.issuance.reuse_key:
         request = replace(request, reused_key=reused_key(visit))
     provider = doors.dns[desired.dns] if desired.dns else ByZone.of(desired, doors.dns)
-    return doors.issuer.issue(request, provider, visit.must_hold_lease(), doors.progress)
+    return doors.issuer.issue(request, provider, visit.renew_lease(), doors.progress)
 
 
 def _request_of(
@@ -125,7 +121,9 @@ def _request_of(
     own = [one for one in observed.versions if not directory or one.directory in {None, directory}]
     current = observed.current
     return IssueRequest(
-        *(desired.lineage, step.names, step.key_type),
+        lineage=desired.lineage,
+        names=step.names,
+        key_type=step.key_type,
         profiles=desired.issuance.profiles,
         directory=directory,
         dns=",".join(desired.dns_accounts),

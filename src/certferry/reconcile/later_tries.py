@@ -18,10 +18,10 @@ from certferry.core.planning.pauses import LONGEST_IN_A_RUN, pause_end, pause_of
 from certferry.core.planning.report import LineageReport, Outcome, SyncReport
 from certferry.errors import (
     CaUnavailable,
-    CertferryError,
     DnsAccessDenied,
     Interrupted,
     RateLimited,
+    Reported,
     TargetAccessDenied,
 )
 from certferry.ports.progress import Pause
@@ -107,7 +107,7 @@ class ScheduledRun:
         self._pause(max((until - now).total_seconds(), 0))
 
 
-def _is_in_vain(error: CertferryError) -> bool:
+def _is_in_vain(error: Reported) -> bool:
     """Tell whether only the operator can help: keys that are refused are not sent again and again,
     as services lock accounts for it.
     """

@@ -22,7 +22,14 @@ from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
 from certferry.core.planning.safety import without_refused
 from certferry.core.planning.steps import Action, Verify
 from certferry.core.waiting import Waiting, wait_for
-from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, PlanRefused
+from certferry.errors import (
+    CertferryError,
+    Interrupted,
+    LeaseHeld,
+    LeaseLost,
+    PlanRefused,
+    Reported,
+)
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, write_down
 from certferry.reconcile.challenge_cleanup import without_order
@@ -49,7 +56,7 @@ def held_up(error: LeaseHeld | LeaseLost, doors: Doors, since: datetime) -> Step
     if now >= deadline:
         return told.failed(_hanging(error, longest))
     waiting = wait_for(error.message, since, now, deadline)
-    return replace(told.failed(error), outcome=Outcome.WAITING, waiting=waiting)
+    return replace(told.with_error(error, Outcome.WAITING), waiting=waiting)
 
 
 def _hanging(error: LeaseHeld | LeaseLost, longest: timedelta) -> LeaseHeld:
@@ -176,8 +183,12 @@ class LineageRun:
 
     def plan(self, observed: Observation) -> Plan:
         """Plan. An order that the CA would refuse now is told with its moment; all else goes on."""
-        moments = (self._doors.now(), self._begun, self._doors.verify_timeout)
-        times = Times(*moments, keeps_pauses=self._keeps_pauses)
+        times = Times(
+            now=self._doors.now(),
+            begun=self._begun,
+            timeout=self._doors.verify_timeout,
+            keeps_pauses=self._keeps_pauses,
+        )
         plan = partial(plan_lineage, self.desired, observed, times)
         planned = plan(self._issuing)
         step = planned.issue
@@ -220,7 +231,6 @@ class LineageRun:
         return observed
 
 
-def _trouble(outcome: Outcome, error: CertferryError) -> StepOutcome:
+def _trouble(outcome: Outcome, error: Reported) -> StepOutcome:
     """Tell what stopped a visit as a whole."""
-    told = StepOutcome(Action.LOOK, outcome, error.message).failed(error)
-    return replace(told, outcome=outcome)
+    return StepOutcome(Action.LOOK, outcome, error.message).with_error(error, outcome)

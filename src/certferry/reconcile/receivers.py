@@ -15,7 +15,7 @@ from certferry.core.observed.observation import (
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action, Deploy
-from certferry.errors import CertferryError, DeployError, Interrupted, LeaseLost
+from certferry.errors import CertferryError, DeployError
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.reconcile.deploy import tell_failure
 from certferry.reconcile.visit import Visit
@@ -79,10 +79,8 @@ def deliver(step: Deploy, visit: Visit) -> StepOutcome:
             fullchain_digest=bundle.fullchain_digest,
         )
         state.save_rollout(begun)
-        visit.must_hold_lease()
+        visit.renew_lease()
         visit.doors.receiver(delivery).deliver(visit.lineage, bundle)
-    except (Interrupted, LeaseLost):
-        raise
     except CertferryError as error:
         # Tried once in a run, since it may cost much.
         state.save_rollout(replace(begun, failed_at=visit.now))

@@ -10,7 +10,7 @@ from certferry.core.events import StepEnded
 from certferry.core.planning.plan import Plan
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.planning.steps import Action, Issue
-from certferry.errors import CertferryError, Interrupted, LeaseHeld
+from certferry.errors import CertferryError, LeaseHeld, LeaseLost
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
@@ -48,7 +48,9 @@ def _order_of(plan: Plan) -> Issue | None:
 def _rehearsed(desired: DesiredCertificate, step: Issue, doors: Doors) -> LineageReport:
     """Have a test certificate issued by the doors' issuer, and let it go. Raises `Interrupted`."""
     request = IssueRequest(
-        *(desired.lineage, step.names, step.key_type),
+        lineage=desired.lineage,
+        names=step.names,
+        key_type=step.key_type,
         profiles=desired.issuance.profiles,
         dns=",".join(desired.dns_accounts),
     )
@@ -66,11 +68,9 @@ def _tried(request: IssueRequest, desired: DesiredCertificate, doors: Doors) -> 
         with doors.lease(desired.lineage) as lease:
             dns = provider_of(desired, doors.dns)
             bundle = doors.issuer.issue(request, dns, lease, doors.progress)
-    except Interrupted:
-        raise
-    except CertferryError as error:
+    except (CertferryError, LeaseLost) as error:
         waits = error.is_early or isinstance(error, LeaseHeld)
-        failed = told.failed(error.about(desired.lineage))
-        return replace(failed, outcome=Outcome.WAITING) if waits else failed
+        outcome = Outcome.WAITING if waits else Outcome.FAILED
+        return told.with_error(error.about(desired.lineage), outcome)
     ca = bundle.certificate.issuer
     return replace(told, detail=Text("rehearsed: a test certificate came from {ca}", ca=ca))

@@ -15,7 +15,6 @@ from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action, Retire
 from certferry.errors import (
     CertferryError,
-    Interrupted,
     TargetAccessDenied,
     TargetInUse,
     TargetRejected,
@@ -43,7 +42,7 @@ IN_USE_PAUSE = timedelta(days=1)
 
 def retire(step: Retire, visit: Visit) -> StepOutcome:
     """Remove a superseded copy. One that the target says is used is kept, and that is fine."""
-    visit.must_hold_lease()
+    visit.renew_lease()
     told = StepOutcome(
         Action.RETIRE,
         Outcome.DONE,
@@ -59,8 +58,6 @@ def retire(step: Retire, visit: Visit) -> StepOutcome:
     except TargetInUse as error:
         keep(step, visit)
         return replace(told, outcome=Outcome.UNCHANGED, detail=error.message)
-    except Interrupted:
-        raise
     except CertferryError as error:
         return told.failed(error)
     visit.doors.state.drop_upload(step.target, step.remote_id)

@@ -26,7 +26,7 @@ def roll_back(step: Rollback, visit: Visit) -> Iterator[StepOutcome]:
     """Withdraw a certificate that edges refuse, tell so loudly, and have the lineage looked at
     again at once.
     """
-    visit.must_hold_lease()
+    visit.renew_lease()
     withdraw(step, visit)
     error = VerificationError(
         Text("rolled back: {why}", why=step.reason.message),

@@ -15,9 +15,9 @@ from certferry.core.planning.safety import without_refused
 from certferry.core.planning.steps import Action, Rollback
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import (
-    CertferryError,
     CopyGone,
     PlanRefused,
+    Reported,
     TargetAccessDenied,
     TargetRejected,
 )
@@ -66,7 +66,7 @@ def roll_back_by_hand(desired: DesiredCertificate, doors: Doors) -> int:
         steps = _steps_back(visit)
         _must_be_possible(steps, visit)
         for step in steps:
-            visit.must_hold_lease()
+            visit.renew_lease()
             withdraw(step, visit, by_hand=True)
         return len(steps)
 
@@ -90,7 +90,7 @@ def give_up_where_refused(report: LineageReport, doors: Doors) -> None:
             doors.progress(Happened(report.lineage, "rollback refused", facts))
 
 
-def _is_refusal(error: CertferryError | None) -> bool:
+def _is_refusal(error: Reported | None) -> bool:
     """Tell whether the target does not take the certificate back. That the copy of it is gone says
     nothing of that: it can be uploaded again.
     """
@@ -115,8 +115,16 @@ def _steps_back(visit: Visit) -> list[Rollback]:
             previous = version_for(domain.withdrawn | {fingerprint}, observed.versions, now)
             if previous is not None:
                 end = previous.certificate.not_after
-                place = (deployment.target, domain.domain)
-                steps.append(Rollback(*place, BY_HAND, fingerprint, end, domain.kind))
+                steps.append(
+                    Rollback(
+                        target=deployment.target,
+                        domain=domain.domain,
+                        reason=BY_HAND,
+                        fingerprint=fingerprint,
+                        previous_until=end,
+                        kind=domain.kind,
+                    )
+                )
     if not steps and not kept:
         raise _nothing_to_go_back_to(visit.lineage)
     return steps

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from certferry.core.assessment.news import Claim, Message, claim, taken_back, until_quiet
 from certferry.core.assessment.notices import ChannelState, News, Notice, Topic
 from certferry.core.assessment.notices import answered as noted
-from certferry.errors import CertferryError, ConfigError
+from certferry.errors import ConfigError, Reported
 from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
 from certferry.ports.progress import Pause
@@ -171,7 +171,7 @@ def _answer(channel: Channel, message: Message, now: Callable[[], datetime]) -> 
         answer: object = channel.connect().send(message)
     except ConfigError as wrong:
         return RefusedForGood(wrong.message, wrong.hint)
-    except CertferryError as failed:
+    except Reported as failed:
         return AgainAt(now() + AGAIN, failed.message)
     except NoAnswer:
         return AgainAt(now() + AGAIN, Text("it did not answer"))

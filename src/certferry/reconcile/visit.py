@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,22 +18,35 @@ from certferry.core.planning.due import open_record
 from certferry.core.planning.repairs import as_repair
 from certferry.core.planning.steps import Deploy, Verify
 from certferry.core.redaction import redacted
-from certferry.errors import LeaseLost
+from certferry.errors import LeaseLost, StateError
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.doors import Doors
 from certferry.text import Text
 
+_log = logging.getLogger(__name__)
+
 
 def history_keeper(state: StateStore, now: Callable[[], datetime], who: str) -> Progress:
     """Return a listener that adds an entry for each thing that happens, in the name of `who`. It is
-    kept for ever, and what must not be seen is not: a service may have quoted it.
+    kept for ever, and what must not be seen is not: a service may have quoted it. An entry that
+    cannot be written is a warning: what happened has happened, and no step fails of it.
     """
 
     def keep(event: Event) -> None:
         if isinstance(event, Happened):
             facts = {name: redacted(fact) for name, fact in event.facts.items()}
-            state.append_history(HistoryEntry(now(), event.lineage, event.event, who, facts))
+            try:
+                state.append_history(HistoryEntry(now(), event.lineage, event.event, who, facts))
+            except StateError as error:
+                _log.warning(
+                    Text(
+                        '{lineage}: "{event}" is missing in the history: {problem}',
+                        lineage=event.lineage,
+                        event=event.event,
+                        problem=error.message,
+                    )
+                )
 
     return keep
 
@@ -78,9 +92,9 @@ class Visit:
             raise LookupError(self.lineage)
         return version
 
-    def must_hold_lease(self) -> Lease:
-        """Return the lease, which is still in force: another run that has taken over may have put a
-        newer certificate where this one is about to write. Raises `LeaseLost`.
+    def renew_lease(self) -> Lease:
+        """Extend the lease and return it: another run that has taken over may have put a newer
+        certificate where this one is about to write. Raises `LeaseLost`.
         """
         if self.lease is None:
             raise LeaseLost(
@@ -113,8 +127,7 @@ class Visit:
     def _begun(
         self, step: Deploy | Verify, fingerprint: str, last: RolloutRecord | None
     ) -> RolloutRecord:
-        place = (self.lineage, step.target, step.domain)
-        begun = RolloutRecord(*place, fingerprint, started_at=self.now)
+        begun = RolloutRecord(self.lineage, step.target, step.domain, fingerprint, self.now)
         if last is None:
             return begun
         # Of another certificate nothing was ever set right.

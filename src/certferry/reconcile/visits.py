@@ -23,7 +23,8 @@ WORKERS = 8
 
 STALLED = 0.005
 """Seconds without the end of a visit after which another thread visits as well. Where nothing is
-waited for, one alone is fastest: threads that compute only take turns.
+waited for, one alone is fastest: threads that compute only take turns. A fixed pool is simpler, and
+took 10 to 20 % more processor time for 500 certificates with nothing to do (`benchmarks.sync`).
 """
 
 STOPPING = timedelta(seconds=4)

@@ -22,7 +22,7 @@ from certferry.config.model import HEARTBEAT, METRICS, Settings
 from certferry.core.assessment.notices import Missed
 from certferry.core.planning.report import SyncReport
 from certferry.core.schedule import may_ping, recent
-from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost
+from certferry.errors import CertferryError, LeaseHeld, LeaseLost, Reported
 from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore
 from certferry.present import report_text
@@ -73,28 +73,10 @@ class Monitor:
         self._wrong: Missed | None = None
         self._unclaimed: list[datetime] = []
 
-    def watching(self, run: Callable[[], SyncReport]) -> SyncReport:
-        """Make a run, and tell monitors of it."""
-        if self._beats:
-            self._begin()
-        try:
-            report = run()
-        except Interrupted:
-            raise
-        except CertferryError as error:
-            self._write_metrics({})
-            if self._beats:
-                said = self._voice.say(Text("error: {message}", message=error.message))
-                self._end(said, succeeded=isinstance(error, _LATER))
-            raise
-        self._write_metrics(counted(report))
-        if self._beats and report.complete:
-            lines = map(plain, report_text.told(report, self._voice))
-            self._end("\n".join(lines) + "\n", succeeded=report.has_succeeded)
-        return report
-
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Tell that the run begins, and do not wait for the answer."""
+        if not self._beats:
+            return
         reference = self._settings.monitoring.heartbeat
         try:
             if reference is not None:
@@ -107,6 +89,20 @@ class Monitor:
             return
         if self._heartbeat is not None and self._may_ping(ends=False):
             self._starting = _aside(self._heartbeat.start)
+
+    def fail(self, error: Reported) -> None:
+        """Tell what ended the run before it had a report."""
+        self._write_metrics({})
+        if self._beats:
+            said = self._voice.say(Text("error: {message}", message=error.message))
+            self._end(said, succeeded=isinstance(error, _LATER))
+
+    def end(self, report: SyncReport) -> None:
+        """Tell how the run has ended."""
+        self._write_metrics(counted(report))
+        if self._beats and report.complete:
+            lines = map(plain, report_text.told(report, self._voice))
+            self._end("\n".join(lines) + "\n", succeeded=report.has_succeeded)
 
     def _end(self, said: str, *, succeeded: bool) -> None:
         """Tell that the run has ended, wait a few seconds for the answer, and keep what went wrong

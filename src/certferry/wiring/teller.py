@@ -24,13 +24,11 @@ from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.wiring.channels import Channels
+    from certferry.wiring.monitoring import Monitor
     from certferry.wiring.notices import NoticeKeeper
     from certferry.wiring.unremembered import Unremembered
 
 _log = logging.getLogger(__name__)
-
-_NO_TROUBLE = (Interrupted, LeaseHeld, LeaseLost)
-"""Errors that end a run and are not told: the operator stopped it, or another run is at work."""
 
 
 class Teller:
@@ -51,25 +49,34 @@ class Teller:
         that. Neither fails the run: what is wrong with a channel is a warning. `is_whole`: the run
         is for every certificate that is declared.
         """
-        ended: list[SyncReport] = []
-
-        def told() -> SyncReport:
-            try:
-                ended.append(run())
-            except CertferryError as error:
-                # The first run of all has an operator before it.
-                if self._has_a_state and not isinstance(error, _NO_TROUBLE):
-                    self.tell_failure(error)
-                raise
-            return self._told(ended[0]) if ended[0].complete else ended[0]
-
+        monitor = self._monitor(is_whole=is_whole)
+        report: SyncReport | None = None
         try:
             with self._under_way():
-                return self._monitored(told, is_whole=is_whole)
+                if monitor is not None:
+                    monitor.begin()
+                report = self._report_of(run, monitor)
+                told = self._told(report) if report.complete else report
+                if monitor is not None:
+                    monitor.end(told)
+                return told
         except (KeyboardInterrupt, Interrupted):
-            if not ended:
+            if report is None:
                 raise
-            return replace(ended[0], complete=False)  # the operator at the keyboard still sees it
+            return replace(report, complete=False)  # the operator at the keyboard still sees it
+
+    def _report_of(self, run: Callable[[], SyncReport], monitor: Monitor | None) -> SyncReport:
+        """Make a run, and tell what ended it before it had a report. Another run at work is no
+        trouble; the first run of all has an operator before it.
+        """
+        try:
+            return run()
+        except (CertferryError, LeaseLost) as error:
+            if self._has_a_state and not isinstance(error, LeaseHeld | LeaseLost):
+                self.tell_failure(error)
+            if monitor is not None:
+                monitor.fail(error)
+            raise
 
     def _under_way(self) -> AbstractContextManager[None]:
         """Keep that a run is under way. The first run of all makes its state itself."""
@@ -148,19 +155,18 @@ class Teller:
             return self.channels
         return NoticeKeeper(self._settings, self._state)
 
-    def _monitored(self, told: Callable[[], SyncReport], *, is_whole: bool) -> SyncReport:
+    def _monitor(self, *, is_whole: bool) -> Monitor | None:
         if not self._settings.monitoring.names:
-            return told()
+            return None
         from certferry.wiring.monitoring import Monitor
 
-        monitor = Monitor(
+        return Monitor(
             self._settings,
             self._state,
             pause=self._pause,
             language=self._language,
             is_whole=is_whole,
         )
-        return monitor.watching(told)
 
 
 def _tell(tell: Callable[[], Mapping[str, Answered]]) -> CertferryError | None:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, Reported
 from certferry.ports.http import NoAnswer
 from certferry.text import Text
 from certferry.wiring.adapters import BrokenAdapter, Described, Family, in_short, wrong_with
@@ -37,7 +37,7 @@ class Guard:
         """
         try:
             yield
-        except (CertferryError, KeyboardInterrupt):
+        except (Reported, KeyboardInterrupt):
             raise
         except NoAnswer as exc:
             where = self.whose.adapter.SERVICE

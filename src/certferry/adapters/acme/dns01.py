@@ -22,6 +22,7 @@ from certferry.errors import (
     DnsRejected,
     Interrupted,
     OrderFailed,
+    Reported,
     StateError,
     ZoneNotFound,
 )
@@ -148,7 +149,7 @@ class Solver:
             self._context.count(done, len(put))
             try:
                 found = self._remove(record)
-            except CertferryError as problem:
+            except (CertferryError, Interrupted) as problem:
                 self._report_left_over(record, problem)
             else:
                 # What was put without an answer may appear later: the next run sweeps it.
@@ -172,7 +173,7 @@ class Solver:
         with contextlib.suppress(StateError):
             self._context.state.drop_challenge_record(record)
 
-    def _report_left_over(self, record: ChallengeRecord, problem: CertferryError) -> None:
+    def _report_left_over(self, record: ChallengeRecord, problem: Reported) -> None:
         what = Text(
             "the challenge record at {name} is left to the next run: {problem}",
             name=record.name,

@@ -160,7 +160,12 @@ class AcmeIssuer:
 
         standing = self.must_be_provable(request.names, dns)
         context = OrderContext(
-            *(dns, self._state, self._propagation, self._pause, self._now, report),
+            dns=dns,
+            state=self._state,
+            propagation=self._propagation,
+            pause=self._pause,
+            now=self._now,
+            report=report,
             proven=proven_by_none if self._persist is None else self._persist.proven,
             count=count,
         )
@@ -175,7 +180,11 @@ class AcmeIssuer:
             if client.ahead is not None:
                 must_not_be_behind(urlsplit(settings.directory).netloc, client.ahead)
             ordering = Ordering(
-                *(settings.directory, client, request, lease, context),
+                directory=settings.directory,
+                client=client,
+                request=request,
+                lease=lease,
+                context=context,
                 ca_bundle=settings.ca_bundle,
                 preferred_chain=settings.preferred_chain,
                 must_have_profile=settings.must_have_profile,

@@ -25,6 +25,7 @@ from certferry.errors import (
     AuthorizationFailed,
     CertificateError,
     IssuanceError,
+    LeaseLost,
     OrderFailed,
     Retry,
     StateError,
@@ -269,7 +270,7 @@ class Ordering:
 
     def _forget(self) -> None:
         # An order too many costs one look; an error here would hide why it failed.
-        with contextlib.suppress(StateError):
+        with contextlib.suppress(StateError, LeaseLost):
             self.context.state.drop_order(self.lease)
 
     def _report(self, what: Text, deadline: datetime | None = None) -> None:

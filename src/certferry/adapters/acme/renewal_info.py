@@ -19,8 +19,12 @@ from certferry.core.redaction import quoted
 _LONGEST_PAGE = 300  # characters of an address that an operator is to open
 
 _WITHOUT_SENSE = (
-    *(ValueError, TypeError, LookupError, AttributeError),
-    *(OverflowError, RecursionError),
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
 )
 
 

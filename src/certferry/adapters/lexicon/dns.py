@@ -30,10 +30,10 @@ from certferry.core.discovery.survey import FoundZone
 from certferry.core.extras import how_to_install
 from certferry.core.secret import Secret
 from certferry.errors import (
-    CertferryError,
     ConfigError,
     DnsError,
     DnsUnavailable,
+    Reported,
 )
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
@@ -203,7 +203,7 @@ class LexiconRecords:
             try:
                 with self._calls.opened(suffix):
                     return suffix
-            except (CertferryError, KeyboardInterrupt):
+            except (Reported, KeyboardInterrupt):
                 raise
             except BaseException as exc:
                 if is_no_zone(exc):
@@ -217,7 +217,7 @@ class LexiconRecords:
     def _in_turn(self, name: str, work: Callable[[], T]) -> T:
         try:
             return self._calls.in_turn(name, work)
-        except (CertferryError, KeyboardInterrupt):
+        except (Reported, KeyboardInterrupt):
             raise
         except BaseException as exc:
             raise error_of(exc, self._told, name) from exc

@@ -272,8 +272,6 @@ class _Wizard:
         """Keep what was typed and taken where the look fails: the next interview begins with it."""
         try:
             yield
-        except Interrupted:
-            raise
         except CertferryError:
             if self._interview is not None and known.keys:
                 path = self._asked.files.keys

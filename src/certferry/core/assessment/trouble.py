@@ -13,7 +13,7 @@ from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.plan import Plan
 from certferry.core.planning.steps import Blocked
 from certferry.core.reasons import Reason
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, Reported
 from certferry.text import Text
 
 
@@ -62,7 +62,7 @@ class Trouble:
     hint: Text | None = None
 
     @classmethod
-    def of(cls, error: CertferryError) -> Self:
+    def of(cls, error: Reported) -> Self:
         """Return what an error tells."""
         return cls(error.code, error.message, error.hint)
 

@@ -32,7 +32,7 @@ def left_alone(step: _Step, due: Blocked, lineage: str) -> Iterator[StepOutcome]
     if due.until is not None:
         error = due.error or _paused(step, due.until, lineage)
         told = StepOutcome(step.action, Outcome.WAITING, error.message, *place)
-        yield replace(told, hint=error.hint, error=error)
+        yield told.with_error(error, Outcome.WAITING)
     if due.tried_at is not None:
         failure = (DeployError if isinstance(step, Deploy) else CertificateError)(
             Text("another run tried it at {moment} and failed", moment=due.tried_at),
@@ -131,7 +131,7 @@ def _obstructed(obstacle: Obstacle) -> StepOutcome:
 
 def _unread(notice: Obstacle) -> StepOutcome:
     told = StepOutcome(Action.LOOK, Outcome.SKIPPED, notice.error.message, notice.target)
-    return replace(told.failed(notice.error), outcome=Outcome.SKIPPED)
+    return told.with_error(notice.error, Outcome.SKIPPED)
 
 
 def _refused(refusal: Refusal) -> StepOutcome:

@@ -10,7 +10,7 @@ from certferry.core.certificates.certificate import Certificate
 from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.core.waiting import Waiting
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, Reported
 from certferry.text import Text
 
 CODE = "undeclared"
@@ -90,7 +90,7 @@ class StepOutcome:
     target: str | None = None
     domain: str | None = None
     label: str | None = None
-    error: CertferryError | None = None
+    error: Reported | None = None
     hint: Text | None = None
     waiting: Waiting | None = None
     remote_id: str | None = None
@@ -130,11 +130,15 @@ class StepOutcome:
         """What identifies the step within its lineage."""
         return (self.action, self.target, self.domain or self.remote_id or self.label)
 
-    def failed(self, error: CertferryError) -> StepOutcome:
+    def failed(self, error: Reported) -> StepOutcome:
         """Return the step as it ends in failure."""
+        return self.with_error(error, Outcome.FAILED)
+
+    def with_error(self, error: Reported, outcome: Outcome) -> StepOutcome:
+        """Return the step as an error has it end."""
         return replace(
             self,
-            outcome=Outcome.FAILED,
+            outcome=outcome,
             detail=error.message,
             hint=error.hint,
             error=error,

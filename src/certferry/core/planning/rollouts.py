@@ -159,7 +159,8 @@ class _DomainPlanner:
         """Plan what the domain needs."""
         deploy = self._deploy(https)
         verify = Verify(
-            *(*self._place, self._not_seen()),
+            *self._place,
+            self._not_seen(),
             kind=self._domain.kind,
             fingerprint=self._fingerprint,
         )
@@ -195,7 +196,9 @@ class _DomainPlanner:
         if self._fingerprint is None:
             return replace(rollout, steps=(replace(first, due=Blocked()), *later))
         due = due_of(
-            *(rollout, self._domain, self._served),
+            rollout,
+            self._domain,
+            self._served,
             fingerprint=self._fingerprint,
             times=replace(self._times, usual=self._target.rules.usual_change),
         )
