@@ -53,7 +53,7 @@ class ZoneDns:
         self.removals: list[str | None] = []
         self.before_adding: DnsError | None = None
         self.after_adding: DnsError | None = None
-        self.while_removing: DnsError | None = None
+        self.while_removing: DnsError | Interrupted | None = None
         self.fails_for: set[str] = set()
         self.looks_in_vain = 0
 

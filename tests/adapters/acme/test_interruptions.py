@@ -68,3 +68,15 @@ def test_run_stopped_while_it_waits_leaves_nothing(bench: Bench, error: BaseExce
     assert 2 == len(bench.dns.added)
     assert [] == bench.txt_left
     assert 0 == bench.rows_left
+
+
+def test_run_that_is_stopped_at_every_removal_tries_them_all(bench: Bench) -> None:
+    """It ends as stopped, and each record that is left is known to the next run."""
+    bench.dns.while_removing = Interrupted(Text("stopped"))
+
+    with pytest.raises(Interrupted):
+        bench.issue(bench.name, f"*.{bench.name}")
+
+    assert 2 == len(set(bench.dns.added))
+    assert 4 == len(bench.dns.removals)  # each of them twice
+    assert 2 == bench.rows_left
