@@ -53,7 +53,7 @@ class SimulatedCas:
     lifetime: Callable[[datetime], timedelta]
     is_away: Callable[[], bool]
     calls: Counter[str] = field(default_factory=Counter)
-    _issued: dict[str, Certificate] = field(default_factory=dict)
+    _issued: dict[str, CertificateBundle] = field(default_factory=dict)
 
     @property
     def issued(self) -> int:
@@ -92,10 +92,18 @@ class SimulatedCas:
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
         """See `ports.issuer.Issuer.renewal_info`."""
         self._ask("questions", directory or USUAL.directory)
-        certificate = self._issued[cert_pem]
+        certificate = self._issued[cert_pem].certificate
         left = certificate.lifetime / (2 if certificate.lifetime < SHORT_LIVED else 3)
         middle, margin = certificate.not_after - left, certificate.lifetime / MARGIN
         return RenewalInfo(RenewalWindow(middle - margin, middle + margin), REST)
+
+    def bundle(self, lineage: str, number: int) -> CertificateBundle:
+        """See `StateStore.bundle`: no state can read what is no certificate but in name."""
+        [version] = [one for one in self.state.versions(lineage) if one.number == number]
+        fingerprint = version.certificate.fingerprint
+        return next(
+            one for one in self._issued.values() if one.certificate.fingerprint == fingerprint
+        )
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """See `ports.issuer.Issuer.sweep`. No order leaves a record."""
@@ -134,7 +142,7 @@ class SimulatedCas:
             not_after=begin + self.lifetime(self.true_now()),
             key_type=request.key_type,
         )
-        self._issued[pem] = certificate
-        return CertificateBundle(
+        self._issued[pem] = CertificateBundle(
             certificate, pem, ("issuer\n",), Secret("a key"), key_matches=True, chain_complete=True
         )
+        return self._issued[pem]

@@ -36,7 +36,7 @@ from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.telling import Channel, Telling
 from certferry.reconcile.visit import held_lease
 from certferry.reconcile.visits import Patience
-from certferry.testing.interruptions import Door
+from certferry.testing.interruptions import Altered, Door
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_receiver import MemoryReceivers
 from certferry.testing.memory_source import MemorySource
@@ -208,14 +208,15 @@ class World:
         self.measured = Measured()
         self._fault = fault
         self._begun: list[datetime] = []
-        self.state = MemoryState()
+        state = MemoryState()
         self._dated = place.dated
         self.cdn = MeasuredCdn(
             lambda: self.clock, place, partial(self._is, Trouble.UPLOAD), self.measured.uploaded
         )
         self.cas = SimulatedCas(
-            self.state, self.now, lambda: self.clock, lifetime, partial(self._is, Trouble.CA)
+            state, self.now, lambda: self.clock, lifetime, partial(self._is, Trouble.CA)
         )
+        self.state: Any = Altered(state, bundle=self.cas.bundle)
         authorities = (USUAL, OTHER) if falls_back else (USUAL,)
         self.wishes = [self._wish(name, Issuance(authorities=authorities)) for name in DOMAINS]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
 import stat
 from datetime import timedelta
@@ -147,7 +149,8 @@ def test_a_run_beside_another_answers_that_it_is_locked() -> None:
     code, console = synced(world, Patience(timedelta(0)))
 
     assert Exit.TRY_LATER == code
-    assert "another run has been at work since 2026-11-24 12:00 UTC" in console.out
+    holder = f"process {os.getpid()} on {platform.node()}"
+    assert f"{holder} has been at work since 2026-11-24 12:00 UTC" in console.out
 
 
 def test_wrong_credentials_are_told_with_advice() -> None:

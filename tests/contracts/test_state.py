@@ -1,4 +1,4 @@
-"""The state's contract, kept by the twin and by SQLite."""
+"""The state's contract, kept by SQLite in a file and in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from certferry.testing.memory_state import MemoryState
 
 
 class TestMemoryState(StateStoreContract):
-    """The twin, seen by two processes."""
+    """SQLite in memory, seen by two processes."""
 
     @pytest.fixture
     def memory(self) -> MemoryState:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
 from certferry.core.events import Event
@@ -26,6 +28,18 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+class Counted:
+    """The state, with each call counted by its name."""
+
+    def __init__(self, state: object) -> None:
+        self.calls: Counter[str] = Counter()
+        self._state = state
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls[name] += 1
+        return getattr(self._state, name)
+
+
 class Company:
     """Many certificates, one domain each, on a CDN that is quick."""
 
@@ -34,9 +48,8 @@ class Company:
         count: int,
         processing: timedelta = timedelta(milliseconds=20),
         cdn: type[MemoryCdn] = MemoryCdn,
-        state: type[MemoryState] = MemoryState,
     ) -> None:
-        self.state = state()
+        self.state: Any = MemoryState()
         self.lease = partial(held_lease, self.state, now)
         self.stopped = threading.Event()
         self.dns = MemoryDns(["example.com"])

@@ -17,6 +17,7 @@ from certferry.core.observed.records import HistoryEntry
 from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.errors import ScheduleError, TargetUnavailable
 from certferry.ports.scheduler import Scheduler
+from certferry.ports.state import AcmeAccount
 from certferry.ports.target import DeployTarget, Look
 from certferry.reconcile.examination import (
     cnames_of,
@@ -28,6 +29,7 @@ from certferry.reconcile.examination import (
     look_at_telling,
     ordered_names,
 )
+from certferry.testing.certificates import make_key
 from certferry.testing.memory_state import MemoryState
 from certferry.text import Text, verbatim
 from tests.core.strategies import NOW
@@ -243,6 +245,7 @@ def test_state_in_order_tells_what_to_back_up() -> None:
 def test_key_that_does_not_open_the_state() -> None:
     """It is told of the key file."""
     state = MemoryState()
+    state.save_account(AcmeAccount("https://ca.test/directory", make_key()))
     state.lose_key()
 
     assert (str(KEY), Code.SEAL_BROKEN, Severity.ERROR) in told(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Look
 from certferry.reconcile.status import plans_of, statuses_of
 from certferry.reconcile.visits import WORKERS, Patience
-from certferry.testing.memory_state import MemoryState
+from certferry.testing.interruptions import Altered, failing
 from certferry.testing.memory_target import MemoryCdn
 from certferry.text import Text
 from tests.reconcile.company import Company, now
@@ -160,28 +160,18 @@ def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFi
     assert ("gone",) == company.state.lineages_in_challenge_records()
 
 
-class ForgetfulState(MemoryState):
-    """A state that fails, as `trouble` says, when it is asked whose challenge records there are."""
-
-    trouble: BaseException = StateUnavailable(Text("the disk is gone"))
-
-    def lineages_in_challenge_records(self) -> tuple[str, ...]:
-        """See `ports.state.StateStore.lineages_in_challenge_records`."""
-        raise self.trouble
-
-
-class InterruptedState(ForgetfulState):
-    """A state during whose answer Ctrl-C is typed."""
-
-    trouble = KeyboardInterrupt()
-
-
-@pytest.mark.parametrize(("state", "complete"), [(ForgetfulState, True), (InterruptedState, False)])
+@pytest.mark.parametrize(
+    ("trouble", "complete"),
+    [(StateUnavailable(Text("the disk is gone")), True), (KeyboardInterrupt(), False)],
+)
 def test_clean_up_that_fails_leaves_the_report(
-    state: type[ForgetfulState], caplog: pytest.LogCaptureFixture, *, complete: bool
+    trouble: BaseException, caplog: pytest.LogCaptureFixture, *, complete: bool
 ) -> None:
-    """What has become of the certificates is told, whatever comes after."""
-    company = Company(1, state=state)
+    """What has become of the certificates is told, whatever comes after: a state that fails when it
+    is asked whose challenge records there are, or Ctrl-C while it answers.
+    """
+    company = Company(1)
+    company.state = Altered(company.state, lineages_in_challenge_records=failing(trouble))
 
     report = company.reconciler().sync(company.wishes, Patience())
 
@@ -193,17 +183,11 @@ def test_clean_up_that_fails_leaves_the_report(
     assert complete != company.stopped.is_set()
 
 
-class FullState(MemoryState):
-    """A state on a disk that is full when the run has ended."""
-
-    def save_run(self, ended_at: datetime, *, succeeded: bool) -> None:
-        """See `ports.state.StateStore.save_run`."""
-        raise StateUnavailable(Text("the disk is full"))
-
-
 def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
     """The certificates are in order, and the run is not: no monitor knows that there was one."""
-    company = Company(1, state=FullState)
+    company = Company(1)
+    full = StateUnavailable(Text("the disk is full"))
+    company.state = Altered(company.state, save_run=failing(full))
 
     report = company.reconciler().sync(company.wishes, Patience())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -20,9 +19,8 @@ from certferry.core.planning.report import LineageReport, Outcome
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.sightings import SightingsKeeper
 from certferry.reconcile.visits import Patience
-from certferry.testing.memory_state import MemoryState
 from tests.core.strategies import NOW
-from tests.reconcile.company import Company, now
+from tests.reconcile.company import Company, Counted, now
 
 LATER = NOW + timedelta(days=1)
 A = Sighting("img", "qiniu", "a.example.com", served=True, since=NOW, fingerprint="aa" * 32)
@@ -104,27 +102,14 @@ def test_a_target_that_does_not_answer_is_unread() -> None:
     assert (seen,) == company.state.sightings()
 
 
-class CountingState(MemoryState):
-    """Counts how often what was seen is written."""
-
-    writes = 0
-
-    def update_sightings(
-        self, change: Callable[[tuple[Sighting, ...]], tuple[Sighting, ...]]
-    ) -> tuple[Sighting, ...]:
-        """See `StateStore.update_sightings`."""
-        self.writes += 1
-        return super().update_sightings(change)
-
-
 def test_nothing_is_written_where_all_is_as_before() -> None:
     """A run with nothing to do costs no write for what it saw."""
-    company = Company(1, state=CountingState)
+    company = Company(1)
+    company.state = state = Counted(company.state)
     for _ in range(3):
         assert looking(company).sync(company.wishes, Patience()).ok
 
-    assert isinstance(company.state, CountingState)
-    assert 1 == company.state.writes
+    assert 1 == state.calls["update_sightings"]
 
 
 def looking(company: Company) -> Reconciler:

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from certferry.reconcile.lineage_run import LineageRun
+from tests.reconcile.company import Counted
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG
 
 MOST_PER_VISIT = 1.5
 """Version 0.1 made 231 calls in 34 visits. What is left is mostly the one reading at each visit."""
-
-
-class Counted:
-    """The state, with each call counted by its name."""
-
-    def __init__(self, state: object) -> None:
-        self.calls: Counter[str] = Counter()
-        self._state = state
-
-    def __getattr__(self, name: str) -> Any:
-        self.calls[name] += 1
-        return getattr(self._state, name)
 
 
 def test_a_life_of_visits_asks_the_state_seldom() -> None:

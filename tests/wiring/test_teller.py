@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from certferry.cli.exits import Exit, of_report
 from certferry.config.load import load
-from certferry.core.assessment.notices import ChannelState, Notice
+from certferry.core.assessment.notices import ChannelState
 from certferry.core.planning.report import SyncReport
 from certferry.errors import (
     ConfigError,
@@ -28,6 +29,7 @@ from certferry.present.layout import plain
 from certferry.present.report_text import told, what_is_wrong
 from certferry.sandbox.event_receiver import SECRET, EventReceiver
 from certferry.sandbox.heartbeat import HeartbeatService
+from certferry.testing.interruptions import Altered, failing
 from certferry.testing.memory_state import MemoryState
 from certferry.text import Text
 from certferry.wiring.settings import InstalledAdapters
@@ -36,12 +38,9 @@ from certferry.wiring.teller import Teller
 FULL = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
 
 
-class FullDisk(MemoryState):
-    """A state that nothing can be written to."""
-
-    def update_notices(self, change: object) -> tuple[Notice, ...]:
-        """See `StateStore.update_notices`."""
-        raise FULL
+def full_disk() -> Any:
+    """Return a state that nothing can be written to."""
+    return Altered(MemoryState(), update_notices=failing(FULL))
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def teller_of(
     folder: Path,
     hook: EventReceiver,
     heart: HeartbeatService,
-    opened: Callable[[], StateStore] = FullDisk,
+    opened: Callable[[], StateStore] = full_disk,
 ) -> Teller:
     """Make one over a state at a path."""
     path = folder / "certferry.toml"
@@ -84,10 +83,12 @@ def teller_of(
     return Teller(settings, opened, pause=lambda _: None, language="en")
 
 
-class Killed(MemoryState):
+class Killed(Altered):
     """The state of two runs: the first is killed before it writes down what a channel answered."""
 
-    before_that = 2
+    def __init__(self) -> None:
+        super().__init__(MemoryState())
+        self.before_that = 2
 
     def update_channel(
         self, name: str, change: Callable[[ChannelState], ChannelState]
@@ -96,7 +97,8 @@ class Killed(MemoryState):
         self.before_that -= 1
         if self.before_that == -1:
             raise KeyboardInterrupt
-        return super().update_channel(name, change)
+        changed: ChannelState = self._door.update_channel(name, change)
+        return changed
 
 
 def codes(hook: EventReceiver) -> list[str]:
@@ -201,7 +203,7 @@ def test_the_end_of_trouble_that_no_state_remembered_is_told_once(
     tmp_path: Path, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
     """Also where the run is killed while it tells."""
-    path, state = tmp_path / "state.db", Killed()
+    path, state = tmp_path / "state.db", cast("Any", Killed())
     path.touch()
     teller = teller_of(path, tmp_path, hook, heart, lambda: state)
     teller.tell_unremembered(FULL)

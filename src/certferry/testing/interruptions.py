@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
 
 
 class Killed(BaseException):
@@ -89,3 +90,23 @@ class Door:
             return result
 
         return call
+
+
+class Altered:
+    """Any door, some of whose calls are others."""
+
+    def __init__(self, door: Any, **calls: Callable[..., Any]) -> None:
+        self._door = door
+        self.__dict__.update(calls)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._door, name)
+
+
+def failing(error: BaseException) -> Callable[..., NoReturn]:
+    """Return a call that raises this."""
+
+    def call(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return call

@@ -53,9 +53,7 @@ def may_exist(path: Path) -> bool:
 
 
 def empty_state() -> StateStore:
-    """Return a state in memory that is gone with its caller: for what cannot be remembered. Each
-    thread has its own.
-    """
+    """Return a state in memory that is gone with its caller: for what cannot be remembered."""
     module: Any = import_module(_MODULES[_SQLITE])
     made: StateStore = module.in_memory()
     return made

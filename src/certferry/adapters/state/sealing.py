@@ -51,7 +51,7 @@ class Sealing:
 
     def unseal(self, sealed: str, *bound_to: str) -> Secret:
         """Open a secret. Raises `StateError` when the key file does not fit."""
-        return Secret(self._decrypt(read_key(self._key_file), sealed, bound_to))
+        return Secret(self._decrypt(self._key(), sealed, bound_to))
 
     def must_open(self, database: Database) -> None:
         """Raise `StateError` when the key file does not open what the database is sealed with."""
@@ -64,28 +64,34 @@ class Sealing:
 
     def is_bound(self, proof: str | None, *bound_to: str) -> bool:
         """Tell whether a row is as it was written. Raises `StateError` where there is no key."""
-        return proof is not None and self._opened(read_key(self._key_file), proof, bound_to) == ""
+        return proof is not None and self._opened(self._key(), proof, bound_to) == ""
 
     def proof_of(self, *bound_to: str) -> str | None:
         """Give the proof of a row that was written before there were proofs; `None` without a key,
         which a later run may find.
         """
         try:
-            return self._encrypt(read_key(self._key_file), "", bound_to)
+            return self._encrypt(self._key(), "", bound_to)
         except StateError:
             return None
 
     def _key_in_force(self, connection: Connection) -> bytes:
         found = connection.execute("SELECT sealed_check FROM sealing").fetchone()
         if found is not None:
-            key = read_key(self._key_file)
+            key = self._key()
             self._decrypt(key, found[0], _CHECK)
             return key
-        make_key(self._key_file)
-        key = read_key(self._key_file)
+        self._make_key()
+        key = self._key()
         check = self._encrypt(key, "", _CHECK)
         connection.execute("INSERT INTO sealing (number, sealed_check) VALUES (1, ?)", (check,))
         return key
+
+    def _key(self) -> bytes:
+        return read_key(self._key_file)
+
+    def _make_key(self) -> None:
+        make_key(self._key_file)
 
     def _encrypt(self, key: bytes, plain: str, bound_to: tuple[str, ...]) -> str:
         nonce = os.urandom(_NONCE_BYTES)

@@ -6,9 +6,11 @@ import hashlib
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 from certferry.adapters.state.columns import from_optional_moment
@@ -242,7 +244,7 @@ def connect(url: str, key_file: Path, *, looks_only: bool) -> StateStore:
         is_made = not looks_only or _is_made(path)
     sealing = Sealing(key_file)
     if not is_made:
-        return _state(_NoDatabase(path), sealing)
+        return _state(InMemory(path), sealing)
     try:
         return _state(_opened(path, sealing.proof_of), sealing)
     except StateUnavailable as problem:
@@ -258,7 +260,7 @@ def connect(url: str, key_file: Path, *, looks_only: bool) -> StateStore:
 def in_memory() -> StateStore:
     """See `connect.empty_state`."""
     nowhere = Path("state.db")
-    return _state(_NoDatabase(nowhere), Sealing(nowhere.with_name("secret.key")))
+    return _state(InMemory(nowhere), Sealing(nowhere.with_name("secret.key")))
 
 
 def _state(
@@ -327,10 +329,34 @@ class _Unwritable(SqliteDatabase):
         return self._connect_to(f"{self.place.absolute().as_uri()}?immutable=1")
 
 
-class _NoDatabase(SqliteDatabase):
-    """One that has not been made yet: each thread finds an empty one, in its memory."""
+class InMemory(SqliteDatabase):
+    """One that ends with its process. Its threads share one connection, one after another."""
+
+    def count_changes(self) -> int:
+        """Count the rows that were ever written, changed or removed."""
+        with self._own() as connection:
+            return connection.total_changes
+
+    def _own(self) -> _Own:
+        with self._guard:
+            if self._closed:
+                raise _has_been_closed(self.place)
+            owner = threading.main_thread()
+            if owner not in self._connections:
+                self._connections[owner] = _Own(self._connect(), self.place)
+            return self._connections[owner]
 
     def _connect(self) -> sqlite3.Connection:
         connection = self._connect_to(":memory:")
-        carry_out(self, connection, read_migrations(self.dialect))
+        weakref.finalize(self, connection.close)
+        connection.deserialize(_empty())
         return connection
+
+
+@cache
+def _empty() -> bytes:
+    """Return a database without rows: to migrate one takes as long as hundreds of questions."""
+    nowhere = SqliteDatabase(Path(":memory:"))
+    with closing(nowhere), nowhere.transaction() as connection:
+        carry_out(nowhere, connection, read_migrations(nowhere.dialect))
+        return connection.serialize()
