@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front
+from certferry.cli.options import Front, say
 
 
 @click.command("add")
@@ -32,7 +32,7 @@ def command(
     the file has; where it has several, --dns and --to say which. Nothing is issued before the next
     sync.
     """
-    from certferry.cli.file_change import change, tell
+    from certferry.cli.file_change import change
     from certferry.config.document import read_document
     from certferry.config.edit import with_certificates
     from certferry.config.load import NAME
@@ -46,8 +46,7 @@ def command(
 
     settings = load_checked(front.config, front.console.environ)
     if already_declared(settings, domains):
-        tell(front, Text("Every one of them is declared already. Nothing was changed."))
-        return Exit.OK
+        return say(front, Text("Every one of them is declared already. Nothing was changed."))
     certificates = additions(settings, domains, dns, to, each=each)
     for said in covered_already(settings, domains):
         front.console.remark(
@@ -57,5 +56,5 @@ def command(
     tables = tables_of(Proposal(certificates), front.voice.say)
     if change(front, document, with_certificates(document, tables), "file.add", yes=yes):
         names = " ".join(one.lineage for one in certificates)
-        tell(front, Text("What will be done: `certferry plan {names}`", names=names))
+        say(front, Text("What will be done: `certferry plan {names}`", names=names))
     return Exit.OK

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front
+from certferry.cli.options import Front, say
 
 
 @click.command("backup")
@@ -23,7 +23,6 @@ def command(front: Front, file: Path, *, force: bool) -> Exit:
     """
     from certferry.config.load import load_state
     from certferry.config.write import drafted
-    from certferry.present.layout import line
     from certferry.present.log_entries import log_change
     from certferry.text import Text
     from certferry.wiring.backup import archive_of
@@ -37,7 +36,5 @@ def command(front: Front, file: Path, *, force: bool) -> Exit:
             draft.put_new()
     said = Text("Written (mode 0600): {path}, with {names}", path=file, names=list(lineages) or "—")
     log_change("state.backup", said, front.console.run_log)
-    if not front.quiet:
-        kept = Text("It opens your private keys: keep it where only you can read it.")
-        front.console.show([line(front.voice.say(one)) for one in (said, kept)])
-    return Exit.OK
+    kept = Text("It opens your private keys: keep it where only you can read it.")
+    return say(front, said, kept)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.interview import interview_at
-from certferry.cli.options import Front
+from certferry.cli.options import Front, say
 from certferry.config.document import Document
 from certferry.config.edit import Edited
 from certferry.config.load import NAME, load_text
@@ -45,19 +45,13 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
                 Text("nothing was written: there is no terminal to ask at; --yes writes it")
             )
         if not interview.confirm(Text("Write this to {path}?", path=path)):
-            tell(front, Text("Nothing was written."))
+            say(front, Text("Nothing was written."))
             return False
     change_file(path, document.text, edited.text)
     written = Text("Written: {path}", path=path)
     log_change(event, written, front.console.run_log)
-    tell(front, written)
+    say(front, written)
     return True
-
-
-def tell(front: Front, said: Text) -> None:
-    """Say something, unless only what is wrong is to be told."""
-    if not front.quiet:
-        front.console.show([line(front.voice.say(said))])
 
 
 def _difference(edited: Edited, path: Path, voice: Voice) -> Iterator[Line]:

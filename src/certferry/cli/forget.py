@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front
+from certferry.cli.options import Front, say
 
 
 @click.command("forget")
@@ -17,14 +17,12 @@ def command(front: Front, name: str) -> Exit:
     Until then every run tells of it while its certificate is valid. Nothing is removed: where it is
     deployed, the certificate stays until it expires. Declared again, NAME goes on.
     """
-    from datetime import UTC, datetime
-
     from certferry.cli.selection import lineages_meant, must_be_known, settings_or_defaults
     from certferry.core.observed.records import HistoryEntry
     from certferry.errors import ConfigError
     from certferry.ports.progress import no_listener
-    from certferry.present.layout import line
     from certferry.text import Text
+    from certferry.wiring.clock import now
     from certferry.wiring.session import open_session, who_runs
     from certferry.wiring.undeclared import forget, newest
 
@@ -34,12 +32,12 @@ def command(front: Front, name: str) -> Exit:
             Text("{lineage} is still in the configuration file", lineage=declared),
             hint=Text("remove it from the file first"),
         )
-    now = datetime.now(UTC)
+    moment = now()
     with open_session(settings, progress=no_listener, language=front.voice.language) as session:
         lineage = must_be_known(name, session)
-        certificate = newest(lineage, session.state, now)
+        certificate = newest(lineage, session.state, moment)
         forget(lineage, session.state)
-        session.state.append_history(HistoryEntry(now, lineage, "forgotten", who_runs()))
+        session.state.append_history(HistoryEntry(moment, lineage, "forgotten", who_runs()))
     said = Text("No run tells of {lineage} any more.", lineage=lineage)
     if certificate is not None:
         said = Text(
@@ -48,6 +46,4 @@ def command(front: Front, name: str) -> Exit:
             lineage=lineage,
             moment=certificate.not_after,
         )
-    if not front.quiet:
-        front.console.show([line(front.voice.say(said))])
-    return Exit.OK
+    return say(front, said)

@@ -133,8 +133,8 @@ def is_wanted(front: Front, question: Text, *, yes: bool) -> bool:
     return interview.confirm(question)
 
 
-def say(front: Front, said: Text) -> Exit:
-    """Say what has become of it, unless only what is wrong is to be told."""
+def say(front: Front, *said: Text) -> Exit:
+    """Print what became of it, a sentence a line, unless the operator wants errors alone (`-q`)."""
     if not front.quiet:
-        front.console.show([line(front.voice.say(said))])
+        front.console.show([line(front.voice.say(one)) for one in said])
     return Exit.OK

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, name_argument
+from certferry.cli.options import Front, name_argument, say
 
 
 @click.command("remove")
@@ -19,7 +19,7 @@ def command(front: Front, name: str, *, yes: bool) -> Exit:
     comments directly above them go with it; the difference is shown first. What is bound stays
     bound, and is not renewed any more.
     """
-    from certferry.cli.file_change import change, tell
+    from certferry.cli.file_change import change
     from certferry.cli.selection import the_one_meant
     from certferry.config.edit import without_certificate
     from certferry.errors import ConfigError
@@ -47,5 +47,5 @@ def command(front: Front, name: str, *, yes: bool) -> Exit:
             " to end: `certferry forget {lineage}`",
             lineage=lineage,
         )
-        tell(front, said)
+        say(front, said)
     return Exit.OK

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front
+from certferry.cli.options import Front, say
 
 
 @click.command("rename")
@@ -20,7 +20,6 @@ def command(front: Front, old: str, new: str) -> Exit:
     from certferry.cli.selection import read_settings, the_one_meant
     from certferry.errors import ConfigError
     from certferry.ports.progress import no_listener
-    from certferry.present.layout import line
     from certferry.reconcile.revoke import carry_over
     from certferry.reconcile.visit import held_lease
     from certferry.text import Text
@@ -53,7 +52,4 @@ def command(front: Front, old: str, new: str) -> Exit:
     said = Text("{new} has the certificate of {old}, valid until {moment}.")
     if not adopted:
         said = Text("{new} has that certificate, or a later one. Nothing was changed.")
-    if not front.quiet:
-        told = said.filled(old=old, new=new, moment=certificate.not_after)
-        front.console.show([line(front.voice.say(told))])
-    return Exit.OK
+    return say(front, said.filled(old=old, new=new, moment=certificate.not_after))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front
+from certferry.cli.options import Front, say
 
 
 @click.command("restore")
@@ -23,7 +23,6 @@ def command(front: Front, file: Path) -> Exit:
     from certferry.config.files import read_private_file
     from certferry.config.load import load_state
     from certferry.errors import ConfigError
-    from certferry.present.layout import line
     from certferry.present.log_entries import log_change
     from certferry.text import Text
     from certferry.wiring.backup import restored
@@ -43,11 +42,5 @@ def command(front: Front, file: Path) -> Exit:
         moment=done.made_at,
     )
     log_change("state.restore", said, front.console.run_log)
-    if not front.quiet:
-        told = [
-            said,
-            *(Text("What was there is kept: {path}", path=path) for path in done.kept),
-            Text("What is to be done: `certferry plan`"),
-        ]
-        front.console.show([line(front.voice.say(one)) for one in told])
-    return Exit.OK
+    kept = [Text("What was there is kept: {path}", path=path) for path in done.kept]
+    return say(front, said, *kept, Text("What is to be done: `certferry plan`"))
