@@ -45,26 +45,21 @@ from certferry.wiring.undeclared import undeclared
 _log = logging.getLogger(__name__)
 
 
-def tell_of_undeclared(settings: Settings) -> None:
-    """Tell of a state that is lost, and of each certificate in it that the file has no more. What
-    else is wrong with the state is told by the run itself.
-    """
-    with suppress(StateError), open_to_look(settings) as session:
-        lost = lost_state(settings, session.state)
-        if lost is not None:
-            _log.warning(Text("{problem}; {hint}", problem=lost.message, hint=lost.hint))
-        for one in undeclared(settings, session.state, datetime.now(UTC)):
-            _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
+def warn_of_state(settings: Settings, *, language: str, to_channels: bool) -> None:
+    """Warn of a state that is lost, and of each certificate in it that the file has no more. The
+    run itself tells what else is wrong with the state.
 
-
-def tell_of_lost_state(settings: Settings, *, language: str) -> None:
-    """Tell the channels that a state is lost: the run that begins issues every certificate again,
-    and at night no operator reads its warning.
+    `to_channels`: the run that begins issues every certificate of a lost state again, and at night
+    no operator reads its warning.
     """
     with suppress(StateError), open_to_look(settings, language=language) as session:
         lost = lost_state(settings, session.state)
         if lost is not None:
-            session.teller.tell_unremembered(lost)
+            _log.warning(Text("{problem}; {hint}", problem=lost.message, hint=lost.hint))
+            if to_channels and settings.channels:
+                session.teller.tell_unremembered(lost)
+        for one in undeclared(settings, session.state, datetime.now(UTC)):
+            _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
 
 
 _MOST_LISTED = 10
@@ -99,7 +94,9 @@ def settings_of_one(front: Front, name: str) -> Settings:
     return replace(settings, certificates=(the_one_meant(settings.certificates, name),))
 
 
-def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Settings:
+def settings_of_run(
+    front: Front, names: Sequence[str], *, renew: bool, to_channels: bool = False
+) -> Settings:
     """Read what a run is for, as `read_settings` does, and tell what the operator has to know of
     the choice: who renews, and which certificates the file has no more.
     """
@@ -110,7 +107,7 @@ def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Setti
             _must_be_one(name, lineages_meant(name, settings.certificates) or [name])
         tell_who_renews(settings.certificates, names, front)
     if not names:
-        tell_of_undeclared(settings)
+        warn_of_state(settings, language=front.voice.language, to_channels=to_channels)
     return settings
 
 
@@ -118,19 +115,15 @@ def settings_to_sync(front: Front, names: Sequence[str], *, renew: bool) -> Sett
     """Read what `sync` is for. What is wrong with the file, and that its state is lost, is told to
     whom it names, unless only some certificates are meant: then there is an operator.
     """
-    language = front.voice.language
     try:
-        settings = settings_of_run(front, names, renew=renew)
+        return settings_of_run(front, names, renew=renew, to_channels=True)
     except ConfigError as error:
         if not names:
             from certferry.wiring.wrong_file import tell_of_wrong_file
 
-            environ = front.console.environ
+            environ, language = front.console.environ, front.voice.language
             tell_of_wrong_file(error, front.config, environ, language=language)
         raise
-    if not names and settings.channels:
-        tell_of_lost_state(settings, language=language)
-    return settings
 
 
 def must_declare(settings: Settings) -> None:
