@@ -20,7 +20,7 @@ from pathlib import Path
 
 from certferry.adapters.state.connect import connect
 from certferry.core.assessment.sightings import Sighting
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.testing.certificates import make_bundle
 
 LONGEST = 1.0
 """Seconds: a monitor asks every five minutes, of many hosts."""

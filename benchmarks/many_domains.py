@@ -63,12 +63,12 @@ from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of
 from certferry.reconcile.visit import held_lease
-from certferry.testing.memory_ca import MemoryCa
-from certferry.testing.memory_dns import MemoryDns
-from certferry.testing.memory_issuer import LIFETIME, MemoryIssuer
-from certferry.testing.memory_receiver import MemoryReceivers
-from certferry.testing.memory_source import MemorySource
 from certferry.wiring.accounts import AccountNotes
+from certferry_sandbox.testing.memory_ca import MemoryCa
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_issuer import LIFETIME, MemoryIssuer
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers
+from certferry_sandbox.testing.memory_source import MemorySource
 
 ACCOUNT = "qiniu"
 DOMAINS_EACH = 4

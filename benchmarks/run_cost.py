@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from certferry.sandbox.world import Pace, World
+from certferry_sandbox.world import Pace, World
 
 NAME = "img.example.com"
 TIMEOUT = 120  # seconds that a run may take

@@ -38,7 +38,7 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of, statuses_of
 from certferry.reconcile.visits import Patience
-from certferry.testing.memory_target import MemoryCdn
+from certferry_sandbox.testing.memory_target import MemoryCdn
 
 CERTIFICATES, MEASURED = 100_000, 20_000
 DAY, HOUR, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)

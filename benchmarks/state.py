@@ -19,7 +19,7 @@ from pathlib import Path
 
 from certferry.adapters.state.connect import connect
 from certferry.ports.state import StateStore
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.testing.certificates import make_bundle
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 VERSIONS = 3

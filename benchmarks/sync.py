@@ -35,12 +35,12 @@ from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.sightings import SightingsKeeper
 from certferry.reconcile.visit import held_lease
 from certferry.reconcile.visits import Patience
-from certferry.testing.certificates import make_bundle
-from certferry.testing.memory_dns import MemoryDns
-from certferry.testing.memory_issuer import MemoryIssuer
-from certferry.testing.memory_receiver import MemoryReceivers
-from certferry.testing.memory_source import MemorySource
-from certferry.testing.memory_target import MemoryCdn
+from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_issuer import MemoryIssuer
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers
+from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_target import MemoryCdn
 
 
 def now() -> datetime:

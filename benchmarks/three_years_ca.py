@@ -25,8 +25,8 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Progress
 from certferry.ports.state import AcmeOrder, Lease, StateStore
-from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
+from certferry_sandbox.testing.memory_dns import MemoryDns
 
 USUAL = Authority("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory")
 OTHER = Authority("other", "https://other-ca.example.com/directory")

@@ -36,13 +36,13 @@ from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.telling import Channel, Telling
 from certferry.reconcile.visit import held_lease
 from certferry.reconcile.visits import Patience
-from certferry.testing.interruptions import Altered, Door
-from certferry.testing.memory_dns import MemoryDns
-from certferry.testing.memory_receiver import MemoryReceivers
-from certferry.testing.memory_source import MemorySource
-from certferry.testing.memory_state import MemoryState
-from certferry.testing.memory_target import MemoryCdn
 from certferry.text import Text
+from certferry_sandbox.testing.interruptions import Altered, Door
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers
+from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_state import MemoryState
+from certferry_sandbox.testing.memory_target import MemoryCdn
 
 START = datetime.fromisoformat("2026-11-24T03:17:29+00:00")
 YEAR = timedelta(days=365)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.world import Pace, World
+from certferry_sandbox.world import Pace, World
 from tests.acceptance.footprint import challenges
 from tests.acceptance.host import Host, certificate
 

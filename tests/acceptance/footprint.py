@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Self
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from certferry.adapters.state.connect import connect
 from certferry.ports.state import StateStore
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.support.command import run_here
 from tests.support.schemas import must_fit_output

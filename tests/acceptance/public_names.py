@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from certferry.sandbox.authority import Authority
+from certferry_sandbox.authority import Authority
 
 PATIENCE = 20  # seconds
 _CHUNK = 65536

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 
 SHORTEST = 12  # characters; less could be anywhere by chance

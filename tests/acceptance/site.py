@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from certferry.core.certificates.certificate import fingerprint
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.host import Host
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.acme_dns import AcmeDnsService, Registered
-from certferry.sandbox.dnspod import NAMESERVERS
-from certferry.sandbox.world import World
+from certferry_sandbox.acme_dns import AcmeDnsService, Registered
+from certferry_sandbox.dnspod import NAMESERVERS
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host
 

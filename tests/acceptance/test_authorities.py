@@ -11,8 +11,8 @@ from cryptography import x509
 from josepy.b64 import b64encode
 
 from certferry.core.certificates.pem import common_name
-from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.world import World
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
 from tests.support.tiers import thorough

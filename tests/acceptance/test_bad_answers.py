@@ -9,8 +9,8 @@ import dns.message
 import dns.query
 import pytest
 
-from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.world import World
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host
 from tests.support.tiers import thorough

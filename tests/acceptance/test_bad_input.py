@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.qiniu import QiniuService
-from certferry.sandbox.world import World
+from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED, Footprint, assert_nothing_written
 from tests.acceptance.host import Host, certificate
 from tests.support.permissions import bound_by_permissions

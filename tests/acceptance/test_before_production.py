@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certferry.core.certificates.certificate import fingerprint
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
 from tests.acceptance.host import Host, certificate
 from tests.sandbox.qiniu_calls import Client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.host import Host
 from tests.adapters.acme.proxy import Proxy, refusal
 from tests.support.tiers import thorough

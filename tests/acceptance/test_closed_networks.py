@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from certferry.sandbox.doh import HttpsDns
-from certferry.sandbox.nameserver import Query, Resolver
-from certferry.sandbox.world import World
+from certferry_sandbox.doh import HttpsDns
+from certferry_sandbox.nameserver import Query, Resolver
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
 from tests.adapters.http.peers import peer, tunnel

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import utc_now
-from certferry.sandbox.world import World
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import utc_now
+from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
 from tests.support.command import run_here

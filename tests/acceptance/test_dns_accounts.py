@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.tencentcloud import TencentCloudService
-from certferry.sandbox.world import World
+from certferry_sandbox.tencentcloud import TencentCloudService
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written, challenges
 from tests.acceptance.host import Host, Run
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
 from tests.adapters.acme.persist_ca import DNS_01, ISSUERS, PREFIX, PersistCa, bundle_of

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.alidns import AlidnsService
-from certferry.sandbox.cloudflare import CloudflareService
-from certferry.sandbox.world import World
+from certferry_sandbox.alidns import AlidnsService
+from certferry_sandbox.cloudflare import CloudflareService
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host
 

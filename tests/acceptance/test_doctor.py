@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.dnspod import DnspodService
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import HttpService, Response
-from certferry.sandbox.world import World
+from certferry_sandbox.dnspod import DnspodService
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import HttpService, Response
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint, assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
 from tests.adapters.qiniu.place import refusal

@@ -16,7 +16,7 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.errors import LeaseHeld
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.acceptance.footprint import challenges
 from tests.acceptance.host import Host
 from tests.support.tiers import sampled

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
 from tests.acceptance.site import Site

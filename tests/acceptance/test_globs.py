@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, Run
 from tests.support.tiers import thorough

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from certferry.core.planning.rollbacks import CONFIRMED_AFTER
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.host import Host
 from tests.sandbox.qiniu_calls import Client
 from tests.support.tiers import thorough

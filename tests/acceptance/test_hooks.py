@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from certferry.core.certificates.certificate import fingerprint
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.clients.acme_sh import AcmeSh
 from tests.acceptance.clients.old_homes import TXT_RECORD
 from tests.acceptance.clients.program import run_to_its_end

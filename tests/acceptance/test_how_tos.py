@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
 from tests.adapters.schedule.crontab_owner import CrontabOwner, crontab_owner

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.clients.acme_sh import AcmeSh
 from tests.acceptance.clients.old_homes import Certbot, Lego
 from tests.acceptance.footprint import Footprint

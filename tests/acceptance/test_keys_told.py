@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from certferry.core.secret import MASK
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.host import Run
 from tests.acceptance.secrecy import Place, Unspeakable, leaks, private_key, streams
 from tests.acceptance.site import Site, script

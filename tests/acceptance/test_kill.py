@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.world import Pace, World
+from certferry_sandbox.world import Pace, World
 from tests.support.tiers import sampled, thorough
 
 RUNNER = Path(__file__).with_name("killed.py")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, Run
 from tests.support.tiers import thorough

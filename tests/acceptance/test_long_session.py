@@ -10,9 +10,9 @@ import pytest
 from certferry.config.load import load
 from certferry.core.events import Event, StepEnded
 from certferry.reconcile.visits import Patience
-from certferry.sandbox.faults import Fault
 from certferry.wiring.session import Session, open_session
 from certferry.wiring.settings import ADAPTERS
+from certferry_sandbox.faults import Fault
 from tests.acceptance.host import Host
 
 

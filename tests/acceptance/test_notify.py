@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from certferry.sandbox import (
+from certferry_sandbox import (
     dingtalk,
     event_receiver,
     feishu,
@@ -23,19 +23,19 @@ from certferry.sandbox import (
     serverchan,
     telegram,
 )
-from certferry.sandbox.bark import KEY as BARK_KEY
-from certferry.sandbox.bark import BarkService
-from certferry.sandbox.dingtalk import DingtalkService
-from certferry.sandbox.event_receiver import EventReceiver
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.feishu import FeishuService
-from certferry.sandbox.httpd import HttpService, Response
-from certferry.sandbox.mail_server import MailServer
-from certferry.sandbox.pushplus import PushplusService
-from certferry.sandbox.serverchan import ServerchanService
-from certferry.sandbox.telegram import TelegramService
-from certferry.sandbox.wecom import WecomService
-from certferry.sandbox.world import World
+from certferry_sandbox.bark import KEY as BARK_KEY
+from certferry_sandbox.bark import BarkService
+from certferry_sandbox.dingtalk import DingtalkService
+from certferry_sandbox.event_receiver import EventReceiver
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.feishu import FeishuService
+from certferry_sandbox.httpd import HttpService, Response
+from certferry_sandbox.mail_server import MailServer
+from certferry_sandbox.pushplus import PushplusService
+from certferry_sandbox.serverchan import ServerchanService
+from certferry_sandbox.telegram import TelegramService
+from certferry_sandbox.wecom import WecomService
+from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.support.tiers import thorough
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.site import Site
 from tests.support.tiers import sampled, thorough
 from tests.support.waiting import eventually

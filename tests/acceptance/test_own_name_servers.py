@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.pebble import Pebble
+from certferry_sandbox.pebble import Pebble
 from tests.support.bind import KEY_NAME, SECRET, Bind
 from tests.support.command import Ended, run_here
 from tests.support.powerdns import KEY, PowerDns

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.world import World
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.core.certificates.odd_kinds import on_curve
 from tests.support.tiers import thorough

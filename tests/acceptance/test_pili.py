@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.world import World
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, Run
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.qiniu_habits import HABITS, TOGETHER, Habit, done_at_once, https_hidden
-from certferry.sandbox.world import World
+from certferry_sandbox.qiniu_habits import HABITS, TOGETHER, Habit, done_at_once, https_hidden
+from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host
 from tests.support.tiers import thorough

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.event_receiver import SECRET, EventReceiver
-from certferry.sandbox.world import World
+from certferry_sandbox.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.world import World
 from tests.acceptance.host import Host, certificate
 
 

@@ -16,12 +16,12 @@ import pytest
 
 from certferry import __version__
 from certferry.cli.exits import Exit
-from certferry.sandbox.dnspod import DnspodService
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import utc_now
-from certferry.sandbox.qiniu import QiniuService
-from certferry.sandbox.qiniu_habits import HABITS
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.dnspod import DnspodService
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import utc_now
+from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.qiniu_habits import HABITS
+from certferry_sandbox.zones import Zones
 from tests.sandbox.qiniu_calls import issue, service
 from tests.support.command import Ended, run_here
 from tests.support.waiting import eventually

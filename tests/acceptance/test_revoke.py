@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.cli.terminals import Terminal
 from tests.support.tiers import sampled

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.sandbox.event_receiver import SECRET, EventReceiver
-from certferry.sandbox.world import World
+from certferry_sandbox.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.world import World
 from tests.acceptance.full_disk import read_only
 from tests.acceptance.host import LONGEST_RUN, Host
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner, crontab_owner

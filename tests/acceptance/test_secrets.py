@@ -13,9 +13,9 @@ from urllib.parse import quote
 import pytest
 
 from certferry.core.secret import MASK
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.world import World
-from certferry.testing.certificates import make_key
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.testing.certificates import make_key
+from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.acceptance.secrecy import (
     Place,
@@ -310,7 +310,7 @@ def test_search_allows_a_secret_its_own_file_alone(
 
 def test_spellings_of_a_key_are_its_own(kept: list[Unspeakable]) -> None:
     """Two keys share no spelling, so that what is found is the secret and not its frame."""
-    from certferry.testing.certificates import make_key
+    from certferry_sandbox.testing.certificates import make_key
 
     mine, other = (set(private_key("private key", make_key().reveal())) for _ in range(2))
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.world import World
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.world import World
 from tests.acceptance.host import Host, certificate
 
 OK, FAILED = 0, 1

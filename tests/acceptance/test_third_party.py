@@ -19,7 +19,7 @@ from textwrap import dedent
 
 import pytest
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.house.tree import ROOT
 from tests.support.harbour import Harbour, harbour
 from tests.support.tiers import sampled

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.dnspod import DnspodService
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import HttpService
-from certferry.sandbox.world import World
+from certferry_sandbox.dnspod import DnspodService
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import HttpService
+from certferry_sandbox.world import World
 from tests.acceptance.conftest import PACE
 from tests.acceptance.footprint import Footprint, challenges
 from tests.acceptance.host import Host, certificate

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.host import Host
 
 

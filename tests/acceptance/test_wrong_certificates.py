@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from certferry.sandbox.httpd import Request, Response
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.httpd import Request, Response
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host
 from tests.adapters.acme.doors import Clock

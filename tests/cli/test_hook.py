@@ -22,8 +22,8 @@ from certferry.present.console import Verbosity
 from certferry.present.language import Voice
 from certferry.present.progress import progress_on_stdout
 from certferry.present.run_log import RunLog
-from certferry.testing.certificates import make_bundle
 from certferry.text import Text
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.cli import values
 from tests.cli.consoles import TestConsole, terminal
 

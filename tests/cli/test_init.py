@@ -14,8 +14,8 @@ from certferry.config.load import load
 from certferry.config.model import Settings
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateUnavailable
-from certferry.sandbox.faults import Fault
 from certferry.text import Text
+from certferry_sandbox.faults import Fault
 from tests.cli.init_accounts import (
     CHOSEN,
     DP_ID,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.cli.init_accounts import (
     ACCESS,
     AK,

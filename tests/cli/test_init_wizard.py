@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from certferry.sandbox.authority import Authority
-from certferry.sandbox.dingtalk import SECRET as SIGNS
-from certferry.sandbox.dingtalk import DingtalkService
-from certferry.sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.authority import Authority
+from certferry_sandbox.dingtalk import SECRET as SIGNS
+from certferry_sandbox.dingtalk import DingtalkService
+from certferry_sandbox.heartbeat import HeartbeatService
 from tests.cli.init_accounts import (
     ACCESS,
     AK,

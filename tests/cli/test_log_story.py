@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.sandbox.world import World, demonstration
+from certferry_sandbox.world import World, demonstration
 from tests.support.command import run_here
 from tests.support.tiers import thorough
 

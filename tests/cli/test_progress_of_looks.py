@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.world import World, demonstration
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.world import World, demonstration
 from tests.cli.terminals import Terminal
 from tests.support.command import run_here
 from tests.support.tiers import sampled

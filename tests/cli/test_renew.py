@@ -12,7 +12,7 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.cli.consoles import TestConsole
 from tests.cli.terminals import Terminal
 

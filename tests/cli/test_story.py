@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.sandbox.world import DOMAINS, World, demonstration
+from certferry_sandbox.world import DOMAINS, World, demonstration
 from tests.cli.terminals import Terminal
 from tests.support.command import run_here
 

@@ -16,14 +16,14 @@ from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.visit import held_lease, history_keeper
-from certferry.testing.memory_dns import MemoryDns
-from certferry.testing.memory_issuer import MemoryIssuer
-from certferry.testing.memory_receiver import MemoryReceivers
-from certferry.testing.memory_source import MemorySource
-from certferry.testing.memory_state import MemoryState
-from certferry.testing.memory_target import MemoryCdn
 from certferry.wiring.session import Session
 from certferry.wiring.teller import Teller
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_issuer import MemoryIssuer
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers
+from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_state import MemoryState
+from certferry_sandbox.testing.memory_target import MemoryCdn
 
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 

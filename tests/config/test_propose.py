@@ -25,8 +25,8 @@ from certferry.core.discovery.proposal import (
     propose_for_domains,
 )
 from certferry.core.discovery.survey import FoundDomain
-from certferry.testing.certificates import make_bundle
 from certferry.text import Text
+from certferry_sandbox.testing.certificates import make_bundle
 
 PATH = Path("/etc/certferry/certferry.toml")
 ENVIRON = {"HOME": "/nowhere"}

@@ -11,11 +11,16 @@ from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.dns_by_zone import ByZone
-from certferry.sandbox.acme_dns import Registered
-from certferry.testing.contracts.dns import ZONE, DnsProviderContract, DnsWritingContract, Values
-from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, installed
+from certferry_sandbox.acme_dns import Registered
+from certferry_sandbox.testing.contracts.dns import (
+    ZONE,
+    DnsProviderContract,
+    DnsWritingContract,
+    Values,
+)
+from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.adapters.acme_dns.account import SERVED, AcmeDnsAccount, acme_dns_account, stored
 from tests.adapters.alidns.account import AlidnsAccount, alidns_account
 from tests.adapters.cloudflare.account import CloudflareAccount, cloudflare_account

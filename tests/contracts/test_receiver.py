@@ -10,8 +10,8 @@ import pytest
 from certferry.adapters.receivers import command, files
 from certferry.core.desired.certificate import CommandDelivery, FileDelivery, Program
 from certferry.ports.receiver import Receiver
-from certferry.testing.contracts.receiver import ReceiverContract, ReceiverWorld
-from certferry.testing.memory_receiver import MemoryReceiver
+from certferry_sandbox.testing.contracts.receiver import ReceiverContract, ReceiverWorld
+from certferry_sandbox.testing.memory_receiver import MemoryReceiver
 
 
 class ProgramWorld(ReceiverWorld):

@@ -9,8 +9,8 @@ import pytest
 
 from certferry.adapters.state.connect import connect
 from certferry.ports.state import StateStore
-from certferry.testing.contracts.state import StateStoreContract
-from certferry.testing.memory_state import MemoryState
+from certferry_sandbox.testing.contracts.state import StateStoreContract
+from certferry_sandbox.testing.memory_state import MemoryState
 
 
 class TestMemoryState(StateStoreContract):

@@ -11,10 +11,10 @@ from certferry.adapters.qiniu.account import CERTIFICATES_AGE, LIST_AGE
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.observed.observation import DomainState
 from certferry.ports.target import DeployTarget
-from certferry.sandbox.authority import Issued
-from certferry.testing.certificates import make_bundle
-from certferry.testing.contracts.target import DeployTargetContract, TargetWorld
-from certferry.testing.memory_target import MemoryCdn
+from certferry_sandbox.authority import Issued
+from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.testing.contracts.target import DeployTargetContract, TargetWorld
+from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.adapters.qiniu.place import Place, bundle_of, open_place
 from tests.sandbox import qiniu_calls
 

@@ -8,9 +8,9 @@ import pytest
 
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
-from certferry.sandbox.zones import Zones
-from certferry.testing.context import connected_with
-from certferry.testing.contracts.dns import ZONE, DnsProviderContract, Values
+from certferry_sandbox.testing.context import connected_with
+from certferry_sandbox.testing.contracts.dns import ZONE, DnsProviderContract, Values
+from certferry_sandbox.zones import Zones
 from tests.data.third_party.src.certferry_harbour.dns import Settings, connect
 from tests.support.harbour import Harbour, harbour
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from certferry.core.redaction import LONGEST, quoted, quoted_code, quoted_id
 from certferry.core.secret import MASK, Secret
-from certferry.testing.certificates import make_key
 from certferry.text import Text, own_words
+from certferry_sandbox.testing.certificates import make_key
 
 TOKEN = Secret("correct horse, 1")
 """A secret that looks like words."""

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from certferry.core.redaction import redacted
 from certferry.core.secret import MASK, Secret
-from certferry.testing.certificates import make_key
 from certferry.text import LONGEST, cut
+from certferry_sandbox.testing.certificates import make_key
 
 WORDS = st.text()
 VALUES = st.text(st.characters(exclude_characters="•\r\n\\"), min_size=8).filter(str.strip)

@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from certferry.sandbox.httpd import HttpService, Request, Response
+from certferry_sandbox.httpd import HttpService, Request, Response
 
 DEEP = 100_000
 """Levels of nesting: far more than any interpreter follows."""

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from certferry.adapters.acme.examination import look_at_directory
 from certferry.adapters.acme.problems import Refused, as_error, moment_of
 from certferry.errors import IssuanceError
-from certferry.sandbox.httpd import Request, Response
-from certferry.testing.memory_state import MemoryState
+from certferry_sandbox.httpd import Request, Response
+from certferry_sandbox.testing.memory_state import MemoryState
 from tests.adapters.acme.bench import Bench, Ca
 from tests.adapters.acme.proxy import ERROR
 from tests.fuzz.bent import HEADER_VALUES, Bend, bends, bent

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 from certferry.ports.notifier import Answered, Notifier
-from certferry.sandbox.message_service import MessageService
-from certferry.testing.contracts.notifier import message, shown
+from certferry_sandbox.message_service import MessageService
+from certferry_sandbox.testing.contracts.notifier import message, shown
 from tests.adapters.notify.channels import CASES, Case, Clock, connect, context
 from tests.fuzz.bent import Bend, Bent, bends
 from tests.fuzz.outcomes import over_sockets

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from hypothesis import given
 
-from certferry.testing.contracts.dns import VALUE
+from certferry_sandbox.testing.contracts.dns import VALUE
 from tests.adapters.lexicon.account import at
 from tests.fuzz.bent import Bend, Bent, bends
 from tests.fuzz.outcomes import only_ours, over_sockets

@@ -8,7 +8,7 @@ from certferry.core.desired.certificate import PemFiles
 from certferry.core.discovery.proposal import Places, Proposal
 from certferry.migration.home import OldCertificate
 from certferry.migration.takeover import propose_takeover
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.testing.certificates import make_bundle
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 FILES = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")

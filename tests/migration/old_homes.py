@@ -6,8 +6,8 @@ import base64
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certferry.sandbox.authority import Authority, Issued
-from certferry.sandbox.authority import KeyType as SandboxKey
+from certferry_sandbox.authority import Authority, Issued
+from certferry_sandbox.authority import KeyType as SandboxKey
 
 DP_ID, DP_KEY = "13490", "0123456789abcdef0123456789abcdef"
 QINIU_AK, QINIU_SK = "made-up-access-key", "made-up-secret-key"

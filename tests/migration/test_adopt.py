@@ -13,8 +13,8 @@ from certferry.errors import LeaseHeld
 from certferry.migration.home import OldCertificate
 from certferry.migration.takeover import adopt, as_remembered
 from certferry.reconcile.visit import held_lease
-from certferry.testing.certificates import make_bundle
-from certferry.testing.memory_state import MemoryState
+from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.testing.memory_state import MemoryState
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 LINEAGE = "img"

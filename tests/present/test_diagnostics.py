@@ -20,9 +20,9 @@ from certferry.errors import DeployError
 from certferry.present.diagnostics import DiscreetFormatter, begin_logging
 from certferry.present.language import voice_in
 from certferry.present.run_log import Entry, Format, RunLog
-from certferry.testing.certificates import make_key
 from certferry.text import LONGEST, Quoted, Text, own_words, verbatim
 from certferry.wiring.adapters import in_short
+from certferry_sandbox.testing.certificates import make_key
 
 
 @pytest.fixture(autouse=True)

@@ -25,8 +25,8 @@ from certferry.present.layout import (
     width,
 )
 from certferry.present.vocabulary import once, one_or_many
-from certferry.testing.certificates import make_key
 from certferry.text import Text, verbatim
+from certferry_sandbox.testing.certificates import make_key
 from tests.cli import values
 
 

@@ -27,8 +27,8 @@ from certferry.present.language import voice_in
 from certferry.present.log_entries import log_in_order, log_looks, log_unchanged
 from certferry.present.progress import logged_progress
 from certferry.present.run_log import Entry, Format, Level, LogFile, RunLog
-from certferry.testing.certificates import make_key
 from certferry.text import Text, verbatim
+from certferry_sandbox.testing.certificates import make_key
 from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NOON

@@ -15,12 +15,12 @@ from certferry.ports.progress import Progress
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.visit import held_lease
-from certferry.testing.memory_dns import MemoryDns
-from certferry.testing.memory_issuer import MemoryIssuer
-from certferry.testing.memory_receiver import MemoryReceivers
-from certferry.testing.memory_source import MemorySource
-from certferry.testing.memory_state import MemoryState
-from certferry.testing.memory_target import MemoryCdn
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_issuer import MemoryIssuer
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers
+from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_state import MemoryState
+from certferry_sandbox.testing.memory_target import MemoryCdn
 
 
 def now() -> datetime:

@@ -30,13 +30,13 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.reconcile.visit import history_keeper
-from certferry.testing.interruptions import Door, Killed, Life
-from certferry.testing.memory_dns import MemoryDns
-from certferry.testing.memory_issuer import MemoryIssuer
-from certferry.testing.memory_receiver import MemoryReceivers
-from certferry.testing.memory_source import MemorySource
-from certferry.testing.memory_state import MemoryState
-from certferry.testing.memory_target import MemoryCdn
+from certferry_sandbox.testing.interruptions import Door, Killed, Life
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_issuer import MemoryIssuer
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers
+from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_state import MemoryState
+from certferry_sandbox.testing.memory_target import MemoryCdn
 
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 MOST_VISITS = 400

@@ -27,8 +27,8 @@ from certferry.ports.progress import Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
-from certferry.testing.memory_issuer import MemoryIssuer
 from certferry.text import Text
+from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, outcome
 from tests.support.tiers import spread

@@ -22,7 +22,7 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.planning.deliveries import delivered
 from certferry.core.planning.rollouts import Claims
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import examples
 

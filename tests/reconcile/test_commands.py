@@ -28,7 +28,7 @@ from certferry.core.planning.steps import Deploy
 from certferry.ports.receiver import Receiver
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
-from certferry.testing.certificates import make_bundle, with_another_chain
+from certferry_sandbox.testing.certificates import make_bundle, with_another_chain
 from tests.reconcile.model import MOMENT, ModelWorld
 
 FILES = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")

@@ -23,8 +23,8 @@ from certferry.errors import (
 )
 from certferry.ports.target import DeployTarget, Look
 from certferry.reconcile.lineage_run import LineageRun
-from certferry.testing.memory_target import MemoryCdn
 from certferry.text import LINEAGE, Text
+from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.reconcile.model import FALLEN, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, one_visit, outcome, synced
 

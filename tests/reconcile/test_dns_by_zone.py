@@ -19,7 +19,7 @@ from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.dns_by_zone import ByZone
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun
-from certferry.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.core.strategies import hostnames, labels
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import outcome

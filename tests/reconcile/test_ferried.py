@@ -25,8 +25,12 @@ from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of, statuses_of
-from certferry.testing.certificates import make_bundle, with_another_chain, with_issuer_until
 from certferry.text import Text
+from certferry_sandbox.testing.certificates import (
+    make_bundle,
+    with_another_chain,
+    with_issuer_until,
+)
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import sampled
 

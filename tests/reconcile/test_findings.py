@@ -29,9 +29,9 @@ from certferry.reconcile.examination import (
     look_at_telling,
     ordered_names,
 )
-from certferry.testing.certificates import make_key
-from certferry.testing.memory_state import MemoryState
 from certferry.text import Text, verbatim
+from certferry_sandbox.testing.certificates import make_key
+from certferry_sandbox.testing.memory_state import MemoryState
 from tests.core.strategies import NOW
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG, synced

@@ -31,9 +31,9 @@ from certferry.ports.target import Look
 from certferry.reconcile.later_tries import ScheduledRun
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.visits import Patience
-from certferry.testing.memory_issuer import MemoryIssuer
-from certferry.testing.memory_target import MemoryCdn
 from certferry.text import Text
+from certferry_sandbox.testing.memory_issuer import MemoryIssuer
+from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.cli.twins import TwinWorld, wish
 
 SECOND = timedelta(seconds=1)

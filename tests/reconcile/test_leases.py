@@ -8,7 +8,7 @@ import pytest
 
 from certferry.errors import LeaseHeld
 from certferry.reconcile.visit import held_lease
-from certferry.testing.memory_state import MemoryState
+from certferry_sandbox.testing.memory_state import MemoryState
 
 
 def now() -> datetime:

@@ -8,8 +8,8 @@ import pytest
 
 from certferry.core.planning.report import Outcome
 from certferry.core.planning.steps import Action
-from certferry.testing.memory_issuer import MemoryIssuer
-from certferry.testing.memory_state import MemoryState
+from certferry_sandbox.testing.memory_issuer import MemoryIssuer
+from certferry_sandbox.testing.memory_state import MemoryState
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, outcome, synced
 

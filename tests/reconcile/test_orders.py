@@ -18,7 +18,7 @@ from certferry.errors import (
     RateLimited,
     Retry,
 )
-from certferry.testing.memory_issuer import DIRECTORY, MemoryIssuer
+from certferry_sandbox.testing.memory_issuer import DIRECTORY, MemoryIssuer
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, outcome, synced
 

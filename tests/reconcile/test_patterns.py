@@ -25,7 +25,7 @@ from certferry.present import plan_document, plan_text, report_text, status_text
 from certferry.present import plan_document as status_document
 from certferry.present.language import Voice
 from certferry.reconcile.observe import observe
-from certferry.testing.memory_target import MemoryCdn
+from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.cli.values import text_of
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome

@@ -22,7 +22,7 @@ from certferry.errors import (
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of
 from certferry.reconcile.visits import Patience
-from certferry.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import outcome, synced
 

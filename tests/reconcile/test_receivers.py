@@ -19,8 +19,8 @@ from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
-from certferry.testing.memory_receiver import MemoryReceiver
 from certferry.text import Text
+from certferry_sandbox.testing.memory_receiver import MemoryReceiver
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import examples, sampled
 

@@ -19,9 +19,9 @@ from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Look
 from certferry.reconcile.status import plans_of, statuses_of
 from certferry.reconcile.visits import WORKERS, Patience
-from certferry.testing.interruptions import Altered, failing
-from certferry.testing.memory_target import MemoryCdn
 from certferry.text import Text
+from certferry_sandbox.testing.interruptions import Altered, failing
+from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.reconcile.company import Company, now
 
 

@@ -15,7 +15,7 @@ from certferry.core.planning.steps import Action
 from certferry.errors import CertificateRejected, OrderHeldBack
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.lineage_run import LineageRun
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld, issuing_of
 from tests.reconcile.one_lineage import IMG, outcome, synced
 

@@ -19,8 +19,8 @@ from certferry.errors import CaUnavailable, StateError
 from certferry.ports.state import StateStore
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
-from certferry.testing.certificates import make_bundle, with_issuer_until
 from certferry.text import Text
+from certferry_sandbox.testing.certificates import make_bundle, with_issuer_until
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG, synced
 from tests.support.tiers import examples

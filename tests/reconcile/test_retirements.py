@@ -22,8 +22,8 @@ from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, Ta
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.retire import may_remove
 from certferry.reconcile.visit import Visit
-from certferry.testing.certificates import make_bundle
 from certferry.text import Text
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import START, ModelWorld
 
 IMG = "img.example.com"

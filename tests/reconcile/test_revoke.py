@@ -18,8 +18,8 @@ from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable, CertferryError, OrderFailed, PlanRefused
 from certferry.reconcile.revoke import RevocationDoors, revoke
 from certferry.reconcile.visit import held_lease
-from certferry.testing.interruptions import Door, Killed, Life
 from certferry.text import Text
+from certferry_sandbox.testing.interruptions import Door, Killed, Life
 from tests.reconcile.model import IMMORTAL, ModelWorld
 from tests.reconcile.one_lineage import IMG, outcome
 

@@ -15,8 +15,8 @@ from certferry.errors import ConfigError, Interrupted
 from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
 from certferry.reconcile.telling import AGAIN, Channel, Telling
-from certferry.testing.memory_state import MemoryState
 from certferry.text import Text
+from certferry_sandbox.testing.memory_state import MemoryState
 from tests.core.strategies import NOW
 
 LATE = timedelta(seconds=0.3)

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import qiniu
 import requests
 
-from certferry.sandbox.authority import Authority, Issued, KeyType
-from certferry.sandbox.qiniu import QiniuService
+from certferry_sandbox.authority import Authority, Issued, KeyType
+from certferry_sandbox.qiniu import QiniuService
 
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key"

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 import pytest
 import requests
 
-from certferry.sandbox.acme_dns import AcmeDnsService
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.acme_dns import AcmeDnsService
+from certferry_sandbox.zones import Zones
 
 ZONE = "auth.example.org"
 VALUE = "v" * 43

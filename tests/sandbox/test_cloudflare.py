@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from certferry.sandbox.cloudflare import EDIT, READ, CloudflareService
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.cloudflare import EDIT, READ, CloudflareService
+from certferry_sandbox.zones import Zones
 
 TOKEN = "t" * 40
 RECORD = {"type": "TXT", "name": "_acme-challenge.example.com", "content": '"v"', "ttl": 120}

@@ -10,8 +10,8 @@ import pytest
 import requests
 import trustme
 
-from certferry.sandbox.dnsd import Reply, Transport
-from certferry.sandbox.doh import MESSAGE, HttpsDns
+from certferry_sandbox.dnsd import Reply, Transport
+from certferry_sandbox.doh import MESSAGE, HttpsDns
 
 QUESTION = dns.message.make_query("a.example.com", "TXT", id=0)
 HEADERS = {"Content-Type": MESSAGE, "Accept": MESSAGE}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from certferry.sandbox.heartbeat import CHECK, HeartbeatService
+from certferry_sandbox.heartbeat import CHECK, HeartbeatService
 
 RID = str(uuid.uuid4())
 

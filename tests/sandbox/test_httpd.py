@@ -18,8 +18,8 @@ import pytest
 import requests
 import trustme
 
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import HttpService, Request, Response
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import HttpService, Request, Response
 
 
 class Echo:

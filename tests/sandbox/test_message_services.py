@@ -17,15 +17,15 @@ from urllib.parse import quote
 
 import pytest
 
-from certferry.sandbox import dingtalk, feishu, telegram
-from certferry.sandbox.bark import KEY, BarkService
-from certferry.sandbox.dingtalk import DingtalkService
-from certferry.sandbox.feishu import FeishuService
-from certferry.sandbox.mail_server import PASSWORD, USER, MailServer
-from certferry.sandbox.pushplus import TOKEN, PushplusService
-from certferry.sandbox.serverchan import ServerchanService
-from certferry.sandbox.telegram import TelegramService
-from certferry.sandbox.wecom import WecomService
+from certferry_sandbox import dingtalk, feishu, telegram
+from certferry_sandbox.bark import KEY, BarkService
+from certferry_sandbox.dingtalk import DingtalkService
+from certferry_sandbox.feishu import FeishuService
+from certferry_sandbox.mail_server import PASSWORD, USER, MailServer
+from certferry_sandbox.pushplus import TOKEN, PushplusService
+from certferry_sandbox.serverchan import ServerchanService
+from certferry_sandbox.telegram import TelegramService
+from certferry_sandbox.wecom import WecomService
 from tests.adapters.notify.channels import Clock
 
 JSON = "application/json"

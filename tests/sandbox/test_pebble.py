@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from josepy.jwk import JWKRSA
 
 from certferry.errors import CaUnavailable, ConfigError
-from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
-from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.zones import Zones
 
 NOWHERE = "127.0.0.1:9"  # the discard port: for a CA that is not asked to prove anything
 NAME = "img.example.com"
@@ -278,7 +278,7 @@ def test_it_dies_with_a_parent_that_was_killed() -> None:
     """Not even SIGKILL leaves a certificate authority or its files behind."""
     program = (
         "import sys, time\n"
-        "from certferry.sandbox.pebble import Pebble\n"
+        "from certferry_sandbox.pebble import Pebble\n"
         f"pebble = Pebble({NOWHERE!r}).start()\n"
         "print(pebble.ca_bundle, flush=True)\n"
         "sys.stdin.read()\n"

@@ -12,8 +12,8 @@ import pytest
 
 from certferry.adapters.tencentcloud.client import Call, Keys, authorization, timestamp
 from certferry.core.secret import Secret
-from certferry.sandbox.tencentcloud import TencentCloudService
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.tencentcloud import TencentCloudService
+from certferry_sandbox.zones import Zones
 from tests.support.manual_clock import ManualClock
 
 KEYS = Keys("AKIDEXAMPLE", Secret("SECRETEXAMPLE"))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.zones import Zones
 from tests.support.manual_clock import ManualClock
 
 CHALLENGE = "_acme-challenge.example.com"

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from certferry.sandbox.edges import Edges, Since
-from certferry.sandbox.httpd import HttpService, Request, Response, utc_now
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.edges import Edges, Since
+from certferry_sandbox.httpd import HttpService, Request, Response, utc_now
+from certferry_sandbox.zones import Zones
 
 EDGE = "127.0.0.9"
 

@@ -15,9 +15,9 @@ from certferry.config.load import load
 from certferry.config.model import Settings
 from certferry.errors import ConfigError
 from certferry.ports.notifier import Answered, RefusedForGood, Sent
-from certferry.testing.memory_state import MemoryState
 from certferry.wiring.channels import Channels, check
 from certferry.wiring.settings import InstalledAdapters
+from certferry_sandbox.testing.memory_state import MemoryState
 from tests.wiring.packages import Packages
 
 NOTIFY_GROUP = "certferry.notify"

@@ -14,10 +14,10 @@ from certferry.config.values import DIRECTORIES
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.planning.limits import Hold
 from certferry.ports.issuer import IssueRequest
-from certferry.testing.memory_state import MemoryState
 from certferry.wiring.clock import now
 from certferry.wiring.late_issuer import issuer_for
 from certferry.wiring.rehearsal import rehearsing
+from certferry_sandbox.testing.memory_state import MemoryState
 
 USUAL, OTHER = DIRECTORIES["letsencrypt"], DIRECTORIES["zerossl"]
 STAGING = DIRECTORIES["letsencrypt-staging"]

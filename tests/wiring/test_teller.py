@@ -27,13 +27,13 @@ from certferry.ports.state import StateStore
 from certferry.present.language import Voice
 from certferry.present.layout import plain
 from certferry.present.report_text import told, what_is_wrong
-from certferry.sandbox.event_receiver import SECRET, EventReceiver
-from certferry.sandbox.heartbeat import HeartbeatService
-from certferry.testing.interruptions import Altered, failing
-from certferry.testing.memory_state import MemoryState
 from certferry.text import Text
 from certferry.wiring.settings import InstalledAdapters
 from certferry.wiring.teller import Teller
+from certferry_sandbox.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.testing.interruptions import Altered, failing
+from certferry_sandbox.testing.memory_state import MemoryState
 
 FULL = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
 

@@ -17,11 +17,11 @@ from certferry.core.observed.observation import Served
 from certferry.errors import VerificationError
 from certferry.present.console import Console
 from certferry.present.layout import Line, Span, Tone, columns, line
-from certferry.sandbox.proof import EdgeChange, Ledger, edge_changes
-from certferry.sandbox.world import DOMAINS, Pace, World, demonstration
 from certferry.text import Text, verbatim
 from certferry.wiring.looking import open_to_look
 from certferry.wiring.settings import ADAPTERS
+from certferry_sandbox.proof import EdgeChange, Ledger, edge_changes
+from certferry_sandbox.world import DOMAINS, Pace, World, demonstration
 
 PACE = Pace(
     nameserver_lags=(0.5, 3.0),

@@ -13,10 +13,10 @@ from certferry.cli.exits import Exit
 from certferry.cli.options import Front
 from certferry.present.console import Console
 from certferry.present.layout import line
-from certferry.sandbox.dingtalk import SECRET, DingtalkService
-from certferry.sandbox.heartbeat import HeartbeatService
-from certferry.sandbox.world import World, demonstration
 from certferry.text import Text
+from certferry_sandbox.dingtalk import SECRET, DingtalkService
+from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.world import World, demonstration
 
 
 @click.command()

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from certferry.sandbox.world import World
+from certferry_sandbox.world import World
 from tests.acceptance.clients.program import run_to_its_end
 
 PACKAGE = Path("/usr/share/acme.sh")

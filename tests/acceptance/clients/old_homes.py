@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from certferry.sandbox.world import ZONE, World
+from certferry_sandbox.world import ZONE, World
 from tests.acceptance.clients.program import run_to_its_end
 
 TXT_RECORD = Path(__file__).with_name("txt_record.py")

@@ -6,7 +6,7 @@ from typing import Any
 
 from certferry.adapters.acme.ca_account import AcmeCaAccount
 from certferry.ports.state import AcmeAccount
-from certferry.testing.interruptions import Door, Fate
+from certferry_sandbox.testing.interruptions import Door, Fate
 from tests.adapters.acme.bench import Bench
 
 

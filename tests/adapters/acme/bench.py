@@ -15,11 +15,11 @@ from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.events import Activity, Event
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import Lease
-from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
-from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.zones import Zones
-from certferry.testing.interruptions import Door, Fate
-from certferry.testing.memory_state import MemoryState
+from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.testing.interruptions import Door, Fate
+from certferry_sandbox.testing.memory_state import MemoryState
+from certferry_sandbox.zones import Zones
 from tests.adapters.acme.doors import AtOnce, Clock, ZoneDns
 from tests.adapters.acme.proxy import Proxy
 

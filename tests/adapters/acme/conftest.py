@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.nameserver import DnsService
-from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.nameserver import DnsService
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench, Ca
 from tests.adapters.acme.name_servers import (
     NameServers,

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from certferry.core.discovery.survey import FoundZone
 from certferry.errors import DnsError, DnsUnavailable, Interrupted, PropagationTimeout
-from certferry.sandbox.zones import Zones
 from certferry.text import Text
+from certferry_sandbox.zones import Zones
 
 LONGEST_SLEEP = 0.02  # seconds
 

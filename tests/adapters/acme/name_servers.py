@@ -11,10 +11,10 @@ import dns.message
 import dns.rrset
 
 from certferry.adapters.acme.propagation import Propagation
-from certferry.sandbox.dnsd import DnsDaemon, Handler, Reply, Transport
-from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
-from certferry.sandbox.zones import Zones
 from certferry.text import Text
+from certferry_sandbox.dnsd import DnsDaemon, Handler, Reply, Transport
+from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.zones import Zones
 from tests.adapters.waits import Waits
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

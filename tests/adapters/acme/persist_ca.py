@@ -22,9 +22,9 @@ import dns.resolver
 from josepy.b64 import b64decode, b64encode
 from josepy.jwk import JWKEC
 
-from certferry.sandbox.httpd import Request, Response
-from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.httpd import Request, Response
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.zones import Zones
 from tests.adapters.acme.proxy import ERROR, Proxy, with_fields
 
 ISSUERS = ["authority.test", "ca.test"]

@@ -13,10 +13,10 @@ import trustme
 from cryptography import x509
 from josepy.b64 import b64decode
 
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import HttpService, Request, Response
-from certferry.sandbox.pebble import Pebble
-from certferry.testing.interruptions import Life
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import HttpService, Request, Response
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.testing.interruptions import Life
 
 ERROR = "urn:ietf:params:acme:error:"
 PASSED_BACK = ("Replay-Nonce", "Location", "Link", "Retry-After")

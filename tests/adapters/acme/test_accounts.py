@@ -23,10 +23,10 @@ from certferry.core.desired.certificate import ExternalAccount
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, OrderFailed, StateError
 from certferry.ports.state import AcmeAccount
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.nameserver import DnsService
-from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.nameserver import DnsService
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import refusal
 

@@ -22,8 +22,8 @@ from certferry.errors import (
     RateLimited,
 )
 from certferry.ports.issuer import IssueRequest
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
 from tests.adapters.acme.doors import ZoneDns, unavailable
 from tests.adapters.acme.proxy import refusal

@@ -13,10 +13,10 @@ from certferry.core.certificates.certificate import KeyType
 from certferry.errors import CaUnavailable, OrderFailed, PlanRefused, StateUnavailable
 from certferry.ports.issuer import AccountFacts
 from certferry.ports.state import AcmeAccount
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import Request, Response
-from certferry.sandbox.pebble import Pebble
-from certferry.testing.interruptions import Killed, Life
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import Request, Response
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.testing.interruptions import Killed, Life
 from tests.adapters.acme.account_bench import account, ca_account, registrations
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import refusal, with_fields

@@ -10,8 +10,8 @@ import pytest
 from certferry.adapters.acme.issuer import AcmeIssuer, connect
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.errors import OrderFailed
-from certferry.sandbox.httpd import Request, Response
-from certferry.sandbox.nameserver import DnsService
+from certferry_sandbox.httpd import Request, Response
+from certferry_sandbox.nameserver import DnsService
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.name_servers import ANSWER_WITHIN
 from tests.adapters.acme.proxy import with_fields

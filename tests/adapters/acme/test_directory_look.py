@@ -9,7 +9,7 @@ import pytest
 
 from certferry.adapters.acme.examination import SeenDirectory, look_at_directory
 from certferry.errors import CaUnavailable
-from certferry.sandbox.httpd import HttpService, Request, Response
+from certferry_sandbox.httpd import HttpService, Request, Response
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DIRECTORY = {name: f"http://127.0.0.1/{name}" for name in ("newNonce", "newAccount", "newOrder")}

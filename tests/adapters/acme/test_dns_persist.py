@@ -39,10 +39,10 @@ from certferry.errors import (
 )
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.dns_by_zone import ByZone
-from certferry.sandbox.nameserver import DnsService
-from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.zones import Zones
-from certferry.testing.memory_state import MemoryState
+from certferry_sandbox.nameserver import DnsService
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.testing.memory_state import MemoryState
+from certferry_sandbox.zones import Zones
 from tests.adapters.acme.account_bench import account, ca_account
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.name_servers import ANSWER_WITHIN, IMPATIENT, RESOLVER, START

@@ -23,10 +23,10 @@ from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, at_urls
 from certferry.core.findings import Code, Severity
 from certferry.core.network import Applicant
 from certferry.errors import DnsUnavailable, PropagationTimeout, ZoneNotFound
-from certferry.sandbox.dnsd import Handler, Reply, Transport
-from certferry.sandbox.doh import MESSAGE, HttpsDns
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.nameserver import Resolver
+from certferry_sandbox.dnsd import Handler, Reply, Transport
+from certferry_sandbox.doh import MESSAGE, HttpsDns
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.nameserver import Resolver
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
     IMPATIENT,

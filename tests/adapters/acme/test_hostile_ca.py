@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from certferry.errors import CaUnavailable, OrderFailed
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import HttpService, Request, Response
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import HttpService, Request, Response
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import with_fields
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from certferry.errors import Interrupted, StateUnavailable
-from certferry.testing.interruptions import Shock
 from certferry.text import Text
+from certferry_sandbox.testing.interruptions import Shock
 from tests.adapters.acme.bench import Bench
 from tests.support.tiers import spread
 

@@ -12,9 +12,9 @@ from certferry.core.certificates.certificate import KeyType
 from certferry.core.secret import Secret
 from certferry.errors import CaUnavailable, DnsUnavailable, RateLimited, Retry
 from certferry.ports.state import AcmeOrder
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import Request, Response
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import Request, Response
+from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
 from tests.adapters.acme.doors import ZoneDns, unavailable
 from tests.adapters.acme.proxy import refusal, with_fields

@@ -14,11 +14,11 @@ from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.pem import common_name
 from certferry.core.secret import Secret
 from certferry.errors import OrderFailed
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import Request, Response
-from certferry.sandbox.nameserver import DnsService
-from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import Request, Response
+from certferry_sandbox.nameserver import DnsService
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import with_fields
 

@@ -21,11 +21,11 @@ from certferry.errors import (
     Retry,
     ZoneNotFound,
 )
-from certferry.sandbox.httpd import Request, Response
-from certferry.sandbox.nameserver import DnsService
-from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.zones import Zones
 from certferry.text import Text
+from certferry_sandbox.httpd import Request, Response
+from certferry_sandbox.nameserver import DnsService
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
 from tests.adapters.acme.doors import AtOnce, ZoneDns, unavailable
 from tests.adapters.acme.proxy import ERROR, refusal, with_fields

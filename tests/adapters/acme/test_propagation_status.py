@@ -24,8 +24,8 @@ from certferry.adapters.acme.propagation_status import (
     Verdict,
     judge,
 )
-from certferry.sandbox.dnsd import Transport
 from certferry.text import Text
+from certferry_sandbox.dnsd import Transport
 from tests.adapters.acme.name_servers import OddServer, odd_servers
 
 VALUES = st.frozensets(st.sampled_from(["a", "b", "c"]))

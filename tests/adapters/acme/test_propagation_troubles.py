@@ -16,9 +16,9 @@ from certferry.errors import (
     PropagationTimeout,
     Retry,
 )
-from certferry.sandbox.dnsd import DnsDaemon, Transport
-from certferry.sandbox.nameserver import DnsServer
 from certferry.text import Text
+from certferry_sandbox.dnsd import DnsDaemon, Transport
+from certferry_sandbox.nameserver import DnsServer
 from tests.adapters.acme.name_servers import (
     IMPATIENT,
     NAME,

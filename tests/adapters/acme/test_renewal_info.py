@@ -20,8 +20,8 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import certificate_pem
 from certferry.core.certificates.renewal import RenewalInfo, believed
 from certferry.errors import CaUnavailable, OrderFailed, RateLimited
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import Request, Response
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import Request, Response
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import refusal, with_fields
 

@@ -32,11 +32,11 @@ from certferry.errors import (
     Retry,
 )
 from certferry.ports.issuer import IssueRequest
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import Request, Response
-from certferry.sandbox.zones import Zones
-from certferry.testing.memory_dns import MemoryDns
-from certferry.testing.memory_state import MemoryState
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import Request, Response
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_state import MemoryState
+from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.doors import AtOnce, Clock
 from tests.adapters.acme.proxy import ERROR, AcmeService, refusal, with_fields

@@ -11,8 +11,8 @@ from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import RevocationReason
 from certferry.core.certificates.pem import pkcs8_pem
 from certferry.errors import CaUnavailable, CertificateError, OrderFailed
-from certferry.sandbox.faults import Fault
-from certferry.testing.certificates import make_key
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.testing.certificates import make_key
 from tests.adapters.acme.account_bench import account, ca_account
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import refusal

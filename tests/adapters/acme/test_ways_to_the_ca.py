@@ -23,11 +23,11 @@ from certferry.adapters.probe.tls import TlsProbe
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.observed.observation import Served
 from certferry.errors import CaUnavailable
-from certferry.sandbox.dnsd import DnsDaemon, Reply, Transport
-from certferry.sandbox.doh import HttpsDns
-from certferry.sandbox.nameserver import NameServer, Resolver
-from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.dnsd import DnsDaemon, Reply, Transport
+from certferry_sandbox.doh import HttpsDns
+from certferry_sandbox.nameserver import NameServer, Resolver
+from certferry_sandbox.pebble import Pebble
+from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.name_servers import ANSWER_WITHIN
 from tests.adapters.http.peers import peer, tunnel

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from certferry.errors import CaUnavailable, CertificateRejected, ClockWrong
-from certferry.sandbox.httpd import Request, Response
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.httpd import Request, Response
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import with_fields
 

@@ -15,8 +15,8 @@ from certferry.core.discovery.survey import FoundZone
 from certferry.core.findings import Code, Finding
 from certferry.errors import DnsAccessDenied
 from certferry.reconcile.dns_by_zone import ByZone
-from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
+from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
     HOSTS,

@@ -12,9 +12,9 @@ from typing import Any
 from certferry.adapters.acme_dns.client import AcmeDnsServer
 from certferry.adapters.acme_dns.dns import Settings, connect
 from certferry.core.secret import Secret
-from certferry.sandbox.acme_dns import AcmeDnsService, Registered
-from certferry.sandbox.zones import Zones
-from certferry.testing.context import connected_with
+from certferry_sandbox.acme_dns import AcmeDnsService, Registered
+from certferry_sandbox.testing.context import connected_with
+from certferry_sandbox.zones import Zones
 
 SERVED = "auth.example.org"
 

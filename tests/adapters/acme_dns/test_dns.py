@@ -21,9 +21,9 @@ from certferry.errors import (
     Retry,
     ZoneNotFound,
 )
-from certferry.sandbox.acme_dns import Registered
-from certferry.sandbox.faults import Fault
-from certferry.testing.contracts.dns import OURS, OURS_TOO, THEIRS, VALUE
+from certferry_sandbox.acme_dns import Registered
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.testing.contracts.dns import OURS, OURS_TOO, THEIRS, VALUE
 from tests.adapters.acme_dns.account import SERVED, AcmeDnsAccount, acme_dns_account, connected
 
 UUID = "c36f50e8-4632-44f0-83fe-e070fef28a10"

@@ -10,8 +10,8 @@ from typing import Any
 from certferry.adapters.alidns.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
-from certferry.sandbox.alidns import AlidnsService
-from certferry.testing.context import connected_with
+from certferry_sandbox.alidns import AlidnsService
+from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dns.zone_account import ZoneAccount
 
 KEY_ID = "LTAI5tGabcdefghijk123456"

@@ -17,7 +17,7 @@ from certferry.errors import (
     Retry,
 )
 from certferry.ports.dns import DnsProvider
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.alidns.account import KEY_ID, KEY_SECRET, AlidnsAccount, alidns_account
 
 NAME = "_acme-challenge.img.example.com"

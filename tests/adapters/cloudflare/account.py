@@ -10,8 +10,8 @@ from typing import Any
 from certferry.adapters.cloudflare.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
-from certferry.sandbox.cloudflare import CloudflareService
-from certferry.testing.context import connected_with
+from certferry_sandbox.cloudflare import CloudflareService
+from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dns.zone_account import ZoneAccount
 
 TOKEN = "Zq3t-9yB_kLmN0pQrStUvWxYz1234567890abcde"

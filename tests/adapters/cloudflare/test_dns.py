@@ -21,8 +21,8 @@ from certferry.errors import (
 )
 from certferry.ports.dns import DnsProvider
 from certferry.ports.survey import ZoneKeeper
-from certferry.sandbox.cloudflare import EDIT, READ
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.cloudflare import EDIT, READ
+from certferry_sandbox.faults import Fault
 from tests.adapters.cloudflare.account import TOKEN, CloudflareAccount, cloudflare_account
 
 NAME = "_acme-challenge.img.example.com"

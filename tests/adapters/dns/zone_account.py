@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.zones import Zones
 from tests.adapters.waits import Waits
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

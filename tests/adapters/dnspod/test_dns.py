@@ -13,8 +13,8 @@ from certferry.adapters.dnspod.client import Zone
 from certferry.adapters.dnspod.records import DnspodRecords, HostInZone, host_in_zone
 from certferry.errors import DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
-from certferry.sandbox.dnspod import NAMESERVERS
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.dnspod import NAMESERVERS
+from certferry_sandbox.faults import Fault
 from tests.adapters.dnspod.account import DnspodAccount
 
 NAME = "_acme-challenge.img.example.com"

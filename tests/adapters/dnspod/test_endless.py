@@ -10,8 +10,8 @@ from certferry.adapters.dnspod.client import MOST_PAGES
 from certferry.adapters.dnspod.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.errors import DnsUnavailable
-from certferry.sandbox import httpd
-from certferry.testing.context import connected_with
+from certferry_sandbox import httpd
+from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID
 from tests.adapters.waits import Waits
 

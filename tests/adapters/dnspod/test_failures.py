@@ -15,7 +15,7 @@ from certferry.errors import (
     Retry,
 )
 from certferry.ports.dns import DnsProvider
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount
 
 NAME = "_acme-challenge.img.example.com"

@@ -8,8 +8,8 @@ import pytest
 
 from certferry.errors import DnsUnavailable
 from certferry.ports.dns import DnsProvider
-from certferry.sandbox.faults import Fault
-from certferry.testing.memory_account import MemoryAccount
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.testing.memory_account import MemoryAccount
 from tests.adapters.dns.zone_account import NOW
 from tests.adapters.dnspod.account import DnspodAccount
 

@@ -12,8 +12,8 @@ from certferry.core.planning.limits import rate_of
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
 from certferry.ports.state import Edit
-from certferry.testing.memory_account import MemoryAccount
 from certferry.text import Text
+from certferry_sandbox.testing.memory_account import MemoryAccount
 from tests.adapters.waits import Waits
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

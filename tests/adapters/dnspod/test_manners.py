@@ -19,10 +19,10 @@ from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError, DnsRejected, Interrupted
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import HttpService, Request, Response
-from certferry.testing.context import connected_with
 from certferry.text import Text
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import HttpService, Request, Response
+from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dns.zone_account import NOW
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount
 from tests.adapters.waits import Waits

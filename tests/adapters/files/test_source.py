@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from certferry.adapters.files.source import LARGEST, PemFileSource
 from certferry.core.desired.certificate import PemFiles
 from certferry.errors import CertferryError, CertificateError, PlanRefused
-from certferry.sandbox.authority import Authority, Issued
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.authority import Authority, Issued
+from certferry_sandbox.testing.certificates import make_bundle
 
 NAMES = ("static.example.com", "*.static.example.com")
 

@@ -13,7 +13,7 @@ from certferry.adapters.http.client import (
     Request,
 )
 from certferry.adapters.http.problems import Timeouts
-from certferry.sandbox import httpd
+from certferry_sandbox import httpd
 
 SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))
 SECRET = "very-secret-value"

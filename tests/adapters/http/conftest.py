@@ -9,7 +9,7 @@ import pytest
 from certferry.adapters.http.client import (
     HttpClient,
 )
-from certferry.sandbox import httpd
+from certferry_sandbox import httpd
 from tests.adapters.http.calls import SHORT, new_client, serve
 from tests.adapters.waits import Waits
 

@@ -22,8 +22,8 @@ from certferry.adapters.http.client import (
     seconds_asked_for,
 )
 from certferry.errors import Interrupted
-from certferry.sandbox import httpd
-from certferry.sandbox.faults import Fault
+from certferry_sandbox import httpd
+from certferry_sandbox.faults import Fault
 from tests.adapters.http.calls import SECRET, at_once, get, new_client, post, unused_port
 from tests.adapters.http.peers import peer, read_request
 from tests.adapters.waits import Waits

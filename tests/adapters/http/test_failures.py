@@ -18,8 +18,8 @@ from certferry.adapters.http.client import (
 )
 from certferry.adapters.http.problems import Contact
 from certferry.ports.http import Answer
-from certferry.sandbox import httpd
-from certferry.sandbox.faults import Fault
+from certferry_sandbox import httpd
+from certferry_sandbox.faults import Fault
 from tests.adapters.http.calls import SECRET, SHORT, get, new_client, post, unused_port
 from tests.adapters.http.peers import drip, peer, read_request
 from tests.adapters.waits import Waits

@@ -15,7 +15,7 @@ import trustme
 
 from certferry.adapters.http.client import HttpClient, HttpFailure, Pacer, Request
 from certferry.adapters.http.problems import Timeouts
-from certferry.sandbox import httpd
+from certferry_sandbox import httpd
 from tests.adapters.http.peers import CONNECTED, Treat, peer, read_request, tunnel
 from tests.adapters.waits import Waits
 

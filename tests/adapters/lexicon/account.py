@@ -7,7 +7,7 @@ from typing import Any
 
 from certferry.adapters.lexicon.dns import LexiconRecords, Settings, connect
 from certferry.core.secret import Secret
-from certferry.testing.context import connected_with
+from certferry_sandbox.testing.context import connected_with
 from tests.adapters.waits import Waits
 from tests.support.powerdns import KEY, PowerDns
 

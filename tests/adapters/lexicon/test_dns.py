@@ -32,9 +32,9 @@ from certferry.errors import (
     Interrupted,
     ZoneNotFound,
 )
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import HttpService, Request, Response
-from certferry.testing.contracts.dns import OURS, THEIRS, VALUE
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import HttpService, Request, Response
+from certferry_sandbox.testing.contracts.dns import OURS, THEIRS, VALUE
 from tests.adapters.http.peers import endless, peer
 from tests.adapters.lexicon.account import at, connected
 from tests.adapters.notify.channels import nothing_listens

@@ -16,7 +16,9 @@ from certferry.core.secret import Secret
 from certferry.ports.adapter import Context
 from certferry.ports.notifier import Notifier
 from certferry.ports.programs import Ended
-from certferry.sandbox import (
+from certferry.wiring.adapters import CHANNELS, installed
+from certferry.wiring.channels import short_http
+from certferry_sandbox import (
     dingtalk,
     event_receiver,
     feishu,
@@ -25,19 +27,17 @@ from certferry.sandbox import (
     telegram,
     wecom,
 )
-from certferry.sandbox.bark import KEY as BARK_KEY
-from certferry.sandbox.bark import BarkService
-from certferry.sandbox.dingtalk import DingtalkService
-from certferry.sandbox.event_receiver import EventReceiver
-from certferry.sandbox.feishu import FeishuService
-from certferry.sandbox.message_service import MessageService
-from certferry.sandbox.pushplus import PushplusService
-from certferry.sandbox.serverchan import ServerchanService
-from certferry.sandbox.telegram import TelegramService
-from certferry.sandbox.wecom import WecomService
-from certferry.testing.context import connected_with
-from certferry.wiring.adapters import CHANNELS, installed
-from certferry.wiring.channels import short_http
+from certferry_sandbox.bark import KEY as BARK_KEY
+from certferry_sandbox.bark import BarkService
+from certferry_sandbox.dingtalk import DingtalkService
+from certferry_sandbox.event_receiver import EventReceiver
+from certferry_sandbox.feishu import FeishuService
+from certferry_sandbox.message_service import MessageService
+from certferry_sandbox.pushplus import PushplusService
+from certferry_sandbox.serverchan import ServerchanService
+from certferry_sandbox.telegram import TelegramService
+from certferry_sandbox.testing.context import connected_with
+from certferry_sandbox.wecom import WecomService
 
 QUIET = datetime(2026, 11, 26, 12, 7, tzinfo=UTC)
 """Neither the full nor the half hour."""

@@ -16,11 +16,11 @@ from certferry.core.secret import Secret
 from certferry.ports.adapter import Context
 from certferry.ports.http import Http
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
-from certferry.sandbox.event_receiver import SECRET, EventReceiver
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.message_service import MessageService
-from certferry.testing.contracts.notifier import message, shown
 from certferry.wiring.channels import LONGEST_ANSWER
+from certferry_sandbox.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.message_service import MessageService
+from certferry_sandbox.testing.contracts.notifier import message, shown
 from tests.adapters.notify.channels import CASES, Case, connect, context
 
 SHORT = timedelta(seconds=0.3)

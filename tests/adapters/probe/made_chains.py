@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certferry.core.certificates.pem import certificate_pem, pkcs8_pem
-from certferry.sandbox.authority import key_usage
+from certferry_sandbox.authority import key_usage
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 

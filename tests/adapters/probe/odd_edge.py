@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certferry.sandbox.authority import Authority
+from certferry_sandbox.authority import Authority
 from tests.adapters.probe.edge import serving
 
 Edit = Callable[[bytes], bytes]

@@ -27,8 +27,8 @@ from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.pem import certificate_pem
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
-from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.zones import Zones
 from tests.adapters.probe.edge import context_of, serving, serving_with
 from tests.adapters.probe.made_chains import Ca, Made, made
 from tests.adapters.probe.odd_edge import FAR_END, replacing

@@ -11,9 +11,9 @@ import pytest
 
 from certferry.adapters.probe.resolver_look import ResolverLook
 from certferry.core.findings import Code, Severity
-from certferry.sandbox.dnsd import DnsDaemon, Reply, Transport
-from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.dnsd import DnsDaemon, Reply, Transport
+from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.zones import Zones
 
 NS = "ns1.example.com"
 ADDRESSES = ("127.0.55.1", "127.0.55.9")

@@ -23,11 +23,11 @@ from certferry.core.observed.observation import Served, is_served
 from certferry.errors import ConfigError, Interrupted
 from certferry.ports.progress import Pause
 from certferry.reconcile.stopping import Stopping
-from certferry.sandbox.authority import Authority
-from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
-from certferry.sandbox.qiniu import QiniuService
-from certferry.sandbox.zones import Zones
 from certferry.text import Text
+from certferry_sandbox.authority import Authority
+from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.zones import Zones
 from tests.adapters.probe.odd_edge import Edit, odd_edge, replacing
 
 DOMAIN = "img.example.com"

@@ -16,7 +16,7 @@ from certferry.core.desired.certificate import Program
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.ports.programs import Ended
-from certferry.testing.context import connected_with
+from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount, dnspod_account
 
 PROGRAM = Path(__file__).parents[2] / "data" / "dns_program.py"

@@ -21,7 +21,7 @@ from certferry.errors import (
     Interrupted,
     ZoneNotFound,
 )
-from certferry.testing.context import connected_with
+from certferry_sandbox.testing.context import connected_with
 from tests.adapters.programs.account import connected
 from tests.support.waiting import eventually
 

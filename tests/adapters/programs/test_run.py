@@ -17,8 +17,8 @@ from certferry.adapters.programs.run import MOST_OUTPUT, run
 from certferry.core.certificates.pem import pkcs8_pem
 from certferry.core.secret import Secret
 from certferry.errors import DeployError, Interrupted, TargetRejected
-from certferry.testing.certificates import make_key
 from certferry.text import Text
+from certferry_sandbox.testing.certificates import make_key
 from tests.adapters.receivers.bench import no_pause, program, python
 
 DEADLINE = 10  # seconds for something to happen

@@ -19,8 +19,8 @@ from certferry.errors import (
     TargetUnavailable,
 )
 from certferry.ports.target import Look
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.qiniu_domain import HttpsConf
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.qiniu_domain import HttpsConf
 from tests.adapters.qiniu.place import (
     LOST,
     SHORT,

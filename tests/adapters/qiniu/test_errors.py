@@ -22,7 +22,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import REQUEST_ID, SHORT, WWW, Place, bundle, open_place, refusal
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
 

@@ -10,7 +10,7 @@ from certferry.core.observed.observation import DomainState, ObservedTarget
 from certferry.core.planning.choice import with_unmatched
 from certferry.errors import TargetUnavailable
 from certferry.ports.target import Look
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import WWW, Place, refusal
 
 IMG = "img.example.com"

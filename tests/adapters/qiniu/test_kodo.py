@@ -17,9 +17,9 @@ from certferry.errors import (
     TargetUnavailable,
 )
 from certferry.ports.target import Look
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.qiniu_habits import bindings_nowhere
-from certferry.sandbox.qiniu_kodo import DomainType
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.qiniu_habits import bindings_nowhere
+from certferry_sandbox.qiniu_kodo import DomainType
 from tests.adapters.qiniu.looks import NAMES, found, look, problem_of
 from tests.adapters.qiniu.place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
 from tests.sandbox import qiniu_calls

@@ -23,7 +23,7 @@ from certferry.core.planning.due import stuck_error
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look
 from certferry.present.status_text import ticket
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls
 

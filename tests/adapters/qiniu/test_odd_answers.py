@@ -16,7 +16,7 @@ from certferry.errors import (
     TargetAccessDenied,
 )
 from certferry.ports.target import Look
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import REQUEST_ID, WWW, Place, bundle, refusal
 from tests.adapters.qiniu.test_production import (
     IMG,

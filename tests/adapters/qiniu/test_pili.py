@@ -17,7 +17,7 @@ from certferry.errors import (
     TargetRejected,
 )
 from certferry.ports.target import Look
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.looks import found, look, problem_of
 from tests.adapters.qiniu.place import LOST, Place, fault_id, refusal
 from tests.sandbox import qiniu_calls

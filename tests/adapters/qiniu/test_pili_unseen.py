@@ -16,7 +16,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.looks import found, look, problem_of
 from tests.adapters.qiniu.place import Place, fault_id, refusal
 from tests.adapters.qiniu.test_pili import IMG, KEEP, LIVE, NAMES, PUSH

@@ -11,7 +11,7 @@ from certferry.core.desired.certificate import Kind
 from certferry.core.observed.records import TRIED_AGAIN, Quota
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import WWW, Place, bundle
 from tests.sandbox import qiniu_calls
 

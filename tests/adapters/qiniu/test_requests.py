@@ -15,9 +15,9 @@ from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.waiting import wait_for
 from certferry.errors import DeployError
 from certferry.ports.target import Look
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.qiniu_domain import HttpsConf
 from certferry.text import Text
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.qiniu_domain import HttpsConf
 from tests.adapters.qiniu.place import WWW, Place, bundle
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import seed

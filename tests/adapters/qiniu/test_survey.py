@@ -20,8 +20,8 @@ from certferry.errors import (
     TargetUnavailable,
 )
 from certferry.ports.target import Look
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.qiniu_kodo import DomainType
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.qiniu_kodo import DomainType
 from tests.adapters.qiniu.place import Place, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY

@@ -19,7 +19,7 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.secret import Secret
 from certferry.errors import TargetAccessDenied, TargetUnavailable
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import SHORT, WWW, Place, bundle, bundle_of, refusal
 from tests.adapters.qiniu.test_observe import IMG, look
 from tests.sandbox import qiniu_calls

@@ -23,8 +23,8 @@ from certferry.errors import (
     TargetUnavailable,
 )
 from certferry.ports.target import Look
-from certferry.sandbox.authority import Authority
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.authority import Authority
+from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import LOST, SHORT, WWW, Place, bundle, bundle_of, fault_id, refusal
 from tests.sandbox import qiniu_calls
 

@@ -12,7 +12,7 @@ from certferry.adapters.receivers import files
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import FileDelivery, Program
 from certferry.ports.receiver import Receiver
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.testing.certificates import make_bundle
 
 LINEAGE = "img"
 

@@ -26,8 +26,8 @@ from certferry.errors import (
     DnsUnavailable,
     ZoneNotFound,
 )
-from certferry.testing.context import connected_with
-from certferry.testing.contracts.dns import OURS, THEIRS, VALUE
+from certferry_sandbox.testing.context import connected_with
+from certferry_sandbox.testing.contracts.dns import OURS, THEIRS, VALUE
 from tests.adapters.rfc2136.account import at, connected
 from tests.adapters.rfc2136.scripted_server import Scripted, Turn, scripted
 from tests.support.bind import KEY_NAME, LIMITED, SECRET, Bind

@@ -19,7 +19,7 @@ from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.errors import LeaseHeld, StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
-from certferry.testing.certificates import make_bundle, make_key
+from certferry_sandbox.testing.certificates import make_bundle, make_key
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -18,7 +18,7 @@ from certferry.adapters.state.backup import Restored, back_up, restore
 from certferry.adapters.state.connect import connect
 from certferry.errors import LeaseHeld, StateError, StateTooNew
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
-from certferry.testing.certificates import make_bundle, make_key
+from certferry_sandbox.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import DIRECTORY, NOW
 

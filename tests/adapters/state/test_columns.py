@@ -26,7 +26,7 @@ from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.certificates.renewal import RenewalWindow
 from certferry.errors import StateError
 from certferry.ports.state import StateStore
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.adapters.state.child_program import HOUR, NOW
 
 moments = st.datetimes(

@@ -17,7 +17,7 @@ from certferry.adapters.state.runs import History
 from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.core.observed.records import HistoryEntry
 from certferry.errors import StateUnavailable
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import NOW
 from tests.adapters.state.test_migrations import make_one_of_schema_14

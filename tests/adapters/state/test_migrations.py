@@ -19,7 +19,7 @@ from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.observed.records import HistoryEntry, RolloutRecord
 from certferry.errors import StateError, StateTooNew
 from certferry.ports.state import ChallengeRecord
-from certferry.testing.certificates import make_bundle, with_issuer_until
+from certferry_sandbox.testing.certificates import make_bundle, with_issuer_until
 from tests.adapters.state.child_program import NOW
 
 SHIPS = Migration(1, "0001_ships", "CREATE TABLE ship (name TEXT);")

@@ -21,7 +21,7 @@ from certferry.core.observed.records import Upload
 from certferry.core.secret import Secret
 from certferry.errors import StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
-from certferry.testing.certificates import make_bundle, make_key
+from certferry_sandbox.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child_program import DIRECTORY, NOW
 from tests.another_user import NOBODY, as_root, given_away
 

@@ -10,8 +10,8 @@ from typing import Any
 from certferry.adapters.tencentcloud.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
-from certferry.sandbox.tencentcloud import TencentCloudService
-from certferry.testing.context import connected_with
+from certferry_sandbox.tencentcloud import TencentCloudService
+from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dns.zone_account import ZoneAccount
 
 SECRET_ID = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE"

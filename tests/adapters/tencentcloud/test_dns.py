@@ -20,7 +20,7 @@ from certferry.errors import (
     Retry,
     ZoneNotFound,
 )
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.tencentcloud.account import (
     SECRET_ID,
     SECRET_KEY,

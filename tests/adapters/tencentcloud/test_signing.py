@@ -14,9 +14,9 @@ from tencentcloud.common.credential import Credential
 
 from certferry.adapters.tencentcloud.client import Call, Keys, authorization, timestamp
 from certferry.core.secret import Secret
-from certferry.sandbox.httpd import Headers, Request
-from certferry.sandbox.tencentcloud_answers import Refused
-from certferry.sandbox.tencentcloud_signing import signed_by
+from certferry_sandbox.httpd import Headers, Request
+from certferry_sandbox.tencentcloud_answers import Refused
+from certferry_sandbox.tencentcloud_signing import signed_by
 
 MOMENT = datetime.fromtimestamp(1_767_225_600, UTC)
 HOST = "dnspod.tencentcloudapi.com"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.chain import SKEW, must_be_as_ordered
 from certferry.errors import CertificateRejected
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.core.strategies import NOW
 
 NAMES = ("img.example.com", "*.img.example.com")

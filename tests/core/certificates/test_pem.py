@@ -23,8 +23,8 @@ from certferry.core.certificates.pem import (
 )
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError
-from certferry.sandbox.authority import Authority, Issued
-from certferry.testing.certificates import make_bundle
+from certferry_sandbox.authority import Authority, Issued
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.core.certificates.odd_kinds import SM2, SM2_SM3, UNKNOWN_CURVE, on_curve, signed_as
 from tests.core.strategies import NOW
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from certferry.sandbox.dnspod import DnspodService
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.dnspod import DnspodService
+from certferry_sandbox.zones import Zones
 from tests.support.dnspod_calls import (
     LOGIN,
     NOW,

@@ -7,9 +7,9 @@ import dns.query
 import pytest
 import requests
 
-from certferry.sandbox.dnspod import DnspodService
-from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.dnspod import DnspodService
+from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.zones import Zones
 from tests.support.dnspod_calls import (
     LOGIN,
     TIMEOUT,

@@ -7,9 +7,9 @@ from xml.etree import ElementTree as ET
 import pytest
 import requests
 
-from certferry.sandbox.dnspod import Call, DnspodService
-from certferry.sandbox.faults import Fault
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.dnspod import Call, DnspodService
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.zones import Zones
 from tests.support.dnspod_calls import (
     LOGIN,
     TIMEOUT,

@@ -13,8 +13,8 @@ import dns.rdatatype
 import dns.resolver
 import pytest
 
-from certferry.sandbox.nameserver import DnsServer, DnsService, NameServer, Resolver
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.nameserver import DnsServer, DnsService, NameServer, Resolver
+from certferry_sandbox.zones import Zones
 from tests.sandbox.nameserver.questions import BOTH, PATIENCE, Ask
 from tests.support.manual_clock import ManualClock
 

@@ -15,9 +15,9 @@ import dns.rdatatype
 import dns.resolver
 import pytest
 
-from certferry.sandbox.dnsd import Transport
-from certferry.sandbox.nameserver import DnsServer, DnsService
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.dnsd import Transport
+from certferry_sandbox.nameserver import DnsServer, DnsService
+from certferry_sandbox.zones import Zones
 from tests.sandbox.nameserver.questions import (
     BOTH,
     CHALLENGE,

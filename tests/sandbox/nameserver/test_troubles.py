@@ -18,9 +18,9 @@ import dns.rdatatype
 import dns.resolver
 import pytest
 
-from certferry.sandbox.dnsd import Transport
-from certferry.sandbox.nameserver import DnsService, NameServer, Query, Resolver
-from certferry.sandbox.zones import Zones
+from certferry_sandbox.dnsd import Transport
+from certferry_sandbox.nameserver import DnsService, NameServer, Query, Resolver
+from certferry_sandbox.zones import Zones
 from tests.sandbox.nameserver.questions import CHALLENGE, PATIENCE, Ask, is_authoritative, told
 
 IMPATIENCE = 0.15

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from certferry.sandbox.qiniu import QiniuService
-from certferry.sandbox.qiniu_kodo import DomainType
+from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.qiniu_kodo import DomainType
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, Client
 

@@ -6,7 +6,7 @@ import pytest
 
 from certferry.errors import DnsAccessDenied, DnsRejected, DnsUnavailable, Retry
 from certferry.ports.dns import DnsProvider
-from certferry.sandbox.faults import Fault
+from certferry_sandbox.faults import Fault
 from tests.adapters.dns.by_id.any_account import AnAccount
 
 NAME = "_acme-challenge.img.example.com"

@@ -1,0 +1,306 @@
+"""A CDN's edges on loopback: TLS servers that pick the certificate anew at each handshake."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol, Self
+
+from certferry_sandbox.authority import CA_NOT_AFTER, CA_NOT_BEFORE, Authority
+from certferry_sandbox.connections import Connections
+
+PORT_TRIES = 100  # a port that is free on one address may be taken on another
+CONNECTION_TIMEOUT = 5.0  # seconds a client may take over its handshake, and over its request
+REQUEST_LIMIT = 65536  # bytes of a request head that are read
+HANDSHAKE_FAILURE = ssl.AlertDescription.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
+UNKNOWN_NAME = ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+PEM_END = "-----END CERTIFICATE-----\n"
+
+
+class Since(Enum):
+    """From which moment of a change an edge counts its lag."""
+
+    SUCCESS = "the domain's state turned to success"
+    ACCEPTANCE = "the change was accepted"
+
+
+class Identity(Protocol):
+    """What an edge shows: a certificate with its chain, and its key, both as PEM."""
+
+    @property
+    def fullchain_pem(self) -> str:
+        """Leaf first."""
+
+    @property
+    def privkey_pem(self) -> str:
+        """Unencrypted."""
+
+
+Serving = Callable[[str, datetime, Since], Identity | None]
+Clock = Callable[[], datetime]
+
+
+class Edge:
+    """One edge. Its switches may be turned at any time and hold from the next handshake on.
+
+    `lag`: how long after a change, counted from `since`, it serves the new certificate.
+    `wrong_chain`: it sends the leaf without its issuers.
+    `default_certificate`: unknown names get a certificate that no client trusts, in place of the
+    TLS alert unrecognized_name (RFC 6066 §3).
+    `can_only_serve`: the one chain with which it completes handshakes, as PEM.
+    """
+
+    def __init__(self, address: str, lag: timedelta, serving: Serving, clock: Clock) -> None:
+        self.address = address
+        self.lag = lag
+        self.since = Since.SUCCESS
+        self.wrong_chain = False
+        self.default_certificate = False
+        self.can_only_serve: str | None = None
+        self._serving = serving
+        self._clock = clock
+        self._stopped_looking: datetime | None = None
+        self._contexts = _Contexts()
+        self._context = _server_context()
+        self._context.sni_callback = self._choose
+        self._socket: socket.socket | None = None
+        self._accepting: threading.Thread | None = None
+        self._hushed = threading.Event()
+        self._connections = Connections()
+
+    @property
+    def stale(self) -> bool:
+        """Whether it keeps serving what it served when this was turned on."""
+        return self._stopped_looking is not None
+
+    @stale.setter
+    def stale(self, on: bool) -> None:
+        self._stopped_looking = self._clock() if on else None
+
+    @property
+    def down(self) -> bool:
+        """Whether it refuses connections; open ones are ended when this is turned on."""
+        return self._accepting is None
+
+    @down.setter
+    def down(self, on: bool) -> None:
+        if on and not self.down:
+            port = self.port
+            self.stop()
+            self.bind(port)  # held without listening, so that no other process takes the port
+        elif not on and self.down:
+            self.listen()
+
+    @property
+    def port(self) -> int:
+        """The port it is bound to. Raises RuntimeError when it is not."""
+        return int(self._bound().getsockname()[1])
+
+    def bind(self, port: int) -> None:
+        """Take the port (0: any). Raises OSError when it is taken."""
+        self._socket = socket.socket()
+        try:
+            # Connections of an earlier listener may linger, but no other server may share the port.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(port > 0))
+            self._socket.bind((self.address, port))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        except OSError:
+            self.stop()
+            raise
+
+    def listen(self) -> None:
+        """Accept connections, in a thread of its own."""
+        listener = self._bound()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # inherited: see bind
+        listener.listen()
+        self._hushed.clear()
+        self._accepting = threading.Thread(target=self._accept, args=(listener,), daemon=True)
+        self._accepting.start()
+
+    def stop(self) -> None:
+        """End the connections and give the port back; a second call does nothing."""
+        if self._socket is None:
+            return
+        if self._accepting is not None:
+            self._hushed.set()
+            # Accepting blocks without polling, so one connection wakes it up.
+            with socket.create_connection((self.address, self.port)):
+                self._accepting.join()
+            self._accepting = None
+        self._socket.close()
+        self._socket = None
+        self._connections.end()
+
+    def _bound(self) -> socket.socket:
+        if self._socket is None:
+            raise RuntimeError("the edge is not running")
+        return self._socket
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            connection, _ = listener.accept()
+            if self._hushed.is_set():
+                connection.close()
+                return
+            try:
+                tls = self._wrap(connection)
+            except OSError:  # a client that has gone again
+                connection.close()
+            else:
+                threading.Thread(target=self._serve, args=(tls,), daemon=True).start()
+
+    def _wrap(self, connection: socket.socket) -> ssl.SSLSocket:
+        connection.settimeout(CONNECTION_TIMEOUT)
+        tls = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        self._connections.opened(tls)
+        return tls
+
+    def _serve(self, tls: ssl.SSLSocket) -> None:
+        # A client that only looks at the certificate, or does not like it, just goes away.
+        with contextlib.suppress(OSError), tls:
+            tls.do_handshake()
+            self._answer(tls)
+        self._connections.closed(tls)
+
+    def _answer(self, tls: ssl.SSLSocket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head and len(head) < REQUEST_LIMIT:
+            received = tls.recv(REQUEST_LIMIT)
+            if not received:
+                return
+            head += received
+        body = f"served by the edge at {self.address}\n".encode()
+        tls.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
+
+    def _choose(
+        self, tls: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
+    ) -> int | None:
+        """OpenSSL asks which certificate goes with the name; a number is an alert to send."""
+        moment = (self._stopped_looking or self._clock()) - self.lag
+        identity = self._serving(name.lower(), moment, self.since) if name else None
+        if identity is not None and self.can_only_serve not in {None, identity.fullchain_pem}:
+            return HANDSHAKE_FAILURE
+        if identity is not None:
+            tls.context = self._contexts.of(identity, leaf_only=self.wrong_chain)
+        elif self.default_certificate:
+            tls.context = self._contexts.untrusted()
+        else:
+            return UNKNOWN_NAME
+        return None
+
+
+class Edges:
+    """All edges of a CDN, on one common port of several loopback addresses.
+
+    `serving` is asked at each handshake for the certificate of a lower-case host name as of a
+    moment; it must be thread-safe and must not raise. `lags` names the addresses.
+    """
+
+    def __init__(
+        self, serving: Serving, lags: Mapping[str, timedelta], *, clock: Clock, port: int = 0
+    ) -> None:
+        self._edges = [Edge(address, lag, serving, clock) for address, lag in lags.items()]
+        self._wanted_port = port
+
+    def __iter__(self) -> Iterator[Edge]:
+        return iter(self._edges)
+
+    def __len__(self) -> int:
+        return len(self._edges)
+
+    def __getitem__(self, index: int) -> Edge:
+        return self._edges[index]
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where the edges are, in their order."""
+        return [edge.address for edge in self._edges]
+
+    @property
+    def port(self) -> int:
+        """The common port. Raises RuntimeError while the edges are stopped."""
+        return self._edges[0].port
+
+    def start(self) -> Self:
+        """Listen on all addresses. Raises OSError when there is no common port."""
+        tries_left = PORT_TRIES
+        while True:
+            try:
+                self._listen()
+                return self
+            except OSError as problem:
+                self.stop()
+                tries_left -= 1
+                if problem.errno != errno.EADDRINUSE or self._wanted_port or not tries_left:
+                    raise
+
+    def stop(self) -> None:
+        """Stop all; a second call does nothing."""
+        for edge in self._edges:
+            edge.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _listen(self) -> None:
+        port = self._wanted_port
+        for edge in self._edges:
+            edge.bind(port)
+            port = edge.port
+        for edge in self._edges:
+            edge.listen()
+
+
+class _Contexts:
+    """A TLS context per certificate, made when first served."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[str, ssl.SSLContext] = {}
+        self._untrusted: Identity | None = None
+
+    def of(self, identity: Identity, *, leaf_only: bool) -> ssl.SSLContext:
+        leaf, end, issuers = identity.fullchain_pem.partition(PEM_END)
+        chain = leaf + end if leaf_only else leaf + end + issuers
+        with self._lock:
+            if chain not in self._made:
+                self._made[chain] = _loaded_context(chain, identity.privkey_pem)
+            return self._made[chain]
+
+    def untrusted(self) -> ssl.SSLContext:
+        if self._untrusted is None:
+            authority = Authority("Untrusted")
+            self._untrusted = authority.issue(["edge.invalid"], CA_NOT_BEFORE, CA_NOT_AFTER)
+        return self.of(self._untrusted, leaf_only=False)
+
+
+def _server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0  # a resumed session would show no certificate
+    context.options |= ssl.OP_NO_TICKET
+    return context
+
+
+def _loaded_context(chain_pem: str, privkey_pem: str) -> ssl.SSLContext:
+    context = _server_context()
+    # OpenSSL reads files alone; these are gone before anything is served.
+    with TemporaryDirectory(prefix="certferry-edge-") as private:
+        chain, privkey = Path(private, "fullchain.pem"), Path(private, "privkey.pem")
+        chain.write_text(chain_pem)
+        privkey.write_text(privkey_pem)
+        context.load_cert_chain(chain, privkey)
+    return context

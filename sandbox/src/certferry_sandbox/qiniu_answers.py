@@ -1,0 +1,147 @@
+"""What Qiniu answers with: its codes and their words, success, and JSON read as its server does
+(docs/facts/qiniu.md §3).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, Self, TypeVar
+
+from certferry_sandbox.httpd import Response
+
+# Codes of §4.5, §5.6 and §5.7; only the words of 612 and 404001 are Qiniu's.
+MESSAGES: Mapping[int, str] = {
+    612: "no such domain",
+    400000: "invalid input",
+    400013: "repeated operation",
+    400021: "invalid marker",
+    400030: "the previous operation on this domain has not finished",
+    400302: "changing the certificate failed: the domain does not use https",
+    400320: "the domain is offline",
+    400321: "the certificate is not valid yet",
+    400322: "the validity of the certificate is too short",
+    400323: "the certificate chain cannot be verified",
+    400324: "the certificate and the private key do not match",
+    400326: "the certificate does not match the domain",
+    400327: "the private key is wrong",
+    400328: "the private key does not match the certificate",
+    400329: "the certificate has expired",
+    400338: "failed to get the parent certificate",
+    400348: "invalid certificate common name",
+    400401: "no such certificate",
+    400500: "certificate quota exhausted",
+    400611: "the certificate is bound to a CDN domain",
+    400722: "this domain cannot be changed by self-service",
+    400910: "configuration unchanged",
+    400911: "the certificate is bound to a Kodo domain",
+    403023: "the domain belongs to another account",
+    403024: "too many requests of this user",
+    404001: "无此域名",
+    404906: "the certificate is not PEM",
+    404907: "the certificate cannot be parsed",
+    404908: "the certificate belongs to another account",
+    500923: "the domain is frozen",
+}
+
+
+class Refused(Exception):
+    """A request that Qiniu turns down. `code` None: an answer that has only words."""
+
+    def __init__(self, code: int | None, message: str = "", *, status: int | None = None) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message or MESSAGES[code or 0]
+        self.status = status or status_of(code or 0)
+
+    @classmethod
+    def bad_token(cls) -> Self:
+        """The signature, the key or the scheme is wrong (§2.4)."""
+        return cls(None, "bad token", status=HTTPStatus.UNAUTHORIZED)
+
+    @classmethod
+    def not_found(cls) -> Self:
+        """Nothing is routed here."""
+        return cls(None, "not found", status=HTTPStatus.NOT_FOUND)
+
+    def response(self, **more: str) -> Response:
+        """The error as it goes over the wire."""
+        code = {} if self.code is None else {"code": self.code}
+        return Response.json({**code, "error": self.message, **more}, self.status)
+
+
+def status_of(code: int) -> int:
+    """The HTTP status is the first three digits of a code; 612 is one itself (§3.1)."""
+    return int(str(code)[:3])
+
+
+def with_null_lists(response: Response) -> Response:
+    """The same answer, with null for an empty list, alone or in a field (§3.3)."""
+    if not response.body:
+        return response
+    said = json.loads(response.body)
+    if isinstance(said, dict):
+        said = {name: None if value == [] else value for name, value in said.items()}
+    return replace(response, body=json.dumps(None if said == [] else said).encode())
+
+
+def success(**more: object) -> Response:
+    """A plain 200 with its code."""
+    return Response.json({"code": HTTPStatus.OK, "error": "", **more})
+
+
+JSON_WORDS = {str: "string", bool: "bool", int: "number", float: "number"} | {
+    list: "array",
+    dict: "object",
+}
+T = TypeVar("T")
+
+
+class Fields:
+    """A JSON object whose keys are found in any case, and whose values have the Go type asked for.
+
+    `struct` is the name that Go's decoder would put into its complaint (§3.4, §5.3).
+    Raises Refused 400000 for whatever is not such an object or value.
+    """
+
+    def __init__(self, body: bytes, struct: str) -> None:
+        self._struct = struct
+        try:
+            obj = json.loads(body)
+        except ValueError as problem:
+            raise Refused(400000, "invalid character in JSON body") from problem
+        if not isinstance(obj, dict):
+            raise Refused(400000, f"json: cannot unmarshal into Go value of type {struct}")
+        self._values: dict[str, Any] = {key.lower(): value for key, value in obj.items()}
+
+    def string(self, name: str) -> str:
+        """A string; absent or null is empty."""
+        return self._typed(name, str, "string") or ""
+
+    def boolean(self, name: str) -> bool | None:
+        """A boolean; None when absent or null."""
+        return self._typed(name, bool, "bool")
+
+    def strings(self, name: str) -> tuple[str, ...] | None:
+        """An array of strings; None when absent or null."""
+        found = self._typed(name, list, "[]string")
+        if found is None:
+            return None
+        if not all(isinstance(item, str) for item in found):
+            raise self._mistyped(name, "array element", "string")
+        return tuple(found)
+
+    def _typed(self, name: str, kind: type[T], go_type: str) -> T | None:
+        value = self._values.get(name.lower())
+        if value is None or isinstance(value, kind):
+            return value
+        raise self._mistyped(name, JSON_WORDS[type(value)], go_type)
+
+    def _mistyped(self, name: str, given: str, go_type: str) -> Refused:
+        return Refused(
+            400000,
+            f"json: cannot unmarshal {given} into Go struct field {self._struct}.{name} "
+            f"of type {go_type}",
+        )

@@ -1,0 +1,43 @@
+"""The contract of `certferry.ports.state.StateStore`, as tests that any implementation can run."""
+
+from __future__ import annotations
+
+from certferry_sandbox.testing.contracts.state_accounts import AccountNotesContract
+from certferry_sandbox.testing.contracts.state_acme import AcmeContract
+from certferry_sandbox.testing.contracts.state_leases import LeasesContract
+from certferry_sandbox.testing.contracts.state_ledger import LedgerContract
+from certferry_sandbox.testing.contracts.state_notices import NoticesContract
+from certferry_sandbox.testing.contracts.state_remembered import RememberedContract
+from certferry_sandbox.testing.contracts.state_sightings import SightingsContract
+from certferry_sandbox.testing.contracts.state_targets import HistoryContract, TargetsContract
+from certferry_sandbox.testing.contracts.state_versions import VersionsContract
+
+
+class StateStoreContract(
+    LeasesContract,
+    VersionsContract,
+    AcmeContract,
+    LedgerContract,
+    TargetsContract,
+    RememberedContract,
+    AccountNotesContract,
+    NoticesContract,
+    SightingsContract,
+    HistoryContract,
+):
+    """Every promise of the port.
+
+    Inherit from it in a class that pytest collects, and give two fixtures: `store`, an empty
+    store, and `other`, a second handle on the same data, as another process would have it. Both
+    are closed by the fixture. What a process that has ended leaves behind, and what a full disk
+    does, is for each implementation's own tests.
+
+    ```python
+    class TestMyState(StateStoreContract):
+        @pytest.fixture
+        def store(self, place: Place) -> Iterator[StateStore]: ...
+
+        @pytest.fixture
+        def other(self, place: Place) -> Iterator[StateStore]: ...
+    ```
+    """

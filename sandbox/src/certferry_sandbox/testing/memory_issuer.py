@@ -1,0 +1,256 @@
+"""An issuer in memory: it writes real TXT values through the provider, picks up orders through the
+state, and gives real certificates, within a millisecond.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import cast
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from certferry.core.certificates.certificate import Certificate, CertificateBundle, KeyType
+from certferry.core.certificates.names import challenge_name
+from certferry.core.certificates.pem import parse_bundle, pkcs8_pem
+from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.discovery.proposal import must_have_zone
+from certferry.core.discovery.survey import FoundZone
+from certferry.core.events import Activity
+from certferry.core.planning.limits import Limits, held_back, hold_of
+from certferry.core.secret import Secret
+from certferry.errors import (
+    AuthorizationFailed,
+    DnsError,
+    IssuanceError,
+    OrderHeldBack,
+    StateError,
+    ZoneNotFound,
+)
+from certferry.ports.dns import DnsProvider, SharedOut
+from certferry.ports.issuer import IssueRequest
+from certferry.ports.progress import Progress
+from certferry.ports.state import AcmeOrder, ChallengeRecord, Lease, StateStore
+from certferry.ports.survey import ZoneKeeper
+from certferry.text import Text
+from certferry_sandbox.testing.memory_ca import Lookup, MemoryCa, Proof
+
+DIRECTORY = "memory:directory"
+LIFETIME = timedelta(days=90)
+
+_CURVES = {KeyType.EC256: ec.SECP256R1(), KeyType.EC384: ec.SECP384R1()}
+_SIZES = {KeyType.RSA2048: 2048, KeyType.RSA3072: 3072, KeyType.RSA4096: 4096}
+
+_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+class MemoryIssuer:
+    """An `Issuer` as one process sees it; `seen_by` gives what another would see of the same CA.
+
+    `lifetime` is that of its certificates; `lookup` where it looks for the proofs, if anywhere;
+    `directory` stands in the orders, whatever was asked for; `limits` is what it allows.
+    `issued` counts certificates.
+    """
+
+    def __init__(
+        self,
+        state: StateStore,
+        now: Callable[[], datetime],
+        *,
+        lifetime: timedelta = LIFETIME,
+        lookup: Lookup | None = None,
+        directory: str = DIRECTORY,
+        limits: Limits | None = None,
+    ) -> None:
+        self._state = state
+        self._now = now
+        self._directory = directory
+        self._limits = limits
+        self._ca = MemoryCa(now, lifetime, lookup)
+
+    def seen_by(self, state: StateStore) -> MemoryIssuer:
+        """Give the same CA, for a process that sees the state like this."""
+        other = MemoryIssuer(state, self._now, directory=self._directory, limits=self._limits)
+        other._ca = self._ca
+        return other
+
+    def fail_with(self, failure: IssuanceError | None) -> None:
+        """Let every proof end like this, and with `None` in order."""
+        self._ca.failure = failure
+
+    def answer_with(self, answer: Callable[[Certificate], RenewalInfo]) -> None:
+        """Let it be asked when a certificate should be renewed; without that, it does not say."""
+        self._ca.answer = answer
+
+    @property
+    def asked(self) -> int:
+        """How often it was asked when to renew."""
+        return self._ca.asked
+
+    @property
+    def replaced(self) -> tuple[str | None, ...]:
+        """The leaf that each order was said to replace, in their order."""
+        return tuple(self._ca.replaced)
+
+    @property
+    def issued(self) -> int:
+        """The certificates that the CA has issued."""
+        return self._ca.issued
+
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
+        """See `ports.issuer.Issuer.must_be_provable`."""
+        known: dict[DnsProvider, Sequence[FoundZone] | None] = {}
+        for name in dict.fromkeys(map(challenge_name, names)):
+            account = cast("SharedOut", dns).at(name) if hasattr(dns, "at") else dns
+            if account not in known:
+                keeper = cast("ZoneKeeper", account)
+                known[account] = keeper.zones() if hasattr(account, "zones") else None
+            zones = known[account]
+            if zones is not None:
+                must_have_zone(name, zones)
+        return frozenset()
+
+    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.held_back`."""
+        kept, now = self._state.order(request.lineage), self._now()
+        going_on = kept is not None and self._leads_to(request, kept)
+        spent = self._state.spent(self._directory, request.wanted)
+        return held_back(self._limits, spent, request.wanted, now, going_on=going_on)
+
+    def issue(
+        self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
+    ) -> CertificateBundle:
+        """See `ports.issuer.Issuer.issue`."""
+        self.must_be_provable(request.names, dns)
+        progress(Activity(request.lineage, Text("ordering a certificate"), self._now()))
+        try:
+            return self._issued(request, dns, lease)
+        except OrderHeldBack:
+            raise
+        except IssuanceError as refusal:
+            until = refusal.retry.after
+            if until is not None:
+                hold = hold_of(str(refusal.message), request.names, until, self._now())
+                self._state.save_hold(self._directory, hold)
+            raise
+
+    def _issued(self, request: IssueRequest, dns: DnsProvider, lease: Lease) -> CertificateBundle:
+        order = self._left_over(request, lease) or self._begin(request, lease)
+        proofs = self._ca.proofs(order.url)
+        if proofs:
+            self._prove(order, proofs, dns, lease)
+        key = _load(order.key_pem)
+        return parse_bundle(self._ca.finalize(order.url, key.public_key()), order.key_pem)
+
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
+        """See `ports.issuer.Issuer.renewal_info`."""
+        return self._ca.renewal_info(cert_pem)
+
+    def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
+        """See `ports.issuer.Issuer.sweep`. Its provider shows a record at once."""
+        failures: list[DnsError] = []
+        for record in self._state.challenge_records(lineage):
+            try:
+                _remove_at_first(accounts, record)
+            except DnsError as failure:
+                failures.append(failure)
+            else:
+                self._state.drop_challenge_record(record)
+        if failures:
+            raise failures[0]
+
+    def _left_over(self, request: IssueRequest, lease: Lease) -> AcmeOrder | None:
+        order = self._state.order(request.lineage)
+        if order is None:
+            return None
+        if self._leads_to(request, order):
+            return order
+        self._state.drop_order(lease)
+        return None
+
+    def _leads_to(self, request: IssueRequest, order: AcmeOrder) -> bool:
+        return (
+            order.directory == self._directory
+            and set(order.names) == set(request.names)
+            and _type_of(_load(order.key_pem)) == request.key_type
+            and self._ca.proofs(order.url) is not None
+        )
+
+    def _begin(self, request: IssueRequest, lease: Lease) -> AcmeOrder:
+        if self._limits is not None:
+            wanted, now = request.wanted, self._now()
+            self._state.claim_order(lease, self._directory, wanted, self._limits, now)
+        order = AcmeOrder(
+            lineage=request.lineage,
+            directory=self._directory,
+            url=self._ca.begin_order(request.names, request.replaced_pem),
+            names=request.names,
+            key_pem=_key_for(request),
+            created_at=self._now(),
+            key_type=request.key_type,
+        )
+        self._state.save_order(lease, order)
+        return order
+
+    def _prove(
+        self, order: AcmeOrder, proofs: tuple[Proof, ...], dns: DnsProvider, lease: Lease
+    ) -> None:
+        put: list[ChallengeRecord] = []
+        try:
+            for name, value in proofs:
+                self._put(ChallengeRecord(order.lineage, name, value, self._now()), dns, put)
+            self._ca.validate(order.url)
+        except IssuanceError as failure:
+            if isinstance(failure, AuthorizationFailed):
+                self._state.save_failed_proofs(self._directory, order.names, self._now())
+            self._state.drop_order(lease)
+            raise
+        finally:
+            for record in put:
+                # What cannot be removed stays in the state, for the next sweep.
+                with contextlib.suppress(DnsError, StateError):
+                    dns.remove_txt(record.name, record.value, record.handle)
+                    self._state.drop_challenge_record(record)
+
+    def _put(self, record: ChallengeRecord, dns: DnsProvider, put: list[ChallengeRecord]) -> None:
+        self._state.save_challenge_record(record)
+        put.append(record)
+        put[-1] = replace(record, handle=dns.add_txt(record.name, record.value))
+        self._state.save_challenge_record(put[-1])
+
+
+def _key_for(request: IssueRequest) -> Secret:
+    before = request.reused_key
+    if before is not None and _type_of(_load(before)) == request.key_type:
+        return before
+    return _new_key(request.key_type)
+
+
+def _new_key(key_type: KeyType) -> Secret:
+    if key_type in _CURVES:
+        return pkcs8_pem(ec.generate_private_key(_CURVES[key_type]))
+    return pkcs8_pem(rsa.generate_private_key(65537, _SIZES[key_type]))
+
+
+def _load(key_pem: Secret) -> _Key:
+    key = serialization.load_pem_private_key(key_pem.reveal().encode(), password=None)
+    if not isinstance(key, _Key):
+        raise TypeError(type(key))
+    return key
+
+
+def _type_of(key: _Key) -> str:
+    return f"rsa{key.key_size}" if isinstance(key, rsa.RSAPrivateKey) else f"ec{key.key_size}"
+
+
+def _remove_at_first(accounts: Sequence[DnsProvider], record: ChallengeRecord) -> None:
+    """Remove a record at the first account that has its zone."""
+    *others, last = accounts
+    for dns in others:
+        with contextlib.suppress(ZoneNotFound):
+            dns.remove_txt(record.name, record.value, record.handle)
+            return
+    last.remove_txt(record.name, record.value, record.handle)

@@ -1,0 +1,348 @@
+"""A model CDN in memory: changes take their time, edges lag, some changes fail. It also sees what
+no real CDN would tell: whether something was removed that was still bound or served.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from certferry.core.certificates.certificate import Certificate, CertificateBundle, covered_by
+from certferry.core.certificates.lineage import mark, owner_of, owners
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.observed.observation import (
+    DomainState,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+    Served,
+    TargetRules,
+)
+from certferry.core.observed.records import OtherCertificate
+from certferry.core.planning.choice import choose
+from certferry.errors import (
+    CopyGone,
+    TargetAccessDenied,
+    TargetBusy,
+    TargetInUse,
+    TargetRejected,
+)
+from certferry.ports.target import Look
+from certferry.text import Text
+from certferry_sandbox.testing.memory_domain import (
+    NEVER,
+    Change,
+    Domain,
+    Remote,
+    failing,
+    foreign,
+    frozen,
+    merged,
+    unknown,
+)
+
+FOREIGN = "by hand"
+"""The label of what another tool bound to a domain."""
+
+
+class MemoryCdn:
+    """A `DeployTarget` and, by `look`, a `Probe` of its own edges.
+
+    `processing` is how long a change takes, `lags` how much later each edge follows. `writes`
+    counts accepted changes of domains, `uploads` and `removals` what their names say. `broken`
+    lists every removal of a certificate that an edge still served: it must stay empty. While
+    `denies` is set, no call is let in, while `denies_uploads` is, no upload. Settings named in
+    `untold` are never reported. While `breaks_new` is set, edges refuse what is uploaded.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        *,
+        processing: timedelta = timedelta(minutes=10),
+        lags: tuple[timedelta, ...] = (timedelta(0), timedelta(minutes=2)),
+        rules: TargetRules | None = None,
+    ) -> None:
+        self._now = now
+        self._processing = processing
+        self._lags = lags
+        self._rules = rules or TargetRules(min_remaining=timedelta(days=30))
+        self._domains: dict[str, Domain] = {}
+        self._remotes: dict[str, Remote] = {}
+        self._ids: dict[str, list[str]] = {}
+        self._ids_of: dict[str | None, list[str]] = {}
+        self._ever: dict[str, Certificate] = {}
+        self._numbers = itertools.count(1)
+        # Without it, two threads that upload one certificate both find that it is not there yet.
+        self._uploading = threading.Lock()
+        self._failing: dict[str, list[str]] = {}
+        self._hidden: dict[str, int] = {}
+        self._sticking: set[str] = set()
+        self._refused: set[str] = set()
+        self.uploads = 0
+        self.writes = 0
+        self.removals = 0
+        self.broken: list[str] = []
+        self.denies = self.denies_uploads = False
+        self.breaks_new = False
+        self.untold: frozenset[str] = frozenset()
+
+    # the model world's levers
+
+    def add_domain(
+        self, name: str, *, foreign: bool = False, state: DomainState = DomainState.READY
+    ) -> None:
+        """Let a domain be there; `foreign` binds a certificate that is not ours."""
+        domain = Domain(state=state)
+        if foreign:
+            domain.bindings.append((self._now(), self.put_foreign(name, FOREIGN)))
+        self._domains[name] = domain
+
+    def fail_next(self, name: str, words: str) -> None:
+        """Let the next change of the domain fail with these words."""
+        self._failing.setdefault(name, []).append(words)
+
+    def hide_changes(self, name: str, reads: int) -> None:
+        """Let so many reads of the domain not show yet that a change is under way."""
+        self._hidden[name] = reads
+
+    def stick_next(self, name: str) -> None:
+        """Let the next change of the domain never end."""
+        self._sticking.add(name)
+
+    def end_change(self, name: str) -> None:
+        """Let the change of a domain be done now, also one that would never end."""
+        change = self._domains[name].change
+        if change is not None:
+            change.done_at = min(change.done_at, self._now())
+
+    def touch(self, name: str) -> None:
+        """Let another tool begin a change of a domain that alters nothing."""
+        self.begin_by_others(name, self._settled(name).bound or "")
+
+    def set_by_others(
+        self, name: str, remote_id: str | None, https: HttpsSettings | None = None
+    ) -> None:
+        """Let another tool bind a certificate, or switch HTTPS off, and set what else there is."""
+        domain = self._settled(name)
+        domain.change = None
+        domain.bindings.append((self._now(), remote_id))
+        domain.https = https or domain.https
+
+    def begin_by_others(self, name: str, remote_id: str) -> None:
+        """Let another tool begin to bind a certificate, which takes its time."""
+        found = self._settled(name)
+        found.change = Change(remote_id, found.https, self._end_of_change(name), self._now())
+
+    def bound_to(self, name: str) -> str | None:
+        """Return the remote id in force at a domain."""
+        return self._settled(name).bound
+
+    def settle(self) -> None:
+        """End every change that is under way, now."""
+        for name in self._domains:
+            self.end_change(name)
+
+    def put(self, label: str, bundle: CertificateBundle) -> str:
+        """Let a copy be there that another tool uploaded, under any label."""
+        return self._keep(f"remote-{next(self._numbers)}", label, bundle.certificate)
+
+    def put_foreign(self, name: str, label: str = "") -> str:
+        """Let a certificate be there that another tool uploaded, near its end; give its id."""
+        number = next(self._numbers)
+        return self._keep(f"foreign-{number}", label, foreign(name, number, self._now()))
+
+    @property
+    def used(self) -> set[str]:
+        """The remote ids that a domain is bound to, or will be by a change under way."""
+        settled = map(self._settled, self._domains)
+        changes = (domain.change.remote_id for domain in settled if domain.change is not None)
+        return {*changes, *filter(None, (domain.bound for domain in self._domains.values()))}
+
+    @property
+    def ever_uploaded(self) -> set[str]:
+        """The fingerprints of everything that has ever been here."""
+        return {certificate.fingerprint for certificate in self._ever.values()}
+
+    @property
+    def remote_ids(self) -> set[str]:
+        """The remote ids of every uploaded certificate."""
+        return set(self._remotes)
+
+    @property
+    def remote_labels(self) -> list[str]:
+        """The labels of every uploaded certificate."""
+        return [remote.label for remote in self._remotes.values()]
+
+    def settings(self, name: str) -> HttpsSettings:
+        """Give the settings that are in force at a domain, also those that are never told."""
+        return self._settled(name).https
+
+    def copies(self, fingerprint: str) -> int:
+        """Count the uploads of one certificate that are there."""
+        return sum(r.certificate.fingerprint == fingerprint for r in self._remotes.values())
+
+    # DeployTarget
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """See `ports.target.DeployTarget.observe`."""
+        self._must_be_let_in()
+        chosen = choose(look, self._domains)
+        names = (*(look.domains or ()), *chosen.wanted)
+        remotes = tuple(
+            RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
+            for known in look.known
+            for label in (mark(look.lineage, known.fingerprint),)
+            for remote_id in self._ids.get(label, ())
+            if self._remotes[remote_id].certificate.fingerprint == known.fingerprint
+        )
+        return ObservedTarget(
+            rules=self._rules,
+            domains=tuple(self._observe_domain(name) for name in names),
+            remotes=remotes,
+            others=self._others(remotes) if look.others else (),
+            unremembered=self._unremembered(look),
+            excluded=tuple(chosen.excluded),
+            uncovered=() if names else tuple(chosen.uncovered),
+        )
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """See `ports.target.DeployTarget.upload`."""
+        self._must_be_let_in(is_upload=True)
+        label = mark(lineage, bundle.certificate.fingerprint)
+        with self._uploading:
+            for remote_id in self._ids.get(label, ()):
+                return remote_id
+            if bundle.certificate.remaining(self._now()) < self._rules.min_remaining:
+                raise TargetRejected(Text("validity too short"))
+            if not (bundle.key_matches and bundle.chain_complete):
+                raise TargetRejected(Text("key or chain is wrong"))
+            self.uploads += 1
+            if self.breaks_new:
+                self._refused.add(bundle.certificate.fingerprint)
+            return self.put(label, bundle)
+
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+        """See `ports.target.DeployTarget.bind`."""
+        self._must_be_let_in()
+        if domain not in self._domains:
+            raise unknown(domain)
+        found = self._settled(domain)
+        if found.change is not None:
+            raise TargetBusy(Text("{domain} is processing", domain=domain))
+        if found.state is DomainState.UNAVAILABLE:
+            raise frozen(domain)
+        remote = self._remotes.get(remote_id)
+        if remote is None:
+            raise CopyGone(Text("no such certificate"))
+        if not covered_by(remote.certificate.names, domain):
+            raise TargetRejected(Text("the certificate does not cover {domain}", domain=domain))
+        wanted = merged(found.https, https)
+        if found.bound == remote_id and found.https == wanted:
+            return None
+        failures = self._failing.get(domain)
+        found.change = Change(
+            remote_id=remote_id,
+            https=wanted,
+            done_at=self._end_of_change(domain),
+            began_at=self._now(),
+            failure=failures.pop(0) if failures else None,
+        )
+        found.failure = None
+        self.writes += 1
+        return f"request-{self.writes}"
+
+    def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
+        """See `ports.target.DeployTarget.retire`."""
+        self._must_be_let_in()
+        remote = self._remotes.get(remote_id)
+        if remote is None:
+            return False
+        if remote.label != label or not (unmanaged or owner_of(label) is not None):
+            raise TargetRejected(Text("{label} is not ours", label=label))
+        if any(self._uses(name, remote_id) for name in self._domains):
+            raise TargetInUse(Text("{label} is in use", label=label))
+        if any(remote_id in self._edges(name) for name in self._domains):
+            self.broken.append(label)
+        del self._remotes[remote_id]
+        self._ids[label].remove(remote_id)
+        self.removals += 1
+        return True
+
+    # Probe
+
+    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.look`: one address for each edge."""
+        return {
+            domain: tuple(
+                self._served(f"192.0.2.{number}", remote_id)
+                for number, remote_id in enumerate(self._edges(domain), start=1)
+            )
+            for domain in domains
+        }
+
+    # inside
+
+    def _keep(self, remote_id: str, label: str, certificate: Certificate) -> str:
+        self._remotes[remote_id] = Remote(label, certificate)
+        self._ids.setdefault(label, []).append(remote_id)
+        self._ids_of.setdefault(owner_of(label), []).append(remote_id)
+        self._ever[remote_id] = certificate
+        return remote_id
+
+    def _must_be_let_in(self, *, is_upload: bool = False) -> None:
+        if self.denies or (is_upload and self.denies_uploads):
+            raise TargetAccessDenied(Text("the keys are not accepted"), hint=Text("check them"))
+
+    def _others(self, ours: tuple[RemoteCertificate, ...]) -> tuple[OtherCertificate, ...]:
+        ids = {remote.remote_id for remote in ours}
+        there = tuple(self._remotes.items())
+        return tuple(remote.listed(key) for key, remote in there if key not in ids)
+
+    def _unremembered(self, look: Look) -> tuple[OtherCertificate, ...]:
+        known = {mark(look.lineage, certificate.fingerprint) for certificate in look.known}
+        ours = owners(look.lineage)
+        ids = [remote_id for owner in ours for remote_id in self._ids_of.get(owner, ())]
+        return tuple(
+            self._remotes[remote_id].listed(remote_id)
+            for remote_id in ids
+            if remote_id in self._remotes and self._remotes[remote_id].label not in known
+        )
+
+    def _observe_domain(self, name: str) -> ObservedDomain:
+        if name not in self._domains:
+            return ObservedDomain(name, Kind.CDN, DomainState.UNAVAILABLE, problem=unknown(name))
+        found = self._settled(name)
+        hides = found.change is not None and self._hidden.get(name, 0) > 0
+        if hides:
+            self._hidden[name] -= 1
+        return found.observed(name, self.untold, hides_change=hides)
+
+    def _end_of_change(self, name: str) -> datetime:
+        is_stuck = name in self._sticking
+        self._sticking.discard(name)
+        return NEVER if is_stuck else self._now() + self._processing
+
+    def _settled(self, name: str) -> Domain:
+        """Return a domain, brought up to the present moment."""
+        domain = self._domains[name]
+        domain.settle(self._now())
+        return domain
+
+    def _uses(self, name: str, remote_id: str) -> bool:
+        domain = self._settled(name)
+        return remote_id in (domain.bound, domain.change and domain.change.remote_id)
+
+    def _edges(self, name: str) -> list[str | None]:
+        """What each edge presents now, as remote ids."""
+        return self._settled(name).edges(self._now(), self._lags)
+
+    def _served(self, address: str, remote_id: str | None) -> Served:
+        certificate = None if remote_id is None else self._ever.get(remote_id)
+        if remote_id is None or (certificate and certificate.fingerprint in self._refused):
+            return failing(address, refuses=remote_id is not None)
+        if certificate is None:
+            return Served(address, remote_id, valid=True)
+        return Served(address, certificate.fingerprint, valid=True, not_after=certificate.not_after)
