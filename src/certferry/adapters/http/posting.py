@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
+from certferry.adapters.http.client import seconds_asked_for
+from certferry.core.network import is_loopback
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
+from certferry.errors import ConfigError
 from certferry.ports.adapter import Context
 from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood
@@ -113,8 +117,6 @@ class Posting:
         self, problem: Text, headers: Mapping[str, str] = NO_HEADERS, usual: timedelta = SOON
     ) -> AgainAt:
         """Say when the message may be sent again: when the service said, or after a usual time."""
-        from certferry.adapters.http.client import seconds_asked_for
-
         asked = seconds_asked_for(Answer(0, headers, b""))
         return AgainAt(self.now() + (usual if asked is None else timedelta(seconds=asked)), problem)
 
@@ -133,3 +135,28 @@ def next_day(now: datetime) -> datetime:
     china = now + timedelta(hours=8)
     midnight = china.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return midnight - timedelta(hours=8)
+
+
+def secret_address(written: Secret, api: str = "", usual: str = "") -> Secret:
+    """Return the address, at `api` where that is another than the `usual` place of the service.
+
+    Raises `ConfigError`, which does not show it.
+    """
+    address = written.reveal()
+    try:
+        parts = urlsplit(address)
+        complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        complete = False
+    if not complete:
+        raise ConfigError(Text("`url` must be the whole address, such as https://host/path"))
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(Text("`url` must not hold a user name or password"))
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ConfigError(
+            Text("`url` must begin with https://; http:// is for addresses of this machine only")
+        )
+    if api == usual:
+        return written
+    query = f"?{parts.query}" if parts.query else ""
+    return Secret(f"{api.rstrip('/')}{parts.path}{query}")

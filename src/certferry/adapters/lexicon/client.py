@@ -187,7 +187,7 @@ class Told:
         if isinstance(exc, requests.ConnectionError | requests.Timeout):
             url = None if exc.request is None else exc.request.url
             host = urlsplit(url or "").hostname or self.provider
-            problem = explain(exc, host, TIMEOUTS).sentence
+            problem = explain(exc, host, TIMEOUTS).problem
         return Text(
             "{about}: lexicon's {provider}: {problem}",
             about=about,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from certferry.adapters.http.secret_address import secret_address
+from certferry.adapters.http.posting import secret_address
 from certferry.core.assessment.notices import Missed
 from certferry.core.secret import Secret
 from certferry.ports.http import Answer, Http, NoAnswer

@@ -15,8 +15,7 @@ from datetime import timedelta
 from typing import Annotated
 from urllib.parse import quote
 
-from certferry.adapters.http.posting import Posting, Reply
-from certferry.adapters.http.secret_address import secret_address
+from certferry.adapters.http.posting import Posting, Reply, secret_address
 from certferry.core.assessment.news import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context, Variable

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.adapters.http.posting import Posting, Reply
-from certferry.adapters.http.secret_address import secret_address
+from certferry.adapters.http.posting import Posting, Reply, secret_address
 from certferry.core.assessment.news import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable

@@ -11,13 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from certferry.adapters.http.client import (
-    HttpFailure,
-    ahead_of,
-    is_server_error,
-    seconds_asked_for,
-)
-from certferry.adapters.http.problems import Contact
+from certferry.adapters.http.client import ahead_of, is_server_error, seconds_asked_for
+from certferry.adapters.http.problems import Contact, HttpFailure
 from certferry.adapters.qiniu.wire import TOO_MANY, Reply, Way, read_reply, too_many
 from certferry.core.redaction import quoted, quoted_id
 from certferry.errors import (

@@ -15,8 +15,8 @@ from urllib.parse import quote
 import msgspec
 
 from certferry.adapters.http.client import TIMEOUTS as HTTP_TIMEOUTS
-from certferry.adapters.http.client import HttpClient, HttpFailure, Pacer, Request, ask_the_time
-from certferry.adapters.http.problems import Contact, Timeouts
+from certferry.adapters.http.client import HttpClient, Pacer, Request, ask_the_time
+from certferry.adapters.http.problems import Contact, HttpFailure, Timeouts
 from certferry.adapters.qiniu.errors import (
     IAM_PREFIX,
     Call,
