@@ -25,7 +25,7 @@ from pathlib import Path
 from certferry import __version__
 from certferry.core.redaction import redacted
 from certferry.errors import ConfigError
-from certferry.file_trust import NotTrusted, Spot, spot
+from certferry.file_trust import NotTrusted, PathCheck, checked_path
 from certferry.present.language import Voice
 from certferry.present.layout import as_json, visible
 from certferry.system_words import system_words
@@ -82,7 +82,7 @@ class LogFile:
         if number is not None:
             return os.dup(number)
         # The system's own directory of logs may be its logger's, and the group's.
-        with spot(self.path, exposed=True) as found:
+        with checked_path(self.path, exposed=True) as found:
             descriptor = _opened(found, stream=is_stream(self.path))
             try:
                 _must_be_harmless(found, os.fstat(descriptor))
@@ -92,7 +92,7 @@ class LogFile:
             return descriptor
 
 
-def _opened(found: Spot, *, stream: bool) -> int:
+def _opened(found: PathCheck, *, stream: bool) -> int:
     if stream:
         # A FIFO without a reader is an error and not a wait; the log waits for a slow reader.
         descriptor = found.open(_FLAGS)
@@ -108,7 +108,7 @@ def _opened(found: Spot, *, stream: bool) -> int:
     return descriptor
 
 
-def _must_be_harmless(found: Spot, facts: os.stat_result) -> None:
+def _must_be_harmless(found: PathCheck, facts: os.stat_result) -> None:
     """Raise `NotTrusted` where others could have put what is written to: another name of a file
     that is not a log, or a pipe without a reader.
     """

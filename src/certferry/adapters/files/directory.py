@@ -26,7 +26,7 @@ from certferry.core.certificates.certificate import (
     CertificateBundle,
 )
 from certferry.errors import DeployError, Retry, TargetRejected
-from certferry.file_trust import NotTrusted, open_directory, spot
+from certferry.file_trust import NotTrusted, checked_path, open_directory
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -150,7 +150,7 @@ def opened_where_it_is(path: Path) -> Iterator[OpenDirectory]:
     """Open a directory for a `with` block that may be another user's; no link is followed that
     others could lead elsewhere. Raises `OSError`.
     """
-    with spot(path, exposed=True) as found:
+    with checked_path(path, exposed=True) as found:
         handle = found.open(os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield OpenDirectory(handle, path)
@@ -161,7 +161,7 @@ def opened_where_it_is(path: Path) -> Iterator[OpenDirectory]:
 @contextmanager
 def made(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
     """Open a directory as `opened` does; make a missing one, which every user may read."""
-    with spot(path, owners) as found:
+    with checked_path(path, owners) as found:
         try:
             os.mkdir(found.name, _PRIVATE_DIRECTORY, dir_fd=found.directory)
             is_new = True

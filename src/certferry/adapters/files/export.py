@@ -15,7 +15,7 @@ from certferry.core.certificates.certificate import (
     CertificateBundle,
 )
 from certferry.errors import CertferryError
-from certferry.file_trust import NotTrusted, spot
+from certferry.file_trust import NotTrusted, checked_path
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -51,7 +51,7 @@ def write_bundle(bundle: CertificateBundle, directory: Path) -> list[Path]:
 
 def _make(directory: Path) -> None:
     """Make the directory where it is missing, and no link leads astray. Raises `OSError`."""
-    with suppress(FileNotFoundError), spot(directory, exposed=True):
+    with suppress(FileNotFoundError), checked_path(directory, exposed=True):
         pass
     directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
 

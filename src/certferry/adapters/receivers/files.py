@@ -46,7 +46,7 @@ from certferry.core.observed.observation import Change, DomainState, ObservedDom
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.secret import Secret
 from certferry.errors import DeployError
-from certferry.file_trust import spot
+from certferry.file_trust import checked_path
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.text import Text
@@ -214,7 +214,7 @@ class Files:
         if not os.path.lexists(directory):
             # Only the last one is made: a longer path is a slip, or a disk that is not mounted.
             must_be_writable(directory.parent, Text("make it, or correct `directory`"))
-            with spot(directory, self._owners()):
+            with checked_path(directory, self._owners()):
                 return
         must_be_writable(directory, RIGHTS)
         with opened(self._directory, self._owners()):

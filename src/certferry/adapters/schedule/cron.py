@@ -37,8 +37,8 @@ _ANOTHER_WAY = Text(
 
 
 def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
-    """Return how to start the cron daemon, where none is among the processes (proc(5)); `None` where
-    the processes of other users are hidden.
+    """Return how to start the cron daemon, where none is among the processes (proc(5)). Where those
+    of other users are hidden, return `None`.
     """
     names = set()
     for path in processes.glob("[0-9]*/comm"):
@@ -195,7 +195,7 @@ class Entry:
 
     @property
     def times(self) -> tuple[time, ...]:
-        """Return the times of day, one or two; none when the operator has made it something else."""
+        """Return the times of day, one or two; none where the operator has written another rhythm."""
         match = _TIMES.fullmatch(self.when)
         if match is None:
             return ()
