@@ -58,8 +58,9 @@ class PathCheck:
     is_exposed: bool
 
     def open(self, flags: int = _READ, mode: int = 0o600) -> int:
-        """Open what is there, to be read by default; `judge` is yet to be asked. Raises `OSError`."""
-        return os.open(self.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.directory)
+        """Open what is there, to read it by default, and judge nothing. Raises `OSError`."""
+        flags |= os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(self.name, flags, mode, dir_fd=self.directory)
 
     def judge(self, facts: os.stat_result) -> None:
         """Raise `NotTrusted` where others could change what has these facts."""

@@ -47,7 +47,7 @@ class BoundedAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return a pool whose connections read within the limits of their exchange."""
-        pool = super().get_connection_with_tls_context(*args, **kwargs)
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         pool.ConnectionCls = _CONNECTIONS[pool.scheme]
         return pool
 
@@ -100,7 +100,7 @@ _CURRENT: ContextVar[_Limits] = ContextVar("limits")
 class _LimitedReads(io.RawIOBase):
     """Reads of a socket within the limits of the exchange in progress."""
 
-    def __init__(self, sock: Any, raw: io.RawIOBase) -> None:
+    def __init__(self, sock: Any, raw: Any) -> None:
         self._sock, self._raw = sock, raw
 
     def readable(self) -> bool:
@@ -113,7 +113,7 @@ class _LimitedReads(io.RawIOBase):
             raise TimeoutError
         self._sock.settimeout(min(limits.seconds_left, usual or limits.seconds_left))
         try:
-            size = cast("int | None", self._raw.readinto(buffer))  # type: ignore[attr-defined]  # a socket's
+            size = cast("int | None", self._raw.readinto(buffer))
         finally:
             # The connection may be used again, by an exchange with all its time before it.
             self._sock.settimeout(usual)
@@ -128,7 +128,7 @@ class _LimitedReads(io.RawIOBase):
 class _Answer(HTTPResponse):
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_LimitedReads(sock, self.fp.detach()))  # type: ignore[attr-defined]  # buffered
+        self.fp = io.BufferedReader(_LimitedReads(sock, self.fp.detach()))
 
 
 class _PlainConnection(HTTPConnection):

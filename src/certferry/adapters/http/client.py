@@ -166,18 +166,19 @@ class HttpClient:
         self, outcome: Answer | HttpFailure, attempt: int, *, repeatable: bool
     ) -> float | None:
         """Return the seconds to wait before the next attempt, `None` where there is none."""
-        is_answer = isinstance(outcome, Answer)
-        too_many = is_answer and self._too_many(outcome)
-        if is_answer:
-            is_worth_it = too_many or (repeatable and is_server_error(outcome))
-        else:
+        first = FIRST_BACK_OFF
+        if isinstance(outcome, HttpFailure):
             is_worth_it = outcome.passing and (repeatable or not outcome.maybe_done)
+            asked = None
+        else:
+            too_many = self._too_many(outcome)
+            is_worth_it = too_many or (repeatable and is_server_error(outcome))
+            first = FIRST_BACK_OFF_OF_TOO_MANY if too_many else first
+            asked = seconds_asked_for(outcome)
         if attempt >= self._attempts or not is_worth_it:
             return None
-        asked = seconds_asked_for(outcome) if is_answer else None
         if asked is not None:
             return asked if asked <= LONGEST_RETRY_AFTER else None
-        first = FIRST_BACK_OFF_OF_TOO_MANY if too_many else FIRST_BACK_OFF
         longest = min(first * 2.0 ** (attempt - 1), LONGEST_BACK_OFF)
         return longest * (1 + self._jitter()) / 2
 

@@ -195,7 +195,7 @@ class Entry:
 
     @property
     def times(self) -> tuple[time, ...]:
-        """Return the times of day, one or two; none where the operator has written another rhythm."""
+        """Return the times of day, one or two; none for a rhythm of the operator's own."""
         match = _TIMES.fullmatch(self.when)
         if match is None:
             return ()
