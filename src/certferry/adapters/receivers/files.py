@@ -95,7 +95,7 @@ class Files:
         asked for: several machines may share it, and each has its own directory.
         """
         try:
-            with self._told(RIGHTS):
+            with self._translating_errors(RIGHTS):
                 self._must_be_usable()
                 receipt, held, drift = self._seen()
         except DeployError as problem:
@@ -108,16 +108,16 @@ class Files:
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Write what differs, read it back, run the program, and leave the receipt."""
         with ExitStack() as held:
-            with self._told(_UNTOUCHED):
+            with self._translating_errors(_UNTOUCHED):
                 self._must_be_usable()
                 place = held.enter_context(made(self._directory, self._owners()))
                 drafts = self._prepared(place, bundle, held)
             if not drafts:
                 return
-            with self._told(_NEXT_RUN):
+            with self._translating_errors(_NEXT_RUN):
                 self._put_in_place(place, bundle, drafts)
             self._reload(lineage, bundle)  # what becomes of it says nothing about the directory
-            with self._told(_NEXT_RUN):
+            with self._translating_errors(_NEXT_RUN):
                 place.put(drafts[RECEIPT], RECEIPT)
                 place.sync()
 
@@ -172,7 +172,7 @@ class Files:
     ) -> Iterator[Change]:
         """Give what is not as it was delivered, as far as that can be told without its digests."""
         for name in NAMES:
-            found = place.look_at(name)
+            found = place.observe(name)
             if found is None:
                 yield Change(name, "missing", "delivered")
             elif digests is not None and found.digest != digests.get(name):
@@ -190,7 +190,7 @@ class Files:
         return ReceiverDrift(reason, (*changes, Change("reload", "not run", "run")))
 
     def _is_there(self, place: OpenDirectory, name: str, content: bytes) -> bool:
-        found = place.look_at(name)
+        found = place.observe(name)
         wanted = pem_directory.digest(content)
         return (
             found is not None and found.digest == wanted and self._access(name).allows(found.access)
@@ -226,8 +226,8 @@ class Files:
         owner = user_number(self._delivery.owner)
         return [] if owner is None else [owner]
 
-    def _told(self, hint: Text) -> AbstractContextManager[None]:
-        return pem_directory.told(self._directory, hint, has_owner=True)
+    def _translating_errors(self, hint: Text) -> AbstractContextManager[None]:
+        return pem_directory.translating_errors(self._directory, hint, has_owner=True)
 
     # delivering
 
