@@ -7,13 +7,14 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 
-from certferry.adapters.http.bounds import CHUNK
+from certferry.adapters.http.bounds import CHUNK, Place, first_connection
 from certferry.adapters.http.client import HttpClient, Pacer, Request
 from certferry.adapters.http.problems import Contact, HttpFailure, Timeouts
 from tests.adapters.http.peers import endless, peer, read_request
@@ -167,3 +168,34 @@ def test_connection_after_an_exchange_that_was_nearly_over(hurried: HttpClient) 
         ]
 
     assert [b"ok", b"ok"] == [answer.body for answer in answers]
+
+
+def _place(listener: socket.socket) -> Place:
+    return socket.AF_INET, socket.SOCK_STREAM, 0, "", listener.getsockname()
+
+
+def test_host_with_many_addresses_that_say_nothing() -> None:
+    """All of them together have the time of the exchange, and none has more than its own."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as waiting:
+        # Linux drops what comes while the queue is full (listen(2)), and leaves it unanswered.
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket())
+            client.settimeout(0)
+            client.connect_ex(listener.getsockname())
+        begun = time.monotonic()
+
+        with pytest.raises(TimeoutError):
+            first_connection([_place(listener)] * 400, 0.1, begun + WHOLE.total_seconds())
+
+    assert WHOLE.total_seconds() <= time.monotonic() - begun < LATEST
+
+
+def test_host_whose_last_address_answers() -> None:
+    """The others, which refuse at once, cost it nothing; its connection waits as it should."""
+    with socket.create_server(("127.0.0.1", 0)) as refusing:
+        refused = _place(refusing)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        places = [*[refused] * 100, _place(listener)]
+        with first_connection(places, 3.0, time.monotonic() + 30) as sock:
+            assert listener.getsockname() == sock.getpeername()
+            assert 3.0 == sock.gettimeout()

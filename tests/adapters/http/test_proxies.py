@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +16,7 @@ import trustme
 from certferry.adapters.http.client import HttpClient, Pacer, Request
 from certferry.adapters.http.problems import HttpFailure, Timeouts
 from certferry_sandbox import httpd
-from tests.adapters.http.peers import Treat, peer, tunnel
+from tests.adapters.http.peers import CONNECTED, Treat, peer, read_request, tunnel
 from tests.adapters.waits import Waits
 
 LATEST = 5.0  # seconds, with room for a busy machine; the drips themselves have no end
@@ -82,6 +84,33 @@ def test_proxy_that_is_usual_in_companies(
         answer = client(waits).exchange(lambda: request, repeatable=False)
 
     assert b'{"path":"/x"}' == answer.body
+
+
+def test_proxy_with_tls_that_drips(
+    server_side: ssl.SSLContext, waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handshake with the host, which goes through it, belongs to the exchange."""
+    tap = threading.Event()  # never set: waiting for it is the time between two drops
+
+    def drip(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(CONNECTED)
+        connection.recv(1)  # the client's hello
+        # A record of a handshake that would be 16383 bytes long (RFC 8446 §5.1).
+        connection.sendall(b"\x16\x03\x03\x3f\xff")
+        while not tap.wait(0.02):
+            connection.sendall(b"x")
+
+    begun = time.monotonic()
+    with peer(within_tls(server_side, drip)) as host:
+        monkeypatch.setenv("HTTPS_PROXY", f"https://{host}")
+        with pytest.raises(HttpFailure, match="not complete within"):
+            client(waits, timedelta(seconds=0.5)).exchange(
+                lambda: Request("GET", "https://api.example.com/"), repeatable=True
+            )
+
+    assert time.monotonic() - begun < LATEST
+    assert [] == waits.seconds
 
 
 @pytest.mark.parametrize("proxy", ["socks5h://127.0.0.1:9", "SOCKS5://127.0.0.1:9", "ftp://p"])

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from certferry.adapters.dns.answers import (
@@ -27,7 +27,15 @@ from certferry.adapters.dns.answers import (
     objects,
     parsed,
 )
-from certferry.adapters.dns.records import ALL_ZONES, Turns, TxtRecord, TxtRecords, Zone, hosts_of
+from certferry.adapters.dns.records import (
+    ALL_ZONES,
+    Turns,
+    TxtRecord,
+    TxtRecords,
+    TxtService,
+    Zone,
+    hosts_of,
+)
 from certferry.adapters.dnspod.errors import (
     BLOCKED,
     CODES,
@@ -113,12 +121,20 @@ def number_of(value: object) -> int | None:
     return int(written) if NUMBER.fullmatch(written) else None
 
 
+class DnspodService(TxtService, Protocol):
+    """One of DNSPod's APIs: the token's, or Tencent Cloud's."""
+
+    def list_zones(self, about: str | Text) -> Sequence[Zone]:
+        """Read every domain of the account from the service."""
+        ...
+
+
 class DnspodRecords(TxtRecords):
     """Challenge records in the domains of one DNSPod account, by whichever of its two APIs: lists
     show a new record late, so it is not looked for unless its outcome is in doubt.
     """
 
-    def __init__(self, service: DnspodClient | JsonTxtService, pause: Pause) -> None:
+    def __init__(self, service: DnspodService, pause: Pause) -> None:
         super().__init__(NAME, service, pause, looks=INDEX_PAUSES, reads_back=False)
         self._api = service
 

@@ -52,7 +52,7 @@ class OpenDirectory:
         if opened is None:
             return None
         data, facts = opened
-        access = Access(stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid)
+        access = FileAccess(stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid)
         return FoundFile(digest(data), access)
 
     def read(self, name: str) -> bytes | None:
@@ -60,7 +60,7 @@ class OpenDirectory:
         opened = self._read(name)
         return None if opened is None else opened[0]
 
-    def draft(self, name: str, content: bytes, access: Access) -> str:
+    def draft(self, name: str, content: bytes, access: FileAccess) -> str:
         """Write a file under another name than its own, and on to the disk; return that name.
 
         It is its owner's before there is anything in it. Raises `TargetRejected` where it may not
@@ -85,7 +85,7 @@ class OpenDirectory:
         """Give a draft its name; what was called so, be it a link, is gone."""
         os.replace(drafted, name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
 
-    def replace(self, name: str, content: bytes, access: Access) -> None:
+    def replace(self, name: str, content: bytes, access: FileAccess) -> None:
         """Put a file in its place, whole or not at all, as `draft` and `put` do."""
         drafted = self.draft(name, content, access)
         try:
@@ -174,7 +174,7 @@ def made(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
         yield place
 
 
-def _change_owner(descriptor: int, path: Path, access: Access) -> None:
+def _change_owner(descriptor: int, path: Path, access: FileAccess) -> None:
     # -1 leaves it as it is
     uid, gid = (-1 if number is None else number for number in (access.uid, access.gid))
     try:
@@ -210,14 +210,14 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class FileAccess:
     """Whose a file is and who may use it; `None` leaves the owner or the group as it comes."""
 
     mode: int
     uid: int | None = None
     gid: int | None = None
 
-    def allows(self, found: Access) -> bool:
+    def allows(self, found: FileAccess) -> bool:
         """Return whether a file with this access is as desired."""
         owners = self.uid in {None, found.uid} and self.gid in {None, found.gid}
         return owners and self.mode == found.mode
@@ -234,7 +234,7 @@ class FoundFile:
     """A file that lies there: the SHA-256 of what is in it, and its access."""
 
     digest: str
-    access: Access
+    access: FileAccess
 
 
 def contents(bundle: CertificateBundle) -> dict[str, bytes]:
@@ -352,11 +352,10 @@ def group_number(name: str | None) -> int | None:
 def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int | None:
     if name is None:
         return None
-    # chown(2): the last number of 32 bits says that nothing is to change.
-    if name.isdecimal() and int(name) < 2**32 - 1:
-        return int(name)
     try:
-        return look_up(name)
+        # chown(2): the last number of 32 bits says that nothing is to change.
+        is_number = name.isdecimal() and int(name) < 2**32 - 1
+        return int(name) if is_number else look_up(name)
     except (KeyError, ValueError):
         raise TargetRejected(
             Text("this machine knows no {what} called {name}", what=what, name=name),
@@ -380,7 +379,7 @@ def write_bundle(bundle: CertificateBundle, directory: Path) -> list[Path]:
     with _exporting(directory), opened_where_it_is(directory) as place:
         for name in EXPORTED:
             with _exporting(directory / name):
-                access = Access(_PRIVATE if name == PRIVKEY else _PUBLIC)
+                access = FileAccess(_PRIVATE if name == PRIVKEY else _PUBLIC)
                 place.replace(name, texts[name], access)
         place.sync()
     return [directory / name for name in EXPORTED]

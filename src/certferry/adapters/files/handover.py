@@ -22,7 +22,7 @@ from certferry.system_words import system_words
 from certferry.text import Text
 
 _PRIVATE_DIRECTORY = 0o700
-_PRIVATE = pem_directory.Access(0o600)
+_PRIVATE = pem_directory.FileAccess(0o600)
 
 _log = logging.getLogger(__name__)
 
@@ -115,8 +115,11 @@ def _opened(directory: Path) -> Iterator[int]:
 
 
 def _warn(path: Path, exc: OSError) -> None:
-    sentence = Text(
-        "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
-        " tries again"
+    _log.warning(
+        Text(
+            "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
+            " tries again",
+            path=path,
+            problem=system_words(exc),
+        )
     )
-    _log.warning(sentence.filled(path=path, problem=system_words(exc)))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socket
+import ssl
 import time
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from datetime import timedelta
 from http.client import HTTPResponse
@@ -14,11 +17,17 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family
 
 WHOLE = timedelta(seconds=60)  # for a whole exchange; what certferry asks for takes a second or two
 LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one mebibyte
 FRAMES = 2  # times that: what may come in all, with headers and the frames of chunks
 CHUNK = 64 * 2**10  # bytes read at once
+
+
+Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""An address of a host, as `socket.getaddrinfo` returns it."""
 
 
 class TooSlow(requests.exceptions.Timeout):
@@ -34,8 +43,8 @@ class UnknownProxy(requests.exceptions.ProxyError):
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Reads each answer whole before it returns it. `whole` is the time for one exchange, `longest`
-    the bytes of a body. Each address of a host has the connection's time-out.
+    """Reads each answer whole before it returns it. `whole` is the time for one exchange, from the
+    first address that is tried to the last byte; `longest` the bytes of a body.
     """
 
     def __init__(
@@ -97,9 +106,22 @@ class _Limits:
 _CURRENT: ContextVar[_Limits] = ContextVar("limits")
 
 
-class _LimitedReads(io.RawIOBase):
-    """Reads of a socket within the limits of the exchange in progress."""
+def _within_limits(sock: Any, read: Callable[..., Any], *args: Any) -> Any:
+    """Read once. Raises `TimeoutError` where the time is over, or the answer does not end."""
+    limits, usual = _CURRENT.get(), sock.gettimeout()
+    if limits.seconds_left <= 0 or limits.bytes_left < 0:
+        raise TimeoutError
+    sock.settimeout(min(limits.seconds_left, usual or limits.seconds_left))
+    try:
+        got = read(*args)
+    finally:
+        # The connection may be used again, by an exchange with all its time before it.
+        sock.settimeout(usual)
+    limits.bytes_left -= got if isinstance(got, int) else 0
+    return got
 
+
+class _LimitedReads(io.RawIOBase):
     def __init__(self, sock: Any, raw: Any) -> None:
         self._sock, self._raw = sock, raw
 
@@ -107,18 +129,7 @@ class _LimitedReads(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read once. Raises `TimeoutError` where the time is over, or the answer does not end."""
-        limits, usual = _CURRENT.get(), self._sock.gettimeout()
-        if limits.seconds_left <= 0 or limits.bytes_left < 0:
-            raise TimeoutError
-        self._sock.settimeout(min(limits.seconds_left, usual or limits.seconds_left))
-        try:
-            size = cast("int | None", self._raw.readinto(buffer))
-        finally:
-            # The connection may be used again, by an exchange with all its time before it.
-            self._sock.settimeout(usual)
-        limits.bytes_left -= size or 0
-        return size
+        return cast("int | None", _within_limits(self._sock, self._raw.readinto, buffer))
 
     def close(self) -> None:
         self._raw.close()
@@ -131,12 +142,69 @@ class _Answer(HTTPResponse):
         self.fp = io.BufferedReader(_LimitedReads(sock, self.fp.detach()))
 
 
-class _PlainConnection(HTTPConnection):
-    response_class = _Answer
+class _ProxySocket(ssl.SSLSocket):
+    """TLS to a proxy, through which the handshake with the host goes."""
+
+    def recv(self, *args: Any) -> Any:
+        return _within_limits(self, super().recv, *args)
 
 
-class _TlsConnection(HTTPSConnection):
-    response_class = _Answer
+def first_connection(
+    places: Iterable[Place], timeout: float, latest: float, options: Iterable[Any] = ()
+) -> socket.socket:
+    """Connect to the first of a host's addresses that accepts, with so many seconds for each, and
+    for all together until the moment `latest` (`time.monotonic`). Raises the last `OSError`.
+    """
+    failure: OSError = TimeoutError()
+    for family, kind, protocol, _, place in places:
+        within = min(timeout, latest - time.monotonic())
+        if within <= 0:
+            break
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            sock.settimeout(within)
+            sock.connect(place)
+        except OSError as problem:
+            sock.close()
+            failure = problem
+        else:
+            sock.settimeout(timeout)
+            return sock
+    raise failure
+
+
+class _Bounded:
+    """A connection of urllib3's, which by itself gives each address the whole time-out."""
+
+    response_class: Any = _Answer
+
+    def _new_conn(self: Any) -> socket.socket:
+        latest = time.monotonic() + _CURRENT.get().seconds_left
+        try:
+            host, family = self.host.strip("[]"), allowed_gai_family()
+            places = socket.getaddrinfo(host, self.port, family, socket.SOCK_STREAM)
+            return first_connection(places, self.timeout, latest, self.socket_options or ())
+        except socket.gaierror as unknown:
+            raise NameResolutionError(self.host, self, unknown) from unknown
+        except TimeoutError as late:
+            raise ConnectTimeoutError(self, "no connection in time") from late
+        except OSError as failure:
+            raise NewConnectionError(self, "no connection") from failure
+
+
+class _PlainConnection(_Bounded, HTTPConnection):
+    """HTTP."""
+
+
+class _TlsConnection(_Bounded, HTTPSConnection):
+    """HTTPS."""
+
+    def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
+        secured = super()._connect_tls_proxy(hostname, sock)
+        secured.__class__ = _ProxySocket  # urllib3 has made it
+        return secured
 
 
 _CONNECTIONS = {"http": _PlainConnection, "https": _TlsConnection}

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from certferry.adapters.http.client import seconds_asked_for
 from certferry.core.assessment.news import Message
 from certferry.core.network import is_loopback
 from certferry.core.redaction import quoted
@@ -113,6 +112,8 @@ class Posting:
         self, problem: Text, headers: Mapping[str, str] = NO_HEADERS, usual: timedelta = SOON
     ) -> AgainAt:
         """Return when the message may be sent again: as the service says, or after a usual time."""
+        from certferry.adapters.http.client import seconds_asked_for
+
         asked = seconds_asked_for(Answer(0, headers, b""))
         return AgainAt(self.now() + (usual if asked is None else timedelta(seconds=asked)), problem)
 

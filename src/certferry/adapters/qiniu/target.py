@@ -52,7 +52,7 @@ from certferry.adapters.qiniu.live import LiveDomains
 from certferry.adapters.qiniu.report import report_of
 from certferry.adapters.qiniu.survey import Examiner, Surveyor
 from certferry.adapters.qiniu.transport import QiniuTransport
-from certferry.adapters.qiniu.wire import Keys
+from certferry.adapters.qiniu.wire import QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import HttpsWish, Kind
 from certferry.core.discovery.survey import Survey
@@ -99,7 +99,7 @@ USUAL_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
 
 def connect(settings: Settings, context: Context) -> DeployTarget:
     """Return the target for an account: one for all its deployments, which share a pace."""
-    keys = Keys(settings.access_key, settings.secret_key)
+    keys = QiniuKeys(settings.access_key, settings.secret_key)
     transport = QiniuTransport(
         keys, settings.hosts, context.memory, pause=context.pause, now=context.now
     )

@@ -31,7 +31,7 @@ from certferry.adapters.qiniu.wire import (
     Endpoint,
     Endpoints,
     Hosts,
-    Keys,
+    QiniuKeys,
     Scheme,
     read_reply,
     sign_qbox,
@@ -85,7 +85,7 @@ class QiniuTransport:
 
     def __init__(
         self,
-        keys: Keys,
+        keys: QiniuKeys,
         hosts: Hosts,
         memory: AccountMemory,
         *,

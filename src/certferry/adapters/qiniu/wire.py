@@ -186,20 +186,20 @@ DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class QiniuKeys:
     """An account's key pair. The access key goes over the wire; the secret key never does."""
 
     access_key: Secret
     secret_key: Secret
 
 
-def sign_qbox(request: Request, keys: Keys) -> Request:
+def sign_qbox(request: Request, keys: QiniuKeys) -> Request:
     """Return the request with its QBox signature, which covers path and query only."""
     message = qbox_message(request.url, request.headers, request.body)
     return _with_headers(request, Authorization=f"QBox {token(keys, message)}")
 
 
-def sign_qiniu(request: Request, keys: Keys, now: datetime) -> Request:
+def sign_qiniu(request: Request, keys: QiniuKeys, now: datetime) -> Request:
     """Return the request dated and with its Qiniu signature, which covers all of it.
 
     A request without a Content-Type gets that of forms, as from the vendor's SDKs, whatever its
@@ -232,7 +232,7 @@ def qiniu_message(method: str, url: str, headers: Mapping[str, str], body: bytes
     return "\n".join([*lines, "", ""]).encode() + (covered or b"")
 
 
-def token(keys: Keys, message: bytes) -> str:
+def token(keys: QiniuKeys, message: bytes) -> str:
     """Return access key and signature: HMAC-SHA1 in URL-safe base64, its padding kept (§2)."""
     key = keys.secret_key.reveal().encode()
     digest = hmac.new(key, message, hashlib.sha1).digest()

@@ -25,7 +25,7 @@ from certferry.adapters.files import directory as pem_directory
 from certferry.adapters.files.directory import (
     NAMES,
     RIGHTS,
-    Access,
+    FileAccess,
     OpenDirectory,
     group_number,
     made,
@@ -51,7 +51,7 @@ from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.text import Text
 
-_RECEIPT_ACCESS = Access(0o600)  # a key's digest is no secret, but of no use to others
+_RECEIPT_ACCESS = FileAccess(0o600)  # a key's digest is no secret, but of no use to others
 
 _UNTOUCHED = Text("the files that were there before are as they were")
 _NEXT_RUN = Text("the next run looks at every file again, and goes on from there")
@@ -67,10 +67,10 @@ def connect(
     """Give the receiver for a directory; `withheld` are the variables that `reload` is not to
     have, and what is `hidden` is not shown of its words, nor is the key.
     """
-    return Files(delivery, pause, withheld, hidden)
+    return FilesReceiver(delivery, pause, withheld, hidden)
 
 
-class Files:
+class FilesReceiver:
     """One directory. Beside the files lies a receipt of the last delivery that ended well.
 
     It is removed before anything is changed, and written after `reload` has succeeded: where it
@@ -196,10 +196,10 @@ class Files:
             found is not None and found.digest == wanted and self._access(name).allows(found.access)
         )
 
-    def _access(self, name: str) -> Access:
+    def _access(self, name: str) -> FileAccess:
         """Give whose a file is to be. Raises `TargetRejected` for an owner or group unknown."""
         delivery = self._delivery
-        return Access(
+        return FileAccess(
             delivery.key_mode if name == PRIVKEY else delivery.mode,
             user_number(delivery.owner),
             group_number(delivery.group),

@@ -27,6 +27,7 @@ import dns.rrset
 import dns.tsig
 import dns.update
 
+from certferry.adapters.http.bounds import first_connection
 from certferry.adapters.rfc2136.errors import (
     Partner,
     delegated,
@@ -335,26 +336,10 @@ class Conversation:
             return _read(connection, length, deadline)
 
     def _connected(self) -> socket.socket:
-        """Connect to the first of the server's addresses that accepts; together they have the time
-        of `SILENT_ADDRESSES`. Raises `OSError`.
-        """
-        latest = time.monotonic() + SILENT_ADDRESSES * self._within
-        failure = OSError()
+        """Connect to the first of the server's addresses that accepts. Raises `OSError`."""
         places = socket.getaddrinfo(*self._server, type=socket.SOCK_STREAM)
-        for family, kind, protocol, _, place in places:
-            within = min(self._within, latest - time.monotonic())
-            if within <= 0:
-                break
-            connection = socket.socket(family, kind, protocol)
-            try:
-                connection.settimeout(within)
-                connection.connect(place)
-            except OSError as failed:
-                connection.close()
-                failure = failed
-            else:
-                return connection
-        raise failure
+        latest = time.monotonic() + SILENT_ADDRESSES * self._within
+        return first_connection(places, self._within, latest)
 
 
 def _unverified(raw: bytes, question: dns.message.Message) -> dns.message.Message:

@@ -100,7 +100,7 @@ class Cron:
         entries = own_entries(self._read())
         return self._scheduled(entries[0]) if entries else None
 
-    def _scheduled(self, entry: Entry) -> Scheduled:
+    def _scheduled(self, entry: CronEntry) -> Scheduled:
         times, to_do = entry.times, self._to_do()
         return Scheduled(
             place=_place(),
@@ -145,7 +145,7 @@ def next_run(times: Sequence[time], now: datetime) -> datetime:
     return min(ahead).astimezone(UTC)
 
 
-def _when(entry: Entry) -> Text:
+def _when(entry: CronEntry) -> Text:
     written = [f"{one:%H:%M:%S}" if one.second else f"{one:%H:%M}" for one in entry.times]
     match written:
         case [once]:
@@ -183,7 +183,7 @@ _USUAL_PATH = "/usr/bin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CronEntry:
     """Our line: the time as it is written, the command, where that looks for programs, and how many
     seconds after the minute it begins.
     """
@@ -233,7 +233,7 @@ def watched(command: Sequence[str], on_failure: Sequence[str]) -> tuple[str, ...
     return ("/bin/sh", "-c", script, "sh", *both)
 
 
-def own_entries(crontab: bytes) -> list[Entry]:
+def own_entries(crontab: bytes) -> list[CronEntry]:
     """Find our entry; more than one where the operator has copied it."""
     found = []
     for own in _OWN.finditer(crontab):
@@ -262,18 +262,18 @@ def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
     return crontab + end + replace(_twice_a_day(moment), command=command).line + b"\n"
 
 
-def _entry(own: re.Match[bytes]) -> Entry:
+def _entry(own: re.Match[bytes]) -> CronEntry:
     delay = _DELAY.match(own["command"])
     if delay is None:
-        return Entry(own["when"], own["command"])
+        return CronEntry(own["when"], own["command"])
     command = own["command"][delay.end() :]
-    return Entry(own["when"], command, delay=int(delay[1]))
+    return CronEntry(own["when"], command, delay=int(delay[1]))
 
 
-def _twice_a_day(moment: time) -> Entry:
+def _twice_a_day(moment: time) -> CronEntry:
     first, second = twice(moment)
     when = b"%d %d,%d * * *" % (first.minute, first.hour, second.hour)
-    return Entry(when, b"", delay=first.second)
+    return CronEntry(when, b"", delay=first.second)
 
 
 def without_entry(crontab: bytes) -> bytes:
