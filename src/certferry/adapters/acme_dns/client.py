@@ -40,7 +40,7 @@ from certferry.text import Text
 
 SERVICE = "acme-dns"
 
-ROOM = 2  # values that the server keeps at one name, if it is not told otherwise
+ROOM = 2  # values that the server keeps at one name, by default
 
 _LATER = Text("try again in some minutes, and look at the server's log")
 

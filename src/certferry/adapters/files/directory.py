@@ -82,7 +82,7 @@ class OpenDirectory:
         return drafted
 
     def put(self, drafted: str, name: str) -> None:
-        """Give a draft its name; what was called so, be it a link, is gone."""
+        """Rename a draft to its name, and replace what had it, be it a link."""
         os.replace(drafted, name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
 
     def replace(self, name: str, content: bytes, access: FileAccess) -> None:

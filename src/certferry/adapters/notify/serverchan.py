@@ -1,4 +1,4 @@
-"""ServerChan (Server酱): both of its generations, which are told apart by the key.
+"""ServerChan (Server酱): both of its generations, which the key distinguishes.
 
 Reference: https://sct.ftqq.com and https://doc.sc3.ft07.com (docs/facts/receivers.md §1.5).
 """

@@ -82,7 +82,7 @@ class TlsProbe:
             seen = pool.map(lambda host: self._look(host, looking), hosts)
             found = dict(zip(hosts, seen, strict=True))
         except BaseException:
-            # The run does not wait for a handshake that is under way.
+            # The run does not wait for a handshake in progress.
             looking.end()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -211,16 +211,16 @@ def presented(
         chain = [x509.load_der_x509_certificate(der) for der in chain_der]
         seen = replace(seen, not_after=chain[0].not_valid_after_utc)
         problem = trust.problem(chain, host, now)
-    except Exception:  # noqa: BLE001 - the library reads lazily, and tells nowhere what it may raise
+    except Exception:  # noqa: BLE001 - the library reads lazily, and documents no exceptions
         return seen
     return replace(seen, valid=problem is None, problem=problem, chain=_facts(chain))
 
 
 def _facts(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
-    """What the chain tells of itself is for people: that it cannot be read changes no judgement."""
+    """Return the facts of the chain, for people: where they cannot be read, the verdict stays."""
     try:
         return facts_of(chain)
-    except Exception:  # noqa: BLE001 - the library reads lazily, and tells nowhere what it may raise
+    except Exception:  # noqa: BLE001 - the library reads lazily, and documents no exceptions
         return ()
 
 

@@ -50,7 +50,7 @@ class Sources:
 @dataclass(frozen=True, slots=True)
 class DomainList:
     """The CDN and DCDN domains of an account, by certferry's spelling of their names. A `number`
-    tells it from the lists that were read before.
+    distinguishes it from the lists that were read before.
     """
 
     number: int

@@ -135,7 +135,7 @@ HOST = r"^(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$"
 
 
 class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
-    """A domain in the list, which tells neither certificate nor settings. Its name becomes part of
+    """A domain in the list, which shows neither certificate nor settings. Its name becomes part of
     the address of every call about it, so it has to be one; all else may be anything.
     """
 
@@ -155,7 +155,7 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def without_https(self) -> DomainRecord | None:
-        """All that there is to tell of a domain that speaks HTTP alone; `None` where the list does
+        """The detail of a domain that speaks HTTP alone; `None` where the list does
         not say so, or says something odd.
         """
         if self.protocol != "http":
@@ -193,7 +193,7 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def has_https(self) -> bool:
-        """Whether the domain speaks HTTPS: `https` alone does not tell (§5.2)."""
+        """Whether the domain speaks HTTPS: `https` alone does not show it (§5.2)."""
         return self.bound is not None or self.protocol == "https"
 
     @property
@@ -288,9 +288,9 @@ def name_here(name: str) -> str:
     return f"*{lowered}" if lowered.startswith(".") else lowered
 
 
-def kind_of(told: DomainItem | DomainRecord) -> Kind:
+def kind_of(item: DomainItem | DomainRecord) -> Kind:
     """Return what a domain of the CDN's is: DCDN is in the same list (§5.1)."""
-    return Kind.DCDN if told.product == "dcdn" else Kind.CDN
+    return Kind.DCDN if item.product == "dcdn" else Kind.CDN
 
 
 def observe(domain: str, record: DomainRecord) -> ObservedDomain:

@@ -1,5 +1,5 @@
 """Everything that a Qiniu account serves, with any certificates, and the certificates themselves.
-A domain is asked for by itself only where neither the list nor an earlier run tells of it.
+A domain is asked for by itself only where neither the list nor an earlier run shows it.
 
 What does not depend on one another is asked for side by side; the pace of the account holds
 (docs/facts/qiniu.md §9).

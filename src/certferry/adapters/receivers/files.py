@@ -64,7 +64,7 @@ def connect(
     withheld: Collection[str] = (),
     hidden: Collection[Secret] = (),
 ) -> Receiver:
-    """Give the receiver for a directory; `withheld` are the variables that `reload` is not to
+    """Return the receiver for a directory; `withheld` are the variables that `reload` is not to
     have, and what is `hidden` is not shown of its words, nor is the key.
     """
     return FilesReceiver(delivery, pause, withheld, hidden)
@@ -91,8 +91,8 @@ class FilesReceiver:
         self._hidden = hidden
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Read the files back, and compare them with the receipt. What the state remembers is not
-        asked for: several machines may share it, and each has its own directory.
+        """Read the files back, and compare them with the receipt. The state is not asked:
+        several machines may share it, and each has its own directory.
         """
         try:
             with self._translating_errors(RIGHTS):
@@ -101,7 +101,7 @@ class FilesReceiver:
         except DeployError as problem:
             return self._observed(DomainState.UNAVAILABLE, problem=problem)
         fullchain = None
-        if receipt is not None and receipt.fingerprint == held:  # it tells nothing of another leaf
+        if receipt is not None and receipt.fingerprint == held:  # it says nothing of another leaf
             fullchain = receipt.digests.get(FULLCHAIN)
         return self._observed(DomainState.READY, held, drift, fullchain_digest=fullchain)
 
@@ -143,7 +143,7 @@ class FilesReceiver:
         )
 
     def _seen(self) -> tuple[Receipt | None, str | None, ReceiverDrift | None]:
-        """Give the receipt, the fingerprint of the certificate there, and the files that differ."""
+        """Return the receipt, the fingerprint of the certificate, and the files that differ."""
         try:
             with opened(self._directory, self._owners()) as place:
                 receipt = _receipt(place)
@@ -170,7 +170,7 @@ class FilesReceiver:
     def _changes(
         self, place: OpenDirectory, digests: Mapping[str, str] | None = None
     ) -> Iterator[Change]:
-        """Give what is not as it was delivered, as far as that can be told without its digests."""
+        """Return what is not as it was delivered; without digests, only what is missing or open."""
         for name in NAMES:
             found = place.observe(name)
             if found is None:
@@ -197,7 +197,7 @@ class FilesReceiver:
         )
 
     def _access(self, name: str) -> FileAccess:
-        """Give whose a file is to be. Raises `TargetRejected` for an owner or group unknown."""
+        """Return whose a file is to be. Raises `TargetRejected` for an owner or group unknown."""
         delivery = self._delivery
         return FileAccess(
             delivery.key_mode if name == PRIVKEY else delivery.mode,
@@ -222,7 +222,7 @@ class FilesReceiver:
         must_take_files(directory, NAMES)
 
     def _owners(self) -> list[int]:
-        """Give who may own the directory, beside root and the caller."""
+        """Return who may own the directory, beside root and the caller."""
         owner = user_number(self._delivery.owner)
         return [] if owner is None else [owner]
 
@@ -275,7 +275,7 @@ class FilesReceiver:
     def _put_in_place(
         self, place: OpenDirectory, bundle: CertificateBundle, drafts: Mapping[str, str]
     ) -> None:
-        """Give the drafts their names, without a receipt until the program has been told."""
+        """Rename the drafts, without a receipt until the program has run."""
         place.remove(RECEIPT)
         place.sync()
         for name in NAMES:
@@ -295,7 +295,7 @@ class FilesReceiver:
             )
 
     def _must_be_there(self, place: OpenDirectory, wanted: Mapping[str, bytes]) -> None:
-        """Read the new files back, before a server is told of them."""
+        """Read the new files back, before a server loads them."""
         for name, content in wanted.items():
             if not self._is_there(place, name, content):
                 path = self._directory / name
@@ -316,7 +316,7 @@ def _edited() -> ReceiverDrift:
 
 
 def _leaf(fullchain: bytes | None) -> str | None:
-    """Give the fingerprint of the first certificate, `None` where there is none to be read."""
+    """Return the fingerprint of the first certificate, `None` where there is none to be read."""
     try:
         leaf = x509.load_pem_x509_certificate(fullchain or b"")
     except ValueError:
@@ -345,7 +345,7 @@ def encode_receipt(receipt: Receipt) -> bytes:
 
 
 def decode_receipt(data: bytes | None) -> Receipt | None:
-    """Read a receipt; one that is missing or spoilt is none, and the delivery is made again."""
+    """Read a receipt; a missing or corrupt one means that the delivery is made again."""
     try:
         written = json.loads(data or b"")
         return Receipt(str(written["fingerprint"]), dict(written["digests"]), written["reload"])
