@@ -112,6 +112,15 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
     return Qiniu(client, rules, context.memory, pause=context.pause, now=context.now)
 
 
+@contextmanager
+def _translating_errors() -> Iterator[None]:
+    """Raise the error of each failure, which is the only one that passes the port."""
+    try:
+        yield
+    except QiniuFailure as failure:
+        raise failure.error from None
+
+
 class Qiniu:
     """The CDN, DCDN, source and live domains of one account. Safe to share between threads.
 
@@ -180,34 +189,34 @@ class Qiniu:
             quota=quota,
         )
 
+    @_translating_errors()
     def survey(self, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`."""
-        with _translating_errors():
-            return self._surveyor.survey(looked)
+        return self._surveyor.survey(looked)
 
+    @_translating_errors()
     def examine(self, account: str) -> tuple[Finding, ...]:
         """See `ports.examination.Examined.examine`."""
-        with _translating_errors():
-            return self._examiner.examine(account)
+        return self._examiner.examine(account)
 
+    @_translating_errors()
     def cnames(self) -> Mapping[str, str]:
         """See `ports.examination.PointedAt.cnames`."""
-        with _translating_errors():
-            return self._examiner.cnames()
+        return self._examiner.cnames()
 
+    @_translating_errors()
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`."""
-        with _translating_errors():
-            return self._examiner.clock_ahead()
+        return self._examiner.clock_ahead()
 
     def report(self) -> AccountReport:
         """See `ports.examination.Reported.report`."""
         return report_of(self._client)
 
+    @_translating_errors()
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
-        with _translating_errors():
-            return self._copies.upload(lineage, bundle)
+        return self._copies.upload(lineage, bundle)
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
         """Switch HTTPS on, or change it, unless the domain is as desired already; return the
@@ -233,27 +242,18 @@ class Qiniu:
                 raise
             return other.bind(domain, remote_id, https)
 
+    @_translating_errors()
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """Remove a copy whose name is the label, and that no domain is bound to, as far as that is
         seen: of live domains Qiniu is not known to refuse it, as of others.
         """
-        with _translating_errors():
-            copy = self._copies.find(remote_id)
-            if copy is None:
-                return False
-            self._live.must_not_use(remote_id, label, unmanaged=unmanaged)
-            self._sources.must_not_use(remote_id, label)
-            self._cdn.must_not_use(copy, label)
-            return self._copies.retire(remote_id, label, unmanaged=unmanaged)
-
-
-@contextmanager
-def _translating_errors() -> Iterator[None]:
-    """Raise the error of each failure, which is the only one that passes the port."""
-    try:
-        yield
-    except QiniuFailure as failure:
-        raise failure.error from None
+        copy = self._copies.find(remote_id)
+        if copy is None:
+            return False
+        self._live.must_not_use(remote_id, label, unmanaged=unmanaged)
+        self._sources.must_not_use(remote_id, label)
+        self._cdn.must_not_use(copy, label)
+        return self._copies.retire(remote_id, label, unmanaged=unmanaged)
 
 
 def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:
