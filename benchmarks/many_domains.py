@@ -64,11 +64,9 @@ from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of
 from certferry.reconcile.visit import held_lease
 from certferry.wiring.accounts import AccountNotes
-from certferry_sandbox.testing.memory_ca import MemoryCa
 from certferry_sandbox.testing.memory_dns import MemoryDns
-from certferry_sandbox.testing.memory_issuer import LIFETIME, MemoryIssuer
-from certferry_sandbox.testing.memory_receiver import MemoryReceivers
-from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_issuer import LIFETIME, MemoryCa, MemoryIssuer
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
 
 ACCOUNT = "qiniu"
 DOMAINS_EACH = 4

@@ -38,8 +38,7 @@ from certferry.reconcile.visits import Patience
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
-from certferry_sandbox.testing.memory_receiver import MemoryReceivers
-from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
 from certferry_sandbox.testing.memory_target import MemoryCdn
 
 

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from josepy.jwk import JWKRSA
 
 from certferry.errors import CaUnavailable, ConfigError
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
 

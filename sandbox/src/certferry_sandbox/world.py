@@ -15,11 +15,11 @@ from typing import Self
 
 from certferry.core.certificates.names import base_name, is_wildcard
 from certferry_sandbox.authority import Authority, Issued
-from certferry_sandbox.dnspod import NAMESERVERS, DnspodService
+from certferry_sandbox.dnspod.service import NAMESERVERS, DnspodService
 from certferry_sandbox.httpd import utc_now
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.pebble import Pebble
-from certferry_sandbox.qiniu import EDGE_LAGS, PROCESSING_TIME, QiniuService
+from certferry_sandbox.qiniu.service import EDGE_LAGS, PROCESSING_TIME, QiniuService
 from certferry_sandbox.zones import Zones
 
 ZONE = "example.com"
@@ -65,7 +65,7 @@ class Credentials:
 class World:
     """Starts everything for the length of a `with` block.
 
-    `strict` is Qiniu's (see `qiniu_routes`); `certificate_validity` the CA's, five years if not
+    `strict` is Qiniu's (see `qiniu.routes`); `certificate_validity` the CA's, five years if not
     given. Raises what its parts raise when they cannot start.
     """
 

@@ -14,8 +14,8 @@ from certferry.cli.options import Front
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.text import Text
-from certferry_sandbox.dingtalk import SECRET, DingtalkService
 from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.messages.dingtalk import SECRET, DingtalkService
 from certferry_sandbox.world import World, demonstration
 
 

@@ -16,7 +16,7 @@ from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause, no_listener
 from certferry.ports.state import AccountMemory
 from certferry.text import Quoted, verbatim
-from certferry_sandbox.testing.memory_account import MemoryAccount
+from certferry_sandbox.testing.memory_issuer import MemoryAccount
 
 ANSWER_WITHIN = 5.0
 """Seconds after which a test's service has not answered."""

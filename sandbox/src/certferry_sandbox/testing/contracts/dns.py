@@ -1,7 +1,5 @@
 """The contract of `certferry.ports.dns.DnsProvider`, as tests that any provider can run."""
 
-# ruff: noqa: S101, SIM300 - a contract asserts, and the expected value stands on the left
-
 from __future__ import annotations
 
 import hashlib

@@ -1,7 +1,5 @@
 """The contract of `certferry.ports.receiver.Receiver`, as tests that any receiver can run."""
 
-# ruff: noqa: S101, SIM300 - a contract asserts, and the expected value stands on the left
-
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
