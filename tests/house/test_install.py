@@ -53,7 +53,7 @@ def test_libraries_are_installed_by_their_hashes() -> None:
 
     assert [
         'pip install --require-hashes "${wanted[@]}"',
-        "pip install --no-build-isolation --no-deps --force-reinstall .",
+        'pip install --no-build-isolation --no-deps --force-reinstall "${packages[@]}"',
     ] == installing
 
 

@@ -1,4 +1,11 @@
-"""How many requests Qiniu takes in a second."""
+"""Which call lives on which of Qiniu's hosts, which scheme must sign it there,
+and how many requests Qiniu takes in a second.
+
+Strict is what the documents of 2026 say: certificates on fusion under QBox, domains on api under
+Qiniu. Lenient is what has been seen to work: api takes both schemes for everything
+(docs/facts/qiniu.md §1.2). `/cert/...` is in no document: strict is what works for most programs,
+and `Hosting` can be set to what works for the others (§1.2, §6.2, §6.3).
+"""
 
 from __future__ import annotations
 

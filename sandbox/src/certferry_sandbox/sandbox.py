@@ -1,4 +1,4 @@
-"""`certferry sandbox`: keep a world on loopback running, and say how to use it."""
+"""`certferry sandbox`: keep a world on loopback running, and print how to use it."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def _introduce_init(
     output = shlex.quote(str(base.with_name("init.toml")))
     say = console.voice.say
     asked = Text("Or try the interview; where the keys are not exported, it asks for them:")
-    told = Text("It can tell this DingTalk robot, with its secret, and ping this heartbeat:")
+    reached = Text("It can tell this DingTalk robot, with its secret, and ping this heartbeat:")
     rows = (
         "",
         say(asked),
         "",
         f"  certferry init --settings {shlex.quote(str(base))} --output {output}",
         "",
-        say(told),
+        say(reached),
         "",
         *(f"  {value}" for value in (robot.address, SECRET, heart.address)),
     )

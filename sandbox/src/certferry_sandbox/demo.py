@@ -1,10 +1,12 @@
-"""`certferry demo`: the main job in a world on loopback, and the proof that it was done."""
+"""`certferry demo`: the main job in a world on loopback, and the proof that it was done, taken from
+the world itself and not from what certferry says.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,7 +22,6 @@ from certferry.present.layout import Line, Span, Tone, columns, line
 from certferry.text import Text, verbatim
 from certferry.wiring.looking import open_to_look
 from certferry.wiring.settings import ADAPTERS
-from certferry_sandbox.proof import EdgeChange, Ledger, edge_changes
 from certferry_sandbox.world import DOMAINS, Pace, World, demonstration
 
 PACE = Pace(
@@ -47,7 +48,7 @@ def command(front: Front, *, fast: bool) -> int:
 
 
 class Demo:
-    """One performance: look, plan, sync, look again, sync again, and judge."""
+    """One run of the demo: observe, plan, sync, observe again, sync again, and judge."""
 
     def __init__(self, front: Front, world: World, config: Path) -> None:
         self._front = front
@@ -57,18 +58,18 @@ class Demo:
         self._console = replace(front.console, environ=environ)
 
     def run(self) -> int:
-        """Perform; raises `VerificationError` when the world does not bear the claim out."""
+        """Run it. Raises `VerificationError` where the world does not bear a claim out."""
         before = self._look()
         self._type("plan")
         first = self._type("sync")
-        after, done = self._look(), Ledger.of(self._world)
+        after, done = self._look(), Writes.of(self._world)
         second = self._type("sync")
         changes = [
             change
             for domain in DOMAINS
             for change in edge_changes(domain, before[domain], after[domain])
         ]
-        rewritten = Ledger.of(self._world).writes_since(done)
+        rewritten = Writes.of(self._world).writes_since(done)
         self._console.tell(_proof(changes, done, rewritten, self._console))
         self._judge(changes, done, rewritten)
         return max(first, second)
@@ -87,7 +88,7 @@ class Demo:
         with open_to_look(settings) as session:
             return session.probe.look(DOMAINS)
 
-    def _judge(self, changes: list[EdgeChange], done: Ledger, rewritten: int) -> None:
+    def _judge(self, changes: list[EdgeChange], done: Writes, rewritten: int) -> None:
         kept = self._world.qiniu.domain(DOMAINS[0]).https
         claims = {
             Text("every edge serves the same new certificate"): _is_one_and_new(changes),
@@ -134,7 +135,7 @@ def _cast(world: World, console: Console) -> Iterator[Line]:
 
 
 def _proof(
-    changes: list[EdgeChange], done: Ledger, rewritten: int, console: Console
+    changes: list[EdgeChange], done: Writes, rewritten: int, console: Console
 ) -> Iterator[Line]:
     yield line()
     yield line(
@@ -161,3 +162,51 @@ def _proof(
         Text("second run: {count} writes", count=rewritten),
     ):
         yield line(f"  {console.voice.say(text)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """The writes at every service so far, and our challenges that are still in DNS."""
+
+    qiniu_writes: int
+    dnspod_writes: int
+    challenges_left: int
+
+    @classmethod
+    def of(cls, world: World) -> Writes:
+        """Read it off the stand-ins' journals and the zones."""
+        records = world.zones.records(rtype="TXT")
+        return cls(
+            qiniu_writes=len(world.qiniu.writes()),
+            dnspod_writes=len(world.dnspod.writes()),
+            challenges_left=sum(record.name.startswith("_acme-challenge.") for record in records),
+        )
+
+    def writes_since(self, earlier: Writes) -> int:
+        """Count the writes in between."""
+        return self.qiniu_writes - earlier.qiniu_writes + self.dnspod_writes - earlier.dnspod_writes
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeChange:
+    """What one edge presented for a domain before and after."""
+
+    domain: str
+    address: str
+    before: str | None
+    after: str | None
+
+    def is_new(self, fingerprint: str) -> bool:
+        """Whether the edge serves this certificate now, and did not before."""
+        return self.after == fingerprint != self.before
+
+
+def edge_changes(
+    domain: str, before: tuple[Served, ...], after: tuple[Served, ...]
+) -> tuple[EdgeChange, ...]:
+    """Put what each address presented side by side, by address."""
+    earlier = {seen.address: seen.fingerprint for seen in before}
+    return tuple(
+        EdgeChange(domain, seen.address, earlier.get(seen.address), seen.fingerprint)
+        for seen in sorted(after, key=lambda seen: seen.address)
+    )
