@@ -92,8 +92,8 @@ def test_an_extra_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) 
 @thorough
 @pytest.mark.timeout(3 * LONGEST)
 def test_the_script_installs_certferry_and_upgrades_it(tmp_path: Path) -> None:
-    """The command that is linked runs, also after a second time with an extra; with the one that was
-    called `sandbox` before, its commands are there too.
+    """The command that is linked runs, also after a second time with an extra. With that of the
+    sandbox, by its old name, the sandbox's commands are there too.
     """
     home = tmp_path / "home"
     for words in ((), ("--with", "keyring"), ("--with", "sandbox")):
