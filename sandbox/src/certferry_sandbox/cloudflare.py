@@ -38,13 +38,13 @@ class Refused(Exception):
 
 
 def respond(result: object, info: dict[str, int] | None = None) -> Response:
-    """Give a success."""
+    """Return a success."""
     whole: dict[str, Any] = {"result": result, "success": True, "errors": [], "messages": []}
     return Response.json(whole | ({} if info is None else {"result_info": info}))
 
 
 def refuse(status: int, code: int, words: str, inner: tuple[int, str] | None = None) -> Response:
-    """Give a refusal."""
+    """Return a refusal."""
     error: dict[str, Any] = {"code": code, "message": words}
     if inner is not None:
         error["error_chain"] = [{"code": inner[0], "message": inner[1]}]
@@ -64,7 +64,7 @@ def query_of(request: Request, allowed: frozenset[str]) -> dict[str, str]:
 def page_of(
     items: Sequence[Item], query: dict[str, str], *, default: int, least: int, most: int
 ) -> tuple[Sequence[Item], dict[str, int]]:
-    """Give the page that was asked for, and what is told of the whole list."""
+    """Return the page that was asked for, and what the answer says of the whole list."""
     size = _number(query.get("per_page", str(default)), least, most)
     number = _number(query.get("page", "1"), 1, 10_000)
     page = items[(number - 1) * size : number * size]
@@ -103,7 +103,7 @@ class Token:
     zones: frozenset[str] | None = None
 
     def sees(self, zone: CloudflareZone) -> bool:
-        """Tell whether the zone is one of the token's."""
+        """Return whether the zone is one of the token's."""
         return self.zones is None or zone.name in self.zones
 
 
@@ -315,7 +315,7 @@ class CloudflareService(HttpStandIn):
         return [r for r in self._records.records(zone.name) if r.created <= moment]
 
     def _facts(self, record: Record) -> dict[str, Any]:
-        """Give a record as it was written, quoted or not."""
+        """Return a record as it was written, quoted or not."""
         return {
             "id": _id_of(record),
             "name": record.name,

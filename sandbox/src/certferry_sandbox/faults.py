@@ -168,7 +168,7 @@ class Script(Generic[Answer]):
             self._scripted.append(_Scripted(pattern, answer, times, does_the_work))
 
     def answer(self, label: str, work: Callable[[], Answer]) -> Answer:
-        """Give the scripted answer to a call, or that of the work."""
+        """Return the scripted answer to a call, or that of the work."""
         scripted = self._take(label)
         if scripted is None:
             return work()

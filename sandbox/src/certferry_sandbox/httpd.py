@@ -320,12 +320,12 @@ class _Exchange(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """Tell the stand-in's time in the Date header, whatever the machine's is."""
+        """Return the stand-in's time for the Date header, whatever the machine's is."""
         moment = self.server.clock().timestamp() if timestamp is None else timestamp
         return super().date_time_string(int(moment))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """Say nothing: the journal is the log."""
+        """Log nothing: the journal is the log."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -397,7 +397,7 @@ class _Server(ThreadingHTTPServer):
         self._connections.closed(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that hangs up is the client's matter."""
+        """Log nothing: a client that hangs up is the client's matter."""
 
 
 def _will_reset(connection: socket.socket) -> bool:

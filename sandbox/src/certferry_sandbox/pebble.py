@@ -165,13 +165,13 @@ class Pebble:
         return self._last_log if self._process is None else self._process.log
 
     def root_pem(self, number: int = 0) -> bytes:
-        """Give the root of the certificates it issues, or an alternate one, from 1 on."""
+        """Return the root of the certificates it issues, or an alternate one, from 1 on."""
         answer = self._manage(f"roots/{number}")
         answer.raise_for_status()
         return answer.content
 
     def certificate_status(self, serial_hex: str) -> str:
-        """Give "Valid" or "Revoked". Raises KeyError for a certificate it did not issue."""
+        """Return "Valid" or "Revoked". Raises KeyError for a certificate it did not issue."""
         answer = self._manage(f"cert-status-by-serial/{serial_hex}")
         if answer.status_code == requests.codes.not_found:
             raise KeyError(serial_hex)

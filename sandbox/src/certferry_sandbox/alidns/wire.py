@@ -34,12 +34,12 @@ class Refused(Exception):
 
 
 def respond(body: Body) -> Response:
-    """Give a success."""
+    """Return a success."""
     return Response.json({"RequestId": REQUEST_ID, **body})
 
 
 def refuse(code: str, words: str, status: int = 400) -> Response:
-    """Give a refusal."""
+    """Return a refusal."""
     return Response.json(
         {
             "RequestId": REQUEST_ID,
@@ -98,7 +98,7 @@ def _decoded(raw: bytes) -> bytes:
 
 
 def expected_signature(method: str, pairs: Sequence[Pair], secret: str) -> tuple[str, str]:
-    """Give the signature that a client must have made, and the string that it must have signed."""
+    """Return the signature that a client must have made, and the string that it signs."""
     canonical = b"&".join(
         _encoded(name) + b"=" + _encoded(value)
         for name, value in sorted(pairs)
@@ -126,7 +126,7 @@ class Accounts:
         return account
 
     def first(self) -> Account:
-        """Give the account that was opened first."""
+        """Return the account that was opened first."""
         return next(iter(self._accounts.values()))
 
     def caller(self, method: str, pairs: Sequence[Pair], now: datetime) -> Account:
@@ -197,17 +197,17 @@ class Params:
                 raise Refused("UnsupportedParameter", f'The parameter "{name}" is not supported.')
 
     def text(self, name: str) -> str:
-        """Give a parameter; "" when it is not there."""
+        """Return a parameter; "" when it is not there."""
         return self._fields.get(name, "")
 
     def required(self, name: str) -> str:
-        """Give a parameter that must be there."""
+        """Return a parameter that must be there."""
         if not self.text(name):
             raise Refused("MissingParameter", f'The input parameter "{name}" is not supplied.')
         return self.text(name)
 
     def number(self, name: str, default: int, *, least: int, most: int = 2**31) -> int:
-        """Give a whole number within its bounds."""
+        """Return a whole number within its bounds."""
         written = self._fields.get(name)
         if written is None:
             return default
@@ -216,7 +216,7 @@ class Params:
         return int(written)
 
     def page(self, items: Sequence[Item], *, most: int) -> tuple[Sequence[Item], dict[str, int]]:
-        """Give the page that was asked for, and what is told of the whole list."""
+        """Return the page that was asked for, and what the answer says of the whole list."""
         size = self.number("PageSize", 20, least=1, most=most)
         number = self.number("PageNumber", 1, least=1)
         whole = {"TotalCount": len(items), "PageNumber": number, "PageSize": size}

@@ -72,11 +72,11 @@ class Domain:
 
     @property
     def is_vip(self) -> bool:
-        """Tell whether the plan is a paid one."""
+        """Return whether the plan is a paid one."""
         return not self.grade.endswith("_Free")
 
     def is_meant_by(self, domain_id: str, name: str) -> bool:
-        """Tell whether an id, or without one a name in either spelling, means this domain."""
+        """Return whether an id, or without one a name in either spelling, means this domain."""
         if domain_id:
             return domain_id == str(self.id)
         return name.lower() in {self.name, self.unicode_name}
@@ -98,7 +98,7 @@ class Account:
 
 
 class Accounts:
-    """All accounts, and the door that lets their tokens in."""
+    """All accounts, and the check of their tokens."""
 
     def __init__(self, clock: Clock) -> None:
         self.calls_per_hour: int | None = None
@@ -117,11 +117,11 @@ class Accounts:
         return account
 
     def next_domain_id(self) -> int:
-        """Give an id that no domain has had."""
+        """Return an id that no domain has had."""
         return next(self._domain_ids)
 
     def first(self) -> Account:
-        """Give the account that was opened first. Raises LookupError when there is none."""
+        """Return the account that was opened first. Raises LookupError where no account is open."""
         for account in self._by_token_id.values():
             return account
         raise LookupError("no account has been added")
@@ -142,7 +142,7 @@ class Accounts:
         raise Refused(unknown)
 
     def login(self, params: Params) -> Account:
-        """Let a token in. Raises Refused, and -8 for an hour to a caller that failed too often."""
+        """Check a token. Raises Refused, and -8 for an hour to a caller that failed too often."""
         token_id = params.text("login_token").partition(",")[0]
         with self._lock:
             now = self._clock()

@@ -107,9 +107,9 @@ def in_china(moment: datetime) -> str:
 
 
 def respond(whole: Body, *, as_json: bool) -> Response:
-    """Give an answer in one of the two formats; HTTP says 200 to all."""
+    """Return an answer in one of the two formats; HTTP says 200 to all."""
     if as_json:
-        # The real service declares JSON as a page, so a client that looks at the type is lost.
+        # The real service declares JSON as a page, so a client that goes by the type is lost.
         text = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
         return Response(200, text, "text/html;charset=UTF-8", COOKIES)
     root = _element("dnspod", whole)
@@ -129,7 +129,7 @@ def _element(tag: str, value: object) -> ET.Element:
 
 
 def page(status: int, title: str) -> Response:
-    """Give a page of the kind that comes from in front of the API."""
+    """Return a page of the kind that comes from in front of the API."""
     html = f"<html><head><title>{title}</title></head><body>{title}</body></html>"
     return Response(status, html.encode(), "text/html", COOKIES)
 
@@ -154,11 +154,11 @@ class Params:
         return cls(dict(parse_qsl(request.body.decode(errors="replace"), keep_blank_values=True)))
 
     def text(self, name: str, default: str = "") -> str:
-        """Give a field, or the default when it is not there."""
+        """Return a field, or the default when it is not there."""
         return self.fields.get(name, default)
 
     def number(self, name: str, default: int, refusal: Status, *, least: int = 0) -> int:
-        """Give a whole number of at least `least`. Raises Refused with `refusal` otherwise."""
+        """Return a whole number of at least `least`. Raises Refused with `refusal` otherwise."""
         written = self.fields.get(name)
         if written is None:
             return default
@@ -167,5 +167,5 @@ class Params:
         return int(written)
 
     def says_no(self, name: str) -> bool:
-        """Tell whether a field is `no`."""
+        """Return whether a field is `no`."""
         return self.fields.get(name) == "no"

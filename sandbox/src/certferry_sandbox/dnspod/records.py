@@ -35,8 +35,8 @@ LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a record shall be."""
+class RequestedRecord:
+    """What a call asks a record to be."""
 
     name: str
     rtype: str
@@ -98,8 +98,8 @@ class RecordCalls:
         }
 
     def _indexed(self, domain: Domain) -> list[Record]:
-        """Give what lists show. The NS records of the apex are DNSPod's own, wherever the registry
-        delegates the domain to.
+        """Return what lists show. The NS records of the apex are DNSPod's own, wherever the
+        registry delegates the domain to.
         """
         moment = self._zones.clock() - self.index_delay
         found = [r for r in self._zones.records(domain.name) if r.created <= moment]
@@ -121,7 +121,7 @@ class RecordCalls:
         return {
             "domain": {"id": domain.id, "domain": domain.name, "domain_grade": domain.grade},
             "record": {
-                **{told: facts[listed] for told, listed in INFO.items()},
+                **{name: facts[listed] for name, listed in INFO.items()},
                 "domain_id": str(domain.id),
             },
         }
@@ -129,10 +129,15 @@ class RecordCalls:
     def create(self, account: Account, params: Params) -> Body:
         """Record.Create: the id is a string here."""
         domain = self._writable(account, params)
-        wish = self._wish(domain, params, bad_ttl=Status.CREATE_BAD_TTL)
-        self._must_fit(wish, self._zones.records(domain.name, name=wish.name), domain)
+        requested = self._requested(domain, params, bad_ttl=Status.CREATE_BAD_TTL)
+        self._must_fit(requested, self._zones.records(domain.name, name=requested.name), domain)
         record = self._zones.create(
-            wish.name, wish.rtype, wish.value, ttl=wish.ttl, zone=domain.name, enabled=wish.enabled
+            requested.name,
+            requested.rtype,
+            requested.value,
+            ttl=requested.ttl,
+            zone=domain.name,
+            enabled=requested.enabled,
         )
         return {
             "record": {
@@ -147,11 +152,18 @@ class RecordCalls:
         """Record.Modify: the id is a number here."""
         domain = self._writable(account, params)
         old = self._record(domain, params)
-        wish = self._wish(domain, params, bad_ttl=Status.MODIFY_BAD_TTL)
-        others = [r for r in self._zones.records(domain.name, name=wish.name) if r.id != old.id]
-        self._must_fit(wish, others, domain)
+        requested = self._requested(domain, params, bad_ttl=Status.MODIFY_BAD_TTL)
+        others = [
+            r for r in self._zones.records(domain.name, name=requested.name) if r.id != old.id
+        ]
+        self._must_fit(requested, others, domain)
         new = self._zones.change(
-            old.id, wish.name, wish.rtype, wish.value, ttl=wish.ttl, enabled=wish.enabled
+            old.id,
+            requested.name,
+            requested.rtype,
+            requested.value,
+            ttl=requested.ttl,
+            enabled=requested.enabled,
         )
         return {
             "record": {
@@ -187,7 +199,7 @@ class RecordCalls:
                 return record
         raise Refused(Status.BAD_RECORD)
 
-    def _wish(self, domain: Domain, params: Params, *, bad_ttl: Status) -> Wish:
+    def _requested(self, domain: Domain, params: Params, *, bad_ttl: Status) -> RequestedRecord:
         self._must_be_default_line(params)
         rtype = params.text("record_type")
         if rtype not in TYPES:
@@ -202,7 +214,7 @@ class RecordCalls:
         if state not in {"enable", "disable"}:
             raise Refused(Status.BAD_PARAMETER)
         name = _full_name(params.text("sub_domain", "@").lower(), domain)
-        return Wish(name, rtype, _value(rtype, params), ttl, state == "enable")
+        return RequestedRecord(name, rtype, _value(rtype, params), ttl, state == "enable")
 
     def _must_be_default_line(self, params: Params) -> None:
         """The id wins when both are given."""
@@ -210,17 +222,17 @@ class RecordCalls:
         if given != (LINE_ID if params.text("record_line_id") else self._line):
             raise Refused(Status.BAD_LINE)
 
-    def _must_fit(self, wish: Wish, others: list[Record], domain: Domain) -> None:
-        same_type = [record for record in others if record.rtype == wish.rtype]
-        if any(record.value == wish.value for record in same_type):
+    def _must_fit(self, requested: RequestedRecord, others: list[Record], domain: Domain) -> None:
+        same_type = [record for record in others if record.rtype == requested.rtype]
+        if any(record.value == requested.value for record in same_type):
             raise Refused(Status.DUPLICATE)
         # A CNAME stands alone at its name (RFC 1034 §3.6.2).
         if len(same_type) != len(others) and (
-            wish.rtype == "CNAME" or any(record.rtype == "CNAME" for record in others)
+            requested.rtype == "CNAME" or any(record.rtype == "CNAME" for record in others)
         ):
             raise Refused(Status.CONFLICT)
         if len(same_type) >= domain.records_per_name:
-            raise Refused(TOO_MANY.get(wish.rtype, Status.TOO_MANY))
+            raise Refused(TOO_MANY.get(requested.rtype, Status.TOO_MANY))
 
     def _facts(self, record: Record, domain: Domain) -> dict[str, object]:
         facts: dict[str, object] = {
@@ -260,7 +272,7 @@ def _is_wanted(record: Record, domain: Domain, params: Params) -> bool:
 
 
 def _is_held(record: Record, domain: Domain) -> bool:
-    """Tell whether this is one of the NS records that delegate the domain."""
+    """Return whether this is one of the NS records that delegate the domain."""
     return record.rtype == "NS" and record.name == domain.name
 
 

@@ -85,7 +85,7 @@ class _Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Session)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that hangs up, or trusts no certificate, is the client's matter."""
+        """Log nothing: a client that hangs up, or trusts no certificate, is the client's matter."""
 
 
 class _Session(socketserver.BaseRequestHandler):

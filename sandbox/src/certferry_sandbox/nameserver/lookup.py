@@ -97,7 +97,7 @@ class Lookup:
         return [record for record in records if record.rtype == wanted]
 
     def _records(self, seat: Seat, name: str) -> list[Record] | None:
-        """Give the records of a name, or a wildcard's (RFC 4592 §3.3.1); None: no such name."""
+        """Return the records of a name, or a wildcard's (RFC 4592 §3.3.1); None: no such name."""
         zone, at = seat.zone, seat.at
         if zone is ROOT:
             return [] if self._zones.leads_to_a_zone(name) else None
@@ -117,14 +117,14 @@ class Lookup:
 
 
 def rrset(name: dns.name.Name, records: list[Record]) -> dns.rrset.RRset:
-    """Give records of one name and one type, at least one, as DNS knows them."""
+    """Return records of one name and one type, at least one, as DNS knows them."""
     rdatas = [rdata(record.rtype, record.value) for record in records]
     return dns.rrset.from_rdata_list(name, min(record.ttl for record in records), rdatas)
 
 
 @lru_cache(maxsize=4096)
 def rdata(rtype: str, value: str) -> dns.rdata.Rdata:
-    """Give a record's value as DNS knows it. Raises DNSException if it cannot be."""
+    """Return a record's value as DNS knows it. Raises DNSException if it cannot be."""
     if rtype == "TXT":
         raw = value.encode()
         strings = [raw[at : at + MAX_STRING] for at in range(0, len(raw), MAX_STRING)]
@@ -133,12 +133,12 @@ def rdata(rtype: str, value: str) -> dns.rdata.Rdata:
 
 
 def to_text(name: dns.name.Name) -> str:
-    """Give a name as the zones write it."""
+    """Return a name as the zones write it."""
     return name.to_text().rstrip(".").lower()
 
 
 def to_name(text: str) -> dns.name.Name:
-    """Give a name of the zones as DNS knows it."""
+    """Return a name of the zones as DNS knows it."""
     return dns.name.from_text(f"{text}.")
 
 
@@ -187,7 +187,7 @@ class Authority:
         return Seat(above[0], at) if above and self._serves(above[0]) else None
 
     def _name_the_servers(self, response: dns.message.Message, zone: Zone, at: float) -> None:
-        """Give the zone's NS records unless they are the answer, and the servers' addresses."""
+        """Return the zone's NS records unless they are the answer, and the servers' addresses."""
         records = self._zones.served(zone.name, zone.name, at)
         servers = rrset(to_name(zone.name), [record for record in records if record.rtype == "NS"])
         if servers not in response.answer:

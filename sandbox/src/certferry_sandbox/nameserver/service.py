@@ -312,5 +312,5 @@ def _limit(query: dns.message.Message, transport: Transport) -> int:
 
 
 def _format_error(wire: bytes) -> bytes:
-    """Give FORMERR with the query's id and nothing else."""
+    """Return FORMERR with the query's id and nothing else."""
     return wire[:2] + bytes([0x80, dns.rcode.FORMERR]) + bytes(HEADER - 4)

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from certferry_sandbox.httpd import Response
 from certferry_sandbox.qiniu.answers import Pager, Refused, success
-from certferry_sandbox.qiniu.signing import Visit
+from certferry_sandbox.qiniu.signing import SignedCall
 
 PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
 SEC1_LABEL = "-----BEGIN EC PRIVATE KEY-----"
@@ -254,44 +254,44 @@ class Certificates:
         self._stored[stored.id] = stored
         return stored
 
-    def upload(self, visit: Visit) -> Response:
+    def upload(self, call: SignedCall) -> Response:
         """`POST /sslcert`: the same PEM twice gets two ids (§4.1)."""
-        fields = visit.fields("UploadCertArgs")
+        fields = call.fields("UploadCertArgs")
         name, ca, pri = (fields.string(key) for key in ("name", "ca", "pri"))
         fields.string("common_name")  # must be a string, and is not looked at otherwise
         if len(name) > self.name_limit:
             raise Refused(400000, "certification name too long")
-        self.rules.check(ca, pri, visit.now)
-        if self.quota is not None and len(self._of(visit.uid)) >= self.quota:
+        self.rules.check(ca, pri, call.now)
+        if self.quota is not None and len(self._of(call.uid)) >= self.quota:
             raise Refused(400500)
-        return success(certID=self.store(visit.uid, name, ca, pri, visit.now).id)
+        return success(certID=self.store(call.uid, name, ca, pri, call.now).id)
 
-    def listing(self, visit: Visit) -> Response:
+    def listing(self, call: SignedCall) -> Response:
         """`GET /sslcert`: null in place of an empty page (§4.2)."""
-        page, marker = self.pager.page(self._shown(visit), visit.query)
+        page, marker = self.pager.page(self._shown(call), call.query)
         return success(certs=[stored.to_wire() for stored in page] or None, marker=marker)
 
-    def read(self, visit: Visit) -> Response:
+    def read(self, call: SignedCall) -> Response:
         """`GET /sslcert/<id>`: nested, with chain and key (§4.3)."""
-        stored = self.find(visit.name, visit.uid)
+        stored = self.find(call.name, call.uid)
         return success(
             cert={**stored.to_wire(), "ca": stored.fullchain_pem, "pri": stored.privkey_pem}
         )
 
-    def delete(self, visit: Visit) -> Response:
+    def delete(self, call: SignedCall) -> Response:
         """`DELETE /sslcert/<id>`: refused while a domain uses it (§4.4)."""
-        stored = self.find(visit.name, visit.uid)
-        if code := self._in_use(stored.id, visit.now):
+        stored = self.find(call.name, call.uid)
+        if code := self._in_use(stored.id, call.now):
             raise Refused(code)
         del self._stored[stored.id]
-        self._deleted.append((visit.now, stored))
+        self._deleted.append((call.now, stored))
         return success()
 
-    def _shown(self, visit: Visit) -> list[StoredCertificate]:
+    def _shown(self, call: SignedCall) -> list[StoredCertificate]:
         """What the list shows: what there was `list_lag` ago."""
-        then = visit.now - self.list_lag
-        there = [stored for stored in self._of(visit.uid) if stored.created <= then]
-        gone = [stored for at, stored in self._deleted if at > then and stored.uid == visit.uid]
+        then = call.now - self.list_lag
+        there = [stored for stored in self._of(call.uid) if stored.created <= then]
+        gone = [stored for at, stored in self._deleted if at > then and stored.uid == call.uid]
         return sorted([*there, *gone], key=lambda stored: stored.number)
 
     def _of(self, uid: int) -> list[StoredCertificate]:

@@ -17,7 +17,7 @@ from certferry_sandbox.edges import Identity
 from certferry_sandbox.httpd import Response
 from certferry_sandbox.qiniu.answers import Fields, Pager, Refused, success
 from certferry_sandbox.qiniu.certificates import StoredCertificate, covers
-from certferry_sandbox.qiniu.signing import Visit
+from certferry_sandbox.qiniu.signing import SignedCall
 
 BEIJING = timezone(timedelta(hours=8))  # §5.2: times are written with +08:00
 EVER = datetime.min.replace(tzinfo=UTC)
@@ -153,7 +153,7 @@ class Domain:
         return next((past for until, past in self._past if moment < until), self)
 
     def release(self, now: datetime) -> None:
-        """Let a held change end, not before now."""
+        """End a held change, not before now."""
         self.held = False
         if self.change is not None:
             self.change.due = max(self.change.due, now)
@@ -306,65 +306,65 @@ class Domains:
                 return None if domain.state in ("frozen", "offlined") else domain
         return None
 
-    def listing(self, visit: Visit) -> Response:
+    def listing(self, call: SignedCall) -> Response:
         """`GET /domain` (§5.1)."""
-        then = visit.now - self.list_lag
+        then = call.now - self.list_lag
         own = [
             domain.as_of(then)
-            for domain in self._settled(visit.now)
-            if domain.uid == visit.uid and domain.created <= then
+            for domain in self._settled(call.now)
+            if domain.uid == call.uid and domain.created <= then
         ]
         if self.says_done_at_once:
             own = [domain.at_once() for domain in own]
-        page, marker = self.pager.page(own, visit.query)
+        page, marker = self.pager.page(own, call.query)
         return Response.json({"marker": marker, "domains": [item.list_item() for item in page]})
 
-    def read(self, visit: Visit) -> Response:
+    def read(self, call: SignedCall) -> Response:
         """`GET /domain/<name>`: the object itself, without a code (§5.2)."""
-        domain = self._domains.get(visit.name)
-        if domain is None or domain.uid != visit.uid:
+        domain = self._domains.get(call.name)
+        if domain is None or domain.uid != call.uid:
             raise Refused(404001)
-        domain.settle(visit.now)
-        shown = domain.as_of(visit.now - self.read_lag)
+        domain.settle(call.now)
+        shown = domain.as_of(call.now - self.read_lag)
         if self.says_done_at_once:
             shown = shown.at_once()
-        wire = shown.to_wire() | self._https_to_wire(shown, visit.now)
+        wire = shown.to_wire() | self._https_to_wire(shown, call.now)
         if self.claims_https:
             wire["protocol"] = "https"
         return Response.json(wire)
 
-    def httpsconf(self, visit: Visit) -> Response:
+    def httpsconf(self, call: SignedCall) -> Response:
         """`PUT /domain/<name>/httpsconf` (§5.3)."""
-        domain = self._changeable(visit)
-        conf = self._wanted(visit, domain, "UpdateHttpsConfArgs")
+        domain = self._changeable(call)
+        conf = self._wanted(call, domain, "UpdateHttpsConfArgs")
         if not domain.https.is_on:
             raise Refused(400302)
         if self.refuse_unchanged and conf == domain.https:
             raise Refused(400910)
-        return self._accept(domain, "modify_https_conf", conf, visit.now)
+        return self._accept(domain, "modify_https_conf", conf, call.now)
 
-    def sslize(self, visit: Visit) -> Response:
+    def sslize(self, call: SignedCall) -> Response:
         """`PUT /domain/<name>/sslize` (§5.4)."""
-        domain = self._changeable(visit)
-        conf = self._wanted(visit, domain, "SslizeArgs")
+        domain = self._changeable(call)
+        conf = self._wanted(call, domain, "SslizeArgs")
         if self.refuse_repeated_sslize and domain.https.is_on:
             raise Refused(400013)
-        return self._accept(domain, "sslize", conf, visit.now)
+        return self._accept(domain, "sslize", conf, call.now)
 
-    def unsslize(self, visit: Visit) -> Response:
+    def unsslize(self, call: SignedCall) -> Response:
         """`PUT /domain/<name>/unsslize` (§5.5)."""
-        domain = self._changeable(visit)
+        domain = self._changeable(call)
         if not domain.https.is_on:
             raise Refused(400013)
-        return self._accept(domain, "unsslize", HttpsConf(), visit.now)
+        return self._accept(domain, "unsslize", HttpsConf(), call.now)
 
-    def _changeable(self, visit: Visit) -> Domain:
+    def _changeable(self, call: SignedCall) -> Domain:
         """The domain, if it can be changed now; checks in the order of §11.2."""
-        domain = self._domains.get(visit.name)
+        domain = self._domains.get(call.name)
         if domain is None:
             raise Refused(612)
-        domain.settle(visit.now)
-        if domain.uid != visit.uid:
+        domain.settle(call.now)
+        if domain.uid != call.uid:
             raise Refused(403023)
         if code := STATE_CODES.get(domain.state):
             raise Refused(code)
@@ -372,11 +372,11 @@ class Domains:
             raise Refused(400722)
         return domain
 
-    def _wanted(self, visit: Visit, domain: Domain, struct: str) -> HttpsConf:
+    def _wanted(self, call: SignedCall, domain: Domain, struct: str) -> HttpsConf:
         """The configuration that a body asks for, with a certificate that fits the domain."""
-        fields = visit.fields(struct)
+        fields = call.fields(struct)
         flags = self._flags(domain, fields)
-        certificate = self._find_certificate(fields.string("certId"), visit.uid)
+        certificate = self._find_certificate(fields.string("certId"), call.uid)
         if not covers(certificate.names, domain.name):
             raise Refused(400326)
         return replace(flags, certificate=certificate, free=False)

@@ -13,7 +13,7 @@ from certferry_sandbox.httpd import Response
 from certferry_sandbox.qiniu.answers import Refused
 from certferry_sandbox.qiniu.certificates import StoredCertificate, covers
 from certferry_sandbox.qiniu.domains import Timeline
-from certferry_sandbox.qiniu.signing import Visit
+from certferry_sandbox.qiniu.signing import SignedCall
 
 
 class DomainType(IntEnum):
@@ -78,52 +78,52 @@ class Kodo:
         """Whether a source domain is bound to a certificate."""
         return any(d.certificate and d.certificate.id == cert_id for d in self._domains.values())
 
-    def buckets(self, visit: Visit) -> Response:
+    def buckets(self, call: SignedCall) -> Response:
         """`GET /buckets`: an array of names."""
-        return Response.json([name for name, uid in self._buckets.items() if uid == visit.uid])
+        return Response.json([name for name, uid in self._buckets.items() if uid == call.uid])
 
-    def domains_v3(self, visit: Visit) -> Response:
+    def domains_v3(self, call: SignedCall) -> Response:
         """`GET /v3/domains?tbl=<bucket>`: every kind, with its type; 404 when there is none."""
-        domains = self._of_bucket(visit, "tbl")
+        domains = self._of_bucket(call, "tbl")
         if not domains:
             raise Refused.not_found()
         return Response.json([_v3_to_wire(domain) for domain in domains])
 
-    def domains_v2(self, visit: Visit) -> Response:
+    def domains_v2(self, call: SignedCall) -> Response:
         """`GET /v2/domains?tbl=<bucket>`: every kind, names alone."""
-        domains = self._of_bucket(visit, "tbl")
+        domains = self._of_bucket(call, "tbl")
         return Response.json([domain.name for domain in domains])
 
-    def source_domains(self, visit: Visit) -> Response:
+    def source_domains(self, call: SignedCall) -> Response:
         """`GET /domain?bucket=<bucket>`: source domains alone; with `type` in the words of §6.4."""
-        domains = self._of_bucket(visit, "bucket")
-        if visit.query.get("type", "") not in {"", "source"}:
+        domains = self._of_bucket(call, "bucket")
+        if call.query.get("type", "") not in {"", "source"}:
             raise Refused(None, "invalid type", status=HTTPStatus.BAD_REQUEST)
-        to_wire = _typed_to_wire if "type" in visit.query else _source_to_wire
+        to_wire = _typed_to_wire if "type" in call.query else _source_to_wire
         return Response.json([to_wire(d) for d in domains if d.domain_type is not DomainType.CDN])
 
-    def bind(self, visit: Visit) -> Response:
+    def bind(self, call: SignedCall) -> Response:
         """`POST` or `PUT /cert/bind`."""
-        domain, certificate = self._named(visit)
+        domain, certificate = self._named(call)
         if domain.freeze_types:
             raise Refused(None, "domain is frozen", status=HTTPStatus.BAD_REQUEST)
         if not covers(certificate.names, domain.name):
             raise Refused(None, "cert does not match the domain", status=HTTPStatus.BAD_REQUEST)
-        domain.bind(certificate, visit.now)
+        domain.bind(certificate, call.now)
         return Response.json({})
 
-    def unbind(self, visit: Visit) -> Response:
+    def unbind(self, call: SignedCall) -> Response:
         """`POST /cert/unbind`: of the certificate that is bound, and no other."""
-        domain, certificate = self._named(visit)
+        domain, certificate = self._named(call)
         if domain.certificate != certificate:
             raise Refused(None, "cert is not bound", status=HTTPStatus.BAD_REQUEST)
-        domain.bind(None, visit.now)
+        domain.bind(None, call.now)
         return Response.json({})
 
-    def bindings(self, visit: Visit) -> Response:
+    def bindings(self, call: SignedCall) -> Response:
         """`GET /cert/bindings`: an array."""
-        _refuse_sub_account(visit)
-        own = [d for d in self._domains.values() if d.uid == visit.uid]
+        _refuse_sub_account(call)
+        own = [d for d in self._domains.values() if d.uid == call.uid]
         return Response.json(
             [
                 {"uid": d.uid, "name": c.name, "certid": c.id, "domain": d.name}
@@ -132,31 +132,31 @@ class Kodo:
             ]
         )
 
-    def _named(self, visit: Visit) -> tuple[BucketDomain, StoredCertificate]:
+    def _named(self, call: SignedCall) -> tuple[BucketDomain, StoredCertificate]:
         """The source domain and the certificate that a body names."""
-        _refuse_sub_account(visit)
-        fields = visit.fields("BindCertArgs")
+        _refuse_sub_account(call)
+        fields = call.fields("BindCertArgs")
         name, cert_id = fields.string("domain"), fields.string("certid")
         domain = self._domains.get(name)
         if self._is_cdn_domain(name) or (domain and domain.domain_type is DomainType.CDN):
             raise Refused(None, "domaintype is not allowed", status=HTTPStatus.FORBIDDEN)
-        if domain is None or domain.uid != visit.uid:
+        if domain is None or domain.uid != call.uid:
             raise Refused(None, "invalid domain", status=HTTPStatus.BAD_REQUEST)
         try:
-            return domain, self._find_certificate(cert_id, visit.uid)
+            return domain, self._find_certificate(cert_id, call.uid)
         except Refused as problem:
             raise Refused(None, "invalid certid", status=HTTPStatus.BAD_REQUEST) from problem
 
-    def _of_bucket(self, visit: Visit, parameter: str) -> list[BucketDomain]:
-        bucket = visit.query.get(parameter, "")
-        if self._buckets.get(bucket) != visit.uid:
+    def _of_bucket(self, call: SignedCall, parameter: str) -> list[BucketDomain]:
+        bucket = call.query.get(parameter, "")
+        if self._buckets.get(bucket) != call.uid:
             raise Refused.not_found()
         return [domain for domain in self._domains.values() if domain.bucket == bucket]
 
 
-def _refuse_sub_account(visit: Visit) -> None:
+def _refuse_sub_account(call: SignedCall) -> None:
     """Sub-account keys are reported to get "bad token" from this unlisted API."""
-    if visit.caller.iam:
+    if call.caller.iam:
         raise Refused.bad_token()
 
 

@@ -16,7 +16,7 @@ from certferry_sandbox.httpd import Response
 from certferry_sandbox.qiniu.answers import Refused
 from certferry_sandbox.qiniu.certificates import StoredCertificate, covers
 from certferry_sandbox.qiniu.domains import Timeline
-from certferry_sandbox.qiniu.signing import Visit
+from certferry_sandbox.qiniu.signing import SignedCall
 
 LiveType = Literal["publishRtmp", "liveRtmp", "liveHls", "liveHdl"]
 
@@ -36,7 +36,7 @@ class LiveDomain:
         self.applied = Timeline(self.certificate)
 
     def bind(self, certificate: StoredCertificate, at_edges: datetime) -> None:
-        """The detail tells it at once, the edges serve it later."""
+        """The detail shows it at once, the edges serve it later."""
         self.certificate = certificate
         self.applied.note(at_edges, certificate)
 
@@ -49,7 +49,7 @@ class Pili:
     `certificates_by`: whether `certName` is the name of an upload, as in certimate, or its id, as
     the sample value of the documents looks (§7).
     `not_found`: the status of what is not there.
-    `names_certificates`: whether reads tell `certName` beside `certEnable`.
+    `names_certificates`: whether reads show `certName` beside `certEnable`.
 
     A certificate that a live domain is bound to can be deleted: that Pili is asked before is in no
     document, and the stand-in does the worst.
@@ -90,20 +90,20 @@ class Pili:
         """The domain of this name, of any owner."""
         return self._domains.get(name)
 
-    def hubs(self, visit: Visit) -> Response:
+    def hubs(self, call: SignedCall) -> Response:
         """`GET /v2/hubs`."""
-        own = [{"name": name} for name, uid in self._hubs.items() if uid == visit.uid]
+        own = [{"name": name} for name, uid in self._hubs.items() if uid == call.uid]
         return Response.json({"items": own})
 
-    def domains(self, visit: Visit) -> Response:
+    def domains(self, call: SignedCall) -> Response:
         """`GET /v2/hubs/<hub>/domains`."""
-        self._must_be_a_hub(visit.name, visit.uid)
-        there = [self._item(d) for d in self._domains.values() if d.hub == visit.name]
+        self._must_be_a_hub(call.name, call.uid)
+        there = [self._item(d) for d in self._domains.values() if d.hub == call.name]
         return Response.json({"domains": there})
 
-    def read(self, visit: Visit) -> Response:
+    def read(self, call: SignedCall) -> Response:
         """`GET /v2/hubs/<hub>/domains/<domain>`: with the keys of its links, which are secret."""
-        domain = self._domain(visit)
+        domain = self._domain(call)
         more = {
             "disable": domain.disabled,
             "disconnectDelay": 0,
@@ -111,25 +111,25 @@ class Pili:
         }
         return Response.json(self._item(domain) | more)
 
-    def bind(self, visit: Visit) -> Response:
+    def bind(self, call: SignedCall) -> Response:
         """`POST /v2/hubs/<hub>/domains/<domain>/cert`: 200 with nothing in it."""
-        domain = self._domain(visit)
-        wanted = visit.fields("SetDomainCertArgs").string("certName")
+        domain = self._domain(call)
+        wanted = call.fields("SetDomainCertArgs").string("certName")
         if not wanted:
             raise _bad("invalid args")
-        certificate = self._certificate(wanted, visit.uid)
+        certificate = self._certificate(wanted, call.uid)
         if certificate is None:
             raise _bad("cert not found")
         if not covers(certificate.names, domain.name):
             raise _bad("cert does not match the domain")
         if domain.disabled:
             raise _bad("domain is disabled")
-        domain.bind(certificate, visit.now + self.delay)
+        domain.bind(certificate, call.now + self.delay)
         return Response(HTTPStatus.OK)
 
-    def _domain(self, visit: Visit) -> LiveDomain:
-        hub, _, name = visit.name.partition("/domains/")
-        self._must_be_a_hub(hub, visit.uid)
+    def _domain(self, call: SignedCall) -> LiveDomain:
+        hub, _, name = call.name.partition("/domains/")
+        self._must_be_a_hub(hub, call.uid)
         domain = self._domains.get(name)
         if domain is None or domain.hub != hub:
             raise Refused(None, "no such domain", status=self.not_found)
@@ -148,14 +148,14 @@ class Pili:
 
     def _item(self, domain: LiveDomain) -> dict[str, Any]:
         bound = domain.certificate
-        told = bound is not None and self.names_certificates
+        shows = bound is not None and self.names_certificates
         name = (bound.id if self.certificates_by == "id" else bound.name) if bound else ""
         return {
             "type": domain.type,
             "domain": domain.name,
             "cname": f"{domain.name}.qiniudns.test",
             "certEnable": bound is not None,
-            "certName": name if told else "",
+            "certName": name if shows else "",
         }
 
 

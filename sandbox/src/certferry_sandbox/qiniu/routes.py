@@ -24,9 +24,9 @@ from certferry_sandbox.qiniu.certificates import Certificates
 from certferry_sandbox.qiniu.domains import Domains
 from certferry_sandbox.qiniu.kodo import Kodo
 from certferry_sandbox.qiniu.pili import Pili
-from certferry_sandbox.qiniu.signing import Scheme, Visit
+from certferry_sandbox.qiniu.signing import Scheme, SignedCall
 
-Work = Callable[[Visit], Response]
+Work = Callable[[SignedCall], Response]
 
 
 class Host(StrEnum):
@@ -69,7 +69,7 @@ class Hosting:
 
     @classmethod
     def of(cls, *, strict: bool) -> Self:
-        """Give the strict or the lenient one."""
+        """Return the strict or the lenient one."""
         at_uc: Signed = dict.fromkeys((Host.UC, Host.UC_BACKUP), QINIU if strict else BOTH)
         return cls(
             certificates={Host.FUSION: QBOX} | ({} if strict else {Host.API: BOTH}),

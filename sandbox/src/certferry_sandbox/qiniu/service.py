@@ -26,7 +26,7 @@ from certferry_sandbox.qiniu.domains import CERTIFICATE_FAILURE, Change, Domain,
 from certferry_sandbox.qiniu.kodo import BucketDomain, DomainType, Kodo
 from certferry_sandbox.qiniu.pili import LiveDomain, LiveType, Pili
 from certferry_sandbox.qiniu.routes import Host, Hosting, RateLimit, Routes
-from certferry_sandbox.qiniu.signing import Accounts, Visit
+from certferry_sandbox.qiniu.signing import Accounts, SignedCall
 
 EDGE_LAGS = MappingProxyType({"127.0.0.2": timedelta(0), "127.0.0.3": timedelta(seconds=0.5)})
 PROCESSING_TIME = timedelta(seconds=0.3)  # at Qiniu 5 to 15 minutes, or hours (§5.6)
@@ -247,7 +247,7 @@ class QiniuService:
         return domain
 
     def domain(self, name: str) -> Domain:
-        """Look at a CDN domain as it is now. Raises LookupError."""
+        """Return a CDN domain as it is now. Raises LookupError."""
         with self._lock:
             return self.domains.find(name, self._clock())
 
@@ -284,7 +284,7 @@ class QiniuService:
         self.domain(name).held = True
 
     def release(self, name: str) -> None:
-        """Let a held change end now, or when its processing time is over."""
+        """End a held change now, or when its processing time is over."""
         with self._lock:
             self.domain(name).release(self._clock())
 
@@ -318,7 +318,7 @@ class QiniuService:
         caller = self.accounts.caller(request, now)
         self.rate_limit.count(host, caller.uid, now)
         work, name = self._routes.find(host, request, caller.scheme)
-        return work(Visit(caller, request, name, now))
+        return work(SignedCall(caller, request, name, now))
 
     def _in_use(self, cert_id: str, now: datetime) -> int | None:
         if self.domains.uses(cert_id, now):

@@ -43,7 +43,7 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class Visit:
+class SignedCall:
     """A request whose caller is known; `name` is the part of the path that names a thing."""
 
     caller: Caller

@@ -121,7 +121,7 @@ class TencentCloudService(HttpStandIn):
         self._script.add(action, refused, times=times, does_the_work=does_the_work)
 
     def calls(self, action: str | None = None) -> list[Call]:
-        """Give the calls so far, in the order of arrival."""
+        """Return the calls so far, in the order of arrival."""
         with self._lock:
             return [call for call in self._calls if action in {None, call.action}]
 

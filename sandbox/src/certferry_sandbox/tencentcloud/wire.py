@@ -32,12 +32,12 @@ class Refused(Exception):
 
 
 def answer(body: Body) -> Response:
-    """Give what a call asked for."""
+    """Return what a call asked for."""
     return Response.json({"Response": {**body, "RequestId": str(uuid.uuid4())}})
 
 
 def refusal(refused: Refused) -> Response:
-    """Give an error."""
+    """Return an error."""
     return answer({"Error": {"Code": refused.code, "Message": refused.message}})
 
 
@@ -96,7 +96,7 @@ HEADERS = "content-type;host"
 
 
 def signed_by(request: Request, keys: Mapping[str, str], now: datetime) -> str:
-    """Give the SecretId that a request is signed with. `keys` are the SecretKeys by their ids.
+    """Return the SecretId that a request is signed with. `keys` are the SecretKeys by their ids.
     Raises `Refused`.
     """
     found = AUTHORIZATION.fullmatch(request.headers.get("Authorization", ""))

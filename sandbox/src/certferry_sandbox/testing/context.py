@@ -29,7 +29,7 @@ def connected_with(
     memory: AccountMemory | None = None,
     contact: str = "",
 ) -> Context:
-    """Give what a run gives to an adapter; nothing of it outlives the test's process."""
+    """Return what a run gives to an adapter; nothing of it outlives the test's process."""
     notes = MemoryAccount() if memory is None else memory
     return Context(pause, now, notes, _connections, no_listener, _run, contact)
 

@@ -110,7 +110,7 @@ class MemoryCa:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def renewal_info(self, cert_pem: str) -> RenewalInfo:
-        """Say when a certificate should be renewed."""
+        """Return when a certificate should be renewed."""
         with self._lock:
             self.asked += 1
         (leaf,) = parse_chain(cert_pem)
@@ -126,7 +126,7 @@ class MemoryCa:
         return url
 
     def proofs(self, url: str) -> tuple[Proof, ...] | None:
-        """Give what is still to be put in DNS for an order; `None` for an order that is over."""
+        """Return what is still to be put in DNS for an order; `None` for an order that is over."""
         order = self._orders.get(url)
         return None if order is None else order.proofs
 
@@ -242,17 +242,17 @@ class MemoryIssuer:
         self._ca = MemoryCa(now, lifetime, lookup)
 
     def seen_by(self, state: StateStore) -> MemoryIssuer:
-        """Give the same CA, for a process that sees the state like this."""
+        """Return the same CA, for a process that sees the state like this."""
         other = MemoryIssuer(state, self._now, directory=self._directory, limits=self._limits)
         other._ca = self._ca
         return other
 
     def fail_with(self, failure: IssuanceError | None) -> None:
-        """Let every proof end like this, and with `None` in order."""
+        """Make every proof end like this, and with `None` in order."""
         self._ca.failure = failure
 
     def answer_with(self, answer: Callable[[Certificate], RenewalInfo]) -> None:
-        """Let it be asked when a certificate should be renewed; without that, it does not say."""
+        """Answer when a certificate should be renewed; without this, the CA does not say."""
         self._ca.answer = answer
 
     @property

@@ -21,7 +21,7 @@ class MemorySource:
         self._held: dict[PemFiles, CertificateBundle | CertferryError] = {}
 
     def put(self, files: PemFiles, held: CertificateBundle | CertferryError) -> None:
-        """Let the files hold this, or let reading them fail like this."""
+        """Put this into the files, or make reading them fail like this."""
         self._held[files] = held
 
     def read(self, files: PemFiles) -> CertificateBundle:

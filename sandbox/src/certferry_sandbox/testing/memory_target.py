@@ -90,7 +90,7 @@ class Domain:
             self.https = change.https
 
     def observed(self, name: str, untold: frozenset[str], *, hides_change: bool) -> ObservedDomain:
-        """Return the domain as its target tells of it, without the `untold` settings."""
+        """Return the domain as its target shows it, without the `untold` settings."""
         state, problem, task = self.state, None, None
         if self.change is not None:
             if not hides_change:
@@ -135,14 +135,14 @@ def foreign(name: str, number: int, now: datetime) -> Certificate:
 
 
 def unknown(domain: str) -> TargetRejected:
-    """Say that there is no such domain."""
+    """Refuse: there is no such domain."""
     return TargetRejected(
         Text("{domain} is not a domain here", domain=domain), hint=Text("add it first")
     )
 
 
 def frozen(domain: str) -> TargetRejected:
-    """Say that a domain cannot be changed."""
+    """Refuse: the domain cannot be changed."""
     return TargetRejected(Text("{domain} is frozen", domain=domain), hint=Text("unfreeze it"))
 
 
@@ -204,45 +204,45 @@ class MemoryCdn:
     def add_domain(
         self, name: str, *, foreign: bool = False, state: DomainState = DomainState.READY
     ) -> None:
-        """Let a domain be there; `foreign` binds a certificate that is not ours."""
+        """Add a domain; `foreign` binds a certificate that is not ours."""
         domain = Domain(state=state)
         if foreign:
             domain.bindings.append((self._now(), self.put_foreign(name, FOREIGN)))
         self._domains[name] = domain
 
     def fail_next(self, name: str, words: str) -> None:
-        """Let the next change of the domain fail with these words."""
+        """Make the next change of the domain fail with these words."""
         self._failing.setdefault(name, []).append(words)
 
     def hide_changes(self, name: str, reads: int) -> None:
-        """Let so many reads of the domain not show yet that a change is under way."""
+        """Hide from so many reads of the domain that a change is in progress."""
         self._hidden[name] = reads
 
     def stick_next(self, name: str) -> None:
-        """Let the next change of the domain never end."""
+        """Make the next change of the domain never end."""
         self._sticking.add(name)
 
     def end_change(self, name: str) -> None:
-        """Let the change of a domain be done now, also one that would never end."""
+        """End the change of a domain now, also one that would never end."""
         change = self._domains[name].change
         if change is not None:
             change.done_at = min(change.done_at, self._now())
 
     def touch(self, name: str) -> None:
-        """Let another tool begin a change of a domain that alters nothing."""
+        """Begin, as another tool, a change of a domain that alters nothing."""
         self.begin_by_others(name, self._settled(name).bound or "")
 
     def set_by_others(
         self, name: str, remote_id: str | None, https: HttpsSettings | None = None
     ) -> None:
-        """Let another tool bind a certificate, or switch HTTPS off, and set what else there is."""
+        """Bind a certificate as another tool, or switch HTTPS off, and set what else there is."""
         domain = self._settled(name)
         domain.change = None
         domain.bindings.append((self._now(), remote_id))
         domain.https = https or domain.https
 
     def begin_by_others(self, name: str, remote_id: str) -> None:
-        """Let another tool begin to bind a certificate, which takes its time."""
+        """Begin, as another tool, to bind a certificate, which takes its time."""
         found = self._settled(name)
         found.change = Change(remote_id, found.https, self._end_of_change(name), self._now())
 
@@ -256,11 +256,11 @@ class MemoryCdn:
             self.end_change(name)
 
     def put(self, label: str, bundle: CertificateBundle) -> str:
-        """Let a copy be there that another tool uploaded, under any label."""
+        """Upload a copy as another tool, under any label."""
         return self._keep(f"remote-{next(self._numbers)}", label, bundle.certificate)
 
     def put_foreign(self, name: str, label: str = "") -> str:
-        """Let a certificate be there that another tool uploaded, near its end; give its id."""
+        """Upload, as another tool, a certificate that ends soon; return its id."""
         number = next(self._numbers)
         return self._keep(f"foreign-{number}", label, foreign(name, number, self._now()))
 
@@ -287,7 +287,7 @@ class MemoryCdn:
         return [remote.label for remote in self._remotes.values()]
 
     def settings(self, name: str) -> HttpsSettings:
-        """Give the settings that are in force at a domain, also those that are never told."""
+        """Return the settings that are in force at a domain, also those that are never shown."""
         return self._settled(name).https
 
     def copies(self, fingerprint: str) -> int:

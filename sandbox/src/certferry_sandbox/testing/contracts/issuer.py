@@ -53,11 +53,11 @@ class IssuerWorld(ABC):
 
     @abstractmethod
     def issuer(self, fate: Fate | None = None) -> Issuer:
-        """Give an issuer on the state as a new process makes it, with a fate over its doors."""
+        """Return an issuer on the state as a new process makes it, with a fate over its ports."""
 
     @abstractmethod
     def values(self) -> list[str]:
-        """Give every TXT value that is in DNS at or below a challenge name of this world."""
+        """Return every TXT value that is in DNS at or below a challenge name of this world."""
 
     @abstractmethod
     def count_issued(self) -> int:
@@ -65,15 +65,15 @@ class IssuerWorld(ABC):
 
     @abstractmethod
     def refuse_proofs(self, *, refused: bool) -> None:
-        """Let the CA see none of the values, or see them again."""
+        """Hide every value from the CA, or show them again."""
 
     @abstractmethod
     def now(self) -> datetime:
-        """Give the moment."""
+        """Return the moment."""
 
     @abstractmethod
     def pass_time(self, duration: timedelta) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
 
     # what the engine does
 
@@ -171,7 +171,7 @@ class IssuerContract:
         assert () == world.state.challenge_records(LINEAGE)
 
     def test_progress_is_that_of_the_lineage(self, world: IssuerWorld) -> None:
-        """The listener is told what is being done, and for which lineage."""
+        """The listener hears what is being done, and for which lineage."""
         world.issue()
 
         assert world.events

@@ -93,7 +93,7 @@ class NotifierContract:
 
 
 def shown(answered: Answered, secrets: Collection[str]) -> set[str]:
-    """Give the secrets that an answer shows."""
+    """Return the secrets that an answer shows."""
     said = "" if isinstance(answered, Sent) else str(answered.problem)
     if isinstance(answered, RefusedForGood):
         said += str(answered.hint)

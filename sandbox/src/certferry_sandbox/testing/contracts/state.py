@@ -152,7 +152,7 @@ class LeasesContract:
         assert None is store.order("img")
 
     def test_threads_that_race_for_a_lease(self, store: StateStore, other: StateStore) -> None:
-        """Exactly one of them gets it; the others are told that it is held."""
+        """Exactly one of them gets it; the others get `LeaseHeld`."""
         won: list[Lease] = []
         held: list[LeaseHeld] = []
         start = threading.Barrier(RACERS)

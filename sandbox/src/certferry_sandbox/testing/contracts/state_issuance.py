@@ -480,7 +480,7 @@ class VersionsContract:
 
 
 def first_version(bundle: CertificateBundle) -> Version:
-    """Give the first version of a lineage, with everything it should have."""
+    """Return the first version of a lineage, with everything it should have."""
     return Version(
         1,
         bundle.certificate,

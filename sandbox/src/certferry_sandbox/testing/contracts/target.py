@@ -38,27 +38,27 @@ class TargetWorld(ABC):
 
     @abstractmethod
     def add_domain(self, name: str, *, available: bool = True) -> None:
-        """Have a domain without HTTPS; one that is not `available` is frozen or the like."""
+        """Add a domain without HTTPS; one that is not `available` is frozen or the like."""
 
     @abstractmethod
     def settle(self) -> None:
-        """Let every change that goes on come to its end."""
+        """End every change that is in progress."""
 
     @abstractmethod
     def fail_next(self, name: str) -> None:
-        """Let the next change of a domain end badly."""
+        """Make the next change of a domain fail."""
 
     @abstractmethod
     def issue(self, *names: str) -> CertificateBundle:
-        """Give a new certificate that the target takes."""
+        """Return a new certificate that the target takes."""
 
     @abstractmethod
     def put(self, label: str, bundle: CertificateBundle) -> str:
-        """Have a certificate there that another tool uploaded under this label; give its id."""
+        """Upload a certificate as another tool, under this label; return its id."""
 
     @abstractmethod
     def labels(self) -> list[str]:
-        """Give the labels of the certificates that are there, in any order."""
+        """Return the labels of the certificates that are there, in any order."""
 
     @abstractmethod
     def count_writes(self) -> int:
