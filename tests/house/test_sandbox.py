@@ -95,9 +95,12 @@ def test_the_sandbox_requires_certferry_in_its_own_version(wheels: tuple[Path, P
     """Pip refuses the two in different versions, which no test has seen together."""
     with zipfile.ZipFile(wheels[1]) as archive:
         written = archive.read(f"certferry_sandbox-{__version__}.dist-info/METADATA").decode()
+        names = archive.namelist()
 
     assert f"\nVersion: {__version__}\n" in written
     assert f"\nRequires-Dist: certferry=={__version__}\n" in written
+    assert {"certferry_sandbox/py.typed", "certferry_sandbox/LICENSE"} <= set(names)
+    assert not [name for name in names if name.endswith("README.md")]
 
 
 def test_without_the_sandbox_its_commands_say_how_it_is_installed(operators: Machine) -> None:
