@@ -17,7 +17,7 @@ from certferry.adapters.tencentcloud.client import (
     timestamp,
 )
 from certferry.core.secret import Secret
-from certferry_sandbox.tencentcloud import TencentCloudService
+from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.zones import Zones
 from tests.support.manual_clock import ManualClock
 
