@@ -77,7 +77,7 @@ def _settings(job: Job, command: tuple[str, ...], *, for_system: bool) -> str:
     if not job.runs_programs:
         settings += [f"ReadWritePaths={_word(path)}" for path in job.writes]
         # A user's manager cannot take capabilities away, and fails at it.
-        guard = _unit("sandbox.conf") + (_unit("system-sandbox.conf") if for_system else "")
+        guard = _unit("guarded.conf") + (_unit("system-guarded.conf") if for_system else "")
     return "\n".join([*settings, "", guard])
 
 
