@@ -19,7 +19,7 @@ from certferry.cli.history import show_history
 from certferry.cli.options import Front
 from certferry.cli.plan import show_plans
 from certferry.cli.run_report import show_report
-from certferry.cli.status import look, show_status
+from certferry.cli.status import show_status
 from certferry.cli.watch import Watch
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import DomainState
@@ -29,6 +29,7 @@ from certferry.present.progress import progress_lines
 from certferry.reconcile import status
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
+from certferry.wiring.looking import overview
 from tests.another_user import as_root, given_away
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import START, CdnHosts, TwinWorld, wish
@@ -204,7 +205,7 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
     """Before: missing. After: valid, bound, and served by both addresses."""
     world = TwinWorld()
     before = TestConsole()
-    code = show_status(look(world.session()), before.console, START, as_json=False)
+    code = show_status(overview(world.session()), before.console, START, as_json=False)
 
     assert (
         dedent("""\
@@ -222,7 +223,7 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
 
     synced(world)
     after = TestConsole()
-    show_status(look(world.session()), after.console, START, as_json=False)
+    show_status(overview(world.session()), after.console, START, as_json=False)
 
     assert dedent("""\
         NAME               STATE     LEFT     RENEWAL     BOUND     SERVED
@@ -241,7 +242,7 @@ def test_the_documents_of_a_session_are_whole() -> None:
     plan, status, history = TestConsole(), TestConsole(), TestConsole()
 
     show_plans(plans_of(world, renew=True), plan.console, check=False, as_json=True)
-    show_status(look(world.session()), status.console, START, as_json=True)
+    show_status(overview(world.session()), status.console, START, as_json=True)
     show_history(world.session(), None, 10, history.console, as_json=True)
 
     assert 3 == json.loads(plan.out)["changes"]

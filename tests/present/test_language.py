@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.cli import complaints, history
+from certferry.cli import complaints
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
@@ -30,7 +30,14 @@ from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action
 from certferry.core.waiting import applying
 from certferry.errors import DnsUnavailable
-from certferry.present import documents, plan_document, plan_text, report_text, status_text
+from certferry.present import (
+    documents,
+    history_text,
+    plan_document,
+    plan_text,
+    report_text,
+    status_text,
+)
 from certferry.present import plan_document as status_document
 from certferry.present.language import LANGUAGES, VARIABLE, Voice, voice_for, voice_in
 from certferry.present.layout import aligned, plain, stacked, width, wrapped
@@ -379,10 +386,12 @@ def test_history_in_chinese() -> None:
             "发现=证书：160d954b691f, tls_versions：TLSv1.2, TLSv1.3, http2：未知"
         ),
         "2026-11-24 12:00 UTC  img  已签发  root@host  签发者=R13 · ca=letsencrypt",
-    ] == [values.text_of(history.told([one], ZH)).rstrip("\n") for one in (entry, drift, issued)]
-    [written] = values.text_of(history.told([drift], EN)).splitlines()
+    ] == [
+        values.text_of(history_text.lines([one], ZH)).rstrip("\n") for one in (entry, drift, issued)
+    ]
+    [written] = values.text_of(history_text.lines([drift], EN)).splitlines()
     assert written.endswith(f"found={found}")
-    assert found in str(documents.of_history([drift]))
+    assert found in str(history_text.document([drift]))
 
 
 def test_programs_read_the_same_words_in_every_language() -> None:

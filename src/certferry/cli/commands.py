@@ -1,7 +1,7 @@
 """The commands, and a group that imports a command only when it runs.
 
-A command is a module of this room, named like it with `_` for `-`, whose `command` is a click
-command.
+A command is the `command` of the module that is called like it, with `_` for `-`, unless `MODULES`
+says otherwise.
 """
 
 from __future__ import annotations
@@ -50,13 +50,23 @@ COMMANDS = {
 }
 """Each command's name and, as in its own docstring, what it does."""
 
-MODULES = {"help": "topics"}
-"""Modules that are not called like their command: `help` holds how click speaks."""
+MODULES = {
+    "add": "edit:add",
+    "remove": "edit:remove",
+    "rename": "undeclared:rename",
+    "forget": "undeclared:forget",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "help": "topics:command",
+    "completion": "topics:completion",
+}
+"""Where a command is that has no module of its own: the module, and its name there."""
 
 
 def command_of(name: str) -> click.Command:
     """Import a command of the table."""
-    found: click.Command = import_module(_module_of(name)).command
+    module, _, attribute = MODULES.get(name, name.replace("-", "_")).partition(":")
+    found: click.Command = getattr(import_module(f"certferry.cli.{module}"), attribute or "command")
     return found
 
 
@@ -93,8 +103,7 @@ class Commands(Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = command_of(cmd_name)
-        return spoken(command, voice_of(ctx))
+        return spoken(command_of(cmd_name), voice_of(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table into the help, in whole sentences."""
@@ -111,10 +120,6 @@ class Commands(Group):
             if name.startswith(incomplete)
         ]
         return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
-
-
-def _module_of(name: str) -> str:
-    return f"certferry.cli.{MODULES.get(name, name.replace('-', '_'))}"
 
 
 def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:

@@ -48,9 +48,9 @@ def export(session: Session, name: str, directory: Path, console: Console) -> Ex
     Raises `ConfigError` for a name that nothing is known of, `CertificateError` when there is no
     certificate yet, `CertferryError` when a file cannot be written.
     """
-    from certferry.cli.selection import must_be_known
     from certferry.present.log_entries import log_export
     from certferry.wiring.machine import write_bundle
+    from certferry.wiring.selection import must_be_known
 
     name = must_be_known(name, session)
     versions = session.state.versions(name)

@@ -96,10 +96,10 @@ def _patience(mode: str, wait: int | None, *, no_wait: bool) -> Patience:
 
 
 def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]) -> Exit:
-    from certferry.cli.selection import meant_by
     from certferry.config.env_files import environment_with
     from certferry.present.progress import progress_on_stdout
     from certferry.wiring.machine import certificate_source
+    from certferry.wiring.selection import meant_by
     from certferry.wiring.session import open_session
 
     environ = environment_with(front.console.environ, env_files)

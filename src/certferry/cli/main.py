@@ -155,7 +155,7 @@ def run(arguments: Sequence[str], console: Console) -> int:
     console = console.speaking(voice_for(arguments, console.environ))
     instruction = console.environ.get(COMPLETION)
     if instruction:
-        from certferry.cli.completion import answer
+        from certferry.cli.topics import answer
 
         return answer(spoken(program, console.voice), console, instruction)
     return run_command(program, PROGRAM, arguments, console)

@@ -17,10 +17,12 @@ from certferry.cli.help import voice_of
 from certferry.errors import CertferryError
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice
-from certferry.present.layout import line
+from certferry.present.layout import Tone, labelled, line
+from certferry.present.vocabulary import WARNING
 from certferry.text import Text
 
 if TYPE_CHECKING:
+    from certferry.cli.interview import Interview
     from certferry.reconcile.visits import Patience
 
 PROGRAM = "certferry"
@@ -121,16 +123,24 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 
 def is_wanted(front: Front, question: Text, *, yes: bool) -> bool:
     """Ask whether to go on, unless `--yes` says so. Raises `UsageMistake` without a terminal."""
+    said = Text("this cannot be undone, and there is no terminal to ask at; --yes does it")
+    return yes or interview_or_refuse(front, UsageMistake(said)).confirm(question)
+
+
+def interview_or_refuse(front: Front, refusal: UsageMistake) -> Interview:
+    """Return the interview at the terminal. Raises the refusal where there is none."""
     from certferry.cli.interview import interview_at
 
-    if yes:
-        return True
     interview = interview_at(front.console)
     if interview is None:
-        raise UsageMistake(
-            Text("this cannot be undone, and there is no terminal to ask at; --yes does it")
-        )
-    return interview.confirm(question)
+        raise refusal
+    return interview
+
+
+def warn(front: Front, said: Text) -> None:
+    """Print a warning on stderr."""
+    say = front.voice.say
+    front.console.remark(labelled(say(WARNING), Tone.PENDING, say(said)))
 
 
 def say(front: Front, *said: Text) -> Exit:

@@ -19,7 +19,6 @@ from certferry.core.discovery.inventory import (
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.findings import Finding, are_in_order
 from certferry.core.observed.observation import Served
-from certferry.core.observed.records import HistoryEntry
 from certferry.core.planning.report import (
     CODE,
     LineageReport,
@@ -73,22 +72,6 @@ def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
 def of_persist_record(record: PersistRecord) -> Document:
     """What `dns-persist` prints. The value is in one piece, however many strings it takes."""
     return {"name": record.name, "type": record.rtype, "value": record.value}
-
-
-def of_history(entries: Sequence[HistoryEntry]) -> Document:
-    """What `history` prints, newest first."""
-    return {
-        "entries": [
-            {
-                "at": moment(entry.at),
-                "name": entry.lineage,
-                "event": entry.event,
-                "who": entry.who,
-                "facts": dict(entry.facts),
-            }
-            for entry in entries
-        ]
-    }
 
 
 def moment(value: datetime | None) -> str | None:
