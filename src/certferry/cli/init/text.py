@@ -46,39 +46,44 @@ INTRODUCTION = 79
 def found(
     places: Places, service: str, now: datetime, voice: Voice, numbered: Sequence[str] = ()
 ) -> Table:
-    """Write a row for each domain: what it is, its certificate, and, where the zones of a DNS
+    """Render a row for each domain: what it is, its certificate, and, where the zones of a DNS
     account are known, the one that holds it; `service` is that account's. Those to choose from are
     `numbered` from 1.
     """
-    headers = [Text("DOMAIN"), Text("KIND"), Text("CERTIFICATE")]
-    if _knows_zones(places):
-        headers.append(Text("{service} ZONE", service=service))
-    first, *others = map(voice.say, headers)
     digits = len(str(len(numbered)))
     numbers = {name: f"{number:>{digits}}  " for number, name in enumerate(numbered, start=1)}
     free = " " * (digits + 2) if numbered else ""
-    return Table(
-        (free + first, *others),
-        tuple(
-            _row(domain, places, now, voice, numbers.get(domain.domain, free))
-            for domain in places.domains
-        ),
-    )
+    headers = [Text("DOMAIN"), Text("KIND"), Text("CERTIFICATE")]
+    rows: list[tuple[Span, ...]] = [
+        (
+            Span(numbers.get(one.domain, free) + one.domain, Tone.STRONG),
+            Span(one.kind.value),
+            Span(voice.say_on_one_line(_certificate(one, now))),
+        )
+        for one in places.domains
+    ]
+    if places.dns and places.zones is not None:
+        headers.append(Text("{service} ZONE", service=service))
+        none = Span(voice.say(Text("none")), Tone.PENDING)
+        zones = [places.zone_of(one.domain) for one in places.domains]
+        held = [Span(zone.name) if zone else none for zone in zones]
+        rows = [(*row, zone) for row, zone in zip(rows, held, strict=True)]
+    first, *others = map(voice.say, headers)
+    return Table((free + first, *others), tuple(rows))
 
 
 def https_is_off(domains: Sequence[str]) -> Text:
     """Say what it means to choose domains that serve no HTTPS."""
-    if len(domains) > _SHOWN:
-        return Text(
-            "HTTPS is off at {count} of these domains: where they are chosen, it is switched on by"
-            " the first sync, and HTTPS requests may cost money (Qiniu bills them).",
-            count=len(domains),
-        )
-    return Text(
+    said = Text(
         "HTTPS is off at {domains}: chosen, it is switched on there by the first sync, and HTTPS"
-        " requests may cost money (Qiniu bills them).",
-        domains=list(domains),
+        " requests may cost money (Qiniu bills them)."
     )
+    if len(domains) > _SHOWN:
+        said = Text(
+            "HTTPS is off at {count} of these domains: where they are chosen, it is switched on by"
+            " the first sync, and HTTPS requests may cost money (Qiniu bills them)."
+        )
+    return said.filled(count=len(domains), domains=list(domains))
 
 
 def grouped(grouping: Grouping, certificates: Sequence[Sequence[str]]) -> Text:
@@ -93,12 +98,8 @@ def grouped(grouping: Grouping, certificates: Sequence[Sequence[str]]) -> Text:
     count = len(certificates)
     if count > _SHOWN:
         return Text("{said} ({count} certificates)", said=said, count=count)
-    names = [", ".join(_shortened(one)) for one in certificates]
-    return Text("{said}: {names}", said=said, names=" | ".join(names))
-
-
-def _shortened(names: Sequence[str]) -> list[str]:
-    return [*names] if len(names) <= _SHOWN else [*names[:_SHOWN], "…"]
+    shown = [[*one[:_SHOWN], *(["…"] if len(one) > _SHOWN else [])] for one in certificates]
+    return Text("{said}: {names}", said=said, names=" | ".join(map(", ".join, shown)))
 
 
 def no_such_number(answer: str) -> Text:
@@ -138,22 +139,19 @@ def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
     """Ask whether to do what notes say that another user could change. The command is shown whole:
     the operator agrees to it.
     """
-    user, directory = user_name(os.geteuid()), visible(one.installed.directory)
-    if not one.installed.reload:
-        return Text(
-            "{doubt}. Shall certferry write {name} to {directory} as {user}, as that file says?",
-            doubt=doubt,
-            name=one.lineage,
-            directory=directory,
-            user=user,
+    said = Text(
+        "{doubt}. Shall certferry write {name} to {directory} as {user}, as that file says?"
+    )
+    if one.installed.reload:
+        said = Text(
+            "{doubt}. Shall certferry write {name} to {directory} and run this command as {user},"
+            " as that file says: {command}"
         )
-    return Text(
-        "{doubt}. Shall certferry write {name} to {directory} and run this command as {user}, as"
-        " that file says: {command}",
+    return said.filled(
         doubt=doubt,
         name=one.lineage,
-        directory=directory,
-        user=user,
+        directory=visible(one.installed.directory),
+        user=user_name(os.geteuid()),
         command=visible(one.installed.reload),
     )
 
@@ -306,24 +304,6 @@ def standing_of(one: ProposedCertificate, client: str, now: datetime) -> Text:
         client=client,
         left=left,
     )
-
-
-def _knows_zones(places: Places) -> bool:
-    return bool(places.dns) and places.zones is not None
-
-
-def _row(
-    domain: FoundDomain, places: Places, now: datetime, voice: Voice, number: str
-) -> tuple[Span, ...]:
-    row = (
-        Span(number + domain.domain, Tone.STRONG),
-        Span(domain.kind.value),
-        Span(voice.say_on_one_line(_certificate(domain, now))),
-    )
-    if not _knows_zones(places):
-        return row
-    zone = places.zone_of(domain.domain)
-    return (*row, Span(zone.name) if zone else Span(voice.say(Text("none")), Tone.PENDING))
 
 
 def _certificate(domain: FoundDomain, now: datetime) -> Text:

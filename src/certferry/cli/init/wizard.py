@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,24 +13,17 @@ from pathlib import Path
 from certferry.cli import plan
 from certferry.cli.exits import Exit
 from certferry.cli.init import text
-from certferry.cli.init.files import keep, put
-from certferry.cli.init.given import (
-    Asked,
-    address,
-    env_files_in,
-    must_have_certificates,
-    settings_to_begin_with,
-)
+from certferry.cli.init.alerts import Alert, Alerts
+from certferry.cli.init.files import Asked, env_files_in, keep, put, settings_to_begin_with
 from certferry.cli.init.keys import (
     KeyRing,
     Missing,
+    Trial,
     Wanted,
     label_of,
     must_have_a_place,
     must_not_be_missing,
 )
-from certferry.cli.init.telling import Telling, Told
-from certferry.cli.init.trial import Trial
 from certferry.cli.interview import Back, Interview, Option, Step, walk
 from certferry.cli.options import Front
 from certferry.config.certificates import MOST_NAMES
@@ -38,7 +31,7 @@ from certferry.config.env_files import fill_in
 from certferry.config.load import NAME, load_before
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
-from certferry.config.values import DIRECTORIES, directory_url
+from certferry.config.values import DIRECTORIES, directory_url, email_address
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.discovery.proposal import (
     Grouping,
@@ -96,8 +89,8 @@ class Answers:
     directory: str | None = None
     wanted: frozenset[str] = frozenset()
     grouping: Grouping = Grouping.WILDCARD
-    channel: Told | None = None
-    heartbeat: Told | None = None
+    channel: Alert | None = None
+    heartbeat: Alert | None = None
     proposal: Proposal = field(default_factory=Proposal)
     text: str = field(default="", repr=False)
     is_agreed: bool = True
@@ -115,8 +108,8 @@ class Answers:
     @property
     def keys(self) -> dict[str, Secret]:
         """All keys that are to be kept yet."""
-        ways = (way.fresh or {} for way in (self.channel, self.heartbeat) if way is not None)
-        return {**self.fresh, **{name: key for way in ways for name, key in way.items()}}
+        alerts = [one.fresh for one in (self.channel, self.heartbeat) if one is not None]
+        return {**self.fresh, **{name: key for fresh in alerts for name, key in fresh.items()}}
 
 
 class _Wizard:
@@ -131,8 +124,8 @@ class _Wizard:
         self._environ = asked.files.environment(front.console.environ)
         # What was answered before the operator went back; `None`: no domain was chosen so far.
         self._chosen: frozenset[str] | None = None
-        self._channel: Told | None = None
-        self._heartbeat: Told | None = None
+        self._channel: Alert | None = None
+        self._heartbeat: Alert | None = None
 
     def to_the_end(self) -> Exit:
         if self._interview is not None:
@@ -166,7 +159,7 @@ class _Wizard:
             steps.append(Step("keys", partial(self._find_keys, ring, family)))
         steps.append(Step("address", self._ask_address))
         if self._interview is not None and has_place:
-            steps += self._telling(ring, self._interview)
+            steps += self._alerts(ring, self._interview)
         return [
             *steps,
             Step("look", self._look),
@@ -176,21 +169,21 @@ class _Wizard:
             Step("agree", self._agree),
         ]
 
-    def _telling(self, ring: KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
-        """Ask how operators are to be told, where the given settings do not say it."""
-        config, environ, given = self._asked.files.config, self._environ, self._given
-        telling = Telling(given, config, environ, self._console, ring, interview)
+    def _alerts(self, ring: KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
+        """Ask how operators are to be alerted, where the given settings do not say it."""
+        config, given = self._asked.files.config, self._given
+        alerts = Alerts(given, config, self._environ, self._console, ring, interview)
         if "notify" not in given.values:
-            yield Step("channel", partial(self._ask_channel, telling))
+            yield Step("channel", partial(self._ask_channel, alerts))
         if "heartbeat" not in given.values:
-            yield Step("heartbeat", partial(self._ask_heartbeat, telling))
+            yield Step("heartbeat", partial(self._ask_heartbeat, alerts))
 
-    def _ask_channel(self, telling: Telling, known: Answers) -> Answers:
-        self._channel = telling.channel(self._channel)
+    def _ask_channel(self, alerts: Alerts, known: Answers) -> Answers:
+        self._channel = alerts.channel(self._channel)
         return replace(known, channel=self._channel)
 
-    def _ask_heartbeat(self, telling: Telling, known: Answers) -> Answers:
-        self._heartbeat = telling.heartbeat(self._heartbeat)
+    def _ask_heartbeat(self, alerts: Alerts, known: Answers) -> Answers:
+        self._heartbeat = alerts.heartbeat(self._heartbeat)
         return replace(known, heartbeat=self._heartbeat)
 
     # what is known
@@ -200,8 +193,16 @@ class _Wizard:
             return None
         found = old_home(OldClient(self._asked.client), self._asked.home, self._environ)
         self._warn(*text.unreadable(found))
-        must_have_certificates(found)
-        return found
+        if found.certificates:
+            return found
+        said = Text("no certificate of {client}'s is in {home}")
+        hint = Text("name the client's directory with --home")
+        if found.unreadable:
+            said = Text("no certificate of {client}'s in {home} can be read")
+            hint = Text(
+                "see the warnings above; if the files are another user's, run this as that user"
+            )
+        raise ConfigError(said.filled(client=found.client.value, home=found.home), hint=hint)
 
     def _choose_service(self, ring: KeyRing, family: Family, known: Answers) -> Answers:
         service = ring.service(family, self._given.tables("accounts"))
@@ -234,8 +235,18 @@ class _Wizard:
         must_have_a_place(known.fresh, self._given, self._client)
         if "acme" in self._given.values:
             return known
-        email = address(self._asked, self._home, self._interview)
-        return replace(known, email=email, directory=DIRECTORIES["letsencrypt"])
+        return replace(known, email=self._email(), directory=DIRECTORIES["letsencrypt"])
+
+    def _email(self) -> str | None:
+        """Return the address that the CA may write to, if there is one."""
+        known = self._asked.email or (self._home.email if self._home else None)
+        if known is not None:
+            with suppress(ConfigError):  # what a client holds may be none
+                return email_address(known)
+        if self._interview is None:
+            return None
+        question = Text("Contact email for the CA (optional; Enter to skip)")
+        return self._interview.ask_for(question, email_address)
 
     def _settings(self, known: Answers) -> Settings:
         # What is wrong with the given settings is wrong in their file: the other is not there yet.
@@ -280,18 +291,18 @@ class _Wizard:
             raise
 
     def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
+        def looked(count: int, total: int) -> None:
+            # An account of hundreds of domains takes a minute.
+            if count % SIGNS_OF_LIFE == 0 and count < total:
+                self._say(Text("… {count} of {total} domains", count=count, total=total))
+
         self._say(Text("Looking at the domains of the account {account} …", account=target))
-        survey = survey_of(session, target, self._tell_how_far)
+        survey = survey_of(session, target, looked)
         for error in survey.unread:
             self._warn(Text("not everything could be read: {problem}", problem=error.message))
         if not survey.domains and not survey.unread:
             self._warn(Text("the account {account} has no domains", account=target))
         return survey.domains
-
-    def _tell_how_far(self, count: int, total: int) -> None:
-        """Say that it goes on: an account of hundreds of domains takes a minute."""
-        if count % SIGNS_OF_LIFE == 0 and count < total:
-            self._say(Text("… {count} of {total} domains", count=count, total=total))
 
     # what is chosen
 
@@ -319,14 +330,16 @@ class _Wizard:
 
     def _show_domains(self, known: Answers, numbered: Sequence[str]) -> None:
         """Show what was found, and first of all what there is to choose from."""
-        if known.places.domains and (numbered or not self._front.quiet):
-            by_name = {one.domain: one for one in known.places.domains}
-            in_turn = [by_name[name] for name in dict.fromkeys([*numbered, *by_name])]
-            places = replace(known.places, domains=tuple(in_turn))
-            service = self._service_of(known)
-            self._console.remark_table(
-                text.found(places, service, self._now, self._voice, numbered)
-            )
+        if not known.places.domains or not (numbered or not self._front.quiet):
+            return
+        service = ""
+        if known.dns:
+            type_ = self._settings(known).accounts[known.dns].type
+            service = installed().find(DNS_PROVIDERS, type_).adapter.SERVICE
+        by_name = {one.domain: one for one in known.places.domains}
+        in_turn = [by_name[name] for name in dict.fromkeys([*numbered, *by_name])]
+        places = replace(known.places, domains=tuple(in_turn))
+        self._console.remark_table(text.found(places, service, self._now, self._voice, numbered))
 
     def _offered(self, known: Answers) -> list[FoundDomain]:
         """Give the domains that can have certificates; where another client's are gone on with,
@@ -365,13 +378,20 @@ class _Wizard:
     # what is proposed
 
     def _propose(self, known: Answers) -> Answers:
-        proposal = self._proposal(known)
-        directories = _directories(known.home, proposal)
-        directory = known.directory
+        """Propose certificates, of the CA that most of a client's have come from."""
+        proposal, directory = self._proposal(known), known.directory
+        taken = () if known.home is None else known.home.taken_over_by(proposal)
+        directories = [one.directory for one in taken if one.directory]
         if directory is not None:
-            directory = _most_usual(directories, directory)
+            counted = Counter(filter(_is_usable, directories))
+            directory = counted.most_common(1)[0][0] if counted else directory
         in_force = directory or self._settings(known).acme.directory
-        self._tell_of_other_cas(directories, in_force)
+        for earlier in dict.fromkeys(directories):
+            if earlier != in_force:  # names may be pinned to it by CAA
+                said = Text(
+                    "certificates have come from {earlier}; the next ones come from {directory}"
+                )
+                self._warn(said.filled(earlier=earlier, directory=in_force))
         written = text_of(self._preamble(known, directory), proposal, self._voice.say)
         return replace(known, proposal=proposal, text=written)
 
@@ -411,17 +431,6 @@ class _Wizard:
             return one
         self._warn(text.not_followed(one, one.doubt))
         return replace(one, installed=one.installed.not_followed())
-
-    def _tell_of_other_cas(self, directories: Sequence[str], directory: str) -> None:
-        """Warn where a certificate has come from another CA: names may be pinned to it by CAA."""
-        for earlier in dict.fromkeys(directories):
-            if earlier != directory:
-                said = Text(
-                    "certificates have come from {earlier}; the next ones come from {directory}",
-                    earlier=earlier,
-                    directory=directory,
-                )
-                self._warn(said)
 
     def _agree(self, known: Answers) -> Answers:
         """Show what would be written, and ask; `--yes` has agreed. A no may mean other domains, or
@@ -465,10 +474,15 @@ class _Wizard:
         files = self._asked.files
         fresh = {name: secret.reveal() for name, secret in known.keys.items()}
         paths, copies = put(files, known.text, known.keys, self._environ | fresh, adopt)
-        self._log(paths, proposal)
+        run_log, voice = self._console.run_log, self._voice
+        for path in paths:
+            log_change("init.write", text.writing_of(path), run_log)
+        for one in proposal.certificates:
+            if one.adopts is not None:
+                said = text.standing_of(one, self._client, self._now)
+                log_change("init.adopt", said, run_log, one.lineage)
         if self._front.quiet:
             return
-        voice = self._voice
         self._console.show(text.written(paths, copies, voice))
         self._console.show(text.proposed(proposal.certificates, self._client, self._now, voice))
         asked_for = {one.domain for one in self._offered(known)} if self._interview else set()
@@ -488,22 +502,12 @@ class _Wizard:
         ask = self._interview
         if ask is None or not known.proposal.certificates:
             return Exit.OK
-        try:
+        is_wanted = False
+        with suppress(Back, Interrupted):
             is_wanted = ask.confirm(Text("Run `certferry plan` now?"), usual=True)
-        except (Back, Interrupted):
-            return Exit.OK
         if not is_wanted:
             return Exit.OK
         return plan.show(replace(self._front, config=self._asked.files.config))
-
-    def _log(self, paths: Sequence[Path], proposal: Proposal) -> None:
-        run_log = self._console.run_log
-        for path in paths:
-            log_change("init.write", text.writing_of(path), run_log)
-        for one in proposal.certificates:
-            if one.adopts is not None:
-                said = text.standing_of(one, self._client, self._now)
-                log_change("init.adopt", said, run_log, one.lineage)
 
     def _say(self, text_: Text) -> None:
         if not self._front.quiet:
@@ -511,25 +515,6 @@ class _Wizard:
 
     def _warn(self, *problems: Text) -> None:
         self._console.remark(text.warned(problems, self._voice))
-
-    def _service_of(self, known: Answers) -> str:
-        """Give how the service of the DNS account is called; of none, nothing."""
-        if not known.dns:
-            return ""
-        type_ = self._settings(known).accounts[known.dns].type
-        return installed().find(DNS_PROVIDERS, type_).adapter.SERVICE
-
-
-def _directories(home: OldHome | None, proposal: Proposal) -> list[str]:
-    """Give where each of the certificates to be renewed comes from, as far as it is known."""
-    taken = () if home is None else home.taken_over_by(proposal)
-    return [one.directory for one in taken if one.directory]
-
-
-def _most_usual(directories: Sequence[str], usual: str) -> str:
-    """Give the CA that most of the certificates come from, if it can be gone on with."""
-    counted = Counter(filter(_is_usable, directories))
-    return counted.most_common(1)[0][0] if counted else usual
 
 
 def _is_usable(directory: str) -> bool:
