@@ -57,6 +57,9 @@ MODULES = {
     "forget": "undeclared:forget",
     "backup": "backup:backup",
     "restore": "backup:restore",
+    "history": "stored:history",
+    "export": "stored:export",
+    "dns-persist": "account:dns_persist",
     "help": "topics:command",
     "completion": "topics:completion",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +15,7 @@ from certferry.cli.options import Front, WholeNumber, json_option
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.text import Text
+from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.core.discovery.inventory import Discovery, Problem, Wanted
@@ -84,15 +85,15 @@ def command(
     wanted = Wanted(uncovered=uncovered, foreign=foreign, expiring=expiring)
     settings = settings_with_accounts(front)
     with (
-        progress_on(front.console, front.verbosity, _now, changes_nothing=True) as progress,
+        progress_on(front.console, front.verbosity, now, changes_nothing=True) as progress,
         open_to_discover(settings, progress=progress, language=front.voice.language) as session,
     ):
         found = session.discover(session.chosen(accounts))
         if as_toml:
-            proposal, unread = session.proposed(found.narrowed(wanted, _now()))
+            proposal, unread = session.proposed(found.narrowed(wanted, now()))
     if as_toml:
         return show_tables(proposal, [*found.problems, *unread], front)
-    return show_discovery(found, wanted, front.console, _now(), as_json=as_json)
+    return show_discovery(found, wanted, front.console, now(), as_json=as_json)
 
 
 def show_discovery(
@@ -136,7 +137,3 @@ def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -
     console.remark(discover_text.problems(problems, voice))
     log_problems(problems, console.run_log)
     return exits.of_problems(problems)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

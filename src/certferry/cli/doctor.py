@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +14,7 @@ from certferry.cli.options import Front, json_option, names_argument
 from certferry.errors import CertferryError
 from certferry.present.layout import line
 from certferry.text import Text
+from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.core.findings import Finding
@@ -51,7 +51,7 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: b
 
     settings = read_settings(front, names)
     with (
-        progress_on(front.console, front.verbosity, _now, changes_nothing=True) as progress,
+        progress_on(front.console, front.verbosity, now, changes_nothing=True) as progress,
         open_to_examine(settings, progress=progress, language=front.voice.language) as session,
     ):
         findings = session.examine(schedulers(front.console.environ))
@@ -74,7 +74,7 @@ def show_report(front: Front) -> Exit:
         if not front.quiet:
             console.remark([line(front.voice.say(Text("asking the accounts…")))])
         found = list(reports)
-    console.show(doctor_text.report(found, _now(), front.voice))
+    console.show(doctor_text.report(found, now(), front.voice))
     outside = [one.service for one in found if not one.let_in]
     if outside:
         raise CertferryError(
@@ -101,7 +101,3 @@ def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -
     else:
         console.tell(doctor_text.told(findings, console.voice))
     return exits.of_findings(findings)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

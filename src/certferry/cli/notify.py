@@ -120,15 +120,13 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
 
 
 def _chosen(settings: Settings, channels: Sequence[str]) -> Sequence[str]:
-    """Give the channels to try. Raises `ConfigError`."""
+    """Return the channels to try. Raises `ConfigError`."""
     from certferry.config.findings import instead_of
 
     known = list(settings.channels)
     if not known:
-        raise ConfigError(
-            Text("no channel is declared"),
-            hint=Text('declare one: [notify.ops] with type = "dingtalk" and its url'),
-        )
+        hint = Text('declare one: [notify.ops] with type = "dingtalk" and its url')
+        raise ConfigError(Text("no channel is declared"), hint=hint)
     for name in channels:
         if name not in known:
             said = Text("there is no channel called {name}", name=name)

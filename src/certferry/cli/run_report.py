@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
+from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.core.planning.report import SyncReport
@@ -46,7 +46,7 @@ def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: boo
     settings = read_settings(front, names)
     at_staging = rehearsing(settings)
     with (
-        progress_on(console, front.verbosity, _now) as progress,
+        progress_on(console, front.verbosity, now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
         found = rehearse(session, at_staging, renew=renew)
@@ -58,7 +58,3 @@ def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: boo
         console.tell(rehearsal_text.told(found.report, found.plans, console.voice))
     code = exits.of_report(found.report)
     return exits.of_plans(found.plans, check=False) if code is Exit.OK else code
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +13,7 @@ from certferry.cli.options import Front, json_option, names_argument
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.text import Text
+from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.wiring.looking import Overview
@@ -37,11 +38,11 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)
     with (
-        progress_of_look(front.console, front.verbosity, _now, as_json=as_json) as progress,
+        progress_of_look(front.console, front.verbosity, now, as_json=as_json) as progress,
         open_to_look(settings, progress=progress, language=front.voice.language) as session,
     ):
-        found = compared(overview(session), settings, session.state, _now())
-    return show_status(found, front.console, _now(), as_json=as_json)
+        found = compared(overview(session), settings, session.state, now())
+    return show_status(found, front.console, now(), as_json=as_json)
 
 
 def show_status(found: Overview, console: Console, now: datetime, *, as_json: bool) -> Exit:
@@ -64,7 +65,3 @@ def show_status(found: Overview, console: Console, now: datetime, *, as_json: bo
         console.show_table(status_text.table(ordered, now, voice), below)
         console.tell([line(), *status_text.of_runs(runs, voice)])
     return exits.of_statuses(statuses, runs)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -75,18 +75,11 @@ def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit
 
 def _listed(front: Front) -> Iterator[Line]:
     say, found = front.voice.say, pages(front.voice.language)
-    yield line(
-        say(Text("certferry help TOPIC, where TOPIC is one of these, a command, or a code:"))
-    )
-    yield line()
-    yield from columns(
-        [(Span(topic, Tone.STRONG), Span(page.title)) for topic, page in found.items()], "  "
-    )
-    yield line()
-    documents = ", ".join(schemas())
-    yield line(
-        say(Text("certferry help json DOCUMENT prints a JSON Schema: {list}", list=documents))
-    )
+    how = Text("certferry help TOPIC, where TOPIC is one of these, a command, or a code:")
+    schema = Text("certferry help json DOCUMENT prints a JSON Schema: {list}")
+    rows = [(Span(topic, Tone.STRONG), Span(page.title)) for topic, page in found.items()]
+    yield from (line(say(how)), line(), *columns(rows, "  "), line())
+    yield line(say(schema.filled(list=", ".join(schemas()))))
 
 
 def _meanings_of(code: str) -> Mapping[str, CodeMeaning]:
@@ -109,8 +102,7 @@ def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iter
 
 
 def _show(text: str, console: Console) -> None:
-    cells = shutil.get_terminal_size().columns
-    console.show(told(text, cells))
+    console.show(told(text, shutil.get_terminal_size().columns))
 
 
 def _print_schema(topic: str | None, document: str, front: Front, ctx: click.Context) -> None:

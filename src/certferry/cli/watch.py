@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.system_words import system_words
 from certferry.text import Text
+from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.core.discovery.watched import Host, HostLook
@@ -106,7 +107,7 @@ def command(
         front.console.remark([line(front.voice.say(said))])
     pause, within = Stopping().pause, None if expiring is None else timedelta(days=expiring)
     probe = host_probe(verify, pause)
-    watch = Watch(probe, meant, front.console, _now, within, as_json=as_json)
+    watch = Watch(probe, meant, front.console, now, within, as_json=as_json)
     if follow:
         watch.follow(pause, every or EVERY)
     return watch.once()
@@ -190,10 +191,6 @@ class Watch:
             self._print_documents([look])
         else:
             self.console.tell(news(changed, look, self.now(), self.console.voice))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Host]:
