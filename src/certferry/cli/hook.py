@@ -126,7 +126,7 @@ def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
 
 
 def _this_program(ctx: click.Context) -> list[str]:
-    """Give the command that runs now, with its global options, for a run from anywhere."""
+    """Return the command that runs now, with its global options, for a run from anywhere."""
     from certferry.cli.schedule import options_said, program_reading
     from certferry.config.load import find_file
 
@@ -136,7 +136,7 @@ def _this_program(ctx: click.Context) -> list[str]:
 
 
 def _options(wait: int | None, *, no_wait: bool, env_files: Sequence[Path]) -> list[str]:
-    """Give the hook's own options as they were said."""
+    """Return the hook's own options as they were said."""
     options = [part for file in env_files for part in ("--env-file", str(file.absolute()))]
     options += [] if wait is None else ["--wait", str(wait)]
     return [*options, "--no-wait"] if no_wait else options

@@ -55,15 +55,15 @@ class Interview:
         self.asked = 0
 
     def word(self, word: str) -> str:
-        """Give a word of a list as the operator calls it; see `Voice.word`."""
+        """Return a word of a list as the operator calls it; see `Voice.word`."""
         return self._console.voice.word(word)
 
     def say(self, text: Text) -> str:
-        """Give a text in the language of the interview."""
+        """Return a text in the language of the interview."""
         return self._console.voice.say(text)
 
-    def tell(self, text: Text) -> None:
-        """Say something between questions."""
+    def print(self, text: Text) -> None:
+        """Print something between questions."""
         self._console.remark([line(self.say(text))])
 
     def ask_for(
@@ -77,9 +77,9 @@ class Interview:
     ) -> T | None:
         """Ask until the answer can be read, and give it. No answer gives what was `kept` of an
         earlier one, or `None` where none is `needed`. Of what is `hidden` while it is typed, it is
-        told how many characters have arrived.
+        printed how many characters have arrived.
 
-        `read` raises `ConfigError`, which is told.
+        `read` raises `ConfigError`, which is printed.
         """
         if kept is not None:
             question = Text("{question} (Enter: as before)", question=question)
@@ -91,17 +91,19 @@ class Interview:
                 if hidden:
                     one = Text("1 character was read.")
                     many = Text("{count} characters were read.", count=len(answer))
-                    self.tell(one_or_many(len(answer), one, many))
+                    self.print(one_or_many(len(answer), one, many))
                 try:
                     return read(answer)
                 except ConfigError as error:
-                    self.tell(error.message)
+                    self.print(error.message)
             elif kept is not None or not needed:
                 return kept
             elif self._may_go_back:
-                self.tell(Text("a value is needed here; `back` returns, Ctrl-C ends the interview"))
+                self.print(
+                    Text("a value is needed here; `back` returns, Ctrl-C ends the interview")
+                )
             else:
-                self.tell(Text("a value is needed here; Ctrl-C ends the interview"))
+                self.print(Text("a value is needed here; Ctrl-C ends the interview"))
 
     def choose(
         self,
@@ -163,7 +165,7 @@ class Interview:
         try:
             answer = _read(self.say(question), hidden=hidden).strip()
         except UnicodeDecodeError:
-            self.tell(
+            self.print(
                 Text("what was typed is not UTF-8: set the terminal to UTF-8, or type it again")
             )
             return self._prompt(question, hidden=hidden)
@@ -212,7 +214,7 @@ def walk(
             elif inside or interview is None:
                 raise
             else:
-                interview.tell(Text("this is the first question; Ctrl-C ends the interview"))
+                interview.print(Text("this is the first question; Ctrl-C ends the interview"))
         else:
             has_asked = interview is not None and interview.asked != asked
             passed.append((number, known, has_asked))
@@ -253,7 +255,7 @@ def as_ranges(numbers: frozenset[int]) -> str:
 
 
 def interview_at(console: Console, *, may_go_back: bool = False) -> Interview | None:
-    """Give the interview, `None` where there is no terminal."""
+    """Return the interview; `None` without a terminal."""
     there = sys.stdin is not None and sys.stdin.isatty() and console.stderr.isatty()
     return Interview(console, may_go_back=may_go_back) if there else None
 

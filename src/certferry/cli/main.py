@@ -48,7 +48,7 @@ _LEVELS = {
     "-c",
     "--config",
     metavar="FILE",
-    # Whether it can be read is found out where it is read, and told in the same words everywhere.
+    # Where it is read, an unreadable file is reported in the same words everywhere.
     type=click.Path(path_type=Path, readable=False),
     help="The configuration file.",
 )
@@ -150,7 +150,7 @@ def _leave_no_core() -> None:
 def run(arguments: Sequence[str], console: Console) -> int:
     """Run the command line and give its exit code.
 
-    Raises only `OSError`: when an error cannot be told, or the output has no reader any more.
+    Raises only `OSError`: when an error cannot be printed, or the output has no reader any more.
     """
     console = console.speaking(voice_for(arguments, console.environ))
     instruction = console.environ.get(COMPLETION)
@@ -225,7 +225,7 @@ def _command_word(arguments: Sequence[str]) -> str | None:
 
 
 def _end_log(code: int, console: Console) -> None:
-    """Write down how the run ended, and tell a person if the log has not everything."""
+    """Write how the run ended, and warn a person if the log lacks something."""
     console.run_log.end(code)
     trouble, say = console.run_log.trouble, console.voice.say
     if trouble is not None:

@@ -64,14 +64,14 @@ class Front:
 
     @property
     def quiet(self) -> bool:
-        """Whether only what is wrong is to be told."""
+        """Whether to print only what is wrong."""
         return self.verbosity is Verbosity.QUIET
 
 
 def _complete_name(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer the declared certificates. Whatever is wrong with the file, a shell is told nothing."""
+    """Offer the declared certificates. Whatever is wrong with the file, a shell reads nothing."""
     del parameter
     from certferry.config.load import load
 
@@ -109,7 +109,7 @@ def wait_option(help_: str) -> Callable[[T], T]:
 
 
 def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
-    """Say how long a run waits. Raises `click.UsageError` when told both to wait and not to."""
+    """Return how long a run waits. Raises `UsageMistake` if both options are given."""
     from certferry.reconcile.visits import Patience
 
     if no_wait and wait:

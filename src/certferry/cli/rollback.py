@@ -36,6 +36,6 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
     ):
         (wish,) = session.wishes
         reconciler = session.reconciler()
-        wish = withdraw_by_hand(reconciler, wish)  # a refusal is told to its caller alone
+        wish = withdraw_by_hand(reconciler, wish)  # only its caller hears of a refusal
         report = session.teller.telling(lambda: go_back(reconciler, wish, patience))
     return show_report(report, front, as_json=as_json)

@@ -1,4 +1,4 @@
-"""What became of a run, as its command tells it."""
+"""The result of a run, as its command prints it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def show_report(
     report: SyncReport, front: Front, *, as_json: bool, undeclared_of: str | None = None
 ) -> Exit:
-    """Tell what became of a run. Told to be quiet, only what failed or was refused.
+    """Print the result of a run; with `--quiet` only what failed or was refused.
 
     `undeclared_of` is the client whose certificate it was, where that is declared nowhere.
     """
@@ -35,7 +35,7 @@ def show_report(
 
 
 def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
-    """Rehearse, tell what came of it, then what a run would do."""
+    """Rehearse, print the result, then what a run would do."""
     from certferry.cli.selection import read_settings
     from certferry.present import plan_document, rehearsal_text, report_text
     from certferry.present.progress import progress_on

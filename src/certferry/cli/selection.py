@@ -35,8 +35,8 @@ _log = logging.getLogger(__name__)
 
 
 def warn_of_state(settings: Settings, *, language: str, to_channels: bool) -> None:
-    """Warn of a state that is lost, and of each certificate in it that the file has no more. The
-    run itself tells what else is wrong with the state.
+    """Warn of a lost state, and of each certificate in it that the file declares no more. The run
+    itself reports what else is wrong with the state.
 
     `to_channels`: the run that begins issues every certificate of a lost state again, and at night
     no operator reads its warning.
@@ -146,7 +146,7 @@ def settings_with_accounts(
 def warn_who_renews(
     desired: Sequence[DesiredCertificate], names: Sequence[str], front: Front
 ) -> None:
-    """Say which certificates `--renew` is not for, since another client makes them.
+    """Print which certificates `--renew` is not for, since another client makes them.
 
     Raises `ConfigError` for one that is named: nothing else of the command is done either.
     """

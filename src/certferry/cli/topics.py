@@ -23,9 +23,10 @@ from certferry.cli.exits import Exit
 from certferry.cli.familiar import familiar_word
 from certferry.cli.options import COMPLETION, PROGRAM, Front
 from certferry.ports.adapter import CodeMeaning
+from certferry.present import pages as page_text
 from certferry.present.console import Console
 from certferry.present.layout import Line, Span, Tone, columns, labelled, line
-from certferry.present.pages import about_code, pages, schemas, told
+from certferry.present.pages import about_code, pages, schemas
 from certferry.present.vocabulary import HINT
 from certferry.text import Text
 
@@ -89,7 +90,7 @@ def _meanings_of(code: str) -> Mapping[str, CodeMeaning]:
 
 
 def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iterator[Line]:
-    """Say what a code of a service's means, and what to do, for each service that has it."""
+    """Render what a code of a service's means, and what to do, for each service that has it."""
     say = front.voice.say
     for number, (service, known) in enumerate(meanings.items()):
         if number:
@@ -102,7 +103,7 @@ def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iter
 
 
 def _show(text: str, console: Console) -> None:
-    console.show(told(text, shutil.get_terminal_size().columns))
+    console.show(page_text.lines(text, shutil.get_terminal_size().columns))
 
 
 def _print_schema(topic: str | None, document: str, front: Front, ctx: click.Context) -> None:

@@ -30,7 +30,7 @@ _DUMB = {"", "dumb", "unknown"}
 
 
 class Verbosity(Enum):
-    """How much a run tells beside its data: only what is wrong, what happens, the log."""
+    """How much a run prints beside its data: only what is wrong, what happens, the log."""
 
     QUIET = "quiet"
     NORMAL = "normal"
@@ -48,7 +48,7 @@ class Console:
     run_log: RunLog = field(default_factory=lambda: RunLog(Voice()))
 
     def speaking(self, voice: Voice) -> Console:
-        """Give the console of a run in the voice's language, with a log that is not open yet."""
+        """Return the console of a run in the voice's language, with a log that is not open yet."""
         return replace(self, voice=voice, run_log=RunLog(voice))
 
     def show(self, lines: Iterable[Line]) -> None:
@@ -89,7 +89,7 @@ class Console:
         self.stderr.flush()
 
     def draws_on(self, stream: TextIO) -> bool:
-        """Tell whether the stream is a terminal that can do more than print."""
+        """Return whether the stream is a terminal that can do more than print."""
         return stream.isatty() and self.environ.get("TERM", "") not in _DUMB
 
     def _folded(self, stream: TextIO, lines: Iterable[Line]) -> Iterator[Line]:
@@ -106,7 +106,7 @@ class Console:
 
 
 def standard_console(environ: Mapping[str, str]) -> Console:
-    """Give the console of this process. What its streams cannot encode is written as an escape."""
+    """Return this process's console. What its streams cannot encode is written as an escape."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -71,7 +71,7 @@ def unused(found: Discovery, now: datetime, voice: Voice) -> Table:
 
 
 def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
-    """Say what is wrong with a domain or at its edges, and why a certificate does not reach it."""
+    """Render what is wrong with a domain or at its edges, or why a certificate misses it."""
     for one in found.domains:
         name = one.found.domain
         for said in _remarks(one):
@@ -80,7 +80,7 @@ def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
 
 
 def problems(found: Sequence[Problem], voice: Voice) -> Iterator[Line]:
-    """Tell which account, or which part of one, could not be looked at."""
+    """Render which account, or which part of one, could not be read."""
     for problem in found:
         account, error = problem.account, problem.error
         label, tone = (ERROR, Tone.BAD) if problem.is_failure else (WARNING, Tone.PENDING)
@@ -91,7 +91,7 @@ def problems(found: Sequence[Problem], voice: Voice) -> Iterator[Line]:
 
 
 def heading(found: Discovery, voice: Voice) -> Line:
-    """Say what the second table is."""
+    """Render the heading of the second table."""
     said = one_or_many(
         len(found.unused),
         Text("1 certificate that no domain seen here uses:"),
@@ -161,7 +161,7 @@ def _state(one: DiscoveredDomain, voice: Voice) -> Span:
 
 
 def _https(one: DiscoveredDomain, voice: Voice) -> Span:
-    """Say in short how it does HTTPS: 301 redirects to it, h2 is HTTP/2."""
+    """Render how it does HTTPS: 301 redirects to it, h2 is HTTP/2."""
     found = one.found
     if not found.has_https:
         return NOTHING if found.binding_hidden else Span(voice.say(Text("off")), Tone.PENDING)
@@ -217,8 +217,8 @@ def _remarks(one: DiscoveredDomain) -> Iterator[Text]:
         )
     # An address that is silent is only counted, unless there is no other.
     counted = within_reach(one.served)
-    told = [address for address in counted if address.answered] or counted
-    yield from dict.fromkeys(a.problem.message for a in told if a.problem is not None)
+    shown = [address for address in counted if address.answered] or counted
+    yield from dict.fromkeys(a.problem.message for a in shown if a.problem is not None)
 
 
 # certificates

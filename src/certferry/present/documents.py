@@ -195,13 +195,13 @@ def of_discovery(found: Discovery, voice: Voice) -> Document:
 
 def _domain(one: DiscoveredDomain, voice: Voice) -> Document:
     found = one.found
-    is_told = found.has_https or not found.binding_hidden
+    is_known = found.has_https or not found.binding_hidden
     return {
         "account": one.account,
         "domain": found.domain,
         "kind": found.kind.value,
         "state": found.state,
-        "https": found.has_https if is_told else None,
+        "https": found.has_https if is_known else None,
         "settings": {
             "force_https": found.https.force_https,
             "http2": found.https.http2,

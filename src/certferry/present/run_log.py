@@ -4,8 +4,8 @@ events are the same in both, and in both languages.
     [2026-11-24 20:00:00] img: deploy waiting: qiniu → img.example.com: …
 
 As JSON a line has always `time` (RFC 3339, UTC), `pid`, `level`, `event`, `lineage`, `target`,
-`domain`, `outcome` and `detail`; some events have more. `pid`, the process, tells the lines of
-simultaneous runs apart.
+`domain`, `outcome` and `detail`; some events have more. By `pid`, the process, a reader separates
+the lines of simultaneous runs.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class Alerts:
         if self.environ.get(VARIABLE):
             there = Alert(heartbeat=_REFERENCE)
             return there if self._is_meant(self._is_pinged, there) else None
-        self.interview.tell(_WHAT_A_HEARTBEAT_IS)
+        self.interview.print(_WHAT_A_HEARTBEAT_IS)
         earlier = None if kept is None else kept.fresh.get(VARIABLE)
         question = Text("Heartbeat URL, or `none`")
         if earlier is None:
@@ -130,19 +130,19 @@ class Alerts:
         with open_to_look(settings, language=self.console.voice.language) as session:
             channels, names = session.teller.channels, [channel.label]
             channels.must_connect(channel.label)
-            self.interview.tell(Text("Sending a test message …"))
+            self.interview.print(Text("Sending a test message …"))
             answers = channels.try_out(names)
             lines = answer_lines(answers, channels.services(names), self.console.voice)
             self.console.remark(lines)
         return isinstance(answers[channel.label], Sent)
 
     def _is_pinged(self, alert: Alert) -> bool:
-        self.interview.tell(Text("Sending a test ping …"))
+        self.interview.print(Text("Sending a test ping …"))
         missed = try_heartbeat(self._settings({"heartbeat": {"url": alert.heartbeat}}, alert))
         if missed is not None:
             self._complain(missed.problem, missed.hint)
             return False
-        self.interview.tell(Text("heartbeat: the ping was taken."))
+        self.interview.print(Text("heartbeat: the ping was taken."))
         return True
 
     def _settings(self, tables: Mapping[str, Mapping[str, object]], alert: Alert) -> Settings:

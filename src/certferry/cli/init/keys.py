@@ -169,7 +169,7 @@ class KeyRing:
             return {}
         if service.where_keys_are is not None:
             called = ask.word(service.name)
-            ask.tell(Text("{service}: {where}", service=called, where=service.where_keys_are))
+            ask.print(Text("{service}: {where}", service=called, where=service.where_keys_are))
         first = questions[0] if optional else None
         take = partial(self._ask_one, ask, read or typed_key, first)
         steps = [Step(question.key, partial(take, question)) for question in questions]

@@ -73,7 +73,7 @@ def found(
 
 
 def https_is_off(domains: Sequence[str]) -> Text:
-    """Say what it means to choose domains that serve no HTTPS."""
+    """Describe what it means to choose domains that serve no HTTPS."""
     said = Text(
         "HTTPS is off at {domains}: chosen, it is switched on there by the first sync, and HTTPS"
         " requests may cost money (Qiniu bills them)."
@@ -87,7 +87,7 @@ def https_is_off(domains: Sequence[str]) -> Text:
 
 
 def grouped(grouping: Grouping, certificates: Sequence[Sequence[str]]) -> Text:
-    """Say how domains share certificates."""
+    """Describe how domains share certificates."""
     said = {
         Grouping.WILDCARD: Text(
             "one for each registered domain, with a wildcard where several are below one name"
@@ -114,7 +114,7 @@ def warned(problems: Sequence[Text], voice: Voice) -> Iterator[Line]:
 
 
 def complaint(problem: Text, hint: Text | None, voice: Voice) -> Iterator[Line]:
-    """Say what is wrong with an answer, and what to do."""
+    """Render what is wrong with an answer, and what to do."""
     yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(problem))
     if hint is not None:
         yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
@@ -166,7 +166,7 @@ def not_followed(one: OldCertificate, doubt: Text) -> Text:
 
 
 def unreadable(home: OldHome) -> Iterator[Text]:
-    """Tell of each damaged entry."""
+    """Render each damaged entry."""
     for entry in home.unreadable:
         yield Text(
             "{client}: {entry} is left out: {problem}",
@@ -177,23 +177,23 @@ def unreadable(home: OldHome) -> Iterator[Text]:
 
 
 def left_out(proposal: Proposal, asked_for: Collection[str] = ()) -> Iterator[Text]:
-    """Tell of what nothing is declared for, and of what ends with that; not of what an operator was
+    """Render what nothing is declared for, and what ends with that; not what an operator was
     `asked_for`.
     """
-    told = [one for one in proposal.left_out if one.name not in asked_for]
-    for reason in dict.fromkeys(one.reason for one in told):
-        names = [one.name for one in told if one.reason == reason]
+    others = [one for one in proposal.left_out if one.name not in asked_for]
+    for reason in dict.fromkeys(one.reason for one in others):
+        names = [one.name for one in others if one.reason == reason]
         if len(names) == 1:
             yield Text("{name} is left out: {reason}", name=names[0], reason=reason)
         else:
             yield Text("{names} are left out: {reason}", names=names, reason=reason)
-    for one in told:
+    for one in others:
         for remark in one.certificate.remarks if one.certificate is not None else ():
             yield Text("{name}: {reason}", name=one.name, reason=remark)
 
 
 def written(paths: Sequence[Path], copies: Sequence[Path], voice: Voice) -> Iterator[Line]:
-    """Tell which files there are now."""
+    """Render which files there are now."""
     for path in paths:
         yield line(voice.say(writing_of(path)))
     for path in copies:
@@ -201,14 +201,14 @@ def written(paths: Sequence[Path], copies: Sequence[Path], voice: Voice) -> Iter
 
 
 def writing_of(path: Path) -> Text:
-    """Say that a file was written."""
+    """Return that a file was written."""
     return Text("Written (mode 0600): {path}", path=path)
 
 
 def proposed(
     certificates: Sequence[ProposedCertificate], client: str, now: datetime, voice: Voice
 ) -> Iterator[Line]:
-    """Tell which certificates are declared from now on, and which of them are there already."""
+    """Render which certificates are declared from now on, and which of them are there already."""
     for one in certificates:
         yield line(voice.say(standing_of(one, client, now)))
         for remark in one.remarks:
@@ -216,7 +216,7 @@ def proposed(
 
 
 def to_switch_off(home: OldHome, proposal: Proposal, voice: Voice) -> Iterator[Line]:
-    """Tell what the other client must no longer do, command by command."""
+    """Render what the other client must no longer do, command by command."""
     client = home.client.value
     taken = home.taken_over_by(proposal)
     if not taken:
@@ -240,7 +240,7 @@ def to_switch_off(home: OldHome, proposal: Proposal, voice: Voice) -> Iterator[L
 
 
 def introduction(files: Files, voice: Voice) -> Iterator[Line]:
-    """Say what the interview will do, before its first question."""
+    """Render what the interview will do, before its first question."""
     for text in (
         Text("This interview writes {path}. It changes nothing at any account.", path=files.config),
         Text(
@@ -257,8 +257,8 @@ def introduction(files: Files, voice: Voice) -> Iterator[Line]:
 
 
 def steps(*, has_channel: bool, has_heartbeat: bool) -> dict[str, Text]:
-    """Give the commands that follow, up to a certificate that renews by itself and trouble that is
-    told, and what each does.
+    """Return the commands that follow, up to a certificate that renews by itself and trouble that
+    reaches the operator, and what each does.
     """
     found = {
         "plan": Text("shows what a sync would do"),
@@ -275,7 +275,7 @@ def steps(*, has_channel: bool, has_heartbeat: bool) -> dict[str, Text]:
 def next_steps(
     path: Path, steps: Mapping[str, Text], *, usual: bool, voice: Voice
 ) -> Iterator[Line]:
-    """Tell how to go on."""
+    """Render how to go on."""
     program = "certferry" if usual else f"certferry --config {shlex.quote(str(path))}"
     yield line(voice.say(Text("Next:")))
     commands = [
@@ -292,7 +292,7 @@ def next_steps(
 
 
 def standing_of(one: ProposedCertificate, client: str, now: datetime) -> Text:
-    """Say how a certificate that is declared from now on stands; `client` made what is there."""
+    """Describe how a certificate that is declared now stands; `client` made what is there."""
     if one.adopts is None:
         return Text("{name}: to be issued for {names}", name=one.lineage, names=one.names)
     left = one.adopts.certificate.remaining(now)

@@ -134,7 +134,7 @@ class _Wizard:
         self._given = settings_to_begin_with(self._asked.settings)
         self._env_files = env_files_in(self._given, self._asked.files, self._console.environ)
         self._environ = fill_in(self._environ, self._env_files)
-        # What is wrong in the given file is told before a key is typed.
+        # What is wrong in the given file is reported before a key is typed.
         load_before(self._given, self._asked.files.config, self._environ)
         if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
             self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
@@ -260,7 +260,7 @@ class _Wizard:
         """Look at the accounts, and call the client's certificates as they are called in the
         state.
         """
-        # A mistake in the settings of a file is told before anything is looked at.
+        # A mistake in the settings of a file is reported before any account is read.
         with_keys(self._given, known.accounts)
         settings, home = self._settings(known), self._home
         dns, target = known.dns, known.target
@@ -320,8 +320,8 @@ class _Wizard:
         if ask is None or not is_asked:
             return replace(known, wanted=usual)
         if off:
-            ask.tell(text.https_is_off(off))
-        ask.tell(Text("Which domains get certificates? Numbers such as 1-3,7, `all` or `none`."))
+            ask.print(text.https_is_off(off))
+        ask.print(Text("Which domains get certificates? Numbers such as 1-3,7, `all` or `none`."))
         earlier = (self._chosen or frozenset()) & {*numbered} or usual
         marked = frozenset(n for n, name in enumerate(numbered, start=1) if name in earlier)
         chosen = ask.choose_several(Text("Domains"), len(numbered), marked)
@@ -342,7 +342,7 @@ class _Wizard:
         self._console.remark_table(text.found(places, service, self._now, self._voice, numbered))
 
     def _offered(self, known: Answers) -> list[FoundDomain]:
-        """Give the domains that can have certificates; where another client's are gone on with,
+        """Return the domains that can have certificates; where another client's are gone on with,
         those that they cover.
         """
         places, home = known.places, known.home
