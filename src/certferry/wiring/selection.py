@@ -28,7 +28,6 @@ from certferry.migration.renewed import (
 from certferry.ports.source import CertificateSource
 from certferry.text import Text
 from certferry.wiring.looking import open_to_look
-from certferry.wiring.machine import certificate_source
 from certferry.wiring.profiles import load_checked
 from certferry.wiring.session import Session
 from certferry.wiring.settings import from_client, from_environment
@@ -80,6 +79,8 @@ def _names_of(wish: DesiredCertificate) -> Sequence[str]:
     """
     if wish.files is None:
         return wish.names
+    from certferry.wiring.machine import certificate_source
+
     with suppress(CertferryError):
         return certificate_source().read(wish.files).certificate.names
     return ()

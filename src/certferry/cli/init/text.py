@@ -34,7 +34,6 @@ from certferry.present.layout import (
 )
 from certferry.present.vocabulary import ERROR, HINT, WARNING
 from certferry.text import Text
-from certferry.wiring.settings import Service
 
 _SHOWN = 3
 """So many certificates, and names of each, are shown where operators choose among ways."""
@@ -120,21 +119,6 @@ def complaint(problem: Text, hint: Text | None, voice: Voice) -> Iterator[Line]:
         yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
 
 
-def nothing_goes_there(home: OldHome, usual: Service) -> Iterator[Text]:
-    """Warn of what the client ran for the usual target, where certferry has no keys to do it."""
-    hooks = (hook for one in home.certificates for hook in one.installed.runs)
-    programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to_qiniu)
-    if programs:
-        yield Text(
-            "{client} runs {programs} for {service}, and certferry deploys nothing there without"
-            " keys: set {variables}, or name a file that does with --env-file",
-            client=home.client.value,
-            programs=list(programs),
-            service=usual.name,
-            variables=[question.names[0] for question in usual.questions if question.names],
-        )
-
-
 def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
     """Ask whether to do what notes say that another user could change. The command is shown whole:
     the operator agrees to it.
@@ -156,26 +140,6 @@ def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
     )
 
 
-def not_followed(one: OldCertificate, doubt: Text) -> Text:
-    """Warn that the operator has not agreed to that."""
-    return Text(
-        "{name}: {doubt}; the copies and commands that it names are left out",
-        name=one.lineage,
-        doubt=doubt,
-    )
-
-
-def unreadable(home: OldHome) -> Iterator[Text]:
-    """Render each damaged entry."""
-    for entry in home.unreadable:
-        yield Text(
-            "{client}: {entry} is left out: {problem}",
-            client=home.client.value,
-            entry=entry.entry,
-            problem=entry.problem,
-        )
-
-
 def left_out(proposal: Proposal, asked_for: Collection[str] = ()) -> Iterator[Text]:
     """Render what nothing is declared for, and what ends with that; not what an operator was
     `asked_for`.
@@ -190,14 +154,6 @@ def left_out(proposal: Proposal, asked_for: Collection[str] = ()) -> Iterator[Te
     for one in others:
         for remark in one.certificate.remarks if one.certificate is not None else ():
             yield Text("{name}: {reason}", name=one.name, reason=remark)
-
-
-def written(paths: Sequence[Path], copies: Sequence[Path], voice: Voice) -> Iterator[Line]:
-    """Render which files there are now."""
-    for path in paths:
-        yield line(voice.say(writing_of(path)))
-    for path in copies:
-        yield line(voice.say(Text("The previous file is kept: {path}", path=path)))
 
 
 def writing_of(path: Path) -> Text:

@@ -192,7 +192,9 @@ class _Wizard:
         if self._asked.client is None:
             return None
         found = old_home(OldClient(self._asked.client), self._asked.home, self._environ)
-        self._warn(*text.unreadable(found))
+        for entry in found.unreadable:
+            said, client = Text("{client}: {entry} is left out: {problem}"), found.client.value
+            self._warn(said.filled(client=client, entry=entry.entry, problem=entry.problem))
         if found.certificates:
             return found
         said = Text("no certificate of {client}'s is in {home}")
@@ -400,11 +402,26 @@ class _Wizard:
         if home is None:
             return propose_for_domains(places, MOST_NAMES, known.wanted, known.grouping)
         if not places.target:
-            usual, *_ = offered(TARGETS)
-            self._warn(*text.nothing_goes_there(home, usual))
+            self._warn_of_hooks(home)
         keep = self._asked.keep_client
         found = home.certificates if keep else [*map(self._as_allowed, home.certificates)]
         return propose_takeover(found, places, home.client.value, known.wanted, keep_client=keep)
+
+    def _warn_of_hooks(self, home: OldHome) -> None:
+        """Warn of what the client ran for the usual target, where there are no keys to do it."""
+        hooks = [hook for one in home.certificates for hook in one.installed.runs]
+        programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to_qiniu)
+        if programs:
+            usual, *_ = offered(TARGETS)
+            said = Text(
+                "{client} runs {programs} for {service}, and certferry deploys nothing there"
+                " without keys: set {variables}, or name a file that does with --env-file",
+                client=home.client.value,
+                programs=list(programs),
+                service=usual.name,
+                variables=[question.names[0] for question in usual.questions if question.names],
+            )
+            self._warn(said)
 
     def _preamble(self, known: Answers, directory: str | None) -> Preamble:
         there = self._given.tables("accounts")
@@ -429,7 +446,8 @@ class _Wizard:
         ask = self._interview
         if ask is not None and ask.confirm(text.may_be_followed(one, one.doubt)):
             return one
-        self._warn(text.not_followed(one, one.doubt))
+        said = Text("{name}: {doubt}; the copies and commands that it names are left out")
+        self._warn(said.filled(name=one.lineage, doubt=one.doubt))
         return replace(one, installed=one.installed.not_followed())
 
     def _agree(self, known: Answers) -> Answers:
@@ -483,7 +501,8 @@ class _Wizard:
                 log_change("init.adopt", said, run_log, one.lineage)
         if self._front.quiet:
             return
-        self._console.show(text.written(paths, copies, voice))
+        kept = [Text("The previous file is kept: {path}", path=path) for path in copies]
+        self._console.show(line(voice.say(said)) for said in (*map(text.writing_of, paths), *kept))
         self._console.show(text.proposed(proposal.certificates, self._client, self._now, voice))
         asked_for = {one.domain for one in self._offered(known)} if self._interview else set()
         self._warn(*text.left_out(proposal, asked_for))
