@@ -172,7 +172,7 @@ def test_a_mistake_of_the_command_line_is_a_text() -> None:
     """What certferry itself finds wrong needs no reading."""
     mistake = UsageMistake(Text("--wait and --no-wait exclude each other"))
 
-    (told, *_) = complaints.told(complaints.complaint_about(mistake), ZH)
+    (told, *_) = complaints.lines(complaints.complaint_about(mistake), ZH)
 
     assert "错误：--wait 和 --no-wait 不能同时使用" == plain(told)
 
@@ -246,7 +246,7 @@ def test_a_plan_in_chinese() -> None:
                    提示：unfreeze it in the console
 
         待签发 1 张证书、待部署 2 处、拒绝 1 项、受阻 1 项。尚未做任何改动；请先处理受阻的部分。
-        """) == values.text_of(list(plan_text.told([PLAN], ZH)))
+        """) == values.text_of(list(plan_text.lines([PLAN], ZH)))
 
 
 USUAL = (timedelta(minutes=8), timedelta(minutes=15))
@@ -280,7 +280,7 @@ def test_a_sync_in_chinese() -> None:
                              提示：请几分钟后重试
 
         1 张证书：1 项完成、1 项未变更、1 项等待中、1 项失败。再次运行 `certferry sync` 以继续。
-        """) == values.text_of(list(report_text.told(report, ZH)))
+        """) == values.text_of(list(report_text.lines(report, ZH)))
     assert (
         "错误：img: 清理 失败: qiniu 上的 certferry-img-0123: 无法连接 api.qiniu.com："
         "refused\n提示：请几分钟后重试\n"
@@ -289,8 +289,8 @@ def test_a_sync_in_chinese() -> None:
 
 def test_a_second_run_in_chinese_says_the_sentence() -> None:
     """Operators search their logs for it."""
-    (*_, one) = report_text.told(values.report(values.lineage(SEEN)), ZH)
-    (*_, two) = report_text.told(values.report(values.lineage(SEEN), values.lineage(SEEN)), ZH)
+    (*_, one) = report_text.lines(values.report(values.lineage(SEEN)), ZH)
+    (*_, two) = report_text.lines(values.report(values.lineage(SEEN), values.lineage(SEEN)), ZH)
 
     assert "证书未变更,跳过同步" == plain(one)
     assert plain(two).startswith("证书未变更,跳过同步（共 2 张证书")
@@ -367,7 +367,7 @@ def test_an_error_in_chinese() -> None:
               missing at ns2.example.net
 
         提示：请几分钟后重试
-        """) == values.text_of(list(complaints.told(complaints.complaint_about(error), ZH)))
+        """) == values.text_of(list(complaints.lines(complaints.complaint_about(error), ZH)))
 
 
 def test_history_in_chinese() -> None:

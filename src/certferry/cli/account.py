@@ -53,7 +53,7 @@ def show(front: Front) -> Exit:
         (Span(directory, Tone.STRONG), Span(front.voice.say_on_one_line(words), tone))
         for directory, words, tone in found
     ]
-    front.console.show(columns(rows))
+    front.console.print(columns(rows))
     return Exit.FAILED if any(tone is Tone.BAD for _, _, tone in found) else Exit.OK
 
 
@@ -105,12 +105,12 @@ def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
     with open_to_register(settings, language=front.voice.language) as session:
         record = session.persist_record(asked)
     if as_json:
-        front.console.hand_out(of_persist_record(record))
+        front.console.print_json(of_persist_record(record))
         return Exit.OK
-    front.console.show(_lines(record, front))
+    front.console.print(_lines(record, front))
     if not front.quiet:
         said = [_EXPERIMENTAL] if settings.acme.dns_persist else [_EXPERIMENTAL, _NOT_ON]
-        front.console.remark([line(front.voice.say(one)) for one in said])
+        front.console.print_stderr([line(front.voice.say(one)) for one in said])
     return Exit.OK
 
 

@@ -107,19 +107,19 @@ def show_discovery(
     found, voice = everything.narrowed(wanted, now), console.voice
     log_problems(found.problems, console.run_log)
     if as_json:
-        console.hand_out(of_discovery(found, voice))
+        console.print_json(of_discovery(found, voice))
         return exits.of_problems(found.problems)
     if found.domains:
         remarks = discover_text.remarks(found, voice)
-        console.show_table(discover_text.domains(found, now, voice), remarks)
-        console.show([line()])
+        console.print_table(discover_text.domains(found, now, voice), remarks)
+        console.print([line()])
     if found.unused:
-        console.show([discover_text.heading(found, voice)])
-        console.show_table(discover_text.unused(found, now, voice))
-        console.show([line()])
+        console.print([discover_text.heading(found, voice)])
+        console.print_table(discover_text.unused(found, now, voice))
+        console.print([line()])
     if found.domains or found.certificates or not found.problems:
-        console.show([discover_text.summary(found, everything, voice)])
-    console.remark(discover_text.problems(found.problems, voice))
+        console.print([discover_text.summary(found, everything, voice)])
+    console.print_stderr(discover_text.problems(found.problems, voice))
     return exits.of_problems(found.problems)
 
 
@@ -131,9 +131,11 @@ def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -
 
     console, voice = front.console, front.voice
     tables = tables_of(proposal, voice.say)
-    console.show(line(row) for row in tables.splitlines())
+    console.print(line(row) for row in tables.splitlines())
     if not tables and not front.quiet:
-        console.remark([line(voice.say(Text("There is no domain to declare a certificate for.")))])
-    console.remark(discover_text.problems(problems, voice))
+        console.print_stderr(
+            [line(voice.say(Text("There is no domain to declare a certificate for.")))]
+        )
+    console.print_stderr(discover_text.problems(problems, voice))
     log_problems(problems, console.run_log)
     return exits.of_problems(problems)

@@ -72,9 +72,9 @@ def show_report(front: Front) -> Exit:
     with open_to_examine(settings, progress=no_listener, language=front.voice.language) as session:
         reports = session.reports()
         if not front.quiet:
-            console.remark([line(front.voice.say(Text("asking the accounts…")))])
+            console.print_stderr([line(front.voice.say(Text("asking the accounts…")))])
         found = list(reports)
-    console.show(doctor_text.report(found, now(), front.voice))
+    console.print(doctor_text.report(found, now(), front.voice))
     outside = [one.service for one in found if not one.let_in]
     if outside:
         raise CertferryError(
@@ -95,9 +95,9 @@ def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -
     console = front.console
     log_findings(findings, console.run_log)
     if as_json:
-        console.hand_out(documents.of_findings(findings, console.voice))
+        console.print_json(documents.of_findings(findings, console.voice))
     elif front.quiet:
-        console.remark(doctor_text.what_is_wrong(findings, console.voice))
+        console.print_stderr(doctor_text.what_is_wrong(findings, console.voice))
     else:
-        console.tell(doctor_text.told(findings, console.voice))
+        console.print_wrapped(doctor_text.lines(findings, console.voice))
     return exits.of_findings(findings)

@@ -131,7 +131,7 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
         said = Text("with this change the file would be wrong: {problem}", problem=error.message)
         raise ConfigError(said, hint=Text("nothing was changed")) from error
     if not (yes and front.quiet):
-        front.console.show(_difference(edited, path, front.voice))
+        front.console.print(_difference(edited, path, front.voice))
     if not yes:
         refusal = Text("nothing was written: there is no terminal to ask at; --yes writes it")
         interview = interview_or_refuse(front, UsageMistake(refusal))

@@ -121,7 +121,7 @@ def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
     log_change("hook.install", said, front.console.run_log)
     if not front.quiet:
         use = Text("acme.sh --deploy -d NAME --deploy-hook certferry")
-        front.console.show(line(front.voice.say(text)) for text in (said, use))
+        front.console.print(line(front.voice.say(text)) for text in (said, use))
     return Exit.OK
 
 

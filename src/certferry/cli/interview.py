@@ -64,7 +64,7 @@ class Interview:
 
     def print(self, text: Text) -> None:
         """Print something between questions."""
-        self._console.remark([line(self.say(text))])
+        self._console.print_stderr([line(self.say(text))])
 
     def ask_for(
         self,
@@ -149,7 +149,7 @@ class Interview:
         """Show what there is to choose from, a line each with its number."""
         digits, numbered = len(str(len(labels))), enumerate(labels, start=1)
         rows = [line(f"  {number:>{digits}}  ", label) for number, label in numbered]
-        self._console.remark([line(self.say(Text("{heading}:", heading=heading))), *rows])
+        self._console.print_stderr([line(self.say(Text("{heading}:", heading=heading))), *rows])
 
     def confirm(self, question: Text, *, usual: bool = False) -> bool:
         """Ask for a yes; everything else is a no, and no answer is the `usual` one."""

@@ -43,7 +43,7 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
         answers, services = tried.try_out(names), tried.services(names)
     all_sent = all(isinstance(answer, Sent) for answer in answers.values())
     if not (front.quiet and all_sent):
-        front.console.tell(answer_lines(answers, services, front.voice))
+        front.console.print_wrapped(answer_lines(answers, services, front.voice))
     return Exit.OK if all_sent else Exit.FAILED
 
 

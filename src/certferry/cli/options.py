@@ -140,11 +140,11 @@ def interview_or_refuse(front: Front, refusal: UsageMistake) -> Interview:
 def warn(front: Front, said: Text) -> None:
     """Print a warning on stderr."""
     say = front.voice.say
-    front.console.remark(labelled(say(WARNING), Tone.PENDING, say(said)))
+    front.console.print_stderr(labelled(say(WARNING), Tone.PENDING, say(said)))
 
 
 def say(front: Front, *said: Text) -> Exit:
     """Print what became of it, a sentence a line, unless the operator wants errors alone (`-q`)."""
     if not front.quiet:
-        front.console.show([line(front.voice.say(one)) for one in said])
+        front.console.print([line(front.voice.say(one)) for one in said])
     return Exit.OK

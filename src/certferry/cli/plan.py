@@ -63,7 +63,7 @@ def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json:
 
     log_plans(plans, console.run_log)
     if as_json:
-        console.hand_out(plan_document.of_plans(plans, console.voice))
+        console.print_json(plan_document.of_plans(plans, console.voice))
     else:
-        console.tell(plan_text.told(plans, console.voice))
+        console.print_wrapped(plan_text.lines(plans, console.voice))
     return exits.of_plans(plans, check=check)

@@ -59,7 +59,7 @@ def command(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
             name=name,
             serial=newest.certificate.serial,
         )
-        front.console.remark(
+        front.console.print_stderr(
             labelled(front.voice.say(WARNING), Tone.PENDING, front.voice.say(said))
         )
         return Exit.OK

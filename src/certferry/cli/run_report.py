@@ -26,11 +26,11 @@ def show_report(
     console = front.console
     log_unchanged(report, console.run_log)
     if as_json:
-        console.hand_out(documents.of_report(report, console.voice))
+        console.print_json(documents.of_report(report, console.voice))
     elif front.quiet:
-        console.remark(report_text.what_is_wrong(report, console.voice))
+        console.print_stderr(report_text.what_is_wrong(report, console.voice))
     else:
-        console.tell(report_text.told(report, console.voice, undeclared_of))
+        console.print_wrapped(report_text.lines(report, console.voice, undeclared_of))
     return exits.of_report(report)
 
 
@@ -51,10 +51,10 @@ def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: boo
     ):
         found = rehearse(session, at_staging, renew=renew)
     if as_json:
-        console.hand_out(plan_document.of_rehearsal(found.report, found.plans, console.voice))
+        console.print_json(plan_document.of_rehearsal(found.report, found.plans, console.voice))
     elif front.quiet:
-        console.remark(report_text.what_is_wrong(found.report, console.voice))
+        console.print_stderr(report_text.what_is_wrong(found.report, console.voice))
     else:
-        console.tell(rehearsal_text.told(found.report, found.plans, console.voice))
+        console.print_wrapped(rehearsal_text.lines(found.report, found.plans, console.voice))
     code = exits.of_report(found.report)
     return exits.of_plans(found.plans, check=False) if code is Exit.OK else code

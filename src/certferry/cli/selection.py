@@ -60,7 +60,7 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
         meant = lineages_meant(name, settings.certificates)
         if len(meant) > 1:
             said = Text("{name} is for several certificates: {lineages}", name=name, lineages=meant)
-            front.console.remark([line(front.voice.say(said))])
+            front.console.print_stderr([line(front.voice.say(said))])
     return settings
 
 
@@ -159,7 +159,7 @@ def warn_who_renews(
             hint = Text("renew it with its own client; the next run deploys the files")
             raise ConfigError(said, hint=hint)
         if not front.quiet:
-            front.console.remark([line(front.voice.say(said))])
+            front.console.print_stderr([line(front.voice.say(said))])
 
 
 def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:

@@ -55,13 +55,13 @@ def show_status(found: Overview, console: Console, now: datetime, *, as_json: bo
     voice = console.voice
     log_statuses(statuses, console.run_log)
     if as_json:
-        console.hand_out(plan_document.of_statuses(statuses, runs, voice, channels))
+        console.print_json(plan_document.of_statuses(statuses, runs, voice, channels))
     elif not statuses:
-        console.show([line(voice.say(Text("No certificate is declared.")))])
-        console.tell(status_text.troubles(runs, voice))
+        console.print([line(voice.say(Text("No certificate is declared.")))])
+        console.print_wrapped(status_text.troubles(runs, voice))
     else:
         ordered = most_needed_first(statuses)
         below = [*status_text.remarks(ordered, voice), *news_text.remarks(channels, voice)]
-        console.show_table(status_text.table(ordered, now, voice), below)
-        console.tell([line(), *status_text.of_runs(runs, voice)])
+        console.print_table(status_text.table(ordered, now, voice), below)
+        console.print_wrapped([line(), *status_text.of_runs(runs, voice)])
     return exits.of_statuses(statuses, runs)

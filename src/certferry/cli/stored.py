@@ -55,9 +55,9 @@ def show_history(
     if name is not None and not entries:
         entries = session.state.history(must_be_known(name, session), limit)
     if as_json:
-        console.hand_out(history_text.document(entries))
+        console.print_json(history_text.document(entries))
     else:
-        console.tell(history_text.lines(entries, console.voice))
+        console.print_wrapped(history_text.lines(entries, console.voice))
     return Exit.OK
 
 
@@ -103,5 +103,5 @@ def write_files(session: Session, name: str, directory: Path, console: Console) 
     bundle = session.state.bundle(name, versions[0].number)
     paths = write_bundle(bundle, directory)
     log_export(name, paths, bundle.certificate.fingerprint, console.run_log)
-    console.show(line(str(path)) for path in paths)
+    console.print(line(str(path)) for path in paths)
     return Exit.OK

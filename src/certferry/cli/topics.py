@@ -62,13 +62,13 @@ def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit
     if document is not None:
         _print_schema(topic, document, front, ctx)
     elif topic is None:
-        front.console.show(_listed(front))
+        front.console.print(_listed(front))
     elif topic in known:
         _show(known[topic].text, front.console)
     elif (part := about_code(topic, language)) is not None:
         _show(part, front.console)
     elif meanings := _meanings_of(topic):
-        front.console.tell(_meant(topic, meanings, front))
+        front.console.print_wrapped(_meant(topic, meanings, front))
     else:
         _help_of_command(topic, front, ctx)
     return Exit.OK
@@ -103,7 +103,7 @@ def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iter
 
 
 def _show(text: str, console: Console) -> None:
-    console.show(page_text.lines(text, shutil.get_terminal_size().columns))
+    console.print(page_text.lines(text, shutil.get_terminal_size().columns))
 
 
 def _print_schema(topic: str | None, document: str, front: Front, ctx: click.Context) -> None:

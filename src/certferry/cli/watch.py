@@ -104,7 +104,7 @@ def command(
     meant = hosts_meant(hosts, file, port or verify.port)
     if len(meant) >= MANY and not front.quiet:
         said = Text("looking at {count} hosts", count=len(meant))
-        front.console.remark([line(front.voice.say(said))])
+        front.console.print_stderr([line(front.voice.say(said))])
     pause, within = Stopping().pause, None if expiring is None else timedelta(days=expiring)
     probe = host_probe(verify, pause)
     watch = Watch(probe, meant, front.console, now, within, as_json=as_json)
@@ -131,7 +131,7 @@ class Watch:
         looks = self._looks()
         self._log(looks)
         if self.as_json:
-            self.console.hand_out(of_looks(looks, self.now(), self.console.voice))
+            self.console.print_json(of_looks(looks, self.now(), self.console.voice))
         else:
             self._print_table(looks)
         return exits.of_looks(looks)
@@ -167,14 +167,16 @@ class Watch:
         from certferry.present import watch_text
 
         now, voice = self.now(), self.console.voice
-        self.console.show_table(watch_text.table(looks, now, voice), watch_text.below(looks, voice))
+        self.console.print_table(
+            watch_text.table(looks, now, voice), watch_text.below(looks, voice)
+        )
 
     def _print_documents(self, looks: Sequence[HostLook]) -> None:
         from certferry.present.watch_text import of_change
 
         for look in looks:
             document = of_change(look, self.now(), self.console.voice)
-            self.console.hand_out(document, on_one_line=True)
+            self.console.print_json(document, on_one_line=True)
 
     def _print_changes(self, before: HostLook, look: HostLook) -> None:
         from certferry.core.discovery.watched import changes
@@ -190,7 +192,7 @@ class Watch:
         if self.as_json:
             self._print_documents([look])
         else:
-            self.console.tell(news(changed, look, self.now(), self.console.voice))
+            self.console.print_wrapped(news(changed, look, self.now(), self.console.voice))
 
 
 def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Host]:

@@ -47,39 +47,39 @@ class Console:
     voice: Voice = field(default_factory=Voice)
     run_log: RunLog = field(default_factory=lambda: RunLog(Voice()))
 
-    def speaking(self, voice: Voice) -> Console:
+    def with_voice(self, voice: Voice) -> Console:
         """Return the console of a run in the voice's language, with a log that is not open yet."""
         return replace(self, voice=voice, run_log=RunLog(voice))
 
-    def show(self, lines: Iterable[Line]) -> None:
+    def print(self, lines: Iterable[Line]) -> None:
         """Write data for a person."""
         self._write(self.stdout, lines)
 
-    def tell(self, lines: Iterable[Line]) -> None:
+    def print_wrapped(self, lines: Iterable[Line]) -> None:
         """Write sentences for a person; on a terminal they are broken at spaces."""
-        self.show(self._folded(self.stdout, lines))
+        self.print(self._folded(self.stdout, lines))
 
-    def show_table(self, table: Table, below: Iterable[Line] = ()) -> None:
+    def print_table(self, table: Table, below: Iterable[Line] = ()) -> None:
         """Write data for a person, as columns; on a terminal they are never wider than it is.
 
         What is to stand below them is set off by an empty line.
         """
-        self.show(_as_wide_as(self.stdout, table))
+        self.print(_as_wide_as(self.stdout, table))
         remarks = list(below)
         if remarks:
-            self.tell([line(), *remarks])
+            self.print_wrapped([line(), *remarks])
 
-    def remark_table(self, table: Table) -> None:
+    def print_stderr_table(self, table: Table) -> None:
         """Write what is not data as columns, set off by an empty line."""
-        self.remark([*_as_wide_as(self.stderr, table), line()])
+        self.print_stderr([*_as_wide_as(self.stderr, table), line()])
 
-    def hand_out(self, document: Mapping[str, object], *, on_one_line: bool = False) -> None:
+    def print_json(self, document: Mapping[str, object], *, on_one_line: bool = False) -> None:
         """Write data for a program: one JSON document, or one of many, each on its line."""
         utf8 = (self.stdout.encoding or "").lower().replace("-", "") == "utf8"
         indent = None if on_one_line else 2
         self.stdout.write(as_json(document, indent=indent, ascii_only=not utf8) + "\n")
 
-    def remark(self, lines: Iterable[Line]) -> None:
+    def print_stderr(self, lines: Iterable[Line]) -> None:
         """Write what is not data; on a terminal sentences are broken at spaces."""
         self._write(self.stderr, self._folded(self.stderr, lines))
 

@@ -75,7 +75,7 @@ def progress_lines(console: Console) -> Progress:
         if isinstance(event, StepEnded) and event.outcome.outcome is Outcome.UNCHANGED:
             return
         with contextlib.suppress(OSError, ValueError):  # whatever has become of stderr
-            console.remark([line(words)])
+            console.print_stderr([line(words)])
             console.stderr.flush()
 
     return _Once(console.voice, print_event)

@@ -133,7 +133,7 @@ class Alerts:
             self.interview.print(Text("Sending a test message …"))
             answers = channels.try_out(names)
             lines = answer_lines(answers, channels.services(names), self.console.voice)
-            self.console.remark(lines)
+            self.console.print_stderr(lines)
         return isinstance(answers[channel.label], Sent)
 
     def _is_pinged(self, alert: Alert) -> bool:
@@ -151,7 +151,7 @@ class Alerts:
         return load_before(document, self.config, {**self.environ, **fresh})
 
     def _complain(self, problem: Text, hint: Text | None) -> None:
-        self.console.remark(text.complaint(problem, hint, self.console.voice))
+        self.console.print_stderr(text.complaint(problem, hint, self.console.voice))
 
 
 def _any_secret(answer: str) -> Secret:

@@ -233,11 +233,11 @@ class Trial:
             settings = load_before(document, self.config, environ)
             was_asked = let_in(settings, label, language=voice.language)
         except _ASK_AGAIN as error:
-            self.console.remark(text.complaint(error.message, error.hint, voice))
+            self.console.print_stderr(text.complaint(error.message, error.hint, voice))
             return False
         except CertferryError as error:
             said = Text("the keys could not be checked: {problem}", problem=error.message)
-            self.console.remark(text.warned([said], voice))
+            self.console.print_stderr(text.warned([said], voice))
             return True
         said = Text("{account} accepts the keys.", account=label)
         if not was_asked:
@@ -250,7 +250,7 @@ class Trial:
         return True
 
     def _say(self, said: Text) -> None:
-        self.console.remark([line(self.console.voice.say(said))])
+        self.console.print_stderr([line(self.console.voice.say(said))])
 
 
 def account_of(label: str, type_: str, answers: Mapping[str, Answer]) -> NewAccount:

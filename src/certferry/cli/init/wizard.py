@@ -129,7 +129,7 @@ class _Wizard:
 
     def to_the_end(self) -> Exit:
         if self._interview is not None:
-            self._console.remark(text.introduction(self._asked.files, self._voice))
+            self._console.print_stderr(text.introduction(self._asked.files, self._voice))
         self._home = self._old_home()
         self._given = settings_to_begin_with(self._asked.settings)
         self._env_files = env_files_in(self._given, self._asked.files, self._console.environ)
@@ -341,7 +341,9 @@ class _Wizard:
         by_name = {one.domain: one for one in known.places.domains}
         in_turn = [by_name[name] for name in dict.fromkeys([*numbered, *by_name])]
         places = replace(known.places, domains=tuple(in_turn))
-        self._console.remark_table(text.found(places, service, self._now, self._voice, numbered))
+        self._console.print_stderr_table(
+            text.found(places, service, self._now, self._voice, numbered)
+        )
 
     def _offered(self, known: Answers) -> list[FoundDomain]:
         """Return the domains that can have certificates; where another client's are gone on with,
@@ -460,7 +462,7 @@ class _Wizard:
         settings, shown = with_keys(self._given, known.accounts).strip(), known.text
         if settings:  # Given settings may hold a secret: their owner knows them.
             shown = shown.replace(settings, f"# … {self._asked.settings} …")
-        self._console.show(line(row) for row in shown.splitlines())
+        self._console.print(line(row) for row in shown.splitlines())
         if ask.confirm(Text("Write this to {path}?", path=self._asked.files.config)):
             return known
         ways = []
@@ -502,19 +504,19 @@ class _Wizard:
         if self._front.quiet:
             return
         kept = [Text("The previous file is kept: {path}", path=path) for path in copies]
-        self._console.show(line(voice.say(said)) for said in (*map(text.writing_of, paths), *kept))
-        self._console.show(text.proposed(proposal.certificates, self._client, self._now, voice))
+        self._console.print(line(voice.say(said)) for said in (*map(text.writing_of, paths), *kept))
+        self._console.print(text.proposed(proposal.certificates, self._client, self._now, voice))
         asked_for = {one.domain for one in self._offered(known)} if self._interview else set()
         self._warn(*text.left_out(proposal, asked_for))
         if not proposal.certificates:
             self._warn(Text("{path} declares no certificates", path=files.config))
         if home is not None:
-            self._console.show(text.to_switch_off(home, proposal, voice))
+            self._console.print(text.to_switch_off(home, proposal, voice))
         has_channel = known.channel is not None or "notify" in self._given.values
         has_heartbeat = known.heartbeat is not None or "heartbeat" in self._given.values
         steps = text.steps(has_channel=has_channel, has_heartbeat=has_heartbeat)
         usual = files.config == Path(NAME)
-        self._console.tell(text.next_steps(files.config, steps, usual=usual, voice=voice))
+        self._console.print_wrapped(text.next_steps(files.config, steps, usual=usual, voice=voice))
 
     def _plan(self, known: Answers) -> Exit:
         """Offer to run `certferry plan`; the files are written, whatever comes of it."""
@@ -530,10 +532,10 @@ class _Wizard:
 
     def _say(self, text_: Text) -> None:
         if not self._front.quiet:
-            self._console.remark([line(self._voice.say(text_))])
+            self._console.print_stderr([line(self._voice.say(text_))])
 
     def _warn(self, *problems: Text) -> None:
-        self._console.remark(text.warned(problems, self._voice))
+        self._console.print_stderr(text.warned(problems, self._voice))
 
 
 def _is_usable(directory: str) -> bool:
