@@ -10,9 +10,9 @@ import click
 
 from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, is_wanted, json_option, say, yes_option
+from certferry.cli.options import Front, is_wanted, json_option, note, say, yes_option
 from certferry.errors import CertferryError
-from certferry.present.layout import Line, Span, Tone, columns, line
+from certferry.present.layout import Line, Span, Tone, columns
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
         front.console.print_json(of_persist_record(record))
         return Exit.OK
     front.console.print(_lines(record, front))
-    if not front.quiet:
-        said = [_EXPERIMENTAL] if settings.acme.dns_persist else [_EXPERIMENTAL, _NOT_ON]
-        front.console.print_stderr([line(front.voice.say(one)) for one in said])
+    note(front, *([_EXPERIMENTAL] if settings.acme.dns_persist else [_EXPERIMENTAL, _NOT_ON]))
     return Exit.OK
 
 

@@ -10,9 +10,8 @@ import click
 from certferry.cli import exits
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, json_option, names_argument
+from certferry.cli.options import Front, json_option, names_argument, note
 from certferry.errors import CertferryError
-from certferry.present.layout import line
 from certferry.text import Text
 from certferry.wiring.clock import now
 
@@ -71,8 +70,7 @@ def show_report(front: Front) -> Exit:
     settings, console = settings_with_accounts(front, from_keys), front.console
     with open_to_examine(settings, progress=no_listener, language=front.voice.language) as session:
         reports = session.reports()
-        if not front.quiet:
-            console.print_stderr([line(front.voice.say(Text("asking the accounts…")))])
+        note(front, Text("asking the accounts…"))
         found = list(reports)
     console.print(doctor_text.report(found, now(), front.voice))
     outside = [one.service for one in found if not one.let_in]

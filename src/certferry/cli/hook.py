@@ -11,9 +11,8 @@ import click
 from certferry.cli import exits
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, no_wait_option, patience_of, wait_option
+from certferry.cli.options import Front, no_wait_option, patience_of, say, wait_option
 from certferry.cli.run_report import show_report
-from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -119,10 +118,7 @@ def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
     outcome = Text("written: {path}") if changed else Text("unchanged: {path}")
     said = outcome.filled(path=path)
     log_change("hook.install", said, front.console.run_log)
-    if not front.quiet:
-        use = Text("acme.sh --deploy -d NAME --deploy-hook certferry")
-        front.console.print(line(front.voice.say(text)) for text in (said, use))
-    return Exit.OK
+    return say(front, said, Text("acme.sh --deploy -d NAME --deploy-hook certferry"))
 
 
 def _this_program(ctx: click.Context) -> list[str]:

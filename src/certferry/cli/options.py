@@ -143,6 +143,12 @@ def warn(front: Front, said: Text) -> None:
     front.console.print_stderr(labelled(say(WARNING), Tone.PENDING, say(said)))
 
 
+def note(front: Front, *said: Text) -> None:
+    """Print sentences on stderr, one a line, unless the operator wants errors alone (`-q`)."""
+    if not front.quiet:
+        front.console.print_stderr([line(front.voice.say(one)) for one in said])
+
+
 def say(front: Front, *said: Text) -> Exit:
     """Print what became of it, a sentence a line, unless the operator wants errors alone (`-q`)."""
     if not front.quiet:

@@ -10,14 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from certferry.cli.complaints import UsageMistake
-from certferry.cli.options import Front, interview_or_refuse, warn
+from certferry.cli.options import Front, interview_or_refuse, note, warn
 from certferry.config.certificates import with_equal_names
 from certferry.config.document import Document
 from certferry.config.load import NAME, find_file, load_before
 from certferry.config.model import Settings
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.errors import ConfigError, NoneDeclared, StateError
-from certferry.present.layout import line
 from certferry.present.vocabulary import one_or_many
 from certferry.text import Text
 from certferry.wiring.looking import lost_state, open_to_look
@@ -56,11 +55,11 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
     several certificates were chosen. Raises `ConfigError`.
     """
     settings = chosen_settings(names, front.config, front.console.environ)
-    for name in () if front.quiet else names:
+    said = Text("{name} is for several certificates: {lineages}")
+    for name in names:
         meant = lineages_meant(name, settings.certificates)
         if len(meant) > 1:
-            said = Text("{name} is for several certificates: {lineages}", name=name, lineages=meant)
-            front.console.print_stderr([line(front.voice.say(said))])
+            note(front, said.filled(name=name, lineages=meant))
     return settings
 
 
@@ -158,8 +157,7 @@ def warn_who_renews(
         if names:
             hint = Text("renew it with its own client; the next run deploys the files")
             raise ConfigError(said, hint=hint)
-        if not front.quiet:
-            front.console.print_stderr([line(front.voice.say(said))])
+        note(front, said)
 
 
 def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:

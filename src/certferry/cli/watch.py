@@ -16,10 +16,9 @@ import click
 from certferry.cli import exits
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, WholeNumber, json_option
+from certferry.cli.options import Front, WholeNumber, json_option, note
 from certferry.errors import ConfigError
 from certferry.present.console import Console
-from certferry.present.layout import line
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.clock import now
@@ -102,9 +101,8 @@ def command(
 
     verify = settings_or_defaults(front).verify
     meant = hosts_meant(hosts, file, port or verify.port)
-    if len(meant) >= MANY and not front.quiet:
-        said = Text("looking at {count} hosts", count=len(meant))
-        front.console.print_stderr([line(front.voice.say(said))])
+    if len(meant) >= MANY:
+        note(front, Text("looking at {count} hosts", count=len(meant)))
     pause, within = Stopping().pause, None if expiring is None else timedelta(days=expiring)
     probe = host_probe(verify, pause)
     watch = Watch(probe, meant, front.console, now, within, as_json=as_json)
