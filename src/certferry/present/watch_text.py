@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from certferry.core.certificates.certificate import short
 from certferry.core.discovery.watched import Changes, HostLook
 from certferry.core.observed.observation import Served
+from certferry.present.discover_text import left
 from certferry.present.documents import Document, moment, of_trouble
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled
@@ -87,12 +88,7 @@ def _line(where: str, look: HostLook, message: Text, voice: Voice) -> Iterator[L
 
 
 def _row(look: HostLook, address: Served, now: datetime, voice: Voice) -> tuple[Span, ...]:
-    issuers = ", ".join(issuer.subject for issuer in address.chain[1:])
-    until, left = address.not_after, NOTHING
-    if until is not None:
-        is_over = until < now
-        said = Text("expired") if is_over else Text("{left}", left=until - now)
-        left = Span(voice.say(said), Tone.BAD if is_over else Tone.PLAIN)
+    issuers, until = ", ".join(issuer.subject for issuer in address.chain[1:]), address.not_after
     words, tone = (Text("yes"), Tone.GOOD) if address.valid else (Text("no"), Tone.BAD)
     return (
         Span(str(look.host), Tone.STRONG),
@@ -101,7 +97,7 @@ def _row(look: HostLook, address: Served, now: datetime, voice: Voice) -> tuple[
         Span(issuers) if issuers else NOTHING,
         Span(voice.say(words), tone) if address.answered else NOTHING,
         NOTHING if until is None else Span(voice.day(until)),
-        left,
+        left(until, now, voice),
     )
 
 
