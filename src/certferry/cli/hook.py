@@ -79,7 +79,9 @@ def command(
     if home and not install:
         raise UsageMistake(Text("--home needs --install"), ctx)
     if install:
-        options = _options(wait, no_wait=no_wait, env_files=env_files)
+        options = [part for file in env_files for part in ("--env-file", str(file.absolute()))]
+        options += [] if wait is None else ["--wait", str(wait)]
+        options += ["--no-wait"] if no_wait else []
         return _install(front, home, [*_this_program(ctx), "hook", mode, *options])
     return _sync(mode, front, patience, env_files)
 
@@ -129,10 +131,3 @@ def _this_program(ctx: click.Context) -> list[str]:
     console = ctx.obj.console
     file = find_file(ctx.obj.config, console.environ)
     return [*program_reading(file), *options_said(ctx.find_root(), console)]
-
-
-def _options(wait: int | None, *, no_wait: bool, env_files: Sequence[Path]) -> list[str]:
-    """Return the hook's own options as they were said."""
-    options = [part for file in env_files for part in ("--env-file", str(file.absolute()))]
-    options += [] if wait is None else ["--wait", str(wait)]
-    return [*options, "--no-wait"] if no_wait else options

@@ -5,7 +5,7 @@ the configuration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -46,18 +46,6 @@ Takes = Callable[[NewAccount, Mapping[str, Secret]], bool]
 
 Missing = tuple[Question, str]
 """A question without an answer, and the label of the account that it is about."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An account to have keys for, beside those that it `has`; an `optional` one may be missing as
-    a whole.
-    """
-
-    service: Service
-    label: str
-    has: frozenset[str] = frozenset()
-    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +112,33 @@ class KeyRing:
         options = [option_of(service, ask, with_type=True) for service in services]
         return services[ask.choose(family.role, options, 0, refused) or 0]
 
-    def account(self, wanted: Wanted, fresh: Mapping[str, Secret]) -> Keys:
-        """Find the keys of an account, which is asked for again until its service takes what was
-        typed; `fresh` are those of other accounts.
+    def account(
+        self,
+        service: Service,
+        label: str,
+        has: Collection[str],
+        fresh: Mapping[str, Secret],
+        *,
+        optional: bool,
+    ) -> Keys:
+        """Find the keys of an account beside those that it `has`, which is asked for again until
+        its service takes what was typed; `fresh` are those of other accounts. An `optional` account
+        may be missing as a whole.
         """
-        questions = [q for q in wanted.service.questions if q.key not in wanted.has]
+        questions = [q for q in service.questions if q.key not in has]
         known = {q.key: self.found(q) for q in questions}
-        if wanted.optional and self._interview is None and not any(known.values()):
+        if optional and self._interview is None and not any(known.values()):
             return Keys()
         unknown = [q for q in questions if known[q.key] is None]
         while True:
-            given = self.ask(unknown, wanted.service, optional=wanted.optional)
+            given = self.ask(unknown, service, optional=optional)
             if given is None:
                 return Keys()
             answered = {key: one for key, one in (known | given).items() if one is not None}
-            account = account_of(wanted.label, wanted.service.type, answered)
+            account = account_of(label, service.type, answered)
             new = fresh_in(answered)
             if not given or self._takes(account, {**fresh, **new}):
-                missing = [(q, wanted.label) for q in unknown if q.key not in given]
+                missing = [(q, label) for q in unknown if q.key not in given]
                 return Keys(account, new, tuple(missing))
 
     def found(self, question: Question) -> Answer | None:
@@ -225,7 +222,7 @@ class Trial:
     def takes(self, account: NewAccount, fresh: Mapping[str, Secret]) -> bool:
         """See `Takes`. A service that does not answer now has not refused the keys."""
         voice, label = self.console.voice, account.label
-        self._say(Text("Checking the keys of {account} …", account=label))
+        self._print(Text("Checking the keys of {account} …", account=label))
         environ = {**self.environ, **{name: key.reveal() for name, key in fresh.items()}}
         try:
             # They stand in no file yet: what is wrong with them names none.
@@ -243,13 +240,12 @@ class Trial:
         if not was_asked:
             said = Text(
                 "{account} cannot be asked for that yet: `certferry sync --rehearse` tries it"
-                " without counting.",
-                account=label,
-            )
-        self._say(said)
+                " without counting."
+            ).filled(account=label)
+        self._print(said)
         return True
 
-    def _say(self, said: Text) -> None:
+    def _print(self, said: Text) -> None:
         self.console.print_stderr([line(self.console.voice.say(said))])
 
 
@@ -279,17 +275,11 @@ def must_not_be_missing(missing: Sequence[Missing], given: Document) -> None:
     if not all(question.names for question, _ in missing):
         hint = Text("{one}; {other}", one=hint, other=_IN_THE_FILE)
     unset = Text("{name}: not set: {what}")
-    raise ConfigError(
-        in_lines(
-            [
-                unset.filled(
-                    name=next(iter(one.names), f"[accounts.{label}] {one.key}"), what=one.what
-                )
-                for one, label in missing
-            ]
-        ),
-        hint=hint,
-    )
+    named = [
+        (next(iter(one.names), f"[accounts.{label}] {one.key}"), one.what) for one, label in missing
+    ]
+    lines = [unset.filled(name=name, what=what) for name, what in named]
+    raise ConfigError(in_lines(lines), hint=hint)
 
 
 def must_have_a_place(fresh: Mapping[str, Secret], given: Document, client: str) -> None:

@@ -19,7 +19,6 @@ from certferry.cli.init.keys import (
     KeyRing,
     Missing,
     Trial,
-    Wanted,
     label_of,
     must_have_a_place,
     must_not_be_missing,
@@ -218,9 +217,8 @@ class _Wizard:
         if label in known.labels.values():
             return replace(known, labels=labels)
         # What a client made may go to files alone.
-        optional = self._home is not None and family is TARGETS
-        has = frozenset(there.get(label, {}))
-        keys = ring.account(Wanted(service, label, has, optional), known.fresh)
+        optional, has = self._home is not None and family is TARGETS, there.get(label, {})
+        keys = ring.account(service, label, has, known.fresh, optional=optional)
         missing = (*known.missing, *keys.missing)
         if keys.account is None:
             return replace(known, labels=labels if label in there else known.labels)
