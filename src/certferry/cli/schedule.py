@@ -80,7 +80,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
         schedule_text.not_needed(starts_of(known)),
         *(([finding.message], finding.fix) for finding in unread),
     ]
-    front.console.remark(schedule_text.warned(concerns, front.voice))
+    front.console.print_stderr(schedule_text.warned(concerns, front.voice))
     return Exit.OK
 
 
@@ -105,7 +105,7 @@ def logrotate(ctx: click.Context) -> Exit:
     settings = load(front.config, front.console.environ, ADAPTERS)
     log = ctx.find_root().params.get("log_file") or default_log(settings)
     rows = schedule_text.LOGROTATE.format(log=_absolute(log)).splitlines()
-    front.console.show(line(row) for row in rows)
+    front.console.print(line(row) for row in rows)
     return Exit.OK
 
 
@@ -121,7 +121,7 @@ def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled:
     """Install a job, show it, and return what is installed. Raises `ScheduleError`."""
     change, installed = scheduler.install(job)
     if not front.quiet:
-        front.console.show([*schedule_text.lines(installed, front.voice), line()])
+        front.console.print([*schedule_text.lines(installed, front.voice), line()])
     outcome = schedule_text.OUTCOMES[change].filled(when=installed.when)
     show_change("schedule.install", outcome, front)
     return installed
@@ -136,7 +136,7 @@ def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
             show_change("schedule.remove", Text("Removed from {place}.", place=place), front)
     if not places and not front.quiet:
         said = Text("Nothing was scheduled, and nothing was changed.")
-        front.console.show([line(front.voice.say(said))])
+        front.console.print([line(front.voice.say(said))])
 
 
 def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
@@ -146,14 +146,16 @@ def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
         scheduled = scheduler.find()
         if scheduled is not None:
             apart = [line()] if found else []
-            console.show([*apart, *schedule_text.lines(scheduled, console.voice)])
-            console.remark(schedule_text.warned([schedule_text.undone(scheduled)], console.voice))
+            console.print([*apart, *schedule_text.lines(scheduled, console.voice)])
+            console.print_stderr(
+                schedule_text.warned([schedule_text.undone(scheduled)], console.voice)
+            )
             found.append(scheduled)
     if not found:
         said = Text("Nothing is scheduled; run `certferry schedule install`.")
-        console.show([line(console.voice.say(said))])
+        console.print([line(console.voice.say(said))])
     concern = schedule_text.not_needed([scheduled.place for scheduled in found])
-    console.remark(schedule_text.warned([concern], console.voice))
+    console.print_stderr(schedule_text.warned([concern], console.voice))
 
 
 def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
@@ -170,7 +172,7 @@ def show_change(event: str, said: Text, front: Front) -> None:
     """Show a change, and log it."""
     log_change(event, said, front.console.run_log)
     if not front.quiet:
-        front.console.show([line(front.voice.say(said))])
+        front.console.print([line(front.voice.say(said))])
 
 
 def job_for(settings: Settings, root: click.Context, console: Console) -> Job:
