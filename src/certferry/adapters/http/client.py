@@ -292,19 +292,6 @@ class Pacer:
             return moment - now
 
 
-class CountedPace:
-    """A `Pace`. `requests` are those that were let go; counted for one thread alone."""
-
-    def __init__(self, pace: Pace) -> None:
-        self.requests = 0
-        self._pace = pace
-
-    def wait(self) -> None:
-        """Return when the next request may be sent. Raises whatever a pause raises."""
-        self._pace.wait()
-        self.requests += 1
-
-
 def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     """Return how far an answer's Date is before this machine's clock (RFC 9110 §6.6.1); `None`
     where it has none, or one without a zone.
