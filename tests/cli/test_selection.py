@@ -16,7 +16,7 @@ from certferry.cli.selection import read_settings, settings_of_one, settings_or_
 from certferry.errors import ConfigError
 from certferry.ports.progress import no_listener
 from certferry.present.console import Verbosity
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.work_queue import WaitLimit
 from certferry.wiring.selection import must_be_known, select
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld, wish
@@ -139,7 +139,7 @@ def test_what_is_only_remembered_is_known_too() -> None:
     """A certificate that is no longer declared still has its history and its files."""
     world = TwinWorld()
     session = world.session()
-    session.reconciler().sync(session.wishes, Patience(timedelta(0)))
+    session.reconciler().sync(session.wishes, WaitLimit(timedelta(0)))
 
     session = TwinSession(world, (), no_listener)
     assert "img" == must_be_known("img", session)

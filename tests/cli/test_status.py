@@ -33,8 +33,9 @@ from certferry.present import plan_document as status_document
 from certferry.present import status_text
 from certferry.present.language import Voice
 from certferry.present.layout import aligned, fitted, plain
+from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.looking import Overview, overview
+from certferry.wiring.overview import Overview, observed
 from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld
@@ -144,7 +145,7 @@ def test_nothing_declared_is_said() -> None:
     console = TestConsole()
     session = TwinSession(TwinWorld(), (), no_listener)
 
-    assert Exit.FAILED == show_status(overview(session), console.console, NOW, as_json=False)
+    assert Exit.FAILED == show_status(observed(session, Run()), console.console, NOW, as_json=False)
     assert "No certificate is declared.\n" == console.out
 
 

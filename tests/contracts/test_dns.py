@@ -10,7 +10,7 @@ import pytest
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.dns_by_zone import ByZone
+from certferry.reconcile.challenges import ZoneRouter
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, installed
 from certferry_sandbox.acme_dns import Registered
@@ -86,12 +86,12 @@ class TestByZone(DnsProviderContract):
     @pytest.fixture
     def provider(self, memory: MemoryDns) -> DnsProvider:
         """Both accounts."""
-        return ByZone([("other.example.org", MemoryDns(["example.org"])), (ZONE, memory)])
+        return ZoneRouter([("other.example.org", MemoryDns(["example.org"])), (ZONE, memory)])
 
     @pytest.fixture
     def other(self, memory: MemoryDns) -> DnsProvider:
         """The accounts in another process, which finds the zone by asking."""
-        return ByZone([("example.org", MemoryDns(["example.org"])), ("example.edu", memory)])
+        return ZoneRouter([("example.org", MemoryDns(["example.org"])), ("example.edu", memory)])
 
     @pytest.fixture
     def denied(self, provider: DnsProvider, memory: MemoryDns) -> DnsProvider:

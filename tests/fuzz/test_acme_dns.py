@@ -1,4 +1,4 @@
-"""Whatever an acme-dns server answers, its door raises certferry's errors alone."""
+"""Whatever an acme-dns server answers, its port raises certferry's errors alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever Alibaba Cloud DNS and Cloudflare answer, their doors raise certferry's errors alone."""
+"""Whatever Alibaba Cloud DNS and Cloudflare answer, their ports raise certferry's errors alone."""
 
 from __future__ import annotations
 

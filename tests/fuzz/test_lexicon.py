@@ -1,4 +1,4 @@
-"""Whatever a service answers to the library lexicon, the door raises certferry's errors alone."""
+"""Whatever a service answers to the library lexicon, the port raises certferry's errors alone."""
 
 from __future__ import annotations
 

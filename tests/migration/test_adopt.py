@@ -12,7 +12,7 @@ from certferry.core.desired.certificate import PemFiles
 from certferry.errors import LeaseHeld
 from certferry.migration.home import OldCertificate
 from certferry.migration.takeover import adopt, as_remembered
-from certferry.reconcile.visit import held_lease
+from certferry.reconcile.run import held_lease
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_state import MemoryState
 

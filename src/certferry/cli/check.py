@@ -68,16 +68,16 @@ def command(front: Front, names: tuple[str, ...], *, run_within: int, as_json: b
 def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
     from certferry.cli.selection import read_settings
     from certferry.core.assessment.health import checkup
-    from certferry.wiring.looking import lost_state, open_to_look
     from certferry.wiring.recorded import expected, recorded
     from certferry.wiring.undeclared import undeclared
+    from certferry.wiring.workspace import Workspace, lost_state
 
     settings = read_settings(front, tuple(names))
-    with open_to_look(settings, language=front.voice.language) as session:
+    with Workspace(settings, reads_only=True, language=front.voice.language) as workspace:
         known = replace(
-            recorded(session.state), undeclared=undeclared(settings, session.state, now)
+            recorded(workspace.state), undeclared=undeclared(settings, workspace.state, now)
         )
-        known = replace(known, problem=known.problem or lost_state(settings, session.state))
+        known = replace(known, problem=known.problem or lost_state(settings, workspace.state))
     return checkup(expected(settings, known), known, now, run_within)
 
 

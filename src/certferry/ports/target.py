@@ -1,4 +1,4 @@
-"""The door to a place that serves certificates."""
+"""The port to a place that serves certificates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from certferry.core.observed.observation import ObservedTarget
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Scope:
     """What to observe for one deployment of a lineage.
 
     `domains` are named, and observed in any case; `None` means every domain that `names` cover.
@@ -39,7 +39,7 @@ class Look:
 class DeployTarget(Protocol):
     """Serves certificates under domains."""
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """Find the domains, what each is bound to, and our copies. Changes nothing. A target whose
         list tells since when a certificate is valid also gives what carries the lineage's mark and
         is not `known`: by that an older state is noticed.

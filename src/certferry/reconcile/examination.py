@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import PurePath
-from typing import cast
 
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate
@@ -47,8 +46,8 @@ from certferry.ports.examination import Examined, PointedAt, Timed
 from certferry.ports.progress import Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import StateStore
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.observe import as_offered, observe
+from certferry.reconcile.observe import observe, with_file_names
+from certferry.reconcile.run import Ports
 from certferry.text import Text
 
 AT_ONCE = 16
@@ -165,14 +164,14 @@ def _overdue(check: Check) -> Finding:
     return warning(Code.NOT_LOOKED_AT, check.subject, message, fix)
 
 
-def look_at_account(label: str, door: object) -> Iterator[Finding]:
+def look_at_account(label: str, port: object) -> Iterator[Finding]:
     """Look at an account as far as its adapter can. The clock comes first: it is to be set before
     keys are blamed. Raises `CertferryError`.
     """
-    if hasattr(door, "clock_ahead"):
-        yield from look_at_clock(label, cast("Timed", door).clock_ahead())
-    if hasattr(door, "examine"):
-        yield from cast("Examined", door).examine(label)
+    if isinstance(port, Timed):
+        yield from look_at_clock(label, port.clock_ahead())
+    if isinstance(port, Examined):
+        yield from port.examine(label)
 
 
 def look_at_clock(subject: str, ahead: timedelta | None) -> Iterator[Finding]:
@@ -181,13 +180,11 @@ def look_at_clock(subject: str, ahead: timedelta | None) -> Iterator[Finding]:
     yield from () if found is None else (found,)
 
 
-def cnames_of(label: str, door: object, wishes: Sequence[DesiredCertificate]) -> Mapping[str, str]:
+def cnames_of(label: str, port: object, wishes: Sequence[DesiredCertificate]) -> Mapping[str, str]:
     """Give the CNAMEs of the domains at an account that certificates are deployed to. Raises
     `DeployError`.
     """
-    if not hasattr(door, "cnames"):
-        return {}
-    cnames = cast("PointedAt", door).cnames()
+    cnames = port.cnames() if isinstance(port, PointedAt) else {}
     return {
         domain: cname for domain, cname in cnames.items() if _is_deployed_to(label, domain, wishes)
     }
@@ -348,19 +345,19 @@ _WEIGHTS = {
 }
 
 
-def look_at_lineage(desired: DesiredCertificate, doors: Doors) -> Iterator[Finding]:
+def look_at_lineage(desired: DesiredCertificate, ports: Ports) -> Iterator[Finding]:
     """Look at a lineage, as a plan does. Changes nothing. Raises `StateError`, `Interrupted`."""
     try:
-        desired = as_offered(desired, doors)
+        desired = with_file_names(desired, ports)
     except (CertificateError, PlanRefused) as problem:
         yield of_error(Code.FILES_UNUSABLE, desired.lineage, problem)
         return
-    observed = observe(desired, doors)
+    observed = observe(desired, ports)
     if observed.current is not None:
-        yield from judge_version(desired, observed.current, doors.now())
+        yield from judge_version(desired, observed.current, ports.now())
     for target in observed.targets:
         yield from _at_target(target)
-        yield from _stuck(observed, target, doors)
+        yield from _stuck(observed, target, ports)
         is_place = not any(domain.kind.is_receiver for domain in target.domains)
         if observed.current is not None and is_place and target.failure is None:
             yield from judge_at_target(desired, observed.current, target)
@@ -377,12 +374,12 @@ def _at_target(target: ObservedTarget) -> Iterator[Finding]:
             yield of_error(code, domain.domain, domain.problem, severity)
 
 
-def _stuck(observed: Observation, target: ObservedTarget, doors: Doors) -> Iterator[Finding]:
+def _stuck(observed: Observation, target: ObservedTarget, ports: Ports) -> Iterator[Finding]:
     fix = Text("ask its support to end it")
     if observed.current is not None:
         fix = Text("send its support the ticket that `certferry status` prints")
     for domain in target.domains:
-        since = stuck_since(domain, doors.now(), doors.verify_timeout)
+        since = stuck_since(domain, ports.now(), ports.verify_timeout)
         if since is not None:
             message = Text(
                 "{target} has not ended its change since {since}",

@@ -1,13 +1,13 @@
-"""The checks of `certferry doctor`: every door that a run relies on, each looked at by itself."""
+"""The checks of `certferry doctor`: every port that a run relies on, each looked at by itself."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from certferry.config.certificates import with_equal_names
@@ -20,11 +20,10 @@ from certferry.core.network import is_loopback
 from certferry.errors import ConfigError, IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import AccountReport, Reported
-from certferry.ports.progress import Pause, Progress
+from certferry.ports.progress import Pause
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget
-from certferry.reconcile.dns_by_zone import provider_of
-from certferry.reconcile.doors import Doors
+from certferry.reconcile.challenges import provider_of
 from certferry.reconcile.examination import (
     WITHIN_OF_MANY,
     Check,
@@ -38,78 +37,63 @@ from certferry.reconcile.examination import (
     look_at_telling,
     ordered_names,
 )
+from certferry.reconcile.run import Ports, Run
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
 from certferry.wiring.clock import now
-from certferry.wiring.looking import lost_state
-from certferry.wiring.public_dns import chosen_for, propagation_for, resolvers_for
-from certferry.wiring.session import Session
+from certferry.wiring.network import chosen_for, propagation_for, resolvers_for
 from certferry.wiring.undeclared import undeclared
+from certferry.wiring.workspace import Workspace, lost_state
 
 if TYPE_CHECKING:
     from certferry.adapters.acme.resolvers import Resolvers
     from certferry.adapters.probe.resolver_look import ResolverLook
 
 
-@contextmanager
-def open_to_examine(settings: Settings, *, progress: Progress, language: str) -> Iterator[Examined]:
-    """Open what the settings name to examine it: not even an empty state is made."""
-    with ExitStack() as resources:
-        yield Examined(settings, progress, resources, language=language, looks_only=True)
+def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Finding, ...]:
+    """Examine everything that a run would rely on, and return the findings. Changes nothing.
+    Raises `ConfigError` as `Workspace.connect` does.
+    """
+    try:
+        ports = workspace.connect(run)
+    except StateError as problem:
+        return without_state(workspace.settings, schedulers, problem)
+    examination = Examination(progress=run.progress, now=now, stop=run.stop)
+    checked = CheckedRun(workspace.settings, ports, schedulers, run.pause)
+    return examination.carry_out(checks_of(checked))
 
 
-class Examined(Session):
-    """A session whose doors are looked at, and not gone through."""
-
-    def examine(self, schedulers: Iterable[Scheduler]) -> tuple[Finding, ...]:
-        """Look at everything that a run would rely on, and return the findings. Changes nothing.
-        Raises `ConfigError` as `reconciler` does.
-        """
-        try:
-            doors = self.reconciler().doors
-        except StateError as problem:
-            return without_state(self._settings, schedulers, problem)
-        look = Examination(progress=self._progress, now=now, stop=self._stopping.stop)
-        run = CheckedRun(self._settings, doors, schedulers, self._stopping.pause)
-        return look.carry_out(checks_of(run))
-
-    def reports(self) -> Iterator[AccountReport]:
-        """Ask every account that an issue can tell of, whether a certificate names it or not.
-        Raises `ConfigError` where there is none, and for settings that can be none.
-        """
-        self._stopping.begin()
-        reporting: list[Reported] = []
-        for family, connect in (
-            (TARGETS, self.accounts.target),
-            (DNS_PROVIDERS, self.accounts.dns),
-        ):
-            for label in self.accounts.labels(family):
-                with suppress(BrokenAdapter):  # another package's: nothing is reported of it
-                    door: object = connect(label)
-                    reporting += [cast("Reported", door)] if hasattr(door, "report") else []
-        if not reporting:
-            raise ConfigError(
-                Text("{path} has no account that can be reported of", path=self._settings.path),
-                hint=Text(
-                    "declare one at Qiniu or DNSPod, such as [accounts.qiniu], with its keys"
-                ),
-            )
-        return (door.report() for door in reporting)
+def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
+    """Ask every account that an issue can report, whether a certificate names it or not. Raises
+    `ConfigError` where there is none, and for settings that can be none.
+    """
+    accounts, reporting = workspace.accounts(run), list[Reported]()
+    for family, connect in ((TARGETS, accounts.target), (DNS_PROVIDERS, accounts.dns)):
+        for label in accounts.labels(family):
+            with suppress(BrokenAdapter):  # another package's: nothing is reported of it
+                port: object = connect(label)
+                reporting += [port] if isinstance(port, Reported) else []
+    if not reporting:
+        raise ConfigError(
+            Text("{path} has no account that can be reported of", path=workspace.settings.path),
+            hint=Text("declare one at Qiniu or DNSPod, such as [accounts.qiniu], with its keys"),
+        )
+    return (port.report() for port in reporting)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedRun:
-    """What is examined: the settings, and the doors that a run of theirs would go through."""
+    """What is examined: the settings, and the ports that a run of theirs would go through."""
 
     settings: Settings
-    doors: Doors
+    ports: Ports
     schedulers: Iterable[Scheduler]
     pause: Pause
 
 
 def checks_of(run: CheckedRun) -> Iterator[Check]:
     """Give every check. None of them changes anything."""
-    settings, doors = run.settings, run.doors
+    settings, ports = run.settings, run.ports
     yield Check(
         platform.node(),
         Text("looking at the files, the state and the schedule"),
@@ -132,15 +116,15 @@ def checks_of(run: CheckedRun) -> Iterator[Check]:
             Text("looking at the CA, CAA records and DNSSEC"),
             lambda: _authority(run),
         )
-    for label, dns in doors.dns.items():
+    for label, dns in ports.dns.items():
         what = Text("looking at the clock, the keys and the zones")
         yield Check(label, what, partial(_dns_account, run, label, dns))
-    for label, target in doors.targets.items():
+    for label, target in ports.targets.items():
         what = Text("looking at the clock, the keys and the CNAMEs")
         yield Check(label, what, partial(_target_account, run, label, target))
     for wish in settings.certificates:
         what = Text("looking at the certificate and where it is served")
-        yield Check(wish.lineage, what, partial(look_at_lineage, wish, doors), WITHIN_OF_MANY)
+        yield Check(wish.lineage, what, partial(look_at_lineage, wish, ports), WITHIN_OF_MANY)
 
 
 def without_state(
@@ -165,11 +149,11 @@ def _machine(run: CheckedRun) -> Iterator[Finding]:
         yield warning(Code.NAMES_TWICE, twin.where, twin.problem, fix)
     yield from look_at_schedule(run.schedulers)
     yield from _telling(run.settings)
-    yield from look_at_state(run.doors.state, where.path, where.key_file, declared, run.doors.now())
-    lost = lost_state(run.settings, run.doors.state)
+    yield from look_at_state(run.ports.state, where.path, where.key_file, declared, run.ports.now())
+    lost = lost_state(run.settings, run.ports.state)
     if lost is not None:
         yield warning(Code.STATE_MISSING, str(where.path), lost.message, lost.hint)
-    for one in undeclared(run.settings, run.doors.state, run.doors.now()):
+    for one in undeclared(run.settings, run.ports.state, run.ports.now()):
         yield warning(Code.UNDECLARED, one.lineage, one.message, one.hint)
 
 
@@ -232,14 +216,14 @@ def _records(
         return frozenset(), list(without_records(names, spare, offer, holder))
     looked = PersistLook(offer, holder, resolvers, now).look(names)
     proven = frozenset(one.name for one in looked if one.is_proven)
-    return proven, list(findings_of(looked, spare, run.doors.now()))
+    return proven, list(findings_of(looked, spare, run.ports.now()))
 
 
 def _holder(run: CheckedRun) -> Holder | None:
     from certferry.adapters.acme.persist import holder_in
 
     with suppress(StateError):  # told by the look at the machine
-        return holder_in(run.doors.state, run.settings.acme.directory)
+        return holder_in(run.ports.state, run.settings.acme.directory)
     return None
 
 
@@ -251,7 +235,7 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Find
     propagation = propagation_for(settings, run.pause)
     look = ZonesLook(label, dns, propagation, resolvers_for(settings, run.pause))
     ordered = [
-        (wish.names, provider_of(wish, run.doors.dns))
+        (wish.names, provider_of(wish, run.ports.dns))
         for wish in settings.certificates
         if label in wish.dns_accounts
     ]

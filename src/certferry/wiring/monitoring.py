@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from certferry.adapters.monitoring.heartbeat import SERVICE, Heartbeat
 from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.adapters.state.connect import may_exist
 from certferry.config.model import HEARTBEAT, METRICS, Settings
-from certferry.core.assessment.notices import Missed
+from certferry.core.assessment.notices import Missed, monitored
 from certferry.core.planning.report import SyncReport
 from certferry.core.schedule import may_ping, recent
 from certferry.errors import CertferryError, LeaseHeld, LeaseLost, Reported
@@ -29,10 +30,10 @@ from certferry.present import report_text
 from certferry.present.check_text import counted, metrics
 from certferry.present.language import voice_in
 from certferry.present.layout import plain
+from certferry.reconcile.run import change_notices
 from certferry.text import Text
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now
-from certferry.wiring.notices import NoticeKeeper
 from certferry.wiring.recorded import expected, recorded
 
 LONGEST = timedelta(seconds=10)
@@ -42,7 +43,7 @@ _LEAST = 1.0
 """Seconds that the last ping has in any case."""
 
 _LATER = (LeaseHeld, LeaseLost)
-"""What ends a run with exit code 75, which counts as success (contract, "Telling")."""
+"""What ends a run with exit code 75, which counts as success (contract, "Notifications")."""
 
 _log = logging.getLogger(__name__)
 
@@ -180,7 +181,8 @@ class Monitor:
         if not may_exist(self._settings.state.path):
             return
         with suppress(CertferryError):  # what is wrong with the state is told where it is used
-            NoticeKeeper(self._settings, self._state).monitored(name, code, missed)
+            change = partial(monitored, name, code, missed, now=now())
+            change_notices(self._state(), change)
 
 
 def try_heartbeat(settings: Settings) -> Missed | None:

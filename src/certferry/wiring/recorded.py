@@ -14,7 +14,7 @@ from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
 from certferry.errors import ConfigError, StateError
 from certferry.ports.state import StateStore
-from certferry.reconcile.unended_runs import notices_of_unended
+from certferry.reconcile.run import notices_of_unended
 from certferry.wiring.adapters import TARGETS, installed
 
 

@@ -12,7 +12,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.state import ChallengeRecord
 from certferry.text import Text
 from tests.adapters.acme.bench import Bench
-from tests.adapters.acme.doors import unavailable
+from tests.adapters.acme.ports import unavailable
 
 VALUE, ANOTHER = "v" * 43, "w" * 43
 
@@ -197,7 +197,7 @@ def test_failure_with_one_record_does_not_keep_the_others(bench: Bench) -> None:
 
 
 def test_run_that_is_stopped_while_it_looks_keeps_the_record(bench: Bench) -> None:
-    """Stopping is no answer to whether it is there."""
+    """Run is no answer to whether it is there."""
     leave_record(bench, in_dns=False, handle=False)
     bench.clock.stopped = Interrupted(Text("stopped"))
 

@@ -18,7 +18,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.domains import HttpsConf
 from tests.adapters.qiniu.place import (
@@ -490,7 +490,7 @@ def test_a_stuck_domain_stays_busy(place: Place, target: Qiniu, old: str, new: s
     with pytest.raises(TargetBusy):
         bind(target, new)
 
-    [found] = target.observe(Look("img", (WWW,), (WWW,), Kind.CDN, ())).domains
+    [found] = target.observe(Scope("img", (WWW,), (WWW,), Kind.CDN, ())).domains
     assert (DomainState.PROCESSING, old) == (found.state, found.bound)
     assert 1 == len(writes(place))
 
@@ -516,6 +516,6 @@ def test_binding_what_was_just_uploaded(place: Place, target: Qiniu) -> None:
 
     bind(target, target.upload("img", made))
 
-    found = target.observe(Look("img", (WWW,), None, Kind.AUTO, (made.certificate,)))
+    found = target.observe(Scope("img", (WWW,), None, Kind.AUTO, (made.certificate,)))
     [domain] = found.domains
     assert made.certificate.fingerprint == found.fingerprint_of(domain.bound)

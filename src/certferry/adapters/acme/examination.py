@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import cast
 
 import dns.message
 import dns.rcode
@@ -271,9 +270,7 @@ class ZonesLook:
             yield self._elsewhere(zone, place, asked, own)
 
     def _own_servers(self, zone: str) -> frozenset[str]:
-        if not hasattr(self._dns, "name_servers"):
-            return frozenset()
-        return cast("Delegated", self._dns).name_servers(zone)
+        return self._dns.name_servers(zone) if isinstance(self._dns, Delegated) else frozenset()
 
     def _elsewhere(
         self, zone: str, place: str, asked: Sequence[str], own: frozenset[str]
@@ -335,15 +332,14 @@ def unwritable(
 
 def account_at(dns: DnsProvider, place: str) -> DnsProvider:
     """Give the account that writes at a place. Raises `DnsError`."""
-    return cast("SharedOut", dns).at(place) if hasattr(dns, "at") else dns
+    return dns.at(place) if isinstance(dns, SharedOut) else dns
 
 
 def finder_of(dns: DnsProvider) -> FindZone | None:
     """Give what finds an account's zones, `None` where its provider cannot. Raises `DnsError`."""
-    if hasattr(dns, "zone_of"):
-        return cast("ZoneFinder", dns).zone_of
-    zones = cast("ZoneKeeper", dns).zones() if hasattr(dns, "zones") else None
-    return None if zones is None else partial(_among, zones)
+    if isinstance(dns, ZoneFinder):
+        return dns.zone_of
+    return partial(_among, dns.zones()) if isinstance(dns, ZoneKeeper) else None
 
 
 def _among(zones: Sequence[FoundZone], place: str) -> FoundZone:

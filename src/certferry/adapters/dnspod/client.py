@@ -50,14 +50,14 @@ from certferry.adapters.dnspod.errors import (
     TTL_REFUSED,
     pauses_after,
 )
-from certferry.adapters.http.client import HttpClient, Pace, Request, journal
+from certferry.adapters.http.client import HttpClient, Request, journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.core.planning.limits import Rate, Turn, take_turn
 from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry
 from certferry.ports.examination import AccountReport
-from certferry.ports.http import Answer
+from certferry.ports.http import Answer, Pace
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
