@@ -20,6 +20,7 @@ from certferry.core.desired.certificate import (
     HttpsWish,
 )
 from certferry.core.observed.observation import Served
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
@@ -232,8 +233,8 @@ def test_third_repair_within_a_day_is_refused() -> None:
     (refused,) = report.having(Outcome.REFUSED)
     assert "another tool" in str(refused.detail)
     assert theirs == world.cdn.bound_to(IMG)
-    (refusal,) = world.plan(wanted).refusals
-    assert refusal.reason.code is ReasonCode.FOUGHT_OVER
+    (refusal,) = world.plan(wanted).having(Weight.REFUSED)
+    assert refusal.problem.code == ReasonCode.FOUGHT_OVER
     world.pass_time(timedelta(days=1))
     assert run(world, wanted).ok
     assert theirs != world.cdn.bound_to(IMG)

@@ -279,7 +279,7 @@ IN_ORDER = LineageReport("img", None, ())
 
 def failed(error: CertferryError) -> StepOutcome:
     """An issue that has failed."""
-    return StepOutcome(Action.ISSUE, Outcome.FAILED, error.message).failed(error)
+    return StepOutcome.of(Action.ISSUE, error)
 
 
 def test_waits_after_a_pause_count_for_patience() -> None:

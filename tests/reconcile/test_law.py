@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from certferry.core.certificates.lineage import mark, owner_of
 from certferry.core.desired.certificate import DriftPolicy, HttpsWish, Kind, Retirement
 from certferry.core.observed.observation import DomainState, ObservedDomain
+from certferry.core.planning.choice import Claims
 from certferry.core.planning.drift import setting_changes
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.plan import Weight
 from certferry.reconcile.retire import IN_USE_PAUSE
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import examples, sampled
@@ -416,7 +417,7 @@ def test_upload_deadline_is_never_missed_while_the_ca_issues(
             world.run(wish)
             plan = world.plan(wish)
             assert plan.is_settled
-            assert () == plan.refusals
+            assert () == plan.having(Weight.REFUSED)
             world.pass_time(timedelta(days=1))
     assert [] == world.cdn.broken
 

@@ -17,8 +17,9 @@ from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.names import match_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, HttpsWish
 from certferry.core.observed.observation import DomainState, ObservedTarget
+from certferry.core.planning.choice import Claims
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import Outcome, SyncReport
-from certferry.core.planning.rollouts import Claims
 from certferry.core.planning.steps import Action, Deploy
 from certferry.ports.target import Look
 from certferry.present import plan_document, plan_text, report_text, status_text
@@ -211,7 +212,7 @@ def test_domain_that_is_switched_off_is_told_and_alarms_nothing(
     assert Exit.OK is of_report(ran)
     versions = {"img": world.state.versions("img")}
     assert () == noticed(ran, (), world.now(), versions=versions, declared=["img"])
-    assert [OTHER] == [one.domain for one in plan.left_out]
+    assert [OTHER] == [one.domain for one in plan.having(Weight.SKIPPED)]
     assert Exit.OK is of_plans([plan], check=True)
     assert "Nothing changed: 1 domain is left as it is" in text_of(list(report_text.told(ran, EN)))
     assert text_of(list(plan_text.told([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
@@ -228,8 +229,8 @@ def test_domain_that_is_switched_off_is_told_for_the_certificate_that_would_serv
     first, second = wish(by("*")), replace(wish(by("*")), lineage="second")
     world.claims = Claims([first, second])
 
-    assert [OTHER] == [one.domain for one in world.plan(first).left_out]
-    assert () == world.plan(second).left_out
+    assert [OTHER] == [one.domain for one in world.plan(first).having(Weight.SKIPPED)]
+    assert () == world.plan(second).having(Weight.SKIPPED)
 
 
 @pytest.mark.parametrize("deployment", [DesiredDeployment("qiniu"), by("*")])

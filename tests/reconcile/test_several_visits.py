@@ -17,6 +17,7 @@ from certferry.core.desired.certificate import (
     Kind,
     Retirement,
 )
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action, Clean
@@ -301,4 +302,4 @@ def test_plan_tells_of_a_target_that_cannot_be_read(world: ModelWorld) -> None:
 
     plan = world.plan(world.wish(), targets={"qiniu": cdn})
 
-    assert [("qiniu", None)] == [(o.target, o.domain) for o in plan.obstacles]
+    assert [("qiniu", None)] == [(o.target, o.domain) for o in plan.having(Weight.BLOCKED)]

@@ -40,9 +40,9 @@ from certferry.core.desired.certificate import (
     PemFiles,
     Program,
     Retirement,
+    delivered,
 )
 from certferry.core.planning.choice import AUTO
-from certferry.core.planning.deliveries import delivered
 from certferry.errors import ConfigError
 from certferry.text import Text
 

@@ -204,7 +204,7 @@ def counted(report: SyncReport) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for lineage in report.lineages:
         for step in lineage.outcomes:
-            key = (step.action.value, step.outcome.value)
+            key = (step.word, step.outcome.value)
             found[key] = found.get(key, 0) + 1
     return found
 

@@ -12,13 +12,14 @@ from certferry.core.discovery.inventory import Problem
 from certferry.core.discovery.watched import HostLook
 from certferry.core.events import Activity, StepEnded
 from certferry.core.findings import Finding, Severity
-from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.plan import Plan, Weight
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetStuck
 from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.status_text import ticket
 from certferry.present.vocabulary import at_target, once
+from certferry.problem import Severity as Scale
 from certferry.text import Text
 
 _FAILED = {Outcome.FAILED, Outcome.REFUSED}
@@ -162,7 +163,7 @@ def _write_ticket(event: StepEnded, log: RunLog) -> None:
 def _of_step(lineage: str, step: StepOutcome, words: str) -> Entry:
     more = {"label": step.label, "code": None if step.error is None else step.error.code}
     return Entry(
-        f"{step.action}.{step.outcome}",
+        f"{step.word}.{step.outcome}",
         step.detail,
         Level.ERROR if step.outcome in _FAILED else Level.INFO,
         lineage=lineage,
@@ -175,39 +176,25 @@ def _of_step(lineage: str, step: StepOutcome, words: str) -> Entry:
     )
 
 
+_LEVELS = {Scale.ERROR: Level.ERROR, Scale.WARNING: Level.WARNING}
+
+
 def _of_plan(plan: Plan) -> Iterator[Entry]:
-    for refusal in plan.refusals:
-        step, reason = refusal.step, refusal.reason
-        yield Entry(
-            "plan.refused",
-            reason.message,
-            Level.ERROR,
-            plan.lineage,
-            step.target,
-            step.domain,
-            "refused",
-            refusal.hint,
-            more={"code": reason.code.value},
-        )
-    yield from (_of_obstacle(plan.lineage, one, "blocked", Level.ERROR) for one in plan.obstacles)
-    yield from (_of_obstacle(plan.lineage, one, "unread", Level.WARNING) for one in plan.notices)
-    yield from (_of_obstacle(plan.lineage, one, "in_vain", Level.WARNING) for one in plan.remarks)
-    yield from (_of_obstacle(plan.lineage, one, "skipped", Level.INFO) for one in plan.left_out)
-
-
-def _of_obstacle(lineage: str, obstacle: Obstacle, outcome: str, level: Level) -> Entry:
-    error = obstacle.error
-    return Entry(
-        f"plan.{outcome}",
-        error.message,
-        level,
-        lineage,
-        obstacle.target,
-        obstacle.domain,
-        outcome,
-        error.hint,
-        more={"code": error.code},
-    )
+    """Write the findings of a plan, what is refused first."""
+    for weight in sorted(Weight, key=lambda weight: weight is not Weight.REFUSED):
+        for finding in plan.having(weight):
+            problem = finding.problem
+            yield Entry(
+                f"plan.{weight}",
+                problem.message,
+                _LEVELS.get(weight.severity, Level.INFO),
+                plan.lineage,
+                finding.target,
+                finding.domain,
+                weight.value,
+                problem.hint,
+                more={"code": problem.code},
+            )
 
 
 def _of_status(status: LineageStatus) -> Iterator[Entry]:

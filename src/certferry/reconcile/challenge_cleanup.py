@@ -31,7 +31,7 @@ def clean(step: Clean, visit: Visit) -> StepOutcome:
     try:
         sweep(visit.lineage, [provider_of(visit.desired, visit.doors.dns)], visit.doors)
     except CertferryError as error:
-        return told.failed(error)
+        return told.with_error(error)
     return told
 
 

@@ -71,7 +71,7 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
         return _busy(told, error, record.started_at, visit)
     except CertferryError as error:
         write_down_failure(step, error, record, visit)
-        return told.failed(error.about(visit.lineage))
+        return told.with_error(error.about(visit.lineage))
     record = replace(sent, request_id=request_id)
     return _wait(told, detail, _write_down_acceptance(step, remote_id, record, visit), visit)
 
@@ -141,7 +141,7 @@ def _sent(step: Deploy, record: RolloutRecord) -> HttpsWish:
 
 def _busy(told: StepOutcome, error: TargetBusy, since: datetime, visit: Visit) -> StepOutcome:
     if visit.now >= since + visit.doors.verify_timeout:
-        return told.failed(error)
+        return told.with_error(error)
     return _wait(told, error.message, since, visit)
 
 

@@ -32,7 +32,6 @@ from certferry.core.planning.choice import is_found
 from certferry.core.planning.due import stuck_since
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.safety import judge_at_target, judge_version
-from certferry.core.planning.steps import Action
 from certferry.core.waiting import Begun, Ended
 from certferry.errors import (
     CertferryError,
@@ -136,7 +135,7 @@ class Examination:
             return thread, [_overdue(check)]
 
     def _tell_end(self, check: Check) -> None:
-        looked = StepOutcome(Action.LOOK, Outcome.UNCHANGED, check.what)
+        looked = StepOutcome(None, Outcome.UNCHANGED, check.what)
         self._progress(StepEnded(check.subject, looked))
         self._progress(Ended(check.subject))
 

@@ -85,7 +85,7 @@ def deliver(step: Deploy, visit: Visit) -> StepOutcome:
         # Tried once in a run, since it may cost much.
         state.save_rollout(replace(begun, failed_at=visit.now))
         tell_failure(step, error, visit)
-        return told.failed(error)
+        return told.with_error(error)
     state.save_rollout(replace(begun, verified_at=visit.now))
     facts = {"target": step.target, "domain": step.domain, "fingerprint": begun.fingerprint}
     visit.tell("deployed", **facts)

@@ -41,7 +41,7 @@ def rehearse(
 
 def _order_of(plan: Plan) -> Issue | None:
     """Return what a run would order for this plan, now or later."""
-    step = plan.issue or plan.held_back
+    step = plan.issue_now or plan.issue_later
     return step if step is not None and step.action is Action.ISSUE else None
 
 

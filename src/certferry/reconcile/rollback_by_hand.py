@@ -9,6 +9,7 @@ from certferry.core.certificates.lineage import version_for
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Happened
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.report import LineageReport, SyncReport
 from certferry.core.planning.safety import without_refused
@@ -163,12 +164,13 @@ def _must_be_possible(steps: Sequence[Rollback], visit: Visit) -> None:
         observed,
         times.now,
     )
-    for refusal in plan.refusals:
+    for refusal in plan.having(Weight.REFUSED):
+        problem = refusal.problem
         raise PlanRefused(
             Text(
                 "{domain} cannot go back: {why}",
-                domain=refusal.step.domain,
-                why=refusal.reason.message,
+                domain=refusal.domain,
+                why=problem.message,
             ),
-            hint=refusal.hint,
+            hint=problem.hint,
         )

@@ -14,7 +14,7 @@ from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.steps import Action
 from certferry.core.waiting import Begun, Ended
@@ -123,7 +123,7 @@ def _plan_now(wish: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:
     try:
         wish = as_offered(wish, doors)
     except (CertificateError, PlanRefused) as error:
-        return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
+        return Plan(wish.lineage, wish.names, findings=(PlanFinding.of(Weight.BLOCKED, error),))
     observed = observe(wish, doors)
     plan = LineageRun(wish, doors, issuing).plan(observed)
     return _with_refusals_to_come(plan, wish, observed, doors.now())
@@ -134,7 +134,8 @@ def _with_refusals_to_come(
 ) -> Plan:
     """Add to a plan that adopts what a run refuses once it has: what the files hold is known."""
     offered = desired.offered
-    if plan.issue is None or plan.issue.action is not Action.ADOPT or offered is None:
+    step = plan.issue_now
+    if step is None or step.action is not Action.ADOPT or offered is None:
         return plan
     adopted = Version(
         0,
@@ -144,7 +145,8 @@ def _with_refusals_to_come(
         issuer_not_after=desired.offered_issuer_end,
     )
     after = replace(observed, versions=(adopted, *observed.versions))
-    refusals = plan_lineage(desired, after, Times.at(now), Issuing.NEVER).refusals
-    refused = {(one.step.target, one.step.domain) for one in refusals}
+    adopted_plan = plan_lineage(desired, after, Times.at(now), Issuing.NEVER)
+    refusals = adopted_plan.having(Weight.REFUSED)
+    refused = {(one.target, one.domain) for one in refusals}
     rollouts = tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused)
-    return replace(plan, rollouts=rollouts, refusals=(*plan.refusals, *refusals))
+    return replace(plan, rollouts=rollouts, findings=(*plan.findings, *refusals))

@@ -28,6 +28,7 @@ from certferry.core.observed.observation import (
     TargetRules,
 )
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
 from certferry.core.planning.steps import Action, Deploy, Retire, Verify
@@ -106,7 +107,7 @@ def test_every_domain_is_told_of_once(situation: Situation, issuing: Issuing) ->
 
     told = [rollout.domain for rollout in plan.rollouts]
     told += [domain for _, domain in plan.unchanged]
-    told += [obstacle.domain for obstacle in plan.obstacles if obstacle.domain]
+    told += [obstacle.domain for obstacle in plan.having(Weight.BLOCKED) if obstacle.domain]
     there = [domain.domain for target in observed.targets for domain in target.domains]
     assert sorted(there) == sorted(told)
 
@@ -166,10 +167,10 @@ def test_safety_only_takes_away(situation: Situation) -> None:
     safe = without_refused(plan, desired, observed, NOW)
 
     assert set(safe.rollouts) <= set(plan.rollouts)
-    refused = {(refusal.step.target, refusal.step.domain) for refusal in safe.refusals}
+    refused = {(refusal.target, refusal.domain) for refusal in safe.having(Weight.REFUSED)}
     gone = {(r.target, r.domain) for r in set(plan.rollouts) - set(safe.rollouts)}
     assert gone == refused
-    assert all(str(refusal.hint) for refusal in safe.refusals)
+    assert all(str(refusal.problem.hint) for refusal in safe.having(Weight.REFUSED))
 
 
 @given(situations())
@@ -362,7 +363,7 @@ def test_unreadable_target_and_empty_one_are_obstacles() -> None:
 
         assert plan.is_empty
         assert not plan.is_settled
-        assert 1 == len(plan.obstacles)
+        assert 1 == len(plan.having(Weight.BLOCKED))
 
 
 def test_never_issuing_deploys_what_there_is() -> None:

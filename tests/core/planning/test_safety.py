@@ -14,6 +14,7 @@ from certferry.core.desired.certificate import HttpsSettings, HttpsWish, PemFile
 from certferry.core.observed.observation import Observation, TargetRules
 from certferry.core.observed.records import OtherCertificate
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
 from certferry.core.planning.steps import Deploy
@@ -47,7 +48,7 @@ def test_unfit_certificate_is_refused(observed: Observation, code: ReasonCode) -
     safe = without_refused(plan, wish(), observed, NOW)
 
     assert () == safe.rollouts
-    assert [code] == [refusal.reason.code for refusal in safe.refusals]
+    assert [code] == [refusal.problem.code for refusal in safe.having(Weight.REFUSED)]
     assert not safe.is_settled
 
 
@@ -75,9 +76,9 @@ def test_certificate_without_a_common_name(observed: Observation, codes: list[Re
     """It is refused before anything is sent, unless it lies at the target already."""
     plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
 
-    refusals = without_refused(plan, wish(), observed, NOW).refusals
+    refusals = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
 
-    assert codes == [refusal.reason.code for refusal in refusals]
+    assert codes == [refusal.problem.code for refusal in refusals]
 
 
 def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:
@@ -86,11 +87,11 @@ def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:
     observed = world(version(3, late), bound=None)
     plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
 
-    [refusal] = without_refused(plan, wish(), observed, NOW).refusals
+    [refusal] = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
 
-    assert ReasonCode.EXPIRED is refusal.reason.code
-    assert f"`certferry history {wish().lineage}`" in str(refusal.hint)
-    assert "where it is made" not in str(refusal.hint)
+    assert ReasonCode.EXPIRED == refusal.problem.code
+    assert f"`certferry history {wish().lineage}`" in str(refusal.problem.hint)
+    assert "where it is made" not in str(refusal.problem.hint)
 
 
 def test_expired_certificate_is_replaced_before_a_setting_is_changed() -> None:
@@ -103,7 +104,7 @@ def test_expired_certificate_is_replaced_before_a_setting_is_changed() -> None:
     plan = without_refused(make_plan(wanted, observed, Times.at(NOW)), wanted, observed, NOW)
 
     safe = without_refused(held_back, wanted, observed, NOW)
-    assert [ReasonCode.EXPIRED] == [refusal.reason.code for refusal in safe.refusals]
+    assert [ReasonCode.EXPIRED] == [refusal.problem.code for refusal in safe.having(Weight.REFUSED)]
     assert () == safe.rollouts
     (first, *later) = plan.steps
     assert plan.issue is first
@@ -119,7 +120,7 @@ def test_uncovered_domain_is_refused_before_anything_is_issued() -> None:
     safe = without_refused(plan, UNLIKE, observed, NOW)
 
     assert plan.issue is not None
-    assert [ReasonCode.NAME_NOT_COVERED] == [r.reason.code for r in safe.refusals]
+    assert [ReasonCode.NAME_NOT_COVERED] == [r.problem.code for r in safe.having(Weight.REFUSED)]
 
 
 def test_short_certificate_that_lies_there_already_is_bound() -> None:
@@ -127,7 +128,7 @@ def test_short_certificate_that_lies_there_already_is_bound() -> None:
     observed = world(version(3, SHORT), bound=None)
     plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
 
-    assert () == without_refused(plan, wish(), observed, NOW).refusals
+    assert () == without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
 
 
 def test_missed_upload_moment_asks_for_a_new_certificate() -> None:
@@ -180,9 +181,9 @@ def test_nothing_older_than_what_is_there_is_deployed(
     safe = without_refused(plan, wish(), observed, NOW)
 
     is_older = any(begin is not None and begin > max(remembered) for begin in there)
-    refused = [r for r in safe.refusals if r.reason.code is ReasonCode.STATE_OLDER]
+    refused = [r for r in safe.having(Weight.REFUSED) if r.problem.code == ReasonCode.STATE_OLDER]
     assert (is_older and issuing is Issuing.NEVER) is bool(refused)
-    assert all("--renew" in str(refusal.hint) for refusal in refused)
+    assert all("--renew" in str(refusal.problem.hint) for refusal in refused)
 
 
 def test_files_decide_which_ferried_certificate_is_served() -> None:
@@ -193,4 +194,4 @@ def test_files_decide_which_ferried_certificate_is_served() -> None:
     observed = replace(observed, targets=(replace(observed.targets[0], unremembered=(newer,)),))
     plan = make_plan(ferried, observed, Times.at(NOW), Issuing.NEVER)
 
-    assert () == without_refused(plan, ferried, observed, NOW).refusals
+    assert () == without_refused(plan, ferried, observed, NOW).having(Weight.REFUSED)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from certferry.core.certificates.certificate import FULLCHAIN, CertificateBundle
-from certferry.core.desired.certificate import Delivery
+from certferry.core.desired.certificate import Delivery, delivered
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, ReceiverDrift
-from certferry.core.planning.deliveries import delivered
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetRejected
 from certferry.ports.receiver import Delivered

@@ -31,12 +31,13 @@ from certferry.core.observed.records import LastRun
 from certferry.core.planning import choice as unmatched
 from certferry.core.planning import rules
 from certferry.core.planning import rules as at_once
-from certferry.core.planning.deliveries import overdue, why_adopt, why_deliver
 from certferry.core.planning.drift import drift_of, in_sentences, setting_changes
 from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
-from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.plan import Plan, PlanFinding
+from certferry.core.planning.planner import overdue, why_adopt
 from certferry.core.planning.report import Undeclared
 from certferry.core.planning.rollbacks import in_words, renewed_after_rollback
+from certferry.core.planning.rollouts import why_deliver
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError
 from certferry.text import Text
@@ -112,7 +113,7 @@ def domains_of(
         )
         for domain in target.domains
     )
-    in_vain = unmatched.obstacles(deployment, target)
+    in_vain = unmatched.unmatched_globs(deployment, target)
     return (*found, *(_unknown(deployment, pattern, error) for pattern, error in in_vain))
 
 
@@ -285,7 +286,7 @@ class LineageStatus:
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[tuple[str, CertferryError], ...] = ()
     """What could not be read at a target beside its domains, and what is excluded in vain."""
-    left_out: tuple[Obstacle, ...] = ()
+    left_out: tuple[PlanFinding, ...] = ()
     """Domains that are switched off at their target and that the file does not name."""
     window: RenewalWindow | None = None
     condition: Condition = Condition.VALID

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
 from certferry.core.certificates.certificate import CertificateBundle, covered_by, first_of
+from certferry.core.certificates.names import same_names
 from certferry.errors import CertificateRejected
 from certferry.text import LINEAGE, Text
 
@@ -243,7 +244,7 @@ def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
 
 def _other_names(case: _Case) -> Text | None:
     had, wanted = case.bundle.certificate.names, case.names
-    if set(had) == set(wanted):
+    if same_names(had, wanted):
         return None
     return Text("it is for {had}; asked for: {wanted}", had=_few(had), wanted=_few(wanted))
 

@@ -121,6 +121,11 @@ class Version:
     revocation: Revocation | None = None
     issuer_not_after: datetime | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """Of its certificate."""
+        return self.certificate.fingerprint
+
     def has_expired_issuer(self, now: datetime) -> bool:
         """Tell whether what signed the leaf, as it stands in its chain, is not valid any more."""
         return self.issuer_not_after is not None and self.issuer_not_after <= now
@@ -152,9 +157,8 @@ def version_for(
     there is none.
     """
     for place, version in enumerate(versions):
-        certificate = version.certificate
-        is_good = certificate.not_after > now and version.revocation is None
-        if certificate.fingerprint not in withdrawn and (place == 0 or is_good):
+        is_good = version.certificate.not_after > now and version.revocation is None
+        if version.fingerprint not in withdrawn and (place == 0 or is_good):
             return version
     return None
 

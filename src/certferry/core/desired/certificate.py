@@ -210,6 +210,17 @@ class DesiredDeployment:
         return bool(self.globs or self.exclude)
 
 
+def delivered(delivery: Delivery) -> DesiredDeployment:
+    """Return the deployment to a receiver. There is nothing to retire there: a new certificate
+    takes the old one's place.
+    """
+    if isinstance(delivery, FileDelivery):
+        kind, name = Kind.FILES, delivery.directory
+    else:
+        kind, name = Kind.COMMAND, delivery.label
+    return DesiredDeployment(kind.value, (name,), kind, retire=Retirement.NEVER, delivery=delivery)
+
+
 @dataclass(frozen=True, slots=True)
 class PemFiles:
     """Where another client keeps a certificate: the paths of its fullchain and its key."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.certificates.lineage import Version, Withdrawal
+from certferry.core.certificates.names import same_names
 from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, HttpsWish
 
 
@@ -91,7 +92,7 @@ class Ordered:
         """Tell whether it is what is declared now: nothing waits for any other order."""
         return (
             desired.files is None
-            and set(self.names) == set(desired.names)
+            and same_names(self.names, desired.names)
             and self.key_type in {None, desired.key_type}
         )
 

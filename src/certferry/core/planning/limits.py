@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from certferry.core.certificates.names import base_name, registered_domain
+from certferry.core.certificates.names import base_name, registered_domain, same_names
 from certferry.errors import OrderHeldBack, Retry
 from certferry.text import Text
 
@@ -187,7 +187,7 @@ class Hold:
 
     def end_for(self, names: tuple[str, ...]) -> datetime | None:
         """Return until when it holds back an order of these names."""
-        if set(names) == set(self.names):
+        if same_names(names, self.names):
             return self.until
         if self.for_all:
             return min(self.until, self.told_at + LONGEST_HOLD_FOR_ALL)
@@ -278,7 +278,7 @@ def _exceeded(limits: Limits, spent: Spent, wanted: Wanted, now: datetime) -> It
         count=limits.same_names.most,
         time=limits.same_names.within,
     )
-    same = _issued(order for order in spent.orders if set(order.names) == set(wanted.names))
+    same = _issued(order for order in spent.orders if same_names(order.names, wanted.names))
     yield from _used_up(limits.same_names, same, now, why)
     for name in sorted({base_name(name) for name in wanted.names}):
         why = Text(
