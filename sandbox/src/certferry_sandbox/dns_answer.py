@@ -111,16 +111,20 @@ def _fill(response: dns.message.Message, found: Found) -> None:
 
 
 def to_wire(response: dns.message.Message, limit: int) -> bytes:
-    """Encode within `limit` bytes: first without what is optional, then cut, with TC set."""
+    """Encode within `limit` bytes: first without what is optional, then cut, with TC set.
+
+    Records keep their order: shuffling them would use Python's own random numbers, on which tests
+    that run beside this server rely.
+    """
     with contextlib.suppress(dns.exception.TooBig):
-        return response.to_wire(max_size=limit)
+        return response.to_wire(max_size=limit, want_shuffle=False)
     response.additional.clear()
     if response.answer:
         response.authority = [given for given in response.authority if given.rdtype != NS]
     with contextlib.suppress(dns.exception.TooBig):
-        return response.to_wire(max_size=limit)
+        return response.to_wire(max_size=limit, want_shuffle=False)
     # Clients disagree on what half an RRset means, so none is sent (RFC 2181 §9).
     response.flags |= dns.flags.TC
     response.answer.clear()
     response.authority.clear()
-    return response.to_wire(max_size=limit)
+    return response.to_wire(max_size=limit, want_shuffle=False)
