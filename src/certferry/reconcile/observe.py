@@ -18,10 +18,13 @@ from certferry.core.certificates.renewal import (
 )
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.observed.inferred import (
+    about_lineage,
     with_likely_bindings,
     with_remembered_remotes,
     with_unlisted_copies,
+    with_unmatched,
     with_uses,
+    with_withdrawals,
 )
 from certferry.core.observed.observation import (
     Observation,
@@ -30,8 +33,6 @@ from certferry.core.observed.observation import (
     Served,
 )
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.choice import about_lineage, with_unmatched
-from certferry.core.planning.rollbacks import with_withdrawals
 from certferry.core.planning.rules import first_violated
 from certferry.core.waiting import Asking
 from certferry.errors import DeployError, IssuanceError, StateError

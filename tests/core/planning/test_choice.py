@@ -13,6 +13,7 @@ from certferry.core.assessment.status import WHOLE_ACCOUNT, Standing, status_of
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.names import match_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.observed.inferred import with_unmatched
 from certferry.core.observed.observation import (
     DomainState,
     Observation,
@@ -20,7 +21,7 @@ from certferry.core.observed.observation import (
     ObservedTarget,
 )
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.choice import choose, found_by, with_unmatched
+from certferry.core.planning.choice import choose, found_by
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Plan, Weight
 from certferry.core.planning.planner import make_plan

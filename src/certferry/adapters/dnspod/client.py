@@ -29,8 +29,8 @@ from certferry.adapters.dnspod.errors import (
     Reply,
     error_of,
 )
+from certferry.adapters.dnspod.rate import Rate, Turn, take_turn
 from certferry.adapters.http.client import HttpClient, HttpFailure, Pace, Request, ask_the_time
-from certferry.core.planning.limits import Rate, Turn, take_turn
 from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
 from certferry.errors import DnsError, DnsUnavailable, Retry

@@ -14,9 +14,9 @@ from typing import Annotated
 from certferry import __version__
 from certferry.adapters.dnspod.client import DnspodCalls, DnspodClient, HourlyBudget
 from certferry.adapters.dnspod.errors import CODES
+from certferry.adapters.dnspod.rate import Rate, rate_of
 from certferry.adapters.dnspod.records import DnspodRecords
 from certferry.adapters.http.client import HttpClient, Pacer
-from certferry.core.planning.limits import Rate, rate_of
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable

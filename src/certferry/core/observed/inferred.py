@@ -1,16 +1,19 @@
-"""What a target does not tell, inferred: our copies from the state, the bound certificate from its
-edges and from our record of the last change.
+"""What is added to what a target reports: our copies from the state, the bound certificate from its
+edges and from our record of the last change, patterns that match nothing, withdrawals.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, marks, owner_of
+from certferry.core.certificates.lineage import Version, Withdrawal, marks, owner_of
+from certferry.core.certificates.names import domain_of, is_glob, matches
+from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed.observation import (
     ObservedDomain,
     ObservedTarget,
@@ -162,3 +165,41 @@ def likely_binding(
     if not seen:
         return asked
     return by_fingerprint.get(seen.pop() or "") if len(seen) == 1 else None
+
+
+def with_unmatched(found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
+    """Add which patterns match nothing, before another lineage gets what it owns. A name under
+    `exclude` is one of them; a glob there may be for domains to come.
+    """
+    there = [*(domain.domain for domain in found.domains), *found.excluded]
+    globs = (glob for glob in deployment.globs if not any(matches(glob, d) for d in there))
+    names = (
+        pattern
+        for pattern in deployment.exclude
+        if not is_glob(pattern) and domain_of(pattern) not in found.excluded
+    )
+    return replace(found, unmatched=(*globs, *names))
+
+
+def about_lineage(target: ObservedTarget, lineage: str) -> ObservedTarget:
+    """Return a target with the lineage's name in the advice on its domains, where the adapter does
+    not know it.
+    """
+    domains = (
+        replace(one, problem=one.problem and one.problem.about(lineage)) for one in target.domains
+    )
+    return replace(target, domains=tuple(domains))
+
+
+def with_withdrawals(
+    found: ObservedTarget, label: str, withdrawals: Iterable[Withdrawal]
+) -> ObservedTarget:
+    """Add to each domain of a target what was withdrawn from it."""
+    withdrawn = defaultdict[str, set[str]](set)
+    for one in withdrawals:
+        if one.target == label:
+            withdrawn[one.domain].add(one.fingerprint)
+    domains = (
+        replace(domain, withdrawn=frozenset(withdrawn[domain.domain])) for domain in found.domains
+    )
+    return replace(found, domains=tuple(domains))

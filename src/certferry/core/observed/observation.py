@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -23,6 +23,32 @@ from certferry.core.reasons import Reason
 from certferry.core.waiting import Usual
 from certferry.errors import CertferryError
 from certferry.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What to observe for one deployment of a lineage.
+
+    `domains` are named, and observed in any case; `None` means every domain that `names` cover.
+    With `globs` those that `names` cover and a glob matches are wanted beside the named. `exclude`
+    takes away from what is not named: see `core.planning.choice.choose`.
+
+    `known` are the lineage's certificates, newest first: a copy at the target counts as ours only
+    when it is one of these. With `others` every other certificate of the account is wanted as well.
+
+    With `anew` nothing counts that was read before the look: another run may have written since.
+    """
+
+    lineage: str
+    names: tuple[str, ...]
+    domains: tuple[str, ...] | None
+    kind: Kind
+    known: Sequence[Certificate]
+    others: bool = False
+    globs: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    anew: bool = False
+
 
 CERTIFICATE = "certificate"
 """What changes where another certificate is bound or delivered."""

@@ -8,20 +8,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from certferry.core.certificates.certificate import covered_by, first_of
 from certferry.core.certificates.names import (
     STAR,
     WILDCARD,
     closeness,
-    domain_of,
-    is_glob,
     match_of,
-    matches,
 )
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
-from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget
+from certferry.core.observed.observation import Look, Observation, ObservedDomain, ObservedTarget
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import PlanFinding, Weight
 from certferry.core.reasons import Reason
@@ -31,27 +28,8 @@ from certferry.text import Text
 AUTO = "auto"
 
 
-class Selection(Protocol):
-    """Which domains are wanted, as `desired.DesiredDeployment` has it: those that are named, `None`
-    for all that are covered; `globs` match more of them; `exclude` takes away from those that are
-    not named.
-    """
-
-    @property
-    def domains(self) -> tuple[str, ...] | None: ...  # noqa: D102 - see the class
-
-    @property
-    def globs(self) -> tuple[str, ...]: ...  # noqa: D102 - see the class
-
-    @property
-    def exclude(self) -> tuple[str, ...]: ...  # noqa: D102 - see the class
-
-
-class CoveredSelection(Selection, Protocol):
-    """The same, with the names of the certificate, as `ports.target.Look` has it."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...  # noqa: D102 - see the class
+Selection = Look | DesiredDeployment
+"""Which domains are wanted: named ones, all that are covered, or what matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +48,7 @@ def searches(selection: Selection) -> bool:
     return selection.domains is None or bool(selection.globs)
 
 
-def choose(selection: CoveredSelection, there: Iterable[str]) -> Chosen:
+def choose(selection: Look, there: Iterable[str]) -> Chosen:
     """Choose among the domains of a target that take a certificate of their own, as certferry
     spells them. What is named is observed in any case, and not returned here.
     """
@@ -153,20 +131,6 @@ class Claims:
             return next(iter(about), None)
         finding = (claim for claim in about if is_found(claim.deployment, domain))
         return max(finding, key=lambda one: closeness(one.deployment.globs, domain), default=None)
-
-
-def with_unmatched(found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
-    """Add which patterns match nothing, before another lineage gets what it owns. A name under
-    `exclude` is one of them; a glob there may be for domains to come.
-    """
-    there = [*(domain.domain for domain in found.domains), *found.excluded]
-    globs = (glob for glob in deployment.globs if not any(matches(glob, d) for d in there))
-    names = (
-        pattern
-        for pattern in deployment.exclude
-        if not is_glob(pattern) and domain_of(pattern) not in found.excluded
-    )
-    return replace(found, unmatched=(*globs, *names))
 
 
 def unmatched_globs(
@@ -306,16 +270,6 @@ def _likeness(domain: str, names: Sequence[str]) -> int:
         (sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both)) for both in pairs),
         default=0,
     )
-
-
-def about_lineage(target: ObservedTarget, lineage: str) -> ObservedTarget:
-    """Return a target with the lineage's name in the advice on its domains, where the adapter does
-    not know it.
-    """
-    domains = (
-        replace(one, problem=one.problem and one.problem.about(lineage)) for one in target.domains
-    )
-    return replace(target, domains=tuple(domains))
 
 
 def why_new(

@@ -4,12 +4,11 @@ version a domain is to serve then: `lineage.version_for`.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certferry.core.certificates.lineage import Version, Withdrawal, version_for
+from certferry.core.certificates.lineage import Version, version_for
 from certferry.core.certificates.renewal import overdue_at
 from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed.observation import (
@@ -124,20 +123,6 @@ def all_work(served: Sequence[Served]) -> bool:
 def _refusing(served: Sequence[Served]) -> list[Served]:
     """Return the addresses that were reached and completed no handshake."""
     return [address for address in served if address.answered and address.fingerprint is None]
-
-
-def with_withdrawals(
-    found: ObservedTarget, label: str, withdrawals: Iterable[Withdrawal]
-) -> ObservedTarget:
-    """Add to each domain of a target what was withdrawn from it."""
-    withdrawn = defaultdict[str, set[str]](set)
-    for one in withdrawals:
-        if one.target == label:
-            withdrawn[one.domain].add(one.fingerprint)
-    domains = (
-        replace(domain, withdrawn=frozenset(withdrawn[domain.domain])) for domain in found.domains
-    )
-    return replace(found, domains=tuple(domains))
 
 
 def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[Version]:
