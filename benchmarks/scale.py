@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.many_domains import MOST
 from benchmarks.many_domains_stand_in import RATE
 from benchmarks.run_cost import MOST as MOST_REQUESTS
-from benchmarks.sync import doors_of, furnish, now, wish
+from benchmarks.sync import desired, doors_of, furnish, now
 from benchmarks.three_years import LIVES
 from benchmarks.three_years_ca import USUAL
 from benchmarks.three_years_world import START
@@ -33,7 +33,7 @@ from certferry.adapters.state.columns import from_moment, from_names
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.renewal import HALF_DAY, renew_at
-from certferry.core.planning.limits import Limits, Wanted, held_back
+from certferry.core.planning.limits import Limits, Wanted, rate_limit_hold
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of, statuses_of
@@ -119,7 +119,7 @@ def measured(certificates: int) -> Iterator[tuple[str, ...]]:
         path = Path(folder) / "state.db"
         with closing(connect(path, Path(folder) / "secret.key")) as state:
             cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
-            wishes = [wish(number) for number in range(certificates)]
+            wishes = [desired(number) for number in range(certificates)]
             furnish(state, cdn, wishes)
             engine = Reconciler(doors_of(state, cdn), stop=lambda: None)
             engine.sync(wishes, Patience())  # asks when to renew, and writes that down
@@ -157,7 +157,7 @@ def _budget(state: StateStore, path: Path) -> Iterator[tuple[str, ...]]:
 
     def look() -> None:
         for _ in range(looks):
-            held_back(allowed, state.spent(directory, wanted), wanted, now())
+            rate_limit_hold(allowed, state.spent(directory, wanted), wanted, now())
 
     took = _timed(look) / looks
     yield (f"whether an order may be made, after {_count(orders)}", f"{1000 * took:.1f} ms")

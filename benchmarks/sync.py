@@ -23,7 +23,7 @@ from certferry.core.assessment.notices import noticed
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
-    HttpsWish,
+    DesiredHttps,
     Kind,
 )
 from certferry.core.planning.report import SyncReport
@@ -48,7 +48,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def wish(number: int) -> DesiredCertificate:
+def desired(number: int) -> DesiredCertificate:
     """One certificate, served at one domain."""
     domain = f"img{number}.example.com"
     deployment = DesiredDeployment("cdn", (domain,))
@@ -64,7 +64,7 @@ def furnish(state: StateStore, cdn: MemoryCdn, wishes: list[DesiredCertificate])
         state.release(lease)
         cdn.add_domain(one.lineage)
         remote_id = cdn.upload(one.lineage, bundle)
-        cdn.bind(one.lineage, Kind.CDN, remote_id, HttpsWish())
+        cdn.bind(one.lineage, Kind.CDN, remote_id, DesiredHttps())
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> float:
@@ -103,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         state = connect(Path(directory) / "state.db", Path(directory) / "secret.key")
         cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
-        wishes = [wish(number) for number in range(arguments.certificates)]
+        wishes = [desired(number) for number in range(arguments.certificates)]
         furnish(state, cdn, wishes)
         doors = doors_of(state, cdn)
         reconciler = Reconciler(doors, stop=lambda: None)

@@ -130,10 +130,15 @@ class RecordCalls:
     def create(self, account: Account, params: Params) -> Body:
         """Record.Create: the id is a string here."""
         domain = self._writable(account, params)
-        wish = self._wish(domain, params, bad_ttl=Status.CREATE_BAD_TTL)
-        self._must_fit(wish, self._zones.records(domain.name, name=wish.name), domain)
+        desired = self._wish(domain, params, bad_ttl=Status.CREATE_BAD_TTL)
+        self._must_fit(desired, self._zones.records(domain.name, name=desired.name), domain)
         record = self._zones.create(
-            wish.name, wish.rtype, wish.value, ttl=wish.ttl, zone=domain.name, enabled=wish.enabled
+            desired.name,
+            desired.rtype,
+            desired.value,
+            ttl=desired.ttl,
+            zone=domain.name,
+            enabled=desired.enabled,
         )
         return {
             "record": {
@@ -148,11 +153,16 @@ class RecordCalls:
         """Record.Modify: the id is a number here."""
         domain = self._writable(account, params)
         old = self._record(domain, params)
-        wish = self._wish(domain, params, bad_ttl=Status.MODIFY_BAD_TTL)
-        others = [r for r in self._zones.records(domain.name, name=wish.name) if r.id != old.id]
-        self._must_fit(wish, others, domain)
+        desired = self._wish(domain, params, bad_ttl=Status.MODIFY_BAD_TTL)
+        others = [r for r in self._zones.records(domain.name, name=desired.name) if r.id != old.id]
+        self._must_fit(desired, others, domain)
         new = self._zones.change(
-            old.id, wish.name, wish.rtype, wish.value, ttl=wish.ttl, enabled=wish.enabled
+            old.id,
+            desired.name,
+            desired.rtype,
+            desired.value,
+            ttl=desired.ttl,
+            enabled=desired.enabled,
         )
         return {
             "record": {
@@ -211,17 +221,17 @@ class RecordCalls:
         if given != (LINE_ID if params.text("record_line_id") else self._line):
             raise Refused(Status.BAD_LINE)
 
-    def _must_fit(self, wish: Wish, others: list[Record], domain: Domain) -> None:
-        same_type = [record for record in others if record.rtype == wish.rtype]
-        if any(record.value == wish.value for record in same_type):
+    def _must_fit(self, desired: Wish, others: list[Record], domain: Domain) -> None:
+        same_type = [record for record in others if record.rtype == desired.rtype]
+        if any(record.value == desired.value for record in same_type):
             raise Refused(Status.DUPLICATE)
         # A CNAME stands alone at its name (RFC 1034 §3.6.2).
         if len(same_type) != len(others) and (
-            wish.rtype == "CNAME" or any(record.rtype == "CNAME" for record in others)
+            desired.rtype == "CNAME" or any(record.rtype == "CNAME" for record in others)
         ):
             raise Refused(Status.CONFLICT)
         if len(same_type) >= domain.records_per_name:
-            raise Refused(TOO_MANY.get(wish.rtype, Status.TOO_MANY))
+            raise Refused(TOO_MANY.get(desired.rtype, Status.TOO_MANY))
 
     def _facts(self, record: Record, domain: Domain) -> dict[str, object]:
         facts: dict[str, object] = {

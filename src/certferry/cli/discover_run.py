@@ -123,7 +123,7 @@ def proposed(found: Discovery, zones: Zones, settings: Settings) -> Proposal:
     for one in found.domains:
         if one.is_uncovered:
             by_account.setdefault(one.account, []).append(one.found)
-    declared = [wish.lineage for wish in settings.declared]
+    declared = [desired.lineage for desired in settings.declared]
     return propose_beside(declared, by_account, zones, MOST_NAMES)
 
 

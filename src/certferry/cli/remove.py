@@ -27,11 +27,11 @@ def command(front: Front, name: str, *, yes: bool) -> Exit:
     from certferry.wiring.profiles import load_checked
 
     settings = load_checked(front.config, front.console.environ)
-    wish = the_one_meant(settings.declared, name)
-    lineage = wish.lineage
-    if name != lineage and len(wish.names) > 1:  # its other domains may not be meant
+    desired = the_one_meant(settings.declared, name)
+    lineage = desired.lineage
+    if name != lineage and len(desired.names) > 1:  # its other domains may not be meant
         raise ConfigError(
-            Text("{lineage} is for {names}", lineage=lineage, names=wish.names),
+            Text("{lineage} is for {names}", lineage=lineage, names=desired.names),
             hint=Text(
                 "to remove all of it: `certferry remove {lineage}`; to take out {name} alone,"
                 " change `names` with an editor",

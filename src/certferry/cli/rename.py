@@ -29,7 +29,7 @@ def command(front: Front, old: str, new: str) -> Exit:
     from certferry.wiring.undeclared import forget, newest
 
     settings = read_settings(front, ())
-    if old in {wish.lineage for wish in settings.certificates}:
+    if old in {desired.lineage for desired in settings.certificates}:
         raise ConfigError(
             Text("{lineage} is still in the configuration file", lineage=old),
             hint=Text("give it its new name in the file first"),

@@ -35,10 +35,10 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
         progress_on(front.console, front.verbosity, _now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
-        (wish,) = session.wishes
+        (desired,) = session.certificates
         reconciler = session.reconciler()
-        wish = withdraw_by_hand(reconciler, wish)  # a refusal is told to its caller alone
-        report = session.teller.telling(lambda: go_back(reconciler, wish, patience))
+        desired = withdraw_by_hand(reconciler, desired)  # a refusal is told to its caller alone
+        report = session.teller.telling(lambda: go_back(reconciler, desired, patience))
     return show_report(report, front, as_json=as_json)
 
 

@@ -141,8 +141,8 @@ def tell_of_equal_names(settings: Settings, front: Front) -> None:
     """Tell which certificates of the file have the names of one that the command is about."""
     if front.quiet:
         return
-    say, meant = front.voice.say, {frozenset(wish.names) for wish in settings.certificates}
-    alike = [wish for wish in settings.declared if frozenset(wish.names) in meant]
+    say, meant = front.voice.say, {frozenset(desired.names) for desired in settings.certificates}
+    alike = [desired for desired in settings.declared if frozenset(desired.names) in meant]
     for twin in with_equal_names(alike, settings.places):
         front.console.remark(labelled(say(WARNING), Tone.PENDING, say(twin.text)))
 
@@ -168,39 +168,39 @@ def settings_with_accounts(
 
 
 def select(
-    wishes: Sequence[DesiredCertificate], names: Sequence[str]
+    certificates: Sequence[DesiredCertificate], names: Sequence[str]
 ) -> tuple[DesiredCertificate, ...]:
     """Give the wishes whose lineages are named, or that cover a domain that is, all when none is.
     Raises `ConfigError`.
     """
     meant: set[str] = set()
     for name in names:
-        found = lineages_meant(name, wishes)
+        found = lineages_meant(name, certificates)
         if not found:
-            raise _unknown(name, [wish.lineage for wish in wishes])
+            raise _unknown(name, [desired.lineage for desired in certificates])
         meant.update(found)
-    return tuple(wish for wish in wishes if not names or wish.lineage in meant)
+    return tuple(desired for desired in certificates if not names or desired.lineage in meant)
 
 
-def lineages_meant(name: str, wishes: Sequence[DesiredCertificate]) -> list[str]:
+def lineages_meant(name: str, certificates: Sequence[DesiredCertificate]) -> list[str]:
     """Give the lineage of this name, or else those that are for the domain of this name: that
     declare it, or that cover it.
     """
-    if any(wish.lineage == name for wish in wishes):
+    if any(desired.lineage == name for desired in certificates):
         return [name]
-    return _meant(name, {wish.lineage: _names_of(wish) for wish in wishes})
+    return _meant(name, {desired.lineage: _names_of(desired) for desired in certificates})
 
 
-def _names_of(wish: DesiredCertificate) -> Sequence[str]:
+def _names_of(desired: DesiredCertificate) -> Sequence[str]:
     """Give the names of a certificate; of one from files those in the files, none where they cannot
     be read, which is told when it is that one's turn.
     """
-    if wish.files is None:
-        return wish.names
+    if desired.files is None:
+        return desired.names
     from certferry.wiring.machine import certificate_source
 
     with suppress(CertferryError):
-        return certificate_source().read(wish.files).certificate.names
+        return certificate_source().read(desired.files).certificate.names
     return ()
 
 
@@ -214,28 +214,28 @@ def _meant(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
     return [lineage for lineage, names in known.items() if covered_by(names, domain)]
 
 
-def the_one_meant(wishes: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
+def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
     """Give the certificate of that name, or the only one that is for a domain. Raises
     `ConfigError`.
     """
-    found = select(wishes, [name])
-    _must_be_one(name, [wish.lineage for wish in found])
+    found = select(certificates, [name])
+    _must_be_one(name, [desired.lineage for desired in found])
     return found[0]
 
 
 def tell_who_renews(
-    wishes: Sequence[DesiredCertificate], names: Sequence[str], front: Front
+    certificates: Sequence[DesiredCertificate], names: Sequence[str], front: Front
 ) -> None:
     """Tell which certificates `--renew` is not for, since another client makes them.
 
     Raises `ConfigError` for one that is named: nothing else of the command is done either.
     """
-    for wish in wishes:
-        if wish.files is None:
+    for desired in certificates:
+        if desired.files is None:
             continue
         told = Text(
             "`--renew` is not for {lineage}: the client that makes it renews it",
-            lineage=wish.lineage,
+            lineage=desired.lineage,
         )
         if names:
             hint = Text("renew it with its own client; the next run deploys the files")
@@ -244,13 +244,13 @@ def tell_who_renews(
             front.console.remark([line(front.voice.say(told))])
 
 
-def may_renew_all(wishes: Sequence[DesiredCertificate], front: Front) -> bool:
+def may_renew_all(certificates: Sequence[DesiredCertificate], front: Front) -> bool:
     """Ask whether every certificate is to be ordered, where certferry orders any: CAs count them.
     Raises `UsageMistake` without a terminal.
     """
     from certferry.cli.interview import interview_at
 
-    orders = [wish for wish in wishes if wish.files is None]
+    orders = [desired for desired in certificates if desired.files is None]
     if not orders:
         return True
     interview = interview_at(front.console)
@@ -285,8 +285,10 @@ def must_be_known(name: str, session: Session) -> str:
     """Give the lineage that is meant by its name, or by a domain that it is for: of those that are
     declared or, where none is meant, remembered. Raises `ConfigError` for none, and for several.
     """
-    known: dict[str, Sequence[str]] = {wish.lineage: wish.names for wish in session.wishes}
-    found, state = lineages_meant(name, session.wishes), session.state
+    known: dict[str, Sequence[str]] = {
+        desired.lineage: desired.names for desired in session.certificates
+    }
+    found, state = lineages_meant(name, session.certificates), session.state
     if name not in found:
         left = [lineage for lineage in state.lineages() if lineage not in known]
         known |= {
@@ -390,9 +392,9 @@ def _declared_for(settings: Settings, renewed: Renewed, source: CertificateSourc
 def _at_qiniu(settings: Settings) -> Settings:
     accounts = {label for label, account in settings.accounts.items() if account.type == QINIU}
     meant = tuple(
-        wish
-        for wish in settings.certificates
-        if any(deployment.target in accounts for deployment in wish.deployments)
+        desired
+        for desired in settings.certificates
+        if any(deployment.target in accounts for deployment in desired.deployments)
     )
     if not meant:
         raise ConfigError(

@@ -70,7 +70,7 @@ def look(session: Session) -> Found:
     reconciler = session.reconciler()
     remembered = remembering(reconciler.doors)
     return Found(
-        statuses_of(reconciler, session.wishes), remembered, session.teller.channel_states()
+        statuses_of(reconciler, session.certificates), remembered, session.teller.channel_states()
     )
 
 

@@ -64,7 +64,7 @@ class Issuer(Protocol):
         """
         ...
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
         """Tell why the CA is not asked for this now, and until when, by what was ordered and what
         it said before: its limits, where they are known, and its Retry-After. An order that is
         gone on with spends nothing. The CA is asked nothing.

@@ -232,8 +232,8 @@ class StateStore(Sightings, Protocol):
     ) -> None:
         """Write down that an order is about to be made, which takes the place of the lineage's
         earlier one there. Saving the version says that it was issued. Raises `OrderHeldBack`, with
-        nothing written, when the limits allow none now (`core.planning.limits.held_back`): however
-        many runs ask at once, no more than these are let go.
+        nothing written, when the limits allow none now (`core.planning.limits.rate_limit_hold`):
+        however many runs ask at once, no more than these may order.
         """
         ...
 

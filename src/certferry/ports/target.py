@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import Look, ObservedTarget
 
 __all__ = ["DeployTarget", "Look"]
@@ -34,7 +34,7 @@ class DeployTarget(Protocol):
         """
         ...
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Ask the target to serve the certificate under the domain; returns when it is accepted,
         with the target's own id of the request where it gives one.
 

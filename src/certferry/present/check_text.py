@@ -229,7 +229,7 @@ def _families(
         [
             ({"name": one.lineage}, _at(renew_at(v.certificate, v.window)))
             for one, v in newest
-            if not one.is_ferried
+            if not one.is_imported
         ],
     )
     yield (
@@ -257,7 +257,7 @@ def _of_domains(names: Collection[str], known: Recorded) -> Iterator[tuple[str, 
     served: list[_Sample] = []
     info: list[_Sample] = []
     for one in known.sightings:
-        if one.lineage not in names or one.is_ceded:
+        if one.lineage not in names or one.is_owned_elsewhere:
             continue
         labels = {"name": one.lineage, "target": one.target, "domain": one.domain}
         served.append((labels, int(one.served)))

@@ -77,7 +77,7 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                         "lineages": list(lineages),
                         "message": voice.say(served_by(lineages)),
                     }
-                    for target, lineages in plan.ceded
+                    for target, lineages in plan.owned_elsewhere
                 ],
                 "retire_later": sum(count for _, count in plan.retire_later),
             }

@@ -53,7 +53,7 @@ _BELOW = len(INDENT) + VERB + 1
 def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
-        beside = plan.findings or plan.drifts or plan.rolled_back or plan.ceded
+        beside = plan.findings or plan.drifts or plan.rolled_back or plan.owned_elsewhere
         if plan.steps or beside or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
@@ -83,7 +83,7 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
         yield line(verb, f"{voice.say(at_target(target, None))}: {voice.say(more)}")
     yield from _findings(plan, voice, Weight.REFUSED, Weight.BLOCKED)
     yield from _left(plan, voice)
-    for target, lineages in plan.ceded:
+    for target, lineages in plan.owned_elsewhere:
         words = f"{voice.say(at_target(target, None))}: {voice.say(served_by(lineages))}"
         yield from labelled(_verb(voice.word("skipped"), Tone.PENDING).words, Tone.PENDING, words)
     yield from _findings(plan, voice, Weight.UNREAD, Weight.UNMATCHED, Weight.SKIPPED)
@@ -138,7 +138,7 @@ def _reasons(plan: Plan) -> list[Text]:
             return [Text("changed outside certferry, and left like that")]
         if plan.rolled_back:
             return [Text("as declared, but for what was rolled back")]
-        if plan.ceded and not plan.unchanged:
+        if plan.owned_elsewhere and not plan.unchanged:
             return [Text("not needed")]
         unread = Text("as declared, as far as it could be read")
         return [unread if plan.having(Weight.UNREAD) else Text("as declared")]

@@ -10,7 +10,7 @@ from certferry.adapters.files.source import PemFileSource
 from certferry.config.model import Settings
 from certferry.core.discovery.inventory import Discovery, discover
 from certferry.core.discovery.survey import Survey
-from certferry.core.observed.inferred import Ledger
+from certferry.core.observed.inferred import UploadOwners
 from certferry.errors import ConfigError
 from certferry.ports.progress import Progress
 from certferry.ports.survey import Looked
@@ -47,8 +47,8 @@ class DiscoverySession(Session):
         looking = Looking(probe, now, self._progress, self._stopping.stop)
         known = partial(as_known, source=PemFileSource(), state=self.state, read=True)
         declared = tuple(map(known, self._settings.declared))
-        lineages = {*self.state.lineages(), *(wish.lineage for wish in declared)}
-        ledger = Ledger((one, self.state.remembered(one)) for one in sorted(lineages))
+        lineages = {*self.state.lineages(), *(desired.lineage for desired in declared)}
+        ledger = UploadOwners((one, self.state.remembered(one)) for one in sorted(lineages))
         looks = looking.look_at({label: self._survey_of(label) for label in labels})
         return discover(looks, declared, ledger, now())
 

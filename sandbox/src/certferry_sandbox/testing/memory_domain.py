@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain, Served
 from certferry.core.observed.records import OtherCertificate, TargetTask
 from certferry.errors import DeployError, TargetRejected
@@ -90,12 +90,12 @@ class Domain:
         ]
 
 
-def merged(found: HttpsSettings, wish: HttpsWish) -> HttpsSettings:
+def merged(found: HttpsSettings, desired: DesiredHttps) -> HttpsSettings:
     """Keep what is there unless the wish names it."""
     return HttpsSettings(
-        found.force_https if wish.force_https is None else wish.force_https,
-        found.http2 if wish.http2 is None else wish.http2,
-        found.tls_versions if wish.tls_versions is None else wish.tls_versions,
+        found.force_https if desired.force_https is None else desired.force_https,
+        found.http2 if desired.http2 is None else desired.http2,
+        found.tls_versions if desired.tls_versions is None else desired.tls_versions,
     )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, covered_by
-from certferry.core.certificates.lineage import mark, owner_of, owners
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of, owner_of, owners
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
@@ -194,7 +194,7 @@ class MemoryCdn:
         remotes = tuple(
             RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
             for known in look.known
-            for label in (mark(look.lineage, known.fingerprint),)
+            for label in (label_of(look.lineage, known.fingerprint),)
             for remote_id in self._ids.get(label, ())
             if self._remotes[remote_id].certificate.fingerprint == known.fingerprint
         )
@@ -211,7 +211,7 @@ class MemoryCdn:
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """See `ports.target.DeployTarget.upload`."""
         self._must_be_let_in(is_upload=True)
-        label = mark(lineage, bundle.certificate.fingerprint)
+        label = label_of(lineage, bundle.certificate.fingerprint)
         with self._uploading:
             for remote_id in self._ids.get(label, ()):
                 return remote_id
@@ -224,7 +224,7 @@ class MemoryCdn:
                 self._refused.add(bundle.certificate.fingerprint)
             return self.put(label, bundle)
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """See `ports.target.DeployTarget.bind`."""
         self._must_be_let_in()
         if domain not in self._domains:
@@ -302,7 +302,7 @@ class MemoryCdn:
         return tuple(remote.listed(key) for key, remote in there if key not in ids)
 
     def _unremembered(self, look: Look) -> tuple[OtherCertificate, ...]:
-        known = {mark(look.lineage, certificate.fingerprint) for certificate in look.known}
+        known = {label_of(look.lineage, certificate.fingerprint) for certificate in look.known}
         ours = owners(look.lineage)
         ids = [remote_id for owner in ours for remote_id in self._ids_of.get(owner, ())]
         return tuple(

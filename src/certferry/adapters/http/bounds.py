@@ -70,7 +70,7 @@ class BoundedAdapter(HTTPAdapter):
         """Send a request. Raises requests' exceptions, `TooSlow` and `TooLong` among them."""
         exchange = Exchange.of(self._whole, FRAMES * self._longest)
         try:
-            with exchange.under_way():
+            with exchange.in_progress():
                 return self._whole_answer(*args, **kwargs)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failed:
             if exchange.bytes_left < 0:
@@ -114,7 +114,7 @@ class Exchange:
         return max(self.deadline - time.monotonic(), 0)
 
     @contextlib.contextmanager
-    def under_way(self) -> Iterator[None]:
+    def in_progress(self) -> Iterator[None]:
         """Let the connections of this thread end with it."""
         before = _CURRENT.set(self)
         try:

@@ -25,7 +25,7 @@ from certferry.core.planning.limits import (
     PastOrder,
     Spent,
     Wanted,
-    held_back,
+    rate_limit_hold,
 )
 from certferry.ports.state import Lease
 
@@ -49,7 +49,7 @@ class Ledger:
         """See `StateStore.claim_order`."""
         with self._database.transaction(serializable=True) as connection:
             must_be_in_force(connection, lease)
-            error = held_back(limits, self._read(directory, wanted), wanted, now)
+            error = rate_limit_hold(limits, self._read(directory, wanted), wanted, now)
             if error is not None:
                 raise error
             give_up(connection, lease.lineage, directory)

@@ -17,7 +17,7 @@ from certferry.core.assessment.trouble import (
 )
 from certferry.core.certificates.certificate import short
 from certferry.core.certificates.lineage import Version, version_for
-from certferry.core.certificates.renewal import RenewalWindow, believed
+from certferry.core.certificates.renewal import RenewalWindow, plausible_window
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed.observation import (
     DomainState,
@@ -283,7 +283,7 @@ class LineageStatus:
     renew_at: datetime | None
     reason: Reason | None
     domains: tuple[DomainStatus, ...]
-    ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[tuple[str, CertferryError], ...] = ()
     """What could not be read at a target beside its domains, and what is excluded in vain."""
     left_out: tuple[PlanFinding, ...] = ()
@@ -331,7 +331,7 @@ def status_of(
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
             for status in domains_of(deployment, target, observed.versions, now, timeout)
         ),
-        ceded=observed.ceded,
+        owned_elsewhere=observed.owned_elsewhere,
         notices=tuple(
             (target.label, error)
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
@@ -378,7 +378,7 @@ def _condition(status: LineageStatus, until: datetime | None, now: datetime) -> 
     if status.problem is not None:
         return Condition.UNREADABLE
     if until is None:
-        not_needed = status.ceded and status.reason is None
+        not_needed = status.owned_elsewhere and status.reason is None
         return Condition.NOT_NEEDED if not_needed else Condition.MISSING
     if until <= now:
         return Condition.EXPIRED
@@ -386,11 +386,11 @@ def _condition(status: LineageStatus, until: datetime | None, now: datetime) -> 
 
 
 def _window(current: Version) -> RenewalWindow | None:
-    return believed(current.certificate, current.window)
+    return plausible_window(current.certificate, current.window)
 
 
 def _reason(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    if observed.is_ceded:  # no certificate is ordered that has nothing to serve
+    if observed.is_owned_elsewhere:  # no certificate is ordered that has nothing to serve
         return None
     if desired.files is not None:
         return why_adopt(desired, observed) or overdue(desired, observed, now)

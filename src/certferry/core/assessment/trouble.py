@@ -23,10 +23,10 @@ def unreadable(
     """Return a target that cannot be read, with what is under way there of the certificate in
     force; `current` is its fingerprint.
     """
-    under_way = tuple(
+    in_progress = tuple(
         record for record in records if _is_open(record) and record.fingerprint == current
     )
-    return ObservedTarget(label, failure=error, under_way=under_way)
+    return ObservedTarget(label, failure=error, in_progress=in_progress)
 
 
 def _is_open(record: RolloutRecord) -> bool:
@@ -38,9 +38,9 @@ def without_found(observed: Observation) -> Observation:
     targets = (
         replace(
             target,
-            under_way=tuple(
+            in_progress=tuple(
                 record
-                for record in target.under_way
+                for record in target.in_progress
                 if observed.find(target.label, record.domain) is None
             ),
         )

@@ -161,7 +161,7 @@ class Kind(str):
         return self in {Kind.FILES, Kind.COMMAND}
 
     @property
-    def is_peculiar(self) -> bool:
+    def is_target_specific(self) -> bool:
         """Whether it is the target's own: its name alone does not tell what the domain is."""
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
 
@@ -175,12 +175,16 @@ Kind.FILES, Kind.COMMAND = Kind("files"), Kind("command")
 
 
 @dataclass(frozen=True, slots=True)
-class HttpsWish:
+class DesiredHttps:
     """A domain's other HTTPS settings; `None` keeps what is there."""
 
     force_https: bool | None = None
     http2: bool | None = None
     tls_versions: tuple[str, ...] | None = None
+
+
+HttpsWish = DesiredHttps
+"""The name by which packages of others may still import it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,7 @@ class DesiredDeployment:
     target: str
     domains: tuple[str, ...] | None = None
     kind: Kind = Kind.AUTO
-    https: HttpsWish = field(default_factory=HttpsWish)
+    https: DesiredHttps = field(default_factory=DesiredHttps)
     retire: Retirement = Retirement.SUPERSEDED
     delivery: Delivery | None = None
     drift: DriftPolicy = DriftPolicy.REPAIR

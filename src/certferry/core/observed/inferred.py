@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, Withdrawal, marks, owner_of
+from certferry.core.certificates.lineage import Version, Withdrawal, labels_of, owner_of
 from certferry.core.certificates.names import domain_of, is_glob, matches
 from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed.observation import (
@@ -31,7 +31,7 @@ class Owner(StrEnum):
     FREE = "free"
 
 
-class Ledger:
+class UploadOwners:
     """Which certificates at the accounts are ours, by the state: what was uploaded, and what was
     issued, of every lineage.
     """
@@ -47,7 +47,7 @@ class Ledger:
             for version in known.versions:
                 certificate = version.certificate
                 self._issued[certificate.fingerprint] = certificate
-                for label in marks(lineage, certificate.fingerprint):
+                for label in labels_of(lineage, certificate.fingerprint):
                     self._marked[label] = certificate.fingerprint
 
     def fingerprint(self, account: str, remote_id: str, label: str) -> str | None:

@@ -141,7 +141,7 @@ def unmatched_globs(
     """
     if not _may_match(target):
         yield from _without_match(deployment, target)
-    if target.excluded and not target.domains and not target.ceded:
+    if target.excluded and not target.domains and not target.owned_elsewhere:
         message = Text(
             "`exclude` excludes every domain of the account {target} that is covered: {domains}",
             target=deployment.target,
@@ -218,7 +218,7 @@ def choice_findings(desired: DesiredCertificate, observed: Observation) -> Itera
         for _, error in unmatched_globs(one, found):
             yield PlanFinding.of(Weight.BLOCKED, error, one.target)
     for one, found in places:
-        reported = found.failure or found.is_ceded or found.unmatched or found.excluded
+        reported = found.failure or found.is_owned_elsewhere or found.unmatched or found.excluded
         if not (found.domains or reported):
             error = _no_domain(desired, one.target, found)
             yield PlanFinding.of(Weight.BLOCKED, error, one.target)

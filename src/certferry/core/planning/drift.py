@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import (
     DesiredDeployment,
+    DesiredHttps,
     DriftPolicy,
     HttpsSettings,
-    HttpsWish,
 )
 from certferry.core.observed.observation import (
     UNKNOWN,
@@ -26,12 +26,12 @@ from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.core.planning.steps import Deploy
 from certferry.text import Text
 
-_NAMES = tuple(field.name for field in fields(HttpsWish))
+_NAMES = tuple(field.name for field in fields(DesiredHttps))
 
-_Https = HttpsWish | HttpsSettings | None
+_Https = DesiredHttps | HttpsSettings | None
 
 
-def setting_changes(desired: HttpsWish, domain: ObservedDomain) -> tuple[Change, ...]:
+def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> tuple[Change, ...]:
     """List where a domain's settings differ from what is asked for; of a domain without settings,
     none. One that the target does not report differs until it was sent: more is not known of it.
     """
@@ -51,7 +51,7 @@ def setting_changes(desired: HttpsWish, domain: ObservedDomain) -> tuple[Change,
 
 
 def changes_unasked(
-    before: HttpsSettings, asked: HttpsWish | None, now: HttpsSettings
+    before: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
 ) -> tuple[Change, ...]:
     """List which settings a change altered without being asked to, as far as the target reported
     them both times.
@@ -78,7 +78,7 @@ def in_sentences(changes: Iterable[Change]) -> list[Text]:
     ]
 
 
-def _sent(domain: ObservedDomain) -> HttpsWish | None:
+def _sent(domain: ObservedDomain) -> DesiredHttps | None:
     """Return what the domain was last sent, unless it is that change which has failed."""
     record = domain.last
     if record is None or (domain.state is DomainState.FAILED and not _has_succeeded(record)):
@@ -110,7 +110,7 @@ class Drift:
     certificate: bool = False
     settings: tuple[Change, ...] = ()
 
-    def without(self, desired: HttpsWish) -> HttpsWish:
+    def without(self, desired: DesiredHttps) -> DesiredHttps:
         """Return the desired settings without those that drifted."""
         return replace(desired, **dict.fromkeys((change.what for change in self.settings), None))
 

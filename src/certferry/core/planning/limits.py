@@ -126,7 +126,7 @@ class Spent:
     holds: tuple[Hold, ...] = ()
 
 
-def held_back(
+def rate_limit_hold(
     limits: Limits | None, spent: Spent, wanted: Wanted, now: datetime, *, going_on: bool = False
 ) -> OrderHeldBack | None:
     """Tell why an order is not made now, and until when; `None` when it may be. Without `limits`,

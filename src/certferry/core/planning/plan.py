@@ -116,9 +116,9 @@ class Plan:
     `issue` may be due now, later or not in this run: see `issue_now`. `unchanged` holds (target,
     domain) of what is as declared, `findings` what is not and cannot be made so. Retirements of a
     target wait for all its rollouts; `retire_later` is how many more later runs would remove at
-    each. `ceded` holds the targets at which other lineages serve everything that this one covers,
-    and those lineages. `drifts` stay as they were found; `rolled_back` are the domains that serve
-    the previous certificate on purpose.
+    each. `owned_elsewhere` holds the targets at which other lineages serve everything that this one
+    covers, and those lineages. `drifts` stay as they were found; `rolled_back` are the domains that
+    serve the previous certificate on purpose.
     """
 
     lineage: str
@@ -128,7 +128,7 @@ class Plan:
     retirements: tuple[Retire, ...] = ()
     unchanged: tuple[tuple[str, str], ...] = ()
     findings: tuple[PlanFinding, ...] = ()
-    ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
     clean: Clean | None = None
     drifts: tuple[Drifted, ...] = ()
     rolled_back: tuple[RolledBack, ...] = ()

@@ -79,7 +79,7 @@ def make_plan(
             *choice_findings(desired, observed),
             *(finding for part in parts for finding in part.findings),
         ),
-        ceded=observed.ceded,
+        owned_elsewhere=observed.owned_elsewhere,
         clean=_clean(desired, observed),
         drifts=tuple(drift for part in parts for drift in part.drifts),
         rolled_back=tuple(rolled_back(unchanged, observed)),
@@ -140,7 +140,7 @@ def _why_issue(
     if desired.files is not None:
         return why_adopt(desired, observed)
     rejected_at = observed.remembered.rejected_at
-    if issuing is Issuing.IF_DUE and rejected_at is not None and held_back(rejected_at, now):
+    if issuing is Issuing.IF_DUE and rejected_at is not None and retry_pause(rejected_at, now):
         return None
     reason = rules.first_violated(desired, observed, now)
     if reason is None and issuing is Issuing.ALWAYS:
@@ -164,7 +164,7 @@ ANEW_AFTER = timedelta(days=1)
 Encrypt allows five of the same names in a week)."""
 
 
-def held_back(rejected_at: datetime, now: datetime) -> CertificateRejected | None:
+def retry_pause(rejected_at: datetime, now: datetime) -> CertificateRejected | None:
     """Return why nothing is ordered now, `None` when it may be."""
     # A moment in the future was written by a clock that was ahead.
     if not rejected_at <= now < rejected_at + ANEW_AFTER:
@@ -192,7 +192,7 @@ def _rejected(
     rejected_at = observed.remembered.rejected_at
     if rejected_at is None or rejected_at >= times.begun or desired.files is not None:
         return
-    error = held_back(rejected_at, times.now)
+    error = retry_pause(rejected_at, times.now)
     is_ordered = issue is not None and issue.due is None
     if error is None or is_ordered or not rules.first_violated(desired, observed, times.now):
         return
@@ -225,7 +225,7 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
     made the certificate renews it.
     """
     current = observed.current
-    if desired.files is None or current is None or observed.is_ceded:
+    if desired.files is None or current is None or observed.is_owned_elsewhere:
         return None
     path, end = desired.files.fullchain, current.certificate.not_after
     unsigned = rules.issuer_expired(current, now)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
-from certferry.core.certificates.lineage import Version, marks, owner_of, owners
+from certferry.core.certificates.lineage import Version, labels_of, owner_of, owners
 from certferry.core.desired.certificate import DesiredCertificate, Retirement
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import OtherCertificate
@@ -115,7 +115,7 @@ def unclaimed(
         for lineage, versions in remembered.items()
         for version in versions[:_KEPT]
         if version.certificate.not_after > now
-        for label in marks(lineage, version.fingerprint)
+        for label in labels_of(lineage, version.fingerprint)
     }
     return tuple(o for o in others if o.label not in kept and owner_of(o.label) not in theirs)
 

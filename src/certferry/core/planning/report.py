@@ -140,7 +140,7 @@ class StepOutcome:
         return self.reason or (UNEXPECTED if self.outcome is Outcome.FAILED else None)
 
     @property
-    def held_back_until(self) -> datetime | None:
+    def held_until(self) -> datetime | None:
         """Until when no CA is asked for the certificate, by its limits or its own words."""
         is_held = self.outcome is Outcome.WAITING and self.error is not None and self.error.is_early
         return self.error.retry.after if is_held and self.error is not None else None
@@ -148,7 +148,7 @@ class StepOutcome:
     @property
     def is_left_alone(self) -> bool:
         """Whether it waits since it failed before, and was not tried again."""
-        is_kept = self.outcome is Outcome.WAITING and self.held_back_until is None
+        is_kept = self.outcome is Outcome.WAITING and self.held_until is None
         return is_kept and self.error is not None and self.error.retry.after is not None
 
     @property
@@ -293,7 +293,7 @@ def standings(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
     """Return how everything stands that this plan does not carry out now: what others serve, what
     is blocked or refused, what waits, what is as declared or left as it was found.
     """
-    for target, lineages in plan.ceded:
+    for target, lineages in plan.owned_elsewhere:
         yield StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
     for weight in (Weight.SKIPPED, Weight.UNREAD, Weight.BLOCKED, Weight.REFUSED):
         yield from map(_of_finding, plan.having(weight))

@@ -11,8 +11,8 @@ from certferry.core.certificates.certificate import FULLCHAIN, short
 from certferry.core.certificates.lineage import Version, version_for
 from certferry.core.desired.certificate import (
     DesiredDeployment,
+    DesiredHttps,
     DriftPolicy,
-    HttpsWish,
     OnFailure,
 )
 from certferry.core.observed.observation import (
@@ -115,7 +115,7 @@ def _unreadable(
     goes on without us.
     """
     finding = PlanFinding.of(Weight.BLOCKED, failure, deployment.target)
-    times, in_progress = supply.times, target.under_way
+    times, in_progress = supply.times, target.in_progress
     if supply.is_coming or not in_progress:
         return TargetPlan(findings=(finding,))
     dues: list[Due] = [
@@ -178,9 +178,9 @@ class _Case:
         """Whether every address presents the version."""
         return self.fingerprint is not None and is_served(self.served, self.fingerprint)
 
-    def setting_changes(self, https: HttpsWish) -> tuple[Change, ...]:
+    def setting_changes(self, https: DesiredHttps) -> tuple[Change, ...]:
         """List where the domain's other settings differ; most files ask for none."""
-        return () if https == HttpsWish() else setting_changes(https, self.domain)
+        return () if https == DesiredHttps() else setting_changes(https, self.domain)
 
 
 def _plan_domain(case: _Case) -> tuple[Rollout, Drifted | None]:
@@ -211,7 +211,7 @@ def _drift(case: _Case) -> Drift | None:
 
 
 def _rollout(
-    case: _Case, https: HttpsWish, *, repair: bool = False, left: tuple[Change, ...] = ()
+    case: _Case, https: DesiredHttps, *, repair: bool = False, left: tuple[Change, ...] = ()
 ) -> Rollout:
     """Plan what the domain needs."""
     deploy = _deploy(case, https, repair=repair, left=left)
@@ -257,7 +257,7 @@ def _with_due(rollout: Rollout, case: _Case) -> Rollout:
 
 
 def _deploy(
-    case: _Case, https: HttpsWish, *, repair: bool, left: tuple[Change, ...]
+    case: _Case, https: DesiredHttps, *, repair: bool, left: tuple[Change, ...]
 ) -> Deploy | None:
     changes = case.setting_changes(https)
     reason = _why_deploy(case, changes)
@@ -335,7 +335,7 @@ def _delivery(case: _Case) -> Rollout:
         drift = () if case.domain.drift is None else case.domain.drift.changes
         changes = (*_change_of_issuers(case.domain, case.version), *drift)
     step = Deploy(
-        *case.place, HttpsWish(), reason, changes, case.domain.kind, fingerprint=case.fingerprint
+        *case.place, DesiredHttps(), reason, changes, case.domain.kind, fingerprint=case.fingerprint
     )
     return Rollout(*case.place, (step,))
 

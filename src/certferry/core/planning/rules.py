@@ -84,7 +84,7 @@ def must_not_be_due(observed: Observation, version: Version, now: datetime) -> R
         moment = renew_at(observed, version)
     if now < moment:
         return None
-    window = renewal.believed(current, version.window)
+    window = renewal.plausible_window(current, version.window)
     if window is not None:
         return Reason(ReasonCode.RENEWAL_DUE, window_in_words(window))
     sentence = Text(
@@ -125,7 +125,7 @@ def renew_at(observed: Observation, version: Version) -> datetime:
     """
     moment = renewal.renew_at(version.certificate, version.window)
     before = next(iter(observed.versions[1:]), None)
-    window = None if before is None else renewal.believed(before.certificate, before.window)
+    window = None if before is None else renewal.plausible_window(before.certificate, before.window)
     if window is None or window.end > version.saved_at:
         return moment
     return max(moment, min(version.saved_at + GAP, renewal.renew_at(version.certificate)))

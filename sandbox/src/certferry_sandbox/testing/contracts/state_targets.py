@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificates.lineage import Withdrawal
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings
 from certferry.core.observed.records import NO_LINEAGE, HistoryEntry, LastRun, RolloutRecord, Upload
 from certferry.ports.state import StateStore
 
@@ -104,15 +104,15 @@ class TargetsContract:
         """By the end of its process alone, until the next run begins; one that is under way, or has
         ended, is none.
         """
-        under_way = store.begin_run(NOW)
+        in_progress = store.begin_run(NOW)
         killed = other.begin_run(NOW + HOUR)
-        assert (under_way.number, NOW) != (killed.number, killed.began_at)
+        assert (in_progress.number, NOW) != (killed.number, killed.began_at)
         assert () == store.unended_runs() == other.unended_runs()
 
         other.close()
 
         assert (killed,) == store.unended_runs()
-        store.end_run(under_way)
+        store.end_run(in_progress)
         assert (killed,) == store.unended_runs()
         store.end_run(store.begin_run(NOW + 2 * HOUR))
         assert () == store.unended_runs()
@@ -140,9 +140,11 @@ class TargetsContract:
             first,
             replace(first, accepted_at=NOW + HOUR, problem_before="证书被拒绝"),
             replace(first, failed_at=NOW, verified_at=NOW + HOUR),
-            replace(first, sent=HttpsWish()),
+            replace(first, sent=DesiredHttps()),
             replace(first, settings_before=HttpsSettings(http2=True, tls_versions=("TLSv1.2",))),
-            replace(first, sent=HttpsWish(force_https=False, tls_versions=("TLSv1.3", "TLSv1.2"))),
+            replace(
+                first, sent=DesiredHttps(force_https=False, tls_versions=("TLSv1.3", "TLSv1.2"))
+            ),
             replace(first, program_digest="cd" * 32, fullchain_digest="ef" * 32),
             replace(first, fingerprint="ff", started_at=NOW + 2 * HOUR),
         ):

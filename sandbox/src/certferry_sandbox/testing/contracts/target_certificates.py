@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from certferry.core.certificates.lineage import mark
+from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import Kind
 from certferry.errors import TargetInUse, TargetRejected
 from certferry.ports.target import DeployTarget, Look
@@ -34,7 +34,7 @@ class UploadingContract:
         remote_id = target.upload(LINEAGE, bundle)
 
         certificate = bundle.certificate
-        label = mark(LINEAGE, certificate.fingerprint)
+        label = label_of(LINEAGE, certificate.fingerprint)
         assert [label] == world.labels()
         [remote] = observe(target, known=(certificate,)).remotes
         assert (remote_id, label, certificate.fingerprint, certificate.not_after) == (
@@ -77,16 +77,16 @@ class UploadingContract:
 
         target.upload(LINEAGE, second)
 
-        expected = [*before, mark(LINEAGE, second.certificate.fingerprint)]
+        expected = [*before, label_of(LINEAGE, second.certificate.fingerprint)]
         assert sorted(expected) == sorted(world.labels())
 
     def test_only_what_is_known_is_ours(self, target: DeployTarget, world: TargetWorld) -> None:
         """Other lineages' copies, other people's, and our mark on something else are not."""
         known, another = world.issue(*NAMES), world.issue("www.example.org")
-        world.put(mark("other", known.certificate.fingerprint), known)
+        world.put(label_of("other", known.certificate.fingerprint), known)
         world.put("theirs", known)
-        world.put(mark(LINEAGE, known.certificate.fingerprint), another)
-        world.put(mark(LINEAGE, another.certificate.fingerprint), another)
+        world.put(label_of(LINEAGE, known.certificate.fingerprint), another)
+        world.put(label_of(LINEAGE, another.certificate.fingerprint), another)
 
         assert () == observe(target, known=(known.certificate,)).remotes
 
@@ -100,13 +100,13 @@ class RetiringContract:
         """True when it was there, False ever after; nothing else goes with it."""
         first, second = world.issue(*NAMES), world.issue(*NAMES)
         old, new = (target.upload(LINEAGE, bundle) for bundle in (first, second))
-        label = mark(LINEAGE, first.certificate.fingerprint)
+        label = label_of(LINEAGE, first.certificate.fingerprint)
 
         assert target.retire(old, label)
         assert not target.retire(old, label)
         assert not other.retire(old, label)
 
-        assert [mark(LINEAGE, second.certificate.fingerprint)] == world.labels()
+        assert [label_of(LINEAGE, second.certificate.fingerprint)] == world.labels()
         known = (second.certificate, first.certificate)
         assert [new] == [r.remote_id for r in observe(target, known=known).remotes]
 
@@ -116,7 +116,7 @@ class RetiringContract:
         bundle = world.issue(*NAMES)
         remote_id = target.upload(LINEAGE, bundle)
         target.bind(IMG, Kind.CDN, remote_id, KEEP)
-        label = mark(LINEAGE, bundle.certificate.fingerprint)
+        label = label_of(LINEAGE, bundle.certificate.fingerprint)
 
         with pytest.raises(TargetInUse):
             target.retire(remote_id, label)
@@ -135,12 +135,12 @@ class RetiringContract:
         bundle = world.issue(*NAMES)
         theirs = world.put("theirs", bundle)
         ours = target.upload(LINEAGE, bundle)
-        label = mark(LINEAGE, bundle.certificate.fingerprint)
+        label = label_of(LINEAGE, bundle.certificate.fingerprint)
 
         for remote_id, claimed in (
             (theirs, label),
             (theirs, "theirs"),
-            (ours, mark("other", "0" * 64)),
+            (ours, label_of("other", "0" * 64)),
         ):
             with pytest.raises(TargetRejected):
                 target.retire(remote_id, claimed)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import DomainState
 from certferry.errors import CopyGone, DeployError, TargetAccessDenied, TargetBusy, TargetRejected
 from certferry.ports.target import DeployTarget, Look
@@ -131,10 +131,10 @@ class BindingContract:
         remote_id = target.upload(LINEAGE, bundle)
 
         target.bind(IMG, Kind.CDN, remote_id, KEEP)
-        under_way = the_domain(target)
+        in_progress = the_domain(target)
         world.settle()
 
-        assert (DomainState.PROCESSING, None) == (under_way.state, under_way.bound)
+        assert (DomainState.PROCESSING, None) == (in_progress.state, in_progress.bound)
         found = observe(target, IMG, known=(bundle.certificate,))
         [domain] = found.domains
         assert (DomainState.READY, remote_id) == (domain.state, domain.bound)
@@ -181,7 +181,7 @@ class BindingContract:
     def test_other_settings_stay(self, target: DeployTarget, world: TargetWorld) -> None:
         """A wish that names nothing changes nothing but the certificate."""
         world.add_domain(IMG)
-        deploy(target, world, wish=HttpsWish(force_https=True, http2=True))
+        deploy(target, world, desired=DesiredHttps(force_https=True, http2=True))
         before = the_domain(target)
 
         remote_id = deploy(target, world)
@@ -193,9 +193,9 @@ class BindingContract:
     def test_setting_that_is_wished_changes(self, target: DeployTarget, world: TargetWorld) -> None:
         """That one alone, also where the certificate is bound already."""
         world.add_domain(IMG)
-        remote_id = deploy(target, world, wish=HttpsWish(force_https=True, http2=True))
+        remote_id = deploy(target, world, desired=DesiredHttps(force_https=True, http2=True))
 
-        target.bind(IMG, Kind.CDN, remote_id, HttpsWish(http2=False))
+        target.bind(IMG, Kind.CDN, remote_id, DesiredHttps(http2=False))
         world.settle()
 
         found = the_domain(target)

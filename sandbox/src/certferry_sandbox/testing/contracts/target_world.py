@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import ObservedDomain, ObservedTarget
 from certferry.ports.target import DeployTarget, Look
 
@@ -14,7 +14,7 @@ IMG = "img.example.com"
 WWW = "www.example.com"
 WILDCARD = "*.example.com"
 NAMES = (IMG, WILDCARD)
-KEEP = HttpsWish()
+KEEP = DesiredHttps()
 
 
 class TargetWorld(ABC):
@@ -66,10 +66,10 @@ def the_domain(target: DeployTarget, name: str = IMG) -> ObservedDomain:
 
 
 def deploy(
-    target: DeployTarget, world: TargetWorld, domain: str = IMG, wish: HttpsWish = KEEP
+    target: DeployTarget, world: TargetWorld, domain: str = IMG, desired: DesiredHttps = KEEP
 ) -> str:
     """Bring a new certificate to a domain, wait for the end, and give the remote id."""
     remote_id = target.upload(LINEAGE, world.issue(*NAMES))
-    target.bind(domain, Kind.CDN, remote_id, wish)
+    target.bind(domain, Kind.CDN, remote_id, desired)
     world.settle()
     return remote_id
