@@ -51,7 +51,7 @@ from certferry.core.desired.certificate import (
     Kind,
 )
 from certferry.core.observed.observation import ObservedTarget, Served, TargetRules
-from certferry.core.planning.choice import Claims
+from certferry.core.planning.rollouts import Claims
 from certferry.core.secret import Secret
 from certferry.core.waiting import LONGEST
 from certferry.ports.progress import no_listener

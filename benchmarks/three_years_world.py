@@ -23,9 +23,9 @@ from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Issuance
 from certferry.core.network import REFUSED
 from certferry.core.observed.observation import TargetRules
-from certferry.core.planning.choice import Claims
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import SyncReport
+from certferry.core.planning.rollouts import Claims
 from certferry.errors import ClockWrong, DnsUnavailable, TargetAccessDenied, TargetRejected
 from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import no_listener

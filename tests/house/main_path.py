@@ -24,10 +24,10 @@ JOINTS = ("cli/sync.py", "wiring/session.py", "wiring/engine.py")
 """How the command comes to the engine: read, but not run here, where twins stand for the world."""
 
 ENGINE = ("core", "reconcile")
-OUTSIDE = ("testing", "adapters")
+OUTSIDE = ("adapters",)
 """What lies behind a door belongs to the outside, whatever it calls."""
 
-MOST_FILES, MOST_LINES = 27, 5300
+MOST_FILES, MOST_LINES = 25, 5300
 """More than a newcomer should have to read."""
 
 
@@ -83,7 +83,8 @@ def _is_behind_a_door(frame: FrameType) -> bool:
     outer = frame.f_back
     while outer is not None:
         module = _module(outer)
-        if module is not None and module.parts[0] in OUTSIDE:
+        is_fake = "certferry_sandbox" in outer.f_code.co_filename
+        if is_fake or (module is not None and module.parts[0] in OUTSIDE):
             return True
         outer = outer.f_back
     return False

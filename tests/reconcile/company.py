@@ -10,7 +10,7 @@ from typing import Any
 
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
 from certferry.core.events import Event
-from certferry.core.planning.choice import Claims
+from certferry.core.planning.rollouts import Claims
 from certferry.ports.progress import Progress
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler

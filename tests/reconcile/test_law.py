@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from certferry.core.certificates.lineage import label_of, owner_of
 from certferry.core.desired.certificate import DesiredHttps, DriftPolicy, Kind, Retirement
 from certferry.core.observed.observation import DomainState, ObservedDomain
-from certferry.core.planning.choice import Claims
 from certferry.core.planning.drift import setting_changes
 from certferry.core.planning.plan import Weight
+from certferry.core.planning.rollouts import Claims
 from certferry.reconcile.retire import IN_USE_PAUSE
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import examples, sampled

@@ -12,8 +12,8 @@ from certferry.core.assessment.status import Standing
 from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.core.events import StepEnded
 from certferry.core.observed.observation import ObservedTarget
-from certferry.core.planning.choice import Claims
 from certferry.core.planning.report import Result, of_run
+from certferry.core.planning.rollouts import Claims
 from certferry.errors import Interrupted, StateUnavailable
 from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Look

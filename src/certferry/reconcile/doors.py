@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from certferry.core.desired.certificate import Delivery
-from certferry.core.planning.choice import Claims
+from certferry.core.planning.rollouts import Claims
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe

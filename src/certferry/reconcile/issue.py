@@ -8,9 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle, same_names
 from certferry.core.certificates.lineage import Version
-from certferry.core.certificates.names import same_names
 from certferry.core.desired.certificate import Authority, DesiredCertificate
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.report import Outcome, StepOutcome

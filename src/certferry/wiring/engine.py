@@ -7,7 +7,7 @@ from functools import partial
 
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.model import Settings
-from certferry.core.planning.choice import Claims
+from certferry.core.planning.rollouts import Claims
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Pause, Progress, each_of
 from certferry.ports.source import CertificateSource

@@ -29,7 +29,7 @@ from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Surve
 from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import Remembered, Upload
-from certferry.core.planning.choice import Claims
+from certferry.core.planning.rollouts import Claims
 from certferry.errors import TargetAccessDenied, TargetRejected, TargetUnavailable
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 

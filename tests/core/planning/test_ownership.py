@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
-from certferry.core.planning.choice import Claims
+from certferry.core.planning.rollouts import Claims
 
 NAMES = ("img.example.com", "*.example.com", "*.img.example.com", "a.img.example.com")
 GLOBS = ("*.example.com", "a.*", "*.img.*", "*img.example.com")

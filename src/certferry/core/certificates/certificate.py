@@ -64,6 +64,11 @@ def covered_by(names: Iterable[str], domain: str) -> bool:
     return any(covers(name, domain) for name in names)
 
 
+def same_names(one: Iterable[str], other: Iterable[str]) -> bool:
+    """Return whether two certificates are for the same names, whatever their order."""
+    return set(one) == set(other)
+
+
 CERT, CHAIN, FULLCHAIN, PRIVKEY = "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"
 """What the files of a bundle are called, as certbot calls them."""
 

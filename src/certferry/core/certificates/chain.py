@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
-from certferry.core.certificates.certificate import CertificateBundle, covered_by, first_of
-from certferry.core.certificates.names import same_names
+from certferry.core.certificates.certificate import (
+    CertificateBundle,
+    covered_by,
+    first_of,
+    same_names,
+)
 from certferry.errors import CertificateRejected
 from certferry.text import LINEAGE, Text
 

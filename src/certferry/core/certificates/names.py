@@ -98,11 +98,6 @@ def is_challenge_value(value: str) -> bool:
     return _CHALLENGE_VALUE.fullmatch(value) is not None
 
 
-def same_names(one: Iterable[str], other: Iterable[str]) -> bool:
-    """Return whether two certificates are for the same names, whatever their order."""
-    return set(one) == set(other)
-
-
 def is_within(name: str, zone: str) -> bool:
     """Tell whether a name is a zone's, or below it."""
     return name == zone or name.endswith(f".{zone}")

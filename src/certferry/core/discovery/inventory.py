@@ -13,7 +13,7 @@ from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
 from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
-from certferry.core.planning.choice import Claims
+from certferry.core.planning.rollouts import Claims
 from certferry.errors import CertferryError
 
 SOON = timedelta(days=30)

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from certferry.core.certificates.certificate import KeyType
+from certferry.core.certificates.certificate import KeyType, same_names
 from certferry.core.certificates.lineage import Version, Withdrawal
-from certferry.core.certificates.names import same_names
 from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, HttpsSettings
 
 

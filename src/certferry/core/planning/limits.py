@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from certferry.core.certificates.names import base_name, registered_domain, same_names
+from certferry.core.certificates.certificate import same_names
+from certferry.core.certificates.names import base_name, registered_domain
 from certferry.errors import OrderHeldBack, Retry
 from certferry.text import Text
 

@@ -4,7 +4,8 @@ declaration, world and moment give the same plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -26,6 +27,7 @@ from certferry.core.planning.steps import (
     HeldUntil,
     Issue,
     NotInThisRun,
+    Retire,
     TriedInThisRun,
 )
 from certferry.core.reasons import Reason, ReasonCode
@@ -58,13 +60,7 @@ def make_plan(
     ]
     rollouts = tuple(rollout for part in parts for rollout in part.rollouts)
     unchanged = tuple(place for part in parts for place in part.unchanged)
-    is_issuing = supply.version is None
-    retirements, later = in_one_run(
-        (
-            *superseded(desired, observed, times.now, issuing=is_issuing),
-            *unused(desired, observed, times),
-        )
-    )
+    retirements, later = _retirements(desired, observed, supply)
     return Plan(
         lineage=desired.lineage,
         names=desired.names,
@@ -76,13 +72,13 @@ def make_plan(
         findings=(
             *_overdue(desired, observed, times.now, rollouts),
             *_rejected(desired, observed, times, issue),
-            *choice_findings(desired, observed),
+            *_choice_findings(desired, observed),
             *(finding for part in parts for finding in part.findings),
         ),
         owned_elsewhere=observed.owned_elsewhere,
         clean=_clean(desired, observed),
         drifts=tuple(drift for part in parts for drift in part.drifts),
-        rolled_back=tuple(rolled_back(unchanged, observed)),
+        rolled_back=tuple(rolled_back(unchanged, observed)) if observed.has_withdrawn else (),
     )
 
 
@@ -104,6 +100,26 @@ def _supply(
                 issuer_not_after=desired.offered_issuer_end,
             )
     return Supply(current, observed.versions, times, is_coming)
+
+
+def _choice_findings(desired: DesiredCertificate, observed: Observation) -> Iterable[PlanFinding]:
+    is_plain = all(one.domains and not (one.unread or one.left_out) for one in observed.targets)
+    if is_plain and not any(deployment.has_patterns for deployment in desired.deployments):
+        return ()  # as in most runs
+    return choice_findings(desired, observed)
+
+
+def _retirements(
+    desired: DesiredCertificate, observed: Observation, supply: Supply
+) -> tuple[tuple[Retire, ...], Counter[str]]:
+    current, times = supply.version, supply.times
+    in_force = None if current is None else current.fingerprint
+    copies = (remote for target in observed.targets for remote in target.remotes)
+    has_others = any(target.others for target in observed.targets)
+    if not has_others and all(copy.fingerprint == in_force for copy in copies):
+        return (), Counter()  # as in most runs
+    ours = superseded(desired, observed, times.now, issuing=current is None)
+    return in_one_run((*ours, *unused(desired, observed, times)))
 
 
 def _clean(desired: DesiredCertificate, observed: Observation) -> Clean | None:

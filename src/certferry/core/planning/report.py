@@ -375,7 +375,7 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
     _, found = observed.locate(target, domain)
     if found.kind.is_receiver:
         return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
-    back = previous_of(found, observed)
+    back = previous_of(found, observed) if found.withdrawn else None
     detail = SEEN if back is None else in_words(back)
     return StepOutcome(
         Action.VERIFY, Outcome.UNCHANGED, detail, target, domain, left=back is not None
@@ -420,7 +420,8 @@ def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
     """Say whether it was the previous certificate, and until when that is valid; or whether the
     change of another tool was undone.
     """
-    previous, last = previous_of(domain, observed), domain.last
+    last = domain.last
+    previous = previous_of(domain, observed) if domain.withdrawn else None
     if previous is not None:
         until = previous.certificate.not_after
         return Text("bound: the previous certificate, valid until {moment}", moment=until)

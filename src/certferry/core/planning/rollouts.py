@@ -5,14 +5,20 @@ A receiver has no edges: it has a certificate, or it has not, and nothing is lef
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from certferry.core.certificates.certificate import FULLCHAIN, short
 from certferry.core.certificates.lineage import Version, version_for
+from certferry.core.certificates.names import WILDCARD, closeness
 from certferry.core.desired.certificate import (
+    DesiredCertificate,
     DesiredDeployment,
     DesiredHttps,
     DriftPolicy,
+    Kind,
     OnFailure,
 )
 from certferry.core.observed.observation import (
@@ -25,7 +31,7 @@ from certferry.core.observed.observation import (
     is_served,
 )
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.choice import why_new
+from certferry.core.planning.choice import is_found, searches, why_new
 from certferry.core.planning.drift import Drift, Drifted, changes_unasked, drift_of, setting_changes
 from certferry.core.planning.due import Times, due_of, open_record, wait_or_fail, waiting_since
 from certferry.core.planning.plan import PlanFinding, Rollout, Weight
@@ -366,3 +372,57 @@ def _change_of_issuers(domain: ObservedDomain, version: Version) -> tuple[Change
     if held is None or wanted is None or held == wanted:
         return ()
     return (Change(FULLCHAIN, held, wanted),)
+
+
+class _Claim(NamedTuple):
+    lineage: str
+    deployment: DesiredDeployment
+
+
+class Claims:
+    """What all the declared certificates lay claim to, whichever of them a run is for.
+
+    The names of ferried certificates must have been filled in. To find an owner takes the same
+    time with one certificate as with thousands.
+    """
+
+    def __init__(self, declared: Iterable[DesiredCertificate] = ()) -> None:
+        all_declared = tuple(declared)
+        self.lineages = frozenset(desired.lineage for desired in all_declared)
+        self._named: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
+        self._covering: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
+        for desired in all_declared:
+            for deployment in desired.deployments:
+                claim, target = _Claim(desired.lineage, deployment), deployment.target
+                for domain in deployment.domains or ():
+                    self._named[target, domain].append(claim)
+                for name in desired.names if searches(deployment) else ():
+                    self._covering[target, name].append(claim)
+
+    def owns(self, lineage: str, deployment: DesiredDeployment, domain: str, kind: Kind) -> bool:
+        """Return whether this deployment is the one to serve a domain of such a kind."""
+        owner = self._owner(deployment.target, domain, kind)
+        return owner is None or owner == (lineage, deployment)
+
+    def owner(self, target: str, domain: str, kind: Kind) -> str | None:
+        """Return the lineage that is to serve a domain, `None` when none has a claim."""
+        owner = self._owner(target, domain, kind)
+        return None if owner is None else owner.lineage
+
+    def _owner(self, target: str, domain: str, kind: Kind) -> _Claim | None:
+        """Return the claim of a deployment that names the domain; else the closest of those that
+        cover it, an exact name before a wildcard.
+        """
+        for claim in self._named.get((target, domain), ()):
+            if claim.deployment.kind.is_about(kind):
+                return claim
+        _, _, parent = domain.partition(".")
+        exact_first = (
+            *self._covering.get((target, domain), ()),
+            *self._covering.get((target, WILDCARD + parent), ()),
+        )
+        about = [claim for claim in exact_first if claim.deployment.kind.is_about(kind)]
+        if not any(claim.deployment.has_patterns for claim in about):
+            return next(iter(about), None)
+        finding = (claim for claim in about if is_found(claim.deployment, domain))
+        return max(finding, key=lambda one: closeness(one.deployment.globs, domain), default=None)

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from certferry.core.certificates import renewal
-from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.certificate import Certificate, same_names
 from certferry.core.certificates.lineage import Version
-from certferry.core.certificates.names import same_names
 from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation, ObservedTarget
