@@ -9,7 +9,7 @@ from certferry.text import Text
 
 
 def how_to_install(extra: str) -> Text:
-    """Give the command: with the Python of this environment, since the `pip` of the PATH is as a
+    """Return the command: with the Python of this environment, since the `pip` of the PATH is as a
     rule another one's, which Debian's refuses to change (PEP 668).
     """
     command = [sys.executable, "-m", "pip", "install", "--require-hashes", "-r"]

@@ -24,14 +24,14 @@ _HALF_A_DAY = 12  # hours
 
 
 def night_time(number: int) -> time:
-    """Give one of the `NIGHT_MOMENTS`, counted from 0, by the clock of the machine."""
+    """Return one of the `NIGHT_MOMENTS`, counted from 0, by the clock of the machine."""
     minutes, second = divmod(number % NIGHT_MOMENTS, _SECONDS)
     hour, minute = divmod(minutes, _MINUTES)
     return time(hour, minute + 1, second)
 
 
 def twice(moment: time) -> tuple[time, time]:
-    """Give the two moments of a day, half a day apart, of which this is one."""
+    """Return the two moments of a day, half a day apart, of which this is one."""
     first = moment.replace(hour=moment.hour % _HALF_A_DAY)
     return first, first.replace(hour=first.hour + _HALF_A_DAY)
 
@@ -39,7 +39,6 @@ def twice(moment: time) -> tuple[time, time]:
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is run: absolute, so that it needs neither this directory nor this environment.
-
     `environment` is what it needs all the same, `writes` are the directories that it writes into.
     With `runs_programs` it starts programs of the operator's. `on_failure` is run where the run
     fails.
@@ -62,10 +61,9 @@ class Installation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A run that is installed.
-
-    `next_run` is `None` where it is not known. `to_do` is what the operator has to do before the
-    system is sure to start it. `path` is where it looks for programs, written like PATH.
+    """A run that is installed. `next_run` is `None` where it is not known. `to_do` is what the
+    operator has to do before the system is sure to start it. `path` is where it looks for programs,
+    written like PATH.
     """
 
     place: Text
@@ -81,14 +79,12 @@ MOST = 5
 
 
 def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
-    """Tell whether a ping may be sent. That a run begins is told only where there is room to tell
+    """Return whether a ping may be sent. That a run begins is told only where there is room to tell
     its end as well.
     """
     return len(recent(sent, now)) < (MOST if ends else MOST - 1)
 
 
 def recent(sent: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Return the pings of the last minute. One in the future was written by a clock that was
-    ahead.
-    """
+    """Return the pings of the last minute. One in the future was written by a wrong clock."""
     return tuple(moment for moment in sent if now - MINUTE < moment <= now)

@@ -16,8 +16,8 @@ from certferry.core.planning.limits import (
     MOST_ORDERS,
     Limits,
     PastOrder,
+    PlannedOrder,
     Spent,
-    Wanted,
     rate_limit_hold,
 )
 
@@ -58,14 +58,14 @@ def orders_of_a_month() -> list[PastOrder]:
 @pytest.mark.parametrize(
     "wanted",
     [
-        Wanted(SHOP),
-        Wanted(("a.SHOP.example".lower(), "b.other.example")),
-        Wanted(("www.new.example",)),
-        Wanted(SHOP, renews=True),
+        PlannedOrder(SHOP),
+        PlannedOrder(("a.SHOP.example".lower(), "b.other.example")),
+        PlannedOrder(("www.new.example",)),
+        PlannedOrder(SHOP, renews=True),
     ],
     ids=lambda wanted: f"{wanted.names[0]}{wanted.renews or ''}",
 )
-def test_what_is_read_decides_as_all_of_it_would(tmp_path: Path, wanted: Wanted) -> None:
+def test_what_is_read_decides_as_all_of_it_would(tmp_path: Path, wanted: PlannedOrder) -> None:
     """Of thousands of orders only those that may count are read: the last ones, and those of the
     same registered domain or the same names.
     """

@@ -97,8 +97,8 @@ def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
 
 
 def may_ask(kept: datetime | None, now: datetime) -> bool:
-    """Tell whether the CA may be asked, given what `ask_after` said then. A moment that is further
-    ahead than any it gives was written by a clock that was ahead.
+    """Return whether the CA may be asked, given what `ask_after` said then. A moment that is
+    further ahead than any it gives was written by a clock that was ahead.
     """
     return kept is None or not now < kept <= now + LONGEST_REST
 
@@ -109,7 +109,7 @@ most renew a third before (acme.sh, certbot and lego with 30 of 90 days left), p
 
 
 def is_overdue(certificate: Certificate, now: datetime) -> bool:
-    """Tell whether its client should have replaced the certificate by now: it ends within two
+    """Return whether its client should have replaced the certificate by now: it ends within two
     weeks, or for short-lived ones within half of the time that a renewal has.
     """
     return now >= overdue_at(certificate)

@@ -38,7 +38,7 @@ class UploadOwners:
 
     def __init__(self, remembered: Iterable[tuple[str, Remembered]] = ()) -> None:
         self._uploaded: dict[tuple[str, str], str] = {}
-        self._marked: dict[str, str] = {}
+        self._labelled: dict[str, str] = {}
         self._issued: dict[str, Certificate] = {}
         for lineage, known in remembered:
             for upload in known.uploads:
@@ -48,14 +48,14 @@ class UploadOwners:
                 certificate = version.certificate
                 self._issued[certificate.fingerprint] = certificate
                 for label in labels_of(lineage, certificate.fingerprint):
-                    self._marked[label] = certificate.fingerprint
+                    self._labelled[label] = certificate.fingerprint
 
     def fingerprint(self, account: str, remote_id: str, label: str) -> str | None:
         """Return what identifies a certificate of ours, as far as the state knows it."""
-        return self._uploaded.get((account, remote_id)) or self._marked.get(label)
+        return self._uploaded.get((account, remote_id)) or self._labelled.get(label)
 
     def owner(self, account: str, remote_id: str, label: str) -> Owner:
-        """Tell whose a certificate in an account's list is: a mark of ours counts, also where the
+        """Tell whose a certificate in an account's list is: a label of ours counts, also where the
         state that knew it is another machine's, or gone.
         """
         known = self.fingerprint(account, remote_id, label) is not None
@@ -89,7 +89,7 @@ def with_unlisted_copies(
     found: ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
 ) -> ObservedTarget:
     """Add our copies that a domain is bound to and that the target did not tell as ours: another
-    run may have uploaded one a moment ago, or it has the mark of the lineage's former name.
+    run may have uploaded one a moment ago, or it has the label of the lineage's former name.
     """
     listed = {remote.remote_id for remote in found.remotes}
     bound = {domain.bound for domain in found.domains} - listed
@@ -152,10 +152,9 @@ def likely_binding(
     now: datetime,
     timeout: timedelta,
 ) -> str | None:
-    """Return the remote id that is probably bound, `None` when it is probably none of ours.
-
-    A change that we asked for a moment ago counts before what the edges still serve; after
-    `timeout`, what the edges serve counts. Where no edge answers, our record does.
+    """Return the remote id that is probably bound, `None` when it is probably none of ours. A
+    change that we asked for a moment ago counts before what the edges still serve; after `timeout`,
+    what the edges serve counts. Where no edge answers, our record does.
     """
     by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
     asked = None if last is None else by_fingerprint.get(last.fingerprint)

@@ -45,9 +45,8 @@ class Allowance:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a CA allows: orders by account; certificates by registered domain, and by exact set of
-    names; proofs that fail, by name.
-
-    A CA that refills such a budget bit by bit allows more than this, and never less.
+    names; proofs that fail, by name. A CA that refills such a budget bit by bit allows more than
+    this, and never less.
     """
 
     orders: Allowance
@@ -57,7 +56,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PlannedOrder:
     """An order that is to be made. `renews`: the lineage has had a certificate for exactly these
     names, so the CA counts it by these names only. `exempt`: the CA counts it nowhere.
     """
@@ -128,9 +127,14 @@ class Spent:
 
 
 def rate_limit_hold(
-    limits: Limits | None, spent: Spent, wanted: Wanted, now: datetime, *, going_on: bool = False
+    limits: Limits | None,
+    spent: Spent,
+    wanted: PlannedOrder,
+    now: datetime,
+    *,
+    going_on: bool = False,
 ) -> OrderHeldBack | None:
-    """Tell why an order is not made now, and until when; `None` when it may be. Without `limits`,
+    """Return why an order is not made now, and until when; `None` when it may be. Without `limits`,
     only what the CA asked for holds it back, as it does an order that is `going_on` already.
     """
     found = list(_holds(spent, wanted, now))
@@ -166,7 +170,7 @@ def _until(found: _Held) -> datetime:
     return found[0]
 
 
-def _holds(spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
+def _holds(spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]:
     for hold in spent.holds:
         until = hold.end_for(wanted.names)
         # Told in the future: written by a clock that was ahead.
@@ -174,7 +178,7 @@ def _holds(spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
             yield until, Text("the CA asked to retry later")
 
 
-def _exceeded(limits: Limits, spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
+def _exceeded(limits: Limits, spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]:
     new = [order for order in spent.orders if not order.renews]
     if not wanted.renews:
         why = Text(
@@ -223,7 +227,7 @@ def _issued(orders: Iterable[PastOrder]) -> Iterator[datetime]:
 def _used_up(
     allowance: Allowance, moments: Iterable[datetime], now: datetime, why: Text
 ) -> Iterator[_Held]:
-    """Tell when enough of an allowance is free again that is used up now."""
+    """Return when enough of an allowance is free again that is used up now."""
     # A moment in the future was written by a clock that was ahead.
     counted = sorted(m for m in moments if now - allowance.within < m <= now + CLOCKS_APART)
     if len(counted) >= allowance.most:

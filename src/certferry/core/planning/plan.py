@@ -111,14 +111,12 @@ class PlanFinding:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What must change for one lineage.
-
-    `issue` may be due now, later or not in this run: see `issue_now`. `unchanged` holds (target,
-    domain) of what is as declared, `findings` what is not and cannot be made so. Retirements of a
-    target wait for all its rollouts; `retire_later` is how many more later runs would remove at
-    each. `owned_elsewhere` holds the targets at which other lineages serve everything that this one
-    covers, and those lineages. `drifts` stay as they were found; `rolled_back` are the domains that
-    serve the previous certificate on purpose.
+    """What must change for one lineage. `issue` may be due now, later or not in this run: see
+    `issue_now`. `unchanged` holds (target, domain) of what is as declared, `findings` what is not
+    and cannot be made so. Retirements of a target wait for all its rollouts; `retire_later` is how
+    many more later runs would remove at each. `owned_elsewhere` holds the targets at which other
+    lineages serve everything that this one covers, and those lineages. `drifts` stay as they were
+    found; `rolled_back` are the domains that serve the previous certificate on purpose.
     """
 
     lineage: str

@@ -123,7 +123,7 @@ def _retirements(
 
 
 def _clean(desired: DesiredCertificate, observed: Observation) -> Clean | None:
-    # Those of a lineage that is ferried by now belong to no account: see `challenge_cleanup`.
+    # Those of a lineage that is imported by now belong to no account: see `challenge_cleanup`.
     if desired.files is not None or not observed.remembered.has_challenge_records:
         return None
     sentence = Text("an earlier run left challenge records in DNS")

@@ -49,7 +49,7 @@ def allowance(step: Retire) -> tuple[str, int]:
 
 
 def left_to_later_runs(count: int) -> Text:
-    """Say that a run removes only so many."""
+    """Return in words that a run removes only so many."""
     return Text("certificates that later runs remove: {count}", count=count)
 
 
@@ -103,11 +103,10 @@ def unclaimed(
     remembered: Mapping[str, tuple[Version, ...]],
     now: datetime,
 ) -> tuple[OtherCertificate, ...]:
-    """Take out what another lineage owns, here or elsewhere.
-
-    A label of one of the `declared` lineages leaves the certificate to that lineage, which may be
-    about to bind it. Of `remembered` ones that are declared no more, here at least, what is in
-    force and what a rollback would go back to stays until it expires.
+    """Take out what another lineage owns, here or elsewhere. A label of one of the `declared`
+    lineages leaves the certificate to that lineage, which may be about to bind it. Of `remembered`
+    ones that are declared no more, here at least, what is in force and what a rollback would go
+    back to stays until it expires.
     """
     theirs = {owner for lineage in declared for owner in owners(lineage)}
     kept = {

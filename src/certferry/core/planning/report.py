@@ -402,22 +402,22 @@ def _not_removed(plan: Plan) -> Iterator[StepOutcome]:
     """Return what waits at each target, and what is left to later runs."""
     waiting = {step.target: step.due for step in plan.retirements if step.due is not None}
     for target, due in waiting.items():
-        told = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, target)
+        outcome = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, target)
         if isinstance(due, Waiting):
-            told = replace(told, outcome=Outcome.WAITING, waiting=due)
-        yield told
+            outcome = replace(outcome, outcome=Outcome.WAITING, waiting=due)
+        yield outcome
     for target, count in plan.retire_later:
         if target not in waiting:
             yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, left_to_later_runs(count), target)
 
 
 def served_by(lineages: Iterable[str]) -> Text:
-    """Say why a certificate has nothing to serve at a target."""
+    """Return why a certificate has nothing to serve at a target."""
     return Text("every domain that it covers is served by {lineages}", lineages=list(lineages))
 
 
 def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
-    """Say whether it was the previous certificate, and until when that is valid; or whether the
+    """Return whether it was the previous certificate, and until when that is valid; or whether the
     change of another tool was undone.
     """
     last = domain.last

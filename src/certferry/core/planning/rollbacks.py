@@ -184,7 +184,7 @@ def previous_of(domain: ObservedDomain, observed: Observation) -> Version | None
 
 
 def in_words(previous: Version) -> Text:
-    """Say that a domain serves its previous certificate on purpose."""
+    """Return in words that a domain serves its previous certificate on purpose."""
     return Text(
         "rolled back: the previous certificate is served, valid until {moment}; a newer one takes"
         " its place when it is renewed",

@@ -380,10 +380,9 @@ class _Claim(NamedTuple):
 
 
 class Claims:
-    """What all the declared certificates lay claim to, whichever of them a run is for.
-
-    The names of ferried certificates must have been filled in. To find an owner takes the same
-    time with one certificate as with thousands.
+    """What all the declared certificates lay claim to, whichever of them a run is for. The names of
+    ferried certificates must have been filled in. To find an owner takes the same time with one
+    certificate as with thousands.
     """
 
     def __init__(self, declared: Iterable[DesiredCertificate] = ()) -> None:

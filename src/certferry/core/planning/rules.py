@@ -95,7 +95,7 @@ def must_not_be_due(observed: Observation, version: Version, now: datetime) -> R
 
 
 def window_in_words(window: RenewalWindow) -> Text:
-    """Say when the CA wants a certificate replaced, and where it explains why."""
+    """Return when the CA wants a certificate replaced, and where it explains why."""
     said = Text(
         "the CA asks for renewal between {start} and {end}", start=window.start, end=window.end
     )
@@ -133,10 +133,9 @@ def renew_at(observed: Observation, version: Version) -> datetime:
 def must_be_deployable(
     current: Certificate, targets: Iterable[ObservedTarget], now: datetime
 ) -> Reason | None:
-    """The certificate can still be uploaded wherever it is missing.
-
-    A new one is only ordered where it would be accepted: a CA whose certificates are too short
-    for the target from the first day is a matter for safety, not for more orders.
+    """The certificate can still be uploaded wherever it is missing. A new one is only ordered where
+    it would be accepted: a CA whose certificates are too short for the target from the first day is
+    a matter for safety, not for more orders.
     """
     left = current.remaining(now)
     for target in targets:

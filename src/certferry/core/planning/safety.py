@@ -125,7 +125,7 @@ class _Case:
     @property
     def target(self) -> ObservedTarget:
         """The target as it was found."""
-        return self.observed.target_of(self.step.target, self.step.domain)
+        return self.observed.locate(self.step.target, self.step.domain)[0]
 
     @property
     def is_uploaded(self) -> bool:

@@ -15,8 +15,8 @@ from certferry.core.planning.limits import (
     Hold,
     Limits,
     PastOrder,
+    PlannedOrder,
     Spent,
-    Wanted,
 )
 from certferry.errors import LeaseLost, OrderHeldBack
 from certferry.ports.state import StateStore
@@ -28,7 +28,7 @@ DIRECTORY = "https://ca.test/directory"
 OTHER = "https://other-ca.test/directory"
 RACERS = 8
 
-IMG = Wanted(("*.img.example.com", "img.example.com"))
+IMG = PlannedOrder(("*.img.example.com", "img.example.com"))
 ALLOWED = 3
 WEEK = timedelta(days=7)
 LIMITS = Limits(
@@ -72,7 +72,7 @@ class LedgerContract:
         self, store: StateStore, other: StateStore
     ) -> None:
         """And so does dropping an order whose certificate is not kept. Others' orders stay."""
-        for lineage, names in (("img", IMG), ("static", Wanted(("static.example.com",)))):
+        for lineage, names in (("img", IMG), ("static", PlannedOrder(("static.example.com",)))):
             store.claim_order(store.acquire(lineage, NOW), DIRECTORY, names, LIMITS, NOW)
         lease = store.acquire("pics", NOW)
         store.claim_order(lease, DIRECTORY, IMG, LIMITS, NOW)
@@ -90,12 +90,12 @@ class LedgerContract:
     def test_renewal_counts_by_its_names_only(self, store: StateStore, other: StateStore) -> None:
         """The questions of others do not show it; what is exempt is not written down at all."""
         lease = store.acquire("img", NOW)
-        renewal = Wanted(IMG.names, renews=True)
+        renewal = PlannedOrder(IMG.names, renews=True)
         store.claim_order(lease, DIRECTORY, renewal, LIMITS, NOW)
         assert (PastOrder(IMG.names, NOW, renews=True),) == other.spent(DIRECTORY, IMG).orders
-        assert () == other.spent(DIRECTORY, Wanted(("img.example.com",))).orders
+        assert () == other.spent(DIRECTORY, PlannedOrder(("img.example.com",))).orders
 
-        store.claim_order(lease, DIRECTORY, Wanted(IMG.names, exempt=True), LIMITS, LATER)
+        store.claim_order(lease, DIRECTORY, PlannedOrder(IMG.names, exempt=True), LIMITS, LATER)
         (order,) = other.spent(DIRECTORY, IMG).orders
         assert order.given_up
 
@@ -103,7 +103,7 @@ class LedgerContract:
         """It is refused with the moment, and nothing is written."""
         lease = store.acquire("img", NOW)
         for number in range(ALLOWED):
-            wanted = Wanted((f"n{number}.example.com",))
+            wanted = PlannedOrder((f"n{number}.example.com",))
             other.claim_order(lease, DIRECTORY, wanted, LIMITS, NOW)
         before = store.spent(DIRECTORY, IMG)
 
@@ -134,7 +134,7 @@ class LedgerContract:
             start.wait()
             try:
                 handle.claim_order(
-                    lease, DIRECTORY, Wanted((f"n{number}.example.com",)), LIMITS, NOW
+                    lease, DIRECTORY, PlannedOrder((f"n{number}.example.com",)), LIMITS, NOW
                 )
                 let_go.append(number)
             except OrderHeldBack:
@@ -175,5 +175,7 @@ class LedgerContract:
         everybodys = Hold(("z.example.com",), NOW, LATER, for_all=True)
         store.save_hold(DIRECTORY, everybodys)
 
-        assert (mine, everybodys) == other.spent(DIRECTORY, Wanted(("img.example.com",))).holds
+        assert (mine, everybodys) == other.spent(
+            DIRECTORY, PlannedOrder(("img.example.com",))
+        ).holds
         assert () == other.spent(OTHER, IMG).holds
