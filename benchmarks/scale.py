@@ -119,14 +119,14 @@ def measured(certificates: int) -> Iterator[tuple[str, ...]]:
         path = Path(folder) / "state.db"
         with closing(connect(path, Path(folder) / "secret.key")) as state:
             cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
-            wishes = [desired(number) for number in range(certificates)]
-            furnish(state, cdn, wishes)
+            declared = [desired(number) for number in range(certificates)]
+            furnish(state, cdn, declared)
             engine = Reconciler(doors_of(state, cdn), stop=lambda: None)
-            engine.sync(wishes, Patience())  # asks when to renew, and writes that down
-            took = _timed(lambda: engine.sync(wishes, Patience()))
+            engine.sync(declared, Patience())  # asks when to renew, and writes that down
+            took = _timed(lambda: engine.sync(declared, Patience()))
             yield ("a run that finds nothing to do", f"{took:.1f} s")
-            yield ("`plan`", f"{_timed(lambda: plans_of(engine, wishes)):.1f} s")
-            yield ("`status`", f"{_timed(lambda: statuses_of(engine, wishes)):.1f} s")
+            yield ("`plan`", f"{_timed(lambda: plans_of(engine, declared)):.1f} s")
+            yield ("`status`", f"{_timed(lambda: statuses_of(engine, declared)):.1f} s")
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             yield ("memory of the whole process, with the CDN in it", f"{memory:.0f} MB")
             yield ("the state", f"{path.stat().st_size / 1e6:.0f} MB")

@@ -38,8 +38,7 @@ from certferry.reconcile.visits import Patience
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
-from certferry_sandbox.testing.memory_receiver import MemoryReceivers
-from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
 from certferry_sandbox.testing.memory_target import MemoryCdn
 
 
@@ -55,9 +54,9 @@ def desired(number: int) -> DesiredCertificate:
     return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))
 
 
-def furnish(state: StateStore, cdn: MemoryCdn, wishes: list[DesiredCertificate]) -> None:
+def furnish(state: StateStore, cdn: MemoryCdn, certificates: list[DesiredCertificate]) -> None:
     """Bring every certificate to where nothing is to do: issued, bound, served."""
-    for one in wishes:
+    for one in certificates:
         bundle = make_bundle(*one.names, not_before=now() - timedelta(days=1))
         lease = state.acquire(one.lineage, now())
         state.save_version(lease, bundle, now())
@@ -78,7 +77,7 @@ def milliseconds(work: Callable[[], object], rounds: int) -> float:
 
 
 def doors_of(state: StateStore, cdn: MemoryCdn) -> Doors:
-    """Join a state and a CDN with twins of everything else."""
+    """Join a state and a CDN with fakes of everything else."""
     return Doors(
         issuer=MemoryIssuer(state, now=now),
         source=MemorySource(),
@@ -103,28 +102,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         state = connect(Path(directory) / "state.db", Path(directory) / "secret.key")
         cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
-        wishes = [desired(number) for number in range(arguments.certificates)]
-        furnish(state, cdn, wishes)
+        certificates = [desired(number) for number in range(arguments.certificates)]
+        furnish(state, cdn, certificates)
         doors = doors_of(state, cdn)
         reconciler = Reconciler(doors, stop=lambda: None)
-        report = reconciler.sync(wishes, Patience())
+        report = reconciler.sync(certificates, Patience())
         assert report.ok, "there was something to do"  # noqa: S101 - or nothing is measured
         watched = Reconciler(replace(doors, looks=SightingsKeeper(state, now)), stop=lambda: None)
-        told(state, watched.sync(wishes, Patience()))  # the first one writes what it saw
+        told(state, watched.sync(certificates, Patience()))  # the first one writes what it saw
         bare, kept = [], []
         for _ in range(arguments.rounds):  # in turns: a busy moment touches both
-            bare.append(milliseconds(lambda: reconciler.sync(wishes, Patience()), 1))
-            kept.append(milliseconds(lambda: told(state, watched.sync(wishes, Patience())), 1))
-        each = statistics.median(kept) / len(wishes)
+            bare.append(milliseconds(lambda: reconciler.sync(certificates, Patience()), 1))
+            kept.append(
+                milliseconds(lambda: told(state, watched.sync(certificates, Patience())), 1)
+            )
+        each = statistics.median(kept) / len(certificates)
         more = statistics.median(two / one for one, two in zip(bare, kept, strict=True))
-        looks = [as_look(one, state) for one in wishes]
-        twin = milliseconds(lambda: ask_all(cdn, looks), arguments.rounds) / len(wishes)
-        reading = milliseconds(lambda: read_all(state, wishes), arguments.rounds) / len(wishes)
+        looks = [as_look(one, state) for one in certificates]
+        fake = milliseconds(lambda: ask_all(cdn, looks), arguments.rounds) / len(certificates)
+        reading = milliseconds(lambda: read_all(state, certificates), arguments.rounds) / len(
+            certificates
+        )
         state.close()
 
     print(f"reading the versions   {reading:6.3f} ms each")
     print(f"sync, nothing to do    {each:6.3f} ms each   {each / reading:5.2f} x")
-    print(f"of that, our own work  {each - twin:6.3f} ms each   (the CDN in memory: {twin:.3f})")
+    print(f"of that, our own work  {each - fake:6.3f} ms each   (the CDN in memory: {fake:.3f})")
     print(f"of that, what is kept for monitors: {100 * (more - 1):4.1f} %")
 
 
@@ -136,9 +139,9 @@ def told(state: StateStore, report: SyncReport) -> None:
     assert before == after, "there was something to tell"  # noqa: S101 - or a write is measured
 
 
-def read_all(state: StateStore, wishes: list[DesiredCertificate]) -> None:
+def read_all(state: StateStore, certificates: list[DesiredCertificate]) -> None:
     """Read every lineage once."""
-    for one in wishes:
+    for one in certificates:
         state.versions(one.lineage)
 
 

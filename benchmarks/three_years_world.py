@@ -39,8 +39,7 @@ from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, Door
 from certferry_sandbox.testing.memory_dns import MemoryDns
-from certferry_sandbox.testing.memory_receiver import MemoryReceivers
-from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
 from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.testing.memory_target import MemoryCdn
 
@@ -173,7 +172,7 @@ class VirtualReconciler(Reconciler):
 
     def run(
         self,
-        wishes: Sequence[DesiredCertificate],
+        certificates: Sequence[DesiredCertificate],
         patience: Patience,
         issuing: Issuing,
         *,
@@ -181,7 +180,9 @@ class VirtualReconciler(Reconciler):
     ) -> SyncReport:
         """See `Reconciler.run`."""
         del patience  # it has all the time
-        runs = [LineageRun(one, self.doors, issuing, keeps_pauses=keeps_pauses) for one in wishes]
+        runs = [
+            LineageRun(one, self.doors, issuing, keeps_pauses=keeps_pauses) for one in certificates
+        ]
         numbers = itertools.count()
         heap = [(self.doors.now(), next(numbers), run) for run in runs]
         while heap:
