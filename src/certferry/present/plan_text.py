@@ -50,7 +50,7 @@ _AGAIN = Text(" (tried again; kept if it is still used)")
 _BELOW = len(INDENT) + VERB + 1
 
 
-def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
+def lines(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
         beside = plan.findings or plan.drifts or plan.rolled_back or plan.owned_elsewhere
