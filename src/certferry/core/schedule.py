@@ -39,6 +39,7 @@ def twice(moment: time) -> tuple[time, time]:
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is run: absolute, so that it needs neither this directory nor this environment.
+
     `environment` is what it needs all the same, `writes` are the directories that it writes into.
     With `runs_programs` it starts programs of the operator's. `on_failure` is run where the run
     fails.
@@ -61,9 +62,10 @@ class Installation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A run that is installed. `next_run` is `None` where it is not known. `to_do` is what the
-    operator has to do before the system is sure to start it. `path` is where it looks for programs,
-    written like PATH.
+    """A run that is installed.
+
+    `next_run` is `None` where it is not known. `to_do` is what the operator has to do before the
+    system is sure to start it. `path` is where it looks for programs, written like PATH.
     """
 
     place: Text
@@ -79,12 +81,12 @@ MOST = 5
 
 
 def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
-    """Return whether a ping may be sent. That a run begins is told only where there is room to tell
-    its end as well.
-    """
+    """Return whether a ping may be sent. One for a beginning leaves room for that of the end."""
     return len(recent(sent, now)) < (MOST if ends else MOST - 1)
 
 
 def recent(sent: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Return the pings of the last minute. One in the future was written by a wrong clock."""
+    """Return the pings of the last minute. One in the future was written by a clock that was
+    ahead.
+    """
     return tuple(moment for moment in sent if now - MINUTE < moment <= now)
