@@ -33,7 +33,7 @@ from certferry.adapters.state.columns import from_moment, from_names
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.renewal import HALF_DAY, renew_at
-from certferry.core.planning.limits import Limits, Wanted, held_back
+from certferry.core.planning.limits import Limits, PlannedOrder, rate_limit_hold
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of, statuses_of
@@ -152,12 +152,12 @@ def _budget(state: StateStore, path: Path) -> Iterator[tuple[str, ...]]:
                 for number in range(orders)
             ),
         )
-    wanted = Wanted(("www.new.example",))
+    wanted = PlannedOrder(("www.new.example",))
     looks = 20
 
     def look() -> None:
         for _ in range(looks):
-            held_back(allowed, state.spent(directory, wanted), wanted, now())
+            rate_limit_hold(allowed, state.spent(directory, wanted), wanted, now())
 
     took = _timed(look) / looks
     yield (f"whether an order may be made, after {_count(orders)}", f"{1000 * took:.1f} ms")

@@ -23,7 +23,7 @@ from certferry.core.assessment.notices import noticed
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
-    HttpsWish,
+    DesiredHttps,
     Kind,
 )
 from certferry.core.planning.report import SyncReport
@@ -62,7 +62,7 @@ def furnish(state: StateStore, cdn: MemoryCdn, wishes: list[DesiredCertificate])
         state.release(lease)
         cdn.add_domain(one.lineage)
         remote_id = cdn.upload(one.lineage, bundle)
-        cdn.bind(one.lineage, Kind.CDN, remote_id, HttpsWish())
+        cdn.bind(one.lineage, Kind.CDN, remote_id, DesiredHttps())
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> float:
@@ -134,9 +134,9 @@ def told(state: StateStore, report: SyncReport) -> None:
     assert before == after, "there was something to tell"  # noqa: S101 - or a write is measured
 
 
-def read_all(state: StateStore, wishes: list[DesiredCertificate]) -> None:
+def read_all(state: StateStore, certificates: list[DesiredCertificate]) -> None:
     """Read every lineage once."""
-    for one in wishes:
+    for one in certificates:
         state.versions(one.lineage)
 
 

@@ -218,7 +218,9 @@ class World:
         )
         self.state: Any = Altered(state, bundle=self.cas.bundle)
         authorities = (USUAL, OTHER) if falls_back else (USUAL,)
-        self.wishes = [self._wish(name, Issuance(authorities=authorities)) for name in DOMAINS]
+        self.certificates = [
+            self._wish(name, Issuance(authorities=authorities)) for name in DOMAINS
+        ]
 
     def _wish(self, lineage: str, issuance: Issuance) -> DesiredCertificate:
         domains = tuple(f"{domain}.example.com" for domain in DOMAINS[lineage])
@@ -242,7 +244,9 @@ class World:
             self._begin_fault()
             self._measure()
             if not self._is(Trouble.HOST_OFF):
-                self._tell(ScheduledRun(self._engine, self._pause, WaitLimit()).sync(self.wishes))
+                self._tell(
+                    ScheduledRun(self._engine, self._pause, WaitLimit()).sync(self.certificates)
+                )
                 self._measure()
         self.measured.issued = self.cas.issued
         self.measured.calls += self.cas.calls
@@ -305,14 +309,14 @@ class World:
 
     def _measure(self) -> None:
         for served in self.cdn.served(
-            [domain for wish in self.wishes for domain in wish.deployments[0].domains or ()]
+            [domain for wish in self.certificates for domain in wish.deployments[0].domains or ()]
         ).values():
             for address in served:
                 if address.not_after is not None:
                     self.measured.served(address.not_after - self.clock)
 
     def _tell(self, report: SyncReport) -> None:
-        versions = {wish.lineage: self.state.versions(wish.lineage) for wish in self.wishes}
+        versions = {wish.lineage: self.state.versions(wish.lineage) for wish in self.certificates}
 
         def change(before: tuple[Notice, ...]) -> tuple[Notice, ...]:
             return noticed(report, before, self.now(), versions=versions, declared=list(DOMAINS))

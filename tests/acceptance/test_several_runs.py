@@ -44,7 +44,7 @@ def workspace(host: Host) -> Iterator[Workspace]:
 
 def synced(workspace: Workspace, run: Run) -> SyncReport:
     """Make a run."""
-    return Reconciler(workspace.connect(run)).sync(workspace.wishes, WaitLimit())
+    return Reconciler(workspace.connect(run)).sync(workspace.certificates, WaitLimit())
 
 
 def test_keys_that_were_refused_are_right_in_the_next_run(host: Host, workspace: Workspace) -> None:

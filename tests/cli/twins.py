@@ -127,7 +127,7 @@ class TwinSession(Workspace):
         return self._world.state
 
     @property
-    def wishes(self) -> tuple[DesiredCertificate, ...]:
+    def certificates(self) -> tuple[DesiredCertificate, ...]:
         """What is declared."""
         return self._wishes
 

@@ -26,7 +26,7 @@ from tests.reconcile.one_lineage import IMG, outcome
 SUPERSEDED, COMPROMISED = RevocationReason.SUPERSEDED, RevocationReason.KEY_COMPROMISE
 
 
-class Ledger:
+class UploadOwners:
     """What the CA has revoked, by fingerprint, and how often it was asked."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Ca(ModelWorld):
     def __init__(self, *, reuse_key: bool = False) -> None:
         super().__init__()
         self.cdn.add_domain(IMG)
-        self.ledger = Ledger()
+        self.ledger = UploadOwners()
         self._reuse_key = reuse_key
 
     def wanted(self) -> DesiredCertificate:

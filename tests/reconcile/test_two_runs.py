@@ -35,7 +35,7 @@ def engine(company: Company, run: Run) -> Reconciler:
 
 def begin(company: Company, run: Run, number: int) -> SyncReport:
     """Make a run for one certificate."""
-    return engine(company, run).sync(company.wishes[number : number + 1], WaitLimit())
+    return engine(company, run).sync(company.certificates[number : number + 1], WaitLimit())
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -48,7 +48,7 @@ def until(is_so: Callable[[], bool]) -> None:
 
 def is_waiting(company: Company, number: int) -> bool:
     """Whether the change of a certificate's domain was asked for."""
-    state, wish = company.state, company.wishes[number]
+    state, wish = company.state, company.certificates[number]
     return any(one.accepted_at for one in state.remembered(wish.lineage).rollouts)
 
 
@@ -103,14 +103,14 @@ def test_two_runs_at_once_do_their_own_work() -> None:
     def make(number: int) -> SyncReport:
         meeting.wait()
         ports = replace(company.ports(), run=Run(), progress=heard[number].append)
-        wishes = company.wishes[number : number + 1]
+        wishes = company.certificates[number : number + 1]
         return Reconciler(ports).sync(wishes, WaitLimit())
 
     with ThreadPoolExecutor(2) as pool:
         reports = list(pool.map(make, range(2)))
 
     assert all(report.ok for report in reports)
-    assert [{wish.lineage} for wish in company.wishes] == [
+    assert [{wish.lineage} for wish in company.certificates] == [
         {event.lineage for event in heard[number] if hasattr(event, "lineage")}
         for number in range(2)
     ]
@@ -122,8 +122,8 @@ def test_a_stop_ends_the_pause_before_a_retry() -> None:
     company.issuer.fail_with(OrderFailed(Text("the CA refused")))
     retrying = ScheduledRun(partial(engine, company, run), run.pause, WaitLimit())
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(retrying.sync, company.wishes)
-        until(lambda: company.state.remembered(company.wishes[0].lineage).issue_tries == 1)
+        waiting = pool.submit(retrying.sync, company.certificates)
+        until(lambda: company.state.remembered(company.certificates[0].lineage).issue_tries == 1)
         time.sleep(0.1)
         begun = time.monotonic()
         run.stop()
@@ -152,7 +152,7 @@ def test_a_stop_ends_a_plan_whose_target_hangs() -> None:
     begun = time.monotonic()
 
     with pytest.raises(Interrupted):
-        plans_of(ports, company.wishes)
+        plans_of(ports, company.certificates)
 
     assert time.monotonic() - begun < 10
     hanging.set()

@@ -113,7 +113,7 @@ def _sync(mode: str, front: Front, wait_limit: WaitLimit, env_files: Sequence[Pa
     with Workspace(meant.settings, language=front.voice.language) as workspace:
 
         def sync() -> SyncReport:
-            return Reconciler(workspace.connect(run)).sync(workspace.wishes, wait_limit)
+            return Reconciler(workspace.connect(run)).sync(workspace.certificates, wait_limit)
 
         report = workspace.notifications(run).notify_of(sync)
     show_report(report, front, as_json=False, undeclared_of=meant.undeclared_of)

@@ -54,7 +54,7 @@ def show(
         Workspace(settings, reads_only=True, language=front.voice.language) as workspace,
     ):
         ports = workspace.connect(Run(progress=progress))
-        plans = plans_of(ports, workspace.wishes, renew=renew)
+        plans = plans_of(ports, workspace.certificates, renew=renew)
     return show_plans(plans, front.console, check=check, as_json=as_json)
 
 

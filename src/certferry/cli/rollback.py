@@ -37,7 +37,7 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
     ):
         run = Run(who_runs(), progress)
         ports = workspace.connect(run)
-        (wish,) = workspace.wishes
-        wish = withdraw_by_hand(ports, wish)  # only its caller hears of a refusal
-        report = workspace.notifications(run).notify_of(lambda: go_back(ports, wish, wait_limit))
+        (desired,) = workspace.certificates
+        desired = withdraw_by_hand(ports, desired)  # only its caller hears of a refusal
+        report = workspace.notifications(run).notify_of(lambda: go_back(ports, desired, wait_limit))
     return show_report(report, front, as_json=as_json)

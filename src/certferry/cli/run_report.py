@@ -53,7 +53,7 @@ def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: boo
     ):
         run = Run(who_runs(), progress)
         issuer = rehearsal_issuer(at_staging, workspace.state, run.pause)
-        found = rehearse(workspace.connect(run), workspace.wishes, issuer, renew=renew)
+        found = rehearse(workspace.connect(run), workspace.certificates, issuer, renew=renew)
     if as_json:
         console.print_json(plan_document.of_rehearsal(found.report, found.plans, console.voice))
     elif front.quiet:

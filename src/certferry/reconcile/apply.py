@@ -13,13 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certferry.core.certificates.lineage import Version, Withdrawal, mark
-from certferry.core.desired.certificate import HttpsWish, OnFailure
+from certferry.core.certificates.lineage import Version, Withdrawal, label_of
+from certferry.core.desired.certificate import DesiredHttps, OnFailure
 from certferry.core.observed.records import RolloutRecord, Upload
 from certferry.core.planning.drift import Drifted, in_one_line, in_sentences
-from certferry.core.planning.outcomes import SEEN
 from certferry.core.planning.plan import Plan, Rollout
-from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.report import SEEN, Outcome, StepOutcome
 from certferry.core.planning.rollbacks import all_work, with_refusal
 from certferry.core.planning.steps import (
     Action,
@@ -186,7 +185,7 @@ def deploy(step: Deploy, context: StepContext) -> StepOutcome:
             replace(record, failed_at=context.now, repairs=before, tries=record.tries + 1)
         )
         context.record_failure(step, error)
-        return result.failed(error.about(context.lineage))
+        return result.with_error(error.about(context.lineage))
     accepted_at = _store_acceptance(step, remote_id, replace(sent, request_id=request_id), context)
     return _wait(result, detail, accepted_at, context)
 
@@ -246,7 +245,7 @@ def _upload(target: str, version: Version, context: StepContext) -> str:
     lineage, fingerprint = context.lineage, version.certificate.fingerprint
     bundle = context.ports.state.bundle(lineage, version.number)
     remote_id = context.ports.targets[target].upload(lineage, bundle)
-    label, now = mark(lineage, fingerprint), context.now
+    label, now = label_of(lineage, fingerprint), context.now
     context.ports.state.save_upload(Upload(lineage, target, remote_id, label, fingerprint, now))
     context.record("uploaded", target=target, remote_id=remote_id, fingerprint=fingerprint)
     return remote_id
@@ -275,7 +274,7 @@ def _store_acceptance(
     return now
 
 
-def _sent(step: Deploy, record: RolloutRecord) -> HttpsWish:
+def _sent(step: Deploy, record: RolloutRecord) -> DesiredHttps:
     """Return what was sent, with what was sent before of the settings that are left: they stay
     known as drift, and no later run sets them.
     """
@@ -289,7 +288,7 @@ def _busy(
     result: StepOutcome, error: TargetBusy, since: datetime, context: StepContext
 ) -> StepOutcome:
     if context.now >= since + context.ports.verify_timeout:
-        return result.failed(error)
+        return result.with_error(error)
     return _wait(result, error.message, since, context)
 
 
@@ -322,7 +321,7 @@ def roll_back(step: Rollback, context: StepContext) -> Iterator[StepOutcome]:
         ),
     )
     place = (step.target, step.domain)
-    yield StepOutcome(Action.ROLLBACK, Outcome.FAILED, error.message, *place).failed(error)
+    yield StepOutcome.of(Action.ROLLBACK, error, Outcome.FAILED, *place)
     waiting = wait_for(_RETURNING, context.now, context.now)
     yield StepOutcome(Action.DEPLOY, Outcome.WAITING, _RETURNING, *place, waiting=waiting)
 

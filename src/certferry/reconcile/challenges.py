@@ -93,7 +93,7 @@ def clean(step: Clean, context: StepContext) -> StepOutcome:
         provider = provider_of(context.desired, context.ports.dns)
         _sweep(context.lineage, [provider], context.ports)
     except CertferryError as error:
-        return result.failed(error)
+        return result.with_error(error)
     return result
 
 
@@ -114,7 +114,7 @@ def without_order(observed: Observation, lineage: str, ports: Ports) -> Observat
 
 
 def sweep_ownerless(
-    lineages: Sequence[str], wishes: Sequence[DesiredCertificate], ports: Ports
+    lineages: Sequence[str], certificates: Sequence[DesiredCertificate], ports: Ports
 ) -> None:
     """Remove the challenge records that killed runs left of those `lineages` that are not issued
     here any more: they are declared under another name, or with files, or not at all. Every account
@@ -122,8 +122,8 @@ def sweep_ownerless(
 
     An error is only logged: nothing that is declared depends on it. Raises `Interrupted`.
     """
-    issued = {wish.lineage for wish in wishes} | ports.claims.lineages
-    issued -= {wish.lineage for wish in wishes if wish.files is not None}
+    issued = {desired.lineage for desired in certificates} | ports.claims.lineages
+    issued -= {desired.lineage for desired in certificates if desired.files is not None}
     for lineage in lineages if ports.dns else ():
         if lineage in issued:
             continue

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle, same_names
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import Authority, DesiredCertificate
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.pauses import in_order, may_pass_over, of_use
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action, Blocked, Issue
+from certferry.core.planning.steps import Action, HeldUntil, Issue
 from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
@@ -29,10 +29,10 @@ from certferry.reconcile.run import StepContext
 from certferry.text import Text
 
 
-def held_back(
+def rate_limit_hold(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
-    """Return an order that is made now, as `Blocked` until the CA may be asked; where there are
+    """Return an order that is made now, as held until the CA may be asked; where there are
     several CAs, with those that may be asked now. The others that are desired are asked where
     waiting for the first would be too late.
     """
@@ -41,7 +41,7 @@ def held_back(
 
     def ask(authorities: Sequence[Authority | None]) -> None:
         for authority in authorities:
-            hold = issuer.held_back(_request_of(step, desired, observed, authority))
+            hold = issuer.rate_limit_hold(_request_of(step, desired, observed, authority))
             if hold is None:
                 free.append(authority)
             else:
@@ -57,7 +57,7 @@ def held_back(
         ask([one for one in several if one not in step.authorities])
     if not free:
         first = min(holds, key=_end)
-        return replace(step, due=Blocked(first, until=first.retry.after))
+        return replace(step, due=HeldUntil(_end(first), first))
     return replace(step, authorities=tuple(one for one in free if one is not None))
 
 
@@ -80,8 +80,7 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
             state.drop_order(lease, issued_at=now())
         context.record(f"{step.action} failed", problem=str(error.lasting))
         outcome = Outcome.WAITING if error.is_early else Outcome.FAILED
-        result = StepOutcome(step.action, outcome, error.message)
-        return result.with_error(error.about(context.lineage), outcome)
+        return StepOutcome.of(step.action, error.about(context.lineage), outcome)
     state.save_issue_try(context.lineage, now())
     certificate = version.certificate
     event = "issued" if step.action is Action.ISSUE else "adopted"
@@ -171,7 +170,7 @@ def _request_of(
         profiles=desired.issuance.profiles,
         directory=directory,
         dns=",".join(desired.dns_accounts),
-        renews=any(set(version.certificate.names) == names for version in own),
+        renews=any(same_names(version.certificate.names, names) for version in own),
         exempt=any(
             version == current and names & set(version.certificate.names) for version in own
         ),

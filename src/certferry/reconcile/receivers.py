@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certferry.core.certificates.lineage import Version, mark
+from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import CommandDelivery, Delivery, DesiredDeployment
 from certferry.core.observed.observation import (
     DomainState,
@@ -36,7 +36,7 @@ def observe_receiver(
     remotes = tuple(
         RemoteCertificate(
             certificate.fingerprint,
-            mark(lineage, certificate.fingerprint),
+            label_of(lineage, certificate.fingerprint),
             certificate.fingerprint,
             certificate.not_after,
         )
@@ -87,7 +87,7 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
         # Tried once in a run, since it may cost much.
         state.save_rollout(replace(begun, failed_at=context.now))
         context.record_failure(step, error)
-        return result.failed(error)
+        return result.with_error(error)
     state.save_rollout(replace(begun, verified_at=context.now))
     facts = {"target": step.target, "domain": step.domain, "fingerprint": begun.fingerprint}
     context.record("deployed", **facts)

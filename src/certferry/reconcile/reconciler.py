@@ -18,11 +18,18 @@ from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import StepEnded
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times
-from certferry.core.planning.outcomes import outcomes_under
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Doubt, Plan, doubts_in
 from certferry.core.planning.planner import Issuing, make_plan
-from certferry.core.planning.repairs import Doubt, doubts_in
-from certferry.core.planning.report import LineageReport, Outcome, StepKey, StepOutcome, SyncReport
+from certferry.core.planning.report import (
+    LineageReport,
+    Outcome,
+    StepKey,
+    StepOutcome,
+    SyncReport,
+    standings,
+    standings_left_alone,
+    what_was_bound,
+)
 from certferry.core.planning.safety import without_refused
 from certferry.core.planning.steps import Action, Verify
 from certferry.core.waiting import Begun, Ended, Waiting, wait_for
@@ -32,14 +39,13 @@ from certferry.errors import (
     LeaseHeld,
     LeaseLost,
     PlanRefused,
-    Reported,
     StateError,
 )
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
 from certferry.reconcile.challenges import sweep_ownerless, without_order
-from certferry.reconcile.issue import held_back
+from certferry.reconcile.issue import rate_limit_hold
 from certferry.reconcile.observe import (
     observe,
     with_file_names,
@@ -69,15 +75,15 @@ def plan_lineage(
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
     could_take_it = plan.rollouts or plan.unchanged or plan.drifts
-    if plan.issue is not None and desired.deployments and not could_take_it:
+    if plan.issue_now is not None and desired.deployments and not could_take_it:
         return plan_lineage(desired, observed, times, Issuing.NEVER)
     return plan
 
 
 class Outcomes:
-    """The latest outcome of each step of a lineage in this run, in the order the steps were first
-    heard of, reported as they become known. It decides nothing: what the next pass does is in the
-    plan. `has_looked`: a pass came so far as to report something.
+    """The latest outcome of each step, in the order the steps were first heard of. It decides
+    nothing: what the next pass does is in the plan. `has_looked`: a pass came so far as to report
+    something.
     """
 
     def __init__(self, lineage: str, progress: Progress) -> None:
@@ -106,11 +112,30 @@ class Outcomes:
     def note_plan(self, plan: Plan, observed: Observation) -> None:
         """Keep how everything stands that the plan does not carry out now."""
         self.has_looked = True
-        after = outcomes_under(plan, observed, self._latest)
-        self._latest = {key: known for key, known in self._latest.items() if key in after}
+        unread = {(one.target, one.domain) for one in plan.rollouts if one.unread}
+        known = {key: _under(one, plan, observed) for key, one in self._latest.items()}
+        after = {key: one for key, one in known.items() if one is not None}
+        for outcome in standings(plan, observed):
+            if (outcome.target, outcome.domain) in unread:
+                outcome = self._in_progress(outcome)  # noqa: PLW2901 - the same, by another name
+            last = after.get(outcome.key)
+            is_done = last is not None and last.outcome is Outcome.DONE
+            if not (is_done and outcome.outcome is Outcome.UNCHANGED):
+                after[outcome.key] = outcome
+        for outcome in standings_left_alone(plan):
+            last = after.get(outcome.key)
+            if last is None or last.waiting is not None:
+                after[outcome.key] = outcome
+        self._latest = {key: one for key, one in self._latest.items() if key in after}
         for key, outcome in after.items():
             if outcome is not self._latest.get(key):
                 self.note(outcome)
+
+    def _in_progress(self, outcome: StepOutcome) -> StepOutcome:
+        """Return what is in progress at a target that cannot be read, as the run reported it."""
+        deployment = replace(outcome, action=Action.DEPLOY)
+        last = self._latest.get(deployment.key)
+        return deployment if last is not None and last.outcome is Outcome.WAITING else outcome
 
     def trouble(self, outcome: StepOutcome) -> None:
         """Keep what stopped the pass as a whole."""
@@ -127,6 +152,36 @@ class Outcomes:
         if self._trouble is not None:
             return self._trouble.waiting
         return min(self._waits.values(), key=lambda waiting: waiting.until, default=None)
+
+
+_ONCE = {Action.ISSUE, Action.ADOPT, Action.ROLLBACK, Action.RETIRE}
+"""Steps that no later plan reports again: what became of them stays."""
+
+
+def _under(known: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome | None:
+    """Return an earlier outcome as it stands under a later plan, `None` when it is over: what was
+    waited for has to be found again. A deployment has ended once the plan has none for its domain;
+    what was bound then is in the state.
+    """
+    target, domain = known.target or "", known.domain or ""
+    found = observed.find(target, domain)
+    is_unread = any(one.label == target and one.failure for one in observed.targets)
+    if domain and found is None and is_unread:
+        return known
+    at_place = [one for one in plan.rollouts if (one.target, one.domain) == (target, domain)]
+    is_deployed = any(one.deploy is not None for one in at_place)
+    if known.action is Action.VERIFY and is_deployed:
+        return None
+    if known.outcome is Outcome.DONE:
+        return known
+    if known.action is Action.DEPLOY and domain:
+        if is_deployed:
+            return known  # carried out now, or it was tried in this run
+        if found is None or not (at_place or (target, domain) in plan.unchanged):
+            return None
+        said = what_was_bound(found[1], observed)
+        return StepOutcome(Action.DEPLOY, Outcome.DONE, said, target, domain)
+    return known if known.action in _ONCE and known.waiting is None else None
 
 
 class LineageReconciler:
@@ -169,20 +224,20 @@ class LineageReconciler:
             self._make_pass()
             self._lease_busy_since = None
         except Interrupted as stopped:
-            self._outcomes.trouble(_trouble(Outcome.SKIPPED, stopped))
+            self._outcomes.trouble(StepOutcome.of(None, stopped, Outcome.SKIPPED))
             raise
         except (LeaseHeld, LeaseLost) as error:
             since = self._lease_busy_since = self._lease_busy_since or self._ports.now()
             self._outcomes.trouble(lease_busy(error, self._ports, since))
         except PlanRefused as refused:
-            self._outcomes.trouble(_trouble(Outcome.REFUSED, refused))
+            self._outcomes.trouble(StepOutcome.of(None, refused, Outcome.REFUSED))
         except CertferryError as error:
-            self._outcomes.trouble(_trouble(Outcome.FAILED, error))
+            self._outcomes.trouble(StepOutcome.of(None, error))
         except (Exception, SystemExit):  # noqa: BLE001 - logged whole; see below
             # A mistake of ours in one lineage must not stop the others.
             _log.exception(Text("{lineage}: unexpected error", lineage=self.desired.lineage))
             detail = Text("a mistake in certferry; please report it with the traceback above")
-            self._outcomes.trouble(StepOutcome(Action.LOOK, Outcome.FAILED, detail))
+            self._outcomes.trouble(StepOutcome(None, Outcome.FAILED, detail))
         return self._outcomes.next_look()
 
     def _make_pass(self) -> None:
@@ -199,7 +254,7 @@ class LineageReconciler:
             return
         with self._ports.lease(self.desired.lineage) as lease:
             observed, plan = self._again_under_lease(observed, plan, anew=bool(is_open))
-            if plan.issue is not None:
+            if plan.issue_now is not None:
                 self._carry_out(plan, self._context(observed, lease))
                 observed = self._in_force(with_remembered(observed, self.desired, self._ports))
                 observed = self._with_renewal_info(observed)
@@ -239,13 +294,14 @@ class LineageReconciler:
             keeps_pauses=self._keeps_pauses,
         )
         plan = plan_lineage(self.desired, observed, times, self._issuing)
-        if plan.issue is None or plan.issue.action is not Action.ISSUE:
+        step = plan.issue_now
+        if step is None or step.action is not Action.ISSUE:
             return plan
-        step = held_back(plan.issue, self.desired, observed, self._ports.issuer, times.now)
+        step = rate_limit_hold(step, self.desired, observed, self._ports.issuer, times.now)
         if step.due is None:
             return replace(plan, issue=step)
         without = plan_lineage(self.desired, observed, times, Issuing.NEVER)
-        return replace(without, issue_not_now=step)
+        return replace(without, issue=step)
 
     def _with_renewal_info(self, observed: Observation) -> Observation:
         if self._issuing is Issuing.NEVER:
@@ -274,11 +330,6 @@ class LineageReconciler:
         return observed
 
 
-def _trouble(outcome: Outcome, error: Reported) -> StepOutcome:
-    """Return the outcome of what stopped a pass as a whole."""
-    return StepOutcome(Action.LOOK, outcome, error.message).with_error(error, outcome)
-
-
 def lease_busy(error: LeaseHeld | LeaseLost, ports: Ports, since: datetime) -> StepOutcome:
     """Wait for the other run, but not for ever: every later run would come to wait as well, and
     a run that hangs would look like one at work. `since` is when the lease was first refused.
@@ -287,7 +338,7 @@ def lease_busy(error: LeaseHeld | LeaseLost, ports: Ports, since: datetime) -> S
     deadline = since + longest
     if now < deadline:
         waiting = wait_for(error.message, since, now, deadline)
-        return replace(_trouble(Outcome.WAITING, error), waiting=waiting)
+        return replace(StepOutcome.of(None, error, Outcome.WAITING), waiting=waiting)
     hanging = LeaseHeld(
         Text(
             "{held}; it did not end in the {time} that this run has waited",
@@ -296,7 +347,7 @@ def lease_busy(error: LeaseHeld | LeaseLost, ports: Ports, since: datetime) -> S
         ),
         hint=Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it"),
     )
-    return _trouble(Outcome.FAILED, hanging)
+    return StepOutcome.of(None, hanging)
 
 
 class Reconciler:
@@ -307,7 +358,7 @@ class Reconciler:
 
     def sync(
         self,
-        wishes: Sequence[DesiredCertificate],
+        certificates: Sequence[DesiredCertificate],
         wait_limit: WaitLimit,
         *,
         renew: bool = False,
@@ -320,7 +371,7 @@ class Reconciler:
         """
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        report = self.run(wishes, wait_limit, issuing, keeps_pauses=scheduled)
+        report = self.run(certificates, wait_limit, issuing, keeps_pauses=scheduled)
         whole = (before or report).with_newer(report)
         return replace(self._stored(report, whole), renewing=renew)
 
@@ -339,7 +390,7 @@ class Reconciler:
 
     def run(
         self,
-        wishes: Sequence[DesiredCertificate],
+        certificates: Sequence[DesiredCertificate],
         wait_limit: WaitLimit,
         issuing: Issuing,
         *,
@@ -348,8 +399,8 @@ class Reconciler:
         """Reconcile every certificate until none waits any longer, within the limit."""
         ports, removed = self.ports, Counter[tuple[str, str]]()
         lineages = [
-            LineageReconciler(wish, ports, issuing, keeps_pauses=keeps_pauses, removed=removed)
-            for wish in wishes
+            LineageReconciler(desired, ports, issuing, keeps_pauses=keeps_pauses, removed=removed)
+            for desired in certificates
         ]
         ports.progress(Begun(len(lineages)))
         queue = WorkQueue(
@@ -361,19 +412,19 @@ class Reconciler:
         )
         try:
             queue.carry_out()
-            self._sweep(wishes)
+            self._sweep(certificates)
             complete = True
         except (KeyboardInterrupt, Interrupted):
             ports.run.stop()
             complete = False
         return SyncReport(tuple(one.report() for one in lineages), complete=complete)
 
-    def _sweep(self, wishes: Sequence[DesiredCertificate]) -> None:
+    def _sweep(self, certificates: Sequence[DesiredCertificate]) -> None:
         """Clean up after lineages that are not issued here any more."""
         try:
             lineages = self.ports.state.lineages_in_challenge_records()
             if lineages:
-                sweep_ownerless(lineages, wishes, self.ports)
+                sweep_ownerless(lineages, certificates, self.ports)
         except StateError as error:  # nothing that is declared depends on it
             _log.warning(
                 Text(

@@ -32,12 +32,12 @@ class Rehearsed:
 
 
 def rehearse(
-    ports: Ports, wishes: Sequence[DesiredCertificate], issuer: Issuer, *, renew: bool
+    ports: Ports, certificates: Sequence[DesiredCertificate], issuer: Issuer, *, renew: bool
 ) -> Rehearsed:
     """Have this issuer issue, for tests, what `sync` would order; `renew` as there."""
-    plans = plans_of(ports, wishes, renew=renew)
-    orders = zip(wishes, map(_order_of, plans), strict=True)
-    due = [(wish, step) for wish, step in orders if step is not None]
+    plans = plans_of(ports, certificates, renew=renew)
+    orders = zip(certificates, map(_order_of, plans), strict=True)
+    due = [(desired, step) for desired, step in orders if step is not None]
     at_staging = replace(ports, issuer=issuer)
     reports = side_by_side(lambda one: _rehearsed(*one, at_staging), due, ports.run)
     return Rehearsed(SyncReport(tuple(reports)), tuple(plans))
@@ -45,7 +45,7 @@ def rehearse(
 
 def _order_of(plan: Plan) -> Issue | None:
     """Return what a run would order for this plan, now or later."""
-    step = plan.issue or plan.held_back
+    step = plan.issue_now or plan.issue_later
     return step if step is not None and step.action is Action.ISSUE else None
 
 
@@ -66,7 +66,7 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> Lineag
 def _tried(request: IssueRequest, desired: DesiredCertificate, ports: Ports) -> StepOutcome:
     result = StepOutcome(Action.ISSUE, Outcome.DONE, Text("rehearsed"))
     try:
-        held = ports.issuer.held_back(request)
+        held = ports.issuer.rate_limit_hold(request)
         if held is not None:
             raise held
         with ports.lease(desired.lineage) as lease:

@@ -53,7 +53,7 @@ def retire(step: Retire, context: StepContext) -> StepOutcome:
         keep(step, context)
         return replace(result, outcome=Outcome.UNCHANGED, detail=error.message)
     except CertferryError as error:
-        return result.failed(error)
+        return result.with_error(error)
     context.ports.state.drop_upload(step.target, step.remote_id)
     if not was_there:  # another run may have removed it, and recorded that
         return replace(result, detail=Text("it was gone already"))

@@ -45,14 +45,16 @@ class ScheduledRun:
         self._wait_limit = wait_limit
         self._tries: Counter[str] = Counter()
 
-    def sync(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> SyncReport:
+    def sync(
+        self, certificates: Sequence[DesiredCertificate], *, renew: bool = False
+    ) -> SyncReport:
         """Bring the world to the declared state, and try again until everything is in order, or has
         to wait longer than a run may; return what has become of all. Raises as `Reconciler.sync`.
         """
         engine = self._engine()
         self._ports = ports = engine.ports
         begun = ports.now()
-        report = engine.sync(wishes, self._wait_limit, renew=renew, scheduled=True)
+        report = engine.sync(certificates, self._wait_limit, renew=renew, scheduled=True)
         while report.complete and report.problem is None:
             due = self._due(report)
             first = min(due.values(), default=None)
@@ -63,8 +65,12 @@ class ScheduledRun:
             except (KeyboardInterrupt, Interrupted):
                 return replace(report, complete=False)
             now, limit = ports.now(), self._wait_limit.limit
-            again = [wish for wish in wishes if wish.lineage in due and due[wish.lineage] <= now]
-            self._tries.update(wish.lineage for wish in again)
+            again = [
+                desired
+                for desired in certificates
+                if desired.lineage in due and due[desired.lineage] <= now
+            ]
+            self._tries.update(desired.lineage for desired in again)
             left = None if limit is None else max(limit - (now - begun), timedelta(0))
             newer = self._engine().sync(again, WaitLimit(left), scheduled=True, before=report)
             report = report.with_newer(newer)

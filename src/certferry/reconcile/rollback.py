@@ -9,6 +9,7 @@ from certferry.core.certificates.lineage import version_for
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Happened
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.report import LineageReport, SyncReport
 from certferry.core.planning.safety import without_refused
@@ -31,26 +32,26 @@ from certferry.text import Text
 BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("asked for"))
 
 
-def withdraw_by_hand(ports: Ports, wish: DesiredCertificate) -> DesiredCertificate:
+def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertificate:
     """Withdraw the certificate in force from every domain that has a previous one to go back to,
     and return the certificate for `go_back`. Raises `PlanRefused` where there is none to go back
     to, or where it could not be bound, and `StateError` for a lost key; then nothing was changed.
     """
     ports.state.must_unseal()
-    wish = as_known(wish, ports.source, ports.state, read=False)
-    with ports.lease(wish.lineage) as lease:
-        context = StepContext(wish, observe(wish, ports), ports, lease)
+    desired = as_known(desired, ports.source, ports.state, read=False)
+    with ports.lease(desired.lineage) as lease:
+        context = StepContext(desired, observe(desired, ports), ports, lease)
         steps = _steps_back(context)
         _must_be_possible(steps, context)
         for step in steps:
             context.renew_lease()
             withdraw(step, context, by_hand=True)
-    return wish
+    return desired
 
 
-def go_back(ports: Ports, wish: DesiredCertificate, wait_limit: WaitLimit) -> SyncReport:
+def go_back(ports: Ports, desired: DesiredCertificate, wait_limit: WaitLimit) -> SyncReport:
     """Bind the previous certificate wherever the one in force was withdrawn."""
-    report = Reconciler(ports).run([wish], wait_limit, Issuing.NEVER)
+    report = Reconciler(ports).run([desired], wait_limit, Issuing.NEVER)
     for lineage in report.lineages:
         give_up_where_refused(lineage, ports)
     return report
@@ -149,12 +150,13 @@ def _must_be_possible(steps: Sequence[Rollback], context: StepContext) -> None:
         observed,
         times.now,
     )
-    for refusal in plan.refusals:
+    for refusal in plan.having(Weight.REFUSED):
+        problem = refusal.problem
         raise PlanRefused(
             Text(
                 "{domain} cannot go back: {why}",
-                domain=refusal.step.domain,
-                why=refusal.reason.message,
+                domain=refusal.domain,
+                why=problem.message,
             ),
-            hint=refusal.hint,
+            hint=problem.hint,
         )

@@ -14,7 +14,7 @@ from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.network import must_be_right
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.steps import Action
 from certferry.core.waiting import Asking, Begun, Ended
@@ -41,52 +41,56 @@ T = TypeVar("T")
 
 
 def of_each(
-    read: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate], ports: Ports
+    read: Callable[[DesiredCertificate], T],
+    certificates: Sequence[DesiredCertificate],
+    ports: Ports,
 ) -> list[T]:
     """Return what `read` finds of each certificate, and report how far that is."""
-    ports.progress(Begun(len(wishes)))
+    ports.progress(Begun(len(certificates)))
 
-    def one(wish: DesiredCertificate) -> T:
-        found = read(wish)
-        ports.progress(Ended(wish.lineage))
+    def one(desired: DesiredCertificate) -> T:
+        found = read(desired)
+        ports.progress(Ended(desired.lineage))
         return found
 
-    return side_by_side(one, wishes, ports.run)
+    return side_by_side(one, certificates, ports.run)
 
 
 def plans_of(
-    ports: Ports, wishes: Sequence[DesiredCertificate], *, renew: bool = False
+    ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> list[Plan]:
     """Return what `sync` would do. Raises `StateError` for a lost key."""
     issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
     ports.state.must_unseal()
     proofs = Proofs(ports)
     return of_each(
-        lambda wish: proofs.added_to(_plan_now(wish, ports, issuing), wish), wishes, ports
+        lambda desired: proofs.added_to(_plan_now(desired, ports, issuing), desired),
+        certificates,
+        ports,
     )
 
 
-def statuses_of(ports: Ports, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
+def statuses_of(ports: Ports, certificates: Sequence[DesiredCertificate]) -> list[LineageStatus]:
     """Return how each lineage and each of its domains stands."""
     troubles = troubles_in(ports.state.notices())
-    return of_each(lambda wish: _status_now(wish, ports, troubles), wishes, ports)
+    return of_each(lambda desired: _status_now(desired, ports, troubles), certificates, ports)
 
 
-def _status_now(wish: DesiredCertificate, ports: Ports, troubles: Troubles) -> LineageStatus:
+def _status_now(desired: DesiredCertificate, ports: Ports, troubles: Troubles) -> LineageStatus:
     """Judge by what the files hold; when they cannot be read, by what was taken from them."""
     unreadable = None
     try:
-        wish = with_file_names(wish, ports)
+        desired = with_file_names(desired, ports)
     except (CertificateError, PlanRefused) as error:
         unreadable = error
-        wish = as_known(wish, ports.source, ports.state, read=False)
-    observed = observe(wish, ports, every_edge=True)
+        desired = as_known(desired, ports.source, ports.state, read=False)
+    observed = observe(desired, ports, every_edge=True)
     now, timeout = ports.now(), ports.verify_timeout
-    status = status_of(wish, observed, now, timeout, unreadable=unreadable)
-    if all(subject.lineage != wish.lineage for subject in troubles):
+    status = status_of(desired, observed, now, timeout, unreadable=unreadable)
+    if all(subject.lineage != desired.lineage for subject in troubles):
         return status
     # Which steps a scheduled run would not try yet, and until when, is for its plan to say.
-    plan = LineageReconciler(wish, ports, keeps_pauses=True).plan(observed)
+    plan = LineageReconciler(desired, ports, keeps_pauses=True).plan(observed)
     return with_failures(status, troubles, observed, plan)
 
 
@@ -103,19 +107,21 @@ def remembering(ports: Ports) -> Remembering:
     return Remembering(ports.state.last_run(), problem, troubles)
 
 
-def _plan_now(wish: DesiredCertificate, ports: Ports, issuing: Issuing) -> Plan:
+def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Plan:
     """Plan one lineage. What a run refuses once it has adopted what the files hold is known before,
     and added.
     """
     try:
-        wish = with_file_names(wish, ports)
+        desired = with_file_names(desired, ports)
     except (CertificateError, PlanRefused) as error:
-        return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
-    observed = observe(wish, ports)
-    plan = LineageReconciler(wish, ports, issuing).plan(observed)
-    if plan.issue is None or plan.issue.action is not Action.ADOPT or wish.offered is None:
+        finding = PlanFinding.of(Weight.BLOCKED, error)
+        return Plan(desired.lineage, desired.names, findings=(finding,))
+    observed = observe(desired, ports)
+    plan = LineageReconciler(desired, ports, issuing).plan(observed)
+    step = plan.issue_now
+    if step is None or step.action is not Action.ADOPT:
         return plan
-    return _with_refusals_to_come(plan, wish, observed, ports)
+    return _with_refusals_to_come(plan, desired, observed, ports)
 
 
 def _with_refusals_to_come(
@@ -132,10 +138,11 @@ def _with_refusals_to_come(
         issuer_not_after=desired.offered_issuer_end,
     )
     after = replace(observed, versions=(adopted, *observed.versions))
-    refusals = plan_lineage(desired, after, Times.at(now), Issuing.NEVER).refusals
-    refused = {(one.step.target, one.step.domain) for one in refusals}
+    adopting = plan_lineage(desired, after, Times.at(now), Issuing.NEVER)
+    refusals = adopting.having(Weight.REFUSED)
+    refused = {(one.target, one.domain) for one in refusals}
     rollouts = tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused)
-    return replace(plan, rollouts=rollouts, refusals=(*plan.refusals, *refusals))
+    return replace(plan, rollouts=rollouts, findings=(*plan.findings, *refusals))
 
 
 class Proofs:
@@ -154,12 +161,12 @@ class Proofs:
         """Return the plan with what would stop its order, or which names need no account. Raises
         `Interrupted`.
         """
-        step, accounts = plan.issue, ", ".join(desired.dns_accounts)
+        step, accounts = plan.issue_now, ", ".join(desired.dns_accounts)
         if step is None and _is_for_nothing(plan) and accounts:
             found = self._proof(desired)
             if not isinstance(found, ZoneNotFound):
                 return plan
-            return replace(plan, obstacles=(*plan.obstacles, Obstacle(accounts, None, found)))
+            return _with(plan, found, accounts)
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
             return plan
         if accounts:
@@ -169,8 +176,7 @@ class Proofs:
         found = next(filter(None, clocks), None) or self._proof(desired)
         if not isinstance(found, CertferryError):
             return replace(plan, issue=replace(step, standing=tuple(sorted(found))))
-        obstacle = Obstacle(accounts or None, None, found)
-        return replace(plan, obstacles=(*plan.obstacles, obstacle))
+        return _with(plan, found, accounts or None)
 
     def _proof(self, desired: DesiredCertificate) -> frozenset[str] | CertferryError:
         dns = provider_of(desired, self._ports.dns)
@@ -202,5 +208,11 @@ def _is_for_nothing(plan: Plan) -> bool:
     if plan.rollouts or plan.unchanged:
         return False
     return any(
-        one.domain is None and isinstance(one.error, TargetRejected) for one in plan.obstacles
+        one.domain is None and isinstance(one.error, TargetRejected)
+        for one in plan.having(Weight.BLOCKED)
     )
+
+
+def _with(plan: Plan, error: CertferryError, accounts: str | None) -> Plan:
+    finding = PlanFinding.of(Weight.BLOCKED, error, accounts)
+    return replace(plan, findings=(*plan.findings, finding))

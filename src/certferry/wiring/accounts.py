@@ -122,9 +122,11 @@ class Accounts:
         it is used, so that the others go on. Raises one `ConfigError` of all that is wrong with
         what the operator wrote.
         """
-        wishes, errors = self._settings.certificates, list[ConfigError]()
-        deployments = [d for wish in wishes for d in wish.deployments if d.delivery is None]
-        accounts = [account for wish in wishes for account in wish.dns_accounts]
+        certificates, errors = self._settings.certificates, list[ConfigError]()
+        deployments = [
+            d for desired in certificates for d in desired.deployments if d.delivery is None
+        ]
+        accounts = [account for desired in certificates for account in desired.dns_accounts]
         dns: dict[str, DnsProvider] = self._all(accounts, DNS_PROVIDERS, errors)
         targets: dict[str, DeployTarget] = self._all(
             [deployment.target for deployment in deployments], TARGETS, errors
@@ -237,7 +239,7 @@ class Accounts:
 
     def _contact(self) -> str:
         """Return whom a vendor may write to: the operator, or else the zone's (RFC 2142 §7)."""
-        names = [wish.names[0] for wish in self._settings.certificates if wish.names]
+        names = [desired.names[0] for desired in self._settings.certificates if desired.names]
         zones = [f"hostmaster@{base_name(name)}" for name in names]
         return self._settings.acme.email or next(iter(zones), "")
 

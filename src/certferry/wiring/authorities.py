@@ -59,9 +59,9 @@ class LateIssuer:
         """See `ports.issuer.Issuer.must_be_provable`."""
         return self._at("").must_be_provable(names, dns)
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `ports.issuer.Issuer.held_back`. Nothing is connected."""
-        return self._budget(request.directory).held_back(request)
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.rate_limit_hold`. Nothing is connected."""
+        return self._budget(request.directory).rate_limit_hold(request)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -162,7 +162,7 @@ def persist_record_of(
     from certferry.core.certificates.names import base_name
     from certferry.core.dns_persist import with_wildcards
 
-    declared = [name for wish in settings.certificates for name in wish.names]
+    declared = [name for desired in settings.certificates for name in desired.names]
     return persist_record(
         name,
         issuer_settings(settings, settings.acme.directory),

@@ -12,7 +12,7 @@ from certferry.config.model import Settings
 from certferry.core.discovery.inventory import Discovery, Problem, discover
 from certferry.core.discovery.proposal import Proposal, propose_beside
 from certferry.core.discovery.survey import FoundDomain, FoundZone, Survey
-from certferry.core.observed.inferred import Ledger
+from certferry.core.observed.inferred import UploadOwners
 from certferry.errors import ConfigError, DnsError
 from certferry.ports.survey import Looked
 from certferry.reconcile.discover import survey_accounts
@@ -49,8 +49,8 @@ def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discove
     settings, state = workspace.settings, workspace.state
     known = partial(as_known, source=PemFileSource(), state=state, read=True)
     declared = tuple(map(known, settings.declared))
-    lineages = {*state.lineages(), *(wish.lineage for wish in declared)}
-    ledger = Ledger((one, state.remembered(one)) for one in sorted(lineages))
+    lineages = {*state.lineages(), *(desired.lineage for desired in declared)}
+    ledger = UploadOwners((one, state.remembered(one)) for one in sorted(lineages))
     accounts = workspace.accounts(run)
     surveys = {label: _survey_of(label, accounts) for label in labels}
     probe = probe_for(settings.verify, run.pause, alone=True)

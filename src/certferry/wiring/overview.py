@@ -40,5 +40,5 @@ def observed(workspace: Workspace, run: Run) -> Overview:
     """Return how everything stands that the workspace declares. Changes nothing."""
     ports = workspace.connect(run)
     stored = remembering(ports)
-    statuses = statuses_of(ports, workspace.wishes)
+    statuses = statuses_of(ports, workspace.certificates)
     return Overview(statuses, stored, workspace.notifications(run).channel_states())

@@ -60,7 +60,7 @@ class Workspace:
         self._resources.__exit__(kind, error, trace)
 
     @property
-    def wishes(self) -> tuple[DesiredCertificate, ...]:
+    def certificates(self) -> tuple[DesiredCertificate, ...]:
         """The certificates that a run is for."""
         return self.settings.certificates
 
@@ -94,7 +94,7 @@ class Workspace:
         # First: with a mistake in the settings, not even an empty state is made.
         dns, targets = self.accounts(run).meant()
         settings, state, source = self.settings, self.state, PemFileSource()
-        meant = {wish.lineage for wish in settings.certificates}
+        meant = {desired.lineage for desired in settings.certificates}
         if not self._reads_only:
             sweep_handovers(settings)
         return Ports(
@@ -110,8 +110,8 @@ class Workspace:
             progress=each_of(history_keeper(state, now, run.who), run.progress),
             verify_timeout=settings.verify.timeout,
             claims=Claims(
-                as_known(wish, source, state, read=wish.lineage in meant)
-                for wish in settings.declared
+                as_known(desired, source, state, read=desired.lineage in meant)
+                for desired in settings.declared
             ),
             observer=SightingsKeeper(state, now),
             run=run,
