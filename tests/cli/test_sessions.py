@@ -19,8 +19,9 @@ from certferry.cli.history import show_history
 from certferry.cli.options import Front
 from certferry.cli.plan import show_plans
 from certferry.cli.run_report import show_report
-from certferry.cli.status import look, show_status
+from certferry.cli.status import observed, show_status
 from certferry.cli.watch import Watch
+from certferry.core.assessment.health import Recorded
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import DomainState
 from certferry.core.planning.plan import Plan
@@ -204,7 +205,12 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
     """Before: missing. After: valid, bound, and served by both addresses."""
     world = TwinWorld()
     before = TestConsole()
-    code = show_status(look(world.session()), before.console, START, as_json=False)
+    code = show_status(
+        observed(world.session(), Recorded(last_run=world.state.last_run())),
+        before.console,
+        START,
+        as_json=False,
+    )
 
     assert (
         dedent("""\
@@ -222,7 +228,12 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
 
     synced(world)
     after = TestConsole()
-    show_status(look(world.session()), after.console, START, as_json=False)
+    show_status(
+        observed(world.session(), Recorded(last_run=world.state.last_run())),
+        after.console,
+        START,
+        as_json=False,
+    )
 
     assert dedent("""\
         NAME               STATE     LEFT     RENEWAL     BOUND     SERVED
@@ -241,7 +252,12 @@ def test_the_documents_of_a_session_are_whole() -> None:
     plan, status, history = TestConsole(), TestConsole(), TestConsole()
 
     show_plans(plans_of(world, renew=True), plan.console, check=False, as_json=True)
-    show_status(look(world.session()), status.console, START, as_json=True)
+    show_status(
+        observed(world.session(), Recorded(last_run=world.state.last_run())),
+        status.console,
+        START,
+        as_json=True,
+    )
     show_history(world.session(), None, 10, history.console, as_json=True)
 
     assert 3 == json.loads(plan.out)["changes"]

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from certferry.core.desired.certificate import DesiredDeployment, PemFiles
-from certferry.core.findings import Code, Finding, Severity, info
+from certferry.core.findings import Code, info
 from certferry.core.observed.observation import DomainState, ObservedTarget
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.schedule import Installation, Job, Scheduled
@@ -19,6 +19,7 @@ from certferry.errors import ScheduleError, TargetUnavailable
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import AcmeAccount
 from certferry.ports.target import DeployTarget, Look
+from certferry.problem import Problem, Severity
 from certferry.reconcile.examination import (
     cnames_of,
     look_at_account,
@@ -41,7 +42,7 @@ STATE, KEY = PurePath("/state/state.db"), PurePath("/state/secret.key")
 
 def told(findings: object) -> list[tuple[str, str, Severity]]:
     """Give what findings are about, their codes and weights."""
-    found = list(cast("list[Finding]", findings))
+    found = list(cast("list[Problem]", findings))
     return [(finding.subject, str(finding.code), finding.severity) for finding in found]
 
 
@@ -86,7 +87,7 @@ def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
 
     assert [(IMG, Code.DOMAIN_STUCK, Severity.WARNING)] == lineage(world)
     (finding,) = look_at_lineage(world.wish(), world.doors("doctor"))
-    assert "certferry status" in str(finding.fix)
+    assert "certferry status" in str(finding.hint)
 
 
 def test_target_that_refuses_the_keys(world: ModelWorld) -> None:
@@ -172,7 +173,7 @@ class Account:
         """See `ports.examination.Timed.clock_ahead`."""
         return self.ahead
 
-    def examine(self, account: str) -> tuple[Finding, ...]:
+    def examine(self, account: str) -> tuple[Problem, ...]:
         """See `ports.examination.Examined.examine`."""
         return (info("seen", account, Text("so")),)
 
@@ -187,7 +188,7 @@ def test_clock_is_told_before_the_keys() -> None:
 
     assert [
         ("qiniu", Code.CLOCK_OFF, Severity.ERROR),
-        ("qiniu", "seen", Severity.INFO),
+        ("qiniu", "seen", Severity.NOTICE),
     ] == found
 
 
@@ -238,7 +239,7 @@ def test_state_in_order_tells_what_to_back_up() -> None:
     """Nothing has happened yet."""
     found = list(look_at_state(MemoryState(), STATE, KEY, ["img"], NOW))
 
-    assert [(str(STATE), Code.BACK_UP, Severity.INFO)] == told(found)
+    assert [(str(STATE), Code.BACK_UP, Severity.NOTICE)] == told(found)
     assert str(KEY) in str(found[0].message)
 
 
@@ -256,9 +257,9 @@ def test_key_that_does_not_open_the_state() -> None:
 @pytest.mark.parametrize(
     ("runs", "hours", "severity", "words"),
     [
-        ([True], 1, Severity.INFO, "the last run ended at"),
-        ([True, False], 1, Severity.INFO, "the last without a failure at"),
-        ([False], 1, Severity.INFO, "none has ended without a failure"),
+        ([True], 1, Severity.NOTICE, "the last run ended at"),
+        ([True, False], 1, Severity.NOTICE, "the last without a failure at"),
+        ([False], 1, Severity.NOTICE, "none has ended without a failure"),
         ([True], 49, Severity.WARNING, "the last run ended at"),
     ],
 )
@@ -274,7 +275,7 @@ def test_last_run_is_told(runs: list[bool], hours: int, severity: Severity, word
     (finding,) = (one for one in found if one.code == Code.LAST_RUN)
     assert severity is finding.severity
     assert words in str(finding.message)
-    assert (finding.fix is None) is (severity is Severity.INFO)
+    assert (finding.hint is None) is (severity is Severity.NOTICE)
 
 
 def entry(event: str, minute: int, **facts: str) -> HistoryEntry:
@@ -374,10 +375,10 @@ def scheduled(to_do: Text | None = None) -> Scheduled:
     ("installed", "expected"),
     [
         ([None, None], [(Code.SCHEDULE_MISSING, Severity.WARNING)]),
-        ([None, scheduled()], [(Code.SCHEDULE, Severity.INFO)]),
+        ([None, scheduled()], [(Code.SCHEDULE, Severity.NOTICE)]),
         (
             [scheduled(Text("start cron"))],
-            [(Code.SCHEDULE, Severity.INFO), (Code.SCHEDULE_TO_DO, Severity.WARNING)],
+            [(Code.SCHEDULE, Severity.NOTICE), (Code.SCHEDULE_TO_DO, Severity.WARNING)],
         ),
         ([ScheduleError("crontab failed")], [(Code.NOT_LOOKED_AT, Severity.ERROR)]),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import Standing
 from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.core.events import StepEnded
@@ -73,7 +74,7 @@ def test_lineages_are_looked_at_side_by_side() -> None:
     reconciler = company.reconciler()
 
     plans = plans_of(reconciler, company.wishes)
-    statuses = statuses_of(reconciler, company.wishes)
+    statuses = statuses_of(reconciler, company.wishes, Recorded())
 
     lineages = [wish.lineage for wish in company.wishes]
     assert lineages == [plan.lineage for plan in plans]
@@ -117,7 +118,9 @@ def test_company_is_synced_and_stays_so() -> None:
     assert all(lineage.is_unchanged for lineage in second.lineages)
     assert [wish.lineage for wish in company.wishes] == [one.lineage for one in first.lineages]
     assert all(plan.is_settled for plan in plans_of(reconciler, company.wishes))
-    standings = {d.standing for s in statuses_of(reconciler, company.wishes) for d in s.domains}
+    standings = {
+        d.standing for s in statuses_of(reconciler, company.wishes, Recorded()) for d in s.domains
+    }
     assert {Standing.VERIFIED} == standings
     assert {wish.lineage for wish in company.wishes} == {
         event.lineage for event in company.events if isinstance(event, StepEnded)

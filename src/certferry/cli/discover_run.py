@@ -13,7 +13,7 @@ from certferry.config.certificates import MOST_NAMES
 from certferry.config.findings import instead_of, joined
 from certferry.config.model import Settings
 from certferry.config.propose import tables_of
-from certferry.core.discovery.inventory import Discovery, Problem, Wanted
+from certferry.core.discovery.inventory import Discovery, Wanted
 from certferry.core.discovery.proposal import Proposal, propose_beside
 from certferry.core.discovery.survey import FoundDomain, FoundZone
 from certferry.errors import ConfigError, DnsError
@@ -23,6 +23,7 @@ from certferry.present.documents import of_discovery
 from certferry.present.layout import line
 from certferry.present.log_entries import log_problems
 from certferry.present.progress import progress_on
+from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
 from certferry.wiring.discovery import DiscoverySession, open_to_discover
@@ -113,7 +114,7 @@ def _zones(session: DiscoverySession) -> tuple[Zones, list[Problem]]:
         try:
             zones[label] = zones_of(session, label)
         except (DnsError, ConfigError) as error:
-            problems.append(Problem(label, error))
+            problems.append(error.problem(label))
     return zones, problems
 
 

@@ -17,7 +17,7 @@ from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.core.findings import Finding
+    from certferry.problem import Problem
 
 
 @click.command("doctor")
@@ -87,7 +87,7 @@ def show_report(front: Front) -> Exit:
     return Exit.OK
 
 
-def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -> Exit:
+def show_findings(findings: Sequence[Problem], front: Front, *, as_json: bool) -> Exit:
     """Print the findings; with `--quiet` only the errors."""
     from certferry.present import doctor_text, documents
     from certferry.present.log_entries import log_findings
@@ -100,7 +100,7 @@ def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -
         console.remark(doctor_text.what_is_wrong(findings, console.voice))
     else:
         console.tell(doctor_text.told(findings, console.voice))
-    return exits.of_findings(findings)
+    return exits.of_problems(findings)
 
 
 def _now() -> datetime:

@@ -158,7 +158,7 @@ def untold(settings: Settings) -> list[schedule_text.Concern]:
         has_channel=bool(settings.channels),
         has_heartbeat=settings.monitoring.heartbeat is not None,
     )
-    return [([finding.message], finding.fix) for finding in findings]
+    return [([finding.message], finding.hint) for finding in findings]
 
 
 def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:

@@ -36,8 +36,9 @@ from certferry.present.console import Verbosity
 from certferry.present.layout import Tone, labelled, line
 from certferry.present.vocabulary import WARNING, one_or_many
 from certferry.text import Text
-from certferry.wiring.looking import lost_state, open_to_look
+from certferry.wiring.looking import open_to_look
 from certferry.wiring.profiles import load_checked
+from certferry.wiring.recorded import lost_state
 from certferry.wiring.session import Session
 from certferry.wiring.settings import from_client, from_environment, without_certificates
 from certferry.wiring.undeclared import undeclared

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,9 @@ from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.config.model import Settings
+    from certferry.core.assessment.health import Recorded
     from certferry.core.assessment.notices import ChannelState
-    from certferry.core.assessment.status import LineageStatus, Remembering
-    from certferry.ports.state import StateStore
+    from certferry.core.assessment.status import LineageStatus
     from certferry.wiring.session import Session
 
 
@@ -39,6 +38,7 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     from certferry.cli.selection import read_settings, tell_of_equal_names
     from certferry.present.progress import progress_of_look
     from certferry.wiring.looking import open_to_look
+    from certferry.wiring.recorded import recorded
 
     settings = read_settings(front, names)
     tell_of_equal_names(settings, front)
@@ -46,46 +46,25 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
         progress_of_look(front.console, front.verbosity, _now, as_json=as_json) as progress,
         open_to_look(settings, progress=progress, language=front.voice.language) as session,
     ):
-        found = look(session)
-        remembering = _compared(found.remembering, settings, session.state)
-        found = replace(found, remembering=remembering)
+        found = observed(session, recorded(settings, session.state, _now()))
     return show_status(found, front.console, _now(), as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How everything stands: certificates, what is remembered of runs, and of channels of
-    notifications.
-    """
+    """How everything stands: certificates, what is recorded, and the channels of notifications."""
 
     statuses: Sequence[LineageStatus]
-    remembering: Remembering
+    recorded: Recorded
     channels: Mapping[str, ChannelState]
 
 
-def look(session: Session) -> Found:
-    """Look at what the session declares."""
-    from certferry.reconcile.status import remembering, statuses_of
+def observed(session: Session, recorded: Recorded) -> Found:
+    """Observe what the session declares."""
+    from certferry.reconcile.status import statuses_of
 
-    reconciler = session.reconciler()
-    remembered = remembering(reconciler.doors)
-    return Found(
-        statuses_of(reconciler, session.wishes), remembered, session.teller.channel_states()
-    )
-
-
-def _compared(remembering: Remembering, settings: Settings, state: StateStore) -> Remembering:
-    """Add what the file declares no more, and whether a state was expected."""
-    from certferry.core.assessment.trouble import Trouble
-    from certferry.wiring.looking import lost_state
-    from certferry.wiring.undeclared import undeclared
-
-    lost = lost_state(settings, state)
-    return replace(
-        remembering,
-        problem=remembering.problem or (None if lost is None else Trouble.of(lost)),
-        undeclared=undeclared(settings, state, _now()),
-    )
+    statuses = statuses_of(session.reconciler(), session.wishes, recorded)
+    return Found(statuses, recorded, session.teller.channel_states())
 
 
 def show_status(found: Found, console: Console, now: datetime, *, as_json: bool) -> Exit:
@@ -96,17 +75,17 @@ def show_status(found: Found, console: Console, now: datetime, *, as_json: bool)
     from certferry.present import status_text
     from certferry.present.log_entries import log_statuses
 
-    statuses, remembering, channels = found.statuses, found.remembering, found.channels
+    statuses, recorded, channels = found.statuses, found.recorded, found.channels
     log_statuses(statuses, console.run_log)
-    ending = exits.of_statuses(statuses, remembering)
+    ending = exits.of_statuses(statuses, recorded)
     if as_json:
-        document = status_document.of_statuses(statuses, remembering, console.voice)
+        document = status_document.of_statuses(statuses, recorded, console.voice)
         if channels:
             document["channels"] = channel_text.of_channels(channels, console.voice)
         console.hand_out(document)
     elif not statuses:
         console.show([line(console.voice.say(Text("No certificate is declared.")))])
-        console.tell(status_text.troubles(remembering, console.voice))
+        console.tell(status_text.troubles(recorded, console.voice))
     else:
         ordered = most_needed_first(statuses)
         remarks = [
@@ -114,7 +93,7 @@ def show_status(found: Found, console: Console, now: datetime, *, as_json: bool)
             *channel_text.remarks(channels, console.voice),
         ]
         console.show_table(status_text.table(ordered, now, console.voice), remarks)
-        console.tell([line(), *status_text.of_runs(remembering, console.voice)])
+        console.tell([line(), *status_text.of_runs(recorded, console.voice)])
     return ending
 
 

@@ -9,8 +9,9 @@ from datetime import timedelta
 from enum import Enum
 
 from certferry.core.certificates.names import is_wildcard
-from certferry.core.findings import Code, Finding, Severity
+from certferry.core.findings import Code
 from certferry.errors import ClockWrong
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 
@@ -65,7 +66,7 @@ _BEFORE_AN_ORDER = Text(
 )
 
 
-def judge_clock(subject: str, service: str, ahead: timedelta) -> Finding | None:
+def judge_clock(subject: str, service: str, ahead: timedelta) -> Problem | None:
     """Judge a clock by how far the service's is `ahead` of it, to the second; `None` where it is
     right.
     """
@@ -75,14 +76,14 @@ def judge_clock(subject: str, service: str, ahead: timedelta) -> Finding | None:
     sentence = _BEHIND if ahead > timedelta(0) else _AHEAD
     severity = Severity.ERROR if amount > REFUSED else Severity.WARNING
     message = sentence.filled(amount=amount, service=service)
-    return Finding(severity, Code.CLOCK_OFF, subject, message, SET_IT)
+    return Problem(Code.CLOCK_OFF, message, SET_IT, severity, subject)
 
 
 def must_be_right(service: str, ahead: timedelta) -> None:
     """Raise `ClockWrong` where requests would be refused for their date."""
     found = judge_clock(service, service, ahead)
     if found is not None and found.severity is Severity.ERROR:
-        raise ClockWrong(found.message, hint=found.fix)
+        raise ClockWrong(found.message, hint=found.hint)
 
 
 def must_not_be_behind(service: str, ahead: timedelta) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from enum import Enum
 
 from certferry import __version__
 from certferry.core.assessment.health import (
@@ -12,16 +13,17 @@ from certferry.core.assessment.health import (
     Checkup,
     Concern,
     Expected,
-    Health,
     Recorded,
     Soonest,
 )
+from certferry.core.assessment.notices import Subject
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.planning.report import SyncReport
-from certferry.present.documents import Document, moment
+from certferry.present.documents import Document, moment, of_problem, of_subject
 from certferry.present.language import Voice
 from certferry.present.layout import visible
-from certferry.present.vocabulary import at_target, one_or_many
+from certferry.present.vocabulary import of_lineage, one_or_many
+from certferry.problem import Problem
 from certferry.text import Text, verbatim
 
 SERVICE = "CERTFERRY"
@@ -32,9 +34,31 @@ MOST_DETAILS = 25
 _DAY = timedelta(days=1)
 
 
+class Status(Enum):
+    """How bad it is, with the exit code of a plugin (Monitoring Plugins' guidelines, "Plugin Return
+    Codes").
+    """
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+def status_of(concerns: Iterable[Concern]) -> Status:
+    """Judge concerns together. What is certainly bad comes before what cannot be judged."""
+    found = list(concerns)
+    if any(one.problem.is_error for one in found):
+        return Status.CRITICAL
+    if any(one.is_unjudged for one in found):
+        return Status.UNKNOWN
+    return Status.WARNING if found else Status.OK
+
+
 def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
     """Write the plugin's line, and a line of detail for each thing that needs a person."""
-    yield _first(found.health, summary(found, now, voice), _performance(found, now))
+    status = status_of(found.concerns)
+    yield _first(status, summary(found, now, voice), _performance(found, now))
     for concern in found.concerns[:MOST_DETAILS]:
         yield _detail(concern, voice)
     more = len(found.concerns) - MOST_DETAILS
@@ -42,39 +66,37 @@ def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
         yield voice.say_on_one_line(Text("and {count} more", count=more))
 
 
-def of_failure(message: Text, hint: Text | None, voice: Voice) -> Iterator[str]:
-    """Write that nothing can be said."""
-    yield _first(Health.UNKNOWN, voice.say_on_one_line(message), "")
-    if hint is not None:
-        yield _harmless(voice.say_on_one_line(hint))
+def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
+    """Write that nothing can be judged."""
+    yield _first(Status.UNKNOWN, voice.say_on_one_line(problem.message), "")
+    if problem.hint is not None:
+        yield _harmless(voice.say_on_one_line(problem.hint))
 
 
 def document(found: Checkup, now: datetime, voice: Voice) -> Document:
     """Write it for a program."""
     return {
-        "status": found.health.name,
+        "status": status_of(found.concerns).name,
         "summary": summary(found, now, voice),
         "soonest": None if found.soonest is None else _soonest(found.soonest, now),
         "certificates": found.certificates,
         "served": found.served,
         "places": found.places,
-        "problems": [_problem(concern, voice) for concern in found.concerns],
+        "problems": [_problem(concern, status_of([concern]), voice) for concern in found.concerns],
     }
 
 
-def document_of_failure(code: str, message: Text, hint: Text | None, voice: Voice) -> Document:
-    """Write for a program that nothing can be said."""
-    concern = Concern(Health.UNKNOWN, code, message, hint)
-    problem = _problem(concern, voice)
+def document_of_failure(problem: Problem, voice: Voice) -> Document:
+    """Write for a program that nothing can be judged."""
     return {
-        "status": Health.UNKNOWN.name,
-        "summary": voice.say_on_one_line(message),
+        "status": Status.UNKNOWN.name,
+        "summary": voice.say_on_one_line(problem.message),
         "soonest": None,
         "certificates": None,
         "served": None,
         "places": None,
-        "problems": [problem],
-        "error": {key: problem[key] for key in ("code", "message", "hint")},
+        "problems": [_problem(Concern(problem), Status.UNKNOWN, voice)],
+        "error": of_problem(problem, voice),
     }
 
 
@@ -104,13 +126,14 @@ def days_left(end: datetime, now: datetime) -> int:
 
 def _worst(found: Checkup) -> Text:
     first = found.concerns[0]
-    said = Text("{subject}: {message}", subject=_subject(first), message=first.message)
+    subject, message = _subject(first.subject), first.problem.message
+    said = Text("{subject}: {message}", subject=subject, message=message)
     more = len(found.concerns) - 1
     return said if not more else Text("{said} (and {count} more)", said=said, count=more)
 
 
-def _first(health: Health, sentence: str, performance: str) -> str:
-    line = f"{SERVICE} {health.name} - {_harmless(sentence)}"
+def _first(status: Status, sentence: str, performance: str) -> str:
+    line = f"{SERVICE} {status.name} - {_harmless(sentence)}"
     return f"{line} | {performance}" if performance else line
 
 
@@ -129,19 +152,17 @@ def _performance(found: Checkup, now: datetime) -> str:
 
 
 def _detail(concern: Concern, voice: Voice) -> str:
-    said = Text("{subject}: {message}", subject=_subject(concern), message=concern.message)
-    if concern.hint is not None:
-        said = Text("{said} (hint: {hint})", said=said, hint=concern.hint)
-    return _harmless(f"{concern.health.name} [{concern.code}] {voice.say_on_one_line(said)}")
+    problem, status = concern.problem, status_of([concern])
+    said = Text("{subject}: {message}", subject=_subject(concern.subject), message=problem.message)
+    if problem.hint is not None:
+        said = Text("{said} (hint: {hint})", said=said, hint=problem.hint)
+    return _harmless(f"{status.name} [{problem.code}] {voice.say_on_one_line(said)}")
 
 
-def _subject(concern: Concern) -> Text:
-    if not concern.lineage:
-        return verbatim(concern.channel or "certferry")
-    if not concern.target:
-        return verbatim(concern.lineage)
-    where = at_target(concern.target, concern.domain or None)
-    return Text("{lineage}: {where}", lineage=concern.lineage, where=where)
+def _subject(subject: Subject) -> Text:
+    if not subject.lineage:
+        return verbatim(subject.channel or "certferry")
+    return of_lineage(subject.lineage, subject.target, subject.domain)
 
 
 def _harmless(words: str) -> str:
@@ -154,17 +175,12 @@ def _soonest(soonest: Soonest, now: datetime) -> Document:
     return {"name": soonest.lineage, "not_after": moment(end), "days": days_left(end, now)}
 
 
-def _problem(concern: Concern, voice: Voice) -> Document:
+def _problem(concern: Concern, status: Status, voice: Voice) -> Document:
     return {
-        "name": concern.lineage or None,
-        "target": concern.target or None,
-        "domain": concern.domain or None,
-        "channel": concern.channel or None,
-        "status": concern.health.name,
-        "code": concern.code,
-        "message": voice.say(concern.message),
-        "hint": None if concern.hint is None else voice.say(concern.hint),
-        "since": moment(concern.since),
+        **of_subject(concern.subject, "name"),
+        "status": status.name,
+        **of_problem(concern.problem, voice),
+        "since": moment(concern.problem.since),
         "deadline": moment(concern.deadline),
     }
 
@@ -229,7 +245,7 @@ def _families(
         [
             ({"name": one.lineage}, _at(renew_at(v.certificate, v.window)))
             for one, v in newest
-            if not one.is_ferried
+            if not one.is_imported
         ],
     )
     yield (

@@ -7,11 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from certferry.core.assessment.status import LineageStatus, Standing
-from certferry.core.certificates.chain import EdgeProblem
-from certferry.core.discovery.inventory import Problem
 from certferry.core.discovery.watched import HostLook
 from certferry.core.events import Activity, StepEnded
-from certferry.core.findings import Finding, Severity
 from certferry.core.planning.plan import Obstacle, Plan
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
@@ -19,6 +16,7 @@ from certferry.errors import TargetStuck
 from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.status_text import ticket
 from certferry.present.vocabulary import at_target, once
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 _FAILED = {Outcome.FAILED, Outcome.REFUSED}
@@ -58,15 +56,18 @@ def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
             _write_finding(found, log)
 
 
-def log_findings(findings: Sequence[Finding], log: RunLog) -> None:
+def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
     """Write down what `doctor` found; what is only to be known is not written."""
     for one in findings:
-        if one.severity is not Severity.INFO:
+        if one.severity is not Severity.NOTICE:
             words = f"{one.subject}: {once(one.subject, log.voice.say_on_one_line(one.message))}"
-            level = Level.ERROR if one.severity is Severity.ERROR else Level.WARNING
             more = {"code": str(one.code), "subject": one.subject}
-            event = f"doctor.{one.severity}"
-            log.write(Entry(event, one.message, level, hint=one.fix, words=words, more=more))
+            event, level = f"doctor.{one.severity}", _level(one)
+            log.write(Entry(event, one.message, level, hint=one.hint, words=words, more=more))
+
+
+def _level(problem: Problem) -> Level:
+    return Level.ERROR if problem.is_error else Level.WARNING
 
 
 def log_looks(looks: Sequence[HostLook], log: RunLog) -> None:
@@ -76,10 +77,8 @@ def log_looks(looks: Sequence[HostLook], log: RunLog) -> None:
             if address.problem is not None:
                 where = {"address": address.address}
                 _write_edge_problem(look, address.address, address.problem, where, log)
-        for concern in look.concerns:
-            level = Level.ERROR if concern.is_failure else Level.WARNING
-            more = {"addresses": list(concern.addresses)}
-            _write_edge_problem(look, "", concern.problem, more, log, level)
+        for one in look.problems:
+            _write_edge_problem(look, "", one.problem, {"addresses": list(one.addresses)}, log)
 
 
 def log_in_order(look: HostLook, log: RunLog) -> None:
@@ -92,38 +91,39 @@ def log_in_order(look: HostLook, log: RunLog) -> None:
 def _write_edge_problem(
     look: HostLook,
     address: str,
-    problem: EdgeProblem,
+    problem: Problem,
     more: Mapping[str, object],
     log: RunLog,
-    level: Level = Level.ERROR,
 ) -> None:
     detail = once(look.host.name, log.voice.say_on_one_line(problem.message))
     entry = Entry(
-        "watch.failed" if level is Level.ERROR else "watch.differs",
+        "watch.failed" if problem.is_error else "watch.differs",
         problem.message,
-        level,
+        _level(problem),
         domain=look.host.name,
         words=f"{look.host} {address}".rstrip() + f": {detail}",
-        more={**more, "code": problem.code.value},
+        more={**more, "code": str(problem.code)},
     )
     log.write(entry)
 
 
 def log_problems(problems: Sequence[Problem], log: RunLog) -> None:
     """Write down which account could not be looked at, or not all of it."""
-    for problem in problems:
-        account, error = problem.account, problem.error
-        detail = log.voice.say_on_one_line(error.message)
-        entry = Entry(
-            "discover.failed" if problem.is_failure else "discover.unread",
-            error.message,
-            Level.ERROR if problem.is_failure else Level.WARNING,
-            target=account,
-            hint=error.hint,
-            words=f"{account}: {once(account, detail)}",
-            more={"code": error.code},
+    for one in problems:
+        event = "discover.failed" if one.is_error else "discover.unread"
+        words = f"{one.subject}: {once(one.subject, log.voice.say_on_one_line(one.message))}"
+        more = {"code": str(one.code)}
+        log.write(
+            Entry(
+                event,
+                one.message,
+                _level(one),
+                target=one.subject,
+                hint=one.hint,
+                words=words,
+                more=more,
+            )
         )
-        log.write(entry)
 
 
 def log_export(lineage: str, paths: Sequence[Path], fingerprint: str, log: RunLog) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from certferry.core.certificates.certificate import short
-from certferry.core.certificates.chain import EdgeProblem
 from certferry.core.discovery.watched import AddressChanged, Changes, HostLook
 from certferry.core.observed.observation import Served
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled
 from certferry.present.status_text import NOTHING
 from certferry.present.vocabulary import HINT, once
+from certferry.problem import Problem
 from certferry.text import Text
 
 _HEADERS = (
@@ -44,12 +44,11 @@ def remarks(looks: Sequence[HostLook], voice: Voice) -> Iterator[Line]:
         yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
 
 
-def _problems(look: HostLook) -> Iterator[tuple[str, EdgeProblem]]:
+def _problems(look: HostLook) -> Iterator[tuple[str, Problem]]:
     for address in look.served:
         if address.problem is not None:
             yield _where(look, address), address.problem
-    for concern in look.concerns:
-        yield str(look.host), concern.problem
+    yield from ((str(look.host), one.problem) for one in look.problems)
 
 
 def news(changes: Changes, look: HostLook, now: datetime, voice: Voice) -> Iterator[Line]:
@@ -57,12 +56,12 @@ def news(changes: Changes, look: HostLook, now: datetime, voice: Voice) -> Itera
     at = voice.say(Text("{moment}", moment=now))
     for changed in changes.addresses:
         yield from _told(f"{at} {_where(look, changed.now)}", look, _changed(changed), voice)
-    if changes.concerns:
-        for told in [concern.problem.message for concern in look.concerns] or [_NO_CONCERN]:
+    if changes.problems:
+        for told in [one.problem.message for one in look.problems] or [_IN_ORDER]:
             yield from _told(f"{at} {look.host}", look, told, voice)
 
 
-_NO_CONCERN = Text("the addresses of the host are in order again")
+_IN_ORDER = Text("the addresses of the host are in order again")
 
 
 def _changed(changed: AddressChanged) -> Text:

@@ -15,16 +15,7 @@ from typing import cast
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity, StepEnded
-from certferry.core.findings import (
-    Code,
-    Finding,
-    Severity,
-    heaviest_first,
-    info,
-    of_error,
-    of_refusal,
-    warning,
-)
+from certferry.core.findings import Code, heaviest_first, info, of_refusal, warning
 from certferry.core.network import judge_clock
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
 from certferry.core.observed.records import HistoryEntry, LastRun
@@ -47,6 +38,7 @@ from certferry.ports.examination import Examined, PointedAt, Timed
 from certferry.ports.progress import Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import StateStore
+from certferry.problem import Problem, Severity
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.observe import as_offered, observe
 from certferry.text import Text
@@ -69,7 +61,7 @@ class Check:
 
     subject: str
     what: Text
-    look: Callable[[], Iterable[Finding]]
+    look: Callable[[], Iterable[Problem]]
     within: timedelta = WITHIN
 
 
@@ -87,14 +79,14 @@ class Examination:
         self._now = now
         self._stop = stop
 
-    def carry_out(self, checks: Iterable[Check]) -> tuple[Finding, ...]:
+    def carry_out(self, checks: Iterable[Check]) -> tuple[Problem, ...]:
         """Carry out every check, and return what they found, heaviest first. Raises `Interrupted`
         when the run is stopped, and what the progress raises.
         """
         waiting = list(checks)
         running: dict[threading.Thread, tuple[Check, float]] = {}
-        ended: queue.SimpleQueue[tuple[threading.Thread, list[Finding]]] = queue.SimpleQueue()
-        findings: list[Finding] = []
+        ended: queue.SimpleQueue[tuple[threading.Thread, list[Problem]]] = queue.SimpleQueue()
+        findings: list[Problem] = []
         try:
             self._progress(Begun(len(waiting)))
             while waiting or running:
@@ -111,7 +103,7 @@ class Examination:
         return heaviest_first(findings)
 
     def _begin(
-        self, check: Check, ended: queue.SimpleQueue[tuple[threading.Thread, list[Finding]]]
+        self, check: Check, ended: queue.SimpleQueue[tuple[threading.Thread, list[Problem]]]
     ) -> threading.Thread:
         self._progress(Activity(check.subject, check.what, self._now()))
 
@@ -126,8 +118,8 @@ class Examination:
     def _next(
         self,
         running: dict[threading.Thread, tuple[Check, float]],
-        ended: queue.SimpleQueue[tuple[threading.Thread, list[Finding]]],
-    ) -> tuple[threading.Thread, list[Finding]]:
+        ended: queue.SimpleQueue[tuple[threading.Thread, list[Problem]]],
+    ) -> tuple[threading.Thread, list[Problem]]:
         """Wait for the next check to end, or to have had its time."""
         thread, (check, deadline) = min(running.items(), key=lambda one: one[1][1])
         try:
@@ -141,8 +133,8 @@ class Examination:
         self._progress(Ended(check.subject))
 
 
-def _found_by(check: Check) -> list[Finding]:
-    findings: list[Finding] = []
+def _found_by(check: Check) -> list[Problem]:
+    findings: list[Problem] = []
     try:
         findings.extend(check.look())
     except Interrupted:  # told to the run itself, which waits for nothing more
@@ -159,13 +151,13 @@ def _found_by(check: Check) -> list[Finding]:
     return findings
 
 
-def _overdue(check: Check) -> Finding:
+def _overdue(check: Check) -> Problem:
     message = Text("{what}: no answer within {time}", what=check.what, time=check.within)
     fix = Text("run it again; if it stays so, look at network and proxy")
     return warning(Code.NOT_LOOKED_AT, check.subject, message, fix)
 
 
-def look_at_account(label: str, door: object) -> Iterator[Finding]:
+def look_at_account(label: str, door: object) -> Iterator[Problem]:
     """Look at an account as far as its adapter can. The clock comes first: it is to be set before
     keys are blamed. Raises `CertferryError`.
     """
@@ -175,7 +167,7 @@ def look_at_account(label: str, door: object) -> Iterator[Finding]:
         yield from cast("Examined", door).examine(label)
 
 
-def look_at_clock(subject: str, ahead: timedelta | None) -> Iterator[Finding]:
+def look_at_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
     """Judge the clock by how far a service's is ahead; one that does not tell says nothing."""
     found = None if ahead is None else judge_clock(subject, subject, ahead)
     yield from () if found is None else (found,)
@@ -222,14 +214,14 @@ def look_at_state(
     key_file: PurePath,
     declared: Collection[str],
     now: datetime,
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Try the seal, and tell what to back up, and what happened last to the `declared` lineages."""
     try:
         state.must_unseal()
     except StateUnavailable as problem:
-        yield of_error(Code.STATE_UNUSABLE, str(path), problem)
+        yield problem.problem(str(path), code=Code.STATE_UNUSABLE)
     except StateError as problem:
-        yield of_error(Code.SEAL_BROKEN, str(key_file), problem)
+        yield problem.problem(str(key_file), code=Code.SEAL_BROKEN)
     message = Text(
         "back up this file, which holds all that certferry remembers, and apart from it {key_file},"
         " which opens it",
@@ -245,7 +237,7 @@ _LATE = timedelta(days=2)
 """How long ago the last run may have been, of two a day, before something keeps them away."""
 
 
-def _of_last_run(last: LastRun | None, now: datetime) -> Iterator[Finding]:
+def _of_last_run(last: LastRun | None, now: datetime) -> Iterator[Problem]:
     """Tell when the last run was, and when the last one was in which nothing failed."""
     if last is None:
         return
@@ -268,7 +260,7 @@ _LOOKS = ("drift found", "drift over", "verified")
 """Events that report a sighting and nothing that certferry did."""
 
 
-def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:
+def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
     """Tell which daily run is installed, and whether the system will start it."""
     found = False
     for scheduler in schedulers:
@@ -276,7 +268,7 @@ def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:
             scheduled = scheduler.find()
         except ScheduleError as problem:
             found = True
-            yield of_error(Code.NOT_LOOKED_AT, "schedule", problem)
+            yield problem.problem("schedule", code=Code.NOT_LOOKED_AT)
             continue
         if scheduled is None:
             continue
@@ -297,7 +289,7 @@ def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:
         )
 
 
-def look_at_telling(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Finding]:
+def look_at_telling(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Problem]:
     """Tell where neither a channel nor a heartbeat is declared: what fails at night is then read
     by no operator.
     """
@@ -313,7 +305,7 @@ def look_at_telling(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Findi
         )
 
 
-def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Finding]:
+def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Problem]:
     """Tell the newest change, and the tries that failed and did not succeed since."""
     changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_LOOKS)))
     if (newest := next(changes, None)) is not None:
@@ -332,7 +324,7 @@ _PLACE = ("target", "domain")
 _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verified": "deploy"}
 
 
-def _failed(entry: HistoryEntry) -> Finding:
+def _failed(entry: HistoryEntry) -> Problem:
     message = Text(
         "the last try at {moment} failed: {problem}",
         moment=entry.at,
@@ -348,12 +340,12 @@ _WEIGHTS = {
 }
 
 
-def look_at_lineage(desired: DesiredCertificate, doors: Doors) -> Iterator[Finding]:
+def look_at_lineage(desired: DesiredCertificate, doors: Doors) -> Iterator[Problem]:
     """Look at a lineage, as a plan does. Changes nothing. Raises `StateError`, `Interrupted`."""
     try:
         desired = as_offered(desired, doors)
     except (CertificateError, PlanRefused) as problem:
-        yield of_error(Code.FILES_UNUSABLE, desired.lineage, problem)
+        yield problem.problem(desired.lineage, code=Code.FILES_UNUSABLE)
         return
     observed = observe(desired, doors)
     if observed.current is not None:
@@ -366,18 +358,18 @@ def look_at_lineage(desired: DesiredCertificate, doors: Doors) -> Iterator[Findi
             yield from judge_at_target(desired, observed.current, target)
 
 
-def _at_target(target: ObservedTarget) -> Iterator[Finding]:
+def _at_target(target: ObservedTarget) -> Iterator[Problem]:
     if target.failure is not None:
         yield of_refusal(target.label, target.failure)
     for unread in target.unread:
-        yield of_error(Code.TARGET_UNREAD, target.label, unread, Severity.WARNING)
+        yield unread.problem(target.label, Severity.WARNING, Code.TARGET_UNREAD)
     for domain in target.domains:
         if domain.state in _WEIGHTS and domain.problem is not None:
             code, severity = _WEIGHTS[domain.state]
-            yield of_error(code, domain.domain, domain.problem, severity)
+            yield domain.problem.problem(domain.domain, severity, code)
 
 
-def _stuck(observed: Observation, target: ObservedTarget, doors: Doors) -> Iterator[Finding]:
+def _stuck(observed: Observation, target: ObservedTarget, doors: Doors) -> Iterator[Problem]:
     fix = Text("ask its support to end it")
     if observed.current is not None:
         fix = Text("send its support the ticket that `certferry status` prints")

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certferry.core.assessment.trouble import unreadable, without_found
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version, marks, owners, version_for
 from certferry.core.certificates.renewal import (
@@ -28,6 +27,8 @@ from certferry.core.observed.observation import (
     ObservedDomain,
     ObservedTarget,
     Served,
+    unread,
+    without_found,
 )
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.choice import about_lineage, with_unmatched
@@ -263,7 +264,7 @@ class _Looker:
         try:
             return self._read(deployment)
         except DeployError as error:
-            return unreadable(deployment.target, error, records.values(), self._current)
+            return unread(deployment.target, error, records.values(), self._current)
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
         found = self._doors.targets[deployment.target].observe(

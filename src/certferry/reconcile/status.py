@@ -1,4 +1,4 @@
-"""The status of a lineage, its stored records, and its plan. Changes nothing."""
+"""The status of a lineage, and its plan. Changes nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from certferry.core.assessment.status import LineageStatus, Remembering, status_of, with_failures
-from certferry.core.assessment.trouble import Trouble, Troubles, troubles_in, troubles_of_runs
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.status import LineageStatus, status_of, with_failures
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation
@@ -18,14 +18,13 @@ from certferry.core.planning.plan import Obstacle, Plan
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.steps import Action
 from certferry.core.waiting import Begun, Ended
-from certferry.errors import CertificateError, PlanRefused, StateError
+from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.progress import Progress
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import as_known, as_offered, observe
 from certferry.reconcile.proof import Proofs
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.unended_runs import notices_of_unended
 from certferry.reconcile.visits import WORKERS
 
 S = TypeVar("S")
@@ -78,16 +77,17 @@ def plans_of(
     )
 
 
-def statuses_of(engine: Reconciler, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
-    """Tell how each lineage and each of its domains stands. Changes nothing."""
+def statuses_of(
+    engine: Reconciler, wishes: Sequence[DesiredCertificate], recorded: Recorded
+) -> list[LineageStatus]:
+    """Return how each lineage and each of its domains stands. Changes nothing."""
     doors = engine.doors
-    troubles = troubles_in(doors.state.notices())
     return SideBySide(doors.progress, engine.stop).told(
-        lambda wish: _status_now(wish, doors, troubles), wishes
+        lambda wish: _status_now(wish, doors, recorded), wishes
     )
 
 
-def _status_now(wish: DesiredCertificate, doors: Doors, troubles: Troubles) -> LineageStatus:
+def _status_now(wish: DesiredCertificate, doors: Doors, recorded: Recorded) -> LineageStatus:
     """Judge by what the files hold; when they cannot be read, by what was taken from them."""
     unreadable = None
     try:
@@ -98,24 +98,11 @@ def _status_now(wish: DesiredCertificate, doors: Doors, troubles: Troubles) -> L
     observed = observe(wish, doors, every_edge=True)
     now, timeout = doors.now(), doors.verify_timeout
     status = status_of(wish, observed, now, timeout, unreadable=unreadable)
-    if all(subject.lineage != wish.lineage for subject in troubles):
+    if all(subject.lineage != wish.lineage for subject in recorded.troubles):
         return status
     # What a scheduled run would hold back, and until when, is for its plan to say.
     plan = LineageRun(wish, doors, keeps_pauses=True).plan(observed)
-    return with_failures(status, troubles, observed, plan)
-
-
-def remembering(doors: Doors) -> Remembering:
-    """Tell when runs ended, whether what is sealed can be opened, and the trouble of runs
-    themselves. Changes nothing.
-    """
-    problem = None
-    try:
-        doors.state.must_unseal()
-    except StateError as error:
-        problem = Trouble.of(error)
-    troubles = (*notices_of_unended(doors.state), *troubles_of_runs(doors.state.notices()))
-    return Remembering(doors.state.last_run(), problem, troubles)
+    return with_failures(status, recorded, observed, plan)
 
 
 def _plan_now(wish: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:

@@ -13,8 +13,7 @@ from typing import cast
 from certferry.config.findings import REFERENCE, config_error, joined
 from certferry.config.model import AccountTable, ChannelTable, Settings
 from certferry.config.secrets import SecretReference
-from certferry.core.assessment.news import Message
-from certferry.core.assessment.notices import News
+from certferry.core.assessment.notifications import Message, Notification
 from certferry.core.planning.report import SyncReport
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError
@@ -100,7 +99,7 @@ class Channels:
             lambda news: self._message(table, news),
         )
 
-    def _message(self, table: ChannelTable, news: Sequence[News]) -> Message:
+    def _message(self, table: ChannelTable, news: Sequence[Notification]) -> Message:
         accounts = self._settings.accounts
         # An account that the operator has named is known by that name.
         services = {

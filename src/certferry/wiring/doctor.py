@@ -15,7 +15,7 @@ from certferry.config.model import Settings
 from certferry.config.write import look_at_files
 from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import Holder, Offer
-from certferry.core.findings import Code, Finding, error, heaviest_first, of_error, warning
+from certferry.core.findings import Code, error, heaviest_first, warning
 from certferry.core.network import is_loopback
 from certferry.errors import ConfigError, IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
@@ -23,6 +23,7 @@ from certferry.ports.examination import AccountReport, Reported
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget
+from certferry.problem import Problem
 from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.examination import (
@@ -41,8 +42,8 @@ from certferry.reconcile.examination import (
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
 from certferry.wiring.clock import now
-from certferry.wiring.looking import lost_state
 from certferry.wiring.public_dns import chosen_for, propagation_for, resolvers_for
+from certferry.wiring.recorded import lost_state
 from certferry.wiring.session import Session
 from certferry.wiring.undeclared import undeclared
 
@@ -61,7 +62,7 @@ def open_to_examine(settings: Settings, *, progress: Progress, language: str) ->
 class Examined(Session):
     """A session whose doors are looked at, and not gone through."""
 
-    def examine(self, schedulers: Iterable[Scheduler]) -> tuple[Finding, ...]:
+    def examine(self, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
         """Look at everything that a run would rely on, and return the findings. Changes nothing.
         Raises `ConfigError` as `reconciler` does.
         """
@@ -145,14 +146,14 @@ def checks_of(run: CheckedRun) -> Iterator[Check]:
 
 def without_state(
     settings: Settings, schedulers: Iterable[Scheduler], problem: StateError
-) -> tuple[Finding, ...]:
+) -> tuple[Problem, ...]:
     """Return the findings where the state cannot be opened: a run would end there."""
-    found = of_error(Code.STATE_UNUSABLE, str(settings.state.path), problem)
+    found = problem.problem(str(settings.state.path), code=Code.STATE_UNUSABLE)
     others = [*look_at_files(settings), *look_at_schedule(schedulers), *_telling(settings)]
     return heaviest_first([found, *others])
 
 
-def _machine(run: CheckedRun) -> Iterator[Finding]:
+def _machine(run: CheckedRun) -> Iterator[Problem]:
     where = run.settings.state
     declared = [wish.lineage for wish in run.settings.certificates]
     if not declared:
@@ -173,14 +174,14 @@ def _machine(run: CheckedRun) -> Iterator[Finding]:
         yield warning(Code.UNDECLARED, one.lineage, one.message, one.hint)
 
 
-def _telling(settings: Settings) -> Iterator[Finding]:
+def _telling(settings: Settings) -> Iterator[Problem]:
     return look_at_telling(
         has_channel=bool(settings.channels),
         has_heartbeat=settings.monitoring.heartbeat is not None,
     )
 
 
-def _authority(run: CheckedRun) -> Iterator[Finding]:
+def _authority(run: CheckedRun) -> Iterator[Problem]:
     from certferry.adapters.acme.examination import NamesLook, look_at_directory
     from certferry.core.network import Applicant
 
@@ -220,7 +221,7 @@ def _standing(run: CheckedRun) -> frozenset[str]:
 
 def _records(
     run: CheckedRun, resolvers: Resolvers, offer: Offer | None, holder: Holder | None
-) -> tuple[frozenset[str], list[Finding]]:
+) -> tuple[frozenset[str], list[Problem]]:
     """Return the names that records of dns-persist-01 prove, and what was found of each."""
     from certferry.adapters.acme.persist import PersistLook, findings_of, without_records
 
@@ -243,7 +244,7 @@ def _holder(run: CheckedRun) -> Holder | None:
     return None
 
 
-def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Finding]:
+def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Problem]:
     from certferry.adapters.acme.examination import ZonesLook
 
     settings = run.settings
@@ -264,7 +265,7 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Find
     )
 
 
-def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterator[Finding]:
+def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterator[Problem]:
     settings = run.settings
     yield from look_at_account(label, target)
     yield from _resolver_look(settings).domains(cnames_of(label, target, settings.certificates))
@@ -282,7 +283,7 @@ def _resolver_look(settings: Settings) -> ResolverLook:
     return ResolverLook(resolvers, ANSWER_WITHIN, at_home=at_home)
 
 
-def _resolvers_over_https(run: CheckedRun) -> Iterator[Finding]:
+def _resolvers_over_https(run: CheckedRun) -> Iterator[Problem]:
     from certferry.adapters.acme.examination import look_at_resolvers
 
     return look_at_resolvers(chosen_for(run.settings, run.pause))

@@ -8,11 +8,8 @@ from typing import cast
 
 from certferry.config.model import Settings
 from certferry.core.discovery.survey import FoundZone, Survey
-from certferry.errors import StateMissing
 from certferry.ports.progress import Progress, no_listener
-from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, ZoneKeeper
-from certferry.text import Text
 from certferry.wiring.session import Session
 
 
@@ -23,31 +20,6 @@ def open_to_look(
     """Open what the settings name to look at it only: not even an empty state is made."""
     with ExitStack() as resources:
         yield Session(settings, progress, resources, language=language, looks_only=True)
-
-
-def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
-    """Return what is wrong where there is the key file of a state, and the state remembers nothing:
-    the next run would issue every certificate again. Raises `StateError`.
-    """
-    where = settings.state
-    try:
-        where.key_file.stat()
-    except OSError:
-        return None
-    if state.last_run() is not None or state.lineages() or state.accounts():
-        return None
-    return StateMissing(
-        Text(
-            "there is the key file {key_file}, and {path} remembers nothing: a state was expected",
-            key_file=where.key_file,
-            path=where.path,
-        ),
-        hint=Text(
-            "put {path} back from a backup, or correct `url` under [state]; otherwise the next"
-            " `certferry sync` issues every certificate again",
-            path=where.path,
-        ),
-    )
 
 
 def survey_of(session: Session, label: str, looked: Looked) -> Survey:

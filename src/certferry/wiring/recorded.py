@@ -5,39 +5,68 @@ all that is judged without asking any service.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from certferry.config.model import AccountTable, Settings
 from certferry.core.assessment.health import Expected, Recorded
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
-from certferry.errors import ConfigError, StateError
+from certferry.errors import ConfigError, StateError, StateMissing
 from certferry.ports.state import StateStore
 from certferry.reconcile.unended_runs import notices_of_unended
+from certferry.text import Text
 from certferry.wiring.adapters import TARGETS, installed
+from certferry.wiring.undeclared import undeclared
 
 
-def recorded(state: StateStore) -> Recorded:
-    """Read what is recorded of every certificate. Raises `StateError` for what cannot be read at
-    all.
+def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorded:
+    """Read what is recorded of every certificate and of runs. Raises `StateError` for what cannot
+    be read at all.
     """
-    problem = None
+    problem: StateError | None = None
     try:
         state.must_unseal()
+        problem = lost_state(settings, state)
     except StateError as error:
         problem = error
     return Recorded(
         state.versions_in_use(),
         state.sightings(),
-        (*state.notices(), *notices_of_unended(state)),
+        (*notices_of_unended(state), *state.notices()),
         state.last_run(),
-        problem,
+        None if problem is None else problem.problem(),
+        undeclared(settings, state, moment),
+    )
+
+
+def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
+    """Return what is wrong where there is the key file of a state, and the state remembers nothing:
+    the next run would issue every certificate again. Raises `StateError`.
+    """
+    where = settings.state
+    try:
+        where.key_file.stat()
+    except OSError:
+        return None
+    if state.last_run() is not None or state.lineages() or state.accounts():
+        return None
+    return StateMissing(
+        Text(
+            "there is the key file {key_file}, and {path} remembers nothing: a state was expected",
+            key_file=where.key_file,
+            path=where.path,
+        ),
+        hint=Text(
+            "put {path} back from a backup, or correct `url` under [state]; otherwise the next"
+            " `certferry sync` issues every certificate again",
+            path=where.path,
+        ),
     )
 
 
 def expected(settings: Settings, known: Recorded) -> tuple[Expected, ...]:
-    """Say what is expected of the certificates that the settings are for. Files are looked for
+    """Return what is expected of the certificates that the settings are for. Files are looked for
     where a certificate is read, and where one was delivered.
     """
     least = {label: _least_life(table) for label, table in settings.accounts.items()}

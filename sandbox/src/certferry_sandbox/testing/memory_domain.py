@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain, Served
 from certferry.core.observed.records import OtherCertificate, TargetTask
 from certferry.errors import DeployError, TargetRejected
+from certferry.problem import Problem
 from certferry.text import Text
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -129,4 +130,4 @@ def failing(address: str, *, refuses: bool) -> Served:
     """An edge that answers, and presents nothing, or refuses the handshake."""
     code = EdgeProblemCode.HANDSHAKE_FAILED if refuses else EdgeProblemCode.NO_CERTIFICATE
     message = Text("the handshake failed") if refuses else Text("it presents no certificate")
-    return Served(address, None, valid=False, problem=EdgeProblem(code, message))
+    return Served(address, None, valid=False, problem=Problem(code, message))

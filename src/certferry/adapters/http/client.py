@@ -23,7 +23,7 @@ from urllib3.util import Retry
 
 from certferry import __version__
 from certferry.adapters.http.bounds import LONGEST_ANSWER, BoundedAdapter
-from certferry.adapters.http.problems import Contact, Problem, Timeouts, explain
+from certferry.adapters.http.problems import Contact, FailedAttempt, Timeouts, explain
 from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -153,13 +153,13 @@ class HttpClient:
         for attempt in itertools.count(1):
             self._pace.wait()
             outcome = self._attempt(prepare())
-            if isinstance(outcome, Problem):
+            if isinstance(outcome, FailedAttempt):
                 maybe_done = maybe_done or outcome.maybe_done
             wait = self._wait_before_repeating(outcome, attempt, repeatable=repeatable)
             if wait is None:
                 break
             self._pause(wait)
-        if isinstance(outcome, Problem):
+        if isinstance(outcome, FailedAttempt):
             raise HttpFailure(
                 outcome.sentence,
                 maybe_done=maybe_done,
@@ -169,7 +169,7 @@ class HttpClient:
             )
         return outcome
 
-    def _attempt(self, request: Request) -> Answer | Problem:
+    def _attempt(self, request: Request) -> Answer | FailedAttempt:
         host = self._called or request.url.partition("://")[2].partition("/")[0]
         try:
             response = self._session.request(
@@ -194,7 +194,7 @@ class HttpClient:
         return _web_page(answer, host) or answer
 
     def _wait_before_repeating(
-        self, outcome: Answer | Problem, attempt: int, *, repeatable: bool
+        self, outcome: Answer | FailedAttempt, attempt: int, *, repeatable: bool
     ) -> float | None:
         """Give the seconds to wait before the next attempt, `None` when there is to be none."""
         if attempt >= self._attempts or not self._is_worth_repeating(
@@ -210,8 +210,8 @@ class HttpClient:
         longest = min(first * 2.0 ** (attempt - 1), LONGEST_BACK_OFF)
         return longest * (1 + self._jitter()) / 2
 
-    def _is_worth_repeating(self, outcome: Answer | Problem, *, repeatable: bool) -> bool:
-        if isinstance(outcome, Problem):
+    def _is_worth_repeating(self, outcome: Answer | FailedAttempt, *, repeatable: bool) -> bool:
+        if isinstance(outcome, FailedAttempt):
             return outcome.passing and (repeatable or not outcome.maybe_done)
         return self._too_many(outcome) or (repeatable and is_server_error(outcome))
 
@@ -238,7 +238,7 @@ def seconds_asked_for(answer: Answer) -> float | None:
     return seconds
 
 
-def _web_page(answer: Answer, host: str) -> Problem | None:
+def _web_page(answer: Answer, host: str) -> FailedAttempt | None:
     """See through a gateway, or a hotel's login page, that answers in the service's place.
 
     DNSPod declares its JSON as a web page (docs/facts/dnspod.md §1.1), so the body decides too.
@@ -247,7 +247,7 @@ def _web_page(answer: Answer, host: str) -> Problem | None:
     if not declared or answer.body.lstrip()[:1] == b"{":
         return None
     refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return Problem(
+    return FailedAttempt(
         Text("{host} answered with a web page (status {status})", host=host, status=answer.status),
         maybe_done=not refused,
         passing=not refused,

@@ -30,7 +30,7 @@ class Contact(Enum):
 
 
 @dataclass(frozen=True)
-class Problem:
+class FailedAttempt:
     """An attempt without a usable answer. `maybe_done`: the server may have carried the request
     out; `passing`: the next attempt may fare better. `status` and `headers` are those of a web page
     that came in place of an answer.
@@ -137,12 +137,12 @@ _RULES = (
 _ANYTHING_ELSE = _Rule((BaseException,), Text("no answer of {host}: {reason}"))
 
 
-def explain(exc: Exception, host: str, timeouts: Timeouts) -> Problem:
+def explain(exc: Exception, host: str, timeouts: Timeouts) -> FailedAttempt:
     """Say what an exception of requests or urllib3 means."""
     causes = tuple(_causes(exc))
     rule = next((r for r in _RULES if _any_of(causes, r.exceptions)), _ANYTHING_ELSE)
     unconnected = _any_of(causes, (urllib3.exceptions.NewConnectionError,))
-    return Problem(
+    return FailedAttempt(
         rule.sentence.filled(
             host=host,
             reason=_reason(causes),

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from certferry.adapters.http.posting import Posting, Reply
 from certferry.adapters.http.secret_address import secret_address
-from certferry.core.assessment.news import Message
+from certferry.core.assessment.notifications import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent

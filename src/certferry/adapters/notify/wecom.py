@@ -11,7 +11,7 @@ from typing import Annotated
 
 from certferry.adapters.http.posting import Posting, Reply
 from certferry.adapters.http.secret_address import secret_address
-from certferry.core.assessment.news import Message
+from certferry.core.assessment.notifications import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent

@@ -19,11 +19,12 @@ from certferry.adapters.probe.addresses import Addresses, resolve, without_addre
 from certferry.adapters.probe.trust import Trust, facts_of
 from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import fingerprint
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode, Presented
+from certferry.core.certificates.chain import EdgeProblemCode, Presented
 from certferry.core.discovery.watched import Host, is_address
 from certferry.core.observed.observation import Served
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
+from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -199,7 +200,7 @@ def _chain(session: ssl.SSLSocket) -> list[bytes]:
     return [ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in sent]
 
 
-_UNREADABLE = EdgeProblem(
+_UNREADABLE = Problem(
     EdgeProblemCode.UNREADABLE,
     Text("it presents a certificate that cannot be read"),
     Text("it is damaged, or no CA made it: bind another one"),
@@ -250,7 +251,7 @@ _TOO_OLD = {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOL
 
 _HTTPS_OFF = Text("turn HTTPS on for the domain where it is served, and bind a certificate to it")
 
-NO_CERTIFICATE = EdgeProblem(
+NO_CERTIFICATE = Problem(
     EdgeProblemCode.NO_CERTIFICATE, Text("it presents no certificate"), _HTTPS_OFF
 )
 
@@ -258,7 +259,7 @@ NO_CERTIFICATE = EdgeProblem(
 class NoHandshake(Exception):
     """The address gave no certificate; `problem` says why, `silent` that it was not reached."""
 
-    def __init__(self, problem: EdgeProblem, *, silent: bool) -> None:
+    def __init__(self, problem: Problem, *, silent: bool) -> None:
         super().__init__(str(problem.message))
         self.problem = problem
         self.silent = silent
@@ -266,7 +267,7 @@ class NoHandshake(Exception):
 
 def no_answer(seconds: int) -> NoHandshake:
     """Say that an address kept silent for so long."""
-    problem = EdgeProblem(
+    problem = Problem(
         EdgeProblemCode.TIMED_OUT,
         Text("no answer within {seconds} seconds", seconds=seconds),
         Text("the address is down, or a firewall on the way drops the connection"),
@@ -278,25 +279,25 @@ def refused_handshake(error: ssl.SSLError) -> NoHandshake:
     """Say how a handshake ended that began."""
     reason = error.reason or ""
     if isinstance(error, ssl.SSLEOFError):
-        problem = EdgeProblem(
+        problem = Problem(
             EdgeProblemCode.HANDSHAKE_FAILED,
             Text("the handshake failed: the address closed the connection"),
             _HTTPS_OFF,
         )
     elif reason in _NOT_TLS:
-        problem = EdgeProblem(
+        problem = Problem(
             EdgeProblemCode.NO_TLS,
             Text("the address does not speak TLS at this port"),
             Text("name the port with --port, or `port` under [verify]"),
         )
     elif reason in _TOO_OLD:
-        problem = EdgeProblem(
+        problem = Problem(
             EdgeProblemCode.OLD_TLS,
             Text("the handshake failed: no TLS version that clients still speak"),
             Text("turn on TLS 1.2 and TLS 1.3 for the domain where it is served"),
         )
     else:
-        problem = EdgeProblem(EdgeProblemCode.HANDSHAKE_FAILED, _failed(reason), _HTTPS_OFF)
+        problem = Problem(EdgeProblemCode.HANDSHAKE_FAILED, _failed(reason), _HTTPS_OFF)
     return NoHandshake(problem, silent=False)
 
 
@@ -318,34 +319,34 @@ def not_connected(error: OSError, address: str) -> NoHandshake:
     return NoHandshake(_unanswered(error, address), silent=True)
 
 
-def _not_asked(error: OSError) -> EdgeProblem:
-    return EdgeProblem(
+def _not_asked(error: OSError) -> Problem:
+    return Problem(
         EdgeProblemCode.NOT_ASKED,
         Text("this machine could not ask it: {problem}", problem=system_words(error)),
         Text("raise the limit of open files (`ulimit -n`), or look again later"),
     )
 
 
-def _unanswered(error: OSError, address: str) -> EdgeProblem:
+def _unanswered(error: OSError, address: str) -> Problem:
     if isinstance(error, ConnectionRefusedError):
-        return EdgeProblem(
+        return Problem(
             EdgeProblemCode.REFUSED,
             Text("the address refuses connections at this port"),
             Text("check the port, and that HTTPS is on for the domain where it is served"),
         )
     if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
-        return EdgeProblem(
+        return Problem(
             EdgeProblemCode.CLOSED,
             Text("the address closed the connection"),
             Text("a firewall may filter the name of the host; ask the CDN's support if it stays"),
         )
     if ":" in address and error.errno in _NO_WAY:
-        return EdgeProblem(
+        return Problem(
             EdgeProblemCode.NO_IPV6,
             Text("this machine has no IPv6, so the address was not looked at"),
             Text("look from a machine that has IPv6"),
         )
-    return EdgeProblem(
+    return Problem(
         EdgeProblemCode.UNREACHABLE,
         Text("the address cannot be reached: {problem}", problem=system_words(error)),
         Text("check this machine's network, and that the DNS record is right"),

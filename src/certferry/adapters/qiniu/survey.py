@@ -33,17 +33,10 @@ from certferry.adapters.qiniu.records import (
 )
 from certferry.adapters.qiniu.wire import CallGroup
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
-from certferry.core.findings import (
-    Code,
-    Finding,
-    Severity,
-    info,
-    of_error,
-    of_refusal,
-    warning,
-)
+from certferry.core.findings import Code, info, of_refusal, warning
 from certferry.core.redaction import quoted
 from certferry.ports.survey import Looked
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 AT_ONCE = 10
@@ -204,7 +197,7 @@ class Examiner:
         self._client = client
         self._account = account
 
-    def examine(self, account: str) -> tuple[Finding, ...]:
+    def examine(self, account: str) -> tuple[Problem, ...]:
         """Make one reading call of each group, and tell which are refused and where the others are
         answered.
         """
@@ -237,7 +230,7 @@ class Examiner:
         """See `ports.examination.Timed.clock_ahead`."""
         return self._client.transport.clock_ahead()
 
-    def _sub_account(self, account: str) -> tuple[Finding, ...]:
+    def _sub_account(self, account: str) -> tuple[Problem, ...]:
         """Say what reading cannot tell: only a change shows whether changes are allowed."""
         if not self._client.transport.with_iam_key:
             return ()
@@ -251,7 +244,7 @@ class Examiner:
         )
         return (warning(Code.SUB_ACCOUNT_KEY, account, message, fix),)
 
-    def _ways(self, account: str, asked: Iterable[CallGroup]) -> Finding:
+    def _ways(self, account: str, asked: Iterable[CallGroup]) -> Problem:
         """Tell of the calls that are `asked` here alone: others are made beside them by now, or not
         yet.
         """
@@ -263,7 +256,7 @@ class Examiner:
         ]
         return info(Code.WAYS, account, Text("the keys are accepted: {ways}", ways=ways))
 
-    def _kept(self, account: str) -> Finding:
+    def _kept(self, account: str) -> Problem:
         """Count the certificates. Qiniu does not tell its limit, and refuses with 400500 what is
         beyond it (§9).
         """
@@ -275,7 +268,7 @@ class Examiner:
         return info(Code.CERTIFICATES_KEPT, account, message)
 
 
-def _refusal(account: str, group: CallGroup, failure: QiniuFailure) -> Finding:
+def _refusal(account: str, group: CallGroup, failure: QiniuFailure) -> Problem:
     if failure.is_denied:
-        return of_error(Code.CALL_REFUSED, account, failure.error, _SEVERITIES[group])
+        return failure.error.problem(account, _SEVERITIES[group], Code.CALL_REFUSED)
     return of_refusal(account, failure.error)

@@ -146,7 +146,7 @@ class Telling:
         settings = self._settings({"heartbeat": {"url": told.heartbeat}}, told)
         missed = try_heartbeat(settings)
         if missed is not None:
-            self._tell(missed.problem, missed.hint)
+            self._tell(missed.message, missed.hint)
             return False
         self.interview.tell(Text("heartbeat: the ping was taken."))
         return True

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.observed.observation import Served
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 HTTPS = 443  # RFC 9110 §4.2.2
@@ -45,14 +46,13 @@ def is_address(host: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Concern:
-    """Something about several addresses of a host together. Not every one `is_failure`: during a
-    change the addresses of a CDN differ.
+class HostProblem:
+    """Something about several addresses of a host together. A difference is often a warning:
+    during a change the addresses of a CDN differ.
     """
 
-    problem: EdgeProblem
+    problem: Problem
     addresses: tuple[str, ...]
-    is_failure: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class HostLook:
 
     host: Host
     served: tuple[Served, ...]
-    concerns: tuple[Concern, ...] = ()
+    problems: tuple[HostProblem, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -70,7 +70,7 @@ class HostLook:
         """
         counted = within_reach(self.served)
         valid = all(a.answered and a.valid for a in counted)
-        return bool(counted) and valid and not any(c.is_failure for c in self.concerns)
+        return bool(counted) and valid and not any(one.problem.is_error for one in self.problems)
 
 
 def within_reach(served: Sequence[Served]) -> list[Served]:
@@ -82,7 +82,7 @@ def within_reach(served: Sequence[Served]) -> list[Served]:
     return [
         address
         for address in served
-        if address.problem is None or address.problem.code is not EdgeProblemCode.NO_IPV6
+        if address.problem is None or address.problem.code != EdgeProblemCode.NO_IPV6
     ]
 
 
@@ -93,17 +93,17 @@ def judged(
     `ends_within` or less is a failure.
     """
     presenting = [address for address in served if address.fingerprint is not None]
-    concerns = (
+    problems = (
         *_ending(presenting, now, ends_within),
         *_differing(presenting, now, ends_within or SOON),
         *_chains(presenting),
     )
-    return HostLook(host, tuple(served), concerns)
+    return HostLook(host, tuple(served), problems)
 
 
 def _ending(
     presenting: Sequence[Served], now: datetime, within: timedelta | None
-) -> Iterator[Concern]:
+) -> Iterator[HostProblem]:
     if within is None:
         return
     for group in _by_certificate([address for address in presenting if address.valid]):
@@ -112,10 +112,12 @@ def _ending(
             words = _ALL_END if len(group) == len(presenting) else _SOME_END
             message = words.filled(count=len(group), all=len(presenting), left=ends - now)
             hint = Text("renew it: `certferry sync` does for those you declare")
-            yield _concern(EdgeProblemCode.ENDS_SOON, message, hint, group, is_failure=True)
+            yield _problem(EdgeProblemCode.ENDS_SOON, message, hint, group, is_failure=True)
 
 
-def _differing(presenting: Sequence[Served], now: datetime, soon: timedelta) -> Iterator[Concern]:
+def _differing(
+    presenting: Sequence[Served], now: datetime, soon: timedelta
+) -> Iterator[HostProblem]:
     """Compare with the newest certificate that is valid: the one a change brings."""
     valid = [address for address in presenting if address.valid]
     if not valid:
@@ -129,12 +131,12 @@ def _differing(presenting: Sequence[Served], now: datetime, soon: timedelta) -> 
         code, words = _compared(one, newest)
         until = one.not_after or Text("unknown")
         message = words.filled(count=len(group), all=len(presenting), until=until)
-        yield _concern(code, message, _AT_CDN, group, is_failure=harms)
+        yield _problem(code, message, _AT_CDN, group, is_failure=harms)
 
 
 def _compared(one: Served, newest: Served) -> tuple[EdgeProblemCode, Text]:
     """Only what was right itself, and can be read, is a predecessor."""
-    was_right = one.valid or (one.problem and one.problem.code is EdgeProblemCode.EXPIRED)
+    was_right = one.valid or (one.problem and one.problem.code == EdgeProblemCode.EXPIRED)
     if was_right and one.chain and _age(one) < _age(newest):
         return EdgeProblemCode.OLDER_CERTIFICATE, Text(
             "{count} of {all} addresses serve an older certificate (until {until})"
@@ -144,7 +146,7 @@ def _compared(one: Served, newest: Served) -> tuple[EdgeProblemCode, Text]:
     )
 
 
-def _chains(presenting: Sequence[Served]) -> Iterator[Concern]:
+def _chains(presenting: Sequence[Served]) -> Iterator[HostProblem]:
     """An address that is wrong is told as such, so only those that are right are compared."""
     for group in _by_certificate([address for address in presenting if address.valid]):
         first = _issuers(group[0])
@@ -156,7 +158,7 @@ def _chains(presenting: Sequence[Served]) -> Iterator[Concern]:
                 all=len(group),
             )
             code = EdgeProblemCode.CHAINS_DIFFER
-            yield _concern(code, message, _AT_CDN, others, is_failure=False)
+            yield _problem(code, message, _AT_CDN, others, is_failure=False)
 
 
 def _by_certificate(served: Sequence[Served]) -> list[list[Served]]:
@@ -178,14 +180,15 @@ def _issuers(address: Served) -> tuple[str, ...]:
     return tuple(issuer.fingerprint for issuer in address.chain[1:])
 
 
-def _concern(
+def _problem(
     code: EdgeProblemCode, message: Text, hint: Text, group: Sequence[Served], *, is_failure: bool
-) -> Concern:
+) -> HostProblem:
+    severity = Severity.ERROR if is_failure else Severity.WARNING
     addresses = tuple(address.address for address in group)
-    return Concern(EdgeProblem(code, message, hint), addresses, is_failure)
+    return HostProblem(Problem(code, message, hint, severity), addresses)
 
 
-Presents = tuple[str | None, EdgeProblemCode | None]
+Presents = tuple[str | None, str | None]
 """What an address presents, and what is wrong with that."""
 
 
@@ -199,13 +202,13 @@ class AddressChanged:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed at a host: at its addresses, and whether `concerns` are others."""
+    """What changed at a host: at its addresses, and whether its `problems` are others."""
 
     addresses: tuple[AddressChanged, ...]
-    concerns: bool
+    problems: bool
 
     def __bool__(self) -> bool:
-        return bool(self.addresses) or self.concerns
+        return bool(self.addresses) or self.problems
 
 
 def changes(before: HostLook, now: HostLook) -> Changes:
@@ -231,5 +234,5 @@ def presents(address: Served) -> Presents:
     return address.fingerprint, None if address.problem is None else address.problem.code
 
 
-def _codes(look: HostLook) -> set[tuple[EdgeProblemCode, bool]]:
-    return {(concern.problem.code, concern.is_failure) for concern in look.concerns}
+def _codes(look: HostLook) -> set[tuple[str, Severity]]:
+    return {(one.problem.code, one.problem.severity) for one in look.problems}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate, short
-from certferry.core.certificates.chain import EdgeProblem, Presented
+from certferry.core.certificates.chain import Presented
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.observed.records import (
@@ -22,6 +22,7 @@ from certferry.core.observed.records import (
 from certferry.core.reasons import Reason
 from certferry.core.waiting import Usual
 from certferry.errors import CertferryError
+from certferry.problem import Problem
 from certferry.text import Text
 
 CERTIFICATE = "certificate"
@@ -88,7 +89,7 @@ class Served:
     address: str
     fingerprint: str | None
     valid: bool
-    problem: EdgeProblem | None = None
+    problem: Problem | None = None
     not_after: datetime | None = None
     silent: bool = False
     chain: tuple[Presented, ...] = ()
@@ -301,6 +302,36 @@ class Observation:
         if found is None:
             raise LookupError(label, domain)
         return found
+
+
+def unread(
+    label: str, error: CertferryError, records: Iterable[RolloutRecord], current: str | None
+) -> ObservedTarget:
+    """Return a target that cannot be read, with what is in progress there of the certificate in
+    force; `current` is its fingerprint.
+    """
+    under_way = tuple(
+        one
+        for one in records
+        if one.verified_at is None and one.failed_at is None and one.fingerprint == current
+    )
+    return ObservedTarget(label, failure=error, under_way=under_way)
+
+
+def without_found(observed: Observation) -> Observation:
+    """Leave in progress only what no other deployment of the account has found."""
+    targets = (
+        replace(
+            target,
+            under_way=tuple(
+                record
+                for record in target.under_way
+                if observed.find(target.label, record.domain) is None
+            ),
+        )
+        for target in observed.targets
+    )
+    return replace(observed, targets=tuple(targets))
 
 
 def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:

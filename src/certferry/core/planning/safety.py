@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.lineage import Revocation, Version, is_owner
 from certferry.core.desired.certificate import DesiredCertificate, DriftPolicy
-from certferry.core.findings import Code, Finding, error, warning
+from certferry.core.findings import Code, error, warning
 from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.observed.records import OtherCertificate
 from certferry.core.planning import rules as issue_reasons
@@ -18,6 +18,7 @@ from certferry.core.planning.repairs import refuse_fought_over
 from certferry.core.planning.rules import issuer_expired
 from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.problem import Problem
 from certferry.text import Text
 
 TIGHT = timedelta(days=7)
@@ -29,7 +30,7 @@ _RENEWED_ELSEWHERE = Text("have its own client issue it again; certferry only de
 
 def judge_version(
     desired: DesiredCertificate, version: Version, now: datetime
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Judge the version in force by itself."""
     lineage = desired.lineage
     fix = (_RENEWED if desired.files is None else _RENEWED_ELSEWHERE).filled(lineage=lineage)
@@ -49,7 +50,7 @@ def judge_version(
 
 def judge_at_target(
     desired: DesiredCertificate, version: Version, target: ObservedTarget
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Judge certificates like this one by what a target takes: the common name, and how long after
     its beginning one can be uploaded.
     """
@@ -65,7 +66,7 @@ def judge_at_target(
 
 def _life(
     lineage: str, version: Version, target: ObservedTarget, window: timedelta
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Tell when the time between the issuance and the last upload is too little."""
     lifetime = version.certificate.lifetime
     fix = Text(
