@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import PurePath
@@ -17,19 +17,21 @@ from certferry.core.observed.records import HistoryEntry
 from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.errors import ScheduleError, TargetUnavailable
 from certferry.ports.scheduler import Scheduler
-from certferry.ports.state import AcmeAccount
+from certferry.ports.state import AcmeAccount, StateStore
 from certferry.ports.target import DeployTarget, Look
 from certferry.problem import Problem, Severity
 from certferry.reconcile.examination import (
+    ENTRIES,
     cnames_of,
     look_at_account,
     look_at_clock,
     look_at_lineage,
+    look_at_records,
     look_at_schedule,
-    look_at_state,
     look_at_telling,
     ordered_names,
 )
+from certferry.reconcile.status import recorded
 from certferry.text import Text, verbatim
 from certferry_sandbox.testing.certificates import make_key
 from certferry_sandbox.testing.memory_state import MemoryState
@@ -235,9 +237,15 @@ def test_names_that_are_ordered(world: ModelWorld) -> None:
 # --- the machine
 
 
+def of_state(state: StateStore, declared: Sequence[str]) -> Iterator[Problem]:
+    """Judge what a state has recorded."""
+    history = [one for one in state.history(None, ENTRIES) if one.lineage in declared]
+    return look_at_records(recorded(state), history, STATE, KEY, NOW)
+
+
 def test_state_in_order_tells_what_to_back_up() -> None:
     """Nothing has happened yet."""
-    found = list(look_at_state(MemoryState(), STATE, KEY, ["img"], NOW))
+    found = list(of_state(MemoryState(), ["img"]))
 
     assert [(str(STATE), Code.BACK_UP, Severity.NOTICE)] == told(found)
     assert str(KEY) in str(found[0].message)
@@ -249,9 +257,7 @@ def test_key_that_does_not_open_the_state() -> None:
     state.save_account(AcmeAccount("https://ca.test/directory", make_key()))
     state.lose_key()
 
-    assert (str(KEY), Code.SEAL_BROKEN, Severity.ERROR) in told(
-        look_at_state(state, STATE, KEY, ["img"], NOW)
-    )
+    assert (str(KEY), Code.SEAL_BROKEN, Severity.ERROR) in told(of_state(state, ["img"]))
 
 
 @pytest.mark.parametrize(
@@ -270,7 +276,7 @@ def test_last_run_is_told(runs: list[bool], hours: int, severity: Severity, word
         ended = NOW - timedelta(hours=hours, minutes=distance - 1)
         state.save_run(ended, succeeded=succeeded)
 
-    found = list(look_at_state(state, STATE, KEY, ["img"], NOW))
+    found = list(of_state(state, ["img"]))
 
     (finding,) = (one for one in found if one.code == Code.LAST_RUN)
     assert severity is finding.severity
@@ -317,7 +323,7 @@ def test_tries_that_failed_and_did_not_succeed_since(
     for one in entries:
         state.append_history(one)
 
-    found = list(look_at_state(state, STATE, KEY, ["img"], NOW))
+    found = list(of_state(state, ["img"]))
 
     failed = [one.subject for one in found if one.code == Code.LAST_TRY_FAILED]
     assert expected == failed
@@ -332,7 +338,7 @@ def test_what_the_file_does_not_declare_any_more_is_not_told() -> None:
     state = MemoryState()
     state.append_history(entry("issue failed", 1, problem="no zone"))
 
-    assert [Code.BACK_UP] == [one.code for one in look_at_state(state, STATE, KEY, ["www"], NOW)]
+    assert [Code.BACK_UP] == [one.code for one in of_state(state, ["www"])]
 
 
 def test_what_was_only_seen_is_no_change() -> None:
@@ -341,7 +347,7 @@ def test_what_was_only_seen_is_no_change() -> None:
     for event in ("verified", "drift found", "drift over"):
         state.append_history(entry(event, 1))
 
-    assert [Code.BACK_UP] == [one.code for one in look_at_state(state, STATE, KEY, ["img"], NOW)]
+    assert [Code.BACK_UP] == [one.code for one in of_state(state, ["img"])]
 
 
 class Clockwork:

@@ -1,4 +1,4 @@
-"""The status of a lineage, and its plan. Changes nothing."""
+"""The status of a lineage, what is recorded, and its plan. Changes nothing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from certferry.core.planning.plan import Obstacle, Plan
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.steps import Action
 from certferry.core.waiting import Begun, Ended
-from certferry.errors import CertificateError, PlanRefused
+from certferry.errors import CertificateError, PlanRefused, StateError
 from certferry.ports.progress import Progress
+from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import as_known, as_offered, observe
 from certferry.reconcile.proof import Proofs
 from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.unended_runs import notices_of_unended
 from certferry.reconcile.visits import WORKERS
 
 S = TypeVar("S")
@@ -103,6 +105,24 @@ def _status_now(wish: DesiredCertificate, doors: Doors, recorded: Recorded) -> L
     # What a scheduled run would hold back, and until when, is for its plan to say.
     plan = LineageRun(wish, doors, keeps_pauses=True).plan(observed)
     return with_failures(status, recorded, observed, plan)
+
+
+def recorded(state: StateStore) -> Recorded:
+    """Read what is recorded of every certificate and of runs. Raises `StateError` for what cannot
+    be read at all.
+    """
+    problem = None
+    try:
+        state.must_unseal()
+    except StateError as error:
+        problem = error.problem()
+    return Recorded(
+        state.versions_in_use(),
+        state.sightings(),
+        (*notices_of_unended(state), *state.notices()),
+        state.last_run(),
+        problem,
+    )
 
 
 def _plan_now(wish: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:

@@ -15,7 +15,7 @@ from certferry.config.model import Settings
 from certferry.config.write import look_at_files
 from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import Holder, Offer
-from certferry.core.findings import Code, error, heaviest_first, warning
+from certferry.core.findings import Code, heaviest_first, warning
 from certferry.core.network import is_loopback
 from certferry.errors import ConfigError, IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
@@ -27,6 +27,7 @@ from certferry.problem import Problem
 from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.examination import (
+    ENTRIES,
     WITHIN_OF_MANY,
     Check,
     Examination,
@@ -34,8 +35,8 @@ from certferry.reconcile.examination import (
     look_at_account,
     look_at_clock,
     look_at_lineage,
+    look_at_records,
     look_at_schedule,
-    look_at_state,
     look_at_telling,
     ordered_names,
 )
@@ -43,9 +44,8 @@ from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
 from certferry.wiring.clock import now
 from certferry.wiring.public_dns import chosen_for, propagation_for, resolvers_for
-from certferry.wiring.recorded import lost_state
+from certferry.wiring.recorded import recorded
 from certferry.wiring.session import Session
-from certferry.wiring.undeclared import undeclared
 
 if TYPE_CHECKING:
     from certferry.adapters.acme.resolvers import Resolvers
@@ -68,8 +68,8 @@ class Examined(Session):
         """
         try:
             doors = self.reconciler().doors
-        except StateError as problem:
-            return without_state(self._settings, schedulers, problem)
+        except StateError as error:
+            return without_state(self._settings, schedulers, error)
         look = Examination(progress=self._progress, now=now, stop=self._stopping.stop)
         run = CheckedRun(self._settings, doors, schedulers, self._stopping.pause)
         return look.carry_out(checks_of(run))
@@ -145,10 +145,10 @@ def checks_of(run: CheckedRun) -> Iterator[Check]:
 
 
 def without_state(
-    settings: Settings, schedulers: Iterable[Scheduler], problem: StateError
+    settings: Settings, schedulers: Iterable[Scheduler], error: StateError
 ) -> tuple[Problem, ...]:
     """Return the findings where the state cannot be opened: a run would end there."""
-    found = problem.problem(str(settings.state.path), code=Code.STATE_UNUSABLE)
+    found = error.problem(str(settings.state.path), code=Code.STATE_UNUSABLE)
     others = [*look_at_files(settings), *look_at_schedule(schedulers), *_telling(settings)]
     return heaviest_first([found, *others])
 
@@ -159,19 +159,17 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     if not declared:
         fix = Text("put the file right, or have certferry propose certificates: certferry init")
         said = Text("no certificate is declared, so nothing is renewed")
-        yield error(Code.NONE_DECLARED, str(run.settings.path), said, fix)
+        yield Problem(Code.NONE_DECLARED, said, fix, subject=str(run.settings.path))
     yield from look_at_files(run.settings)
     for twin in with_equal_names(run.settings.declared, run.settings.places):
         fix = Text("take one of them out, or give it other names")
         yield warning(Code.NAMES_TWICE, twin.where, twin.problem, fix)
     yield from look_at_schedule(run.schedulers)
     yield from _telling(run.settings)
-    yield from look_at_state(run.doors.state, where.path, where.key_file, declared, run.doors.now())
-    lost = lost_state(run.settings, run.doors.state)
-    if lost is not None:
-        yield warning(Code.STATE_MISSING, str(where.path), lost.message, lost.hint)
-    for one in undeclared(run.settings, run.doors.state, run.doors.now()):
-        yield warning(Code.UNDECLARED, one.lineage, one.message, one.hint)
+    state, now_ = run.doors.state, run.doors.now()
+    history = [entry for entry in state.history(None, ENTRIES) if entry.lineage in declared]
+    known = recorded(run.settings, state, now_)
+    yield from look_at_records(known, history, where.path, where.key_file, now_)
 
 
 def _telling(settings: Settings) -> Iterator[Problem]:

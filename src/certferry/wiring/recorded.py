@@ -1,10 +1,11 @@
-"""The records of the declared certificates, and what the settings and the disk say of them:
+"""What is recorded of the declared certificates, and what the settings and the disk say of them:
 all that is judged without asking any service.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,32 +13,21 @@ from certferry.config.model import AccountTable, Settings
 from certferry.core.assessment.health import Expected, Recorded
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
-from certferry.errors import ConfigError, StateError, StateMissing
+from certferry.errors import ConfigError, StateMissing
 from certferry.ports.state import StateStore
-from certferry.reconcile.unended_runs import notices_of_unended
+from certferry.reconcile.status import recorded as stored
 from certferry.text import Text
 from certferry.wiring.adapters import TARGETS, installed
 from certferry.wiring.undeclared import undeclared
 
 
 def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorded:
-    """Read what is recorded of every certificate and of runs. Raises `StateError` for what cannot
-    be read at all.
+    """Read what is recorded, compared with what the settings declare. Raises `StateError` for what
+    cannot be read at all.
     """
-    problem: StateError | None = None
-    try:
-        state.must_unseal()
-        problem = lost_state(settings, state)
-    except StateError as error:
-        problem = error
-    return Recorded(
-        state.versions_in_use(),
-        state.sightings(),
-        (*notices_of_unended(state), *state.notices()),
-        state.last_run(),
-        None if problem is None else problem.problem(),
-        undeclared(settings, state, moment),
-    )
+    known, lost = stored(state), lost_state(settings, state)
+    problem = known.problem or (None if lost is None else lost.problem())
+    return replace(known, problem=problem, undeclared=undeclared(settings, state, moment))
 
 
 def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
