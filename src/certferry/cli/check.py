@@ -20,7 +20,7 @@ RUN_WITHIN = 48
 """Hours; see `core.assessment.health.RUN_WITHIN`."""
 
 UNKNOWN = 3
-"""What a plugin answers that cannot say anything (`present.check_text.Status`)."""
+"""What a plugin answers that cannot say anything (`present.check_text.PluginStatus`)."""
 
 _TEN_YEARS = 24 * 3653  # hours
 

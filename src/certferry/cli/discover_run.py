@@ -88,7 +88,7 @@ def show_discovery(
     log_problems(found.problems, console.run_log)
     if as_json:
         console.hand_out(of_discovery(found, voice))
-        return exits.of_discovery(found)
+        return exits.of_problems(found.problems)
     if found.domains:
         remarks = discover_text.remarks(found, voice)
         console.show_table(discover_text.domains(found, now, voice), remarks)
@@ -100,7 +100,7 @@ def show_discovery(
     if found.domains or found.certificates or not found.problems:
         console.show([discover_text.summary(found, everything, voice)])
     console.remark(discover_text.problems(found.problems, voice))
-    return exits.of_discovery(found)
+    return exits.of_problems(found.problems)
 
 
 def _zones(session: DiscoverySession) -> tuple[Zones, list[Problem]]:

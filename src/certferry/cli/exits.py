@@ -26,7 +26,6 @@ from certferry.errors import (
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
     from certferry.core.assessment.health import Recorded
     from certferry.core.assessment.status import LineageStatus
-    from certferry.core.discovery.inventory import Discovery
     from certferry.core.discovery.watched import HostLook
     from certferry.core.planning.plan import Plan
     from certferry.core.planning.report import SyncReport
@@ -103,13 +102,6 @@ def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
     from certferry.core.assessment.status import are_in_order
 
     return Exit.OK if are_in_order(statuses, recorded) else Exit.FAILED
-
-
-def of_discovery(discovery: Discovery) -> Exit:
-    """Judge a look at accounts: what was found there is in order, whatever it is; what could not be
-    looked at is a failure.
-    """
-    return of_problems(discovery.problems)
 
 
 def of_problems(problems: Sequence[Problem]) -> Exit:

@@ -60,7 +60,8 @@ def warn_of_state(settings: Settings, *, language: str, to_channels: bool) -> No
             if to_channels and settings.channels:
                 session.teller.tell_unremembered(lost)
         for one in undeclared(settings, session.state, datetime.now(UTC)):
-            _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
+            lapsed = one.problem
+            _log.warning(Text("{problem}; {hint}", problem=lapsed.message, hint=lapsed.hint))
 
 
 _MOST_LISTED = 10

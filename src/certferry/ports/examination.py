@@ -64,7 +64,7 @@ class AccountReport:
     let_in: bool
 
 
-class Reported(Protocol):
+class Reporting(Protocol):
     """An account of whose calls an issue can tell."""
 
     def report(self) -> AccountReport:

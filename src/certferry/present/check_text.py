@@ -33,7 +33,7 @@ MOST_DETAILS = 25
 _DAY = timedelta(days=1)
 
 
-class Status(Enum):
+class PluginStatus(Enum):
     """How bad it is, with the exit code of a plugin (Monitoring Plugins' guidelines, "Plugin Return
     Codes").
     """
@@ -44,14 +44,14 @@ class Status(Enum):
     UNKNOWN = 3
 
 
-def status_of(concerns: Iterable[Concern]) -> Status:
+def status_of(concerns: Iterable[Concern]) -> PluginStatus:
     """Judge concerns together. What is certainly bad comes before what cannot be judged."""
     found = list(concerns)
     if any(one.problem.is_error for one in found):
-        return Status.CRITICAL
+        return PluginStatus.CRITICAL
     if any(one.is_unjudged for one in found):
-        return Status.UNKNOWN
-    return Status.WARNING if found else Status.OK
+        return PluginStatus.UNKNOWN
+    return PluginStatus.WARNING if found else PluginStatus.OK
 
 
 def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
@@ -67,7 +67,7 @@ def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
 
 def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
     """Write that nothing can be judged."""
-    yield _first(Status.UNKNOWN, voice.say_on_one_line(problem.message), "")
+    yield _first(PluginStatus.UNKNOWN, voice.say_on_one_line(problem.message), "")
     if problem.hint is not None:
         yield _harmless(voice.say_on_one_line(problem.hint))
 
@@ -94,13 +94,13 @@ def document(found: Checkup, now: datetime, voice: Voice) -> Document:
 def document_of_failure(problem: Problem, voice: Voice) -> Document:
     """Write for a program that nothing can be judged."""
     return {
-        "status": Status.UNKNOWN.name,
+        "status": PluginStatus.UNKNOWN.name,
         "summary": voice.say_on_one_line(problem.message),
         "soonest": None,
         "certificates": None,
         "served": None,
         "places": None,
-        "problems": [_problem(Concern(problem), Status.UNKNOWN, voice)],
+        "problems": [_problem(Concern(problem), PluginStatus.UNKNOWN, voice)],
         "error": of_problem(problem, voice),
     }
 
@@ -130,7 +130,7 @@ def days_left(end: datetime, now: datetime) -> int:
     return (end - now) // _DAY
 
 
-def _first(status: Status, sentence: str, performance: str) -> str:
+def _first(status: PluginStatus, sentence: str, performance: str) -> str:
     line = f"{SERVICE} {status.name} - {_harmless(sentence)}"
     return f"{line} | {performance}" if performance else line
 
@@ -170,7 +170,7 @@ def _harmless(words: str) -> str:
     return visible(words.replace("|", "/").replace("\n", " "))
 
 
-def _problem(concern: Concern, status: Status, voice: Voice) -> Document:
+def _problem(concern: Concern, status: PluginStatus, voice: Voice) -> Document:
     return {
         **of_subject(concern.subject, "name"),
         "status": status.name,

@@ -21,7 +21,6 @@ from certferry.core.dns_persist import PersistRecord
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.planning.report import (
-    CODE,
     LineageReport,
     StepOutcome,
     SyncReport,
@@ -188,9 +187,7 @@ def of_undeclared(one: Undeclared, voice: Voice) -> Document:
         "name": one.lineage,
         "names": list(one.certificate.names),
         "not_after": moment(one.certificate.not_after),
-        "code": CODE,
-        "message": voice.say(one.message),
-        "hint": voice.say(one.hint),
+        **of_problem(one.problem, voice),
     }
 
 

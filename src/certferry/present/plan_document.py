@@ -235,18 +235,12 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "last_failure": _last_failure(status.last_failure, voice),
         "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
         "notices": [
-            *(
-                {"target": target, "domain": None, "error": of_problem(error.problem(), voice)}
-                for target, error in status.notices
-            ),
-            *(
-                {
-                    "target": one.target,
-                    "domain": one.domain,
-                    "error": of_problem(one.error.problem(), voice),
-                }
-                for one in status.left_out
-            ),
+            {
+                "target": one.subject.target,
+                "domain": one.subject.domain or None,
+                "error": of_problem(one.problem, voice),
+            }
+            for one in status.notices
         ],
     }
 

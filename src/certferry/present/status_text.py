@@ -19,7 +19,6 @@ from certferry.core.certificates.certificate import short
 from certferry.core.discovery.watched import within_reach
 from certferry.core.observed.observation import Served
 from certferry.core.planning.outcomes import served_by
-from certferry.core.planning.report import CODE
 from certferry.core.planning.rules import window_in_words
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetStuck
@@ -94,17 +93,20 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
     domains = _told_once(statuses)
     for status in statuses:
         yield from _of_certificate(status, voice)
-        for target, error in dict.fromkeys(status.notices):
-            words = once(target, voice.say(error.message))
-            yield from labelled(f"{target}: ", Tone.STRONG, words)
+        for one in dict.fromkeys(status.notices):
+            target, message = one.subject.target, voice.say(one.problem.message)
+            if not one.subject.domain:
+                yield from labelled(f"{target}: ", Tone.STRONG, once(target, message))
         for domain in domains[status.lineage]:
             yield from _problem(domain, voice)
             for told in _edge_problems(domain):
                 yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(told))
             if domain.ticket:
                 yield from _ticket(domain, voice)
-        for one in status.left_out:
-            yield from labelled(f"{one.domain}: ", Tone.STRONG, voice.say(one.error.message))
+        for one in status.notices:
+            if one.subject.domain:
+                words = voice.say(one.problem.message)
+                yield from labelled(f"{one.subject.domain}: ", Tone.STRONG, words)
 
 
 def _told_once(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
@@ -174,8 +176,8 @@ def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
 def troubles(recorded: Recorded, voice: Voice) -> Iterator[Line]:
     """Say what is wrong with the state and with runs themselves, and what is declared no more."""
     for gone in recorded.undeclared:
-        yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(gone.message))
-        yield from hint_lines(Problem(CODE, gone.message, gone.hint), voice)
+        yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(gone.problem.message))
+        yield from hint_lines(gone.problem, voice)
     for one in recorded.troubles_of_runs:
         said = Text("since {moment}: {problem}", moment=one.since, problem=one.problem.message)
         yield from labelled(f"{one.subject.channel or 'sync'}: ", Tone.STRONG, voice.say(said))

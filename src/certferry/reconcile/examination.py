@@ -227,8 +227,7 @@ def look_at_records(
     if recorded.last_run is not None:
         yield _of_last_run(recorded.last_run, now)
     yield from _from_history(history)
-    for one in recorded.undeclared:
-        yield warning(Code.UNDECLARED, one.lineage, one.message, one.hint)
+    yield from (one.problem for one in recorded.undeclared)
 
 
 def _of_last_run(last: LastRun, now: datetime) -> Problem:

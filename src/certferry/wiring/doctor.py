@@ -19,7 +19,7 @@ from certferry.core.findings import Code, heaviest_first, warning
 from certferry.core.network import is_loopback
 from certferry.errors import ConfigError, IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
-from certferry.ports.examination import AccountReport, Reported
+from certferry.ports.examination import AccountReport, Reporting
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget
@@ -53,13 +53,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_to_examine(settings: Settings, *, progress: Progress, language: str) -> Iterator[Examined]:
+def open_to_examine(
+    settings: Settings, *, progress: Progress, language: str
+) -> Iterator[DoctorSession]:
     """Open what the settings name to examine it: not even an empty state is made."""
     with ExitStack() as resources:
-        yield Examined(settings, progress, resources, language=language, looks_only=True)
+        yield DoctorSession(settings, progress, resources, language=language, looks_only=True)
 
 
-class Examined(Session):
+class DoctorSession(Session):
     """A session whose doors are looked at, and not gone through."""
 
     def examine(self, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
@@ -79,7 +81,7 @@ class Examined(Session):
         Raises `ConfigError` where there is none, and for settings that can be none.
         """
         self._stopping.begin()
-        reporting: list[Reported] = []
+        reporting: list[Reporting] = []
         for family, connect in (
             (TARGETS, self.accounts.target),
             (DNS_PROVIDERS, self.accounts.dns),
@@ -87,7 +89,7 @@ class Examined(Session):
             for label in self.accounts.labels(family):
                 with suppress(BrokenAdapter):  # another package's: nothing is reported of it
                     door: object = connect(label)
-                    reporting += [cast("Reported", door)] if hasattr(door, "report") else []
+                    reporting += [cast("Reporting", door)] if hasattr(door, "report") else []
         if not reporting:
             raise ConfigError(
                 Text("{path} has no account that can be reported of", path=self._settings.path),

@@ -25,7 +25,7 @@ from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.observed.records import LastRun
-from certferry.present.check_text import Status, status_of
+from certferry.present.check_text import PluginStatus, status_of
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate
@@ -248,7 +248,7 @@ def test_a_clock_that_is_years_behind(what: str) -> None:
         known = replace(known, versions={"img": [version(800 * DAY)]})
 
     assert (Severity.WARNING, "clock_off") in judged(known)
-    assert Status.UNKNOWN is status_of(checkup([IMG], known, NOW).concerns)
+    assert PluginStatus.UNKNOWN is status_of(checkup([IMG], known, NOW).concerns)
 
 
 def test_files_that_are_gone_are_counted() -> None:
@@ -300,9 +300,9 @@ def test_what_is_certainly_bad_comes_first() -> None:
     assert ["over", "clock_off", "early", "late"] == [
         one.problem.code for one in worst_first(found)
     ]
-    assert Status.CRITICAL is status_of(found)
-    assert Status.UNKNOWN is status_of(found[:2])
-    assert Status.OK is status_of([])
+    assert PluginStatus.CRITICAL is status_of(found)
+    assert PluginStatus.UNKNOWN is status_of(found[:2])
+    assert PluginStatus.OK is status_of([])
 
 
 def test_all_at_a_glance() -> None:

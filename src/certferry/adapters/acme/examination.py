@@ -30,7 +30,7 @@ from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.discovery.survey import FoundZone
 from certferry.core.dns_persist import Offer
 from certferry.core.findings import Code, error, warning
-from certferry.core.network import Applicant, CaaRecord, Refusal, allowed_by, why_forbidden
+from certferry.core.network import Applicant, CaaRecord, CaaRefusal, allowed_by, why_forbidden
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider, SharedOut
 from certferry.ports.examination import Delegated
@@ -46,25 +46,25 @@ _MANY = 4096
 """Names above the names whose records are kept: they share most of them."""
 
 _FORBIDDEN = {
-    Refusal.OTHER_CA: Text("the CAA records at {at} let {allowed} issue, and not {ca}"),
-    Refusal.OTHER_METHOD: Text(
+    CaaRefusal.OTHER_CA: Text("the CAA records at {at} let {allowed} issue, and not {ca}"),
+    CaaRefusal.OTHER_METHOD: Text(
         "the CAA records at {at} let {ca} issue by other kinds of proof only (validationmethods)"
     ),
-    Refusal.OTHER_ACCOUNT: Text(
+    CaaRefusal.OTHER_ACCOUNT: Text(
         "the CAA records at {at} let {ca} issue for another account only (accounturi)"
     ),
-    Refusal.UNKNOWN_TAG: Text(
+    CaaRefusal.UNKNOWN_TAG: Text(
         "a CAA record at {at} is marked as critical, and of a kind that no CA knows"
     ),
 }
 _FIXES = {
-    Refusal.OTHER_CA: Text(
+    CaaRefusal.OTHER_CA: Text(
         'add the record `{at}. CAA 0 {tag} "{ca}"`, or set `directory` under [acme] to a CA that'
         " is named there"
     ),
-    Refusal.OTHER_METHOD: Text('add "{method}" to validationmethods of that record'),
-    Refusal.OTHER_ACCOUNT: Text("set accounturi of that record to {account}, or take it out"),
-    Refusal.UNKNOWN_TAG: Text("remove that record, or its flag 128"),
+    CaaRefusal.OTHER_METHOD: Text('add "{method}" to validationmethods of that record'),
+    CaaRefusal.OTHER_ACCOUNT: Text("set accounturi of that record to {account}, or take it out"),
+    CaaRefusal.UNKNOWN_TAG: Text("remove that record, or its flag 128"),
 }
 
 
@@ -149,7 +149,7 @@ class NamesLook:
 
 
 def _forbidden(
-    name: str, at: str, records: tuple[CaaRecord, ...], refusal: Refusal, applicant: Applicant
+    name: str, at: str, records: tuple[CaaRecord, ...], refusal: CaaRefusal, applicant: Applicant
 ) -> Problem:
     has_wild = any(record.tag == "issuewild" for record in records)
     places = {

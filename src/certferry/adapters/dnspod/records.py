@@ -136,7 +136,7 @@ class DnspodRecords:
         return self._client.clock_ahead()
 
     def report(self) -> AccountReport:
-        """See `ports.examination.Reported.report`."""
+        """See `ports.examination.Reporting.report`."""
         zones: Sequence[Zone] | None = None
         with journal() as made, suppress(DnsError):
             zones = self._client.zones(about=ALL_ZONES)

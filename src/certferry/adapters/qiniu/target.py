@@ -201,7 +201,7 @@ class Qiniu:
             return self._examiner.clock_ahead()
 
     def report(self) -> AccountReport:
-        """See `ports.examination.Reported.report`."""
+        """See `ports.examination.Reporting.report`."""
         return report_of(self._client)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:

@@ -17,7 +17,7 @@ from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version, is_under_way
 from certferry.core.observed.records import LastRun
-from certferry.core.planning.report import CODE, Undeclared
+from certferry.core.planning.report import Undeclared
 from certferry.core.planning.rules import issuer_expired
 from certferry.problem import Problem, Severity
 from certferry.text import Text
@@ -232,8 +232,7 @@ def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[C
         if notice.topic is Topic.TROUBLE and not notice.subject.lineage:
             yield _standing(notice)
     for one in recorded.undeclared:
-        lost = Problem(CODE, one.message, one.hint, Severity.WARNING)
-        yield Concern(lost, Subject(one.lineage), one.certificate.not_after)
+        yield Concern(one.problem, Subject(one.lineage), one.certificate.not_after)
 
 
 def _of_clock(

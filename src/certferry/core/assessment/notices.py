@@ -135,7 +135,12 @@ def noticed(
         for notice in _of_lineage(lineage, versions.get(lineage.lineage, ()), now)
     ]
     found += [
-        Notice(Topic.TROUBLE, Subject(one.lineage), now, Problem(CODE, one.message, one.hint))
+        Notice(
+            Topic.TROUBLE,
+            Subject(one.lineage),
+            now,
+            Problem(CODE, one.problem.message, one.problem.hint),
+        )
         for one in report.undeclared or ()
     ]
     return _merged(kept, found, before)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.health import Concern, Recorded
 from certferry.core.assessment.notices import Notice, Subject
 from certferry.core.certificates.certificate import short
 from certferry.core.certificates.lineage import Version, version_for
@@ -25,7 +25,7 @@ from certferry.core.planning import choice, rules
 from certferry.core.planning.deliveries import overdue, why_adopt, why_deliver
 from certferry.core.planning.drift import drift_of, in_sentences, setting_changes
 from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
-from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.plan import Plan
 from certferry.core.planning.rollbacks import in_words, renewed_after_rollback
 from certferry.core.planning.steps import Blocked, Due
 from certferry.core.reasons import Reason, ReasonCode
@@ -133,8 +133,8 @@ class LineageStatus:
     CA's own for it, where that decides. `until` is the first end of what its domains are to serve:
     that of the version in force, unless it was withdrawn. `problem` says why the files of another
     client's certificate cannot be read; then `version` is what was last taken from them. `notices`
-    are what could not be read at a target beside its domains, and what is excluded in vain;
-    `left_out` domains that are switched off at their target and that the file does not name.
+    are what could not be read at a target beside its domains, settings that match nothing, and
+    domains that are switched off at their target and that the file does not name.
     """
 
     lineage: str
@@ -144,8 +144,7 @@ class LineageStatus:
     reason: Reason | None
     domains: tuple[DomainStatus, ...]
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    notices: tuple[tuple[str, CertferryError], ...] = ()
-    left_out: tuple[Obstacle, ...] = ()
+    notices: tuple[Concern, ...] = ()
     window: RenewalWindow | None = None
     standing: Standing = Standing.VALID
     until: datetime | None = None
@@ -188,12 +187,7 @@ def status_of(
         reason=_reason(desired, observed, now),
         domains=domains,
         ceded=observed.ceded,
-        notices=tuple(
-            (target.label, error)
-            for deployment, target in places
-            for error in (*target.unread, *choice.remarks(deployment, target))
-        ),
-        left_out=tuple(choice.left_out(observed)),
+        notices=tuple(_notices(desired.lineage, observed, places)),
         window=None
         if desired.files or current is None
         else believed(current.certificate, current.window),
@@ -201,6 +195,18 @@ def status_of(
         problem=None if unreadable is None else unreadable.problem(),
     )
     return replace(status, standing=_standing_of(status, now))
+
+
+def _notices(
+    lineage: str,
+    observed: Observation,
+    places: Iterable[tuple[DesiredDeployment, ObservedTarget]],
+) -> Iterator[Concern]:
+    for deployment, target in places:
+        for error in (*target.unread, *choice.remarks(deployment, target)):
+            yield Concern(error.problem(), Subject(lineage, target.label))
+    for one in choice.left_out(observed):
+        yield Concern(one.error.problem(), Subject(lineage, one.target or "", one.domain or ""))
 
 
 def _first_end(current: Version | None, domains: tuple[DomainStatus, ...]) -> datetime | None:
