@@ -10,7 +10,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.options import Front
 from certferry.cli.selection import settings_with_accounts
 from certferry.config.certificates import MOST_NAMES
-from certferry.config.findings import instead_of, joined
+from certferry.config.mistakes import instead_of, joined
 from certferry.config.model import Settings
 from certferry.config.propose import tables_of
 from certferry.core.discovery.inventory import Discovery, Wanted

@@ -15,8 +15,8 @@ from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
 from certferry.cli.options import PROGRAM, Front
 from certferry.config import unattended
-from certferry.config.findings import Finding
 from certferry.config.load import load
+from certferry.config.mistakes import Mistake
 from certferry.config.model import Settings
 from certferry.core.schedule import Job, Scheduled
 from certferry.errors import ScheduleError
@@ -252,5 +252,5 @@ def _absolute(path: Path) -> str:
     return str(path.absolute())
 
 
-def _texts(findings: Iterable[Finding]) -> list[Text]:
+def _texts(findings: Iterable[Mistake]) -> list[Text]:
     return [finding.text for finding in findings]

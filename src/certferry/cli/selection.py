@@ -15,8 +15,8 @@ from certferry.cli.complaints import UsageMistake
 from certferry.cli.options import Front
 from certferry.config.certificates import with_equal_names
 from certferry.config.document import Document
-from certferry.config.findings import nearest
 from certferry.config.load import NAME, find_file, load_before, usual_places
+from certferry.config.mistakes import nearest
 from certferry.config.model import Settings
 from certferry.core.certificates.certificate import covered_by, first_of
 from certferry.core.certificates.lineage import Version

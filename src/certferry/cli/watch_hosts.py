@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from certferry.config.findings import Finding, config_error, joined
+from certferry.config.mistakes import Mistake, config_error, joined
 from certferry.core.certificates.names import is_wildcard, normalise
 from certferry.core.discovery.watched import Host, is_address
 from certferry.errors import ConfigError
@@ -49,7 +49,7 @@ def _of_command_line(written: Sequence[str], port: int) -> list[Host]:
 
 def _of_file(file: str, port: int) -> list[Host]:
     path = Path(file)
-    found, wrong = list[Host](), list[Finding]()
+    found, wrong = list[Host](), list[Mistake]()
     for number, line in enumerate(_lines(file), start=1):
         word = _COMMENT.sub("", line).strip()
         if not word:
@@ -57,7 +57,7 @@ def _of_file(file: str, port: int) -> list[Host]:
         try:
             found.append(host_of(word, port))
         except ConfigError as error:
-            wrong.append(Finding(path, number, "", "", error.message))
+            wrong.append(Mistake(path, number, "", "", error.message))
     if wrong:
         raise config_error(wrong, hint=_HOW)
     if not found:

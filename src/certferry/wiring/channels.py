@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import cast
 
-from certferry.config.findings import REFERENCE, config_error, joined
+from certferry.config.mistakes import REFERENCE, config_error, joined
 from certferry.config.model import AccountTable, ChannelTable, Settings
 from certferry.config.secrets import SecretReference
 from certferry.core.assessment.notifications import Message, Notification
@@ -181,5 +181,5 @@ def _anything(reference: SecretReference) -> Secret:
 
 
 def _placed(table: ChannelTable, wrong: ConfigError) -> ConfigError:
-    finding = table.account.place.finding("", wrong.message)
+    finding = table.account.place.mistake("", wrong.message)
     return config_error([finding], wrong.hint or REFERENCE)

@@ -165,7 +165,7 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     yield from look_at_files(run.settings)
     for twin in with_equal_names(run.settings.declared, run.settings.places):
         fix = Text("take one of them out, or give it other names")
-        yield warning(Code.NAMES_TWICE, twin.where, twin.problem, fix)
+        yield warning(Code.NAMES_TWICE, twin.where, twin.message, fix)
     yield from look_at_schedule(run.schedulers)
     yield from _telling(run.settings)
     state, now_ = run.doors.state, run.doors.now()

@@ -13,8 +13,8 @@ from certferry.cli.init.keys import KeyRing, account_of, fresh_in, option_of
 from certferry.cli.interview import NONE, Back, Interview
 from certferry.config.bind import as_a_key
 from certferry.config.document import Document
-from certferry.config.findings import instead_of
 from certferry.config.load import load_before
+from certferry.config.mistakes import instead_of
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, with_tables
 from certferry.core.secret import Secret
