@@ -28,7 +28,7 @@ IN_MESSAGES = {
     *(set(Topic) - {Topic.TROUBLE, Topic.RECOVERED}),  # these tell what else has happened
 }
 WRITTEN = re.compile(
-    r"""(?:"code": |\bcode=|Problem\(\s*|^MISSED = |^REFUSED = )"""
+    r"""(?:"code": |\bcode=|(?:Problem|_warning)\(\s*|^MISSED = |^REFUSED = )"""
     r'"([a-z_]+)"',
     re.MULTILINE,
 )

@@ -23,12 +23,12 @@ from certferry.problem import Problem, Severity
 from certferry.reconcile.examination import (
     ENTRIES,
     cnames_of,
-    look_at_account,
-    look_at_clock,
-    look_at_lineage,
-    look_at_records,
-    look_at_schedule,
-    look_at_telling,
+    examine_account,
+    examine_channels,
+    examine_clock,
+    examine_lineage,
+    examine_records,
+    examine_schedule,
     ordered_names,
 )
 from certferry.reconcile.status import recorded
@@ -53,7 +53,7 @@ def told(findings: object) -> list[tuple[str, str, Severity]]:
 
 def lineage(world: ModelWorld) -> list[tuple[str, str, Severity]]:
     """Look at the lineage of the world."""
-    return told(look_at_lineage(world.wish(), world.doors("doctor")))
+    return told(examine_lineage(world.wish(), world.doors("doctor")))
 
 
 def test_lineage_in_order(world: ModelWorld) -> None:
@@ -88,7 +88,7 @@ def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
     world.run(world.wish())
 
     assert [(IMG, Code.DOMAIN_STUCK, Severity.WARNING)] == lineage(world)
-    (finding,) = look_at_lineage(world.wish(), world.doors("doctor"))
+    (finding,) = examine_lineage(world.wish(), world.doors("doctor"))
     assert "certferry status" in str(finding.hint)
 
 
@@ -148,7 +148,7 @@ def test_what_could_not_be_read_beside_the_domains(world: ModelWorld) -> None:
     doors = world.doors("doctor")
     half: Any = HalfRead(doors.targets["qiniu"])
 
-    found = told(look_at_lineage(world.wish(), replace(doors, targets={"qiniu": half})))
+    found = told(examine_lineage(world.wish(), replace(doors, targets={"qiniu": half})))
 
     assert [("qiniu", Code.TARGET_UNREAD, Severity.WARNING)] == found
 
@@ -157,7 +157,7 @@ def test_files_that_cannot_be_taken(world: ModelWorld) -> None:
     """Those of another client, which are not there."""
     wish = replace(world.wish(), dns="", files=PemFiles("/no/fullchain.pem", "/no/privkey.pem"))
 
-    found = told(look_at_lineage(wish, world.doors("doctor")))
+    found = told(examine_lineage(wish, world.doors("doctor")))
 
     assert [("img", Code.FILES_UNUSABLE, Severity.ERROR)] == found
 
@@ -186,7 +186,7 @@ class Account:
 
 def test_clock_is_told_before_the_keys() -> None:
     """It is to be set before they are blamed."""
-    found = told(look_at_account("qiniu", Account(timedelta(minutes=20))))
+    found = told(examine_account("qiniu", Account(timedelta(minutes=20))))
 
     assert [
         ("qiniu", Code.CLOCK_OFF, Severity.ERROR),
@@ -197,12 +197,12 @@ def test_clock_is_told_before_the_keys() -> None:
 @pytest.mark.parametrize("ahead", [None, timedelta(0)])
 def test_clock_that_is_right_or_not_told(ahead: timedelta | None) -> None:
     """There is nothing to say."""
-    assert [] == list(look_at_clock("qiniu", ahead))
+    assert [] == list(examine_clock("qiniu", ahead))
 
 
 def test_account_that_cannot_be_examined() -> None:
     """An adapter may have none of the doors."""
-    assert [] == list(look_at_account("other", object()))
+    assert [] == list(examine_account("other", object()))
     assert {} == cnames_of("other", object(), [])
 
 
@@ -240,7 +240,7 @@ def test_names_that_are_ordered(world: ModelWorld) -> None:
 def of_state(state: StateStore, declared: Sequence[str]) -> Iterator[Problem]:
     """Judge what a state has recorded."""
     history = [one for one in state.history(None, ENTRIES) if one.lineage in declared]
-    return look_at_records(recorded(state), history, STATE, KEY, NOW)
+    return examine_records(recorded(state), history, STATE, KEY, NOW)
 
 
 def test_state_in_order_tells_what_to_back_up() -> None:
@@ -395,7 +395,7 @@ def test_daily_run(
     """Whether there is one, and whether the system starts it."""
     schedulers: list[Scheduler] = [Clockwork(one) for one in installed]
 
-    found = told(look_at_schedule(schedulers))
+    found = told(examine_schedule(schedulers))
 
     assert [("schedule", *one) for one in expected] == found
 
@@ -404,7 +404,7 @@ def test_daily_run(
 @pytest.mark.parametrize("has_heartbeat", [False, True])
 def test_failures_that_no_operator_would_read(*, has_channel: bool, has_heartbeat: bool) -> None:
     """A warning where there is neither a channel nor a heartbeat; one of both is enough."""
-    found = told(look_at_telling(has_channel=has_channel, has_heartbeat=has_heartbeat))
+    found = told(examine_channels(has_channel=has_channel, has_heartbeat=has_heartbeat))
 
     is_told = has_channel or has_heartbeat
     assert ([] if is_told else [("notify", Code.NOBODY_TOLD, Severity.WARNING)]) == found

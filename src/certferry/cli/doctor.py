@@ -97,9 +97,9 @@ def show_findings(findings: Sequence[Problem], front: Front, *, as_json: bool) -
     if as_json:
         console.hand_out(documents.of_findings(findings, console.voice))
     elif front.quiet:
-        console.remark(doctor_text.what_is_wrong(findings, console.voice))
+        console.remark(doctor_text.error_lines(findings, console.voice))
     else:
-        console.tell(doctor_text.told(findings, console.voice))
+        console.tell(doctor_text.lines(findings, console.voice))
     return exits.of_problems(findings)
 
 

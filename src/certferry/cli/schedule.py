@@ -27,7 +27,7 @@ from certferry.present.language import ENGLISH
 from certferry.present.layout import line
 from certferry.present.log_entries import log_change
 from certferry.present.run_log import is_stream
-from certferry.reconcile.examination import look_at_telling
+from certferry.reconcile.examination import examine_channels
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.machine import schedulers
@@ -154,7 +154,7 @@ def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
 
 def untold(settings: Settings) -> list[schedule_text.Concern]:
     """Tell of runs whose failures no operator would read."""
-    findings = look_at_telling(
+    findings = examine_channels(
         has_channel=bool(settings.channels),
         has_heartbeat=settings.monitoring.heartbeat is not None,
     )

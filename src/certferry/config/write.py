@@ -27,7 +27,7 @@ from certferry.whole_file import draft_beside, replace_file, sync_directory
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def look_at_files(settings: Settings) -> Iterator[Problem]:
+def examine_files(settings: Settings) -> Iterator[Problem]:
     """Look at the configuration, the files that it names, the key file and the state, as far as
     they are there. Of what was refused when it was read there is nothing left to tell.
     """

@@ -106,7 +106,7 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
 
 
 def summary(found: Checkup, now: datetime, voice: Voice) -> str:
-    """Say the worst in a sentence, and how the whole stands."""
+    """Write the worst in a sentence, and how the whole stands."""
     counted: list[Text] = []
     if found.concerns:
         worst, more = _in_words(found.concerns[0]), len(found.concerns) - 1

@@ -25,23 +25,23 @@ _LABELS: Mapping[Severity, tuple[Text, Tone]] = {
 _INDENT = 2
 
 
-def told(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
+def lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
     """Write every finding, and the count."""
     for finding in findings:
-        yield from what_is(finding, voice)
+        yield from _finding(finding, voice)
     if findings:
         yield line()
     yield line(voice.say(_conclusion(findings)))
 
 
-def what_is_wrong(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
+def error_lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
     """Write the errors alone."""
     for finding in findings:
         if finding.is_error:
-            yield from what_is(finding, voice)
+            yield from _finding(finding, voice)
 
 
-def what_is(finding: Problem, voice: Voice) -> Iterator[Line]:
+def _finding(finding: Problem, voice: Voice) -> Iterator[Line]:
     """Write one finding: its subject, its message, its code, its fix."""
     label, tone = _LABELS[finding.severity]
     words = once(finding.subject, voice.say(finding.message))
@@ -88,4 +88,4 @@ def report(reports: Iterable[AccountReport], now: datetime, voice: Voice) -> Ite
     yield from (line(), line(voice.say(said)))
     for one in reports:
         yield from (line(), line("### ", one.service), line())
-        yield from (line("- ", voice.say(told)) for told in one.lines)
+        yield from (line("- ", voice.say(said)) for said in one.lines)

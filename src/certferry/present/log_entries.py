@@ -60,10 +60,27 @@ def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
     """Write down what `doctor` found; what is only to be known is not written."""
     for one in findings:
         if one.severity is not Severity.NOTICE:
-            words = f"{one.subject}: {once(one.subject, log.voice.say_on_one_line(one.message))}"
             more = {"code": str(one.code), "subject": one.subject}
-            event, level = f"doctor.{one.severity}", _level(one)
-            log.write(Entry(event, one.message, level, hint=one.hint, words=words, more=more))
+            log.write(replace(_of_problem(one, f"doctor.{one.severity}", log), more=more))
+
+
+def log_problems(problems: Sequence[Problem], log: RunLog) -> None:
+    """Write down which account could not be looked at, or not all of it."""
+    for one in problems:
+        event = "discover.failed" if one.is_error else "discover.unread"
+        log.write(replace(_of_problem(one, event, log), target=one.subject))
+
+
+def _of_problem(problem: Problem, event: str, log: RunLog) -> Entry:
+    subject, words = problem.subject, log.voice.say_on_one_line(problem.message)
+    return Entry(
+        event,
+        problem.message,
+        _level(problem),
+        hint=problem.hint,
+        words=f"{subject}: {once(subject, words)}",
+        more={"code": str(problem.code)},
+    )
 
 
 def _level(problem: Problem) -> Level:
@@ -105,25 +122,6 @@ def _write_edge_problem(
         more={**more, "code": str(problem.code)},
     )
     log.write(entry)
-
-
-def log_problems(problems: Sequence[Problem], log: RunLog) -> None:
-    """Write down which account could not be looked at, or not all of it."""
-    for one in problems:
-        event = "discover.failed" if one.is_error else "discover.unread"
-        words = f"{one.subject}: {once(one.subject, log.voice.say_on_one_line(one.message))}"
-        more = {"code": str(one.code)}
-        log.write(
-            Entry(
-                event,
-                one.message,
-                _level(one),
-                target=one.subject,
-                hint=one.hint,
-                words=words,
-                more=more,
-            )
-        )
 
 
 def log_export(lineage: str, paths: Sequence[Path], fingerprint: str, log: RunLog) -> None:

@@ -87,10 +87,10 @@ def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Tab
 
 
 def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
-    """Say why a certificate would be issued now, what is wrong with a domain, and which are left
+    """Write why a certificate would be issued now, what is wrong with a domain, and which are left
     out.
     """
-    domains = _told_once(statuses)
+    domains = _shown(statuses)
     for status in statuses:
         yield from _of_certificate(status, voice)
         for one in dict.fromkeys(status.notices):
@@ -99,8 +99,8 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
                 yield from labelled(f"{target}: ", Tone.STRONG, once(target, message))
         for domain in domains[status.lineage]:
             yield from _problem(domain, voice)
-            for told in _edge_problems(domain):
-                yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(told))
+            for said in _edge_problems(domain):
+                yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(said))
             if domain.ticket:
                 yield from _ticket(domain, voice)
         for one in status.notices:
@@ -109,12 +109,12 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
                 yield from labelled(f"{one.subject.domain}: ", Tone.STRONG, words)
 
 
-def _told_once(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
-    """Give what each certificate's domains are told by: an account that cannot be asked is named
-    once, in place of each of its domains.
+def _shown(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
+    """Return the domains of each certificate that have lines of their own: an account that cannot
+    be asked is named once, in place of each of its domains.
     """
     said = Counter(_of_account(one) for status in statuses for one in status.domains)
-    told: set[_OfAccount] = set()
+    named: set[_OfAccount] = set()
     domains: dict[str, list[DomainStatus]] = {}
     for status in statuses:
         shown = domains.setdefault(status.lineage, [])
@@ -122,15 +122,15 @@ def _told_once(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus
             trouble = _of_account(one)
             if trouble is None or said[trouble] == 1:
                 shown.append(one)
-            elif trouble not in told:
-                told.add(trouble)
+            elif trouble not in named:
+                named.add(trouble)
                 shown.append(replace(one, domain=WHOLE_ACCOUNT))
     return domains
 
 
 def _of_account(domain: DomainStatus) -> _OfAccount | None:
-    """Give what is said of a domain that cannot be seen: of the next one at the account the same is
-    said, where it is the account that cannot be asked.
+    """Return what is wrong with a domain that cannot be seen: where it is the account that cannot
+    be asked, the next one there has the same.
     """
     problem, failure = domain.problem, domain.last_failure
     if domain.standing is not Standing.UNKNOWN or problem is None:
@@ -155,7 +155,7 @@ def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
 
 
 def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
-    """Say what is wrong with the state and with runs themselves, when the last run ended, and the
+    """Write what is wrong with the state and with runs themselves, when the last run ended, and the
     last in which nothing failed.
     """
     yield from troubles(recorded, voice)
@@ -174,7 +174,7 @@ def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
 
 
 def troubles(recorded: Recorded, voice: Voice) -> Iterator[Line]:
-    """Say what is wrong with the state and with runs themselves, and what is declared no more."""
+    """Write what is wrong with the state and with runs themselves, and what is declared no more."""
     for gone in recorded.undeclared:
         yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(gone.problem.message))
         yield from hint_lines(gone.problem, voice)
@@ -192,7 +192,7 @@ def _moment(moment: datetime) -> Text:
 
 
 def _unreadable(status: LineageStatus, problem: Problem, voice: Voice) -> Iterator[Line]:
-    """Say why the files cannot be read, and what is shown in their stead."""
+    """Write why the files cannot be read, and what is shown in their stead."""
     yield from labelled(f"{status.lineage}: ", Tone.STRONG, voice.say(problem.message))
     if status.version is not None:
         shown = Text(
@@ -204,7 +204,7 @@ def _unreadable(status: LineageStatus, problem: Problem, voice: Voice) -> Iterat
 
 
 def _problem(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
-    """Say what is wrong with a domain, and what the last try to mend it ended in, once."""
+    """Write what is wrong with a domain, and what the last try to mend it ended in, once."""
     name, failure, problem = _name(domain), domain.last_failure, domain.problem
     if problem is not None and (failure is None or failure.problem.message != problem.message):
         yield from labelled(f"{name}: ", Tone.STRONG, once(name, voice.say(problem.message)))
@@ -215,7 +215,7 @@ def _problem(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
 
 
 def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
-    """Say what the last try ended in, and when it is made again."""
+    """Write what the last try ended in, and when it is made again."""
     said = Text(
         "the last try at {moment} failed: {problem}",
         moment=failure.at,
@@ -240,12 +240,12 @@ def hint_lines(problem: Problem, voice: Voice) -> Iterator[Line]:
 
 
 def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
-    """Say each thing that is wrong at addresses once, of how many; not of a domain that is to get
-    its certificate yet.
+    """Return each thing that is wrong at addresses once, of how many; nothing of a domain that is
+    to get its certificate yet.
     """
     served = () if domain.standing in _ON_ITS_WAY else domain.served
-    told = [a.problem.message for a in within_reach(served) if a.problem is not None]
-    for message, count in Counter(told).items():
+    wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
+    for message, count in Counter(wrong).items():
         yield Text(
             "at {count} of {all} addresses: {problem}",
             count=count,

@@ -56,12 +56,12 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, eq=False)
 class Check:
     """An examination of one `subject`, which the progress names; `what` says what is examined,
-    `within` how long that may take. `look` changes nothing; what it raises becomes a finding.
+    `within` how long that may take. `examine` changes nothing; what it raises becomes a finding.
     """
 
     subject: str
     what: Text
-    look: Callable[[], Iterable[Problem]]
+    examine: Callable[[], Iterable[Problem]]
     within: timedelta = WITHIN
 
 
@@ -124,8 +124,8 @@ class Examination:
 def _found_by(check: Check) -> list[Problem]:
     findings: list[Problem] = []
     try:
-        findings.extend(check.look())
-    except Interrupted:  # told to the run itself, which waits for nothing more
+        findings.extend(check.examine())
+    except Interrupted:  # the run itself ends, and waits for nothing more
         return findings
     except CertferryError as error:
         return [*findings, of_refusal(check.subject, error)]
@@ -145,17 +145,17 @@ def _overdue(check: Check) -> Problem:
     return warning(Code.NOT_LOOKED_AT, check.subject, message, fix)
 
 
-def look_at_account(label: str, door: object) -> Iterator[Problem]:
+def examine_account(label: str, door: object) -> Iterator[Problem]:
     """Examine an account as far as its adapter can. The clock comes first: it is to be set before
     keys are blamed. Raises `CertferryError`.
     """
     if hasattr(door, "clock_ahead"):
-        yield from look_at_clock(label, cast("Timed", door).clock_ahead())
+        yield from examine_clock(label, cast("Timed", door).clock_ahead())
     if hasattr(door, "examine"):
         yield from cast("Examined", door).examine(label)
 
 
-def look_at_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
+def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
     """Judge the clock by how far a service's is ahead; `None` where it does not tell."""
     found = None if ahead is None else judge_clock(subject, subject, ahead)
     yield from () if found is None else (found,)
@@ -203,7 +203,7 @@ _OF_THE_STATE = {
 """What is wrong with the file of the state; all else is wrong with the key file."""
 
 
-def look_at_records(
+def examine_records(
     recorded: Recorded,
     history: Sequence[HistoryEntry],
     path: PurePath,
@@ -231,7 +231,7 @@ def look_at_records(
 
 
 def _of_last_run(last: LastRun, now: datetime) -> Problem:
-    """Say when the last run was, and when the last one was in which nothing failed."""
+    """Report when the last run was, and when the last one was in which nothing failed."""
     said = Text("the last run ended at {moment}", moment=last.ended_at)
     if last.succeeded_at is None:
         said = Text("{said}; none has ended without a failure", said=said)
@@ -250,7 +250,7 @@ _LOOKS = ("drift found", "drift over", "verified")
 """Events that report a sighting and nothing that certferry did."""
 
 
-def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
+def examine_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
     """Report which daily run is installed, and whether the system will start it."""
     found = False
     for scheduler in schedulers:
@@ -279,7 +279,7 @@ def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
         )
 
 
-def look_at_telling(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Problem]:
+def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Problem]:
     """Warn where neither a channel nor a heartbeat is declared: what fails at night is then read
     by no operator.
     """
@@ -330,7 +330,7 @@ _WEIGHTS = {
 }
 
 
-def look_at_lineage(desired: DesiredCertificate, doors: Doors) -> Iterator[Problem]:
+def examine_lineage(desired: DesiredCertificate, doors: Doors) -> Iterator[Problem]:
     """Examine a lineage as a plan observes it. Raises `StateError`, `Interrupted`."""
     try:
         desired = as_offered(desired, doors)

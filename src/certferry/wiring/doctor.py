@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from certferry.config.certificates import with_equal_names
 from certferry.config.model import Settings
-from certferry.config.write import look_at_files
+from certferry.config.write import examine_files
 from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import Holder, Offer
 from certferry.core.findings import Code, heaviest_first, warning
@@ -32,12 +32,12 @@ from certferry.reconcile.examination import (
     Check,
     Examination,
     cnames_of,
-    look_at_account,
-    look_at_clock,
-    look_at_lineage,
-    look_at_records,
-    look_at_schedule,
-    look_at_telling,
+    examine_account,
+    examine_channels,
+    examine_clock,
+    examine_lineage,
+    examine_records,
+    examine_schedule,
     ordered_names,
 )
 from certferry.text import Text
@@ -111,7 +111,7 @@ class CheckedRun:
 
 
 def checks_of(run: CheckedRun) -> Iterator[Check]:
-    """Give every check. None of them changes anything."""
+    """Return every check. None of them changes anything."""
     settings, doors = run.settings, run.doors
     yield Check(
         platform.node(),
@@ -143,7 +143,7 @@ def checks_of(run: CheckedRun) -> Iterator[Check]:
         yield Check(label, what, partial(_target_account, run, label, target))
     for wish in settings.certificates:
         what = Text("looking at the certificate and where it is served")
-        yield Check(wish.lineage, what, partial(look_at_lineage, wish, doors), WITHIN_OF_MANY)
+        yield Check(wish.lineage, what, partial(examine_lineage, wish, doors), WITHIN_OF_MANY)
 
 
 def without_state(
@@ -151,7 +151,7 @@ def without_state(
 ) -> tuple[Problem, ...]:
     """Return the findings where the state cannot be opened: a run would end there."""
     found = error.problem(str(settings.state.path), code=Code.STATE_UNUSABLE)
-    others = [*look_at_files(settings), *look_at_schedule(schedulers), *_telling(settings)]
+    others = [*examine_files(settings), *examine_schedule(schedulers), *_telling(settings)]
     return heaviest_first([found, *others])
 
 
@@ -162,20 +162,20 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
         fix = Text("put the file right, or have certferry propose certificates: certferry init")
         said = Text("no certificate is declared, so nothing is renewed")
         yield Problem(Code.NONE_DECLARED, said, fix, subject=str(run.settings.path))
-    yield from look_at_files(run.settings)
+    yield from examine_files(run.settings)
     for twin in with_equal_names(run.settings.declared, run.settings.places):
         fix = Text("take one of them out, or give it other names")
         yield warning(Code.NAMES_TWICE, twin.where, twin.message, fix)
-    yield from look_at_schedule(run.schedulers)
+    yield from examine_schedule(run.schedulers)
     yield from _telling(run.settings)
     state, now_ = run.doors.state, run.doors.now()
     history = [entry for entry in state.history(None, ENTRIES) if entry.lineage in declared]
     known = recorded(run.settings, state, now_)
-    yield from look_at_records(known, history, where.path, where.key_file, now_)
+    yield from examine_records(known, history, where.path, where.key_file, now_)
 
 
 def _telling(settings: Settings) -> Iterator[Problem]:
-    return look_at_telling(
+    return examine_channels(
         has_channel=bool(settings.channels),
         has_heartbeat=settings.monitoring.heartbeat is not None,
     )
@@ -189,7 +189,7 @@ def _authority(run: CheckedRun) -> Iterator[Problem]:
     seen = look_at_directory(
         acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=run.pause, now=now
     )
-    yield from look_at_clock(_host(acme.directory), seen.ahead)
+    yield from examine_clock(_host(acme.directory), seen.ahead)
     resolvers = resolvers_for(run.settings, run.pause)
     if resolvers is None:
         return
@@ -211,7 +211,7 @@ def _standing(run: CheckedRun) -> frozenset[str]:
     resolvers = resolvers_for(run.settings, run.pause)
     if not acme.dns_persist or resolvers is None:
         return frozenset()
-    with suppress(IssuanceError):  # told by the look at the CA
+    with suppress(IssuanceError):  # the check of the CA reports it
         seen = look_at_directory(
             acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=run.pause, now=now
         )
@@ -239,7 +239,7 @@ def _records(
 def _holder(run: CheckedRun) -> Holder | None:
     from certferry.adapters.acme.persist import holder_in
 
-    with suppress(StateError):  # told by the look at the machine
+    with suppress(StateError):  # the check of the machine reports it
         return holder_in(run.doors.state, run.settings.acme.directory)
     return None
 
@@ -248,7 +248,7 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Prob
     from certferry.adapters.acme.examination import ZonesLook
 
     settings = run.settings
-    yield from look_at_account(label, dns)
+    yield from examine_account(label, dns)
     propagation = propagation_for(settings, run.pause)
     look = ZonesLook(label, dns, propagation, resolvers_for(settings, run.pause))
     ordered = [
@@ -267,12 +267,12 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Prob
 
 def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterator[Problem]:
     settings = run.settings
-    yield from look_at_account(label, target)
+    yield from examine_account(label, target)
     yield from _resolver_look(settings).domains(cnames_of(label, target, settings.certificates))
 
 
 def _resolver_look(settings: Settings) -> ResolverLook:
-    """Give the look through the resolvers by which the edges are found. Where the CA is on
+    """Return the look through the resolvers by which the edges are found. Where the CA is on
     loopback, so is everything.
     """
     from certferry.adapters.probe.resolver_look import ResolverLook

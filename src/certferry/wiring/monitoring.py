@@ -1,4 +1,4 @@
-"""What monitors are told of a run: a heartbeat as it begins and ends, a file of metrics. Neither
+"""What monitors hear of a run: a heartbeat as it begins and ends, a file of metrics. Neither
 fails a run, and neither holds it up for longer than a few seconds.
 """
 
@@ -20,6 +20,7 @@ from certferry.adapters.monitoring.metrics_file import MISSED as NOT_WRITTEN
 from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.adapters.state.connect import may_exist
 from certferry.config.model import HEARTBEAT, METRICS, Settings
+from certferry.config.secrets import SecretReference
 from certferry.core.planning.report import SyncReport
 from certferry.core.schedule import may_ping, recent
 from certferry.errors import CertferryError, LeaseHeld, LeaseLost, Reported
@@ -75,15 +76,13 @@ class Monitor:
         self._unclaimed: list[datetime] = []
 
     def begin(self) -> None:
-        """Tell that the run begins, and do not wait for the answer."""
+        """Ping that the run begins, and do not wait for the answer."""
         if not self._beats:
             return
         reference = self._settings.monitoring.heartbeat
         try:
             if reference is not None:
-                address = self._settings.secrets.resolve(reference)
-                http = short_http(self._pause, SERVICE, 5.0)
-                self._heartbeat = Heartbeat(address, http, str(uuid.uuid4()))
+                self._heartbeat = _heartbeat(self._settings, reference, self._pause)
         except CertferryError as wrong:
             check = Text("check `url` under [heartbeat]")
             self._wrong = Problem(MISSED, wrong.message, wrong.hint or check)
@@ -92,21 +91,21 @@ class Monitor:
             self._starting = _aside(self._heartbeat.start)
 
     def fail(self, error: Reported) -> None:
-        """Tell what ended the run before it had a report."""
+        """Ping what ended the run before it had a report."""
         self._write_metrics({})
         if self._beats:
             said = self._voice.say(Text("error: {message}", message=error.message))
             self._end(said, succeeded=isinstance(error, _LATER))
 
     def end(self, report: SyncReport) -> None:
-        """Tell how the run has ended."""
+        """Ping how the run has ended."""
         self._write_metrics(counted(report))
         if self._beats and report.complete:
             lines = map(plain, report_text.told(report, self._voice))
             self._end("\n".join(lines) + "\n", succeeded=report.has_succeeded)
 
     def _end(self, said: str, *, succeeded: bool) -> None:
-        """Tell that the run has ended, wait a few seconds for the answer, and keep what went wrong
+        """Ping that the run has ended, wait a few seconds for the answer, and store what went wrong
         with it. Where the minute has no ping left, what is known of it stays.
         """
         missed, heartbeat = self._wrong, self._heartbeat
@@ -181,7 +180,7 @@ class Monitor:
             )
         if not may_exist(self._settings.state.path):
             return
-        with suppress(CertferryError):  # what is wrong with the state is told where it is used
+        with suppress(CertferryError):  # what is wrong with the state is reported where it is used
             NoticeKeeper(self._settings, self._state).monitored(name, missed)
 
 
@@ -192,9 +191,12 @@ def try_heartbeat(settings: Settings) -> Problem | None:
     reference = settings.monitoring.heartbeat
     if reference is None:
         return None
-    http = short_http(time.sleep, SERVICE, 5.0)
-    heartbeat = Heartbeat(settings.secrets.resolve(reference), http, str(uuid.uuid4()))
-    return heartbeat.end("", succeeded=True)
+    return _heartbeat(settings, reference, time.sleep).end("", succeeded=True)
+
+
+def _heartbeat(settings: Settings, reference: SecretReference, pause: Pause) -> Heartbeat:
+    http = short_http(pause, SERVICE, 5.0)
+    return Heartbeat(settings.secrets.resolve(reference), http, str(uuid.uuid4()))
 
 
 def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:

@@ -80,7 +80,7 @@ def least_life(wish: DesiredCertificate, of_accounts: Mapping[str, timedelta]) -
 
 def _least_life(table: AccountTable) -> timedelta:
     """Return what an account's target asks for; nothing where it is no target, or a broken one,
-    which is told when it is connected.
+    which is reported when it is connected.
     """
     try:
         if not installed().is_known(TARGETS, table.type):
@@ -102,7 +102,7 @@ def _files_of(wish: DesiredCertificate, delivered: set[tuple[str, str]]) -> Iter
 
 
 def _gone(paths: Iterable[str]) -> Iterator[str]:
-    """Give the files that are not there. One that this user may not look for may be there."""
+    """Return the files that are not there. One that this user may not look for may be there."""
     for path in paths:
         try:
             Path(path).stat()

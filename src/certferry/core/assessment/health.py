@@ -137,8 +137,7 @@ def checkup(
     if not expected:
         said = Text("no certificate is declared")
         hint = Text("declare one under [[certificates]], or name the file with --config FILE")
-        none = Problem("none_declared", said, hint, Severity.WARNING)
-        concerns = (Concern(none), *concerns)
+        concerns = (_warning("none_declared", said, hint), *concerns)
     names = {one.lineage for one in expected}
     places = [one for one in recorded.sightings if one.lineage in names and not one.is_ceded]
     served = sum(one.served for one in places)
@@ -223,14 +222,13 @@ def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[C
     )
     if last is None:
         said = Text("no run of `certferry sync` is recorded")
-        yield Concern(Problem("run_missing", said, hint, Severity.WARNING))
+        yield _warning("run_missing", said, hint)
     elif now - last.ended_at > within:
         said = Text("the last run ended at {moment}", moment=last.ended_at)
-        late = Problem("run_overdue", said, hint, Severity.WARNING, since=last.ended_at)
-        yield Concern(late)
+        yield _warning("run_overdue", said, hint, since=last.ended_at)
     for notice in recorded.notices:
         if notice.topic is Topic.TROUBLE and not notice.subject.lineage:
-            yield _standing(notice)
+            yield _standing(notice, notice.problem.code)
     for one in recorded.undeclared:
         yield Concern(one.problem, Subject(one.lineage), one.certificate.not_after)
 
@@ -248,7 +246,7 @@ def _of_clock(
             "{moment} is recorded, and this machine's clock says {now}", moment=latest, now=now
         )
         hint = Text("set the clock; where it was wrong before and is right now: certferry sync")
-        yield Concern(Problem("clock_off", said, hint, Severity.WARNING))
+        yield _warning("clock_off", said, hint)
 
 
 def _of_certificate(
@@ -263,7 +261,7 @@ def _of_certificate(
     for path in expected.gone:
         said = Text("{path} is not there", path=path)
         hint = Text("put it back, or run: certferry sync {lineage}", lineage=lineage)
-        yield Concern(Problem("files_gone", said, hint, Severity.WARNING), Subject(lineage))
+        yield _warning("files_gone", said, hint, Subject(lineage))
     if not versions:
         yield from _never_issued(expected, notices, is_ceded=is_ceded)
     elif not is_ceded:
@@ -271,9 +269,9 @@ def _of_certificate(
     yield from _half_revoked(lineage, versions[1:], now)
     for notice in notices:
         if notice.topic is Topic.TROUBLE:
-            yield _standing(notice)
+            yield _standing(notice, notice.problem.code)
         elif notice.topic is Topic.FOUND and notice.subject.domain:
-            yield _standing(notice, code="drifted")
+            yield _standing(notice, "drifted")
     for place in places:
         if versions and not place.served:
             yield from _of_place(expected, versions, place, now)
@@ -298,7 +296,7 @@ def _never_issued(
 
 def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[Concern]:
     subject, revocation = Subject(expected.lineage), version.revocation
-    unsigned = issuer_expired(version, now)
+    unsigned, end = issuer_expired(version, now), version.certificate.not_after
     hint = Text("run: certferry sync {lineage}", lineage=expected.lineage)
     if revocation is not None:
         said = revocation.why.message
@@ -306,17 +304,16 @@ def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[
     if unsigned is not None:
         if expected.is_imported:
             hint = Text("have its own client fetch it again, with the chain that its CA serves now")
-        code, end = unsigned.code.value, version.issuer_not_after
-        yield Concern(Problem(code, unsigned.message, hint, since=end), subject)
-    end, severity = version.certificate.not_after, by_share_of_life(version.certificate, now)
+        code, since = unsigned.code.value, version.issuer_not_after
+        yield Concern(Problem(code, unsigned.message, hint, since=since), subject)
+    said, code = Text("the certificate ends at {end}, and is not renewed", end=end), "ends_soon"
+    if end <= now:
+        said, code = Text("the certificate expired at {end}", end=end), "expired"
+    hint = _what_holds_it_up(expected.lineage)
+    if expected.is_imported:
+        hint = Text("have its own client renew it; the next run takes it from the files")
+    severity = by_share_of_life(version.certificate, now)
     if severity is not Severity.OK:
-        code = "ends_soon"
-        said = Text("the certificate ends at {end}, and is not renewed", end=end)
-        if end <= now:
-            code, said = "expired", Text("the certificate expired at {end}", end=end)
-        hint = _what_holds_it_up(expected.lineage)
-        if expected.is_imported:
-            hint = Text("have its own client renew it; the next run takes it from the files")
         yield Concern(Problem(code, said, hint, severity), subject, end)
 
 
@@ -324,23 +321,17 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
     """Report an earlier certificate of which it is not known whether its CA has revoked it."""
     for one in earlier:
         begun = one.revocation
-        if begun is None or not is_under_way(begun, one.certificate.not_after, now):
-            continue
-        said = Text(
-            "the revocation of an earlier certificate was begun at {moment} and did not end",
-            moment=begun.at,
-        )
-        hint = Text(
-            "run: certferry revoke {lineage} --reason {reason}",
-            lineage=lineage,
-            reason=begun.reason.value,
-        )
-        problem = Problem("revocation_begun", said, hint, Severity.WARNING, since=begun.at)
-        yield Concern(problem, Subject(lineage))
-
-
-def _what_holds_it_up(lineage: str) -> Text:
-    return Text("see what holds it up: certferry status {lineage}", lineage=lineage)
+        if begun is not None and is_under_way(begun, one.certificate.not_after, now):
+            said = Text(
+                "the revocation of an earlier certificate was begun at {moment} and did not end",
+                moment=begun.at,
+            )
+            hint = Text(
+                "run: certferry revoke {lineage} --reason {reason}",
+                lineage=lineage,
+                reason=begun.reason.value,
+            )
+            yield _warning("revocation_begun", said, hint, Subject(lineage), begun.at)
 
 
 def _of_place(
@@ -353,28 +344,32 @@ def _of_place(
     hint = _what_holds_it_up(place.lineage)
     if expected.least_life and place.fingerprint != newest.certificate.fingerprint:
         deadline = newest.certificate.not_after - expected.least_life
+        said = Text("the target takes the new certificate until {moment}", moment=deadline)
+        if deadline <= now:
+            said = Text("the target took the new certificate until {moment}", moment=deadline)
         severity = by_deadline(newest.saved_at, deadline, now)
         if severity is not Severity.OK:
-            said = Text("the target takes the new certificate until {moment}", moment=deadline)
-            if deadline <= now:
-                said = Text("the target took the new certificate until {moment}", moment=deadline)
-            problem = Problem("upload_deadline", said, hint, severity, since=place.since)
-            yield Concern(problem, where, deadline)
-    had = next((v for v in versions[1:] if v.certificate.fingerprint == place.fingerprint), None)
-    if had is not None:
+            late = Problem("upload_deadline", said, hint, severity, since=place.since)
+            yield Concern(late, where, deadline)
+    for had in [v for v in versions[1:] if v.certificate.fingerprint == place.fingerprint][:1]:
         severity, end = by_share_of_life(had.certificate, now), had.certificate.not_after
         if severity is not Severity.OK:
             said = Text("it still has an earlier certificate, which ends at {end}", end=end)
-            problem = Problem("earlier_ends", said, hint, severity, since=place.since)
-            yield Concern(problem, where, end)
+            late = Problem("earlier_ends", said, hint, severity, since=place.since)
+            yield Concern(late, where, end)
 
 
-def _standing(notice: Notice, code: str = "") -> Concern:
+def _what_holds_it_up(lineage: str) -> Text:
+    return Text("see what holds it up: certferry status {lineage}", lineage=lineage)
+
+
+def _warning(
+    code: str, said: Text, hint: Text, subject: Subject = OF_ALL, since: datetime | None = None
+) -> Concern:
+    return Concern(Problem(code, said, hint, Severity.WARNING, since=since), subject)
+
+
+def _standing(notice: Notice, code: str) -> Concern:
     """Return what a run has left, which the next one may end, as a warning."""
-    problem = replace(
-        notice.problem,
-        code=code or notice.problem.code,
-        severity=Severity.WARNING,
-        since=notice.since,
-    )
-    return Concern(problem, notice.subject, notice.deadline)
+    left = replace(notice.problem, code=code, severity=Severity.WARNING, since=notice.since)
+    return Concern(left, notice.subject, notice.deadline)
