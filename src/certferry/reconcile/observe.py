@@ -17,18 +17,18 @@ from certferry.core.certificates.renewal import (
 )
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.observed.inferred import (
+    unread,
     with_likely_bindings,
     with_remembered_remotes,
     with_unlisted_copies,
     with_uses,
+    without_found,
 )
 from certferry.core.observed.observation import (
     Observation,
     ObservedDomain,
     ObservedTarget,
     Served,
-    unread,
-    without_found,
 )
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.choice import about_lineage, with_unmatched

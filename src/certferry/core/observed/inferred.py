@@ -1,5 +1,5 @@
 """What a target does not tell, inferred: our copies from the state, the bound certificate from its
-edges and from our record of the last change.
+edges and from our record of the last change; of one that cannot be read, what is in progress.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from enum import StrEnum
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version, marks, owner_of
 from certferry.core.observed.observation import (
+    Observation,
     ObservedDomain,
     ObservedTarget,
     RemoteCertificate,
     Served,
 )
-from certferry.core.observed.records import NO_LINEAGE, Remembered, Upload
+from certferry.core.observed.records import NO_LINEAGE, Remembered, RolloutRecord, Upload
+from certferry.errors import CertferryError
 
 
 class Owner(StrEnum):
@@ -162,3 +164,33 @@ def likely_binding(
     if not seen:
         return asked
     return by_fingerprint.get(seen.pop() or "") if len(seen) == 1 else None
+
+
+def unread(
+    label: str, error: CertferryError, records: Iterable[RolloutRecord], current: str | None
+) -> ObservedTarget:
+    """Return a target that cannot be read, with what is in progress there of the certificate in
+    force; `current` is its fingerprint.
+    """
+    under_way = tuple(
+        one
+        for one in records
+        if one.verified_at is None and one.failed_at is None and one.fingerprint == current
+    )
+    return ObservedTarget(label, failure=error, under_way=under_way)
+
+
+def without_found(observed: Observation) -> Observation:
+    """Leave in progress only what no other deployment of the account has found."""
+    targets = (
+        replace(
+            target,
+            under_way=tuple(
+                record
+                for record in target.under_way
+                if observed.find(target.label, record.domain) is None
+            ),
+        )
+        for target in observed.targets
+    )
+    return replace(observed, targets=tuple(targets))

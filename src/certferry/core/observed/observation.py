@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -302,36 +302,6 @@ class Observation:
         if found is None:
             raise LookupError(label, domain)
         return found
-
-
-def unread(
-    label: str, error: CertferryError, records: Iterable[RolloutRecord], current: str | None
-) -> ObservedTarget:
-    """Return a target that cannot be read, with what is in progress there of the certificate in
-    force; `current` is its fingerprint.
-    """
-    under_way = tuple(
-        one
-        for one in records
-        if one.verified_at is None and one.failed_at is None and one.fingerprint == current
-    )
-    return ObservedTarget(label, failure=error, under_way=under_way)
-
-
-def without_found(observed: Observation) -> Observation:
-    """Leave in progress only what no other deployment of the account has found."""
-    targets = (
-        replace(
-            target,
-            under_way=tuple(
-                record
-                for record in target.under_way
-                if observed.find(target.label, record.domain) is None
-            ),
-        )
-        for target in observed.targets
-    )
-    return replace(observed, targets=tuple(targets))
 
 
 def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:
