@@ -161,7 +161,9 @@ def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
     yield from () if found is None else (found,)
 
 
-def cnames_of(label: str, door: object, wishes: Sequence[DesiredCertificate]) -> Mapping[str, str]:
+def cnames_of(
+    label: str, door: object, certificates: Sequence[DesiredCertificate]
+) -> Mapping[str, str]:
     """Return the CNAMEs of the domains at an account that certificates are deployed to. Raises
     `DeployError`.
     """
@@ -169,22 +171,24 @@ def cnames_of(label: str, door: object, wishes: Sequence[DesiredCertificate]) ->
         return {}
     cnames = cast("PointedAt", door).cnames()
     return {
-        domain: cname for domain, cname in cnames.items() if _is_deployed_to(label, domain, wishes)
+        domain: cname
+        for domain, cname in cnames.items()
+        if _is_deployed_to(label, domain, certificates)
     }
 
 
-def ordered_names(wishes: Iterable[DesiredCertificate]) -> list[str]:
+def ordered_names(certificates: Iterable[DesiredCertificate]) -> list[str]:
     """Return the names that are proven."""
-    return [name for wish in wishes if wish.files is None for name in wish.names]
+    return [name for desired in certificates if desired.files is None for name in desired.names]
 
 
-def _is_deployed_to(label: str, domain: str, wishes: Sequence[DesiredCertificate]) -> bool:
+def _is_deployed_to(label: str, domain: str, certificates: Sequence[DesiredCertificate]) -> bool:
     """Whether a domain is named, or found among those that a certificate covers."""
     return any(
         domain in (deployment.domains or ())
-        or (covered_by(wish.names, domain) and is_found(deployment, domain))
-        for wish in wishes
-        for deployment in wish.deployments
+        or (covered_by(desired.names, domain) and is_found(deployment, domain))
+        for desired in certificates
+        for deployment in desired.deployments
         if deployment.target == label
     )
 

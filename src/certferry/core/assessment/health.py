@@ -228,7 +228,7 @@ def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[C
         yield _warning("run_overdue", said, hint, since=last.ended_at)
     for notice in recorded.notices:
         if notice.topic is Topic.TROUBLE and not notice.subject.lineage:
-            yield _standing(notice, notice.problem.code)
+            yield _left_by_runs(notice, notice.problem.code)
     for one in recorded.undeclared:
         yield Concern(one.problem, Subject(one.lineage), one.certificate.not_after)
 
@@ -269,9 +269,9 @@ def _of_certificate(
     yield from _half_revoked(lineage, versions[1:], now)
     for notice in notices:
         if notice.topic is Topic.TROUBLE:
-            yield _standing(notice, notice.problem.code)
+            yield _left_by_runs(notice, notice.problem.code)
         elif notice.topic is Topic.FOUND and notice.subject.domain:
-            yield _standing(notice, "drifted")
+            yield _left_by_runs(notice, "drifted")
     for place in places:
         if versions and not place.served:
             yield from _of_place(expected, versions, place, now)
@@ -369,7 +369,7 @@ def _warning(
     return Concern(Problem(code, said, hint, Severity.WARNING, since=since), subject)
 
 
-def _standing(notice: Notice, code: str) -> Concern:
+def _left_by_runs(notice: Notice, code: str) -> Concern:
     """Return what a run has left, which the next one may end, as a warning."""
     left = replace(notice.problem, code=code, severity=Severity.WARNING, since=notice.since)
     return Concern(left, notice.subject, notice.deadline)

@@ -120,7 +120,7 @@ def dispatch(
     after = {one.key: one for one in known}
     for notice in (one.notice for one in due):
         if notice.topic is Topic.RECOVERED:
-            after.pop(_told_as(notice), None)
+            after.pop(_delivered_as(notice), None)
         else:
             after[notice.key] = Delivery(*notice.key, notice.since, now, notice.problem.code)
     sent = (*state.sent, now)[-AT_ONCE:]
@@ -142,14 +142,14 @@ def taken_back(
     """
     were = {one.key: one for one in before.deliveries}
     are = {one.key: one for one in state.deliveries}
-    for key in (_told_as(one.notice) for one in sent):
+    for key in (_delivered_as(one.notice) for one in sent):
         are.pop(key, None)
         if key in were:
             are[key] = were[key]
     return replace(state, deliveries=tuple(are.values()))
 
 
-def _told_as(notice: Notice) -> Key:
+def _delivered_as(notice: Notice) -> Key:
     """The key of a delivery: what is over was sent as trouble."""
     topic = Topic.TROUBLE if notice.topic is Topic.RECOVERED else notice.topic
     return (topic, notice.subject)

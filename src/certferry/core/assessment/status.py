@@ -73,6 +73,7 @@ class Standing(StrEnum):
 
 
 OF_DOMAINS = frozenset(list(Standing)[: list(Standing).index(Standing.VALID)])
+"""How a domain can stand; the others are of certificates."""
 
 _SEVERITIES = {
     **dict.fromkeys((Standing.VERIFIED, Standing.VALID, Standing.NOT_NEEDED), Severity.OK),
@@ -88,8 +89,8 @@ refuse already, must not wait for one.
 
 @dataclass(frozen=True, slots=True)
 class LastFailure:
-    """What the last try ended in, and when that was; since when tries have failed, is the
-    problem's `since`. Scheduled runs try again after `again_at`, where that is not at once.
+    """What the last try ended in, and when that was; `since` when tries have failed. Scheduled runs
+    try again after `again_at`, where that is not at once.
     """
 
     problem: Problem
