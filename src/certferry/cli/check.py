@@ -36,7 +36,7 @@ class Plugin(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as mistake:
-            ctx.exit(show_failure(problem_of(mistake), ctx.obj, as_json=as_json))
+            ctx.exit(print_failure(problem_of(mistake), ctx.obj, as_json=as_json))
 
 
 @click.command("check", cls=Plugin)
@@ -61,8 +61,8 @@ def command(front: Front, names: tuple[str, ...], *, run_within: int, as_json: b
     try:
         found = _found(front, names, now, timedelta(hours=run_within))
     except Exception as error:  # noqa: BLE001 - whatever it is, a monitor gets its line
-        return show_failure(problem_of(error), front, as_json=as_json)
-    return show(found, now, front, as_json=as_json)
+        return print_failure(problem_of(error), front, as_json=as_json)
+    return print_checkup(found, now, front, as_json=as_json)
 
 
 def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
@@ -77,23 +77,23 @@ def _found(front: Front, names: Iterable[str], now: datetime, run_within: timede
     return checkup(expected(settings, known), known, now, run_within)
 
 
-def show(found: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:
+def print_checkup(found: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:
     """Print how bad it is, and return the plugin's exit code."""
     from certferry.present import check_text
 
     if as_json:
-        front.console.hand_out(check_text.document(found, now, front.voice))
+        front.console.print_json(check_text.document(found, now, front.voice))
     else:
-        front.console.show(line(one) for one in check_text.of_checkup(found, now, front.voice))
+        front.console.print(line(one) for one in check_text.of_checkup(found, now, front.voice))
     return check_text.status_of(found.concerns).value
 
 
-def show_failure(problem: Problem, front: Front, *, as_json: bool) -> int:
+def print_failure(problem: Problem, front: Front, *, as_json: bool) -> int:
     """Print that nothing can be judged, and why, and return the plugin's exit code."""
     from certferry.present import check_text
 
     if as_json:
-        front.console.hand_out(check_text.document_of_failure(problem, front.voice))
+        front.console.print_json(check_text.document_of_failure(problem, front.voice))
     else:
-        front.console.show(line(one) for one in check_text.of_failure(problem, front.voice))
+        front.console.print(line(one) for one in check_text.of_failure(problem, front.voice))
     return UNKNOWN

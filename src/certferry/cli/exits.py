@@ -75,8 +75,8 @@ def of_report(report: SyncReport) -> Exit:
 
 
 def of_hook(report: SyncReport) -> Exit:
-    """Judge a sync that another ACME client began. It takes every code but 0 for a failure of the
-    renewal, and tells so; what is on its way, or waits for another run, is none.
+    """Judge a sync that another ACME client began. It reports every code but 0 as a
+    failure of the renewal; what is on its way, or waits for another run, is none.
     """
     code = of_report(report)
     return Exit.OK if code is Exit.TRY_LATER else code

@@ -4,11 +4,12 @@ what holds of every document.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from certferry.core.assessment.health import Recorded
-from certferry.core.assessment.notices import Notice
+from certferry.core.assessment.notices import ChannelState, Notice
 from certferry.core.assessment.status import (
     DomainStatus,
     LastFailure,
@@ -46,6 +47,7 @@ from certferry.present.documents import (
     said_or_none,
 )
 from certferry.present.language import Voice
+from certferry.present.news_text import of_channels
 from certferry.present.status_text import ticket
 
 
@@ -191,8 +193,13 @@ def _obstacle(obstacle: Obstacle, voice: Voice) -> Document:
     }
 
 
-def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded, voice: Voice) -> Document:
-    """What `status` prints. It is ok when nothing needs a person."""
+def of_statuses(
+    statuses: Sequence[LineageStatus],
+    recorded: Recorded,
+    voice: Voice,
+    channels: Mapping[str, ChannelState] = MappingProxyType({}),
+) -> Document:
+    """Return what `status --json` prints. It is ok when nothing needs a person."""
     last = recorded.last_run
     return {
         "ok": are_in_order(statuses, recorded),
@@ -203,6 +210,7 @@ def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded, voice: Vo
         "troubles": [_trouble_of_runs(one, voice) for one in recorded.troubles_of_runs],
         "undeclared": [of_undeclared(one, voice) for one in recorded.undeclared],
         "certificates": [_lineage_status(status, voice) for status in statuses],
+        **({"channels": of_channels(channels, voice)} if channels else {}),
     }
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import cast
 
 from certferry.config.model import Settings
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.notices import ChannelState
+from certferry.core.assessment.status import LineageStatus
 from certferry.core.discovery.survey import FoundZone, Survey
 from certferry.ports.progress import Progress, no_listener
 from certferry.ports.survey import Looked, ZoneKeeper
+from certferry.reconcile.status import statuses_of
 from certferry.wiring.session import Session
 
 
@@ -20,6 +25,21 @@ def open_to_look(
     """Open what the settings name to look at it only: not even an empty state is made."""
     with ExitStack() as resources:
         yield Session(settings, progress, resources, language=language, looks_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How everything stands: certificates, what is recorded, and channels."""
+
+    statuses: Sequence[LineageStatus]
+    recorded: Recorded
+    channels: Mapping[str, ChannelState]
+
+
+def overview(session: Session, recorded: Recorded) -> Overview:
+    """Return how everything that the session declares stands. Changes nothing."""
+    statuses = statuses_of(session.reconciler(), session.wishes, recorded)
+    return Overview(statuses, recorded, session.teller.channel_states())
 
 
 def survey_of(session: Session, label: str, looked: Looked) -> Survey:
