@@ -15,10 +15,10 @@ from pathlib import Path
 
 from certferry.config.files import read_private_file
 from certferry.config.model import Settings
-from certferry.core.findings import Code, error
+from certferry.core.findings import Code
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
-from certferry.file_trust import NotTrusted, must_be_trusted, spot
+from certferry.file_trust import NotTrusted, checked_path, must_be_trusted
 from certferry.problem import Problem, Severity
 from certferry.system_words import system_words
 from certferry.text import Text
@@ -50,7 +50,7 @@ def _written(state: Path) -> Iterator[Problem]:
         if not os.access(path, os.W_OK):
             message = Text("{path} cannot be written by the user who runs this", path=str(path))
             fix = Text("let certferry run as the user to whom it belongs, or change its owner")
-            yield error(Code.STATE_UNUSABLE, str(path), message, fix)
+            yield Problem(Code.STATE_UNUSABLE, message, fix, subject=str(path))
 
 
 def _judged(path: Path, *, private: Severity | None) -> Iterator[Problem]:
@@ -62,12 +62,12 @@ def _judged(path: Path, *, private: Severity | None) -> Iterator[Problem]:
         return
     except NotTrusted as open_to:
         message = Text("{path} {problem}", path=str(open_to.path), problem=open_to.problem)
-        yield error(Code.FILE_OPEN, str(path), message, open_to.fix)
+        yield Problem(Code.FILE_OPEN, message, open_to.fix, subject=str(path))
         return
     except OSError as problem:
         message = Text("{path}: {problem}", path=str(path), problem=system_words(problem))
         fix = Text("it must be a file of the user who runs certferry")
-        yield error(Code.FILE_OPEN, str(path), message, fix)
+        yield Problem(Code.FILE_OPEN, message, fix, subject=str(path))
         return
     mode = stat.S_IMODE(facts.st_mode)
     if private is not None and mode & _OTHERS:
@@ -118,7 +118,7 @@ def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterat
     """
     place = path.resolve()
     with _told(path, hint):
-        with spot(path):  # else it could not be read where it is
+        with checked_path(path):  # else it could not be read where it is
             pass
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

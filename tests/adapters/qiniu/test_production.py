@@ -433,9 +433,9 @@ def test_number_17_other_states(state: str, words: str, place: Place, target: Qi
         (401, 401002, "does not accept access_key and secret_key"),
         (403, 403024, "takes no more requests"),
         (404, 404001, "it is not a CDN domain of this account"),
-        (500, 500000, "Qiniu failed over"),
+        (500, 500000, "Qiniu returned a server error for"),
         (405, None, "this host does not offer the call"),
-        (503, None, "Qiniu failed over"),
+        (503, None, "Qiniu returned a server error for"),
     ],
 )
 def test_number_17_codes(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from certferry.adapters.files.directory import Access, opened_where_it_is
+from certferry.adapters.files.directory import FileAccess, opened_where_it_is
 from certferry.file_trust import NotTrusted
 from certferry.problem import Problem
 from certferry.system_words import system_words
@@ -16,7 +16,7 @@ from certferry.text import Text
 MISSED = "metrics_missed"
 """The code of what went wrong with the file."""
 
-_ACCESS = Access(0o644)
+_ACCESS = FileAccess(0o644)
 """Another user's collector reads it; there is no secret in it."""
 
 
