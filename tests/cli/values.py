@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificates.certificate import Certificate, KeyType
 from certferry.core.certificates.lineage import Version
-from certferry.core.desired.certificate import HttpsWish
+from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import Change
-from certferry.core.planning.deliveries import NEW_CERTIFICATE
+from certferry.core.planning.rollouts import NEW_CERTIFICATE
 from certferry.core.planning.plan import Obstacle, Plan, Refusal, Rollout
 from certferry.core.planning.report import LineageReport, StepOutcome, SyncReport
 from certferry.core.planning.steps import Deploy, Issue, Retire, Verify
@@ -48,7 +48,7 @@ def rollout(
     changes: tuple[Change, ...] = (Change("certificate", OLD, None, remote_id="5f3c"),),
 ) -> Rollout:
     """A deployment and the look at it."""
-    deploy = Deploy("qiniu", domain, HttpsWish(), reason, changes)
+    deploy = Deploy("qiniu", domain, DesiredHttps(), reason, changes)
     return Rollout("qiniu", domain, (deploy, Verify("qiniu", domain, NOT_SEEN)))
 
 

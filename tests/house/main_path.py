@@ -69,7 +69,7 @@ def _run_the_main_job() -> None:
     company = Company(1)
     engine: Reconciler = company.reconciler()
     for _ in range(2):  # the second finds nothing to do
-        report = engine.sync(company.wishes, Patience())
+        report = engine.sync(company.certificates, Patience())
         if not report.ok:
             raise AssertionError(report)
 

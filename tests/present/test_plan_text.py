@@ -49,16 +49,16 @@ def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
 def test_what_another_client_made_is_not_counted_as_issued() -> None:
     """An operator who only ferries must not read that a certificate would be ordered."""
     adopted = replace(values.issue(), action=Action.ADOPT)
-    ferried = plan(rollout(), issue=adopted)
+    imported = plan(rollout(), issue=adopted)
 
-    counts = told(ferried, replace(ferried, lineage="static"), plan(issue=values.issue()))
+    counts = told(imported, replace(imported, lineage="static"), plan(issue=values.issue()))
 
     assert (
         "1 certificate to issue, 2 certificates to adopt, 2 deployments. Nothing was changed; run "
         "`certferry sync`."
     ) == counts.splitlines()[-1]
-    assert "\n1 certificate to adopt, 1 deployment. " in told(ferried)
-    assert "  adopt    img.example.com" in told(ferried)
+    assert "\n1 certificate to adopt, 1 deployment. " in told(imported)
+    assert "  adopt    img.example.com" in told(imported)
 
 
 def test_what_is_tried_again_is_shown_and_is_no_change() -> None:

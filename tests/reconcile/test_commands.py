@@ -20,7 +20,7 @@ from certferry.core.desired.certificate import (
     Program,
 )
 from certferry.core.observed.observation import Change
-from certferry.core.planning.deliveries import delivered
+from certferry.core.desired.certificate import delivered
 from certferry.core.planning.due import Times
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport

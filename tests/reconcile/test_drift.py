@@ -17,7 +17,7 @@ from certferry.core.desired.certificate import (
     DesiredCertificate,
     DriftPolicy,
     HttpsSettings,
-    HttpsWish,
+    DesiredHttps,
 )
 from certferry.core.observed.observation import Served
 from certferry.core.planning.report import LineageReport, Outcome
@@ -31,11 +31,11 @@ from tests.reconcile.one_lineage import IMG, outcome
 from tests.support.tiers import examples
 
 LEFT = [DriftPolicy.WARN, DriftPolicy.IGNORE]
-HTTP2 = HttpsWish(http2=True)
+HTTP2 = DesiredHttps(http2=True)
 
 
 def wish(
-    world: ModelWorld, drift: DriftPolicy, https: HttpsWish | None = None
+    world: ModelWorld, drift: DriftPolicy, https: DesiredHttps | None = None
 ) -> DesiredCertificate:
     """One domain, with what is to be done about drift."""
     found = world.wish(IMG, https=https)
@@ -43,7 +43,7 @@ def wish(
     return replace(found, deployments=(replace(deployment, drift=drift),))
 
 
-def synced(drift: DriftPolicy, https: HttpsWish | None = None) -> ModelWorld:
+def synced(drift: DriftPolicy, https: DesiredHttps | None = None) -> ModelWorld:
     """A world in which the domain is as declared."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)

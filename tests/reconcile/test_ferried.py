@@ -16,7 +16,7 @@ from certferry.core.desired.certificate import (
     FileDelivery,
     PemFiles,
 )
-from certferry.core.planning.deliveries import delivered
+from certferry.core.desired.certificate import delivered
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.rollouts import Claims
 from certferry.core.planning.steps import Action
@@ -323,7 +323,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
         str(told.detail) for told in report.outcomes
     ]
     assert plan.is_settled
-    assert (("qiniu", ("static",)),) == plan.ceded == status.ceded
+    assert (("qiniu", ("static",)),) == plan.owned_elsewhere == status.owned_elsewhere
     assert status.reason is None
     assert 0 == world.issuer.issued
 

@@ -16,7 +16,7 @@ from certferry.core.assessment.notices import noticed
 from certferry.core.assessment.status import status_of
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.names import match_of
-from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, HttpsWish
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, DesiredHttps
 from certferry.core.observed.observation import DomainState, ObservedTarget
 from certferry.core.planning.report import Outcome, SyncReport
 from certferry.core.planning.rollouts import Claims
@@ -43,10 +43,12 @@ def wish(*deployments: DesiredDeployment) -> DesiredCertificate:
 
 
 def by(
-    *globs: str, exclude: tuple[str, ...] = (), https: HttpsWish | None = None
+    *globs: str, exclude: tuple[str, ...] = (), https: DesiredHttps | None = None
 ) -> DesiredDeployment:
     """A deployment to what these match."""
-    return DesiredDeployment("qiniu", (), globs=globs, exclude=exclude, https=https or HttpsWish())
+    return DesiredDeployment(
+        "qiniu", (), globs=globs, exclude=exclude, https=https or DesiredHttps()
+    )
 
 
 class SwitchedOffCdn(MemoryCdn):
@@ -128,7 +130,7 @@ def test_more_exact_deployment_of_one_certificate_decides(world: ModelWorld) -> 
     written first; one that is left without domains says who serves them.
     """
     world.cdn.add_domain(OTHER)
-    wide, near = by("*"), by("a.*", https=HttpsWish(http2=True))
+    wide, near = by("*"), by("a.*", https=DesiredHttps(http2=True))
     for deployments in ((wide, near), (near, wide)):
         asked = wish(*deployments)
         world.claims = Claims([asked])

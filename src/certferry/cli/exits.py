@@ -92,7 +92,7 @@ def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
         return Exit.FAILED
     if refused or any(plan.refusals for plan in plans):
         return Exit.REFUSED
-    if check and not all(plan.is_empty and plan.held_back is None for plan in plans):
+    if check and not all(plan.is_empty and plan.rate_limit_hold is None for plan in plans):
         return Exit.PENDING
     return Exit.OK
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import ObservedTarget
 
 
@@ -59,7 +59,7 @@ class DeployTarget(Protocol):
         """
         ...
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Ask the target to serve the certificate under the domain; returns when it is accepted,
         with the target's own id of the request where it gives one.
 

@@ -251,7 +251,7 @@ def _of_domains(names: Collection[str], known: Recorded) -> tuple[_Samples, _Sam
     served: _Samples = []
     info: _Samples = []
     for one in known.sightings:
-        if one.lineage not in names or one.is_ceded:
+        if one.lineage not in names or one.is_owned_elsewhere:
             continue
         labels = {"name": one.lineage, "target": one.target, "domain": one.domain}
         served.append((labels, int(one.served)))

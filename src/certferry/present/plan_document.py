@@ -60,7 +60,7 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "name": plan.lineage,
                 "names": list(plan.names),
                 "steps": [_step(step, voice) for step in plan.steps],
-                "held_back": _held_back(plan.held_back, voice),
+                "held_back": _held_back(plan.rate_limit_hold, voice),
                 "refusals": [_refusal(refusal, voice) for refusal in plan.refusals],
                 "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
                 "notices": [

@@ -52,7 +52,7 @@ def lines(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
         beside = plan.notices or plan.remarks or plan.left_out
-        told_too = beside or plan.drifts or plan.rolled_back or plan.ceded
+        told_too = beside or plan.drifts or plan.rolled_back or plan.owned_elsewhere
         if plan.steps or told_too or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
@@ -87,7 +87,7 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
         problem, hint = voice.say(obstacle.error.message), obstacle.error.hint
         yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
     yield from _left(plan, voice)
-    for target, lineages in plan.ceded:
+    for target, lineages in plan.owned_elsewhere:
         words = f"{voice.say(at_target(target, None))}: {voice.say(served_by(lineages))}"
         yield from labelled(_verb(voice.word("skipped"), Tone.PENDING).words, Tone.PENDING, words)
     beside = (("unread", plan.notices), ("in vain", plan.remarks), ("skipped", plan.left_out))
@@ -113,7 +113,7 @@ def _kept(back: RolledBack, voice: Voice) -> Iterator[Line]:
 
 
 def _held_back(plan: Plan, voice: Voice) -> Iterator[Line]:
-    match plan.held_back:
+    match plan.rate_limit_hold:
         case Issue(due=Blocked(error=CertferryError() as error)):
             problem = voice.say(error.message)
             yield from _trouble("waiting", None, None, problem, error.hint, voice, Tone.PENDING)
@@ -130,7 +130,7 @@ def _reasons(plan: Plan) -> list[Text]:
     """Say why: the reason to issue, or else every reason there is, once; where domains have
     different ones, each step says its own.
     """
-    issue = plan.issue or plan.held_back
+    issue = plan.issue or plan.rate_limit_hold
     if issue is not None:
         return [issue.reason.message]
     firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
@@ -140,7 +140,7 @@ def _reasons(plan: Plan) -> list[Text]:
             return [Text("changed outside certferry, and left like that")]
         if plan.rolled_back:
             return [Text("as declared, but for what was rolled back")]
-        if plan.ceded and not plan.unchanged:
+        if plan.owned_elsewhere and not plan.unchanged:
             return [Text("not needed")]
         unread = Text("as declared, as far as it could be read")
         return [unread if plan.notices else Text("as declared")]
@@ -294,7 +294,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
     looks = len(rollouts) - deployments
     retirements = sum(isinstance(step, Retire) for plan in plans for step in plan.pending)
     again = sum(step.again for plan in plans for step in plan.retirements)
-    held = sum(plan.held_back is not None for plan in plans)
+    held = sum(plan.rate_limit_hold is not None for plan in plans)
     refused = sum(len(plan.refusals) for plan in plans)
     blocked = sum(len(plan.obstacles) for plan in plans)
     left = sum(len(plan.drifts) for plan in plans)

@@ -149,7 +149,7 @@ def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
         yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
     if status.last_failure is not None:
         yield from _failed(status.lineage, status.last_failure, voice)
-    for target, lineages in status.ceded:
+    for target, lineages in status.owned_elsewhere:
         words = f"{target}: {voice.say(served_by(lineages))}"
         yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
 

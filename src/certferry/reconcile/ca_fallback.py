@@ -24,9 +24,9 @@ def ordered_at_any(step: Issue, visit: Visit, order: Order) -> tuple[Certificate
     name. Raises what `order` raises: where each has failed, one error that tells of all.
     """
     kept = visit.doors.state.order(visit.lineage)
-    under_way = None if kept is None else kept.directory
+    in_progress = None if kept is None else kept.directory
     failures: list[tuple[Authority, IssuanceError]] = []
-    for authority in in_order(step.authorities, under_way):
+    for authority in in_order(step.authorities, in_progress):
         try:
             return order(authority), authority.name
         except IssuanceError as error:

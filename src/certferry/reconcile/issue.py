@@ -47,7 +47,7 @@ def reused_key(visit: Visit) -> Secret | None:
     return visit.doors.state.bundle(visit.lineage, current.number).privkey_pem
 
 
-def held_back(
+def rate_limit_hold(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
     """Return an order that is made now, as `Blocked` until it may be; where there are several CAs,
@@ -55,7 +55,7 @@ def held_back(
     """
 
     def hold(authority: Authority | None) -> OrderHeldBack | None:
-        return issuer.held_back(_request_of(step, desired, observed, authority))
+        return issuer.rate_limit_hold(_request_of(step, desired, observed, authority))
 
     if len(desired.issuance.authorities) > 1:
         return with_cas_asked_now(step, desired, observed, hold, now)

@@ -34,7 +34,7 @@ from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, write_down
 from certferry.reconcile.challenge_cleanup import without_order
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.issue import held_back
+from certferry.reconcile.issue import rate_limit_hold
 from certferry.reconcile.observe import as_offered, observe, with_remembered, with_renewal_info
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.visit import Visit
@@ -194,7 +194,7 @@ class LineageRun:
         step = planned.issue
         if step is None or step.action is not Action.ISSUE:
             return planned
-        step = held_back(step, self.desired, observed, self._doors.issuer, times.now)
+        step = rate_limit_hold(step, self.desired, observed, self._doors.issuer, times.now)
         if step.due is None:
             return replace(planned, issue=step)
         return replace(plan(Issuing.NEVER), issue_not_now=step)

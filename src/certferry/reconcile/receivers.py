@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certferry.core.certificates.lineage import Version, mark
+from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import CommandDelivery, Delivery, DesiredDeployment
 from certferry.core.observed.observation import (
     DomainState,
@@ -37,7 +37,7 @@ def observe_receiver(
     remotes = tuple(
         RemoteCertificate(
             certificate.fingerprint,
-            mark(lineage, certificate.fingerprint),
+            label_of(lineage, certificate.fingerprint),
             certificate.fingerprint,
             certificate.not_after,
         )

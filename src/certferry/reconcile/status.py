@@ -41,17 +41,17 @@ class SideBySide:
         self._stop = stop
 
     def told(
-        self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]
+        self, look: Callable[[DesiredCertificate], T], certificates: Sequence[DesiredCertificate]
     ) -> list[T]:
         """Look at each certificate, and tell how far that is."""
-        self._tell(Begun(len(wishes)))
+        self._tell(Begun(len(certificates)))
 
-        def one(wish: DesiredCertificate) -> T:
-            found = look(wish)
-            self._tell(Ended(wish.lineage))
+        def one(desired: DesiredCertificate) -> T:
+            found = look(desired)
+            self._tell(Ended(desired.lineage))
             return found
 
-        return self.all(one, wishes)
+        return self.all(one, certificates)
 
     def all(self, look: Callable[[S], T], subjects: Sequence[S]) -> list[T]:
         """Look at each. Raises what a look raises, once the others are stopped."""
@@ -68,42 +68,42 @@ class SideBySide:
 
 
 def plans_of(
-    engine: Reconciler, wishes: Sequence[DesiredCertificate], *, renew: bool = False
+    engine: Reconciler, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> list[Plan]:
     """Write down what `sync` would do. Changes nothing. Raises `StateError` for a lost key."""
     doors, issuing = engine.doors, Issuing.ALWAYS if renew else Issuing.IF_DUE
     doors.state.must_unseal()
     proofs = Proofs(doors)
     return SideBySide(doors.progress, engine.stop).told(
-        lambda wish: proofs.added_to(_plan_now(wish, doors, issuing), wish), wishes
+        lambda desired: proofs.added_to(_plan_now(desired, doors, issuing), desired), certificates
     )
 
 
 def statuses_of(
-    engine: Reconciler, wishes: Sequence[DesiredCertificate], recorded: Recorded
+    engine: Reconciler, certificates: Sequence[DesiredCertificate], recorded: Recorded
 ) -> list[LineageStatus]:
     """Return how each lineage and each of its domains stands. Changes nothing."""
     doors = engine.doors
     return SideBySide(doors.progress, engine.stop).told(
-        lambda wish: _status_now(wish, doors, recorded), wishes
+        lambda desired: _status_now(desired, doors, recorded), certificates
     )
 
 
-def _status_now(wish: DesiredCertificate, doors: Doors, recorded: Recorded) -> LineageStatus:
+def _status_now(desired: DesiredCertificate, doors: Doors, recorded: Recorded) -> LineageStatus:
     """Judge by what the files hold; when they cannot be read, by what was taken from them."""
     unreadable = None
     try:
-        wish = as_offered(wish, doors)
+        desired = as_offered(desired, doors)
     except (CertificateError, PlanRefused) as error:
         unreadable = error
-        wish = as_known(wish, doors.source, doors.state, read=False)
-    observed = observe(wish, doors, every_edge=True)
+        desired = as_known(desired, doors.source, doors.state, read=False)
+    observed = observe(desired, doors, every_edge=True)
     now, timeout = doors.now(), doors.verify_timeout
-    status = status_of(wish, observed, now, timeout, unreadable=unreadable)
-    if all(subject.lineage != wish.lineage for subject in recorded.troubles):
+    status = status_of(desired, observed, now, timeout, unreadable=unreadable)
+    if all(subject.lineage != desired.lineage for subject in recorded.troubles):
         return status
     # What a scheduled run would hold back, and until when, is for its plan to say.
-    plan = LineageRun(wish, doors, keeps_pauses=True).plan(observed)
+    plan = LineageRun(desired, doors, keeps_pauses=True).plan(observed)
     return with_failures(status, recorded, observed, plan)
 
 
@@ -125,15 +125,15 @@ def recorded(state: StateStore) -> Recorded:
     )
 
 
-def _plan_now(wish: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:
+def _plan_now(desired: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:
     """Plan one lineage, with what a run refuses once it has adopted what the files hold."""
     try:
-        wish = as_offered(wish, doors)
+        desired = as_offered(desired, doors)
     except (CertificateError, PlanRefused) as error:
-        return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
-    observed = observe(wish, doors)
-    plan = LineageRun(wish, doors, issuing).plan(observed)
-    return _with_refusals_to_come(plan, wish, observed, doors.now())
+        return Plan(desired.lineage, desired.names, obstacles=(Obstacle(None, None, error),))
+    observed = observe(desired, doors)
+    plan = LineageRun(desired, doors, issuing).plan(observed)
+    return _with_refusals_to_come(plan, desired, observed, doors.now())
 
 
 def _with_refusals_to_come(

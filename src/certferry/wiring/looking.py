@@ -38,7 +38,7 @@ class Overview:
 
 def overview(session: Session, recorded: Recorded) -> Overview:
     """Return how everything that the session declares stands. Changes nothing."""
-    statuses = statuses_of(session.reconciler(), session.wishes, recorded)
+    statuses = statuses_of(session.reconciler(), session.certificates, recorded)
     return Overview(statuses, recorded, session.teller.channel_states())
 
 

@@ -195,7 +195,9 @@ def test_glob_that_matches_what_others_serve_is_in_order() -> None:
     deployment = DesiredDeployment("qiniu", (), globs=("img.*",))
     found = with_unmatched(ObservedTarget(domains=(domain("img.example.com"),)), deployment)
 
-    plan = planned(deployment, ObservedTarget(ceded=("other",), excluded=("img.example.com",)))
+    plan = planned(
+        deployment, ObservedTarget(owned_elsewhere=("other",), excluded=("img.example.com",))
+    )
 
     assert () == found.unmatched
     assert () == plan.obstacles

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificates.chain import EdgeProblemCode
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, Served
 from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.core.planning.due import Times, due_of, processing
@@ -29,7 +29,7 @@ TIMED_OUT = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
 TIMEOUT = timedelta(hours=1)
 START = NOW - 2 * TIMEOUT
 REASON = Reason(ReasonCode.NOT_SEEN, Text("not seen"))
-DEPLOY = Deploy("qiniu", "img.example.com", HttpsWish(), REASON)
+DEPLOY = Deploy("qiniu", "img.example.com", DesiredHttps(), REASON)
 VERIFY = Verify("qiniu", "img.example.com", REASON)
 DEPLOYING = Rollout("qiniu", "img.example.com", (DEPLOY, VERIFY))
 VERIFYING = Rollout("qiniu", "img.example.com", (VERIFY,))

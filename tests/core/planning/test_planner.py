@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificates.lineage import Version, mark
+from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
     HttpsSettings,
-    HttpsWish,
+    DesiredHttps,
     Kind,
     Retirement,
 )
@@ -45,7 +45,7 @@ OLDEST = certificate("cc" * 32, not_before=NOW - timedelta(days=80))
 def copy_of(number: int, fingerprint: str) -> RemoteCertificate:
     """A target's copy of a version."""
     return RemoteCertificate(
-        f"id-{number}", mark(LINEAGE, fingerprint), fingerprint, NOW + timedelta(days=50)
+        f"id-{number}", label_of(LINEAGE, fingerprint), fingerprint, NOW + timedelta(days=50)
     )
 
 
@@ -233,7 +233,7 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
     """A setting that the file names is planned when it differs; others are kept."""
     observed = world(version(3, CURRENT), https=HttpsSettings(force_https=False, http2=True))
 
-    plan = make_plan(wish(https=HttpsWish(force_https=True)), observed, Times.at(NOW))
+    plan = make_plan(wish(https=DesiredHttps(force_https=True)), observed, Times.at(NOW))
 
     deploy = plan.rollouts[0].deploy
     assert isinstance(deploy, Deploy)
@@ -245,7 +245,7 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
 
 def test_tls_versions_in_another_order_are_no_drift() -> None:
     """Told or remembered, they are a set."""
-    wished = wish(https=HttpsWish(tls_versions=("TLSv1.3", "TLSv1.2")))
+    wished = wish(https=DesiredHttps(tls_versions=("TLSv1.3", "TLSv1.2")))
     told = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
 
     assert make_plan(wished, world(version(3, CURRENT), https=told), Times.at(NOW)).is_settled
@@ -253,7 +253,7 @@ def test_tls_versions_in_another_order_are_no_drift() -> None:
 
 def test_setting_that_is_not_told_is_deployed_without_the_certificate() -> None:
     """The planner does not know it; what is bound and served stays."""
-    wished = wish(https=HttpsWish(tls_versions=("TLSv1.2",)))
+    wished = wish(https=DesiredHttps(tls_versions=("TLSv1.2",)))
 
     plan = make_plan(wished, world(version(3, CURRENT)), Times.at(NOW))
 

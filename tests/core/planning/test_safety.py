@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificates.lineage import mark
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, PemFiles
+from certferry.core.certificates.lineage import label_of
+from certferry.core.desired.certificate import HttpsSettings, DesiredHttps, PemFiles
 from certferry.core.observed.observation import Observation, TargetRules
 from certferry.core.observed.records import OtherCertificate
 from certferry.core.planning.due import Times
@@ -96,13 +96,13 @@ def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:
 def test_expired_certificate_is_replaced_before_a_setting_is_changed() -> None:
     """The settings go along with the new certificate; without one, nothing is changed."""
     late = certificate("aa" * 32, not_before=NOW - timedelta(days=95), lifetime=timedelta(days=90))
-    wanted = wish(https=HttpsWish(http2=True))
+    wanted = wish(https=DesiredHttps(http2=True))
     observed = world(version(3, late), https=HttpsSettings(http2=False))
 
-    held_back = make_plan(wanted, observed, Times.at(NOW), Issuing.NEVER)
+    rate_limit_hold = make_plan(wanted, observed, Times.at(NOW), Issuing.NEVER)
     plan = without_refused(make_plan(wanted, observed, Times.at(NOW)), wanted, observed, NOW)
 
-    safe = without_refused(held_back, wanted, observed, NOW)
+    safe = without_refused(rate_limit_hold, wanted, observed, NOW)
     assert [ReasonCode.EXPIRED] == [refusal.reason.code for refusal in safe.refusals]
     assert () == safe.rollouts
     (first, *later) = plan.steps
@@ -170,7 +170,7 @@ def test_nothing_older_than_what_is_there_is_deployed(
     ]
     observed = world(*known, bound=None, remotes=(copy_of(3, "00" * 32),))
     others = tuple(
-        OtherCertificate(str(number), mark(LINEAGE, f"{number:02x}ee" * 16), not_before=begin)
+        OtherCertificate(str(number), label_of(LINEAGE, f"{number:02x}ee" * 16), not_before=begin)
         for number, begin in enumerate(there)
     )
     target = replace(observed.targets[0], unremembered=others)
@@ -187,10 +187,10 @@ def test_nothing_older_than_what_is_there_is_deployed(
 
 def test_files_decide_which_ferried_certificate_is_served() -> None:
     """An operator who puts an older one back means it."""
-    ferried = replace(wish(), files=PemFiles("fullchain.pem", "privkey.pem"))
-    newer = OtherCertificate("9", mark(LINEAGE, "99" * 32), not_before=NOW)
+    imported = replace(wish(), files=PemFiles("fullchain.pem", "privkey.pem"))
+    newer = OtherCertificate("9", label_of(LINEAGE, "99" * 32), not_before=NOW)
     observed = world(version(3, CURRENT), bound=None)
     observed = replace(observed, targets=(replace(observed.targets[0], unremembered=(newer,)),))
-    plan = make_plan(ferried, observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(imported, observed, Times.at(NOW), Issuing.NEVER)
 
-    assert () == without_refused(plan, ferried, observed, NOW).refusals
+    assert () == without_refused(plan, imported, observed, NOW).refusals

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from certferry.core.assessment.notices import OF_ALL, REFUSED, Notice, Subject, Topic
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, is_under_way
+from certferry.core.certificates.lineage import Version, is_in_progress
 from certferry.core.observed.records import LastRun
 from certferry.core.planning.report import Undeclared
 from certferry.core.planning.rules import issuer_expired
@@ -139,7 +139,9 @@ def checkup(
         hint = Text("declare one under [[certificates]], or name the file with --config FILE")
         concerns = (_warning("none_declared", said, hint), *concerns)
     names = {one.lineage for one in expected}
-    places = [one for one in recorded.sightings if one.lineage in names and not one.is_ceded]
+    places = [
+        one for one in recorded.sightings if one.lineage in names and not one.is_owned_elsewhere
+    ]
     served = sum(one.served for one in places)
     return Checkup(concerns, len(expected), served, len(places), _soonest(names, recorded))
 
@@ -257,14 +259,14 @@ def _of_certificate(
     now: datetime,
 ) -> Iterator[Concern]:
     lineage = expected.lineage
-    is_ceded = bool(places) and all(one.is_ceded for one in places)
+    is_owned_elsewhere = bool(places) and all(one.is_owned_elsewhere for one in places)
     for path in expected.gone:
         said = Text("{path} is not there", path=path)
         hint = Text("put it back, or run: certferry sync {lineage}", lineage=lineage)
         yield _warning("files_gone", said, hint, Subject(lineage))
     if not versions:
-        yield from _never_issued(expected, notices, is_ceded=is_ceded)
-    elif not is_ceded:
+        yield from _never_issued(expected, notices, is_owned_elsewhere=is_owned_elsewhere)
+    elif not is_owned_elsewhere:
         yield from _of_newest(expected, versions[0], now)
     yield from _half_revoked(lineage, versions[1:], now)
     for notice in notices:
@@ -278,13 +280,13 @@ def _of_certificate(
 
 
 def _never_issued(
-    expected: Expected, notices: Iterable[Notice], *, is_ceded: bool
+    expected: Expected, notices: Iterable[Notice], *, is_owned_elsewhere: bool
 ) -> Iterator[Concern]:
     """Report that there is none, and since when it fails, where that is known. None is needed where
     others serve all, and every target was observed.
     """
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
-    if is_ceded and not troubles:
+    if is_owned_elsewhere and not troubles:
         return
     since = next((one.since for one in troubles if not one.subject.target), None)
     said = Text("no certificate has been issued yet")
@@ -321,7 +323,7 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
     """Report an earlier certificate of which it is not known whether its CA has revoked it."""
     for one in earlier:
         begun = one.revocation
-        if begun is not None and is_under_way(begun, one.certificate.not_after, now):
+        if begun is not None and is_in_progress(begun, one.certificate.not_after, now):
             said = Text(
                 "the revocation of an earlier certificate was begun at {moment} and did not end",
                 moment=begun.at,

@@ -249,7 +249,7 @@ def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetim
     """Whether an order waits for the CA until a moment at which the renewal is overdue; or, where
     no certificate is of use, for longer than a CA may fail before another one is asked.
     """
-    until = step.held_back_until
+    until = step.held_until
     if until is None:
         return False
     if not versions or versions[0].revocation is not None:

@@ -11,7 +11,7 @@ from certferry.core.assessment.health import Concern, Recorded
 from certferry.core.assessment.notices import Notice, Subject
 from certferry.core.certificates.certificate import short
 from certferry.core.certificates.lineage import Version, version_for
-from certferry.core.certificates.renewal import RenewalWindow, believed
+from certferry.core.certificates.renewal import RenewalWindow, plausible_window
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed.observation import (
     DomainState,
@@ -144,7 +144,7 @@ class LineageStatus:
     renew_at: datetime | None
     reason: Reason | None
     domains: tuple[DomainStatus, ...]
-    ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[Concern, ...] = ()
     window: RenewalWindow | None = None
     standing: Standing = Standing.VALID
@@ -187,11 +187,11 @@ def status_of(
         renew_at=None if desired.files else _renew_at(observed, now),
         reason=_reason(desired, observed, now),
         domains=domains,
-        ceded=observed.ceded,
+        owned_elsewhere=observed.owned_elsewhere,
         notices=tuple(_notices(desired.lineage, observed, places)),
         window=None
         if desired.files or current is None
-        else believed(current.certificate, current.window),
+        else plausible_window(current.certificate, current.window),
         until=_first_end(current, domains),
         problem=None if unreadable is None else unreadable.problem(),
     )
@@ -221,7 +221,7 @@ def _standing_of(status: LineageStatus, now: datetime) -> Standing:
     if status.problem is not None:
         return Standing.UNREADABLE
     if status.until is None:
-        not_needed = status.ceded and status.reason is None
+        not_needed = status.owned_elsewhere and status.reason is None
         return Standing.NOT_NEEDED if not_needed else Standing.MISSING
     if status.until <= now:
         return Standing.EXPIRED
@@ -229,7 +229,7 @@ def _standing_of(status: LineageStatus, now: datetime) -> Standing:
 
 
 def _reason(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    if observed.is_ceded:  # no certificate is ordered that has nothing to serve
+    if observed.is_owned_elsewhere:  # no certificate is ordered that has nothing to serve
         return None
     if desired.files is not None:
         return why_adopt(desired, observed) or overdue(desired, observed, now)
@@ -405,7 +405,7 @@ def with_failures(
     """
     troubles = recorded.troubles
     own = troubles.get(Subject(status.lineage))
-    held = None if plan.held_back is None else plan.held_back.due
+    held = None if plan.rate_limit_hold is None else plan.rate_limit_hold.due
     return replace(
         status,
         last_failure=_failure(own, observed.remembered.issue_tried_at, held),

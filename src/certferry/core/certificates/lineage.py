@@ -66,7 +66,7 @@ class Revocation:
         return self.reason is RevocationReason.KEY_COMPROMISE
 
 
-def is_under_way(revocation: Revocation | None, not_after: datetime, now: datetime) -> bool:
+def is_in_progress(revocation: Revocation | None, not_after: datetime, now: datetime) -> bool:
     """Tell whether a certificate's revocation was begun, its CA's answer is not known, and the
     certificate is valid until `not_after`.
     """
@@ -125,7 +125,7 @@ class Version:
         """Tell whether what signed the leaf, as it stands in its chain, is not valid any more."""
         return self.issuer_not_after is not None and self.issuer_not_after <= now
 
-    def is_bettered_by(self, bundle: CertificateBundle) -> bool:
+    def should_replace(self, bundle: CertificateBundle) -> bool:
         """Tell whether the same certificate, kept without its key or chain, now comes with it, or
         with other issuers: its maker knows best which.
         """
@@ -168,7 +168,7 @@ def mark(lineage: str, fingerprint: str) -> str:
     return f"{MARK}-{_slug(lineage)}-{fingerprint[:_PREFIX]}"
 
 
-def short_mark(lineage: str, fingerprint: str) -> str:
+def short_label_of(lineage: str, fingerprint: str) -> str:
     """Return the label for a target that refuses the usual one as too long. It says the same, in 23
     characters.
     """
@@ -177,7 +177,7 @@ def short_mark(lineage: str, fingerprint: str) -> str:
 
 def marks(lineage: str, fingerprint: str) -> tuple[str, ...]:
     """Return every label that an upload of ours may have."""
-    return mark(lineage, fingerprint), short_mark(lineage, fingerprint)
+    return mark(lineage, fingerprint), short_label_of(lineage, fingerprint)
 
 
 def owner_of(label: str) -> str | None:
@@ -186,7 +186,7 @@ def owner_of(label: str) -> str | None:
     return None if found is None else found["owner"]
 
 
-def beginnings(lineage: str) -> tuple[str, ...]:
+def prefixes(lineage: str) -> tuple[str, ...]:
     """Return what the labels of a lineage begin with; those of others may as well."""
     return f"{MARK}-{_slug(lineage)}-", f"{_tag(lineage)}-"
 

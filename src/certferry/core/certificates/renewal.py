@@ -51,7 +51,9 @@ class RenewalInfo:
     retry_after: timedelta | None = None
 
 
-def believed(certificate: Certificate, window: RenewalWindow | None) -> RenewalWindow | None:
+def plausible_window(
+    certificate: Certificate, window: RenewalWindow | None
+) -> RenewalWindow | None:
     """Return a window that can be this certificate's: not empty, and over before the certificate
     is. One that lies before its life is how a CA asks for another one at once (RFC 9773 §4.2). Any
     other is none, be it absurd or a later certificate's.
@@ -68,7 +70,7 @@ def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> d
     """
     share = 2 if certificate.lifetime < SHORT_LIVED else 3
     left = certificate.lifetime / share
-    found = believed(certificate, window)
+    found = plausible_window(certificate, window)
     if found is None:
         return certificate.not_after - left
     moment = min(_moment_in(found, certificate.fingerprint), certificate.not_after - left / 2)

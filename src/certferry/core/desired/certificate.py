@@ -161,7 +161,7 @@ class Kind(str):
         return self in {Kind.FILES, Kind.COMMAND}
 
     @property
-    def is_peculiar(self) -> bool:
+    def is_target_specific(self) -> bool:
         """Whether it is the target's own: its name alone does not tell what the domain is."""
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
 

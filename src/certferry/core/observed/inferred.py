@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, marks, owner_of
+from certferry.core.certificates.lineage import Version, labels_of, owner_of
 from certferry.core.observed.observation import (
     Observation,
     ObservedDomain,
@@ -46,7 +46,7 @@ class Ledger:
             for version in known.versions:
                 certificate = version.certificate
                 self._issued[certificate.fingerprint] = certificate
-                for label in marks(lineage, certificate.fingerprint):
+                for label in labels_of(lineage, certificate.fingerprint):
                     self._marked[label] = certificate.fingerprint
 
     def fingerprint(self, account: str, remote_id: str, label: str) -> str | None:
@@ -172,12 +172,12 @@ def unread(
     """Return a target that cannot be read, with what is in progress there of the certificate in
     force; `current` is its fingerprint.
     """
-    under_way = tuple(
+    in_progress = tuple(
         one
         for one in records
         if one.verified_at is None and one.failed_at is None and one.fingerprint == current
     )
-    return ObservedTarget(label, failure=error, under_way=under_way)
+    return ObservedTarget(label, failure=error, in_progress=in_progress)
 
 
 def without_found(observed: Observation) -> Observation:
@@ -185,9 +185,9 @@ def without_found(observed: Observation) -> Observation:
     targets = (
         replace(
             target,
-            under_way=tuple(
+            in_progress=tuple(
                 record
-                for record in target.under_way
+                for record in target.in_progress
                 if observed.find(target.label, record.domain) is None
             ),
         )

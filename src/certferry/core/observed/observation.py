@@ -188,12 +188,12 @@ class ObservedTarget:
     `unremembered` is what carries the lineage's mark, and is none of its certificates that the
     state knows.
 
-    `ceded` are the lineages that serve, in this one's stead, domains that it covers as well.
+    `owned_elsewhere` are the lineages that serve, in this one's stead, domains that it covers as well.
 
     `served` holds a domain's addresses only where the bound certificate is the current one, or not
     told: elsewhere there is nothing to verify yet.
 
-    `under_way` is what was begun at a target that could not be looked at, and not seen since.
+    `in_progress` is what was begun at a target that could not be looked at, and not seen since.
 
     `excluded` are the domains that `exclude` takes away, `unmatched` (filled in by the engine) the
     patterns that match nothing there.
@@ -215,11 +215,11 @@ class ObservedTarget:
     remotes: tuple[RemoteCertificate, ...] = ()
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     failure: CertferryError | None = None
-    under_way: tuple[RolloutRecord, ...] = ()
+    in_progress: tuple[RolloutRecord, ...] = ()
     others: tuple[OtherCertificate, ...] = ()
     unsettled_since: datetime | None = None
     unremembered: tuple[OtherCertificate, ...] = ()
-    ceded: tuple[str, ...] = ()
+    owned_elsewhere: tuple[str, ...] = ()
     unread: tuple[CertferryError, ...] = ()
     remotes_hidden: bool = False
     excluded: tuple[str, ...] = ()
@@ -229,9 +229,9 @@ class ObservedTarget:
     quota: Quota | None = None
 
     @property
-    def is_ceded(self) -> bool:
+    def is_owned_elsewhere(self) -> bool:
         """Whether other lineages serve everything here that this one covers."""
-        return bool(self.ceded) and not self.domains
+        return bool(self.owned_elsewhere) and not self.domains
 
     def remote_of(self, fingerprint: str) -> RemoteCertificate | None:
         """Give the target's copy of a certificate."""
@@ -270,14 +270,18 @@ class Observation:
         return any(domain.withdrawn for target in self.targets for domain in target.domains)
 
     @property
-    def is_ceded(self) -> bool:
+    def is_owned_elsewhere(self) -> bool:
         """Whether other lineages serve everything that this one was to serve."""
-        return bool(self.targets) and all(target.is_ceded for target in self.targets)
+        return bool(self.targets) and all(target.is_owned_elsewhere for target in self.targets)
 
     @property
-    def ceded(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    def owned_elsewhere(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The targets at which others serve everything, with these others' lineages."""
-        return tuple((target.label, target.ceded) for target in self.targets if target.is_ceded)
+        return tuple(
+            (target.label, target.owned_elsewhere)
+            for target in self.targets
+            if target.is_owned_elsewhere
+        )
 
     def find(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain] | None:
         """Find a domain at its target, which may not be readable: one account may stand in several

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.certificates.lineage import Version, Withdrawal
-from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, HttpsWish
+from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, DesiredHttps
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class RolloutRecord:
     problem_before: str | None = None
     failed_at: datetime | None = None
     verified_at: datetime | None = None
-    sent: HttpsWish | None = None
+    sent: DesiredHttps | None = None
     program_digest: str | None = None
     fullchain_digest: str | None = None
     settings_before: HttpsSettings | None = None

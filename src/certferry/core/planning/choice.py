@@ -41,7 +41,7 @@ def obstacles(
     """Say of each glob that it brings nothing, or of all domains (`STAR`) that none is left."""
     if not _may_be_meant(target):
         yield from _in_vain(deployment, target)
-    if target.excluded and not target.domains and not target.ceded:
+    if target.excluded and not target.domains and not target.owned_elsewhere:
         yield STAR, _nothing_left(deployment.target, target.excluded)
 
 
@@ -138,7 +138,9 @@ def told(
 
 def _is_for_nothing(target: ObservedTarget) -> bool:
     """Tell whether the target has nothing for the certificate, and nothing else says why."""
-    told_otherwise = target.failure or target.is_ceded or target.unmatched or target.excluded
+    told_otherwise = (
+        target.failure or target.is_owned_elsewhere or target.unmatched or target.excluded
+    )
     return not (target.domains or told_otherwise)
 
 
@@ -203,14 +205,14 @@ def unreadable(
     goes on without us.
     """
     obstacle = Obstacle(deployment.target, None, failure)
-    if times is None or not target.under_way:
+    if times is None or not target.in_progress:
         return (), (obstacle,)
     looks = [
         Verify(deployment.target, record.domain, _UNREAD, due=_due_unread(record, failure, times))
-        for record in target.under_way
+        for record in target.in_progress
     ]
     # What this run began is told at its domains; else the target itself stands in the way.
-    begun_here = any(times.in_this_run(record.asked_at) for record in target.under_way)
+    begun_here = any(times.in_this_run(record.asked_at) for record in target.in_progress)
     rollouts = tuple(Rollout(look.target, look.domain, (look,), unread=True) for look in looks)
     return rollouts, () if begun_here else (obstacle,)
 

@@ -16,7 +16,7 @@ from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
     FileDelivery,
-    HttpsWish,
+    DesiredHttps,
     Kind,
     Retirement,
 )
@@ -73,7 +73,7 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
     the certificate renews it.
     """
     current = observed.current
-    if desired.files is None or current is None or observed.is_ceded:
+    if desired.files is None or current is None or observed.is_owned_elsewhere:
         return None
     certificate, path = current.certificate, desired.files.fullchain
     unsigned = issuer_expired(current, now)
@@ -124,7 +124,7 @@ def plan_delivery(
     changes = _changes(domain, coming)
     fingerprint = None if coming is None else coming.certificate.fingerprint
     step = Deploy(
-        label, domain.domain, HttpsWish(), reason, changes, domain.kind, fingerprint=fingerprint
+        label, domain.domain, DesiredHttps(), reason, changes, domain.kind, fingerprint=fingerprint
     )
     return Rollout(label, domain.domain, (step,))
 

@@ -12,7 +12,7 @@ from certferry.core.desired.certificate import (
     DesiredDeployment,
     DriftPolicy,
     HttpsSettings,
-    HttpsWish,
+    DesiredHttps,
 )
 from certferry.core.observed.observation import (
     UNKNOWN,
@@ -24,10 +24,10 @@ from certferry.core.observed.observation import (
 from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.text import Text
 
-_NAMES = tuple(field.name for field in fields(HttpsWish))
+_NAMES = tuple(field.name for field in fields(DesiredHttps))
 
 
-def setting_changes(wish: HttpsWish, domain: ObservedDomain) -> tuple[Change, ...]:
+def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> tuple[Change, ...]:
     """List where a domain's settings differ from what is asked for.
 
     What the target does not tell differs until it has been sent, which is all that can be known of
@@ -36,30 +36,32 @@ def setting_changes(wish: HttpsWish, domain: ObservedDomain) -> tuple[Change, ..
     if not domain.has_settings:
         return ()
     return tuple(
-        _setting_change(name, domain, _in_words(getattr(wish, name)))
-        for name in _differing(wish, domain)
+        _setting_change(name, domain, _in_words(getattr(desired, name)))
+        for name in _differing(desired, domain)
     )
 
 
 def changes_unasked(
-    before: HttpsSettings, asked: HttpsWish | None, now: HttpsSettings
+    before: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
 ) -> tuple[Change, ...]:
     """List which settings differ from what they were before a change that did not ask for it, as
     far as the target told them both times.
     """
-    wish = asked or HttpsWish()
+    desired = asked or DesiredHttps()
     return tuple(
         Change(name, _in_words(getattr(before, name)), _in_words(getattr(now, name)))
         for name in _NAMES
-        if getattr(wish, name) is None
+        if getattr(desired, name) is None
         and None not in {getattr(before, name), getattr(now, name)}
         and _unordered(getattr(before, name)) != _unordered(getattr(now, name))
     )
 
 
-def as_wished(name: str, wish: HttpsWish, sent: HttpsWish | None) -> bool:
+def as_wished(name: str, desired: DesiredHttps, sent: DesiredHttps | None) -> bool:
     """Tell whether a setting was sent as it is wished now."""
-    return sent is not None and _unordered(getattr(sent, name)) == _unordered(getattr(wish, name))
+    return sent is not None and _unordered(getattr(sent, name)) == _unordered(
+        getattr(desired, name)
+    )
 
 
 def in_sentences(changes: Iterable[Change]) -> list[Text]:
@@ -75,16 +77,16 @@ def in_sentences(changes: Iterable[Change]) -> list[Text]:
     ]
 
 
-def _differing(wish: HttpsWish, domain: ObservedDomain) -> Iterator[str]:
-    sent = (None if domain.bound is None else _sent(domain)) or HttpsWish()
+def _differing(desired: DesiredHttps, domain: ObservedDomain) -> Iterator[str]:
+    sent = (None if domain.bound is None else _sent(domain)) or DesiredHttps()
     for name in _NAMES:
-        wished, found = getattr(wish, name), getattr(domain.https, name)
+        wanted, found = getattr(desired, name), getattr(domain.https, name)
         known = getattr(sent, name) if found is None else found
-        if wished is not None and _unordered(wished) != _unordered(known):
+        if wanted is not None and _unordered(wanted) != _unordered(known):
             yield name
 
 
-def _sent(domain: ObservedDomain) -> HttpsWish | None:
+def _sent(domain: ObservedDomain) -> DesiredHttps | None:
     """Return what the domain was last sent, unless it is that change which has failed."""
     record = domain.last
     if record is None or (domain.state is DomainState.FAILED and not _has_succeeded(record)):
@@ -122,9 +124,9 @@ class Drift:
     certificate: bool = False
     settings: tuple[Change, ...] = ()
 
-    def without(self, wish: HttpsWish) -> HttpsWish:
+    def without(self, desired: DesiredHttps) -> DesiredHttps:
         """Return a wish that leaves the settings that drifted as they are."""
-        return replace(wish, **dict.fromkeys((change.what for change in self.settings), None))
+        return replace(desired, **dict.fromkeys((change.what for change in self.settings), None))
 
 
 def drift_of(

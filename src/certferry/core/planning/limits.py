@@ -65,14 +65,14 @@ def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
     A caller that is told to wait has taken nothing, and waits no longer than an interval and
     `CLOCKS_APART`.
     """
-    used_until = _believed(rate, note, now)
+    used_until = _plausible(rate, note, now)
     wait = used_until - now + rate.interval - rate.room
     if wait > timedelta(0):
         return Turn(wait, used_until.isoformat())
     return Turn(timedelta(0), (max(used_until, now) + rate.interval).isoformat())
 
 
-def _believed(rate: Rate, note: str | None, now: datetime) -> datetime:
+def _plausible(rate: Rate, note: str | None, now: datetime) -> datetime:
     """Read the moment up to which time is used up.
 
     What cannot be read, or cannot be true, counts as a burst just sent: no request is held up for
@@ -206,7 +206,7 @@ class Spent:
     holds: tuple[Hold, ...] = ()
 
 
-def held_back(
+def rate_limit_hold(
     limits: Limits | None, spent: Spent, wanted: Wanted, now: datetime, *, going_on: bool = False
 ) -> OrderHeldBack | None:
     """Tell why an order is not made now, and until when; `None` when it may be. Without `limits`,

@@ -84,7 +84,7 @@ def in_the_way(plan: Plan) -> Iterator[StepOutcome]:
     """Tell what others serve, what is switched off, what cannot be read, and what cannot or must
     not be done.
     """
-    for target, lineages in plan.ceded:
+    for target, lineages in plan.owned_elsewhere:
         yield StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
     for one in plan.left_out:
         place = (one.target, one.domain)
@@ -154,11 +154,11 @@ def served_by(lineages: Iterable[str]) -> Text:
 
 def not_removed(plan: Plan) -> Iterator[StepOutcome]:
     """Tell what waits at each target, and what is left to later runs."""
-    held_back = {step.target: step for step in plan.retirements if step.due is not None}
-    for step in held_back.values():
+    rate_limit_hold = {step.target: step for step in plan.retirements if step.due is not None}
+    for step in rate_limit_hold.values():
         yield from _held_back(step)
     for target, count in plan.retire_later:
-        if target not in held_back:
+        if target not in rate_limit_hold:
             yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, left_to_later_runs(count), target)
 
 
@@ -206,7 +206,7 @@ def outcomes_under(
 
 def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
     """Tell how everything stands that this plan does not carry out now."""
-    if plan.ceded or plan.notices or plan.obstacles or plan.refusals or plan.left_out:
+    if plan.owned_elsewhere or plan.notices or plan.obstacles or plan.refusals or plan.left_out:
         yield from in_the_way(plan)
     for rollout in plan.rollouts:
         if not rollout.unread:

@@ -128,8 +128,8 @@ def _is_near(current: Certificate, now: datetime) -> bool:
     return current.remaining(now) <= current.lifetime / LAST_SHARE
 
 
-def in_order(authorities: tuple[Authority, ...], under_way: str | None) -> tuple[Authority, ...]:
+def in_order(authorities: tuple[Authority, ...], in_progress: str | None) -> tuple[Authority, ...]:
     """Return the CAs in the order in which they are asked: first the one at whose directory an
     order is under way, so that a run that was killed there is not followed by a second certificate.
     """
-    return tuple(sorted(authorities, key=lambda one: one.directory != under_way))
+    return tuple(sorted(authorities, key=lambda one: one.directory != in_progress))

@@ -78,7 +78,7 @@ class Plan:
 
     `unchanged` holds (target, domain) of what is as declared; `obstacles` and `refusals` what is
     not and cannot be made so. Retirements of a target wait for all its rollouts; `retire_later` is
-    how many more later runs would remove at each. `ceded` holds the targets at which other lineages
+    how many more later runs would remove at each. `owned_elsewhere` holds the targets at which other lineages
     serve everything that this one covers, and those lineages. `notices` tell of what could not be
     read and stands in nothing's way, `remarks` of what stands in the file in vain, `left_out` of
     domains that are switched off at their target and that the file does not name. `issue_not_now`
@@ -94,7 +94,7 @@ class Plan:
     unchanged: tuple[tuple[str, str], ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
     refusals: tuple[Refusal, ...] = ()
-    ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[Obstacle, ...] = ()
     clean: Clean | None = None
     issue_not_now: Issue | None = None
@@ -146,7 +146,7 @@ class Plan:
         )
 
     @property
-    def held_back(self) -> Issue | None:
+    def rate_limit_hold(self) -> Issue | None:
         """An order that is needed, and not made before a moment."""
         step = self.issue_not_now
         return step if step and isinstance(step.due, Blocked) and step.due.until else None
@@ -159,4 +159,4 @@ class Plan:
     @property
     def is_settled(self) -> bool:
         """Whether the world is as declared."""
-        return self.is_empty and not (self.obstacles or self.refusals or self.held_back)
+        return self.is_empty and not (self.obstacles or self.refusals or self.rate_limit_hold)

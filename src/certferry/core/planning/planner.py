@@ -33,7 +33,7 @@ ANEW_AFTER = timedelta(days=1)
 week)."""
 
 
-def held_back(rejected_at: datetime, now: datetime) -> CertificateRejected | None:
+def rate_limit_hold(rejected_at: datetime, now: datetime) -> CertificateRejected | None:
     """Tell why nothing is ordered now, `None` when it may be."""
     # A moment in the future was written by a clock that was ahead.
     if not rejected_at <= now < rejected_at + ANEW_AFTER:
@@ -58,7 +58,7 @@ def obstacles(
     desired: DesiredCertificate, observed: Observation, rejected_at: datetime, times: Times
 ) -> Iterator[Obstacle]:
     """Tell that a certificate is wanted and not ordered, unless this run has told why already."""
-    error = held_back(rejected_at, times.now)
+    error = rate_limit_hold(rejected_at, times.now)
     if error is None or rejected_at >= times.begun:
         return
     if rules.first_violated(desired, observed, times.now) is not None:
@@ -109,7 +109,7 @@ def make_plan(
         retire_later=tuple(sorted(later.items())),
         unchanged=unchanged,
         obstacles=obstacles,
-        ceded=observed.ceded,
+        owned_elsewhere=observed.owned_elsewhere,
         notices=_notices(observed),
         remarks=remarks,
         left_out=tuple(unmatched.left_out(observed)) if has_left_out else (),
@@ -237,4 +237,4 @@ def _due(observed: Observation, times: Times, issuing: Issuing) -> Blocked | Non
 
 def _is_held_back(observed: Observation, now: datetime) -> bool:
     rejected_at = observed.remembered.rejected_at
-    return rejected_at is not None and held_back(rejected_at, now) is not None
+    return rejected_at is not None and rate_limit_hold(rejected_at, now) is not None

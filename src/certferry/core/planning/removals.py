@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from certferry.core.certificates.lineage import Version, marks, owner_of, owners
+from certferry.core.certificates.lineage import Version, labels_of, owner_of, owners
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.observed.observation import Observation, ObservedTarget, RemoteCertificate
 from certferry.core.observed.records import OtherCertificate
@@ -124,7 +124,7 @@ def unclaimed(
         for lineage, versions in remembered.items()
         for version in versions[:_KEPT]
         if version.certificate.not_after > now
-        for label in marks(lineage, version.certificate.fingerprint)
+        for label in labels_of(lineage, version.certificate.fingerprint)
     }
     return tuple(o for o in others if o.label not in kept and owner_of(o.label) not in theirs)
 

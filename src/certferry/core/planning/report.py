@@ -112,7 +112,7 @@ class StepOutcome:
         return at_a_target and self.outcome is Outcome.SKIPPED
 
     @property
-    def held_back_until(self) -> datetime | None:
+    def held_until(self) -> datetime | None:
         """Until when no CA is asked for the certificate, by its limits or its own words."""
         is_held = self.outcome is Outcome.WAITING and self.error is not None and self.error.is_early
         return self.error.retry.after if is_held and self.error is not None else None
@@ -120,7 +120,7 @@ class StepOutcome:
     @property
     def is_left_alone(self) -> bool:
         """Whether it waits since it failed before, and was not tried again."""
-        is_kept = self.outcome is Outcome.WAITING and self.held_back_until is None
+        is_kept = self.outcome is Outcome.WAITING and self.held_until is None
         return is_kept and self.error is not None and self.error.retry.after is not None
 
     @property

@@ -15,7 +15,7 @@ from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
     DriftPolicy,
-    HttpsWish,
+    DesiredHttps,
     Kind,
     OnFailure,
 )
@@ -30,7 +30,7 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.choice import closest, unavailable, unreadable, why_new
-from certferry.core.planning.deliveries import NEW_CERTIFICATE, plan_delivery
+from certferry.core.planning.rollouts import NEW_CERTIFICATE, plan_delivery
 from certferry.core.planning.drift import Drift, Drifted, changes_unasked, drift_of, setting_changes
 from certferry.core.planning.due import Times, due_of, open_record
 from certferry.core.planning.plan import Obstacle, Rollout
@@ -155,7 +155,7 @@ class _DomainPlanner:
     def _left_as_found(self, changes: tuple[Change, ...]) -> Drifted:
         return Drifted(*self._place, self._deployment.drift, changes)
 
-    def _rollout(self, https: HttpsWish) -> Rollout:
+    def _rollout(self, https: DesiredHttps) -> Rollout:
         """Plan what the domain needs."""
         deploy = self._deploy(https)
         verify = Verify(
@@ -221,7 +221,7 @@ class _DomainPlanner:
         at_rest = self._domain.state is not DomainState.PROCESSING
         return at_rest and is_served(self._served, fingerprint)
 
-    def _deploy(self, https: HttpsWish) -> Deploy | None:
+    def _deploy(self, https: DesiredHttps) -> Deploy | None:
         changes = self._setting_changes(https)
         reason = self._reason_to_deploy(changes)
         if reason is None:
@@ -243,9 +243,9 @@ class _DomainPlanner:
             upload_by=self._upload_by(),
         )
 
-    def _setting_changes(self, https: HttpsWish) -> tuple[Change, ...]:
+    def _setting_changes(self, https: DesiredHttps) -> tuple[Change, ...]:
         """List where the domain's other settings differ; most files wish nothing of them."""
-        return () if https == HttpsWish() else setting_changes(https, self._domain)
+        return () if https == DesiredHttps() else setting_changes(https, self._domain)
 
     def _upload_by(self) -> datetime | None:
         if self._version is None:
@@ -311,13 +311,13 @@ class Claims:
     """
 
     def __init__(self, declared: Iterable[DesiredCertificate] = ()) -> None:
-        wishes = tuple(declared)
-        self.lineages = frozenset(wish.lineage for wish in wishes)
+        certificates = tuple(declared)
+        self.lineages = frozenset(desired.lineage for desired in certificates)
         self._named: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
         self._covering: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
-        for wish in wishes:
-            for deployment in wish.deployments:
-                self._add(wish, deployment)
+        for desired in certificates:
+            for deployment in desired.deployments:
+                self._add(desired, deployment)
 
     def owns(self, lineage: str, deployment: DesiredDeployment, domain: str, kind: Kind) -> bool:
         """Tell whether this deployment is the one to serve a domain that is such at its target."""
@@ -329,10 +329,10 @@ class Claims:
         owner = self._owner(target, domain, kind)
         return None if owner is None else owner.lineage
 
-    def _add(self, wish: DesiredCertificate, deployment: DesiredDeployment) -> None:
-        claim = _Claim(wish.lineage, deployment)
+    def _add(self, desired: DesiredCertificate, deployment: DesiredDeployment) -> None:
+        claim = _Claim(desired.lineage, deployment)
         if deployment.domains is None or deployment.globs:
-            for name in wish.names:
+            for name in desired.names:
                 self._covering[deployment.target, name].append(claim)
         for domain in deployment.domains or ():
             self._named[deployment.target, domain].append(claim)

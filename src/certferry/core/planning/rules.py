@@ -45,7 +45,7 @@ def key_type_changed(desired: DesiredCertificate, current: Certificate) -> Reaso
 def renewal_due(version: Version, now: datetime) -> Reason:
     """Its time to be renewed has come: in the CA's window, or by what is left of its lifetime."""
     current = version.certificate
-    window = renewal.believed(current, version.window)
+    window = renewal.plausible_window(current, version.window)
     if window is not None:
         return Reason(ReasonCode.RENEWAL_DUE, window_in_words(window))
     sentence = Text(
@@ -115,7 +115,7 @@ def renew_at(observed: Observation, version: Version) -> datetime:
 def _came_at_once(observed: Observation, version: Version) -> bool:
     """Tell whether the version came when the window of the one before it had passed."""
     before = next(iter(observed.versions[1:]), None)
-    window = None if before is None else renewal.believed(before.certificate, before.window)
+    window = None if before is None else renewal.plausible_window(before.certificate, before.window)
     return window is not None and window.end <= version.saved_at
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import Authority, HttpsWish, Kind
+from certferry.core.desired.certificate import Authority, DesiredHttps, Kind
 from certferry.core.observed.observation import Change
 from certferry.core.reasons import Reason
 from certferry.core.waiting import Waiting
@@ -74,7 +74,7 @@ class Deploy:
 
     target: str
     domain: str
-    https: HttpsWish
+    https: DesiredHttps
     reason: Reason
     changes: tuple[Change, ...] = ()
     kind: Kind = Kind.AUTO
