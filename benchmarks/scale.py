@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.many_domains import MOST
 from benchmarks.many_domains_stand_in import RATE
 from benchmarks.run_cost import MOST as MOST_REQUESTS
-from benchmarks.sync import doors_of, furnish, now, desired
+from benchmarks.sync import desired, doors_of, furnish, now
 from benchmarks.three_years import LIVES
 from benchmarks.three_years_ca import USUAL
 from benchmarks.three_years_world import START

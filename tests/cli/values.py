@@ -8,9 +8,9 @@ from certferry.core.certificates.certificate import Certificate, KeyType
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import Change
-from certferry.core.planning.rollouts import NEW_CERTIFICATE
 from certferry.core.planning.plan import Obstacle, Plan, Refusal, Rollout
 from certferry.core.planning.report import LineageReport, StepOutcome, SyncReport
+from certferry.core.planning.rollouts import NEW_CERTIFICATE
 from certferry.core.planning.steps import Deploy, Issue, Retire, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Waiting

@@ -14,13 +14,13 @@ from certferry.core.desired.certificate import (
     CommandDelivery,
     DesiredCertificate,
     DesiredDeployment,
-    FileDelivery,
     DesiredHttps,
+    FileDelivery,
     PemFiles,
     Program,
     Retirement,
+    delivered,
 )
-from certferry.core.desired.certificate import delivered
 from certferry.core.planning.rollouts import Claims
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld

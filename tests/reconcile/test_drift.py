@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from certferry.core.assessment.status import Standing, status_of
 from certferry.core.desired.certificate import (
     DesiredCertificate,
+    DesiredHttps,
     DriftPolicy,
     HttpsSettings,
-    DesiredHttps,
 )
 from certferry.core.observed.observation import Served
 from certferry.core.planning.report import LineageReport, Outcome

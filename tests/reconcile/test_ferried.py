@@ -15,8 +15,8 @@ from certferry.core.desired.certificate import (
     DesiredDeployment,
     FileDelivery,
     PemFiles,
+    delivered,
 )
-from certferry.core.desired.certificate import delivered
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.rollouts import Claims
 from certferry.core.planning.steps import Action

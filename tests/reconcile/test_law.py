@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.certificates.lineage import label_of, owner_of
-from certferry.core.desired.certificate import DriftPolicy, DesiredHttps, Kind, Retirement
+from certferry.core.desired.certificate import DesiredHttps, DriftPolicy, Kind, Retirement
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.planning.drift import setting_changes
 from certferry.core.planning.rollouts import Claims

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from certferry.core.desired.certificate import (
     DesiredCertificate,
+    DesiredHttps,
     DriftPolicy,
     HttpsSettings,
-    DesiredHttps,
     OnFailure,
 )
 from certferry.errors import CertferryError

@@ -12,9 +12,8 @@ from certferry.core.assessment.sightings import (
     sighted,
     with_delivered,
 )
-from certferry.core.desired.certificate import FileDelivery
+from certferry.core.desired.certificate import FileDelivery, delivered
 from certferry.core.observed.observation import Observation, ObservedTarget
-from certferry.core.desired.certificate import delivered
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.sightings import SightingsKeeper

@@ -31,18 +31,18 @@ from certferry.core.desired.certificate import (
     CommandDelivery,
     DesiredCertificate,
     DesiredDeployment,
+    DesiredHttps,
     DriftPolicy,
     FileDelivery,
-    DesiredHttps,
     Issuance,
     Kind,
     OnFailure,
     PemFiles,
     Program,
     Retirement,
+    delivered,
 )
 from certferry.core.planning.choice import AUTO
-from certferry.core.desired.certificate import delivered
 from certferry.errors import ConfigError
 from certferry.text import Text
 

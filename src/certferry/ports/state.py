@@ -25,7 +25,7 @@ from certferry.core.observed.records import (
     RolloutRecord,
     Upload,
 )
-from certferry.core.planning.limits import Hold, Limits, Spent, PlannedOrder
+from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.secret import Secret
 from certferry.ports.progress import Sightings
 

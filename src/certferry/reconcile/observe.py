@@ -12,8 +12,8 @@ from certferry.core.certificates.renewal import (
     RenewalInfo,
     RenewalWindow,
     ask_after,
-    plausible_window,
     may_ask,
+    plausible_window,
 )
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.observed.inferred import (

@@ -8,7 +8,7 @@ import pytest
 
 from certferry.adapters.qiniu.kinds import KODO
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.core.desired.certificate import HttpsSettings, DesiredHttps, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     TargetAccessDenied,

@@ -14,7 +14,7 @@ from certferry.adapters.qiniu.cdn import DETAIL_AGE
 from certferry.adapters.qiniu.kinds import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.desired.certificate import HttpsSettings, DesiredHttps, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,

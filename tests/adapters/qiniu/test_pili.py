@@ -10,7 +10,7 @@ from certferry.adapters.qiniu.account import OWN_WRITES_AGE
 from certferry.adapters.qiniu.kinds import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.desired.certificate import HttpsSettings, DesiredHttps, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     CopyGone,

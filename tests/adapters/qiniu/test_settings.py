@@ -11,7 +11,7 @@ import pytest
 
 from certferry.adapters.qiniu.account import LIST_AGE
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.core.desired.certificate import HttpsSettings, DesiredHttps, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import ObservedDomain
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.drift import setting_changes

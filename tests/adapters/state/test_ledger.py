@@ -16,8 +16,8 @@ from certferry.core.planning.limits import (
     MOST_ORDERS,
     Limits,
     PastOrder,
-    Spent,
     PlannedOrder,
+    Spent,
     rate_limit_hold,
 )
 

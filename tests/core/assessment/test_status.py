@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from certferry.core.assessment.status import Standing, status_of
-from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, DesiredHttps
+from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, HttpsSettings
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
 from certferry.core.planning.due import Times
 from certferry.core.planning.planner import make_plan

@@ -18,9 +18,9 @@ from certferry.core.certificates.renewal import (
     USUAL_REST,
     RenewalWindow,
     ask_after,
-    plausible_window,
     is_overdue,
     may_ask,
+    plausible_window,
     renew_at,
 )
 from tests.core.strategies import NOW, certificate

@@ -25,7 +25,7 @@ from certferry.core.discovery.inventory import (
     discover,
 )
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
-from certferry.core.observed.inferred import UploadOwners, Owner
+from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import Remembered, Upload
 from certferry.core.planning.rollouts import Claims

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificates.lineage import label_of, labels_of, short_label_of
-from certferry.core.observed.inferred import UploadOwners, Owner
+from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.records import NO_LINEAGE, Remembered, Upload
 from tests.core.strategies import LINEAGE, NOW, certificate, fingerprints, version
 

@@ -19,10 +19,10 @@ from certferry.core.planning.limits import (
     Hold,
     Limits,
     PastOrder,
-    Spent,
     PlannedOrder,
-    rate_limit_hold,
+    Spent,
     hold_of,
+    rate_limit_hold,
 )
 from tests.core.strategies import NOW
 

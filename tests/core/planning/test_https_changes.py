@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired.certificate import HttpsSettings, DesiredHttps, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.drift import in_sentences, setting_changes

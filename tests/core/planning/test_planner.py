@@ -13,8 +13,8 @@ from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
-    HttpsSettings,
     DesiredHttps,
+    HttpsSettings,
     Kind,
     Retirement,
 )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificates.lineage import label_of
-from certferry.core.desired.certificate import HttpsSettings, DesiredHttps, PemFiles
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, PemFiles
 from certferry.core.observed.observation import Observation, TargetRules
 from certferry.core.observed.records import OtherCertificate
 from certferry.core.planning.due import Times

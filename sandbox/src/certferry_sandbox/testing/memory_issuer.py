@@ -33,7 +33,7 @@ from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.discovery.survey import FoundZone
 from certferry.core.events import Activity
-from certferry.core.planning.limits import Limits, rate_limit_hold, hold_of
+from certferry.core.planning.limits import Limits, hold_of, rate_limit_hold
 from certferry.core.secret import Secret
 from certferry.errors import (
     AuthorizationFailed,

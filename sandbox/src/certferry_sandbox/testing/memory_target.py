@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, covered_by
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.lineage import label_of, owner_of, owners
-from certferry.core.desired.certificate import HttpsSettings, DesiredHttps, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,

@@ -22,11 +22,11 @@ from certferry.adapters.qiniu.errors import (
 from certferry.adapters.qiniu.records import CertificateRecord, UploadBody, decode
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, short
 from certferry.core.certificates.lineage import (
-    prefixes,
     label_of,
     labels_of,
     owner_of,
     owners,
+    prefixes,
     short_label_of,
 )
 from certferry.core.observed.observation import RemoteCertificate

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from certferry.core.certificates.names import WILDCARD
-from certferry.core.desired.certificate import HttpsSettings, DesiredHttps, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.observed.records import TargetTask
 from certferry.core.redaction import quoted, quoted_code

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import HttpsSettings, DesiredHttps
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings
 from certferry.errors import StateError
 from certferry.text import Text
 

@@ -23,8 +23,8 @@ from certferry.core.planning.limits import (
     Hold,
     Limits,
     PastOrder,
-    Spent,
     PlannedOrder,
+    Spent,
     rate_limit_hold,
 )
 from certferry.ports.state import Lease

@@ -14,8 +14,8 @@ from certferry.core.observed.observation import (
     ObservedTarget,
     is_served,
 )
-from certferry.core.planning.rollouts import why_deliver
 from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.rollouts import why_deliver
 from certferry.core.planning.steps import Action
 
 Place = tuple[str, str, str]

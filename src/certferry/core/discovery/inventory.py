@@ -11,7 +11,7 @@ from enum import IntEnum
 from certferry.core.certificates.names import WILDCARD, is_wildcard
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
-from certferry.core.observed.inferred import UploadOwners, Owner
+from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.planning.rollouts import Claims
 from certferry.errors import CertferryError

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.certificates.lineage import Version, Withdrawal
-from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, DesiredHttps
+from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, HttpsSettings
 
 
 @dataclass(frozen=True, slots=True)

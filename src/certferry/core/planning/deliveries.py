@@ -15,8 +15,8 @@ from certferry.core.desired.certificate import (
     Delivery,
     DesiredCertificate,
     DesiredDeployment,
-    FileDelivery,
     DesiredHttps,
+    FileDelivery,
     Kind,
     Retirement,
 )

@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields, replace
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import (
     DesiredDeployment,
+    DesiredHttps,
     DriftPolicy,
     HttpsSettings,
-    DesiredHttps,
 )
 from certferry.core.observed.observation import (
     UNKNOWN,

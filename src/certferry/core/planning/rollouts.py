@@ -14,8 +14,8 @@ from certferry.core.certificates.names import WILDCARD
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
-    DriftPolicy,
     DesiredHttps,
+    DriftPolicy,
     Kind,
     OnFailure,
 )
@@ -30,11 +30,11 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.choice import closest, unavailable, unreadable, why_new
-from certferry.core.planning.rollouts import NEW_CERTIFICATE, plan_delivery
 from certferry.core.planning.drift import Drift, Drifted, changes_unasked, drift_of, setting_changes
 from certferry.core.planning.due import Times, due_of, open_record
 from certferry.core.planning.plan import Obstacle, Rollout
 from certferry.core.planning.rollbacks import BACK, plan_rollback
+from certferry.core.planning.rollouts import NEW_CERTIFICATE, plan_delivery
 from certferry.core.planning.steps import Blocked, Deploy, Rollback, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import applying

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certferry.core.certificates.lineage import Withdrawal
-from certferry.core.desired.certificate import HttpsSettings, DesiredHttps
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings
 from certferry.core.observed.records import NO_LINEAGE, HistoryEntry, LastRun, RolloutRecord, Upload
 from certferry.core.planning.limits import (
     Allowance,
@@ -19,8 +19,8 @@ from certferry.core.planning.limits import (
     Hold,
     Limits,
     PastOrder,
-    Spent,
     PlannedOrder,
+    Spent,
 )
 from certferry.errors import LeaseLost, OrderHeldBack
 from certferry.ports.state import StateStore
