@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from certferry import errors
 from certferry.cli import exits
 from certferry.cli.exits import Exit
-from certferry.core.assessment.status import DomainStatus, LineageStatus, Remembering, Standing
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.status import OF_DOMAINS, DomainStatus, LineageStatus, Standing
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.inventory import AccountLook, DiscoveredDomain, Discovery
 from certferry.core.discovery.survey import FoundDomain, Survey
@@ -23,6 +24,7 @@ from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.planning.steps import Action
 from certferry.errors import Reported, TargetRejected
+from certferry.problem import Problem
 from certferry.text import Text
 from tests.cli import values
 
@@ -139,14 +141,14 @@ def test_every_error_has_a_code_that_is_not_zero(kind: type[Reported]) -> None:
     assert expected == exits.of_error(kind("so it is"))
 
 
-@pytest.mark.parametrize("standing", Standing)
+@pytest.mark.parametrize("standing", sorted(OF_DOMAINS))
 def test_a_status_is_a_failure_only_where_something_failed(standing: Standing) -> None:
     """What is merely on its way is in order."""
     domain = DomainStatus("qiniu", Kind.CDN, "img.example.com", standing)
     status = LineageStatus("img", (), None, None, None, (domain,))
     failed = standing in {Standing.FAILED, Standing.UNKNOWN}
 
-    assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status], Remembering())
+    assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status], Recorded())
 
 
 def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
@@ -162,9 +164,9 @@ def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
     assert Exit.FAILED == exits.of_problems(Discovery((seen, unseen)).problems)
 
 
-def problem(code: EdgeProblemCode) -> EdgeProblem:
+def problem(code: EdgeProblemCode) -> Problem:
     """Something that is wrong at an address."""
-    return EdgeProblem(code, Text("wrong"))
+    return Problem(code, Text("wrong"))
 
 
 GOOD = Served("192.0.2.1", values.NEW, valid=True, not_after=values.NOON + timedelta(days=9))

@@ -27,9 +27,10 @@ from certferry.errors import CertferryError, CertificateError, ConfigError, DnsA
 from certferry.present.progress import progress_lines
 from certferry.reconcile import status
 from certferry.reconcile.run import Run
+from certferry.reconcile.status import recorded
 from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
-from certferry.wiring.overview import observed
+from certferry.wiring.overview import overview
 from tests.another_user import as_root, given_away
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import START, CdnHosts, TwinWorld, wish
@@ -205,7 +206,12 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
     """Before: missing. After: valid, bound, and served by both addresses."""
     world = TwinWorld()
     before = TestConsole()
-    code = show_status(observed(world.session(), Run()), before.console, START, as_json=False)
+    code = show_status(
+        overview(world.session(), Run(), recorded(world.state)),
+        before.console,
+        START,
+        as_json=False,
+    )
 
     assert (
         dedent("""\
@@ -223,7 +229,9 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
 
     synced(world)
     after = TestConsole()
-    show_status(observed(world.session(), Run()), after.console, START, as_json=False)
+    show_status(
+        overview(world.session(), Run(), recorded(world.state)), after.console, START, as_json=False
+    )
 
     assert dedent("""\
         NAME               STATE     LEFT     RENEWAL     BOUND     SERVED
@@ -242,7 +250,9 @@ def test_the_documents_of_a_session_are_whole() -> None:
     plan, status, history = TestConsole(), TestConsole(), TestConsole()
 
     show_plans(plans_of(world, renew=True), plan.console, check=False, as_json=True)
-    show_status(observed(world.session(), Run()), status.console, START, as_json=True)
+    show_status(
+        overview(world.session(), Run(), recorded(world.state)), status.console, START, as_json=True
+    )
     show_history(world.session(), None, 10, history.console, as_json=True)
 
     assert 3 == json.loads(plan.out)["changes"]

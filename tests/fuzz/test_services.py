@@ -20,7 +20,7 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.secret import Secret
-from certferry.ports.examination import Delegated, Reported, Timed
+from certferry.ports.examination import Delegated, Reporting, Timed
 from certferry.ports.survey import ZoneKeeper
 from certferry.ports.target import Scope
 from certferry_sandbox.testing.context import connected_with
@@ -191,7 +191,7 @@ def test_dnspod_is_asked(dnspod: tuple[DnspodAccount, Bent], bend: Bend) -> None
         front.turn = bend.turns()
         only_ours(call)
     front.turn = bend.turns()
-    report = cast("Reported", connect(written, context)).report()
+    report = cast("Reporting", connect(written, context)).report()
     assert not any("example" in str(one) for one in report.lines)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import Standing
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import (
@@ -137,7 +138,7 @@ def test_client_that_renews_no_more_is_noticed_in_time(
 
     report = synced(world)
     (plan,) = plans_of(ports, [WISH])
-    (status,) = statuses_of(ports, [WISH])
+    (status,) = statuses_of(ports, [WISH], Recorded())
 
     [told] = report.having(Outcome.FAILED)
     assert (None, None) == (told.action, told.target)
@@ -181,7 +182,7 @@ def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: Model
     ports = world.ports("planner")
 
     report = synced(world)
-    (status,) = statuses_of(ports, [WISH])
+    (status,) = statuses_of(ports, [WISH], Recorded())
 
     assert report.ok
     assert ["every domain that it covers is served by new"] == [
@@ -314,7 +315,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
 
     report = world.run(wide)
     (plan,) = plans_of(ports, [wide])
-    (status,) = statuses_of(ports, [wide])
+    (status,) = statuses_of(ports, [wide], Recorded())
 
     assert report is not None
     assert report.ok
@@ -334,7 +335,7 @@ def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) ->
     ports = world.ports("planner")
 
     (plan,) = plans_of(ports, [WISH])
-    (status,) = statuses_of(ports, [WISH])
+    (status,) = statuses_of(ports, [WISH], Recorded())
 
     assert ["cannot be read"] == [str(obstacle.error) for obstacle in plan.having(Weight.BLOCKED)]
     assert (DOMAIN,) == status.names
@@ -440,7 +441,7 @@ def assert_told(world: ModelWorld, wish: DesiredCertificate) -> None:
     """See that `plan` and `status` name the expired signer."""
     ports = world.ports("look")
     (plan,) = plans_of(ports, [wish])
-    (status,) = statuses_of(ports, [wish])
+    (status,) = statuses_of(ports, [wish], Recorded())
     told = [str(one.problem.message) for one in plan.having(Weight.BLOCKED)]
     told += [str(one.problem.message) for one in plan.having(Weight.REFUSED)]
     assert any("which signed the certificate, expired" in one for one in told)
@@ -521,7 +522,7 @@ def test_files_whose_delivery_is_left_over_are_not_in_order(world: ModelWorld) -
     ports = world.ports("looker")
     [plan], [status] = (
         plans_of(ports, [in_files(cdn=True)]),
-        statuses_of(ports, [in_files(cdn=True)]),
+        statuses_of(ports, [in_files(cdn=True)], Recorded()),
     )
 
     assert not plan.is_settled

@@ -16,7 +16,7 @@ from certferry.config.model import Settings
 from certferry.core.desired.certificate import Kind
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
 from certferry.ports.survey import ZoneFinder
-from certferry.reconcile.examination import cnames_of, look_at_account
+from certferry.reconcile.examination import cnames_of, examine_account
 from certferry.reconcile.run import Run
 from certferry.wiring.accounts import Accounts, Paces
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
@@ -409,7 +409,7 @@ def test_account_of_a_package_that_cannot_be_examined(packages: Packages, connec
     target: Any = accounts.target("depot")
 
     for port in (dns, target):
-        assert [] == list(look_at_account("label", port))
+        assert [] == list(examine_account("label", port))
     assert {} == cnames_of("depot", target, ())
     assert not any(hasattr(dns, name) for name in ("zones", "zone_of", "name_servers"))
     assert not hasattr(target, "examine")  # else `init` would say that its keys were tried

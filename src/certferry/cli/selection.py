@@ -21,6 +21,7 @@ from certferry.present.vocabulary import one_or_many
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.profiles import load_checked
+from certferry.wiring.recorded import lost_state
 from certferry.wiring.selection import (
     chosen_settings,
     lineages_meant,
@@ -29,7 +30,7 @@ from certferry.wiring.selection import (
 )
 from certferry.wiring.settings import without_certificates
 from certferry.wiring.undeclared import undeclared
-from certferry.wiring.workspace import Workspace, lost_state
+from certferry.wiring.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ def warn_of_state(settings: Settings, *, language: str, to_channels: bool) -> No
             if to_channels and settings.channels:
                 workspace.notifications(Run()).notify_unremembered(lost)
         for one in undeclared(settings, workspace.state, datetime.now(UTC)):
-            _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
+            lapsed = one.problem
+            _log.warning(Text("{problem}; {hint}", problem=lapsed.message, hint=lapsed.hint))
 
 
 def read_settings(front: Front, names: Sequence[str]) -> Settings:

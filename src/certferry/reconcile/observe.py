@@ -6,15 +6,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
-from certferry.core.assessment.sightings import (
-    Sighted,
-    after_run,
-    digest_of,
-    sighted,
-    with_delivered,
-)
-from certferry.core.assessment.trouble import unreadable, without_found
+from certferry.core.assessment.sightings import Sighted, after_run, sighted, with_delivered
 from certferry.core.certificates.lineage import Version, labels_of, owners, version_for
 from certferry.core.certificates.renewal import (
     RenewalInfo,
@@ -26,12 +20,14 @@ from certferry.core.certificates.renewal import (
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.observed.inferred import (
     about_lineage,
+    unread,
     with_likely_bindings,
     with_remembered_remotes,
     with_unlisted_copies,
     with_unmatched,
     with_uses,
     with_withdrawals,
+    without_found,
 )
 from certferry.core.observed.observation import (
     Observation,
@@ -265,7 +261,7 @@ class _TargetObserver:
         try:
             return self._read(deployment)
         except DeployError as error:
-            return unreadable(deployment.target, error, records.values(), self._current)
+            return unread(deployment.target, error, records.values(), self._current)
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
         found = self._ports.targets[deployment.target].observe(
@@ -343,10 +339,6 @@ class _TargetObserver:
         return domain.binding_hidden or bound == wanted.certificate.fingerprint
 
 
-_NOTE = ("[sightings]", "digest")
-"""The key of the digest of the sightings; no account can be called so by mistake."""
-
-
 class SightingsKeeper:
     """A `ports.progress.Observer` that stores what a run saw at the places of its certificates, for
     commands that ask no service. The last pass over each lineage counts.
@@ -363,11 +355,7 @@ class SightingsKeeper:
 
     def keep(self, report: SyncReport) -> None:
         """See `ports.progress.Observer.keep`. Where all is as before, nothing is written."""
-        seen = with_delivered(self._seen, report.lineages)
-        digest = digest_of(seen)
-        if self._state.account_note(*_NOTE) == digest:
-            return
-        # First: killed in between, the next run compares all.
-        self._state.update_account_note(*_NOTE, lambda _: None)
-        self._state.update_sightings(lambda known: after_run(known, seen))
-        self._state.update_account_note(*_NOTE, lambda _: digest)
+        after = partial(after_run, seen=with_delivered(self._seen, report.lineages))
+        before = self._state.sightings()
+        if after(before) != before:
+            self._state.update_sightings(after)

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.notices import Notice, Notices, Subject, Topic
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import Delivery, DesiredCertificate
 from certferry.core.events import Event, Happened
@@ -36,6 +36,7 @@ from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore
 from certferry.ports.target import DeployTarget
+from certferry.problem import Problem
 from certferry.text import Text
 
 CLEANING_UP = timedelta(seconds=3.5)
@@ -145,7 +146,6 @@ def _end(state: StateStore, run: BegunRun) -> None:
         state.end_run(run)
 
 
-Notices = tuple[Notice, ...]
 Change = Callable[[Notices], Notices]
 
 
@@ -163,7 +163,9 @@ def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:
     except StateError:  # no lock can be tried, as on a disk that is only read
         return ()
     return tuple(
-        Notice(Topic.TROUBLE, Subject(), run.began_at, RunCutShort.code, _words(run), _HINT)
+        Notice(
+            Topic.TROUBLE, Subject(), run.began_at, Problem(RunCutShort.code, _words(run), _HINT)
+        )
         for run in unended
     )
 

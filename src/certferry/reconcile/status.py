@@ -1,4 +1,4 @@
-"""The plan and the status of lineages, and what is stored of runs. Changes nothing."""
+"""The plan and the status of lineages, and what is recorded. Changes nothing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from certferry.core.assessment.status import LineageStatus, Remembering, status_of, with_failures
-from certferry.core.assessment.trouble import Trouble, Troubles, troubles_in, troubles_of_runs
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.status import LineageStatus, status_of, with_failures
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.network import must_be_right
@@ -30,6 +30,7 @@ from certferry.errors import (
     ZoneNotFound,
 )
 from certferry.ports.examination import Timed
+from certferry.ports.state import StateStore
 from certferry.reconcile.challenges import provider_of
 from certferry.reconcile.observe import as_known, observe, with_file_names
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
@@ -70,13 +71,14 @@ def plans_of(
     )
 
 
-def statuses_of(ports: Ports, certificates: Sequence[DesiredCertificate]) -> list[LineageStatus]:
+def statuses_of(
+    ports: Ports, certificates: Sequence[DesiredCertificate], recorded: Recorded
+) -> list[LineageStatus]:
     """Return how each lineage and each of its domains stands."""
-    troubles = troubles_in(ports.state.notices())
-    return of_each(lambda desired: _status_now(desired, ports, troubles), certificates, ports)
+    return of_each(lambda desired: _status_now(desired, ports, recorded), certificates, ports)
 
 
-def _status_now(desired: DesiredCertificate, ports: Ports, troubles: Troubles) -> LineageStatus:
+def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -> LineageStatus:
     """Judge by what the files hold; when they cannot be read, by what was taken from them."""
     unreadable = None
     try:
@@ -87,24 +89,29 @@ def _status_now(desired: DesiredCertificate, ports: Ports, troubles: Troubles) -
     observed = observe(desired, ports, every_edge=True)
     now, timeout = ports.now(), ports.verify_timeout
     status = status_of(desired, observed, now, timeout, unreadable=unreadable)
-    if all(subject.lineage != desired.lineage for subject in troubles):
+    if all(subject.lineage != desired.lineage for subject in recorded.troubles):
         return status
     # Which steps a scheduled run would not try yet, and until when, is for its plan to say.
     plan = LineageReconciler(desired, ports, keeps_pauses=True).plan(observed)
-    return with_failures(status, troubles, observed, plan)
+    return with_failures(status, recorded, observed, plan)
 
 
-def remembering(ports: Ports) -> Remembering:
-    """Return when runs ended, whether what is sealed can be opened, and the trouble of runs
-    themselves.
+def recorded(state: StateStore) -> Recorded:
+    """Read what is recorded of every certificate and of runs. Raises `StateError` for what cannot
+    be read at all.
     """
     problem = None
     try:
-        ports.state.must_unseal()
+        state.must_unseal()
     except StateError as error:
-        problem = Trouble.of(error)
-    troubles = (*notices_of_unended(ports.state), *troubles_of_runs(ports.state.notices()))
-    return Remembering(ports.state.last_run(), problem, troubles)
+        problem = error.problem()
+    return Recorded(
+        state.versions_in_use(),
+        state.sightings(),
+        (*notices_of_unended(state), *state.notices()),
+        state.last_run(),
+        problem,
+    )
 
 
 def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Plan:

@@ -18,8 +18,9 @@ from certferry.adapters.state.connect import empty_state, may_exist
 from certferry.config.model import Settings
 from certferry.core.assessment.notices import (
     ChannelState,
+    Delivery,
+    Notices,
     Subject,
-    Told,
     Topic,
     failed_run,
     noticed,
@@ -35,7 +36,7 @@ from certferry.errors import (
 )
 from certferry.ports.notifier import Sent
 from certferry.ports.state import StateStore
-from certferry.reconcile.run import Change, Notices, Run, change_notices, recorded_as_begun
+from certferry.reconcile.run import Change, Run, change_notices, recorded_as_begun
 from certferry.text import Text
 from certferry.wiring.clock import now
 
@@ -136,12 +137,12 @@ class RunNotifications:
         """Store what the channels were sent while no state could remember it, so that its end is
         sent as well.
         """
-        from certferry.core.assessment.news import having
+        from certferry.core.assessment.notifications import having
 
         stamp = self._stamp
         last = stamp.last()
         if last is not None:
-            told = Told(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
+            told = Delivery(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
             for name in self._settings.channels:
                 state.update_channel(name, partial(having, told))
             stamp.remove()  # killed while it is sent, it is not sent twice
@@ -158,7 +159,7 @@ class RunNotifications:
         configuration is the trouble: once a day, by a stamp beside the state, else beside the
         configuration, else in the run directory. Where none of them takes a file, each run does.
         """
-        from certferry.core.assessment.news import A_DAY
+        from certferry.core.assessment.notifications import A_DAY
 
         if not self._settings.channels:
             return

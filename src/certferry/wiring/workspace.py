@@ -16,13 +16,11 @@ from certferry.config.model import Settings
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.rollouts import Claims
-from certferry.errors import StateMissing
 from certferry.migration.takeover import adopt
 from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import SightingsKeeper, as_known
 from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
-from certferry.text import Text
 from certferry.wiring.accounts import AccountNotes, Accounts, Paces
 from certferry.wiring.authorities import issuer_for
 from certferry.wiring.clock import now
@@ -135,28 +133,3 @@ def who_runs() -> str:
     except (KeyError, OSError):
         user = str(os.geteuid())
     return f"{user}@{platform.node()}"
-
-
-def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
-    """Return what is wrong where there is the key file of a state, and the state remembers nothing:
-    the next run would issue every certificate again. Raises `StateError`.
-    """
-    where = settings.state
-    try:
-        where.key_file.stat()
-    except OSError:
-        return None
-    if state.last_run() is not None or state.lineages() or state.accounts():
-        return None
-    return StateMissing(
-        Text(
-            "there is the key file {key_file}, and {path} remembers nothing: a state was expected",
-            key_file=where.key_file,
-            path=where.path,
-        ),
-        hint=Text(
-            "put {path} back from a backup, or correct `url` under [state]; otherwise the next"
-            " `certferry sync` issues every certificate again",
-            path=where.path,
-        ),
-    )
