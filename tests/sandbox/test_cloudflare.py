@@ -154,16 +154,6 @@ def test_name_outside_the_zone_is_taken_for_one_inside(send: Send, records: str)
     assert "a.example.net.example.com" == added["result"]["name"]
 
 
-def test_nothing_stands_beside_a_cname(send: Send, records: str) -> None:
-    """RFC 1034 §3.6.2."""
-    cname = {"type": "CNAME", "name": RECORD["name"], "content": "a.example.net."}
-    send("POST", records, cname)
-
-    status, refused = send("POST", records, RECORD)
-
-    assert (400, 81054) == (status, refused["errors"][0]["code"])
-
-
 def test_token_that_is_narrowed(service: CloudflareService, send: Send, records: str) -> None:
     """To a zone, to reading, or to writing: each sees and may what it is for."""
     service.add_token("a" * 40, zones=["example.org"])

@@ -6,12 +6,10 @@ import contextlib
 import gc
 import socket
 import ssl
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -89,12 +87,6 @@ def begin(stand_in: QiniuService, client: Client) -> str:
     stand_in.add_domain(WWW, https=old)
     assert OK == code(client.httpsconf(WWW, new))
     return old
-
-
-def test_edges_share_a_port(stand_in: QiniuService) -> None:
-    """Several addresses, one port, as a CDN has it."""
-    assert list(LAGS) == stand_in.edges.addresses
-    assert {stand_in.edges.port} == {edge.port for edge in stand_in.edges}
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -320,17 +312,6 @@ def test_many_handshakes_at_once(stand_in: QiniuService) -> None:
         found = set(pool.map(lambda edge: shake_hands(edge, WWW), edges))
 
     assert {stand_in.certificates.stored()[0].fingerprint} == found
-
-
-def test_no_key_stays_on_disk(
-    stand_in: QiniuService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a handshake the files that OpenSSL has read are gone."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    stand_in.add_domain(WWW, https=calls.seed(stand_in, [WWW]))
-    shake_hands(stand_in.edges[0], WWW)
-
-    assert [] == list(tmp_path.iterdir())
 
 
 def test_garbage_does_not_stop_an_edge(stand_in: QiniuService) -> None:

@@ -150,18 +150,6 @@ def _rsa_pem() -> bytes:
     )
 
 
-def test_directory_answers_over_its_own_tls(session: requests.Session) -> None:
-    """The bundle vouches for the directory, and nothing else does."""
-    with Pebble(NOWHERE) as pebble:
-        bundle = str(pebble.ca_bundle)
-        directory = session.get(pebble.directory_url, verify=bundle, timeout=DEADLINE).json()
-        with pytest.raises(requests.exceptions.SSLError):
-            session.get(pebble.directory_url, timeout=DEADLINE)
-
-        assert {"newAccount", "newOrder", "renewalInfo"} <= directory.keys()
-        assert not directory["meta"]["externalAccountRequired"]
-
-
 def test_certificate_is_issued_for_what_dns_proves(dns: DnsService, zones: Zones) -> None:
     """The CA asks our resolver; chain, lifetime and status are as they should be."""
     with Pebble(
@@ -192,33 +180,6 @@ def test_name_without_its_record_is_not_proven(dns: DnsService) -> None:
         with pytest.raises(errors.ValidationError):
             applicant.finish(*applicant.order())
     assert CHALLENGE in {query.name for query in dns.resolver.queries}
-
-
-def test_time_to_wait_is_sent_with_what_is_in_progress(dns: DnsService) -> None:
-    """A client is told when to ask again, in seconds or as a date (RFC 9110 §10.2.3)."""
-    dns.resolver.down()
-    with Pebble(dns.resolver_endpoint, nonce_reject=0, retry_after=timedelta(seconds=7)) as pebble:
-        applicant = Applicant(pebble)
-        applicant.register()
-        order, challenge = applicant.order()
-        applicant.client.answer_challenge(
-            challenge, challenge.chall.response(applicant.account_key)
-        )
-        _, response = applicant.client.poll(order.authorizations[0])
-
-        assert response.headers["Retry-After"] == "7" or "GMT" in response.headers["Retry-After"]
-
-
-def test_account_without_binding_is_refused_when_one_is_required(
-    session: requests.Session,
-) -> None:
-    """With MAC keys given, an account must be bound to one of them (RFC 8555 §7.3.4)."""
-    with Pebble(
-        NOWHERE, nonce_reject=0, eab={"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV"}
-    ) as pebble:
-        applicant = Applicant(pebble)
-        with pytest.raises(messages.Error, match="externalAccountRequired"):
-            applicant.register()
 
 
 def test_settings_reach_the_process() -> None:

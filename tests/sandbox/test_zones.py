@@ -35,41 +35,6 @@ def shown(zones: Zones, lag: float, name: str = CHALLENGE) -> set[str]:
     return {record.value for record in zones.served("example.com", name, zones.clock() - lag)}
 
 
-def test_created_record_reaches_each_server_after_its_lag(zones: Zones, clock: ManualClock) -> None:
-    """A record is visible on a server from creation plus that server's lag."""
-    zones.create(CHALLENGE, "TXT", "v")
-
-    assert ({"v"}, set()) == (shown(zones, 0), shown(zones, 5))
-    clock.advance(4.9)
-    assert set() == shown(zones, 5)
-    clock.advance(0.1)
-    assert {"v"} == shown(zones, 5)
-
-
-def test_removed_record_leaves_each_server_after_its_lag(zones: Zones, clock: ManualClock) -> None:
-    """A record disappears from a server at removal plus that server's lag, from the API at once."""
-    record = zones.create(CHALLENGE, "TXT", "v")
-    clock.advance(10)
-    zones.remove(record.id)
-
-    assert [] == zones.records(rtype="TXT")
-    assert (set(), {"v"}) == (shown(zones, 0), shown(zones, 5))
-    clock.advance(5)
-    assert set() == shown(zones, 5)
-
-
-def test_record_that_lived_shorter_than_the_lag_still_appears_late(
-    zones: Zones, clock: ManualClock
-) -> None:
-    """A server that lags replays the past in order; it does not skip what was short."""
-    record = zones.create(CHALLENGE, "TXT", "v")
-    clock.advance(1)
-    zones.remove(record.id)
-    clock.advance(4.5)
-
-    assert {"v"} == shown(zones, 5)
-
-
 def test_server_that_never_catches_up_shows_the_seeded_records_alone(
     zones: Zones, clock: ManualClock
 ) -> None:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import dns.message
-import dns.query
 import pytest
-import requests
 
 from certferry_sandbox.dnspod import DnspodService
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry_sandbox.zones import Zones
 from tests.support.dnspod_calls import (
-    LOGIN,
-    TIMEOUT,
-    TOKEN,
-    TOKEN_ID,
-    USER_AGENT,
     CallApi,
     code,
     create,
@@ -91,16 +82,6 @@ def test_list_holds_the_delegation_and_every_value_is_a_string(call: CallApi) ->
     assert "7" == code(removal)
 
 
-def test_several_values_at_one_name_have_their_own_ids(call: CallApi) -> None:
-    """Apex and wildcard need two values at one name; ids grow."""
-    first, second = (create(call, value=value)["record"]["id"] for value in "ab")
-
-    assert int(first) < int(second)
-    call("Record.Remove", domain="example.com", record_id=first)
-    left = call("Record.List", domain="example.com", sub_domain="_acme-challenge")["records"]
-    assert [(second, "b")] == [(record["id"], record["value"]) for record in left]
-
-
 def test_record_of_another_domain_is_not_removed(call: CallApi, zones: Zones) -> None:
     """A record id is good in its own domain only."""
     record_id = create(call)["record"]["id"]
@@ -147,17 +128,6 @@ def test_record_list_refuses(call: CallApi, fields: dict[str, str], expected: st
     assert expected == code(call("Record.List", domain="example.com", **fields))
 
 
-def test_records_beyond_the_page_limit_need_an_offset(call: CallApi, zones: Zones) -> None:
-    """Three thousand come at once, the rest with an offset."""
-    for number in range(3005):
-        zones.seed(f"h{number}.dev.example.com", "TXT", "v")
-
-    first = call("Record.List", domain="dev.example.com", length=5000)
-    rest = call("Record.List", domain="dev.example.com", offset=3000, length=5000)
-    assert (3000, 7) == (len(first["records"]), len(rest["records"]))
-    assert "3007" == first["info"]["record_total"]
-
-
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -190,47 +160,6 @@ def test_record_create_refuses(
     assert {"NS"} == {record.rtype for record in zones.records("example.com")}
 
 
-def test_line_id_wins_over_the_lines_name(call: CallApi) -> None:
-    """The id is looked at first, and alone."""
-    assert "1" == code(create(call, record_line="境外", record_line_id=0))
-
-
-def test_default_line_can_have_another_name(zones: Zones) -> None:
-    """The international sibling calls it `default`."""
-    with (
-        DnspodService(zones, nameservers=["ns1.dns.test"], line="default") as api,
-        requests.Session() as session,
-    ):
-        api.add_account(TOKEN_ID, TOKEN)
-        api.add_domain("example.com")
-        session.trust_env = False
-        form = {
-            "login_token": LOGIN,
-            "format": "json",
-            "domain": "example.com",
-            "record_type": "TXT",
-            "value": "v",
-        }
-        codes = [
-            session.post(
-                f"{api.url}/Record.Create",
-                data=form | {"record_line": line},
-                headers={"User-Agent": USER_AGENT},
-                timeout=TIMEOUT,
-            ).json()["status"]["code"]
-            for line in ("默认", "default")
-        ]
-    assert ["26", "1"] == codes
-
-
-def test_least_ttl_is_each_domains_own(call: CallApi) -> None:
-    """A TTL that one plan refuses another takes; without one it is the least."""
-    assert "32" == code(create(call, ttl=120))
-    assert "1" == code(create(call, ttl=120, domain="dev.example.com"))
-    listed = call("Record.List", domain="dev.example.com", record_type="TXT")["records"]
-    assert "120" == listed[0]["ttl"]
-
-
 @pytest.mark.parametrize(("grade", "least"), [("DP_Free", 600), ("DP_Plus", 60), ("DP_Ultra", 1)])
 def test_ttl_below_that_of_the_plan_is_refused_with_the_least(
     service: DnspodService, call: CallApi, grade: str, least: int
@@ -244,13 +173,6 @@ def test_ttl_below_that_of_the_plan_is_refused_with_the_least(
     chinese = create(call, domain="plan.test", ttl=least - 1, lang="cn")
     assert "记录的 TTL 值超出了限制" == chinese["status"]["message"]
     assert "1" == code(create(call, domain="plan.test", ttl=least))
-
-
-def test_text_is_stored_as_it_was_sent(call: CallApi, zones: Zones) -> None:
-    """Quotes are the client's mistake and become part of the value."""
-    create(call, value='"quoted"')
-
-    assert ['"quoted"'] == [record.value for record in zones.records(rtype="TXT")]
 
 
 def test_identical_record_is_a_duplicate(call: CallApi) -> None:
@@ -328,13 +250,6 @@ def test_modified_record_keeps_its_id_and_tells_it_as_a_number(call: CallApi) ->
     assert "8" == code(call("Record.Modify", **(wish | {"record_id": 1}), value="x"))
 
 
-def test_disabled_record_is_listed_as_such(call: CallApi) -> None:
-    """A record may be created without being served."""
-    assert "disabled" == create(call, status="disable")["record"]["status"]
-    listed = call("Record.List", domain="example.com", record_type="TXT")["records"]
-    assert [("0", "disabled")] == [(record["enabled"], record["status"]) for record in listed]
-
-
 def test_new_record_is_missing_in_lists_for_a_while(
     service: DnspodService, call: CallApi, clock: ManualClock
 ) -> None:
@@ -348,30 +263,3 @@ def test_new_record_is_missing_in_lists_for_a_while(
     assert "104" == code(create(call))
     clock.advance(1)
     assert ["_acme-challenge"] == names(call("Record.List", **query), "records")
-
-
-def test_created_record_is_answered_by_the_name_servers(
-    call: CallApi, zones: Zones, clock: ManualClock
-) -> None:
-    """What the API wrote, real DNS shows, each server after its lag; also below a sub-zone."""
-    servers = [
-        NameServer(zones, "ns1.dns.test", "127.0.53.1"),
-        NameServer(zones, "ns2.dns.test", "127.0.53.2", lag=5),
-    ]
-    query = dns.message.make_query("_acme-challenge.x.dev.example.com", "TXT")
-    with DnsService(zones, servers, Resolver(zones, servers, "127.0.53.9")) as running:
-
-        def shown() -> list[int]:
-            return [
-                len(dns.query.udp(query, server.address, TIMEOUT, running.port).answer)
-                for server in servers
-            ]
-
-        # The sub-zone answers for names below it, so a record in the parent is not seen.
-        create(call, sub_domain="_acme-challenge.x.dev", value="hidden")
-        clock.advance(5)
-        assert [0, 0] == shown()
-        create(call, domain="dev.example.com", sub_domain="_acme-challenge.x", value="seen")
-        assert [1, 0] == shown()
-        clock.advance(5)
-        assert [1, 1] == shown()

@@ -15,7 +15,6 @@ from tests.support.dnspod_calls import (
     TIMEOUT,
     TOKEN,
     TOKEN_ID,
-    USER_AGENT,
     CallApi,
     code,
     create,
@@ -40,34 +39,9 @@ def test_answer_is_json_only_when_asked_for(
     assert "false" == root.findtext("domains/item/remark")
 
 
-def test_json_is_declared_as_a_page_and_sets_cookies(
-    service: DnspodService, session: requests.Session
-) -> None:
-    """The content type says nothing and cookies come uninvited, with status 200."""
-    form = {"login_token": "bad", "format": "json"}
-    response = session.post(f"{service.url}/Info.Version", data=form, timeout=TIMEOUT)
-
-    assert (200, "text/html;charset=UTF-8") == (
-        response.status_code,
-        response.headers["Content-Type"],
-    )
-    assert {"DNSPODID", "_xsrf"} == set(response.cookies.keys())
-
-
 def test_moments_are_chinese_time_without_saying_so(call: CallApi) -> None:
     """created_at is UTC+8."""
     assert "2026-02-01 04:30:00" == call("Info.Version")["status"]["created_at"]
-
-
-def test_message_follows_the_language(call: CallApi) -> None:
-    """Codes are strings and the same in both languages; words are not."""
-    english, chinese = (call("Domain.Info", domain="no.test", lang=lang) for lang in ("en", "cn"))
-
-    assert "13" == english["status"]["code"] == chinese["status"]["code"]
-    assert ("Domain is not exists", "域名不存在") == (
-        english["status"]["message"],
-        chinese["status"]["message"],
-    )
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
@@ -198,17 +172,6 @@ def test_user_detail_tells_whose_token_it_is(call: CallApi) -> None:
     assert ("ops@example.com", "enabled") == (user["email"], user["status"])
 
 
-def test_domain_list_shows_the_accounts_own_domains(call: CallApi) -> None:
-    """States and both spellings are there; ids are numbers; another account's are not there."""
-    answer = call("Domain.List")
-
-    assert ["example.com", "dev.example.com", "例子.com"] == names(answer)[:3]
-    assert "xn--fsqu00a.com" == answer["domains"][2]["punycode"]
-    assert ["pause", "spam", "lock"] == [domain["status"] for domain in answer["domains"][3:]]
-    assert all(type(domain["id"]) is int for domain in answer["domains"])
-    assert 6 == answer["info"]["domain_total"] == answer["info"]["all_total"]
-
-
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -240,31 +203,6 @@ def test_domain_list_can_be_narrowed(
 def test_domain_list_refuses(call: CallApi, fields: dict[str, str], expected: str) -> None:
     """Bad offsets, lengths and types; and emptiness, unless asked not to."""
     assert expected == code(call("Domain.List", **fields))
-
-
-def test_domain_list_longer_than_a_page_comes_in_pages(zones: Zones) -> None:
-    """No answer holds more than the limit, whatever length is asked for."""
-    with (
-        DnspodService(zones, nameservers=["ns1.dns.test"], page_limit=3) as api,
-        requests.Session() as session,
-    ):
-        api.add_account(TOKEN_ID, TOKEN)
-        for number in range(5):
-            api.add_domain(f"d{number}.test")
-        session.trust_env = False
-        session.headers["User-Agent"] = USER_AGENT
-        form = {"login_token": LOGIN, "format": "json", "length": "100"}
-        pages = [
-            session.post(
-                f"{api.url}/Domain.List", data=form | {"offset": offset}, timeout=TIMEOUT
-            ).json()
-            for offset in ("0", "3")
-        ]
-
-    assert [["d0.test", "d1.test", "d2.test"], ["d3.test", "d4.test"]] == [
-        names(page) for page in pages
-    ]
-    assert [5, 5] == [page["info"]["domain_total"] for page in pages]
 
 
 @pytest.mark.parametrize("name", ["例子.com", "xn--fsqu00a.com", "XN--FSQU00A.com"])
@@ -302,16 +240,6 @@ def test_domain_that_is_not_ours_is_refused(
     assert records == code(call("Record.List", **fields))
     assert write == code(call("Record.Create", **record, **fields))
     assert write == code(call("Record.Remove", record_id=1, **fields))
-
-
-def test_purview_tells_the_least_ttl(call: CallApi) -> None:
-    """The plan's limits come under Chinese names, as strings and as numbers."""
-    purview = {
-        entry["name"]: entry["value"]
-        for entry in call("Domain.Purview", domain="dev.example.com")["purview"]
-    }
-
-    assert ("120", 100) == (purview["记录TTL最低"], purview["负载均衡数量"])
 
 
 @pytest.mark.parametrize(
@@ -368,64 +296,6 @@ def test_limit_of_an_hour_is_each_accounts_own(service: DnspodService, call: Cal
 
 
 # --- faults and the journal
-
-
-@pytest.mark.parametrize("answer_code", ["-2", "-99", "3", "-7", "4711"])
-def test_status_can_be_scripted_without_the_work(
-    service: DnspodService, call: CallApi, zones: Zones, answer_code: str
-) -> None:
-    """The next N calls of an action get the code and nothing is done; other actions are as ever."""
-    service.answer_next("Record.Create", answer_code, times=2)
-
-    assert "1" == code(call("Domain.List"))
-    assert [answer_code] * 2 == [code(create(call)) for _ in range(2)]
-    assert [] == zones.records(rtype="TXT")
-    assert "1" == code(create(call))
-
-
-def test_status_can_be_scripted_although_the_work_is_done(
-    service: DnspodService, call: CallApi, zones: Zones
-) -> None:
-    """The answer lies: the record is there."""
-    service.answer_next("Record.*", "3", "Unknown failure", does_the_work=True)
-
-    assert "Unknown failure" == create(call)["status"]["message"]
-    assert 1 == len(zones.records(rtype="TXT"))
-    assert "104" == code(create(call))
-
-
-def test_scripted_status_is_for_those_who_are_logged_in(
-    service: DnspodService, call: CallApi
-) -> None:
-    """A wrong token uses nothing up."""
-    service.answer_next("*", "-2")
-
-    assert "10003" == code(call("Domain.List", login_token="1,x"))
-    assert ("-2", "1") == (code(call("Domain.List")), code(call("Domain.List")))
-
-
-@pytest.mark.parametrize(
-    ("fault", "written"), [(Fault.reset_before(), 0), (Fault.reset_after(), 1)]
-)
-def test_connection_lost_before_and_after_the_work(
-    service: DnspodService, call: CallApi, zones: Zones, fault: Fault, written: int
-) -> None:
-    """The client can't tell; the zone can."""
-    service.faults.add(fault, on="POST /Record.Create")
-
-    with pytest.raises(requests.ConnectionError):
-        create(call)
-    assert written == len(zones.records(rtype="TXT"))
-
-
-def test_page_in_place_of_an_answer(
-    service: DnspodService, session: requests.Session, zones: Zones
-) -> None:
-    """A gateway's page is neither JSON nor status 200."""
-    service.faults.add(Fault.html(502), on="POST /Domain.List")
-    response = session.post(f"{service.url}/Domain.List", timeout=TIMEOUT)
-
-    assert (502, "<html>") == (response.status_code, response.text[:6])
 
 
 def test_journal_holds_every_call_without_the_token(service: DnspodService, call: CallApi) -> None:

@@ -7,7 +7,6 @@ import select
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import dns.exception
 import dns.flags
@@ -21,7 +20,7 @@ import pytest
 from certferry_sandbox.dnsd import Transport
 from certferry_sandbox.nameserver import DnsService, NameServer, Query, Resolver
 from certferry_sandbox.zones import Zones
-from tests.sandbox.nameserver.questions import CHALLENGE, PATIENCE, Ask, is_authoritative, told
+from tests.sandbox.nameserver.questions import CHALLENGE, PATIENCE, Ask
 
 IMPATIENCE = 0.15
 
@@ -45,18 +44,6 @@ def test_server_that_is_down_answers_on_no_transport(service: DnsService, ask: A
     assert dns.rcode.NXDOMAIN == ask(server, CHALLENGE).rcode()
 
 
-@pytest.mark.parametrize("rcode", [dns.rcode.REFUSED, dns.rcode.SERVFAIL])
-def test_server_that_refuses_says_so(
-    service: DnsService, zones: Zones, ask: Ask, rcode: dns.rcode.Rcode
-) -> None:
-    """Every question gets the code, also one that has an answer."""
-    zones.seed(CHALLENGE, "TXT", "v")
-    service.servers[0].refusing(rcode)
-
-    response = ask(service.servers[0], CHALLENGE)
-    assert (rcode, []) == (response.rcode(), response.answer)
-
-
 def test_slow_server_answers_late(service: DnsService, ask: Ask) -> None:
     """The answer comes after the given time, and meanwhile other servers are not held up."""
     slow, fast, _ = service.servers
@@ -70,25 +57,6 @@ def test_slow_server_answers_late(service: DnsService, ask: Ask) -> None:
         assert ([], [], []) == select.select([client], [], [], 0)
         assert query[:2] == client.recv(512)[:2]
     assert time.monotonic() - started >= 1.0
-
-
-def test_lost_questions_are_counted(service: DnsService, ask: Ask) -> None:
-    """Exactly the next N questions get no answer."""
-    service.resolver.drop(2)
-
-    for _ in range(2):
-        with pytest.raises(dns.exception.Timeout):
-            ask(service.resolver, CHALLENGE, timeout=IMPATIENCE)
-    assert dns.rcode.NXDOMAIN == ask(service.resolver, CHALLENGE).rcode()
-
-
-def test_lame_server_answers_without_authority(service: DnsService, zones: Zones, ask: Ask) -> None:
-    """The data is there and the AA flag is not."""
-    zones.seed(CHALLENGE, "TXT", "v")
-    service.servers[0].lame()
-
-    response = ask(service.servers[0], CHALLENGE)
-    assert ([f'{CHALLENGE}. TXT "v"'], False) == (told(response), is_authoritative(response))
 
 
 # --- running
@@ -124,20 +92,3 @@ def test_port_taken_on_one_address_leaves_the_others_free(zones: Zones) -> None:
             DnsService(zones, servers, Resolver(zones, servers, "127.0.56.9"), port=port).start()
     with socket.create_server(("127.0.56.1", port)):
         pass
-
-
-def test_twenty_orders_at_once_lose_no_answer(service: DnsService, zones: Zones) -> None:
-    """Bursts of lookups from many threads are all answered, whatever else the process does."""
-    for number in range(20):
-        zones.seed(f"_acme-challenge.h{number}.example.com", "TXT", str(number))
-
-    def order(number: int) -> set[str]:
-        query = dns.message.make_query(f"_acme-challenge.h{number}.example.com", "TXT")
-        asked = [*service.servers[:2], service.resolver] * 10
-        return {
-            str(dns.query.udp(query, server.address, PATIENCE, service.port).answer[0][0])
-            for server in asked
-        }
-
-    with ThreadPoolExecutor(20) as pool:
-        assert [{f'"{number}"'} for number in range(20)] == list(pool.map(order, range(20)))

@@ -1,18 +1,28 @@
-"""CDN domains at the Qiniu stand-in: reading, changing, and what happens in between."""
+"""Domains at the Qiniu stand-in, of the CDN, of Kodo and of Pili: what it takes and refuses, and
+what it shows while a change is carried out.
+
+What certferry relies on beyond that is shown by its adapter and by the targets' contract.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import requests
 
 from certferry_sandbox.authority import Authority, Issued
+from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.qiniu_kodo import DomainType
 from tests.sandbox import qiniu_calls as calls
-from tests.sandbox.qiniu_calls import OK, Client, Clock, code, refusal
+from tests.sandbox.qiniu_calls import ACCESS_KEY, OK, Client, Clock, code, issue, refusal
 
 WWW = "www.example.com"
+SOURCE = "src.example.com"
+LIVE = "live.example.com"
 DEFAULT_PROCESSING = 0.3
 
 
@@ -30,6 +40,13 @@ def new(stand_in: QiniuService) -> str:
     return calls.seed(stand_in, [WWW, "*.example.com"], "new")
 
 
+@pytest.fixture
+def other(stand_in: QiniuService) -> Client:
+    """Give a client of another account."""
+    stand_in.add_account("other-key", "other-secret")
+    return Client(stand_in, "other-key", "other-secret")
+
+
 def https_of(client: Client, name: str = WWW) -> Any:
     """Read a domain's https object."""
     return client.domain(name).json().get("https", "missing")
@@ -39,6 +56,9 @@ def state_of(client: Client, name: str = WWW) -> tuple[str, str, str]:
     """Read a domain's state, the operation, and the description."""
     found = client.domain(name).json()
     return found["operatingState"], found["operationType"], found["operatingStateDesc"]
+
+
+# --- what is read
 
 
 def test_read_gives_the_object_itself(client: Client, old: str) -> None:
@@ -60,67 +80,122 @@ def test_read_gives_the_object_itself(client: Client, old: str) -> None:
     assert "code" not in found
 
 
-def test_unknown_domain_is_404001_on_read(client: Client) -> None:
-    """The words are Qiniu's."""
-    answer = client.domain(WWW)
-
-    assert refusal(404001) == code(answer)
-    assert "无此域名" == answer.json()["error"]
-
-
-@pytest.mark.parametrize("call", ["httpsconf", "sslize"])
-def test_unknown_domain_is_612_on_write(client: Client, new: str, call: str) -> None:
-    """Another answer than on read: HTTP 612."""
-    answer = getattr(client, call)("*.example.com", new)
-
-    assert (612, 612) == code(answer)
-    assert "no such domain" == answer.json()["error"]
-    assert (612, 612) == code(client.unsslize(WWW))
-
-
 def test_list_has_no_https_and_is_paged(client: Client, stand_in: QiniuService) -> None:
-    """Items tell state and kind alone; a marker leads to the rest."""
-    names = [".example.com", "a.example.com", "b.example.com"]
+    """Items have state and kind alone; after a full last page there is an empty one."""
+    names = [".example.com", "a.example.com", "b.example.com", "c.example.com"]
     for name in names:
         stand_in.add_domain(name, product="dcdn" if name.startswith("b") else "cdn")
     first = client.domains("?limit=2").json()
-    rest = client.domains(f"?limit=2&marker={first['marker']}").json()
+    second = client.domains(f"?limit=2&marker={first['marker']}").json()
+    items = first["domains"] + second["domains"]
 
-    items = first["domains"] + rest["domains"]
     assert names == [item["name"] for item in items]
-    assert ["wildcard", "normal", "normal"] == [item["type"] for item in items]
-    assert ["cdn", "cdn", "dcdn"] == [item["product"] for item in items]
+    assert ["wildcard", "normal", "normal", "normal"] == [item["type"] for item in items]
+    assert ["cdn", "cdn", "dcdn", "cdn"] == [item["product"] for item in items]
     assert not any("https" in item for item in items)
-    assert ("", False) == (rest["marker"], "code" in rest)
-
-
-def test_list_ends_with_an_empty_page(client: Client, stand_in: QiniuService) -> None:
-    """After a full last page there is an empty one."""
-    stand_in.add_domain(WWW)
-    first = client.domains("?limit=1").json()
-    last = client.domains(f"?limit=1&marker={first['marker']}").json()
-
+    last = client.domains(f"?limit=2&marker={second['marker']}").json()
     assert {"marker": "", "domains": []} == last
 
 
-def test_list_shows_the_state_as_it_is_now(
-    client: Client, clock: Clock, old: str, new: str
+@pytest.mark.parametrize(
+    ("switch", "without", "hidden"),
+    [
+        ("empty", {"certId": "", "forceHttps": False, "http2Enable": False, "freeCert": False}, ""),
+        ("null", None, None),
+        ("missing", "missing", "missing"),
+    ],
+)
+def test_https_that_is_not_shown(
+    client: Client, stand_in: QiniuService, old: str, switch: Any, without: object, hidden: object
 ) -> None:
-    """A change whose time is over is over in the list as well."""
-    client.httpsconf(WWW, new)
-    assert "processing" == client.domains().json()["domains"][0]["operatingState"]
+    """Three ways in which a domain without HTTPS has been seen; where told so, one with HTTPS
+    looks like that as well, and `protocol` says which it is.
+    """
+    stand_in.add_domain("http.example.com")
+    stand_in.domains.absent_https = switch
+    stand_in.domain(WWW).hides_https = True
 
-    clock.advance(DEFAULT_PROCESSING)
-    assert "success" == client.domains().json()["domains"][0]["operatingState"]
+    assert without == https_of(client, "http.example.com")
+    found = https_of(client)
+    assert hidden == (found["certId"] if isinstance(found, dict) else found)
+    assert "https" == client.domain(WWW).json()["protocol"]
+    assert refusal(400013) == code(client.sslize(WWW, old))
+
+
+def test_domain_that_is_not_there(client: Client, new: str) -> None:
+    """404001 on read, in Qiniu's words, and HTTP 612 on write."""
+    read, written = client.domain(WWW), client.httpsconf("*.example.com", new)
+
+    assert (refusal(404001), "无此域名") == (code(read), read.json()["error"])
+    assert ((612, 612), "no such domain") == (code(written), written.json()["error"])
+    assert (612, 612) == code(client.sslize(WWW, new)) == code(client.unsslize(WWW))
+
+
+def test_domain_of_another_account(
+    client: Client, other: Client, stand_in: QiniuService, new: str
+) -> None:
+    """Not to be seen, not to be changed."""
+    stand_in.add_domain(WWW, account=other.access_key)
+
+    assert [] == client.domains().json()["domains"]
+    assert refusal(404001) == code(client.domain(WWW))
+    assert refusal(403023) == code(client.sslize(WWW, new))
+
+
+def test_list_that_lags(clock: Clock, stand_in: QiniuService, client: Client) -> None:
+    """A domain appears late, and so does the state of its changes."""
+
+    def listed() -> list[tuple[str, str]]:
+        found = client.domains().json()["domains"]
+        return [(item["protocol"], item["operatingState"]) for item in found]
+
+    stand_in.domains.processing_time = timedelta(seconds=1)
+    stand_in.domains.list_lag = timedelta(seconds=2)
+    stand_in.add_domain(WWW)
+    assert [] == listed()
+    clock.advance(2)
+    assert [("http", "success")] == listed()
+
+    client.sslize(WWW, calls.seed(stand_in, [WWW]))
+    shown = []
+    for _ in range(4):
+        shown += listed()
+        clock.advance(1)
+    before, during, after = ("http", "success"), ("http", "processing"), ("https", "success")
+    assert [before, before, during, after] == shown
+
+
+def test_read_that_lags(
+    clock: Clock, stand_in: QiniuService, client: Client, old: str, new: str
+) -> None:
+    """Old state and old certificate for a while; a second change is refused all the same."""
+    stand_in.domains.processing_time = timedelta(seconds=1)
+    stand_in.domains.read_lag = timedelta(seconds=2)
+    client.httpsconf(WWW, new)
+
+    assert refusal(400030) == code(client.httpsconf(WWW, new))
+    shown = []
+    for _ in range(4):
+        shown.append((https_of(client)["certId"], state_of(client)[0]))
+        clock.advance(1)
+    assert [(old, "success"), (old, "success"), (old, "processing"), (new, "success")] == shown
+
+
+# --- what is changed
 
 
 def test_change_takes_its_time(client: Client, clock: Clock, old: str, new: str) -> None:
-    """200 at once, `processing` with the old certificate, then `success` with the new one."""
+    """200 at once, `processing` with the old certificate, then `success` with the new one, in
+    the list as well; meanwhile every write gets 400030.
+    """
     answer = client.httpsconf(WWW, new, forceHttps=True, http2Enable=True)
 
     assert OK == code(answer)
     assert ("processing", "modify_https_conf", "") == state_of(client)
+    assert "processing" == client.domains().json()["domains"][0]["operatingState"]
     assert old == https_of(client)["certId"]
+    for refused in (client.httpsconf(WWW, old), client.sslize(WWW, old), client.unsslize(WWW)):
+        assert refusal(400030) == code(refused)
     clock.advance(DEFAULT_PROCESSING - 0.001)
     assert "processing" == state_of(client)[0]
     clock.advance(0.001)
@@ -128,20 +203,6 @@ def test_change_takes_its_time(client: Client, clock: Clock, old: str, new: str)
     assert {"certId": new, "forceHttps": True, "http2Enable": True, "freeCert": False} == (
         https_of(client)
     )
-
-
-def test_change_under_way_refuses_the_next(
-    client: Client, clock: Clock, old: str, new: str
-) -> None:
-    """400030 to every write while processing; afterwards the next change is taken."""
-    client.httpsconf(WWW, new)
-
-    assert refusal(400030) == code(client.httpsconf(WWW, old))
-    assert refusal(400030) == code(client.sslize(WWW, old))
-    assert refusal(400030) == code(client.unsslize(WWW))
-    clock.advance(1)
-    assert new == https_of(client)["certId"]
-    assert OK == code(client.httpsconf(WWW, old))
 
 
 def test_failed_change_keeps_the_old_certificate(
@@ -155,46 +216,43 @@ def test_failed_change_keeps_the_old_certificate(
 
     assert ("failed", "modify_https_conf", "verify https crt fail") == state_of(client)
     assert before == https_of(client)
-    assert OK == code(client.delete(new))
-    other = calls.seed(stand_in, [WWW])
-    assert OK == code(client.httpsconf(WWW, other))
+    assert OK == code(client.httpsconf(WWW, new))
     clock.advance(1)
     assert ("success", "modify_https_conf", "") == state_of(client)
 
 
-def test_stuck_change_waits_for_its_release(
+def test_failed_change_that_sticks(
+    clock: Clock, stand_in: QiniuService, client: Client, old: str, new: str
+) -> None:
+    """The domain names the new certificate, is `failed`, and the edges serve the old one."""
+    stand_in.fail_next(WWW, sticks=True)
+    client.httpsconf(WWW, new)
+    clock.advance(DEFAULT_PROCESSING)
+
+    assert (new, "failed") == (https_of(client)["certId"], state_of(client)[0])
+    served = stand_in.domain(WWW).applied.at(clock())
+    assert served is not None
+    assert old == served.id
+
+
+def test_change_under_way_that_is_released(
     client: Client, stand_in: QiniuService, clock: Clock, old: str, new: str
 ) -> None:
-    """Held, a domain stays `processing` for hours; released, it ends at once."""
+    """Held, a domain stays `processing` for hours, and ends at once when it is released; so does
+    what another tool began.
+    """
     stand_in.hold(WWW)
     client.httpsconf(WWW, new)
     clock.advance(7200)
     assert "processing" == state_of(client)[0]
-
     stand_in.release(WWW)
-    assert "success" == state_of(client)[0]
-    assert new == stand_in.bound(WWW)
+    assert (new, "success") == (stand_in.bound(WWW), state_of(client)[0])
     assert clock.now == stand_in.domain(WWW).https_modified
 
-
-def test_domain_put_in_as_processing(client: Client, stand_in: QiniuService, new: str) -> None:
-    """Another tool's operation under way ends by release alone."""
-    stand_in.add_domain(WWW, state="processing")
-    assert refusal(400030) == code(client.sslize(WWW, new))
-
-    stand_in.release(WWW)
-    assert OK == code(client.sslize(WWW, new))
-
-
-def test_processing_time_is_a_setting(
-    client: Client, stand_in: QiniuService, old: str, new: str
-) -> None:
-    """With no time at all, a change is through when it is looked at."""
-    stand_in.domains.processing_time = timedelta(0)
-    client.httpsconf(WWW, new)
-
-    assert "success" == state_of(client)[0]
-    assert new == https_of(client)["certId"]
+    stand_in.add_domain("img.example.com", state="processing")
+    assert refusal(400030) == code(client.sslize("img.example.com", new))
+    stand_in.release("img.example.com")
+    assert OK == code(client.sslize("img.example.com", new))
 
 
 @pytest.mark.parametrize(
@@ -202,229 +260,119 @@ def test_processing_time_is_a_setting(
     [("reset", (False, False, None)), ("kept", (True, True, ["TLSv1.3"]))],
 )
 def test_omitted_flags(
-    client: Client, stand_in: QiniuService, clock: Clock, new: str, switch: Any, expected: Any
+    client: Client, stand_in: QiniuService, new: str, switch: Any, expected: object
 ) -> None:
     """What a change leaves out is reset by default, and kept with the switch."""
     cert_id = calls.seed(stand_in, [WWW])
     stand_in.add_domain(WWW, https=cert_id, force_https=True, http2=True, tls_versions=["TLSv1.3"])
     stand_in.domains.omitted_flags = switch
+    stand_in.domains.processing_time = timedelta(0)
     client.httpsconf(WWW, new)
-    clock.advance(1)
 
     https = https_of(client)
     assert expected == (https["forceHttps"], https["http2Enable"], https.get("tlsVersions"))
 
 
-def test_tls_versions_are_an_array(client: Client, clock: Clock, old: str, new: str) -> None:
-    """A string gets the complaint of Go's decoder; an array is stored and shown."""
-    answer = client.httpsconf(WWW, new, tlsVersions="TLSv1.2")
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"tlsVersions": "TLSv1.2"}, "UpdateHttpsConfArgs.tlsVersions of type []string"),
+        ({"tlsVersions": ["SSLv3"]}, ""),
+        ({"tlsVersions": [1.2]}, ""),
+        ({"forceHttps": 1}, "UpdateHttpsConfArgs.forceHttps of type bool"),
+        ({"http2Enable": "true"}, "UpdateHttpsConfArgs.http2Enable of type bool"),
+    ],
+)
+def test_setting_of_another_type(
+    client: Client, old: str, new: str, wrong: dict[str, Any], words: str
+) -> None:
+    """Go's decoder complains; nothing is changed."""
+    answer = client.httpsconf(WWW, new, **wrong)
+
     assert refusal(400000) == code(answer)
-    assert "UpdateHttpsConfArgs.tlsVersions of type []string" in answer.json()["error"]
-
-    assert refusal(400000) == code(client.httpsconf(WWW, new, tlsVersions=["SSLv3"]))
-    assert refusal(400000) == code(client.httpsconf(WWW, new, tlsVersions=[1.2]))
-    assert OK == code(client.httpsconf(WWW, new, tlsVersions=["TLSv1.2", "TLSv1.3"]))
-    clock.advance(1)
-    assert ["TLSv1.2", "TLSv1.3"] == https_of(client)["tlsVersions"]
-
-
-@pytest.mark.parametrize("flag", ["forceHttps", "http2Enable"])
-def test_flags_are_booleans(client: Client, old: str, new: str, flag: str) -> None:
-    """Neither a number nor a word will do."""
-    for value in (1, "true"):
-        answer = client.httpsconf(WWW, new, **{flag: value})
-        assert refusal(400000) == code(answer)
-        assert f"UpdateHttpsConfArgs.{flag} of type bool" in answer.json()["error"]
+    assert words in answer.json()["error"]
+    assert "success" == state_of(client)[0]
 
 
 @pytest.mark.parametrize("key", ["certId", "certid", "certID"])
 def test_certificate_id_in_any_case(
     client: Client, stand_in: QiniuService, clock: Clock, old: str, new: str, key: str
 ) -> None:
-    """All three spellings are understood."""
+    """All three spellings are understood; TLS versions are an array, stored and shown."""
     url = f"{stand_in.api_url}/domain/{WWW}/httpsconf"
+    body = {key: new, "tlsVersions": ["TLSv1.2", "TLSv1.3"]}
 
-    assert OK == code(client.qiniu("PUT", url, {key: new}))
+    assert OK == code(client.qiniu("PUT", url, body))
     clock.advance(1)
-    assert new == stand_in.bound(WWW)
+    assert (new, ["TLSv1.2", "TLSv1.3"]) == (stand_in.bound(WWW), https_of(client)["tlsVersions"])
 
 
-def test_httpsconf_of_an_http_domain_is_400302(
-    client: Client, stand_in: QiniuService, new: str
-) -> None:
-    """A domain without HTTPS wants sslize."""
+def test_https_on_and_off(client: Client, stand_in: QiniuService, clock: Clock, new: str) -> None:
+    """Certificate and protocol change together, when the change is through; `httpsconf` wants
+    HTTPS, `sslize` none unless it is switched off, `unsslize` frees the certificate.
+    """
     stand_in.add_domain(WWW)
-
     assert refusal(400302) == code(client.httpsconf(WWW, new))
-    assert "success" == state_of(client)[0]
-
-
-def test_sslize_turns_https_on(
-    client: Client, stand_in: QiniuService, clock: Clock, new: str
-) -> None:
-    """Certificate and protocol change together, when the change is through."""
-    stand_in.add_domain(WWW)
-    assert "" == https_of(client)["certId"]
-
+    assert refusal(400013) == code(client.unsslize(WWW))
     assert OK == code(client.sslize(WWW, new, http2Enable=True))
     assert ("processing", "sslize", "") == state_of(client)
     assert "http" == client.domain(WWW).json()["protocol"]
     clock.advance(1)
     assert "https" == client.domain(WWW).json()["protocol"]
-    assert {"certId": new, "forceHttps": False, "http2Enable": True, "freeCert": False} == (
-        https_of(client)
-    )
+    assert (new, True) == (https_of(client)["certId"], https_of(client)["http2Enable"])
 
-
-def test_sslize_of_an_https_domain(
-    client: Client, stand_in: QiniuService, old: str, new: str
-) -> None:
-    """Refused as the console does; with the switch off, tolerated as has been seen."""
     assert refusal(400013) == code(client.sslize(WWW, new))
-
-    stand_in.domains.refuse_repeated_sslize = False
-    assert OK == code(client.sslize(WWW, new))
-
-
-def test_unsslize_turns_https_off(
-    client: Client, stand_in: QiniuService, clock: Clock, old: str
-) -> None:
-    """The certificate is free again when the change is through."""
     assert OK == code(client.unsslize(WWW))
     assert ("processing", "unsslize", "") == state_of(client)
     clock.advance(1)
-
     assert ("http", None) == (client.domain(WWW).json()["protocol"], stand_in.bound(WWW))
-    assert refusal(400013) == code(client.unsslize(WWW))
-    assert OK == code(client.delete(old))
+    stand_in.domains.refuse_repeated_sslize = False
+    for _ in range(2):
+        assert OK == code(client.sslize(WWW, new))
+        clock.advance(1)
 
 
-@pytest.mark.parametrize(
-    ("switch", "expected"),
-    [
-        (
-            "empty",
-            {"certId": "", "forceHttps": False, "http2Enable": False, "freeCert": False},
-        ),
-        ("null", None),
-        ("missing", "missing"),
-    ],
-)
-def test_http_domain_shows_no_https(
-    client: Client, stand_in: QiniuService, switch: Any, expected: Any
-) -> None:
-    """Three ways in which a domain without HTTPS has been seen."""
-    stand_in.add_domain(WWW)
-    stand_in.domains.absent_https = switch
-
-    assert expected == https_of(client)
-
-
-@pytest.mark.parametrize(
-    ("names", "domain"),
-    [
-        (["other.example.com"], WWW),
-        (["*.example.com"], "a.www.example.com"),
-        (["example.com", "www.example.com"], ".example.com"),
-    ],
-)
-def test_certificate_that_does_not_cover_is_400326(
-    client: Client, stand_in: QiniuService, names: list[str], domain: str
-) -> None:
-    """The names are looked at when binding, one label deep."""
-    stand_in.add_domain(domain)
-
-    assert refusal(400326) == code(client.sslize(domain, calls.seed(stand_in, names)))
-
-
-def test_common_name_covers_nothing(client: Client, stand_in: QiniuService) -> None:
-    """A certificate without DNS names matches no domain, whatever its subject says."""
+def without_names(stand_in: QiniuService) -> str:
+    """Put in a certificate that has a common name only."""
     private = Authority("Private")
     bare = Issued(private.root_pem, private.intermediate_pem, private.root)
-    stand_in.add_domain(WWW)
-
-    assert refusal(400326) == code(client.sslize(WWW, stand_in.add_certificate(bare, "bare")))
-
-
-def test_wildcard_domain_has_a_leading_dot(
-    client: Client, stand_in: QiniuService, clock: Clock, new: str
-) -> None:
-    """It is addressed and stored so, and takes a certificate with the wildcard."""
-    stand_in.add_domain(".example.com")
-
-    assert OK == code(client.sslize(".example.com", new))
-    clock.advance(1)
-    found = client.domain(".example.com").json()
-    assert ("wildcard", new) == (found["type"], found["https"]["certId"])
-
-
-def test_pan_child_follows_its_parent(
-    client: Client, stand_in: QiniuService, clock: Clock, new: str
-) -> None:
-    """It shows the parent's certificate, and cannot be configured itself."""
-    stand_in.add_domain(".example.com")
-    stand_in.add_domain(WWW, type="pan", parent=".example.com")
-    assert refusal(400722) == code(client.sslize(WWW, new))
-
-    client.sslize(".example.com", new)
-    clock.advance(1)
-    found = client.domain(WWW).json()
-    assert (".example.com", new) == (found["pareDomain"], found["https"]["certId"])
-
-
-def test_certificate_must_exist_and_be_owned(
-    client: Client, stand_in: QiniuService, old: str
-) -> None:
-    """400401 for none, 404908 for another account's."""
-    stand_in.add_account("other-key", "other-secret")
-    foreign = stand_in.add_certificate(calls.issue(WWW), "theirs", account="other-key")
-
-    assert refusal(400401) == code(client.httpsconf(WWW, "0" * 24))
-    assert refusal(400401) == code(client.httpsconf(WWW, ""))
-    assert refusal(404908) == code(client.httpsconf(WWW, foreign))
-
-
-def test_domain_of_another_account(client: Client, stand_in: QiniuService, new: str) -> None:
-    """Not to be seen, not to be changed."""
-    stand_in.add_account("other-key", "other-secret")
-    stand_in.add_domain(WWW, account="other-key")
-
-    assert [] == client.domains().json()["domains"]
-    assert refusal(404001) == code(client.domain(WWW))
-    assert refusal(403023) == code(client.sslize(WWW, new))
+    return stand_in.add_certificate(bare, "bare")
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("seeded", "options", "expected"),
     [
-        ({"state": "frozen"}, 500923),
-        ({"state": "offlined"}, 400320),
-        ({"could_operate": False}, 400722),
+        (lambda it: calls.seed(it, ["other.example.com"]), {}, 400326),
+        (lambda it: calls.seed(it, ["*.example.com"]), {"name": "a.www.example.com"}, 400326),
+        (lambda it: calls.seed(it, ["example.com", WWW]), {"name": ".example.com"}, 400326),
+        (without_names, {}, 400326),
+        (lambda _: "0" * 24, {}, 400401),
+        (lambda _: "", {}, 400401),
+        (lambda it: it.add_certificate(issue(WWW), "theirs", account="other-key"), {}, 404908),
+        (lambda it: calls.seed(it, [WWW]), {"state": "frozen"}, 500923),
+        (lambda it: calls.seed(it, [WWW]), {"state": "offlined"}, 400320),
+        (lambda it: calls.seed(it, [WWW]), {"could_operate": False}, 400722),
+        (lambda it: calls.seed(it, [WWW]), {"type": "pan", "parent": ".example.com"}, 400722),
     ],
 )
-def test_domain_that_cannot_be_changed(
-    client: Client, stand_in: QiniuService, new: str, options: Any, expected: int
+def test_binding_that_is_refused(
+    client: Client,
+    other: Client,
+    stand_in: QiniuService,
+    seeded: Callable[[QiniuService], str],
+    options: dict[str, Any],
+    expected: int,
 ) -> None:
-    """Frozen, offline, or not for self-service: each has its code, and can be read."""
-    stand_in.add_domain(WWW, **options)
+    """The names are compared one label deep; the domain can be read all the same."""
+    if "parent" in options:
+        stand_in.add_domain(options["parent"])
+    name = options.get("name", WWW)
+    stand_in.add_domain(**{"name": name, **options})
 
-    assert refusal(expected) == code(client.sslize(WWW, new))
-    found = client.domain(WWW).json()
+    assert refusal(expected) == code(client.sslize(name, seeded(stand_in)))
+    found = client.domain(name).json()
     assert options.get("state", "success") == found["operatingState"]
     assert options.get("could_operate", True) == found["couldOperateBySelf"]
-
-
-def test_change_that_changes_nothing(
-    client: Client, stand_in: QiniuService, clock: Clock, old: str
-) -> None:
-    """Taken by default; 400910 with the switch, unless a flag differs."""
-    same = {"forceHttps": True, "http2Enable": True}
-    assert OK == code(client.httpsconf(WWW, old, **same))
-    clock.advance(1)
-
-    stand_in.domains.refuse_unchanged = True
-    assert refusal(400910) == code(client.httpsconf(WWW, old, **same))
-    assert OK == code(client.httpsconf(WWW, old, forceHttps=False, http2Enable=True))
 
 
 def test_first_broken_rule_gives_the_code(client: Client, stand_in: QiniuService) -> None:
@@ -440,42 +388,34 @@ def test_first_broken_rule_gives_the_code(client: Client, stand_in: QiniuService
     assert refusal(400326) == code(client.httpsconf(WWW, other))
 
 
-# Where Qiniu's own words do not agree.
-
-
-def test_a_failed_change_may_stick(
-    clock: Clock, stand_in: QiniuService, client: Client, old: str, new: str
+def test_wildcard_domain_and_its_child(
+    client: Client, stand_in: QiniuService, clock: Clock, new: str
 ) -> None:
-    """When told so: the domain names the new certificate, is `failed`, and the edges serve the
-    old one.
-    """
-    stand_in.fail_next(WWW, sticks=True)
-    client.httpsconf(WWW, new)
-    clock.advance(DEFAULT_PROCESSING)
+    """It has a leading dot and takes a certificate with the wildcard; a child shows that too."""
+    stand_in.add_domain(".example.com")
+    stand_in.add_domain(WWW, type="pan", parent=".example.com")
 
-    assert (new, "failed") == (https_of(client)["certId"], state_of(client)[0])
-    served = stand_in.domain(WWW).applied.at(clock())
-    assert served is not None
-    assert old == served.id
+    assert OK == code(client.sslize(".example.com", new))
+    clock.advance(1)
+    found, child = (client.domain(name).json() for name in (".example.com", WWW))
+    assert ("wildcard", new) == (found["type"], found["https"]["certId"])
+    assert (".example.com", new) == (child["pareDomain"], child["https"]["certId"])
 
 
-@pytest.mark.parametrize(
-    ("absent", "shown"), [("empty", ""), ("null", None), ("missing", "missing")]
-)
-def test_https_may_be_hidden(
-    absent: Any, shown: object, stand_in: QiniuService, client: Client, old: str
+def test_change_that_changes_nothing(
+    client: Client, stand_in: QiniuService, clock: Clock, old: str
 ) -> None:
-    """When told so: `protocol` is https, and `https` looks like that of a domain without."""
-    stand_in.domains.absent_https = absent
-    stand_in.domain(WWW).hides_https = True
+    """Taken by default; 400910 with the switch, unless a flag differs."""
+    same = {"forceHttps": True, "http2Enable": True}
+    assert OK == code(client.httpsconf(WWW, old, **same))
+    clock.advance(1)
 
-    found = https_of(client)
-    assert shown == (found["certId"] if isinstance(found, dict) else found)
-    assert "https" == client.domain(WWW).json()["protocol"]
-    assert refusal(400013) == code(client.sslize(WWW, old))
+    stand_in.domains.refuse_unchanged = True
+    assert refusal(400910) == code(client.httpsconf(WWW, old, **same))
+    assert OK == code(client.httpsconf(WWW, old, forceHttps=False, http2Enable=True))
 
 
-def test_a_free_certificate_is_https_without_an_id(
+def test_free_certificate_is_https_without_an_id(
     clock: Clock, stand_in: QiniuService, client: Client, new: str
 ) -> None:
     """Changed by `httpsconf`, and no longer free after that."""
@@ -487,3 +427,306 @@ def test_a_free_certificate_is_https_without_an_id(
     assert OK == code(client.httpsconf(WWW, new))
     clock.advance(DEFAULT_PROCESSING)
     assert not stand_in.domain(WWW).https.free
+
+
+# --- source domains of Kodo
+
+
+@pytest.fixture
+def files(stand_in: QiniuService) -> str:
+    """Have an empty bucket, and one that has a domain of each kind; give a certificate."""
+    stand_in.add_bucket("empty")
+    stand_in.add_bucket_domain("cdn.example.com", "files", domain_type=DomainType.CDN)
+    stand_in.add_bucket_domain(SOURCE, "files")
+    stand_in.add_domain("cdn.example.com")
+    return calls.seed(stand_in, ["*.example.com"])
+
+
+def ask_kodo(client: Client, target: str) -> tuple[int, Any]:
+    """GET from the uc host."""
+    answer = client.qiniu("GET", client.service.uc_url + target)
+    return answer.status_code, answer.json()
+
+
+def bind(
+    client: Client, cert_id: str, domain: str = SOURCE, call: str = "bind", method: str = "POST"
+) -> tuple[int, Any]:
+    """Call /cert/bind or /cert/unbind."""
+    url = f"{client.service.api_url}/cert/{call}"
+    answer = client.qbox(method, url, {"certid": cert_id, "domain": domain})
+    return answer.status_code, answer.json()
+
+
+def bindings(client: Client) -> list[tuple[str, str]]:
+    """Ask which source domain is bound to which certificate."""
+    return [(item["domain"], item["certid"]) for item in ask_kodo(client, "/cert/bindings")[1]]
+
+
+def test_domains_in_four_dialects(client: Client, files: str) -> None:
+    """v3 has the type, v2 all names; the old call names source domains, in two forms. A bucket
+    without domains is 404 for v3 only, one that is not there for all.
+    """
+    status, v3 = ask_kodo(client, "/v3/domains?tbl=files")
+    found = [(item["domain"], item["domaintype"]) for item in v3]
+    assert (200, [("cdn.example.com", 0), (SOURCE, 1)]) == (status, found)
+    assert (200, ["cdn.example.com", SOURCE]) == ask_kodo(client, "/v2/domains?tbl=files")
+    status, old = ask_kodo(client, "/domain?bucket=files")
+    assert (200, [(SOURCE, "files")]) == (status, [(one["domain"], one["bucket"]) for one in old])
+    typed = [{"domain": SOURCE, "domain_types": ["source"], "api_scope": 0}]
+    assert (200, typed) == ask_kodo(client, "/domain?bucket=files&type=source")
+    assert 400 == ask_kodo(client, "/domain?bucket=files&type=cdn")[0]
+    assert (200, ["empty", "files"]) == ask_kodo(client, "/buckets")
+
+    assert 404 == ask_kodo(client, "/v3/domains?tbl=empty")[0]
+    assert (200, []) == ask_kodo(client, "/v2/domains?tbl=empty")
+    assert (200, []) == ask_kodo(client, "/domain?bucket=empty")
+    for target in ("/v3/domains?tbl=no", "/v2/domains?tbl=no", "/domain?bucket=no", "/domain"):
+        assert 404 == ask_kodo(client, target)[0]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_source_domain_is_bound_and_unbound(
+    client: Client, stand_in: QiniuService, files: str, method: str
+) -> None:
+    """At once, by the certificate that is bound; a bound one is not removed (400911)."""
+    second = calls.seed(stand_in, ["*.example.com"])
+
+    assert (200, {}) == bind(client, files, method=method)
+    assert [(SOURCE, files)] == bindings(client)
+    assert (200, {}) == bind(client, second, method=method)
+    assert [(SOURCE, second)] == bindings(client)
+    assert refusal(400911) == code(client.delete(second))
+    assert (400, {"error": "cert is not bound"}) == bind(client, files, call="unbind")
+    assert (200, {}) == bind(client, second, call="unbind")
+    assert [] == bindings(client)
+
+
+@pytest.mark.parametrize(
+    ("names", "domain", "status", "words"),
+    [
+        (["*.example.com"], "unknown.example.com", 400, "invalid domain"),
+        (["*.example.com"], "", 400, "invalid domain"),
+        (["other.test"], SOURCE, 400, "cert does not match the domain"),
+        (None, SOURCE, 400, "invalid certid"),
+        (["*.example.com"], "cdn.example.com", 403, "domaintype is not allowed"),
+        (["*.example.com"], "only.example.com", 403, "domaintype is not allowed"),
+    ],
+)
+def test_wrong_binding_has_words_alone(
+    client: Client,
+    stand_in: QiniuService,
+    files: str,
+    names: list[str] | None,
+    domain: str,
+    status: int,
+    words: str,
+) -> None:
+    """A missing domain or certificate, one that does not match, and any accelerated domain."""
+    stand_in.add_domain("only.example.com")
+    cert_id = calls.seed(stand_in, names) if names else "0" * 24
+
+    assert (status, {"error": words}) == bind(client, cert_id, domain)
+
+
+def test_source_domain_is_no_cdn_domain(client: Client, files: str) -> None:
+    """The other half of the mistake: 612 on write and 404001 on read."""
+    assert (612, 612) == code(client.httpsconf(SOURCE, files))
+    assert refusal(404001) == code(client.domain(SOURCE))
+
+
+def test_keys_that_see_no_source_domain(
+    client: Client, other: Client, stand_in: QiniuService, files: str
+) -> None:
+    """The unlisted API knows main accounts alone; another account's buckets are not there."""
+    stand_in.add_iam_key("IAM-key", "iam-secret", owner=ACCESS_KEY)
+    sub_account = Client(stand_in, "IAM-key", "iam-secret")
+    bind(client, files)
+
+    assert 200 == sub_account.certificates().status_code
+    assert (401, {"error": "bad token"}) == bind(sub_account, files)
+    assert 401 == ask_kodo(sub_account, "/cert/bindings")[0]
+    assert (200, []) == ask_kodo(other, "/buckets")
+    assert 404 == ask_kodo(other, "/v2/domains?tbl=files")[0]
+    assert (400, {"error": "invalid domain"}) == bind(other, files)
+    assert [] == bindings(other)
+
+
+# --- live domains of Pili
+
+
+@pytest.fixture
+def studio(stand_in: QiniuService) -> str:
+    """Have two hubs, of which one has domains; give a certificate for them."""
+    stand_in.live.add_hub("empty", stand_in.accounts.uid())
+    stand_in.add_live_domain(LIVE, "studio")
+    stand_in.add_live_domain("push.example.com", "studio", type="publishRtmp")
+    return calls.seed(stand_in, ["*.example.com"], "by name")
+
+
+def ask_pili(client: Client, path: str) -> tuple[int, Any]:
+    """GET from the Pili host."""
+    answer = client.qiniu("GET", client.service.pili_url + path)
+    return answer.status_code, answer.json()
+
+
+def bind_live(
+    client: Client, name: str, domain: str = LIVE, hub: str = "studio", **more: Any
+) -> requests.Response:
+    """Set the certificate of a live domain."""
+    url = f"{client.service.pili_url}/v2/hubs/{hub}/domains/{domain}/cert"
+    return client.qiniu("POST", url, {"certName": name} | more)
+
+
+def test_hubs_and_their_domains(client: Client, stand_in: QiniuService, studio: str) -> None:
+    """Objects with names, and what the Go SDK reads of domains; an empty list may be null, and an
+    answer without a body stays without one.
+    """
+    hubs = {"items": [{"name": "empty"}, {"name": "studio"}]}
+    assert (200, hubs) == ask_pili(client, "/v2/hubs")
+    assert (200, {"domains": []}) == ask_pili(client, "/v2/hubs/empty/domains")
+    _, listed = ask_pili(client, "/v2/hubs/studio/domains")
+    kinds = [(one["domain"], one["type"]) for one in listed["domains"]]
+    assert [(LIVE, "liveHls"), ("push.example.com", "publishRtmp")] == kinds
+    assert {"type", "domain", "cname", "certEnable", "certName"} == set(listed["domains"][0])
+
+    stand_in.null_lists = True
+    assert (200, {"domains": None}) == ask_pili(client, "/v2/hubs/empty/domains")
+    assert b"" == bind_live(client, "by name").content
+
+
+def test_live_certificate_is_bound_by_its_name(
+    client: Client, stand_in: QiniuService, studio: str
+) -> None:
+    """200 with nothing in it, and the name can be read at once; the id is no name, unless that is
+    how the documents are read. Pili keeps no certificate from being removed.
+    """
+    answer = bind_live(client, "by name")
+
+    assert (200, b"") == (answer.status_code, answer.content)
+    assert studio == stand_in.bound_at_pili(LIVE)
+    _, detail = ask_pili(client, f"/v2/hubs/studio/domains/{LIVE}")
+    shown = tuple(detail[key] for key in ("certEnable", "certName", "disable"))
+    assert (True, "by name", False) == shown
+    assert detail["playSecurity"]["key1"]
+    assert {"error": "cert not found"} == bind_live(client, studio).json()
+
+    stand_in.live.certificates_by = "id"
+    assert [400, 200] == [bind_live(client, one).status_code for one in ("by name", studio)]
+    assert studio == ask_pili(client, f"/v2/hubs/studio/domains/{LIVE}")[1]["certName"]
+    assert 200 == client.delete(studio).status_code
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v2/hubs/nowhere/domains", "hub not found"),
+        (f"/v2/hubs/nowhere/domains/{LIVE}", "hub not found"),
+        (f"/v2/hubs/empty/domains/{LIVE}", "no such domain"),
+    ],
+)
+@pytest.mark.parametrize("status", [404, 612])
+def test_live_domain_that_is_not_there(
+    client: Client, stand_in: QiniuService, studio: str, path: str, words: str, status: Any
+) -> None:
+    """The words of the SDK's tests; which status they come with is a switch."""
+    stand_in.live.not_found = status
+
+    assert (status, {"error": words}) == ask_pili(client, path)
+
+
+def test_hub_of_another_account(other: Client, stand_in: QiniuService, studio: str) -> None:
+    """It is not there, and not in the list; nor is another account's certificate bound."""
+    stand_in.add_live_domain("live.example.org", "theirs", account=other.access_key)
+
+    assert (200, {"items": [{"name": "theirs"}]}) == ask_pili(other, "/v2/hubs")
+    assert (404, {"error": "hub not found"}) == ask_pili(other, "/v2/hubs/studio/domains")
+    answer = bind_live(other, "by name", "live.example.org", "theirs")
+    assert {"error": "cert not found"} == answer.json()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "invalid args"),
+        ("unknown", "cert not found"),
+        ("foreign", "cert does not match the domain"),
+        ("by name", "domain is disabled"),
+        (["x"], "Go struct field SetDomainCertArgs.certName"),
+    ],
+)
+def test_wrong_binding_of_a_live_domain(
+    client: Client, stand_in: QiniuService, studio: str, name: Any, words: str
+) -> None:
+    """400, with words alone."""
+    calls.seed(stand_in, ["www.example.org"], "foreign")
+    found = stand_in.live.find(LIVE)
+    assert found is not None
+    found.disabled = name == "by name"
+
+    answer = bind_live(client, name)
+
+    assert 400 == answer.status_code
+    assert words in answer.json()["error"]
+    assert None is stand_in.bound_at_pili(LIVE)
+
+
+# --- the service as a whole
+
+
+@pytest.mark.parametrize("status", [403, 429])
+def test_rate_limit(
+    client: Client, other: Client, stand_in: QiniuService, clock: Clock, status: Any
+) -> None:
+    """So many per second, account and host; more is 403024, as 403 or 429."""
+    stand_in.rate_limit.per_second = 2
+    stand_in.rate_limit.status = status
+
+    assert [200, 200] == [client.domains().status_code for _ in range(2)]
+    assert (status, 403024) == code(client.domains())
+    assert OK == code(client.certificates())
+    assert 200 == other.domains().status_code
+    clock.advance(1)
+    assert 200 == client.domains().status_code
+
+
+@pytest.mark.parametrize(
+    ("fault", "stored"), [(Fault.reset_after(), ["lost"]), (Fault.reset_before(), [])]
+)
+def test_exchange_that_is_lost(
+    client: Client, stand_in: QiniuService, fault: Fault, stored: list[str]
+) -> None:
+    """After the work the certificate is there, before it nothing has happened; the client cannot
+    know, and the other hosts are left alone.
+    """
+    stand_in.fusion.faults.add(fault, on="POST /sslcert")
+    with pytest.raises(requests.ConnectionError):
+        client.upload(issue(), "lost")
+
+    assert stored == [one.name for one in stand_in.certificates.stored()]
+    assert 200 == client.domains().status_code
+
+
+def test_writes_are_counted_over_all_hosts(client: Client, stand_in: QiniuService) -> None:
+    """Reads are no writes; refused writes are. Every answer has another X-Reqid."""
+    reads = [client.domains(), client.certificates()]
+    assert [] == stand_in.writes()
+
+    uploaded = client.upload(issue())
+    cert_id = uploaded.json()["certID"]
+    answers = [*reads, uploaded, client.sslize(WWW, cert_id), client.delete(cert_id)]
+    assert 5 == len({answer.headers["X-Reqid"] for answer in answers})
+    assert [f"PUT /domain/{WWW}/sslize", "POST /sslcert", f"DELETE /sslcert/{cert_id}"] == [
+        request.label for request in stand_in.writes()
+    ]
+    assert ["GET /domain"] == [request.label for request in stand_in.requests("GET /domain*")]
+    counts = [len(stand_in.api.writes()), len(stand_in.fusion.requests("* /sslcert*"))]
+    assert [1, 3, 0] == [*counts, len(stand_in.uc.journal)]
+
+
+def test_many_at_once() -> None:
+    """Stand-ins do not get in each other's way, and end twice without complaint."""
+    with calls.service() as first, calls.service() as second:
+        assert 2 == len({first.api_url, second.api_url})
+        first.stop()
+        assert 200 == Client(second).domains().status_code
+    first.stop()
