@@ -212,3 +212,41 @@ def _wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("fault", "worked", "status", "noted"),
+    [
+        (Fault.delay(0.05), True, 200, 200),
+        (Fault.reset_before(), False, None, None),
+        (Fault.reset_after(), True, None, None),
+        (Fault.truncated(), True, None, 200),
+        (Fault.status(612, b"{}", headers=[("X-Reqid", "r")]), False, 612, 612),
+        (Fault.html(), False, 502, 502),
+        (Fault.too_many(7), False, 429, 429),
+    ],
+    ids=lambda value: value.kind.value if isinstance(value, Fault) else None,
+)
+def test_fault(
+    service: HttpService,
+    client: requests.Session,
+    echo: Echo,
+    fault: Fault,
+    status: int | None,
+    noted: int | None,
+    *,
+    worked: bool,
+) -> None:
+    """Whether the work is done, what the client hears, and what the journal has: no status where
+    the connection was reset. The next request is answered as ever.
+    """
+    service.faults.add(fault)
+    with contextlib.nullcontext() if status else pytest.raises(requests.RequestException):
+        answer = client.post(service.url, timeout=5)
+        assert status == answer.status_code
+        assert answer.headers.get("X-Reqid") == ("r" if status == 612 else None)
+        assert answer.headers.get("Retry-After") == ("7" if status == 429 else None)
+
+    assert worked == bool(echo.worked)
+    assert [noted] == [exchange.status for exchange in service.journal]
+    assert 200 == client.get(service.url, timeout=5).status_code

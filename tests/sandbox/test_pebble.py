@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -182,23 +180,6 @@ def test_name_without_its_record_is_not_proven(dns: DnsService) -> None:
     assert CHALLENGE in {query.name for query in dns.resolver.queries}
 
 
-def test_settings_reach_the_process() -> None:
-    """The log says what it was told; foreign settings of the environment are not taken over."""
-    with Pebble(
-        NOWHERE,
-        nonce_reject=37,
-        authz_reuse=63,
-        strict=False,
-        certificate_validity=timedelta(days=1),
-    ) as pebble:
-        log = pebble.log
-    assert "Configured to reject 37% of good nonces" in log
-    assert "authz reuse for each identifier 63% of the time" in log
-    assert "validity period of 86400 seconds" in log
-    assert "Disabling random VA sleeps" in log
-    assert "Running in strict mode" not in log
-
-
 def test_settings_of_the_environment_are_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that makes every challenge valid would make every test of DNS worthless."""
     monkeypatch.setenv("PEBBLE_VA_ALWAYS_VALID", "1")
@@ -219,20 +200,6 @@ def test_nothing_is_left_after_the_end() -> None:
     pebble.stop()
     with pytest.raises(RuntimeError, match="not running"):
         _ = pebble.directory_url
-
-
-def test_it_outlives_the_thread_that_started_it(session: requests.Session) -> None:
-    """Only the end of the whole process ends it."""
-    pebble = Pebble(NOWHERE)
-    starter = threading.Thread(target=pebble.start)
-    starter.start()
-    starter.join()
-    try:
-        bundle = str(pebble.ca_bundle)
-        answer = session.get(pebble.directory_url, verify=bundle, timeout=DEADLINE)
-        assert answer.ok
-    finally:
-        pebble.stop()
 
 
 def test_it_dies_with_a_parent_that_was_killed() -> None:
@@ -286,20 +253,6 @@ def test_process_that_breaks_is_told_with_its_last_words(
     with pytest.raises(CaUnavailable, match="out of luck"):
         Pebble(NOWHERE).start()
     assert not Path((tmp_path / "config").read_text().strip()).parent.exists()
-
-
-def test_port_taken_in_the_meantime_is_replaced(
-    programs: Callable[[str], None], tmp_path: Path
-) -> None:
-    """When another process was faster at a port, the next attempt takes others."""
-    real = shutil.which("pebble")
-    programs(
-        f'test -e {tmp_path}/again && exec {real} "$@"\n'
-        f"touch {tmp_path}/again; echo listen: address already in use; exit 1"
-    )
-
-    with Pebble(NOWHERE) as pebble:
-        assert pebble.root_pem()
 
 
 def test_search_for_ports_is_bounded(programs: Callable[[str], None], tmp_path: Path) -> None:

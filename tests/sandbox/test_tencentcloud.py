@@ -143,30 +143,6 @@ def test_record_that_is_wrong(
     assert before == len(listed)
 
 
-def test_record_from_its_creation_to_its_removal(
-    service: TencentCloudService, clock: ManualClock
-) -> None:
-    """It is in lists late, and by its id at once; at the apex without a host."""
-    service.records.index_delay = 30.0
-    record_id = asked(service, "CreateRecord", TXT)["RecordId"]
-    wanted = {"Domain": "example.com", "Subdomain": "@", "RecordType": "TXT", "ErrorOnEmpty": "no"}
-    known = {"Domain": "example.com", "RecordId": record_id}
-
-    assert [] == asked(service, "DescribeRecordList", wanted)["RecordList"]
-    read = asked(service, "DescribeRecord", known)["RecordInfo"]
-    clock.advance(31)
-    [listed] = asked(service, "DescribeRecordList", wanted)["RecordList"]
-
-    assert ("@", "TXT", "abc", 1) == tuple(
-        read[field] for field in ("SubDomain", "RecordType", "Value", "Enabled")
-    )
-    assert ("@", record_id, "ENABLE") == tuple(
-        listed[field] for field in ("Name", "RecordId", "Status")
-    )
-    assert "" == code_of(asked(service, "DeleteRecord", known))
-    assert "InvalidParameter.RecordIdInvalid" == code_of(asked(service, "DeleteRecord", known))
-
-
 def test_too_many_records_at_one_host(service: TencentCloudService) -> None:
     """As many as the plan allows."""
     key = service.add_key(KEYS.secret_id, KEYS.secret_key.reveal())

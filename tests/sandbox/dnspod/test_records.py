@@ -10,63 +10,7 @@ from tests.support.dnspod_calls import (
     CallApi,
     code,
     create,
-    names,
 )
-from tests.support.manual_clock import ManualClock
-
-
-def test_created_record_is_listed_and_removed(
-    service: DnspodService, call: CallApi, zones: Zones
-) -> None:
-    """The id of Record.Create, a string, is the one to list and to remove."""
-    record = create(call, value="abc")["record"]
-    listed = call("Record.List", domain="example.com", sub_domain="_acme-challenge")
-
-    assert {"name": "_acme-challenge", "status": "enabled", "weight": None} == {
-        key: record[key] for key in ("name", "status", "weight")
-    }
-    assert [(record["id"], "TXT", "abc", "600", "1", "默认", "0")] == [
-        tuple(r[k] for k in ("id", "type", "value", "ttl", "enabled", "line", "line_id"))
-        for r in listed["records"]
-    ]
-    assert ("1", "1") == (listed["info"]["record_total"], listed["info"]["sub_domains"])
-    assert "2026-02-01 04:30:00" == listed["records"][0]["updated_on"]
-
-    removed = call("Record.Remove", domain="example.com", record_id=record["id"])
-    assert ("1", {"status"}) == (code(removed), set(removed))
-    assert [] == zones.records("example.com", rtype="TXT")
-    again = call("Record.Remove", domain="example.com", record_id=record["id"])
-    assert "8" == code(again)
-
-
-def test_record_is_shown_by_its_id(call: CallApi) -> None:
-    """With the fields of the vendor's page (DNSPod/dnspod-api-doc, source/records.rst), which are
-    called otherwise than in lists.
-    """
-    record_id = create(call, value="abc")["record"]["id"]
-
-    shown = call("Record.Info", domain="example.com", record_id=record_id)
-
-    assert {"id", "domain", "domain_grade"} == set(shown["domain"])
-    domain_id = str(shown["domain"]["id"])
-    assert {
-        "id": record_id,
-        "domain_id": domain_id,
-        "sub_domain": "_acme-challenge",
-        "record_type": "TXT",
-        "record_line": "默认",
-        "record_line_id": "0",
-        "value": "abc",
-        "weight": None,
-        "mx": "0",
-        "ttl": "600",
-        "enabled": "1",
-        "monitor_status": "",
-        "remark": "",
-        "updated_on": "2026-02-01 04:30:00",
-    } == shown["record"]
-    assert "8" == code(call("Record.Info", domain="example.com", record_id=1))
-    assert "6" == code(call("Record.Info", domain_id=1, record_id=record_id))
 
 
 def test_list_holds_the_delegation_and_every_value_is_a_string(call: CallApi) -> None:
@@ -160,21 +104,6 @@ def test_record_create_refuses(
     assert {"NS"} == {record.rtype for record in zones.records("example.com")}
 
 
-@pytest.mark.parametrize(("grade", "least"), [("DP_Free", 600), ("DP_Plus", 60), ("DP_Ultra", 1)])
-def test_ttl_below_that_of_the_plan_is_refused_with_the_least(
-    service: DnspodService, call: CallApi, grade: str, least: int
-) -> None:
-    """The words say it, in English; one that is too high has other words."""
-    service.add_domain("plan.test", grade=grade)
-
-    low, high = (create(call, domain="plan.test", ttl=ttl) for ttl in (least - 1, 604_801))
-    assert ("32", f"Record ttl is limited({least})") == (code(low), low["status"]["message"])
-    assert ("32", "TTL is out of range") == (code(high), high["status"]["message"])
-    chinese = create(call, domain="plan.test", ttl=least - 1, lang="cn")
-    assert "记录的 TTL 值超出了限制" == chinese["status"]["message"]
-    assert "1" == code(create(call, domain="plan.test", ttl=least))
-
-
 def test_identical_record_is_a_duplicate(call: CallApi) -> None:
     """Same name, type, line and value, whatever the TTL: code 104, told in words too."""
     create(call)
@@ -248,18 +177,3 @@ def test_modified_record_keeps_its_id_and_tells_it_as_a_number(call: CallApi) ->
     assert "104" == code(call("Record.Modify", **wish, value="taken"))
     assert "29" == code(call("Record.Modify", **wish, value="new", ttl=1))
     assert "8" == code(call("Record.Modify", **(wish | {"record_id": 1}), value="x"))
-
-
-def test_new_record_is_missing_in_lists_for_a_while(
-    service: DnspodService, call: CallApi, clock: ManualClock
-) -> None:
-    """The index lags, while the duplicate is known at once."""
-    service.index_delay = 30
-    create(call)
-    clock.advance(29)
-
-    query = {"domain": "example.com", "sub_domain": "_acme-challenge"}
-    assert "10" == code(call("Record.List", **query))
-    assert "104" == code(create(call))
-    clock.advance(1)
-    assert ["_acme-challenge"] == names(call("Record.List", **query), "records")

@@ -15,10 +15,9 @@ import dns.resolver
 import pytest
 
 from certferry_sandbox.dnsd import Transport
-from certferry_sandbox.nameserver import DnsServer, DnsService
+from certferry_sandbox.nameserver import DnsService
 from certferry_sandbox.zones import Zones
 from tests.sandbox.nameserver.questions import (
-    BOTH,
     CHALLENGE,
     PATIENCE,
     Ask,
@@ -26,31 +25,8 @@ from tests.sandbox.nameserver.questions import (
     is_authoritative,
     told,
 )
-from tests.support.manual_clock import ManualClock
 
 # --- what an authoritative server answers
-
-
-def test_each_server_shows_a_new_record_after_its_own_lag(
-    service: DnsService, zones: Zones, clock: ManualClock, ask: Ask
-) -> None:
-    """Propagation is uneven; the serial tells which server has the change."""
-    fast, slow, _ = service.servers
-    before = {server.address: serial_at(ask, server) for server in (fast, slow)}
-
-    zones.create(CHALLENGE, "TXT", "v")
-
-    assert [1, 0] == [len(told(ask(server, CHALLENGE))) for server in (fast, slow)]
-    assert [1, 0] == [serial_at(ask, s) - before[s.address] for s in (fast, slow)]
-    clock.advance(5)
-    assert [1, 1] == [len(told(ask(server, CHALLENGE))) for server in (fast, slow)]
-
-
-def serial_at(ask: Ask, server: DnsServer) -> int:
-    """The serial in the SOA that a server answers."""
-    response = ask(server, "example.com", "SOA")
-    assert is_authoritative(response)
-    return int(response.answer[0][0].serial)
 
 
 @pytest.mark.parametrize(
@@ -74,32 +50,6 @@ def test_missing_name_and_missing_type_are_told_apart(
     assert (rcode, True) == (response.rcode(), is_authoritative(response))
     if not response.answer:
         assert ["example.com. SOA"] == authority(response)
-
-
-def test_ns_and_soa_at_the_apex(service: DnsService, ask: Ask) -> None:
-    """The zone names its servers, with addresses, and its primary."""
-    ns = ask(service.servers[0], "example.com", "NS")
-    soa = ask(service.servers[0], "example.com", "SOA")
-
-    assert [f"example.com. NS {host}." for host in BOTH] == told(ns)
-    assert ([], 2) == (ns.authority, len(ns.additional))
-    assert ("ns1.dns.test.", 600) == (str(soa.answer[0][0].mname), soa.answer[0][0].minimum)
-
-
-def test_alias_is_followed_inside_the_servers_own_zones(
-    service: DnsService, zones: Zones, ask: Ask
-) -> None:
-    """The chain is in one answer, across zones of the same server, to the end or to NXDOMAIN."""
-    zones.seed(CHALLENGE, "CNAME", "hop.example.com.")
-    zones.seed("hop.example.com", "CNAME", "end.dev.example.com")
-    missing = ask(service.servers[0], CHALLENGE)
-    zones.seed("end.dev.example.com", "TXT", "v")
-    present = ask(service.servers[0], CHALLENGE)
-
-    assert (dns.rcode.NXDOMAIN, 2) == (missing.rcode(), len(missing.answer))
-    assert ["dev.example.com. SOA"] == authority(missing)
-    assert (dns.rcode.NOERROR, 3) == (present.rcode(), len(present.answer))
-    assert 'end.dev.example.com. TXT "v"' in told(present)
 
 
 def test_alias_to_a_foreign_zone_is_answered_alone(service: DnsService, ask: Ask) -> None:
@@ -225,30 +175,6 @@ def test_garbage_is_answered_with_a_format_error(service: DnsService) -> None:
 
 
 # --- the resolver
-
-
-def test_resolver_follows_aliases_across_zones(service: DnsService, ask: Ask) -> None:
-    """The whole chain comes in one answer, with RA and without AA."""
-    response = ask(service.resolver, "img.example.com", "A")
-
-    assert [
-        "img.example.com. CNAME img.example.com.qiniudns.com.",
-        "img.example.com.qiniudns.com. A 127.0.54.1",
-        "img.example.com.qiniudns.com. A 127.0.54.2",
-    ] == told(response)
-    assert (False, True) == (is_authoritative(response), bool(response.flags & dns.flags.RA))
-
-
-@pytest.mark.parametrize(
-    ("name", "rcode"), [("example.org", dns.rcode.NXDOMAIN), ("com", dns.rcode.NOERROR)]
-)
-def test_resolver_says_that_the_rest_of_the_world_is_empty(
-    service: DnsService, ask: Ask, name: str, rcode: dns.rcode.Rcode
-) -> None:
-    """The root is empty but for what leads to the zones."""
-    response = ask(service.resolver, name)
-
-    assert (rcode, [". SOA"]) == (response.rcode(), authority(response))
 
 
 def test_alias_loop_is_a_server_failure(service: DnsService, zones: Zones, ask: Ask) -> None:

@@ -304,19 +304,6 @@ def test_accounts_do_not_see_each_other(client: Client, stand_in: QiniuService) 
         assert refusal(400401) == code(client.certificate(known)) == code(client.delete(known))
 
 
-def test_bound_certificate_is_not_deleted(
-    client: Client, stand_in: QiniuService, clock: Clock
-) -> None:
-    """Bound to a CDN domain: 400611; the old one stays in use until the change is through."""
-    old, new = (calls.seed(stand_in, ["www.example.com"]) for _ in range(2))
-    stand_in.add_domain("www.example.com", https=old)
-
-    assert OK == code(client.httpsconf("www.example.com", new))
-    assert refusal(400611) == code(client.delete(old)) == code(client.delete(new))
-    clock.advance(1)
-    assert OK == code(client.delete(old))
-
-
 @pytest.mark.parametrize(
     ("names", "domain", "expected"),
     [

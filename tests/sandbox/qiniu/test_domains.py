@@ -14,7 +14,6 @@ import pytest
 import requests
 
 from certferry_sandbox.authority import Authority, Issued
-from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu import QiniuService
 from certferry_sandbox.qiniu_kodo import DomainType
 from tests.sandbox import qiniu_calls as calls
@@ -59,42 +58,6 @@ def state_of(client: Client, name: str = WWW) -> tuple[str, str, str]:
 
 
 # --- what is read
-
-
-def test_read_gives_the_object_itself(client: Client, old: str) -> None:
-    """No code around it; https with its certificate, times in Beijing."""
-    found = client.domain(WWW).json()
-
-    expected = {
-        "name": WWW,
-        "type": "normal",
-        "protocol": "https",
-        "product": "cdn",
-        "platform": "web",
-        "operatingState": "success",
-        "couldOperateBySelf": True,
-        "createAt": "2026-05-01T20:00:00+08:00",
-        "https": {"certId": old, "forceHttps": True, "http2Enable": True, "freeCert": False},
-    }
-    assert expected == {key: found[key] for key in expected}
-    assert "code" not in found
-
-
-def test_list_has_no_https_and_is_paged(client: Client, stand_in: QiniuService) -> None:
-    """Items have state and kind alone; after a full last page there is an empty one."""
-    names = [".example.com", "a.example.com", "b.example.com", "c.example.com"]
-    for name in names:
-        stand_in.add_domain(name, product="dcdn" if name.startswith("b") else "cdn")
-    first = client.domains("?limit=2").json()
-    second = client.domains(f"?limit=2&marker={first['marker']}").json()
-    items = first["domains"] + second["domains"]
-
-    assert names == [item["name"] for item in items]
-    assert ["wildcard", "normal", "normal", "normal"] == [item["type"] for item in items]
-    assert ["cdn", "cdn", "dcdn", "cdn"] == [item["product"] for item in items]
-    assert not any("https" in item for item in items)
-    last = client.domains(f"?limit=2&marker={second['marker']}").json()
-    assert {"marker": "", "domains": []} == last
 
 
 @pytest.mark.parametrize(
@@ -163,22 +126,6 @@ def test_list_that_lags(clock: Clock, stand_in: QiniuService, client: Client) ->
         clock.advance(1)
     before, during, after = ("http", "success"), ("http", "processing"), ("https", "success")
     assert [before, before, during, after] == shown
-
-
-def test_read_that_lags(
-    clock: Clock, stand_in: QiniuService, client: Client, old: str, new: str
-) -> None:
-    """Old state and old certificate for a while; a second change is refused all the same."""
-    stand_in.domains.processing_time = timedelta(seconds=1)
-    stand_in.domains.read_lag = timedelta(seconds=2)
-    client.httpsconf(WWW, new)
-
-    assert refusal(400030) == code(client.httpsconf(WWW, new))
-    shown = []
-    for _ in range(4):
-        shown.append((https_of(client)["certId"], state_of(client)[0]))
-        clock.advance(1)
-    assert [(old, "success"), (old, "success"), (old, "processing"), (new, "success")] == shown
 
 
 # --- what is changed
@@ -256,24 +203,6 @@ def test_change_under_way_that_is_released(
 
 
 @pytest.mark.parametrize(
-    ("switch", "expected"),
-    [("reset", (False, False, None)), ("kept", (True, True, ["TLSv1.3"]))],
-)
-def test_omitted_flags(
-    client: Client, stand_in: QiniuService, new: str, switch: Any, expected: object
-) -> None:
-    """What a change leaves out is reset by default, and kept with the switch."""
-    cert_id = calls.seed(stand_in, [WWW])
-    stand_in.add_domain(WWW, https=cert_id, force_https=True, http2=True, tls_versions=["TLSv1.3"])
-    stand_in.domains.omitted_flags = switch
-    stand_in.domains.processing_time = timedelta(0)
-    client.httpsconf(WWW, new)
-
-    https = https_of(client)
-    assert expected == (https["forceHttps"], https["http2Enable"], https.get("tlsVersions"))
-
-
-@pytest.mark.parametrize(
     ("wrong", "words"),
     [
         ({"tlsVersions": "TLSv1.2"}, "UpdateHttpsConfArgs.tlsVersions of type []string"),
@@ -292,19 +221,6 @@ def test_setting_of_another_type(
     assert refusal(400000) == code(answer)
     assert words in answer.json()["error"]
     assert "success" == state_of(client)[0]
-
-
-@pytest.mark.parametrize("key", ["certId", "certid", "certID"])
-def test_certificate_id_in_any_case(
-    client: Client, stand_in: QiniuService, clock: Clock, old: str, new: str, key: str
-) -> None:
-    """All three spellings are understood; TLS versions are an array, stored and shown."""
-    url = f"{stand_in.api_url}/domain/{WWW}/httpsconf"
-    body = {key: new, "tlsVersions": ["TLSv1.2", "TLSv1.3"]}
-
-    assert OK == code(client.qiniu("PUT", url, body))
-    clock.advance(1)
-    assert (new, ["TLSv1.2", "TLSv1.3"]) == (stand_in.bound(WWW), https_of(client)["tlsVersions"])
 
 
 def test_https_on_and_off(client: Client, stand_in: QiniuService, clock: Clock, new: str) -> None:
@@ -386,20 +302,6 @@ def test_first_broken_rule_gives_the_code(client: Client, stand_in: QiniuService
     assert refusal(400000) == code(client.httpsconf(WWW, "none", tlsVersions=""))
     assert refusal(400401) == code(client.httpsconf(WWW, "none"))
     assert refusal(400326) == code(client.httpsconf(WWW, other))
-
-
-def test_wildcard_domain_and_its_child(
-    client: Client, stand_in: QiniuService, clock: Clock, new: str
-) -> None:
-    """It has a leading dot and takes a certificate with the wildcard; a child shows that too."""
-    stand_in.add_domain(".example.com")
-    stand_in.add_domain(WWW, type="pan", parent=".example.com")
-
-    assert OK == code(client.sslize(".example.com", new))
-    clock.advance(1)
-    found, child = (client.domain(name).json() for name in (".example.com", WWW))
-    assert ("wildcard", new) == (found["type"], found["https"]["certId"])
-    assert (".example.com", new) == (child["pareDomain"], child["https"]["certId"])
 
 
 def test_change_that_changes_nothing(
@@ -528,12 +430,6 @@ def test_wrong_binding_has_words_alone(
     assert (status, {"error": words}) == bind(client, cert_id, domain)
 
 
-def test_source_domain_is_no_cdn_domain(client: Client, files: str) -> None:
-    """The other half of the mistake: 612 on write and 404001 on read."""
-    assert (612, 612) == code(client.httpsconf(SOURCE, files))
-    assert refusal(404001) == code(client.domain(SOURCE))
-
-
 def test_keys_that_see_no_source_domain(
     client: Client, other: Client, stand_in: QiniuService, files: str
 ) -> None:
@@ -575,23 +471,6 @@ def bind_live(
     """Set the certificate of a live domain."""
     url = f"{client.service.pili_url}/v2/hubs/{hub}/domains/{domain}/cert"
     return client.qiniu("POST", url, {"certName": name} | more)
-
-
-def test_hubs_and_their_domains(client: Client, stand_in: QiniuService, studio: str) -> None:
-    """Objects with names, and what the Go SDK reads of domains; an empty list may be null, and an
-    answer without a body stays without one.
-    """
-    hubs = {"items": [{"name": "empty"}, {"name": "studio"}]}
-    assert (200, hubs) == ask_pili(client, "/v2/hubs")
-    assert (200, {"domains": []}) == ask_pili(client, "/v2/hubs/empty/domains")
-    _, listed = ask_pili(client, "/v2/hubs/studio/domains")
-    kinds = [(one["domain"], one["type"]) for one in listed["domains"]]
-    assert [(LIVE, "liveHls"), ("push.example.com", "publishRtmp")] == kinds
-    assert {"type", "domain", "cname", "certEnable", "certName"} == set(listed["domains"][0])
-
-    stand_in.null_lists = True
-    assert (200, {"domains": None}) == ask_pili(client, "/v2/hubs/empty/domains")
-    assert b"" == bind_live(client, "by name").content
 
 
 def test_live_certificate_is_bound_by_its_name(
@@ -689,23 +568,6 @@ def test_rate_limit(
     assert 200 == client.domains().status_code
 
 
-@pytest.mark.parametrize(
-    ("fault", "stored"), [(Fault.reset_after(), ["lost"]), (Fault.reset_before(), [])]
-)
-def test_exchange_that_is_lost(
-    client: Client, stand_in: QiniuService, fault: Fault, stored: list[str]
-) -> None:
-    """After the work the certificate is there, before it nothing has happened; the client cannot
-    know, and the other hosts are left alone.
-    """
-    stand_in.fusion.faults.add(fault, on="POST /sslcert")
-    with pytest.raises(requests.ConnectionError):
-        client.upload(issue(), "lost")
-
-    assert stored == [one.name for one in stand_in.certificates.stored()]
-    assert 200 == client.domains().status_code
-
-
 def test_writes_are_counted_over_all_hosts(client: Client, stand_in: QiniuService) -> None:
     """Reads are no writes; refused writes are. Every answer has another X-Reqid."""
     reads = [client.domains(), client.certificates()]
@@ -721,12 +583,3 @@ def test_writes_are_counted_over_all_hosts(client: Client, stand_in: QiniuServic
     assert ["GET /domain"] == [request.label for request in stand_in.requests("GET /domain*")]
     counts = [len(stand_in.api.writes()), len(stand_in.fusion.requests("* /sslcert*"))]
     assert [1, 3, 0] == [*counts, len(stand_in.uc.journal)]
-
-
-def test_many_at_once() -> None:
-    """Stand-ins do not get in each other's way, and end twice without complaint."""
-    with calls.service() as first, calls.service() as second:
-        assert 2 == len({first.api_url, second.api_url})
-        first.stop()
-        assert 200 == Client(second).domains().status_code
-    first.stop()
