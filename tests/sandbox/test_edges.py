@@ -117,19 +117,6 @@ def test_edge_ahead_goes_back_after_a_failure(
     assert ["old", "old", "old"] == shown(stand_in)
 
 
-def test_held_change_reaches_the_edges_after_its_release(
-    stand_in: QiniuService, client: Client, clock: Clock
-) -> None:
-    """The lag counts from the moment the change ended, not from when it was due."""
-    begin(stand_in, client)
-    stand_in.hold(WWW)
-    clock.advance(3600)
-    assert ["old", "old", "old"] == shown(stand_in)
-
-    stand_in.release(WWW)
-    assert ["new", "old", "old"] == shown(stand_in)
-
-
 def test_stale_edge_never_follows(stand_in: QiniuService, client: Client, clock: Clock) -> None:
     """It keeps showing what it showed, even when that was deleted, until it looks again."""
     old = begin(stand_in, client)
@@ -210,16 +197,6 @@ def test_wildcard_domain_answers_for_names_below(stand_in: QiniuService) -> None
     assert {"own"} == set(shown(stand_in))
     with pytest.raises(ssl.SSLError, match=UNRECOGNIZED_NAME):
         shake_hands(stand_in.edges[0], "example.com")
-
-
-def test_garbage_does_not_stop_an_edge(stand_in: QiniuService) -> None:
-    """Clients that speak no TLS, or hang up at once, are forgotten."""
-    stand_in.add_domain(WWW, https=calls.seed(stand_in, [WWW], "old"))
-    for payload in (b"GET / HTTP/1.1\r\n\r\n", b""):
-        with socket.create_connection((stand_in.edges[0].address, stand_in.edges.port)) as raw:
-            raw.sendall(payload)
-
-    assert ["old", "old", "old"] == shown(stand_in)
 
 
 def test_stop_ends_idle_connections_at_once(clock: Clock) -> None:

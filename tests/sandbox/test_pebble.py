@@ -187,21 +187,6 @@ def test_settings_of_the_environment_are_not_taken_over(monkeypatch: pytest.Monk
         assert "ALWAYS" not in pebble.log.upper()
 
 
-def test_nothing_is_left_after_the_end() -> None:
-    """The process is gone, its files too, the log is kept; it can start again."""
-    pebble = Pebble(NOWHERE)
-    for _ in range(2):
-        with pebble:
-            directory = pebble.ca_bundle.parent
-            assert processes_of(directory)
-        assert [] == processes_of(directory)
-        assert not directory.exists()
-        assert "ACME directory available" in pebble.log
-    pebble.stop()
-    with pytest.raises(RuntimeError, match="not running"):
-        _ = pebble.directory_url
-
-
 def test_it_dies_with_a_parent_that_was_killed() -> None:
     """Not even SIGKILL leaves a certificate authority or its files behind."""
     program = (
@@ -253,12 +238,3 @@ def test_process_that_breaks_is_told_with_its_last_words(
     with pytest.raises(CaUnavailable, match="out of luck"):
         Pebble(NOWHERE).start()
     assert not Path((tmp_path / "config").read_text().strip()).parent.exists()
-
-
-def test_search_for_ports_is_bounded(programs: Callable[[str], None], tmp_path: Path) -> None:
-    """After a handful of attempts it is an error."""
-    programs(f"echo x >> {tmp_path}/attempts; echo listen: address already in use; exit 1")
-
-    with pytest.raises(CaUnavailable, match="already in use"):
-        Pebble(NOWHERE).start()
-    assert 5 == len((tmp_path / "attempts").read_text().split())

@@ -14,7 +14,6 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import mark, short_mark
 from certferry.core.observed.observation import (
     DomainState,
-    RemoteCertificate,
     TargetRules,
 )
 from certferry.core.secret import Secret
@@ -214,24 +213,6 @@ def made() -> CertificateBundle:
     return bundle(WWW, "*.example.com")
 
 
-def test_our_copies_are_known_by_their_mark(place: Place, target: Qiniu) -> None:
-    """Ours of this lineage are listed; another lineage's, another tool's and unknown ones not."""
-    issued = qiniu_calls.issue(WWW)
-    ours = bundle_of(issued).certificate
-    label = mark("img", ours.fingerprint)
-    cert_id = place.service.add_certificate(issued, label)
-    place.service.add_certificate(issued, mark("static", ours.fingerprint))
-    place.service.add_certificate(issued, WWW)
-    forgotten = qiniu_calls.issue(WWW)
-    place.service.add_certificate(
-        forgotten, mark("img", bundle_of(forgotten).certificate.fingerprint)
-    )
-
-    found = target.observe(look(known=(ours,))).remotes
-
-    assert (RemoteCertificate(cert_id, label, ours.fingerprint, ours.not_after),) == found
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -326,15 +307,3 @@ def test_a_list_that_failed_is_asked_for_again(place: Place, target: Qiniu) -> N
         target.observe(look())
 
     assert 1 == len(target.observe(look()).domains)
-
-
-def test_looking_changes_nothing(place: Place, target: Qiniu) -> None:
-    """Whatever is there, an observation is made of GET requests."""
-    place.service.add_domain(WWW)
-    place.service.add_domain(IMG, state="frozen")
-    place.service.add_bucket_domain("src.example.com", "pictures")
-
-    target.observe(look(names=("*.example.com",)))
-    target.observe(look(WWW, IMG, "src.example.com", "no.example.com"))
-
-    assert [] == place.service.writes()

@@ -184,24 +184,6 @@ def test_domain_that_is_not_ours_is_refused(
 # --- the limit of an hour
 
 
-def test_calls_beyond_an_hours_limit_are_refused(
-    service: DnspodService, call: CallApi, clock: ManualClock
-) -> None:
-    """An hour ends with each call's own; what was refused counts as well, and does nothing."""
-    service.calls_per_hour = 3
-    assert ["1", "1"] == [code(call("Info.Version")) for _ in range(2)]
-    clock.advance(1800)
-    assert ["1", "-2", "-2"] == [code(create(call, value=value)) for value in "abc"]
-
-    clock.advance(1800)
-    assert "-2" == code(create(call, value="d"))
-    clock.advance(1800)
-    assert ["1"] == [code(create(call, value="e"))]
-    service.calls_per_hour = None
-    listed = call("Record.List", domain="example.com", record_type="TXT")["records"]
-    assert ["a", "e"] == [record["value"] for record in listed]
-
-
 # --- faults and the journal
 
 

@@ -20,7 +20,7 @@ from certferry_sandbox.authority import Authority, Issued
 from certferry_sandbox.qiniu import QiniuService
 from certferry_sandbox.qiniu_upload import covers
 from tests.sandbox import qiniu_calls as calls
-from tests.sandbox.qiniu_calls import OK, START, Client, Clock, code, issue, refusal
+from tests.sandbox.qiniu_calls import OK, START, Client, code, issue, refusal
 
 DAY = timedelta(days=1)
 TRADITIONAL = serialization.PrivateFormat.TraditionalOpenSSL
@@ -242,21 +242,6 @@ def test_good_certificate_is_taken(client: Client, key_type: Any) -> None:
     assert expected == {key: read[key] for key in expected}
 
 
-def test_list_in_pages(client: Client, stand_in: QiniuService) -> None:
-    """In order of upload, without chain and key, until the marker is empty; after a full last page
-    comes one with null. Ten come where no limit is given.
-    """
-    ids = [calls.seed(stand_in, ["a.test"], f"c{number}") for number in range(12)]
-    first = client.certificates("?limit=6").json()
-    second = client.certificates(f"?marker={first['marker']}&limit=6").json()
-    last = client.certificates(f"?marker={second['marker']}&limit=6").json()
-
-    assert ids == [item["certid"] for item in first["certs"] + second["certs"]]
-    assert not any({"ca", "pri"} & item.keys() for item in first["certs"])
-    assert {"code": 200, "error": "", "certs": None, "marker": ""} == last
-    assert 10 == len(client.certificates().json()["certs"])
-
-
 @pytest.mark.parametrize(
     ("query", "expected"),
     [("?limit=0", 400000), ("?limit=1001", 400000), ("?limit=x", 400000), ("?marker=!", 400021)],
@@ -264,27 +249,6 @@ def test_list_in_pages(client: Client, stand_in: QiniuService) -> None:
 def test_senseless_paging(client: Client, query: str, expected: int) -> None:
     """Limits are 1 to 1000, markers are those that were given out."""
     assert refusal(expected) == code(client.certificates(query))
-
-
-def test_list_that_lags(clock: Clock, stand_in: QiniuService, client: Client) -> None:
-    """An upload appears late and vanishes late, while the service itself knows better."""
-
-    def listed() -> list[str]:
-        return [item["certid"] for item in client.certificates().json()["certs"] or []]
-
-    stand_in.certificates.list_lag = timedelta(seconds=2)
-    cert_id = client.upload(issue()).json()["certID"]
-    clock.advance(1.9)
-    assert [] == listed()
-    clock.advance(0.1)
-    assert [cert_id] == listed()
-
-    assert OK == code(client.delete(cert_id))
-    clock.advance(1.9)
-    assert [cert_id] == listed()
-    assert refusal(400401) == code(client.delete(cert_id))
-    clock.advance(0.1)
-    assert [] == listed()
 
 
 def test_accounts_do_not_see_each_other(client: Client, stand_in: QiniuService) -> None:

@@ -7,7 +7,6 @@ What certferry relies on beyond that is shown by its adapter and by the targets'
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ from tests.sandbox.qiniu_calls import ACCESS_KEY, OK, Client, Clock, code, issue
 WWW = "www.example.com"
 SOURCE = "src.example.com"
 LIVE = "live.example.com"
-DEFAULT_PROCESSING = 0.3
 
 
 @pytest.fixture
@@ -60,31 +58,6 @@ def state_of(client: Client, name: str = WWW) -> tuple[str, str, str]:
 # --- what is read
 
 
-@pytest.mark.parametrize(
-    ("switch", "without", "hidden"),
-    [
-        ("empty", {"certId": "", "forceHttps": False, "http2Enable": False, "freeCert": False}, ""),
-        ("null", None, None),
-        ("missing", "missing", "missing"),
-    ],
-)
-def test_https_that_is_not_shown(
-    client: Client, stand_in: QiniuService, old: str, switch: Any, without: object, hidden: object
-) -> None:
-    """Three ways in which a domain without HTTPS has been seen; where told so, one with HTTPS
-    looks like that as well, and `protocol` says which it is.
-    """
-    stand_in.add_domain("http.example.com")
-    stand_in.domains.absent_https = switch
-    stand_in.domain(WWW).hides_https = True
-
-    assert without == https_of(client, "http.example.com")
-    found = https_of(client)
-    assert hidden == (found["certId"] if isinstance(found, dict) else found)
-    assert "https" == client.domain(WWW).json()["protocol"]
-    assert refusal(400013) == code(client.sslize(WWW, old))
-
-
 def test_domain_that_is_not_there(client: Client, new: str) -> None:
     """404001 on read, in Qiniu's words, and HTTP 612 on write."""
     read, written = client.domain(WWW), client.httpsconf("*.example.com", new)
@@ -105,101 +78,7 @@ def test_domain_of_another_account(
     assert refusal(403023) == code(client.sslize(WWW, new))
 
 
-def test_list_that_lags(clock: Clock, stand_in: QiniuService, client: Client) -> None:
-    """A domain appears late, and so does the state of its changes."""
-
-    def listed() -> list[tuple[str, str]]:
-        found = client.domains().json()["domains"]
-        return [(item["protocol"], item["operatingState"]) for item in found]
-
-    stand_in.domains.processing_time = timedelta(seconds=1)
-    stand_in.domains.list_lag = timedelta(seconds=2)
-    stand_in.add_domain(WWW)
-    assert [] == listed()
-    clock.advance(2)
-    assert [("http", "success")] == listed()
-
-    client.sslize(WWW, calls.seed(stand_in, [WWW]))
-    shown = []
-    for _ in range(4):
-        shown += listed()
-        clock.advance(1)
-    before, during, after = ("http", "success"), ("http", "processing"), ("https", "success")
-    assert [before, before, during, after] == shown
-
-
 # --- what is changed
-
-
-def test_change_takes_its_time(client: Client, clock: Clock, old: str, new: str) -> None:
-    """200 at once, `processing` with the old certificate, then `success` with the new one, in
-    the list as well; meanwhile every write gets 400030.
-    """
-    answer = client.httpsconf(WWW, new, forceHttps=True, http2Enable=True)
-
-    assert OK == code(answer)
-    assert ("processing", "modify_https_conf", "") == state_of(client)
-    assert "processing" == client.domains().json()["domains"][0]["operatingState"]
-    assert old == https_of(client)["certId"]
-    for refused in (client.httpsconf(WWW, old), client.sslize(WWW, old), client.unsslize(WWW)):
-        assert refusal(400030) == code(refused)
-    clock.advance(DEFAULT_PROCESSING - 0.001)
-    assert "processing" == state_of(client)[0]
-    clock.advance(0.001)
-    assert ("success", "modify_https_conf", "") == state_of(client)
-    assert {"certId": new, "forceHttps": True, "http2Enable": True, "freeCert": False} == (
-        https_of(client)
-    )
-
-
-def test_failed_change_keeps_the_old_certificate(
-    client: Client, stand_in: QiniuService, clock: Clock, old: str, new: str
-) -> None:
-    """`failed` says why, leaves everything as it was, and lets the next change through."""
-    stand_in.fail_next(WWW, "verify https crt fail")
-    before = https_of(client)
-    assert OK == code(client.httpsconf(WWW, new))
-    clock.advance(1)
-
-    assert ("failed", "modify_https_conf", "verify https crt fail") == state_of(client)
-    assert before == https_of(client)
-    assert OK == code(client.httpsconf(WWW, new))
-    clock.advance(1)
-    assert ("success", "modify_https_conf", "") == state_of(client)
-
-
-def test_failed_change_that_sticks(
-    clock: Clock, stand_in: QiniuService, client: Client, old: str, new: str
-) -> None:
-    """The domain names the new certificate, is `failed`, and the edges serve the old one."""
-    stand_in.fail_next(WWW, sticks=True)
-    client.httpsconf(WWW, new)
-    clock.advance(DEFAULT_PROCESSING)
-
-    assert (new, "failed") == (https_of(client)["certId"], state_of(client)[0])
-    served = stand_in.domain(WWW).applied.at(clock())
-    assert served is not None
-    assert old == served.id
-
-
-def test_change_under_way_that_is_released(
-    client: Client, stand_in: QiniuService, clock: Clock, old: str, new: str
-) -> None:
-    """Held, a domain stays `processing` for hours, and ends at once when it is released; so does
-    what another tool began.
-    """
-    stand_in.hold(WWW)
-    client.httpsconf(WWW, new)
-    clock.advance(7200)
-    assert "processing" == state_of(client)[0]
-    stand_in.release(WWW)
-    assert (new, "success") == (stand_in.bound(WWW), state_of(client)[0])
-    assert clock.now == stand_in.domain(WWW).https_modified
-
-    stand_in.add_domain("img.example.com", state="processing")
-    assert refusal(400030) == code(client.sslize("img.example.com", new))
-    stand_in.release("img.example.com")
-    assert OK == code(client.sslize("img.example.com", new))
 
 
 @pytest.mark.parametrize(
@@ -315,20 +194,6 @@ def test_change_that_changes_nothing(
     stand_in.domains.refuse_unchanged = True
     assert refusal(400910) == code(client.httpsconf(WWW, old, **same))
     assert OK == code(client.httpsconf(WWW, old, forceHttps=False, http2Enable=True))
-
-
-def test_free_certificate_is_https_without_an_id(
-    clock: Clock, stand_in: QiniuService, client: Client, new: str
-) -> None:
-    """Changed by `httpsconf`, and no longer free after that."""
-    stand_in.add_domain(WWW, free_certificate=True, http2=True)
-
-    free = {"certId": "", "forceHttps": False, "http2Enable": True, "freeCert": True}
-    assert free == https_of(client)
-    assert refusal(400013) == code(client.sslize(WWW, new))
-    assert OK == code(client.httpsconf(WWW, new))
-    clock.advance(DEFAULT_PROCESSING)
-    assert not stand_in.domain(WWW).https.free
 
 
 # --- source domains of Kodo
@@ -473,28 +338,6 @@ def bind_live(
     return client.qiniu("POST", url, {"certName": name} | more)
 
 
-def test_live_certificate_is_bound_by_its_name(
-    client: Client, stand_in: QiniuService, studio: str
-) -> None:
-    """200 with nothing in it, and the name can be read at once; the id is no name, unless that is
-    how the documents are read. Pili keeps no certificate from being removed.
-    """
-    answer = bind_live(client, "by name")
-
-    assert (200, b"") == (answer.status_code, answer.content)
-    assert studio == stand_in.bound_at_pili(LIVE)
-    _, detail = ask_pili(client, f"/v2/hubs/studio/domains/{LIVE}")
-    shown = tuple(detail[key] for key in ("certEnable", "certName", "disable"))
-    assert (True, "by name", False) == shown
-    assert detail["playSecurity"]["key1"]
-    assert {"error": "cert not found"} == bind_live(client, studio).json()
-
-    stand_in.live.certificates_by = "id"
-    assert [400, 200] == [bind_live(client, one).status_code for one in ("by name", studio)]
-    assert studio == ask_pili(client, f"/v2/hubs/studio/domains/{LIVE}")[1]["certName"]
-    assert 200 == client.delete(studio).status_code
-
-
 @pytest.mark.parametrize(
     ("path", "words"),
     [
@@ -566,20 +409,3 @@ def test_rate_limit(
     assert 200 == other.domains().status_code
     clock.advance(1)
     assert 200 == client.domains().status_code
-
-
-def test_writes_are_counted_over_all_hosts(client: Client, stand_in: QiniuService) -> None:
-    """Reads are no writes; refused writes are. Every answer has another X-Reqid."""
-    reads = [client.domains(), client.certificates()]
-    assert [] == stand_in.writes()
-
-    uploaded = client.upload(issue())
-    cert_id = uploaded.json()["certID"]
-    answers = [*reads, uploaded, client.sslize(WWW, cert_id), client.delete(cert_id)]
-    assert 5 == len({answer.headers["X-Reqid"] for answer in answers})
-    assert [f"PUT /domain/{WWW}/sslize", "POST /sslcert", f"DELETE /sslcert/{cert_id}"] == [
-        request.label for request in stand_in.writes()
-    ]
-    assert ["GET /domain"] == [request.label for request in stand_in.requests("GET /domain*")]
-    counts = [len(stand_in.api.writes()), len(stand_in.fusion.requests("* /sslcert*"))]
-    assert [1, 3, 0] == [*counts, len(stand_in.uc.journal)]
