@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 import trustme
@@ -16,12 +14,11 @@ from certferry.adapters.http.client import (
     HttpFailure,
     Request,
 )
-from certferry.adapters.http.problems import Contact
 from certferry.ports.http import Answer
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
-from tests.adapters.http.calls import SECRET, SHORT, get, new_client, post, unused_port
-from tests.adapters.http.peers import drip, peer, read_request
+from tests.adapters.http.calls import SECRET, get, post, unused_port
+from tests.adapters.http.peers import peer, read_request
 from tests.adapters.waits import Waits
 
 # --- what is said ---------------------------------------------------------------------------
@@ -83,22 +80,6 @@ def test_half_an_answer(client: HttpClient, service: httpd.HttpService) -> None:
     failure = _failure(client, service.url)
 
     assert str(failure.problem).endswith("ended early")
-
-
-@pytest.mark.parametrize(
-    "head",
-    [b"Content-Length: 1000000", b"Transfer-Encoding: chunked\r\n\r\nF4240", b"Connection: close"],
-)
-def test_an_answer_that_drips(head: bytes, waits: Waits) -> None:
-    """Every byte comes in time and the whole never does: given up after its time, once."""
-    hurried = new_client(waits, timeouts=replace(SHORT, whole=timedelta(seconds=0.3)))
-
-    with peer(drip(head)) as host, pytest.raises(HttpFailure) as caught:
-        hurried.exchange(get(f"http://{host}/"), repeatable=True)
-
-    assert f"the answer of {host} was not complete within 0 seconds" == str(caught.value)
-    assert (True, Contact.SILENCE) == (caught.value.maybe_done, caught.value.contact)
-    assert [] == waits.seconds
 
 
 def test_an_answer_without_an_end(client: HttpClient, waits: Waits) -> None:

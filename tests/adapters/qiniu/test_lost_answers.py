@@ -33,7 +33,7 @@ UNDONE = [
 
 @dataclass
 class Account:
-    """An account with a domain of each kind, a certificate of ours there, and one to be uploaded."""
+    """An account with a domain of each kind, a certificate of ours, and one to upload."""
 
     place: Place
     ours: str

@@ -319,7 +319,7 @@ def test_identical_record_that_is_never_shown(account: AnAccount, provider: DnsP
     """The search ends, and the next run may go on with it."""
     account.refuse_next(account.CREATE, account.DUPLICATE, times=9)
 
-    with pytest.raises(DnsUnavailable, match="does not (show|list) it"):
+    with pytest.raises(DnsUnavailable, match=r"does not (show|list) it"):
         provider.add_txt(NAME, "value")
 
 
