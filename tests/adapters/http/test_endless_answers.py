@@ -40,12 +40,6 @@ DRIPS = {
 
 
 @pytest.fixture
-def waits() -> Waits:
-    """Give pauses that return at once."""
-    return Waits()
-
-
-@pytest.fixture
 def hurried(waits: Waits) -> HttpClient:
     """Give a client whose exchanges last half a second, and whose reads might last longer."""
     return HttpClient(pace=Pacer(1000, pause=waits), pause=waits, timeouts=TIMEOUTS)

@@ -23,12 +23,6 @@ LATEST = 5.0  # seconds, with room for a busy machine; the drips themselves have
 
 
 @pytest.fixture
-def waits() -> Waits:
-    """Give pauses that return at once."""
-    return Waits()
-
-
-@pytest.fixture
 def server_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     """Give the TLS of a server on this machine that the environment's bundle trusts."""
     authority = trustme.CA()
