@@ -179,21 +179,6 @@ def test_unchanged_is_success(place: Place, target: Qiniu, old: str, new: str) -
 # --- HTTPS that Qiniu does not show ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("absent", ["empty", "null", "missing"])
-def test_settings_that_are_not_shown_are_not_guessed(absent: Any, place: Place) -> None:
-    """`protocol` says https and `https` says nothing: the certificate alone is sent."""
-    cert_id, fresh = (qiniu_calls.seed(place.service, [WWW]) for _ in range(2))
-    domain = place.service.add_domain(WWW, https=cert_id, force_https=True, http2=True)
-    place.service.domains.absent_https = absent
-    place.service.domains.omitted_flags = "kept"
-    domain.hides_https = True
-
-    bind(place.target(), fresh)
-
-    assert [("httpsconf", {"certId": fresh})] == writes(place)
-    assert (True, True) == (https(place).force_https, https(place).http2)
-
-
 def test_a_free_certificate_of_qinius_own(place: Place, target: Qiniu, new: str) -> None:
     """It has no id, and is replaced by `httpsconf` with everything else as it was."""
     place.service.add_domain(WWW, free_certificate=True, force_https=True)

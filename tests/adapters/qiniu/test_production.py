@@ -160,18 +160,6 @@ def test_number_4_a_key_of_another_certificate(
         target.upload("img", mixed)
 
 
-def test_number_5_a_certificate_without_a_common_name(place: Place, target: Qiniu) -> None:
-    """Qiniu's refusal is told in words. A profile that makes them so is refused when the file is
-    read: see `tests/cli/test_profiles.py`.
-    """
-    made = bundle(WWW, common_name="")
-
-    with pytest.raises(TargetRejected, match="common name is not accepted"):
-        target.upload("img", made)
-    habits.no_common_name_is_taken(place.service)
-    assert target.upload("img", made)
-
-
 @pytest.mark.parametrize("habit", [habits.flags_hidden, habits.https_hidden])
 def test_number_6_settings_that_the_detail_hides(
     habit: habits.Habit, place: Place, target: Qiniu
@@ -188,18 +176,6 @@ def test_number_6_settings_that_the_detail_hides(
     assert [{"certId": first}, {"certId": second, "http2Enable": False}] == bodies
     conf = place.service.domain(WWW).https
     assert (True, False) == (conf.force_https, conf.http2)
-
-
-def test_number_6_settings_that_the_detail_shows(place: Place, target: Qiniu) -> None:
-    """They are sent as they are, so that a server which resets the others resets nothing."""
-    bound(place, force_https=True, http2=True, tls_versions=("TLSv1.2",))
-    habits.left_out_is_reset(place.service)
-    new = seed(place)
-
-    target.bind(WWW, Kind.CDN, new, KEEP)
-
-    conf = place.service.domain(WWW).https
-    assert (True, True, ("TLSv1.2",)) == (conf.force_https, conf.http2, conf.tls_versions)
 
 
 def test_number_7_https_that_is_off_after_all(place: Place, target: Qiniu) -> None:
@@ -273,16 +249,6 @@ def test_number_9_a_name_that_is_too_long(place: Place) -> None:
     assert short[1:] == place.labels()
 
 
-def test_number_9_a_name_that_is_not(place: Place, target: Qiniu) -> None:
-    """The usual mark, with no request more."""
-    made = bundle(WWW)
-
-    target.upload("img", made)
-
-    assert [mark("img", made.certificate.fingerprint)] == place.labels()
-    assert 1 == place.count("POST /sslcert")
-
-
 def test_number_10_a_certificate_that_is_in_use_for_minutes_more(
     place: Place, target: Qiniu
 ) -> None:
@@ -300,19 +266,6 @@ def test_number_10_a_certificate_that_is_in_use_for_minutes_more(
     place.time.pause(601)
 
     assert target.retire(old, label)
-
-
-@pytest.mark.parametrize("habit", [None, habits.versions_as_string])
-def test_number_11_tls_versions(habit: habits.Habit | None, place: Place, target: Qiniu) -> None:
-    """An array; a string for the server that complains of it."""
-    if habit is not None:
-        habit(place.service)
-    place.service.add_domain(WWW)
-
-    target.bind(WWW, Kind.CDN, seed(place), HttpsWish(tls_versions=("TLSv1.2", "TLSv1.3")))
-
-    sent = [json.loads(r.body)["tlsVersions"] for r in place.service.requests("PUT *")]
-    assert [["TLSv1.2", "TLSv1.3"], "TLSv1.2,TLSv1.3"][: 1 if habit is None else 2] == sent
 
 
 def test_number_12_a_401_proves_no_wrong_key(place: Place, target: Qiniu) -> None:
@@ -334,23 +287,6 @@ def test_number_12_a_401_proves_no_wrong_key(place: Place, target: Qiniu) -> Non
         "GET", f"{place.service.api_url}/domain/{WWW}/nonsense"
     )
     assert 401 == answer.status_code
-
-
-def test_number_14_dcdn_domains_are_in_the_same_list(place: Place, target: Qiniu) -> None:
-    """They are found and bound like the others, whatever else the list says of them."""
-    place.service.add_domain(WWW, product="dcdn", platform="dynamic")
-    new = seed(place)
-
-    [found] = target.observe(look()).domains
-    target.bind(WWW, found.kind, new, KEEP)
-
-    [item] = qiniu_calls.Client(place.service).domains("?limit=10").json()["domains"]
-    assert "dcdn" == item["product"]
-    assert {"uidIsFreezed", "freezeType", "pareDomain", "operTaskId", "operTaskErrCode"} <= set(
-        item
-    )
-    assert "https" not in item
-    assert new == place.service.bound(WWW)
 
 
 def test_number_15_source_domains_by_their_other_call(place: Place) -> None:

@@ -71,20 +71,6 @@ def test_a_domain_that_cannot_be_read(
     assert (IMG, DomainState.READY) == (sound.domain, sound.state)
 
 
-def test_a_401_for_one_path_alone(place: Place, target: Qiniu) -> None:
-    """Where the list was given, the keys are not blamed for one domain, and the others go on."""
-    place.service.add_domain(WWW)
-    place.service.add_domain(IMG)
-    fault = refusal(401, None, "bad token")
-    place.service.api.faults.add(fault, on=f"GET /domain/{WWW}", times=None)
-
-    refused, sound = target.observe(look(names=("*.example.com",))).domains
-
-    assert isinstance(refused.problem, TargetAccessDenied)
-    assert "the same keys are accepted for other calls" in str(refused.problem.hint)
-    assert (IMG, DomainState.READY) == (sound.domain, sound.state)
-
-
 def test_a_401_before_anything_was_given(place: Place, target: Qiniu) -> None:
     """It ends the look at the first named domain, whose every way was tried."""
     place.service.add_domain(WWW)
