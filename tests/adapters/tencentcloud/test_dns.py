@@ -176,6 +176,17 @@ def test_answer_that_cannot_be_read_says_nothing_of_the_work(
     assert account.service.calls("DescribeRecordList")
 
 
+def test_gateway_that_counts_calls_is_waited_for(
+    account: TencentCloudAccount, provider: DnspodRecords
+) -> None:
+    """As where the service itself does."""
+    account.service.faults.add(Fault.too_many(retry_after=2), on="POST /")
+
+    provider.add_txt(NAME, "value")
+
+    assert ["value"] == account.values(NAME)
+
+
 def test_many_calls_in_a_second_are_made_again(
     account: TencentCloudAccount, provider: DnspodRecords
 ) -> None:
