@@ -69,6 +69,15 @@ def test_a_certificate_without_a_common_name(place: Place, target: Qiniu) -> Non
     assert "b.example.com" == json.loads(sent.body)["common_name"]
 
 
+def test_uploading_again_adopts(place: Place, target: Qiniu, made: CertificateBundle) -> None:
+    """The second time, and from another process, the same id and nothing sent."""
+    first = target.upload("img", made)
+
+    assert first == target.upload("img", made)
+    assert first == place.target().upload("img", made)
+    assert 1 == place.count("POST *")
+
+
 def test_the_oldest_of_equal_uploads_is_adopted(place: Place, target: Qiniu) -> None:
     """Two copies, as a lost answer may leave them: every run picks the same one, and both are
     seen, so that both are retired one day.

@@ -253,7 +253,7 @@ def test_senseless_paging(client: Client, query: str, expected: int) -> None:
 
 def test_accounts_do_not_see_each_other(client: Client, stand_in: QiniuService) -> None:
     """Another account's certificate is not listed, and 404908 by its id; a key of a sub-account
-    works on the account it belongs to; an id that is nobody's is 400401.
+    works on the account it belongs to; an id that no account has is 400401.
     """
     stand_in.add_account("other-key", "other-secret")
     stand_in.add_iam_key("IAM-key", "iam-secret", owner=calls.ACCESS_KEY)
