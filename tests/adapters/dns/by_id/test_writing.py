@@ -8,6 +8,7 @@ from certferry.errors import DnsAccessDenied, DnsRejected, DnsUnavailable, Retry
 from certferry.ports.dns import DnsProvider
 from certferry_sandbox.faults import Fault
 from tests.adapters.dns.by_id.any_account import READ_BACK, AnAccount
+from tests.adapters.dnspod.account import DnspodAccount
 
 NAME = "_acme-challenge.img.example.com"
 APEX = "_acme-challenge.example.com"
@@ -45,6 +46,7 @@ def test_record_that_was_accepted_and_never_written(
     account: AnAccount, provider: DnsProvider
 ) -> None:
     """A service that says yes and does nothing is found out before the CA looks."""
+    assert not isinstance(account, DnspodAccount)
     account.service.forgets_records = True
 
     with pytest.raises(DnsUnavailable, match="does not show it") as unknown:
