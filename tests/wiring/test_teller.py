@@ -30,8 +30,8 @@ from certferry.present.report_text import told, what_is_wrong
 from certferry.text import Text
 from certferry.wiring.settings import InstalledAdapters
 from certferry.wiring.teller import Teller
-from certferry_sandbox.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.testing.interruptions import Altered, failing
 from certferry_sandbox.testing.memory_state import MemoryState
 

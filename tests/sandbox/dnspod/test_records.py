@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certferry_sandbox.dnspod import DnspodService
+from certferry_sandbox.dnspod.service import DnspodService
 from certferry_sandbox.zones import Zones
 from tests.support.dnspod_calls import (
     CallApi,

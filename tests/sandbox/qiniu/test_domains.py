@@ -13,8 +13,8 @@ import pytest
 import requests
 
 from certferry_sandbox.authority import Authority, Issued
-from certferry_sandbox.qiniu import QiniuService
-from certferry_sandbox.qiniu_kodo import DomainType
+from certferry_sandbox.qiniu.kodo import DomainType
+from certferry_sandbox.qiniu.service import QiniuService
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, OK, Client, Clock, code, issue, refusal
 

@@ -19,9 +19,9 @@ from qiniu.http import qn_http_client
 from qiniu.services.cdn.manager import DomainManager
 
 from certferry_sandbox.httpd import Headers, Request
-from certferry_sandbox.qiniu import QiniuService
-from certferry_sandbox.qiniu_answers import Refused
-from certferry_sandbox.qiniu_signing import Accounts, Scheme, string_to_sign
+from certferry_sandbox.qiniu.answers import Refused
+from certferry_sandbox.qiniu.service import QiniuService
+from certferry_sandbox.qiniu.signing import Accounts, Scheme, string_to_sign
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, Client, Clock
 

@@ -11,7 +11,7 @@ from certferry.errors import DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Timed
 from certferry.ports.survey import ZoneKeeper
-from certferry_sandbox.dnspod import NAMESERVERS
+from certferry_sandbox.dnspod.service import NAMESERVERS
 from tests.adapters.dns.by_id.any_account import READ_BACK, AnAccount, opened
 
 NAME = "_acme-challenge.img.example.com"
