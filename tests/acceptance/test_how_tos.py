@@ -26,7 +26,7 @@ GUIDES = ROOT / "docs" / "how-to"
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATHS = re.compile(r"(?<=\s)/(?=(?:etc|opt|usr|var)/|etc$|\s)")
 NOT_HERE = ("./scripts/install",)
-"""What a test of its own shows, in the thorough tier: tests/house/test_install.py."""
+"""What a test of its own shows, in the thorough tier: tests/house/test_installed.py."""
 
 
 def commands(guide: str, heading: str) -> list[str]:
