@@ -26,11 +26,7 @@ from certferry_sandbox.testing.context import connected_with
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from tests.adapters.dnspod.account import DnspodAccount
 from tests.adapters.qiniu.place import RULES, WWW, Place, bundle, bundle_of, open_place
-from tests.adapters.tencentcloud.account import (
-    SECRET_ID,
-    TencentCloudAccount,
-    tencentcloud_account,
-)
+from tests.adapters.tencentcloud.account import SECRET_ID, TencentCloudAccount, tencentcloud_account
 from tests.adapters.tencentcloud.account import SECRET_KEY as TENCENT_KEY
 from tests.fuzz.bent import Bend, Bent, bends
 from tests.fuzz.outcomes import only_ours, over_sockets

@@ -78,10 +78,7 @@ def measure(threshold: Threshold, files: dict[str, Any]) -> Measured:
     return Measured(
         threshold,
         len(summaries),
-        share(
-            total("covered_lines", "covered_branches"),
-            total("num_statements", "num_branches"),
-        ),
+        share(total("covered_lines", "covered_branches"), total("num_statements", "num_branches")),
         share(total("covered_branches"), total("num_branches")),
     )
 

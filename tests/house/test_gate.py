@@ -52,11 +52,7 @@ def literal(tree: ast.Module, text: str) -> Iterator[Breach]:
         (source_rules.length, "\n" * 600, False),
         (source_rules.late_annotations, "def f(): ...", True),
         (source_rules.late_annotations, "x = 1", False),
-        (
-            source_rules.late_annotations,
-            "from __future__ import annotations\ndef f(): ...",
-            False,
-        ),
+        (source_rules.late_annotations, "from __future__ import annotations\ndef f(): ...", False),
         (source_rules.exceptions, "x = 1  # noqa", True),
         (source_rules.exceptions, "x = 1  # noqa: S101", True),
         (source_rules.exceptions, "x = 1  # type: ignore", True),
@@ -195,11 +191,7 @@ def source(tmp_path: Path) -> Path:
         ("core", "import os", "certferry.core is not allowed to import os"),
         ("ports", "import certferry.wiring", "certferry.ports is not allowed to import"),
         ("cli", "import certferry.adapters.dns", "Illegal imports of protected package"),
-        (
-            "reconcile",
-            "import requests",
-            "certferry.reconcile is not allowed to import requests",
-        ),
+        ("reconcile", "import requests", "certferry.reconcile is not allowed to import requests"),
         ("adapters/acme", "import certferry.adapters.qiniu", "adapters.acme is not allowed"),
         ("adapters/http", "import certferry.adapters.dns", "adapters.http is not allowed"),
         (

@@ -27,8 +27,7 @@ def verify(issued: Issued, authority: Authority, name: str, now: datetime) -> No
 
 
 @pytest.mark.parametrize(
-    ("key_type", "kind"),
-    [("ec256", ec.EllipticCurvePrivateKey), ("rsa2048", rsa.RSAPrivateKey)],
+    ("key_type", "kind"), [("ec256", ec.EllipticCurvePrivateKey), ("rsa2048", rsa.RSAPrivateKey)]
 )
 def test_issued_certificate_verifies(key_type: Any, kind: type) -> None:
     """The chain leads to the root for every name, within the validity and not outside it."""

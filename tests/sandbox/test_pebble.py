@@ -142,9 +142,7 @@ class Applicant:
 def _rsa_pem() -> bytes:
     key = rsa.generate_private_key(65537, 2048)
     return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 

@@ -99,10 +99,7 @@ def code_of(response: dict[str, Any]) -> str:
             {"action": "DescribeRecord", "fields": {"Domain": "example.com", "RecordId": 1}},
             "InvalidParameter.RecordIdInvalid",
         ),
-        (
-            {"action": "DescribeDomainList", "Authorization": ""},
-            "AuthFailure.InvalidAuthorization",
-        ),
+        ({"action": "DescribeDomainList", "Authorization": ""}, "AuthFailure.InvalidAuthorization"),
     ],
 )
 def test_call_that_is_wrong(service: TencentCloudService, call: dict[str, Any], code: str) -> None:

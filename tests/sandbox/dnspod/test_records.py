@@ -6,11 +6,7 @@ import pytest
 
 from certferry_sandbox.dnspod.service import DnspodService
 from certferry_sandbox.zones import Zones
-from tests.support.dnspod_calls import (
-    CallApi,
-    code,
-    create,
-)
+from tests.support.dnspod_calls import CallApi, code, create
 
 
 def test_list_holds_the_delegation_and_every_value_is_a_string(call: CallApi) -> None:
@@ -61,11 +57,7 @@ def test_record_list_can_be_narrowed(
 
 @pytest.mark.parametrize(
     ("fields", "expected"),
-    [
-        ({"offset": "x"}, "7"),
-        ({"length": "0"}, "8"),
-        ({"sub_domain": "nothing"}, "10"),
-    ],
+    [({"offset": "x"}, "7"), ({"length": "0"}, "8"), ({"sub_domain": "nothing"}, "10")],
 )
 def test_record_list_refuses(call: CallApi, fields: dict[str, str], expected: str) -> None:
     """Bad offsets and lengths; and emptiness, unless asked not to."""

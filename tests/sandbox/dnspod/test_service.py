@@ -9,15 +9,7 @@ import requests
 
 from certferry_sandbox.dnspod.service import Call, DnspodService
 from certferry_sandbox.faults import Fault
-from tests.support.dnspod_calls import (
-    LOGIN,
-    TIMEOUT,
-    TOKEN,
-    TOKEN_ID,
-    CallApi,
-    code,
-    create,
-)
+from tests.support.dnspod_calls import LOGIN, TIMEOUT, TOKEN, TOKEN_ID, CallApi, code, create
 from tests.support.manual_clock import ManualClock
 
 # --- the wire

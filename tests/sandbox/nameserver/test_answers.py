@@ -125,11 +125,7 @@ def test_optional_sections_are_left_out_before_truncating(
 
     response = ask(service.servers[0], CHALLENGE)
 
-    assert (8, [], []) == (
-        len(response.answer[0]),
-        response.authority,
-        response.additional,
-    )
+    assert (8, [], []) == (len(response.answer[0]), response.authority, response.additional)
     assert not response.flags & dns.flags.TC
 
 

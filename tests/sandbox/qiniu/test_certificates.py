@@ -65,10 +65,7 @@ def signed_by(issuer: x509.Name, issuer_key: Any, key: Any) -> str:
 
 def sent(issued: Issued, *, ca: str | None = None, pri: str | None = None) -> Chain:
     """Replace the chain or the key of what was issued."""
-    return (
-        issued.fullchain_pem if ca is None else ca,
-        issued.privkey_pem if pri is None else pri,
-    )
+    return (issued.fullchain_pem if ca is None else ca, issued.privkey_pem if pri is None else pri)
 
 
 def in_order(*numbers: int) -> Chain:

@@ -178,12 +178,7 @@ def test_date_of_a_request(
     ids=["no date", "signed in any case", "unsigned in any case"],
 )
 def test_date_header(
-    stand_in: QiniuService,
-    clock: Clock,
-    header: str,
-    signed_date: str,
-    sent_date: str,
-    status: int,
+    stand_in: QiniuService, clock: Clock, header: str, signed_date: str, sent_date: str, status: int
 ) -> None:
     """It has to be a date; Qiniu's server sees canonical names, so that it must be signed."""
     url, host = stand_in.api_url + "/domain", urlsplit(stand_in.api_url).netloc
