@@ -12,7 +12,6 @@ from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import HttpsWish, Kind
 from certferry.core.observed.observation import DomainState
 from certferry.errors import (
-    DeployError,
     TargetBusy,
     TargetRejected,
     TargetUnavailable,
@@ -259,30 +258,6 @@ def test_a_kind_that_is_not_deployed_to(kind: Kind, place: Place, target: Qiniu)
         target.bind(WWW, kind, "id", KEEP)
 
     assert 0 == place.count("*")
-
-
-@pytest.mark.parametrize(
-    ("code", "error"),
-    [
-        (612, TargetRejected),
-        (400013, TargetBusy),
-        (400326, TargetRejected),
-        (400401, TargetRejected),
-        (404904, TargetRejected),
-        (500233, TargetRejected),
-        (500923, TargetRejected),
-    ],
-)
-def test_a_change_that_is_refused(
-    code: int, error: type[DeployError], place: Place, target: Qiniu, old: str, new: str
-) -> None:
-    """Told once, by its kind; not written a second time."""
-    place.service.api.faults.add(refusal(code // 1000 or code, code), on="PUT *")
-
-    with pytest.raises(error, match=str(code)):
-        bind(target, new)
-
-    assert 1 == len(writes(place))
 
 
 # --- lost answers ---------------------------------------------------------------------------

@@ -26,13 +26,12 @@ from certferry.errors import (
     TargetBusy,
     TargetInUse,
     TargetRejected,
-    TargetUnavailable,
 )
 from certferry.ports.target import Look
 from certferry_sandbox.qiniu import habits
 from certferry_sandbox.qiniu.routes import QBOX, QINIU, Host
 from certferry_sandbox.qiniu.signing import Scheme
-from tests.adapters.qiniu.place import REQUEST_ID, WWW, Place, bundle, refusal
+from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls
 
 IMG = "img.example.com"
@@ -349,44 +348,6 @@ def test_number_17_other_states(state: str, words: str, place: Place, target: Qi
     assert broken.problem.hint
     with pytest.raises(TargetRejected, match=words):
         target.bind(WWW, Kind.CDN, seed(place), KEEP)
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "words"),
-    [
-        (400, 400013, "the same change has been made already"),
-        (400, 400020, "no ICP filing"),
-        (400, 400030, "an earlier change of the domain is not finished"),
-        (400, 400062, "the domain exists at Qiniu already"),
-        (400, 400309, "cache settings are missing"),
-        (400, 400317, "the domain is not offline"),
-        (400, 400323, "the certificate chain cannot be verified"),
-        (400, 400401, "there is no such certificate"),
-        (400, 400402, "this CA cannot issue for the name"),
-        (400, 400129, "400129 its words"),
-        (400, 400932, "not proven that the domain is its own"),
-        (401, 401001, "does not accept access_key and secret_key"),
-        (401, 401002, "does not accept access_key and secret_key"),
-        (403, 403024, "takes no more requests"),
-        (404, 404001, "it is not a CDN domain of this account"),
-        (500, 500000, "Qiniu failed over"),
-        (405, None, "this host does not offer the call"),
-        (503, None, "Qiniu failed over"),
-    ],
-)
-def test_number_17_codes(
-    status: int, code: int | None, words: str, place: Place, target: Qiniu
-) -> None:
-    """Words for each, and the request's id for Qiniu's support. An unknown one is quoted."""
-    bound(place)
-    place.service.api.faults.add(refusal(status, code), on="PUT *", times=None)
-
-    with pytest.raises(
-        (TargetAccessDenied, TargetBusy, TargetRejected, TargetUnavailable), match=words
-    ) as caught:
-        target.bind(WWW, Kind.CDN, seed(place), KEEP)
-
-    assert f"X-Reqid {REQUEST_ID}" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("operation", ["create_domain", "online_domain"])
