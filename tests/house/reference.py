@@ -146,7 +146,7 @@ CHINESE = Words(
 
 
 def pages() -> dict[Path, str]:
-    """Give the pages and where they lie."""
+    """Return the pages and where they lie."""
     return {
         PAGE: page(ENGLISH, voice_in("en").say),
         PAGE.with_suffix(".zh-CN.md"): page(CHINESE, voice_in("zh").say),
@@ -154,7 +154,7 @@ def pages() -> dict[Path, str]:
 
 
 def all_pages() -> dict[Path, str]:
-    """Give these, and the other pages that are made."""
+    """Return these, and the other pages that are made."""
     return {**pages(), **codes_page.pages()}
 
 

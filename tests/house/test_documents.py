@@ -46,25 +46,25 @@ both_pages = pytest.mark.parametrize("page", PAGES, ids=relative)
 
 
 def commands() -> set[str]:
-    """Give the names of the command line's commands."""
+    """Return the names of the command line's commands."""
     [group] = {value for value in vars(front_desk).values() if isinstance(value, click.Group)}
     with click.Context(group) as context:
         return set(group.list_commands(context))
 
 
 def global_options() -> set[str]:
-    """Give what may stand before the command."""
+    """Return what may stand before the command."""
     options = [p for p in front_desk.program.params if isinstance(p, click.Option)]
     return {min(option.opts, key=len) for option in options} - {"--version"}
 
 
 def examples(document: Path) -> list[str]:
-    """Give the configurations that a README or a page shows."""
+    """Return the configurations that a README or a page shows."""
     return TOML.findall(document.read_text(encoding="utf-8"))
 
 
 def known_keys(tmp_path: Path) -> set[str]:
-    """Give every setting, from what the loader says to a key that there is not in each table."""
+    """Return every setting, from what the loader says to a key that there is not in each table."""
     config = tmp_path / "unknown.toml"
     deploy = '[[certificates.deploy]]\nto = "qiniu"'
     ferried = '[[certificates]]\nfullchain = "f"\nprivkey = "p"'
@@ -90,7 +90,7 @@ def test_every_command_has_one_row(readme: Path) -> None:
 
 @both
 def test_a_readme_names_no_command_that_is_not_there(readme: Path) -> None:
-    """What a README tells to type can be typed."""
+    """Each command of a README can be typed."""
     typed = set(
         re.findall(
             r"^(?:[$#] )?certferry (?:--\S+ \S+ )?([a-z]+)\b",
@@ -106,9 +106,9 @@ def test_a_readme_names_no_command_that_is_not_there(readme: Path) -> None:
 @both
 def test_the_options_before_the_command_are_told(readme: Path) -> None:
     """None of them has to be found by chance."""
-    told = readme.read_text(encoding="utf-8")
+    text = readme.read_text(encoding="utf-8")
 
-    assert [] == [option for option in global_options() if f"`{option}" not in told]
+    assert [] == [option for option in global_options() if f"`{option}" not in text]
 
 
 @pytest.mark.parametrize("document", [*READMES, *PAGES, *GUIDES], ids=relative)
@@ -184,7 +184,7 @@ def test_the_contents_of_a_readme_are_its_headings(readme: Path) -> None:
     assert anchors == re.findall(r"\]\(#([^)]+)\)", contents)
 
 
-# --- What the guides tell to write can be written, and the tests they name are there
+# --- What the guides say is the same in both languages
 
 
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -215,7 +215,7 @@ def test_both_languages_tell_the_same() -> None:
 
 
 def promises() -> list[str]:
-    """Give each promise, with the tests behind it."""
+    """Return each promise, with the tests behind it."""
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     promised = text.partition("\n## What is promised\n")[2].partition("\n## ")[0]
     return re.findall(r"^- .*(?:\n  .*)*", promised, re.MULTILINE)
@@ -271,7 +271,7 @@ BRANCH = re.compile(r"^(?P<stem>(?:│   |    )*)[├└]── (?P<name>[\w./]+
 
 
 def drawn(drawing: str) -> list[tuple[int, str]]:
-    """Give depth and name of each branch of a tree drawn with `├──` and `└──`."""
+    """Return depth and name of each branch of a tree drawn with `├──` and `└──`."""
     return [
         (len(match["stem"]) // 4, match["name"])
         for match in map(BRANCH.match, drawing.splitlines())

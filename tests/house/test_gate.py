@@ -125,7 +125,7 @@ def test_a_page_of_facts_cites_itself_and_others(tmp_path: Path) -> None:
 
 
 def test_the_rules_are_asked_of_every_file() -> None:
-    """`scripts/check` does, before the tests, and tells of each breach."""
+    """`scripts/check` does, before the tests, and prints each breach."""
     assert "tests.house.source_rules" in (ROOT / "scripts/check").read_text(encoding="utf-8")
     assert "\n./scripts/check\n" in (ROOT / "scripts/test").read_text(encoding="utf-8")
 
@@ -179,7 +179,7 @@ def lint_imports(source: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Give a copy of `src` that a test may break."""
+    """Return a copy of `src` that a test may break."""
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, tmp_path / "certferry", ignore=ignored)
     return tmp_path
@@ -235,7 +235,7 @@ def project(folder: Path = ROOT) -> dict[str, Any]:
 
 
 def names(requirements: list[str]) -> set[str]:
-    """Give the distributions' names, without versions."""
+    """Return the distributions' names, without versions."""
     return {
         re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower() for requirement in requirements
     }
@@ -328,7 +328,7 @@ CORE = Threshold("core", ("core/*",), 95)
 
 
 def covered(lines: int, branches: int) -> dict[str, Any]:
-    """Give the summary of a file with a hundred lines and a hundred branches."""
+    """Return the summary of a file with a hundred lines and a hundred branches."""
     return {
         "summary": {
             "covered_lines": lines,

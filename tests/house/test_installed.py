@@ -135,7 +135,7 @@ WITH_FLOORS = ("tests/core", "tests/adapters/probe", "tests/adapters/http/test_c
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
-    """Give a fresh environment. Skips where no registry can be reached."""
+    """Return a fresh environment. Skips where no registry can be reached."""
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     asked = pip(python, "download", "--no-deps", "--dest", str(tmp_path / "asked"), "idna")
@@ -202,7 +202,7 @@ DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *modules()]
 
 
 def shipped() -> set[str]:
-    """Give what the pages of the checkout are called in a package."""
+    """Return what the pages of the checkout are called in a package."""
     return {
         f"certferry/pages/{folder}/{path.relative_to(ROOT / 'docs' / folder).as_posix()}"
         for folder in FOLDERS
@@ -384,7 +384,7 @@ def test_a_catalogue_is_read_only_for_who_wants_it() -> None:
 
 
 def test_a_file_without_channels_loads_nothing_of_them(tmp_path: Path) -> None:
-    """Nor does one with channels, as long as there is nothing to tell."""
+    """Nor does one with channels, as long as there is nothing to send."""
     config = tmp_path / "certferry.toml"
     config.write_text(f'[state]\nurl = "sqlite:///{tmp_path}/state/state.db"\n')
     config.chmod(0o600)

@@ -80,7 +80,7 @@ IN_MESSAGES = {
     "test",
     Outcome.FAILED,
     Outcome.REFUSED,
-    *(set(Topic) - {Topic.TROUBLE, Topic.RECOVERED}),  # these tell what else has happened
+    *(set(Topic) - {Topic.TROUBLE, Topic.RECOVERED}),  # these are about something else
 }
 WRITTEN = re.compile(
     r"""(?:Complaint\(|"code": |\bcode=|Health\.\w+,\s+|Trouble\(|self\._note\([A-Z]+, )"""
@@ -89,7 +89,7 @@ WRITTEN = re.compile(
 
 
 def of(section: str) -> set[str]:
-    """Give the codes of a section, which both languages have."""
+    """Return the codes of a section, which both languages have."""
     english, chinese = (code_meanings(language)[section] for language in LANGUAGES)
     assert set(english) == set(chinese)
     return set(english)
@@ -177,17 +177,17 @@ SOURCES = re.compile(r"\(.*?\)|（.*?）")
 
 
 def tables(page: str) -> list[list[str]]:
-    """Give the rows of each table."""
+    """Return the rows of each table."""
     return [table.splitlines() for table in TABLE.findall(page)]
 
 
 def numbers(row: str) -> list[str]:
-    """Give all numbers of a row: what is a word in one language is a word in the other."""
+    """Return all numbers of a row: what is a word in one language is a word in the other."""
     return sorted(number.replace(",", "") for number in NUMBER.findall(row))
 
 
 def marks(row: str) -> list[str]:
-    """Give the marks of the last column, in Chinese, without their sources."""
+    """Return the marks of the last column, in Chinese, without their sources."""
     last = SOURCES.sub("", row.rstrip("| ").rpartition("|")[2])
     return [MARKS.get(mark, mark) for mark in MARK.findall(last)]
 
@@ -207,10 +207,10 @@ def test_both_pages_have_as_many_rows() -> None:
     assert len(ROWS) == sum(english) > 200
 
 
-@pytest.mark.parametrize("tell", [numbers, marks], ids=["numbers", "marks"])
-def test_rows_tell_the_same(tell: Callable[[str], list[str]]) -> None:
+@pytest.mark.parametrize("read", [numbers, marks], ids=["numbers", "marks"])
+def test_rows_say_the_same(read: Callable[[str], list[str]]) -> None:
     """Codes, periods and limits; and how well each reason is known."""
-    assert [] == [row for row in ROWS if tell(row[0]) != tell(row[1])]
+    assert [] == [row for row in ROWS if read(row[0]) != read(row[1])]
 
 
 def test_rows_name_the_same() -> None:

@@ -31,17 +31,17 @@ def service(zones: Zones) -> Iterator[AcmeDnsService]:
 
 
 def posted(url: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, object]:
-    """Give the status of a call and what was answered."""
+    """Return the status of a call and what was answered."""
     answer = requests.post(url, body, headers=headers, timeout=5)
     return answer.status_code, answer.json()
 
 
 def registered(service: AcmeDnsService) -> dict[str, str]:
     """Register, as an operator would."""
-    status, told = posted(f"{service.url}/register", b"")
+    status, answered = posted(f"{service.url}/register", b"")
     assert 201 == status
-    assert isinstance(told, dict)
-    return told
+    assert isinstance(answered, dict)
+    return answered
 
 
 def update(service: AcmeDnsService, of: Mapping[str, str], txt: object) -> tuple[int, object]:

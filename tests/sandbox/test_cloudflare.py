@@ -89,9 +89,9 @@ def test_record_that_is_none(
     send: Send, records: str, change: dict[str, Any], status: int, code: int
 ) -> None:
     """A field that is wrong, or not known."""
-    told, body = send("POST", records, {**RECORD, **change})
+    answered, body = send("POST", records, {**RECORD, **change})
 
-    assert (status, code) == (told, body["errors"][0]["code"])
+    assert (status, code) == (answered, body["errors"][0]["code"])
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_call_that_is_none(
     send: Send, records: str, method: str, path: str, status: int, code: int
 ) -> None:
     """An address, a parameter or an id that there is not."""
-    told, body = send(method, path.replace("RECORDS", records))
+    answered, body = send(method, path.replace("RECORDS", records))
 
-    assert (status, code) == (told, body["errors"][0]["code"])
+    assert (status, code) == (answered, body["errors"][0]["code"])
 
 
 def test_body_that_is_no_json(service: CloudflareService, records: str) -> None:

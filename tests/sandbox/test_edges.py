@@ -31,7 +31,7 @@ LAGS = {
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give a clock to the service under test."""
+    """Return a clock to the service under test."""
     return Clock()
 
 
@@ -44,7 +44,7 @@ def stand_in(clock: Clock) -> Iterator[QiniuService]:
 
 @pytest.fixture
 def client(stand_in: QiniuService) -> Client:
-    """Give a client with a good key."""
+    """Return a client with a good key."""
     return Client(stand_in)
 
 
@@ -73,7 +73,7 @@ def shake_hands(
 
 
 def shown(stand_in: QiniuService, name: str = WWW) -> list[str]:
-    """Give what each edge shows for a name, by the name it was uploaded under."""
+    """Return what each edge shows for a name, by the name it was uploaded under."""
     names = {stored.fingerprint: stored.name for stored in stand_in.certificates.stored()}
     return [names.get(shake_hands(edge, name), "gone") for edge in stand_in.edges]
 

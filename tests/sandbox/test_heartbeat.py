@@ -22,7 +22,7 @@ def service() -> Iterator[HeartbeatService]:
 
 
 def ping(url: str, said: bytes | None = b"", method: str = "POST") -> tuple[int, str, str | None]:
-    """Send one ping; give the status, the body, and the limit that it tells."""
+    """Send one ping; give the status, the body, and the limit in its headers."""
     request = urllib.request.Request(url, data=said, method=method)  # noqa: S310 - a stand-in's
     try:
         with urllib.request.urlopen(request) as answer:  # noqa: S310 - the stand-in's
@@ -52,7 +52,7 @@ def test_more_than_five_a_minute_are_not_counted(service: HeartbeatService) -> N
 
 
 def test_what_is_no_ping_is_refused(service: HeartbeatService) -> None:
-    """Another address, run, status or method; a check that it does not know is told within 200."""
+    """Another address, run, status or method; a check that it does not know gets 200."""
     unknown = service.address.replace(CHECK, str(uuid.uuid4()))
 
     assert (200, "OK (not found)", "8") == ping(unknown)
@@ -66,7 +66,7 @@ def test_what_is_no_ping_is_refused(service: HeartbeatService) -> None:
 
 
 def test_words_that_are_too_long_are_a_mistake(service: HeartbeatService) -> None:
-    """The sender was told how many are kept."""
+    """The limit stands in every answer."""
     assert (200, "OK", "8") == ping(service.address, b"123456789")
 
     assert ["12345678"] == [one.said for one in service.pings]

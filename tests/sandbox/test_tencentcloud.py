@@ -66,7 +66,7 @@ def asked(
 
 
 def code_of(response: dict[str, Any]) -> str:
-    """Give the code of an error; empty where there is none."""
+    """Return the code of an error; empty where there is none."""
     return str(response.get("Error", {}).get("Code", ""))
 
 

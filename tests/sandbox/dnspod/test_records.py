@@ -97,7 +97,7 @@ def test_record_create_refuses(
 
 
 def test_identical_record_is_a_duplicate(call: CallApi) -> None:
-    """Same name, type, line and value, whatever the TTL: code 104, told in words too."""
+    """Same name, type, line and value, whatever the TTL: code 104, and words that say so."""
     create(call)
     answer = create(call, ttl=900)
 

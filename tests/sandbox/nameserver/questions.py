@@ -18,7 +18,7 @@ PATIENCE = 5.0
 Ask = Callable[..., dns.message.Message]
 
 
-def told(message: dns.message.Message) -> list[str]:
+def answers_of(message: dns.message.Message) -> list[str]:
     """The answer section, as text without TTLs."""
     return sorted(
         f"{rrset.name} {dns.rdatatype.to_text(rrset.rdtype)} {rdata}"
@@ -33,5 +33,5 @@ def authority(message: dns.message.Message) -> list[str]:
 
 
 def is_authoritative(message: dns.message.Message) -> bool:
-    """Tell whether AA is set."""
+    """Return whether AA is set."""
     return bool(message.flags & dns.flags.AA)

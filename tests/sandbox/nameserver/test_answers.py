@@ -21,9 +21,9 @@ from tests.sandbox.nameserver.questions import (
     CHALLENGE,
     PATIENCE,
     Ask,
+    answers_of,
     authority,
     is_authoritative,
-    told,
 )
 
 # --- what an authoritative server answers
@@ -56,7 +56,7 @@ def test_alias_to_a_foreign_zone_is_answered_alone(service: DnsService, ask: Ask
     """What the server is not responsible for is the client's to ask for."""
     response = ask(service.servers[0], "img.example.com", "A")
 
-    assert ["img.example.com. CNAME img.example.com.qiniudns.com."] == told(response)
+    assert ["img.example.com. CNAME img.example.com.qiniudns.com."] == answers_of(response)
     assert dns.rcode.NOERROR == response.rcode()
 
 
@@ -68,13 +68,13 @@ def test_wildcard_answers_for_names_that_are_not_there(
     zones.seed("here.example.com", "TXT", "v")
     server = service.servers[0]
 
-    assert ["x.example.com. CNAME img.example.com.qiniudns.com."] == told(
+    assert ["x.example.com. CNAME img.example.com.qiniudns.com."] == answers_of(
         ask(server, "x.example.com", "A")
     )
-    assert ["_acme-challenge.y.example.com. CNAME img.example.com.qiniudns.com."] == told(
+    assert ["_acme-challenge.y.example.com. CNAME img.example.com.qiniudns.com."] == answers_of(
         ask(server, "_acme-challenge.y.example.com")
     )
-    assert [] == told(ask(server, "here.example.com", "A"))
+    assert [] == answers_of(ask(server, "here.example.com", "A"))
     assert dns.rcode.NXDOMAIN == ask(server, "z.here.example.com", "A").rcode()
 
 

@@ -33,13 +33,13 @@ def old(stand_in: QiniuService) -> str:
 
 @pytest.fixture
 def new(stand_in: QiniuService) -> str:
-    """Give a certificate that could be bound."""
+    """Return a certificate that could be bound."""
     return calls.seed(stand_in, [WWW, "*.example.com"], "new")
 
 
 @pytest.fixture
 def other(stand_in: QiniuService) -> Client:
-    """Give a client of another account."""
+    """Return a client of another account."""
     stand_in.add_account("other-key", "other-secret")
     return Client(stand_in, "other-key", "other-secret")
 
