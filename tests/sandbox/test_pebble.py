@@ -1,4 +1,4 @@
-"""Pebble as a process: it comes up, issues what our DNS proves, and is gone at the end."""
+"""Pebble as a process: what it takes over, that it ends with its parent, and how it fails."""
 
 from __future__ import annotations
 
@@ -8,51 +8,16 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import requests
-from acme import challenges, client, errors, messages
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from josepy.jwk import JWKRSA
 
 from certferry.errors import CaUnavailable, ConfigError
-from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.pebble import Pebble
-from certferry_sandbox.zones import Zones
 
 NOWHERE = "127.0.0.1:9"  # the discard port: for a CA that is not asked to prove anything
-NAME = "img.example.com"
-CHALLENGE = f"_acme-challenge.{NAME}"
 DEADLINE = 10.0
-
-
-@pytest.fixture
-def zones() -> Zones:
-    """The zones that the CA's resolver knows."""
-    store = Zones()
-    store.add_zone("example.com", ["ns1.dns.test"])
-    return store
-
-
-@pytest.fixture
-def dns(zones: Zones) -> Iterator[DnsService]:
-    """A name server and the CA's resolver."""
-    servers = [NameServer(zones, "ns1.dns.test", "127.0.53.1")]
-    with DnsService(zones, servers, Resolver(zones, servers, "127.0.53.9")) as running:
-        yield running
-
-
-@pytest.fixture
-def session() -> Iterator[requests.Session]:
-    """A client without proxies from the environment."""
-    with requests.Session() as session:
-        session.trust_env = False
-        yield session
 
 
 @pytest.fixture
@@ -88,94 +53,6 @@ def processes_of(directory: Path) -> list[int]:
         except OSError:
             continue
     return found
-
-
-class Applicant:
-    """A small ACME client, on the library that certferry uses."""
-
-    def __init__(self, pebble: Pebble) -> None:
-        self.account_key = JWKRSA.load(_rsa_pem())
-        network = client.ClientNetwork(self.account_key, timeout=20)
-        network.session.trust_env = False
-        network.session.verify = str(pebble.ca_bundle)
-        network.verify_ssl = str(pebble.ca_bundle)  # type: ignore[assignment]  # a path works too
-        self.network = network
-        self.client = client.ClientV2(
-            messages.Directory.from_json(network.get(pebble.directory_url).json()), network
-        )
-
-    def register(self) -> None:
-        """Make an account."""
-        self.client.new_account(messages.NewRegistration(terms_of_service_agreed=True))
-
-    def order(self) -> tuple[messages.OrderResource, messages.ChallengeBody]:
-        """Order a certificate for NAME and give its DNS-01 challenge."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        csr = (
-            x509.CertificateSigningRequestBuilder()
-            .subject_name(x509.Name([]))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        order = self.client.new_order(csr.public_bytes(serialization.Encoding.PEM))
-        (authorization,) = order.authorizations
-        (challenge,) = (
-            body
-            for body in authorization.body.challenges
-            if isinstance(body.chall, challenges.DNS01)
-        )
-        return order, challenge
-
-    def txt_value(self, challenge: messages.ChallengeBody) -> str:
-        """The value to show in DNS."""
-        return str(challenge.chall.validation(self.account_key))
-
-    def finish(
-        self, order: messages.OrderResource, challenge: messages.ChallengeBody
-    ) -> list[x509.Certificate]:
-        """Answer the challenge and fetch the chain."""
-        self.client.answer_challenge(challenge, challenge.chall.response(self.account_key))
-        chain = self.client.poll_and_finalize(order).fullchain_pem
-        return x509.load_pem_x509_certificates(chain.encode())
-
-
-def _rsa_pem() -> bytes:
-    key = rsa.generate_private_key(65537, 2048)
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def test_certificate_is_issued_for_what_dns_proves(dns: DnsService, zones: Zones) -> None:
-    """The CA asks our resolver; chain, lifetime and status are as they should be."""
-    with Pebble(
-        dns.resolver_endpoint, certificate_validity=timedelta(days=6), nonce_reject=0
-    ) as pebble:
-        applicant = Applicant(pebble)
-        applicant.register()
-        order, challenge = applicant.order()
-        zones.create(CHALLENGE, "TXT", applicant.txt_value(challenge))
-        leaf, issuer = applicant.finish(order, challenge)
-        root = x509.load_pem_x509_certificate(pebble.root_pem())
-
-        leaf.verify_directly_issued_by(issuer)
-        issuer.verify_directly_issued_by(root)
-        lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
-        assert timedelta(days=6) == lifetime + timedelta(seconds=1)
-        assert "Valid" == pebble.certificate_status(f"{leaf.serial_number:x}")
-        with pytest.raises(KeyError):
-            pebble.certificate_status("1234")
-    assert {CHALLENGE} == {query.name for query in dns.resolver.queries if query.type == "TXT"}
-
-
-def test_name_without_its_record_is_not_proven(dns: DnsService) -> None:
-    """The CA really asks; without the value it issues nothing."""
-    with Pebble(dns.resolver_endpoint, nonce_reject=0) as pebble:
-        applicant = Applicant(pebble)
-        applicant.register()
-        with pytest.raises(errors.ValidationError):
-            applicant.finish(*applicant.order())
-    assert CHALLENGE in {query.name for query in dns.resolver.queries}
 
 
 def test_settings_of_the_environment_are_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
