@@ -1,11 +1,11 @@
-"""How operators are to be told, as `certferry init` asks for it: one channel and a heartbeat, each
+"""How operators are alerted, as `certferry init` asks for it: one channel and a heartbeat, each
 tried at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from certferry.cli.init import text
@@ -31,29 +31,27 @@ from certferry.wiring.settings import offered
 LABEL = "ops"
 """How the channel is called in the file."""
 VARIABLE = "HEARTBEAT_URL"
+_REFERENCE = f"env:{VARIABLE}"
 
 _HEADING = Text("Where to tell you of trouble (optional)")
 _WHAT_A_HEARTBEAT_IS = Text(
     "A heartbeat tells you that the runs stopped: each pings an address of healthchecks.io or the"
     " like."
 )
-_HEARTBEAT = Text("Heartbeat URL (Enter to skip)")
-_ANOTHER_HEARTBEAT = Text("Heartbeat URL, or `none`")
-_ANYWAY = Text("Use it all the same?")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One way of being told, as it stands in the file, and the keys that it needs."""
+class Alert:
+    """A channel or a heartbeat, as it stands in the file, and the keys that it needs."""
 
     channel: NewAccount | None = None
     heartbeat: str = ""
-    fresh: Mapping[str, Secret] | None = None
+    fresh: Mapping[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """Asks how operators are to be told, and tries it."""
+class Alerts:
+    """Asks how operators are to be alerted, and tries it."""
 
     given: Document
     config: Path
@@ -62,25 +60,21 @@ class Telling:
     keys: KeyRing
     interview: Interview
 
-    def channel(self, kept: Told | None) -> Told | None:
+    def channel(self, kept: Alert | None) -> Alert | None:
         """Ask for one channel of notifications, until it has taken a message or is meant all the
         same; `None` where there is to be none. No answer means the one that was `kept`, whose keys
         are known still.
         """
-        services = offered(CHANNELS)
-        options = [option_of(service, self.interview) for service in services]
+        services, ask = offered(CHANNELS), self.interview
+        options = [option_of(service, ask) for service in services]
         earlier = None if kept is None or kept.channel is None else kept.channel.type
         usual = next((n for n, one in enumerate(services) if one.type == earlier), None)
 
         def refused(answer: str) -> Text:
-            known = [service.type for service in services]
-            advice = instead_of(answer, known)
+            advice = instead_of(answer, [service.type for service in services])
             return Text("{type} is no channel; {advice}", type=repr(answer), advice=advice)
 
-        while True:
-            chosen = self.interview.choose(_HEADING, options, usual, refused, or_none=True)
-            if chosen is None:
-                return None
+        while (chosen := ask.choose(_HEADING, options, usual, refused, or_none=True)) is not None:
             service = services[chosen]
             known = {question.key: self.keys.found(question) for question in service.questions}
             unknown = [one for one in service.questions if known[one.key] is None]
@@ -89,75 +83,75 @@ class Telling:
             except Back:
                 continue
             answered = {key: one for key, one in (known | answers).items() if one is not None}
-            told = Told(account_of(LABEL, service.type, answered), fresh=fresh_in(answered))
-            if self._is_meant(lambda told=told: self._takes_message(told)):  # type: ignore[misc]  # of this turn
-                return told
+            alert = Alert(account_of(LABEL, service.type, answered), fresh=fresh_in(answered))
+            if self._is_meant(self._takes_message, alert):
+                return alert
+        return None
 
-    def heartbeat(self, kept: Told | None) -> Told | None:
+    def heartbeat(self, kept: Alert | None) -> Alert | None:
         """Ask for the address of a heartbeat, unless the environment has it; `None` where there is
         to be none. No answer means the one that was `kept`.
         """
         if self.environ.get(VARIABLE):
-            there = Told(heartbeat=f"env:{VARIABLE}")
-            return there if self._is_meant(lambda: self._is_pinged(there)) else None
-        self.interview.tell(_WHAT_A_HEARTBEAT_IS)
-        earlier = None if kept is None else (kept.fresh or {}).get(VARIABLE)
-        question = _HEARTBEAT if earlier is None else _ANOTHER_HEARTBEAT
+            there = Alert(heartbeat=_REFERENCE)
+            return there if self._is_meant(self._is_pinged, there) else None
+        self.interview.print(_WHAT_A_HEARTBEAT_IS)
+        earlier = None if kept is None else kept.fresh.get(VARIABLE)
+        question = Text("Heartbeat URL, or `none`")
+        if earlier is None:
+            question = Text("Heartbeat URL (Enter to skip)")
         while True:
             address = self.interview.ask_for(question, _any_secret, kept=earlier, hidden=True)
             if address is None or address.reveal().casefold() in NONE:
                 return None
-            told = Told(heartbeat=f"env:{VARIABLE}", fresh={VARIABLE: address})
-            if self._is_meant(lambda told=told: self._is_pinged(told)):  # type: ignore[misc]  # of this turn
-                return told
+            alert = Alert(heartbeat=_REFERENCE, fresh={VARIABLE: address})
+            if self._is_meant(self._is_pinged, alert):
+                return alert
 
-    def _is_meant(self, works: Callable[[], bool]) -> bool:
+    def _is_meant(self, works: Callable[[Alert], bool], alert: Alert) -> bool:
         """Try it. What does not work now may be meant, since a service may be out of reach from
         here; a setting that is wrong is not.
         """
         try:
-            if works():
+            if works(alert):
                 return True
-        except ConfigError as error:
-            self._tell(error.message, error.hint)
-            return False
         except CertferryError as error:
-            self._tell(error.message, error.hint)
-        return self.interview.confirm(_ANYWAY)
+            self._complain(error.message, error.hint)
+            if isinstance(error, ConfigError):
+                return False
+        return self.interview.confirm(Text("Use it all the same?"))
 
-    def _takes_message(self, told: Told) -> bool:
-        channel = told.channel
+    def _takes_message(self, alert: Alert) -> bool:
+        channel = alert.channel
         if channel is None:
             return False
         table = {"type": channel.type, **channel.settings}
-        settings = self._settings({"notify": {channel.label: table}}, told)
+        settings = self._settings({"notify": {channel.label: table}}, alert)
         with open_to_look(settings, language=self.console.voice.language) as session:
-            channels = session.teller.channels
-            names = [channel.label]
+            channels, names = session.teller.channels, [channel.label]
             channels.must_connect(channel.label)
-            self.interview.tell(Text("Sending a test message …"))
+            self.interview.print(Text("Sending a test message …"))
             answers = channels.try_out(names)
             lines = answer_lines(answers, channels.services(names), self.console.voice)
-            self.console.remark(lines)
+            self.console.print_stderr(lines)
         return isinstance(answers[channel.label], Sent)
 
-    def _is_pinged(self, told: Told) -> bool:
-        self.interview.tell(Text("Sending a test ping …"))
-        settings = self._settings({"heartbeat": {"url": told.heartbeat}}, told)
-        missed = try_heartbeat(settings)
+    def _is_pinged(self, alert: Alert) -> bool:
+        self.interview.print(Text("Sending a test ping …"))
+        missed = try_heartbeat(self._settings({"heartbeat": {"url": alert.heartbeat}}, alert))
         if missed is not None:
-            self._tell(missed.problem, missed.hint)
+            self._complain(missed.problem, missed.hint)
             return False
-        self.interview.tell(Text("heartbeat: the ping was taken."))
+        self.interview.print(Text("heartbeat: the ping was taken."))
         return True
 
-    def _settings(self, tables: Mapping[str, Mapping[str, object]], told: Told) -> Settings:
-        fresh = {name: key.reveal() for name, key in (told.fresh or {}).items()}
+    def _settings(self, tables: Mapping[str, Mapping[str, object]], alert: Alert) -> Settings:
+        fresh = {name: key.reveal() for name, key in alert.fresh.items()}
         document = with_tables(self.given, tables)
         return load_before(document, self.config, {**self.environ, **fresh})
 
-    def _tell(self, problem: Text, hint: Text | None) -> None:
-        self.console.remark(text.complaint(problem, hint, self.console.voice))
+    def _complain(self, problem: Text, hint: Text | None) -> None:
+        self.console.print_stderr(text.complaint(problem, hint, self.console.voice))
 
 
 def _any_secret(answer: str) -> Secret:
