@@ -14,7 +14,7 @@ AnAccount = AlidnsAccount | CloudflareAccount | DnspodAccount
 
 SERVICES = ("alidns", "cloudflare", "dnspod")
 READ_BACK = pytest.mark.parametrize("account", ["alidns", "cloudflare"], indirect=True)
-"""For what DNSPod's adapter does otherwise: it believes an answer, and reads back nothing."""
+"""For what DNSPod's adapter does otherwise: it trusts an answer, and reads nothing back."""
 
 
 def opened(service: str) -> AbstractContextManager[AnAccount]:
