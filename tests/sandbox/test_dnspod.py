@@ -30,12 +30,6 @@ from tests.support.manual_clock import ManualClock
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    """The clock of zones, index and lockout."""
-    return ManualClock()
-
-
-@pytest.fixture
 def zones(clock: ManualClock) -> Zones:
     """The zones that the service writes to."""
     return Zones(clock)

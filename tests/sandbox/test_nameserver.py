@@ -59,12 +59,6 @@ def is_authoritative(message: dns.message.Message) -> bool:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    """The zones' clock."""
-    return ManualClock()
-
-
-@pytest.fixture
 def zones(clock: ManualClock) -> Zones:
     """A DNS provider's zone, a delegated one, a sub-zone and a CDN's zone."""
     store = Zones(clock)

@@ -21,12 +21,6 @@ TXT = {"Domain": "example.com", "RecordType": "TXT", "RecordLine": "默认", "Va
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    """The zones' clock."""
-    return ManualClock()
-
-
-@pytest.fixture
 def service(clock: ManualClock) -> Iterator[TencentCloudService]:
     """A key whose account holds example.com, on a free plan."""
     with TencentCloudService(Zones(clock)) as service:

@@ -16,12 +16,6 @@ NAMESERVERS = ("ns1.dns.test", "ns2.dns.test")
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    """The zones' clock."""
-    return ManualClock()
-
-
-@pytest.fixture
 def zones(clock: ManualClock) -> Zones:
     """A store with example.com."""
     store = Zones(clock)
