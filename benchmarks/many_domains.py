@@ -40,7 +40,7 @@ from benchmarks.many_domains_stand_in import KEYS, SECONDS, START
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.transport import QiniuTransport
-from certferry.adapters.qiniu.wire import Hosts, Keys
+from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import certificate_pem, parse_chain
@@ -243,7 +243,7 @@ def wish(number: int) -> DesiredCertificate:
 def connected(urls: Mapping[str, str], state: StateStore, time: VirtualTime) -> Qiniu:
     """Connect the account, as each process does, and as `adapters.qiniu.target.connect`."""
     memory = AccountNotes(lambda: state, ACCOUNT, is_kept=True)
-    keys = Keys(*(Secret(key) for key in KEYS))
+    keys = QiniuKeys(*(Secret(key) for key in KEYS))
     transport = QiniuTransport(
         keys, Hosts(**urls), memory, pause=time.pause, now=time.now, clock=time.clock
     )

@@ -18,7 +18,7 @@ from certferry.config.model import Settings
 from certferry.core.findings import Code, Finding, Severity
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
-from certferry.file_trust import NotTrusted, must_be_trusted, spot
+from certferry.file_trust import NotTrusted, checked_path, must_be_trusted
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.whole_file import draft_beside, replace_file, sync_directory
@@ -117,7 +117,7 @@ def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterat
     """
     place = path.resolve()
     with _told(path, hint):
-        with spot(path):  # else it could not be read where it is
+        with checked_path(path):  # else it could not be read where it is
             pass
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

@@ -104,7 +104,7 @@ def test_a_source_domain_that_was_asked_for_as_a_cdn_domain(place: Place, target
 def test_a_domain_that_is_nowhere(place: Place, target: Qiniu) -> None:
     """Neither half knows it; asked for as a source domain, buckets are spoken of."""
     assert "not a CDN domain of this account" in str(problem_of(target, WWW))
-    assert "no source domain of any Kodo bucket" in str(problem_of(target, WWW, KODO))
+    assert "not a source domain of any Kodo bucket" in str(problem_of(target, WWW, KODO))
 
 
 def test_a_frozen_source_domain(place: Place, target: Qiniu, new: str) -> None:

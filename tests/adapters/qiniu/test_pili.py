@@ -123,7 +123,7 @@ def test_a_domain_that_was_asked_for_as_another_kind(place: Place, target: Qiniu
     assert 'kind = "pili"' in str(taken_for_cdn.hint)
     assert f"{IMG} is a CDN domain, not a live domain of Pili" == str(taken_for_live)
     assert 'kind = "cdn"' in str(taken_for_live.hint)
-    assert "no live domain of any Pili hub of this account" in str(nowhere)
+    assert "not a live domain of any Pili hub of this account" in str(nowhere)
 
 
 # --- what is told of their certificates -----------------------------------------------------

@@ -2,7 +2,7 @@
 `URL/start`, `URL`, `URL/fail`, with `rid` for the run, and the run's last lines as the body.
 
 The service answers 200 to a check that it does not know, or that is pinged too often, and says so
-in the body; `Ping-Body-Limit` tells how many bytes it keeps of ours.
+in the body; `Ping-Body-Limit` is how many bytes of ours it keeps.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from certferry.adapters.http.secret_address import secret_address
+from certferry.adapters.http.posting import secret_address
 from certferry.core.assessment.notices import Missed
 from certferry.core.secret import Secret
 from certferry.ports.http import Answer, Http, NoAnswer
@@ -27,7 +27,7 @@ _UNKNOWN, _TOO_OFTEN = b"(not found)", b"(rate limited)"
 
 
 class Heartbeat:
-    """One check at one service. `rid` tells the pings of one run from those of another. Raises
+    """One check at one service. `rid` is the same in all pings of a run. Raises
     `ConfigError` for an address that can be none.
     """
 
@@ -38,11 +38,11 @@ class Heartbeat:
         self._limit = USUAL_LIMIT
 
     def start(self) -> Missed | None:
-        """Tell that a run begins."""
+        """Send that a run begins."""
         return self._ping("/start", "")
 
     def end(self, said: str, *, succeeded: bool) -> Missed | None:
-        """Tell that it has ended, with the last of its words."""
+        """Send that it has ended, with the last of its words."""
         return self._ping("" if succeeded else "/fail", said)
 
     def _ping(self, suffix: str, said: str) -> Missed | None:
@@ -63,9 +63,9 @@ class Heartbeat:
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + suffix, query=query))
 
     def _note_limit(self, answer: Answer) -> None:
-        told = answer.headers.get("Ping-Body-Limit", "")
-        if told.isascii() and told.isdigit():
-            self._limit = max(1, min(int(told[:9]), MOST))
+        limit = answer.headers.get("Ping-Body-Limit", "")
+        if limit.isascii() and limit.isdigit():
+            self._limit = max(1, min(int(limit[:9]), MOST))
 
 
 def _judged(answer: Answer) -> Missed | None:

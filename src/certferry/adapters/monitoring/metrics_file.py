@@ -7,13 +7,13 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from certferry.adapters.files.directory import Access, opened_where_it_is
+from certferry.adapters.files.directory import FileAccess, opened_where_it_is
 from certferry.core.assessment.notices import Missed
 from certferry.file_trust import NotTrusted
 from certferry.system_words import system_words
 from certferry.text import Text
 
-_ACCESS = Access(0o644)
+_ACCESS = FileAccess(0o644)
 """Another user's collector reads it; there is no secret in it."""
 
 

@@ -46,31 +46,27 @@ def resolve(
 def _ask_both(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], EdgeProblem | None]:
     """Ask for A, then AAAA; after the first trouble the other is not asked for."""
     found: list[str] = []
+    problem: EdgeProblem | None = None
     for kind in ("A", "AAAA"):
-        answer, problem = _ask(resolver, domain, kind)
-        found += answer
-        if problem is not None:
-            return found, problem
-    return found, None
+        if problem is None:
+            answer, problem = _ask(resolver, domain, kind)
+            found += answer
+    return found, problem
 
 
 def resolvers_at(
     places: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> list[dns.resolver.Resolver]:
-    """Give each resolver (host, port) by itself; none given means the system's together. Raises
+    """Return each resolver (host, port) by itself; none given means the system's together. Raises
     `NoResolverConfiguration` where the system has none.
     """
-    asked = [_resolver(*place) for place in places] if places else [dns.resolver.Resolver()]
+    asked = [dns.resolver.Resolver(configure=False) for _ in places] or [dns.resolver.Resolver()]
+    for resolver, (host, port) in zip(asked, places, strict=False):
+        resolver.nameservers = [host]
+        resolver.port = port
     for resolver in asked:
         resolver.lifetime = answer_within.total_seconds()
     return asked
-
-
-def _resolver(host: str, port: int) -> dns.resolver.Resolver:
-    resolver = dns.resolver.Resolver(configure=False)
-    resolver.nameservers = [host]
-    resolver.port = port
-    return resolver
 
 
 def _ask(
@@ -81,10 +77,20 @@ def _ask(
     except dns.resolver.NoAnswer:
         return [], None
     except dns.resolver.NXDOMAIN:
-        return [], _not_in_dns(domain)
+        return [], EdgeProblem(
+            EdgeProblemCode.NOT_IN_DNS,
+            Text("{domain} does not exist in DNS", domain=domain),
+            Text(
+                "check the spelling; a new name needs the CNAME that the CDN names for the domain"
+            ),
+        )
     except (dns.exception.DNSException, OSError):
         servers = [str(server) for server in resolver.nameservers]
-        return [], _silent(servers)
+        return [], EdgeProblem(
+            EdgeProblemCode.RESOLVER_SILENT,
+            Text("the resolver {resolver} does not answer", resolver=servers),
+            Text("`resolvers` under [verify] names those that are asked"),
+        )
     return [record.to_text() for record in answer], None
 
 
@@ -96,25 +102,9 @@ _NO_RESOLVER = EdgeProblem(
 
 
 def without_address(host: str) -> EdgeProblem:
-    """Say that a name exists, and has neither an IPv4 nor an IPv6 address."""
+    """Return that a name exists, and has neither an IPv4 nor an IPv6 address."""
     return EdgeProblem(
         EdgeProblemCode.NO_ADDRESS,
         Text("{domain} has no address", domain=host),
         Text("give it the CNAME that the CDN names for the domain"),
-    )
-
-
-def _not_in_dns(domain: str) -> EdgeProblem:
-    return EdgeProblem(
-        EdgeProblemCode.NOT_IN_DNS,
-        Text("{domain} does not exist in DNS", domain=domain),
-        Text("check the spelling; a new name needs the CNAME that the CDN names for the domain"),
-    )
-
-
-def _silent(servers: list[str]) -> EdgeProblem:
-    return EdgeProblem(
-        EdgeProblemCode.RESOLVER_SILENT,
-        Text("the resolver {resolver} does not answer", resolver=servers),
-        Text("`resolvers` under [verify] names those that are asked"),
     )

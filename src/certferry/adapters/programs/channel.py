@@ -1,5 +1,5 @@
 """A program of the operator's: each message is an event in JSON on its standard input
-(docs/reference/notify.md). It is run without a shell; exit code 0 means that it was told.
+(docs/reference/notify.md). It is run without a shell; exit code 0 means that the message was taken.
 """
 
 from __future__ import annotations

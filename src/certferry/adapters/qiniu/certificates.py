@@ -19,7 +19,7 @@ from certferry.adapters.qiniu.errors import (
     QiniuFailure,
     is_name_too_long,
 )
-from certferry.adapters.qiniu.records import CertificateRecord, Upload, decode
+from certferry.adapters.qiniu.records import CertificateRecord, UploadBody, decode
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, short
 from certferry.core.certificates.lineage import (
     beginnings,
@@ -60,7 +60,7 @@ class Copies:
                 )
 
     def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
-        """Give every certificate of the account but ours."""
+        """Return every certificate of the account but ours."""
         ids = {remote.remote_id for remote in ours}
         for record in self._account.certificates().values():
             if record.certid not in ids:
@@ -69,7 +69,7 @@ class Copies:
     def unremembered(
         self, lineage: str, known: Sequence[Certificate]
     ) -> Iterator[OtherCertificate]:
-        """Give what carries the lineage's mark, and is none of its known certificates; nothing
+        """Return what carries the lineage's mark, and is none of its known certificates; nothing
         where none is known, since everything may be newer than that.
         """
         if not known:
@@ -153,7 +153,7 @@ class Copies:
 
     def _upload_as(self, name: str, bundle: CertificateBundle) -> str:
         certificate = bundle.certificate
-        upload = Upload(
+        upload = UploadBody(
             name=name,
             common_name=certificate.common_name or certificate.names[0],
             ca=bundle.fullchain_pem,
@@ -197,7 +197,7 @@ class Copies:
 
 
 def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
-    """Tell whether what the list says of a copy, beside its mark, is true of the certificate."""
+    """Return whether the list's entry for a copy, beside its mark, fits the certificate."""
     names = {name.lower() for name in record.dnsnames or certificate.names}
     return (
         names == set(certificate.names)
@@ -231,7 +231,7 @@ log = logging.getLogger(__name__)
 _NOTE = "most certificates"
 
 
-class Refused(msgspec.Struct, frozen=True):
+class QuotaNote(msgspec.Struct, frozen=True):
     """What the account's memory keeps: how many there were when one more was refused."""
 
     held: int
@@ -266,7 +266,7 @@ class AccountQuota:
         except QiniuFailure as failure:
             log.info("how many certificates there are cannot be seen: %s", failure)
             return
-        text = msgspec.json.encode(Refused(held, self._now())).decode()
+        text = msgspec.json.encode(QuotaNote(held, self._now())).decode()
         self._memory.update(_NOTE, lambda _: text)
 
     def note_taken(self) -> None:
@@ -275,9 +275,9 @@ class AccountQuota:
             self._memory.update(_NOTE, lambda _: None)
 
 
-def _parsed(text: str) -> Refused | None:
+def _parsed(text: str) -> QuotaNote | None:
     try:
-        return decode(text.encode(), Refused)
+        return decode(text.encode(), QuotaNote)
     except ValueError as problem:  # an older or a newer certferry wrote it
         log.debug("a note about the quota is passed over: %s", problem)
         return None
