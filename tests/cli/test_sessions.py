@@ -51,14 +51,14 @@ def synced(
     """Sync, followed by plain lines; give the exit code and what was written."""
     console = TestConsole()
     session = world.session(progress=progress_lines(console.console))
-    report = session.reconciler().sync(session.wishes, patience or Patience(), renew=renew)
+    report = session.reconciler().sync(session.certificates, patience or Patience(), renew=renew)
     return show_report(report, Front(console.console), as_json=False), console
 
 
 def plans_of(world: TwinWorld, *, renew: bool = False) -> list[Plan]:
     """Plan what is declared."""
     session = world.session()
-    return status.plans_of(session.reconciler(), session.wishes, renew=renew)
+    return status.plans_of(session.reconciler(), session.certificates, renew=renew)
 
 
 def planned(world: TwinWorld, *, check: bool = False) -> tuple[Exit, str]:

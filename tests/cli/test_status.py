@@ -250,14 +250,14 @@ def test_a_ferried_certificate_has_a_validity_and_no_renewal() -> None:
 
 def test_who_serves_instead_is_told() -> None:
     """A certificate without a domain of its own is not a riddle."""
-    said = told(lineage(ceded=(("qiniu", ("pics", "static")),)))
+    said = told(lineage(owned_elsewhere=(("qiniu", ("pics", "static")),)))
 
     assert "img: qiniu: every domain that it covers is served by pics, static\n" in said
     missing = told(
         lineage(
             version=None,
             renew_at=None,
-            ceded=(("qiniu", ("pics",)),),
+            owned_elsewhere=(("qiniu", ("pics",)),),
             condition=Condition.NOT_NEEDED,
         )
     )

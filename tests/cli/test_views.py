@@ -28,7 +28,7 @@ from certferry.core.discovery.watched import Host, judged
 from certferry.core.findings import Finding, error, info, warning
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.planning.steps import Action
 from certferry.errors import (
@@ -269,9 +269,9 @@ def test_zero_means_in_order_and_nothing_else(report: SyncReport) -> None:
 
 def test_what_could_not_be_read_beside_the_domains_is_in_order() -> None:
     """A notice at a target is told, and the run is 0; a step that was stopped is not."""
-    notice = StepOutcome(Action.LOOK, Outcome.SKIPPED, Text("so"), "qiniu")
+    notice = StepOutcome(None, Outcome.SKIPPED, Text("so"), "qiniu", notice=True)
     done = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, Text("so"), "qiniu", "img.example.com")
-    stopped = StepOutcome(Action.LOOK, Outcome.SKIPPED, Text("so"))
+    stopped = StepOutcome(None, Outcome.SKIPPED, Text("so"))
 
     report = LineageReport("img", None, (notice, done))
     assert (True, True) == (report.ok, report.is_unchanged)
@@ -294,9 +294,11 @@ def test_the_worst_outcome_decides(report: SyncReport) -> None:
     assert next(code for true, code in ranked if true) == exits.of_report(report)
 
 
-OBSTACLES: dict[str, tuple[Obstacle, ...]] = {
+OBSTACLES: dict[str, tuple[PlanFinding, ...]] = {
     "none": (),
-    "refused": (Obstacle(None, None, errors.PlanRefused("the key is another certificate's")),),
+    "refused": (
+        PlanFinding.of(Weight.BLOCKED, errors.PlanRefused("the key is another certificate's")),
+    ),
     "failed": (values.frozen(),),
 }
 
@@ -306,8 +308,7 @@ OBSTACLES: dict[str, tuple[Obstacle, ...]] = {
         st.tuples(st.booleans(), st.booleans(), st.sampled_from(list(OBSTACLES))).map(
             lambda parts: values.plan(
                 *([values.look()] if parts[0] else []),
-                refusals=(values.too_short(),) if parts[1] else (),
-                obstacles=OBSTACLES[parts[2]],
+                findings=(*((values.too_short(),) if parts[1] else ()), *OBSTACLES[parts[2]]),
             )
         ),
         max_size=3,
@@ -321,8 +322,11 @@ def test_a_plan_is_judged_by_what_stands_in_its_way(plans: Sequence[Plan], check
     code = exits.of_plans(plans, check=bool(check))
 
     ranked = [
-        (any(plan.obstacles == OBSTACLES["failed"] for plan in plans), Exit.FAILED),
-        (any(plan.refusals or plan.obstacles for plan in plans), Exit.REFUSED),
+        (any(plan.having(Weight.BLOCKED) == OBSTACLES["failed"] for plan in plans), Exit.FAILED),
+        (
+            any(plan.having(Weight.REFUSED) or plan.having(Weight.BLOCKED) for plan in plans),
+            Exit.REFUSED,
+        ),
         (bool(check) and any(plan.steps for plan in plans), Exit.PENDING),
         (True, Exit.OK),
     ]

@@ -224,8 +224,7 @@ PLAN = values.plan(
     values.rollout(),
     values.rollout("a.img.example.com", values.HTTPS_OFF),
     issue=values.issue(),
-    obstacles=(values.frozen("b.img.example.com"),),
-    refusals=(values.too_short("c.img.example.com"),),
+    findings=(values.frozen("b.img.example.com"), values.too_short("c.img.example.com")),
 )
 
 

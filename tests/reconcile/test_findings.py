@@ -226,9 +226,9 @@ def test_cnames_are_those_of_domains_that_are_deployed_to(
 def test_names_that_are_ordered(world: ModelWorld) -> None:
     """What is only deployed needs no proof."""
     wish = world.wish()
-    ferried = replace(wish, dns="", files=PemFiles("a", "b"))
+    imported = replace(wish, dns="", files=PemFiles("a", "b"))
 
-    assert list(wish.names) == ordered_names([wish, ferried])
+    assert list(wish.names) == ordered_names([wish, imported])
 
 
 # --- the machine

@@ -309,7 +309,7 @@ def test_target_has_kinds_of_its_own(packages: Packages, tmp_path: Path) -> None
         load(written(tmp_path, SERVED.replace("bucket", "kodo")), {}, adapters)
 
     [deployment] = wish.deployments
-    assert (Kind("bucket"), True) == (deployment.kind, deployment.kind.is_peculiar)
+    assert (Kind("bucket"), True) == (deployment.kind, deployment.kind.is_target_specific)
     assert "kind: must be one of auto, bucket" in str(caught.value)
 
 

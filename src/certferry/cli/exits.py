@@ -85,13 +85,15 @@ def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
     """Judge plans: by what stands in their way, then, if asked, by whether anything is pending.
     What `sync` would refuse is refused here too, and what it would only find stuck is a failure.
     """
-    errors = [obstacle.error for plan in plans for obstacle in plan.obstacles]
+    from certferry.core.planning.plan import Weight
+
+    errors = [finding.error for plan in plans for finding in plan.having(Weight.BLOCKED)]
     refused = [error for error in errors if isinstance(error, PlanRefused)]
-    if len(errors) > len(refused) or any(plan.in_vain for plan in plans):
+    if len(errors) > len(refused) or any(plan.timed_out for plan in plans):
         return Exit.FAILED
-    if refused or any(plan.refusals for plan in plans):
+    if refused or any(plan.having(Weight.REFUSED) for plan in plans):
         return Exit.REFUSED
-    if check and not all(plan.is_empty and plan.held_back is None for plan in plans):
+    if check and not all(plan.is_empty and plan.issue_later is None for plan in plans):
         return Exit.PENDING
     return Exit.OK
 

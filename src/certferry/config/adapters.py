@@ -10,7 +10,7 @@ from certferry.config.findings import Finding
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.ports.adapter import Variable
 
 
@@ -33,7 +33,7 @@ class UsualAccounts:
     target: UsualAccount
 
 
-ReadOptions = Callable[[Table], tuple[Kind, HttpsWish]]
+ReadOptions = Callable[[Table], tuple[Kind, DesiredHttps]]
 """Reads the settings that a target declares for its deployments, as `config.bind` does."""
 
 

@@ -80,10 +80,10 @@ def directories_filled(settings: Settings) -> list[Path]:
 
 
 def _deliveries(settings: Settings) -> Iterator[tuple[Callable[[str, Text], Finding], Delivery]]:
-    for wish in settings.certificates:
-        for number, deployment in enumerate(wish.deployments):
+    for desired in settings.certificates:
+        for number, deployment in enumerate(desired.deployments):
             if deployment.delivery is not None:
-                place = settings.places[wish.lineage].below("deploy", number)
+                place = settings.places[desired.lineage].below("deploy", number)
                 yield place.finding, deployment.delivery
 
 

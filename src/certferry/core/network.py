@@ -15,7 +15,7 @@ from certferry.text import Text
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, by name or address without brackets, is this machine."""
+    """Return whether a host, by name or address without brackets, is this machine."""
     if host == "localhost":
         return True
     try:
@@ -37,7 +37,7 @@ _NOWHERE = (ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_network("::/128"))
 
 
 def is_made_up(address: str, *, at_home: bool = False) -> bool:
-    """Tell whether an address was made up. For a world that is `at_home`, on loopback as a whole,
+    """Return whether an address was made up. For a world that is `at_home`, on loopback as a whole,
     a loopback address is a true one.
     """
     found = ipaddress.ip_address(address)
@@ -150,7 +150,7 @@ def why_forbidden(name: str, records: Sequence[CaaRecord], applicant: Applicant)
 
 
 def allowed_by(records: Iterable[CaaRecord]) -> tuple[str, ...]:
-    """Give the CAs that records name, for people."""
+    """Return the CAs that records name, for people."""
     named = [_parsed(r.value)[0] for r in records if r.tag in {ISSUE, ISSUE_WILD}]
     return tuple(dict.fromkeys(filter(None, named)))
 

@@ -204,7 +204,7 @@ def counted(report: SyncReport) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for lineage in report.lineages:
         for step in lineage.outcomes:
-            key = (step.action.value, step.outcome.value)
+            key = (step.word, step.outcome.value)
             found[key] = found.get(key, 0) + 1
     return found
 
@@ -229,7 +229,7 @@ def _families(
         [
             ({"name": one.lineage}, _at(renew_at(v.certificate, v.window)))
             for one, v in newest
-            if not one.is_ferried
+            if not one.is_imported
         ],
     )
     yield (
@@ -257,7 +257,7 @@ def _of_domains(names: Collection[str], known: Recorded) -> Iterator[tuple[str, 
     served: list[_Sample] = []
     info: list[_Sample] = []
     for one in known.sightings:
-        if one.lineage not in names or one.is_ceded:
+        if one.lineage not in names or one.is_owned_elsewhere:
             continue
         labels = {"name": one.lineage, "target": one.target, "domain": one.domain}
         served.append((labels, int(one.served)))

@@ -94,7 +94,7 @@ def _lineage_report(lineage: LineageReport, voice: Voice) -> Document:
 
 def _outcome(step: StepOutcome, voice: Voice) -> Document:
     return {
-        "action": step.action.value,
+        "action": step.word,
         "target": step.target,
         "domain": step.domain,
         "label": step.label,

@@ -13,7 +13,7 @@ from certferry.core.discovery.inventory import Problem as Unread
 from certferry.core.discovery.watched import HostLook
 from certferry.core.events import Activity, Event, Happened, StepEnded
 from certferry.core.findings import Finding, Severity
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Plan, Weight
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
 from certferry.core.waiting import Asking, Begun, Counted, Ended
@@ -23,6 +23,7 @@ from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.status_text import ticket
 from certferry.present.vocabulary import at_target, once
 from certferry.problem import Problem
+from certferry.problem import Severity as Scale
 from certferry.text import Text, verbatim
 
 _FAILED = {Outcome.FAILED, Outcome.REFUSED}
@@ -166,7 +167,7 @@ def log_change(event: str, said: Text, log: RunLog, lineage: str | None = None) 
 def _of_step(lineage: str, step: StepOutcome, words: str | None) -> Entry:
     more = {"label": step.label, "code": None if step.error is None else step.error.code}
     return Entry(
-        f"{step.action}.{step.outcome}",
+        f"{step.word}.{step.outcome}",
         step.detail,
         Level.ERROR if step.outcome in _FAILED else Level.INFO,
         lineage,
@@ -179,22 +180,16 @@ def _of_step(lineage: str, step: StepOutcome, words: str | None) -> Entry:
     )
 
 
+_LEVELS = {Scale.ERROR: Level.ERROR, Scale.WARNING: Level.WARNING}
+
+
 def _of_plan(plan: Plan) -> Iterator[Entry]:
-    for refusal in plan.refusals:
-        step, reason = refusal.step, refusal.reason
-        problem = Problem(reason.code.value, reason.message, refusal.hint)
-        found = _found("plan", "refused", Level.ERROR, problem)
-        yield replace(found, target=step.target, domain=step.domain)
-    for outcome, level, obstacles in (
-        ("blocked", Level.ERROR, plan.obstacles),
-        ("unread", Level.WARNING, plan.notices),
-        ("in_vain", Level.WARNING, plan.remarks),
-        ("skipped", Level.INFO, plan.left_out),
-    ):
-        for one in obstacles:
-            problem = Problem(one.error.code, one.error.message, one.error.hint)
-            found = _found("plan", outcome, level, problem)
-            yield replace(found, target=one.target, domain=one.domain)
+    """Write the findings of a plan, what is refused first."""
+    for weight in sorted(Weight, key=lambda weight: weight is not Weight.REFUSED):
+        for finding in plan.having(weight):
+            level = _LEVELS.get(weight.severity, Level.INFO)
+            found = _found("plan", weight.value, level, finding.problem)
+            yield replace(found, target=finding.target, domain=finding.domain)
 
 
 def _of_status(status: LineageStatus) -> Iterator[Entry]:

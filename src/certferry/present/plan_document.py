@@ -5,7 +5,6 @@ what holds of every document.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from types import MappingProxyType
 
 from certferry.core.assessment.notices import ChannelState, Notice
@@ -14,18 +13,20 @@ from certferry.core.assessment.trouble import LastFailure
 from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.observed.observation import CERTIFICATE, Change, Served
 from certferry.core.planning.drift import Drifted
-from certferry.core.planning.outcomes import served_by
-from certferry.core.planning.plan import Obstacle, Plan, Refusal
-from certferry.core.planning.report import SyncReport
+from certferry.core.planning.plan import Plan, PlanFinding, Weight
+from certferry.core.planning.report import SyncReport, served_by
 from certferry.core.planning.steps import (
-    Blocked,
     Clean,
     Deploy,
     Due,
+    HeldUntil,
     Issue,
+    NotReady,
     Retire,
     Rollback,
     Step,
+    TimedOut,
+    TriedInThisRun,
     Verify,
 )
 from certferry.core.reasons import Reason, ReasonCode
@@ -55,12 +56,13 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "name": plan.lineage,
                 "names": list(plan.names),
                 "steps": [_step(step, voice) for step in plan.steps],
-                "held_back": _held_back(plan.held_back, voice),
-                "refusals": [_refusal(refusal, voice) for refusal in plan.refusals],
-                "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
+                "held_back": _held_back(plan.issue_later, voice),
+                "refusals": [_refusal(one, voice) for one in plan.having(Weight.REFUSED)],
+                "obstacles": [_finding(one, voice) for one in plan.having(Weight.BLOCKED)],
                 "notices": [
-                    _obstacle(notice, voice)
-                    for notice in (*plan.notices, *plan.remarks, *plan.left_out)
+                    _finding(one, voice)
+                    for weight in (Weight.UNREAD, Weight.UNMATCHED, Weight.SKIPPED)
+                    for one in plan.having(weight)
                 ],
                 "drifts": [_drifted(drifted) for drifted in plan.drifts],
                 "rolled_back": [
@@ -77,7 +79,7 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                         "lineages": list(lineages),
                         "message": voice.say(served_by(lineages)),
                     }
-                    for target, lineages in plan.ceded
+                    for target, lineages in plan.owned_elsewhere
                 ],
                 "retire_later": sum(count for _, count in plan.retire_later),
             }
@@ -125,7 +127,7 @@ def _step(step: Step, voice: Voice) -> Document:
 
 def _held_back(step: Issue | None, voice: Voice) -> Document | None:
     """Say why a needed order is not made now, and until when."""
-    if step is None or not isinstance(step.due, Blocked) or step.due.error is None:
+    if step is None or not isinstance(step.due, HeldUntil) or step.due.error is None:
         return None
     problem = of_error(step.due.error, voice)
     return {
@@ -161,30 +163,41 @@ def _due(due: Due, voice: Voice) -> Document:
     match due:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
-        case Blocked(until=datetime() as until):
+        case HeldUntil(until):
             return {"due": "blocked", "until": moment(until)}
-        case Blocked(error=error):
-            problem = None if error is None else of_error(error, voice)
-            return {"due": "blocked", "problem": problem}
-        case _:
+        case TimedOut(error):
+            return {"due": "blocked", "problem": of_error(error, voice)}
+        case TriedInThisRun() | NotReady():
+            return {"due": "blocked", "problem": None}
+        case None:
             return {"due": "now"}
 
 
-def _refusal(refusal: Refusal, voice: Voice) -> Document:
+def _refusal(finding: PlanFinding, voice: Voice) -> Document:
+    problem = _problem(finding, voice)
     return {
-        "target": refusal.step.target,
-        "domain": refusal.step.domain,
-        "reason": of_reason(refusal.reason, voice),
-        "hint": said_or_none(refusal.hint, voice),
-        "problem": {**of_reason(refusal.reason, voice), "hint": said_or_none(refusal.hint, voice)},
+        "target": finding.target,
+        "domain": finding.domain,
+        "reason": {"code": problem["code"], "message": problem["message"]},
+        "hint": problem["hint"],
+        "problem": problem,
     }
 
 
-def _obstacle(obstacle: Obstacle, voice: Voice) -> Document:
+def _finding(finding: PlanFinding, voice: Voice) -> Document:
     return {
-        "target": obstacle.target,
-        "domain": obstacle.domain,
-        "error": of_error(obstacle.error, voice),
+        "target": finding.target,
+        "domain": finding.domain,
+        "error": _problem(finding, voice),
+    }
+
+
+def _problem(finding: PlanFinding, voice: Voice) -> Document:
+    problem = finding.problem
+    return {
+        "code": problem.code,
+        "message": voice.say(problem.message),
+        "hint": said_or_none(problem.hint, voice),
     }
 
 
@@ -244,10 +257,7 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
                 {"target": target, "domain": None, "error": of_error(error, voice)}
                 for target, error in status.notices
             ),
-            *(
-                {"target": one.target, "domain": one.domain, "error": of_error(one.error, voice)}
-                for one in status.left_out
-            ),
+            *(_finding(one, voice) for one in status.left_out),
         ],
     }
 

@@ -19,8 +19,7 @@ from certferry.core.assessment.trouble import LastFailure, Trouble
 from certferry.core.certificates.certificate import short
 from certferry.core.discovery.watched import within_reach
 from certferry.core.observed.observation import Served
-from certferry.core.planning.outcomes import served_by
-from certferry.core.planning.report import CODE
+from certferry.core.planning.report import CODE, served_by
 from certferry.core.planning.rules import window_in_words
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetStuck
@@ -113,7 +112,7 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
             if domain.ticket:
                 yield from _ticket(domain, voice)
         for one in status.left_out:
-            yield from labelled(f"{one.domain}: ", Tone.STRONG, voice.say(one.error.message))
+            yield from labelled(f"{one.domain}: ", Tone.STRONG, voice.say(one.problem.message))
 
 
 def _told_once(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
@@ -156,7 +155,7 @@ def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
         yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
     if status.last_failure is not None:
         yield from _failed(status.lineage, status.last_failure, voice)
-    for target, lineages in status.ceded:
+    for target, lineages in status.owned_elsewhere:
         words = f"{target}: {voice.say(served_by(lineages))}"
         yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
 

@@ -66,7 +66,7 @@ def at_target(target: str, domain: str | None) -> Text:
 
 def in_brackets(kind: Kind) -> str:
     """Add what a domain is, where it is not what most are."""
-    return f" ({kind.value})" if kind.is_peculiar else ""
+    return f" ({kind.value})" if kind.is_target_specific else ""
 
 
 def copy_at_target(label: str | None, target: str | None) -> Text:

@@ -32,7 +32,6 @@ from certferry.core.planning.choice import is_found
 from certferry.core.planning.due import stuck_since
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.safety import judge_at_target, judge_version
-from certferry.core.planning.steps import Action
 from certferry.core.waiting import Begun, Ended
 from certferry.errors import (
     CertferryError,
@@ -136,7 +135,7 @@ class Examination:
             return thread, [_overdue(check)]
 
     def _tell_end(self, check: Check) -> None:
-        looked = StepOutcome(Action.LOOK, Outcome.UNCHANGED, check.what)
+        looked = StepOutcome(None, Outcome.UNCHANGED, check.what)
         self._progress(StepEnded(check.subject, looked))
         self._progress(Ended(check.subject))
 
@@ -181,7 +180,9 @@ def look_at_clock(subject: str, ahead: timedelta | None) -> Iterator[Finding]:
     yield from () if found is None else (found,)
 
 
-def cnames_of(label: str, door: object, wishes: Sequence[DesiredCertificate]) -> Mapping[str, str]:
+def cnames_of(
+    label: str, door: object, certificates: Sequence[DesiredCertificate]
+) -> Mapping[str, str]:
     """Give the CNAMEs of the domains at an account that certificates are deployed to. Raises
     `DeployError`.
     """
@@ -189,22 +190,24 @@ def cnames_of(label: str, door: object, wishes: Sequence[DesiredCertificate]) ->
         return {}
     cnames = cast("PointedAt", door).cnames()
     return {
-        domain: cname for domain, cname in cnames.items() if _is_deployed_to(label, domain, wishes)
+        domain: cname
+        for domain, cname in cnames.items()
+        if _is_deployed_to(label, domain, certificates)
     }
 
 
-def ordered_names(wishes: Iterable[DesiredCertificate]) -> list[str]:
+def ordered_names(certificates: Iterable[DesiredCertificate]) -> list[str]:
     """Give the names that are proven."""
-    return [name for wish in wishes if wish.files is None for name in wish.names]
+    return [name for desired in certificates if desired.files is None for name in desired.names]
 
 
-def _is_deployed_to(label: str, domain: str, wishes: Sequence[DesiredCertificate]) -> bool:
+def _is_deployed_to(label: str, domain: str, certificates: Sequence[DesiredCertificate]) -> bool:
     """Tell whether a domain is named, or found among those that a certificate covers."""
     return any(
         domain in (deployment.domains or ())
-        or (covered_by(wish.names, domain) and is_found(deployment, domain))
-        for wish in wishes
-        for deployment in wish.deployments
+        or (covered_by(desired.names, domain) and is_found(deployment, domain))
+        for desired in certificates
+        for deployment in desired.deployments
         if deployment.target == label
     )
 

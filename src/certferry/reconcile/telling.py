@@ -36,7 +36,7 @@ class Channel:
     """
 
     name: str
-    wishes: frozenset[Topic]
+    topics: frozenset[Topic]
     connect: Callable[[], Notifier]
     words: Callable[[Sequence[News]], Message]
 
@@ -96,7 +96,7 @@ class Telling:
         notices, now = self._state.notices(), self._now()
         states = {name: self._state.channel(name) for name in self._channels}
         return any(
-            claim(name, notices, states[name], channel.wishes, now).state != states[name]
+            claim(name, notices, states[name], channel.topics, now).state != states[name]
             for name, channel in self._channels.items()
         )
 
@@ -108,7 +108,7 @@ class Telling:
 
         def change(before: ChannelState) -> ChannelState:
             notices = self._state.notices()
-            claimed = claim(channel.name, notices, before, channel.wishes, self._now())
+            claimed = claim(channel.name, notices, before, channel.topics, self._now())
             found[:] = [(claimed, before)]
             return claimed.state
 

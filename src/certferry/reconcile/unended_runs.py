@@ -24,7 +24,7 @@ _HINT = Text(
 
 
 @contextmanager
-def under_way(state: Callable[[], StateStore], now: Callable[[], datetime]) -> Iterator[None]:
+def in_progress(state: Callable[[], StateStore], now: Callable[[], datetime]) -> Iterator[None]:
     """Keep that a run is under way, where that can be kept, and tell of those that had no end."""
     with ExitStack() as ending:
         try:

@@ -13,7 +13,7 @@ from certferry.config.model import Settings
 from certferry.core.discovery.inventory import Discovery, Problem, discover
 from certferry.core.discovery.proposal import Proposal, propose_beside
 from certferry.core.discovery.survey import FoundDomain, FoundZone, Survey
-from certferry.core.observed.inferred import Ledger
+from certferry.core.observed.inferred import UploadOwners
 from certferry.errors import ConfigError, DnsError
 from certferry.ports.progress import Progress
 from certferry.ports.survey import Looked
@@ -62,8 +62,8 @@ class DiscoverySession(Session):
         looking = Looking(probe, now, self._progress, self._stopping.stop)
         known = partial(as_known, source=PemFileSource(), state=self.state, read=True)
         declared = tuple(map(known, self._settings.declared))
-        lineages = {*self.state.lineages(), *(wish.lineage for wish in declared)}
-        ledger = Ledger((one, self.state.remembered(one)) for one in sorted(lineages))
+        lineages = {*self.state.lineages(), *(desired.lineage for desired in declared)}
+        ledger = UploadOwners((one, self.state.remembered(one)) for one in sorted(lineages))
         looks = looking.look_at({label: self._survey_of(label) for label in labels})
         found = discover(looks, declared, ledger, now())
         must_be_read(found)

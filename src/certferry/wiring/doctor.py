@@ -138,9 +138,9 @@ def checks_of(run: CheckedRun) -> Iterator[Check]:
     for label, target in doors.targets.items():
         what = Text("looking at the clock, the keys and the CNAMEs")
         yield Check(label, what, partial(_target_account, run, label, target))
-    for wish in settings.certificates:
+    for desired in settings.certificates:
         what = Text("looking at the certificate and where it is served")
-        yield Check(wish.lineage, what, partial(look_at_lineage, wish, doors), WITHIN_OF_MANY)
+        yield Check(desired.lineage, what, partial(look_at_lineage, desired, doors), WITHIN_OF_MANY)
 
 
 def without_state(
@@ -154,7 +154,7 @@ def without_state(
 
 def _machine(run: CheckedRun) -> Iterator[Finding]:
     where = run.settings.state
-    declared = [wish.lineage for wish in run.settings.certificates]
+    declared = [desired.lineage for desired in run.settings.certificates]
     if not declared:
         fix = Text("put the file right, or have certferry propose certificates: certferry init")
         said = Text("no certificate is declared, so nothing is renewed")
@@ -224,9 +224,9 @@ def _records(
     """Return the names that records of dns-persist-01 prove, and what was found of each."""
     from certferry.adapters.acme.persist import PersistLook, findings_of, without_records
 
-    wishes = run.settings.certificates
-    names = ordered_names(wishes)
-    alone = set(ordered_names(wish for wish in wishes if not wish.dns_accounts))
+    certificates = run.settings.certificates
+    names = ordered_names(certificates)
+    alone = set(ordered_names(desired for desired in certificates if not desired.dns_accounts))
     spare = frozenset(map(base_name, names)) - set(map(base_name, alone))
     if offer is None or holder is None:
         return frozenset(), list(without_records(names, spare, offer, holder))
@@ -251,9 +251,9 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Find
     propagation = propagation_for(settings, run.pause)
     look = ZonesLook(label, dns, propagation, resolvers_for(settings, run.pause))
     ordered = [
-        (wish.names, provider_of(wish, run.doors.dns))
-        for wish in settings.certificates
-        if label in wish.dns_accounts
+        (desired.names, provider_of(desired, run.doors.dns))
+        for desired in settings.certificates
+        if label in desired.dns_accounts
     ]
     standing = _standing(run)
     yield from look.look(

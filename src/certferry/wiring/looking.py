@@ -45,7 +45,7 @@ def overview(session: Session) -> Overview:
     """Return how everything that the session declares stands. Changes nothing."""
     reconciler = session.reconciler()
     stored = remembering(reconciler.doors)
-    statuses = statuses_of(reconciler, session.wishes)
+    statuses = statuses_of(reconciler, session.certificates)
     return Overview(statuses, stored, session.teller.channel_states())
 
 

@@ -48,7 +48,7 @@ class NoticeKeeper:
         all_end = any(Topic.DEADLINE in table.on for table in self._settings.channels.values())
         lineages = [one.lineage for one in report.lineages if all_end or not one.ok]
         versions = {lineage: state.versions(lineage) for lineage in lineages}
-        declared = [wish.lineage for wish in self._settings.declared]
+        declared = [desired.lineage for desired in self._settings.declared]
 
         names = [*self._settings.channels, *self._settings.monitoring.names]
 

@@ -44,18 +44,18 @@ def expected(settings: Settings, known: Recorded) -> tuple[Expected, ...]:
     delivered = {(one.lineage, one.domain) for one in known.sightings if one.fingerprint}
     return tuple(
         Expected(
-            wish.lineage,
-            wish.files is not None,
-            least_life(wish, least),
-            tuple(_gone(_files_of(wish, delivered))),
+            desired.lineage,
+            desired.files is not None,
+            least_life(desired, least),
+            tuple(_gone(_files_of(desired, delivered))),
         )
-        for wish in settings.certificates
+        for desired in settings.certificates
     )
 
 
-def least_life(wish: DesiredCertificate, of_accounts: Mapping[str, timedelta]) -> timedelta:
+def least_life(desired: DesiredCertificate, of_accounts: Mapping[str, timedelta]) -> timedelta:
     """Return how long a certificate must be valid when all of its targets are to take it in."""
-    wanted = [of_accounts.get(one.target, timedelta(0)) for one in wish.deployments]
+    wanted = [of_accounts.get(one.target, timedelta(0)) for one in desired.deployments]
     return max(wanted, default=timedelta(0))
 
 
@@ -71,13 +71,16 @@ def _least_life(table: AccountTable) -> timedelta:
         return timedelta(0)
 
 
-def _files_of(wish: DesiredCertificate, delivered: set[tuple[str, str]]) -> Iterator[str]:
-    if wish.files is not None:
-        yield wish.files.fullchain
-        yield wish.files.privkey
-    for deployment in wish.deployments:
+def _files_of(desired: DesiredCertificate, delivered: set[tuple[str, str]]) -> Iterator[str]:
+    if desired.files is not None:
+        yield desired.files.fullchain
+        yield desired.files.privkey
+    for deployment in desired.deployments:
         delivery = deployment.delivery
-        if isinstance(delivery, FileDelivery) and (wish.lineage, delivery.directory) in delivered:
+        if (
+            isinstance(delivery, FileDelivery)
+            and (desired.lineage, delivery.directory) in delivered
+        ):
             for name in (FULLCHAIN, PRIVKEY):
                 yield str(Path(delivery.directory, name))
 

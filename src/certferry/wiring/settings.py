@@ -17,7 +17,7 @@ from certferry.config.model import AccountTable, Settings
 from certferry.config.propose import Question, questions_of, questions_of_channel
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table as TomlTable
-from certferry.core.desired.certificate import HttpsWish, Kind, PemFiles
+from certferry.core.desired.certificate import DesiredHttps, Kind, PemFiles
 from certferry.errors import ConfigError
 from certferry.ports.adapter import NOTIFY_GROUP, Variable
 from certferry.text import Text, verbatim
@@ -56,11 +56,11 @@ def named_for_two(settings: Settings) -> Iterator[Finding]:
 
 
 def _named(settings: Settings) -> Iterator[tuple[str, AccountTable, Place]]:
-    for wish in settings.declared:
-        for number, deployment in enumerate(wish.deployments):
+    for desired in settings.declared:
+        for number, deployment in enumerate(desired.deployments):
             account = settings.accounts.get(deployment.target)
             if account is not None:
-                place = settings.places[wish.lineage].below("deploy", number)
+                place = settings.places[desired.lineage].below("deploy", number)
                 yield from ((domain, account, place) for domain in deployment.domains or ())
 
 
@@ -158,7 +158,7 @@ class InstalledAdapters:
         return self._table().unknown_types(accounts)
 
 
-def _told(target: Described, table: TomlTable) -> tuple[Kind, HttpsWish]:
+def _told(target: Described, table: TomlTable) -> tuple[Kind, DesiredHttps]:
     """Read what a deployment is told. What a package raises instead is reported as its mistake."""
     try:
         return read_options(target.options, table)
@@ -166,7 +166,7 @@ def _told(target: Described, table: TomlTable) -> tuple[Kind, HttpsWish]:
         if target.is_ours:
             raise
         table.report("to", wrong_with(target.package, verbatim(in_short(exc))).message)
-        return Kind.AUTO, HttpsWish()
+        return Kind.AUTO, DesiredHttps()
 
 
 ADAPTERS = InstalledAdapters()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.findings import Code, Finding, Severity
 from certferry.errors import TargetAccessDenied, TargetUnavailable
 from certferry.ports.target import Look
@@ -153,7 +153,7 @@ def test_key_that_may_read_and_not_write(place: Place) -> None:
     with pytest.raises(TargetAccessDenied) as upload:
         target.upload("img", bundle("img.example.com"))
     with pytest.raises(TargetAccessDenied) as bind:
-        target.bind("img.example.com", Kind.CDN, "a" * 24, HttpsWish())
+        target.bind("img.example.com", Kind.CDN, "a" * 24, DesiredHttps())
 
     for refused in (upload, bind):
         assert "may read, but not change anything" in str(refused.value.hint)

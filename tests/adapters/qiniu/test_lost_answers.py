@@ -11,8 +11,8 @@ import pytest
 from certferry.adapters.qiniu.kinds import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.errors import TargetUnavailable
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import LOST, SHORT, WWW, Place, bundle_of, fault_id, refusal
@@ -43,11 +43,11 @@ class Account:
 
     def retire(self, target: Qiniu) -> object:
         """Remove ours."""
-        return target.retire(self.ours, mark("img", self.there.certificate.fingerprint))
+        return target.retire(self.ours, label_of("img", self.there.certificate.fingerprint))
 
     def bind(self, target: Qiniu, kind: Kind, domain: str) -> object:
         """Bind ours."""
-        target.bind(domain, kind, self.ours, HttpsWish())
+        target.bind(domain, kind, self.ours, DesiredHttps())
         return self.ours
 
 
@@ -96,7 +96,7 @@ def it(place: Place) -> Account:
     issued, made = qiniu_calls.issue(*NAMES), bundle_of(qiniu_calls.issue(*NAMES))
     there = bundle_of(issued)
     old = qiniu_calls.seed(service, [WWW])
-    ours = service.add_certificate(issued, mark("img", there.certificate.fingerprint))
+    ours = service.add_certificate(issued, label_of("img", there.certificate.fingerprint))
     service.add_domain(WWW, https=old, force_https=True)
     service.add_bucket_domain(SRC, "pictures")
     service.add_live_domain(LIVE, "studio")

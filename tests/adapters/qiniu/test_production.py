@@ -18,8 +18,8 @@ from certferry.adapters.qiniu.kinds import KODO
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import mark, short_mark
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of, short_label_of
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     TargetAccessDenied,
@@ -36,7 +36,7 @@ from tests.sandbox import qiniu_calls
 
 IMG = "img.example.com"
 SRC = "src.example.com"
-KEEP = HttpsWish()
+KEEP = DesiredHttps()
 
 
 def look(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = ()) -> Look:
@@ -169,7 +169,7 @@ def test_number_6_settings_that_the_detail_hides(
     first, second = seed(place), seed(place)
 
     target.bind(WWW, Kind.CDN, first, KEEP)
-    target.bind(WWW, Kind.CDN, second, HttpsWish(http2=False))
+    target.bind(WWW, Kind.CDN, second, DesiredHttps(http2=False))
 
     bodies = [json.loads(request.body) for request in place.service.requests("PUT *")]
     assert [{"certId": first}, {"certId": second, "http2Enable": False}] == bodies
@@ -236,7 +236,7 @@ def test_number_9_a_name_that_is_too_long(place: Place) -> None:
     one = place.target().upload("a-lineage", first)
     place.target().upload("a-lineage", second)
 
-    short = [short_mark("a-lineage", made.certificate.fingerprint) for made in (first, second)]
+    short = [short_label_of("a-lineage", made.certificate.fingerprint) for made in (first, second)]
     assert short == place.labels()
     assert {23} == {len(label) for label in place.labels()}
     assert 3 == place.count("POST /sslcert")
@@ -258,7 +258,7 @@ def test_number_10_a_certificate_that_is_in_use_for_minutes_more(
     place.service.add_domain(WWW)
     target.bind(WWW, Kind.CDN, old, KEEP)
     target.bind(WWW, Kind.CDN, seed(place), KEEP)
-    label = mark("img", made.certificate.fingerprint)
+    label = label_of("img", made.certificate.fingerprint)
 
     with pytest.raises(TargetInUse):
         target.retire(old, label)

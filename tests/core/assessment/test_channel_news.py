@@ -194,8 +194,8 @@ def test_any_story_is_told_without_a_word_twice(
             received += [(now, one) for one in found.news]
         now += timedelta(hours=hours)
 
-    beginnings = [(one.subject, one.since) for _, one in received if not one.again]
-    ends = [one for one in beginnings if beginnings.count(one) > 2]
+    prefixes = [(one.subject, one.since) for _, one in received if not one.again]
+    ends = [one for one in prefixes if prefixes.count(one) > 2]
     assert [] == ends  # one beginning and one end for each trouble
     by_topic = [(n.topic, n.subject, n.since) for _, n in received if not n.again]
     assert len(by_topic) == len(set(by_topic))

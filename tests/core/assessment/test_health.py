@@ -254,22 +254,24 @@ def test_files_that_are_gone_are_counted() -> None:
 
 def test_a_certificate_that_others_serve_may_end() -> None:
     """Other lineages serve everything that it was for: it is not renewed, on purpose."""
-    ceded = Sighting("img", "qiniu", "", served=True, since=NOW)
+    owned_elsewhere = Sighting("img", "qiniu", "", served=True, since=NOW)
 
-    assert [] == judged(recorded(version(-1 * DAY), places=[ceded]))
+    assert [] == judged(recorded(version(-1 * DAY), places=[owned_elsewhere]))
 
 
 def test_a_certificate_that_others_serve_need_not_be_issued() -> None:
     """As `status` has it: a run orders nothing for it, so the advice to run one would be wrong."""
-    ceded = Sighting("img", "qiniu", "", served=True, since=NOW)
+    owned_elsewhere = Sighting("img", "qiniu", "", served=True, since=NOW)
 
-    assert [] == judged(recorded(places=[ceded]))
+    assert [] == judged(recorded(places=[owned_elsewhere]))
     unread = notice(Topic.TROUBLE, Subject("img", "other"))
     assert [Health.CRITICAL, Health.WARNING] == [
-        health for health, _ in judged(recorded(places=[ceded], notices=[unread]))
+        health for health, _ in judged(recorded(places=[owned_elsewhere], notices=[unread]))
     ]
     elsewhere = Sighting("img", "other", "a.example.com", served=False, since=NOW)
-    assert [(Health.CRITICAL, "never_issued")] == judged(recorded(places=[ceded, elsewhere]))
+    assert [(Health.CRITICAL, "never_issued")] == judged(
+        recorded(places=[owned_elsewhere, elsewhere])
+    )
 
 
 def test_what_is_certainly_bad_comes_first() -> None:

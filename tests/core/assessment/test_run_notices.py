@@ -28,13 +28,13 @@ from certferry.text import Text
 from tests.core.strategies import NOW, certificate
 
 LATER = NOW + timedelta(hours=5)
-ISSUE_DENIED = StepOutcome(Action.ISSUE, Outcome.WAITING, Text("…")).failed(
-    DnsAccessDenied(Text("the token is refused"), hint=Text("check it"))
+ISSUE_DENIED = StepOutcome.of(
+    Action.ISSUE, DnsAccessDenied(Text("the token is refused"), hint=Text("check it"))
 )
 
 
 def step(
-    action: Action, outcome: Outcome, target: str | None = "qiniu", domain: str | None = "a"
+    action: Action | None, outcome: Outcome, target: str | None = "qiniu", domain: str | None = "a"
 ) -> StepOutcome:
     """One outcome."""
     return StepOutcome(action, outcome, Text("what became of it"), target, domain)
@@ -84,7 +84,7 @@ def test_a_deployment_in_vain_has_the_time_of_the_certificate_before() -> None:
 def held_until(until: datetime) -> StepOutcome:
     """An order that no CA is asked for before a moment."""
     error = OrderHeldBack(Text("nothing is ordered before then"), retry=Retry.at(until))
-    told = StepOutcome(Action.ISSUE, Outcome.WAITING, error.message).failed(error)
+    told = StepOutcome.of(Action.ISSUE, error)
     return replace(told, outcome=Outcome.WAITING)
 
 
@@ -135,7 +135,7 @@ def test_trouble_that_goes_on_keeps_its_beginning_and_gets_its_newest_cause() ->
 def test_trouble_is_over_when_a_run_has_seen_it() -> None:
     """A run of other certificates, one that was stopped or looked in vain leaves it as it was."""
     before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
-    unread = step(Action.LOOK, Outcome.SKIPPED, None, None)
+    unread = step(None, Outcome.SKIPPED, None, None)
 
     assert before == after(report(step(Action.VERIFY, Outcome.DONE), lineage="other"), before)[:1]
     assert before == after(report(complete=False), before)
@@ -160,7 +160,7 @@ def test_a_certificate_that_came_ends_the_trouble_of_issuing() -> None:
 
 def test_trouble_of_a_whole_target_is_not_over_before_its_domains_are_seen() -> None:
     """One of its domains says nothing of the others."""
-    before = after(report(step(Action.LOOK, Outcome.FAILED, domain=None)))
+    before = after(report(step(None, Outcome.FAILED, domain=None)))
 
     assert before == after(report(step(Action.VERIFY, Outcome.WAITING)), before)
     assert () == after(report(step(Action.VERIFY, Outcome.UNCHANGED)), before)
@@ -213,7 +213,7 @@ def test_an_event_is_kept_for_a_day() -> None:
 
 def test_what_was_found_and_what_ends_soon() -> None:
     """A target that cannot be read in part, another tool's change, a certificate near its end."""
-    unread = step(Action.LOOK, Outcome.SKIPPED, "qiniu", None)
+    unread = replace(step(None, Outcome.SKIPPED, "qiniu", None), notice=True)
     left = StepOutcome(
         Action.DEPLOY, Outcome.UNCHANGED, Text("changed"), "qiniu", "a", hint=Text("find out")
     )
@@ -259,7 +259,7 @@ def test_a_channel_that_takes_no_messages_is_trouble() -> None:
 
 OUTCOMES = st.builds(
     step,
-    st.sampled_from([Action.ISSUE, Action.DEPLOY, Action.VERIFY, Action.RETIRE, Action.LOOK]),
+    st.sampled_from([Action.ISSUE, Action.DEPLOY, Action.VERIFY, Action.RETIRE, None]),
     st.sampled_from(list(Outcome)),
     st.sampled_from([None, "qiniu", "files"]),
     st.sampled_from([None, "a", "b"]),

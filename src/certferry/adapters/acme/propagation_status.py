@@ -93,12 +93,12 @@ class PropagationStatus:
         self._readings: dict[tuple[str, str], Reading] = {}
         self.opinions: Mapping[str, Mapping[str, Reading]] = {}
         self._without_unlocated = False
-        self._believed: set[str] = set()
+        self._plausible: set[str] = set()
         self._heard: set[str] = set()
 
     def believe(self, names: Iterable[str]) -> None:
         """Take the values of these names for seen."""
-        self._believed |= set(names)
+        self._plausible |= set(names)
 
     def note(self, address: str, name: str, reading: Reading) -> None:
         """Keep the newest reading of a name at an address."""
@@ -136,7 +136,7 @@ class PropagationStatus:
         return [
             one
             for one in self.sought
-            if one.name not in self._believed
+            if one.name not in self._plausible
             and (not self._judged(one, Verdict.SEEN) or self._judged(one, Verdict.MISSING))
         ]
 

@@ -50,9 +50,9 @@ from certferry.adapters.dnspod.errors import (
     TTL_REFUSED,
     pauses_after,
 )
+from certferry.adapters.dnspod.rate import Rate, Turn, take_turn
 from certferry.adapters.http.client import HttpClient, Pace, Request, journal
 from certferry.adapters.http.journal import judged, reported
-from certferry.core.planning.limits import Rate, Turn, take_turn
 from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry

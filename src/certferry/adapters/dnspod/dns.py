@@ -14,8 +14,8 @@ from typing import Annotated
 from certferry import __version__
 from certferry.adapters.dnspod import errors
 from certferry.adapters.dnspod.client import DnspodClient, DnspodRecords, HourlyBudget
+from certferry.adapters.dnspod.rate import Rate, rate_of
 from certferry.adapters.http.client import HttpClient, Pacer
-from certferry.core.planning.limits import Rate, rate_of
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable

@@ -34,7 +34,7 @@ from certferry.adapters.qiniu.records import (
 )
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.core.certificates.certificate import covered_by
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import ObservedDomain
 from certferry.core.secret import Secret
 from certferry.errors import DeployError, TargetInUse
@@ -109,7 +109,7 @@ class CdnDomains:
         # Also the list may lag behind what another run has just changed.
         return self._details.read_now(domain) if anew else self._details.read(domain)
 
-    def bind(self, domain: str, remote_id: str, https: HttpsWish) -> str | None:
+    def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> str | None:
         """Switch HTTPS on, or change it, unless the domain is as desired already; return the
         X-Reqid of the change, where there is one.
         """
@@ -142,7 +142,7 @@ class CdnDomains:
                 raise
             return None
 
-    def _change(self, record: DomainRecord, conf: HttpsConf, https: HttpsWish) -> str:
+    def _change(self, record: DomainRecord, conf: HttpsConf, https: DesiredHttps) -> str:
         """Write, choosing the call by what the domain has. One without HTTPS that was read as one
         with it is switched on in the same run (§5.4).
         """

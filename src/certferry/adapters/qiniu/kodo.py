@@ -14,7 +14,7 @@ from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import QiniuFailure
 from certferry.adapters.qiniu.kinds import KODO
 from certferry.adapters.qiniu.records import BucketDomain, name_at_qiniu
-from certferry.core.desired.certificate import HttpsWish
+from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import DeployError, TargetInUse, TargetRejected
 from certferry.text import Text
@@ -85,7 +85,7 @@ class SourceDomains:
             has_settings=False,
         )
 
-    def bind(self, domain: str, remote_id: str, https: HttpsWish) -> None:
+    def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> None:
         """Bind a domain, unless it is bound so already. It has no settings, and what is bound is in
         force at once: no request would have to be asked about.
         """

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from certferry.core.certificates.names import WILDCARD
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.observed.records import TargetTask
 from certferry.core.redaction import quoted, quoted_code
@@ -419,28 +419,28 @@ def must_be_at_rest(domain: str, record: DomainRecord) -> None:
         )
 
 
-def wanted_conf(record: DomainRecord, cert_id: str, wish: HttpsWish) -> HttpsConf:
+def wanted_conf(record: DomainRecord, cert_id: str, desired: DesiredHttps) -> HttpsConf:
     """Return what to send: the certificate, the desired settings, and all others as they are. What
     the domain does not show is not sent: a guess would replace it (§5.3).
     """
     if not record.has_https:
-        return first_conf(cert_id, wish)
+        return first_conf(cert_id, desired)
     found = settings_of(record)
     return HttpsConf(
         cert_id=cert_id,
-        force_https=_first(wish.force_https, found.force_https),
-        http2_enable=_first(wish.http2, found.http2),
-        tls_versions=wish.tls_versions or found.tls_versions,
+        force_https=_first(desired.force_https, found.force_https),
+        http2_enable=_first(desired.http2, found.http2),
+        tls_versions=desired.tls_versions or found.tls_versions,
     )
 
 
-def first_conf(cert_id: str, wish: HttpsWish) -> HttpsConf:
+def first_conf(cert_id: str, desired: DesiredHttps) -> HttpsConf:
     """Return what to send to switch HTTPS on: visitors are redirected only if that is declared."""
     return HttpsConf(
         cert_id=cert_id,
-        force_https=bool(wish.force_https),
-        http2_enable=bool(wish.http2),
-        tls_versions=wish.tls_versions,
+        force_https=bool(desired.force_https),
+        http2_enable=bool(desired.http2),
+        tls_versions=desired.tls_versions,
     )
 
 
@@ -459,8 +459,8 @@ def is_in_force(record: DomainRecord, conf: HttpsConf) -> bool:
     )
 
 
-def _first(wished: bool | None, found: bool | None) -> bool | None:  # noqa: FBT001 - two of a kind
-    return found if wished is None else wished
+def _first(wanted: bool | None, found: bool | None) -> bool | None:  # noqa: FBT001 - two of a kind
+    return found if wanted is None else wanted
 
 
 def settings_of(record: DomainRecord) -> HttpsSettings:

@@ -54,7 +54,7 @@ from certferry.adapters.qiniu.survey import Examiner, Surveyor
 from certferry.adapters.qiniu.transport import QiniuTransport
 from certferry.adapters.qiniu.wire import QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.discovery.survey import Survey
 from certferry.core.findings import Finding
 from certferry.core.observed.observation import (
@@ -218,7 +218,7 @@ class Qiniu:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
         return self._copies.upload(lineage, bundle)
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Switch HTTPS on, or change it, unless the domain is as desired already; return the
         X-Reqid of the change.
         """
@@ -230,7 +230,7 @@ class Qiniu:
             self._copies.forget(remote_id)
             raise
 
-    def _bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def _bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         if kind == PILI:
             return self._live.bind(domain, remote_id)
         halves = (self._cdn, self._sources)

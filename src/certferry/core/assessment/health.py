@@ -16,7 +16,7 @@ from typing import TypeVar
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, is_under_way
+from certferry.core.certificates.lineage import Version, is_in_progress
 from certferry.core.observed.records import LastRun
 from certferry.core.planning.report import CODE, Undeclared
 from certferry.core.planning.rules import issuer_expired
@@ -60,12 +60,12 @@ class Health(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One declared certificate: whether another client makes it (`is_ferried`), how long it must
+    """One declared certificate: whether another client makes it (`is_imported`), how long it must
     still be valid when its targets take it in, and which of its files are not there.
     """
 
     lineage: str
-    is_ferried: bool = False
+    is_imported: bool = False
     least_life: timedelta = timedelta(0)
     gone: tuple[str, ...] = ()
 
@@ -211,7 +211,7 @@ def _by_lineage(rows: Iterable[T], lineage_of: Callable[[T], str]) -> dict[str, 
 
 def _of_certificate(expected: Expected, known: _Known, now: datetime) -> Iterator[Concern]:
     lineage, versions = expected.lineage, known.versions
-    is_ceded = bool(known.places) and all(one.is_ceded for one in known.places)
+    is_owned_elsewhere = bool(known.places) and all(one.is_owned_elsewhere for one in known.places)
     for path in expected.gone:
         yield Concern(
             Health.WARNING,
@@ -221,8 +221,8 @@ def _of_certificate(expected: Expected, known: _Known, now: datetime) -> Iterato
             lineage,
         )
     if not versions:
-        yield from _never_issued(expected, known.notices, is_ceded=is_ceded)
-    elif not is_ceded:
+        yield from _never_issued(expected, known.notices, is_owned_elsewhere=is_owned_elsewhere)
+    elif not is_owned_elsewhere:
         yield from _of_newest(expected, versions[0], now)
     yield from _half_revoked(lineage, versions[1:], now)
     for notice in known.notices:
@@ -236,17 +236,17 @@ def _of_certificate(expected: Expected, known: _Known, now: datetime) -> Iterato
 
 
 def _never_issued(
-    expected: Expected, notices: Iterable[Notice], *, is_ceded: bool
+    expected: Expected, notices: Iterable[Notice], *, is_owned_elsewhere: bool
 ) -> Iterator[Concern]:
     """Say that there is none, and since when it fails, where that is known. None is needed where
     others serve all, and every target was looked at.
     """
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
-    if is_ceded and not troubles:
+    if is_owned_elsewhere and not troubles:
         return
     trouble = next((one for one in troubles if not one.subject.target), None)
     said = Text("no certificate has been issued yet")
-    if expected.is_ferried:
+    if expected.is_imported:
         said = Text("no certificate has been taken from its files yet")
     hint = Text("run: certferry sync {lineage}", lineage=expected.lineage)
     since = None if trouble is None else trouble.since
@@ -261,7 +261,7 @@ def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[
         said = revocation.why.message
         yield Concern(Health.CRITICAL, "revoked", said, hint, lineage, since=revocation.at)
     if unsigned is not None:
-        if expected.is_ferried:
+        if expected.is_imported:
             hint = Text("have its own client fetch it again, with the chain that its CA serves now")
         code, end = unsigned.code.value, version.issuer_not_after
         yield Concern(Health.CRITICAL, code, unsigned.message, hint, lineage, since=end)
@@ -273,7 +273,7 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
     begun = (
         one.revocation
         for one in earlier
-        if is_under_way(one.revocation, one.certificate.not_after, now)
+        if is_in_progress(one.revocation, one.certificate.not_after, now)
     )
     for revocation in filter(None, begun):
         yield Concern(
@@ -304,7 +304,7 @@ def _of_end(certificate: Certificate, now: datetime, expected: Expected) -> Iter
         said = Text("the certificate expired at {end}", end=end)
     hint = (
         Text("have its own client renew it; the next run takes it from the files")
-        if expected.is_ferried
+        if expected.is_imported
         else Text("see what holds it up: certferry status {lineage}", lineage=expected.lineage)
     )
     code = "expired" if is_over else "ends_soon"
@@ -388,7 +388,9 @@ def checkup(
     if not expected:
         concerns = (Concern(Health.UNKNOWN, "none_declared", _NONE, _DECLARE), *concerns)
     names = {one.lineage for one in expected}
-    places = [one for one in recorded.sightings if one.lineage in names and not one.is_ceded]
+    places = [
+        one for one in recorded.sightings if one.lineage in names and not one.is_owned_elsewhere
+    ]
     return Checkup(
         worst(concerns),
         concerns,

@@ -98,12 +98,12 @@ def claim(
     name: str,
     notices: Sequence[Notice],
     state: ChannelState,
-    wishes: Collection[Topic],
+    topics: Collection[Topic],
     now: datetime,
 ) -> Claim:
     """Claim what a channel is to be told now: nothing where it may not be sent anything yet."""
-    due = tuple(_due(name, notices, state.told, wishes, now))
-    told = _forgotten(state.told, notices, wishes)
+    due = tuple(_due(name, notices, state.told, topics, now))
+    told = _forgotten(state.told, notices, topics)
     if not due or not may_be_sent(state, now):
         return Claim((), replace(state, told=told))
     after = {one.key: one for one in told}
@@ -166,7 +166,7 @@ def _due(
     name: str,
     notices: Sequence[Notice],
     told: Sequence[Told],
-    wishes: Collection[Topic],
+    topics: Collection[Topic],
     now: datetime,
 ) -> list[News]:
     before = {one.key: one for one in told}
@@ -174,8 +174,8 @@ def _due(
     standing = [one for one in notices if one.subject.channel != name]
     news = [n for one in standing for n in _of_notice(one, before.get(one.key), now)]
     news += _over(told, {one.key for one in standing})
-    wished = [one for one in news if one.topic in wishes]
-    return sorted(wished, key=lambda one: (_ORDER.index(one.topic), one.subject))
+    wanted = [one for one in news if one.topic in topics]
+    return sorted(wanted, key=lambda one: (_ORDER.index(one.topic), one.subject))
 
 
 def _of_notice(notice: Notice, told: Told | None, now: datetime) -> Iterator[News]:
@@ -206,11 +206,11 @@ def _over(told: Sequence[Told], standing: Collection[Key]) -> Iterator[News]:
 
 
 def _forgotten(
-    told: Sequence[Told], notices: Sequence[Notice], wishes: Collection[Topic]
+    told: Sequence[Told], notices: Sequence[Notice], topics: Collection[Topic]
 ) -> tuple[Told, ...]:
     """Forget what stands no more, but for trouble whose end is still to be told."""
     standing = {one.key for one in notices}
-    awaited = Topic.RECOVERED in wishes
+    awaited = Topic.RECOVERED in topics
     return tuple(
         one for one in told if one.key in standing or (awaited and one.topic is Topic.TROUBLE)
     )

@@ -236,9 +236,7 @@ def _stands(
 
 
 def _unresolved(report: LineageReport) -> Iterator[StepOutcome]:
-    return (
-        step for step in report.outcomes if step.outcome not in _IN_ORDER and not step.is_notice
-    )
+    return (step for step in report.outcomes if step.outcome not in _IN_ORDER and not step.notice)
 
 
 def _hides(step: StepOutcome, subject: Subject) -> bool:
@@ -250,7 +248,7 @@ def _hides(step: StepOutcome, subject: Subject) -> bool:
     if step.target != subject.target:
         return False
     if step.domain is None:
-        return step.action is Action.LOOK or not subject.domain
+        return step.action is None or not subject.domain
     return step.domain == subject.domain or not subject.domain
 
 
@@ -288,7 +286,7 @@ def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetim
     """Tell whether an order is held back until a moment at which the renewal is overdue; or, where
     no certificate is of use, for longer than a CA may fail before another one is asked.
     """
-    until = step.held_back_until
+    until = step.held_until
     if until is None:
         return False
     if not versions or versions[0].revocation is not None:
@@ -327,7 +325,7 @@ def _is_a_finding(step: StepOutcome) -> bool:
     read in part, or what another tool changed and the file leaves like that.
     """
     left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
-    return step.is_notice or (left and step.hint is not None)
+    return step.notice or (left and step.hint is not None)
 
 
 def _deadline(lineage: str, version: Version) -> Notice:

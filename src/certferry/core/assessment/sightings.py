@@ -15,8 +15,8 @@ from certferry.core.observed.observation import (
     ObservedTarget,
     is_served,
 )
-from certferry.core.planning.deliveries import why_deliver
 from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.rollouts import why_deliver
 from certferry.core.planning.steps import Action
 
 Place = tuple[str, str, str]
@@ -45,7 +45,7 @@ class Sighting:
         return (self.lineage, self.target, self.domain)
 
     @property
-    def is_ceded(self) -> bool:
+    def is_owned_elsewhere(self) -> bool:
         """Whether other lineages serve all that was to be served there."""
         return not self.domain
 
@@ -71,7 +71,7 @@ def sighted(lineage: str, observed: Observation, now: datetime) -> Sighted:
         label = target.label
         if target.failure is not None:
             unread.append(label)
-        if target.is_ceded:
+        if target.is_owned_elsewhere:
             places[lineage, label, ""] = Sighting(lineage, label, "", served=True, since=now)
         for domain in target.domains:
             place = (lineage, label, domain.domain)

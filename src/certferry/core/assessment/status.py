@@ -17,7 +17,7 @@ from certferry.core.assessment.trouble import (
 )
 from certferry.core.certificates.certificate import short
 from certferry.core.certificates.lineage import Version, version_for
-from certferry.core.certificates.renewal import RenewalWindow, believed
+from certferry.core.certificates.renewal import RenewalWindow, plausible_window
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed.observation import (
     DomainState,
@@ -31,12 +31,13 @@ from certferry.core.observed.records import LastRun
 from certferry.core.planning import choice as unmatched
 from certferry.core.planning import rules
 from certferry.core.planning import rules as at_once
-from certferry.core.planning.deliveries import overdue, why_adopt, why_deliver
 from certferry.core.planning.drift import drift_of, in_sentences, setting_changes
 from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
-from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.plan import Plan, PlanFinding
+from certferry.core.planning.planner import overdue, why_adopt
 from certferry.core.planning.report import Undeclared
 from certferry.core.planning.rollbacks import in_words, renewed_after_rollback
+from certferry.core.planning.rollouts import why_deliver
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError
 from certferry.text import Text
@@ -112,7 +113,7 @@ def domains_of(
         )
         for domain in target.domains
     )
-    in_vain = unmatched.obstacles(deployment, target)
+    in_vain = unmatched.unmatched_globs(deployment, target)
     return (*found, *(_unknown(deployment, pattern, error) for pattern, error in in_vain))
 
 
@@ -282,10 +283,10 @@ class LineageStatus:
     renew_at: datetime | None
     reason: Reason | None
     domains: tuple[DomainStatus, ...]
-    ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[tuple[str, CertferryError], ...] = ()
     """What could not be read at a target beside its domains, and what is excluded in vain."""
-    left_out: tuple[Obstacle, ...] = ()
+    left_out: tuple[PlanFinding, ...] = ()
     """Domains that are switched off at their target and that the file does not name."""
     window: RenewalWindow | None = None
     condition: Condition = Condition.VALID
@@ -330,7 +331,7 @@ def status_of(
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
             for status in domains_of(deployment, target, observed.versions, now, timeout)
         ),
-        ceded=observed.ceded,
+        owned_elsewhere=observed.owned_elsewhere,
         notices=tuple(
             (target.label, error)
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
@@ -377,7 +378,7 @@ def _condition(status: LineageStatus, until: datetime | None, now: datetime) -> 
     if status.problem is not None:
         return Condition.UNREADABLE
     if until is None:
-        not_needed = status.ceded and status.reason is None
+        not_needed = status.owned_elsewhere and status.reason is None
         return Condition.NOT_NEEDED if not_needed else Condition.MISSING
     if until <= now:
         return Condition.EXPIRED
@@ -385,11 +386,11 @@ def _condition(status: LineageStatus, until: datetime | None, now: datetime) -> 
 
 
 def _window(current: Version) -> RenewalWindow | None:
-    return believed(current.certificate, current.window)
+    return plausible_window(current.certificate, current.window)
 
 
 def _reason(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    if observed.is_ceded:  # no certificate is ordered that has nothing to serve
+    if observed.is_owned_elsewhere:  # no certificate is ordered that has nothing to serve
         return None
     if desired.files is not None:
         return why_adopt(desired, observed) or overdue(desired, observed, now)

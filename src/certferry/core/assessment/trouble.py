@@ -11,7 +11,7 @@ from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.plan import Plan
-from certferry.core.planning.steps import Blocked
+from certferry.core.planning.steps import HeldUntil
 from certferry.core.reasons import Reason
 from certferry.errors import CertferryError, Reported
 from certferry.text import Text
@@ -23,10 +23,10 @@ def unreadable(
     """Return a target that cannot be read, with what is under way there of the certificate in
     force; `current` is its fingerprint.
     """
-    under_way = tuple(
+    in_progress = tuple(
         record for record in records if _is_open(record) and record.fingerprint == current
     )
-    return ObservedTarget(label, failure=error, under_way=under_way)
+    return ObservedTarget(label, failure=error, in_progress=in_progress)
 
 
 def _is_open(record: RolloutRecord) -> bool:
@@ -38,9 +38,9 @@ def without_found(observed: Observation) -> Observation:
     targets = (
         replace(
             target,
-            under_way=tuple(
+            in_progress=tuple(
                 record
-                for record in target.under_way
+                for record in target.in_progress
                 if observed.find(target.label, record.domain) is None
             ),
         )
@@ -107,8 +107,8 @@ def failure_of_lineage(
     notice = troubles.get(Subject(lineage))
     if notice is None:
         return None
-    held = plan.held_back
-    until = held.due.until if held is not None and isinstance(held.due, Blocked) else None
+    due = None if plan.issue is None else plan.issue.due
+    until = due.until if isinstance(due, HeldUntil) else None
     return _failure(notice, observed.remembered.issue_tried_at, until)
 
 
@@ -123,7 +123,7 @@ def failure_at_domain(
         return None
     place = (subject.target, subject.domain)
     dues = (one.due for one in plan.rollouts if (one.target, one.domain) == place)
-    untils = (due.until for due in dues if isinstance(due, Blocked))
+    untils = (due.until for due in dues if isinstance(due, HeldUntil))
     tried_at = None if domain is None or domain.last is None else domain.last.failed_at
     return _failure(notice, tried_at, next(untils, None))
 

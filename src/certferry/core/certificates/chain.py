@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
-from certferry.core.certificates.certificate import CertificateBundle, covered_by, first_of
+from certferry.core.certificates.certificate import (
+    CertificateBundle,
+    covered_by,
+    first_of,
+    same_names,
+)
 from certferry.errors import CertificateRejected
 from certferry.text import LINEAGE, Text
 
@@ -88,9 +93,8 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The certificates that lead up from the leaf, leaf first, as far as they were found.
-
-    The last one is trusted, signs itself, or names an issuer that is neither presented nor trusted.
+    """The certificates that lead up from the leaf, leaf first, as far as they were found. The last
+    one is trusted, signs itself, or names an issuer that is neither presented nor trusted.
     """
 
     certificates: tuple[Presented, ...]
@@ -98,7 +102,7 @@ class Way:
 
 
 def what_is_wrong(way: Way, host: str, now: datetime) -> EdgeProblem:
-    """Say why clients refuse the chain, the plainest fault first."""
+    """Return why clients refuse the chain, the plainest fault first."""
     return _of_the_leaf(way.certificates[0], host, now) or _of_its_issuers(way, now)
 
 
@@ -160,8 +164,8 @@ def _of_its_issuers(way: Way, now: datetime) -> EdgeProblem:
 
 
 def without_valid_signer(signers: Sequence[Presented], now: datetime) -> EdgeProblem | None:
-    """Say that what signed the leaf is presented and past its end. This machine may trust another
-    certificate with the same key; a visitor's may not.
+    """Return the problem where what signed the leaf is presented and past its end. This machine may
+    trust another certificate with the same key; a visitor's may not.
     """
     if not signers or any(now <= signer.not_after for signer in signers):
         return None
@@ -221,10 +225,8 @@ class _Case:
 
 
 def must_be_as_ordered(bundle: CertificateBundle, names: Iterable[str], now: datetime) -> None:
-    """See that a certificate is for exactly these names and our key, valid now, and comes with its
-    issuers. That it is a leaf, no issuer, was seen when it was read.
-
-    Raises `CertificateRejected`.
+    """Require that a certificate is for exactly these names and our key, valid now, and comes with
+    its issuers. That it is a leaf was seen when it was read. Raises `CertificateRejected`.
     """
     case = _Case(bundle, tuple(names), now)
     for question in _QUESTIONS:
@@ -234,7 +236,7 @@ def must_be_as_ordered(bundle: CertificateBundle, names: Iterable[str], now: dat
 
 
 def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
-    """Give the error for a certificate that is not what was ordered."""
+    """Return the error for a certificate that is not what was ordered."""
     return CertificateRejected(
         Text("the CA gave a certificate that was not ordered: {problem}", problem=problem),
         hint=hint,
@@ -243,7 +245,7 @@ def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
 
 def _other_names(case: _Case) -> Text | None:
     had, wanted = case.bundle.certificate.names, case.names
-    if set(had) == set(wanted):
+    if same_names(had, wanted):
         return None
     return Text("it is for {had}; asked for: {wanted}", had=_few(had), wanted=_few(wanted))
 
