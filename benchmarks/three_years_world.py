@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 
 from benchmarks.three_years_ca import OTHER, USUAL, SimulatedCas
-from certferry.core.assessment.news import Message
 from certferry.core.assessment.notices import USUAL as USUAL_TOPICS
-from certferry.core.assessment.notices import News, Notice, Topic, noticed
+from certferry.core.assessment.notices import Notice, Topic, noticed
+from certferry.core.assessment.notifications import Message, Notification
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Issuance
@@ -331,9 +331,9 @@ class World:
         channel = Channel("ops", frozenset(USUAL_TOPICS), Reader, self._words)
         Telling([channel], self.state, now=self.now, pause=self._pause).tell(change)
 
-    def _words(self, news: Sequence[News]) -> Message:
+    def _words(self, due: Sequence[Notification]) -> Message:
         self.measured.messages += 1
-        begun = [one for one in news if one.topic is Topic.TROUBLE and not one.again]
+        begun = [one for one in due if one.notice.topic is Topic.TROUBLE and not one.again]
         self.measured.told += len(begun)
         return Message("news", ())
 

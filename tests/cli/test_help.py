@@ -277,12 +277,12 @@ dns = "dnspod"
 
 def test_what_is_offered_is_explained_in_the_readers_language() -> None:
     """Shells that show what a word is for show what the help says, whole."""
-    offered = {"_CERTFERRY_COMPLETE": "fish_complete", "LC_ALL": "zh_CN.UTF-8"}
+    asked = {"_CERTFERRY_COMPLETE": "fish_complete", "LC_ALL": "zh_CN.UTF-8"}
 
     offered = [
         subprocess.run(
             CERTFERRY,
-            env=os.environ | offered | {"COMP_WORDS": words, "COMP_CWORD": words.split(" ")[-1]},
+            env=os.environ | asked | {"COMP_WORDS": words, "COMP_CWORD": words.split(" ")[-1]},
             capture_output=True,
             encoding="utf-8",
             check=True,

@@ -18,14 +18,15 @@ from certferry.cli.discover import show_discovery, show_tables
 from certferry.cli.doctor import show_findings
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
-from certferry.core.assessment.status import DomainStatus, LineageStatus, Remembering, Standing
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.status import OF_DOMAINS, DomainStatus, LineageStatus, Standing
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.inventory import AccountLook, DiscoveredDomain, Discovery, Wanted
 from certferry.core.discovery.proposal import Proposal
 from certferry.core.discovery.survey import FoundDomain, Survey
 from certferry.core.discovery.watched import Host, judged
-from certferry.core.findings import Finding, error, info, warning
+from certferry.core.findings import error, info, warning
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.planning.plan import Plan, PlanFinding, Weight
@@ -43,6 +44,7 @@ from certferry.present import history_text
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice
 from certferry.present.run_log import Format
+from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.discovery import must_be_read
 from tests.cli import values
@@ -161,7 +163,7 @@ INFO = info("ways", "qiniu", Text("the keys are accepted\x1b[2J"))
 
 
 def shown(
-    findings: Sequence[Finding], *, as_json: bool = False, quiet: bool = False
+    findings: Sequence[Problem], *, as_json: bool = False, quiet: bool = False
 ) -> tuple[Exit, TestConsole]:
     """Give the exit code, and what was written."""
     console = TestConsole()
@@ -197,7 +199,7 @@ def test_each_finding_has_its_code_and_its_fix() -> None:
         ([WARNING, WARNING], "\n\n2 warnings. Nothing was changed.\n"),
     ],
 )
-def test_without_an_error_all_is_in_order(findings: list[Finding], conclusion: str) -> None:
+def test_without_an_error_all_is_in_order(findings: list[Problem], conclusion: str) -> None:
     """Warnings end with 0."""
     code, console = shown(findings)
 
@@ -357,14 +359,14 @@ def test_every_error_has_a_code_that_is_not_zero(kind: type[Reported]) -> None:
     assert expected == exits.of_error(kind("so it is"))
 
 
-@pytest.mark.parametrize("standing", Standing)
+@pytest.mark.parametrize("standing", sorted(OF_DOMAINS))
 def test_a_status_is_a_failure_only_where_something_failed(standing: Standing) -> None:
     """What is merely on its way is in order."""
     domain = DomainStatus("qiniu", Kind.CDN, "img.example.com", standing)
     status = LineageStatus("img", (), None, None, None, (domain,))
     failed = standing in {Standing.FAILED, Standing.UNKNOWN}
 
-    assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status], Remembering())
+    assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status], Recorded())
 
 
 def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
@@ -380,9 +382,9 @@ def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
     assert Exit.FAILED == exits.of_problems(Discovery((seen, unseen)).problems)
 
 
-def problem(code: EdgeProblemCode) -> EdgeProblem:
+def problem(code: EdgeProblemCode) -> Problem:
     """Something that is wrong at an address."""
-    return EdgeProblem(code, Text("wrong"))
+    return Problem(code, Text("wrong"))
 
 
 GOOD = Served("192.0.2.1", values.NEW, valid=True, not_after=values.NOON + timedelta(days=9))

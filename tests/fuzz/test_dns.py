@@ -20,7 +20,7 @@ from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
 from certferry.adapters.probe.addresses import resolve
 from certferry.adapters.probe.resolver_look import ResolverLook
 from certferry.core.network import Applicant
-from certferry.ports.examination import Delegated, Reported, Timed
+from certferry.ports.examination import Delegated, Reporting, Timed
 from certferry.ports.http import NO_HEADERS, Answer
 from certferry.ports.survey import ZoneKeeper
 from certferry_sandbox.nameserver.daemon import DnsDaemon, Handler, Reply, Transport
@@ -86,7 +86,7 @@ def test_a_dns_service_is_asked(bent: BentAccount, bend: Bend) -> None:
         only_ours(call)
     if isinstance(bent.account, DnspodAccount):
         bent.front.turn = bend.turns()
-        assert not any("example" in str(one) for one in cast("Reported", fresh).report().lines)
+        assert not any("example" in str(one) for one in cast("Reporting", fresh).report().lines)
 
 
 # --- Whatever an acme-dns server answers, its door raises certferry's errors alone

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from certferry.core.assessment.notices import News, Subject, Topic
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.notifications import Notification
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.discovery.inventory import (
     AccountLook,
@@ -18,7 +19,6 @@ from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
-    Problem,
 )
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
 from certferry.core.observed.inferred import Owner
@@ -30,6 +30,7 @@ from certferry.present.documents import of_discovery
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import aligned, fitted, plain, width
 from certferry.present.news_text import MOST_EVENTS, answer_lines, message, trial_message
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.values import IMG, NEW, NOON, OLD
@@ -42,8 +43,8 @@ ZH = voice_in("zh")
 EN = Voice()
 SOON = NOON + timedelta(days=8, hours=3)
 LATER = NOON + timedelta(days=58)
-OTHER_NAME = EdgeProblem(EdgeProblemCode.NAME_NOT_COVERED, Text("is for other.example.org"))
-NO_ANSWER = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
+OTHER_NAME = Problem(EdgeProblemCode.NAME_NOT_COVERED, Text("is for other.example.org"))
+NO_ANSWER = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
 GOOD = Served("192.0.2.1", NEW, valid=True, not_after=LATER)
 WRONG = Served("192.0.2.2", OLD, valid=False, problem=OTHER_NAME, not_after=LATER)
 SILENT = Served("192.0.2.3", None, valid=False, problem=NO_ANSWER, silent=True)
@@ -268,8 +269,8 @@ def test_one_unused_certificate_is_one() -> None:
 def test_account_that_cannot_be_looked_at_is_told_with_what_to_do() -> None:
     """By its name, once, also where the error begins with it."""
     problems = [
-        Problem("second", TargetUnavailable(Text("second: no answer"), hint=Text("try later"))),
-        Problem("third", TargetRejected(Text("no right")), is_failure=False),
+        TargetUnavailable(Text("second: no answer"), hint=Text("try later")).problem("second"),
+        TargetRejected(Text("no right")).problem("third", Severity.WARNING),
     ]
 
     assert dedent("""\
@@ -367,15 +368,22 @@ def test_owner_and_settings_that_are_not_known_are_null() -> None:
 # --- News as they are read: in two languages, one cause once, and as an event
 
 
-DENIED = News(
-    Topic.TROUBLE,
-    Subject("img", "qiniu", "a.example.com"),
-    NOW,
-    "target_access_denied",
-    Text("the keys are refused"),
-    Text("check them"),
-    NOW + timedelta(days=9),
+DENIED = Notification(
+    Notice(
+        Topic.TROUBLE,
+        Subject("img", "qiniu", "a.example.com"),
+        NOW,
+        Problem("target_access_denied", Text("the keys are refused"), Text("check them")),
+        NOW + timedelta(days=9),
+    )
 )
+
+
+def news_of(
+    topic: Topic, subject: Subject, code: str, words: Text, *, again: bool = False
+) -> Notification:
+    """Return something that a channel is sent."""
+    return Notification(Notice(topic, subject, NOW, Problem(code, words)), again)
 
 
 def test_trouble_says_what_where_why_until_when_and_what_to_do() -> None:
@@ -395,7 +403,7 @@ def test_trouble_says_what_where_why_until_when_and_what_to_do() -> None:
 def test_one_cause_is_told_once() -> None:
     """Of a thousand certificates ten are named; the rest are counted."""
     news = [
-        News(Topic.TROUBLE, Subject(f"n{number:03}"), NOW, "dns", Text("no"), again=True)
+        news_of(Topic.TROUBLE, Subject(f"n{number:03}"), "dns", Text("no"), again=True)
         for number in range(1000)
     ]
 
@@ -420,7 +428,7 @@ def test_an_operators_language() -> None:
 
 def test_an_event_is_what_the_contract_says() -> None:
     """Moments in UTC, null for what is unknown, and whose run it was."""
-    over = News(Topic.RECOVERED, Subject(channel="boss"), NOW, "", Text("in order"))
+    over = news_of(Topic.RECOVERED, Subject(channel="boss"), "", Text("in order"))
 
     found = message([DENIED, over], Voice(), "web1", "7")
 
@@ -449,7 +457,7 @@ def test_whom_news_are_about() -> None:
     """A certificate, a target of it, a channel, or the run as a whole."""
     subjects = [Subject("img"), Subject("img", "qiniu"), Subject(channel="ops"), Subject()]
     news = [
-        News(Topic.TROUBLE, one, NOW, "x", Text("no {n}", n=number))
+        news_of(Topic.TROUBLE, one, "x", Text("no {n}", n=number))
         for number, one in enumerate(subjects)
     ]
 
@@ -468,8 +476,8 @@ def test_what_is_in_order_again_is_named() -> None:
     trouble there is only the certificate.
     """
     places = (Subject("img"), Subject("img", "qiniu"), Subject("img", "second", "a.example.com"))
-    news = [News(Topic.RECOVERED, one, NOW, "dns_access_denied", Text("over")) for one in places]
-    news.append(News(Topic.RECOVERED, Subject("static"), NOW, "lease_held", Text("over")))
+    news = [news_of(Topic.RECOVERED, one, "dns_access_denied", Text("over")) for one in places]
+    news.append(news_of(Topic.RECOVERED, Subject("static"), "lease_held", Text("over")))
     services = {"qiniu": Text("Qiniu")}
 
     english = message(news, Voice(), "h", "7", services).paragraphs

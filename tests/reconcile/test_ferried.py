@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import Standing
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import (
@@ -138,7 +139,7 @@ def test_client_that_renews_no_more_is_noticed_in_time(
 
     report = synced(world)
     (plan,) = plans_of(reconciler, [WISH])
-    (status,) = statuses_of(reconciler, [WISH])
+    (status,) = statuses_of(reconciler, [WISH], Recorded())
 
     [told] = report.having(Outcome.FAILED)
     assert (None, None) == (told.action, told.target)
@@ -182,7 +183,7 @@ def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: Model
     reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
 
     report = synced(world)
-    (status,) = statuses_of(reconciler, [WISH])
+    (status,) = statuses_of(reconciler, [WISH], Recorded())
 
     assert report.ok
     assert ["every domain that it covers is served by new"] == [
@@ -315,7 +316,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
 
     report = world.run(wide)
     (plan,) = plans_of(reconciler, [wide])
-    (status,) = statuses_of(reconciler, [wide])
+    (status,) = statuses_of(reconciler, [wide], Recorded())
 
     assert report is not None
     assert report.ok
@@ -335,7 +336,7 @@ def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) ->
     reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
 
     (plan,) = plans_of(reconciler, [WISH])
-    (status,) = statuses_of(reconciler, [WISH])
+    (status,) = statuses_of(reconciler, [WISH], Recorded())
 
     assert ["cannot be read"] == [str(obstacle.error) for obstacle in plan.having(Weight.BLOCKED)]
     assert (DOMAIN,) == status.names
@@ -441,7 +442,7 @@ def assert_told(world: ModelWorld, wish: DesiredCertificate) -> None:
     """See that `plan` and `status` name the expired signer."""
     engine = Reconciler(world.doors("look"), stop=lambda: None)
     (plan,) = plans_of(engine, [wish])
-    (status,) = statuses_of(engine, [wish])
+    (status,) = statuses_of(engine, [wish], Recorded())
     told = [str(one.problem.message) for one in plan.having(Weight.BLOCKED)]
     told += [str(one.problem.message) for one in plan.having(Weight.REFUSED)]
     assert any("which signed the certificate, expired" in one for one in told)
@@ -522,7 +523,7 @@ def test_files_whose_delivery_is_left_over_are_not_in_order(world: ModelWorld) -
     reconciler = Reconciler(world.doors("looker"), stop=lambda: None)
     [plan], [status] = (
         plans_of(reconciler, [in_files(cdn=True)]),
-        statuses_of(reconciler, [in_files(cdn=True)]),
+        statuses_of(reconciler, [in_files(cdn=True)], Recorded()),
     )
 
     assert not plan.is_settled

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.cli.exits import Exit, of_plans, of_report, of_statuses
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.notices import noticed
-from certferry.core.assessment.status import Remembering, status_of
+from certferry.core.assessment.status import status_of
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.names import match_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, DesiredHttps
@@ -251,7 +252,7 @@ def test_status_tells_of_a_domain_that_is_switched_off(
     said = f"{OTHER} is frozen; it is left out, since `domains` does not name it"
     assert [IMG] == [one.domain for one in status.domains]
     assert f"{OTHER}: {said}" in text_of(list(status_text.remarks([status], EN)))
-    document: Any = status_document.of_statuses([status], Remembering(), EN)
+    document: Any = status_document.of_statuses([status], Recorded(), EN)
     [certificate] = document["certificates"]
     [notice] = certificate["notices"]
     assert ("qiniu", OTHER, said) == (
@@ -260,4 +261,4 @@ def test_status_tells_of_a_domain_that_is_switched_off(
         notice["error"]["message"],
     )
     assert document["ok"]
-    assert Exit.OK is of_statuses([status], Remembering())
+    assert Exit.OK is of_statuses([status], Recorded())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import Standing
 from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.core.events import StepEnded
@@ -73,7 +74,7 @@ def test_lineages_are_looked_at_side_by_side() -> None:
     reconciler = company.reconciler()
 
     plans = plans_of(reconciler, company.certificates)
-    statuses = statuses_of(reconciler, company.certificates)
+    statuses = statuses_of(reconciler, company.certificates, Recorded())
 
     lineages = [wish.lineage for wish in company.certificates]
     assert lineages == [plan.lineage for plan in plans]
@@ -120,7 +121,9 @@ def test_company_is_synced_and_stays_so() -> None:
     ]
     assert all(plan.is_settled for plan in plans_of(reconciler, company.certificates))
     standings = {
-        d.standing for s in statuses_of(reconciler, company.certificates) for d in s.domains
+        d.standing
+        for s in statuses_of(reconciler, company.certificates, Recorded())
+        for d in s.domains
     }
     assert {Standing.VERIFIED} == standings
     assert {wish.lineage for wish in company.certificates} == {

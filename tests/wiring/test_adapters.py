@@ -17,7 +17,7 @@ from certferry.core.desired.certificate import Kind
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
 from certferry.ports.progress import no_listener
 from certferry.ports.survey import ZoneFinder
-from certferry.reconcile.examination import cnames_of, look_at_account
+from certferry.reconcile.examination import cnames_of, examine_account
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
 from certferry.wiring.settings import InstalledAdapters
@@ -376,7 +376,7 @@ def test_account_of_a_package_that_cannot_be_examined(packages: Packages, connec
     target: Any = accounts.target("depot")
 
     for door in (dns, target):
-        assert [] == list(look_at_account("label", door))
+        assert [] == list(examine_account("label", door))
     assert {} == cnames_of("depot", target, ())
     assert not any(hasattr(dns, name) for name in ("zones", "zone_of", "name_servers"))
     assert not hasattr(target, "examine")  # else `init` would say that its keys were tried

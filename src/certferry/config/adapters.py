@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from certferry.config.findings import Finding
+from certferry.config.mistakes import Mistake
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table
@@ -64,7 +64,7 @@ class Adapters(Protocol):
         """
         ...
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """Return a mistake for each account whose type is neither a DNS provider nor a target."""
         ...
 
@@ -88,7 +88,7 @@ class NoAdapters:
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """Find nothing wrong."""
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """Find nothing wrong."""
         del accounts
         return ()

@@ -45,7 +45,7 @@ from typing import (
 
 from certferry.config.check import secret_reference
 from certferry.config.files import Paths
-from certferry.config.findings import Finding, config_error
+from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.table import Table
@@ -97,8 +97,8 @@ def bind(
     Raises `TypeError` as `may_be_written` does.
     """
     may_be_written(settings_class)
-    findings: list[Finding] = []
-    table = Table(account.values, account.place, findings)
+    mistakes: list[Mistake] = []
+    table = Table(account.values, account.place, mistakes)
     types = get_type_hints(settings_class)
     arguments: dict[str, object] = {}
     further = ""
@@ -117,8 +117,8 @@ def bind(
     if further:
         arguments[further] = _further(table, resolve)
     table.done()
-    if findings:
-        raise config_error(findings)
+    if mistakes:
+        raise config_error(mistakes)
     return settings_class(**arguments)
 
 

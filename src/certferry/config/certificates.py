@@ -19,7 +19,7 @@ from certferry.config.check import RESERVED, key_type
 from certferry.config.dns_accounts import account_among, read_dns_accounts
 from certferry.config.document import Place
 from certferry.config.files import Paths
-from certferry.config.findings import Finding, nearest
+from certferry.config.mistakes import Mistake, nearest
 from certferry.config.table import Table
 from certferry.config.values import Read, one_name, one_of, seconds, string, word, wrong_type
 from certferry.core.certificates import names as identifiers
@@ -325,7 +325,7 @@ def read_certificates(
 
 def with_equal_names(
     declared: Iterable[DesiredCertificate], places: Mapping[str, Place]
-) -> Iterator[Finding]:
+) -> Iterator[Mistake]:
     """Tell of each certificate that has the names and the kind of key of one above it: most likely
     a copy, which has nothing left to serve. It is no mistake that keeps a file from being read.
     """
@@ -342,7 +342,7 @@ def with_equal_names(
             other=other,
             line=places[other].line,
         )
-        yield places[desired.lineage].finding("names", problem)
+        yield places[desired.lineage].mistake("names", problem)
 
 
 def _certificate(

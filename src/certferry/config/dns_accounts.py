@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from certferry.config.findings import nearest
+from certferry.config.mistakes import nearest
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certferry.core.assessment.trouble import unreadable, without_found
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version, labels_of, owners, version_for
 from certferry.core.certificates.renewal import (
@@ -19,12 +18,14 @@ from certferry.core.certificates.renewal import (
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.observed.inferred import (
     about_lineage,
+    unread,
     with_likely_bindings,
     with_remembered_remotes,
     with_unlisted_copies,
     with_unmatched,
     with_uses,
     with_withdrawals,
+    without_found,
 )
 from certferry.core.observed.observation import (
     Observation,
@@ -264,7 +265,7 @@ class _Looker:
         try:
             return self._read(deployment)
         except DeployError as error:
-            return unreadable(deployment.target, error, records.values(), self._current)
+            return unread(deployment.target, error, records.values(), self._current)
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
         found = self._doors.targets[deployment.target].observe(

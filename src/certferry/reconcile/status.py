@@ -1,4 +1,4 @@
-"""The status of a lineage, its stored records, and its plan. Changes nothing."""
+"""The status of a lineage, what is recorded, and its plan. Changes nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from certferry.core.assessment.status import LineageStatus, Remembering, status_of, with_failures
-from certferry.core.assessment.trouble import Trouble, Troubles, troubles_in, troubles_of_runs
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.status import LineageStatus, status_of, with_failures
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation
@@ -20,6 +20,7 @@ from certferry.core.planning.steps import Action
 from certferry.core.waiting import Begun, Ended
 from certferry.errors import CertificateError, PlanRefused, StateError
 from certferry.ports.progress import Progress
+from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import as_known, as_offered, observe
@@ -79,17 +80,16 @@ def plans_of(
 
 
 def statuses_of(
-    engine: Reconciler, certificates: Sequence[DesiredCertificate]
+    engine: Reconciler, certificates: Sequence[DesiredCertificate], recorded: Recorded
 ) -> list[LineageStatus]:
-    """Tell how each lineage and each of its domains stands. Changes nothing."""
+    """Return how each lineage and each of its domains stands. Changes nothing."""
     doors = engine.doors
-    troubles = troubles_in(doors.state.notices())
     return SideBySide(doors.progress, engine.stop).told(
-        lambda desired: _status_now(desired, doors, troubles), certificates
+        lambda desired: _status_now(desired, doors, recorded), certificates
     )
 
 
-def _status_now(desired: DesiredCertificate, doors: Doors, troubles: Troubles) -> LineageStatus:
+def _status_now(desired: DesiredCertificate, doors: Doors, recorded: Recorded) -> LineageStatus:
     """Judge by what the files hold; when they cannot be read, by what was taken from them."""
     unreadable = None
     try:
@@ -100,24 +100,29 @@ def _status_now(desired: DesiredCertificate, doors: Doors, troubles: Troubles) -
     observed = observe(desired, doors, every_edge=True)
     now, timeout = doors.now(), doors.verify_timeout
     status = status_of(desired, observed, now, timeout, unreadable=unreadable)
-    if all(subject.lineage != desired.lineage for subject in troubles):
+    if all(subject.lineage != desired.lineage for subject in recorded.troubles):
         return status
     # What a scheduled run would hold back, and until when, is for its plan to say.
     plan = LineageRun(desired, doors, keeps_pauses=True).plan(observed)
-    return with_failures(status, troubles, observed, plan)
+    return with_failures(status, recorded, observed, plan)
 
 
-def remembering(doors: Doors) -> Remembering:
-    """Tell when runs ended, whether what is sealed can be opened, and the trouble of runs
-    themselves. Changes nothing.
+def recorded(state: StateStore) -> Recorded:
+    """Read what is recorded of every certificate and of runs. Raises `StateError` for what cannot
+    be read at all.
     """
     problem = None
     try:
-        doors.state.must_unseal()
+        state.must_unseal()
     except StateError as error:
-        problem = Trouble.of(error)
-    troubles = (*notices_of_unended(doors.state), *troubles_of_runs(doors.state.notices()))
-    return Remembering(doors.state.last_run(), problem, troubles)
+        problem = error.problem()
+    return Recorded(
+        state.versions_in_use(),
+        state.sightings(),
+        (*notices_of_unended(state), *state.notices()),
+        state.last_run(),
+        problem,
+    )
 
 
 def _plan_now(desired: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:

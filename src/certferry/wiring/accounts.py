@@ -12,7 +12,7 @@ from typing import cast
 
 from certferry.config.bind import bind
 from certferry.config.files import Paths
-from certferry.config.findings import joined
+from certferry.config.mistakes import joined
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.core.certificates.names import base_name

@@ -8,15 +8,16 @@ from functools import partial
 
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.certificates import MOST_NAMES
-from certferry.config.findings import instead_of, joined
+from certferry.config.mistakes import instead_of, joined
 from certferry.config.model import Settings
-from certferry.core.discovery.inventory import Discovery, Problem, discover
+from certferry.core.discovery.inventory import Discovery, discover
 from certferry.core.discovery.proposal import Proposal, propose_beside
 from certferry.core.discovery.survey import FoundDomain, FoundZone, Survey
 from certferry.core.observed.inferred import UploadOwners
 from certferry.errors import ConfigError, DnsError
 from certferry.ports.progress import Progress
 from certferry.ports.survey import Looked
+from certferry.problem import Problem
 from certferry.reconcile.discover import Looking
 from certferry.reconcile.observe import as_known
 from certferry.text import Text
@@ -80,7 +81,7 @@ class DiscoverySession(Session):
             try:
                 zones[label] = zones_of(self, label)
             except (DnsError, ConfigError) as error:
-                unread.append(Problem(label, error))
+                unread.append(error.problem(label))
         uncovered: dict[str, list[FoundDomain]] = {}
         for one in found.domains:
             if one.is_uncovered:

@@ -10,8 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from certferry.config.document import Place
-from certferry.config.findings import Finding, config_error
 from certferry.config.load import load
+from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable, Settings
 from certferry.config.values import DIRECTORIES
 from certferry.core.desired.certificate import DesiredCertificate
@@ -36,7 +36,7 @@ _LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-
 class _Unfit:
     """What is wrong where, and what else would help beside another profile."""
 
-    finding: Finding
+    finding: Mistake
     advice: Text | None
 
 
@@ -98,7 +98,7 @@ def _too_many_names(
         profile=profile,
         most=most,
     )
-    yield _Unfit(settings.places[desired.lineage].finding("names", problem), None)
+    yield _Unfit(settings.places[desired.lineage].mistake("names", problem), None)
 
 
 def _unfit_deployments(
@@ -127,7 +127,7 @@ def _problems(
             target=label,
             profile=profile,
         )
-        yield _Unfit(place.finding("to", problem), rule.advice)
+        yield _Unfit(place.mistake("to", problem), rule.advice)
         return
     lifetime, wanted = LIFETIMES.get(profile), target.least_life(account.values)
     if lifetime is not None and lifetime < wanted:
@@ -139,7 +139,7 @@ def _problems(
             profile=profile,
             lifetime=lifetime,
         )
-        yield _Unfit(place.finding("to", problem), None)
+        yield _Unfit(place.mistake("to", problem), None)
 
 
 def _target(account: AccountTable) -> Described | None:

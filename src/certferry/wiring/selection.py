@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from certferry.config.findings import nearest
 from certferry.config.load import find_file, usual_places
+from certferry.config.mistakes import nearest
 from certferry.config.model import Settings
 from certferry.core.certificates.certificate import covered_by, first_of
 from certferry.core.certificates.lineage import Version

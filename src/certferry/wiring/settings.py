@@ -12,7 +12,7 @@ from certferry.config import load
 from certferry.config.adapters import ReadOptions, UsualAccount, UsualAccounts
 from certferry.config.bind import must_be_written, read_options
 from certferry.config.document import Place
-from certferry.config.findings import Finding
+from certferry.config.mistakes import Mistake
 from certferry.config.model import AccountTable, Settings
 from certferry.config.propose import Question, questions_of, questions_of_channel
 from certferry.config.secrets import Resolve
@@ -37,7 +37,7 @@ from certferry.wiring.adapters import (
 )
 
 
-def named_for_two(settings: Settings) -> Iterator[Finding]:
+def named_for_two(settings: Settings) -> Iterator[Mistake]:
     """Give a finding for each deployment to a second account."""
     first: dict[tuple[str, str], tuple[str, Place]] = {}
     for domain, account, place in _named(settings):
@@ -52,7 +52,7 @@ def named_for_two(settings: Settings) -> Iterator[Finding]:
                 line=earlier.line,
                 service=service.adapter.SERVICE,
             )
-            yield place.finding("domains", problem)
+            yield place.mistake("domains", problem)
 
 
 def _named(settings: Settings) -> Iterator[tuple[str, AccountTable, Place]]:
@@ -153,7 +153,7 @@ class InstalledAdapters:
         if self._table().is_known(family, account.type):
             bound(self._table().of_account(family, account), account, resolve)
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """See `Adapters.unknown_types`."""
         return self._table().unknown_types(accounts)
 

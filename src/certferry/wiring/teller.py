@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from certferry.adapters.state.connect import may_exist
 from certferry.config.model import Settings
-from certferry.core.assessment.news import having
 from certferry.core.assessment.notices import ChannelState, Subject, Topic
+from certferry.core.assessment.notifications import having
 from certferry.core.planning.report import SyncReport
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, StateError
 from certferry.ports.notifier import Answered, Sent

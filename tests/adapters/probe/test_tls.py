@@ -22,10 +22,11 @@ import pytest
 from certferry.adapters.probe.resolver_look import ResolverLook
 from certferry.adapters.probe.tls import ADDRESSES_AT_ONCE, DOMAINS_AT_ONCE, TlsProbe
 from certferry.adapters.probe.trust import Trust
-from certferry.core.findings import Code, Severity
+from certferry.core.findings import Code
 from certferry.core.observed.observation import Served, is_served
 from certferry.errors import ConfigError, Interrupted
 from certferry.ports.progress import Pause
+from certferry.problem import Severity
 from certferry.reconcile.stopping import Stopping
 from certferry.text import Text
 from certferry_sandbox.authority import Authority
@@ -495,7 +496,7 @@ def test_domain_that_does_not_exist(world: World) -> None:
     [finding] = world.look().domains({ASKED: CNAME})
 
     assert (Code.NOT_POINTED, Severity.ERROR) == (finding.code, finding.severity)
-    assert f"set a CNAME of {ASKED} to {CNAME}" in str(finding.fix)
+    assert f"set a CNAME of {ASKED} to {CNAME}" in str(finding.hint)
 
 
 def test_domain_that_leads_elsewhere(world: World) -> None:

@@ -14,9 +14,10 @@ from certferry.core.assessment.notices import (
     Notice,
     Subject,
     Topic,
-    answered,
     failed_run,
     noticed,
+    of_channel,
+    refused,
     without_channels,
 )
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
@@ -63,8 +64,11 @@ def test_a_failure_is_trouble_with_what_to_do_and_the_time_left() -> None:
     (found,) = after(report(ISSUE_DENIED), versions=[version])
 
     assert (Topic.TROUBLE, Subject("img")) == found.key
-    assert ("dns_access_denied", "the token is refused") == (found.code, str(found.message))
-    assert Text("check it") == found.hint
+    assert ("dns_access_denied", "the token is refused") == (
+        found.problem.code,
+        str(found.problem.message),
+    )
+    assert Text("check it") == found.problem.hint
     assert version.certificate.not_after == found.deadline
 
 
@@ -104,7 +108,7 @@ def test_order_that_is_held_back_too_long_is_trouble(lifetime: timedelta, share:
 
     assert is_overdue(current.certificate, until) is bool(found)
     for notice in found:
-        assert (Topic.TROUBLE, "order_held_back") == (notice.topic, notice.code)
+        assert (Topic.TROUBLE, "order_held_back") == (notice.topic, notice.problem.code)
         assert current.certificate.not_after == notice.deadline
 
 
@@ -129,7 +133,7 @@ def test_trouble_that_goes_on_keeps_its_beginning_and_gets_its_newest_cause() ->
     before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
     (found,) = after(report(step(Action.DEPLOY, Outcome.REFUSED)), before)
 
-    assert (NOW, "refused") == (found.since, found.code)
+    assert (NOW, "refused") == (found.since, found.problem.code)
 
 
 def test_trouble_is_over_when_a_run_has_seen_it() -> None:
@@ -179,7 +183,7 @@ def test_one_trouble_a_place() -> None:
     verify = step(Action.VERIFY, Outcome.FAILED)
     (found,) = after(report(step(Action.DEPLOY, Outcome.REFUSED), verify))
 
-    assert "refused" == found.code
+    assert "refused" == found.problem.code
 
 
 def test_what_was_done_is_told_of_each_place_when_it_is_seen() -> None:
@@ -242,19 +246,20 @@ def test_a_run_without_a_report_is_trouble_until_there_is_one() -> None:
     failed = failed_run(error, before, LATER)
 
     assert [Subject("img"), Subject()] == [one.subject for one in failed]
-    assert "config" == failed[-1].code
+    assert "config" == failed[-1].problem.code
     assert before == after(report(ISSUE_DENIED), failed)
 
 
 def test_a_channel_that_takes_no_messages_is_trouble() -> None:
     """Until it takes one, or is in the file no more; no run ends it."""
-    refused = answered("ops", Text("wrong key"), (), NOW)
+    first, again = (refused("ops", Text(said)) for said in ("wrong key", "still"))
+    found = of_channel("ops", first, (), NOW)
 
-    assert refused == after(report(), refused)
-    assert [NOW] == [one.since for one in answered("ops", Text("still"), refused, LATER)]
-    assert () == answered("ops", None, refused, LATER)
-    assert refused == without_channels(refused, ["ops"])
-    assert () == without_channels(refused, ["boss"])
+    assert found == after(report(), found)
+    assert [NOW] == [one.since for one in of_channel("ops", again, found, LATER)]
+    assert () == of_channel("ops", None, found, LATER)
+    assert found == without_channels(found, ["ops"])
+    assert () == without_channels(found, ["boss"])
 
 
 OUTCOMES = st.builds(

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 
 from certferry.core.assessment.status import Standing, status_of
-from certferry.core.assessment.trouble import Trouble
 from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, HttpsSettings
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
 from certferry.core.planning.due import Times
@@ -103,7 +102,7 @@ def test_unreadable_target_leaves_named_domains_unknown() -> None:
         status = status_of(desired, observed, NOW)
 
         assert [Standing.UNKNOWN] == [domain.standing for domain in status.domains]
-        assert Trouble.of(failure) == status.domains[0].problem
+        assert failure.problem() == status.domains[0].problem
 
 
 @given(situations())

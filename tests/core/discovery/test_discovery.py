@@ -20,7 +20,6 @@ from certferry.core.discovery.inventory import (
     Bound,
     DiscoveredDomain,
     Discovery,
-    Problem,
     Urgency,
     Wanted,
     discover,
@@ -31,6 +30,7 @@ from certferry.core.observed.observation import Served
 from certferry.core.observed.records import Remembered, Upload
 from certferry.core.planning.rollouts import Claims
 from certferry.errors import TargetAccessDenied, TargetRejected, TargetUnavailable
+from certferry.problem import Severity
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 
 IMG = "img.example.com"
@@ -393,7 +393,7 @@ def test_what_could_not_be_looked_at_is_told_by_account() -> None:
     looks = [AccountLook("a", failure=denied), AccountLook("b", Survey((), (silent, denied)))]
 
     assert (
-        Problem("a", denied),
-        Problem("b", silent),
-        Problem("b", denied, is_failure=False),
+        denied.problem("a"),
+        silent.problem("b"),
+        denied.problem("b", Severity.WARNING),
     ) == discover(looks, (), NOTHING, NOW).problems

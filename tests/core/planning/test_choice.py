@@ -307,11 +307,12 @@ def test_status_says_the_same() -> None:
     status = status_of(wish(deployment), observed(deployment, target), NOW)
     failed = Observation(targets=(ObservedTarget("qiniu", failure=TargetRejected(Text("no"))),))
 
-    [(label, remark)] = status.notices
-    assert ("qiniu", True) == (label, "`exclude` has tset.example.com" in str(remark))
+    [remark] = status.notices
+    assert "qiniu" == remark.subject.target
+    assert "`exclude` has tset.example.com" in str(remark.problem.message)
     [_, row] = status.domains
     assert ("x*", Standing.UNKNOWN) == (row.domain, row.standing)
-    assert "matches x*" in str(row.problem)
+    assert "matches x*" in str(row.problem.message if row.problem else None)
     assert ["img.example.com", "x*"] == [
         one.domain for one in status_of(wish(deployment), failed, NOW).domains
     ]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, Served
 from certferry.core.observed.records import LAG, RolloutRecord
@@ -19,12 +19,13 @@ from certferry.core.planning.steps import Deploy, Due, TimedOut, TriedInThisRun,
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Usual, Waiting
 from certferry.errors import CertferryError, DeployError, TargetStuck, VerificationError
+from certferry.problem import Problem
 from certferry.text import Text
 from tests.core.strategies import NOW
 
 OURS = "aa" * 32
-EXPIRED = EdgeProblem(EdgeProblemCode.EXPIRED, Text("the certificate expired"))
-TIMED_OUT = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
+EXPIRED = Problem(EdgeProblemCode.EXPIRED, Text("the certificate expired"))
+TIMED_OUT = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
 TIMEOUT = timedelta(hours=1)
 START = NOW - 2 * TIMEOUT
 REASON = Reason(ReasonCode.NOT_SEEN, Text("not seen"))

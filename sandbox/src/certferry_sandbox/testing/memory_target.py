@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, covered_by
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.lineage import label_of, owner_of, owners
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import (
@@ -33,6 +33,7 @@ from certferry.errors import (
     TargetRejected,
 )
 from certferry.ports.target import Look
+from certferry.problem import Problem
 from certferry.text import Text
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -150,7 +151,7 @@ def failing(address: str, *, refuses: bool) -> Served:
     """An edge that answers, and presents nothing, or refuses the handshake."""
     code = EdgeProblemCode.HANDSHAKE_FAILED if refuses else EdgeProblemCode.NO_CERTIFICATE
     message = Text("the handshake failed") if refuses else Text("it presents no certificate")
-    return Served(address, None, valid=False, problem=EdgeProblem(code, message))
+    return Served(address, None, valid=False, problem=Problem(code, message))
 
 
 FOREIGN = "by hand"

@@ -209,7 +209,7 @@ class AcmeIssuer:
         for finding in look.forbidden(names):
             raise OrderFailed(
                 Text("{name}: {problem}", name=finding.subject, problem=finding.message),
-                hint=finding.fix,
+                hint=finding.hint,
             )
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:

@@ -146,7 +146,7 @@ class DnspodRecords(TxtRecords):
         return frozenset() if found is None else self._api.name_servers(found)
 
     def report(self) -> AccountReport:
-        """See `ports.examination.Reported.report`."""
+        """See `ports.examination.Reporting.report`."""
         zones: list[Zone] | None = None
         with journal() as made, suppress(DnsError):
             zones = list(self._api.list_zones(about=ALL_ZONES))

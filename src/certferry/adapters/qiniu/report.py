@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def report_of(client: QiniuClient) -> AccountReport:
-    """See `ports.examination.Reported.report`."""
+    """See `ports.examination.Reporting.report`."""
     with journal() as made:
         shown = tuple(_asked(client))
     lines = (*shown, *reported(made, PUBLIC))

@@ -33,17 +33,10 @@ from certferry.adapters.qiniu.records import (
 )
 from certferry.adapters.qiniu.wire import CallGroup
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
-from certferry.core.findings import (
-    Code,
-    Finding,
-    Severity,
-    info,
-    of_error,
-    of_refusal,
-    warning,
-)
+from certferry.core.findings import Code, info, of_refusal, warning
 from certferry.core.redaction import quoted
 from certferry.ports.survey import Looked
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 AT_ONCE = 10
@@ -204,7 +197,7 @@ class Examiner:
         self._client = client
         self._account = account
 
-    def examine(self, account: str) -> tuple[Finding, ...]:
+    def examine(self, account: str) -> tuple[Problem, ...]:
         """Make one reading call of each group; return which are refused, and where the others were
         answered.
         """
@@ -237,7 +230,7 @@ class Examiner:
         """See `ports.examination.Timed.clock_ahead`."""
         return self._client.transport.clock_ahead()
 
-    def _sub_account(self, account: str) -> tuple[Finding, ...]:
+    def _sub_account(self, account: str) -> tuple[Problem, ...]:
         """Report what reading cannot show: whether changes are allowed."""
         if not self._client.transport.with_iam_key:
             return ()
@@ -251,7 +244,7 @@ class Examiner:
         )
         return (warning(Code.SUB_ACCOUNT_KEY, account, message, fix),)
 
-    def _accepted(self, account: str, asked: Iterable[CallGroup]) -> Finding:
+    def _accepted(self, account: str, asked: Iterable[CallGroup]) -> Problem:
         """Report the calls that are `asked` here alone: others may run beside them."""
         proven = self._client.transport.proven
         ways = [
@@ -261,7 +254,7 @@ class Examiner:
         ]
         return info(Code.WAYS, account, Text("the keys are accepted: {ways}", ways=ways))
 
-    def _kept(self, account: str) -> Finding:
+    def _kept(self, account: str) -> Problem:
         """Count the certificates: beyond a limit that it does not name, Qiniu refuses more (§9)."""
         count = len(self._account.certificates())
         message = Text(
@@ -271,7 +264,7 @@ class Examiner:
         return info(Code.CERTIFICATES_KEPT, account, message)
 
 
-def _refusal(account: str, group: CallGroup, failure: QiniuFailure) -> Finding:
+def _refusal(account: str, group: CallGroup, failure: QiniuFailure) -> Problem:
     if failure.is_denied:
-        return of_error(Code.CALL_REFUSED, account, failure.error, _SEVERITIES[group])
+        return failure.error.problem(account, _SEVERITIES[group], Code.CALL_REFUSED)
     return of_refusal(account, failure.error)

@@ -56,7 +56,6 @@ from certferry.adapters.qiniu.wire import QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.discovery.survey import Survey
-from certferry.core.findings import Finding
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
@@ -72,6 +71,7 @@ from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Look
+from certferry.problem import Problem
 
 # What `ports.adapter.Adapter` wants of a module, and more that a target may have.
 __all__ = (
@@ -195,7 +195,7 @@ class Qiniu:
         return self._surveyor.survey(looked)
 
     @_translating_errors()
-    def examine(self, account: str) -> tuple[Finding, ...]:
+    def examine(self, account: str) -> tuple[Problem, ...]:
         """See `ports.examination.Examined.examine`."""
         return self._examiner.examine(account)
 
@@ -210,7 +210,7 @@ class Qiniu:
         return self._examiner.clock_ahead()
 
     def report(self) -> AccountReport:
-        """See `ports.examination.Reported.report`."""
+        """See `ports.examination.Reporting.report`."""
         return report_of(self._client)
 
     @_translating_errors()

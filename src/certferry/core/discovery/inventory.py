@@ -15,6 +15,7 @@ from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.planning.rollouts import Claims
 from certferry.errors import CertferryError
+from certferry.problem import Problem, Severity
 
 SOON = timedelta(days=30)
 """A certificate that ends within this time, and that nothing declared replaces, needs a person."""
@@ -122,15 +123,6 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """What could not be looked at, of which account."""
-
-    account: str
-    error: CertferryError
-    is_failure: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class AccountLook:
     """What a look at one account gave: its survey, and what the addresses of its domains serve, or
     why there is none.
@@ -147,9 +139,9 @@ class AccountLook:
         may not see, or that is not there for them, is no failure: a later look sees no more.
         """
         if self.failure is not None:
-            return (Problem(self.label, self.failure),)
+            return (self.failure.problem(self.label),)
         return tuple(
-            Problem(self.label, error, is_failure=error.retry.allowed)
+            error.problem(self.label, Severity.ERROR if error.retry.allowed else Severity.WARNING)
             for error in self.survey.unread
         )
 

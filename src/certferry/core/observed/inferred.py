@@ -15,12 +15,14 @@ from certferry.core.certificates.lineage import Version, Withdrawal, labels_of, 
 from certferry.core.certificates.names import domain_of, is_glob, matches
 from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed.observation import (
+    Observation,
     ObservedDomain,
     ObservedTarget,
     RemoteCertificate,
     Served,
 )
-from certferry.core.observed.records import NO_LINEAGE, Remembered, Upload
+from certferry.core.observed.records import NO_LINEAGE, Remembered, RolloutRecord, Upload
+from certferry.errors import CertferryError
 
 
 class Owner(StrEnum):
@@ -202,3 +204,33 @@ def with_withdrawals(
         replace(domain, withdrawn=frozenset(withdrawn[domain.domain])) for domain in found.domains
     )
     return replace(found, domains=tuple(domains))
+
+
+def unread(
+    label: str, error: CertferryError, records: Iterable[RolloutRecord], current: str | None
+) -> ObservedTarget:
+    """Return a target that cannot be read, with what is in progress there of the certificate in
+    force; `current` is its fingerprint.
+    """
+    in_progress = tuple(
+        one
+        for one in records
+        if one.verified_at is None and one.failed_at is None and one.fingerprint == current
+    )
+    return ObservedTarget(label, failure=error, in_progress=in_progress)
+
+
+def without_found(observed: Observation) -> Observation:
+    """Leave in progress only what no other deployment of the account has found."""
+    targets = (
+        replace(
+            target,
+            in_progress=tuple(
+                record
+                for record in target.in_progress
+                if observed.find(target.label, record.domain) is None
+            ),
+        )
+        for target in observed.targets
+    )
+    return replace(observed, targets=tuple(targets))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate, short
-from certferry.core.certificates.chain import EdgeProblem, Presented
+from certferry.core.certificates.chain import Presented
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.observed.records import (
@@ -22,6 +22,7 @@ from certferry.core.observed.records import (
 from certferry.core.reasons import Reason
 from certferry.core.waiting import Usual
 from certferry.errors import CertferryError
+from certferry.problem import Problem
 from certferry.text import Text
 
 
@@ -110,7 +111,7 @@ class Served:
     address: str
     fingerprint: str | None
     valid: bool
-    problem: EdgeProblem | None = None
+    problem: Problem | None = None
     not_after: datetime | None = None
     silent: bool = False
     chain: tuple[Presented, ...] = ()

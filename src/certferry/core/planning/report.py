@@ -25,10 +25,11 @@ from certferry.core.planning.steps import (
 )
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, CertificateError, DeployError, Reported, Retry
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 CODE = "undeclared"
-"""Of the notice, of the finding and of the concern."""
+"""The code of a certificate that the file declares no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +43,31 @@ class Undeclared:
     renamed_to: str | None = None
 
     @property
-    def message(self) -> Text:
-        """What that means."""
+    def problem(self) -> Problem:
+        """What that means, and how to end it."""
         if self.renamed_to is not None:
-            return Text(
+            message = Text(
                 "{old} is not declared any more, and {new} has exactly its names",
                 old=self.lineage,
                 new=self.renamed_to,
             )
-        return Text(
+            hint = Text(
+                "`certferry rename {old} {new}` keeps its certificate, and no new one is issued",
+                old=self.lineage,
+                new=self.renamed_to,
+            )
+            return Problem(CODE, message, hint, Severity.WARNING, self.lineage)
+        message = Text(
             "{lineage} is not declared any more: certferry no longer renews or deploys it; its"
             " certificate is valid until {moment}",
             lineage=self.lineage,
             moment=self.certificate.not_after,
         )
-
-    @property
-    def hint(self) -> Text:
-        """How to end that."""
-        if self.renamed_to is not None:
-            return Text(
-                "`certferry rename {old} {new}` keeps its certificate, and no new one is issued",
-                old=self.lineage,
-                new=self.renamed_to,
-            )
-        return Text(
+        hint = Text(
             "declare it again, or, if it is meant to end, run `certferry forget {lineage}`",
             lineage=self.lineage,
         )
+        return Problem(CODE, message, hint, Severity.WARNING, self.lineage)
 
 
 UNEXPECTED = "unexpected"

@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.lineage import Version, is_owner
 from certferry.core.desired.certificate import DesiredCertificate, DriftPolicy
-from certferry.core.findings import Code, Finding, error, warning
+from certferry.core.findings import Code, error, warning
 from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.planning.drift import next_repair, recent
 from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.core.planning.rules import issuer_expired
 from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.problem import Problem
 from certferry.text import Text
 
 TIGHT = timedelta(days=7)
@@ -59,7 +60,7 @@ def _live_longer(target: str) -> Text:
 
 def judge_version(
     desired: DesiredCertificate, version: Version, now: datetime
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Judge the version in force by itself."""
     fix = (_RENEWED if desired.files is None else _RENEWED_ELSEWHERE).filled(
         lineage=desired.lineage
@@ -75,7 +76,7 @@ def judge_version(
 
 def judge_at_target(
     desired: DesiredCertificate, version: Version, target: ObservedTarget
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Judge certificates like this one by what a target takes: the common name, and how long after
     its issuance one can be uploaded.
     """
