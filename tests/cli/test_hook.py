@@ -16,8 +16,8 @@ from certferry.cli.exits import Exit
 from certferry.cli.main import program, run
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.events import Activity, StepEnded
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice
 from certferry.present.progress import progress_on_stdout

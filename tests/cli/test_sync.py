@@ -14,8 +14,8 @@ import pytest
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, wait_limit_of
 from certferry.cli.run_report import show_report
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
-from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DnsUnavailable, LeaseHeld, Retry
 from certferry.present import documents, report_text

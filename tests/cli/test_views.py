@@ -22,16 +22,21 @@ from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import OF_DOMAINS, DomainStatus, LineageStatus, Standing
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import Kind
-from certferry.core.discovery.inventory import AccountLook, DiscoveredDomain, Discovery, Wanted
+from certferry.core.discovery.inventory import (
+    AccountLook,
+    DiscoveredDomain,
+    Discovery,
+    FoundDomain,
+    Survey,
+    Wanted,
+)
 from certferry.core.discovery.proposal import Proposal
-from certferry.core.discovery.survey import FoundDomain, Survey
 from certferry.core.discovery.watched import Host, judged
 from certferry.core.findings import error, info, warning
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.planning.plan import Plan, PlanFinding, Weight
+from certferry.core.planning.plan import Action, Plan, PlanFinding, Weight
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.planning.steps import Action
 from certferry.errors import (
     CertferryError,
     ConfigError,

@@ -8,12 +8,19 @@ from certferry.core.certificates.certificate import Certificate, KeyType
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import Change
-from certferry.core.planning.plan import Plan, PlanFinding, Rollout, Weight
+from certferry.core.planning.plan import (
+    Deploy,
+    Issue,
+    Plan,
+    PlanFinding,
+    Retire,
+    Rollout,
+    Verify,
+    Weight,
+)
 from certferry.core.planning.report import LineageReport, StepOutcome, SyncReport
 from certferry.core.planning.rollouts import NEW_CERTIFICATE
-from certferry.core.planning.steps import Deploy, Issue, Retire, Verify
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import Waiting
+from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.errors import TargetRejected
 from certferry.present.layout import Line, plain
 from certferry.text import Text

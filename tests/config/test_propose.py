@@ -15,6 +15,7 @@ from certferry.config.load import load_text
 from certferry.config.propose import NewAccount, Preamble, quoted, text_of
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import FileDelivery, Kind, PemFiles
+from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.discovery.proposal import (
     Access,
     LeftOut,
@@ -24,7 +25,6 @@ from certferry.core.discovery.proposal import (
     ProposedDeployment,
     propose_for_domains,
 )
-from certferry.core.discovery.survey import FoundDomain
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from certferry.cli.exits import Exit, of_problems
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.discovery.survey import FoundZone
 from certferry.core.findings import Code, heaviest_first, of_refusal
 from certferry.core.network import REFUSED, WANTED, is_made_up, judge_clock
 from certferry.core.observed.observation import ObservedTarget, TargetRules

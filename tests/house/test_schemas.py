@@ -12,13 +12,12 @@ import jsonschema
 import pytest
 
 from certferry.cli.commands import COMMANDS, command_of
-from certferry.core.assessment.notices import Notice, Subject, Topic
-from certferry.core.assessment.notifications import Notification
+from certferry.core.assessment.notices import Notice, Notification, Subject, Topic
 from certferry.core.assessment.status import OF_DOMAINS, Standing
 from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.inferred import Owner
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, Result
-from certferry.core.planning.steps import Action
 from certferry.present.documents import of_findings
 from certferry.present.language import Voice
 from certferry.present.news_text import message, trial_message

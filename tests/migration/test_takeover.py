@@ -10,13 +10,13 @@ import pytest
 
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.desired.certificate import PemFiles
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import (
     Access,
     Places,
     ProposedCertificate,
     ProposedDeployment,
 )
-from certferry.core.discovery.survey import FoundZone
 from certferry.errors import LeaseHeld
 from certferry.migration.home import Installed, OldCertificate, OldHook
 from certferry.migration.takeover import adopt, as_remembered, propose_takeover

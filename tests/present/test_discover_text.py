@@ -9,8 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from certferry.core.assessment.notices import Notice, Subject, Topic
-from certferry.core.assessment.notifications import Notification
+from certferry.core.assessment.notices import Notice, Notification, Subject, Topic
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.discovery.inventory import (
@@ -19,8 +18,10 @@ from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
+    FoundCertificate,
+    FoundDomain,
+    Survey,
 )
-from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
 from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
 from certferry.errors import TargetRejected, TargetUnavailable

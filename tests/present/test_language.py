@@ -26,9 +26,9 @@ from certferry.core.assessment.status import (
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import HistoryEntry
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import applying
+from certferry.core.reasons import applying
 from certferry.errors import DnsUnavailable
 from certferry.present import (
     documents,

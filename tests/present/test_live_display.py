@@ -16,10 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from certferry.core.events import Activity, Event, StepEnded
+from certferry.core.events import Activity, Asking, Begun, Counted, Event, LineageEnded, StepEnded
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import Asking, Begun, Counted, Ended
 from certferry.present.language import Voice
 from certferry.present.layout import width
 from certferry.present.live_display import Display
@@ -119,7 +118,7 @@ def test_what_is_asked_of_whom_is_told_beside_its_certificate() -> None:
         Begun(3),
         Asking("img", Text("asking qiniu for its domains")),
         Asking("kept", Text("asking qiniu for its domains")),
-        Ended("kept"),
+        LineageEnded("kept"),
     ]
 
     assert dedent("""\
@@ -129,7 +128,7 @@ def test_what_is_asked_of_whom_is_told_beside_its_certificate() -> None:
     assert dedent("""\
         2 of 3 done · 3:12 · Ctrl-C stops; the
         next run goes on
-        """) == drawn([Begun(3), Ended("a"), Ended("b")], columns=40)
+        """) == drawn([Begun(3), LineageEnded("a"), LineageEnded("b")], columns=40)
 
 
 def test_a_look_beside_a_wait_is_not_shown() -> None:
@@ -318,7 +317,7 @@ EVENTS = st.lists(
         ),
         st.builds(Asking, WORDS, WORDS.map(verbatim)),
         st.builds(Begun, st.integers(0, 100_000)),
-        st.builds(Ended, WORDS),
+        st.builds(LineageEnded, WORDS),
     ),
     max_size=6,
 )

@@ -19,11 +19,20 @@ from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.discovery.watched import Host, judged
-from certferry.core.events import Activity, Event, Happened, StepEnded
+from certferry.core.events import (
+    Activity,
+    Asking,
+    Begun,
+    Counted,
+    Event,
+    Happened,
+    LineageEnded,
+    StepEnded,
+)
 from certferry.core.observed.observation import Served
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import Asking, Begun, Counted, Ended, applying
+from certferry.core.reasons import applying
 from certferry.errors import ConfigError, TargetUnavailable
 from certferry.present.language import voice_in
 from certferry.present.log_entries import log_in_order, log_looks, log_unchanged, of_event
@@ -354,7 +363,7 @@ def test_addresses_that_differ_are_in_the_log(tmp_path: Path) -> None:
     ("event", "expected"),
     [
         (Begun(3), {"event": "begun", "count": 3}),
-        (Ended("img"), {"event": "ended", "lineage": "img"}),
+        (LineageEnded("img"), {"event": "ended", "lineage": "img"}),
         (Counted("img", 1, 2), {"event": "counted", "lineage": "img", "done": 1, "all": 2}),
         (Asking("img", Text("asking {who}", who="qiniu")), {"event": "asking", "lineage": "img"}),
         (Activity("img", Text("stopped"), NOON), {"event": "activity", "detail": "stopped"}),

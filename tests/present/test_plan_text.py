@@ -13,10 +13,17 @@ from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Change
-from certferry.core.planning.plan import Plan, PlanFinding, Rollout, Weight
-from certferry.core.planning.steps import Action, Due, NotReady, TimedOut
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import Waiting
+from certferry.core.planning.plan import (
+    Action,
+    Due,
+    NotReady,
+    Plan,
+    PlanFinding,
+    Rollout,
+    TimedOut,
+    Weight,
+)
+from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.errors import CertificateError, TargetRejected, TargetStuck
 from certferry.present import plan_document, plan_text
 from certferry.present.language import Voice

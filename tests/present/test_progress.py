@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.events import Activity, StepEnded
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action
 from certferry.present.console import Console, Verbosity
 from certferry.present.progress import progress_lines, progress_on
 from certferry.text import Text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, StepOutcome
-from certferry.core.planning.steps import Action
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports
 from tests.reconcile.model import ModelWorld

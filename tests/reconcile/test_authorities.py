@@ -10,8 +10,8 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.desired.certificate import Authority, DesiredCertificate, Issuance
 from certferry.core.planning.limits import Hold
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
 from certferry.errors import (
     CaUnavailable,
     CertificateRejected,

@@ -22,9 +22,9 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.observed.observation import Change
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Deploy
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport
-from certferry.core.planning.steps import Deploy
 from certferry.ports.receiver import Receiver
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage

@@ -9,11 +9,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from certferry.core.desired.certificate import Kind
-from certferry.core.discovery.inventory import AccountLook
-from certferry.core.discovery.survey import FoundDomain, Survey
-from certferry.core.events import Activity, Event
+from certferry.core.discovery.inventory import AccountLook, FoundDomain, Survey
+from certferry.core.events import Activity, Begun, Event, LineageEnded
 from certferry.core.observed.observation import Served
-from certferry.core.waiting import Begun, Ended
 from certferry.errors import ConfigError, Interrupted, TargetUnavailable
 from certferry.ports.survey import Looked
 from certferry.reconcile.discover import MOST_SIGNS, SIGNS_OF_LIFE, Surveys, survey_accounts
@@ -51,7 +49,7 @@ class Desk:
         return survey_accounts(surveys, self.edges, self.clock, self.run)
 
     def _hear(self, event: Event) -> None:
-        if isinstance(event, Begun | Ended):
+        if isinstance(event, Begun | LineageEnded):
             self.counted.append(event)
             return
         assert isinstance(event, Activity)
@@ -96,7 +94,7 @@ def test_account_that_fails_hides_no_other(trouble: Exception) -> None:
     assert (img,) == good.survey.domains
     assert {"img.example.com"} == set(good.served)
     assert ("bad", str(trouble)) in desk.told
-    assert [Begun(2), Ended("bad"), Ended("good")] == sorted(desk.counted, key=str)
+    assert [Begun(2), LineageEnded("bad"), LineageEnded("good")] == sorted(desk.counted, key=str)
 
 
 def test_edges_are_looked_at_where_there_may_be_https() -> None:

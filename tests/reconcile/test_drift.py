@@ -20,9 +20,8 @@ from certferry.core.desired.certificate import (
     HttpsSettings,
 )
 from certferry.core.observed.observation import Served
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Weight
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.ports.probe import Probe
 from certferry.reconcile.observe import observe

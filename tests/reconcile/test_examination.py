@@ -12,9 +12,8 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.events import Activity, Event, StepEnded
+from certferry.core.events import Activity, Begun, Event, LineageEnded, StepEnded
 from certferry.core.findings import Code, info
-from certferry.core.waiting import Begun, Ended
 from certferry.errors import Interrupted, TargetAccessDenied
 from certferry.problem import Problem
 from certferry.reconcile.examination import AT_ONCE, WITHIN, Check, Examination
@@ -137,8 +136,8 @@ def test_progress_tells_what_begins_and_what_ends() -> None:
 
     run.carry_out(check("qiniu", look))
 
-    assert [Begun, Activity, StepEnded, Ended] == [type(event) for event in run.events]
-    assert Ended("qiniu") == run.events[-1]
+    assert [Begun, Activity, StepEnded, LineageEnded] == [type(event) for event in run.events]
+    assert LineageEnded("qiniu") == run.events[-1]
 
 
 def test_run_that_is_stopped_stops_its_checks() -> None:

@@ -17,10 +17,9 @@ from certferry.core.desired.certificate import (
     PemFiles,
     delivered,
 )
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Weight
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.rollouts import Claims
-from certferry.core.planning.steps import Action
 from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.observe import as_known

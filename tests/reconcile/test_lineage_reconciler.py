@@ -8,11 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.events import Activity
+from certferry.core.events import Activity, Asking
 from certferry.core.observed.records import HistoryEntry
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import Asking
 from certferry.errors import (
     CaUnavailable,
     DnsUnavailable,

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certferry.core.assessment.notices import USUAL, Notice, Subject, Topic
-from certferry.core.assessment.notifications import Message, Notification
+from certferry.core.assessment.notices import USUAL, Message, Notice, Notification, Subject, Topic
 from certferry.errors import ConfigError, Interrupted
 from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome
-from certferry.core.planning.steps import Action
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.reconcile.model import ModelWorld

@@ -8,8 +8,8 @@ import pytest
 
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.limits import Allowance, Limits, PastOrder, PlannedOrder
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome
-from certferry.core.planning.steps import Action
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,

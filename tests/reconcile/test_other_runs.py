@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.planning.plan import Retire, Verify
 from certferry.core.planning.report import Outcome
-from certferry.core.planning.steps import Retire, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import (
     Interrupted,

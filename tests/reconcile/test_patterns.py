@@ -18,10 +18,9 @@ from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.names import match_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, DesiredHttps
 from certferry.core.observed.observation import DomainState, ObservedTarget
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Deploy, Weight
 from certferry.core.planning.report import Outcome, SyncReport
 from certferry.core.planning.rollouts import Claims
-from certferry.core.planning.steps import Action, Deploy
 from certferry.ports.target import Scope
 from certferry.present import plan_document, plan_text, report_text, status_text
 from certferry.present import plan_document as status_document

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from certferry.core.certificates.lineage import Version
 from certferry.core.observed.observation import TargetRules
-from certferry.core.planning.pauses import (
+from certferry.core.planning.limits import (
     NEAR,
     NEAR_THE_END,
     PAUSES,
@@ -19,8 +19,8 @@ from certferry.core.planning.pauses import (
     pause_of,
     paused_until,
 )
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
 from certferry.errors import DnsUnavailable, OrderFailed
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Weight
 from certferry.core.planning.report import Outcome
-from certferry.core.planning.steps import Action
 from certferry.errors import (
     ClockWrong,
     DnsAccessDenied,

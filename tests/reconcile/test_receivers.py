@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from certferry.core.assessment.status import Standing, status_of
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery, delivered
 from certferry.core.observed.observation import Change, DomainState
+from certferry.core.planning.plan import Action, Deploy
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
-from certferry.core.planning.steps import Action, Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable
 from certferry.reconcile.observe import observe

@@ -9,9 +9,9 @@ from typing import Any
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.chain import must_be_as_ordered
 from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.planning.plan import Action
 from certferry.core.planning.planner import ANEW_AFTER
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
 from certferry.errors import CertificateRejected, OrderHeldBack
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.reconciler import LineageReconciler

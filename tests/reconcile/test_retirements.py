@@ -13,10 +13,10 @@ from certferry.core.desired.certificate import DesiredCertificate, Retirement
 from certferry.core.events import StepEnded
 from certferry.core.observed.observation import DomainState, Observation
 from certferry.core.observed.records import NO_LINEAGE, RolloutRecord
+from certferry.core.planning.plan import Action, Retire
 from certferry.core.planning.removals import MOST_SUPERSEDED, MOST_UNMANAGED
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
 from certferry.core.planning.rollouts import Claims
-from certferry.core.planning.steps import Action, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.reconcile.reconciler import LineageReconciler

@@ -13,8 +13,8 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity, Event
 from certferry.core.observed.observation import ObservedTarget
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.planning.steps import Action
 from certferry.errors import (
     CaUnavailable,
     CertferryError,

@@ -12,8 +12,8 @@ from certferry.core.assessment.health import Concern, Expected, Recorded, concer
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import Revocation, RevocationReason, version_for
 from certferry.core.desired.certificate import DesiredCertificate, Issuance
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable, CertferryError, OrderFailed, PlanRefused
 from certferry.reconcile.revoke import RevocationPorts, revoke

@@ -11,9 +11,9 @@ import pytest
 from certferry.core.assessment.status import Standing, status_of
 from certferry.core.desired.certificate import DesiredCertificate, OnFailure
 from certferry.core.observed.observation import Served, TargetRules
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.rollbacks import all_work
-from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CopyGone, DeployError, PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget

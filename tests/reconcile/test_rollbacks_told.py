@@ -6,8 +6,8 @@ import json
 from datetime import timedelta
 
 from certferry.core.assessment.status import status_of
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import SyncReport
-from certferry.core.planning.steps import Action
 from certferry.present import plan_document, plan_text, report_text
 from certferry.present.language import Voice
 from certferry.present.layout import plain

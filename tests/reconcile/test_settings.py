@@ -10,8 +10,8 @@ import pytest
 from certferry.core.assessment.status import Standing, status_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, Kind
 from certferry.core.observed.observation import Change
+from certferry.core.planning.plan import Deploy
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler

@@ -17,10 +17,9 @@ from certferry.core.desired.certificate import (
     Kind,
     Retirement,
 )
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Clean, Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action, Clean
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import (
     AuthorizationFailed,

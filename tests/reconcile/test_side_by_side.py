@@ -11,8 +11,8 @@ import pytest
 
 from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.observation import ObservedTarget
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
 from certferry.ports.target import Scope
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports

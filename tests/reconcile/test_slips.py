@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.planning.steps import Action
+from certferry.core.planning.plan import Action
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import synced
 

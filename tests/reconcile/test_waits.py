@@ -12,9 +12,9 @@ import pytest
 
 from certferry.core.events import StepEnded
 from certferry.core.observed.observation import TargetRules
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import FIRST, Usual
+from certferry.core.reasons import FIRST, Usual
 from certferry.errors import (
     CertferryError,
     LeaseHeld,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core.waiting import Waiting
+from certferry.core.reasons import Waiting
 from certferry.errors import Interrupted
 from certferry.reconcile.run import Run
 from certferry.reconcile.work_queue import WaitLimit, WorkQueue

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from certferry.core.certificates.names import is_within
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome
-from certferry.core.planning.steps import Action
 from certferry.errors import DnsAccessDenied, DnsUnavailable, ZoneNotFound
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.challenges import ZoneRouter

@@ -18,8 +18,7 @@ from certferry import __version__
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.familiar import FAMILIAR, familiar_word
 from certferry.cli.help import spoken, voice_of
-from certferry.core.extras import how_to_install_with
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, how_to_install_with
 from certferry.text import Text
 
 COMMANDS = {

@@ -16,10 +16,9 @@ from functools import cached_property
 
 from certferry.config.files import Paths, read_file, read_private_file
 from certferry.config.mistakes import nearest, set_first
-from certferry.core.extras import how_to_install
 from certferry.core.redaction import redacted, repeats
 from certferry.core.secret import Secret, may_be_a_secret, tells_a_secret
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, how_to_install
 from certferry.system_words import system_words
 from certferry.text import Text
 

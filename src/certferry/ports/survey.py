@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from certferry.core.discovery.survey import FoundZone, Survey
+from certferry.core.discovery.inventory import FoundZone, Survey
 
 Looked = Callable[[int, int], None]
 """Called after each domain with how many have been looked at, and of how many."""

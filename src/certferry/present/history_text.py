@@ -14,7 +14,7 @@ from certferry.present.vocabulary import at_target
 from certferry.text import Text, verbatim
 
 _FOUND = re.compile(r"(\w+): ([^,]+)")
-"""What another tool changed, as `core.planning.drift.in_one_line` writes it."""
+"""What another tool changed, as `core.observed.observation.in_one_line` writes it."""
 
 
 def document(entries: Sequence[HistoryEntry]) -> Document:

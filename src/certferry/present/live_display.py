@@ -16,10 +16,10 @@ from rich.console import ConsoleOptions
 from rich.live import Live
 from rich.text import Text as RichText
 
-from certferry.core.events import Activity, Event, StepEnded
+from certferry.core.events import Activity, Asking, Begun, Counted, Event, LineageEnded, StepEnded
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepKey, StepOutcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import Asking, Begun, Counted, Ended, Waiting, in_minutes
+from certferry.core.reasons import Waiting, in_minutes
 from certferry.ports.progress import Progress
 from certferry.present.console import Console
 from certferry.present.language import Voice
@@ -155,7 +155,7 @@ class Display:
                 case StepEnded():
                     lineage.begin(None)
                     lineage.steps[event.outcome.key] = event.outcome
-                case Ended():
+                case LineageEnded():
                     lineage.begin(None)
                     self._done += 1
 

@@ -9,11 +9,19 @@ from pathlib import Path
 
 from certferry.core.assessment.status import LineageStatus, Standing
 from certferry.core.discovery.watched import HostLook
-from certferry.core.events import Activity, Event, Happened, StepEnded
+from certferry.core.events import (
+    Activity,
+    Asking,
+    Begun,
+    Counted,
+    Event,
+    Happened,
+    LineageEnded,
+    StepEnded,
+)
 from certferry.core.planning.plan import Plan, Weight
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
-from certferry.core.waiting import Asking, Begun, Counted, Ended
 from certferry.errors import TargetStuck
 from certferry.present.language import Voice
 from certferry.present.run_log import Entry, Level, RunLog
@@ -48,7 +56,7 @@ def entry_of(event: Event, words: str | None = None) -> Entry:
             return Entry("counted", verbatim(""), lineage=event.lineage, more=counts)
         case Begun():
             return Entry("begun", verbatim(""), more={"count": event.count})
-        case Ended():
+        case LineageEnded():
             return Entry("ended", verbatim(""), lineage=event.lineage)
 
 

@@ -8,8 +8,14 @@ from datetime import datetime
 from functools import reduce
 from types import MappingProxyType
 
-from certferry.core.assessment.notices import ChannelState, Notice, Subject, Topic
-from certferry.core.assessment.notifications import Message, Notification
+from certferry.core.assessment.notices import (
+    ChannelState,
+    Message,
+    Notice,
+    Notification,
+    Subject,
+    Topic,
+)
 from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present.documents import (

@@ -17,26 +17,27 @@ from certferry.core.assessment.status import (
 )
 from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.observed.observation import CERTIFICATE, Change, Served
-from certferry.core.planning.drift import Drifted
-from certferry.core.planning.plan import Plan, PlanFinding, Weight
-from certferry.core.planning.report import SyncReport, served_by
-from certferry.core.planning.steps import (
+from certferry.core.planning.plan import (
     Clean,
     Deploy,
+    Drifted,
     Due,
     HeldUntil,
     Issue,
     NotReady,
+    Plan,
+    PlanFinding,
     Retire,
     Rollback,
     Step,
     TimedOut,
     TriedInThisRun,
     Verify,
+    Weight,
 )
-from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.planning.report import SyncReport, served_by
+from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
-from certferry.core.waiting import Waiting
 from certferry.present.documents import (
     Document,
     moment,

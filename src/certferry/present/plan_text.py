@@ -8,25 +8,25 @@ from datetime import timedelta
 
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import Change
-from certferry.core.planning.drift import Drifted
-from certferry.core.planning.plan import Plan, Weight
-from certferry.core.planning.removals import left_to_later_runs
-from certferry.core.planning.report import served_by
-from certferry.core.planning.rollbacks import RolledBack
-from certferry.core.planning.steps import (
+from certferry.core.planning.plan import (
     Action,
     Clean,
     Deploy,
+    Drifted,
     HeldUntil,
     Issue,
+    Plan,
     Retire,
     Rollback,
+    RolledBack,
     Step,
     TimedOut,
     Verify,
+    Weight,
 )
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import Waiting
+from certferry.core.planning.removals import left_to_later_runs
+from certferry.core.planning.report import served_by
+from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.errors import CertferryError
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, columns, labelled, line, padded

@@ -9,9 +9,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
-from certferry.core.events import Activity, Event, Happened, StepEnded
+from certferry.core.events import (
+    Activity,
+    Asking,
+    Begun,
+    Counted,
+    Event,
+    Happened,
+    LineageEnded,
+    StepEnded,
+)
 from certferry.core.planning.report import Outcome
-from certferry.core.waiting import Asking, Begun, Counted, Ended
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice
@@ -108,7 +116,7 @@ class _Once:
     def __call__(self, event: Event) -> None:
         """See `ports.progress.Progress`."""
         match event:
-            case Happened() | Begun() | Asking() | Counted() | Ended():
+            case Happened() | Begun() | Asking() | Counted() | LineageEnded():
                 return  # part of a step, or for a display alone
             case Activity():
                 subject: Hashable = (event.lineage, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from certferry.core.certificates.certificate import first_of, short
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import (
     BOUND,
     SEEN,
@@ -16,7 +17,6 @@ from certferry.core.planning.report import (
     StepOutcome,
     SyncReport,
 )
-from certferry.core.planning.steps import Action
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, labelled, line, padded
 from certferry.present.plan_text import INDENT, VERB

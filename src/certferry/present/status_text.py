@@ -18,8 +18,8 @@ from certferry.core.assessment.status import (
 from certferry.core.certificates.certificate import short
 from certferry.core.discovery.watched import within_reach
 from certferry.core.observed.observation import Served
+from certferry.core.planning.planner import window_in_words
 from certferry.core.planning.report import served_by
-from certferry.core.planning.rules import window_in_words
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetStuck
 from certferry.present.language import Voice, voice_in

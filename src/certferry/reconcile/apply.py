@@ -15,22 +15,24 @@ from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version, Withdrawal, label_of
 from certferry.core.desired.certificate import DesiredHttps, OnFailure
+from certferry.core.observed.observation import in_one_line, in_sentences
 from certferry.core.observed.records import RolloutRecord, Upload
-from certferry.core.planning.drift import Drifted, in_one_line, in_sentences
-from certferry.core.planning.plan import Plan, Rollout
-from certferry.core.planning.report import SEEN, Outcome, StepOutcome
-from certferry.core.planning.rollbacks import all_work, with_refusal
-from certferry.core.planning.steps import (
+from certferry.core.planning.plan import (
     Action,
     Clean,
     Deploy,
+    Drifted,
     Issue,
+    Plan,
     Retire,
     Rollback,
+    Rollout,
     Step,
     Verify,
 )
-from certferry.core.waiting import Waiting, applying, wait_for
+from certferry.core.planning.report import SEEN, Outcome, StepOutcome
+from certferry.core.planning.rollbacks import all_work, with_refusal
+from certferry.core.reasons import Waiting, applying, wait_for
 from certferry.errors import CertferryError, CopyGone, Interrupted, TargetBusy, VerificationError
 from certferry.reconcile.challenges import clean
 from certferry.reconcile.issue import issue

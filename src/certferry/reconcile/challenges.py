@@ -12,8 +12,8 @@ from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity
 from certferry.core.observed.observation import Observation
+from certferry.core.planning.plan import Clean
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Clean
 from certferry.errors import CertferryError, LeaseHeld, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.survey import ZoneFinder, ZoneKeeper

@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
-from certferry.core.discovery.inventory import AccountLook
-from certferry.core.discovery.survey import Survey
-from certferry.core.events import Activity
+from certferry.core.discovery.inventory import AccountLook, Survey
+from certferry.core.events import Activity, Begun, LineageEnded
 from certferry.core.observed.observation import Served
-from certferry.core.waiting import Begun, Ended
 from certferry.errors import CertferryError
 from certferry.ports.probe import Probe
 from certferry.ports.survey import Looked
@@ -53,11 +51,11 @@ def survey_accounts(
             found = surveys[label](partial(_count, say, counted, now, now()))
         except CertferryError as error:
             say(error.message)
-            run.progress(Ended(label))
+            run.progress(LineageEnded(label))
             return AccountLook(label, failure=error)
         served = _served(found, probe, now, say)
         say(Text("looked at"))
-        run.progress(Ended(label))
+        run.progress(LineageEnded(label))
         return AccountLook(label, found, served)
 
     return tuple(side_by_side(one, list(surveys), run))

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from certferry.core.assessment.health import RUN_WITHIN, Recorded
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.events import Activity, StepEnded
+from certferry.core.events import Activity, Begun, LineageEnded, StepEnded
 from certferry.core.findings import Code, heaviest_first, info, of_refusal, warning
 from certferry.core.network import judge_clock
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
@@ -23,7 +23,6 @@ from certferry.core.planning.choice import is_found
 from certferry.core.planning.due import stuck_since
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.safety import judge_at_target, judge_version
-from certferry.core.waiting import Begun, Ended
 from certferry.errors import (
     CertferryError,
     CertificateError,
@@ -116,7 +115,7 @@ class Examination:
     def _report_end(self, check: Check) -> None:
         examined = StepOutcome(None, Outcome.UNCHANGED, check.what)
         self._progress(StepEnded(check.subject, examined))
-        self._progress(Ended(check.subject))
+        self._progress(LineageEnded(check.subject))
 
 
 def _found_by(check: Check) -> list[Problem]:

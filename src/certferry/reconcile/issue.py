@@ -12,9 +12,9 @@ from certferry.core.certificates.certificate import CertificateBundle, same_name
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import Authority, DesiredCertificate
 from certferry.core.observed.observation import Observation
-from certferry.core.planning.pauses import in_order, may_pass_over, of_use
+from certferry.core.planning.limits import in_order, may_pass_over, of_use
+from certferry.core.planning.plan import Action, HeldUntil, Issue
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action, HeldUntil, Issue
 from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,

@@ -14,15 +14,13 @@ from datetime import datetime, timedelta
 from certferry.core.assessment.notices import (
     REFUSED,
     ChannelState,
-    Topic,
-    of_channel,
-    refused,
-)
-from certferry.core.assessment.notifications import (
     Dispatch,
     Message,
     Notification,
+    Topic,
     dispatch,
+    of_channel,
+    refused,
     taken_back,
     until_quiet,
 )

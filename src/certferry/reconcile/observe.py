@@ -18,6 +18,7 @@ from certferry.core.certificates.renewal import (
     plausible_window,
 )
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
+from certferry.core.events import Asking
 from certferry.core.observed.inferred import (
     about_lineage,
     unread,
@@ -36,9 +37,8 @@ from certferry.core.observed.observation import (
     Served,
 )
 from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning.planner import first_violated
 from certferry.core.planning.report import SyncReport
-from certferry.core.planning.rules import first_violated
-from certferry.core.waiting import Asking
 from certferry.errors import DeployError, IssuanceError, StateError
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore

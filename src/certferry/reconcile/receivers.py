@@ -13,8 +13,8 @@ from certferry.core.observed.observation import (
     RemoteCertificate,
 )
 from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning.plan import Action, Deploy
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action, Deploy
 from certferry.errors import CertferryError, DeployError
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.reconcile.run import StepContext

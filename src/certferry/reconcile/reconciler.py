@@ -15,10 +15,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.events import StepEnded
+from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times
-from certferry.core.planning.plan import Doubt, Plan, doubts_in
+from certferry.core.planning.plan import Action, Doubt, Plan, Verify, doubts_in
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.report import (
     LineageReport,
@@ -31,8 +31,7 @@ from certferry.core.planning.report import (
     what_was_bound,
 )
 from certferry.core.planning.safety import without_refused
-from certferry.core.planning.steps import Action, Verify
-from certferry.core.waiting import Begun, Ended, Waiting, wait_for
+from certferry.core.reasons import Waiting, wait_for
 from certferry.errors import (
     CertferryError,
     Interrupted,
@@ -408,7 +407,7 @@ class Reconciler:
             ports.run,
             ports.now,
             wait_limit,
-            ended=lambda one: ports.progress(Ended(one.desired.lineage)),
+            ended=lambda one: ports.progress(LineageEnded(one.desired.lineage)),
         )
         try:
             queue.carry_out()

@@ -10,9 +10,8 @@ from typing import Any
 
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import StepEnded
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Action, Issue, Plan
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.planning.steps import Action, Issue
 from certferry.errors import CertferryError, LeaseHeld, LeaseLost
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.state import AcmeOrder, Lease, StateStore

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from certferry.core.certificates.lineage import owner_of, owners
 from certferry.core.observed.observation import ObservedTarget
 from certferry.core.observed.records import NO_LINEAGE, RolloutRecord, Upload
+from certferry.core.planning.plan import Action, Retire
 from certferry.core.planning.removals import allowance, unclaimed
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action, Retire
 from certferry.errors import CertferryError, TargetAccessDenied, TargetInUse, TargetRejected
 from certferry.reconcile.run import Ports, StepContext
 from certferry.text import Text

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity
-from certferry.core.planning.pauses import LONGEST_IN_A_RUN, pause_end, pause_of
+from certferry.core.planning.limits import LONGEST_IN_A_RUN, pause_end, pause_of
 from certferry.core.planning.report import LineageReport, Outcome, SyncReport
 from certferry.errors import (
     CaUnavailable,

@@ -9,11 +9,10 @@ from certferry.core.certificates.lineage import version_for
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Happened
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Rollback, Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.report import LineageReport, SyncReport
 from certferry.core.planning.safety import without_refused
-from certferry.core.planning.steps import Action, Rollback
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import (
     CopyGone,

@@ -24,8 +24,8 @@ from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import BegunRun, HistoryEntry, RolloutRecord
 from certferry.core.planning.drift import as_repair
 from certferry.core.planning.due import open_record
+from certferry.core.planning.plan import Deploy, Verify
 from certferry.core.planning.rollouts import Claims
-from certferry.core.planning.steps import Deploy, Verify
 from certferry.core.redaction import redacted
 from certferry.errors import CertferryError, Interrupted, LeaseLost, RunCutShort, StateError
 from certferry.ports.dns import DnsProvider

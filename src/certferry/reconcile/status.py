@@ -11,13 +11,12 @@ from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import LineageStatus, status_of, with_failures
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.events import Asking, Begun, LineageEnded
 from certferry.core.network import must_be_right
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Plan, PlanFinding, Weight
+from certferry.core.planning.plan import Action, Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import Asking, Begun, Ended
 from certferry.errors import (
     CertferryError,
     CertificateError,
@@ -51,7 +50,7 @@ def of_each(
 
     def one(desired: DesiredCertificate) -> T:
         found = read(desired)
-        ports.progress(Ended(desired.lineage))
+        ports.progress(LineageEnded(desired.lineage))
         return found
 
     return side_by_side(one, certificates, ports.run)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
-from certferry.core.waiting import Waiting
+from certferry.core.reasons import Waiting
 from certferry.reconcile.run import Run, stopped
 
 S = TypeVar("S")

@@ -16,7 +16,7 @@ from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.core.certificates.names import base_name
 from certferry.core.desired.certificate import Program
-from certferry.core.discovery.survey import FoundZone, Survey
+from certferry.core.discovery.inventory import FoundZone, Survey
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, TargetRejected

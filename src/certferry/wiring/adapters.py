@@ -123,7 +123,7 @@ _MOVED = {
     "certferry.core.identifiers": "certferry.core.certificates.names",
     "certferry.core.lineage": "certferry.core.certificates.lineage",
     "certferry.core.observed": "certferry.core.observed.observation",
-    "certferry.core.survey": "certferry.core.discovery.survey",
+    "certferry.core.survey": "certferry.core.discovery.inventory",
 }
 """Modules that packages import by an earlier CONTRIBUTING, and where what they hold is now."""
 

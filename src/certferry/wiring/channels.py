@@ -12,7 +12,7 @@ from functools import partial
 from certferry.config.mistakes import REFERENCE, config_error, joined
 from certferry.config.model import AccountTable, ChannelTable, Settings
 from certferry.config.secrets import SecretReference
-from certferry.core.assessment.notifications import Message, Notification
+from certferry.core.assessment.notices import Message, Notification
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context

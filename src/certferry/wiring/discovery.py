@@ -9,9 +9,8 @@ from certferry.adapters.files.source import PemFileSource
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.mistakes import instead_of, joined
 from certferry.config.model import Settings
-from certferry.core.discovery.inventory import Discovery, discover
+from certferry.core.discovery.inventory import Discovery, FoundDomain, FoundZone, Survey, discover
 from certferry.core.discovery.proposal import Proposal, propose_beside
-from certferry.core.discovery.survey import FoundDomain, FoundZone, Survey
 from certferry.core.observed.inferred import UploadOwners
 from certferry.errors import ConfigError, DnsError
 from certferry.ports.survey import Looked

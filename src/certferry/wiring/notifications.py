@@ -137,7 +137,7 @@ class RunNotifications:
         """Store what the channels were sent while no state could remember it, so that its end is
         sent as well.
         """
-        from certferry.core.assessment.notifications import having
+        from certferry.core.assessment.notices import having
 
         stamp = self._stamp
         last = stamp.last()
@@ -159,7 +159,7 @@ class RunNotifications:
         configuration is the trouble: once a day, by a stamp beside the state, else beside the
         configuration, else in the run directory. Where none of them takes a file, each run does.
         """
-        from certferry.core.assessment.notifications import A_DAY
+        from certferry.core.assessment.notices import A_DAY
 
         if not self._settings.channels:
             return

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.discovery.inventory import FoundZone
 from certferry.errors import DnsError, DnsUnavailable, Interrupted, PropagationTimeout
 from certferry.text import Text
 from certferry_sandbox.zones import Zones

@@ -15,8 +15,7 @@ from certferry.adapters.acme.issuer import Settings, connect
 from certferry.adapters.acme.propagation import Propagation
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.certificates.pem import common_name
-from certferry.core.events import Activity
-from certferry.core.waiting import Counted
+from certferry.core.events import Activity, Counted
 from certferry.ports.issuer import IssueRequest
 from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.pebble import Pebble

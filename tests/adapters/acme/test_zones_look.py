@@ -11,7 +11,7 @@ import pytest
 from certferry.adapters.acme.examination import ZonesLook
 from certferry.adapters.acme.propagation import FixedWait
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.findings import Code
 from certferry.errors import DnsAccessDenied
 from certferry.problem import Problem

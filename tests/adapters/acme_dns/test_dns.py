@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,

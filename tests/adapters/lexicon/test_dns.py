@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 
 from certferry.adapters.lexicon.client import LexiconCalls, LexiconErrors, is_no_zone
 from certferry.adapters.lexicon.dns import BY_OTHER_MEANS, LexiconRecords, records_of
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,

@@ -7,7 +7,7 @@ import pytest
 from certferry.adapters.qiniu.kinds import PILI
 from certferry.adapters.qiniu.target import Qiniu, Settings
 from certferry.core.desired.certificate import Kind
-from certferry.core.discovery.survey import FoundDomain
+from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.secret import Secret
 from certferry.errors import (
     DeployError,

@@ -12,7 +12,7 @@ from certferry.adapters.qiniu.cdn import CROWD, DETAIL_AGE, NOTE_AGE, TASK_AGE
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
-from certferry.core.waiting import wait_for
+from certferry.core.reasons import wait_for
 from certferry.errors import DeployError
 from certferry.ports.target import Scope
 from certferry.text import Text

@@ -12,7 +12,7 @@ from certferry.adapters.qiniu.kinds import KODO
 from certferry.adapters.qiniu.records import HttpsConf
 from certferry.adapters.qiniu.survey import AT_ONCE
 from certferry.core.desired.certificate import HttpsSettings, Kind
-from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
+from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey
 from certferry.errors import (
     DeployError,
     TargetAccessDenied,

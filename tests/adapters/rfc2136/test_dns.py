@@ -16,7 +16,7 @@ import dns.rcode
 import pytest
 
 from certferry.adapters.rfc2136.dns import Algorithm, Settings, connect
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,

@@ -9,14 +9,18 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.assessment.notices import USUAL, ChannelState, Notice, Subject, Topic
-from certferry.core.assessment.notifications import (
+from certferry.core.assessment.notices import (
     A_DAY,
     AT_ONCE,
     MINUTE,
     NEAR_AGAIN,
+    USUAL,
+    ChannelState,
     Dispatch,
+    Notice,
     Notification,
+    Subject,
+    Topic,
     dispatch,
     may_be_sent,
     taken_back,

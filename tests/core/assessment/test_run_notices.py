@@ -22,8 +22,8 @@ from certferry.core.assessment.notices import (
 )
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
 from certferry.core.certificates.renewal import is_overdue
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.planning.steps import Action
 from certferry.errors import ConfigError, DnsAccessDenied, OrderHeldBack, Retry
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate

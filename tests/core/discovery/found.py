@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from certferry.core.desired.certificate import Kind
+from certferry.core.discovery.inventory import FoundDomain, FoundZone
 from certferry.core.discovery.proposal import Places
-from certferry.core.discovery.survey import FoundDomain, FoundZone
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 

@@ -20,11 +20,13 @@ from certferry.core.discovery.inventory import (
     Bound,
     DiscoveredDomain,
     Discovery,
+    FoundCertificate,
+    FoundDomain,
+    Survey,
     Urgency,
     Wanted,
     discover,
 )
-from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
 from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import Remembered, Upload

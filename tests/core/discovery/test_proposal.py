@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificates.certificate import covered_by
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import (
     HTTPS_OFF,
     UNKNOWN,
@@ -21,7 +22,6 @@ from certferry.core.discovery.proposal import (
     propose_for_domains,
     with_https,
 )
-from certferry.core.discovery.survey import FoundZone
 from certferry.text import Text
 from tests.core.discovery.found import FROZEN, domain, places
 

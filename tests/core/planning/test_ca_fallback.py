@@ -12,7 +12,7 @@ from certferry.core.certificates.lineage import Revocation, RevocationReason, Ve
 from certferry.core.desired.certificate import Authority
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import Remembered
-from certferry.core.planning.pauses import (
+from certferry.core.planning.limits import (
     LAST_SHARE,
     PASSING,
     WITHOUT_ANY,

@@ -14,10 +14,8 @@ from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, Served
 from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.core.planning.due import Times, due_of, processing
-from certferry.core.planning.plan import Rollout
-from certferry.core.planning.steps import Deploy, Due, TimedOut, TriedInThisRun, Verify
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import Usual, Waiting
+from certferry.core.planning.plan import Deploy, Due, Rollout, TimedOut, TriedInThisRun, Verify
+from certferry.core.reasons import Reason, ReasonCode, Usual, Waiting
 from certferry.errors import CertferryError, DeployError, TargetStuck, VerificationError
 from certferry.problem import Problem
 from certferry.text import Text

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
-from certferry.core.observed.observation import DomainState, ObservedDomain
+from certferry.core.observed.observation import DomainState, ObservedDomain, in_sentences
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.drift import in_sentences, setting_changes
+from certferry.core.planning.drift import setting_changes
 from tests.core.strategies import settings_found, wishes
 
 DOMAIN = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, "id-3")

@@ -28,10 +28,9 @@ from certferry.core.observed.observation import (
     TargetRules,
 )
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Deploy, Retire, Verify, Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
-from certferry.core.planning.steps import Action, Deploy, Retire, Verify
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DeployError, TargetRejected
 from tests.core.strategies import LINEAGE, NOW, certificate, situations, version

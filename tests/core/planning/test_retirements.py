@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.observed.observation import Observation
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Action, Plan, Retire
 from certferry.core.planning.removals import MOST_SUPERSEDED, MOST_UNMANAGED, in_one_run
 from certferry.core.planning.report import Outcome, standings
-from certferry.core.planning.steps import Action, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 

@@ -14,10 +14,9 @@ from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, PemF
 from certferry.core.observed.observation import Observation, TargetRules
 from certferry.core.observed.records import OtherCertificate
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Deploy, Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
-from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import ReasonCode
 from tests.core.planning.test_planner import CURRENT, copy_of, wish, world
 from tests.core.strategies import LINEAGE, NOW, certificate, version

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core.planning.limits import Allowance, Limits, rate_limit_hold
-from certferry.core.planning.rules import ORDER_LIFETIME
+from certferry.core.planning.planner import ORDER_LIFETIME
 from certferry.errors import OrderHeldBack
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import StateStore

@@ -25,8 +25,8 @@ from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, Unheard
 from certferry.adapters.http.client import ahead_of
 from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name, challenge_name, is_wildcard
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.discovery.survey import FoundZone
 from certferry.core.dns_persist import Offer
 from certferry.core.findings import Code, error, warning
 from certferry.core.network import Applicant, CaaRecord, CaaRefusal, allowed_by, why_forbidden

@@ -28,10 +28,9 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.desired.certificate import ExternalAccount
 from certferry.core.dns_persist import Offer
-from certferry.core.events import Activity
+from certferry.core.events import Activity, Counted
 from certferry.core.network import Applicant, must_not_be_behind
 from certferry.core.planning.limits import Limits, hold_of
-from certferry.core.waiting import Counted
 from certferry.errors import (
     CaUnavailable,
     ConfigError,

@@ -21,7 +21,7 @@ from typing import Any
 from certferry.adapters.dns.answers import not_again, parsed
 from certferry.adapters.http.client import ahead_of
 from certferry.core.certificates.names import CHALLENGE
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
 from certferry.errors import (

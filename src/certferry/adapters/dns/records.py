@@ -17,8 +17,8 @@ from functools import partial
 from typing import Protocol
 
 from certferry.core.certificates.names import suffixes
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import no_zone_for
-from certferry.core.discovery.survey import FoundZone
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable
 from certferry.ports.progress import Pause
 from certferry.text import Text

@@ -18,14 +18,14 @@ from typing import Annotated, Any, TypeVar
 from certferry.adapters.lexicon.client import SERVICE as NAMED
 from certferry.adapters.lexicon.client import LexiconCalls, is_no_zone, may_pass
 from certferry.core.certificates.names import suffixes, zone_name
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.discovery.survey import FoundZone
-from certferry.core.extras import how_to_install
 from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,
     DnsError,
     Reported,
+    how_to_install,
 )
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider

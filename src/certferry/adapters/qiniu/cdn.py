@@ -351,7 +351,7 @@ class Details:
             return None
 
     def _list_age(self, domain: str) -> float:
-        """Return how old the list may be: see `core.waiting`, which leaves this much of its rule
+        """Return how old the list may be: see `core.reasons`, which leaves this much of its rule
         to targets.
         """
         with self._lock:

@@ -24,7 +24,7 @@ from certferry.adapters.qiniu.errors import NO_SUCH_DOMAIN, QiniuFailure
 from certferry.adapters.qiniu.kinds import PILI
 from certferry.adapters.qiniu.records import CertificateRecord
 from certferry.core.certificates.certificate import short
-from certferry.core.discovery.survey import FoundDomain
+from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import CopyGone, DeployError, TargetInUse, TargetRejected
 from certferry.text import Text

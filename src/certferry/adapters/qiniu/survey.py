@@ -32,7 +32,7 @@ from certferry.adapters.qiniu.records import (
     why_unusable,
 )
 from certferry.adapters.qiniu.wire import CallGroup
-from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
+from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey
 from certferry.core.findings import Code, info, of_refusal, warning
 from certferry.core.redaction import quoted
 from certferry.ports.survey import Looked

@@ -55,7 +55,7 @@ from certferry.adapters.qiniu.transport import QiniuTransport
 from certferry.adapters.qiniu.wire import QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, Kind
-from certferry.core.discovery.survey import Survey
+from certferry.core.discovery.inventory import Survey
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
@@ -63,7 +63,7 @@ from certferry.core.observed.observation import (
     TargetRules,
 )
 from certferry.core.planning.choice import choose, searches
-from certferry.core.waiting import Usual
+from certferry.core.reasons import Usual
 from certferry.errors import CertferryError, CopyGone, DeployError
 from certferry.ports.adapter import Context
 from certferry.ports.examination import AccountReport

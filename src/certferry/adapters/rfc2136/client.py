@@ -41,8 +41,8 @@ from certferry.adapters.rfc2136.errors import (
     untrusted,
 )
 from certferry.core.certificates.names import is_within, suffixes
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.discovery.survey import FoundZone
 from certferry.errors import DnsRejected
 from certferry.ports.progress import Pause
 from certferry.system_words import system_words

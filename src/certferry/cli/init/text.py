@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from certferry.cli.init.files import Files
+from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.discovery.proposal import (
     Grouping,
     Places,
@@ -17,7 +18,6 @@ from certferry.core.discovery.proposal import (
     ProposedCertificate,
     has_https_off,
 )
-from certferry.core.discovery.survey import FoundDomain
 from certferry.file_trust import user_name
 from certferry.migration.home import OldCertificate, OldHome
 from certferry.present.language import Voice

@@ -32,6 +32,7 @@ from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
 from certferry.config.values import DIRECTORIES, directory_url, email_address
 from certferry.core.certificates.certificate import covered_by
+from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.discovery.proposal import (
     Grouping,
     Places,
@@ -42,7 +43,6 @@ from certferry.core.discovery.proposal import (
     propose_for_domains,
     with_https,
 )
-from certferry.core.discovery.survey import FoundDomain
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError, Interrupted
 from certferry.migration.home import OldCertificate, OldClient, OldHome

@@ -17,8 +17,8 @@ from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version, is_in_progress
 from certferry.core.observed.records import LastRun
+from certferry.core.planning.planner import issuer_expired
 from certferry.core.planning.report import Undeclared
-from certferry.core.planning.rules import issuer_expired
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 

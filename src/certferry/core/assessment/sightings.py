@@ -14,9 +14,9 @@ from certferry.core.observed.observation import (
     ObservedTarget,
     is_served,
 )
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.rollouts import why_deliver
-from certferry.core.planning.steps import Action
 
 Place = tuple[str, str, str]
 """A lineage, a target, a domain there."""

@@ -19,16 +19,16 @@ from certferry.core.observed.observation import (
     ObservedDomain,
     ObservedTarget,
     Served,
+    in_sentences,
     is_served,
 )
-from certferry.core.planning import choice, rules
-from certferry.core.planning.drift import drift_of, in_sentences, setting_changes
+from certferry.core.planning import choice, planner
+from certferry.core.planning.drift import drift_of, setting_changes
 from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Due, HeldUntil, Plan
 from certferry.core.planning.planner import overdue, why_adopt
 from certferry.core.planning.rollbacks import in_words, renewed_after_rollback
 from certferry.core.planning.rollouts import why_deliver
-from certferry.core.planning.steps import Due, HeldUntil
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError
 from certferry.problem import Problem, Severity
@@ -234,14 +234,14 @@ def _reason(desired: DesiredCertificate, observed: Observation, now: datetime) -
         return None
     if desired.files is not None:
         return why_adopt(desired, observed) or overdue(desired, observed, now)
-    return rules.first_violated(desired, observed, now)
+    return planner.first_violated(desired, observed, now)
 
 
 def _renew_at(observed: Observation, now: datetime) -> datetime | None:
     current = observed.current
     if current is None:
         return None
-    usual = rules.renew_at(observed, current)
+    usual = planner.renew_at(observed, current)
     earlier = renewed_after_rollback(observed, current, now)
     return usual if earlier is None else min(usual, earlier)
 

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from certferry.core.certificates.certificate import Certificate
-
-if TYPE_CHECKING:
-    from certferry.core.certificates.certificate import Certificate
 
 SHORT_LIVED = timedelta(days=10)
 

@@ -18,7 +18,7 @@ from certferry.core.certificates.names import (
     suffixes,
 )
 from certferry.core.desired.certificate import KEY_MODE, MODE, PemFiles
-from certferry.core.discovery.survey import FoundDomain, FoundZone
+from certferry.core.discovery.inventory import FoundDomain, FoundZone
 from certferry.errors import DnsRejected, ZoneNotFound
 from certferry.text import Text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,8 +19,7 @@ from certferry.core.observed.records import (
     RolloutRecord,
     TargetTask,
 )
-from certferry.core.reasons import Reason
-from certferry.core.waiting import Usual
+from certferry.core.reasons import Reason, Usual
 from certferry.errors import CertferryError
 from certferry.problem import Problem
 from certferry.text import Text
@@ -89,6 +88,24 @@ class Change:
 
 def _shown(value: str) -> str:
     return short(value) if _DIGEST.fullmatch(value) else value
+
+
+def in_sentences(changes: Iterable[Change]) -> list[Text]:
+    """Return the changes for a sentence that lists them."""
+    return [
+        Text(
+            "{setting} {before} → {after}",
+            setting=change.what,
+            before=UNKNOWN if change.was == UNKNOWN.template else change.was,
+            after=change.becomes,
+        )
+        for change in changes
+    ]
+
+
+def in_one_line(changes: Iterable[Change]) -> str:
+    """Write changes for the record, so that the same drift is reported once."""
+    return ", ".join(f"{change.what}: {change.was}" for change in changes)
 
 
 class DomainState(StrEnum):

@@ -8,15 +8,18 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from certferry.core.certificates.certificate import short
-from certferry.core.observed.observation import DomainState, ObservedDomain, Served, is_served
+from certferry.core.observed.observation import (
+    DomainState,
+    ObservedDomain,
+    Served,
+    in_sentences,
+    is_served,
+)
 from certferry.core.observed.records import LAG, RolloutRecord
-from certferry.core.planning.drift import in_sentences
-from certferry.core.planning.pauses import PAUSES, paused_until
-from certferry.core.planning.plan import Rollout
+from certferry.core.planning.limits import PAUSES, paused_until
+from certferry.core.planning.plan import Deploy, Due, HeldUntil, Rollout, TimedOut, TriedInThisRun
 from certferry.core.planning.rollbacks import until_confirmed
-from certferry.core.planning.steps import Deploy, Due, HeldUntil, TimedOut, TriedInThisRun
-from certferry.core.reasons import ReasonCode
-from certferry.core.waiting import Usual, Waiting, applying, in_minutes, wait_for
+from certferry.core.reasons import ReasonCode, Usual, Waiting, applying, in_minutes, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, TargetStuck, VerificationError
 from certferry.text import Text
 

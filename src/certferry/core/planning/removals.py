@@ -13,10 +13,9 @@ from certferry.core.desired.certificate import DesiredCertificate, Retirement
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import OtherCertificate
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Due, NotReady, Retire
 from certferry.core.planning.rollbacks import versions_after_rollbacks
-from certferry.core.planning.steps import Due, NotReady, Retire
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import wait_for
+from certferry.core.reasons import Reason, ReasonCode, wait_for
 from certferry.text import Text
 
 MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50

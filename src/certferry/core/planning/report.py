@@ -9,21 +9,23 @@ from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.desired.certificate import DriftPolicy
-from certferry.core.observed.observation import Observation, ObservedDomain
-from certferry.core.planning.drift import Drifted, in_sentences
-from certferry.core.planning.plan import Plan, PlanFinding, Weight
-from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
-from certferry.core.planning.rollbacks import in_words, previous_of
-from certferry.core.planning.steps import (
+from certferry.core.observed.observation import Observation, ObservedDomain, in_sentences
+from certferry.core.planning.plan import (
     Action,
     Deploy,
+    Drifted,
     HeldUntil,
     Issue,
+    Plan,
+    PlanFinding,
     Step,
     TimedOut,
     TriedInThisRun,
+    Weight,
 )
-from certferry.core.waiting import Waiting
+from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
+from certferry.core.planning.rollbacks import in_words, previous_of
+from certferry.core.reasons import Waiting
 from certferry.errors import CertferryError, CertificateError, DeployError, Reported, Retry
 from certferry.problem import Problem, Severity
 from certferry.text import Text

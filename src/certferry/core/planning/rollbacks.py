@@ -5,7 +5,7 @@ version a domain is to serve then: `lineage.version_for`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version, version_for
@@ -19,9 +19,8 @@ from certferry.core.observed.observation import (
     Served,
 )
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.steps import Rollback
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import Waiting, wait_for
+from certferry.core.planning.plan import Rollback, RolledBack
+from certferry.core.reasons import Reason, ReasonCode, Waiting, wait_for
 from certferry.text import Text
 
 CONFIRMED_AFTER = timedelta(minutes=2)
@@ -190,15 +189,6 @@ def in_words(previous: Version) -> Text:
         " its place when it is renewed",
         moment=previous.certificate.not_after,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class RolledBack:
-    """A domain that serves the previous certificate on purpose, in words."""
-
-    target: str
-    domain: str
-    words: Text
 
 
 def rolled_back(

@@ -32,13 +32,22 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.choice import is_found, searches, why_new
-from certferry.core.planning.drift import Drift, Drifted, changes_unasked, drift_of, setting_changes
+from certferry.core.planning.drift import Drift, changes_unasked, drift_of, setting_changes
 from certferry.core.planning.due import Times, due_of, open_record, wait_or_fail, waiting_since
-from certferry.core.planning.plan import PlanFinding, Rollout, Weight
+from certferry.core.planning.plan import (
+    Deploy,
+    Drifted,
+    Due,
+    NotReady,
+    PlanFinding,
+    Rollback,
+    Rollout,
+    TimedOut,
+    Verify,
+    Weight,
+)
 from certferry.core.planning.rollbacks import BACK, plan_rollback
-from certferry.core.planning.steps import Deploy, Due, NotReady, Rollback, TimedOut, Verify
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import applying
+from certferry.core.reasons import Reason, ReasonCode, applying
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 

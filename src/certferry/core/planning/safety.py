@@ -12,9 +12,8 @@ from certferry.core.desired.certificate import DesiredCertificate, DriftPolicy
 from certferry.core.findings import Code, error, warning
 from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.planning.drift import next_repair, recent
-from certferry.core.planning.plan import Plan, PlanFinding, Weight
-from certferry.core.planning.rules import issuer_expired
-from certferry.core.planning.steps import Deploy
+from certferry.core.planning.plan import Deploy, Plan, PlanFinding, Weight
+from certferry.core.planning.planner import issuer_expired
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.problem import Problem
 from certferry.text import Text
