@@ -195,7 +195,7 @@ def test_zone_that_takes_no_records_gives_way_to_one_that_does() -> None:
     [
         ([], "it has none at all"),
         (["a.test", "b.test"], "it has a.test, b.test:"),
-        ([f"z{n}.test" for n in range(7)], "z4.test and 2 more"),
+        ([f"z{n}.test" for n in range(7)], "z4.test, and 2 more"),
     ],
 )
 def test_what_the_account_has_instead_is_named(zones: list[str], held: str) -> None:

@@ -247,7 +247,8 @@ def host_of(written: str, port: int) -> Host:
 
     Raises `ConfigError` for anything else, a wildcard among it.
     """
-    from certferry.core.discovery.watched import Host, is_address
+    from certferry.core.certificates.names import is_address
+    from certferry.core.discovery.watched import Host
 
     authority = re.split(r"[/?#]", _SCHEME.sub("", written.strip(), count=1))[0]
     name, own_port = authority.rpartition("@")[2], None

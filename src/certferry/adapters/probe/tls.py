@@ -20,7 +20,8 @@ from certferry.adapters.probe.trust import Trust, facts_of
 from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.chain import EdgeProblemCode, Presented
-from certferry.core.discovery.watched import Host, is_address
+from certferry.core.certificates.names import is_address
+from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause

@@ -27,8 +27,8 @@ from certferry.core.certificates.chain import (
     what_is_wrong,
     without_valid_signer,
 )
+from certferry.core.certificates.names import is_address
 from certferry.core.certificates.pem import common_name
-from certferry.core.discovery.watched import is_address
 from certferry.errors import ConfigError
 from certferry.problem import Problem
 from certferry.system_words import system_words

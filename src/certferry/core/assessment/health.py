@@ -76,9 +76,7 @@ class Recorded:
 
     @property
     def troubles_of_runs(self) -> tuple[Notice, ...]:
-        """The trouble of runs themselves, the heartbeat and the metrics. That of a channel of
-        notifications is shown with the channel.
-        """
+        """The trouble of runs, the heartbeat and the metrics; a channel shows its own."""
         return tuple(
             one
             for one in self.notices
@@ -147,9 +145,7 @@ def checkup(
 
 
 def _soonest(names: Collection[str], recorded: Recorded) -> Soonest | None:
-    """Return what ends first. Of a certificate that has taken an earlier one's place everywhere,
-    that one does not count.
-    """
+    """Return what ends first, without what a later certificate has replaced everywhere."""
     missing = {(one.lineage, one.fingerprint) for one in recorded.sightings if not one.served}
     found = [
         Soonest(lineage, version.certificate)
@@ -180,9 +176,7 @@ def concerns_of(
 
 
 def worst_first(concerns: Iterable[Concern]) -> tuple[Concern, ...]:
-    """Return the worst first, and of what is as bad, what ends first. What is certainly bad comes
-    before what cannot be judged.
-    """
+    """Return the worst first, what is certain before what cannot be judged, then by deadline."""
     return tuple(
         sorted(
             concerns,
@@ -282,9 +276,7 @@ def _of_certificate(
 def _never_issued(
     expected: Expected, notices: Iterable[Notice], *, is_owned_elsewhere: bool
 ) -> Iterator[Concern]:
-    """Report that there is none, and since when it fails, where that is known. None is needed where
-    others serve all, and every target was observed.
-    """
+    """Report that there is none, unless none is needed, and since when it fails."""
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
     if is_owned_elsewhere and not troubles:
         return
@@ -339,9 +331,7 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
 def _of_place(
     expected: Expected, versions: Sequence[Version], place: Sighting, now: datetime
 ) -> Iterator[Concern]:
-    """Judge a place that does not have its certificate: until when the target takes it, and how
-    long the earlier one that it has is valid.
-    """
+    """Judge a place that does not have its certificate, by its deadline and by what it has."""
     newest, where = versions[0], Subject(place.lineage, place.target, place.domain)
     hint = _what_holds_it_up(place.lineage)
     if expected.least_life and place.fingerprint != newest.certificate.fingerprint:

@@ -157,9 +157,7 @@ def failed_run(error: CertferryError, before: Notices, now: datetime) -> Notices
 
 
 def of_channel(channel: str, problem: Problem | None, before: Notices, now: datetime) -> Notices:
-    """Return the notices that stand after a channel took a message, or a monitor a run's end, or
-    did not for a `problem`.
-    """
+    """Return the notices after a channel, or a monitor, took what it was sent, or did not."""
     subject = Subject(channel=channel)
     if problem is None:
         return tuple(one for one in before if one.subject != subject)
@@ -181,9 +179,7 @@ def without_channels(before: Notices, known: Collection[str]) -> Notices:
 
 
 def _merged(kept: Iterable[Notice], found: Iterable[Notice], before: Iterable[Notice]) -> Notices:
-    """Put what was found in the place of what is kept. What goes on since `before` keeps its
-    beginning.
-    """
+    """Put what was found in the place of what is kept. What goes on keeps its beginning."""
     begun = {one.key: one.since for one in before if one.topic in _GO_ON}
     notices = {one.key: one for one in kept}
     notices |= {one.key: replace(one, since=begun.get(one.key, one.since)) for one in found}
@@ -270,9 +266,7 @@ def _time_left(step: StepOutcome, versions: Sequence[Version], now: datetime) ->
 
 
 def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
-    """Return the certificates that came, and the places that have them: seen there where there is
-    something to be seen.
-    """
+    """Return the certificates that came, and the places that have them: seen there, if possible."""
     verified = {(s.target, s.domain) for s in report.outcomes if s.action is Action.VERIFY}
     for step in report.outcomes:
         if step.outcome is not Outcome.DONE:
@@ -286,9 +280,7 @@ def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
 
 
 def _is_a_finding(step: StepOutcome) -> bool:
-    """Whether something was found that another person should know: an account that cannot be read
-    in part, or what another tool changed and the file leaves like that.
-    """
+    """Whether a person should know: something is unread, or another tool's change stays."""
     left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
     return step.notice or (left and step.hint is not None)
 
@@ -440,9 +432,7 @@ def having(delivery: Delivery, state: ChannelState) -> ChannelState:
 def taken_back(
     sent: Iterable[Notification], before: ChannelState, state: ChannelState
 ) -> ChannelState:
-    """Return what is stored of a channel that did not take what was claimed for it: as it was
-    `before`, so that a later run sends it.
-    """
+    """Return the state without what a channel did not take, so that a later run sends it."""
     were = {one.key: one for one in before.deliveries}
     are = {one.key: one for one in state.deliveries}
     for key in (_delivered_as(one.notice) for one in sent):
@@ -459,9 +449,7 @@ def _delivered_as(notice: Notice) -> Key:
 
 
 def may_be_sent(state: ChannelState, now: datetime) -> bool:
-    """Whether a channel may be sent a message: its service did not ask to wait, and it was sent
-    few.
-    """
+    """Whether a channel's service did not ask to wait, and it was sent few messages."""
     if state.again_at is not None and now < state.again_at:
         return False
     return len([one for one in state.sent if now - one < AT_ONCE * MINUTE]) < AT_ONCE

@@ -133,9 +133,7 @@ def _joined(before: Sighting | None, now: Sighting) -> Sighting:
 def with_delivered(
     seen: Mapping[str, Sighted], reports: Iterable[LineageReport]
 ) -> dict[str, Sighted]:
-    """Return what a run saw last of each lineage, with what its receivers took after that: nothing
-    else observes them again.
-    """
+    """Add what receivers took after the last pass: nothing else observes them again."""
     return {
         report.lineage: _with_delivered(seen[report.lineage], report)
         for report in reports

@@ -371,9 +371,7 @@ def _standing(
 
 
 def _standing_before_it_came(domain: ObservedDomain, current: Version) -> Standing:
-    """Distinguish a certificate that is to come from one that was refused, and from one that came
-    and is gone.
-    """
+    """Distinguish what is to come, what was refused, and what came and is gone."""
     last = domain.last
     if last is None or last.fingerprint != current.certificate.fingerprint:
         return Standing.PENDING
@@ -401,9 +399,7 @@ def _standing_when_bound(
 def with_failures(
     status: LineageStatus, recorded: Recorded, observed: Observation, plan: Plan
 ) -> LineageStatus:
-    """Add what runs have left of trouble, and when what `plan` holds back is tried again. Where a
-    domain is in order, nothing is.
-    """
+    """Add the trouble that runs have left, and when `plan` tries again what it holds."""
     troubles = recorded.troubles
     own = troubles.get(Subject(status.lineage))
     held = None if plan.issue is None else plan.issue.due
@@ -426,9 +422,7 @@ def _with_failure(
     observed: Observation,
     plan: Plan,
 ) -> DomainStatus:
-    """Add what the last try to bring a certificate to a domain ended in; of a whole target, where
-    that is what failed.
-    """
+    """Add what the last try at a domain ended in, or at its whole target."""
     place = (status.target, status.domain)
     notice = troubles.get(Subject(lineage, *place)) or troubles.get(Subject(lineage, status.target))
     found = observed.find(*place)
@@ -452,17 +446,13 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def are_in_order(statuses: Iterable[LineageStatus], recorded: Recorded) -> bool:
-    """Whether nothing needs a person, and the state can be used. What is on its way, or is for the
-    next run to change, is in order; a file that declares nothing is not.
-    """
+    """Whether something is declared, nothing needs a person, and the state can be used."""
     found = [one.severity for one in statuses]
     return recorded.problem is None and bool(found) and Severity.ERROR not in found
 
 
 def most_needed_first(statuses: Iterable[LineageStatus]) -> list[LineageStatus]:
-    """Order certificates and the domains of each by how much they need a person, then by what ends
-    first. What is alike stays in the order of the file.
-    """
+    """Order by how much each needs a person, then by its end, then as in the file."""
     ordered = sorted(statuses, key=lambda one: (-one.severity.rank, one.until or _LAST))
     return [
         replace(one, domains=tuple(sorted(one.domains, key=lambda d: -d.severity.rank)))

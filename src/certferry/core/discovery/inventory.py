@@ -5,12 +5,12 @@ remembered, and what is served.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
-from certferry.core.certificates.names import WILDCARD, is_wildcard
+from certferry.core.certificates.names import WILDCARD
 from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, Kind
 from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
@@ -81,6 +81,9 @@ SOON = timedelta(days=30)
 """A certificate that ends within this time, and that nothing declared replaces, needs a person."""
 
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
 class Urgency(IntEnum):
     """What needs a person first: the lower, the sooner."""
 
@@ -106,8 +109,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredDomain:
-    """A domain of an account. `bound` is `None` without a certificate, and where none is told.
-
+    """A domain of an account. `bound` is `None` without a certificate, or where it is not known.
     `covered_by` are the declared lineages whose names cover it, first the one that is to serve it,
     which is `deployed_by`. Without HTTPS nothing is `served`.
     """
@@ -176,7 +178,7 @@ class Wanted:
     expiring: timedelta | None = None
 
     def has(self, owner: Owner | None, end: datetime | None, now: datetime) -> bool:
-        """Tell whether a certificate of this owner and end is meant."""
+        """Return whether a certificate of this owner and end is meant."""
         if self.foreign and owner is not Owner.FOREIGN:
             return False
         return self.expiring is None or (end is not None and end <= now + self.expiring)
@@ -184,9 +186,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class AccountLook:
-    """What a look at one account gave: its survey, and what the addresses of its domains serve, or
-    why there is none.
-    """
+    """The survey of one account, and what the addresses of its domains serve; or its `failure`."""
 
     label: str
     survey: Survey = field(default_factory=lambda: Survey(()))
@@ -195,9 +195,7 @@ class AccountLook:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What could not be looked at, the whole account or a part of it. A part that these keys
-        may not see, or that is not there for them, is no failure: a later look sees no more.
-        """
+        """What could not be read. What the keys may never see, no later run does: a warning."""
         if self.failure is not None:
             return (self.failure.problem(self.label),)
         return tuple(
@@ -244,54 +242,36 @@ class Discovery:
         return replace(self, domains=domains, certificates=certificates)
 
 
-class _Coverage:
-    """Which declared certificates cover a domain: found at once, with one or with thousands."""
-
-    def __init__(self, declared: Iterable[DesiredCertificate]) -> None:
-        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
-        for desired in declared:
-            for name in desired.names:
-                self._by_name[name].append(desired.lineage)
-
-    def of(self, domain: str) -> Iterator[str]:
-        yield from self._by_name.get(domain, ())
-        if not is_wildcard(domain):
-            _, _, parent = domain.partition(".")
-            yield from self._by_name.get(WILDCARD + parent, ())
-
-
 def discover(
     looks: Sequence[AccountLook],
     declared: Sequence[DesiredCertificate],
     ledger: UploadOwners,
     now: datetime,
 ) -> Discovery:
-    """Join it all. The names of ferried certificates must have been filled in. Domains come with
-    what needs a person first, certificates with what ends first.
-    """
-    coverage, claims = _Coverage(declared), Claims(declared)
+    """Join it all: domains by urgency, certificates by end. Imported ones must have their names."""
+    claims, lineages = Claims(declared), defaultdict[str, list[str]](list)
+    for desired in declared:
+        for name in desired.names:
+            lineages[name].append(desired.lineage)
     domains, certificates = list[DiscoveredDomain](), list[DiscoveredCertificate]()
     for look in looks:
         listed = {one.found.remote_id: one for one in _certificates(look, ledger)}
         certificates += listed.values()
         for found in look.survey.domains:
             served = look.served.get(found.domain, ())
-            owner = claims.owner(look.label, _deciding(found), found.kind)
-            covering = dict.fromkeys([*([owner] if owner else ()), *coverage.of(found.domain)])
+            above = WILDCARD + found.domain.partition(".")[2]  # itself, where it is a wildcard
+            # It serves its own certificate, or that of its wildcard domain.
+            deciding = found.domain if found.by_itself else above
+            owner = claims.owner(look.label, deciding, found.kind)
+            covering = (owner, *lineages.get(found.domain, ()), *lineages.get(above, ()))
+            covered_by = tuple(dict.fromkeys(filter(None, covering)))
             bound = _bound(look.label, found, served, listed, ledger)
-            domains.append(
-                DiscoveredDomain(look.label, found, bound, tuple(covering), owner, served)
-            )
+            domains.append(DiscoveredDomain(look.label, found, bound, covered_by, owner, served))
     return Discovery(
         tuple(looks),
         tuple(sorted(domains, key=lambda one: _sorting(one, now))),
-        tuple(sorted(certificates, key=lambda one: _ends_first(one.found.not_after))),
+        tuple(sorted(certificates, key=lambda one: one.found.not_after or _NEVER)),
     )
-
-
-def _deciding(found: FoundDomain) -> str:
-    """Return the domain whose certificate it serves: its own, or that of its wildcard domain."""
-    return found.domain if found.by_itself else WILDCARD + found.domain.partition(".")[2]
 
 
 def _bound(
@@ -308,26 +288,17 @@ def _bound(
             owner = None if fingerprint is None else Owner.OURS
             return Bound(owner, found.bound, fingerprint, not_after=found.not_after)
         return Bound(one.owner, found.bound, one.fingerprint, one.found.names, one.found.not_after)
-    seen = _served_by_all(served)
-    if found.is_free:
-        # No list tells its end; the edges do, where all of them present one certificate.
-        fingerprint = None if seen is None else seen.fingerprint
-        return Bound(
-            Owner.FREE, None, fingerprint, not_after=None if seen is None else seen.not_after
-        )
-    ours = None if seen is None or seen.fingerprint is None else ledger.issued(seen.fingerprint)
+    # What every address that answered presents, if that is one certificate.
+    answered = [address for address in served if address.answered]
+    is_one = len({address.fingerprint for address in answered}) == 1 and answered[0].valid
+    fingerprint, end = (answered[0].fingerprint, answered[0].not_after) if is_one else (None, None)
+    if found.is_free:  # no list has its end; the edges do
+        return Bound(Owner.FREE, None, fingerprint, not_after=end)
+    ours = None if fingerprint is None else ledger.issued(fingerprint)
     if ours is None or not found.binding_hidden:
         return None
     remote_id = ledger.remote_id(account, ours.fingerprint)
     return Bound(Owner.OURS, remote_id, ours.fingerprint, ours.names, ours.not_after)
-
-
-def _served_by_all(served: Sequence[Served]) -> Served | None:
-    """Return what every address that answered presents, if that is one certificate."""
-    answered = [address for address in served if address.answered]
-    if len({address.fingerprint for address in answered}) != 1:
-        return None
-    return answered[0] if answered[0].valid else None
 
 
 def _certificates(look: AccountLook, ledger: UploadOwners) -> Iterator[DiscoveredCertificate]:
@@ -347,8 +318,4 @@ def _certificates(look: AccountLook, ledger: UploadOwners) -> Iterator[Discovere
 
 def _sorting(one: DiscoveredDomain, now: datetime) -> tuple[object, ...]:
     name = one.found.domain.split(".")[::-1]
-    return (one.urgency(now), *_ends_first(one.not_after), name, one.account)
-
-
-def _ends_first(end: datetime | None) -> tuple[bool, float]:
-    return (end is None, 0.0 if end is None else end.timestamp())
+    return (one.urgency(now), one.not_after or _NEVER, name, one.account)

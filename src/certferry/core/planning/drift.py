@@ -51,9 +51,7 @@ def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> tuple[Chan
 def changes_unasked(
     before: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
 ) -> tuple[Change, ...]:
-    """List which settings a change altered without being asked to, as far as the target reported
-    them both times.
-    """
+    """List which settings a change altered without being asked to, where both are reported."""
     return tuple(
         Change(name, _in_words(getattr(before, name)), _in_words(getattr(now, name)))
         for name in _NAMES

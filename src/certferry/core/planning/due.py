@@ -74,9 +74,7 @@ def due_of(
     fingerprint: str,
     times: Times,
 ) -> Due:
-    """Return when the rollout's first step is due. `fingerprint` is the certificate's that is to be
-    served.
-    """
+    """Return when the rollout's first step, for the certificate with this `fingerprint`, is due."""
     last = open_record(domain, fingerprint, times.now)
     due = _due_by_itself(rollout, domain, served, fingerprint, last, times)
     if due is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
@@ -124,9 +122,7 @@ def waiting_since(record: RolloutRecord, times: Times) -> datetime:
 
 
 def _seen_since(domain: ObservedDomain, fingerprint: str, times: Times) -> datetime:
-    """Return since when a domain without an open record is waited for: one that was seen before,
-    since this run has begun or has seen it.
-    """
+    """Return since when a domain without an open record is waited for in this run."""
     seen = domain.seen_at(fingerprint)
     return times.now if seen is None else min(max(seen, times.begun), times.now)
 

@@ -277,9 +277,7 @@ def pause_of(tries: int) -> timedelta:
 def paused_until(
     last: datetime | None, tries: int, now: datetime, longest: timedelta = PAUSES[-1]
 ) -> datetime | None:
-    """Return until when something is left alone, `None` when it may be tried. A try in the future
-    was written by a clock that was ahead.
-    """
+    """Return until when something is left alone, `None` when it may be tried."""
     if last is None or tries == 0 or last > now:
         return None
     until = last + min(pause_of(tries), longest)

@@ -323,9 +323,7 @@ class Plan:
 
     @property
     def pending(self) -> tuple[Step, ...]:
-        """The steps that change something: not those that are only tried again, and not what is
-        only stored.
-        """
+        """The steps that change something: none that is tried again, or only stored."""
         seen = {rollout.steps[0] for rollout in self.rollouts if rollout.is_seen}
         again = {step for step in self.retirements if step.again}
         return tuple(step for step in self.steps if step not in seen | again)

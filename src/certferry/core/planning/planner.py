@@ -244,9 +244,7 @@ def why_adopt(desired: DesiredCertificate, observed: Observation) -> Reason | No
 
 
 def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    """Return that the files should have been renewed long ago. It is only reported: the client that
-    made the certificate renews it.
-    """
+    """Return that another client should have renewed the files. It is only reported."""
     current = observed.current
     if desired.files is None or current is None or observed.is_owned_elsewhere:
         return None
@@ -267,9 +265,7 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
 def _overdue(
     desired: DesiredCertificate, observed: Observation, now: datetime, rollouts: tuple[Rollout, ...]
 ) -> Iterator[PlanFinding]:
-    """Report an overdue certificate of another client: nothing of ours can help it. Where one that
-    has expired is to be deployed, safety reports it.
-    """
+    """Report an overdue certificate of another client, unless safety refuses to deploy it."""
     reason, current = overdue(desired, observed, now), observed.current
     if reason is None or current is None:
         return
@@ -368,9 +364,7 @@ def window_in_words(window: RenewalWindow) -> Text:
 
 
 def issuer_expired(version: Version, now: datetime) -> Reason | None:
-    """What signed it, as it stands in its chain, is not valid any more: clients refuse the chain.
-    `None` where it is, or is not known.
-    """
+    """Return that what signed it is not valid any more: clients refuse the chain."""
     if version.issuer_not_after is None or not version.has_expired_issuer(now):
         return None
     sentence = Text(

@@ -41,9 +41,7 @@ def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str
 
 
 def allowance(step: Retire) -> tuple[str, int]:
-    """Return what a step counts against, and how many of these a run may remove. What is unmanaged
-    belongs to its account, whichever lineage removes it.
-    """
+    """Return what a step counts against, its account or its lineage, and the most in a run."""
     return (step.target, MOST_UNMANAGED) if step.unmanaged else ("", MOST_SUPERSEDED)
 
 
@@ -142,9 +140,7 @@ def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> 
 
 
 def _due(unsettled_since: datetime | None, times: Times) -> Due:
-    """Wait while another lineage's certificate is on its way: what it replaces may be served until
-    it has arrived.
-    """
+    """Wait while another lineage's certificate is on its way to replace what may be served."""
     if unsettled_since is None:
         return None
     deadline = unsettled_since + times.timeout

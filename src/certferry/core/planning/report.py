@@ -257,9 +257,7 @@ _WORST_FIRST = (Result.FAILED, Result.REFUSED, Result.WAITING)
 
 
 def of_lineage(report: LineageReport) -> Result:
-    """Judge one certificate, by its worst outcome; but first, whether the run was stopped before it
-    looked at it.
-    """
+    """Judge one certificate by its worst outcome, unless the run was stopped before it."""
     if not report.looked_at:
         return Result.STOPPED
     if report.having(Outcome.FAILED):
@@ -285,14 +283,12 @@ BOUND = Text("bound")
 SEEN = Text("served by every address that answers")
 _HELD = Text("delivered, and as it was delivered")
 _FIND_OUT = Text(
-    'find out who changed it; drift = "repair" in the deployment has certferry set it right'
+    'find out who changed it; drift = "repair" in the deployment has certferry repair it'
 )
 
 
 def standings(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
-    """Return how everything stands that this plan does not carry out now: what others serve, what
-    is blocked or refused, what waits, what is as declared or left as it was found.
-    """
+    """Return how everything stands that this plan does not carry out now."""
     for target, lineages in plan.owned_elsewhere:
         yield StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
     for weight in (Weight.SKIPPED, Weight.UNREAD, Weight.BLOCKED, Weight.REFUSED):
@@ -316,9 +312,7 @@ def standings(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
 
 
 def standings_left_alone(plan: Plan) -> Iterator[StepOutcome]:
-    """Return until when steps wait, since they failed before or the CA would refuse the order; and
-    what another run tried since this one began, and failed.
-    """
+    """Return which steps wait for a moment, and which another run has tried meanwhile."""
     for step in (plan.issue, *(rollout.steps[0] for rollout in plan.rollouts)):
         if step is None:
             continue
@@ -417,9 +411,7 @@ def served_by(lineages: Iterable[str]) -> Text:
 
 
 def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
-    """Return whether it was the previous certificate, and until when that is valid; or whether the
-    change of another tool was undone.
-    """
+    """Return whether the previous certificate was bound again, or a drift was repaired."""
     last = domain.last
     previous = previous_of(domain, observed) if domain.withdrawn else None
     if previous is not None:

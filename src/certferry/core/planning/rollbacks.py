@@ -77,9 +77,7 @@ def plan_rollback(
 def _refusal_confirmed_at(
     record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
 ) -> datetime | None:
-    """Return when a refusal of the certificate has gone on for long enough, should it go on; `None`
-    while the edges refuse nothing, or did before.
-    """
+    """Return when a refusal has lasted long enough, if it goes on; `None` without one."""
     if not record.worked_before or not _is_refused(domain, served):
         return None
     return (record.refused_since or now) + CONFIRMED_AFTER
@@ -101,9 +99,7 @@ def until_confirmed(
 def with_refusal(
     record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
 ) -> RolloutRecord:
-    """Return a record of since when addresses refuse the certificate. While the target is at a
-    change, a refusal says nothing.
-    """
+    """Return a record of since when addresses refuse the certificate, at a target at rest."""
     refuses = _is_refused(domain, served)
     if refuses == (record.refused_since is not None):
         return record
@@ -125,9 +121,7 @@ def _refusing(served: Sequence[Served]) -> list[Served]:
 
 
 def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[Version]:
-    """Return what is served where a certificate was withdrawn, and what would be after another
-    rollback.
-    """
+    """Return what domains with a rollback serve, and would after another one."""
     for target in observed.targets:
         for domain in target.domains:
             withdrawn = domain.withdrawn
@@ -155,9 +149,7 @@ def must_outlive_rollback(observed: Observation, current: Version, now: datetime
 def renewed_after_rollback(
     observed: Observation, current: Version, now: datetime
 ) -> datetime | None:
-    """Return from when `must_outlive_rollback` asks for a new certificate, `None` where the one in
-    force was withdrawn nowhere.
-    """
+    """Return from when `must_outlive_rollback` asks for a new certificate."""
     return min((moment for _, moment in _renewals(observed, current, now)), default=None)
 
 

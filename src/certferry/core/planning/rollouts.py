@@ -126,9 +126,7 @@ def _unreadable(
     failure: CertferryError,
     supply: Supply,
 ) -> TargetPlan:
-    """Look again for what is in progress at a target that cannot be read, while there is time: it
-    goes on without us.
-    """
+    """Wait for what is in progress at a target that cannot be read: it goes on by itself."""
     finding = PlanFinding.of(Weight.BLOCKED, failure, deployment.target)
     times, in_progress = supply.times, target.in_progress
     if supply.is_coming or not in_progress:
@@ -358,9 +356,7 @@ def _delivery(case: _Case) -> Rollout:
 def why_deliver(
     target: ObservedTarget, domain: ObservedDomain, version: Version | None
 ) -> Reason | None:
-    """Return why a receiver is to get a version, `None` when nothing is left to do. Without a
-    version, one is about to come.
-    """
+    """Return why a receiver is to get a version (`None`: one to come), `None` if it has it."""
     if version is None:
         return NEW_CERTIFICATE
     if domain.bound is None:
