@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from certferry.core.assessment.sightings import (
-    Sighted,
-    Sighting,
-    after_run,
-    sighted,
-    with_delivered,
-)
+from certferry.core.assessment.health import Sighted, Sighting, after_run, sighted, with_delivered
 from certferry.core.desired.certificate import FileDelivery, delivered
 from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.planning.report import LineageReport, Outcome

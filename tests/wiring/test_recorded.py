@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from certferry.config.load import load
-from certferry.core.assessment.health import Expected, Recorded
-from certferry.core.assessment.sightings import Sighting
+from certferry.core.assessment.health import Expected, Recorded, Sighting
 from certferry.wiring.recorded import expected
 from certferry.wiring.settings import ADAPTERS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from certferry.core.assessment.sightings import Sighting
+from certferry.core.assessment.health import Sighting
 from certferry.core.certificates.lineage import Version
 from certferry.core.events import Event
 from certferry.core.observed.observation import Observation

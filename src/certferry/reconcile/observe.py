@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from certferry.core.assessment.sightings import Sighted, after_run, sighted, with_delivered
+from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
 from certferry.core.certificates.lineage import Version, labels_of, owners, version_for
 from certferry.core.certificates.renewal import (
     RenewalInfo,

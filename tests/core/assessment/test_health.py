@@ -15,13 +15,13 @@ from certferry.core.assessment.health import (
     Concern,
     Expected,
     Recorded,
+    Sighting,
     by_share_of_life,
     checkup,
     concerns_of,
     worst_first,
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
-from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.observed.records import LastRun

@@ -19,7 +19,7 @@ from certferry.adapters.state.columns import (
 )
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.leases import LeaseLocks
-from certferry.core.assessment.sightings import Sighting
+from certferry.core.assessment.health import Sighting
 from certferry.core.observed.records import BegunRun, HistoryEntry, LastRun
 from certferry.ports.state import Edit
 

@@ -123,11 +123,9 @@ def noticed(
 ) -> Notices:
     """Return the notices that stand after a run. `versions` are those of the report's lineages,
     newest first; of what is not `declared` any more, nothing stands.
-
-    A run that was stopped changes nothing: it has not seen everything.
     """
     if not report.complete:
-        return before
+        return before  # a run that was stopped has not seen everything
     reports = {lineage.lineage: lineage for lineage in report.lineages}
     known = {*declared, *reports}
     kept = [one for one in before if _stands(one, reports, known, now)]
@@ -139,15 +137,9 @@ def noticed(
         if lineage.lineage in versions or not _is_quiet(lineage)
         for notice in _of_lineage(lineage, versions.get(lineage.lineage, ()), now)
     ]
-    found += [
-        Notice(
-            Topic.TROUBLE,
-            Subject(one.lineage),
-            now,
-            Problem(CODE, one.problem.message, one.problem.hint),
-        )
-        for one in report.undeclared or ()
-    ]
+    for one in report.undeclared or ():
+        problem = Problem(CODE, one.problem.message, one.problem.hint)
+        found.append(Notice(Topic.TROUBLE, Subject(one.lineage), now, problem))
     return _merged(kept, found, before)
 
 
@@ -198,19 +190,17 @@ def _stands(
     report = reports.get(subject.lineage)
     match notice.topic:
         case Topic.TROUBLE:
-            return report is None or any(_hides(step, subject) for step in _unresolved(report))
+            return report is None or any(_hides(step, subject) for step in report.outcomes)
         case Topic.RENEWED | Topic.DEPLOYED:
             return now - notice.since < KEPT
         case _:
             return report is None
 
 
-def _unresolved(report: LineageReport) -> Iterator[StepOutcome]:
-    return (step for step in report.outcomes if step.outcome not in _IN_ORDER and not step.notice)
-
-
 def _hides(step: StepOutcome, subject: Subject) -> bool:
     """Whether a step that has not ended well leaves open whether the trouble is over."""
+    if step.outcome in _IN_ORDER or step.notice:
+        return False
     if step.target is None:
         return True
     if step.target != subject.target:
@@ -228,25 +218,22 @@ def _is_quiet(report: LineageReport) -> bool:
 def _of_lineage(
     report: LineageReport, versions: Sequence[Version], now: datetime
 ) -> Iterator[Notice]:
-    troubles: set[Subject] = set()
+    troubles: dict[Subject, Notice] = {}
     for step in report.outcomes:
-        subject = _subject(report, step)
-        if subject not in troubles and (
-            step.outcome in _BAD or _waits_too_long(step, versions, now)
-        ):
-            troubles.add(subject)
-            yield _notice(Topic.TROUBLE, report, step, now, _time_left(step, versions, now))
+        if step.outcome in _BAD or _waits_too_long(step, versions, now):
+            left = _time_left(step, versions, now)
+            trouble = _notice(Topic.TROUBLE, report, step, now, left)
+            troubles.setdefault(trouble.subject, trouble)
+    yield from troubles.values()
     yield from _done(report, now)
-    for step in report.outcomes:
-        if _is_a_finding(step):
-            yield _notice(Topic.FOUND, report, step, now)
+    yield from (_notice(Topic.FOUND, report, s, now) for s in report.outcomes if _is_a_finding(s))
     if versions and is_overdue(versions[0].certificate, now):
         yield _deadline(report.lineage, versions[0])
 
 
 def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetime) -> bool:
-    """Whether an order waits for the CA until a moment at which the renewal is overdue; or, where
-    no certificate is of use, for longer than a CA may fail before another one is asked.
+    """Whether an order waits for the CA until the renewal is overdue; without a certificate that is
+    of use, for longer than a CA may fail before another one is asked.
     """
     until = step.held_until
     if until is None:
@@ -257,9 +244,8 @@ def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetim
 
 
 def _time_left(step: StepOutcome, versions: Sequence[Version], now: datetime) -> datetime | None:
-    """Return the moment until which what is served now works. Where a certificate could not be
-    issued, that is the newest one; where it could not be deployed, the one before it.
-    """
+    """Return the moment until which what is served now works."""
+    # Without a new certificate it is the newest one; without its deployment, the one before it.
     served = versions[:1] if step.target is None else versions[1:2]
     ends = [version.certificate.not_after for version in served]
     return next((end for end in ends if end > now), None)
@@ -268,14 +254,11 @@ def _time_left(step: StepOutcome, versions: Sequence[Version], now: datetime) ->
 def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
     """Return the certificates that came, and the places that have them: seen there, if possible."""
     verified = {(s.target, s.domain) for s in report.outcomes if s.action is Action.VERIFY}
-    for step in report.outcomes:
-        if step.outcome is not Outcome.DONE:
-            continue
+    for step in report.having(Outcome.DONE):
+        is_unverified = (step.target, step.domain) not in verified
         if step.action in {Action.ISSUE, Action.ADOPT}:
             yield _notice(Topic.RENEWED, report, step, now)
-        if step.action is Action.VERIFY or (
-            step.action is Action.DEPLOY and (step.target, step.domain) not in verified
-        ):
+        if step.action is Action.VERIFY or (step.action is Action.DEPLOY and is_unverified):
             yield _notice(Topic.DEPLOYED, report, step, now)
 
 
@@ -295,10 +278,6 @@ def _deadline(lineage: str, version: Version) -> Notice:
     return Notice(Topic.DEADLINE, Subject(lineage), version.saved_at, problem, end)
 
 
-def _subject(report: LineageReport, step: StepOutcome) -> Subject:
-    return Subject(report.lineage, step.target or "", step.domain or "")
-
-
 def _notice(
     topic: Topic,
     report: LineageReport,
@@ -308,7 +287,8 @@ def _notice(
 ) -> Notice:
     usual = topic.value if step.outcome in _IN_ORDER else step.outcome.value
     problem = Problem(step.code or usual, step.detail, step.hint)
-    return Notice(topic, _subject(report, step), now, problem, deadline)
+    subject = Subject(report.lineage, step.target or "", step.domain or "")
+    return Notice(topic, subject, now, problem, deadline)
 
 
 CUT = "…"
@@ -405,9 +385,7 @@ def dispatch(
     topics: Collection[Topic],
     now: datetime,
 ) -> Dispatch:
-    """Claim for this run what a channel is to be sent now: nothing where it may not be sent
-    anything yet. `topics` are those that it takes.
-    """
+    """Claim for this run what a channel that takes these `topics` is to be sent now."""
     due = tuple(_due(name, notices, state.deliveries, topics, now))
     known = _without_past(state.deliveries, notices, topics)
     if not due or not may_be_sent(state, now):
@@ -424,9 +402,8 @@ def dispatch(
 
 def having(delivery: Delivery, state: ChannelState) -> ChannelState:
     """Return what is stored of a channel, with something more that it was sent."""
-    if delivery.key in {one.key for one in state.deliveries}:
-        return state
-    return replace(state, deliveries=(*state.deliveries, delivery))
+    is_known = delivery.key in {one.key for one in state.deliveries}
+    return state if is_known else replace(state, deliveries=(*state.deliveries, delivery))
 
 
 def taken_back(
@@ -464,11 +441,10 @@ def until_quiet(now: datetime) -> timedelta:
 
 
 def again_after(notice: Notice, now: datetime) -> timedelta | None:
-    """Return after how long trouble is sent again; `None` for an order that waits for the CA, while
-    the deadline is not near: until when was said, and there is nothing to do before.
-    """
+    """Return after how long trouble is sent again, `None` for never."""
     if notice.deadline is not None and notice.deadline - now <= NEAR:
         return NEAR_AGAIN
+    # An order that waits for the CA was sent with its moment: nothing is to be done before.
     return None if notice.problem.code == OrderHeldBack.code else A_DAY
 
 
