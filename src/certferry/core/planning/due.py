@@ -56,8 +56,8 @@ class Times:
 
 
 def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> RolloutRecord | None:
-    """Return what is remembered of bringing this certificate to the domain, `None` when it has to
-    be begun: for a new certificate, and if a served certificate is no longer served.
+    """Return the record of a rollout that goes on, `None` where one has to begin: for a new
+    certificate, and if a served certificate is no longer served.
     """
     last = domain.last
     # A start in the future was written by a clock that was ahead.
@@ -100,10 +100,8 @@ def _due_by_itself(
         stuck = stuck_since(domain, times.now, times.timeout)
         if stuck is None:
             return wait_or_fail(processing(rollout.target, since, times.usual), since, times)
-        error = stuck_error(
-            rollout.target, domain, stuck, times.now, served=served, fingerprint=fingerprint
-        )
-        return TimedOut(error)
+        case = (rollout.target, domain, stuck, times.now)
+        return TimedOut(stuck_error(*case, served=served, fingerprint=fingerprint))
     if rollout.deploy is None:
         if is_served(served, fingerprint):
             return None
@@ -168,18 +166,15 @@ def processing(target: str, since: datetime, usual: Usual | None) -> TargetBusy:
     """Return the problem of a target that is still carrying out a change."""
     hint = Text(
         "the change began at {since}. If it does not end, ask the support of {target} to push the"
-        " domain's task",
-        target=target,
-        since=since,
+        " domain's task"
     )
-    if usual is not None:
+    minutes = {} if usual is None else in_minutes(usual)
+    if minutes:
         hint = Text(
             "the change began at {since}; it usually takes {least} to {most} minutes, sometimes"
-            " hours. If it does not end, ask the support of {target} to push the domain's task",
-            target=target,
-            since=since,
-            **in_minutes(usual),
+            " hours. If it does not end, ask the support of {target} to push the domain's task"
         )
+    hint = hint.filled(target=target, since=since, **minutes)
     return TargetBusy(applying(target, usual), hint=hint)
 
 
@@ -218,27 +213,26 @@ def not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) ->
     answered = [address for address in served if address.answered]
     if not answered:
         problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
+        hint = Text(
+            "check that the domain's CNAME points at the CDN, and that the port and the"
+            " resolvers under [verify] are right"
+        )
         return VerificationError(
-            Text("no address answers ({problems})", problems=problems),
-            hint=Text(
-                "check that the domain's CNAME points at the CDN, and that the port and the"
-                " resolvers under [verify] are right"
-            ),
+            Text("no address answers ({problems})", problems=problems), hint=hint
         )
     others = [a for a in answered if a.fingerprint != fingerprint or not a.valid]
-    return VerificationError(
-        Text(
-            "{count} of {all} addresses do not serve it yet ({addresses})",
-            count=len(others),
-            all=len(answered),
-            addresses=[_in_words(address, fingerprint) for address in others],
-        ),
-        hint=Text(
-            "bound since {since}; nothing is retired until every address serves it. If it stays"
-            " like this, ask the CDN's support about these addresses",
-            since=since,
-        ),
+    message = Text(
+        "{count} of {all} addresses do not serve it yet ({addresses})",
+        count=len(others),
+        all=len(answered),
+        addresses=[_in_words(address, fingerprint) for address in others],
     )
+    hint = Text(
+        "bound since {since}; nothing is retired until every address serves it. If it stays"
+        " like this, ask the CDN's support about these addresses",
+        since=since,
+    )
+    return VerificationError(message, hint=hint)
 
 
 def _in_words(address: Served, fingerprint: str) -> Text:
@@ -281,29 +275,21 @@ def stuck_error(
     fingerprint: str,
 ) -> TargetStuck:
     """Return the problem of a change that is stuck, with what visitors get meanwhile."""
+    message = Text(
+        "{target} has not ended its change since {since}; the certificate is not served everywhere"
+    )
     if is_served(tuple(served), fingerprint):
         message = Text(
             "{target} has not ended its change since {since}; every address serves the"
-            " certificate already",
-            target=target,
-            since=since,
+            " certificate already"
         )
-    else:
-        message = Text(
-            "{target} has not ended its change since {since}; the certificate is not served"
-            " everywhere",
-            target=target,
-            since=since,
-        )
-    return TargetStuck(
-        message,
-        hint=Text(
-            "nothing is written to the domain until {target} has ended it: send the ticket to its"
-            " support (`certferry status` shows it)",
-            target=target,
-        ),
-        ticket=tuple(_ticket(domain, since, now, served, fingerprint)),
+    hint = Text(
+        "nothing is written to the domain until {target} has ended it: send the ticket to its"
+        " support (`certferry status` shows it)",
+        target=target,
     )
+    ticket = tuple(_ticket(domain, since, now, served, fingerprint))
+    return TargetStuck(message.filled(target=target, since=since), hint=hint, ticket=ticket)
 
 
 def _ticket(
@@ -321,7 +307,7 @@ def _ticket(
         time=now - since,
     )
     yield Text("domain: {domain} ({kind})", domain=domain.domain, kind=domain.kind.value)
-    yield Text("under way since: {since}; now: {now}", since=since, now=now)
+    yield Text("in progress since: {since}; now: {now}", since=since, now=now)
     task, last = domain.task, domain.last
     if task is not None:
         yield Text(

@@ -141,14 +141,14 @@ def rate_limit_hold(
     going_on: bool = False,
 ) -> OrderHeldBack | None:
     """Return why an order is not made now, and until when; `None` when it may be. Without `limits`,
-    only what the CA asked for holds it back, as it does an order that is `going_on` already.
+    and once it is `going_on`, only what the CA asked for keeps it.
     """
     found = list(_holds(spent, wanted, now))
     if limits is not None and not wanted.exempt and not going_on:
         found += _exceeded(limits, spent, wanted, now)
     if not found:
         return None
-    until, why = max(found, key=_until)
+    until, why = max(found, key=lambda one: one[0])
     return OrderHeldBack(
         Text("nothing is ordered before {moment}: {why}", moment=until, why=why),
         hint=Text(
@@ -162,8 +162,8 @@ def rate_limit_hold(
 def hold_of(
     words: str, names: tuple[str, ...], until: datetime, now: datetime, *, by_name: bool = True
 ) -> Hold:
-    """Return what to remember of a refusal with these words. It is about these names where it may
-    be `by_name` and says one of them, or a domain of theirs, or "exact set", as Let's Encrypt does.
+    """Return what to store of a refusal with these words. It is about these names where it may be
+    `by_name` and says one of them, a domain of theirs, or "exact set", as Let's Encrypt does.
     """
     said = words.lower()
     domains = {registered_domain(name) for name in names}
@@ -172,14 +172,10 @@ def hold_of(
     return Hold(names, now, min(max(until, now), now + LONGEST_HOLD), for_all)
 
 
-def _until(found: _Held) -> datetime:
-    return found[0]
-
-
 def _holds(spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]:
     for hold in spent.holds:
         until = hold.end_for(wanted.names)
-        # Told in the future: written by a clock that was ahead.
+        # An answer in the future was written by a clock that was ahead.
         if until is not None and hold.told_at <= now + CLOCKS_APART and now < until:
             yield until, Text("the CA asked to retry later")
 
@@ -201,7 +197,7 @@ def _exceeded(limits: Limits, spent: Spent, wanted: PlannedOrder, now: datetime)
                 time=limits.domain.within,
                 domain=domain,
             )
-            issued = _issued(order for order in new if domain in _domains(order))
+            issued = _issued(one for one in new if domain in map(registered_domain, one.names))
             yield from _used_up(limits.domain, issued, now, why)
     why = Text(
         "{count} certificates for exactly these names were issued within {time}, as many as the CA"
@@ -220,10 +216,6 @@ def _exceeded(limits: Limits, spent: Spent, wanted: PlannedOrder, now: datetime)
         )
         failed = (proof.at for proof in spent.failed_proofs if proof.name == name)
         yield from _used_up(limits.failed_proofs, failed, now, why)
-
-
-def _domains(order: PastOrder) -> set[str]:
-    return {registered_domain(name) for name in order.names}
 
 
 def _issued(orders: Iterable[PastOrder]) -> Iterator[datetime]:
@@ -261,16 +253,15 @@ NEAR_THE_END = timedelta(hours=6)
 
 
 def longest_pause(versions: Sequence[Version], now: datetime) -> timedelta:
-    """Return the longest pause of a lineage with these versions, newest first: it is short where
-    the newest ends soon, or the one before it, which may be served still.
-    """
+    """Return the longest pause of a lineage with these versions, newest first."""
+    # It is short where the newest ends soon, or the one before it, which may be served still.
     left = [version.certificate.remaining(now) for version in versions[:2]]
     is_near = any(one <= NEAR for one in left[:1]) or any(abs(one) <= NEAR for one in left[1:])
     return NEAR_THE_END if is_near else PAUSES[-1]
 
 
 def pause_of(tries: int) -> timedelta:
-    """Return the pause after so many tries in vain."""
+    """Return the pause after so many tries that failed."""
     return PAUSES[min(max(tries, 1), len(PAUSES)) - 1]
 
 
@@ -336,9 +327,8 @@ def may_fall_back(
 
 
 def may_pass_over(current: Certificate | None, held_until: datetime, now: datetime) -> bool:
-    """Return whether a CA that is not asked before a moment, by its limits or its own words, may be
-    passed over: near the deadline, or without a certificate that is of use (`current`), when that
-    is later than an error that passes would last.
+    """Return whether a CA that is not asked before a moment may be passed over: near the deadline,
+    or without a `current` certificate of use, if that is later than an error would pass.
     """
     if current is None:
         return held_until > now + WITHOUT_ANY
@@ -350,7 +340,7 @@ def _is_near(current: Certificate, now: datetime) -> bool:
 
 
 def in_order(authorities: tuple[Authority, ...], in_progress: str | None) -> tuple[Authority, ...]:
-    """Return the CAs in the order in which they are asked: first the one at whose directory an
-    order is under way, so that a run that was killed there is not followed by a second certificate.
+    """Return the CAs as they are asked: first the one with an order in progress, so that a killed
+    run is not followed by a second certificate.
     """
     return tuple(sorted(authorities, key=lambda one: one.directory != in_progress))

@@ -168,7 +168,7 @@ Step = Issue | Deploy | Verify | Rollback | Retire | Clean
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """The way of the certificate to one domain. A failure stops this rollout only. `unread`: its
-    target cannot be read now, and the next pass looks again for the change that was begun.
+    target cannot be read now, and the next pass observes the change again.
     """
 
     target: str
@@ -307,12 +307,10 @@ class Plan:
 
     @property
     def ready(self) -> tuple[Step, ...]:
-        """The steps to carry out now, in their order. An issue comes alone, since all that follows
-        depends on what it brings; a retirement waits until its successor was seen wherever its
-        target is to serve it.
-        """
+        """The steps to carry out now, in their order."""
         if self.issue_now is not None:
-            return (self.issue_now,)
+            return (self.issue_now,)  # all that follows depends on what it brings
+        # A retirement waits until its successor was seen wherever its target is to serve it.
         unseen = {rollout.target for rollout in self.rollouts if not rollout.is_seen}
         found = (
             *(rollout.steps[0] for rollout in self.rollouts if rollout.due is None),
@@ -354,11 +352,22 @@ Doubt = tuple[str, str, str]
 
 
 def doubts_in(plan: Plan, observed: Observation) -> frozenset[Doubt]:
-    """Return what needs a second look, since another run may explain it: what another tool seems to
-    have changed, unless an earlier run has stored that; waits that timed out; and copies to be
-    removed that the state does not know, or knows no more.
+    """Return what another run may explain, so that it is observed again: new drift, waits that
+    timed out, and copies to be removed that the state does not know.
     """
-    return frozenset((*_changed(plan, observed), *_timed_out(plan), *_unknown(plan, observed)))
+    timed_out = (
+        (rollout.target, rollout.domain, rollout.steps[0].fingerprint or "")
+        for rollout in plan.timed_out
+        if not rollout.unread
+    )
+    known = {(upload.target, upload.remote_id) for upload in observed.remembered.uploads}
+    removed = (step for step in plan.ready if isinstance(step, Retire) and not step.unmanaged)
+    unknown = (
+        (step.target, "", step.remote_id)
+        for step in removed
+        if (step.target, step.remote_id) not in known
+    )
+    return frozenset((*_changed(plan, observed), *timed_out, *unknown))
 
 
 def _changed(plan: Plan, observed: Observation) -> Iterator[Doubt]:
@@ -371,17 +380,3 @@ def _changed(plan: Plan, observed: Observation) -> Iterator[Doubt]:
         last, said = observed.locate(target, domain)[1].last, in_one_line(changes)
         if last is None or last.drift != said:
             yield target, domain, said
-
-
-def _timed_out(plan: Plan) -> Iterator[Doubt]:
-    for rollout in plan.timed_out:
-        if not rollout.unread:
-            yield rollout.target, rollout.domain, rollout.steps[0].fingerprint or ""
-
-
-def _unknown(plan: Plan, observed: Observation) -> Iterator[Doubt]:
-    known = {(upload.target, upload.remote_id) for upload in observed.remembered.uploads}
-    removed = (step for step in plan.ready if isinstance(step, Retire) and not step.unmanaged)
-    for step in removed:
-        if (step.target, step.remote_id) not in known:
-            yield step.target, "", step.remote_id

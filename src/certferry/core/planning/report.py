@@ -47,18 +47,6 @@ class Undeclared:
     @property
     def problem(self) -> Problem:
         """What that means, and how to end it."""
-        if self.renamed_to is not None:
-            message = Text(
-                "{old} is not declared any more, and {new} has exactly its names",
-                old=self.lineage,
-                new=self.renamed_to,
-            )
-            hint = Text(
-                "`certferry rename {old} {new}` keeps its certificate, and no new one is issued",
-                old=self.lineage,
-                new=self.renamed_to,
-            )
-            return Problem(CODE, message, hint, Severity.WARNING, self.lineage)
         message = Text(
             "{lineage} is not declared any more: certferry no longer renews or deploys it; its"
             " certificate is valid until {moment}",
@@ -69,6 +57,15 @@ class Undeclared:
             "declare it again, or, if it is meant to end, run `certferry forget {lineage}`",
             lineage=self.lineage,
         )
+        if self.renamed_to is not None:
+            renamed = {"old": self.lineage, "new": self.renamed_to}
+            message = Text(
+                "{old} is not declared any more, and {new} has exactly its names", **renamed
+            )
+            hint = Text(
+                "`certferry rename {old} {new}` keeps its certificate, and no new one is issued",
+                **renamed,
+            )
         return Problem(CODE, message, hint, Severity.WARNING, self.lineage)
 
 
@@ -95,9 +92,8 @@ StepKey = tuple[Action | None, str | None, str | None]
 class StepOutcome:
     """What became of one step, or, without an `action`, of the pass itself: the world could not be
     observed, or the run was stopped. An issue has no target, a retirement a label, a remote id and
-    no domain. The label of an `unmanaged` copy may be anything. A domain that is `left` is not as
-    the file alone says: another tool changed it, or it was rolled back. A `notice` is of something
-    that could not be read, and kept nothing waiting.
+    no domain. A domain that is `left` is not as the file alone says: another tool changed it, or it
+    was rolled back. A `notice` is of something that could not be read, and kept nothing waiting.
     """
 
     action: Action | None
@@ -158,14 +154,8 @@ class StepOutcome:
 
     def with_error(self, error: Reported, outcome: Outcome = Outcome.FAILED) -> StepOutcome:
         """Return the step as an error ends it."""
-        return replace(
-            self,
-            outcome=outcome,
-            detail=error.message,
-            hint=error.hint,
-            error=error,
-            waiting=None,
-        )
+        detail, hint = error.message, error.hint
+        return replace(self, outcome=outcome, detail=detail, hint=hint, error=error, waiting=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,14 +336,8 @@ def _paused(step: Step, until: datetime, lineage: str) -> CertferryError:
 def _of_finding(finding: PlanFinding) -> StepOutcome:
     problem, place = finding.problem, (finding.target, finding.domain)
     if finding.error is None:
-        return StepOutcome(
-            Action.DEPLOY,
-            Outcome.REFUSED,
-            problem.message,
-            *place,
-            hint=problem.hint,
-            reason=problem.code,
-        )
+        refused = StepOutcome(Action.DEPLOY, Outcome.REFUSED, problem.message, *place)
+        return replace(refused, hint=problem.hint, reason=problem.code)
     match finding.weight:
         case Weight.SKIPPED:
             return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, problem.message, *place, left=True)
@@ -369,27 +353,20 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
     _, found = observed.locate(target, domain)
     if found.kind.is_receiver:
         return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
-    back = previous_of(found, observed) if found.withdrawn else None
-    detail = SEEN if back is None else in_words(back)
-    return StepOutcome(
-        Action.VERIFY, Outcome.UNCHANGED, detail, target, domain, left=back is not None
-    )
+    back = previous_of(found, observed)
+    seen = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, SEEN, target, domain)
+    return seen if back is None else replace(seen, detail=in_words(back), left=True)
 
 
 def _as_found(drifted: Drifted) -> StepOutcome:
-    return StepOutcome(
-        Action.DEPLOY,
-        Outcome.UNCHANGED,
-        Text(
-            'changed outside certferry, and left like that (drift = "{policy}"): {changes}',
-            policy=drifted.policy.value,
-            changes=in_sentences(drifted.changes),
-        ),
-        drifted.target,
-        drifted.domain,
-        hint=_FIND_OUT if drifted.policy is DriftPolicy.WARN else None,
-        left=True,
+    said = Text(
+        'changed outside certferry, and left like that (drift = "{policy}"): {changes}',
+        policy=drifted.policy.value,
+        changes=in_sentences(drifted.changes),
     )
+    place = (drifted.target, drifted.domain)
+    hint = _FIND_OUT if drifted.policy is DriftPolicy.WARN else None
+    return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, said, *place, hint=hint, left=True)
 
 
 def _not_removed(plan: Plan) -> Iterator[StepOutcome]:
@@ -413,7 +390,7 @@ def served_by(lineages: Iterable[str]) -> Text:
 def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
     """Return whether the previous certificate was bound again, or a drift was repaired."""
     last = domain.last
-    previous = previous_of(domain, observed) if domain.withdrawn else None
+    previous = previous_of(domain, observed)
     if previous is not None:
         until = previous.certificate.not_after
         return Text("bound: the previous certificate, valid until {moment}", moment=until)

@@ -4,7 +4,7 @@ version a domain is to serve then: `lineage.version_for`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -47,8 +47,8 @@ def plan_rollback(
     previous: Version | None,
     now: datetime,
 ) -> Rollback | None:
-    """Plan to withdraw a certificate that edges have refused for a while, where they worked with
-    the one before, and there is a `previous` one to go back to that the target has, or still takes.
+    """Plan to withdraw a certificate that edges which worked have refused for a while, where the
+    target has the `previous` one, or still takes it.
     """
     if previous is None:
         return None
@@ -86,8 +86,8 @@ def _refusal_confirmed_at(
 def until_confirmed(
     record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
 ) -> Waiting | None:
-    """Return the wait until a refusal is reason enough to go back, though the time is over: a
-    change was slow, or a run was killed, and this is the first look at the edges.
+    """Return the wait until a refusal is reason enough to go back, though the time is over: a slow
+    change or a killed run may have left this as the first observation of the edges.
     """
     end = _refusal_confirmed_at(record, domain, served, now)
     if end is None or now >= end:
@@ -133,9 +133,7 @@ def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[V
 
 
 def must_outlive_rollback(observed: Observation, current: Version, now: datetime) -> Reason | None:
-    """Where the certificate in force was withdrawn, the previous one is not near its end. It was
-    due already when it was replaced, so that a new one every day would be the rule's only effect.
-    """
+    """Where the certificate in force was withdrawn, the previous one is not near its end."""
     for domain, moment in _renewals(observed, current, now):
         if now >= moment:
             sentence = Text(
@@ -184,12 +182,10 @@ def in_words(previous: Version) -> Text:
 
 
 def rolled_back(
-    unchanged: Collection[tuple[str, str]], observed: Observation
+    unchanged: Iterable[tuple[str, str]], observed: Observation
 ) -> Iterator[RolledBack]:
     """Return where the previous certificate is served on purpose."""
-    for target in observed.targets:
-        for domain in target.domains:
-            if domain.withdrawn and (target.label, domain.domain) in unchanged:
-                previous = previous_of(domain, observed)
-                if previous is not None:
-                    yield RolledBack(target.label, domain.domain, in_words(previous))
+    for place in unchanged:
+        previous = previous_of(observed.locate(*place)[1], observed)
+        if previous is not None:
+            yield RolledBack(*place, in_words(previous))
