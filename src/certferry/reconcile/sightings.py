@@ -35,7 +35,7 @@ class SightingsKeeper:
     def keep(self, report: SyncReport) -> None:
         """See `ports.progress.Looks.keep`. Where all is as before, nothing is written."""
         seen = with_delivered(self._looks, report.lineages)
-        digest = digest_of(seen)
+        digest = f"{self._state.host} {digest_of(seen)}"  # its receivers are this host's
         if self._state.account_note(*_NOTE) == digest:
             return
         # First: killed in between, the next run compares all.

@@ -104,16 +104,14 @@ class Telling:
         """Claim what a channel is to be told, for this run alone, and return what was remembered of
         it before.
         """
-        found: list[tuple[Claim, ChannelState]] = []
 
-        def change(before: ChannelState) -> ChannelState:
-            notices = self._state.notices()
+        def change(
+            before: ChannelState, notices: Notices
+        ) -> tuple[ChannelState, tuple[Claim, ChannelState]]:
             claimed = claim(channel.name, notices, before, channel.wishes, self._now())
-            found[:] = [(claimed, before)]
-            return claimed.state
+            return claimed.state, (claimed, before)
 
-        self._state.update_channel(channel.name, change)
-        return found[0]
+        return self._state.update_channel(channel.name, change)
 
     def _sent(self, messages: Mapping[str, Message], end: float) -> dict[str, Answered]:
         """Send all at once, and wait for their answers until the end of the time."""
@@ -145,15 +143,16 @@ class Telling:
         problem = None if isinstance(answer, Sent) else answer.problem
         is_told = isinstance(answer, Sent) or (isinstance(answer, RefusedForGood) and answer.partly)
 
-        def change(state: ChannelState) -> ChannelState:
+        def change(state: ChannelState, _: Notices) -> tuple[ChannelState, None]:
             after = state if is_told else taken_back(news, before, state)
-            return replace(
+            after = replace(
                 after,
                 again_at=answer.moment if isinstance(answer, AgainAt) else None,
                 refused_since=None if problem is None else state.refused_since or now,
                 problem=problem,
                 hint=answer.hint if isinstance(answer, RefusedForGood) else None,
             )
+            return after, None
 
         self._state.update_channel(name, change)
         self._state.update_notices(lambda stood: noted(name, problem, stood, now))

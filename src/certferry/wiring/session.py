@@ -67,7 +67,7 @@ class Session:
         from certferry.adapters.state.connect import connect
 
         where = self._settings.state
-        state = connect(where.path, where.key_file, looks_only=self._looks_only)
+        state = connect(where.path, where.key_file, host=this_host(), looks_only=self._looks_only)
         return self._resources.enter_context(closing(state))
 
     @cached_property
@@ -127,4 +127,9 @@ def who_runs() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.geteuid())
-    return f"{user}@{platform.node()}"
+    return f"{user}@{this_host()}"
+
+
+def this_host() -> str:
+    """Return what this host is called in the state."""
+    return platform.node()

@@ -143,7 +143,7 @@ class Teller:
         told = before.last()
         if told is not None:  # the state remembers again, so that its end is told
             for name in self._settings.channels:
-                self._state().update_channel(name, partial(having, told))
+                self._state().update_channel(name, lambda one, _: (having(told, one), None))
             before.forget()  # killed while it is sent, it is not told twice
         return self._listener().tell(report)
 

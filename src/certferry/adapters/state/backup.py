@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certferry.adapters.state.acme import Accounts, Orders
-from certferry.adapters.state.database import migrate, read_migrations
-from certferry.adapters.state.failures import damaged, in_our_words
+from certferry.adapters.state.database import Upgrade, migrate
+from certferry.adapters.state.failures import PRIMARY, damaged, translating_errors
 from certferry.adapters.state.sealing import (
     OWNER_ONLY_FILE,
     Sealing,
@@ -25,8 +24,8 @@ from certferry.adapters.state.sealing import (
     make_file,
     read_key,
 )
-from certferry.adapters.state.sqlite import PATIENCE, Prove, SqliteDatabase
-from certferry.adapters.state.versions import Versions
+from certferry.adapters.state.sqlite import PATIENCE, SqliteDatabase
+from certferry.adapters.state.store import SqlState
 from certferry.errors import LeaseHeld, StateError, StateTooNew
 from certferry.text import Text
 from certferry.whole_file import draft_beside, free_copy, sync_directory
@@ -40,10 +39,12 @@ _NO_LOG = b"\1\1"
 _BESIDE = ("-wal", "-shm")
 """What SQLite calls its own files beside a database."""
 
+_ANY_HOST = "localhost"
+"""Whose a copy is that is thrown away."""
+
 _PATIENCE = timedelta(seconds=1)
 """How long a restore waits for a run that is just ending."""
 
-_PRIMARY = 0xFF  # see `failures`
 _IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _BROKEN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
 
@@ -63,7 +64,7 @@ def back_up(path: Path, key_file: Path, now: datetime) -> tuple[bytes, tuple[str
     """Give an archive of a state and its key, and the names of the certificates in it. Runs may go
     on meanwhile. Raises `StateError`.
     """
-    with in_our_words(path):
+    with translating_errors(path):
         if not path.exists():
             raise StateError(
                 Text("there is no state at {path}", path=path),
@@ -98,7 +99,7 @@ def restore(archive: bytes, source: Path, path: Path, key_file: Path) -> Restore
 
 def _copied(path: Path) -> bytes:
     with (
-        in_our_words(path),
+        translating_errors(path),
         closing(sqlite3.connect(path, timeout=PATIENCE.total_seconds())) as state,
         closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
     ):
@@ -118,8 +119,8 @@ def _in_memory(content: bytes, connection: sqlite3.Connection) -> sqlite3.Connec
 class _Copy(SqliteDatabase):
     """A database in memory; `place` is how messages call it."""
 
-    def __init__(self, content: bytes, place: Path, prove: Prove) -> None:
-        super().__init__(place, prove=prove)
+    def __init__(self, content: bytes, place: Path) -> None:
+        super().__init__(place)
         self._content = content
 
     def _connect(self) -> sqlite3.Connection:
@@ -130,22 +131,22 @@ def _must_be_whole(content: bytes, place: Path, sealing: Sealing) -> tuple[str, 
     """Give the names of the certificates of a state, having opened every key in it. Raises
     `StateError`: `StateTooNew` for one that this version does not know.
     """
-    with closing(_Copy(content, place, sealing.proof_of)) as copy:
-        for (problem,) in copy.rows("PRAGMA integrity_check"):
-            if problem != "ok":
-                raise damaged(place, problem)
-        if not copy.tables():
+    with closing(_Copy(content, place)) as copy:
+        for row in copy.rows("PRAGMA integrity_check"):
+            if row["integrity_check"] != "ok":
+                raise damaged(place, row["integrity_check"])
+        if not copy.rows(copy.dialect.tables):
             raise damaged(place, Text("it is empty"))
-        migrate(copy, read_migrations(copy.dialect))  # as the next run would
-        sealing.must_open(copy)
-        versions, orders = Versions(copy, sealing), Orders(copy, sealing)
-        lineages = versions.lineages()
+        migrate(copy, Upgrade(_ANY_HOST, sealing.proof_of))  # as the next run would
+        state = SqlState(copy, sealing, _ANY_HOST)
+        state.must_unseal()
+        state.accounts()
+        for row in copy.rows("SELECT lineage FROM acme_order"):
+            state.order(row["lineage"])
+        lineages = state.lineages()
         for lineage in lineages:
-            for version in versions.versions(lineage):
-                versions.bundle(lineage, version.number)
-        Accounts(copy, sealing).accounts()
-        for (lineage,) in copy.rows("SELECT lineage FROM acme_order"):
-            orders.order(lineage)
+            for version in state.versions(lineage):
+                state.bundle(lineage, version.number)
         return lineages
 
 
@@ -216,7 +217,7 @@ def _key_beside(content: bytes, key_file: Path) -> Iterator[_Key]:
         yield _Key(key_file, key_file)
         return
     place = key_file.resolve()
-    with in_our_words(key_file):
+    with translating_errors(key_file):
         make_directory(place.parent)
         draft = draft_beside(place, content, OWNER_ONLY_FILE)
     try:
@@ -237,7 +238,7 @@ def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
     other, and so do those after a crash. The key comes first: killed between the two, no run goes
     on, and the same restore does.
     """
-    with in_our_words(path):
+    with translating_errors(path):
         make_directory(path.parent)
         is_new = not (path.exists() and path.stat().st_size)
         make_file(path, b"")
@@ -262,7 +263,7 @@ def _alone_with(path: Path, *, is_new: bool) -> tuple[sqlite3.Connection, list[P
         return state, [] if is_new else [_kept_beside(state, path)]
     except sqlite3.Error as problem:
         state.close()
-        code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
+        code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY
         if code in _IN_USE:
             raise LeaseHeld(
                 Text("another process works with {path}", path=path),

@@ -13,7 +13,7 @@ from certferry.file_trust import NotTrusted
 from certferry.system_words import system_words
 from certferry.text import Text
 
-_PRIMARY = 0xFF
+PRIMARY = 0xFF
 """The low byte of an extended result code is the primary one (https://sqlite.org/rescode.html)."""
 
 _LEAST_ROOM = 64 * 1024
@@ -22,9 +22,9 @@ _LEAST_ROOM = 64 * 1024
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class _InOurWords:
-    """See `in_our_words`. A run reads the state several times a certificate, and a generator would
-    cost each time twice as much.
+class _TranslatingErrors:
+    """See `translating_errors`. A run reads the state several times a certificate, and a generator
+    would cost each time twice as much.
     """
 
     __slots__ = ("_path",)
@@ -42,13 +42,13 @@ class _InOurWords:
             raise _of_file(problem, self._path) from problem
 
 
-def in_our_words(path: Path) -> _InOurWords:
+def translating_errors(path: Path) -> _TranslatingErrors:
     """Let no foreign error about this file pass a `with` block."""
-    return _InOurWords(path)
+    return _TranslatingErrors(path)
 
 
 def _of_database(exc: sqlite3.Error, path: Path) -> StateError:
-    code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
+    code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY
     match code:
         case sqlite3.SQLITE_FULL:
             return _full(path)

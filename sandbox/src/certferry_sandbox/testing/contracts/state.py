@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from certferry_sandbox.testing.contracts.state_accounts import AccountNotesContract
 from certferry_sandbox.testing.contracts.state_acme import AcmeContract
+from certferry_sandbox.testing.contracts.state_hosts import HostsContract
 from certferry_sandbox.testing.contracts.state_leases import LeasesContract
 from certferry_sandbox.testing.contracts.state_ledger import LedgerContract
 from certferry_sandbox.testing.contracts.state_notices import NoticesContract
@@ -24,12 +25,14 @@ class StateStoreContract(
     NoticesContract,
     SightingsContract,
     HistoryContract,
+    HostsContract,
 ):
     """Every promise of the port.
 
-    Inherit from it in a class that pytest collects, and give two fixtures: `store`, an empty
-    store, and `other`, a second handle on the same data, as another process would have it. Both
-    are closed by the fixture. What a process that has ended leaves behind, and what a full disk
+    Inherit from it in a class that pytest collects, and give three fixtures: `store`, an empty
+    store, `other`, a second handle on the same data, as another process would have it, and
+    `elsewhere`, a third one, as a process of another host would have it. All are closed by the
+    fixture. What a process that has ended leaves behind, and what a full disk
     does, is for each implementation's own tests.
 
     ```python
@@ -39,5 +42,8 @@ class StateStoreContract(
 
         @pytest.fixture
         def other(self, place: Place) -> Iterator[StateStore]: ...
+
+        @pytest.fixture
+        def elsewhere(self, place: Place) -> Iterator[StateStore]: ...
     ```
     """

@@ -57,28 +57,30 @@ class NoticesContract:
         state = ChannelState((told,), (NOW,), NOW, NOW, Text("no {why}", why="key"), Text("look"))
         assert ChannelState() == store.channel("ops")
 
-        assert state == store.update_channel("ops", lambda _: state)
+        assert "known" == store.update_channel("ops", lambda *_: (state, "known"))
         assert state == other.channel("ops")
         assert ChannelState() == other.channel("boss")
 
-        other.update_channel("ops", lambda before: replace(before, told=(), problem=None))
-        assert replace(state, told=(), problem=None) == store.channel("ops")
+        less = replace(state, told=(), problem=None)
+        assert other.update_channel("ops", lambda before, _: (less, before == state))
+        assert less == store.channel("ops")
 
     def test_one_of_many_claims(self, store: StateStore, other: StateStore) -> None:
-        """Of runs that claim the same at once, in two processes, one gets it."""
+        """Of runs that claim the same at once, in two processes, one gets it: each is given what
+        stands at that moment.
+        """
         store.update_notices(lambda _: (TROUBLE,))
 
         def claim(number: int) -> bool:
             place = (store, other)[number % 2]
-            got = False
 
-            def change(before: ChannelState) -> ChannelState:
-                nonlocal got
-                got = not before.told and place.notices() == (TROUBLE,)
-                return replace(before, told=(Told(*TROUBLE.key, NOW, NOW),))
+            def change(
+                before: ChannelState, notices: tuple[Notice, ...]
+            ) -> tuple[ChannelState, bool]:
+                got = not before.told and notices == (TROUBLE,)
+                return replace(before, told=(Told(*TROUBLE.key, NOW, NOW),)), got
 
-            place.update_channel("ops", change)
-            return got
+            return place.update_channel("ops", change)
 
         with ThreadPoolExecutor(4) as threads:
             claims = list(threads.map(claim, range(RUNS)))
