@@ -10,8 +10,8 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+from certferry.adapters.files.stamp import Stamp
 from certferry.adapters.state.connect import empty_state
-from certferry.adapters.state.stamp import Stamp
 from certferry.config.model import Settings
 from certferry.core.assessment.news import A_DAY
 from certferry.core.assessment.notices import Subject, Told, Topic

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.state.columns import (
+    FACTS,
+    SETTINGS,
+    WISH,
     from_moment,
-    to_facts,
     to_moment,
-    to_settings,
     to_text,
     to_validity,
-    to_wish,
 )
 from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.certificates.renewal import RenewalWindow
@@ -89,7 +89,7 @@ def test_renewal_window_is_read(path: Path, store: StateStore) -> None:
 @pytest.mark.parametrize(
     "corrupt", ["", "soon", "2026-11-26T12:00:00", "[", "7", "null", "[" * 100_000, "{" * 100_000]
 )
-@pytest.mark.parametrize("read", [to_moment, to_facts, to_wish, to_settings])
+@pytest.mark.parametrize("read", [to_moment, FACTS.read, WISH.read, SETTINGS.read])
 def test_column_that_another_program_wrote(read: Callable[[str], object], corrupt: str) -> None:
     """A state that was tampered with is told as such, whatever stands in it."""
     with pytest.raises(StateError, match="contains data that certferry did not write") as caught:

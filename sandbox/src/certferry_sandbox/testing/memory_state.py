@@ -12,7 +12,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import KEY_BYTES, Sealing
-from certferry.adapters.state.sqlite import InMemory
+from certferry.adapters.state.sqlite import InMemory, empty
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.observed.records import Remembered
 
@@ -97,7 +97,7 @@ class _Shared:
     """What every process sees of one state, and the process that holds each lock."""
 
     is_alive: Callable[[str], bool]
-    database: InMemory = field(default_factory=lambda: InMemory(NOWHERE))
+    database: InMemory = field(default_factory=lambda: InMemory(NOWHERE, empty("localhost")))
     key: _Key = field(default_factory=_Key)
     processes: dict[str, MemoryState] = field(default_factory=dict)
     holders: dict[str, tuple[str, object]] = field(default_factory=dict)

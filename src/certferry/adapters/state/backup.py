@@ -24,7 +24,7 @@ from certferry.adapters.state.sealing import (
     make_file,
     read_key,
 )
-from certferry.adapters.state.sqlite import PATIENCE, SqliteDatabase
+from certferry.adapters.state.sqlite import PATIENCE, InMemory
 from certferry.adapters.state.store import SqlState
 from certferry.errors import LeaseHeld, StateError, StateTooNew
 from certferry.text import Text
@@ -61,7 +61,7 @@ class Restored:
 
 
 def back_up(path: Path, key_file: Path, now: datetime) -> tuple[bytes, tuple[str, ...]]:
-    """Give an archive of a state and its key, and the names of the certificates in it. Runs may go
+    """Return an archive of a state and its key, and the names of the certificates in it. Runs may go
     on meanwhile. Raises `StateError`.
     """
     with translating_errors(path):
@@ -104,34 +104,22 @@ def _copied(path: Path) -> bytes:
         closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
     ):
         state.backup(copy)
-        # A run that is under way has not ended in the copy, and was not killed.
+        # A run in progress has not ended in the copy, and was not killed.
         with suppress(sqlite3.OperationalError):  # before schema 16
             copy.execute("DELETE FROM begun_run")
         return copy.serialize()
 
 
-def _in_memory(content: bytes, connection: sqlite3.Connection) -> sqlite3.Connection:
+def _without_log(content: bytes) -> bytes:
     # One with a log has files beside it, which there are not in memory.
-    connection.deserialize(content[: _HEADER - 2] + _NO_LOG + content[_HEADER:])
-    return connection
-
-
-class _Copy(SqliteDatabase):
-    """A database in memory; `place` is how messages call it."""
-
-    def __init__(self, content: bytes, place: Path) -> None:
-        super().__init__(place)
-        self._content = content
-
-    def _connect(self) -> sqlite3.Connection:
-        return _in_memory(self._content, self._connect_to(":memory:"))
+    return content[: _HEADER - 2] + _NO_LOG + content[_HEADER:]
 
 
 def _must_be_whole(content: bytes, place: Path, sealing: Sealing) -> tuple[str, ...]:
-    """Give the names of the certificates of a state, having opened every key in it. Raises
+    """Return the names of the certificates of a state, having opened every key in it. Raises
     `StateError`: `StateTooNew` for one that this version does not know.
     """
-    with closing(_Copy(content, place)) as copy:
+    with closing(InMemory(place, _without_log(content))) as copy:
         for row in copy.rows("PRAGMA integrity_check"):
             if row["integrity_check"] != "ok":
                 raise damaged(place, row["integrity_check"])
@@ -191,7 +179,7 @@ class _Key:
 
     @contextmanager
     def put(self) -> Iterator[list[Path]]:
-        """Give it its name. What was there stays under another, which is given, and comes back
+        """Put it in its place. What was there stays under another, which is given, and comes back
         where the `with` block fails.
         """
         if self.found == self.place:
@@ -245,9 +233,10 @@ def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
         state, kept = _alone_with(path, is_new=is_new)
         with (
             closing(state),
-            closing(_in_memory(content, sqlite3.connect(":memory:"))) as copy,
+            closing(sqlite3.connect(":memory:")) as copy,
             key.put() as keys,
         ):
+            copy.deserialize(_without_log(content))
             copy.backup(state)
             kept += keys
     return tuple(kept)

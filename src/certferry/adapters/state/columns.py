@@ -16,7 +16,6 @@ from certferry.errors import StateError
 from certferry.text import Text
 
 T = TypeVar("T")
-Settings = TypeVar("Settings", HttpsWish, HttpsSettings)
 
 Value = str | int | None
 """What a column holds. A `bool` is an `int`, and is bound as it is."""
@@ -83,28 +82,15 @@ def to_names(written: str) -> tuple[str, ...]:
     return _read_json(written, tuple)
 
 
-def to_facts(written: str) -> dict[str, str]:
-    """Read the facts of a history entry."""
-    return _read_json(written, dict)
-
-
-def to_wish(written: str) -> HttpsWish:
-    """Read settings that were sent."""
-    return _settings(written, HttpsWish)
-
-
-def to_settings(written: str) -> HttpsSettings:
-    """Read settings that were seen."""
-    return _settings(written, HttpsSettings)
-
-
-def _settings(written: str, into: type[Settings]) -> Settings:
-    def read(settings: dict[str, Any]) -> Settings:
+def _settings(kind: type[T]) -> Column:
+    def read(settings: dict[str, Any]) -> T:
         versions = settings["tls_versions"]
         listed = None if versions is None else tuple(versions)
-        return into(**settings | {"tls_versions": listed})
+        return kind(**settings | {"tls_versions": listed})
 
-    return _read_json(written, read)
+    return Column(
+        lambda settings: json.dumps(asdict(settings)), lambda written: _read_json(written, read)
+    )
 
 
 def _json(value: object) -> str:
@@ -185,7 +171,6 @@ MOMENTS = Column(
 )
 NAMES = Column(from_names, to_names)
 KEY_TYPE = Column(from_value=lambda written: read_as(KeyType, written))
-FACTS = Column(lambda facts: _json(dict(facts)), to_facts)
-WISH = Column(lambda settings: json.dumps(asdict(settings)), to_wish)
-SETTINGS = Column(lambda settings: json.dumps(asdict(settings)), to_settings)
+FACTS = Column(lambda facts: _json(dict(facts)), lambda written: _read_json(written, dict))
+WISH, SETTINGS = _settings(HttpsWish), _settings(HttpsSettings)
 TEXT = Column(from_text, to_text)

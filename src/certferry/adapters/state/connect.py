@@ -43,7 +43,7 @@ def connect(
 
 
 def may_exist(path: Path) -> bool:
-    """Tell whether there is a state at a path, or may be: in a directory that may not be entered,
+    """Return whether there is a state at a path, or may be: in a directory that may not be entered,
     none can be seen.
     """
     try:

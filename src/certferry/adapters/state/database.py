@@ -7,14 +7,15 @@ kept private, what its errors mean, its `Dialect`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache, wraps
 from importlib import resources
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
-from certferry.adapters.state.columns import PLAIN, Column, Value, from_moment
+from certferry.adapters.state.columns import MOMENT, PLAIN, Column, Value
 from certferry.adapters.state.failures import damaged
 from certferry.core.certificates.pem import issuer_end, parse_chain
 from certferry.errors import CertificateError, StateTooNew
@@ -40,10 +41,37 @@ class Reader(Protocol):
 
 
 class Transaction(Reader, Protocol):
-    """What a function given to `Database.run` reads and writes with."""
+    """What a function given to `Database.run` reads and writes with. Tables, columns and conflicts
+    are constants.
+    """
 
     def execute(self, query: str, *values: Value) -> None:
         """Write."""
+
+    def add(self, table: str, conflict: str = "", /, **row: Value) -> None:
+        """Insert a row; `conflict` is the clause for one that is there."""
+        places = ", ".join("?" * len(row))
+        query = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places}) {conflict}"  # noqa: S608 - constants, by contract
+        self.execute(query, *row.values())
+
+    def save(self, table: str, key: Sequence[str], /, **row: Value) -> None:
+        """Insert a row, or give the one with its key these values."""
+        changes = ", ".join(f"{name} = excluded.{name}" for name in row if name not in key)
+        self.add(table, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}", **row)
+
+    def update(self, table: str, key: Mapping[str, Value], /, **row: Value) -> None:
+        """Set the columns of the row in the rows with the values of the key."""
+        changes = ", ".join(f"{name} = ?" for name in row)
+        query = f"UPDATE {table} SET {changes} WHERE {_equal(key)}"  # noqa: S608 - constants, by contract
+        self.execute(query, *row.values(), *key.values())
+
+    def remove(self, table: str, /, **key: Value) -> None:
+        """Delete the rows with these values."""
+        self.execute(f"DELETE FROM {table} WHERE {_equal(key)}", *key.values())  # noqa: S608 - constants, by contract
+
+
+def _equal(key: Iterable[str]) -> str:
+    return " AND ".join(f"{name} = ?" for name in key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,33 +174,12 @@ class Table(Generic[T]):
 
     def save(self, transaction: Transaction, record: T, **more: Value) -> None:
         """Store a record in the place of the one with its key, with `more` columns."""
-        save(transaction, self._name, self._key, **self.values(record, **more))
+        transaction.save(self._name, self._key, **self.values(record, **more))
 
     def remove(self, transaction: Transaction, record: T, **more: Value) -> None:
         """Delete the record with this one's key."""
         values = self.values(record, **more)
-        remove(transaction, self._name, **{name: values[name] for name in self._key})
-
-
-def add(transaction: Transaction, table: str, conflict: str = "", /, **row: Value) -> None:
-    """Insert a row; `conflict` is the clause for one that is there."""
-    places = ", ".join("?" * len(row))
-    transaction.execute(
-        f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places}) {conflict}",  # noqa: S608 - constants, by contract
-        *row.values(),
-    )
-
-
-def save(transaction: Transaction, table: str, key: Sequence[str], /, **row: Value) -> None:
-    """Insert a row, or give the one with its key these values."""
-    changes = ", ".join(f"{name} = excluded.{name}" for name in row if name not in key)
-    add(transaction, table, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}", **row)
-
-
-def remove(transaction: Transaction, table: str, /, **key: Value) -> None:
-    """Delete the rows with these values."""
-    condition = " AND ".join(f"{name} = ?" for name in key)
-    transaction.execute(f"DELETE FROM {table} WHERE {condition}", *key.values())  # noqa: S608 - constants, by contract
+        transaction.remove(self._name, **{name: values[name] for name in self._key})
 
 
 _MIGRATIONS = "certferry_migration"
@@ -276,19 +283,14 @@ def _apply(
     for statement in dialect.statements(migration.script):
         transaction.execute(statement)
     migration.finish(transaction, upgrade)
-    add(transaction, _MIGRATIONS, number=migration.number, name=migration.name)
+    transaction.add(_MIGRATIONS, number=migration.number, name=migration.name)
 
 
 def _add_digests(transaction: Transaction, _: Upgrade) -> None:
     """Compute the digests of what was stored before there were any: see schema 3."""
-    for row in transaction.rows("SELECT lineage, number, fullchain_pem FROM version_pem"):
-        transaction.execute(
-            "UPDATE version SET fullchain_digest = ?"
-            " WHERE lineage = ? AND number = ? AND fullchain_digest IS NULL",
-            hashlib.sha256(row["fullchain_pem"].encode()).hexdigest(),
-            row["lineage"],
-            row["number"],
-        )
+    for version, fullchain_pem in _fullchains(transaction):
+        digest = hashlib.sha256(fullchain_pem.encode()).hexdigest()
+        transaction.update("version", version, fullchain_digest=digest)
     transaction.execute(
         "UPDATE rollout SET fullchain_digest = (SELECT version.fullchain_digest FROM version"
         " WHERE version.lineage = rollout.lineage AND version.fingerprint = rollout.fingerprint)"
@@ -299,41 +301,34 @@ def _add_digests(transaction: Transaction, _: Upgrade) -> None:
 def _prove_challenges(transaction: Transaction, upgrade: Upgrade) -> None:
     """Prove the challenge records that were stored before there were proofs: see schema 8."""
     for row in transaction.rows("SELECT lineage, name, value FROM challenge_record"):
-        record = (row["lineage"], row["name"], row["value"])
-        transaction.execute(
-            "UPDATE challenge_record SET proof = ? WHERE lineage = ? AND name = ? AND value = ?",
-            upgrade.proof_of("challenge", *record),
-            *record,
-        )
+        record = {name: row[name] for name in ("lineage", "name", "value")}
+        proof = upgrade.proof_of("challenge", *record.values())
+        transaction.update("challenge_record", record, proof=proof)
 
 
 def _add_issuer_ends(transaction: Transaction, _: Upgrade) -> None:
     """Read until when the issuers of what was stored before are valid: see schema 15."""
-    for row in transaction.rows("SELECT lineage, number, fullchain_pem FROM version_pem"):
-        try:
-            end = issuer_end(parse_chain(row["fullchain_pem"]))
-        except CertificateError:
-            continue
-        transaction.execute(
-            "UPDATE version SET issuer_not_after = ? WHERE lineage = ? AND number = ?",
-            None if end is None else from_moment(end),
-            row["lineage"],
-            row["number"],
-        )
+    for version, fullchain_pem in _fullchains(transaction):
+        with suppress(CertificateError):
+            end = MOMENT.write(issuer_end(parse_chain(fullchain_pem)))
+            transaction.update("version", version, issuer_not_after=end)
+
+
+def _fullchains(reader: Reader) -> Iterator[tuple[dict[str, Value], str]]:
+    for row in reader.rows("SELECT lineage, number, fullchain_pem FROM version_pem"):
+        yield {"lineage": row["lineage"], "number": row["number"]}, row["fullchain_pem"]
 
 
 def _give_to_host(transaction: Transaction, upgrade: Upgrade) -> None:
     """Give what was stored without a host, and belongs to one, to this host: see schema 17."""
-    add(transaction, "host", name=upgrade.host)
-    for table, condition in (
-        ("rollout", "target IN ('files', 'command')"),
-        ("sighting", "target IN ('files', 'command')"),
-        ("account_note", "account = '[metrics]'"),
-        ("last_run", "host = ''"),
-        ("begun_run", "host = ''"),
-    ):
-        query = f"UPDATE {table} SET host = ? WHERE {condition}"  # noqa: S608 - constants, by contract
-        transaction.execute(query, upgrade.host)
+    host = upgrade.host
+    transaction.add("host", name=host)
+    for target in ("files", "command"):
+        transaction.update("rollout", {"target": target}, host=host)
+        transaction.update("sighting", {"target": target}, host=host)
+    transaction.update("account_note", {"account": "[metrics]"}, host=host)
+    transaction.update("last_run", {"host": ""}, host=host)
+    transaction.update("begun_run", {"host": ""}, host=host)
 
 
 _FINISH = {3: _add_digests, 8: _prove_challenges, 15: _add_issuer_ends, 17: _give_to_host}

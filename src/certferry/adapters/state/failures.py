@@ -43,7 +43,7 @@ class _TranslatingErrors:
 
 
 def translating_errors(path: Path) -> _TranslatingErrors:
-    """Let no foreign error about this file pass a `with` block."""
+    """Translate every foreign error about this file in a `with` block."""
     return _TranslatingErrors(path)
 
 
@@ -87,7 +87,7 @@ def _of_file(exc: OSError, path: Path) -> StateError:
 
 
 def _is_writable(path: Path) -> bool:
-    """Tell whether its file system takes writes: after an error on its disk it may not any more."""
+    """Return whether its file system takes writes: after an error on its disk it may not any more."""
     try:
         return not os.statvfs(path.parent).f_flag & os.ST_RDONLY
     except OSError:
@@ -95,7 +95,7 @@ def _is_writable(path: Path) -> bool:
 
 
 def takes_no_writes(path: Path) -> bool:
-    """Tell whether what is wrong with a file is that its disk is full, or may only be read."""
+    """Return whether what is wrong with a file is that its disk is full, or may only be read."""
     try:
         return not _is_writable(path) or _has_no_room(path.parent)
     except OSError:
@@ -128,7 +128,7 @@ def _not_permitted(path: Path, problem: Text | str) -> StateUnavailable:
 
 
 def damaged(path: Path | str, problem: Text | str) -> StateError:
-    """Give the error for a file that is no state, or no longer one."""
+    """Return the error for a file that is no state, or no longer one."""
     return StateError(
         Text("{path} is not a state of certferry: {problem}", path=path, problem=problem),
         hint=Text(

@@ -9,12 +9,12 @@ import hashlib
 import os
 import platform
 import secrets
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import datetime
 from pathlib import Path
 
 from certferry.adapters.state.columns import MOMENT, PLAIN, from_moment, to_moment
-from certferry.adapters.state.database import Database, Reader, Table, Transaction, remove, save
+from certferry.adapters.state.database import Database, Reader, Table, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.adapters.state.fencing import must_be_in_force
 from certferry.adapters.state.sealing import OWNER_ONLY_FILE, Sealing, make_directory
@@ -100,7 +100,7 @@ class HostState(SqlState):
                 gone = {one.number for one in self._begun(transaction) if self._is_gone(one)}
                 # Of this number too: `status` may have its lock while it asks whether it is free.
                 for left in {number, *gone}:
-                    remove(transaction, "begun_run", host=self.host, number=left)
+                    transaction.remove("begun_run", host=self.host, number=left)
                 run = BegunRun(number, now, platform.node(), os.getpid())
                 _BEGUN_RUNS.save(transaction, run, host=self.host)
                 return run
@@ -113,7 +113,7 @@ class HostState(SqlState):
         """See `LeaseStore.end_run`."""
         with self._held.pop(run, ExitStack()):
             self._database.run(
-                lambda one: remove(one, "begun_run", host=self.host, number=run.number)
+                lambda one: one.remove("begun_run", host=self.host, number=run.number)
             )
 
     def unended_runs(self) -> tuple[BegunRun, ...]:
@@ -127,11 +127,8 @@ class HostState(SqlState):
         return _BEGUN_RUNS.found(reader, "WHERE host = ? ORDER BY began_at", self.host)
 
     def _is_gone(self, run: BegunRun) -> bool:
-        lock = self._locks.take(_lock_of(run.number))
-        if lock is None:
-            return False
-        lock.close()
-        return True
+        with self._locks.take(_lock_of(run.number)) or nullcontext() as lock:
+            return lock is not None
 
     def _lock_number(self, lock: ExitStack) -> int:
         """Lock the first number that no run has."""
@@ -163,7 +160,7 @@ def _write_down(transaction: Transaction, lineage: str, now: datetime) -> Lease:
     # Anew for each acquisition: a database that was put back from a backup gives tokens again.
     holder = _BETWEEN.join((platform.node(), str(os.getpid()), secrets.token_hex(8)))
     row = {"holder": holder, "since": from_moment(now), "until": None}
-    save(transaction, "lease", ("lineage",), lineage=lineage, token=token, **row)
+    transaction.save("lease", ("lineage",), lineage=lineage, token=token, **row)
     return Lease(lineage, holder, token)
 
 

@@ -1,4 +1,4 @@
-"""What the state keeps for people and monitors: notices, what each channel was told, notes, the
+"""What the state keeps for people and monitors: notices, what each channel was sent, notes, the
 last run, the history.
 """
 
@@ -19,17 +19,7 @@ from certferry.adapters.state.columns import (
     from_moment,
     read_as,
 )
-from certferry.adapters.state.database import (
-    Reader,
-    Row,
-    Table,
-    Tables,
-    Transaction,
-    add,
-    remove,
-    save,
-    writes,
-)
+from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.core.assessment.notices import ChannelState, Notice, Subject, Told, Topic
 from certferry.core.observed.records import HistoryEntry, LastRun
 from certferry.ports.state import Edit
@@ -131,8 +121,7 @@ class NoticeTables(Tables):
     def save_run(self, transaction: Transaction, ended_at: datetime, *, succeeded: bool) -> None:
         """See `NoticeStore.save_run`."""
         moment = from_moment(ended_at)
-        add(
-            transaction,
+        transaction.add(
             "last_run",
             "ON CONFLICT (host) DO UPDATE SET ended_at = excluded.ended_at,"
             " succeeded_at = COALESCE(excluded.succeeded_at, last_run.succeeded_at)",
@@ -150,7 +139,7 @@ class NoticeTables(Tables):
         """See `NoticeStore.append_history`."""
         row = _HISTORY.values(entry)
         del row["number"]  # the database's to give
-        add(transaction, "history", **row)
+        transaction.add("history", **row)
 
     def history(
         self, lineage: str | None, limit: int, before: int | None = None
@@ -201,7 +190,7 @@ def _update_note(
     before = _note(transaction, host, account, name)
     after = change(before)
     if after is None:
-        remove(transaction, "account_note", **key)
+        transaction.remove("account_note", **key)
     elif after != before:
-        save(transaction, "account_note", tuple(key), **key, text=after)
+        transaction.save("account_note", tuple(key), **key, text=after)
     return after

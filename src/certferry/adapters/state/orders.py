@@ -4,7 +4,6 @@ the order log: what was ordered, and what the CA said of it, which its limits co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,21 +14,11 @@ from certferry.adapters.state.columns import (
     MOMENT,
     NAMES,
     Column,
-    Value,
     from_moment,
     from_names,
     to_names,
 )
-from certferry.adapters.state.database import (
-    Reader,
-    Row,
-    Table,
-    Tables,
-    Transaction,
-    add,
-    remove,
-    writes,
-)
+from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.fencing import fenced
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.certificates.names import base_name, registered_domain
@@ -118,11 +107,8 @@ class OrderTables(Tables):
             return account
         if in_force.key_pem != account.key_pem or account.url is None:
             return in_force
-        transaction.execute(
-            "UPDATE acme_account SET url = ? WHERE directory = ?",
-            account.url,
-            account.directory,
-        )
+        key = {"directory": account.directory}
+        transaction.update("acme_account", key, url=account.url)
         return replace(in_force, url=account.url)
 
     @writes
@@ -132,7 +118,7 @@ class OrderTables(Tables):
         """See `OrderStore.replace_account`."""
         if self._account_at(transaction, before.directory) != before:
             return False
-        remove(transaction, "acme_account", directory=before.directory)
+        transaction.remove("acme_account", directory=before.directory)
         if after is not None:
             self._add_account(transaction, after)
         return True
@@ -142,7 +128,7 @@ class OrderTables(Tables):
         """See `OrderStore.forget_account`."""
         in_force = self._account_at(transaction, directory)
         if in_force is not None and in_force.has_only(key_pem):
-            remove(transaction, "acme_account", directory=directory)
+            transaction.remove("acme_account", directory=directory)
 
     def _account_at(self, reader: Reader, directory: str) -> AcmeAccount | None:
         rows = reader.rows("SELECT * FROM acme_account WHERE directory = ?", directory)
@@ -185,7 +171,7 @@ class OrderTables(Tables):
         self, transaction: Transaction, lease: Lease, *, issued_at: datetime | None = None
     ) -> None:
         """See `OrderStore.drop_order`."""
-        remove(transaction, "acme_order", lineage=lease.lineage)
+        transaction.remove("acme_order", lineage=lease.lineage)
         if issued_at is not None:
             note_issued(transaction, lease.lineage, issued_at)
         _give_up(transaction, lease.lineage)
@@ -203,8 +189,7 @@ class OrderTables(Tables):
     ) -> None:
         """See `OrderStore.save_issue_try`."""
         moment = from_moment(at)
-        add(
-            transaction,
+        transaction.add(
             "issue_try",
             "ON CONFLICT (lineage) DO UPDATE SET tried_at = excluded.tried_at,"
             " rejected_at = excluded.rejected_at,"
@@ -242,8 +227,7 @@ class OrderTables(Tables):
         """See `OrderStore.save_challenge_record`."""
         bound_to = (_CHALLENGE, record.lineage, record.name, record.value)
         # Stored again before it is sent again, a known handle is still the best there is.
-        add(
-            transaction,
+        transaction.add(
             "challenge_record",
             "ON CONFLICT (lineage, name, value) DO UPDATE SET"
             " handle = COALESCE(excluded.handle, challenge_record.handle),"
@@ -286,7 +270,7 @@ class OrderTables(Tables):
         transaction.execute("DELETE FROM failed_proof WHERE failed_at < ?", from_moment(now - KEPT))
         for name in sorted({base_name(name) for name in names}):
             row = _FAILED_PROOFS.values(FailedProof(name, now), directory=directory)
-            add(transaction, "failed_proof", **row)
+            transaction.add("failed_proof", **row)
 
     @writes
     def save_hold(self, transaction: Transaction, directory: str, hold: Hold) -> None:
@@ -320,14 +304,12 @@ def _orders_that_count(reader: Reader, directory: str, wanted: Wanted) -> tuple[
     """Read the orders that decide: with a hundred thousand certificates, the others of a month
     would take a second, for each that waits.
     """
-    which: str = "names = ?"
-    values: Sequence[Value] = (_SET.write(wanted.names),)
+    which, values = "names = ?", [_SET.write(wanted.names)]
     if not wanted.renews:
         domains = sorted({registered_domain(name) for name in wanted.names})
         like = " OR names LIKE ?" * len(domains)
         which = f"(names = ? OR (NOT renews AND (ordered_at >= ?{like})))"
-        last = _last_that_counts(reader, directory)
-        values = (*values, last, *(f'%{name}"%' for name in domains))
+        values += [_last_that_counts(reader, directory), *(f'%{name}"%' for name in domains)]
     return _PAST_ORDERS.found(
         reader, f"WHERE directory = ? AND {which} ORDER BY number", directory, *values
     )
@@ -352,8 +334,7 @@ def _log_order(
         directory,
         from_moment(now - KEPT),
     )
-    add(
-        transaction,
+    transaction.add(
         "issuance",
         directory=directory,
         lineage=lineage,

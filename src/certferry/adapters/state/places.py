@@ -7,15 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from certferry.adapters.state.columns import FLAG, MOMENT, MOMENTS, PLAIN, SETTINGS, WISH
-from certferry.adapters.state.database import (
-    Reader,
-    Table,
-    Tables,
-    Transaction,
-    add,
-    remove,
-    writes,
-)
+from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Withdrawal
@@ -86,7 +78,7 @@ class PlaceTables(Tables):
     @writes
     def drop_upload(self, transaction: Transaction, target: str, remote_id: str) -> None:
         """See `PlaceStore.drop_upload`."""
-        remove(transaction, "upload", target=target, remote_id=remote_id)
+        transaction.remove("upload", target=target, remote_id=remote_id)
 
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
         """See `PlaceStore.open_rollouts`."""
@@ -124,7 +116,7 @@ class PlaceTables(Tables):
     def save_withdrawal(self, transaction: Transaction, withdrawal: Withdrawal) -> None:
         """See `PlaceStore.save_withdrawal`."""
         first = "ON CONFLICT (lineage, target, domain, fingerprint) DO NOTHING"
-        add(transaction, "withdrawal", first, **WITHDRAWALS.values(withdrawal))
+        transaction.add("withdrawal", first, **WITHDRAWALS.values(withdrawal))
 
     @writes
     def drop_withdrawal(self, transaction: Transaction, withdrawal: Withdrawal) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from certferry.adapters.state.database import Database, Transaction, add
+from certferry.adapters.state.database import Database, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.core.secret import Secret
 from certferry.errors import StateError
@@ -59,15 +59,15 @@ class Sealing:
             self.unseal(row["sealed_check"], *_CHECK)
 
     def bind(self, transaction: Transaction, *bound_to: str) -> str:
-        """Give the proof that a row was written here, inside a write. Raises as `seal` does."""
+        """Return the proof that a row was written here, inside a write. Raises as `seal` does."""
         return self._encrypt(self._key_in_force(transaction), "", bound_to)
 
     def is_bound(self, proof: str | None, *bound_to: str) -> bool:
-        """Tell whether a row is as it was written. Raises `StateError` where there is no key."""
+        """Return whether a row is as it was written. Raises `StateError` where there is no key."""
         return proof is not None and self._opened(self._key(), proof, bound_to) == ""
 
     def proof_of(self, *bound_to: str) -> str | None:
-        """Give the proof of a row that was written before there were proofs; `None` without a key,
+        """Return the proof of a row that was written before there were proofs; `None` without a key,
         which a later run may find.
         """
         try:
@@ -83,7 +83,7 @@ class Sealing:
         self._make_key()
         key = self._key()
         check = self._encrypt(key, "", _CHECK)
-        add(transaction, "sealing", number=1, sealed_check=check)
+        transaction.add("sealing", number=1, sealed_check=check)
         return key
 
     def _key(self) -> bytes:
@@ -139,7 +139,7 @@ def encoded(key: bytes) -> bytes:
 
 
 def read_key(path: Path) -> bytes:
-    """Give the key. Raises `StateError` when it is not there, not a key, or open to others."""
+    """Return the key. Raises `StateError` when it is not there, not a key, or open to others."""
     with translating_errors(path):
         try:
             content = _read(path)
@@ -149,7 +149,7 @@ def read_key(path: Path) -> bytes:
 
 
 def way_out(path: Path) -> Text:
-    """Say how to go on where the key file is not the one that the state is sealed with."""
+    """Return how to go on where the key file is not the one that the state is sealed with."""
     return Text(
         "put {path} back from the backup that belongs to this state; without a backup, start over:"
         " move the state and the key file away, and the next `certferry sync` makes both anew and"

@@ -72,10 +72,8 @@ class _Own:
             self.connection.close()
 
 
-class _SqliteTransaction:
+class _SqliteTransaction(Transaction):
     """See `Transaction`: a connection that has begun one."""
-
-    __slots__ = ("_connection",)
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -113,8 +111,11 @@ class SqliteDatabase:
         _statements,
     )
 
-    def __init__(self, path: Path, patience: timedelta = PATIENCE) -> None:
+    def __init__(
+        self, path: Path, patience: timedelta = PATIENCE, *, file: str | None = None
+    ) -> None:
         self.place = path
+        self._file = file or path
         self._patience = patience.total_seconds()
         self._connections: dict[threading.Thread, _Own] = {}
         self._guard = threading.Lock()
@@ -168,7 +169,7 @@ class SqliteDatabase:
         return self._open() if found is None else found
 
     def use_write_ahead_log(self) -> None:
-        """Let no reader wait for a writer: a property of the file, set once for ever."""
+        """Switch the file to a write-ahead log, for ever: no reader waits for a writer."""
         with translating_errors(self.place):
             if self._journal_mode("PRAGMA journal_mode") == _WRITE_AHEAD:
                 return
@@ -206,14 +207,11 @@ class SqliteDatabase:
             return own
 
     def _connect(self) -> sqlite3.Connection:
-        return self._connect_to(self.place)
-
-    def _connect_to(self, file: Path | str) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            file,
-            uri=str(file).startswith("file:"),
+            self._file,
+            uri=str(self._file).startswith("file:"),
             timeout=self._patience,
-            isolation_level=None,  # transactions are begun where `transaction` says so
+            isolation_level=None,  # transactions are begun where `run` says so
             check_same_thread=False,  # used by one thread, but closed with all others
         )
         connection.row_factory = sqlite3.Row
@@ -251,15 +249,15 @@ def connect(url: str, key_file: Path, host: str, *, looks_only: bool) -> StateSt
     with translating_errors(path):
         is_made = not looks_only or _is_made(path)
     sealing = Sealing(key_file)
-    upgrade = Upgrade(host, sealing.proof_of)
     if not is_made:
-        return _state(InMemory(path, host), sealing)
+        return _state(InMemory(path, empty(host)), sealing)
     try:
-        return _state(_opened(path, upgrade), sealing)
+        return _state(_opened(path, Upgrade(host, sealing.proof_of)), sealing)
     except StateUnavailable as problem:
         if not (looks_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
-        as_it_is = _Unwritable(path)
+        # As the file is, without those that SQLite makes beside it (https://sqlite.org/uri.html).
+        as_it_is = SqliteDatabase(path, file=f"{path.absolute().as_uri()}?immutable=1")
         if not is_migrated(as_it_is):
             raise
         # Just then an operator wants to look.
@@ -269,7 +267,7 @@ def connect(url: str, key_file: Path, host: str, *, looks_only: bool) -> StateSt
 def in_memory() -> StateStore:
     """See `connect.empty_state`."""
     nowhere = Path("state.db")
-    return _state(InMemory(nowhere), Sealing(nowhere.with_name("secret.key")))
+    return _state(InMemory(nowhere, empty("localhost")), Sealing(nowhere.with_name("secret.key")))
 
 
 def _state(
@@ -278,11 +276,8 @@ def _state(
     # Whichever way leads to a database, its leases are the same.
     path = database.place.resolve()
     locks = LeaseLocks(path.with_name(path.name + _LEASES))
-    return HostState(database, sealing, locks, _host_of(database), problem)
-
-
-def _host_of(database: SqliteDatabase) -> str:
-    return next(str(row["name"]) for row in database.rows("SELECT name FROM host"))
+    [host] = database.rows("SELECT name FROM host")
+    return HostState(database, sealing, locks, host["name"], problem)
 
 
 def _opened(path: Path, upgrade: Upgrade) -> SqliteDatabase:
@@ -303,8 +298,8 @@ def _opened(path: Path, upgrade: Upgrade) -> SqliteDatabase:
 
 
 def _is_made(path: Path) -> bool:
-    """Tell whether there is a state. Raises `OSError` when it cannot be known: behind a closed
-    door, or where a link leads nowhere, as to a disk that is not there just now.
+    """Return whether there is a state. Raises `OSError` when it cannot be known: behind a directory
+    that is closed, or where a link leads nowhere, as to a disk that is not there just now.
     """
     for place in (path, *path.parents):
         try:
@@ -318,7 +313,7 @@ def _is_made(path: Path) -> bool:
 
 
 def _is_at_rest(path: Path) -> bool:
-    """Tell whether the file alone has everything: no process has it open, nor left it halfway."""
+    """Return whether the file alone has everything: no process has it open, nor left it halfway."""
     try:
         return not any(_size(path.with_name(path.name + end)) for end in ("-wal", "-journal"))
     except OSError:
@@ -332,21 +327,14 @@ def _size(path: Path) -> int:
         return 0
 
 
-class _Unwritable(SqliteDatabase):
-    """One on a disk that takes no writes: the file is read as it is, without the files that SQLite
-    makes beside it (https://sqlite.org/uri.html, "immutable").
+class InMemory(SqliteDatabase):
+    """One that ends with its process, with the content of a file. Its threads share one connection,
+    one after another.
     """
 
-    def _connect(self) -> sqlite3.Connection:
-        return self._connect_to(f"{self.place.absolute().as_uri()}?immutable=1")
-
-
-class InMemory(SqliteDatabase):
-    """One that ends with its process. Its threads share one connection, one after another."""
-
-    def __init__(self, path: Path, host: str = "localhost") -> None:
-        super().__init__(path)
-        self._host = host
+    def __init__(self, path: Path, content: bytes) -> None:
+        super().__init__(path, file=":memory:")
+        self._content = content
 
     def count_changes(self) -> int:
         """Count the rows that were ever written, changed or removed."""
@@ -363,14 +351,14 @@ class InMemory(SqliteDatabase):
             return self._connections[owner]
 
     def _connect(self) -> sqlite3.Connection:
-        connection = self._connect_to(":memory:")
+        connection = super()._connect()
         weakref.finalize(self, connection.close)
-        connection.deserialize(_empty(self._host))
+        connection.deserialize(self._content)
         return connection
 
 
 @cache
-def _empty(host: str) -> bytes:
+def empty(host: str) -> bytes:
     """Return a database without rows: to migrate one takes as long as hundreds of queries."""
     with closing(SqliteDatabase(Path(":memory:"))) as nowhere:
         migrate(nowhere, Upgrade(host, lambda *_: None))

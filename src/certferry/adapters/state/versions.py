@@ -10,23 +10,13 @@ from certferry.adapters.state.columns import (
     MOMENT,
     NAMES,
     VALIDITY,
-    Value,
     from_moment,
     read_as,
     to_moment,
     to_names,
     to_validity,
 )
-from certferry.adapters.state.database import (
-    Reader,
-    Row,
-    Table,
-    Tables,
-    Transaction,
-    remove,
-    save,
-    writes,
-)
+from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.fencing import fenced
 from certferry.adapters.state.orders import note_issued
@@ -125,7 +115,7 @@ class VersionTables(Tables):
         """See `VersionStore.save_version`."""
         lineage = lease.lineage
         directory = _ordered_at(transaction, lineage, bundle)
-        remove(transaction, "acme_order", lineage=lineage)
+        transaction.remove("acme_order", lineage=lineage)
         note_issued(transaction, lineage, now)
         versions = _versions(transaction, lineage)
         leaf = bundle.certificate
@@ -137,8 +127,7 @@ class VersionTables(Tables):
         version = version.with_pem_of(bundle)
         _VERSIONS.save(transaction, version, lineage=lineage, **_LEAF.values(leaf))
         bound_to = (_KIND, lineage, leaf.fingerprint)
-        save(
-            transaction,
+        transaction.save(
             "version_pem",
             ("lineage", "number"),
             lineage=lineage,
@@ -153,16 +142,12 @@ class VersionTables(Tables):
         self, transaction: Transaction, lease: Lease, number: int, revocation: Revocation | None
     ) -> None:
         """See `VersionStore.save_revocation`."""
-        values: tuple[Value, ...] = (None, None, None)
-        if revocation is not None:
-            at = from_moment(revocation.at)
-            values = (at, revocation.reason.value, revocation.is_answered)
-        transaction.execute(
-            "UPDATE version SET revoked_at = ?, revocation_reason = ?, revocation_answered = ?"
-            " WHERE lineage = ? AND number = ?",
-            *values,
-            lease.lineage,
-            number,
+        transaction.update(
+            "version",
+            {"lineage": lease.lineage, "number": number},
+            revoked_at=from_moment(revocation.at) if revocation else None,
+            revocation_reason=revocation.reason.value if revocation else None,
+            revocation_answered=revocation.is_answered if revocation else None,
         )
 
     @writes
@@ -175,16 +160,13 @@ class VersionTables(Tables):
         ask_after: datetime,
     ) -> None:
         """See `VersionStore.save_renewal_info`."""
-        values: tuple[Value, ...] = (None, None, None)
-        if window is not None:
-            values = (from_moment(window.start), from_moment(window.end), window.page)
-        transaction.execute(
-            "UPDATE version SET window_start = ?, window_end = ?, window_page = ?, ask_after = ?"
-            " WHERE lineage = ? AND fingerprint = ?",
-            *values,
-            from_moment(ask_after),
-            lineage,
-            fingerprint,
+        transaction.update(
+            "version",
+            {"lineage": lineage, "fingerprint": fingerprint},
+            window_start=from_moment(window.start) if window else None,
+            window_end=from_moment(window.end) if window else None,
+            window_page=window.page if window else None,
+            ask_after=from_moment(ask_after),
         )
 
 
@@ -254,23 +236,16 @@ _REST = (
 
 def _remembered(reader: Reader, host: str, lineage: str) -> Remembered:
     [rest] = reader.rows(_REST, lineage)
+    newest_first = "WHERE lineage = ? ORDER BY target, uploaded_at DESC, remote_id DESC"
+    by_place = "WHERE lineage = ? AND host IN ('', ?) ORDER BY target, domain"
     withdrawn = "WHERE lineage = ? ORDER BY target, domain, withdrawn_at"
     return Remembered(
         _versions(reader, lineage),
         None if rest["created_at"] is None else _ORDERED.of_row(rest),
         MOMENT.read(rest["tried_at"]),
         MOMENT.read(rest["rejected_at"]),
-        UPLOADS.found(
-            reader,
-            "WHERE lineage = ? ORDER BY target, uploaded_at DESC, remote_id DESC",
-            lineage,
-        ),
-        ROLLOUTS.found(
-            reader,
-            "WHERE lineage = ? AND host IN ('', ?) ORDER BY target, domain",
-            lineage,
-            host,
-        ),
+        UPLOADS.found(reader, newest_first, lineage),
+        ROLLOUTS.found(reader, by_place, lineage, host),
         bool(rest["has_records"]),
         WITHDRAWALS.found(reader, withdrawn, lineage) if rest["has_withdrawals"] else (),
         rest["tries"] or 0,

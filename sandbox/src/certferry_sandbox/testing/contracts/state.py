@@ -6,8 +6,8 @@ from certferry_sandbox.testing.contracts.state_accounts import AccountNotesContr
 from certferry_sandbox.testing.contracts.state_acme import AcmeContract
 from certferry_sandbox.testing.contracts.state_hosts import HostsContract
 from certferry_sandbox.testing.contracts.state_leases import LeasesContract
-from certferry_sandbox.testing.contracts.state_ledger import LedgerContract
 from certferry_sandbox.testing.contracts.state_notices import NoticesContract
+from certferry_sandbox.testing.contracts.state_order_log import OrderLogContract
 from certferry_sandbox.testing.contracts.state_remembered import RememberedContract
 from certferry_sandbox.testing.contracts.state_sightings import SightingsContract
 from certferry_sandbox.testing.contracts.state_targets import HistoryContract, TargetsContract
@@ -18,7 +18,7 @@ class StateStoreContract(
     LeasesContract,
     VersionsContract,
     AcmeContract,
-    LedgerContract,
+    OrderLogContract,
     TargetsContract,
     RememberedContract,
     AccountNotesContract,

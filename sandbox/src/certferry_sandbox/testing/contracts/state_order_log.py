@@ -39,7 +39,7 @@ LIMITS = Limits(
 )
 
 
-class LedgerContract:
+class OrderLogContract:
     """`spent`, `claim_order` and what is written down for them."""
 
     def test_order_counts_until_it_is_given_up(self, store: StateStore, other: StateStore) -> None:
