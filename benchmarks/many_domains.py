@@ -5,7 +5,7 @@ second.
 Time is a number: it passes where a request waits for its turn, and where nothing is to be done
 until a later look. So the pace is kept to the request, and an hour at Qiniu takes a minute here.
 One certificate is visited at a time, since it is the pace that decides how long it takes. The
-edges are a twin that serves what Qiniu has carried out.
+edges are a fake that serves what Qiniu has carried out.
 
 Prints requests per domain, and fails where there are more than promised, where nothing is told for
 longer, or where it takes more memory.
@@ -64,11 +64,9 @@ from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of
 from certferry.reconcile.visit import held_lease
 from certferry.wiring.accounts import AccountNotes
-from certferry_sandbox.testing.memory_ca import MemoryCa
 from certferry_sandbox.testing.memory_dns import MemoryDns
-from certferry_sandbox.testing.memory_issuer import LIFETIME, MemoryIssuer
-from certferry_sandbox.testing.memory_receiver import MemoryReceivers
-from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_issuer import LIFETIME, MemoryCa, MemoryIssuer
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
 
 ACCOUNT = "qiniu"
 DOMAINS_EACH = 4
@@ -112,7 +110,7 @@ class VirtualTime:
         self.pause(max((moment - self.now()).total_seconds(), 0))
 
 
-class EdgeTwin:
+class FakeEdges:
     """The target, and the edges of its domains: they serve what was bound once its change has come
     to its end, and has spread.
     """
@@ -124,7 +122,7 @@ class EdgeTwin:
         self._certificates: dict[str, str] = {}
         self._served: dict[str, list[tuple[datetime, str]]] = {}
 
-    def go_on_from(self, before: EdgeTwin) -> None:
+    def go_on_from(self, before: FakeEdges) -> None:
         """Serve what the edges of an earlier process serve."""
         self._served, self._certificates = before._served, before._certificates
 
@@ -290,7 +288,7 @@ class Benchmark:
     def measure_all(self) -> list[str]:
         """Measure each kind of run, and return the promises that were not kept."""
         issuer = MemoryIssuer(self.state, self.time.now)
-        edges: EdgeTwin | None = None
+        edges: FakeEdges | None = None
         for what, later in (
             ("first sync", timedelta(0)),
             ("no-op", timedelta(hours=1)),
@@ -305,7 +303,7 @@ class Benchmark:
         self._measure_looks(issuer, edges)
         return self.missed
 
-    def _measure_looks(self, issuer: MemoryIssuer, edges: EdgeTwin | None) -> None:
+    def _measure_looks(self, issuer: MemoryIssuer, edges: FakeEdges | None) -> None:
         """Compare what `discover` asks with what `plan` does, each in a process of its own."""
         self.place.requests()
         edges = self._edges(connected(self.place.urls, self.state, self.time), edges)
@@ -327,14 +325,14 @@ class Benchmark:
         if times > MOST_OF_PLAN:
             self.missed.append(f"discover: {times:.1f} x the requests of plan")
 
-    def _edges(self, target: Qiniu, before: EdgeTwin | None) -> EdgeTwin:
+    def _edges(self, target: Qiniu, before: FakeEdges | None) -> FakeEdges:
         """Give a process's target the edges of the one before it."""
-        edges = EdgeTwin(target, self.time, self.processing)
+        edges = FakeEdges(target, self.time, self.processing)
         if before is not None:
             edges.go_on_from(before)
         return edges
 
-    def _doors(self, edges: EdgeTwin, issuer: MemoryIssuer) -> tuple[Doors, Silence]:
+    def _doors(self, edges: FakeEdges, issuer: MemoryIssuer) -> tuple[Doors, Silence]:
         """Join the doors of a run, and count how long it tells nothing."""
         silence = Silence(self.time)
         doors = Doors(

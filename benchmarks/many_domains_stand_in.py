@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.qiniu.service import QiniuService
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 KEYS = ("benchmark-access-key", "benchmark-secret-key")

@@ -38,8 +38,7 @@ from certferry.reconcile.visits import Patience
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
-from certferry_sandbox.testing.memory_receiver import MemoryReceivers
-from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
 from certferry_sandbox.testing.memory_target import MemoryCdn
 
 
@@ -78,7 +77,7 @@ def milliseconds(work: Callable[[], object], rounds: int) -> float:
 
 
 def doors_of(state: StateStore, cdn: MemoryCdn) -> Doors:
-    """Join a state and a CDN with twins of everything else."""
+    """Join a state and a CDN with fakes of everything else."""
     return Doors(
         issuer=MemoryIssuer(state, now=now),
         source=MemorySource(),
@@ -118,13 +117,13 @@ def main() -> None:
         each = statistics.median(kept) / len(wishes)
         more = statistics.median(two / one for one, two in zip(bare, kept, strict=True))
         looks = [as_look(one, state) for one in wishes]
-        twin = milliseconds(lambda: ask_all(cdn, looks), arguments.rounds) / len(wishes)
+        fake = milliseconds(lambda: ask_all(cdn, looks), arguments.rounds) / len(wishes)
         reading = milliseconds(lambda: read_all(state, wishes), arguments.rounds) / len(wishes)
         state.close()
 
     print(f"reading the versions   {reading:6.3f} ms each")
     print(f"sync, nothing to do    {each:6.3f} ms each   {each / reading:5.2f} x")
-    print(f"of that, our own work  {each - twin:6.3f} ms each   (the CDN in memory: {twin:.3f})")
+    print(f"of that, our own work  {each - fake:6.3f} ms each   (the CDN in memory: {fake:.3f})")
     print(f"of that, what is kept for monitors: {100 * (more - 1):4.1f} %")
 
 

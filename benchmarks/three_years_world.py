@@ -39,8 +39,7 @@ from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, Door
 from certferry_sandbox.testing.memory_dns import MemoryDns
-from certferry_sandbox.testing.memory_receiver import MemoryReceivers
-from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
 from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.testing.memory_target import MemoryCdn
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from certferry_sandbox.acme_dns import AcmeDnsService, Registered
-from certferry_sandbox.dnspod import NAMESERVERS
+from certferry_sandbox.dnspod.service import NAMESERVERS
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host

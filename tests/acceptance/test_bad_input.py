@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED, Footprint, assert_nothing_written
 from tests.acceptance.host import Host, certificate

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from certferry_sandbox.doh import HttpsDns
-from certferry_sandbox.nameserver import Query, Resolver
+from certferry_sandbox.nameserver.daemon import HttpsDns
+from certferry_sandbox.nameserver.service import Query, Resolver
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry_sandbox.tencentcloud import TencentCloudService
+from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written, challenges
 from tests.acceptance.host import Host, Run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry_sandbox.alidns import AlidnsService
+from certferry_sandbox.alidns.service import AlidnsService
 from certferry_sandbox.cloudflare import CloudflareService
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from certferry_sandbox import event_receiver
-from certferry_sandbox.event_receiver import EventReceiver
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.heartbeat import CHECK, HeartbeatService
+from certferry_sandbox.messages import event_receiver
+from certferry_sandbox.messages.event_receiver import EventReceiver
 from tests.acceptance.host import Host, Run
 
 OK, FAILED = 0, 1

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from certferry_sandbox import (
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import HttpService, Response
+from certferry_sandbox.messages import (
     dingtalk,
     event_receiver,
     feishu,
@@ -23,18 +25,16 @@ from certferry_sandbox import (
     serverchan,
     telegram,
 )
-from certferry_sandbox.bark import KEY as BARK_KEY
-from certferry_sandbox.bark import BarkService
-from certferry_sandbox.dingtalk import DingtalkService
-from certferry_sandbox.event_receiver import EventReceiver
-from certferry_sandbox.faults import Fault
-from certferry_sandbox.feishu import FeishuService
-from certferry_sandbox.httpd import HttpService, Response
-from certferry_sandbox.mail_server import MailServer
-from certferry_sandbox.pushplus import PushplusService
-from certferry_sandbox.serverchan import ServerchanService
-from certferry_sandbox.telegram import TelegramService
-from certferry_sandbox.wecom import WecomService
+from certferry_sandbox.messages.bark import KEY as BARK_KEY
+from certferry_sandbox.messages.bark import BarkService
+from certferry_sandbox.messages.dingtalk import DingtalkService
+from certferry_sandbox.messages.event_receiver import EventReceiver
+from certferry_sandbox.messages.feishu import FeishuService
+from certferry_sandbox.messages.mail_server import MailServer
+from certferry_sandbox.messages.pushplus import PushplusService
+from certferry_sandbox.messages.serverchan import ServerchanService
+from certferry_sandbox.messages.telegram import TelegramService
+from certferry_sandbox.messages.wecom import WecomService
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.support.tiers import thorough

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry_sandbox.qiniu_habits import HABITS, TOGETHER, Habit, done_at_once, https_hidden
+from certferry_sandbox.qiniu.habits import HABITS, TOGETHER, Habit, done_at_once, https_hidden
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host

@@ -16,11 +16,11 @@ import pytest
 
 from certferry import __version__
 from certferry.cli.exits import Exit
-from certferry_sandbox.dnspod import DnspodService
+from certferry_sandbox.dnspod.service import DnspodService
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import utc_now
-from certferry_sandbox.qiniu import QiniuService
-from certferry_sandbox.qiniu_habits import HABITS
+from certferry_sandbox.qiniu.habits import HABITS
+from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.zones import Zones
 from tests.sandbox.qiniu_calls import issue, service
 from tests.support.command import Ended, run_here

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry_sandbox.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.world import World
 from tests.acceptance.full_disk import read_only
 from tests.acceptance.host import LONGEST_RUN, Host

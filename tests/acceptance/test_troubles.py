@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry_sandbox.dnspod import DnspodService
+from certferry_sandbox.dnspod.service import DnspodService
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import HttpService
 from certferry_sandbox.world import World

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry_sandbox.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.world import World
 from tests.acceptance.full_disk import FullDisk
 from tests.acceptance.host import Host, certificate

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry_sandbox.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host, certificate
 

@@ -10,8 +10,8 @@ from textwrap import dedent
 import pytest
 
 from certferry_sandbox.authority import Authority
-from certferry_sandbox.dnspod import DnspodService
-from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.dnspod.service import DnspodService
+from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.zones import Zones
 from tests.adapters.schedule.crontab_owner import CrontabOwner, crontab_owner
 from tests.cli.init_accounts import AK, DP_ID, DP_KEY, SK, Accounts

@@ -15,8 +15,8 @@ from pathlib import Path
 from textwrap import dedent
 
 from certferry.adapters.state.connect import connect
-from certferry_sandbox.dnspod import DnspodService
-from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.dnspod.service import DnspodService
+from certferry_sandbox.qiniu.service import QiniuService
 from tests.cli.terminals import Terminal
 from tests.support.command import run_here
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.cli.discover_run import must_have_looked, show_discovery, show_tables
+from certferry.cli.discover import show_discovery, show_tables
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
 from certferry.core.desired.certificate import Kind
@@ -18,6 +18,7 @@ from certferry.errors import CertferryError, ConfigError, TargetAccessDenied, Ta
 from certferry.present.console import Verbosity
 from certferry.present.run_log import Format
 from certferry.text import Text
+from certferry.wiring.discovery import must_be_read
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NOON
 
@@ -47,7 +48,7 @@ def test_where_there_is_nothing_to_show_it_is_the_error(
 ) -> None:
     """The only account, or a mistake in the settings of each."""
     with pytest.raises(CertferryError) as caught:
-        must_have_looked(Discovery(tuple(looks)))
+        must_be_read(Discovery(tuple(looks)))
 
     assert told == str(caught.value)
     assert isinstance(caught.value, ConfigError) == (told != "bad token")
@@ -65,7 +66,7 @@ def test_where_there_is_nothing_to_show_it_is_the_error(
 )
 def test_where_there_is_more_to_tell_it_is_shown(looks: list[AccountLook]) -> None:
     """Each account has its own problem, or some hold something."""
-    must_have_looked(Discovery(tuple(looks)))
+    must_be_read(Discovery(tuple(looks)))
 
 
 def test_account_that_could_not_be_looked_at_is_no_empty_one(tmp_path: Path) -> None:

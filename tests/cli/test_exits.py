@@ -154,8 +154,8 @@ def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
 
     partly = AccountLook("second", survey=Survey((), (TargetRejected("not for these keys"),)))
 
-    assert Exit.OK == exits.of_discovery(Discovery((seen, partly), (frozen,)))
-    assert Exit.FAILED == exits.of_discovery(Discovery((seen, unseen)))
+    assert Exit.OK == exits.of_problems(Discovery((seen, partly), (frozen,)).problems)
+    assert Exit.FAILED == exits.of_problems(Discovery((seen, unseen)).problems)
 
 
 def problem(code: EdgeProblemCode) -> EdgeProblem:

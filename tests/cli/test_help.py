@@ -152,7 +152,7 @@ def test_a_command_runs_in_the_environment_it_was_started_in(
 
     before = (language, gettext.textdomain())
     console = TestConsole()
-    chinese = console.console.speaking(voice_in("zh"))
+    chinese = console.console.with_voice(voice_in("zh"))
 
     assert Exit.OK == run_command(command, "x", ["--number", "1"], chinese)
     assert Exit.USAGE == run_command(command, "x", [], chinese)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from certferry_sandbox.authority import Authority
-from certferry_sandbox.dingtalk import SECRET as SIGNS
-from certferry_sandbox.dingtalk import DingtalkService
 from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.messages.dingtalk import SECRET as SIGNS
+from certferry_sandbox.messages.dingtalk import DingtalkService
 from tests.cli.init_accounts import (
     ACCESS,
     AK,

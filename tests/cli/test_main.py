@@ -380,7 +380,7 @@ def test_an_unexpected_error_is_ours_and_hides_what_it_says(
     """
     with caplog.at_level(logging.DEBUG, "certferry"):
         complaint = complaints.complaint_about(KeyError("hunter2"))
-    lines = list(complaints.told(complaint, Voice()))
+    lines = list(complaints.lines(complaint, Voice()))
 
     assert dedent("""\
         error: unexpected error (KeyError): this is a mistake in certferry
@@ -396,7 +396,7 @@ def test_a_file_that_the_system_refuses_is_named() -> None:
     complaint = complaints.complaint_about(PermissionError(13, "Permission denied", "/etc/x"))
 
     assert "error: /etc/x: Permission denied\n" == values.text_of(
-        list(complaints.told(complaint, Voice()))
+        list(complaints.lines(complaint, Voice()))
     )
 
 
@@ -406,7 +406,7 @@ def test_an_error_reads_as_in_the_style_guide() -> None:
         Text("example.com: not seen\nmissing at {server}", server="ns2.example.net"),
         hint=Text("check the delegation\nand the firewall"),
     )
-    lines = list(complaints.told(complaints.complaint_about(error), Voice()))
+    lines = list(complaints.lines(complaints.complaint_about(error), Voice()))
 
     assert dedent("""\
         error: example.com: not seen

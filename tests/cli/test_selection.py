@@ -12,17 +12,12 @@ import pytest
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.cli.options import Front
-from certferry.cli.selection import (
-    must_be_known,
-    read_settings,
-    select,
-    settings_of_one,
-    settings_or_defaults,
-)
+from certferry.cli.selection import read_settings, settings_of_one, settings_or_defaults
 from certferry.errors import ConfigError
 from certferry.ports.progress import no_listener
 from certferry.present.console import Verbosity
 from certferry.reconcile.visits import Patience
+from certferry.wiring.selection import must_be_known, select
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld, wish
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.cli.status import Found, look, show_status
+from certferry.cli.status import show_status
 from certferry.core.assessment.status import (
     Condition,
     DomainStatus,
@@ -34,6 +34,7 @@ from certferry.present import status_text
 from certferry.present.language import Voice
 from certferry.present.layout import aligned, fitted, plain
 from certferry.text import Text
+from certferry.wiring.looking import Overview, overview
 from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld
@@ -143,7 +144,7 @@ def test_nothing_declared_is_said() -> None:
     console = TestConsole()
     session = TwinSession(TwinWorld(), (), no_listener)
 
-    assert Exit.FAILED == show_status(look(session), console.console, NOW, as_json=False)
+    assert Exit.FAILED == show_status(overview(session), console.console, NOW, as_json=False)
     assert "No certificate is declared.\n" == console.out
 
 
@@ -162,7 +163,7 @@ def test_a_state_that_is_of_no_use_is_told_also_where_nothing_is_declared() -> N
     console = TestConsole()
     remembering = Remembering(problem=Trouble("state", Text("the key file is missing")))
 
-    ending = show_status(Found((), remembering, {}), console.console, NOW, as_json=False)
+    ending = show_status(Overview((), remembering, {}), console.console, NOW, as_json=False)
 
     assert Exit.FAILED == ending
     assert "No certificate is declared.\nerror: the key file is missing\n" == console.out

@@ -320,7 +320,7 @@ def test_certificate_that_a_stopped_run_did_not_look_at_is_told_as_such() -> Non
         """)
         == console.out
     )
-    assert "static: 未查看\n" in values.text_of(list(report_text.told(told, voice_in("zh"))))
+    assert "static: 未查看\n" in values.text_of(list(report_text.lines(told, voice_in("zh"))))
 
 
 def test_certificate_that_a_stopped_run_did_not_look_at_is_not_ok_for_a_program() -> None:

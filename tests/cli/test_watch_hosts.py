@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.cli.watch_hosts import host_of, hosts_asked_for
+from certferry.cli.watch import host_of, hosts_meant
 from certferry.core.discovery.watched import Host
 from certferry.errors import ConfigError
 
@@ -84,7 +84,7 @@ def test_a_file_has_a_host_on_each_line(tmp_path: Path) -> None:
         encoding="utf-8",
     )
 
-    found = hosts_asked_for(["first.example.com", "img.example.com:444"], str(file), 444)
+    found = hosts_meant(["first.example.com", "img.example.com:444"], str(file), 444)
 
     assert [
         Host("first.example.com", 444),
@@ -98,7 +98,7 @@ def test_standard_input_is_a_file_as_well() -> None:
     """`-`, for a pipe."""
     streamed = io.TextIOWrapper(io.BytesIO(b"img.example.com\n"))
     with mock.patch.object(sys, "stdin", streamed):
-        assert [Host("img.example.com")] == hosts_asked_for([], "-", 443)
+        assert [Host("img.example.com")] == hosts_meant([], "-", 443)
 
 
 def test_every_bad_line_is_told_with_its_number(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_every_bad_line_is_told_with_its_number(tmp_path: Path) -> None:
     file.write_text("img.example.com\nimg\n\n*.example.com\nb.example.com:x\n")
 
     with pytest.raises(ConfigError) as caught:
-        hosts_asked_for([], str(file), 443)
+        hosts_meant([], str(file), 443)
 
     lines = str(caught.value).splitlines()
     assert [f"{file}:{number}:" for number in (2, 4, 5)] == [line.split(" ")[0] for line in lines]
@@ -116,7 +116,7 @@ def test_every_bad_line_is_told_with_its_number(tmp_path: Path) -> None:
 def test_every_bad_word_is_told() -> None:
     """All at once as well."""
     with pytest.raises(ConfigError) as caught:
-        hosts_asked_for(["img", "img.example.com", "b.example.com:x"], None, 443)
+        hosts_meant(["img", "img.example.com", "b.example.com:x"], None, 443)
 
     assert 2 == len(str(caught.value).splitlines())
 
@@ -134,7 +134,7 @@ def test_a_file_that_gives_no_hosts_is_told(
         file.write_bytes(content)
 
     with pytest.raises(ConfigError) as caught:
-        hosts_asked_for([], str(file), 443)
+        hosts_meant([], str(file), 443)
 
     assert message in str(caught.value)
     assert str(file) in str(caught.value)

@@ -20,8 +20,7 @@ from certferry.wiring.session import Session
 from certferry.wiring.teller import Teller
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
-from certferry_sandbox.testing.memory_receiver import MemoryReceivers
-from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
 from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.testing.memory_target import MemoryCdn
 

@@ -12,8 +12,7 @@ import pytest
 from certferry.errors import CaUnavailable
 from certferry.ports.issuer import Issuer
 from certferry.text import Text
-from certferry_sandbox.testing.contracts.issuer import MOST_CALLS, IssuerContract
-from certferry_sandbox.testing.contracts.issuer_world import IssuerWorld
+from certferry_sandbox.testing.contracts.issuer import MOST_CALLS, IssuerContract, IssuerWorld
 from certferry_sandbox.testing.interruptions import Door, Fate, Life
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer

@@ -13,8 +13,8 @@ import pytest
 from certferry.core.secret import Secret
 from certferry.ports.notifier import Notifier, RefusedForGood
 from certferry_sandbox.httpd import HttpService, Request, Response
-from certferry_sandbox.mail_server import GONE, PASSWORD, USER, MailServer
-from certferry_sandbox.message_service import MessageService
+from certferry_sandbox.messages.mail_server import GONE, PASSWORD, USER, MailServer
+from certferry_sandbox.messages.service import MessageService
 from certferry_sandbox.testing.contracts.notifier import NotifierContract, Taken, message, shown
 from tests.adapters.notify.channels import CASES, Case, Clock, connect, context, nothing_listens
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from certferry.ports.notifier import Answered, Notifier
-from certferry_sandbox.message_service import MessageService
+from certferry_sandbox.messages.service import MessageService
 from certferry_sandbox.testing.contracts.notifier import message, shown
 from tests.adapters.notify.channels import CASES, Case, Clock, connect, context
 from tests.fuzz.bent import Bend, Bent, bends

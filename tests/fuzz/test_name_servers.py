@@ -18,8 +18,8 @@ from certferry.adapters.probe.addresses import resolve
 from certferry.adapters.probe.resolver_look import ResolverLook
 from certferry.core.network import Applicant
 from certferry.ports.http import NO_HEADERS, Answer
-from certferry_sandbox.dnsd import DnsDaemon, Handler, Reply, Transport
-from certferry_sandbox.nameserver import DnsServer
+from certferry_sandbox.nameserver.daemon import DnsDaemon, Handler, Reply, Transport
+from certferry_sandbox.nameserver.service import DnsServer
 from tests.adapters.acme.name_servers import RESOLVER, NameServers
 from tests.fuzz.outcomes import only_ours, over_sockets
 from tests.support.tiers import examples

@@ -24,7 +24,7 @@ from certferry.ports.examination import Delegated, Reported, Timed
 from certferry.ports.survey import ZoneKeeper
 from certferry.ports.target import Look
 from certferry_sandbox.testing.context import connected_with
-from certferry_sandbox.testing.memory_account import MemoryAccount
+from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount, dnspod_account
 from tests.adapters.qiniu.place import RULES, WWW, Place, bundle, bundle_of, open_place
 from tests.adapters.tencentcloud.account import (

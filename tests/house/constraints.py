@@ -16,7 +16,7 @@ from typing import Any
 from tests.house.tree import ROOT, relative
 
 FOLDER = ROOT / "requirements"
-EXTRAS = ("apprise", "keyring", "lexicon", "sandbox")
+EXTRAS = ("apprise", "keyring", "lexicon")
 
 _HEAD = """\
 # One version of each library, and the hash of each of its files: what pip installs with
@@ -42,15 +42,21 @@ class Wanted:
 
 def wanted() -> tuple[Wanted, ...]:
     """Give the files that operators install from, those that others stand on first."""
-    table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    table, sandbox = (_table(path) for path in (ROOT, ROOT / "sandbox"))
     project = table["project"]
     extras = project["optional-dependencies"]
     certferry = Wanted("certferry", tuple(project["dependencies"]))
+    _, *demo = sandbox["project"]["dependencies"]  # the first is certferry itself
     return (
         certferry,
         Wanted("build", tuple(table["build-system"]["requires"])),
         *(Wanted(name, tuple(extras[name]), certferry) for name in EXTRAS),
+        Wanted("demo", tuple(demo), certferry),
     )
+
+
+def _table(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def pins(text: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""The house in numbers: lines and files of each room, of each provider in its folder, and the share
-of imports.
+"""The house in numbers: lines of each room and of each provider in its folder, and the measures of
+the whole that ARCHITECTURE.md names, each beside the most that it may be.
 
-Printed by `python -m tests.house.measures`. How long the main job's way is, is printed by
-`python -m tests.house.main_path`; how long the gate takes, by its last line.
+Printed by `python -m tests.house.measures`. How long the main job's way is, is found by running it
+(`tests.house.main_path`); how long the gate takes, by its last line.
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ from __future__ import annotations
 import ast
 import sys
 import tomllib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.house.tree import PACKAGE, ROOT, modules
+from tests.house.main_path import walked
+from tests.house.tree import PACKAGE, ROOT, SANDBOX, modules, parse
+
+MOST_LINES, MOST_FILES = 50_000, 350
+"""Of what an operator installs."""
+MOST_IMPORTS = 0.07
+MOST_TEST_LINES = 76_000
+MOST_ON_THE_MAIN_PATH = 20
 
 
 def length(path: Path) -> int:
@@ -35,7 +42,7 @@ def rooms() -> Counter[str]:
 
 
 def providers() -> Iterator[tuple[str, str]]:
-    """Give each entry point of an adapter, and the one module that describes it."""
+    """Yield each entry point of an adapter, and the one module that describes it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for family, adapters in project["entry-points"].items():
         for name, module in adapters.items():
@@ -44,24 +51,60 @@ def providers() -> Iterator[tuple[str, str]]:
 
 def imports() -> int:
     """Count the lines of imports at the top of the modules."""
-    found = 0
+    return sum(
+        (node.end_lineno or node.lineno) - node.lineno + 1
+        for path in modules()
+        for node in parse(path).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+
+
+def shared_names() -> dict[str, list[str]]:
+    """Return the names that several public classes of the product have, and the modules of each;
+    without the `Settings` of adapters, which their entry points have to call so.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    adapters = {
+        f"{module.removeprefix('certferry.').replace('.', '/')}.py" for _, module in providers()
+    }
     for path in modules():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                found += (node.end_lineno or node.lineno) - node.lineno + 1
-    return found
+        for node in parse(path).body:
+            place = path.relative_to(PACKAGE).as_posix()
+            if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+                continue
+            if node.name != "Settings" or place not in adapters:
+                found[node.name].append(place)
+    return {name: places for name, places in sorted(found.items()) if len(places) > 1}
+
+
+def lines_of(folder: Path) -> int:
+    """Count the lines of a folder's modules."""
+    return sum(map(length, modules(folder)))
+
+
+def whole() -> Iterator[str]:
+    """Yield the measures of the whole, a line each."""
+    total, files, tests = rooms().total(), len(modules()), ROOT / "tests"
+    steps, shared = len(walked().modules), shared_names()
+    yield f"{total:6}  lines of the product (at most {MOST_LINES})"
+    yield f"{files:6}  files of the product (at most {MOST_FILES})"
+    yield f"{imports() / total:6.1%}  of its lines are imports (at most {MOST_IMPORTS:.0%})"
+    yield f"{steps:6}  files on the main job's way (at most {MOST_ON_THE_MAIN_PATH})"
+    yield f"{len(shared):6}  names of public classes that several have (none)"
+    yield from (f"        {name}: {', '.join(places)}" for name, places in shared.items())
+    yield f"{lines_of(SANDBOX):6}  lines of the sandbox, in {len(modules(SANDBOX))} files"
+    yield f"{lines_of(tests):6}  lines of tests (at most {MOST_TEST_LINES})"
 
 
 def main() -> None:
     """Print the measures."""
     for room, lines in sorted(rooms().items()):
         sys.stdout.write(f"{lines:6}  {room}\n")
-    total, files = rooms().total(), sum(1 for _ in modules())
-    sys.stdout.write(f"{total:6}  lines in {files} files, {imports() / total:.1%} imports\n")
     for name, module in providers():
         path = PACKAGE.parent / f"{module.replace('.', '/')}.py"
         beside = [length(one) for one in path.parent.glob("*.py")]
         sys.stdout.write(f"{sum(beside):6}  {name} ({len(beside)} files beside {module})\n")
+    sys.stdout.writelines(f"{line}\n" for line in whole())
 
 
 if __name__ == "__main__":

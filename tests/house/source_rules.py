@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 
-from tests.house.tree import PACKAGE, ROOT, modules, relative
+from tests.house.tree import PACKAGE, ROOT, SANDBOX, modules, relative
 
 Breach = tuple[int, str]
 """A line and what is wrong there."""
@@ -224,7 +224,7 @@ EVERYWHERE: tuple[Rule, ...] = (exceptions, plain_words, citations)
 
 def breaches() -> Iterator[str]:
     """Ask every rule of every file."""
-    for folder in (PACKAGE, ROOT / "tests", ROOT / "benchmarks"):
+    for folder in (PACKAGE, SANDBOX, ROOT / "tests", ROOT / "benchmarks"):
         for path in modules(folder):
             text = path.read_text(encoding="utf-8")
             tree = ast.parse(text)
@@ -238,14 +238,15 @@ def breaches() -> Iterator[str]:
 
 def _rules_of(path: Path) -> Iterator[Rule]:
     yield from EVERYWHERE
-    if not path.is_relative_to(PACKAGE):
+    package = next((one for one in (PACKAGE, SANDBOX) if path.is_relative_to(one)), None)
+    if package is None:
         return
-    within = path.relative_to(PACKAGE)
+    within = path.relative_to(package)
     yield from PRODUCTION
     if within.parts[0] != "testing":
         allowed = frozenset(NOT_LITERAL.get(within.as_posix(), ()))
         yield partial(literal_sentences, allowed=allowed)
-    if within.parts[0] in VENDORLESS:
+    if package == PACKAGE and within.parts[0] in VENDORLESS:
         yield vendors
 
 

@@ -9,18 +9,21 @@ import sys
 import tomllib
 from functools import cache
 from importlib.metadata import packages_distributions
+from pathlib import Path
 from typing import Any
 
-from tests.house.tree import ROOT, modules, parse
+from certferry import __version__
+from tests.house.tree import PACKAGE, ROOT, SANDBOX, modules, parse
 
 RECORD = ROOT / "docs" / "decisions" / "0001-dependencies.md"
+SANDBOX_FOLDER = ROOT / "sandbox"
 FLOORS = ROOT / "docs" / "decisions" / "0020-floors-and-hashes.md"
 
 
 @cache
-def project() -> dict[str, Any]:
-    """Give the `[project]` table."""
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+def project(folder: Path = ROOT) -> dict[str, Any]:
+    """Return the `[project]` table of a distribution."""
+    text = (folder / "pyproject.toml").read_text(encoding="utf-8")
     table: dict[str, Any] = tomllib.loads(text)["project"]
     return table
 
@@ -33,16 +36,16 @@ def names(requirements: list[str]) -> set[str]:
 
 
 @cache
-def imported() -> frozenset[str]:
-    """Give the top-level names that production modules import from outside the standard library."""
+def imported(package: Path = PACKAGE) -> frozenset[str]:
+    """Return the top-level names that a package imports from outside the standard library."""
     found: set[str] = set()
-    for path in modules():
+    for path in modules(package):
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.Import):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 found.add((node.module or "").partition(".")[0])
-    return frozenset(found - sys.stdlib_module_names - {"certferry"})
+    return frozenset(found - sys.stdlib_module_names - {package.name})
 
 
 def test_every_library_at_run_time_has_its_reason_and_no_other() -> None:
@@ -56,9 +59,11 @@ def test_every_library_at_run_time_has_its_reason_and_no_other() -> None:
 
 
 def test_every_other_library_is_named_too() -> None:
-    """Extras and development tools are named in the decision record."""
+    """Extras, development tools and the sandbox's are named in the decision record."""
     record = RECORD.read_text(encoding="utf-8")
-    extras = project()["optional-dependencies"]
+    sandbox = project(SANDBOX_FOLDER)
+    extras = project()["optional-dependencies"] | sandbox["optional-dependencies"]
+    extras["the sandbox"] = sandbox["dependencies"]
 
     for extra, requirements in extras.items():
         missing = {name for name in names(requirements) if f"`{name}`" not in record}
@@ -66,19 +71,31 @@ def test_every_other_library_is_named_too() -> None:
 
 
 def test_what_is_imported_is_declared() -> None:
-    """Production code imports no library that only comes along with another one."""
-    distributions = packages_distributions()
-    extras = project()["optional-dependencies"]
-    used = [extras[extra] for extra in ("apprise", "lexicon", "sandbox", "keyring", "testing")]
-    declared = names([*project()["dependencies"], *itertools.chain(*used)])
+    """Neither distribution imports a library that only comes along with another one; certferry
+    imports nothing of the sandbox.
+    """
+    ours, sandbox = project(), project(SANDBOX_FOLDER)
+    extras = [ours["optional-dependencies"][extra] for extra in ("apprise", "lexicon", "keyring")]
+    declared = [*ours["dependencies"], *itertools.chain(*extras)]
+    practice = [*sandbox["dependencies"], *sandbox["optional-dependencies"]["testing"]]
 
-    undeclared = {
+    assert set() == undeclared(PACKAGE, declared)
+    assert set() == undeclared(SANDBOX, [*declared, *practice])
+
+
+def undeclared(package: Path, requirements: list[str]) -> set[str]:
+    """Return what a package imports that is in no distribution of these."""
+    distributions, declared = packages_distributions(), names(requirements)
+    return {
         module
-        for module in imported()
+        for module in imported(package)
         if not declared & {name.lower() for name in distributions.get(module, [module])}
     }
 
-    assert set() == undeclared
+
+def test_the_sandbox_is_for_the_certferry_of_its_checkout_only() -> None:
+    """A stand-in of another version is a mistake that no message would show."""
+    assert f"certferry=={__version__}" == project(SANDBOX_FOLDER)["dependencies"][0]
 
 
 def test_what_is_declared_is_imported() -> None:

@@ -63,6 +63,7 @@ def test_every_room_imports_only_downwards(source: Path) -> None:
             "import certferry.adapters.dnspod",
             "Illegal imports of protected package",
         ),
+        ("wiring", "import certferry_sandbox", "certferry is not allowed to import"),
         ("helpers", "", "certferry.helpers"),
     ],
 )

@@ -53,7 +53,7 @@ def test_libraries_are_installed_by_their_hashes() -> None:
 
     assert [
         'pip install --require-hashes "${wanted[@]}"',
-        "pip install --no-build-isolation --no-deps --force-reinstall .",
+        'pip install --no-build-isolation --no-deps --force-reinstall "${packages[@]}"',
     ] == installing
 
 
@@ -92,9 +92,11 @@ def test_an_extra_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) 
 @thorough
 @pytest.mark.timeout(3 * LONGEST)
 def test_the_script_installs_certferry_and_upgrades_it(tmp_path: Path) -> None:
-    """The command that is linked runs, also after a second time with an extra."""
+    """The command that is linked runs, also after a second time with an extra. With that of the
+    sandbox, by its old name, the sandbox's commands are there too.
+    """
     home = tmp_path / "home"
-    for words in ((), ("--with", "keyring")):
+    for words in ((), ("--with", "keyring"), ("--with", "sandbox")):
         done = install(home, *words)
         if "Could not find a version" in done.stderr:
             pytest.skip("no package registry can be reached")
@@ -102,3 +104,5 @@ def test_the_script_installs_certferry_and_upgrades_it(tmp_path: Path) -> None:
         linked = [str(tmp_path / "bin" / "certferry"), "--version"]
         said = subprocess.run(linked, capture_output=True, text=True, check=True, timeout=LONGEST)
         assert said.stdout.startswith("certferry "), said.stderr
+    practise = [linked[0], "demo", "--help"]
+    assert 0 == subprocess.run(practise, check=False, timeout=LONGEST).returncode

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
+
+import pytest
 
 from certferry import errors
-from tests.house.tree import PACKAGE, ROOT, relative
+from tests.house.tree import PACKAGE, ROOT, SANDBOX, relative
 
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 BRANCH = re.compile(r"^(?P<stem>(?:│   |    )*)[├└]── (?P<name>[\w./]+)")
@@ -21,19 +24,25 @@ def drawn(drawing: str) -> list[tuple[int, str]]:
     ]
 
 
-def test_architecture_draws_the_rooms_that_exist() -> None:
-    """The tree in ARCHITECTURE.md names every room and every module beside them, and no other."""
+@pytest.mark.parametrize(
+    ("section", "package", "opened"),
+    [("The rooms", PACKAGE, ("adapters", "core")), ("The sandbox", SANDBOX, ())],
+)
+def test_architecture_draws_the_rooms_that_exist(
+    section: str, package: Path, opened: tuple[str, ...]
+) -> None:
+    """Its tree names every room and every module beside the rooms, and no other."""
     actual = {
-        f"{path.relative_to(PACKAGE).as_posix()}/"
-        for folder in (PACKAGE, PACKAGE / "adapters", PACKAGE / "core")
+        f"{path.relative_to(package).as_posix()}/"
+        for folder in (package, *(package / room for room in opened))
         for path in folder.iterdir()
         if (path / "__init__.py").exists()
-    } | {path.name for path in PACKAGE.glob("*.py") if not path.name.startswith("__")}
+    } | {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
 
     parent = ""
     named = set()
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    for depth, name in drawn(text.partition("## The rooms")[2].partition("\n## ")[0]):
+    for depth, name in drawn(text.partition(f"## {section}\n")[2].partition("\n## ")[0]):
         if depth == 0:
             parent = name
         named.add(name if depth == 0 else parent + name)
@@ -68,6 +77,7 @@ def test_documents_link_only_to_files_that_exist() -> None:
             *ROOT.glob("*.md"),
             *ROOT.glob("docs/**/*.md"),
             *PACKAGE.rglob("README.md"),
+            *(ROOT / "sandbox").rglob("README.md"),
         ]
         for link in LINK.findall(document.read_text(encoding="utf-8"))
         if not (document.parent / link).exists()

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.tree import PACKAGE, ROOT, relative
+from tests.house.tree import PACKAGE, ROOT, SANDBOX, relative
 
 LONGEST = 15  # lines: a page that is read before the code, not in its place
 MODULE = re.compile(r"`((?:\w+/)*\w+\.py|(?:\w+/)+)`")
 MIRRORED = ("adapters", "core")
 
-ROOMS = sorted(file.parent for file in PACKAGE.glob("*/__init__.py"))
-PAGES = sorted(PACKAGE.rglob("README.md"))
+ROOMS = sorted(
+    [*(file.parent for file in PACKAGE.glob("*/__init__.py")), SANDBOX, SANDBOX / "testing"]
+)
+PAGES = sorted([*PACKAGE.rglob("README.md"), *SANDBOX.rglob("README.md")])
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=relative)
@@ -37,7 +39,7 @@ def test_a_page_is_short(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_a_page_names_only_modules_that_exist(page: Path) -> None:
-    """By their path in the room, beside it, or in the package."""
+    """By their path in the room, beside it, or in its package."""
     places = (page.parent, page.parent.parent, PACKAGE)
     named = MODULE.findall(page.read_text(encoding="utf-8"))
 

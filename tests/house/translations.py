@@ -25,10 +25,10 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from certferry.cli.commands import COMMANDS, Commands
+from certferry.cli.commands import COMMANDS, IN_THE_SANDBOX, Commands
 from certferry.cli.help import CLICK, UNBROKEN, paragraphs
 from certferry.cli.main import program
-from tests.house.tree import PACKAGE, modules, parse
+from tests.house.tree import PACKAGE, SANDBOX, modules, parse
 
 LOCALE = PACKAGE / "locale"
 TEMPLATE = LOCALE / "certferry.pot"
@@ -38,8 +38,8 @@ OURS = "certferry"
 SENTENCES = {"Text": (0,), "Meaning": (1, 2)}
 """What is called with sentences, and at which places among its arguments."""
 
-UNSPOKEN = PACKAGE / "testing"
-"""Twins and contract suites speak to authors of adapters, in English."""
+UNSPOKEN = SANDBOX / "testing"
+"""Fakes and contract suites speak to authors of adapters, in English."""
 
 UNMET = {
     "modules that are not called, or only for a question that takes every answer": (
@@ -119,11 +119,19 @@ def extract() -> Catalog:
 @cache  # every module is parsed: a second and more
 def _written_in_modules() -> tuple[tuple[str, str], ...]:
     return tuple(
-        (path.relative_to(PACKAGE).as_posix(), sentence)
-        for path in modules()
+        (_place(path), sentence)
+        for path in (*modules(), *modules(SANDBOX))
         if not path.is_relative_to(UNSPOKEN)
         for sentence in sentences(parse(path))
     )
+
+
+def _place(path: Path) -> str:
+    """Return a module below its room's folder; the sandbox's sentences are in the same catalogue,
+    so that `certferry demo` speaks every language.
+    """
+    within = path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else SANDBOX.parent)
+    return within.as_posix()
 
 
 def extract_click() -> Catalog:
@@ -155,7 +163,8 @@ def help_sentences() -> Iterator[tuple[str, str]]:
     for name in COMMANDS:
         command = Commands(name="certferry").get_command(click.Context(program), name)
         assert command is not None
-        module = f"cli/{name.replace('-', '_')}"
+        room = "certferry_sandbox" if name in IN_THE_SANDBOX else "cli"
+        module = f"{room}/{name.replace('-', '_')}"
         place = f"{module}/__init__.py" if (PACKAGE / module).is_dir() else f"{module}.py"
         yield from ((place, sentence) for sentence in _said_by(command))
 

@@ -8,17 +8,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "certferry"
+"""What an operator installs."""
+SANDBOX = ROOT / "sandbox" / "src" / "certferry_sandbox"
+"""The other distribution: the world to practise in, and what authors of adapters need."""
 
-FOLDERS = (".ci", "benchmarks", "docs", "requirements", "scripts", "src", "tests")
+FOLDERS = (".ci", "benchmarks", "docs", "requirements", "sandbox", "scripts", "src", "tests")
 
 
 def modules(folder: Path = PACKAGE) -> list[Path]:
-    """Every Python file in a folder, in order."""
+    """Return every Python file in a folder, in order."""
     return sorted(folder.rglob("*.py"))
 
 
 def committed_files() -> Iterator[Path]:
-    """Every text file of the checkout: what people wrote, not what tools made."""
+    """Yield every text file of the checkout: what people wrote, not what tools made."""
     yield from (path for path in ROOT.iterdir() if path.suffix in {".md", ".toml"})
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*"):
@@ -27,10 +30,10 @@ def committed_files() -> Iterator[Path]:
 
 
 def relative(path: Path) -> str:
-    """Give a path as a person writes it."""
+    """Return a path as a person writes it."""
     return path.relative_to(ROOT).as_posix()
 
 
 def parse(path: Path) -> ast.Module:
-    """Give a module's syntax tree."""
+    """Return a module's syntax tree."""
     return ast.parse(path.read_text(encoding="utf-8"), relative(path))

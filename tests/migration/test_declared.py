@@ -15,7 +15,7 @@ from certferry.errors import CertificateError, ConfigError, PlanRefused
 from certferry.migration.renewed import declared_for
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle
-from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_receiver import MemorySource
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 CLIENTS_OWN = PemFiles("/acme/img_ecc/fullchain.cer", "/acme/img_ecc/img.key")

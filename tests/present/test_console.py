@@ -36,8 +36,8 @@ def test_a_terminal_gets_colour() -> None:
     """Data and remarks are coloured on a terminal."""
     console = terminal()
 
-    console.console.show([FAILED])
-    console.console.remark([FAILED])
+    console.console.print([FAILED])
+    console.console.print_stderr([FAILED])
 
     assert "\x1b[31mfailed\x1b[0m img\n" == console.out == console.err
 
@@ -49,7 +49,7 @@ def test_a_terminal_gets_colour() -> None:
 )
 def test_colour_is_left_out_where_it_is_not_wanted(console: TestConsole) -> None:
     """The words alone say it."""
-    console.console.show([FAILED])
+    console.console.print([FAILED])
 
     assert "failed img\n" == console.out
 
@@ -60,7 +60,7 @@ def test_a_table_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("COLUMNS", str(columns))
         console = terminal(NO_COLOR="1")
 
-        console.console.show_table(TABLE)
+        console.console.print_table(TABLE)
 
         assert expected == console.out
         assert all(width(row) <= columns for row in console.out.split("\n"))
@@ -70,8 +70,8 @@ def test_a_table_is_coloured_unless_told_otherwise() -> None:
     """NO_COLOR is obeyed by tables too."""
     coloured, bare = terminal(), terminal(NO_COLOR="1")
 
-    coloured.console.show_table(TABLE)
-    bare.console.show_table(TABLE)
+    coloured.console.print_table(TABLE)
+    bare.console.print_table(TABLE)
 
     assert "\x1b[31mfailed" in coloured.out
     assert "\x1b" not in bare.out
@@ -82,7 +82,7 @@ def test_elsewhere_a_table_is_plain_columns(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("COLUMNS", "10")
     console = TestConsole()
 
-    console.console.show_table(TABLE, below=[line("img: due")])
+    console.console.print_table(TABLE, below=[line("img: due")])
 
     assert PLAIN + "\nimg: due\n" == console.out
 
@@ -94,7 +94,7 @@ def test_a_document_is_readable_where_the_stream_can_write_it(encoding: str, exp
     """JSON is never broken by an old locale."""
     console = TestConsole(stdout=Paper(encoding=encoding))
 
-    console.console.hand_out({"name": "图片"})
+    console.console.print_json({"name": "图片"})
 
     assert expected in console.out
     assert {"name": "图片"} == json.loads(console.out)
@@ -108,7 +108,7 @@ def test_a_document_on_a_terminal_moves_no_cursor(encoding: str) -> None:
     console = TestConsole(stdout=Paper(encoding=encoding))
     hostile = {"name": "\x1b[2J\x9b31m\u202e\x7f"}
 
-    console.console.hand_out(hostile)
+    console.console.print_json(hostile)
 
     assert console.out.isprintable() or set(console.out) <= {"\n", *map(chr, range(32, 127))}
     assert hostile == json.loads(console.out)

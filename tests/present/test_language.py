@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.cli import complaints, history
+from certferry.cli import complaints
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
@@ -30,7 +30,14 @@ from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action
 from certferry.core.waiting import applying
 from certferry.errors import DnsUnavailable
-from certferry.present import documents, plan_document, plan_text, report_text, status_text
+from certferry.present import (
+    documents,
+    history_text,
+    plan_document,
+    plan_text,
+    report_text,
+    status_text,
+)
 from certferry.present import plan_document as status_document
 from certferry.present.language import LANGUAGES, VARIABLE, Voice, voice_for, voice_in
 from certferry.present.layout import aligned, plain, stacked, width, wrapped
@@ -165,7 +172,7 @@ def test_a_mistake_of_the_command_line_is_a_text() -> None:
     """What certferry itself finds wrong needs no reading."""
     mistake = UsageMistake(Text("--wait and --no-wait exclude each other"))
 
-    (told, *_) = complaints.told(complaints.complaint_about(mistake), ZH)
+    (told, *_) = complaints.lines(complaints.complaint_about(mistake), ZH)
 
     assert "错误：--wait 和 --no-wait 不能同时使用" == plain(told)
 
@@ -239,7 +246,7 @@ def test_a_plan_in_chinese() -> None:
                    提示：unfreeze it in the console
 
         待签发 1 张证书、待部署 2 处、拒绝 1 项、受阻 1 项。尚未做任何改动；请先处理受阻的部分。
-        """) == values.text_of(list(plan_text.told([PLAN], ZH)))
+        """) == values.text_of(list(plan_text.lines([PLAN], ZH)))
 
 
 USUAL = (timedelta(minutes=8), timedelta(minutes=15))
@@ -273,7 +280,7 @@ def test_a_sync_in_chinese() -> None:
                              提示：请几分钟后重试
 
         1 张证书：1 项完成、1 项未变更、1 项等待中、1 项失败。再次运行 `certferry sync` 以继续。
-        """) == values.text_of(list(report_text.told(report, ZH)))
+        """) == values.text_of(list(report_text.lines(report, ZH)))
     assert (
         "错误：img: 清理 失败: qiniu 上的 certferry-img-0123: 无法连接 api.qiniu.com："
         "refused\n提示：请几分钟后重试\n"
@@ -282,8 +289,8 @@ def test_a_sync_in_chinese() -> None:
 
 def test_a_second_run_in_chinese_says_the_sentence() -> None:
     """Operators search their logs for it."""
-    (*_, one) = report_text.told(values.report(values.lineage(SEEN)), ZH)
-    (*_, two) = report_text.told(values.report(values.lineage(SEEN), values.lineage(SEEN)), ZH)
+    (*_, one) = report_text.lines(values.report(values.lineage(SEEN)), ZH)
+    (*_, two) = report_text.lines(values.report(values.lineage(SEEN), values.lineage(SEEN)), ZH)
 
     assert "证书未变更,跳过同步" == plain(one)
     assert plain(two).startswith("证书未变更,跳过同步（共 2 张证书")
@@ -360,7 +367,7 @@ def test_an_error_in_chinese() -> None:
               missing at ns2.example.net
 
         提示：请几分钟后重试
-        """) == values.text_of(list(complaints.told(complaints.complaint_about(error), ZH)))
+        """) == values.text_of(list(complaints.lines(complaints.complaint_about(error), ZH)))
 
 
 def test_history_in_chinese() -> None:
@@ -379,10 +386,12 @@ def test_history_in_chinese() -> None:
             "发现=证书：160d954b691f, tls_versions：TLSv1.2, TLSv1.3, http2：未知"
         ),
         "2026-11-24 12:00 UTC  img  已签发  root@host  签发者=R13 · ca=letsencrypt",
-    ] == [values.text_of(history.told([one], ZH)).rstrip("\n") for one in (entry, drift, issued)]
-    [written] = values.text_of(history.told([drift], EN)).splitlines()
+    ] == [
+        values.text_of(history_text.lines([one], ZH)).rstrip("\n") for one in (entry, drift, issued)
+    ]
+    [written] = values.text_of(history_text.lines([drift], EN)).splitlines()
     assert written.endswith(f"found={found}")
-    assert found in str(documents.of_history([drift]))
+    assert found in str(history_text.document([drift]))
 
 
 def test_programs_read_the_same_words_in_every_language() -> None:

@@ -7,12 +7,12 @@ from textwrap import dedent
 import pytest
 
 from certferry.present.layout import coloured, plain
-from certferry.present.pages import told
+from certferry.present.pages import lines
 
 
 def shown(text: str, cells: int = 40) -> str:
     """Give a page without colour."""
-    return "\n".join(plain(row) for row in told(dedent(text), cells))
+    return "\n".join(plain(row) for row in lines(dedent(text), cells))
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ def test_a_page_is_no_wider_than_can_be_read() -> None:
     rows = shown("word " * 100, 400).splitlines()
 
     assert max(map(len, rows)) <= 100
-    assert ["\x1b[1mA\x1b[0m"] == [coloured(row) for row in told("# A", 80)]
+    assert ["\x1b[1mA\x1b[0m"] == [coloured(row) for row in lines("# A", 80)]

@@ -27,7 +27,7 @@ from tests.cli.values import DRIFTED, HTTPS_OFF, IMG, NEW, OLD, plan, rollout
 
 def told(*plans: Plan) -> str:
     """Give what a person reads in a file."""
-    return values.text_of(list(plan_text.told(plans, Voice())))
+    return values.text_of(list(plan_text.lines(plans, Voice())))
 
 
 def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:

@@ -17,14 +17,14 @@ from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
 from certferry.core.discovery.watched import Host, judged
-from certferry.core.events import Activity, StepEnded
+from certferry.core.events import Activity, Event, Happened, StepEnded
 from certferry.core.observed.observation import Served
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action
-from certferry.core.waiting import applying
+from certferry.core.waiting import Asking, Begun, Counted, Ended, applying
 from certferry.errors import ConfigError, TargetUnavailable
 from certferry.present.language import voice_in
-from certferry.present.log_entries import log_in_order, log_looks, log_unchanged
+from certferry.present.log_entries import log_in_order, log_looks, log_unchanged, of_event
 from certferry.present.progress import logged_progress
 from certferry.present.run_log import Entry, Format, Level, LogFile, RunLog
 from certferry.text import Text, verbatim
@@ -114,6 +114,33 @@ def test_addresses_that_differ_are_in_the_log(tmp_path: Path) -> None:
         differ["addresses"],
     )
     assert ("watch.in_order", "info", IMG) == (alike["event"], alike["level"], alike["domain"])
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (Begun(3), {"event": "begun", "count": 3}),
+        (Ended("img"), {"event": "ended", "lineage": "img"}),
+        (Counted("img", 1, 2), {"event": "counted", "lineage": "img", "done": 1, "all": 2}),
+        (Asking("img", Text("asking {who}", who="qiniu")), {"event": "asking", "lineage": "img"}),
+        (Activity("img", Text("stopped"), NOON), {"event": "activity", "detail": "stopped"}),
+        (
+            Happened("img", "uploaded", {"label": "a"}),
+            {"event": "happened", "facts": {"label": "a"}},
+        ),
+        (
+            StepEnded("img", StepOutcome(Action.DEPLOY, Outcome.DONE, Text("bound"), "qiniu", IMG)),
+            {"event": "deploy.done", "target": "qiniu", "domain": IMG, "outcome": "done"},
+        ),
+    ],
+)
+def test_every_event_is_a_document(event: Event, expected: dict[str, object]) -> None:
+    """In the shape of a line of the JSON log, for a stream of events to programs."""
+    document = of_event(event, NOON, voice_in("en"))
+
+    assert document == json.loads(json.dumps(document))
+    assert set(document) >= ALWAYS - {"pid"}
+    assert expected == {key: document[key] for key in expected}
 
 
 ENGLISH = """\

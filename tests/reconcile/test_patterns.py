@@ -213,8 +213,8 @@ def test_domain_that_is_switched_off_is_told_and_alarms_nothing(
     assert () == noticed(ran, (), world.now(), versions=versions, declared=["img"])
     assert [OTHER] == [one.domain for one in plan.left_out]
     assert Exit.OK is of_plans([plan], check=True)
-    assert "Nothing changed: 1 domain is left as it is" in text_of(list(report_text.told(ran, EN)))
-    assert text_of(list(plan_text.told([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
+    assert "Nothing changed: 1 domain is left as it is" in text_of(list(report_text.lines(ran, EN)))
+    assert text_of(list(plan_text.lines([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
     assert OTHER in str(plan_document.of_plans([plan], EN)["certificates"])
 
 

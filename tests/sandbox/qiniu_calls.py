@@ -17,7 +17,7 @@ import qiniu
 import requests
 
 from certferry_sandbox.authority import Authority, Issued, KeyType
-from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.qiniu.service import QiniuService
 
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key"

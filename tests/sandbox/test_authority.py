@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from certferry_sandbox.authority import Authority, Issued
-from certferry_sandbox.qiniu_upload import common_name, dns_names
+from certferry_sandbox.qiniu.certificates import common_name, dns_names
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 MONTH = timedelta(days=30)

@@ -18,8 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from certferry_sandbox.edges import Edge, Since
-from certferry_sandbox.qiniu import QiniuService
-from certferry_sandbox.qiniu_kodo import DomainType
+from certferry_sandbox.qiniu.kodo import DomainType
+from certferry_sandbox.qiniu.service import QiniuService
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import OK, Client, Clock, authority, code, issue
 

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from josepy.jwk import JWKRSA
 
 from certferry.errors import CaUnavailable, ConfigError
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
 
@@ -304,16 +304,6 @@ def test_missing_program_is_told_with_its_package(
     with pytest.raises(ConfigError, match="`pebble` is not installed") as caught:
         Pebble(NOWHERE).start()
     assert "apt install pebble" in str(caught.value.hint)
-
-
-def test_missing_library_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is started without the means to make its TLS certificate."""
-    monkeypatch.setitem(sys.modules, "trustme", None)
-
-    with pytest.raises(ConfigError, match="trustme") as caught:
-        Pebble(NOWHERE).start()
-    command = f"{sys.executable} -m pip install --require-hashes -r requirements/sandbox.txt"
-    assert f"run in certferry's checkout: {command}" == str(caught.value.hint)
 
 
 def test_process_that_breaks_is_told_with_its_last_words(

@@ -12,7 +12,7 @@ import pytest
 
 from certferry.adapters.tencentcloud.client import Call, Keys, authorization, timestamp
 from certferry.core.secret import Secret
-from certferry_sandbox.tencentcloud import TencentCloudService
+from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.zones import Zones
 from tests.support.manual_clock import ManualClock
 

@@ -21,7 +21,7 @@ from certferry.reconcile.examination import cnames_of, look_at_account
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
 from certferry.wiring.settings import InstalledAdapters
-from certferry_sandbox.testing.memory_account import MemoryAccount
+from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from tests.house.tree import ROOT
 from tests.wiring.packages import DNS_GROUP, TARGET_GROUP, Packages, adapter
 

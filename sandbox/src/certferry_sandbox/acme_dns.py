@@ -41,12 +41,12 @@ class Registered:
     allowfrom: tuple[str, ...] = ()
 
     def allows(self, address: str) -> bool:
-        """Tell whether updates may come from an address."""
+        """Return whether updates may come from an address."""
         networks = [ip_network(one) for one in self.allowfrom]
         return not networks or any(ip_address(address) in network for network in networks)
 
     def as_stored(self, server_url: str = "") -> dict[str, object]:
-        """Give it as clients keep it in a file."""
+        """Return it as clients keep it in a file."""
         kept: dict[str, object] = {
             "username": self.username,
             "password": self.password,

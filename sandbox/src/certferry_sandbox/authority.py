@@ -137,7 +137,7 @@ def _subject(common_name: str) -> x509.Name:
 
 
 def key_usage(*, of_ca: bool) -> x509.KeyUsage:
-    """Say what a key is for: a CA's signs certificates, any other what is said in a handshake."""
+    """Return what a key is for: a CA's signs certificates, any other signs in a handshake."""
     return x509.KeyUsage(
         digital_signature=not of_ca,
         key_cert_sign=of_ca,

@@ -11,18 +11,77 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
-from certferry_sandbox.cloudflare_answers import Refused, page_of, query_of, refuse, respond
-from certferry_sandbox.http_stand_in import HttpStandIn
-from certferry_sandbox.httpd import HttpService, Request, Response, utc_now
-from certferry_sandbox.scripted import Script
+from certferry_sandbox.faults import Script
+from certferry_sandbox.httpd import HttpService, HttpStandIn, Request, Response, utc_now
 from certferry_sandbox.zones import Record, Zones
+
+Item = TypeVar("Item")
+
+
+class Refused(Exception):
+    """The call ends with this error; `inner` is the code and words of the chain's next one."""
+
+    def __init__(
+        self, status: int, code: int, words: str, inner: tuple[int, str] | None = None
+    ) -> None:
+        super().__init__(code, words)
+        self.response = refuse(status, code, words, inner)
+
+
+def respond(result: object, info: dict[str, int] | None = None) -> Response:
+    """Return a success."""
+    whole: dict[str, Any] = {"result": result, "success": True, "errors": [], "messages": []}
+    return Response.json(whole | ({} if info is None else {"result_info": info}))
+
+
+def refuse(status: int, code: int, words: str, inner: tuple[int, str] | None = None) -> Response:
+    """Return a refusal."""
+    error: dict[str, Any] = {"code": code, "message": words}
+    if inner is not None:
+        error["error_chain"] = [{"code": inner[0], "message": inner[1]}]
+    body = {"result": None, "success": False, "errors": [error], "messages": []}
+    return Response.json(body, status)
+
+
+def query_of(request: Request, allowed: frozenset[str]) -> dict[str, str]:
+    """Read the query; a parameter that the call does not have, or has twice, is refused."""
+    pairs = parse_qsl(request.query, keep_blank_values=True, strict_parsing=bool(request.query))
+    query = dict(pairs)
+    if len(query) != len(pairs) or not query.keys() <= allowed:
+        raise Refused(400, 6007, "Malformed URL query")  # the number is from memory
+    return query
+
+
+def page_of(
+    items: Sequence[Item], query: dict[str, str], *, default: int, least: int, most: int
+) -> tuple[Sequence[Item], dict[str, int]]:
+    """Return the page that was asked for, and what the answer says of the whole list."""
+    size = _number(query.get("per_page", str(default)), least, most)
+    number = _number(query.get("page", "1"), 1, 10_000)
+    page = items[(number - 1) * size : number * size]
+    return page, {
+        "page": number,
+        "per_page": size,
+        "count": len(page),
+        "total_count": len(items),
+        "total_pages": math.ceil(len(items) / size),
+    }
+
+
+def _number(written: str, least: int, most: int) -> int:
+    if not (written.isascii() and written.isdigit() and least <= int(written) <= most):
+        raise Refused(400, 6007, "Malformed URL query")
+    return int(written)
+
 
 NAMESERVERS = ("ada.ns.cloudflare.com", "bob.ns.cloudflare.com")
 BASE = "/client/v4"
@@ -44,7 +103,7 @@ class Token:
     zones: frozenset[str] | None = None
 
     def sees(self, zone: CloudflareZone) -> bool:
-        """Tell whether the zone is one of the token's."""
+        """Return whether the zone is one of the token's."""
         return self.zones is None or zone.name in self.zones
 
 
@@ -256,7 +315,7 @@ class CloudflareService(HttpStandIn):
         return [r for r in self._records.records(zone.name) if r.created <= moment]
 
     def _facts(self, record: Record) -> dict[str, Any]:
-        """Give a record as it was written, quoted or not."""
+        """Return a record as it was written, quoted or not."""
         return {
             "id": _id_of(record),
             "name": record.name,

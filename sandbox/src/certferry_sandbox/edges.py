@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Protocol, Self
 
 from certferry_sandbox.authority import CA_NOT_AFTER, CA_NOT_BEFORE, Authority
-from certferry_sandbox.connections import Connections
+from certferry_sandbox.httpd import Connections
 
 PORT_TRIES = 100  # a port that is free on one address may be taken on another
 CONNECTION_TIMEOUT = 5.0  # seconds a client may take over its handshake, and over its request

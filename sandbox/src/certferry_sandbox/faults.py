@@ -1,14 +1,16 @@
-"""Faults a stand-in commits on demand: late, broken, refused or lost answers."""
+"""Faults that a stand-in commits on demand, late, broken, refused or lost answers, and answers that
+it gives in place of the true ones.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 from http import HTTPStatus
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 
 class FaultKind(Enum):
@@ -140,3 +142,46 @@ class Faults:
         armed.left -= 1
         if armed.left <= 0:
             self._armed.remove(armed)
+
+
+Answer = TypeVar("Answer")
+
+
+@dataclass
+class _Scripted(Generic[Answer]):
+    pattern: str
+    answer: Answer
+    left: int
+    does_the_work: bool
+
+
+class Script(Generic[Answer]):
+    """The answers that are to come, in the order in which they were added. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._scripted: list[_Scripted[Answer]] = []
+
+    def add(self, pattern: str, answer: Answer, *, times: int, does_the_work: bool) -> None:
+        """Answer the next calls that match the shell pattern so; the work is done or left."""
+        with self._lock:
+            self._scripted.append(_Scripted(pattern, answer, times, does_the_work))
+
+    def answer(self, label: str, work: Callable[[], Answer]) -> Answer:
+        """Return the scripted answer to a call, or that of the work."""
+        scripted = self._take(label)
+        if scripted is None:
+            return work()
+        if scripted.does_the_work:
+            work()
+        return scripted.answer
+
+    def _take(self, label: str) -> _Scripted[Answer] | None:
+        with self._lock:
+            for scripted in self._scripted:
+                if fnmatchcase(label, scripted.pattern):
+                    scripted.left -= 1
+                    if not scripted.left:
+                        self._scripted.remove(scripted)
+                    return scripted
+            return None

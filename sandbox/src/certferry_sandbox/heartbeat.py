@@ -15,7 +15,7 @@ from datetime import datetime
 from urllib.parse import parse_qsl
 
 from certferry_sandbox.httpd import HttpService, Request, Response, utc_now
-from certferry_sandbox.message_service import Window
+from certferry_sandbox.messages.service import Window
 
 CHECK = "4d1f0a52-7b3e-4c8a-9d26-0f5e1c7ab934"
 MOST_A_MINUTE = 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -9,8 +10,8 @@ import socketserver
 import ssl
 import struct
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from http import HTTPStatus
@@ -18,11 +19,110 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 from certferry.text import Text
-from certferry_sandbox.connections import Connections
 from certferry_sandbox.faults import Fault, FaultKind, Faults
-from certferry_sandbox.journal import Call, Headers, Journal, Request
 
-__all__ = ["Headers", "HttpService", "Request", "Response", "utc_now"]
+END_DEADLINE = 5.0  # seconds that end() gives the threads in charge to notice
+
+
+class Connections:
+    """Thread-safe; a server reports the beginning and the end of each connection."""
+
+    def __init__(self) -> None:
+        self._open: set[socket.socket] = set()
+        self._changed = threading.Condition()
+
+    def opened(self, connection: socket.socket) -> None:
+        """Note a connection."""
+        with self._changed:
+            self._open.add(connection)
+
+    def closed(self, connection: socket.socket) -> None:
+        """Forget a connection, after it was closed."""
+        with self._changed:
+            self._open.discard(connection)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Hang up on every client and wait until the connections are closed."""
+        with self._changed:
+            for connection in self._open:
+                with contextlib.suppress(OSError):  # the client may have hung up first
+                    # Not the TLS socket's own shutdown, which pulls its state from under a reader.
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._open, END_DEADLINE)
+
+
+class Headers(Mapping[str, str]):
+    """Header fields as they came: spelling and order kept, looked up without regard to case."""
+
+    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+        self.fields = tuple(fields)
+        self._by_name = {name.lower(): value for name, value in self.fields}
+
+    def __getitem__(self, name: str) -> str:
+        return self._by_name[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._by_name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(name for name, _ in self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it stood on the wire: `path` and `query` are neither decoded nor tidied.
+
+    The body and the headers are left out of the repr, since they carry keys and tokens.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Headers = field(default_factory=Headers, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def label(self) -> str:
+        """What fault and journal patterns are matched against: "METHOD /path"."""
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A journal entry. `status` is None while unanswered, and for ever if the answer was lost."""
+
+    at: datetime
+    request: Request
+    status: int | None = None
+
+
+class Journal:
+    """Every exchange of one service, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: list[Call] = []
+
+    def arrived(self, request: Request) -> int:
+        """Note a request; the number is its entry."""
+        with self._lock:
+            self._calls.append(Call(datetime.now(UTC), request))
+            return len(self._calls) - 1
+
+    def answered(self, entry: int, status: int) -> None:
+        """Complete an entry, before the answer leaves."""
+        with self._lock:
+            self._calls[entry] = replace(self._calls[entry], status=int(status))
+
+    def calls(self) -> list[Call]:
+        """A copy of the entries."""
+        with self._lock:
+            return list(self._calls)
+
 
 log = logging.getLogger(__name__)
 
@@ -220,12 +320,12 @@ class _Exchange(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """Tell the stand-in's time in the Date header, whatever the machine's is."""
+        """Return the stand-in's time for the Date header, whatever the machine's is."""
         moment = self.server.clock().timestamp() if timestamp is None else timestamp
         return super().date_time_string(int(moment))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """Say nothing: the journal is the log."""
+        """Log nothing: the journal is the log."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -297,9 +397,40 @@ class _Server(ThreadingHTTPServer):
         self._connections.closed(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that hangs up is the client's matter."""
+        """Log nothing: a client that hangs up is the client's matter."""
 
 
 def _will_reset(connection: socket.socket) -> bool:
     option = connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(LINGER_ZERO))
     return option == LINGER_ZERO
+
+
+class HttpStandIn:
+    """Begins and ends with its service, which `http` is."""
+
+    http: HttpService
+
+    def start(self) -> Self:
+        """Listen."""
+        self.http.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop listening; a second call does nothing."""
+        self.http.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """In place of the real service's address."""
+        return self.http.url
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong on the wire."""
+        return self.http.faults

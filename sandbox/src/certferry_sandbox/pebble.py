@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import requests
+import trustme
 
-from certferry.core.extras import how_to_install
 from certferry.errors import CaUnavailable, ConfigError
 from certferry.text import Text
 
@@ -165,13 +165,13 @@ class Pebble:
         return self._last_log if self._process is None else self._process.log
 
     def root_pem(self, number: int = 0) -> bytes:
-        """Give the root of the certificates it issues, or an alternate one, from 1 on."""
+        """Return the root of the certificates it issues, or an alternate one, from 1 on."""
         answer = self._manage(f"roots/{number}")
         answer.raise_for_status()
         return answer.content
 
     def certificate_status(self, serial_hex: str) -> str:
-        """Give "Valid" or "Revoked". Raises KeyError for a certificate it did not issue."""
+        """Return "Valid" or "Revoked". Raises KeyError for a certificate it did not issue."""
         answer = self._manage(f"cert-status-by-serial/{serial_hex}")
         if answer.status_code == requests.codes.not_found:
             raise KeyError(serial_hex)
@@ -236,8 +236,6 @@ def _settings(
 def _write_files(
     directory: Path, settings: Mapping[str, Any], port: int, management_port: int
 ) -> None:
-    import trustme
-
     authority = trustme.CA()
     authority.cert_pem.write_to_path(directory / "ca.pem")
     listener = authority.issue_cert(HOST, "localhost")
@@ -260,13 +258,6 @@ def _must_be_installed() -> None:
             ),
             hint=Text("install the package of that name: apt install pebble"),
         )
-    try:
-        import trustme  # noqa: F401 - asked for here, so that nothing has been started yet
-    except ModuleNotFoundError as missing:
-        raise ConfigError(
-            Text("the library trustme is not installed; the sandbox makes certificates with it"),
-            hint=how_to_install("sandbox"),
-        ) from missing
 
 
 def _two_free_ports() -> tuple[int, int]:

@@ -15,11 +15,11 @@ from typing import Self
 
 from certferry.core.certificates.names import base_name, is_wildcard
 from certferry_sandbox.authority import Authority, Issued
-from certferry_sandbox.dnspod import NAMESERVERS, DnspodService
+from certferry_sandbox.dnspod.service import NAMESERVERS, DnspodService
 from certferry_sandbox.httpd import utc_now
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.pebble import Pebble
-from certferry_sandbox.qiniu import EDGE_LAGS, PROCESSING_TIME, QiniuService
+from certferry_sandbox.qiniu.service import EDGE_LAGS, PROCESSING_TIME, QiniuService
 from certferry_sandbox.zones import Zones
 
 ZONE = "example.com"
@@ -65,7 +65,7 @@ class Credentials:
 class World:
     """Starts everything for the length of a `with` block.
 
-    `strict` is Qiniu's (see `qiniu_routes`); `certificate_validity` the CA's, five years if not
+    `strict` is Qiniu's (see `qiniu.routes`); `certificate_validity` the CA's, five years if not
     given. Raises what its parts raise when they cannot start.
     """
 
@@ -124,7 +124,7 @@ class World:
 
     @contextmanager
     def at_an_empty_qiniu(self) -> Iterator[Self]:
-        """Have a Qiniu of its own for a `with` block, without domains and under the same keys: the
+        """Run a Qiniu of its own for a `with` block, without domains and under the same keys: the
         CA takes most of the time in which a world starts, and several worlds may share it.
         """
         before = self.qiniu
@@ -173,12 +173,12 @@ class World:
         return old.fingerprint
 
     def add_source_domain(self, name: str, bucket: str = "pictures") -> None:
-        """Give a Kodo bucket a source domain without HTTPS, with its DNS."""
+        """Add a source domain without HTTPS to a Kodo bucket, with its DNS."""
         self.point_at_edges(name)
         self.qiniu.add_bucket_domain(name, bucket)
 
     def add_live_domain(self, name: str, hub: str = "studio") -> None:
-        """Give a hub of Pili a domain without HTTPS, with its DNS."""
+        """Add a domain without HTTPS to a hub of Pili, with its DNS."""
         self.point_at_edges(name)
         self.qiniu.add_live_domain(name, hub)
 
@@ -188,7 +188,7 @@ class World:
         return self.old_authority.issue([name], end - timedelta(days=90), end)
 
     def point_at_edges(self, name: str) -> None:
-        """Have a name's DNS lead to the edges."""
+        """Point a name's DNS at the edges."""
         at_cdn = f"{base_name(name)}.{CDN_ZONE}"
         self.zones.seed(name, "CNAME", f"{at_cdn}.")
         for address in self.qiniu.edges.addresses:
@@ -289,7 +289,7 @@ def _dns(zones: Zones, pace: Pace) -> DnsService:
 
 
 def _at_qiniu(name: str) -> str:
-    """Give a domain's name as Qiniu spells it: wildcards begin with a dot.
+    """Return a domain's name as Qiniu spells it: wildcards begin with a dot.
 
     docs/facts/qiniu.md §5.2.
     """

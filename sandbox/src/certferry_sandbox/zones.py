@@ -52,7 +52,7 @@ class Record:
     until: float = math.inf
 
     def is_served(self, at: float) -> bool:
-        """Tell whether a server that looks at this moment shows the record."""
+        """Return whether a server that looks at this moment shows the record."""
         return self.enabled and self.since <= at < self.until
 
 
@@ -91,12 +91,12 @@ class Zones:
         return zone
 
     def zone(self, name: str) -> Zone:
-        """Give a zone by its exact name. Raises KeyError."""
+        """Return a zone by its exact name. Raises KeyError."""
         with self._lock:
             return self._zones[_tidy(name)].zone
 
     def zones_above(self, name: str) -> list[Zone]:
-        """Give the zones that the name lies in, innermost first."""
+        """Return the zones that the name lies in, innermost first."""
         labels = _tidy(name).split(".")
         parents = [".".join(labels[start:]) for start in range(len(labels))]
         with self._lock:
@@ -170,7 +170,7 @@ class Zones:
     def records(
         self, zone: str | None = None, *, name: str | None = None, rtype: str | None = None
     ) -> list[Record]:
-        """Give the records in force, disabled ones too, oldest first: the provider's own view."""
+        """Return the records in force, disabled ones too, oldest first: the provider's own view."""
         with self._lock:
             return [
                 record
@@ -181,13 +181,13 @@ class Zones:
             ]
 
     def served(self, zone: str, name: str, at: float) -> list[Record]:
-        """Give what a server that looks at this moment shows at exactly this name."""
+        """Return what a server that looks at this moment shows at exactly this name."""
         with self._lock:
             versions = self._zones[zone].versions.get(name, ())
             return [record for record in versions if record.is_served(at)]
 
     def exists(self, zone: str, name: str, at: float) -> bool:
-        """Tell whether the name or one below it has a record (RFC 8020), or a zone lies there."""
+        """Return whether the name or one below it has a record (RFC 8020), or a zone lies there."""
         with self._lock:
             return self.leads_to_a_zone(name) or any(
                 record.is_served(at)
@@ -197,12 +197,12 @@ class Zones:
             )
 
     def leads_to_a_zone(self, name: str) -> bool:
-        """Tell whether the name is a zone's or lies above one; "" is the root."""
+        """Return whether the name is a zone's or lies above one; "" is the root."""
         with self._lock:
             return any(_is_at_or_below(zone, name) for zone in self._zones)
 
     def serial(self, zone: str, at: float) -> int:
-        """Give the SOA serial: 1, and one more for each change up to this moment."""
+        """Return the SOA serial: 1, and one more for each change up to this moment."""
         with self._lock:
             return 1 + bisect_right(self._zones[zone].changes, at)
 

@@ -36,7 +36,7 @@ class Plugin(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as mistake:
-            ctx.exit(tell_failure(complaint_about(mistake), ctx.obj, as_json=as_json))
+            ctx.exit(print_failure(complaint_about(mistake), ctx.obj, as_json=as_json))
 
 
 @click.command("check", cls=Plugin)
@@ -61,8 +61,8 @@ def command(front: Front, names: tuple[str, ...], *, run_within: int, as_json: b
     try:
         found = _found(front, names, now, timedelta(hours=run_within))
     except Exception as error:  # noqa: BLE001 - whatever it is, a monitor gets its line
-        return tell_failure(complaint_about(error), front, as_json=as_json)
-    return tell(found, now, front, as_json=as_json)
+        return print_failure(complaint_about(error), front, as_json=as_json)
+    return print_checkup(found, now, front, as_json=as_json)
 
 
 def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
@@ -81,25 +81,25 @@ def _found(front: Front, names: Iterable[str], now: datetime, run_within: timede
     return checkup(expected(settings, known), known, now, run_within)
 
 
-def tell(found: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:
+def print_checkup(found: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:
     """Say how bad it is, and give the plugin's exit code."""
     from certferry.present import check_text
 
     if as_json:
-        front.console.hand_out(check_text.document(found, now, front.voice))
+        front.console.print_json(check_text.document(found, now, front.voice))
     else:
-        front.console.show(line(one) for one in check_text.of_checkup(found, now, front.voice))
+        front.console.print(line(one) for one in check_text.of_checkup(found, now, front.voice))
     return int(found.health)
 
 
-def tell_failure(complaint: Complaint, front: Front, *, as_json: bool) -> int:
+def print_failure(complaint: Complaint, front: Front, *, as_json: bool) -> int:
     """Say that nothing can be said, and why, and give the plugin's exit code."""
     from certferry.present import check_text
 
     message, hint, voice = complaint.message, complaint.hint, front.voice
     if as_json:
         document = check_text.document_of_failure(complaint.code, message, hint, voice)
-        front.console.hand_out(document)
+        front.console.print_json(document)
     else:
-        front.console.show(line(one) for one in check_text.of_failure(message, hint, voice))
+        front.console.print(line(one) for one in check_text.of_failure(message, hint, voice))
     return UNKNOWN

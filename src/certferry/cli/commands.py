@@ -1,7 +1,7 @@
 """The commands, and a group that imports a command only when it runs.
 
-A command is a module of this room, named like it with `_` for `-`, whose `command` is a click
-command.
+A command is the `command` of the module that is called like it, with `_` for `-`, unless `MODULES`
+says otherwise. Two are modules of certferry-sandbox, the distribution that has the stand-ins.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from importlib import import_module
 import click
 from click.shell_completion import CompletionItem
 
+from certferry import __version__
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.familiar import FAMILIAR, familiar_word
 from certferry.cli.help import spoken, voice_of
+from certferry.core.extras import how_to_install_with
+from certferry.errors import ConfigError
 from certferry.text import Text
 
 COMMANDS = {
@@ -50,14 +53,58 @@ COMMANDS = {
 }
 """Each command's name and, as in its own docstring, what it does."""
 
-MODULES = {"help": "topics"}
-"""Modules that are not called like their command: `help` holds how click speaks."""
+MODULES = {
+    "add": "edit:add",
+    "remove": "edit:remove",
+    "rename": "undeclared:rename",
+    "forget": "undeclared:forget",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "history": "stored:history",
+    "export": "stored:export",
+    "dns-persist": "account:dns_persist",
+    "help": "topics:command",
+    "completion": "topics:completion",
+}
+"""Where a command is that has no module of its own: the module, and its name there."""
+
+
+IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
+"""Commands whose modules are in certferry-sandbox."""
 
 
 def command_of(name: str) -> click.Command:
-    """Import a command of the table."""
-    found: click.Command = import_module(_module_of(name)).command
+    """Import a command of the table. Raises `ConfigError` where certferry-sandbox is missing, or of
+    another version: a stand-in that certferry was not tested with proves nothing.
+    """
+    module, _, attribute = MODULES.get(name, name.replace("-", "_")).partition(":")
+    room = "certferry_sandbox" if name in IN_THE_SANDBOX else "certferry.cli"
+    if name in IN_THE_SANDBOX:
+        _must_have_the_sandbox(name)
+    found: click.Command = getattr(import_module(f"{room}.{module}"), attribute or "command")
     return found
+
+
+def _must_have_the_sandbox(name: str) -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        there = version("certferry-sandbox")
+    except PackageNotFoundError:
+        problem = Text(
+            "`certferry {name}` needs certferry-sandbox, which is not installed", name=name
+        )
+    else:
+        if there == __version__:
+            return
+        problem = Text(
+            "certferry-sandbox is of version {there}, and certferry of {ours}: `certferry {name}`"
+            " needs both in the same version",
+            there=there,
+            ours=__version__,
+            name=name,
+        )
+    raise ConfigError(problem, hint=how_to_install_with("demo"))
 
 
 _MOST_LISTED = 8
@@ -86,14 +133,19 @@ class Commands(Group):
     familiar = FAMILIAR
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the names in the order of the table."""
+        """Return the names in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
+        """Import a command. Raises `ConfigError`, as `command_of` does."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = command_of(cmd_name)
+        try:
+            command = command_of(cmd_name)
+        except ConfigError:
+            if ctx.resilient_parsing:  # a shell asks what to complete: there is nothing
+                return None
+            raise
         return spoken(command, voice_of(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -111,10 +163,6 @@ class Commands(Group):
             if name.startswith(incomplete)
         ]
         return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
-
-
-def _module_of(name: str) -> str:
-    return f"certferry.cli.{MODULES.get(name, name.replace('-', '_'))}"
 
 
 def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:

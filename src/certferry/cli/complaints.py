@@ -60,7 +60,7 @@ def complaint_about(error: BaseException) -> Complaint:
             return _about_a_mistake_of_ours(error)
 
 
-def told(complaint: Complaint, voice: Voice) -> Iterator[Line]:
+def lines(complaint: Complaint, voice: Voice) -> Iterator[Line]:
     """Write a complaint for a person."""
     yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(complaint.message))
     if complaint.hint is not None:

@@ -24,7 +24,7 @@ from certferry.errors import (
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
     from certferry.core.assessment.status import LineageStatus, Remembering
-    from certferry.core.discovery.inventory import Discovery, Problem
+    from certferry.core.discovery.inventory import Problem
     from certferry.core.discovery.watched import HostLook
     from certferry.core.findings import Finding
     from certferry.core.planning.plan import Plan
@@ -74,8 +74,8 @@ def of_report(report: SyncReport) -> Exit:
 
 
 def of_hook(report: SyncReport) -> Exit:
-    """Judge a sync that another ACME client began. It takes every code but 0 for a failure of the
-    renewal, and tells so; what is on its way, or waits for another run, is none.
+    """Judge a sync that another ACME client began. It reports every code but 0 as a
+    failure of the renewal; what is on its way, or waits for another run, is none.
     """
     code = of_report(report)
     return Exit.OK if code is Exit.TRY_LATER else code
@@ -110,15 +110,8 @@ def of_findings(findings: Sequence[Finding]) -> Exit:
     return Exit.OK if are_in_order(findings) else Exit.FAILED
 
 
-def of_discovery(discovery: Discovery) -> Exit:
-    """Judge a look at accounts: what was found there is in order, whatever it is; what could not be
-    looked at is a failure.
-    """
-    return of_problems(discovery.problems)
-
-
 def of_problems(problems: Sequence[Problem]) -> Exit:
-    """Judge what could not be looked at: what keys may not see is told, and no failure."""
+    """Judge what could not be read: what the keys may not see is no failure."""
     return Exit.FAILED if any(problem.is_failure for problem in problems) else Exit.OK
 
 

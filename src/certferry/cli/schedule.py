@@ -76,7 +76,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
         schedule_text.not_needed(starts_of(known)),
         *untold(settings),
     ]
-    front.console.remark(schedule_text.warned(concerns, front.voice))
+    front.console.print_stderr(schedule_text.warned(concerns, front.voice))
     return Exit.OK
 
 
@@ -100,7 +100,7 @@ def logrotate(ctx: click.Context) -> Exit:
     front: Front = ctx.obj
     settings = load(front.config, front.console.environ, ADAPTERS)
     log = ctx.find_root().params.get("log_file") or default_log(settings)
-    front.console.show(line(row) for row in schedule_text.logrotate(_absolute(log)))
+    front.console.print(line(row) for row in schedule_text.logrotate(_absolute(log)))
     return Exit.OK
 
 
@@ -116,7 +116,7 @@ def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled:
     """Have a job run twice a day, tell what has come of it, and give it. Raises `ScheduleError`."""
     change, installed = scheduler.install(job)
     if not front.quiet:
-        front.console.show([*schedule_text.told(installed, front.voice), line()])
+        front.console.print([*schedule_text.lines(installed, front.voice), line()])
     tell("schedule.install", schedule_text.OUTCOMES[change].filled(when=installed.when), front)
     return installed
 
@@ -131,7 +131,7 @@ def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
             tell("schedule.remove", Text("Removed from {place}.", place=place), front)
     if not places and not front.quiet:
         said = Text("Nothing was scheduled, and nothing was changed.")
-        front.console.show([line(front.voice.say(said))])
+        front.console.print([line(front.voice.say(said))])
 
 
 def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
@@ -140,16 +140,18 @@ def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
     for scheduler in schedulers:
         scheduled = scheduler.find()
         if scheduled is not None:
-            console.show(
-                [*([line()] if found else []), *schedule_text.told(scheduled, console.voice)]
+            console.print(
+                [*([line()] if found else []), *schedule_text.lines(scheduled, console.voice)]
             )
-            console.remark(schedule_text.warned([schedule_text.undone(scheduled)], console.voice))
+            console.print_stderr(
+                schedule_text.warned([schedule_text.undone(scheduled)], console.voice)
+            )
             found.append(scheduled)
     if not found:
         said = Text("Nothing is scheduled; run `certferry schedule install`.")
-        console.show([line(console.voice.say(said))])
+        console.print([line(console.voice.say(said))])
     concern = schedule_text.not_needed([scheduled.place for scheduled in found])
-    console.remark(schedule_text.warned([concern], console.voice))
+    console.print_stderr(schedule_text.warned([concern], console.voice))
 
 
 def untold(settings: Settings) -> list[schedule_text.Concern]:
@@ -175,7 +177,7 @@ def tell(event: str, said: Text, front: Front) -> None:
     """Say what is otherwise than it was, and write it down."""
     log_change(event, said, front.console.run_log)
     if not front.quiet:
-        front.console.show([line(front.voice.say(said))])
+        front.console.print([line(front.voice.say(said))])
 
 
 def job_for(settings: Settings, root: click.Context, console: Console) -> Job:

@@ -25,7 +25,7 @@ _LABELS: Mapping[Severity, tuple[Text, Tone]] = {
 _INDENT = 2
 
 
-def told(findings: Sequence[Finding], voice: Voice) -> Iterator[Line]:
+def lines(findings: Sequence[Finding], voice: Voice) -> Iterator[Line]:
     """Write every finding, and the count."""
     for finding in findings:
         yield from what_is(finding, voice)

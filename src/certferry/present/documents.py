@@ -6,21 +6,19 @@ Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from certferry.core.assessment.trouble import Trouble
-from certferry.core.certificates.chain import EdgeProblem, Presented
+from certferry.core.certificates.chain import EdgeProblem
 from certferry.core.discovery.inventory import (
     Bound,
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
 )
-from certferry.core.discovery.watched import Concern, HostLook
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.findings import Finding, are_in_order
 from certferry.core.observed.observation import Served
-from certferry.core.observed.records import HistoryEntry
 from certferry.core.planning.report import (
     CODE,
     LineageReport,
@@ -74,22 +72,6 @@ def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
 def of_persist_record(record: PersistRecord) -> Document:
     """What `dns-persist` prints. The value is in one piece, however many strings it takes."""
     return {"name": record.name, "type": record.rtype, "value": record.value}
-
-
-def of_history(entries: Sequence[HistoryEntry]) -> Document:
-    """What `history` prints, newest first."""
-    return {
-        "entries": [
-            {
-                "at": moment(entry.at),
-                "name": entry.lineage,
-                "event": entry.event,
-                "who": entry.who,
-                "facts": dict(entry.facts),
-            }
-            for entry in entries
-        ]
-    }
 
 
 def moment(value: datetime | None) -> str | None:
@@ -213,13 +195,13 @@ def of_discovery(found: Discovery, voice: Voice) -> Document:
 
 def _domain(one: DiscoveredDomain, voice: Voice) -> Document:
     found = one.found
-    is_told = found.has_https or not found.binding_hidden
+    is_known = found.has_https or not found.binding_hidden
     return {
         "account": one.account,
         "domain": found.domain,
         "kind": found.kind.value,
         "state": found.state,
-        "https": found.has_https if is_told else None,
+        "https": found.has_https if is_known else None,
         "settings": {
             "force_https": found.https.force_https,
             "http2": found.https.http2,
@@ -267,62 +249,4 @@ def _certificate(one: DiscoveredCertificate) -> Document:
         "not_after": moment(one.found.not_after),
         "owner": one.owner.value,
         "bound_to": list(one.bound_to),
-    }
-
-
-def of_looks(looks: Sequence[HostLook], now: datetime, voice: Voice) -> Document:
-    """What one look prints."""
-    hosts = [of_look(look, now, voice) for look in looks]
-    return {"ok": all(look.ok for look in looks), "at": moment(now), "hosts": hosts}
-
-
-def of_look(look: HostLook, now: datetime, voice: Voice) -> Document:
-    """One host. It is ok when each address presents a certificate that is valid there, and no
-    problem of severity `error` stands among those of all addresses together.
-    """
-    return {
-        "host": look.host.name,
-        "port": look.host.port,
-        "ok": look.ok,
-        "addresses": [_address(address, now, voice) for address in look.served],
-        "problems": [_concern(concern, voice) for concern in look.concerns],
-    }
-
-
-def of_change(look: HostLook, now: datetime, voice: Voice) -> Document:
-    """What `--follow` prints on one line for a host: how it stands since something changed."""
-    return {"at": moment(now), **of_look(look, now, voice)}
-
-
-def _address(address: Served, now: datetime, voice: Voice) -> Document:
-    leaf = address.chain[0] if address.chain else None
-    ends = address.not_after
-    return {
-        "address": address.address,
-        "fingerprint": address.fingerprint,
-        "ok": address.answered and address.valid,
-        "not_after": moment(ends),
-        "problem": of_trouble(address.problem, voice),
-        "not_before": None if leaf is None else moment(leaf.not_before),
-        "days_left": None if ends is None else (ends - now) // timedelta(days=1),
-        "names": None if leaf is None else list(leaf.names),
-        "issuer": None if leaf is None else leaf.issuer,
-        "chain": [_issuer(issuer) for issuer in address.chain[1:]],
-    }
-
-
-def _issuer(issuer: Presented) -> Document:
-    return {
-        "subject": issuer.subject,
-        "issuer": issuer.issuer,
-        "fingerprint": issuer.fingerprint,
-        "not_after": moment(issuer.not_after),
-    }
-
-
-def _concern(concern: Concern, voice: Voice) -> Document:
-    return {
-        "severity": "error" if concern.is_failure else "warning",
-        **(of_trouble(concern.problem, voice) or {}),
-        "addresses": list(concern.addresses),
     }

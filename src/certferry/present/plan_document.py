@@ -4,10 +4,11 @@ what holds of every document.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
-from certferry.core.assessment.notices import Notice
+from certferry.core.assessment.notices import ChannelState, Notice
 from certferry.core.assessment.status import DomainStatus, LineageStatus, Remembering, are_in_order
 from certferry.core.assessment.trouble import LastFailure
 from certferry.core.certificates.renewal import RenewalWindow
@@ -41,6 +42,7 @@ from certferry.present.documents import (
     said_or_none,
 )
 from certferry.present.language import Voice
+from certferry.present.news_text import of_channels
 from certferry.present.status_text import ticket
 
 
@@ -187,9 +189,12 @@ def _obstacle(obstacle: Obstacle, voice: Voice) -> Document:
 
 
 def of_statuses(
-    statuses: Sequence[LineageStatus], remembering: Remembering, voice: Voice
+    statuses: Sequence[LineageStatus],
+    remembering: Remembering,
+    voice: Voice,
+    channels: Mapping[str, ChannelState] = MappingProxyType({}),
 ) -> Document:
-    """What `status` prints. It is ok when nothing needs a person."""
+    """Return what `status --json` prints. It is ok when nothing needs a person."""
     last = remembering.last_run
     return {
         "ok": are_in_order(statuses, remembering),
@@ -200,6 +205,7 @@ def of_statuses(
         "troubles": [_trouble_of_runs(one, voice) for one in remembering.troubles],
         "undeclared": [of_undeclared(one, voice) for one in remembering.undeclared],
         "certificates": [_lineage_status(status, voice) for status in statuses],
+        **({"channels": of_channels(channels, voice)} if channels else {}),
     }
 
 

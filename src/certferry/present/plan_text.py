@@ -48,7 +48,7 @@ _AGAIN = Text(" (tried again; kept if it is still used)")
 _BELOW = len(INDENT) + VERB + 1
 
 
-def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
+def lines(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
         beside = plan.notices or plan.remarks or plan.left_out

@@ -56,7 +56,7 @@ _WORST_FIRST = (
 )
 
 
-def told(report: SyncReport, voice: Voice, undeclared_of: str | None = None) -> Iterator[Line]:
+def lines(report: SyncReport, voice: Voice, undeclared_of: str | None = None) -> Iterator[Line]:
     """Write a report, of what a client has handed over and no table declares, too."""
     yield from lineages(report, voice)
     yield from _not_written_down(report, voice)

@@ -24,7 +24,7 @@ OUTCOMES = {
 }
 
 
-def told(scheduled: Scheduled, voice: Voice) -> list[Line]:
+def lines(scheduled: Scheduled, voice: Voice) -> list[Line]:
     """Tell what is installed."""
     next_run = scheduled.next_run
     rows = [

@@ -102,7 +102,7 @@ class Monitor:
         """Tell how the run has ended."""
         self._write_metrics(counted(report))
         if self._beats and report.complete:
-            lines = map(plain, report_text.told(report, self._voice))
+            lines = map(plain, report_text.lines(report, self._voice))
             self._end("\n".join(lines) + "\n", succeeded=report.has_succeeded)
 
     def _end(self, said: str, *, succeeded: bool) -> None:

@@ -15,7 +15,7 @@ from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.events import Activity, Event
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import Lease
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.testing.interruptions import Door, Fate
 from certferry_sandbox.testing.memory_state import MemoryState

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry_sandbox.nameserver import DnsService
+from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench, Ca

@@ -12,8 +12,8 @@ import dns.rrset
 
 from certferry.adapters.acme.propagation import Propagation
 from certferry.text import Text
-from certferry_sandbox.dnsd import DnsDaemon, Handler, Reply, Transport
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.nameserver.daemon import DnsDaemon, Handler, Reply, Transport
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.zones import Zones
 from tests.adapters.waits import Waits
 

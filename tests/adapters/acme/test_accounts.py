@@ -24,7 +24,7 @@ from certferry.core.secret import Secret
 from certferry.errors import ConfigError, OrderFailed, StateError
 from certferry.ports.state import AcmeAccount
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.nameserver import DnsService
+from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench

@@ -11,7 +11,7 @@ from certferry.adapters.acme.issuer import AcmeIssuer, connect
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.errors import OrderFailed
 from certferry_sandbox.httpd import Request, Response
-from certferry_sandbox.nameserver import DnsService
+from certferry_sandbox.nameserver.service import DnsService
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.name_servers import ANSWER_WITHIN
 from tests.adapters.acme.proxy import with_fields

@@ -39,7 +39,7 @@ from certferry.errors import (
 )
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.dns_by_zone import ByZone
-from certferry_sandbox.nameserver import DnsService
+from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.zones import Zones

@@ -23,10 +23,9 @@ from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, at_urls
 from certferry.core.findings import Code, Severity
 from certferry.core.network import Applicant
 from certferry.errors import DnsUnavailable, PropagationTimeout, ZoneNotFound
-from certferry_sandbox.dnsd import Handler, Reply, Transport
-from certferry_sandbox.doh import MESSAGE, HttpsDns
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.nameserver import Resolver
+from certferry_sandbox.nameserver.daemon import MESSAGE, Handler, HttpsDns, Reply, Transport
+from certferry_sandbox.nameserver.service import Resolver
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
     IMPATIENT,

@@ -20,7 +20,7 @@ from certferry.core.certificates.pem import common_name
 from certferry.core.events import Activity
 from certferry.core.waiting import Counted
 from certferry.ports.issuer import IssueRequest
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench

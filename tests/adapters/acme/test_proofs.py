@@ -23,7 +23,7 @@ from certferry.errors import (
 )
 from certferry.text import Text
 from certferry_sandbox.httpd import Request, Response
-from certferry_sandbox.nameserver import DnsService
+from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench

@@ -20,8 +20,8 @@ from certferry.errors import (
     Retry,
     ZoneNotFound,
 )
-from certferry_sandbox.dnsd import Transport
-from certferry_sandbox.nameserver import DnsServer
+from certferry_sandbox.nameserver.daemon import Transport
+from certferry_sandbox.nameserver.service import DnsServer
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
     IMPATIENT,

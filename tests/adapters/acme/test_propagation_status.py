@@ -25,7 +25,7 @@ from certferry.adapters.acme.propagation_status import (
     judge,
 )
 from certferry.text import Text
-from certferry_sandbox.dnsd import Transport
+from certferry_sandbox.nameserver.daemon import Transport
 from tests.adapters.acme.name_servers import OddServer, odd_servers
 
 VALUES = st.frozensets(st.sampled_from(["a", "b", "c"]))

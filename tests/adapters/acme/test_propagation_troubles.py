@@ -17,8 +17,8 @@ from certferry.errors import (
     Retry,
 )
 from certferry.text import Text
-from certferry_sandbox.dnsd import DnsDaemon, Transport
-from certferry_sandbox.nameserver import DnsServer
+from certferry_sandbox.nameserver.daemon import DnsDaemon, Transport
+from certferry_sandbox.nameserver.service import DnsServer
 from tests.adapters.acme.name_servers import (
     IMPATIENT,
     NAME,

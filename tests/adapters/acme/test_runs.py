@@ -15,10 +15,9 @@ from certferry.ports.progress import no_listener
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.visit import held_lease
-from certferry_sandbox.nameserver import DnsService
+from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
-from certferry_sandbox.testing.memory_receiver import MemoryReceivers
-from certferry_sandbox.testing.memory_source import MemorySource
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench

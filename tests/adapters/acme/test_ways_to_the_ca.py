@@ -23,9 +23,8 @@ from certferry.adapters.probe.tls import TlsProbe
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.observed.observation import Served
 from certferry.errors import CaUnavailable
-from certferry_sandbox.dnsd import DnsDaemon, Reply, Transport
-from certferry_sandbox.doh import HttpsDns
-from certferry_sandbox.nameserver import NameServer, Resolver
+from certferry_sandbox.nameserver.daemon import DnsDaemon, HttpsDns, Reply, Transport
+from certferry_sandbox.nameserver.service import NameServer, Resolver
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from certferry.adapters.alidns.client import common, form, new_nonce, signature
 from certferry.core.secret import Secret
-from certferry_sandbox.alidns_signing import expected_signature, read_form
+from certferry_sandbox.alidns.wire import expected_signature, read_form
 
 # Both are in the vendor's documents, with the key testid / testsecret.
 DESCRIBE_REGIONS = (

@@ -9,9 +9,9 @@ from typing import Any
 from certferry.adapters.dnspod.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
-from certferry_sandbox.dnspod import DnspodService
+from certferry_sandbox.dnspod.service import DnspodService
 from certferry_sandbox.testing.context import connected_with
-from certferry_sandbox.testing.memory_account import MemoryAccount
+from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from tests.adapters.dns.zone_account import ZoneAccount
 
 TOKEN_ID = "13490"

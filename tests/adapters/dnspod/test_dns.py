@@ -13,7 +13,7 @@ from certferry.adapters.dnspod.client import Zone
 from certferry.adapters.dnspod.records import DnspodRecords, HostInZone, host_in_zone
 from certferry.errors import DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
-from certferry_sandbox.dnspod import NAMESERVERS
+from certferry_sandbox.dnspod.service import NAMESERVERS
 from certferry_sandbox.faults import Fault
 from tests.adapters.dnspod.account import DnspodAccount
 

@@ -9,7 +9,7 @@ import pytest
 from certferry.errors import DnsUnavailable
 from certferry.ports.dns import DnsProvider
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.testing.memory_account import MemoryAccount
+from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from tests.adapters.dns.zone_account import NOW
 from tests.adapters.dnspod.account import DnspodAccount
 

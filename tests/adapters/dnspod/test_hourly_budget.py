@@ -13,7 +13,7 @@ from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
 from certferry.ports.state import Edit
 from certferry.text import Text
-from certferry_sandbox.testing.memory_account import MemoryAccount
+from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from tests.adapters.waits import Waits
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -18,7 +18,7 @@ from certferry.ports.notifier import Notifier
 from certferry.ports.programs import Ended
 from certferry.wiring.adapters import CHANNELS, installed
 from certferry.wiring.channels import short_http
-from certferry_sandbox import (
+from certferry_sandbox.messages import (
     dingtalk,
     event_receiver,
     feishu,
@@ -27,17 +27,17 @@ from certferry_sandbox import (
     telegram,
     wecom,
 )
-from certferry_sandbox.bark import KEY as BARK_KEY
-from certferry_sandbox.bark import BarkService
-from certferry_sandbox.dingtalk import DingtalkService
-from certferry_sandbox.event_receiver import EventReceiver
-from certferry_sandbox.feishu import FeishuService
-from certferry_sandbox.message_service import MessageService
-from certferry_sandbox.pushplus import PushplusService
-from certferry_sandbox.serverchan import ServerchanService
-from certferry_sandbox.telegram import TelegramService
+from certferry_sandbox.messages.bark import KEY as BARK_KEY
+from certferry_sandbox.messages.bark import BarkService
+from certferry_sandbox.messages.dingtalk import DingtalkService
+from certferry_sandbox.messages.event_receiver import EventReceiver
+from certferry_sandbox.messages.feishu import FeishuService
+from certferry_sandbox.messages.pushplus import PushplusService
+from certferry_sandbox.messages.serverchan import ServerchanService
+from certferry_sandbox.messages.service import MessageService
+from certferry_sandbox.messages.telegram import TelegramService
+from certferry_sandbox.messages.wecom import WecomService
 from certferry_sandbox.testing.context import connected_with
-from certferry_sandbox.wecom import WecomService
 
 QUIET = datetime(2026, 11, 26, 12, 7, tzinfo=UTC)
 """Neither the full nor the half hour."""

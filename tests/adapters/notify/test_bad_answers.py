@@ -17,9 +17,9 @@ from certferry.ports.adapter import Context
 from certferry.ports.http import Http
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.wiring.channels import LONGEST_ANSWER
-from certferry_sandbox.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.message_service import MessageService
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.messages.service import MessageService
 from certferry_sandbox.testing.contracts.notifier import message, shown
 from tests.adapters.notify.channels import CASES, Case, connect, context
 

@@ -12,7 +12,7 @@ from certferry.core.assessment.news import Message
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
-from certferry_sandbox.mail_server import GONE, GREY, PASSWORD, USER, MailServer
+from certferry_sandbox.messages.mail_server import GONE, GREY, PASSWORD, USER, MailServer
 from certferry_sandbox.testing.contracts.notifier import message
 from tests.adapters.notify.channels import connect
 

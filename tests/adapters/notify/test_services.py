@@ -13,15 +13,15 @@ import trustme
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
-from certferry_sandbox import pushplus, telegram
-from certferry_sandbox.dingtalk import BLOCKED, DingtalkService
-from certferry_sandbox.feishu import FeishuService
 from certferry_sandbox.httpd import HttpService, Response
-from certferry_sandbox.pushplus import PushplusService
-from certferry_sandbox.serverchan import A_DAY, ServerchanService
-from certferry_sandbox.telegram import TelegramService
+from certferry_sandbox.messages import pushplus, telegram
+from certferry_sandbox.messages.dingtalk import BLOCKED, DingtalkService
+from certferry_sandbox.messages.feishu import FeishuService
+from certferry_sandbox.messages.pushplus import PushplusService
+from certferry_sandbox.messages.serverchan import A_DAY, ServerchanService
+from certferry_sandbox.messages.telegram import TelegramService
+from certferry_sandbox.messages.wecom import WecomService
 from certferry_sandbox.testing.contracts.notifier import message
-from certferry_sandbox.wecom import WecomService
 from tests.adapters.http.peers import endless, peer
 from tests.adapters.notify.channels import CASES, QUIET, Clock, connect, context
 

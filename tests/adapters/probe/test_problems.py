@@ -27,7 +27,7 @@ from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.pem import certificate_pem
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.zones import Zones
 from tests.adapters.probe.edge import context_of, serving, serving_with
 from tests.adapters.probe.made_chains import Ca, Made, made

@@ -11,8 +11,8 @@ import pytest
 
 from certferry.adapters.probe.resolver_look import ResolverLook
 from certferry.core.findings import Code, Severity
-from certferry_sandbox.dnsd import DnsDaemon, Reply, Transport
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.nameserver.daemon import DnsDaemon, Reply, Transport
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.zones import Zones
 
 NS = "ns1.example.com"

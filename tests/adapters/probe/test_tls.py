@@ -25,8 +25,8 @@ from certferry.ports.progress import Pause
 from certferry.reconcile.stopping import Stopping
 from certferry.text import Text
 from certferry_sandbox.authority import Authority
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
-from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
+from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.zones import Zones
 from tests.adapters.probe.odd_edge import Edit, odd_edge, replacing
 

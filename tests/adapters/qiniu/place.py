@@ -25,9 +25,9 @@ from certferry.ports.adapter import Context
 from certferry.ports.progress import Pause
 from certferry_sandbox.authority import Issued
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.testing.context import connected_with
-from certferry_sandbox.testing.memory_account import MemoryAccount
+from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
 

@@ -20,7 +20,7 @@ from certferry.errors import (
 )
 from certferry.ports.target import Look
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.qiniu_domain import HttpsConf
+from certferry_sandbox.qiniu.domains import HttpsConf
 from tests.adapters.qiniu.place import (
     LOST,
     SHORT,

@@ -30,7 +30,7 @@ from certferry.adapters.qiniu.transport import MOST_PAGES
 from certferry.adapters.qiniu.wire import Hosts
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.qiniu_kodo import DomainType
+from certferry_sandbox.qiniu.kodo import DomainType
 from tests.adapters.qiniu.place import WWW, Place, bundle, open_place
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START

@@ -12,7 +12,7 @@ from certferry.core.findings import Code, Finding, Severity
 from certferry.errors import TargetAccessDenied, TargetUnavailable
 from certferry.ports.target import Look
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.qiniu_routes import QBOX, Host
+from certferry_sandbox.qiniu.routes import QBOX, Host
 from tests.adapters.qiniu.place import Place, bundle, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY

@@ -18,8 +18,8 @@ from certferry.errors import (
 )
 from certferry.ports.target import Look
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.qiniu_habits import bindings_nowhere
-from certferry_sandbox.qiniu_kodo import DomainType
+from certferry_sandbox.qiniu.habits import bindings_nowhere
+from certferry_sandbox.qiniu.kodo import DomainType
 from tests.adapters.qiniu.looks import NAMES, found, look, problem_of
 from tests.adapters.qiniu.place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
 from tests.sandbox import qiniu_calls

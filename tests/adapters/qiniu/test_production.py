@@ -29,9 +29,9 @@ from certferry.errors import (
     TargetUnavailable,
 )
 from certferry.ports.target import Look
-from certferry_sandbox import qiniu_habits as habits
-from certferry_sandbox.qiniu_routes import QBOX, QINIU, Host
-from certferry_sandbox.qiniu_signing import Scheme
+from certferry_sandbox.qiniu import habits
+from certferry_sandbox.qiniu.routes import QBOX, QINIU, Host
+from certferry_sandbox.qiniu.signing import Scheme
 from tests.adapters.qiniu.place import REQUEST_ID, WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls
 

@@ -17,7 +17,7 @@ from certferry.errors import DeployError
 from certferry.ports.target import Look
 from certferry.text import Text
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.qiniu_domain import HttpsConf
+from certferry_sandbox.qiniu.domains import HttpsConf
 from tests.adapters.qiniu.place import WWW, Place, bundle
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import seed

@@ -14,8 +14,8 @@ from certferry.core.certificates.lineage import mark
 from certferry.core.desired.certificate import HttpsWish, Kind
 from certferry.errors import TargetInUse, TargetRejected, TargetUnavailable
 from certferry.ports.target import Look
-from certferry_sandbox import qiniu_habits as habits
 from certferry_sandbox.faults import Fault
+from certferry_sandbox.qiniu import habits
 from tests.adapters.qiniu.place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
 from tests.sandbox import qiniu_calls
 

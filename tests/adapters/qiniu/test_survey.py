@@ -21,7 +21,7 @@ from certferry.errors import (
 )
 from certferry.ports.target import Look
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.qiniu_kodo import DomainType
+from certferry_sandbox.qiniu.kodo import DomainType
 from tests.adapters.qiniu.place import Place, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY

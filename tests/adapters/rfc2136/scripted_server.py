@@ -18,7 +18,7 @@ import dns.rdtypes.ANY.TSIG
 import dns.rrset
 import dns.tsig
 
-from certferry_sandbox.dnsd import DnsDaemon, Reply, Transport
+from certferry_sandbox.nameserver.daemon import DnsDaemon, Reply, Transport
 from tests.support.bind import KEY_NAME, SECRET
 from tests.support.ports import HOST
 

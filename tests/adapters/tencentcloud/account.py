@@ -10,7 +10,7 @@ from typing import Any
 from certferry.adapters.tencentcloud.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
-from certferry_sandbox.tencentcloud import TencentCloudService
+from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dns.zone_account import ZoneAccount
 

@@ -15,8 +15,7 @@ from tencentcloud.common.credential import Credential
 from certferry.adapters.tencentcloud.client import Call, Keys, authorization, timestamp
 from certferry.core.secret import Secret
 from certferry_sandbox.httpd import Headers, Request
-from certferry_sandbox.tencentcloud_answers import Refused
-from certferry_sandbox.tencentcloud_signing import signed_by
+from certferry_sandbox.tencentcloud.wire import Refused, signed_by
 
 MOMENT = datetime.fromtimestamp(1_767_225_600, UTC)
 HOST = "dnspod.tencentcloudapi.com"

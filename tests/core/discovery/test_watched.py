@@ -185,8 +185,8 @@ def test_an_address_that_changes_is_news() -> None:
 
     changed = changes(before, after)
 
-    assert ["192.0.2.1"] == [one.now.address for one in changed.addresses]
-    assert ["old"] == [one.before.fingerprint for one in changed.addresses if one.before]
+    assert ["192.0.2.1"] == [now.address for now, _ in changed.addresses]
+    assert ["old"] == [before.fingerprint for _, before in changed.addresses if before]
     assert changed.concerns
 
 
@@ -195,8 +195,8 @@ def test_addresses_that_a_cdn_exchanges_are_no_news() -> None:
     before = judged(HOST, [edge(1), edge(2)], NOW)
 
     assert not changes(before, judged(HOST, [edge(3), edge(4)], NOW))
-    (news,) = changes(before, judged(HOST, [edge(3), silent(4)], NOW)).addresses
-    assert ("192.0.2.4", None) == (news.now.address, news.before)
+    ((now, earlier),) = changes(before, judged(HOST, [edge(3), silent(4)], NOW)).addresses
+    assert ("192.0.2.4", None) == (now.address, earlier)
 
 
 def test_a_host_is_written_as_people_do() -> None:

@@ -7,8 +7,8 @@ import dns.query
 import pytest
 import requests
 
-from certferry_sandbox.dnspod import DnspodService
-from certferry_sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry_sandbox.dnspod.service import DnspodService
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.zones import Zones
 from tests.support.dnspod_calls import (
     LOGIN,

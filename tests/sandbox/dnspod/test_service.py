@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import requests
 
-from certferry_sandbox.dnspod import Call, DnspodService
+from certferry_sandbox.dnspod.service import Call, DnspodService
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.zones import Zones
 from tests.support.dnspod_calls import (

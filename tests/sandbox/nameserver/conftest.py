@@ -13,7 +13,7 @@ import dns.rdatatype
 import dns.resolver
 import pytest
 
-from certferry_sandbox.nameserver import DnsServer, DnsService, NameServer, Resolver
+from certferry_sandbox.nameserver.service import DnsServer, DnsService, NameServer, Resolver
 from certferry_sandbox.zones import Zones
 from tests.sandbox.nameserver.questions import BOTH, PATIENCE, Ask
 from tests.support.manual_clock import ManualClock

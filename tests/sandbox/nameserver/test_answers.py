@@ -15,8 +15,8 @@ import dns.rdatatype
 import dns.resolver
 import pytest
 
-from certferry_sandbox.dnsd import Transport
-from certferry_sandbox.nameserver import DnsServer, DnsService
+from certferry_sandbox.nameserver.daemon import Transport
+from certferry_sandbox.nameserver.service import DnsServer, DnsService
 from certferry_sandbox.zones import Zones
 from tests.sandbox.nameserver.questions import (
     BOTH,

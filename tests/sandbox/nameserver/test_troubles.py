@@ -18,8 +18,8 @@ import dns.rdatatype
 import dns.resolver
 import pytest
 
-from certferry_sandbox.dnsd import Transport
-from certferry_sandbox.nameserver import DnsService, NameServer, Query, Resolver
+from certferry_sandbox.nameserver.daemon import Transport
+from certferry_sandbox.nameserver.service import DnsService, NameServer, Query, Resolver
 from certferry_sandbox.zones import Zones
 from tests.sandbox.nameserver.questions import CHALLENGE, PATIENCE, Ask, is_authoritative, told
 

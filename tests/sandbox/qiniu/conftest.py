@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.qiniu.service import QiniuService
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import Client, Clock
 

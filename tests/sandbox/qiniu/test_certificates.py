@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from certferry_sandbox.authority import Authority, Issued
-from certferry_sandbox.qiniu import QiniuService
-from certferry_sandbox.qiniu_upload import covers
+from certferry_sandbox.qiniu.certificates import covers
+from certferry_sandbox.qiniu.service import QiniuService
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import OK, START, Client, Clock, code, issue, refusal
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from certferry_sandbox.authority import Authority, Issued
-from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.qiniu.service import QiniuService
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import OK, Client, Clock, code, refusal
 

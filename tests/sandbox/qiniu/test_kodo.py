@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from certferry_sandbox.qiniu import QiniuService
-from certferry_sandbox.qiniu_kodo import DomainType
+from certferry_sandbox.qiniu.kodo import DomainType
+from certferry_sandbox.qiniu.service import QiniuService
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, Client
 

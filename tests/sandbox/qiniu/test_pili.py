@@ -11,7 +11,7 @@ import requests
 from cryptography.hazmat.primitives import hashes
 
 from certferry_sandbox.authority import Issued
-from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.qiniu.service import QiniuService
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import Client, Clock
 from tests.sandbox.test_edges import shake_hands

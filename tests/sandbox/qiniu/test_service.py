@@ -12,7 +12,7 @@ from qiniu.http import qn_http_client
 from qiniu.services.cdn.manager import DomainManager
 
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.qiniu import QiniuService
+from certferry_sandbox.qiniu.service import QiniuService
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, OK, SECRET_KEY, Client, Clock, code, issue
 

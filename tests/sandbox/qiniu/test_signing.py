@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry_sandbox.httpd import Headers, Request
-from certferry_sandbox.qiniu import QiniuService
-from certferry_sandbox.qiniu_answers import Refused
-from certferry_sandbox.qiniu_signing import Accounts, Scheme, sign, string_to_sign
+from certferry_sandbox.qiniu.answers import Refused
+from certferry_sandbox.qiniu.service import QiniuService
+from certferry_sandbox.qiniu.signing import Accounts, Scheme, sign, string_to_sign
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, Client, Clock
 

@@ -1,1 +1,1 @@
-"""For authors of providers and targets: in-memory twins and contract suites."""
+"""For authors of providers and targets: contract suites, and fakes in memory."""

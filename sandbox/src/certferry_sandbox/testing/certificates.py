@@ -40,12 +40,12 @@ def make_bundle(
 
 
 def with_another_chain(bundle: CertificateBundle) -> CertificateBundle:
-    """Give the same leaf with a chain that goes one certificate further, as a CA changes it."""
+    """Return the same leaf with a chain that goes one certificate further, as a CA changes it."""
     return parse_bundle(bundle.fullchain_pem + _cross_signed_root(), bundle.privkey_pem)
 
 
 def with_issuer_until(bundle: CertificateBundle, moment: datetime) -> CertificateBundle:
-    """Give the same leaf with an issuer certificate that ends at a moment."""
+    """Return the same leaf with an issuer certificate that ends at a moment."""
     key, _ = _issuer()
     issuer = _authority("Test Issuer", key, "Test Root", _root_key(), not_after=moment)
     return parse_bundle(bundle.cert_pem + issuer, bundle.privkey_pem)
@@ -58,7 +58,7 @@ def make_key() -> Secret:
 
 @cache
 def _issuer() -> tuple[ec.EllipticCurvePrivateKey, str]:
-    """Give the issuer's key and certificate. It is no root: its own issuer is named differently."""
+    """Return the issuer's key and certificate. It is no root: its own issuer has another name."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key, _authority("Test Issuer", key, "Test Root", _root_key())
 

@@ -16,7 +16,7 @@ from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause, no_listener
 from certferry.ports.state import AccountMemory
 from certferry.text import Quoted, verbatim
-from certferry_sandbox.testing.memory_account import MemoryAccount
+from certferry_sandbox.testing.memory_issuer import MemoryAccount
 
 ANSWER_WITHIN = 5.0
 """Seconds after which a test's service has not answered."""
@@ -29,7 +29,7 @@ def connected_with(
     memory: AccountMemory | None = None,
     contact: str = "",
 ) -> Context:
-    """Give what a run gives to an adapter; nothing of it outlives the test's process."""
+    """Return what a run gives to an adapter; nothing of it outlives the test's process."""
     notes = MemoryAccount() if memory is None else memory
     return Context(pause, now, notes, _connections, no_listener, _run, contact)
 

@@ -1,4 +1,4 @@
-"""Runs that end in the middle: doors whose calls fail at a chosen moment, or kill the process."""
+"""Runs that end in the middle: ports whose calls fail at a chosen moment, or kill the process."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ class Killed(BaseException):
 
 
 class Fate(Protocol):
-    """Decides over the calls that go through a door."""
+    """Decides over the calls that go through a port."""
 
     def before(self) -> None:
         """Before a call is carried out."""
         ...
 
     def after(self) -> None:
-        """After it was carried out, before its caller is told."""
+        """After it was carried out, before its caller gets the answer."""
         ...
 
 
 class Life:
-    """Ends the process with its last call, which is carried out, though its caller is told no
+    """Ends the process with its last call, which is carried out, though its caller hears no
     more. All that follow raise `Killed`.
     """
 
@@ -74,7 +74,7 @@ class Shock:
 
 
 class Door:
-    """Any door, with a fate that hangs over each of its calls."""
+    """Any port, with a fate that hangs over each of its calls."""
 
     def __init__(self, door: object, fate: Fate) -> None:
         self._door = door
@@ -93,7 +93,7 @@ class Door:
 
 
 class Altered:
-    """Any door, some of whose calls are others."""
+    """Any port, some of whose calls are others."""
 
     def __init__(self, door: Any, **calls: Callable[..., Any]) -> None:
         self._door = door

@@ -33,11 +33,11 @@ class MemoryDns:
         self.calls = 0
 
     def fail_with(self, failure: DnsError | None) -> None:
-        """Let every call raise this, and with `None` none."""
+        """Make every call raise this, and with `None` none."""
         self._failure = failure
 
     def values(self, name: str) -> list[str]:
-        """Give the values at a name, oldest first."""
+        """Return the values at a name, oldest first."""
         with self._lock:
             return [r.value for r in self._records.values() if r.name == name]
 

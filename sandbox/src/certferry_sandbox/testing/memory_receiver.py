@@ -1,15 +1,37 @@
-"""Receivers in memory: each holds one certificate, and can be made to fail or to drift."""
+"""Receivers in memory: each holds one certificate, and can be made to fail or to drift. Another
+client's files, in memory too.
+"""
 
 from __future__ import annotations
 
 from certferry.core.certificates.certificate import FULLCHAIN, CertificateBundle
-from certferry.core.desired.certificate import Delivery
+from certferry.core.desired.certificate import Delivery, PemFiles
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, ReceiverDrift
 from certferry.core.planning.deliveries import delivered
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.errors import DeployError, TargetRejected
+from certferry.errors import CertferryError, CertificateError, DeployError, TargetRejected
 from certferry.ports.receiver import Delivered
 from certferry.text import Text
+
+
+class MemorySource:
+    """A `CertificateSource` whose files are put there by a test."""
+
+    def __init__(self) -> None:
+        self._held: dict[PemFiles, CertificateBundle | CertferryError] = {}
+
+    def put(self, files: PemFiles, held: CertificateBundle | CertferryError) -> None:
+        """Put this into the files, or make reading them fail like this."""
+        self._held[files] = held
+
+    def read(self, files: PemFiles) -> CertificateBundle:
+        """See `ports.source.CertificateSource.read`."""
+        held = self._held.get(files)
+        if held is None:
+            raise CertificateError(Text("there is no file {path}", path=files.fullchain))
+        if isinstance(held, CertferryError):
+            raise held
+        return held
 
 
 class MemoryReceivers:

@@ -7,9 +7,11 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, covered_by
+from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
 from certferry.core.certificates.lineage import mark, owner_of, owners
 from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
 from certferry.core.observed.observation import (
@@ -20,10 +22,11 @@ from certferry.core.observed.observation import (
     Served,
     TargetRules,
 )
-from certferry.core.observed.records import OtherCertificate
+from certferry.core.observed.records import OtherCertificate, TargetTask
 from certferry.core.planning.choice import choose
 from certferry.errors import (
     CopyGone,
+    DeployError,
     TargetAccessDenied,
     TargetBusy,
     TargetInUse,
@@ -31,17 +34,124 @@ from certferry.errors import (
 )
 from certferry.ports.target import Look
 from certferry.text import Text
-from certferry_sandbox.testing.memory_domain import (
-    NEVER,
-    Change,
-    Domain,
-    Remote,
-    failing,
-    foreign,
-    frozen,
-    merged,
-    unknown,
-)
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+"""When a change is done that is stuck."""
+
+
+@dataclass
+class Change:
+    """A change under way: what will be bound when it is done, or the words it fails with."""
+
+    remote_id: str
+    https: HttpsSettings
+    done_at: datetime
+    began_at: datetime
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Remote:
+    """An uploaded certificate, and its label."""
+
+    label: str
+    certificate: Certificate
+
+    def listed(self, remote_id: str) -> OtherCertificate:
+        """Return it as it stands in the list of all certificates."""
+        begin, end = self.certificate.not_before, self.certificate.not_after
+        return OtherCertificate(remote_id, self.label, end, not_before=begin)
+
+
+@dataclass
+class Domain:
+    """Its state, what it has been bound to since when, and how its last change ended."""
+
+    state: DomainState = DomainState.READY
+    https: HttpsSettings = field(default_factory=HttpsSettings)
+    bindings: list[tuple[datetime, str | None]] = field(default_factory=list)
+    change: Change | None = None
+    failure: str | None = None
+
+    @property
+    def bound(self) -> str | None:
+        """The remote id in force."""
+        return self.bindings[-1][1] if self.bindings else None
+
+    def settle(self, now: datetime) -> None:
+        """End a change whose time has come."""
+        change = self.change
+        if change is None or change.done_at > now:
+            return
+        self.change = None
+        self.failure = change.failure
+        if change.failure is None:
+            self.bindings.append((change.done_at, change.remote_id))
+            self.https = change.https
+
+    def observed(self, name: str, untold: frozenset[str], *, hides_change: bool) -> ObservedDomain:
+        """Return the domain as its target shows it, without the `untold` settings."""
+        state, problem, task = self.state, None, None
+        if self.change is not None:
+            if not hides_change:
+                state = DomainState.PROCESSING
+                task = TargetTask("processing", "httpsconf", self.change.began_at, "task-1")
+        elif self.failure is not None:
+            state, problem = DomainState.FAILED, DeployError(self.failure)
+        elif state is DomainState.UNAVAILABLE:
+            problem = frozen(name)
+        https = replace(self.https, **dict.fromkeys(untold))
+        return ObservedDomain(name, Kind.CDN, state, self.bound, https, problem, task=task)
+
+    def edges(self, now: datetime, lags: Sequence[timedelta]) -> list[str | None]:
+        """What each edge presents, as remote ids: it follows a binding after its lag."""
+        return [
+            next((remote_id for at, remote_id in reversed(self.bindings) if at + lag <= now), None)
+            for lag in lags
+        ]
+
+
+def merged(found: HttpsSettings, wish: HttpsWish) -> HttpsSettings:
+    """Keep what is there unless the wish names it."""
+    return HttpsSettings(
+        found.force_https if wish.force_https is None else wish.force_https,
+        found.http2 if wish.http2 is None else wish.http2,
+        found.tls_versions if wish.tls_versions is None else wish.tls_versions,
+    )
+
+
+def foreign(name: str, number: int, now: datetime) -> Certificate:
+    """Return a certificate of another tool, near its end."""
+    return Certificate(
+        fingerprint=f"{number:064x}",
+        names=(name,),
+        common_name=name,
+        serial=f"{number:x}",
+        issuer="Yesterday's CA",
+        not_before=now - timedelta(days=81),
+        not_after=now + timedelta(days=9),
+        key_type="rsa2048",
+    )
+
+
+def unknown(domain: str) -> TargetRejected:
+    """Refuse: there is no such domain."""
+    return TargetRejected(
+        Text("{domain} is not a domain here", domain=domain), hint=Text("add it first")
+    )
+
+
+def frozen(domain: str) -> TargetRejected:
+    """Refuse: the domain cannot be changed."""
+    return TargetRejected(Text("{domain} is frozen", domain=domain), hint=Text("unfreeze it"))
+
+
+def failing(address: str, *, refuses: bool) -> Served:
+    """An edge that answers, and presents nothing, or refuses the handshake."""
+    code = EdgeProblemCode.HANDSHAKE_FAILED if refuses else EdgeProblemCode.NO_CERTIFICATE
+    message = Text("the handshake failed") if refuses else Text("it presents no certificate")
+    return Served(address, None, valid=False, problem=EdgeProblem(code, message))
+
 
 FOREIGN = "by hand"
 """The label of what another tool bound to a domain."""
@@ -94,45 +204,45 @@ class MemoryCdn:
     def add_domain(
         self, name: str, *, foreign: bool = False, state: DomainState = DomainState.READY
     ) -> None:
-        """Let a domain be there; `foreign` binds a certificate that is not ours."""
+        """Add a domain; `foreign` binds a certificate that is not ours."""
         domain = Domain(state=state)
         if foreign:
             domain.bindings.append((self._now(), self.put_foreign(name, FOREIGN)))
         self._domains[name] = domain
 
     def fail_next(self, name: str, words: str) -> None:
-        """Let the next change of the domain fail with these words."""
+        """Make the next change of the domain fail with these words."""
         self._failing.setdefault(name, []).append(words)
 
     def hide_changes(self, name: str, reads: int) -> None:
-        """Let so many reads of the domain not show yet that a change is under way."""
+        """Hide from so many reads of the domain that a change is in progress."""
         self._hidden[name] = reads
 
     def stick_next(self, name: str) -> None:
-        """Let the next change of the domain never end."""
+        """Make the next change of the domain never end."""
         self._sticking.add(name)
 
     def end_change(self, name: str) -> None:
-        """Let the change of a domain be done now, also one that would never end."""
+        """End the change of a domain now, also one that would never end."""
         change = self._domains[name].change
         if change is not None:
             change.done_at = min(change.done_at, self._now())
 
     def touch(self, name: str) -> None:
-        """Let another tool begin a change of a domain that alters nothing."""
+        """Begin, as another tool, a change of a domain that alters nothing."""
         self.begin_by_others(name, self._settled(name).bound or "")
 
     def set_by_others(
         self, name: str, remote_id: str | None, https: HttpsSettings | None = None
     ) -> None:
-        """Let another tool bind a certificate, or switch HTTPS off, and set what else there is."""
+        """Bind a certificate as another tool, or switch HTTPS off, and set what else there is."""
         domain = self._settled(name)
         domain.change = None
         domain.bindings.append((self._now(), remote_id))
         domain.https = https or domain.https
 
     def begin_by_others(self, name: str, remote_id: str) -> None:
-        """Let another tool begin to bind a certificate, which takes its time."""
+        """Begin, as another tool, to bind a certificate, which takes its time."""
         found = self._settled(name)
         found.change = Change(remote_id, found.https, self._end_of_change(name), self._now())
 
@@ -146,11 +256,11 @@ class MemoryCdn:
             self.end_change(name)
 
     def put(self, label: str, bundle: CertificateBundle) -> str:
-        """Let a copy be there that another tool uploaded, under any label."""
+        """Upload a copy as another tool, under any label."""
         return self._keep(f"remote-{next(self._numbers)}", label, bundle.certificate)
 
     def put_foreign(self, name: str, label: str = "") -> str:
-        """Let a certificate be there that another tool uploaded, near its end; give its id."""
+        """Upload, as another tool, a certificate that ends soon; return its id."""
         number = next(self._numbers)
         return self._keep(f"foreign-{number}", label, foreign(name, number, self._now()))
 
@@ -177,7 +287,7 @@ class MemoryCdn:
         return [remote.label for remote in self._remotes.values()]
 
     def settings(self, name: str) -> HttpsSettings:
-        """Give the settings that are in force at a domain, also those that are never told."""
+        """Return the settings that are in force at a domain, also those that are never shown."""
         return self._settled(name).https
 
     def copies(self, fingerprint: str) -> int:

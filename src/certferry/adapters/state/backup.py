@@ -61,8 +61,8 @@ class Restored:
 
 
 def back_up(path: Path, key_file: Path, now: datetime) -> tuple[bytes, tuple[str, ...]]:
-    """Return an archive of a state and its key, and the names of the certificates in it. Runs may go
-    on meanwhile. Raises `StateError`.
+    """Return an archive of a state and its key, and the names of the certificates in it. Runs may
+    go on meanwhile. Raises `StateError`.
     """
     with translating_errors(path):
         if not path.exists():

@@ -87,7 +87,7 @@ def _of_file(exc: OSError, path: Path) -> StateError:
 
 
 def _is_writable(path: Path) -> bool:
-    """Return whether its file system takes writes: after an error on its disk it may not any more."""
+    """Return whether its file system takes writes: after an error of its disk it may not."""
     try:
         return not os.statvfs(path.parent).f_flag & os.ST_RDONLY
     except OSError:

@@ -67,8 +67,8 @@ class Sealing:
         return proof is not None and self._opened(self._key(), proof, bound_to) == ""
 
     def proof_of(self, *bound_to: str) -> str | None:
-        """Return the proof of a row that was written before there were proofs; `None` without a key,
-        which a later run may find.
+        """Return the proof of a row that was written before there were proofs; `None` without a
+        key, which a later run may find.
         """
         try:
             return self._encrypt(self._key(), "", bound_to)

@@ -1,7 +1,5 @@
 """The contract of `certferry.ports.dns.DnsProvider`, as tests that any provider can run."""
 
-# ruff: noqa: S101, SIM300 - a contract asserts, and the expected value stands on the left
-
 from __future__ import annotations
 
 import hashlib
@@ -146,7 +144,7 @@ class DnsProviderContract(DnsWritingContract):
         assert [OURS] == values(APEX_NAME)
 
     def test_removing_what_is_gone_is_fine(self, provider: DnsProvider) -> None:
-        """It is told that nothing was there, with the handle and without."""
+        """The answer is that nothing was there, with the handle and without."""
         handle = provider.add_txt(NAME, VALUE)
         provider.remove_txt(NAME, VALUE, handle)
 

@@ -1,7 +1,5 @@
 """The contract of `certferry.ports.notifier.Notifier`, as tests that any channel can run."""
 
-# ruff: noqa: S101, SIM300 - a contract asserts, and the expected value stands on the left
-
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
@@ -95,7 +93,7 @@ class NotifierContract:
 
 
 def shown(answered: Answered, secrets: Collection[str]) -> set[str]:
-    """Give the secrets that an answer shows."""
+    """Return the secrets that an answer shows."""
     said = "" if isinstance(answered, Sent) else str(answered.problem)
     if isinstance(answered, RefusedForGood):
         said += str(answered.hint)

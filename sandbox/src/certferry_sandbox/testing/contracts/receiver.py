@@ -1,7 +1,5 @@
 """The contract of `certferry.ports.receiver.Receiver`, as tests that any receiver can run."""
 
-# ruff: noqa: S101, SIM300 - a contract asserts, and the expected value stands on the left
-
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -24,15 +22,15 @@ class ReceiverWorld(ABC):
 
     @abstractmethod
     def fail_next(self) -> None:
-        """Let the next delivery fail at its end."""
+        """Make the next delivery fail at its end."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let the receiver take nothing any more."""
+        """Make the receiver take nothing any more."""
 
 
 def issue() -> CertificateBundle:
-    """Give a new certificate, valid since yesterday."""
+    """Return a new certificate, valid since yesterday."""
     return make_bundle(*NAMES, not_before=datetime.now(UTC) - timedelta(days=1))
 
 
@@ -42,7 +40,7 @@ def remembered(bundle: CertificateBundle) -> Delivered:
 
 
 def is_in_order(found: ObservedDomain, bundle: CertificateBundle) -> bool:
-    """Tell whether a receiver holds the certificate, and nothing is left to do."""
+    """Return whether a receiver holds the certificate, and nothing is left to do."""
     held = found.bound == bundle.certificate.fingerprint
     return held and found.drift is None and found.state is DomainState.READY
 

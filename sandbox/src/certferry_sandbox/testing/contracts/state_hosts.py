@@ -1,7 +1,5 @@
 """The contract of what belongs to a host in a state that several hosts share."""
 
-# ruff: noqa: S101, SIM300 - a contract asserts, and the expected value stands on the left
-
 from __future__ import annotations
 
 from dataclasses import replace
@@ -10,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.observed.records import LastRun
 from certferry.ports.state import StateStore
-from certferry_sandbox.testing.contracts.state_targets import rollout
+from certferry_sandbox.testing.contracts.state_deployments import rollout
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)

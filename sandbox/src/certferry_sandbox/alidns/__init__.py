@@ -1,0 +1,1 @@
+"""A stand-in of Alibaba Cloud DNS: `service` has its calls, `wire` its signature and answers."""

@@ -1,0 +1,280 @@
+"""A stand-in of Alibaba Cloud DNS's RPC API, writing to the zones that the name servers serve.
+
+Documented (help.aliyun.com, Alibaba Cloud DNS and the OpenAPI gateway): calls, parameters, pages,
+error codes. From memory: the words of QuotaExceeded.TTL. Strict where the service is lenient: a
+parameter that a call does not have is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+
+import idna
+
+from certferry_sandbox.alidns.wire import (
+    ALLOWED,
+    XML,
+    Account,
+    Accounts,
+    Body,
+    Params,
+    Refused,
+    read_form,
+    refuse,
+    respond,
+)
+from certferry_sandbox.faults import Script
+from certferry_sandbox.httpd import HttpService, HttpStandIn, Request, Response
+from certferry_sandbox.zones import Record, Zones
+
+NAMESERVERS = ("dns1.hichina.com", "dns2.hichina.com")
+FORM = "application/x-www-form-urlencoded"
+LEAST_TTL, MOST_TTL = 600, 86_400  # seconds, of the free plan
+TYPES = frozenset({"A", "AAAA", "CAA", "CNAME", "NS", "SRV", "TXT"})
+WRITES = frozenset({"AddDomainRecord", "DeleteDomainRecord"})
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that arrived, answered or not."""
+
+    action: str
+    params: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain of an account; its records are in the zone of the same name, in A-labels."""
+
+    name: str
+    owner: str
+
+    @property
+    def told(self) -> str:
+        """The name as the account's owner wrote it."""
+        return idna.decode(self.name)
+
+
+class AlidnsService(HttpStandIn):
+    """Alibaba Cloud DNS on loopback, in plain HTTP.
+
+    `faults` are armed by action, as in `faults.add(Fault.reset_after(), on="AddDomainRecord")`.
+    `index_delay` keeps new records out of what is read for so many seconds of the zones' clock;
+    with `forgets_records` they are accepted and never written.
+    """
+
+    def __init__(
+        self, zones: Zones, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.http = HttpService(self._answer, clock=now, label=_action_of)
+        self.index_delay = 0.0
+        self.forgets_records = False
+        self._zones = zones
+        self._now = now
+        self._lock = threading.RLock()
+        self._script = Script[Response]()
+        self._accounts = Accounts()
+        self._domains: list[Domain] = []
+        self._actions: dict[str, Callable[[Account, Params], Body]] = {
+            "DescribeDomains": self._describe_domains,
+            "DescribeSubDomainRecords": self._describe_sub_domain_records,
+            "DescribeDomainRecordInfo": self._describe_record,
+            "AddDomainRecord": self._add,
+            "DeleteDomainRecord": self._delete,
+        }
+
+    def add_account(
+        self, key_id: str, secret: str, *, allowed: Sequence[str] | None = None
+    ) -> Account:
+        """Open an account; the first one is the default of `add_domain`."""
+        policy = None if allowed is None else frozenset(allowed)
+        return self._accounts.add(Account(key_id, secret, policy))
+
+    def add_domain(self, name: str, *, account: Account | None = None) -> Domain:
+        """Put a domain into an account, in Unicode or A-labels, with its zone if there is none."""
+        owner = account or self._accounts.first()
+        domain = Domain(idna.encode(name, uts46=True).decode(), owner.key_id)
+        with self._lock:
+            if domain.name not in {zone.name for zone in self._zones.zones_above(domain.name)}:
+                self._zones.add_zone(domain.name, NAMESERVERS)
+            self._domains.append(domain)
+        return domain
+
+    def answer_next(
+        self,
+        action: str,
+        code: str,
+        words: str = "",
+        *,
+        status: int = 400,
+        times: int = 1,
+        does_the_work: bool = False,
+    ) -> None:
+        """Answer the next calls of an action (a shell pattern) with this code, to callers whose
+        signature is right.
+        """
+        response = refuse(code, words or f"{code} happened.", status)
+        self._script.add(action, response, times=times, does_the_work=does_the_work)
+
+    def calls(self, action: str = "*") -> list[Call]:
+        """The calls so far of an action (a shell pattern), in the order of arrival."""
+        arrived = [Call(_action_of(one), _params_of(one)) for one in self.http.requests()]
+        return [call for call in arrived if fnmatchcase(call.action, action)]
+
+    def writes(self) -> list[Call]:
+        """The calls so far that ask for a change."""
+        return [call for call in self.calls() if call.action in WRITES]
+
+    def _answer(self, request: Request) -> Response:
+        try:
+            with self._lock:
+                return self._work(request)
+        except Refused as refusal:
+            return refuse(refusal.code, refusal.words, refusal.status)
+
+    def _work(self, request: Request) -> Response:
+        if (request.method, request.path) not in {("POST", "/"), ("GET", "/")}:
+            raise Refused("InvalidApi.NotFound", "Specified api is not found.", 404)
+        pairs = read_form(_raw_form(request))
+        account = self._accounts.caller(request.method, pairs, self._now())
+        params = Params(dict(_params_of(request)))
+        action = params.required("Action")
+        if action not in self._actions:
+            raise Refused("InvalidAction.NotFound", "Specified api is not found.", 404)
+        params.must_be_of(ALLOWED[action])
+        if account.allowed is not None and action not in account.allowed:
+            raise Refused(
+                "Forbidden.RAM", "User not authorized to operate on the specified resource.", 403
+            )
+        if params.text("Format").upper() != "JSON":
+            return XML
+        return self._script.answer(action, lambda: respond(self._actions[action](account, params)))
+
+    def _describe_domains(self, account: Account, params: Params) -> Body:
+        domains = [one for one in self._domains if one.owner == account.key_id]
+        page, whole = params.page(domains, most=100)
+        items = [
+            {
+                "DomainId": f"00efd71a-770e-4255-b54e-{index:012x}",
+                "DomainName": domain.told,
+                "PunyCode": domain.name,
+                "AliDomain": True,
+                "VersionCode": "mianfei",
+                "DnsServers": {"DnsServer": list(NAMESERVERS)},
+            }
+            for index, domain in enumerate(page)
+        ]
+        return {"Domains": {"Domain": items}, **whole}
+
+    def _describe_sub_domain_records(self, account: Account, params: Params) -> Body:
+        name = params.required("SubDomain").lower()
+        domain = self._domain(account, params.text("DomainName") or ".".join(name.split(".")[-2:]))
+        spelt = params.text("DomainName") or domain.name
+        if name != spelt and not name.endswith(f".{spelt}"):
+            raise Refused("InvalidDomainName.Format", "Invalid domain name.")
+        name = name.removesuffix(spelt) + domain.name
+        wanted = params.text("Type")
+        records = [
+            record
+            for record in self._shown(domain)
+            if record.name == name and wanted in {"", record.rtype}
+        ]
+        page, whole = params.page(records, most=500)
+        return {"DomainRecords": {"Record": [_facts(one, domain) for one in page]}, **whole}
+
+    def _describe_record(self, account: Account, params: Params) -> Body:
+        record, domain = self._record(account, params)
+        if record not in self._shown(domain):
+            raise _not_theirs()
+        return {**_facts(record, domain), "PunyCode": domain.name}
+
+    def _add(self, account: Account, params: Params) -> Body:
+        domain = self._domain(account, params.required("DomainName"))
+        rtype, value = params.required("Type"), params.required("Value")
+        host = params.required("RR").lower()
+        ttl = params.number("TTL", LEAST_TTL, least=1)
+        if rtype not in TYPES or params.text("Line") not in {"", "default"}:
+            raise Refused("InvalidParameter", "The specified parameter is not valid.")
+        if not LEAST_TTL <= ttl <= MOST_TTL:
+            raise Refused("QuotaExceeded.TTL", f"TTL must be in [{LEAST_TTL},{MOST_TTL}].")
+        name = domain.name if host == "@" else f"{host}.{domain.name}"
+        self._must_fit(domain, name, rtype, value)
+        if self.forgets_records:
+            return {"RecordId": "9999985"}
+        record = self._zones.create(name, rtype, value, ttl=ttl, zone=domain.name)
+        return {"RecordId": str(record.id)}
+
+    def _must_fit(self, domain: Domain, name: str, rtype: str, value: str) -> None:
+        there = self._zones.records(domain.name, name=name)
+        if any((one.rtype, one.value) == (rtype, value) for one in there):
+            raise Refused("DomainRecordDuplicate", "The DNS record already exists.")
+        if there and "CNAME" in {rtype, *(one.rtype for one in there)}:
+            raise Refused("DomainRecordConflict", "The DNS record conflicts with other records.")
+
+    def _delete(self, account: Account, params: Params) -> Body:
+        record, _ = self._record(account, params)
+        self._zones.remove(record.id)
+        return {"RecordId": str(record.id)}
+
+    def _domain(self, account: Account, name: str) -> Domain:
+        named = [one for one in self._domains if name.lower() in {one.name, one.told}]
+        if not named:
+            raise Refused("InvalidDomainName.NoExist", "The specified domain name does not exist.")
+        for domain in named:
+            if domain.owner == account.key_id:
+                return domain
+        raise Refused("IncorrectDomainUser", "The domain name does not belong to this user.")
+
+    def _record(self, account: Account, params: Params) -> tuple[Record, Domain]:
+        written = params.required("RecordId")
+        for domain in self._domains:
+            for record in self._zones.records(domain.name):
+                if str(record.id) == written and domain.owner == account.key_id:
+                    return record, domain
+        raise _not_theirs()
+
+    def _shown(self, domain: Domain) -> list[Record]:
+        moment = self._zones.clock() - self.index_delay
+        return [r for r in self._zones.records(domain.name) if r.created <= moment]
+
+
+def _not_theirs() -> Refused:
+    return Refused("DomainRecordNotBelongToUser", "The domain record does not belong to this user.")
+
+
+def _facts(record: Record, domain: Domain) -> dict[str, object]:
+    return {
+        "RecordId": str(record.id),
+        "DomainName": domain.told,
+        "RR": record.name.removesuffix(domain.name).rstrip(".") or "@",
+        "Type": record.rtype,
+        "Value": record.value,
+        "TTL": record.ttl,
+        "Line": "default",
+        "Status": "ENABLE" if record.enabled else "DISABLE",
+        "Locked": False,
+        "Weight": 1,
+    }
+
+
+def _raw_form(request: Request) -> bytes:
+    if request.method == "GET":
+        return request.query.encode()
+    declared = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return request.body if declared == FORM else b""
+
+
+def _params_of(request: Request) -> dict[str, str]:
+    pairs = read_form(_raw_form(request))
+    return {name.decode(): value.decode(errors="replace") for name, value in pairs}
+
+
+def _action_of(request: Request) -> str:
+    try:
+        return _params_of(request).get("Action", "")
+    except Refused:
+        return ""

@@ -1,0 +1,311 @@
+"""The calls about records (docs/facts/dnspod.md §1.5). They write to the zones that are served.
+
+Only the default line exists here, and no MX records: every other line or type is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import dns.exception
+
+from certferry_sandbox.dnspod.accounts import Account, Accounts, Domain
+from certferry_sandbox.dnspod.answers import LONG_AGO, Body, Params, Refused, Status, in_china
+from certferry_sandbox.nameserver.lookup import rdata
+from certferry_sandbox.zones import Record, Zones
+
+TYPES = frozenset({"A", "AAAA", "CAA", "CNAME", "NS", "SRV", "TXT"})
+MAX_TTL = 604_800  # seconds
+LINE_ID = "0"
+INFO = {
+    **{key: key for key in ("id", "value", "weight", "mx", "ttl", "enabled")},
+    **{key: key for key in ("monitor_status", "remark", "updated_on")},
+    "sub_domain": "name",
+    "record_type": "type",
+    "record_line": "line",
+    "record_line_id": "line_id",
+}
+"""What Record.Info calls a record's fields, and what they are called in lists."""
+TOO_MANY = {"A": Status.TOO_MANY_A, "CNAME": Status.TOO_MANY_CNAME}
+LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+
+
+@dataclass(frozen=True)
+class RequestedRecord:
+    """What a call asks a record to be."""
+
+    name: str
+    rtype: str
+    value: str
+    ttl: int
+    enabled: bool
+
+
+class RecordCalls:
+    """Record.List, Record.Info, Record.Create, Record.Modify and Record.Remove.
+
+    A new record is in lists only after `index_delay` seconds (§1.7), while all other
+    rules know it at once.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        zones: Zones,
+        now: Callable[[], datetime],
+        *,
+        page_limit: int,
+        line: str,
+        nameservers: tuple[str, ...],
+    ) -> None:
+        self.index_delay = 0.0
+        self._accounts = accounts
+        self._zones = zones
+        self._now = now
+        self._page_limit = page_limit
+        self._line = line
+        self._nameservers = nameservers
+
+    def list_records(self, account: Account, params: Params) -> Body:
+        """Record.List: a page of the domain's records, every value a string."""
+        domain = self._accounts.domain(
+            account, params, unknown=Status.BAD_DOMAIN, not_owner=Status.NOT_OWNER_RECORDS
+        )
+        offset = params.number("offset", 0, Status.RECORDS_BAD_OFFSET)
+        length = params.number("length", self._page_limit, Status.RECORDS_BAD_LENGTH, least=1)
+        wanted = [r for r in self._indexed(domain) if _is_wanted(r, domain, params)]
+        page = wanted[offset : offset + min(length, self._page_limit)]
+        if not page and not params.says_no("error_on_empty"):
+            raise Refused(Status.NO_RECORDS)
+        return {
+            "domain": {
+                "id": str(domain.id),
+                "name": domain.unicode_name,
+                "punycode": domain.name,
+                "grade": domain.grade,
+                "owner": domain.owner,
+            },
+            "info": {
+                "sub_domains": str(len({record.name for record in wanted})),
+                "record_total": str(len(wanted)),
+                "records_num": str(len(page)),
+            },
+            "records": [self._facts(record, domain) for record in page],
+        }
+
+    def _indexed(self, domain: Domain) -> list[Record]:
+        """Return what lists show. The NS records of the apex are DNSPod's own, wherever the
+        registry delegates the domain to.
+        """
+        moment = self._zones.clock() - self.index_delay
+        found = [r for r in self._zones.records(domain.name) if r.created <= moment]
+        held = [record for record in found if _is_held(record, domain)]
+        own = [
+            replace(record, value=f"{host}.")
+            for record, host in zip(held, self._nameservers, strict=False)
+        ]
+        return [*own, *(record for record in found if record not in held)]
+
+    def info(self, account: Account, params: Params) -> Body:
+        """Record.Info: one record, whose fields have other names than in lists, and are fewer.
+        After the vendor's page (DNSPod/dnspod-api-doc, source/records.rst, its example of 2016).
+        """
+        domain = self._accounts.domain(
+            account, params, unknown=Status.BAD_DOMAIN, not_owner=Status.NOT_OWNER_WRITE
+        )
+        facts = self._facts(self._record(domain, params), domain)
+        return {
+            "domain": {"id": domain.id, "domain": domain.name, "domain_grade": domain.grade},
+            "record": {
+                **{name: facts[listed] for name, listed in INFO.items()},
+                "domain_id": str(domain.id),
+            },
+        }
+
+    def create(self, account: Account, params: Params) -> Body:
+        """Record.Create: the id is a string here."""
+        domain = self._writable(account, params)
+        requested = self._requested(domain, params, bad_ttl=Status.CREATE_BAD_TTL)
+        self._must_fit(requested, self._zones.records(domain.name, name=requested.name), domain)
+        record = self._zones.create(
+            requested.name,
+            requested.rtype,
+            requested.value,
+            ttl=requested.ttl,
+            zone=domain.name,
+            enabled=requested.enabled,
+        )
+        return {
+            "record": {
+                "id": str(record.id),
+                "name": _sub_domain(record, domain),
+                "status": _state(record),
+                "weight": None,
+            }
+        }
+
+    def modify(self, account: Account, params: Params) -> Body:
+        """Record.Modify: the id is a number here."""
+        domain = self._writable(account, params)
+        old = self._record(domain, params)
+        requested = self._requested(domain, params, bad_ttl=Status.MODIFY_BAD_TTL)
+        others = [
+            r for r in self._zones.records(domain.name, name=requested.name) if r.id != old.id
+        ]
+        self._must_fit(requested, others, domain)
+        new = self._zones.change(
+            old.id,
+            requested.name,
+            requested.rtype,
+            requested.value,
+            ttl=requested.ttl,
+            enabled=requested.enabled,
+        )
+        return {
+            "record": {
+                "id": new.id,
+                "name": _sub_domain(new, domain),
+                "value": new.value,
+                "status": _state(new),
+            }
+        }
+
+    def remove(self, account: Account, params: Params) -> Body:
+        """Record.Remove: nothing but the status."""
+        domain = self._writable(account, params)
+        self._zones.remove(self._record(domain, params).id)
+        return {}
+
+    def _writable(self, account: Account, params: Params) -> Domain:
+        domain = self._accounts.domain(
+            account, params, unknown=Status.BAD_DOMAIN, not_owner=Status.NOT_OWNER_WRITE
+        )
+        if domain.status == "spam":
+            raise Refused(Status.DOMAIN_BANNED)
+        if domain.status == "lock":
+            raise Refused(Status.DOMAIN_LOCKED)
+        return domain
+
+    def _record(self, domain: Domain, params: Params) -> Record:
+        written = params.text("record_id")
+        for record in self._zones.records(domain.name):
+            if str(record.id) == written:
+                if _is_held(record, domain):
+                    raise Refused(Status.NOT_OWNER_WRITE)
+                return record
+        raise Refused(Status.BAD_RECORD)
+
+    def _requested(self, domain: Domain, params: Params, *, bad_ttl: Status) -> RequestedRecord:
+        self._must_be_default_line(params)
+        rtype = params.text("record_type")
+        if rtype not in TYPES:
+            raise Refused(Status.BAD_TYPE)
+        ttl = params.number("ttl", domain.min_ttl, bad_ttl)
+        if ttl < domain.min_ttl:
+            # The words of tengattack/certbot-dns-dnspod #1, where 60 was asked of a free plan.
+            raise Refused(bad_ttl, f"Record ttl is limited({domain.min_ttl})")
+        if ttl > MAX_TTL:
+            raise Refused(bad_ttl)
+        state = params.text("status", "enable")
+        if state not in {"enable", "disable"}:
+            raise Refused(Status.BAD_PARAMETER)
+        name = _full_name(params.text("sub_domain", "@").lower(), domain)
+        return RequestedRecord(name, rtype, _value(rtype, params), ttl, state == "enable")
+
+    def _must_be_default_line(self, params: Params) -> None:
+        """The id wins when both are given."""
+        given = params.text("record_line_id") or params.text("record_line")
+        if given != (LINE_ID if params.text("record_line_id") else self._line):
+            raise Refused(Status.BAD_LINE)
+
+    def _must_fit(self, requested: RequestedRecord, others: list[Record], domain: Domain) -> None:
+        same_type = [record for record in others if record.rtype == requested.rtype]
+        if any(record.value == requested.value for record in same_type):
+            raise Refused(Status.DUPLICATE)
+        # A CNAME stands alone at its name (RFC 1034 §3.6.2).
+        if len(same_type) != len(others) and (
+            requested.rtype == "CNAME" or any(record.rtype == "CNAME" for record in others)
+        ):
+            raise Refused(Status.CONFLICT)
+        if len(same_type) >= domain.records_per_name:
+            raise Refused(TOO_MANY.get(requested.rtype, Status.TOO_MANY))
+
+    def _facts(self, record: Record, domain: Domain) -> dict[str, object]:
+        facts: dict[str, object] = {
+            "id": str(record.id),
+            "name": _sub_domain(record, domain),
+            "line": self._line,
+            "line_id": LINE_ID,
+            "type": record.rtype,
+            "ttl": str(record.ttl),
+            "value": record.value,
+            "weight": None,
+            "mx": "0",
+            "enabled": "1" if record.enabled else "0",
+            "status": _state(record),
+            "monitor_status": "",
+            "remark": "",
+            "updated_on": self._written_on(record),
+            "use_aqb": "no",
+        }
+        return facts | ({"hold": "hold"} if _is_held(record, domain) else {})
+
+    def _written_on(self, record: Record) -> str:
+        if math.isinf(record.since):
+            return LONG_AGO
+        age = timedelta(seconds=self._zones.clock() - record.since)
+        return in_china(self._now() - age)
+
+
+def _is_wanted(record: Record, domain: Domain, params: Params) -> bool:
+    sub_domain = _sub_domain(record, domain)
+    keyword = params.text("keyword").lower()
+    return (
+        params.text("sub_domain", sub_domain).lower() == sub_domain
+        and params.text("record_type", record.rtype) == record.rtype
+        and (keyword in sub_domain or keyword in record.value.lower())
+    )
+
+
+def _is_held(record: Record, domain: Domain) -> bool:
+    """Return whether this is one of the NS records that delegate the domain."""
+    return record.rtype == "NS" and record.name == domain.name
+
+
+def _state(record: Record) -> str:
+    return "enabled" if record.enabled else "disabled"
+
+
+def _sub_domain(record: Record, domain: Domain) -> str:
+    return record.name.removesuffix(domain.name).rstrip(".") or "@"
+
+
+def _full_name(sub_domain: str, domain: Domain) -> str:
+    if sub_domain == "@":
+        return domain.name
+    first, *rest = labels = sub_domain.split(".")
+    if "*" in sub_domain and (first != "*" or "*" in "".join(rest)):
+        raise Refused(Status.BAD_WILDCARD)
+    if not all(LABEL.fullmatch(label) for label in (rest if first == "*" else labels)):
+        raise Refused(Status.BAD_SUB_DOMAIN)
+    if len(labels) > domain.levels:
+        raise Refused(Status.TOO_MANY_LEVELS)
+    return f"{sub_domain}.{domain.name}"
+
+
+def _value(rtype: str, params: Params) -> str:
+    """Take TXT as it is, quotes included; everything else must make sense in DNS."""
+    value = params.text("value")
+    if rtype in {"CNAME", "NS"}:
+        value = f"{value.rstrip('.')}."
+    try:
+        rdata(rtype, value)
+    except (dns.exception.DNSException, ValueError):
+        raise Refused(Status.BAD_VALUE) from None
+    if not value:
+        raise Refused(Status.BAD_VALUE)
+    return value

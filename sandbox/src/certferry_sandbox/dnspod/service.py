@@ -1,0 +1,232 @@
+"""A stand-in of DNSPod's token API (dnsapi.cn), writing to the zones that the name servers serve.
+
+Built from docs/facts/dnspod.md §1 and §4. Where the service is lenient towards clients
+that it may ban later, this one is strict at once: it wants the documented User-Agent, a form, and
+exact names. API 3.0 is another service and not here.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import idna
+
+from certferry_sandbox.dnspod.accounts import PLANS, Account, Accounts, Domain, DomainCalls
+from certferry_sandbox.dnspod.answers import Body, Params, Refused, Status, in_china, page, respond
+from certferry_sandbox.dnspod.records import RecordCalls
+from certferry_sandbox.faults import Script
+from certferry_sandbox.httpd import HttpService, HttpStandIn, Request, Response
+from certferry_sandbox.zones import Zones
+
+NAMESERVERS = ("f1g1ns1.dnspod.net", "f1g1ns2.dnspod.net")
+VERSION = "4.6"
+PAGE_LIMIT = 3000  # records and domains in one answer, whatever is asked for
+USER_AGENT = re.compile(r"[\w .-]+/\S+ \(\S+@\S+\)")  # "Program-Name/Version (mail)" (§1.2, §4)
+WRITES = frozenset({"Record.Create", "Record.Modify", "Record.Remove"})
+
+Action = Callable[[Account, Params], Body]
+Answer = tuple[str, str, Body]
+"""A status' code and its words, and what else is answered."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that arrived, answered or not: its action, and its form without the token."""
+
+    action: str
+    params: Mapping[str, str]
+
+
+class DnspodService(HttpStandIn):
+    """DNSPod's token API on loopback, in plain HTTP.
+
+    Accounts and domains are added by methods. What goes wrong is armed on `faults`, for instance
+    `faults.add(Fault.reset_after(), on="POST /Record.Create")`, or with `answer_next`.
+    `index_delay` keeps new records out of lists for so many seconds; what an account calls beyond
+    `calls_per_hour` is answered with -2. The zones' clock times both and the blocked logins; `now`
+    is the wall clock that answers show. `nameservers` serve the domains that are added without a
+    zone of their own. `line` is the default line's name, and `page_limit` the longest list:
+    `default` and 500 at the international sibling (§1.8).
+    """
+
+    def __init__(
+        self,
+        zones: Zones,
+        *,
+        nameservers: Sequence[str] = NAMESERVERS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        line: str = "默认",
+        page_limit: int = PAGE_LIMIT,
+        port: int = 0,
+    ) -> None:
+        self.http = HttpService(self._answer, port=port, clock=now)
+        self.refuses_user_agents_with: Literal["403", "-8"] = "403"
+        self._zones = zones
+        self._nameservers = tuple(nameservers)
+        self._now = now
+        self._lock = threading.RLock()
+        self._script = Script[Answer]()
+        self._accounts = Accounts(zones.clock)
+        self._records = RecordCalls(
+            self._accounts,
+            zones,
+            now,
+            page_limit=page_limit,
+            line=line,
+            nameservers=self._nameservers,
+        )
+        self._actions = self._all_actions(DomainCalls(self._accounts, zones, page_limit))
+
+    def _all_actions(self, domains: DomainCalls) -> dict[str, Action]:
+        return {
+            "Info.Version": domains.version,
+            "User.Detail": domains.user,
+            "Domain.List": domains.list_domains,
+            "Domain.Info": domains.info,
+            "Domain.Purview": domains.purview,
+            "Record.List": self._records.list_records,
+            "Record.Info": self._records.info,
+            "Record.Create": self._records.create,
+            "Record.Modify": self._records.modify,
+            "Record.Remove": self._records.remove,
+        }
+
+    @property
+    def index_delay(self) -> float:
+        """Seconds until a new record is in lists."""
+        return self._records.index_delay
+
+    @index_delay.setter
+    def index_delay(self, seconds: float) -> None:
+        self._records.index_delay = seconds
+
+    @property
+    def calls_per_hour(self) -> int | None:
+        """The calls that an account may make within any hour; `None` is no limit."""
+        return self._accounts.calls_per_hour
+
+    @calls_per_hour.setter
+    def calls_per_hour(self, calls: int | None) -> None:
+        self._accounts.calls_per_hour = calls
+
+    def add_account(self, token_id: str, token: str, email: str = "ops@example.com") -> Account:
+        """Open an account. The first one is the default of `add_domain`."""
+        return self._accounts.add(token_id, token, email)
+
+    def add_domain(
+        self,
+        name: str,
+        *,
+        account: Account | None = None,
+        status: Literal["enable", "pause", "spam", "lock"] = "enable",
+        grade: str = "DP_Free",
+        min_ttl: int | None = None,
+        records_per_name: int = 100,
+        levels: int = 10,
+    ) -> Domain:
+        """Put a domain into an account, in Unicode or A-labels, with its zone if there is none.
+
+        `grade` is the plan, one of `PLANS`; `min_ttl` another least TTL than the plan's.
+        """
+        owner = account or self._accounts.first()
+        domain = Domain(
+            id=self._accounts.next_domain_id(),
+            name=idna.encode(name, uts46=True).decode(),
+            owner=owner.email,
+            status=status,
+            grade=grade,
+            min_ttl=PLANS[grade].min_ttl if min_ttl is None else min_ttl,
+            records_per_name=records_per_name,
+            levels=levels,
+        )
+        with self._lock:
+            if domain.name not in {zone.name for zone in self._zones.zones_above(domain.name)}:
+                self._zones.add_zone(domain.name, self._nameservers)
+            owner.domains.append(domain)
+        return domain
+
+    def answer_next(
+        self,
+        action: str,
+        code: str,
+        message: str = "",
+        *,
+        times: int = 1,
+        does_the_work: bool = False,
+    ) -> None:
+        """Answer the next calls of an action (a shell pattern) with this status code.
+
+        The caller must be logged in; the work is left undone unless `does_the_work`.
+        """
+        known = [status.words("en") for status in Status if status.code == code]
+        words = message or "".join(known[:1])
+        self._script.add(action, (code, words, {}), times=times, does_the_work=does_the_work)
+
+    def calls(self, action: str = "*") -> list[Call]:
+        """The calls so far of an action (a shell pattern), in the order of arrival."""
+        arrived = [
+            Call(request.path.removeprefix("/"), _without_token(Params.of(request)))
+            for request in self.http.requests("POST /*")
+        ]
+        return [call for call in arrived if fnmatchcase(call.action, action)]
+
+    def writes(self) -> list[Call]:
+        """The calls so far that ask for a change."""
+        return [call for call in self.calls() if call.action in WRITES]
+
+    def refused_user_agents(self) -> list[str]:
+        """The User-Agent of every request that could have had the account banned."""
+        agents = [request.headers.get("User-Agent", "") for request in self.http.requests()]
+        return [agent for agent in agents if not USER_AGENT.fullmatch(agent)]
+
+    def _answer(self, request: Request) -> Response:
+        action = request.path.removeprefix("/")
+        params = Params.of(request)
+        if not USER_AGENT.fullmatch(request.headers.get("User-Agent", "")):
+            if self.refuses_user_agents_with == "403":
+                return page(403, "Forbidden")
+            return self._refusal(Status.LOGIN_BANNED, params)
+        if action not in self._actions:
+            return page(404, "Not Found")
+        if request.method != "POST":
+            return self._refusal(Status.POST_ONLY, params)
+        try:
+            with self._lock:
+                return self._work(action, params)
+        except Refused as refusal:
+            words = refusal.words(params.text("lang", "en"))
+            return self._respond(refusal.status.code, words, params)
+
+    def _work(self, action: str, params: Params) -> Response:
+        account = self._accounts.login(params)
+        self._accounts.count(account)
+        code, words, body = self._script.answer(action, lambda: self._done(action, account, params))
+        return self._respond(code, words, params, body)
+
+    def _done(self, action: str, account: Account, params: Params) -> Answer:
+        words = VERSION if action == "Info.Version" else _words(Status.DONE, params)
+        return Status.DONE.code, words, self._actions[action](account, params)
+
+    def _refusal(self, status: Status, params: Params) -> Response:
+        return self._respond(status.code, _words(status, params), params)
+
+    def _respond(
+        self, code: str, message: str, params: Params, body: Body | None = None
+    ) -> Response:
+        status = {"code": code, "message": message, "created_at": in_china(self._now())}
+        as_json = params.text("format") == "json"
+        return respond({"status": status, **(body or {})}, as_json=as_json)
+
+
+def _words(status: Status, params: Params) -> str:
+    return status.words(params.text("lang", "en"))
+
+
+def _without_token(params: Params) -> dict[str, str]:
+    return {name: value for name, value in params.fields.items() if name != "login_token"}

@@ -1,0 +1,3 @@
+"""Name servers of the sandbox, from a question in bytes to an answer: `service` has the servers,
+`lookup` what they know.
+"""

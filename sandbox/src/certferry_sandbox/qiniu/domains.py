@@ -1,0 +1,431 @@
+"""Qiniu's CDN and DCDN domains, `/domain` (docs/facts/qiniu.md §5): what is bound, what is being
+changed, and when that takes effect.
+
+Nothing happens by itself: `settle` brings a domain to where it is at a given moment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Literal
+
+from certferry_sandbox.edges import Identity
+from certferry_sandbox.httpd import Response
+from certferry_sandbox.qiniu.answers import Fields, Pager, Refused, success
+from certferry_sandbox.qiniu.certificates import StoredCertificate, covers
+from certferry_sandbox.qiniu.signing import SignedCall
+
+BEIJING = timezone(timedelta(hours=8))  # §5.2: times are written with +08:00
+EVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class HttpsConf:
+    """How a domain does HTTPS; without a certificate it speaks HTTP alone. `free`: with one of
+    Qiniu's own, which has no visible id (`freeCert`, §5.2).
+    """
+
+    certificate: StoredCertificate | None = None
+    force_https: bool = False
+    http2: bool = False
+    tls_versions: tuple[str, ...] | None = None
+    free: bool = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is HTTPS."""
+        return self.certificate is not None or self.free
+
+    def to_wire(self) -> dict[str, Any]:
+        """The `https` object (§5.2)."""
+        wire: dict[str, Any] = {
+            "certId": self.certificate.id if self.certificate else "",
+            "forceHttps": self.force_https,
+            "http2Enable": self.http2,
+            "freeCert": self.free,
+        }
+        if self.tls_versions is not None:
+            wire["tlsVersions"] = list(self.tls_versions)
+        return wire
+
+
+class Timeline:
+    """Which certificate was in force since when."""
+
+    def __init__(self, certificate: StoredCertificate | None) -> None:
+        self._entries = [(EVER, certificate)]
+
+    def note(self, moment: datetime, certificate: StoredCertificate | None) -> None:
+        """From `moment` on it is this one (None: none)."""
+        self._entries.append((moment, certificate))
+
+    def since(self, moment: datetime) -> list[StoredCertificate | None]:
+        """Those in force at a moment and after it."""
+        later = [certificate for begun, certificate in self._entries if begun > moment]
+        return [self.at(moment), *later]
+
+    def at(self, moment: datetime) -> StoredCertificate | None:
+        """The one in force at a moment."""
+        return [certificate for since, certificate in self._entries if since <= moment][-1]
+
+
+@dataclass
+class Change:
+    """An accepted change that is under way. `failure` says how it will end badly, "" if well;
+    `sticks`: the domain then still names what was asked for.
+    """
+
+    operation: str
+    conf: HttpsConf
+    due: datetime
+    failure: str
+    sticks: bool = False
+
+
+@dataclass
+class Domain:
+    """A CDN domain. `held` keeps its change processing until it is released. `hides_https`: reads
+    show `protocol` https and no settings, as of a domain without HTTPS. `free_identity` is what the
+    edges show with a free certificate.
+    """
+
+    name: str
+    number: int
+    uid: int
+    type: str
+    product: str
+    platform: str
+    parent: str
+    https: HttpsConf
+    state: str
+    could_operate: bool
+    created: datetime
+    state_description: str = ""
+    operation: str = "create_domain"
+    change: Change | None = None
+    held: bool = False
+    hides_https: bool = False
+    free_identity: Identity | None = None
+    modified: datetime = field(init=False)
+    https_modified: datetime = field(init=False)
+    tasks: int = 0
+
+    def __post_init__(self) -> None:
+        self._past: list[tuple[datetime, Domain]] = []
+        self.modified = self.https_modified = self.created
+        self.applied = Timeline(self.https.certificate)
+        self.accepted = Timeline(self.https.certificate)
+
+    def accept(self, change: Change, now: datetime) -> None:
+        """Begin a change."""
+        self._past.append((now, copy(self)))
+        self.change = change
+        self.state, self.state_description = "processing", ""
+        self.operation = change.operation
+        self.modified = now
+        self.tasks += 1
+        self.accepted.note(now, change.conf.certificate)
+
+    def settle(self, now: datetime) -> None:
+        """End the change under way if its time has come."""
+        change = self.change
+        if change is None or self.held or now < change.due:
+            return
+        self._past.append((change.due, copy(self)))
+        self.change = None
+        self.modified = change.due
+        if change.failure:
+            self.state, self.state_description = "failed", change.failure
+            self.accepted.note(change.due, self.https.certificate)
+            if change.sticks:
+                self.https = change.conf
+        else:
+            self.state, self.https = "success", change.conf
+            self.https_modified = change.due
+            self.applied.note(change.due, self.https.certificate)
+
+    def as_of(self, moment: datetime) -> Domain:
+        """The domain as it was at a moment, for reads that lag behind."""
+        return next((past for until, past in self._past if moment < until), self)
+
+    def release(self, now: datetime) -> None:
+        """End a held change, not before now."""
+        self.held = False
+        if self.change is not None:
+            self.change.due = max(self.change.due, now)
+        elif self.state == "processing":
+            self.state = "success"
+
+    def shown_at(self, moment: datetime, line: Timeline) -> Identity | None:
+        """What an edge shows that is as far as a moment of one of the timelines."""
+        return line.at(moment) or (self.free_identity if self.https.free else None)
+
+    def uses(self, cert_id: str, since: datetime) -> bool:
+        """Whether the certificate is bound, was so since, or will be by the change under way."""
+        confs = [self.https] if self.change is None else [self.https, self.change.conf]
+        in_force = [conf.certificate for conf in confs] + self.applied.since(since)
+        return any(certificate and certificate.id == cert_id for certificate in in_force)
+
+    def at_once(self) -> Domain:
+        """The domain as one that is told to be done with the change under way."""
+        shown = copy(self)
+        if self.change is not None:
+            shown.https, shown.state = self.change.conf, "success"
+        return shown
+
+    def list_item(self) -> dict[str, Any]:
+        """The object of the list, which has no `https` (§5.1)."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "cname": f"{self.name.strip('.')}.qiniudns.com",
+            "testURLPath": "",
+            "platform": self.platform,
+            "geoCover": "china",
+            "protocol": "https" if self.https.is_on else "http",
+            "product": self.product,
+            "operationType": self.operation,
+            "operatingState": self.state,
+            "operatingStateDesc": self.state_description,
+            "couldOperateBySelf": self.could_operate,
+            "uidIsFreezed": False,
+            "freezeType": "frozen" if self.state == "frozen" else "",
+            "pareDomain": self.parent,
+            "operTaskId": f"{self.number:08x}{self.tasks:016x}",
+            "operTaskType": self.operation,
+            "operTaskErrCode": 0,
+            "createAt": _rfc3339(self.created),
+            "modifyAt": _rfc3339(self.modified),
+        }
+
+    def to_wire(self) -> dict[str, Any]:
+        """The object of a read, but for `https` (§5.2)."""
+        return self.list_item() | {
+            "ipTypes": 1,
+            "httpsOPTime": _rfc3339(self.https_modified),
+        }
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(BEIJING).isoformat(timespec="seconds")
+
+
+CERTIFICATE_FAILURE = "verify https crt fail"  # §5.2, operatingStateDesc
+STATE_CODES = {"processing": 400030, "frozen": 500923, "offlined": 400320}  # §5.6
+TLS_VERSION = re.compile(r"TLSv1(\.[0-3])?")
+
+
+class Domains:
+    """The domains of all accounts, the calls on them, and how the calls behave.
+
+    Switches, to be turned at any time:
+    `processing_time`: how long an accepted change stays `processing`.
+    `omitted_flags`: whether a flag left out of a change is reset or kept; unknown (§5.3).
+    `refuse_unchanged`: answer 400910 to a change that changes nothing (§5.3).
+    `refuse_repeated_sslize`: answer 400013 to `sslize` of an HTTPS domain, as the console does;
+    the API has been seen to tolerate it (§5.4).
+    `list_lag`, `read_lag`: how far the list, and a read of one domain, lag behind (§5.1).
+    `absent_https`: how a domain without HTTPS shows it; all three have been seen (§5.2).
+    `tls_versions`: their form, in and out. The documents say string, the server wants an array
+    (§5.3); "untold" takes an array and never shows it.
+    `hides`: what the detail of an HTTPS domain keeps to itself: its flags, or its certificate too
+    (§5.3).
+    `claims_https`: show a domain without HTTPS as one that hides its settings (§5.4).
+    `in_use_for`: how long a certificate counts as used after its domain has left it (§4.4).
+    `says_done_at_once`: tell of a change as done though the edges serve it later (§5.6).
+    """
+
+    def __init__(
+        self,
+        find_certificate: Callable[[str, int], StoredCertificate],
+        processing_time: timedelta,
+        *,
+        refuse_repeated_sslize: bool,
+    ) -> None:
+        self.processing_time = processing_time
+        self.omitted_flags: Literal["reset", "kept"] = "reset"
+        self.refuse_unchanged = False
+        self.refuse_repeated_sslize = refuse_repeated_sslize
+        self.absent_https: Literal["empty", "null", "missing"] = "empty"
+        self.list_lag = self.read_lag = timedelta(0)
+        self.tls_versions: Literal["array", "string", "untold"] = "array"
+        self.hides: Literal["nothing", "flags", "all"] = "nothing"
+        self.claims_https = False
+        self.in_use_for = timedelta(0)
+        self.says_done_at_once = False
+        self.pager = Pager()
+        self._find_certificate = find_certificate
+        self._domains: dict[str, Domain] = {}
+        self._failures: dict[str, tuple[str, bool]] = {}
+
+    def add(self, domain: Domain) -> None:
+        """Take in a domain that is already there."""
+        self._domains[domain.name] = domain
+
+    def remove(self, name: str) -> None:
+        """Take out a domain that was deleted. Raises LookupError."""
+        del self._domains[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._domains
+
+    def find(self, name: str, now: datetime) -> Domain:
+        """The domain as it is now, of any owner. Raises LookupError."""
+        domain = self._domains[name]
+        domain.settle(now)
+        return domain
+
+    def next_number(self) -> int:
+        """The place in the list of a domain to be added."""
+        return len(self._domains) + 1
+
+    def fail_next(self, name: str, description: str, *, sticks: bool = False) -> None:
+        """Make the next accepted change of a domain end in `failed`."""
+        self._failures[name] = description, sticks
+
+    def uses(self, cert_id: str, now: datetime) -> bool:
+        """Whether any domain is bound to a certificate, or about to be."""
+        since = now - self.in_use_for
+        return any(domain.uses(cert_id, since) for domain in self._settled(now))
+
+    def serving(self, host: str, now: datetime) -> Domain | None:
+        """The domain that answers for a host name: itself, or a wildcard domain above it.
+
+        A pan child is answered for by its parent (§5.6); a domain that is off does not answer.
+        """
+        labels = host.split(".")
+        above = ["." + ".".join(labels[depth:]) for depth in range(1, len(labels))]
+        for name in [host, *above]:
+            domain = self._domains.get(name)
+            if domain is not None and domain.type != "pan":
+                domain.settle(now)
+                return None if domain.state in ("frozen", "offlined") else domain
+        return None
+
+    def listing(self, call: SignedCall) -> Response:
+        """`GET /domain` (§5.1)."""
+        then = call.now - self.list_lag
+        own = [
+            domain.as_of(then)
+            for domain in self._settled(call.now)
+            if domain.uid == call.uid and domain.created <= then
+        ]
+        if self.says_done_at_once:
+            own = [domain.at_once() for domain in own]
+        page, marker = self.pager.page(own, call.query)
+        return Response.json({"marker": marker, "domains": [item.list_item() for item in page]})
+
+    def read(self, call: SignedCall) -> Response:
+        """`GET /domain/<name>`: the object itself, without a code (§5.2)."""
+        domain = self._domains.get(call.name)
+        if domain is None or domain.uid != call.uid:
+            raise Refused(404001)
+        domain.settle(call.now)
+        shown = domain.as_of(call.now - self.read_lag)
+        if self.says_done_at_once:
+            shown = shown.at_once()
+        wire = shown.to_wire() | self._https_to_wire(shown, call.now)
+        if self.claims_https:
+            wire["protocol"] = "https"
+        return Response.json(wire)
+
+    def httpsconf(self, call: SignedCall) -> Response:
+        """`PUT /domain/<name>/httpsconf` (§5.3)."""
+        domain = self._changeable(call)
+        conf = self._wanted(call, domain, "UpdateHttpsConfArgs")
+        if not domain.https.is_on:
+            raise Refused(400302)
+        if self.refuse_unchanged and conf == domain.https:
+            raise Refused(400910)
+        return self._accept(domain, "modify_https_conf", conf, call.now)
+
+    def sslize(self, call: SignedCall) -> Response:
+        """`PUT /domain/<name>/sslize` (§5.4)."""
+        domain = self._changeable(call)
+        conf = self._wanted(call, domain, "SslizeArgs")
+        if self.refuse_repeated_sslize and domain.https.is_on:
+            raise Refused(400013)
+        return self._accept(domain, "sslize", conf, call.now)
+
+    def unsslize(self, call: SignedCall) -> Response:
+        """`PUT /domain/<name>/unsslize` (§5.5)."""
+        domain = self._changeable(call)
+        if not domain.https.is_on:
+            raise Refused(400013)
+        return self._accept(domain, "unsslize", HttpsConf(), call.now)
+
+    def _changeable(self, call: SignedCall) -> Domain:
+        """The domain, if it can be changed now; checks in the order of §11.2."""
+        domain = self._domains.get(call.name)
+        if domain is None:
+            raise Refused(612)
+        domain.settle(call.now)
+        if domain.uid != call.uid:
+            raise Refused(403023)
+        if code := STATE_CODES.get(domain.state):
+            raise Refused(code)
+        if not domain.could_operate or domain.type == "pan":
+            raise Refused(400722)
+        return domain
+
+    def _wanted(self, call: SignedCall, domain: Domain, struct: str) -> HttpsConf:
+        """The configuration that a body asks for, with a certificate that fits the domain."""
+        fields = call.fields(struct)
+        flags = self._flags(domain, fields)
+        certificate = self._find_certificate(fields.string("certId"), call.uid)
+        if not covers(certificate.names, domain.name):
+            raise Refused(400326)
+        return replace(flags, certificate=certificate, free=False)
+
+    def _flags(self, domain: Domain, fields: Fields) -> HttpsConf:
+        left_out = domain.https if self.omitted_flags == "kept" else HttpsConf()
+        force, http2 = fields.boolean("forceHttps"), fields.boolean("http2Enable")
+        versions = self._versions(fields)
+        if not all(TLS_VERSION.fullmatch(version) for version in versions or ()):
+            raise Refused(400000, "invalid tlsVersions")
+        return HttpsConf(
+            force_https=left_out.force_https if force is None else force,
+            http2=left_out.http2 if http2 is None else http2,
+            tls_versions=left_out.tls_versions if versions is None else versions,
+        )
+
+    def _versions(self, fields: Fields) -> tuple[str, ...] | None:
+        if self.tls_versions != "string":
+            return fields.strings("tlsVersions")
+        written = fields.string("tlsVersions")
+        return tuple(written.split(",")) if written else None
+
+    def _accept(self, domain: Domain, operation: str, conf: HttpsConf, now: datetime) -> Response:
+        failure = self._failures.pop(domain.name, ("", False))
+        domain.accept(Change(operation, conf, now + self.processing_time, *failure), now)
+        return success()
+
+    def _https_to_wire(self, domain: Domain, now: datetime) -> dict[str, Any]:
+        parent = self._domains.get(domain.parent)
+        if parent is not None:
+            parent.settle(now)
+            domain = parent
+        hides = domain.hides_https or self.hides == "all"
+        shown = HttpsConf() if hides else domain.https
+        if shown.is_on or self.absent_https == "empty":
+            return {"https": self._conf_to_wire(shown)}
+        return {"https": None} if self.absent_https == "null" else {}
+
+    def _conf_to_wire(self, conf: HttpsConf) -> dict[str, Any]:
+        wire = conf.to_wire()
+        if self.hides == "flags":
+            return {"certId": wire["certId"]}
+        versions = wire.pop("tlsVersions", None)
+        if versions is None or self.tls_versions == "untold":
+            return wire
+        joined = self.tls_versions == "string"
+        return wire | {"tlsVersions": ",".join(versions) if joined else versions}
+
+    def _settled(self, now: datetime) -> list[Domain]:
+        for domain in self._domains.values():
+            domain.settle(now)
+        return list(self._domains.values())

@@ -1,0 +1,82 @@
+"""`certferry sandbox`: keep a world on loopback running, and print how to use it."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import threading
+from pathlib import Path
+
+import click
+
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front
+from certferry.present.console import Console
+from certferry.present.layout import line
+from certferry.text import Text
+from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.messages.dingtalk import SECRET, DingtalkService
+from certferry_sandbox.world import World, demonstration
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "directory",
+    metavar="D",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to write the configuration; by default a temporary directory.",
+)
+@click.pass_obj
+def command(front: Front, directory: Path | None) -> int:
+    """Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on."""
+    with tempfile.TemporaryDirectory(prefix="certferry-sandbox-") as temporary:
+        place = (directory or Path(temporary)).resolve()
+        place.mkdir(parents=True, exist_ok=True)
+        with demonstration() as world, DingtalkService() as robot, HeartbeatService() as heart:
+            _introduce(world, world.write_files(place), front.console)
+            _introduce_init(world.write_base(place), robot, heart, front.console)
+            # Ctrl-C ends the wait; the world is taken down on the way out.
+            threading.Event().wait()
+    return Exit.OK
+
+
+def _introduce(world: World, path: Path, console: Console) -> None:
+    """Print the configuration as data, and what to do with it beside it."""
+    console.print(line(written) for written in path.read_text().splitlines())
+    console.stdout.flush()
+    command = f"certferry --config {shlex.quote(str(path))}"
+    exports = [f"export {name}={value}" for name, value in world.environment.items()]
+    console.print_stderr(
+        line(written)
+        for written in (
+            "",
+            console.voice.say(Text("The world is running until Ctrl-C. In another terminal:")),
+            "",
+            *(f"  {export}" for export in exports),
+            f"  {command} plan",
+            f"  {command} sync",
+        )
+    )
+
+
+def _introduce_init(
+    base: Path, robot: DingtalkService, heart: HeartbeatService, console: Console
+) -> None:
+    """Print the command that tries the interview, and what can be answered there."""
+    output = shlex.quote(str(base.with_name("init.toml")))
+    say = console.voice.say
+    asked = Text("Or try the interview; where the keys are not exported, it asks for them:")
+    reached = Text("It can tell this DingTalk robot, with its secret, and ping this heartbeat:")
+    rows = (
+        "",
+        say(asked),
+        "",
+        f"  certferry init --settings {shlex.quote(str(base))} --output {output}",
+        "",
+        say(reached),
+        "",
+        *(f"  {value}" for value in (robot.address, SECRET, heart.address)),
+    )
+    console.print_stderr(line(written) for written in rows)
+    console.stderr.flush()

@@ -1,0 +1,135 @@
+"""How Tencent Cloud's API 3.0 answers: always with status 200, errors in the body. The parameters
+of a call, and who signed it, found out from the bytes that arrived.
+
+Written from docs/facts/dnspod.md §2.1 and §2.3, and not from the client: what it sends is taken
+apart here, and nothing of the client's is called.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from hmac import compare_digest
+from hmac import new as hmac_of
+from typing import Any
+
+from certferry_sandbox.httpd import Request, Response
+
+Body = Mapping[str, Any]
+
+
+class Refused(Exception):
+    """The call ends with this error and nothing else."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+
+def answer(body: Body) -> Response:
+    """Return what a call asked for."""
+    return Response.json({"Response": {**body, "RequestId": str(uuid.uuid4())}})
+
+
+def refusal(refused: Refused) -> Response:
+    """Return an error."""
+    return answer({"Error": {"Code": refused.code, "Message": refused.message}})
+
+
+class Params:
+    """The fields of one call, each taken once and with its type."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.given = dict(fields)
+        self._fields = dict(fields)
+
+    @classmethod
+    def of(cls, request: Request) -> Params:
+        """Read the body, which must be declared as what it is. Raises `Refused`."""
+        declared = request.headers.get("Content-Type", "").partition(";")[0].strip()
+        if declared != "application/json":
+            raise Refused("UnsupportedProtocol", "The Content-Type is not supported.")
+        try:
+            fields = json.loads(request.body)
+        except ValueError:
+            fields = None
+        if not isinstance(fields, dict):
+            raise Refused("InvalidParameter", "The body is no JSON object.")
+        return cls(fields)
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """Take a string; without a default it is mandatory. Raises `Refused`."""
+        value = self._take(name, default)
+        if not isinstance(value, str):
+            raise Refused("InvalidParameter", f"The type of parameter `{name}` is wrong.")
+        return value
+
+    def number(self, name: str, default: int | None = None) -> int:
+        """Take a whole number; without a default it is mandatory. Raises `Refused`."""
+        value = self._take(name, default)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise Refused("InvalidParameter", f"The type of parameter `{name}` is wrong.")
+        return value
+
+    def done(self) -> None:
+        """See that there is no other parameter. Raises `Refused`."""
+        for name in self._fields:
+            raise Refused("UnknownParameter", f"The parameter `{name}` is not recognized.")
+
+    def _take(self, name: str, default: str | int | None) -> object:
+        if name not in self._fields and default is None:
+            raise Refused("MissingParameter", f"The request is missing the parameter `{name}`.")
+        return self._fields.pop(name, default)
+
+
+WINDOW = 300  # seconds around the service's time in which a signature is good (§2.1)
+AUTHORIZATION = re.compile(
+    r"TC3-HMAC-SHA256 Credential=([^/\s]+)/(\d{4}-\d\d-\d\d)/([a-z]+)/tc3_request, "
+    r"SignedHeaders=([a-z;-]+), Signature=([0-9a-f]{64})"
+)
+HEADERS = "content-type;host"
+
+
+def signed_by(request: Request, keys: Mapping[str, str], now: datetime) -> str:
+    """Return the SecretId that a request is signed with. `keys` are the SecretKeys by their ids.
+    Raises `Refused`.
+    """
+    found = AUTHORIZATION.fullmatch(request.headers.get("Authorization", ""))
+    if found is None or found[3] != "dnspod" or found[4] != HEADERS:
+        raise Refused("AuthFailure.InvalidAuthorization", "The Authorization header is invalid.")
+    secret_id, date, service, headers, signature = found.groups()
+    stamp = request.headers.get("X-TC-Timestamp", "")
+    if not stamp.isascii() or not stamp.isdigit() or abs(int(stamp) - now.timestamp()) > WINDOW:
+        raise Refused("AuthFailure.SignatureExpire", "The signature has expired.")
+    if secret_id not in keys:
+        raise Refused("AuthFailure.SecretIdNotFound", "The SecretId is not found.")
+    if date != datetime.fromtimestamp(int(stamp), UTC).date().isoformat():
+        raise Refused("AuthFailure.SignatureFailure", "The date is not that of the timestamp.")
+    told = b"".join(
+        name.encode() + b":" + request.headers.get(name, "").lower().encode() + b"\n"
+        for name in headers.split(";")
+    )
+    hashed = sha256(
+        b"POST\n"
+        + request.path.encode()
+        + b"\n"
+        + request.query.encode()
+        + b"\n"
+        + told
+        + b"\n"
+        + headers.encode()
+        + b"\n"
+        + sha256(request.body).hexdigest().encode()
+    ).hexdigest()
+    text = f"TC3-HMAC-SHA256\n{stamp}\n{date}/{service}/tc3_request\n{hashed}".encode()
+    day = hmac_of(b"TC3" + keys[secret_id].encode(), date.encode(), sha256).digest()
+    ours = hmac_of(day, service.encode(), sha256).digest()
+    signing = hmac_of(ours, b"tc3_request", sha256).digest()
+    if not compare_digest(hmac_of(signing, text, sha256).hexdigest(), signature):
+        raise Refused("AuthFailure.SignatureFailure", "The signature is not what it should be.")
+    return secret_id

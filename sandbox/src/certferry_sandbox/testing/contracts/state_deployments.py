@@ -1,0 +1,418 @@
+"""The contract of what was put where and what happened, and of what was spent at a CA, counted over
+every run.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from certferry.core.certificates.lineage import Withdrawal
+from certferry.core.desired.certificate import HttpsSettings, HttpsWish
+from certferry.core.observed.records import NO_LINEAGE, HistoryEntry, LastRun, RolloutRecord, Upload
+from certferry.core.planning.limits import (
+    Allowance,
+    FailedProof,
+    Hold,
+    Limits,
+    PastOrder,
+    Spent,
+    Wanted,
+)
+from certferry.errors import LeaseLost, OrderHeldBack
+from certferry.ports.state import StateStore
+from certferry_sandbox.testing.certificates import make_bundle
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+class TargetsContract:
+    """Uploads by target and remote id, rollouts by lineage, target and domain."""
+
+    def test_uploads_are_read_back_newest_first(self, store: StateStore, other: StateStore) -> None:
+        """Those of one lineage at one target."""
+        older, newer = upload("a", NOW), upload("b", NOW + HOUR)
+        for saved in (older, newer, upload("c", NOW, lineage="static"), upload("a", NOW, "files")):
+            store.save_upload(saved)
+
+        assert (newer, older) == other.uploads("img", "qiniu")
+        assert () == other.uploads("unknown", "qiniu")
+
+    def test_upload_is_kept_by_target_and_remote_id(self, store: StateStore) -> None:
+        """Saved again it is the same upload with new facts."""
+        saved = upload("a", NOW)
+        store.save_upload(saved)
+        in_use = replace(saved, in_use_until=NOW + HOUR)
+        store.save_upload(in_use)
+
+        assert (in_use,) == store.uploads("img", "qiniu")
+
+    def test_upload_is_dropped_at_its_target_only(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """Another target may use the same remote id; dropping again is fine."""
+        store.save_upload(upload("a", NOW))
+        store.save_upload(upload("a", NOW, "files"))
+
+        other.drop_upload("qiniu", "a")
+        other.drop_upload("qiniu", "a")
+
+        assert () == store.uploads("img", "qiniu")
+        assert (upload("a", NOW, "files"),) == store.uploads("img", "files")
+
+    def test_rollouts_are_read_back(self, store: StateStore, other: StateStore) -> None:
+        """Those of one lineage, by target and domain."""
+        rollouts = [
+            rollout("files", "img.example.com"),
+            rollout("qiniu", "a.example.com"),
+            rollout("qiniu", "b.example.com"),
+        ]
+        store.save_rollout(replace(rollouts[0], lineage="static"))
+        for saved in reversed(rollouts):
+            store.save_rollout(saved)
+
+        assert tuple(rollouts) == other.remembered("img").rollouts
+        assert () == other.remembered("unknown").rollouts
+
+    def test_one_rollout_is_read_back(self, store: StateStore, other: StateStore) -> None:
+        """That of one domain, at one target, of one lineage; none where nothing set out."""
+        ours = rollout("qiniu", "img.example.com")
+        for saved in (
+            ours,
+            replace(ours, lineage="static", accepted_at=NOW),
+            replace(ours, target="files", failed_at=NOW),
+            replace(ours, domain="a.example.com", problem_before="no"),
+            replace(
+                ours,
+                domain="b.example.com",
+                request_id="r-1",
+                worked_before=True,
+                refused_since=NOW,
+                drift="certificate: x",
+                repairs=(NOW + HOUR, NOW),
+                tries=3,
+            ),
+        ):
+            store.save_rollout(saved)
+            assert saved in other.remembered(saved.lineage).rollouts
+
+        found = {(one.target, one.domain): one for one in other.remembered("img").rollouts}
+        assert ours == found["qiniu", "img.example.com"]
+        assert None is found.get(("files", "a.example.com"))
+
+    def test_last_run_is_read_back(self, store: StateStore, other: StateStore) -> None:
+        """With the last one that succeeded, which a failure does not take away."""
+        assert store.last_run() is None
+
+        store.save_run(NOW, succeeded=False)
+        assert LastRun(NOW) == other.last_run()
+        other.save_run(NOW + HOUR, succeeded=True)
+        store.save_run(NOW + 2 * HOUR, succeeded=False)
+        assert LastRun(NOW + 2 * HOUR, NOW + HOUR) == other.last_run()
+
+    def test_run_that_did_not_end_is_told(self, store: StateStore, other: StateStore) -> None:
+        """By the end of its process alone, until the next run begins; one that is under way, or has
+        ended, is none.
+        """
+        under_way = store.begin_run(NOW)
+        killed = other.begin_run(NOW + HOUR)
+        assert (under_way.number, NOW) != (killed.number, killed.began_at)
+        assert () == store.unended_runs() == other.unended_runs()
+
+        other.close()
+
+        assert (killed,) == store.unended_runs()
+        store.end_run(under_way)
+        assert (killed,) == store.unended_runs()
+        store.end_run(store.begin_run(NOW + 2 * HOUR))
+        assert () == store.unended_runs()
+
+    def test_withdrawals_are_kept_until_they_are_dropped(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """By lineage, target, domain and certificate; the first moment counts."""
+        first = Withdrawal("img", "qiniu", "a.example.com", "aa" * 32, NOW)
+        second = Withdrawal("img", "qiniu", "b.example.com", "aa" * 32, NOW + HOUR, by_hand=True)
+        for saved in (second, first, replace(first, at=NOW + HOUR, by_hand=True)):
+            store.save_withdrawal(saved)
+        other.save_withdrawal(replace(first, lineage="static"))
+
+        assert (first, second) == other.remembered("img").withdrawals
+        other.drop_withdrawal(first)
+        other.drop_withdrawal(first)
+        assert (second,) == store.remembered("img").withdrawals
+        assert () == other.remembered("unknown").withdrawals
+
+    def test_rollout_is_kept_by_lineage_target_and_domain(self, store: StateStore) -> None:
+        """Progress replaces what was known, and so does the next certificate."""
+        first = rollout("qiniu", "img.example.com")
+        for saved in (
+            first,
+            replace(first, accepted_at=NOW + HOUR, problem_before="证书被拒绝"),
+            replace(first, failed_at=NOW, verified_at=NOW + HOUR),
+            replace(first, sent=HttpsWish()),
+            replace(first, settings_before=HttpsSettings(http2=True, tls_versions=("TLSv1.2",))),
+            replace(first, sent=HttpsWish(force_https=False, tls_versions=("TLSv1.3", "TLSv1.2"))),
+            replace(first, program_digest="cd" * 32, fullchain_digest="ef" * 32),
+            replace(first, fingerprint="ff", started_at=NOW + 2 * HOUR),
+        ):
+            store.save_rollout(saved)
+            assert (saved,) == store.remembered("img").rollouts
+
+    def test_rollout_is_replaced_only_as_it_is_known(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """What another process wrote meanwhile stays."""
+        begun = rollout("qiniu", "img.example.com")
+        assert store.replace_rollout(None, begun)
+        accepted = replace(begun, accepted_at=NOW + HOUR)
+        other.save_rollout(accepted)
+
+        assert not store.replace_rollout(None, begun)
+        assert not store.replace_rollout(begun, replace(begun, verified_at=NOW))
+        assert (accepted,) == store.remembered("img").rollouts
+        assert store.replace_rollout(accepted, replace(accepted, verified_at=NOW))
+
+    def test_open_rollouts_of_a_target(self, store: StateStore, other: StateStore) -> None:
+        """Of every lineage, until they have been seen; other targets' are not among them."""
+        seen = replace(rollout("qiniu", "seen.example.com"), verified_at=NOW + HOUR)
+        ours, theirs = rollout("qiniu", "b.example.com"), rollout("qiniu", "a.example.com")
+        theirs = replace(theirs, lineage="static", accepted_at=NOW)
+        for saved in (theirs, seen, ours, rollout("files", "b.example.com")):
+            store.save_rollout(saved)
+
+        assert (ours, theirs) == other.open_rollouts("qiniu")
+        assert () == other.open_rollouts("unknown")
+
+    def test_what_is_not_ours_is_remembered_apart(self, store: StateStore) -> None:
+        """A certificate that is not ours is found by every lineage, and by none as its own."""
+        saved = replace(upload("a", NOW, lineage=NO_LINEAGE), in_use_until=NOW + HOUR)
+        store.save_upload(saved)
+
+        assert (saved,) == store.uploads(NO_LINEAGE, "qiniu")
+        assert () == store.uploads("img", "qiniu")
+
+
+class HistoryContract:
+    """What happened, newest first."""
+
+    def test_history_is_read_back_newest_first(self, store: StateStore, other: StateStore) -> None:
+        """Of one lineage or of all, at most as many as asked for."""
+        entries = [
+            event("img", "issued", 0),
+            event("static", "issued", 1),
+            event("img", "bound", 2),
+        ]
+        for entry in entries:
+            store.append_history(entry)
+
+        assert tuple(reversed(entries)) == other.history(None, limit=10)
+        assert (entries[2], entries[0]) == other.history("img", limit=10)
+        assert (entries[2], entries[1]) == other.history(None, limit=2)
+        assert () == other.history("unknown", limit=10)
+
+    def test_history_is_in_the_order_of_appending(self, store: StateStore) -> None:
+        """Two things at one moment, or a clock that went back, do not change the order."""
+        entries = [event("img", "issued", 1), event("img", "uploaded", 1), event("img", "bound", 0)]
+        for entry in entries:
+            store.append_history(entry)
+
+        assert tuple(reversed(entries)) == store.history("img", limit=10)
+
+    def test_history_is_read_in_pages(self, store: StateStore, other: StateStore) -> None:
+        """A page goes on where the last one ended, whatever is appended meanwhile."""
+        entries = [event("img", "issued", hours) for hours in range(4)]
+        for entry in entries:
+            store.append_history(entry)
+
+        first = other.history("img", limit=2)
+        store.append_history(event("img", "bound", 9))
+        second = other.history("img", limit=9, before=first[-1].number)
+
+        assert (*reversed(entries),) == first + second
+        assert () == other.history(None, limit=9, before=second[-1].number)
+
+    def test_history_keeps_what_was_said(self, store: StateStore) -> None:
+        """Facts are kept as they were at the time, in any language."""
+        facts = {"detail": "证书未变更"}
+        store.append_history(HistoryEntry(NOW, "img", "unchanged", "root@host", facts))
+        facts.clear()
+
+        assert [{"detail": "证书未变更"}] == [dict(e.facts) for e in store.history("img", limit=1)]
+
+
+def upload(
+    remote_id: str, uploaded_at: datetime, target: str = "qiniu", lineage: str = "img"
+) -> Upload:
+    """Make an upload."""
+    return Upload(lineage, target, remote_id, f"certferry-{lineage}-ab", "ab" * 32, uploaded_at)
+
+
+def rollout(target: str, domain: str) -> RolloutRecord:
+    """Make a rollout that has just begun."""
+    return RolloutRecord("img", target, domain, "ab" * 32, NOW)
+
+
+def event(lineage: str, what: str, hours: int) -> HistoryEntry:
+    """Make an entry with a fact."""
+    return HistoryEntry(NOW + hours * HOUR, lineage, what, "root@host", {"fingerprint": "ab"})
+
+
+LATER = NOW + timedelta(minutes=10)
+DIRECTORY = "https://ca.test/directory"
+OTHER = "https://other-ca.test/directory"
+RACERS = 8
+
+IMG = Wanted(("*.img.example.com", "img.example.com"))
+ALLOWED = 3
+WEEK = timedelta(days=7)
+LIMITS = Limits(
+    orders=Allowance(ALLOWED, timedelta(hours=3)),
+    domain=Allowance(50, WEEK),
+    same_names=Allowance(5, WEEK),
+    failed_proofs=Allowance(5, timedelta(hours=1)),
+)
+
+
+class OrderLogContract:
+    """`spent`, `claim_order` and what is written down for them."""
+
+    def test_order_counts_until_it_is_given_up(self, store: StateStore, other: StateStore) -> None:
+        """As one that may lead to a certificate, then as one that did not."""
+        assert Spent() == store.spent(DIRECTORY, IMG)
+        lease = store.acquire("img", NOW)
+        store.claim_order(lease, DIRECTORY, IMG, LIMITS, NOW)
+
+        assert Spent((PastOrder(IMG.names, NOW),)) == other.spent(DIRECTORY, IMG)
+        assert Spent() == other.spent(OTHER, IMG)
+
+        store.drop_order(lease)
+        assert Spent((PastOrder(IMG.names, NOW, given_up=True),)) == other.spent(DIRECTORY, IMG)
+
+    def test_later_order_takes_the_place_of_an_earlier_one(self, store: StateStore) -> None:
+        """A run that was killed before the CA answered has left one that leads nowhere."""
+        lease = store.acquire("img", NOW)
+        store.claim_order(lease, DIRECTORY, IMG, LIMITS, NOW)
+        store.claim_order(lease, DIRECTORY, IMG, LIMITS, LATER)
+
+        assert (
+            PastOrder(IMG.names, NOW, given_up=True),
+            PastOrder(IMG.names, LATER),
+        ) == store.spent(DIRECTORY, IMG).orders
+
+        store.claim_order(lease, OTHER, IMG, LIMITS, LATER)
+        assert not store.spent(DIRECTORY, IMG).orders[-1].given_up
+
+    def test_saving_the_version_says_that_it_was_issued(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """And so does dropping an order whose certificate is not kept. Others' orders stay."""
+        for lineage, names in (("img", IMG), ("static", Wanted(("static.example.com",)))):
+            store.claim_order(store.acquire(lineage, NOW), DIRECTORY, names, LIMITS, NOW)
+        lease = store.acquire("pics", NOW)
+        store.claim_order(lease, DIRECTORY, IMG, LIMITS, NOW)
+        store.drop_order(lease, issued_at=LATER)
+        bundle = make_bundle("static.example.com", not_before=NOW)
+
+        store.release(lease)
+        renewed = store.acquire("pics", NOW)
+        store.save_version(renewed, bundle, LATER + WEEK)
+
+        assert [None, None, LATER] == [
+            order.issued_at for order in other.spent(DIRECTORY, IMG).orders
+        ]
+
+    def test_renewal_counts_by_its_names_only(self, store: StateStore, other: StateStore) -> None:
+        """The questions of others do not show it; what is exempt is not written down at all."""
+        lease = store.acquire("img", NOW)
+        renewal = Wanted(IMG.names, renews=True)
+        store.claim_order(lease, DIRECTORY, renewal, LIMITS, NOW)
+        assert (PastOrder(IMG.names, NOW, renews=True),) == other.spent(DIRECTORY, IMG).orders
+        assert () == other.spent(DIRECTORY, Wanted(("img.example.com",))).orders
+
+        store.claim_order(lease, DIRECTORY, Wanted(IMG.names, exempt=True), LIMITS, LATER)
+        (order,) = other.spent(DIRECTORY, IMG).orders
+        assert order.given_up
+
+    def test_budget_that_is_used_up(self, store: StateStore, other: StateStore) -> None:
+        """It is refused with the moment, and nothing is written."""
+        lease = store.acquire("img", NOW)
+        for number in range(ALLOWED):
+            wanted = Wanted((f"n{number}.example.com",))
+            other.claim_order(lease, DIRECTORY, wanted, LIMITS, NOW)
+        before = store.spent(DIRECTORY, IMG)
+
+        with pytest.raises(OrderHeldBack) as held:
+            store.claim_order(lease, DIRECTORY, IMG, LIMITS, LATER)
+
+        assert NOW + timedelta(hours=3) == held.value.retry.after
+        assert before == store.spent(DIRECTORY, IMG)
+        store.claim_order(lease, OTHER, IMG, LIMITS, LATER)
+
+    def test_order_without_the_lease_is_not_let_go(self, store: StateStore) -> None:
+        """A run that another one has overtaken orders nothing."""
+        lost = store.acquire("img", NOW)
+        store.release(lost)
+
+        with pytest.raises(LeaseLost):
+            store.claim_order(lost, DIRECTORY, IMG, LIMITS, NOW)
+
+        assert Spent() == store.spent(DIRECTORY, IMG)
+
+    def test_runs_that_ask_at_once(self, store: StateStore, other: StateStore) -> None:
+        """No more are let go than the budget has."""
+        let_go: list[int] = []
+        start = threading.Barrier(RACERS)
+
+        def race(handle: StateStore, number: int) -> None:
+            lease = handle.acquire(f"n{number}", NOW)
+            start.wait()
+            try:
+                handle.claim_order(
+                    lease, DIRECTORY, Wanted((f"n{number}.example.com",)), LIMITS, NOW
+                )
+                let_go.append(number)
+            except OrderHeldBack:
+                pass
+
+        handles = [store, other] * (RACERS // 2)
+        racers = [
+            threading.Thread(target=race, args=(handle, number))
+            for number, handle in enumerate(handles)
+        ]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join()
+
+        assert ALLOWED == len(let_go)
+
+    def test_failed_proofs_are_counted_by_name(self, store: StateStore, other: StateStore) -> None:
+        """A wildcard as its base name; each directory for itself."""
+        store.save_failed_proofs(DIRECTORY, IMG.names, NOW)
+        other.save_failed_proofs(DIRECTORY, ("img.example.com", "b.example.com"), LATER)
+        other.save_failed_proofs(OTHER, ("img.example.com",), LATER)
+
+        assert (
+            FailedProof("img.example.com", NOW),
+            FailedProof("img.example.com", LATER),
+        ) == store.spent(DIRECTORY, IMG).failed_proofs
+
+    def test_holds_are_kept(self, store: StateStore, other: StateStore) -> None:
+        """The last one of these names, and of others those that are for all."""
+        mine = Hold(("img.example.com",), NOW, LATER, for_all=False)
+        for hold in (
+            Hold(("img.example.com",), NOW, NOW, for_all=True),
+            mine,
+            Hold(("a.example.com",), NOW, LATER, for_all=False),
+        ):
+            store.save_hold(DIRECTORY, hold)
+        everybodys = Hold(("z.example.com",), NOW, LATER, for_all=True)
+        store.save_hold(DIRECTORY, everybodys)
+
+        assert (mine, everybodys) == other.spent(DIRECTORY, Wanted(("img.example.com",))).holds
+        assert () == other.spent(OTHER, IMG).holds

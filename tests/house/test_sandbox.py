@@ -1,0 +1,173 @@
+"""Two distributions: what an operator installs has no stand-in, and finds the sandbox by name."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
+
+from certferry import __version__
+from tests.house.tree import ROOT
+
+LONGEST = 100  # seconds
+COMMANDS = ("demo", "sandbox")
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The wheels of certferry and of the sandbox, made of the sources' archive."""
+    folder = tmp_path_factory.mktemp("build")
+    [sources] = SdistBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    with tarfile.open(sources) as archive:
+        archive.extractall(folder, filter="data")
+    [unpacked] = (path for path in folder.iterdir() if path.is_dir())
+    ours, sandbox = (
+        Path(built)
+        for of in (unpacked, unpacked / "sandbox")
+        for built in WheelBuilder(str(of)).build(directory=str(folder), versions=["standard"])
+    )
+    return ours, sandbox
+
+
+class Machine:
+    """A fresh environment with this one's libraries, and of certferry what is installed there."""
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder / "venv", with_pip=False, symlinks=True)
+        self.home = folder / "venv"
+        [self.packages] = (self.home / "lib").glob("python3*/site-packages")
+        libraries = folder / "libraries"
+        libraries.mkdir()
+        theirs = Path(next(path for path in sys.path if path.endswith("site-packages")))
+        for path in theirs.iterdir():
+            if "certferry" not in path.name:
+                (libraries / path.name).symlink_to(path)
+        (self.packages / "libraries.pth").write_text(f"{libraries}\n")
+
+    def install(self, wheel: Path) -> None:
+        """Install a wheel, and nothing with it."""
+        pip = [sys.executable, "-m", "pip", "--python", str(self.home / "bin" / "python")]
+        options = ["--quiet", "--no-index", "--no-deps", "--disable-pip-version-check"]
+        subprocess.run([*pip, "install", *options, str(wheel)], check=True, timeout=LONGEST)
+
+    def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment to its end."""
+        return subprocess.run(
+            [str(self.home / "bin" / words[0]), *words[1:]],
+            env={**os.environ, **environ},
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONGEST,
+        )
+
+
+@pytest.fixture(scope="module")
+def operators(tmp_path_factory: pytest.TempPathFactory, wheels: tuple[Path, Path]) -> Machine:
+    """A machine with certferry alone."""
+    machine = Machine(tmp_path_factory.mktemp("operator"))
+    machine.install(wheels[0])
+    return machine
+
+
+def test_the_wheel_has_no_stand_in(wheels: tuple[Path, Path]) -> None:
+    """It is one package, without what authors and those who practise need."""
+    with zipfile.ZipFile(wheels[0]) as archive:
+        names = archive.namelist()
+
+    folders = {name.partition("/")[0] for name in names}
+    assert {"certferry", f"certferry-{__version__}.dist-info"} == folders
+    assert "certferry/testing.py" in names
+    assert not [name for name in names if "/testing/" in name or "sandbox" in name]
+
+
+def test_the_sandbox_requires_certferry_in_its_own_version(wheels: tuple[Path, Path]) -> None:
+    """Pip refuses the two in different versions, which no test has seen together."""
+    with zipfile.ZipFile(wheels[1]) as archive:
+        written = archive.read(f"certferry_sandbox-{__version__}.dist-info/METADATA").decode()
+        names = archive.namelist()
+
+    assert f"\nVersion: {__version__}\n" in written
+    assert f"\nRequires-Dist: certferry=={__version__}\n" in written
+    assert {"certferry_sandbox/py.typed", "certferry_sandbox/LICENSE"} <= set(names)
+    assert not [name for name in names if name.endswith("README.md")]
+
+
+def test_without_the_sandbox_its_commands_say_how_it_is_installed(operators: Machine) -> None:
+    """By one command, for the environment that certferry runs in; their code is that of usage."""
+    said = {"en": "needs certferry-sandbox, which is not installed", "zh": "需要 certferry-sandbox"}
+    for language, command in itertools.product(said, COMMANDS):
+        ended = operators.run("certferry", "--lang", language, command)
+
+        assert (2, "") == (ended.returncode, ended.stdout)
+        assert f"`certferry {command}` {said[language]}" in ended.stderr
+        assert f"CERTFERRY_HOME={operators.home} ./scripts/install --with demo" in ended.stderr
+
+
+def test_without_the_sandbox_the_rest_is_there(operators: Machine) -> None:
+    """The help lists both commands all the same, and a shell that completes one gets no error."""
+    help_ = operators.run("certferry", "--help")
+    completed = operators.run(
+        "certferry",
+        _CERTFERRY_COMPLETE="bash_complete",
+        COMP_WORDS="certferry demo --",
+        COMP_CWORD="2",
+    )
+
+    assert 0 == help_.returncode
+    assert all(f"  {command} " in help_.stdout for command in COMMANDS)
+    assert (0, "") == (completed.returncode, completed.stderr)
+
+
+def test_the_sandbox_in_another_version_is_refused(
+    tmp_path: Path, wheels: tuple[Path, Path]
+) -> None:
+    """Where certferry alone was upgraded; the command that is named brings both."""
+    machine = Machine(tmp_path)
+    machine.install(wheels[0])
+    installed = machine.packages / "certferry_sandbox-0.0.1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Name: certferry-sandbox\nVersion: 0.0.1\n")
+
+    ended = machine.run("certferry", "demo")
+
+    assert 2 == ended.returncode
+    assert f"is of version 0.0.1, and certferry of {__version__}" in ended.stderr
+    assert "./scripts/install --with demo" in ended.stderr
+
+
+def test_with_the_sandbox_the_main_job_is_done_in_its_world(
+    tmp_path: Path, wheels: tuple[Path, Path]
+) -> None:
+    """The two wheels are all that is needed, and the demo speaks Chinese."""
+    machine = Machine(tmp_path)
+    for wheel in wheels:
+        machine.install(wheel)
+
+    ended = machine.run("certferry", "--lang", "zh", "demo", "--fast")
+
+    assert 0 == ended.returncode, ended.stdout + ended.stderr
+    assert "第二次运行：写入 0 次" in ended.stdout
+
+
+def test_an_import_of_the_suites_by_their_old_name_is_answered(operators: Machine) -> None:
+    """With the line to write in its place, and what to install."""
+    for line in (
+        "import certferry.testing",
+        "from certferry.testing import certificates",
+        "from certferry.testing.contracts.dns import DnsProviderContract",
+    ):
+        ended = operators.run("python", "-c", line)
+
+        assert "ImportError: certferry.testing is certferry_sandbox.testing now" in ended.stderr
+        assert "pip install './sandbox[testing]'" in ended.stderr
