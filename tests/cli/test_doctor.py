@@ -11,8 +11,9 @@ import pytest
 from certferry.cli.doctor import show_findings
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
-from certferry.core.findings import Finding, error, info, warning
+from certferry.core.findings import error, info, warning
 from certferry.present.console import Verbosity
+from certferry.problem import Problem
 from certferry.text import Text
 from tests.cli.consoles import TestConsole
 
@@ -27,7 +28,7 @@ INFO = info("ways", "qiniu", Text("the keys are accepted\x1b[2J"))
 
 
 def shown(
-    findings: Sequence[Finding], *, as_json: bool = False, quiet: bool = False
+    findings: Sequence[Problem], *, as_json: bool = False, quiet: bool = False
 ) -> tuple[Exit, TestConsole]:
     """Give the exit code, and what was written."""
     console = TestConsole()
@@ -63,7 +64,7 @@ def test_each_finding_has_its_code_and_its_fix() -> None:
         ([WARNING, WARNING], "\n\n2 warnings. Nothing was changed.\n"),
     ],
 )
-def test_without_an_error_all_is_in_order(findings: list[Finding], conclusion: str) -> None:
+def test_without_an_error_all_is_in_order(findings: list[Problem], conclusion: str) -> None:
     """Warnings end with 0."""
     code, console = shown(findings)
 

@@ -12,17 +12,19 @@ from hypothesis import strategies as st
 from certferry import errors
 from certferry.cli import exits
 from certferry.cli.exits import Exit
-from certferry.core.assessment.status import DomainStatus, LineageStatus, Remembering, Standing
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.status import OF_DOMAINS, DomainStatus, LineageStatus, Standing
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.inventory import AccountLook, DiscoveredDomain, Discovery
 from certferry.core.discovery.survey import FoundDomain, Survey
 from certferry.core.discovery.watched import Host, judged
 from certferry.core.observed.observation import Served
-from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.planning.steps import Action
 from certferry.errors import Reported, TargetRejected
+from certferry.problem import Problem
 from certferry.text import Text
 from tests.cli import values
 
@@ -51,9 +53,9 @@ def test_zero_means_in_order_and_nothing_else(report: SyncReport) -> None:
 
 def test_what_could_not_be_read_beside_the_domains_is_in_order() -> None:
     """A notice at a target is told, and the run is 0; a step that was stopped is not."""
-    notice = StepOutcome(Action.LOOK, Outcome.SKIPPED, Text("so"), "qiniu")
+    notice = StepOutcome(None, Outcome.SKIPPED, Text("so"), "qiniu", notice=True)
     done = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, Text("so"), "qiniu", "img.example.com")
-    stopped = StepOutcome(Action.LOOK, Outcome.SKIPPED, Text("so"))
+    stopped = StepOutcome(None, Outcome.SKIPPED, Text("so"))
 
     report = LineageReport("img", None, (notice, done))
     assert (True, True) == (report.ok, report.is_unchanged)
@@ -76,9 +78,11 @@ def test_the_worst_outcome_decides(report: SyncReport) -> None:
     assert next(code for true, code in ranked if true) == exits.of_report(report)
 
 
-OBSTACLES: dict[str, tuple[Obstacle, ...]] = {
+OBSTACLES: dict[str, tuple[PlanFinding, ...]] = {
     "none": (),
-    "refused": (Obstacle(None, None, errors.PlanRefused("the key is another certificate's")),),
+    "refused": (
+        PlanFinding.of(Weight.BLOCKED, errors.PlanRefused("the key is another certificate's")),
+    ),
     "failed": (values.frozen(),),
 }
 
@@ -88,8 +92,7 @@ OBSTACLES: dict[str, tuple[Obstacle, ...]] = {
         st.tuples(st.booleans(), st.booleans(), st.sampled_from(list(OBSTACLES))).map(
             lambda parts: values.plan(
                 *([values.look()] if parts[0] else []),
-                refusals=(values.too_short(),) if parts[1] else (),
-                obstacles=OBSTACLES[parts[2]],
+                findings=(*((values.too_short(),) if parts[1] else ()), *OBSTACLES[parts[2]]),
             )
         ),
         max_size=3,
@@ -103,8 +106,11 @@ def test_a_plan_is_judged_by_what_stands_in_its_way(plans: Sequence[Plan], check
     code = exits.of_plans(plans, check=bool(check))
 
     ranked = [
-        (any(plan.obstacles == OBSTACLES["failed"] for plan in plans), Exit.FAILED),
-        (any(plan.refusals or plan.obstacles for plan in plans), Exit.REFUSED),
+        (any(plan.having(Weight.BLOCKED) == OBSTACLES["failed"] for plan in plans), Exit.FAILED),
+        (
+            any(plan.having(Weight.REFUSED) or plan.having(Weight.BLOCKED) for plan in plans),
+            Exit.REFUSED,
+        ),
         (bool(check) and any(plan.steps for plan in plans), Exit.PENDING),
         (True, Exit.OK),
     ]
@@ -135,14 +141,14 @@ def test_every_error_has_a_code_that_is_not_zero(kind: type[Reported]) -> None:
     assert expected == exits.of_error(kind("so it is"))
 
 
-@pytest.mark.parametrize("standing", Standing)
+@pytest.mark.parametrize("standing", sorted(OF_DOMAINS))
 def test_a_status_is_a_failure_only_where_something_failed(standing: Standing) -> None:
     """What is merely on its way is in order."""
     domain = DomainStatus("qiniu", Kind.CDN, "img.example.com", standing)
     status = LineageStatus("img", (), None, None, None, (domain,))
     failed = standing in {Standing.FAILED, Standing.UNKNOWN}
 
-    assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status], Remembering())
+    assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status], Recorded())
 
 
 def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
@@ -158,9 +164,9 @@ def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
     assert Exit.FAILED == exits.of_problems(Discovery((seen, unseen)).problems)
 
 
-def problem(code: EdgeProblemCode) -> EdgeProblem:
+def problem(code: EdgeProblemCode) -> Problem:
     """Something that is wrong at an address."""
-    return EdgeProblem(code, Text("wrong"))
+    return Problem(code, Text("wrong"))
 
 
 GOOD = Served("192.0.2.1", values.NEW, valid=True, not_after=values.NOON + timedelta(days=9))

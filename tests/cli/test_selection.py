@@ -139,7 +139,7 @@ def test_what_is_only_remembered_is_known_too() -> None:
     """A certificate that is no longer declared still has its history and its files."""
     world = TwinWorld()
     session = world.session()
-    session.reconciler().sync(session.wishes, Patience(timedelta(0)))
+    session.reconciler().sync(session.certificates, Patience(timedelta(0)))
 
     session = TwinSession(world, (), no_listener)
     assert "img" == must_be_known("img", session)

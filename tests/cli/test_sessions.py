@@ -26,6 +26,7 @@ from certferry.core.planning.plan import Plan
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
 from certferry.reconcile import status
+from certferry.reconcile.status import recorded
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from certferry.wiring.looking import overview
@@ -51,14 +52,14 @@ def synced(
     """Sync, followed by plain lines; give the exit code and what was written."""
     console = TestConsole()
     session = world.session(progress=progress_lines(console.console))
-    report = session.reconciler().sync(session.wishes, patience or Patience(), renew=renew)
+    report = session.reconciler().sync(session.certificates, patience or Patience(), renew=renew)
     return show_report(report, Front(console.console), as_json=False), console
 
 
 def plans_of(world: TwinWorld, *, renew: bool = False) -> list[Plan]:
     """Plan what is declared."""
     session = world.session()
-    return status.plans_of(session.reconciler(), session.wishes, renew=renew)
+    return status.plans_of(session.reconciler(), session.certificates, renew=renew)
 
 
 def planned(world: TwinWorld, *, check: bool = False) -> tuple[Exit, str]:
@@ -204,7 +205,9 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
     """Before: missing. After: valid, bound, and served by both addresses."""
     world = TwinWorld()
     before = TestConsole()
-    code = show_status(overview(world.session()), before.console, START, as_json=False)
+    code = show_status(
+        overview(world.session(), recorded(world.state)), before.console, START, as_json=False
+    )
 
     assert (
         dedent("""\
@@ -222,7 +225,9 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
 
     synced(world)
     after = TestConsole()
-    show_status(overview(world.session()), after.console, START, as_json=False)
+    show_status(
+        overview(world.session(), recorded(world.state)), after.console, START, as_json=False
+    )
 
     assert dedent("""\
         NAME               STATE     LEFT     RENEWAL     BOUND     SERVED
@@ -241,7 +246,9 @@ def test_the_documents_of_a_session_are_whole() -> None:
     plan, status, history = TestConsole(), TestConsole(), TestConsole()
 
     show_plans(plans_of(world, renew=True), plan.console, check=False, as_json=True)
-    show_status(overview(world.session()), status.console, START, as_json=True)
+    show_status(
+        overview(world.session(), recorded(world.state)), status.console, START, as_json=True
+    )
     show_history(world.session(), None, 10, history.console, as_json=True)
 
     assert 3 == json.loads(plan.out)["changes"]

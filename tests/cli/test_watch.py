@@ -11,9 +11,10 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.watch import Watch
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode, Presented
+from certferry.core.certificates.chain import EdgeProblemCode, Presented
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
+from certferry.problem import Problem
 from certferry.text import Text
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, NOON, OLD
@@ -41,7 +42,7 @@ FOREIGN = Served(
     "192.0.2.2",
     OLD,
     valid=False,
-    problem=EdgeProblem(
+    problem=Problem(
         EdgeProblemCode.NAME_NOT_COVERED,
         Text("the certificate is for\n{name}", name="other.example.com\x1b[2J"),
         Text("bind another"),
@@ -52,27 +53,27 @@ ENDED = Served(
     "192.0.2.4",
     NEW,
     valid=False,
-    problem=EdgeProblem(EdgeProblemCode.EXPIRED, Text("the certificate expired 2 days ago")),
+    problem=Problem(EdgeProblemCode.EXPIRED, Text("the certificate expired 2 days ago")),
     not_after=NOON - 2 * DAY,
 )
 REFUSING = Served(
     "192.0.2.3",
     None,
     valid=False,
-    problem=EdgeProblem(EdgeProblemCode.HANDSHAKE_FAILED, Text("the handshake failed")),
+    problem=Problem(EdgeProblemCode.HANDSHAKE_FAILED, Text("the handshake failed")),
 )
 SILENT = Served(
     "2001:db8::1",
     None,
     valid=False,
-    problem=EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer")),
+    problem=Problem(EdgeProblemCode.TIMED_OUT, Text("no answer")),
     silent=True,
 )
 NOWHERE = Served(
     "",
     None,
     valid=False,
-    problem=EdgeProblem(EdgeProblemCode.NOT_IN_DNS, Text("gone.example.com: does not exist")),
+    problem=Problem(EdgeProblemCode.NOT_IN_DNS, Text("gone.example.com: does not exist")),
     silent=True,
 )
 

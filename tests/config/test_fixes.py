@@ -9,8 +9,8 @@ import pytest
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.config.document import read_document
-from certferry.config.findings import REFERENCE
 from certferry.config.load import load
+from certferry.config.mistakes import REFERENCE
 from certferry.errors import ConfigError
 from certferry.wiring.profiles import load_checked
 from tests.cli.consoles import TestConsole

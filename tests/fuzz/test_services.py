@@ -17,10 +17,10 @@ from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.adapters.tencentcloud import dns as tencentcloud
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.secret import Secret
-from certferry.ports.examination import Delegated, Reported, Timed
+from certferry.ports.examination import Delegated, Reporting, Timed
 from certferry.ports.survey import ZoneKeeper
 from certferry.ports.target import Look
 from certferry_sandbox.testing.context import connected_with
@@ -88,7 +88,7 @@ def qiniu() -> Iterator[BentQiniu]:
     with open_place() as place, ExitStack() as running:
         service = place.service
         held = issue(WWW)
-        label = mark(LINEAGE, bundle_of(held).certificate.fingerprint)
+        label = label_of(LINEAGE, bundle_of(held).certificate.fingerprint)
         held_id = service.add_certificate(held, label)
         service.add_domain(WWW, https=held_id, tls_versions=["TLSv1.2"])
         service.add_domain("plain.example.com")
@@ -147,8 +147,8 @@ def test_qiniu_is_looked_at(qiniu: BentQiniu, bend: Bend) -> None:
 def test_qiniu_is_changed(qiniu: BentQiniu, bend: Bend) -> None:
     """An upload, bindings of every kind, a removal: also when it is not known what was done."""
     target = qiniu.target()
-    label = mark(LINEAGE, qiniu.held.certificate.fingerprint)
-    keep, versions = HttpsWish(), HttpsWish(force_https=True, tls_versions=("TLSv1.3",))
+    label = label_of(LINEAGE, qiniu.held.certificate.fingerprint)
+    keep, versions = DesiredHttps(), DesiredHttps(force_https=True, tls_versions=("TLSv1.3",))
     for call in (
         partial(target.upload, LINEAGE, qiniu.offered),
         partial(target.bind, WWW, Kind.CDN, qiniu.held_id, keep),
@@ -191,7 +191,7 @@ def test_dnspod_is_asked(dnspod: tuple[DnspodAccount, Bent], bend: Bend) -> None
         front.turn = bend.turns()
         only_ours(call)
     front.turn = bend.turns()
-    report = cast("Reported", connect(written, context)).report()
+    report = cast("Reporting", connect(written, context)).report()
     assert not any("example" in str(one) for one in report.lines)
 
 

@@ -35,7 +35,7 @@ NOT_LITERAL = {
     "cli/commands.py": {"what"},
     "cli/help.py": {"paragraph"},
     "adapters/qiniu/errors.py": {"meaning.words", "meaning.advice"},
-    "config/findings.py": {"template"},
+    "config/mistakes.py": {"template"},
     "adapters/state/columns.py": {"value['text']"},
 }
 

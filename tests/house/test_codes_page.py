@@ -28,8 +28,9 @@ IN_MESSAGES = {
     *(set(Topic) - {Topic.TROUBLE, Topic.RECOVERED}),  # these tell what else has happened
 }
 WRITTEN = re.compile(
-    r"""(?:Complaint\(|"code": |\bcode=|Health\.\w+,\s+|Trouble\(|self\._note\([A-Z]+, )"""
-    r'"([a-z_]+)"'
+    r"""(?:"code": |\bcode=|(?:Problem|_warning)\(\s*|^MISSED = |^REFUSED = )"""
+    r'"([a-z_]+)"',
+    re.MULTILINE,
 )
 
 

@@ -57,8 +57,8 @@ def known_keys(tmp_path: Path) -> set[str]:
     """Give every setting, from what the loader says to a key that there is not in each table."""
     config = tmp_path / "unknown.toml"
     deploy = '[[certificates.deploy]]\nto = "qiniu"'
-    ferried = '[[certificates]]\nfullchain = "f"\nprivkey = "p"'
-    tables = ("", "[state]", "[acme]", "[dns]", "[verify]", "[[certificates]]", deploy, ferried)
+    imported = '[[certificates]]\nfullchain = "f"\nprivkey = "p"'
+    tables = ("", "[state]", "[acme]", "[dns]", "[verify]", "[[certificates]]", deploy, imported)
     config.write_text("\n".join(f"{table}\nzqj = 1" for table in tables) + "\n[accounts.qiniu]\n")
     with pytest.raises(ConfigError) as refused:
         load(config, {"HOME": str(tmp_path)}, ADAPTERS)

@@ -178,7 +178,7 @@ def test_a_catalogue_is_the_same_from_every_version_of_babel() -> None:
 
 def test_sentences_in_pieces_are_found_whole() -> None:
     """Strings that are written one after the other are one sentence, as Python reads them."""
-    tree = ast.parse('Text("a {b}"\n  " c", b=Text("d"))\nMeaning(E, "words", "advice")\nText(x)')
+    tree = ast.parse('Text("a {b}"\n  " c", b=Text("d"))\nMeaning("words", "advice", E)\nText(x)')
 
     assert {"a {b} c", "d", "words", "advice"} == set(translations.sentences(tree))
 

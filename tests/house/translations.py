@@ -35,7 +35,7 @@ TEMPLATE = LOCALE / "certferry.pot"
 LANGUAGES = ("zh",)
 OURS = "certferry"
 
-SENTENCES = {"Text": (0,), "Meaning": (1, 2)}
+SENTENCES = {"Text": (0,), "Meaning": (0, 1)}
 """What is called with sentences, and at which places among its arguments."""
 
 UNSPOKEN = SANDBOX / "testing"

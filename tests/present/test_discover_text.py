@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.discovery.inventory import (
     AccountLook,
@@ -17,7 +17,6 @@ from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
-    Problem,
 )
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
 from certferry.core.observed.inferred import Owner
@@ -27,6 +26,7 @@ from certferry.present import discover_text
 from certferry.present.documents import of_discovery
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import aligned, fitted, plain, width
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.values import IMG, NEW, NOON, OLD
@@ -35,8 +35,8 @@ ZH = voice_in("zh")
 EN = Voice()
 SOON = NOON + timedelta(days=8, hours=3)
 LATER = NOON + timedelta(days=58)
-OTHER_NAME = EdgeProblem(EdgeProblemCode.NAME_NOT_COVERED, Text("is for other.example.org"))
-NO_ANSWER = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
+OTHER_NAME = Problem(EdgeProblemCode.NAME_NOT_COVERED, Text("is for other.example.org"))
+NO_ANSWER = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
 GOOD = Served("192.0.2.1", NEW, valid=True, not_after=LATER)
 WRONG = Served("192.0.2.2", OLD, valid=False, problem=OTHER_NAME, not_after=LATER)
 SILENT = Served("192.0.2.3", None, valid=False, problem=NO_ANSWER, silent=True)
@@ -261,8 +261,8 @@ def test_one_unused_certificate_is_one() -> None:
 def test_account_that_cannot_be_looked_at_is_told_with_what_to_do() -> None:
     """By its name, once, also where the error begins with it."""
     problems = [
-        Problem("second", TargetUnavailable(Text("second: no answer"), hint=Text("try later"))),
-        Problem("third", TargetRejected(Text("no right")), is_failure=False),
+        TargetUnavailable(Text("second: no answer"), hint=Text("try later")).problem("second"),
+        TargetRejected(Text("no right")).problem("third", Severity.WARNING),
     ]
 
     assert dedent("""\

@@ -5,22 +5,31 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, cast
 
-from certferry.core.assessment.notices import News, Subject, Topic
+from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.notifications import Notification
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present.language import Voice, voice_in
 from certferry.present.news_text import MOST_EVENTS, answer_lines, message, trial_message
+from certferry.problem import Problem
 from certferry.text import Text
 from tests.core.strategies import NOW
 
-DENIED = News(
-    Topic.TROUBLE,
-    Subject("img", "qiniu", "a.example.com"),
-    NOW,
-    "target_access_denied",
-    Text("the keys are refused"),
-    Text("check them"),
-    NOW + timedelta(days=9),
+DENIED = Notification(
+    Notice(
+        Topic.TROUBLE,
+        Subject("img", "qiniu", "a.example.com"),
+        NOW,
+        Problem("target_access_denied", Text("the keys are refused"), Text("check them")),
+        NOW + timedelta(days=9),
+    )
 )
+
+
+def news_of(
+    topic: Topic, subject: Subject, code: str, words: Text, *, again: bool = False
+) -> Notification:
+    """Something that a channel is sent."""
+    return Notification(Notice(topic, subject, NOW, Problem(code, words)), again)
 
 
 def test_trouble_says_what_where_why_until_when_and_what_to_do() -> None:
@@ -40,7 +49,7 @@ def test_trouble_says_what_where_why_until_when_and_what_to_do() -> None:
 def test_one_cause_is_told_once() -> None:
     """Of a thousand certificates ten are named; the rest are counted."""
     news = [
-        News(Topic.TROUBLE, Subject(f"n{number:03}"), NOW, "dns", Text("no"), again=True)
+        news_of(Topic.TROUBLE, Subject(f"n{number:03}"), "dns", Text("no"), again=True)
         for number in range(1000)
     ]
 
@@ -65,7 +74,7 @@ def test_an_operators_language() -> None:
 
 def test_an_event_is_what_the_contract_says() -> None:
     """Moments in UTC, null for what is unknown, and whose run it was."""
-    over = News(Topic.RECOVERED, Subject(channel="boss"), NOW, "", Text("in order"))
+    over = news_of(Topic.RECOVERED, Subject(channel="boss"), "", Text("in order"))
 
     found = message([DENIED, over], Voice(), "web1", "7")
 
@@ -94,7 +103,7 @@ def test_whom_news_are_about() -> None:
     """A certificate, a target of it, a channel, or the run as a whole."""
     subjects = [Subject("img"), Subject("img", "qiniu"), Subject(channel="ops"), Subject()]
     news = [
-        News(Topic.TROUBLE, one, NOW, "x", Text("no {n}", n=number))
+        news_of(Topic.TROUBLE, one, "x", Text("no {n}", n=number))
         for number, one in enumerate(subjects)
     ]
 
@@ -113,8 +122,8 @@ def test_what_is_in_order_again_is_named() -> None:
     trouble there is only the certificate.
     """
     places = (Subject("img"), Subject("img", "qiniu"), Subject("img", "second", "a.example.com"))
-    news = [News(Topic.RECOVERED, one, NOW, "dns_access_denied", Text("over")) for one in places]
-    news.append(News(Topic.RECOVERED, Subject("static"), NOW, "lease_held", Text("over")))
+    news = [news_of(Topic.RECOVERED, one, "dns_access_denied", Text("over")) for one in places]
+    news.append(news_of(Topic.RECOVERED, Subject("static"), "lease_held", Text("over")))
     services = {"qiniu": Text("Qiniu")}
 
     english = message(news, Voice(), "h", "7", services).paragraphs

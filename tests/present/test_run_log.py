@@ -15,7 +15,7 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.discovery.watched import Host, judged
 from certferry.core.events import Activity, Event, Happened, StepEnded
 from certferry.core.observed.observation import Served
@@ -27,6 +27,7 @@ from certferry.present.language import voice_in
 from certferry.present.log_entries import log_in_order, log_looks, log_unchanged, of_event
 from certferry.present.progress import logged_progress
 from certferry.present.run_log import Entry, Format, Level, LogFile, RunLog
+from certferry.problem import Problem
 from certferry.text import Text, verbatim
 from certferry_sandbox.testing.certificates import make_key
 from tests.cli import values
@@ -78,7 +79,7 @@ def a_day(log: RunLog) -> None:
 
 def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> None:
     """What `watch` shows at its end, a line for each; an address that is in order is no event."""
-    problem = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
+    problem = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
     bad = Served("192.0.2.2", None, valid=False, problem=problem, silent=True)
     good = Served("192.0.2.1", "ab" * 32, valid=True)
 

@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.tencentcloud.client import Call, Keys, authorization, timestamp
+from certferry.adapters.tencentcloud.client import (
+    SignedCall,
+    TencentKeys,
+    authorization,
+    timestamp,
+)
 from certferry.core.secret import Secret
 from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.zones import Zones
 from tests.support.manual_clock import ManualClock
 
-KEYS = Keys("AKIDEXAMPLE", Secret("SECRETEXAMPLE"))
+KEYS = TencentKeys("AKIDEXAMPLE", Secret("SECRETEXAMPLE"))
 TXT = {"Domain": "example.com", "RecordType": "TXT", "RecordLine": "默认", "Value": "abc"}
 
 
@@ -52,7 +57,7 @@ def asked(
         "X-TC-Action": action,
         "X-TC-Version": "2021-03-23",
         "X-TC-Timestamp": timestamp(now),
-        "Authorization": authorization(KEYS, Call("dnspod", host, "/", declared, body), now),
+        "Authorization": authorization(KEYS, SignedCall("dnspod", host, "/", declared, body), now),
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
     connection = http.client.HTTPConnection(host, timeout=10)

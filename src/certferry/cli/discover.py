@@ -14,11 +14,12 @@ from certferry.cli.exits import Exit
 from certferry.cli.options import Front, WholeNumber, json_option
 from certferry.present.console import Console
 from certferry.present.layout import line
+from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.core.discovery.inventory import Discovery, Problem, Wanted
+    from certferry.core.discovery.inventory import Discovery, Wanted
     from certferry.core.discovery.proposal import Proposal
 
 _DAYS = WholeNumber(0, 36500)

@@ -16,7 +16,7 @@ from certferry.text import Text
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.core.findings import Finding
+    from certferry.problem import Problem
 
 
 @click.command("doctor")
@@ -85,7 +85,7 @@ def show_report(front: Front) -> Exit:
     return Exit.OK
 
 
-def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -> Exit:
+def show_findings(findings: Sequence[Problem], front: Front, *, as_json: bool) -> Exit:
     """Print the findings; with `--quiet` only the errors."""
     from certferry.present import doctor_text, documents
     from certferry.present.log_entries import log_findings
@@ -95,7 +95,7 @@ def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -
     if as_json:
         console.print_json(documents.of_findings(findings, console.voice))
     elif front.quiet:
-        console.print_stderr(doctor_text.what_is_wrong(findings, console.voice))
+        console.print_stderr(doctor_text.error_lines(findings, console.voice))
     else:
         console.print_wrapped(doctor_text.lines(findings, console.voice))
-    return exits.of_findings(findings)
+    return exits.of_problems(findings)

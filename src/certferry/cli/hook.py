@@ -107,7 +107,9 @@ def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]
     meant = meant_by(mode, front.config, environ, certificate_source())
     progress = progress_on_stdout(front.console, front.verbosity)
     with open_session(meant.settings, progress=progress, language=front.voice.language) as session:
-        report = session.teller.telling(lambda: session.reconciler().sync(session.wishes, patience))
+        report = session.teller.telling(
+            lambda: session.reconciler().sync(session.certificates, patience)
+        )
     show_report(report, front, as_json=False, undeclared_of=meant.undeclared_of)
     return exits.of_hook(report)
 

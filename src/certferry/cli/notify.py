@@ -121,7 +121,7 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
 
 def _chosen(settings: Settings, channels: Sequence[str]) -> Sequence[str]:
     """Return the channels to try. Raises `ConfigError`."""
-    from certferry.config.findings import instead_of
+    from certferry.config.mistakes import instead_of
 
     known = list(settings.channels)
     if not known:

@@ -79,7 +79,7 @@ def _complete_name(
         settings = load(ctx.find_root().params.get("config"), ctx.find_root().obj.environ)
     except CertferryError:
         return []
-    names = [wish.lineage for wish in settings.certificates]
+    names = [desired.lineage for desired in settings.certificates]
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 

@@ -52,7 +52,7 @@ def show(
         progress_of_look(front.console, front.verbosity, now, as_json=as_json) as progress,
         open_to_look(settings, progress=progress, language=front.voice.language) as session,
     ):
-        plans = plans_of(session.reconciler(), session.wishes, renew=renew)
+        plans = plans_of(session.reconciler(), session.certificates, renew=renew)
     return show_plans(plans, front.console, check=check, as_json=as_json)
 
 

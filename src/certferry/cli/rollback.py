@@ -34,8 +34,8 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
         progress_on(front.console, front.verbosity, now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
-        (wish,) = session.wishes
+        (desired,) = session.certificates
         reconciler = session.reconciler()
-        wish = withdraw_by_hand(reconciler, wish)  # only its caller hears of a refusal
-        report = session.teller.telling(lambda: go_back(reconciler, wish, patience))
+        desired = withdraw_by_hand(reconciler, desired)  # only its caller hears of a refusal
+        report = session.teller.telling(lambda: go_back(reconciler, desired, patience))
     return show_report(report, front, as_json=as_json)

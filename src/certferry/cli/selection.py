@@ -19,8 +19,9 @@ from certferry.core.desired.certificate import DesiredCertificate
 from certferry.errors import ConfigError, NoneDeclared, StateError
 from certferry.present.vocabulary import one_or_many
 from certferry.text import Text
-from certferry.wiring.looking import lost_state, open_to_look
+from certferry.wiring.looking import open_to_look
 from certferry.wiring.profiles import load_checked
+from certferry.wiring.recorded import lost_state
 from certferry.wiring.selection import (
     chosen_settings,
     lineages_meant,
@@ -47,7 +48,8 @@ def warn_of_state(settings: Settings, *, language: str, to_channels: bool) -> No
             if to_channels and settings.channels:
                 session.teller.tell_unremembered(lost)
         for one in undeclared(settings, session.state, datetime.now(UTC)):
-            _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
+            lapsed = one.problem
+            _log.warning(Text("{problem}; {hint}", problem=lapsed.message, hint=lapsed.hint))
 
 
 def read_settings(front: Front, names: Sequence[str]) -> Settings:

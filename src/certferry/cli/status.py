@@ -33,7 +33,8 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     """
     from certferry.cli.selection import read_settings, warn_of_equal_names
     from certferry.present.progress import progress_of_look
-    from certferry.wiring.looking import compared, open_to_look, overview
+    from certferry.wiring.looking import open_to_look, overview
+    from certferry.wiring.recorded import recorded
 
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)
@@ -41,7 +42,7 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
         progress_of_look(front.console, front.verbosity, now, as_json=as_json) as progress,
         open_to_look(settings, progress=progress, language=front.voice.language) as session,
     ):
-        found = compared(overview(session), settings, session.state, now())
+        found = overview(session, recorded(settings, session.state, now()))
     return show_status(found, front.console, now(), as_json=as_json)
 
 
@@ -51,17 +52,17 @@ def show_status(found: Overview, console: Console, now: datetime, *, as_json: bo
     from certferry.present import news_text, plan_document, status_text
     from certferry.present.log_entries import log_statuses
 
-    statuses, runs, channels = found.statuses, found.remembering, found.channels
+    statuses, recorded, channels = found.statuses, found.recorded, found.channels
     voice = console.voice
     log_statuses(statuses, console.run_log)
     if as_json:
-        console.print_json(plan_document.of_statuses(statuses, runs, voice, channels))
+        console.print_json(plan_document.of_statuses(statuses, recorded, voice, channels))
     elif not statuses:
         console.print([line(voice.say(Text("No certificate is declared.")))])
-        console.print_wrapped(status_text.troubles(runs, voice))
+        console.print_wrapped(status_text.troubles(recorded, voice))
     else:
         ordered = most_needed_first(statuses)
         below = [*status_text.remarks(ordered, voice), *news_text.remarks(channels, voice)]
         console.print_table(status_text.table(ordered, now, voice), below)
-        console.print_wrapped([line(), *status_text.of_runs(runs, voice)])
-    return exits.of_statuses(statuses, runs)
+        console.print_wrapped([line(), *status_text.of_runs(recorded, voice)])
+    return exits.of_statuses(statuses, recorded)

@@ -198,7 +198,7 @@ def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Hos
 
     Raises `ConfigError`, with all that is wrong on the command line, or in the file.
     """
-    from certferry.config.findings import Finding, config_error, joined
+    from certferry.config.mistakes import Mistake, config_error, joined
 
     hosts, wrong = _read(enumerate(written), port)
     if wrong:
@@ -209,7 +209,7 @@ def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Hos
         more, wrong = _read(((number, row) for number, row in rows if row), port)
         if wrong:
             path = Path(file)
-            found = [Finding(path, number, "", "", error.message) for number, error in wrong]
+            found = [Mistake(path, number, "", "", error.message) for number, error in wrong]
             raise config_error(found, hint=_HOW)
         if not more:
             raise ConfigError(Text("{path} names no host", path=file), hint=_HOW)

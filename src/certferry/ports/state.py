@@ -30,7 +30,7 @@ from certferry.core.observed.records import (
     RolloutRecord,
     Upload,
 )
-from certferry.core.planning.limits import Hold, Limits, Spent, Wanted
+from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.secret import Secret
 
 T = TypeVar("T")
@@ -254,16 +254,16 @@ class OrderStore(Protocol):
     def drop_challenge_record(self, record: ChallengeRecord) -> None:
         """Delete a TXT value that is gone from DNS."""
 
-    def spent(self, directory: str, wanted: Wanted) -> Spent:
+    def spent(self, directory: str, wanted: PlannedOrder) -> Spent:
         """Return what is stored of a directory, as far as it decides about this order."""
 
     def claim_order(
-        self, lease: Lease, directory: str, wanted: Wanted, limits: Limits, now: datetime
+        self, lease: Lease, directory: str, wanted: PlannedOrder, limits: Limits, now: datetime
     ) -> None:
         """Store that an order is about to be made, which takes the place of the lineage's earlier
         one there. Saving the version says that it was issued. Raises `OrderHeldBack`, with nothing
-        written, when the limits allow none now (`core.planning.limits.held_back`): however many
-        runs ask at once, no more than these are allowed.
+        written, when the limits allow none now (`core.planning.limits.rate_limit_hold`): however
+        many runs ask at once, no more than these are allowed.
         """
 
     def save_failed_proofs(self, directory: str, names: tuple[str, ...], now: datetime) -> None:

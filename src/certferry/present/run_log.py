@@ -26,7 +26,7 @@ from pathlib import Path
 from certferry import __version__
 from certferry.core.redaction import redacted
 from certferry.errors import ConfigError
-from certferry.file_trust import NotTrusted, Spot, spot, user_name
+from certferry.file_trust import NotTrusted, PathCheck, checked_path, user_name
 from certferry.present.language import Voice
 from certferry.present.layout import as_json, visible
 from certferry.system_words import system_words
@@ -81,7 +81,7 @@ class LogFile:
         if inherited is not None:
             return os.dup(inherited)
         # The system's log directory may belong to its logger and its logger's group.
-        with spot(self.path, exposed=True) as found:
+        with checked_path(self.path, exposed=True) as found:
             descriptor = _opened(found, stream=is_stream(self.path))
             facts = os.fstat(descriptor)
             if found.is_exposed and (not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1):
@@ -94,7 +94,7 @@ class LogFile:
             return descriptor
 
 
-def _opened(found: Spot, *, stream: bool) -> int:
+def _opened(found: PathCheck, *, stream: bool) -> int:
     if stream:
         # A FIFO without a reader is an error and not a wait; the log waits for a slow reader.
         descriptor = found.open(_FLAGS)

@@ -8,15 +8,16 @@ from functools import partial
 
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.certificates import MOST_NAMES
-from certferry.config.findings import instead_of, joined
+from certferry.config.mistakes import instead_of, joined
 from certferry.config.model import Settings
-from certferry.core.discovery.inventory import Discovery, Problem, discover
+from certferry.core.discovery.inventory import Discovery, discover
 from certferry.core.discovery.proposal import Proposal, propose_beside
 from certferry.core.discovery.survey import FoundDomain, FoundZone, Survey
-from certferry.core.observed.inferred import Ledger
+from certferry.core.observed.inferred import UploadOwners
 from certferry.errors import ConfigError, DnsError
 from certferry.ports.progress import Progress
 from certferry.ports.survey import Looked
+from certferry.problem import Problem
 from certferry.reconcile.discover import Looking
 from certferry.reconcile.observe import as_known
 from certferry.text import Text
@@ -62,8 +63,8 @@ class DiscoverySession(Session):
         looking = Looking(probe, now, self._progress, self._stopping.stop)
         known = partial(as_known, source=PemFileSource(), state=self.state, read=True)
         declared = tuple(map(known, self._settings.declared))
-        lineages = {*self.state.lineages(), *(wish.lineage for wish in declared)}
-        ledger = Ledger((one, self.state.remembered(one)) for one in sorted(lineages))
+        lineages = {*self.state.lineages(), *(desired.lineage for desired in declared)}
+        ledger = UploadOwners((one, self.state.remembered(one)) for one in sorted(lineages))
         looks = looking.look_at({label: self._survey_of(label) for label in labels})
         found = discover(looks, declared, ledger, now())
         must_be_read(found)
@@ -80,7 +81,7 @@ class DiscoverySession(Session):
             try:
                 zones[label] = zones_of(self, label)
             except (DnsError, ConfigError) as error:
-                unread.append(Problem(label, error))
+                unread.append(error.problem(label))
         uncovered: dict[str, list[FoundDomain]] = {}
         for one in found.domains:
             if one.is_uncovered:

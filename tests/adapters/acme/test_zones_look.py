@@ -12,8 +12,9 @@ from certferry.adapters.acme.examination import ZonesLook
 from certferry.adapters.acme.propagation import FixedWait
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.discovery.survey import FoundZone
-from certferry.core.findings import Code, Finding
+from certferry.core.findings import Code
 from certferry.errors import DnsAccessDenied
+from certferry.problem import Problem
 from certferry.reconcile.dns_by_zone import ByZone
 from certferry.text import Text
 from certferry_sandbox.testing.memory_dns import MemoryDns
@@ -104,7 +105,7 @@ def test_delegation_that_leads_elsewhere(world: NameServers) -> None:
 
     assert (Code.DELEGATED_ELSEWHERE, "example.com") == (finding.code, finding.subject)
     assert "ns1.dns.test, ns2.dns.test" in str(finding.message)
-    assert "at its registrar to ns9.other.test" in str(finding.fix)
+    assert "at its registrar to ns9.other.test" in str(finding.hint)
 
 
 def test_part_of_the_zone_that_is_delegated_elsewhere(world: NameServers) -> None:
@@ -187,8 +188,8 @@ def test_cname_that_may_be_there_and_is_not_looked_for() -> None:
 
     assert Code.ZONE_MISSING == finding.code
     assert "with `wait` under [dns] nothing is asked" in str(finding.message)
-    assert "`doh` under [dns] in the place of `wait`" in str(finding.fix)
-    assert "CNAME _acme" not in str(finding.fix)
+    assert "`doh` under [dns] in the place of `wait`" in str(finding.hint)
+    assert "CNAME _acme" not in str(finding.hint)
 
 
 def test_name_that_another_account_writes_is_left_to_it(world: NameServers) -> None:
@@ -199,7 +200,7 @@ def test_name_that_another_account_writes_is_left_to_it(world: NameServers) -> N
     world.zones.seed("_acme-challenge.led.example.com", "CNAME", "led.example.net.")
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
 
-    def found(account: Account, provider: ByZone) -> list[Finding]:
+    def found(account: Account, provider: ByZone) -> list[Problem]:
         look = ZonesLook("dns", account, world.propagation(), resolvers)
         return look.look([("led.example.com", provider), ("img.example.com", provider)])
 
@@ -232,5 +233,5 @@ def test_wildcard_that_answers_for_a_challenge_is_explained(world: NameServers) 
     )
 
     challenge = "_acme-challenge.img.example.net"
-    assert f"{challenge}. CNAME _acme-challenge.example.com." in str(missing.fix)
+    assert f"{challenge}. CNAME _acme-challenge.example.com." in str(missing.hint)
     assert "the CNAME to edge.cdn.test that is seen there is a wildcard's" in str(missing.message)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.dnspod.client import Zone
-from certferry.adapters.dnspod.records import DnspodRecords, HostInZone, host_in_zone
+from certferry.adapters.dns.records import Zone, zones_holding
+from certferry.adapters.dnspod.client import DnspodRecords, DnspodZone
 from certferry.errors import DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry_sandbox.dnspod.service import NAMESERVERS
@@ -211,7 +211,7 @@ def test_identical_record_is_never_listed(account: DnspodAccount, provider: DnsP
     account.service.index_delay = 1e9
     account.zones.create(NAME, "TXT", "value")
 
-    with pytest.raises(DnsUnavailable, match="does not list it") as unknown:
+    with pytest.raises(DnsUnavailable, match="does not show it") as unknown:
         provider.add_txt(NAME, "value")
 
     assert unknown.value.retry.allowed
@@ -251,7 +251,7 @@ def test_ttl_is_that_of_the_plan_at_once(
 @pytest.mark.parametrize("grade", ["", "DP_Gold", "Plus", "dp_free"])
 def test_unknown_plan_is_taken_for_a_free_one(grade: str) -> None:
     """Every plan allows what the free ones do."""
-    assert 600 == Zone("7", "example.com", "enable", grade).ttl
+    assert 600 == DnspodZone("7", "example.com", grade=grade).ttl
 
 
 @pytest.mark.parametrize(
@@ -458,18 +458,11 @@ NAMES = st.lists(LABEL, min_size=2, max_size=5).map(".".join)
 def test_place_is_in_the_longest_zone_by_whole_labels(name: str, zones: set[str]) -> None:
     """Host and zone make up the name again, and no longer zone holds it."""
     held_by = {zone for zone in zones if f".{name}".endswith(f".{zone}")}
-    listed = [Zone(zone, zone, "enable") for zone in sorted(zones)]
 
-    if not held_by:
-        with pytest.raises(ZoneNotFound):
-            host_in_zone(name, listed)
-        return
+    holding = zones_holding(name, [Zone(zone, zone) for zone in sorted(zones)])
 
-    place = host_in_zone(name, listed)
-    zone = max(held_by, key=len)
-    assert zone == place.zone.name
-    assert name == (f"{place.host}.{zone}" if place.host != "@" else zone)
-    assert HostInZone(name, Zone(zone, zone, "enable"), place.host) == place
+    assert sorted(held_by, key=len, reverse=True) == [zone.name for zone in holding]
+    assert all(name == zone.name_of(zone.host_of(name)) for zone in holding)
 
 
 def test_zones_are_listed_with_what_is_in_their_way(account: DnspodAccount) -> None:

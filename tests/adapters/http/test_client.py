@@ -14,13 +14,13 @@ from certferry.adapters.http.client import (
     LONGEST_BACK_OFF,
     LONGEST_RETRY_AFTER,
     HttpClient,
-    HttpFailure,
     Pacer,
     Request,
     ahead_of,
     is_server_error,
     seconds_asked_for,
 )
+from certferry.adapters.http.problems import HttpFailure
 from certferry.errors import Interrupted
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault

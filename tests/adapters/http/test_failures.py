@@ -11,12 +11,8 @@ import pytest
 import trustme
 
 from certferry.adapters.http.bounds import CHUNK, LONGEST_ANSWER
-from certferry.adapters.http.client import (
-    HttpClient,
-    HttpFailure,
-    Request,
-)
-from certferry.adapters.http.problems import Contact
+from certferry.adapters.http.client import HttpClient, Request
+from certferry.adapters.http.problems import Contact, HttpFailure
 from certferry.ports.http import Answer
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault

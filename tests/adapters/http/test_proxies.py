@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from certferry.adapters.http.client import HttpClient, HttpFailure, Pacer, Request
-from certferry.adapters.http.problems import Timeouts
+from certferry.adapters.http.client import HttpClient, Pacer, Request
+from certferry.adapters.http.problems import HttpFailure, Timeouts
 from certferry_sandbox import httpd
 from tests.adapters.http.peers import CONNECTED, Treat, peer, read_request, tunnel
 from tests.adapters.waits import Waits

@@ -10,7 +10,8 @@ import dns.message
 import pytest
 
 from certferry.adapters.probe.resolver_look import ResolverLook
-from certferry.core.findings import Code, Severity
+from certferry.core.findings import Code
+from certferry.problem import Severity
 from certferry_sandbox.nameserver.daemon import DnsDaemon, Reply, Transport
 from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.zones import Zones
@@ -112,7 +113,7 @@ def test_domain_that_does_not_exist(world: World) -> None:
     [finding] = world.look().domains({DOMAIN: CNAME})
 
     assert (Code.NOT_POINTED, Severity.ERROR) == (finding.code, finding.severity)
-    assert f"set a CNAME of {DOMAIN} to {CNAME}" in str(finding.fix)
+    assert f"set a CNAME of {DOMAIN} to {CNAME}" in str(finding.hint)
 
 
 def test_domain_that_leads_elsewhere(world: World) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import DomainState
 from certferry.errors import (
     DeployError,
@@ -32,7 +32,7 @@ from tests.adapters.qiniu.place import (
 )
 from tests.sandbox import qiniu_calls
 
-KEEP = HttpsWish()
+KEEP = DesiredHttps()
 UNDONE = [Fault.reset_before(), Fault.html(502), refusal(500, 500215), refusal(503, 500219)]
 
 
@@ -52,7 +52,7 @@ def old(place: Place) -> str:
     return cert_id
 
 
-def bind(target: Qiniu, cert_id: str, wish: HttpsWish = KEEP, domain: str = WWW) -> None:
+def bind(target: Qiniu, cert_id: str, wish: DesiredHttps = KEEP, domain: str = WWW) -> None:
     """Bind a certificate to a domain."""
     target.bind(domain, Kind.CDN, cert_id, wish)
 
@@ -89,7 +89,7 @@ def test_a_domain_without_https_and_wishes(place: Place, target: Qiniu, new: str
     """What is asked for is set from the first moment on."""
     place.service.add_domain(WWW)
 
-    bind(target, new, HttpsWish(force_https=True, http2=True, tls_versions=("TLSv1.3",)))
+    bind(target, new, DesiredHttps(force_https=True, http2=True, tls_versions=("TLSv1.3",)))
 
     found = https(place)
     assert (True, True, ("TLSv1.3",)) == (found.force_https, found.http2, found.tls_versions)
@@ -139,14 +139,19 @@ def test_tls_versions_that_are_not_reported_are_left_out(
 @pytest.mark.parametrize(
     ("wish", "expected"),
     [
-        (HttpsWish(force_https=False), (False, True, ("TLSv1.2", "TLSv1.3"))),
-        (HttpsWish(http2=False), (True, False, ("TLSv1.2", "TLSv1.3"))),
-        (HttpsWish(tls_versions=("TLSv1.3",)), (True, True, ("TLSv1.3",))),
-        (HttpsWish(force_https=True, http2=True), (True, True, ("TLSv1.2", "TLSv1.3"))),
+        (DesiredHttps(force_https=False), (False, True, ("TLSv1.2", "TLSv1.3"))),
+        (DesiredHttps(http2=False), (True, False, ("TLSv1.2", "TLSv1.3"))),
+        (DesiredHttps(tls_versions=("TLSv1.3",)), (True, True, ("TLSv1.3",))),
+        (DesiredHttps(force_https=True, http2=True), (True, True, ("TLSv1.2", "TLSv1.3"))),
     ],
 )
 def test_only_what_is_wished_changes(
-    wish: HttpsWish, expected: tuple[object, ...], place: Place, target: Qiniu, old: str, new: str
+    wish: DesiredHttps,
+    expected: tuple[object, ...],
+    place: Place,
+    target: Qiniu,
+    old: str,
+    new: str,
 ) -> None:
     """Each setting by itself."""
     bind(target, new, wish)
@@ -159,12 +164,12 @@ def test_only_what_is_wished_changes(
     "wish",
     [
         KEEP,
-        HttpsWish(force_https=True, http2=True),
-        HttpsWish(tls_versions=("TLSv1.3", "TLSv1.2")),
+        DesiredHttps(force_https=True, http2=True),
+        DesiredHttps(tls_versions=("TLSv1.3", "TLSv1.2")),
     ],
 )
 def test_nothing_is_written_when_all_is_as_wished(
-    wish: HttpsWish, place: Place, target: Qiniu, old: str
+    wish: DesiredHttps, place: Place, target: Qiniu, old: str
 ) -> None:
     """Bound already and settings as wished, TLS versions in whatever order: only a look."""
     bind(target, old, wish)
@@ -174,8 +179,8 @@ def test_nothing_is_written_when_all_is_as_wished(
 
 def test_a_setting_alone_is_changed(place: Place, target: Qiniu, old: str) -> None:
     """The certificate is the same, a setting differs from the wish: one write."""
-    bind(target, old, HttpsWish(force_https=False))
-    bind(target, old, HttpsWish(force_https=False))
+    bind(target, old, DesiredHttps(force_https=False))
+    bind(target, old, DesiredHttps(force_https=False))
 
     assert 1 == len(writes(place))
     assert not https(place).force_https
@@ -499,7 +504,7 @@ def test_omitted_flags_are_never_needed(place: Place, target: Qiniu, old: str, n
     """The same outcome whether Qiniu keeps or resets what is left out."""
     place.service.domains.omitted_flags = "kept"
 
-    bind(target, new, HttpsWish(force_https=False))
+    bind(target, new, DesiredHttps(force_https=False))
 
     found = https(place)
     assert (False, True, ("TLSv1.2", "TLSv1.3")) == (

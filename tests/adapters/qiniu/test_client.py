@@ -24,7 +24,7 @@ from certferry.adapters.qiniu.records import (
     DomainItem,
     HttpsConf,
     HttpsRecord,
-    Upload,
+    UploadBody,
 )
 from certferry.adapters.qiniu.transport import MOST_PAGES
 from certferry.adapters.qiniu.wire import Hosts
@@ -36,9 +36,11 @@ from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
 
 
-def _upload(*names: str, name: str = "certferry-test") -> Upload:
+def _upload(*names: str, name: str = "certferry-test") -> UploadBody:
     made = bundle(*names)
-    return Upload(name, made.certificate.names[0], made.fullchain_pem, made.privkey_pem.reveal())
+    return UploadBody(
+        name, made.certificate.names[0], made.fullchain_pem, made.privkey_pem.reveal()
+    )
 
 
 def _conf(
@@ -551,7 +553,7 @@ def test_nothing_secret_is_logged(
 
 def test_an_upload_does_not_print_its_key() -> None:
     """The body of an upload has no key in its repr, and no chain."""
-    assert "Upload('certferry-test')" == repr(_upload(WWW))
+    assert "UploadBody('certferry-test')" == repr(_upload(WWW))
 
 
 def test_a_signature_is_dated_anew_for_each_attempt(place: Place, client: QiniuClient) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from certferry.adapters.qiniu.kinds import KODO
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     TargetAccessDenied,
@@ -28,7 +28,7 @@ from tests.sandbox.qiniu_calls import ACCESS_KEY
 IMG = "img.example.com"
 SRC = "src.example.com"
 IAM_KEY = "IAM-" + "k" * 40
-KEEP = HttpsWish()
+KEEP = DesiredHttps()
 UNDONE = [Fault.reset_before(), Fault.html(502)]
 
 
@@ -105,7 +105,7 @@ def test_a_source_domain_that_was_asked_for_as_a_cdn_domain(place: Place, target
 def test_a_domain_that_is_nowhere(place: Place, target: Qiniu) -> None:
     """Neither half knows it; asked for as a source domain, buckets are spoken of."""
     assert "not a CDN domain of this account" in str(problem_of(target, WWW))
-    assert "no source domain of any Kodo bucket" in str(problem_of(target, WWW, KODO))
+    assert "not a source domain of any Kodo bucket" in str(problem_of(target, WWW, KODO))
 
 
 def test_a_frozen_source_domain(place: Place, target: Qiniu, new: str) -> None:
@@ -127,7 +127,7 @@ def test_a_source_domain_is_bound(place: Place, target: Qiniu, new: str) -> None
     place.service.add_bucket_domain(SRC, "pictures", https=old)
     [before] = target.observe(look(SRC)).domains
 
-    target.bind(SRC, KODO, new, HttpsWish(force_https=True, http2=True))
+    target.bind(SRC, KODO, new, DesiredHttps(force_https=True, http2=True))
     target.bind(SRC, KODO, new, KEEP)
 
     [domain] = target.observe(look(SRC)).domains

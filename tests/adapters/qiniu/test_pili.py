@@ -10,7 +10,7 @@ from certferry.adapters.qiniu.account import OWN_WRITES_AGE
 from certferry.adapters.qiniu.kinds import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     CopyGone,
@@ -26,7 +26,7 @@ IMG = "img.example.com"
 LIVE = "live.example.com"
 PUSH = "push.example.com"
 NAMES = ("*.example.com",)
-KEEP = HttpsWish()
+KEEP = DesiredHttps()
 UNDONE = [Fault.reset_before(), Fault.html(502)]
 
 
@@ -124,7 +124,7 @@ def test_a_domain_that_was_asked_for_as_another_kind(place: Place, target: Qiniu
     assert 'kind = "pili"' in str(taken_for_cdn.hint)
     assert f"{IMG} is a CDN domain, not a live domain of Pili" == str(taken_for_live)
     assert 'kind = "cdn"' in str(taken_for_live.hint)
-    assert "no live domain of any Pili hub of this account" in str(nowhere)
+    assert "not a live domain of any Pili hub of this account" in str(nowhere)
 
 
 # --- what is told of their certificates -----------------------------------------------------
@@ -185,7 +185,7 @@ def test_a_live_domain_is_bound_by_name(place: Place, target: Qiniu, ours: str, 
     place.service.add_live_domain(LIVE, "studio")
     [before] = target.observe(look(LIVE)).domains
 
-    request_id = target.bind(LIVE, PILI, ours, HttpsWish(force_https=True))
+    request_id = target.bind(LIVE, PILI, ours, DesiredHttps(force_https=True))
     again = target.bind(LIVE, PILI, ours, KEEP)
 
     assert request_id

@@ -18,8 +18,8 @@ from certferry.adapters.qiniu.kinds import KODO
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import mark, short_mark
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of, short_label_of
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     TargetAccessDenied,
@@ -37,7 +37,7 @@ from tests.sandbox import qiniu_calls
 
 IMG = "img.example.com"
 SRC = "src.example.com"
-KEEP = HttpsWish()
+KEEP = DesiredHttps()
 
 
 def look(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = ()) -> Look:
@@ -182,7 +182,7 @@ def test_number_6_settings_that_the_detail_hides(
     first, second = seed(place), seed(place)
 
     target.bind(WWW, Kind.CDN, first, KEEP)
-    target.bind(WWW, Kind.CDN, second, HttpsWish(http2=False))
+    target.bind(WWW, Kind.CDN, second, DesiredHttps(http2=False))
 
     bodies = [json.loads(request.body) for request in place.service.requests("PUT *")]
     assert [{"certId": first}, {"certId": second, "http2Enable": False}] == bodies
@@ -261,7 +261,7 @@ def test_number_9_a_name_that_is_too_long(place: Place) -> None:
     one = place.target().upload("a-lineage", first)
     place.target().upload("a-lineage", second)
 
-    short = [short_mark("a-lineage", made.certificate.fingerprint) for made in (first, second)]
+    short = [short_label_of("a-lineage", made.certificate.fingerprint) for made in (first, second)]
     assert short == place.labels()
     assert {23} == {len(label) for label in place.labels()}
     assert 3 == place.count("POST /sslcert")
@@ -279,7 +279,7 @@ def test_number_9_a_name_that_is_not(place: Place, target: Qiniu) -> None:
 
     target.upload("img", made)
 
-    assert [mark("img", made.certificate.fingerprint)] == place.labels()
+    assert [label_of("img", made.certificate.fingerprint)] == place.labels()
     assert 1 == place.count("POST /sslcert")
 
 
@@ -293,7 +293,7 @@ def test_number_10_a_certificate_that_is_in_use_for_minutes_more(
     place.service.add_domain(WWW)
     target.bind(WWW, Kind.CDN, old, KEEP)
     target.bind(WWW, Kind.CDN, seed(place), KEEP)
-    label = mark("img", made.certificate.fingerprint)
+    label = label_of("img", made.certificate.fingerprint)
 
     with pytest.raises(TargetInUse):
         target.retire(old, label)
@@ -309,7 +309,7 @@ def test_number_11_tls_versions(habit: habits.Habit | None, place: Place, target
         habit(place.service)
     place.service.add_domain(WWW)
 
-    target.bind(WWW, Kind.CDN, seed(place), HttpsWish(tls_versions=("TLSv1.2", "TLSv1.3")))
+    target.bind(WWW, Kind.CDN, seed(place), DesiredHttps(tls_versions=("TLSv1.2", "TLSv1.3")))
 
     sent = [json.loads(r.body)["tlsVersions"] for r in place.service.requests("PUT *")]
     assert [["TLSv1.2", "TLSv1.3"], "TLSv1.2,TLSv1.3"][: 1 if habit is None else 2] == sent
@@ -433,9 +433,9 @@ def test_number_17_other_states(state: str, words: str, place: Place, target: Qi
         (401, 401002, "does not accept access_key and secret_key"),
         (403, 403024, "takes no more requests"),
         (404, 404001, "it is not a CDN domain of this account"),
-        (500, 500000, "Qiniu failed over"),
+        (500, 500000, "Qiniu returned a server error for"),
         (405, None, "this host does not offer the call"),
-        (503, None, "Qiniu failed over"),
+        (503, None, "Qiniu returned a server error for"),
     ],
 )
 def test_number_17_codes(

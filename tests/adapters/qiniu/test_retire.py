@@ -10,8 +10,8 @@ from certferry.adapters.qiniu.account import LIST_AGE
 from certferry.adapters.qiniu.client import CERTIFICATES_PER_PAGE
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.errors import TargetInUse, TargetRejected, TargetUnavailable
 from certferry.ports.target import Look
 from certferry_sandbox.faults import Fault
@@ -122,7 +122,7 @@ def test_something_like_a_mark(label: str, place: Place, target: Qiniu) -> None:
 def test_another_label_than_the_one_asked_for(place: Place, target: Qiniu, ours: str) -> None:
     """The id and the mark must belong together."""
     with pytest.raises(TargetRejected):
-        target.retire(ours, mark("static", "0" * 64))
+        target.retire(ours, label_of("static", "0" * 64))
 
     assert 0 == place.count("DELETE *")
 
@@ -132,13 +132,13 @@ def test_a_lineage_without_latin_letters(place: Place, target: Qiniu) -> None:
     made = bundle(WWW)
     cert_id = target.upload("图片", made)
 
-    assert target.retire(cert_id, mark("图片", made.certificate.fingerprint))
+    assert target.retire(cert_id, label_of("图片", made.certificate.fingerprint))
 
 
 def test_a_copy_that_is_bound(place: Place, target: Qiniu, ours: str, label: str) -> None:
     """The domain says so: it is not yet, not a failure, and Qiniu is not even asked."""
     place.service.add_domain(WWW)
-    target.bind(WWW, Kind.CDN, ours, HttpsWish())
+    target.bind(WWW, Kind.CDN, ours, DesiredHttps())
 
     with pytest.raises(TargetInUse, match=f"{WWW} is still bound to {label}") as caught:
         target.retire(ours, label)

@@ -11,7 +11,7 @@ import pytest
 
 from certferry.adapters.qiniu.target import Qiniu, Settings, connect
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark, short_mark
+from certferry.core.certificates.lineage import label_of, short_label_of
 from certferry.core.observed.observation import (
     DomainState,
     RemoteCertificate,
@@ -218,13 +218,13 @@ def test_our_copies_are_known_by_their_mark(place: Place, target: Qiniu) -> None
     """Ours of this lineage are listed; another lineage's, another tool's and unknown ones not."""
     issued = qiniu_calls.issue(WWW)
     ours = bundle_of(issued).certificate
-    label = mark("img", ours.fingerprint)
+    label = label_of("img", ours.fingerprint)
     cert_id = place.service.add_certificate(issued, label)
-    place.service.add_certificate(issued, mark("static", ours.fingerprint))
+    place.service.add_certificate(issued, label_of("static", ours.fingerprint))
     place.service.add_certificate(issued, WWW)
     forgotten = qiniu_calls.issue(WWW)
     place.service.add_certificate(
-        forgotten, mark("img", bundle_of(forgotten).certificate.fingerprint)
+        forgotten, label_of("img", bundle_of(forgotten).certificate.fingerprint)
     )
 
     found = target.observe(look(known=(ours,))).remotes
@@ -246,7 +246,7 @@ def test_a_mark_on_something_else(
     """A label alone proves nothing: names and dates must be the certificate's own."""
     issued = qiniu_calls.issue(WWW, "*.example.com")
     ours = bundle_of(issued).certificate
-    place.service.add_certificate(issued, mark("img", ours.fingerprint))
+    place.service.add_certificate(issued, label_of("img", ours.fingerprint))
     [(field, value)] = change.items()
     other = getattr(ours, field) + value if isinstance(value, timedelta) else value
 
@@ -259,7 +259,7 @@ def test_names_in_another_order_or_not_told(
     names: str, place: Place, target: Qiniu, made: CertificateBundle
 ) -> None:
     """Order and case of names do not matter, and what a list leaves out does not disagree."""
-    label = mark("img", made.certificate.fingerprint)
+    label = label_of("img", made.certificate.fingerprint)
     body = f'{{"code":200,"certs":[{{"certid":"x","name":"{label}","dnsnames":{names}}}]}}'
     place.service.fusion.faults.add(Fault.status(200, body.encode()))
 
@@ -274,8 +274,13 @@ def test_copies_that_the_state_does_not_know(place: Place, target: Qiniu) -> Non
     """
     known, issued = bundle_of(qiniu_calls.issue(WWW)).certificate, qiniu_calls.issue(WWW)
     newer = bundle_of(issued).certificate
-    marks_of_img = (mark("img", newer.fingerprint), short_mark("img", newer.fingerprint))
-    for name in (*marks_of_img, mark("img-2", newer.fingerprint), WWW, "certferry-img-nonsense"):
+    marks_of_img = (label_of("img", newer.fingerprint), short_label_of("img", newer.fingerprint))
+    for name in (
+        *marks_of_img,
+        label_of("img-2", newer.fingerprint),
+        WWW,
+        "certferry-img-nonsense",
+    ):
         place.service.add_certificate(issued, name)
 
     found = target.observe(look(known=(known,))).unremembered

@@ -12,7 +12,7 @@ import pytest
 from certferry.adapters.qiniu.account import OWN_WRITES_AGE
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark
+from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import TargetRules
 from certferry.errors import (
@@ -49,7 +49,7 @@ def test_an_upload_carries_our_mark(place: Place, target: Qiniu, made: Certifica
     cert_id = target.upload("img", made)
 
     [stored] = place.service.certificates.stored()
-    assert (cert_id, mark("img", made.certificate.fingerprint)) == (stored.id, stored.name)
+    assert (cert_id, label_of("img", made.certificate.fingerprint)) == (stored.id, stored.name)
     [sent] = place.service.requests("POST /sslcert")
     assert {
         "name": stored.name,
@@ -85,7 +85,7 @@ def test_the_oldest_of_equal_uploads_is_adopted(place: Place, target: Qiniu) -> 
     """
     issued = qiniu_calls.issue(WWW)
     made = bundle_of(issued)
-    label = mark("img", made.certificate.fingerprint)
+    label = label_of("img", made.certificate.fingerprint)
     first = place.service.add_certificate(issued, label)
     place.time.pause(60)
     second = place.service.add_certificate(issued, label)

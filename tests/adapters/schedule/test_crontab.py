@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from certferry.adapters.schedule.cron import (
     MARK,
-    Entry,
+    CronEntry,
     own_entries,
     shell_command,
     watched,
@@ -133,10 +133,10 @@ def test_a_time_that_the_user_has_changed_is_kept() -> None:
 
 def test_a_time_that_no_clock_shows_is_no_time() -> None:
     """A line that came there by other means than `crontab` may say anything."""
-    assert (time(23, 59),) == Entry(b"59 23 * * *", b"").times
-    assert (time(3, 17, 5), time(15, 17, 5)) == Entry(b"17 3,15 * * *", b"", delay=5).times
+    assert (time(23, 59),) == CronEntry(b"59 23 * * *", b"").times
+    assert (time(3, 17, 5), time(15, 17, 5)) == CronEntry(b"17 3,15 * * *", b"", delay=5).times
     for when in (b"60 3 * * *", b"17 24 * * *", b"17 3,24 * * *", b"17 1,9,17 * * *"):
-        assert () == Entry(when, b"").times
+        assert () == CronEntry(when, b"").times
 
 
 def test_an_entry_that_is_commented_out_is_not_ours_any_more() -> None:

@@ -16,13 +16,14 @@ from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.database import Migration, Upgrade, migrate, read_migrations
 from certferry.adapters.state.sqlite import SqliteDatabase
-from certferry.core.assessment.notices import ChannelState, Notice, Subject, Told, Topic
+from certferry.core.assessment.notices import ChannelState, Delivery, Notice, Subject, Topic
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
 from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
-from certferry.core.planning.limits import Allowance, Hold, Limits, Wanted
+from certferry.core.planning.limits import Allowance, Hold, Limits, PlannedOrder
 from certferry.errors import StateError, StateTooNew
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
+from certferry.problem import Problem
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle, make_key, with_issuer_until
 from tests.adapters.state.child_program import NOW
@@ -257,7 +258,7 @@ def store_everything(store: StateStore) -> None:
     store.save_version(lease, bundle, NOW)
     store.save_revocation(lease, 1, Revocation(NOW, RevocationReason.SUPERSEDED))
     store.save_account(AcmeAccount("https://ca.test", make_key()))
-    store.claim_order(lease, "https://ca.test", Wanted(("img.example.com",)), LIMITS, NOW)
+    store.claim_order(lease, "https://ca.test", PlannedOrder(("img.example.com",)), LIMITS, NOW)
     order = AcmeOrder("img", "https://ca.test", "order/1", ("img",), make_key(), NOW)
     store.save_order(lease, order)
     store.save_issue_try("img", NOW, failed=True)
@@ -274,9 +275,9 @@ def store_everything(store: StateStore) -> None:
         sightings.append(Sighting(*place, served=True, since=NOW, fingerprint=leaf))
         store.save_withdrawal(Withdrawal(*place, leaf, NOW, by_hand=True))
     store.update_sightings(lambda _: tuple(sightings))
-    notice = Notice(Topic.TROUBLE, Subject("img"), NOW, "code", Text("{one}", one="一"))
+    notice = Notice(Topic.TROUBLE, Subject("img"), NOW, Problem("code", Text("{one}", one="一")))
     store.update_notices(lambda _: (notice,))
-    told = ChannelState((Told(*notice.key, NOW, NOW),), (NOW,))
+    told = ChannelState((Delivery(*notice.key, NOW, NOW),), (NOW,))
     store.update_channel("ops", lambda *_: (told, None))
     store.update_account_note("qiniu", "way", lambda _: "https")
     store.save_run(NOW, succeeded=True)

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.dnspod.client import MOST_PAGES
-from certferry.adapters.dnspod.records import DnspodRecords
+from certferry.adapters.dns.answers import MOST_PAGES
+from certferry.adapters.dnspod.client import DnspodRecords
 from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,

@@ -66,7 +66,8 @@ class MemoryState(HostState):
 
     def _kept(self, read: Callable[[Unpack[A]], T], *asked: *A) -> T:
         """Read again only after a change: a run looks hundreds of times while it waits."""
-        moment = (self._shared.database.count_changes(), self._shared.key.value)
+        [row] = self._shared.database.rows("SELECT total_changes() AS changes")
+        moment = (row["changes"], self._shared.key.value)
         at, answer = self._known.get(asked) or (None, None)
         if answer is None or at != moment:
             answer = read(*asked)

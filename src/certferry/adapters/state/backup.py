@@ -39,9 +39,6 @@ _NO_LOG = b"\1\1"
 _BESIDE = ("-wal", "-shm")
 """What SQLite calls its own files beside a database."""
 
-_ANY_HOST = "localhost"
-"""Whose a copy is that is thrown away."""
-
 _PATIENCE = timedelta(seconds=1)
 """How long a restore waits for a run that is just ending."""
 
@@ -125,8 +122,8 @@ def _must_be_whole(content: bytes, place: Path, sealing: Sealing) -> tuple[str, 
                 raise damaged(place, row["integrity_check"])
         if not copy.rows(copy.dialect.tables):
             raise damaged(place, Text("it is empty"))
-        migrate(copy, Upgrade(_ANY_HOST, sealing.proof_of))  # as the next run would
-        state = SqlState(copy, sealing, _ANY_HOST)
+        migrate(copy, Upgrade("localhost", sealing.proof_of))  # as the next run would
+        state = SqlState(copy, sealing, "localhost")
         state.must_unseal()
         state.accounts()
         for row in copy.rows("SELECT lineage FROM acme_order"):

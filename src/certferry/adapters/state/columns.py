@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings
 from certferry.errors import StateError
 from certferry.text import Text
 
@@ -172,5 +172,5 @@ MOMENTS = Column(
 NAMES = Column(from_names, to_names)
 KEY_TYPE = Column(from_value=lambda written: read_as(KeyType, written))
 FACTS = Column(lambda facts: _json(dict(facts)), lambda written: _read_json(written, dict))
-WISH, SETTINGS = _settings(HttpsWish), _settings(HttpsSettings)
+WISH, SETTINGS = _settings(DesiredHttps), _settings(HttpsSettings)
 TEXT = Column(from_text, to_text)

@@ -212,24 +212,18 @@ def read_migrations(dialect: str) -> tuple[Migration, ...]:
         file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
         for file in (resources.files(__package__) / "schema").iterdir()
     }
-    numbered = {name: int(name.partition("_")[0]) for name in sorted(scripts) if "." not in name}
-    return tuple(
-        Migration(
-            number,
-            name,
-            scripts[name] + scripts.get(f"{name}.{dialect}", ""),
-            _FINISH.get(number, lambda *_: None),
-        )
-        for name, number in numbered.items()
-    )
+    migrations = []
+    for name in sorted(name for name in scripts if "." not in name):
+        number, script = int(name.partition("_")[0]), scripts[name]
+        script += scripts.get(f"{name}.{dialect}", "")
+        migrations.append(Migration(number, name, script, _FINISH.get(number, lambda *_: None)))
+    return tuple(migrations)
 
 
 def migrate(database: Database, upgrade: Upgrade, known: Sequence[Migration] = ()) -> None:
-    """Apply the missing migrations, all of them or none. A database that lacks nothing is only
-    read.
-
-    Raises `StateTooNew` for one that a newer version has migrated, and `StateError` for one that
-    is another program's.
+    """Apply the missing migrations, all of them or none; where none is missing, only read. Raises
+    `StateTooNew` for a database that a newer version has migrated, and `StateError` for one that is
+    another program's.
     """
     migrations = known or read_migrations(database.dialect.name)
     if is_migrated(database, migrations):

@@ -22,9 +22,9 @@ _LEAST_ROOM = 64 * 1024
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class _TranslatingErrors:
-    """See `translating_errors`. A run reads the state several times a certificate, and a generator
-    would cost each time twice as much.
+class translating_errors:  # noqa: N801 - reads as the function that it stands for
+    """Translate every foreign error about a file in a `with` block. A run reads the state several
+    times a certificate, and a generator would cost each time twice as much.
     """
 
     __slots__ = ("_path",)
@@ -40,11 +40,6 @@ class _TranslatingErrors:
             raise _of_database(problem, self._path) from problem
         if isinstance(problem, OSError):
             raise _of_file(problem, self._path) from problem
-
-
-def translating_errors(path: Path) -> _TranslatingErrors:
-    """Translate every foreign error about this file in a `with` block."""
-    return _TranslatingErrors(path)
 
 
 def _of_database(exc: sqlite3.Error, path: Path) -> StateError:

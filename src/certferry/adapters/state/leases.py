@@ -185,11 +185,9 @@ def _held(reader: Reader, lineage: str) -> LeaseHeld:
 class LeaseLocks:
     """Locks that end with the process that holds them, however it ends (flock(2)).
 
-    Each belongs to one opening of its file, so threads of one process exclude each other as well,
-    and a program that the holder started keeps nothing: the descriptor is not inherited. The files
-    are empty and stay: removing one would let two runs lock two files of one name. On a network's
-    file system they hold as far as its locks do, like those of the database itself; one without
-    locks is an error.
+    Each belongs to one opening of its file, so threads exclude each other as well, and a program
+    that the holder started inherits nothing. The files are empty and stay: removing one would let
+    two runs lock two files of one name. A file system without locks is an error.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -18,11 +18,20 @@ from certferry.adapters.state.columns import (
     Column,
     from_moment,
     read_as,
+    to_text,
 )
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
-from certferry.core.assessment.notices import ChannelState, Notice, Subject, Told, Topic
+from certferry.core.assessment.notices import (
+    REFUSED,
+    ChannelState,
+    Delivery,
+    Notice,
+    Subject,
+    Topic,
+)
 from certferry.core.observed.records import HistoryEntry, LastRun
 from certferry.ports.state import Edit
+from certferry.problem import Problem
 
 T = TypeVar("T")
 
@@ -37,21 +46,20 @@ _NOTICES = Table(
     topic=_TOPIC,
     subject=None,
     since=MOMENT,
-    message=TEXT,
-    hint=TEXT,
+    problem=None,
     deadline=MOMENT,
 )
-_TOLD = Table("told", Told, "name", *_SUBJECT, topic=_TOPIC, subject=None, since=MOMENT, at=MOMENT)
+_DELIVERIES = Table(
+    "told", Delivery, "name", *_SUBJECT, topic=_TOPIC, subject=None, since=MOMENT, at=MOMENT
+)
 _CHANNELS = Table(
     "channel",
     ChannelState,
     "name",
-    told=None,
+    deliveries=None,
     sent=MOMENTS,
     again_at=MOMENT,
-    refused_since=MOMENT,
-    problem=TEXT,
-    hint=TEXT,
+    refusal=None,
 )
 _LAST_RUN = Table("last_run", LastRun, ended_at=MOMENT, succeeded_at=MOMENT)
 _HISTORY = Table("history", HistoryEntry, at=MOMENT, facts=FACTS)
@@ -78,7 +86,7 @@ class NoticeTables(Tables):
             _NOTICES.remove(transaction, before[key], **asdict(key[1]))
         for key, one in after.items():
             if before.get(key) != one:
-                _NOTICES.save(transaction, one, **asdict(one.subject))
+                _save_notice(transaction, one)
         return tuple(after.values())
 
     def channel(self, name: str) -> ChannelState:
@@ -152,25 +160,53 @@ class NoticeTables(Tables):
 
 def _notices(reader: Reader) -> tuple[Notice, ...]:
     rows = reader.rows(f"SELECT * FROM notice {_IN_ORDER}")  # noqa: S608 - a constant
-    return tuple(_NOTICES.of_row(row, subject=_subject(row)) for row in rows)
+    return tuple(
+        _NOTICES.of_row(
+            row,
+            subject=_subject(row),
+            problem=Problem(row["code"], to_text(row["message"]), TEXT.read(row["hint"])),
+        )
+        for row in rows
+    )
+
+
+def _save_notice(transaction: Transaction, one: Notice) -> None:
+    message, hint = TEXT.write(one.problem.message), TEXT.write(one.problem.hint)
+    row = {**asdict(one.subject), "code": one.problem.code, "message": message, "hint": hint}
+    _NOTICES.save(transaction, one, **row)
 
 
 def _channel(reader: Reader, name: str) -> ChannelState:
     query = f"SELECT * FROM told WHERE name = ? {_IN_ORDER}"  # noqa: S608 - a constant
-    told = tuple(_TOLD.of_row(row, subject=_subject(row)) for row in reader.rows(query, name))
+    rows = reader.rows(query, name)
+    sent = tuple(_DELIVERIES.of_row(row, subject=_subject(row)) for row in rows)
     for row in reader.rows("SELECT * FROM channel WHERE name = ?", name):
-        return _CHANNELS.of_row(row, told=told)
-    return ChannelState(told)
+        return _CHANNELS.of_row(row, deliveries=sent, refusal=_refusal(row))
+    return ChannelState(sent)
+
+
+def _refusal(row: Row) -> Problem | None:
+    message, hint = TEXT.read(row["problem"]), TEXT.read(row["hint"])
+    since = MOMENT.read(row["refused_since"])
+    return None if message is None else Problem(REFUSED, message, hint, since=since)
 
 
 def _save_channel(
     transaction: Transaction, name: str, before: ChannelState, after: ChannelState
 ) -> None:
-    for one in set(before.told) - set(after.told):
-        _TOLD.remove(transaction, one, name=name, **asdict(one.subject))
-    for one in set(after.told) - set(before.told):
-        _TOLD.save(transaction, one, name=name, **asdict(one.subject))
-    _CHANNELS.save(transaction, after, name=name)
+    for one in set(before.deliveries) - set(after.deliveries):
+        _DELIVERIES.remove(transaction, one, name=name, **asdict(one.subject))
+    for one in set(after.deliveries) - set(before.deliveries):
+        _DELIVERIES.save(transaction, one, name=name, **asdict(one.subject))
+    refusal = after.refusal
+    _CHANNELS.save(
+        transaction,
+        after,
+        name=name,
+        refused_since=MOMENT.write(refusal.since) if refusal else None,
+        problem=TEXT.write(refusal.message) if refusal else None,
+        hint=TEXT.write(refusal.hint) if refusal else None,
+    )
 
 
 def _subject(row: Row) -> Subject:

@@ -29,9 +29,9 @@ from certferry.core.planning.limits import (
     Hold,
     Limits,
     PastOrder,
+    PlannedOrder,
     Spent,
-    Wanted,
-    held_back,
+    rate_limit_hold,
 )
 from certferry.core.secret import Secret
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
@@ -240,7 +240,7 @@ class OrderTables(Tables):
         """See `OrderStore.drop_challenge_record`."""
         _CHALLENGES.remove(transaction, record)
 
-    def spent(self, directory: str, wanted: Wanted) -> Spent:
+    def spent(self, directory: str, wanted: PlannedOrder) -> Spent:
         """See `OrderStore.spent`."""
         return self._database.read(partial(_spent, directory=directory, wanted=wanted))
 
@@ -250,12 +250,12 @@ class OrderTables(Tables):
         transaction: Transaction,
         lease: Lease,
         directory: str,
-        wanted: Wanted,
+        wanted: PlannedOrder,
         limits: Limits,
         now: datetime,
     ) -> None:
         """See `OrderStore.claim_order`."""
-        error = held_back(limits, _spent(transaction, directory, wanted), wanted, now)
+        error = rate_limit_hold(limits, _spent(transaction, directory, wanted), wanted, now)
         if error is not None:
             raise error
         _give_up(transaction, lease.lineage, directory)
@@ -269,7 +269,7 @@ class OrderTables(Tables):
         """See `OrderStore.save_failed_proofs`."""
         transaction.execute("DELETE FROM failed_proof WHERE failed_at < ?", from_moment(now - KEPT))
         for name in sorted({base_name(name) for name in names}):
-            row = _FAILED_PROOFS.values(FailedProof(name, now), directory=directory)
+            row = {"directory": directory, "name": name, "failed_at": from_moment(now)}
             transaction.add("failed_proof", **row)
 
     @writes
@@ -280,7 +280,7 @@ class OrderTables(Tables):
         _HOLDS.save(transaction, hold, directory=directory)
 
 
-def _spent(reader: Reader, directory: str, wanted: Wanted) -> Spent:
+def _spent(reader: Reader, directory: str, wanted: PlannedOrder) -> Spent:
     names = sorted({base_name(name) for name in wanted.names})
     places = ", ".join("?" * len(names))
     return Spent(
@@ -300,7 +300,9 @@ def _spent(reader: Reader, directory: str, wanted: Wanted) -> Spent:
     )
 
 
-def _orders_that_count(reader: Reader, directory: str, wanted: Wanted) -> tuple[PastOrder, ...]:
+def _orders_that_count(
+    reader: Reader, directory: str, wanted: PlannedOrder
+) -> tuple[PastOrder, ...]:
     """Read the orders that decide: with a hundred thousand certificates, the others of a month
     would take a second, for each that waits.
     """
@@ -327,7 +329,7 @@ def _last_that_counts(reader: Reader, directory: str) -> str:
 
 
 def _log_order(
-    transaction: Transaction, lineage: str, directory: str, wanted: Wanted, now: datetime
+    transaction: Transaction, lineage: str, directory: str, wanted: PlannedOrder, now: datetime
 ) -> None:
     transaction.execute(
         "DELETE FROM issuance WHERE directory = ? AND ordered_at < ?",

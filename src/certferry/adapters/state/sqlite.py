@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -314,17 +314,10 @@ def _is_made(path: Path) -> bool:
 
 def _is_at_rest(path: Path) -> bool:
     """Return whether the file alone has everything: no process has it open, nor left it halfway."""
-    try:
-        return not any(_size(path.with_name(path.name + end)) for end in ("-wal", "-journal"))
-    except OSError:
-        return False
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    beside = [path.with_name(path.name + end) for end in ("-wal", "-journal")]
+    with suppress(OSError):
+        return not any(file.exists() and file.stat().st_size for file in beside)
+    return False
 
 
 class InMemory(SqliteDatabase):
@@ -335,11 +328,6 @@ class InMemory(SqliteDatabase):
     def __init__(self, path: Path, content: bytes) -> None:
         super().__init__(path, file=":memory:")
         self._content = content
-
-    def count_changes(self) -> int:
-        """Count the rows that were ever written, changed or removed."""
-        with self._own() as connection:
-            return connection.total_changes
 
     def _own(self) -> _Own:
         with self._guard:

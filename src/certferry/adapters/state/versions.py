@@ -120,7 +120,7 @@ class VersionTables(Tables):
         versions = _versions(transaction, lineage)
         leaf = bundle.certificate
         known = [one for one in versions if one.certificate.fingerprint == leaf.fingerprint]
-        if known and not known[0].is_bettered_by(bundle):
+        if known and not known[0].should_replace(bundle):
             return known[0]
         newest = max((one.number for one in versions), default=0)  # under the lease
         version = known[0] if known else Version(newest + 1, leaf, now, directory=directory)

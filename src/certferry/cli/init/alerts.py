@@ -13,8 +13,8 @@ from certferry.cli.init.keys import KeyRing, account_of, fresh_in, option_of
 from certferry.cli.interview import NONE, Back, Interview
 from certferry.config.bind import as_a_key
 from certferry.config.document import Document
-from certferry.config.findings import instead_of
 from certferry.config.load import load_before
+from certferry.config.mistakes import instead_of
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, with_tables
 from certferry.core.secret import Secret
@@ -140,7 +140,7 @@ class Alerts:
         self.interview.print(Text("Sending a test ping …"))
         missed = try_heartbeat(self._settings({"heartbeat": {"url": alert.heartbeat}}, alert))
         if missed is not None:
-            self._complain(missed.problem, missed.hint)
+            self._complain(missed.message, missed.hint)
             return False
         self.interview.print(Text("heartbeat: the ping was taken."))
         return True

@@ -11,12 +11,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core.assessment.notices import ChannelState, Notice, Subject, Told, Topic
+from certferry.core.assessment.notices import (
+    REFUSED,
+    ChannelState,
+    Delivery,
+    Notice,
+    Subject,
+    Topic,
+)
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.observed.records import Ordered, Remembered
 from certferry.errors import LeaseHeld, LeaseLost, Retry
 from certferry.ports.state import Lease, StateStore
+from certferry.problem import Problem
 from certferry.text import Quoted, Text
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.contracts.state_deployments import (
@@ -183,19 +191,21 @@ TROUBLE = Notice(
     Topic.TROUBLE,
     Subject("img", "qiniu", "img.example.com"),
     NOW,
-    "target_rejected",
-    Text(
-        "{where}: {problem}, after {time}, at {moments}, {count} times",
-        where=Text("the target"),
-        problem=Quoted("七牛说不行"),
-        time=timedelta(minutes=3),
-        moments=[NOW, NOW],
-        count=3,
+    Problem(
+        "target_rejected",
+        Text(
+            "{where}: {problem}, after {time}, at {moments}, {count} times",
+            where=Text("the target"),
+            problem=Quoted("七牛说不行"),
+            time=timedelta(minutes=3),
+            moments=[NOW, NOW],
+            count=3,
+        ),
+        Text("wait"),
     ),
-    Text("wait"),
     NOW + timedelta(days=9),
 )
-RENEWED = Notice(Topic.RENEWED, Subject("img"), NOW, "renewed", Text("issued"))
+RENEWED = Notice(Topic.RENEWED, Subject("img"), NOW, Problem("renewed", Text("issued")))
 
 
 class NoticesContract:
@@ -207,23 +217,26 @@ class NoticesContract:
 
         assert (TROUBLE, RENEWED) == store.update_notices(lambda _: (TROUBLE, RENEWED))
         assert (RENEWED, TROUBLE) == other.notices()
-        assert str(TROUBLE.message) == str(other.notices()[1].message)
+        assert str(TROUBLE.problem.message) == str(other.notices()[1].problem.message)
 
-        later = replace(TROUBLE, code="target_busy", hint=None, deadline=None)
+        later = replace(
+            TROUBLE, problem=replace(TROUBLE.problem, code="target_busy", hint=None), deadline=None
+        )
         other.update_notices(lambda before: (later,) if RENEWED in before else ())
         assert (later,) == store.notices()
 
     def test_a_channel_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """All of it, and by its name."""
-        told = Told(*TROUBLE.key, NOW, NOW + timedelta(seconds=1), "target_rejected")
-        state = ChannelState((told,), (NOW,), NOW, NOW, Text("no {why}", why="key"), Text("look"))
+        refusal = Problem(REFUSED, Text("no {why}", why="key"), Text("look"), since=NOW)
+        told = Delivery(*TROUBLE.key, NOW, NOW + timedelta(seconds=1), "target_rejected")
+        state = ChannelState((told,), (NOW,), NOW, refusal)
         assert ChannelState() == store.channel("ops")
 
         assert "known" == store.update_channel("ops", lambda *_: (state, "known"))
         assert state == other.channel("ops")
         assert ChannelState() == other.channel("boss")
 
-        less = replace(state, told=(), problem=None)
+        less = replace(state, deliveries=(), refusal=None)
         assert other.update_channel("ops", lambda before, _: (less, before == state))
         assert less == store.channel("ops")
 
@@ -239,8 +252,8 @@ class NoticesContract:
             def change(
                 before: ChannelState, notices: tuple[Notice, ...]
             ) -> tuple[ChannelState, bool]:
-                got = not before.told and notices == (TROUBLE,)
-                return replace(before, told=(Told(*TROUBLE.key, NOW, NOW),)), got
+                got = not before.deliveries and notices == (TROUBLE,)
+                return replace(before, deliveries=(Delivery(*TROUBLE.key, NOW, NOW),)), got
 
             return place.update_channel("ops", change)
 

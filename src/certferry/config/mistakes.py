@@ -1,4 +1,4 @@
-"""What is wrong with the settings, one value per mistake, and the one error that tells them all."""
+"""What is wrong with the settings, a value for each mistake, and one error of them all."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ REFERENCE = Text("`certferry help config` prints what every setting means")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Mistake:
     """One mistake: where it stands and what it is.
 
     `path` is as the operator gave it, `None` for the environment. `table` is written as in the
     file, `[accounts.mine]` or `[[certificates]]`; empty for the settings above the first table.
-    `fix` is what to do where the problem does not say it, and the reference would not help.
+    `hint` is what to do where the message does not say it, and the reference would not help.
     """
 
     path: Path | None
     line: int | None
     table: str
     key: str
-    problem: Text
-    fix: Text | None = None
+    message: Text
+    hint: Text | None = None
 
     @property
     def where(self) -> str:
-        """Give the place as `certferry.toml:12: [accounts.mine] token`."""
+        """The place, as `certferry.toml:12: [accounts.mine] token`."""
         location = ":".join(str(part) for part in (self.path, self.line) if part is not None)
         subject = " ".join(part for part in (self.table, self.key) if part)
         return _on_one_line(": ".join(part for part in (location, subject) if part))
 
     @property
     def text(self) -> Text:
-        """Give the whole line, place first."""
+        """The whole line, place first."""
         if not self.where:
-            return self.problem
-        return Text("{where}: {problem}", where=self.where, problem=self.problem)
+            return self.message
+        return Text("{where}: {problem}", where=self.where, problem=self.message)
 
 
-def config_error(findings: Iterable[Finding], hint: Text = REFERENCE) -> ConfigError:
-    """Put all findings into one error, one line each, in the order of each file's lines. The hint
-    is for those that have no fix of their own.
+def config_error(mistakes: Iterable[Mistake], hint: Text = REFERENCE) -> ConfigError:
+    """Return one error of all mistakes, one line each, in the order of each file's lines. The hint
+    is for those that have none of their own.
     """
-    found = list(findings)
-    files = list(dict.fromkeys(finding.path for finding in found))
-    ordered = sorted(found, key=lambda finding: (files.index(finding.path), finding.line or 0))
-    fixes = [finding.fix for finding in ordered]
-    hints = [*filter(None, fixes), *([] if fixes and all(fixes) else [hint])]
-    return ConfigError(in_lines([finding.text for finding in ordered]), hint=_together(hints))
+    found = list(mistakes)
+    files = list(dict.fromkeys(one.path for one in found))
+    ordered = sorted(found, key=lambda one: (files.index(one.path), one.line or 0))
+    hints = [one.hint for one in ordered]
+    own = [*filter(None, hints), *([] if hints and all(hints) else [hint])]
+    return ConfigError(in_lines([one.text for one in ordered]), hint=_together(own))
 
 
 def joined(errors: Sequence[ConfigError]) -> ConfigError:
-    """Put several errors into one, such as those of each account, with their hints."""
+    """Return one error of several, such as those of each account, with their hints."""
     hints = [error.hint for error in errors if error.hint is not None]
     message = in_lines([error.message for error in errors])
     return ConfigError(message, hint=_together(hints) if hints else None)
 
 
 def set_first(*variables: str) -> Text:
-    """Say how variables get to certferry: the shell's own are not those of a run by cron."""
+    """Return how variables get to certferry: the shell's own are not those of a run by cron."""
     return _SET_FIRST.filled(assignments=" ".join(f"{name}=…" for name in variables))
 
 
@@ -74,9 +74,9 @@ _SET_FIRST = Text(
 )
 
 
-def said_below(fix: Text | None) -> bool:
-    """Tell whether a fix is said once, below all findings, and not behind each."""
-    return fix is not None and _SET_FIRST.template in _templates(fix)
+def said_below(hint: Text | None) -> bool:
+    """Whether a hint is said once, below all mistakes, and not behind each."""
+    return hint is not None and _SET_FIRST.template in _templates(hint)
 
 
 def _templates(hint: Text) -> set[str]:
@@ -85,7 +85,7 @@ def _templates(hint: Text) -> set[str]:
 
 
 def _together(hints: Sequence[Text]) -> Text:
-    """Put hints into one, each once; of variables that are to be set there is one for all."""
+    """Return one hint of several, each once; of variables to set there is one for all."""
     parts = [part for hint in hints for part in _parts(hint)]
     names = dict.fromkeys(
         name
@@ -113,7 +113,7 @@ _AND = Text("{one}; {other}")
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """Give the word that was probably meant, or `None` when nothing is like it."""
+    """Return the word that was probably meant, or `None` when nothing is like it."""
     spelled = {other.lower(): other for other in words}
     close = difflib.get_close_matches(word.lower().replace("-", "_"), spelled, n=1)
     close = close or difflib.get_close_matches(word.lower(), spelled, n=1)
@@ -121,7 +121,7 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 
 
 def instead_of(word: str, words: Sequence[str]) -> Text:
-    """Say which word was probably meant; when none is like it, which ones there are."""
+    """Return which word was probably meant; when none is like it, which ones there are."""
     meant = nearest(word, words)
     if meant is not None:
         return Text("did you mean {word}?", word=meant)
@@ -129,7 +129,7 @@ def instead_of(word: str, words: Sequence[str]) -> Text:
 
 
 def in_lines(texts: Sequence[Text]) -> Text:
-    """Put texts below one another."""
+    """Return texts below one another."""
     # The template is made of places and line ends alone, so there is nothing in it to translate.
     template = "\n".join(f"{{line{number}}}" for number in range(len(texts)))
     return Text(template, **{f"line{number}": text for number, text in enumerate(texts)})
