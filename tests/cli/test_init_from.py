@@ -101,11 +101,7 @@ def test_domain_without_https_is_left_as_it_is(accounts: Accounts) -> None:
 
     accounts.config.unlink()
     code, shown = accounts.interviewed(
-        *UNTOLD,
-        ("Domains (Enter for 1):", "all\n"),
-        (WRITE, "y\n"),
-        (PLAN, "n\n"),
-        arguments=words,
+        *UNTOLD, ("Domains (Enter for 1):", "all\n"), (WRITE, "y\n"), (PLAN, "n\n"), arguments=words
     )
 
     assert 0 == code, shown
@@ -350,11 +346,7 @@ def test_no_leaves_no_state(accounts: Accounts) -> None:
     AcmeShHome(accounts.directory / "home").add(issued("img.example.com"), "img.example.com")
 
     words = ("--from", "acme.sh", "--home", "home", "--email", "ops@example.com")
-    code, _ = accounts.interviewed(
-        *UNTOLD,
-        (WRITE, "n\n"),
-        arguments=words,
-    )
+    code, _ = accounts.interviewed(*UNTOLD, (WRITE, "n\n"), arguments=words)
 
     assert 0 == code
     assert set() == accounts.left()

@@ -59,17 +59,9 @@ def complained(*arguments: str) -> tuple[int, str]:
     [
         (["snyc"], "no such command: snyc; did you mean `sync`?", "run `certferry --help`"),
         (["sync", "--renwe"], "no such option '--renwe'", "did you mean --renew?"),
-        (
-            ["sync", "-v"],
-            "no such option '-v'",
-            "write it before the command: certferry -v … sync",
-        ),
+        (["sync", "-v"], "no such option '-v'", "write it before the command: certferry -v … sync"),
         (["plan", "--zzz"], "no such option '--zzz'", "run `certferry plan --help`"),
-        (
-            ["-v", "-q", "sync"],
-            "-v and -q exclude each other",
-            "run `certferry --help`",
-        ),
+        (["-v", "-q", "sync"], "-v and -q exclude each other", "run `certferry --help`"),
         (
             ["sync", "--wait", "soon"],
             "invalid value for '--wait': 'soon' is not a whole number",
@@ -233,20 +225,17 @@ def config(tmp_path: Path, silence: socket.socket) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [
-        ("statik", "did you mean static? known: img, static"),
-        ("zzz", "known: img, static"),
-    ],
+    [("statik", "did you mean static? known: img, static"), ("zzz", "known: img, static")],
 )
 @pytest.mark.parametrize("command", ["plan", "sync", "status"])
 def test_an_unknown_certificate_is_two(command: str, name: str, hint: str, config: Path) -> None:
     """The nearest declared name is offered."""
     code, words = complained("--config", str(config), command, name)
 
-    assert (
-        Exit.USAGE,
-        f"error: there is no certificate called {name}\n\nhint: {hint}\n",
-    ) == (code, words)
+    assert (Exit.USAGE, f"error: there is no certificate called {name}\n\nhint: {hint}\n") == (
+        code,
+        words,
+    )
 
 
 def test_a_missing_secret_is_two(config: Path) -> None:

@@ -104,12 +104,7 @@ def written(*statuses: LineageStatus, recorded: Recorded | None = None) -> dict[
 
 def test_account_that_cannot_be_asked_is_told_by_its_name() -> None:
     """Its domains are not known."""
-    unknown = domain(
-        "*",
-        Standing.UNKNOWN,
-        remote_id=None,
-        problem=SILENT,
-    )
+    unknown = domain("*", Standing.UNKNOWN, remote_id=None, problem=SILENT)
 
     shown = told(lineage(unknown))
 

@@ -32,7 +32,7 @@ each = pytest.mark.parametrize("name", NAMES)
 
 
 def parts(value: Any) -> Iterator[dict[str, Any]]:
-    """Give every object inside a schema, itself included."""
+    """Return every object inside a schema, itself included."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())
@@ -126,8 +126,8 @@ def test_what_channels_are_sent_is_as_its_schema_says() -> None:
         )
     ]
 
-    told = message(news, Voice(), "web1", "run").event
-    must_fit(json.loads(json.dumps(told)), "event")
+    event = message(news, Voice(), "web1", "run").event
+    must_fit(json.loads(json.dumps(event)), "event")
     must_fit(json.loads(json.dumps(trial_message(Voice(), "web1", NOW, "run").event)), "event")
 
 

@@ -228,23 +228,6 @@ def test_any_settings_end_as_wished(
         assert writes == world.cdn.writes
 
 
-@settings(max_examples=examples(40))
-@given(world=worlds, domain=st.sampled_from(DOMAINS), position=st.integers(0, 160))
-def test_one_kill_costs_nothing(world: ModelWorld, domain: str, position: int) -> None:
-    """Killed once, anywhere: the next run ends with one certificate and one upload."""
-    world.cdn.add_domain(domain)
-    wish = world.wish()
-
-    world.run(wish, kill_after=position)
-    report = world.run(wish)
-
-    assert report is not None
-    assert report.ok
-    assert 1 == world.issuer.issued
-    assert 1 == world.cdn.uploads
-    assert [] == world.challenge_values()
-
-
 def test_every_position_of_a_first_run_is_killed_once() -> None:
     """Not a sample: each gap between two calls, in turn."""
     calm = ModelWorld()

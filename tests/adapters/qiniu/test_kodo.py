@@ -21,7 +21,7 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.habits import bindings_nowhere
 from certferry_sandbox.qiniu.kodo import DomainType
 from tests.adapters.qiniu.looks import NAMES, found, look, problem_of
-from tests.adapters.qiniu.place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
+from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY
 
@@ -29,7 +29,6 @@ IMG = "img.example.com"
 SRC = "src.example.com"
 IAM_KEY = "IAM-" + "k" * 40
 KEEP = DesiredHttps()
-UNDONE = [Fault.reset_before(), Fault.html(502)]
 
 
 @pytest.fixture
@@ -245,41 +244,6 @@ def test_a_certificate_that_does_not_fit(place: Place, target: Qiniu) -> None:
 
 
 # --- when answers are lost ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fault", LOST, ids=fault_id)
-def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, new: str) -> None:
-    """Bound, as the bindings show: it is not asked for again."""
-    place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(fault, on="POST /cert/bind")
-
-    target.bind(SRC, KODO, new, KEEP)
-
-    assert 1 == place.count("POST /cert/bind")
-    assert new == target.observe(look(SRC)).domains[0].bound
-
-
-@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
-def test_a_change_that_was_not_made(fault: Fault, place: Place, target: Qiniu, new: str) -> None:
-    """No answer, and not bound: asked for once more."""
-    place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(fault, on="POST /cert/bind")
-
-    target.bind(SRC, KODO, new, KEEP)
-
-    assert 2 == place.count("POST /cert/bind")
-    assert new == place.service.bound_at_kodo(SRC)
-
-
-def test_a_change_that_is_late(place: Place, new: str) -> None:
-    """Carried out after the answer was given up: seen, and not asked for again."""
-    place.timeouts = SHORT
-    place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(Fault.delay(1.5), on="POST /cert/bind")
-
-    place.target(pause=place.until_all_is_done).bind(SRC, KODO, new, KEEP)
-
-    assert 1 == place.count("POST /cert/bind")
 
 
 # --- keys that may not ----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from certferry.errors import (
 from certferry.ports.target import Look
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.looks import found, look, problem_of
-from tests.adapters.qiniu.place import LOST, Place, fault_id, refusal
+from tests.adapters.qiniu.place import Place, refusal
 from tests.sandbox import qiniu_calls
 
 IMG = "img.example.com"
@@ -27,7 +27,6 @@ LIVE = "live.example.com"
 PUSH = "push.example.com"
 NAMES = ("*.example.com",)
 KEEP = DesiredHttps()
-UNDONE = [Fault.reset_before(), Fault.html(502)]
 
 
 # --- which are found ------------------------------------------------------------------------
@@ -286,26 +285,3 @@ def test_a_domain_that_left_its_hub(place: Place, target: Qiniu, ours: str) -> N
 
     seen = target.observe(look())
     assert ((), ()) == (seen.domains, seen.unread)
-
-
-@pytest.mark.parametrize("fault", LOST, ids=fault_id)
-def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, ours: str) -> None:
-    """Bound, as the detail shows: it is not asked for again."""
-    place.service.add_live_domain(LIVE, "studio")
-    place.service.pili.faults.add(fault, on="POST *")
-
-    target.bind(LIVE, PILI, ours, KEEP)
-
-    assert 1 == place.count("POST /v2/*")
-
-
-@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
-def test_a_change_that_was_not_made(fault: Fault, place: Place, target: Qiniu, ours: str) -> None:
-    """No answer, and not bound: asked for once more."""
-    place.service.add_live_domain(LIVE, "studio")
-    place.service.pili.faults.add(fault, on="POST *")
-
-    target.bind(LIVE, PILI, ours, KEEP)
-
-    assert 2 == place.count("POST /v2/*")
-    assert ours == place.service.bound_at_pili(LIVE)

@@ -1,11 +1,14 @@
-"""Whatever comes in place of a DNS answer, nothing but certferry's errors gets out."""
+"""DNS services and servers under bent answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from random import Random
+from typing import cast
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings
@@ -17,14 +20,134 @@ from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
 from certferry.adapters.probe.addresses import resolve
 from certferry.adapters.probe.resolver_look import ResolverLook
 from certferry.core.network import Applicant
+from certferry.ports.examination import Delegated, Reporting, Timed
 from certferry.ports.http import NO_HEADERS, Answer
+from certferry.ports.survey import ZoneKeeper
 from certferry_sandbox.nameserver.daemon import DnsDaemon, Handler, Reply, Transport
 from certferry_sandbox.nameserver.service import DnsServer
+from certferry_sandbox.testing.contracts.dns import VALUE
 from tests.adapters.acme.name_servers import RESOLVER, NameServers
+from tests.adapters.acme_dns.account import AcmeDnsAccount, acme_dns_account
+from tests.adapters.dns.by_id.any_account import SERVICES, AnAccount, opened
+from tests.adapters.dnspod.account import DnspodAccount
+from tests.adapters.lexicon.account import at
+from tests.adapters.rfc2136.account import connected
+from tests.adapters.rfc2136.scripted_server import Scripted, scripted
+from tests.fuzz.bent import Bend, Bent, bends
 from tests.fuzz.outcomes import only_ours, over_sockets
+from tests.support.powerdns import PowerDns
 from tests.support.tiers import examples
 
+# --- Whatever DNS services answer, their adapters raise certferry's errors alone
+
+
+CHALLENGE = "_acme-challenge.www.example.com"
+
+
+@dataclass(frozen=True, repr=False)
+class BentAccount:
+    """An account with two zones, and what stands before its service."""
+
+    account: AnAccount
+    front: Bent
+
+    @property
+    def api(self) -> str:
+        """The address of the API, behind the front."""
+        return self.front.url + urlsplit(self.account.service.url).path
+
+
+@pytest.fixture(scope="module", params=SERVICES)
+def bent(request: pytest.FixtureRequest) -> Iterator[BentAccount]:
+    """Run the stand-in of each service."""
+    with opened(request.param) as account, Bent(account.service.http.url) as front:
+        account.add_zone("example.com")
+        account.add_zone("example.org")
+        yield BentAccount(account, front)
+
+
+@over_sockets
+@given(bend=bends())
+def test_a_dns_service_is_asked(bent: BentAccount, bend: Bend) -> None:
+    """Zones, a record put and taken away, with its handle and without."""
+    provider = bent.account.connect(api=bent.api)
+    fresh = bent.account.connect(api=bent.api)  # it has not listed the zones
+    for call in (
+        cast("ZoneKeeper", provider).zones,
+        cast("Timed", provider).clock_ahead,
+        partial(cast("Delegated", provider).name_servers, "example.com"),
+        partial(provider.add_txt, CHALLENGE, "a value"),
+        partial(fresh.add_txt, CHALLENGE, "another value"),
+        partial(provider.remove_txt, CHALLENGE, "a value", None),
+        partial(provider.remove_txt, CHALLENGE, "another value", "1|2"),
+        partial(provider.add_txt, "_acme-challenge.example.net", "a value"),
+    ):
+        bent.front.turn = bend.turns()
+        only_ours(call)
+    if isinstance(bent.account, DnspodAccount):
+        bent.front.turn = bend.turns()
+        assert not any("example" in str(one) for one in cast("Reporting", fresh).report().lines)
+
+
+# --- Whatever an acme-dns server answers, its door raises certferry's errors alone
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[AcmeDnsAccount]:
+    """Run the stand-in."""
+    with acme_dns_account() as account:
+        yield account
+
+
+@pytest.fixture(scope="module")
+def front(account: AcmeDnsAccount) -> Iterator[Bent]:
+    """Bend what it answers."""
+    with Bent(account.service.url) as front:
+        yield front
+
+
+@over_sockets
+@given(bend=bends())
+def test_an_acme_dns_server_is_asked(account: AcmeDnsAccount, front: Bent, bend: Bend) -> None:
+    """For a value, and whether it runs."""
+    one = account.service.register()
+    provider = account.connect(one, api=front.url)
+    for call in (partial(provider.add_txt, one.fulldomain, VALUE), provider.clock_ahead):
+        front.turn = bend.turns()
+        only_ours(call)
+
+
+# --- Whatever a service answers to the library lexicon, the door raises certferry's errors
+# alone
+
+
 NAME = "_acme-challenge.www.example.com"
+
+
+@pytest.fixture(scope="module")
+def lexicon_front(one_powerdns: PowerDns) -> Iterator[Bent]:
+    """Bend what a real PowerDNS answers."""
+    with Bent(one_powerdns.url) as lexicon_front:
+        yield lexicon_front
+
+
+@over_sockets
+@given(bend=bends())
+def test_a_service_is_asked_by_lexicon(lexicon_front: Bent, bend: Bend) -> None:
+    """For a record put and taken away, and for the zone of a name."""
+    provider = at(lexicon_front.url)
+    for call in (
+        partial(provider.add_txt, NAME, VALUE),
+        partial(provider.remove_txt, NAME, VALUE, None),
+        partial(at(lexicon_front.url).zone_of, NAME),
+    ):
+        lexicon_front.turn = bend.turns()
+        only_ours(call)
+
+
+# --- Whatever comes in place of a DNS answer, nothing but certferry's errors gets out
+
+
 SERVER = "127.0.53.1"
 WITHIN = timedelta(seconds=0.05)  # for what is not there: most bent answers count as none
 US = Applicant(frozenset({"ca.test"}))
@@ -150,3 +273,36 @@ def test_an_answer_over_https(servers: BentDns, seed: int, question: int) -> Non
     resolver = HttpsResolver("https://127.0.0.1/dns-query", BentHttps(servers))
 
     only_ours(partial(OVER_HTTPS[question], resolver))
+
+
+# --- Whatever a server answers to a signed update, nothing but certferry's errors gets out
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Scripted]:
+    """Run a server."""
+    with scripted() as server:
+        yield server
+
+
+@over_sockets
+@given(seed=st.integers(0, 2**32 - 1), is_signed=st.booleans())
+def test_an_answer_to_an_update(server: Scripted, seed: int, *, is_signed: bool) -> None:
+    """Bent by the server, which signs it all the same, or on the way."""
+    chance = Random(seed)  # noqa: S311 - it bends answers, and guards nothing
+
+    def bend(wire: bytes) -> bytes:
+        return bent_wire(wire, chance)
+
+    def none(wire: bytes) -> bytes:
+        return wire
+
+    server.bend, server.turn = (bend, none) if is_signed else (none, bend)
+    provider = connected(server.address, timeout=timedelta(seconds=1))
+
+    only_ours(
+        partial(provider.add_txt, NAME, "a value"),
+        partial(provider.remove_txt, NAME, "a value", None),
+        provider.clock_ahead,
+        partial(connected(server.address, zones=("example.com",)).zone_of, NAME),
+    )
