@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.state.columns import (
+    FACTS,
+    SETTINGS,
+    WISH,
     from_moment,
-    to_facts,
     to_moment,
-    to_optional_settings,
-    to_optional_wish,
     to_text,
     to_validity,
 )
@@ -61,26 +61,26 @@ def test_moments_sort_as_text(one: datetime, other: datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoilt", ["", "soon", "2026-11-26T12:00:00", "[", "7", "null", "[" * 100_000, "{" * 100_000]
+    "corrupt", ["", "soon", "2026-11-26T12:00:00", "[", "7", "null", "[" * 100_000, "{" * 100_000]
 )
-@pytest.mark.parametrize("read", [to_moment, to_facts, to_optional_wish, to_optional_settings])
-def test_column_that_another_program_wrote(read: Callable[[str], object], spoilt: str) -> None:
+@pytest.mark.parametrize("read", [to_moment, FACTS.read, WISH.read, SETTINGS.read])
+def test_column_that_another_program_wrote(read: Callable[[str], object], corrupt: str) -> None:
     """A state that was tampered with is told as such, whatever stands in it."""
-    with pytest.raises(StateError, match="holds what certferry did not write") as caught:
-        read(spoilt)
+    with pytest.raises(StateError, match="contains data that certferry did not write") as caught:
+        read(corrupt)
 
     assert caught.value.hint is not None
 
 
-@pytest.mark.parametrize("spoilt", ["", "[", "7", "[" * 100_000])
-def test_names_that_another_program_wrote(path: Path, store: StateStore, spoilt: str) -> None:
+@pytest.mark.parametrize("corrupt", ["", "[", "7", "[" * 100_000])
+def test_names_that_another_program_wrote(path: Path, store: StateStore, corrupt: str) -> None:
     """The lineage fails with the state's own error."""
     lease = store.acquire("img", NOW)
     store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
     with closing(sqlite3.connect(path)) as raw, raw:
-        raw.execute("UPDATE version SET names = ?", (spoilt,))
+        raw.execute("UPDATE version SET names = ?", (corrupt,))
 
-    with pytest.raises(StateError, match="holds what certferry did not write"):
+    with pytest.raises(StateError, match="contains data that certferry did not write"):
         store.remembered("img")
 
 
@@ -92,7 +92,7 @@ def test_revocation_that_another_program_wrote(path: Path, store: StateStore) ->
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("UPDATE version SET revocation_reason = 'because'")
 
-    with pytest.raises(StateError, match="holds what certferry did not write"):
+    with pytest.raises(StateError, match="contains data that certferry did not write"):
         store.versions("img")
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.database import migrate, read_migrations
-from certferry.adapters.state.leases import LeaseLocks
-from certferry.adapters.state.runs import Runs
+from certferry.adapters.state.database import Upgrade, migrate
+from certferry.adapters.state.leases import HostState, LeaseLocks
+from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite import SqliteDatabase
 from tests.adapters.state.child_program import NOW
+
+Opened = Callable[[LeaseLocks], HostState]
 
 
 class Watched(LeaseLocks):
@@ -38,45 +40,44 @@ class Watched(LeaseLocks):
 
 
 @pytest.fixture
-def opened(path: Path) -> Iterator[Callable[[], SqliteDatabase]]:
-    """Open the database of a state, as each process does for itself."""
+def opened(path: Path) -> Iterator[Opened]:
+    """Open a state, as each process does for itself."""
     path.touch()
+    sealing = Sealing(path.with_name("secret.key"))
     with ExitStack() as all_of_them:
 
-        def another() -> SqliteDatabase:
-            database = all_of_them.enter_context(closing(SqliteDatabase(path)))
-            migrate(database, read_migrations("sqlite"))
+        def another(locks: LeaseLocks) -> HostState:
+            database = SqliteDatabase(path)
+            migrate(database, Upgrade("localhost", sealing.proof_of))
             database.use_write_ahead_log()
-            return database
+            return all_of_them.enter_context(
+                closing(HostState(database, sealing, locks, "localhost"))
+            )
 
         yield another
 
 
-def test_run_that_ends_while_another_process_looks(
-    opened: Callable[[], SqliteDatabase], tmp_path: Path
-) -> None:
+def test_run_that_ends_while_another_process_looks(opened: Opened, tmp_path: Path) -> None:
     """It has ended, and nothing is told of it."""
-    running = Runs(opened(), LeaseLocks(tmp_path))
+    running = opened(LeaseLocks(tmp_path))
     run = running.begin_run(NOW)
 
-    looking = Runs(opened(), Watched(tmp_path, before=lambda: running.end_run(run)))
+    looking = opened(Watched(tmp_path, before=lambda: running.end_run(run)))
 
     assert () == looking.unended_runs()
 
 
-def test_run_that_begins_while_another_process_looks(
-    opened: Callable[[], SqliteDatabase], tmp_path: Path
-) -> None:
+def test_run_that_begins_while_another_process_looks(opened: Opened, tmp_path: Path) -> None:
     """That has the lock of a run that was killed for a moment. The run is kept all the same."""
     locks = LeaseLocks(tmp_path)
-    killed = Runs(opened(), locks)
+    killed = opened(locks)
     number = killed.begin_run(NOW).number
     killed.close()
     looking = locks.take(f"\0run {number}")
     assert looking is not None
 
-    with closing(Runs(opened(), Watched(tmp_path, after=looking.close))) as begun:
-        begun.begin_run(NOW)
-        begun.begin_run(NOW)
+    begun = opened(Watched(tmp_path, after=looking.close))
+    begun.begin_run(NOW)
+    begun.begin_run(NOW)
 
-        assert () == begun.unended_runs()
+    assert () == begun.unended_runs()

@@ -1,4 +1,4 @@
-"""The ledger of a host with very many certificates."""
+"""The order log of a host with very many certificates."""
 
 from __future__ import annotations
 
