@@ -180,11 +180,7 @@ def test_a_state_that_cannot_be_looked_for_is_told(
     ids=lambda value: type(value).__name__,
 )
 def test_what_ends_a_run_without_being_trouble(
-    tmp_path: Path,
-    hook: EventReceiver,
-    heart: HeartbeatService,
-    end: Reported,
-    answer: set[str],
+    tmp_path: Path, hook: EventReceiver, heart: HeartbeatService, end: Reported, answer: set[str]
 ) -> None:
     """No channel is told; to a monitor another run at work is a success, a run that was stopped
     none at all.
