@@ -23,7 +23,7 @@ from certferry.core.assessment.status import OF_DOMAINS, DomainStatus, LineageSt
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.inventory import (
-    AccountLook,
+    AccountSurvey,
     DiscoveredDomain,
     Discovery,
     FoundDomain,
@@ -67,9 +67,9 @@ SILENT = TargetUnavailable(Text("no answer"))
 DOMAIN = DiscoveredDomain("a", FoundDomain(IMG, Kind.CDN))
 
 
-def failed(label: str, error: CertferryError) -> AccountLook:
+def failed(label: str, error: CertferryError) -> AccountSurvey:
     """An account that could not be looked at."""
-    return AccountLook(label, failure=error)
+    return AccountSurvey(label, failure=error)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def failed(label: str, error: CertferryError) -> AccountLook:
     ids=["denied", "settings", "settings-of-all"],
 )
 def test_where_there_is_nothing_to_show_it_is_the_error(
-    looks: list[AccountLook], told: str
+    looks: list[AccountSurvey], told: str
 ) -> None:
     """The only account, or a mistake in the settings of each."""
     with pytest.raises(CertferryError) as caught:
@@ -97,12 +97,12 @@ def test_where_there_is_nothing_to_show_it_is_the_error(
     [
         [failed("a", DENIED), failed("b", SILENT)],
         [failed("a", NO_KEYS), failed("b", SILENT)],
-        [failed("a", NO_KEYS), AccountLook("b")],
-        [AccountLook("a", Survey((), (DENIED,)))],
+        [failed("a", NO_KEYS), AccountSurvey("b")],
+        [AccountSurvey("a", Survey((), (DENIED,)))],
     ],
     ids=["both", "of-two-kinds", "one", "a-part"],
 )
-def test_where_there_is_more_to_tell_it_is_shown(looks: list[AccountLook]) -> None:
+def test_where_there_is_more_to_tell_it_is_shown(looks: list[AccountSurvey]) -> None:
     """Each account has its own problem, or some hold something."""
     must_be_read(Discovery(tuple(looks)))
 
@@ -141,7 +141,7 @@ def test_no_tables_are_told_as_such(verbosity: Verbosity, *, said: bool) -> None
 def test_domains_without_certificates_have_one_table() -> None:
     """Below it stands nothing but the counts."""
     desk = TestConsole()
-    found = Discovery((AccountLook("a"),), (DOMAIN,))
+    found = Discovery((AccountSurvey("a"),), (DOMAIN,))
 
     code = show_discovery(found, Wanted(), desk.console, NOON, as_json=False)
 
@@ -379,9 +379,9 @@ def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
     frozen = DiscoveredDomain(
         "qiniu", FoundDomain("img.example.com", Kind.CDN, problem=TargetRejected("frozen"))
     )
-    seen, unseen = AccountLook("qiniu"), AccountLook("second", failure=TargetRejected("denied"))
+    seen, unseen = AccountSurvey("qiniu"), AccountSurvey("second", failure=TargetRejected("denied"))
 
-    partly = AccountLook("second", survey=Survey((), (TargetRejected("not for these keys"),)))
+    partly = AccountSurvey("second", survey=Survey((), (TargetRejected("not for these keys"),)))
 
     assert Exit.OK == exits.of_problems(Discovery((seen, partly), (frozen,)).problems)
     assert Exit.FAILED == exits.of_problems(Discovery((seen, unseen)).problems)

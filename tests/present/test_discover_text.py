@@ -13,7 +13,7 @@ from certferry.core.assessment.notices import Notice, Notification, Subject, Top
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.discovery.inventory import (
-    AccountLook,
+    AccountSurvey,
     Bound,
     DiscoveredCertificate,
     DiscoveredDomain,
@@ -119,7 +119,7 @@ CERTIFICATES = (
     ),
     DiscoveredCertificate("qiniu", FoundCertificate("36d361f1155a"), Owner.OURS, NEW),
 )
-LOOK = AccountLook("qiniu", Survey(()))
+LOOK = AccountSurvey("qiniu", Survey(()))
 FOUND = Discovery((LOOK,), DOMAINS, CERTIFICATES)
 
 
@@ -186,7 +186,7 @@ def test_it_reads_the_same_in_chinese() -> None:
 
 def test_several_accounts_are_told_apart() -> None:
     """Only then is there a column for them."""
-    found = Discovery((LOOK, AccountLook("second")), DOMAINS[:1], CERTIFICATES[2:])
+    found = Discovery((LOOK, AccountSurvey("second")), DOMAINS[:1], CERTIFICATES[2:])
 
     header, row, *_, unused, _ = told(found, EN).splitlines()
 
@@ -283,7 +283,7 @@ def test_account_that_cannot_be_looked_at_is_told_with_what_to_do() -> None:
 
 def test_the_document_has_the_promised_keys() -> None:
     """Facts whole, and null where they are not known."""
-    looks = (LOOK, AccountLook("second", failure=FROZEN))
+    looks = (LOOK, AccountSurvey("second", failure=FROZEN))
     document = json.loads(json.dumps(of_discovery(Discovery(looks, DOMAINS, CERTIFICATES), EN)))
 
     domains = {one["domain"]: one for one in document["domains"]}
@@ -344,7 +344,7 @@ def test_the_document_has_the_promised_keys() -> None:
 
 def test_part_that_the_keys_may_not_see_is_a_warning() -> None:
     """What is there is whole, as far as these keys can tell."""
-    looks = (AccountLook("second", Survey((), (FROZEN,))),)
+    looks = (AccountSurvey("second", Survey((), (FROZEN,))),)
 
     document = of_discovery(Discovery(looks), EN)
 

@@ -25,7 +25,7 @@ from certferry.core.desired.certificate import (
     Program,
     delivered,
 )
-from certferry.core.discovery.inventory import AccountLook, FoundDomain, FoundZone, Survey
+from certferry.core.discovery.inventory import AccountSurvey, FoundDomain, FoundZone, Survey
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity, Begun, Event, LineageEnded
 from certferry.core.observed.observation import Change, Served
@@ -199,7 +199,7 @@ class Desk:
         self.run = Run(progress=self._hear)
         self.clock: Callable[[], datetime] = now
 
-    def survey(self, surveys: Surveys) -> tuple[AccountLook, ...]:
+    def survey(self, surveys: Surveys) -> tuple[AccountSurvey, ...]:
         """Survey accounts."""
         return survey_accounts(surveys, self.edges, self.clock, self.run)
 

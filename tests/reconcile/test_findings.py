@@ -404,4 +404,4 @@ def test_failures_that_no_operator_would_read(*, has_channel: bool, has_heartbea
     found = told(examine_channels(has_channel=has_channel, has_heartbeat=has_heartbeat))
 
     is_told = has_channel or has_heartbeat
-    assert ([] if is_told else [("notify", Code.NOBODY_TOLD, Severity.WARNING)]) == found
+    assert ([] if is_told else [("notify", Code.NO_CHANNEL, Severity.WARNING)]) == found

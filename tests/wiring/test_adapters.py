@@ -242,16 +242,25 @@ def test_import_of_what_has_moved_is_told_with_the_line(
     assert hasattr(import_module(new), name)
 
 
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("certferry.ports.target", "Look", "Scope"),
+        ("certferry.core.certificates.lineage", "mark", "label_of"),
+        ("certferry.core.desired.certificate", "HttpsWish", "DesiredHttps"),
+    ],
+)
 def test_import_of_what_is_called_otherwise_is_told_with_the_line(
-    packages: Packages, connect: Connect
+    packages: Packages, connect: Connect, module: str, old: str, new: str
 ) -> None:
     """As where a module is the same, and a name in it is not."""
-    line = "from certferry.ports.target import Look"
+    line = f"from {module} import {old}"
     packages.install("certferry-old", "old_dns", f"{line}\n", old=DNS_GROUP)
 
     said = refusal(connect, "[accounts.old]\n", "old")
 
-    assert f"write `from certferry.ports.target import Scope` in place of `{line}`" in said
+    assert f"write `from {module} import {new}` in place of `{line}`" in said
+    assert hasattr(import_module(module), new)
 
 
 @pytest.mark.parametrize(("method", "word"), [("zone", "zones"), ("zones_of", "zone_of")])

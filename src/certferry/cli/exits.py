@@ -26,7 +26,7 @@ from certferry.errors import (
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
     from certferry.core.assessment.health import Recorded
     from certferry.core.assessment.status import LineageStatus
-    from certferry.core.discovery.watched import HostLook
+    from certferry.core.discovery.watched import HostObservation
     from certferry.core.planning.plan import Plan
     from certferry.core.planning.report import SyncReport
     from certferry.problem import Problem
@@ -113,6 +113,6 @@ def of_problems(problems: Sequence[Problem]) -> Exit:
     return Exit.FAILED if any(one.is_error for one in problems) else Exit.OK
 
 
-def of_looks(looks: Sequence[HostLook]) -> Exit:
+def of_looks(looks: Sequence[HostObservation]) -> Exit:
     """Judge what hosts serve: every address presents a valid certificate, or it is a failure."""
     return Exit.OK if all(look.ok for look in looks) else Exit.FAILED

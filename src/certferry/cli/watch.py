@@ -24,7 +24,7 @@ from certferry.text import Text
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.core.discovery.watched import Host, HostLook
+    from certferry.core.discovery.watched import Host, HostObservation
     from certferry.ports.probe import HostProbe
     from certferry.ports.progress import Pause
 
@@ -149,19 +149,19 @@ class Watch:
             for earlier, look in zip(before, looks, strict=True):
                 self._print_changes(earlier, look)
 
-    def _looks(self) -> list[HostLook]:
+    def _looks(self) -> list[HostObservation]:
         from certferry.core.discovery.watched import judged
 
         seen = self.probe.served_by(self.hosts)
         now = self.now()
         return [judged(host, seen[host], now, self.ends_within) for host in self.hosts]
 
-    def _log(self, looks: Sequence[HostLook]) -> None:
+    def _log(self, looks: Sequence[HostObservation]) -> None:
         from certferry.present.log_entries import log_looks
 
         log_looks(looks, self.console.run_log)
 
-    def _print_table(self, looks: Sequence[HostLook]) -> None:
+    def _print_table(self, looks: Sequence[HostObservation]) -> None:
         from certferry.present import watch_text
 
         now, voice = self.now(), self.console.voice
@@ -169,14 +169,14 @@ class Watch:
             watch_text.table(looks, now, voice), watch_text.below(looks, voice)
         )
 
-    def _print_documents(self, looks: Sequence[HostLook]) -> None:
+    def _print_documents(self, looks: Sequence[HostObservation]) -> None:
         from certferry.present.watch_text import of_change
 
         for look in looks:
             document = of_change(look, self.now(), self.console.voice)
             self.console.print_json(document, on_one_line=True)
 
-    def _print_changes(self, before: HostLook, look: HostLook) -> None:
+    def _print_changes(self, before: HostObservation, look: HostObservation) -> None:
         from certferry.core.discovery.watched import changes
         from certferry.present.log_entries import log_in_order
         from certferry.present.watch_text import news

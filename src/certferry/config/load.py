@@ -45,7 +45,7 @@ from certferry.config.model import (
 from certferry.config.secrets import SecretReference, Secrets
 from certferry.config.table import Table
 from certferry.core.desired.certificate import PemFiles
-from certferry.core.secret import tells_a_secret
+from certferry.core.secret import names_a_secret
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
 from certferry.ports.adapter import Variable
@@ -389,7 +389,7 @@ def is_a_secrets_key(key: str) -> bool:
     """Tell whether an account's key holds a secret, whatever its adapter. The `id` of a token is
     half of what is sent.
     """
-    return key == "id" or tells_a_secret(key)
+    return key == "id" or names_a_secret(key)
 
 
 def _hint(document: Document, mistakes: Sequence[Mistake], env_files: Sequence[EnvFile]) -> Text:

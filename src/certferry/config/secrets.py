@@ -17,7 +17,7 @@ from functools import cached_property
 from certferry.config.files import Paths, read_file, read_private_file
 from certferry.config.mistakes import nearest, set_first
 from certferry.core.redaction import redacted, repeats
-from certferry.core.secret import Secret, may_be_a_secret, tells_a_secret
+from certferry.core.secret import Secret, may_be_a_secret, names_a_secret
 from certferry.errors import ConfigError, how_to_install
 from certferry.system_words import system_words
 from certferry.text import Text
@@ -241,7 +241,7 @@ class Secrets:
 
 def _is_guessed(name: str, value: str) -> bool:
     """Tell whether a variable without a reference holds a secret all the same."""
-    return tells_a_secret(name) and may_be_a_secret(value) and not _is_a_path(value)
+    return names_a_secret(name) and may_be_a_secret(value) and not _is_a_path(value)
 
 
 def _is_a_path(value: str) -> bool:

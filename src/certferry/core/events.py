@@ -39,7 +39,7 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """So many certificates, or whatever else is looked at, are before a run."""
+    """So many certificates, or whatever else is observed, are before a run."""
 
     count: int
 

@@ -42,7 +42,7 @@ class ReasonCode(StrEnum):
     PROGRAM_EDITED = "program_edited"
     # why a certificate is withdrawn from a domain
     EDGES_REFUSE = "edges_refuse"
-    # why it is looked at
+    # why it is verified
     NOT_SEEN = "not_seen"
     # why a remote certificate goes
     SUPERSEDED = "superseded"
@@ -83,14 +83,14 @@ def in_minutes(usual: Usual) -> dict[str, int]:
 FIRST = timedelta(milliseconds=250)
 LONGEST = timedelta(minutes=2)
 STEP, SLACK = 12, timedelta(seconds=0.8)
-"""A look comes a twelfth of the wait, and this, after the one before it: a change is seen at most a
+"""A pass comes a twelfth of the wait, and this, after the one before it: a change is seen at most a
 tenth of the wait, and a second, late. A target may answer from a list that is the rest of it old.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Look again at `until`; given up at `deadline`, when there is one. `usual` is how long it
+    """Observe again at `until`; given up at `deadline`, when there is one. `usual` is how long it
     takes most times, where that is known.
     """
 
@@ -108,7 +108,7 @@ def wait_for(
     deadline: datetime | None = None,
     usual: Usual | None = None,
 ) -> Waiting:
-    """Choose the next look: soon at first, then ever later, never past the deadline."""
+    """Choose the next pass: soon at first, then ever later, never past the deadline."""
     waited = now - since
     # A beginning in the future was written by a clock that was ahead.
     growing = max(min(waited / 3, waited / STEP + SLACK), FIRST)  # a third in the first seconds

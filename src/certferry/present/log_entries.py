@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from certferry.core.assessment.status import LineageStatus, Standing
-from certferry.core.discovery.watched import HostLook
+from certferry.core.discovery.watched import HostObservation
 from certferry.core.events import (
     Activity,
     Asking,
@@ -101,7 +101,7 @@ def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
             log.write(replace(entry, more={**entry.more, "subject": one.subject}))
 
 
-def log_looks(looks: Sequence[HostLook], log: RunLog) -> None:
+def log_looks(looks: Sequence[HostObservation], log: RunLog) -> None:
     """Write what is wrong at an address, and what differs between those of a host."""
     for look in looks:
         for one in look.served:
@@ -113,7 +113,7 @@ def log_looks(looks: Sequence[HostLook], log: RunLog) -> None:
             _write_watched(look, each.problem, str(look.host), more, log)
 
 
-def log_in_order(look: HostLook, log: RunLog) -> None:
+def log_in_order(look: HostObservation, log: RunLog) -> None:
     """Write that a host whose addresses have changed is in order."""
     said = Text("every address presents a valid certificate")
     words = f"{look.host}: {log.voice.say(said)}"
@@ -121,7 +121,7 @@ def log_in_order(look: HostLook, log: RunLog) -> None:
 
 
 def _write_watched(
-    look: HostLook,
+    look: HostObservation,
     problem: Problem,
     where: str,
     more: Mapping[str, object],

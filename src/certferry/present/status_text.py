@@ -291,7 +291,7 @@ def _domain(
     domain: DomainStatus, status: LineageStatus, now: datetime, voice: Voice
 ) -> tuple[Span, ...]:
     version = status.version
-    current = None if version is None else version.certificate.fingerprint
+    current = None if version is None else version.fingerprint
     current = domain.fingerprint or current
     # What lies at the target already would look overdue there, from that moment to the renewal.
     deadline = None if domain.is_uploaded else domain.upload_deadline

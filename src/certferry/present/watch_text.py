@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.certificate import short
-from certferry.core.discovery.watched import Changes, HostLook
+from certferry.core.discovery.watched import Changes, HostObservation
 from certferry.core.observed.observation import Served
 from certferry.present.discover_text import left
 from certferry.present.documents import Document, moment, of_problem, problem_or_none
@@ -22,13 +22,13 @@ _HEADERS = (
 )
 
 
-def table(looks: Sequence[HostLook], now: datetime, voice: Voice) -> Table:
+def table(looks: Sequence[HostObservation], now: datetime, voice: Voice) -> Table:
     """Render a row per address."""
     rows = [_row(look, address, now, voice) for look in looks for address in look.served]
     return Table(tuple(map(voice.say, _HEADERS)), tuple(rows))
 
 
-def below(looks: Sequence[HostLook], voice: Voice) -> Iterator[Line]:
+def below(looks: Sequence[HostObservation], voice: Voice) -> Iterator[Line]:
     """Render what is wrong at an address, what differs between those of a host, and what to do."""
     hints = list[Text]()
     for look in looks:
@@ -42,7 +42,7 @@ def below(looks: Sequence[HostLook], voice: Voice) -> Iterator[Line]:
         yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
 
 
-def news(changes: Changes, look: HostLook, now: datetime, voice: Voice) -> Iterator[Line]:
+def news(changes: Changes, look: HostObservation, now: datetime, voice: Voice) -> Iterator[Line]:
     """Render what changed at a host, a line for each."""
     at = voice.say(Text("{moment}", moment=now))
     for one, before in changes.addresses:
@@ -53,13 +53,13 @@ def news(changes: Changes, look: HostLook, now: datetime, voice: Voice) -> Itera
             yield from _line(f"{at} {look.host}", look, message, voice)
 
 
-def of_looks(looks: Sequence[HostLook], now: datetime, voice: Voice) -> Document:
+def of_looks(looks: Sequence[HostObservation], now: datetime, voice: Voice) -> Document:
     """Return what `watch --json` prints."""
     hosts = [_host(look, now, voice) for look in looks]
     return {"ok": all(look.ok for look in looks), "at": moment(now), "hosts": hosts}
 
 
-def of_change(look: HostLook, now: datetime, voice: Voice) -> Document:
+def of_change(look: HostObservation, now: datetime, voice: Voice) -> Document:
     """Return what `--follow` prints on one line for a host: how it stands since a change."""
     return {"at": moment(now), **_host(look, now, voice)}
 
@@ -78,16 +78,16 @@ def _short(address: Served) -> str:
     return short(address.fingerprint or "")
 
 
-def _where(look: HostLook, address: Served) -> str:
+def _where(look: HostObservation, address: Served) -> str:
     return f"{look.host} {address.address}".rstrip()
 
 
-def _line(where: str, look: HostLook, message: Text, voice: Voice) -> Iterator[Line]:
+def _line(where: str, look: HostObservation, message: Text, voice: Voice) -> Iterator[Line]:
     words = once(look.host.name, voice.say(message))
     return labelled(f"{where}: ", Tone.STRONG, words)
 
 
-def _row(look: HostLook, address: Served, now: datetime, voice: Voice) -> tuple[Span, ...]:
+def _row(look: HostObservation, address: Served, now: datetime, voice: Voice) -> tuple[Span, ...]:
     issuers, until = ", ".join(issuer.subject for issuer in address.chain[1:]), address.not_after
     words, tone = (Text("yes"), Tone.GOOD) if address.valid else (Text("no"), Tone.BAD)
     return (
@@ -101,7 +101,7 @@ def _row(look: HostLook, address: Served, now: datetime, voice: Voice) -> tuple[
     )
 
 
-def _host(look: HostLook, now: datetime, voice: Voice) -> Document:
+def _host(look: HostObservation, now: datetime, voice: Voice) -> Document:
     """Return one host. It is ok when each address presents a certificate that is valid there, and
     no problem of all addresses together has the severity `error`.
     """

@@ -216,7 +216,7 @@ def _bind(step: Deploy, context: StepContext) -> tuple[str, str | None]:
     """
     target, domain = context.observed.locate(step.target, step.domain)
     version = context.version_of(step)
-    remote = target.remote_of(version.certificate.fingerprint)
+    remote = target.remote_of(version.fingerprint)
     context.renew_lease()
     remote_id = remote.remote_id if remote else _uploaded(step.target, version, context)
     context.renew_lease()
@@ -235,7 +235,7 @@ def _bind(step: Deploy, context: StepContext) -> tuple[str, str | None]:
 
 def _uploaded(target: str, version: Version, context: StepContext) -> str:
     """Return the remote id of a version, uploaded where it is not known to be there."""
-    fingerprint = version.certificate.fingerprint
+    fingerprint = version.fingerprint
     oldest = context.now - LISTED_WITHIN
     for upload in context.ports.state.uploads(context.lineage, target):
         if upload.fingerprint == fingerprint and upload.uploaded_at >= oldest:
@@ -244,7 +244,7 @@ def _uploaded(target: str, version: Version, context: StepContext) -> str:
 
 
 def _upload(target: str, version: Version, context: StepContext) -> str:
-    lineage, fingerprint = context.lineage, version.certificate.fingerprint
+    lineage, fingerprint = context.lineage, version.fingerprint
     bundle = context.ports.state.bundle(lineage, version.number)
     remote_id = context.ports.targets[target].upload(lineage, bundle)
     label, now = label_of(lineage, fingerprint), context.now

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
-from certferry.core.discovery.inventory import AccountLook, Survey
+from certferry.core.discovery.inventory import AccountSurvey, Survey
 from certferry.core.events import Activity, Begun, LineageEnded
 from certferry.core.observed.observation import Served
 from certferry.errors import CertferryError
@@ -32,14 +32,14 @@ Say = Callable[[Text], None]
 
 def survey_accounts(
     surveys: Surveys, probe: Probe, now: Callable[[], datetime], run: Run
-) -> tuple[AccountLook, ...]:
+) -> tuple[AccountSurvey, ...]:
     """Read every account. One that cannot be read is reported as such, and hides no other.
 
     Changes nothing. Raises only `Interrupted`.
     """
     run.progress(Begun(len(surveys)))
 
-    def one(label: str) -> AccountLook:
+    def one(label: str) -> AccountSurvey:
         since = now()
 
         def say(what: Text) -> None:
@@ -52,11 +52,11 @@ def survey_accounts(
         except CertferryError as error:
             say(error.message)
             run.progress(LineageEnded(label))
-            return AccountLook(label, failure=error)
+            return AccountSurvey(label, failure=error)
         served = _served(found, probe, now, say)
         say(Text("looked at"))
         run.progress(LineageEnded(label))
-        return AccountLook(label, found, served)
+        return AccountSurvey(label, found, served)
 
     return tuple(side_by_side(one, list(surveys), run))
 

@@ -284,7 +284,7 @@ def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Prob
     """
     if not (has_channel or has_heartbeat):
         yield warning(
-            Code.NOBODY_TOLD,
+            Code.NO_CHANNEL,
             "notify",
             Text("no channel and no heartbeat is declared: a run that fails reaches no one"),
             Text(

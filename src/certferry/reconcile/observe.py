@@ -64,7 +64,7 @@ def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> Obs
         label
         for one in same
         for version in ports.state.versions(one)
-        for label in labels_of(one, version.certificate.fingerprint)
+        for label in labels_of(one, version.fingerprint)
     }
     left = tuple(other for other in found.unremembered if other.label not in known)
     return replace(found, unremembered=left)
@@ -158,7 +158,7 @@ def with_remembered(
     if offered is not None:
         # In force is what the files hold, which may be an older certificate than the newest.
         wanted = offered.fingerprint
-        versions = tuple(sorted(versions, key=lambda v: v.certificate.fingerprint != wanted))
+        versions = tuple(sorted(versions, key=lambda v: v.fingerprint != wanted))
     return Observation(versions, observed.targets, remembered)
 
 
@@ -188,7 +188,7 @@ def with_renewal_info(
             )
         )
     again = ask_after(now, retry_after)
-    ports.state.save_renewal_info(desired.lineage, version.certificate.fingerprint, window, again)
+    ports.state.save_renewal_info(desired.lineage, version.fingerprint, window, again)
     return with_remembered(observed, desired, ports)
 
 
@@ -228,7 +228,7 @@ class _TargetObserver:
         self._ports = ports
         self._remembered = known.remembered
         self._versions = known.versions
-        self._current = None if known.current is None else known.current.certificate.fingerprint
+        self._current = None if known.current is None else known.current.fingerprint
         self._every_edge = every_edge
         self._anew = anew
 
@@ -336,7 +336,7 @@ class _TargetObserver:
         if wanted is None:
             return False
         bound = found.fingerprint_of(domain.bound)
-        return domain.binding_hidden or bound == wanted.certificate.fingerprint
+        return domain.binding_hidden or bound == wanted.fingerprint
 
 
 class SightingsKeeper:

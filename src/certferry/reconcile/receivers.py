@@ -32,7 +32,7 @@ def observe_receiver(
     the record of the last delivery.
     """
     found = _observed(receiver, deployment, last)
-    held = [v.certificate for v in versions if v.certificate.fingerprint == found.bound]
+    held = [v.certificate for v in versions if v.fingerprint == found.bound]
     remotes = tuple(
         RemoteCertificate(
             certificate.fingerprint,
@@ -67,7 +67,7 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
     state, version = context.ports.state, context.version_of(step)
     result = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
     begun = RolloutRecord(
-        context.lineage, step.target, step.domain, version.certificate.fingerprint, context.now
+        context.lineage, step.target, step.domain, version.fingerprint, context.now
     )
     try:
         bundle = state.bundle(context.lineage, version.number)

@@ -325,7 +325,7 @@ class LineageReconciler:
     def _in_force(self, observed: Observation) -> Observation:
         """Keep which version is in force, for the report."""
         if observed.current is not None:
-            self._fingerprint = observed.current.certificate.fingerprint
+            self._fingerprint = observed.current.fingerprint
         return observed
 
 

@@ -113,7 +113,7 @@ def revoke(lineage: str, reason: RevocationReason, ports: RevocationPorts) -> li
                 raise
             ports.state.save_revocation(lease, version.number, Revocation(ports.now(), reason))
             facts = {
-                "fingerprint": version.certificate.fingerprint,
+                "fingerprint": version.fingerprint,
                 "serial": version.certificate.serial,
                 "reason": reason.value,
             }

@@ -89,7 +89,7 @@ def _steps_back(context: StepContext) -> list[Rollback]:
     current = observed.current
     if current is None:
         raise _nothing_to_go_back_to(context.lineage)
-    fingerprint = current.certificate.fingerprint
+    fingerprint = current.fingerprint
     steps, kept = [], 0
     for deployment, target in zip(context.desired.deployments, observed.targets, strict=True):
         if target.failure is not None:

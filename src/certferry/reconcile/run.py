@@ -298,7 +298,7 @@ class StepContext:
         """
         _, found = self.observed.locate(step.target, step.domain)
         now, last = self.now, found.last
-        fingerprint = self.version_of(step).certificate.fingerprint
+        fingerprint = self.version_of(step).fingerprint
         record = open_record(found, fingerprint, now) or self._begun(step, fingerprint, last)
         is_repair = isinstance(step, Deploy) and step.repair
         if isinstance(step, Deploy) and step.repair:

@@ -129,6 +129,12 @@ _MOVED = {
 
 
 _RENAMED = {
+    "certferry.core.certificates.lineage import mark": (
+        "certferry.core.certificates.lineage import label_of"
+    ),
+    "certferry.core.desired.certificate import HttpsWish": (
+        "certferry.core.desired.certificate import DesiredHttps"
+    ),
     "certferry.ports.target import Look": "certferry.ports.target import Scope",
 }
 """The same of names."""

@@ -84,7 +84,7 @@ def _undeclared(
         return
     versions = {desired.lineage: state.versions(desired.lineage) for desired in certificates}
     # One whose certificate goes on under another name (`certferry rename`) is not lost.
-    kept = {one.certificate.fingerprint for known in versions.values() for one in known}
+    kept = {one.fingerprint for known in versions.values() for one in known}
     for lineage, certificate in lost.items():
         same = (desired for desired in certificates if {*desired.names} == {*certificate.names})
         renamed_to = next(

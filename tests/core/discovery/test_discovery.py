@@ -16,7 +16,7 @@ from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.discovery.inventory import (
     SOON,
-    AccountLook,
+    AccountSurvey,
     Bound,
     DiscoveredDomain,
     Discovery,
@@ -68,10 +68,10 @@ def wish(
     return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
 
 
-def look(*domains: FoundDomain, **more: Any) -> AccountLook:
+def look(*domains: FoundDomain, **more: Any) -> AccountSurvey:
     """A look at one account."""
     certificates = more.pop("certificates", ())
-    return AccountLook("qiniu", Survey(domains, certificates=certificates), **more)
+    return AccountSurvey("qiniu", Survey(domains, certificates=certificates), **more)
 
 
 def the_domain(
@@ -247,7 +247,7 @@ def test_certificate_knows_the_domains_that_are_bound_to_it() -> None:
         found("a.example.com", bound="id-1"),
         certificates=(FoundCertificate("id-1", LABEL), FoundCertificate("id-2", "x")),
     )
-    there = AccountLook("other", Survey((), certificates=(FoundCertificate("id-1", "y"),)))
+    there = AccountSurvey("other", Survey((), certificates=(FoundCertificate("id-1", "y"),)))
 
     discovery = discover([here, there], (), LEDGER, NOW)
 
@@ -321,7 +321,7 @@ CERTIFICATES = st.lists(
     unique_by=lambda one: one.remote_id,
 )
 LOOKS = st.builds(
-    lambda label, domains, certificates, addresses: AccountLook(
+    lambda label, domains, certificates, addresses: AccountSurvey(
         label,
         Survey(tuple(domains), certificates=tuple(certificates)),
         {one.domain: addresses for one in domains},
@@ -391,7 +391,7 @@ def test_filters_only_leave_out(
 def test_what_could_not_be_looked_at_is_told_by_account() -> None:
     """A whole account fails, whatever it is of; a part of one where a later look may see more."""
     silent, denied = TargetUnavailable("no answer"), TargetAccessDenied("no right")
-    looks = [AccountLook("a", failure=denied), AccountLook("b", Survey((), (silent, denied)))]
+    looks = [AccountSurvey("a", failure=denied), AccountSurvey("b", Survey((), (silent, denied)))]
 
     assert (
         denied.problem("a"),

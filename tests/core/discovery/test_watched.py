@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificates.chain import EdgeProblemCode, Presented
-from certferry.core.discovery.watched import Host, HostLook, changes, judged
+from certferry.core.discovery.watched import Host, HostObservation, changes, judged
 from certferry.core.observed.observation import Served
 from certferry.problem import Problem
 from certferry.text import Text
@@ -61,7 +61,7 @@ edges = st.builds(
 hosts_edges = st.lists(edges | st.builds(silent, st.integers(1, 9)), max_size=8)
 
 
-def told(look: HostLook) -> list[tuple[EdgeProblemCode, str, bool]]:
+def told(look: HostObservation) -> list[tuple[EdgeProblemCode, str, bool]]:
     """Give what is said of all addresses together."""
     return [
         (EdgeProblemCode(c.problem.code), str(c.problem.message), c.problem.is_error)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
 from certferry.adapters.acme.examination import unwritable
 from certferry.adapters.acme.order_context import OrderContext, Polling
-from certferry.adapters.acme.problems import FailedProof, Refused, refused_proofs
+from certferry.adapters.acme.problems import Refused, RefusedProof, refused_proofs
 from certferry.core.certificates.names import base_name, challenge_name
 from certferry.core.redaction import quoted
 from certferry.errors import (
@@ -256,4 +256,4 @@ def _not_as_ordered(what: Text) -> OrderFailed:
 def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:
     failed = [one for one in authorizations if one.status not in {PENDING, VALID}]
     if failed:
-        raise refused_proofs([FailedProof(one.name, one.problem) for one in failed])
+        raise refused_proofs([RefusedProof(one.name, one.problem) for one in failed])

@@ -88,7 +88,7 @@ class Refused(errors.ClientError):
 
 
 @dataclass(frozen=True, slots=True)
-class FailedProof:
+class RefusedProof:
     """A name whose proof the CA did not accept, and why."""
 
     name: str
@@ -128,7 +128,7 @@ def refused_order(problem: messages.Error, retry: Retry | None = None) -> Issuan
     )
 
 
-def refused_proofs(failed: Sequence[FailedProof]) -> AuthorizationFailed:
+def refused_proofs(failed: Sequence[RefusedProof]) -> AuthorizationFailed:
     """Give the error for names whose proofs were not accepted (at least one)."""
     sentences = [_refused_proof(proof) for proof in failed]
     hints = [_first(FOR_PROOFS, proof.problem) for proof in failed if proof.problem]
@@ -264,7 +264,7 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _refused_proof(proof: FailedProof) -> Text:
+def _refused_proof(proof: RefusedProof) -> Text:
     if proof.problem is None:
         return Text("the CA does not accept the proof for {name}", name=proof.name)
     return Text(

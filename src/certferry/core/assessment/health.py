@@ -60,9 +60,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Sighted:
-    """What the last pass of a run observed of a lineage. `unread` are the targets that it could not
-    read, `receivers` the places that take a certificate whole: what it delivered is there.
-    """
+    """What the last pass of a run observed of a lineage; `receivers` are some of its `places`."""
 
     places: tuple[Sighting, ...] = ()
     unread: tuple[str, ...] = ()
@@ -163,8 +161,7 @@ quarters. Of 90 days that is 15 and 7 days, of 45 days 7 and 3, of 160 hours 26 
 """
 
 UPLOAD_WARNING, UPLOAD_CRITICAL = 2, 4
-"""The same shares of the time in which a target takes a new certificate: half of it is left, and a
-quarter."""
+"""The same shares of the time in which a target takes a new certificate: a half, a quarter."""
 
 RUN_WITHIN = timedelta(hours=48)
 """How long ago the last run may have ended, of two a day, before something keeps them away."""
@@ -178,9 +175,7 @@ UNJUDGED = frozenset({"clock_off", "none_declared"})
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One declared certificate: whether another client makes it (`is_imported`), how long it must
-    still be valid when its targets take it in, and which of its files are not there.
-    """
+    """One declared certificate, its `least_life` at its targets, and its files that are `gone`."""
 
     lineage: str
     is_imported: bool = False
@@ -240,9 +235,7 @@ class Soonest:
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """All certificates at a glance. `served` counts the places that have theirs, of all `places`
-    that a run has observed.
-    """
+    """All certificates at a glance: `served` of all `places` that a run observed have theirs."""
 
     concerns: tuple[Concern, ...]
     certificates: int
@@ -264,9 +257,7 @@ def checkup(
         hint = Text("declare one under [[certificates]], or name the file with --config FILE")
         concerns = (_warning("none_declared", said, hint), *concerns)
     names = {one.lineage for one in expected}
-    places = [
-        one for one in recorded.sightings if one.lineage in names and not one.is_owned_elsewhere
-    ]
+    places = [one for one in recorded.sightings if one.lineage in names and one.domain]
     served = sum(one.served for one in places)
     return Checkup(concerns, len(expected), served, len(places), _soonest(names, recorded))
 

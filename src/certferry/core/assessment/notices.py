@@ -232,9 +232,7 @@ def _of_lineage(
 
 
 def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetime) -> bool:
-    """Whether an order waits for the CA until the renewal is overdue; without a certificate that is
-    of use, for longer than a CA may fail before another one is asked.
-    """
+    """Whether an order waits until the renewal is overdue, or too long for a first one."""
     until = step.held_until
     if until is None:
         return False
@@ -296,8 +294,8 @@ CUT = "…"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A title of one line, paragraphs with the most important first, and the same for programs:
-    `event`, a document as docs/reference/schema/event.json has it.
+    """A title of one line, paragraphs by importance, and `event`
+    (docs/reference/schema/event.json).
     """
 
     title: str
@@ -343,9 +341,8 @@ NEAR_AGAIN = timedelta(hours=6)
 """Near the deadline it is sent more often, by what runs there are."""
 
 AT_ONCE = 5
-"""Messages that a channel may be sent in as many minutes: one a minute, but what is fixed by hand
-is sent at once. DingTalk, Feishu and WeCom take twenty a minute or more
-(docs/facts/receivers.md §1)."""
+"""Messages that a channel may be sent in as many minutes. DingTalk, Feishu and WeCom take twenty a
+minute or more (docs/facts/receivers.md §1)."""
 MINUTE = timedelta(minutes=1)
 
 CROWDED = (0, 30)

@@ -83,9 +83,7 @@ _URGENT = frozenset({ReasonCode.OVERDUE, ReasonCode.REVOKED, ReasonCode.ISSUER_E
 
 @dataclass(frozen=True, slots=True)
 class LastFailure:
-    """What the last try ended in, and when that was; `since` when tries have failed. Scheduled runs
-    try again after `again_at`, where that is not at once.
-    """
+    """What the last try ended in, and when the next one is, where that is not at once."""
 
     problem: Problem
     since: datetime
@@ -225,9 +223,8 @@ def _renew_at(observed: Observation, now: datetime) -> datetime | None:
     current = observed.current
     if current is None:
         return None
-    usual = planner.renew_at(observed, current)
-    earlier = renewed_after_rollback(observed, current, now)
-    return usual if earlier is None else min(usual, earlier)
+    moments = planner.renew_at(observed, current), renewed_after_rollback(observed, current, now)
+    return min(filter(None, moments))
 
 
 def domains_of(
@@ -428,7 +425,5 @@ def are_in_order(statuses: Iterable[LineageStatus], recorded: Recorded) -> bool:
 def most_needed_first(statuses: Iterable[LineageStatus]) -> list[LineageStatus]:
     """Order by how much each needs a person, then by its end, then as in the file."""
     ordered = sorted(statuses, key=lambda one: (-one.severity.rank, one.until or _LAST))
-    return [
-        replace(one, domains=tuple(sorted(one.domains, key=lambda d: -d.severity.rank)))
-        for one in ordered
-    ]
+    by_need = ((one, sorted(one.domains, key=lambda d: -d.severity.rank)) for one in ordered)
+    return [replace(one, domains=tuple(domains)) for one, domains in by_need]

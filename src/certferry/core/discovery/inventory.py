@@ -23,13 +23,11 @@ from certferry.text import Text
 @dataclass(frozen=True, slots=True)
 class FoundDomain:
     """A domain of a target. `bound` is the remote id of its certificate, `not_after` that one's
-    end, where the target tells them; `is_free`: the certificate is one of the target's own, which
-    the target does not list. `state` is the target's own word.
-
-    `problem` says why it cannot be changed; a domain that is not `by_itself` takes its certificate
-    from another one, or none at all. `binding_hidden`: the target does not tell what is bound, and
-    without `has_https` not even whether anything is. `failure` is why the last change of it failed;
-    it can be changed all the same.
+    end, where the target says; one that `is_free` is the target's own, and is not listed. `state`
+    is the target's word. `problem` says why the domain cannot be changed, `failure` why its last
+    change failed; one that is not `by_itself` takes its certificate from another one, or none.
+    `binding_hidden`: the target does not say what is bound, and without `has_https` not even
+    whether anything is.
     """
 
     domain: str
@@ -48,9 +46,7 @@ class FoundDomain:
 
 @dataclass(frozen=True, slots=True)
 class FoundCertificate:
-    """A certificate at a target, as the target lists it. `label` may be empty; `names` are `None`
-    where the list does not have them.
-    """
+    """A certificate as its target lists it: without `names`, perhaps, and an empty `label`."""
 
     remote_id: str
     label: str = ""
@@ -60,9 +56,7 @@ class FoundCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The domains and the certificates of a target. `unread` is what could not be read, so that
-    there may be more of them, or more to tell of them.
-    """
+    """The domains and the certificates of a target, as far as they are not `unread`."""
 
     domains: tuple[FoundDomain, ...]
     unread: tuple[CertferryError, ...] = ()
@@ -96,9 +90,7 @@ class Urgency(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a domain is bound to, as far as it is known: of what the target does not list, not even
-    the owner may be.
-    """
+    """What a domain is bound to, as far as it is known: perhaps not even its owner."""
 
     owner: Owner | None
     remote_id: str | None = None
@@ -169,9 +161,7 @@ class DiscoveredCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The filters of `discover`: only domains that no declared certificate covers, only what is
-    foreign, only what ends within so long. Each narrows what the others leave.
-    """
+    """The filters of `discover`; each narrows what the others leave."""
 
     uncovered: bool = False
     foreign: bool = False
@@ -185,7 +175,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class AccountLook:
+class AccountSurvey:
     """The survey of one account, and what the addresses of its domains serve; or its `failure`."""
 
     label: str
@@ -206,9 +196,9 @@ class AccountLook:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Everything that was found; `accounts` are those that were looked at."""
+    """Everything that was found; `accounts` are those that were read."""
 
-    accounts: tuple[AccountLook, ...]
+    accounts: tuple[AccountSurvey, ...]
     domains: tuple[DiscoveredDomain, ...] = ()
     certificates: tuple[DiscoveredCertificate, ...] = ()
 
@@ -219,8 +209,8 @@ class Discovery:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What could not be looked at, account by account."""
-        return tuple(problem for look in self.accounts for problem in look.problems)
+        """What could not be read, account by account."""
+        return tuple(problem for account in self.accounts for problem in account.problems)
 
     def narrowed(self, wanted: Wanted, now: datetime) -> Discovery:
         """Keep what the filters leave. Where it is only about domains that are not covered, the
@@ -243,7 +233,7 @@ class Discovery:
 
 
 def discover(
-    looks: Sequence[AccountLook],
+    accounts: Sequence[AccountSurvey],
     declared: Sequence[DesiredCertificate],
     ledger: UploadOwners,
     now: datetime,
@@ -254,21 +244,21 @@ def discover(
         for name in desired.names:
             lineages[name].append(desired.lineage)
     domains, certificates = list[DiscoveredDomain](), list[DiscoveredCertificate]()
-    for look in looks:
-        listed = {one.found.remote_id: one for one in _certificates(look, ledger)}
+    for account in accounts:
+        listed = {one.found.remote_id: one for one in _certificates(account, ledger)}
         certificates += listed.values()
-        for found in look.survey.domains:
-            served = look.served.get(found.domain, ())
+        for found in account.survey.domains:
+            served = account.served.get(found.domain, ())
             above = WILDCARD + found.domain.partition(".")[2]  # itself, where it is a wildcard
             # It serves its own certificate, or that of its wildcard domain.
             deciding = found.domain if found.by_itself else above
-            owner = claims.owner(look.label, deciding, found.kind)
+            owner = claims.owner(account.label, deciding, found.kind)
             covering = (owner, *lineages.get(found.domain, ()), *lineages.get(above, ()))
             covered_by = tuple(dict.fromkeys(filter(None, covering)))
-            bound = _bound(look.label, found, served, listed, ledger)
-            domains.append(DiscoveredDomain(look.label, found, bound, covered_by, owner, served))
+            bound = _bound(account.label, found, served, listed, ledger)
+            domains.append(DiscoveredDomain(account.label, found, bound, covered_by, owner, served))
     return Discovery(
-        tuple(looks),
+        tuple(accounts),
         tuple(sorted(domains, key=lambda one: _sorting(one, now))),
         tuple(sorted(certificates, key=lambda one: one.found.not_after or _NEVER)),
     )
@@ -301,17 +291,17 @@ def _bound(
     return Bound(Owner.OURS, remote_id, ours.fingerprint, ours.names, ours.not_after)
 
 
-def _certificates(look: AccountLook, ledger: UploadOwners) -> Iterator[DiscoveredCertificate]:
+def _certificates(account: AccountSurvey, ledger: UploadOwners) -> Iterator[DiscoveredCertificate]:
     bound_to: defaultdict[str, list[str]] = defaultdict(list)
-    for domain in look.survey.domains:
+    for domain in account.survey.domains:
         if domain.bound is not None:
             bound_to[domain.bound].append(domain.domain)
-    for found in look.survey.certificates:
+    for found in account.survey.certificates:
         yield DiscoveredCertificate(
-            account=look.label,
+            account=account.label,
             found=found,
-            owner=ledger.owner(look.label, found.remote_id, found.label),
-            fingerprint=ledger.fingerprint(look.label, found.remote_id, found.label),
+            owner=ledger.owner(account.label, found.remote_id, found.label),
+            fingerprint=ledger.fingerprint(account.label, found.remote_id, found.label),
             bound_to=tuple(sorted(bound_to[found.remote_id])),
         )
 

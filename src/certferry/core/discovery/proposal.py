@@ -9,14 +9,7 @@ from enum import Enum
 from itertools import chain, count
 
 from certferry.core.certificates.certificate import CertificateBundle, KeyType, covered_by, first_of
-from certferry.core.certificates.names import (
-    CHALLENGE,
-    WILDCARD,
-    base_name,
-    is_wildcard,
-    is_within,
-    suffixes,
-)
+from certferry.core.certificates.names import CHALLENGE, WILDCARD, base_name, is_wildcard, suffixes
 from certferry.core.desired.certificate import KEY_MODE, MODE, PemFiles
 from certferry.core.discovery.inventory import FoundDomain, FoundZone
 from certferry.errors import DnsRejected, ZoneNotFound
@@ -129,9 +122,7 @@ class ProposedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A domain, or another client's lineage, that nothing is proposed for, and why; what could be
-    declared after all is its `certificate`.
-    """
+    """What nothing is proposed for, and why; what could be declared all the same."""
 
     name: str
     reason: Text
@@ -214,8 +205,7 @@ def propose_for_domains(
         for zone, domains in sorted(groups.items())
         for names in _shared(domains, zone if places.zones else "", most_names, grouping)
     )
-    served = with_domains(named_apart(certificates, ()), places, wanted)
-    return Proposal(served, tuple(left_out))
+    return Proposal(with_domains(named_apart(certificates, ()), places, wanted), tuple(left_out))
 
 
 def propose_beside(
@@ -350,7 +340,7 @@ def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
     """Return the wildcards above several of the domains, none above the zone that proves them."""
     parents = Counter(one.partition(".")[2] for one in domains if not is_wildcard(one))
     several = (parent for parent, children in parents.items() if children > 1)
-    return [WILDCARD + parent for parent in several if zone and is_within(parent, zone)]
+    return [WILDCARD + parent for parent in several if zone in suffixes(parent)]
 
 
 def lineage_of(names: Sequence[str]) -> str:

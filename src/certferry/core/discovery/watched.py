@@ -37,16 +37,14 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class HostProblem:
-    """Something about several addresses of a host together. A difference is often a warning:
-    during a change the addresses of a CDN differ.
-    """
+    """A problem of several addresses together; during a change those of a CDN differ."""
 
     problem: Problem
     addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class HostLook:
+class HostObservation:
     """What every address of a host presents, at one moment."""
 
     host: Host
@@ -71,7 +69,7 @@ def within_reach(served: Sequence[Served]) -> list[Served]:
 
 def judged(
     host: Host, served: Sequence[Served], now: datetime, ends_within: timedelta | None = None
-) -> HostLook:
+) -> HostObservation:
     """Compare what the addresses of a host present. An end in `ends_within` is a failure."""
     presenting = [address for address in served if address.fingerprint is not None]
     groups = _by_certificate([address for address in presenting if address.valid])
@@ -80,7 +78,7 @@ def judged(
         *_differing(presenting, now, ends_within or SOON),
         *_chains(groups),
     )
-    return HostLook(host, tuple(served), problems)
+    return HostObservation(host, tuple(served), problems)
 
 
 def _ending(
@@ -156,9 +154,7 @@ def _problem(
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed at a host: addresses that present something else, each with what it presented
-    before (`None` for a new one), and whether the `problems` are others.
-    """
+    """The addresses that present something else, with what they did before, if they did."""
 
     addresses: tuple[tuple[Served, Served | None], ...]
     problems: bool
@@ -167,10 +163,8 @@ class Changes:
         return bool(self.addresses) or self.problems
 
 
-def changes(before: HostLook, now: HostLook) -> Changes:
-    """Compare two looks. A CDN names other addresses each time, so a new one counts only when it
-    presents what none did before, and one that is gone does not.
-    """
+def changes(before: HostObservation, now: HostObservation) -> Changes:
+    """Compare two observations; a new address counts if it presents what none did before."""
     known = {address.address: address for address in before.served}
     presented = {_presents(address) for address in before.served}
     changed = tuple(
@@ -186,5 +180,5 @@ def _presents(address: Served) -> tuple[str | None, str | None]:
     return address.fingerprint, None if address.problem is None else address.problem.code
 
 
-def _codes(look: HostLook) -> set[tuple[str, Severity]]:
-    return {(one.problem.code, one.problem.severity) for one in look.problems}
+def _codes(seen: HostObservation) -> set[tuple[str, Severity]]:
+    return {(one.problem.code, one.problem.severity) for one in seen.problems}

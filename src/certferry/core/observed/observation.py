@@ -1,4 +1,4 @@
-"""What was found when we looked: at the store, at the targets, at the edges."""
+"""What was found: at the store, at the targets, at the edges."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Scope:
     glob matches are wanted beside the named. `exclude` takes away from what is not named: see
     `core.planning.choice.choose`. `known` are the lineage's certificates, newest first: a copy at
     the target counts as ours only when it is one of these. With `others` every other certificate of
-    the account is wanted as well. With `anew` nothing counts that was read before the look: another
+    the account is wanted as well. With `anew` nothing counts that was read before: another
     run may have written since.
     """
 
@@ -212,36 +212,19 @@ class TargetRules:
 
 @dataclass(frozen=True, slots=True)
 class ObservedTarget:
-    """One deployment's target as found; `failure` when it could not be looked at.
-
-    `label` is the account's, filled in by the engine.
-
-    `others` is everything else in the account, where that was asked for, without what is looked
-    after elsewhere. `unsettled_since` tells since when another lineage's certificate is on its way
-    to the account: until it has arrived, what it replaces may still be served.
-
-    `unremembered` is what carries the lineage's label, and is none of its certificates that the
-    state knows.
-
-    `owned_elsewhere` are the lineages that serve, in place of this one, domains that it covers too.
-
-    `served` holds a domain's addresses only where the bound certificate is the current one, or not
-    known: elsewhere there is nothing to verify yet.
-
-    `in_progress` is what was begun at a target that could not be looked at, and not seen since.
-
-    `excluded` are the domains that `exclude` takes away, `unmatched` (filled in by the engine) the
-    patterns that match nothing there.
-
-    `uncovered` are the account's domains, where the certificate covers none of them.
-
-    `left_out` are domains that the deployment finds and does not name, and that serve no visitors
-    until the operator acts at the target; `problem` says why.
-
-    `quota` is how full an account is that refused an upload.
-
-    `unread` is what could not be read beside the domains, and does not keep them waiting. With
-    `remotes_hidden` our copies are those that the state remembers.
+    """One deployment's target as found; `failure` when it could not be read. The engine fills in
+    the account's `label`, and the patterns that are `unmatched`. `served` holds a domain's
+    addresses only where the bound certificate is the current one, or not known. `in_progress` is
+    what was begun at a target that cannot be read, and not seen since. `others` is everything else
+    in the account, where that was asked for, but for what another lineage owns; until another
+    lineage's certificate, on its way since `unsettled_since`, has arrived, that may still be
+    served. `unremembered` has the lineage's label, and is none of its certificates that the state
+    knows. `owned_elsewhere` are the lineages that serve domains in place of this one. `excluded`
+    are the domains that `exclude` takes away, `uncovered` the account's, where the certificate
+    covers none, `left_out` those that are not named, and switched off at the target for the reason
+    that `problem` says. `quota` is how full an account is that refused an upload. `unread` is what
+    could not be read beside the domains. With `remotes_hidden` our copies are those that the state
+    remembers.
     """
 
     label: str = ""
@@ -297,7 +280,7 @@ class Observation:
         """Return the version with this fingerprint; without one, the version in force."""
         if fingerprint is None:
             return self.current
-        return next((v for v in self.versions if v.certificate.fingerprint == fingerprint), None)
+        return next((v for v in self.versions if v.fingerprint == fingerprint), None)
 
     @property
     def has_withdrawn(self) -> bool:
@@ -319,9 +302,7 @@ class Observation:
         )
 
     def find(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain] | None:
-        """Find a domain at its target, which may not be readable: one account may stand in several
-        deployments.
-        """
+        """Find a domain at its target, in any deployment of the account."""
         places = (
             (target, found)
             for target in self.targets
@@ -340,8 +321,6 @@ class Observation:
 
 
 def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:
-    """Return whether every address that answered, and at least one, presents the certificate with a
-    valid name and chain.
-    """
+    """Return whether all addresses that answered, at least one, present it validly."""
     answered = [address for address in addresses if address.answered]
     return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)

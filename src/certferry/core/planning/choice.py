@@ -28,9 +28,7 @@ Selection = Scope | DesiredDeployment
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Domains of a target that a deployment does not name: to be observed, and left out, since the
-    file excludes them or the certificate does not cover them.
-    """
+    """Domains of a target that a deployment does not name: observed, excluded, or not covered."""
 
     wanted: list[str] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)

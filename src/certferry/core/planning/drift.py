@@ -132,9 +132,7 @@ DAY = timedelta(days=1)
 
 
 def recent(repairs: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Return the repairs of the last day, newest first. One in the future was written by a clock
-    that was ahead.
-    """
+    """Return the repairs of the last day, newest first, none by a clock that was ahead."""
     return tuple(moment for moment in repairs if now - DAY < moment <= now)
 
 

@@ -32,8 +32,7 @@ _CLOCKS = timedelta(minutes=1)
 @dataclass(frozen=True, slots=True)
 class Times:
     """This moment, when the run began, and how long a domain may take to serve what is bound. A
-    scheduled run `keeps_pauses` after a failure, none longer than the `longest_pause`. `usual` is
-    how long a change takes at the target most times, where that is known.
+    scheduled run `keeps_pauses` after a failure. `usual` is how long a change takes at the target.
     """
 
     now: datetime

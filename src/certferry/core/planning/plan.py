@@ -193,9 +193,8 @@ class Rollout:
 
 
 class Weight(StrEnum):
-    """How a finding weighs: it keeps what is declared from coming true; safety refuses a
-    deployment for it; it could not be read, and blocks nothing; it is a setting of the file that
-    matches nothing; it is a domain that is switched off, and that the file does not name.
+    """How a finding weighs: a blocked domain, a refused deployment, what could not be read, a
+    setting that matches nothing, a domain that is switched off and not named.
     """
 
     BLOCKED = "blocked"

@@ -227,8 +227,7 @@ def _rejected(
 
 def why_adopt(desired: DesiredCertificate, observed: Observation) -> Reason | None:
     """Return why what the files hold is to be adopted, `None` when the certificate in force is the
-    one that they hold, with the same issuers. Its maker decides when it is renewed, and for which
-    names.
+    one that they hold, with the same issuers.
     """
     offered, current = desired.offered, observed.current
     if offered is None or desired.files is None:
@@ -281,7 +280,7 @@ def _overdue(
 MISSING = Reason(ReasonCode.MISSING, Text("there is no certificate yet"))
 
 ORDER_LIFETIME = timedelta(days=7)
-"""How long an order can be gone on with at Let's Encrypt."""
+"""How long an order stays open at Let's Encrypt."""
 
 GAP = timedelta(days=1)
 """Between two certificates of a lineage which both came because the CA's window had passed: a CA

@@ -100,10 +100,9 @@ def unclaimed(
     remembered: Mapping[str, tuple[Version, ...]],
     now: datetime,
 ) -> tuple[OtherCertificate, ...]:
-    """Take out what another lineage owns, here or elsewhere. A label of one of the `declared`
-    lineages leaves the certificate to that lineage, which may be about to bind it. Of `remembered`
-    ones that are declared no more, here at least, what is in force and what a rollback would go
-    back to stays until it expires.
+    """Take out what another lineage owns, here or elsewhere: what has a label of a `declared` one,
+    which may be about to bind it, and of `remembered` ones that are declared no more what is in
+    force, or left to go back to, until it expires.
     """
     theirs = {owner for lineage in declared for owner in owners(lineage)}
     kept = {

@@ -36,9 +36,7 @@ CODE = "undeclared"
 
 @dataclass(frozen=True, slots=True)
 class Undeclared:
-    """A certificate that certferry does not renew any more. `renamed_to` is a declared one of
-    exactly its names that has never been issued.
-    """
+    """A certificate that is not renewed any more; a declared one may be its new name."""
 
     lineage: str
     certificate: Certificate

@@ -386,7 +386,7 @@ class _Claim(NamedTuple):
 
 class Claims:
     """What all the declared certificates lay claim to, whichever of them a run is for. The names of
-    ferried certificates must have been filled in. To find an owner takes the same time with one
+    imported certificates must have been filled in. To find an owner takes the same time with one
     certificate as with thousands.
     """
 
@@ -414,9 +414,7 @@ class Claims:
         return None if owner is None else owner.lineage
 
     def _owner(self, target: str, domain: str, kind: Kind) -> _Claim | None:
-        """Return the claim of a deployment that names the domain; else the closest of those that
-        cover it, an exact name before a wildcard.
-        """
+        """Return the claim that names a domain; else the closest that covers it."""
         for claim in self._named.get((target, domain), ()):
             if claim.deployment.kind.is_about(kind):
                 return claim

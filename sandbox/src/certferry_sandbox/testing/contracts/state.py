@@ -311,7 +311,7 @@ class SightingsContract:
 
         found = other.versions_in_use()
         assert {"img": [third, first], "other": [second]} == {
-            lineage: [version.certificate.fingerprint for version in versions]
+            lineage: [version.fingerprint for version in versions]
             for lineage, versions in found.items()
         }
         assert store.versions("img")[0] == found["img"][0]
