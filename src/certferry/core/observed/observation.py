@@ -59,10 +59,9 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that a step changes. A certificate is its fingerprint, and nothing else:
-    `before` is `None` where there was none, or where it is not known; `after` where it is still to
-    be issued. `remote_id` is the target's id of the certificate that is bound, where there is one.
-    `untold`: the target does not say what there is.
+    """One thing that a step changes; a certificate is its fingerprint. `before` is `None` where
+    there was none, or it is not known, `after` where it is still to be issued. `remote_id` is the
+    target's id of the bound certificate. `untold`: the target does not say what there is.
     """
 
     what: str
@@ -182,9 +181,8 @@ class ObservedDomain:
 
 @dataclass(frozen=True, slots=True)
 class RemoteCertificate:
-    """A target's copy of a certificate of this lineage, proven ours by label and fingerprint.
-    `in_use_until` is when it may be tried again after the target said that something of ours or of
-    others still uses it.
+    """A target's copy of a certificate of this lineage, proven ours by label and fingerprint. Until
+    `in_use_until` it is not removed, since the target said that something uses it.
     """
 
     remote_id: str
@@ -196,9 +194,8 @@ class RemoteCertificate:
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """What a target demands of a certificate that it takes in: how long it has to be valid still,
-    and whether it needs a common name. A whole chain is always asked for. `usual_change` is how
-    long a change usually takes there, `None` where that is not known.
+    """What a target demands of a certificate: how long it must be valid still, and a common name.
+    `usual_change` is how long a change usually takes there, `None` where that is not known.
     """
 
     min_remaining: timedelta = timedelta(0)

@@ -83,10 +83,10 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """Bind a certificate to a domain, after an upload where needed. `fingerprint` is that of the
-    version, `None` before it is issued; a `repair` undoes what another tool changed. `upload_by` is
-    the last moment to upload it, where it is not there yet. `left` are settings that stay as
-    another tool set them, and are not in `https`.
+    """Bind a certificate to a domain, after an upload where needed. `fingerprint` is the version's,
+    `None` before it is issued; a `repair` undoes what another tool changed. `upload_by` is the last
+    moment to upload it. `left` are settings that stay as another tool set them, and are not in
+    `https`.
     """
 
     target: str

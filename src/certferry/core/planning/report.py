@@ -351,7 +351,7 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
     _, found = observed.locate(target, domain)
     if found.kind.is_receiver:
         return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
-    back = previous_of(found, observed)
+    back = previous_of(found, observed) if found.withdrawn else None
     seen = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, SEEN, target, domain)
     return seen if back is None else replace(seen, detail=in_words(back), left=True)
 
@@ -388,7 +388,7 @@ def served_by(lineages: Iterable[str]) -> Text:
 def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
     """Return whether the previous certificate was bound again, or a drift was repaired."""
     last = domain.last
-    previous = previous_of(domain, observed)
+    previous = previous_of(domain, observed) if domain.withdrawn else None
     if previous is not None:
         until = previous.certificate.not_after
         return Text("bound: the previous certificate, valid until {moment}", moment=until)
