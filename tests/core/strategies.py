@@ -81,7 +81,7 @@ versions = st.lists(
     unique_by=lambda c: c.fingerprint,
 ).map(lambda found: tuple(version(len(found) - i, c) for i, c in enumerate(found)))
 
-wishes = st.builds(
+certificates = st.builds(
     DesiredHttps,
     force_https=st.sampled_from([None, True, False]),
     http2=st.sampled_from([None, True]),
@@ -148,7 +148,7 @@ def situations(draw: st.DrawFn) -> tuple[DesiredCertificate, Observation]:
                 DesiredDeployment,
                 target=st.just("qiniu"),
                 domains=st.just(None),
-                https=wishes,
+                https=certificates,
                 retire=st.sampled_from([Retirement.SUPERSEDED, Retirement.NEVER]),
             ),
             max_size=1,

@@ -367,7 +367,7 @@ def test_other_words_are_left_as_they_are(error: Exception, words: str) -> None:
         ),
     ],
 )
-def test_names_that_tell(name: str) -> None:
+def test_names_that_reveal(name: str) -> None:
     """The usual words, in any case, among the words of a name."""
     assert names_a_secret(name)
 

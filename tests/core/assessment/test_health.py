@@ -153,7 +153,7 @@ def test_a_certificate_whose_signer_has_expired_is_critical() -> None:
     assert [] == judged(recorded(ends))
 
 
-def test_a_revocation_that_did_not_end_is_told_until_it_has() -> None:
+def test_a_revocation_that_did_not_end_is_reported_until_it_has() -> None:
     """Of the certificate in force, it is as bad as one that did; an earlier one is to be finished,
     while it is valid.
     """
@@ -174,7 +174,7 @@ def notice(topic: Topic, subject: Subject, code: str = "dns_access_denied") -> N
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("said", "expected"),
     [
         (notice(Topic.TROUBLE, Subject("img", "qiniu", "a")), ["dns_access_denied"]),
         (notice(Topic.TROUBLE, Subject()), ["dns_access_denied"]),
@@ -185,16 +185,16 @@ def notice(topic: Topic, subject: Subject, code: str = "dns_access_denied") -> N
         (notice(Topic.TROUBLE, Subject("other")), []),
     ],
 )
-def test_trouble_and_drift_are_warnings(told: Notice, expected: list[str]) -> None:
+def test_trouble_and_drift_are_warnings(said: Notice, expected: list[str]) -> None:
     """While a certificate has time; an account that is unreadable in part and good news are none,
     and other certificates' trouble is not asked for.
     """
-    found = concerns_of([IMG], recorded(version(60 * DAY), notices=[told]), NOW)
+    found = concerns_of([IMG], recorded(version(60 * DAY), notices=[said]), NOW)
 
     assert expected == [one.problem.code for one in found]
     assert all(one.problem.severity is Severity.WARNING for one in found)
     assert all(
-        (one.problem.since, one.problem.hint) == (told.since, told.problem.hint) for one in found
+        (one.problem.since, one.problem.hint) == (said.since, said.problem.hint) for one in found
     )
 
 

@@ -192,7 +192,7 @@ def test_domain_that_takes_anothers_certificate_is_not_to_be_declared() -> None:
         assert (ProposedDeployment("qiniu", (name,)),) == one.deployments
 
 
-def test_zone_that_is_paused_is_told_as_such() -> None:
+def test_zone_that_is_paused_is_reported_as_such() -> None:
     """A zone that no record can be written into proves nothing."""
     paused = FoundZone("example.com", Text("it is paused"))
     found = Places("dnspod", (paused,), "qiniu", (domain("a.example.com"),))

@@ -199,7 +199,7 @@ def test_upload_that_is_remembered_is_ours_whatever_it_is_called() -> None:
     assert known.fingerprint("other", "id-1", "renamed by hand") is None
 
 
-def test_mark_of_a_known_certificate_tells_which_it_is() -> None:
+def test_label_of_a_known_certificate_shows_which_it_is() -> None:
     """Also where the upload itself is not remembered, under either name."""
     for label in labels_of(LINEAGE, FINGERPRINT):
         assert Owner.OURS == ledger().owner("qiniu", "id-1", label)
@@ -207,7 +207,7 @@ def test_mark_of_a_known_certificate_tells_which_it_is() -> None:
 
 
 @given(st.sampled_from([label_of, short_label_of]), st.text(min_size=1, max_size=40), fingerprints)
-def test_any_mark_is_ours_without_a_state(
+def test_any_label_is_ours_without_a_state(
     make: Callable[[str, str], str], lineage: str, fingerprint: str
 ) -> None:
     """Another machine's upload, or one from before the state was lost; which it is, is unknown."""

@@ -117,7 +117,7 @@ def observed(deployment: DesiredDeployment, target: ObservedTarget) -> Observati
     return Observation(versions=(version(1, CURRENT),), targets=(found,))
 
 
-def wish(deployment: DesiredDeployment) -> DesiredCertificate:
+def declared(deployment: DesiredDeployment) -> DesiredCertificate:
     """A certificate that is deployed so."""
     return DesiredCertificate(LINEAGE, NAMES, "dnspod", deployments=(deployment,))
 
@@ -125,7 +125,7 @@ def wish(deployment: DesiredDeployment) -> DesiredCertificate:
 def planned(deployment: DesiredDeployment, target: ObservedTarget) -> Plan:
     """Plan for one deployment."""
     times = Times(NOW, NOW - timedelta(minutes=1))
-    return make_plan(wish(deployment), observed(deployment, target), times)
+    return make_plan(declared(deployment), observed(deployment, target), times)
 
 
 def why(plan: Plan) -> dict[str, str]:
@@ -142,7 +142,9 @@ def why(plan: Plan) -> dict[str, str]:
         (DesiredDeployment("qiniu", (), globs=("x*", "*.example.com")), "*.example.com"),
     ],
 )
-def test_new_domain_is_told_with_what_found_it(deployment: DesiredDeployment, words: str) -> None:
+def test_new_domain_is_reported_with_what_found_it(
+    deployment: DesiredDeployment, words: str
+) -> None:
     """Beside those that are served; the code says what is wrong with it, as for any other."""
     there = (domain("img.example.com", seen=timedelta(days=1)), domain("img-1.example.com"))
 
@@ -218,7 +220,7 @@ def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
     assert obstacle.problem.hint
     assert "all_excluded" == obstacle.problem.code
     assert () == plan.steps
-    [row] = status_of(wish(deployment), observed(deployment, target), NOW).domains
+    [row] = status_of(declared(deployment), observed(deployment, target), NOW).domains
     assert (WHOLE_ACCOUNT, Standing.UNKNOWN) == (row.domain, row.standing)
 
 
@@ -232,7 +234,7 @@ def test_account_without_a_domain_for_the_certificate() -> None:
     plan = planned(deployment, ObservedTarget(uncovered=there))
 
     [obstacle] = plan.having(Weight.BLOCKED)
-    names = ", ".join(wish(deployment).names)
+    names = ", ".join(declared(deployment).names)
     assert f"no domain of the account qiniu is covered by {names}" == str(obstacle.problem.message)
     assert (
         "the account has imgg.example.com, www.example.com, a, b.example.org, c, and 1 more:"
@@ -260,7 +262,7 @@ def test_account_whose_domain_is_switched_off() -> None:
     assert "bring it online" in str(obstacle.problem.hint)
 
 
-def test_excluded_name_that_no_domain_has_is_told_and_stands_in_no_way() -> None:
+def test_excluded_name_that_no_domain_has_is_reported_and_stands_in_no_way() -> None:
     """Misspelt, it leaves deployed to what it means; a glob may be for domains to come."""
     deployment = DesiredDeployment("qiniu", exclude=("tset.example.com", ".example.com", "x*"))
     target = ObservedTarget(domains=(domain("img.example.com"),), excluded=("*.example.com",))
@@ -303,7 +305,7 @@ def test_status_says_the_same() -> None:
     )
     target = ObservedTarget(domains=(domain("img.example.com"),))
 
-    status = status_of(wish(deployment), observed(deployment, target), NOW)
+    status = status_of(declared(deployment), observed(deployment, target), NOW)
     failed = Observation(targets=(ObservedTarget("qiniu", failure=TargetRejected(Text("no"))),))
 
     [remark] = status.notices
@@ -313,5 +315,5 @@ def test_status_says_the_same() -> None:
     assert ("x*", Standing.UNKNOWN) == (row.domain, row.standing)
     assert "matches x*" in str(row.problem.message if row.problem else None)
     assert ["img.example.com", "x*"] == [
-        one.domain for one in status_of(wish(deployment), failed, NOW).domains
+        one.domain for one in status_of(declared(deployment), failed, NOW).domains
     ]

@@ -40,7 +40,7 @@ from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import ReasonCode
-from tests.core.planning.test_planner import CURRENT, OLDEST, PREVIOUS, copy_of, wish, world
+from tests.core.planning.test_planner import CURRENT, OLDEST, PREVIOUS, copy_of, declared, world
 from tests.core.strategies import NOW, version
 
 # --- What may still be ordered: never more than the CA allows, and always again one day
@@ -102,7 +102,7 @@ def test_no_window_has_more_than_the_limit(
 
 
 @given(tries, st.sampled_from(NAMES))
-def test_moment_that_is_told_is_the_first_at_which_it_goes_on(
+def test_moment_that_is_reported_is_the_first_at_which_it_goes_on(
     tries: list[tuple[timedelta, tuple[str, ...], str]], names: tuple[str, ...]
 ) -> None:
     """Not a second before, and then for sure, if nothing else was spent."""
@@ -144,7 +144,7 @@ FULL = Spent(
         (PlannedOrder(IMG, exempt=True), None, None),
     ],
 )
-def test_what_is_used_up_is_told(
+def test_what_is_used_up_is_reported(
     wanted: PlannedOrder, words: str | None, until: timedelta | None
 ) -> None:
     """A renewal counts by its names only, and what is exempt nowhere."""
@@ -246,7 +246,7 @@ def test_registered_domain(name: str, domain: str) -> None:
 
 QUOTA_LASTS = timedelta(days=1)
 FULL_ACCOUNT = Quota(held=100, most=100, until=NOW + QUOTA_LASTS)
-ALL = wish(retire=Retirement.ALL_UNUSED)
+ALL = declared(retire=Retirement.ALL_UNUSED)
 
 
 def at(quota: Quota, *uploaded: str) -> Observation:
@@ -266,9 +266,9 @@ def test_an_upload_is_refused_while_the_account_is_full(
 ) -> None:
     """Nothing is sent while it holds as many as it refused at, for a day."""
     observed = at(Quota(held, most, NOW + left))
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
-    safe = without_refused(plan, wish(), observed, NOW)
+    safe = without_refused(plan, declared(), observed, NOW)
 
     is_full = held >= most and left > timedelta(0)
     assert [ReasonCode.ACCOUNT_FULL] * is_full == [
@@ -280,9 +280,9 @@ def test_an_upload_is_refused_while_the_account_is_full(
 def test_the_hint_says_what_to_do() -> None:
     """How many of ours could go is told with the other ways out."""
     observed = at(FULL_ACCOUNT, "bb" * 32, "cc" * 32)
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
-    [refusal] = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+    [refusal] = without_refused(plan, declared(), observed, NOW).having(Weight.REFUSED)
 
     assert "qiniu holds 100 certificates, and refused one more" in str(refusal.problem.message)
     assert 'set retire = "all-unused"' in str(refusal.problem.hint)
@@ -292,9 +292,9 @@ def test_the_hint_says_what_to_do() -> None:
 def test_what_lies_there_already_is_bound() -> None:
     """That takes no upload."""
     observed = at(FULL_ACCOUNT, "aa" * 32)
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
-    assert () == without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+    assert () == without_refused(plan, declared(), observed, NOW).having(Weight.REFUSED)
 
 
 @pytest.mark.parametrize("issuing", [Issuing.ALWAYS, Issuing.NEVER])
@@ -380,7 +380,7 @@ def test_failure_in_the_future_is_no_reason(
     assert (USUAL,) == asked(current, ASKED_AT + ahead, revocation)
 
 
-def test_order_under_way_is_finished_where_it_was_begun() -> None:
+def test_order_in_progress_is_finished_where_it_was_begun() -> None:
     """Then the others follow as they were; an order at an unknown directory changes nothing."""
     everywhere = (USUAL, ZEROSSL, OWN)
 
@@ -390,7 +390,7 @@ def test_order_under_way_is_finished_where_it_was_begun() -> None:
 
 
 @given(lifetime=spans, share=st.floats(0.0, 1.0), hold=spans)
-def test_ca_that_is_held_back_is_passed_over_near_the_deadline_only(
+def test_ca_that_is_postponed_is_passed_over_near_the_deadline_only(
     lifetime: timedelta, share: float, hold: timedelta
 ) -> None:
     """And not for a hold that is over within the time in which an error may pass."""
