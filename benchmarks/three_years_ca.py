@@ -71,7 +71,9 @@ class SimulatedCas:
     def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `ports.issuer.Issuer.held_back`."""
         directory = request.directory or USUAL.directory
-        return Budget(directory, limits_at(directory), self.state, self.now).held_back(request)
+        return Budget(directory, limits_at(directory), self.state, self.now).rate_limit_hold(
+            request
+        )
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress

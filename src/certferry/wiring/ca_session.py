@@ -39,7 +39,7 @@ class CaSession(Session):
 
     def account_at(self, directory: str | None) -> CaAccount:
         """Return the account at a directory; at the usual one where that is not known."""
-        from certferry.adapters.acme.ca_account import AcmeCaAccount
+        from certferry.adapters.acme.account import AcmeCaAccount
 
         ca = authority_at(self._settings, directory or self._settings.acme.directory)
         return AcmeCaAccount(
@@ -53,9 +53,9 @@ class CaSession(Session):
 
     def persist_record(self, name: str) -> PersistRecord:
         """Return the record of dns-persist-01 that proves a name to the usual CA; with its wildcard
-        where that is asked for, or declared. See `adapters.acme.persist_record.persist_record`.
+        where that is asked for, or declared. See `adapters.acme.issuer.persist_record`.
         """
-        from certferry.adapters.acme.persist_record import persist_record
+        from certferry.adapters.acme.issuer import persist_record
 
         declared = [name for wish in self.wishes for name in wish.names]
         return persist_record(

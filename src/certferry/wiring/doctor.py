@@ -222,7 +222,7 @@ def _records(
     run: CheckedRun, resolvers: Resolvers, offer: Offer | None, holder: Holder | None
 ) -> tuple[frozenset[str], list[Finding]]:
     """Return the names that records of dns-persist-01 prove, and what was found of each."""
-    from certferry.adapters.acme.persist import PersistLook, findings_of, without_records
+    from certferry.adapters.acme.persist import findings_of, judged_names, without_records
 
     wishes = run.settings.certificates
     names = ordered_names(wishes)
@@ -230,13 +230,13 @@ def _records(
     spare = frozenset(map(base_name, names)) - set(map(base_name, alone))
     if offer is None or holder is None:
         return frozenset(), list(without_records(names, spare, offer, holder))
-    looked = PersistLook(offer, holder, resolvers, now).look(names)
+    looked = judged_names(names, offer, holder, resolvers, now)
     proven = frozenset(one.name for one in looked if one.is_proven)
     return proven, list(findings_of(looked, spare, run.doors.now()))
 
 
 def _holder(run: CheckedRun) -> Holder | None:
-    from certferry.adapters.acme.persist import holder_in
+    from certferry.adapters.acme.account import holder_in
 
     with suppress(StateError):  # told by the look at the machine
         return holder_in(run.doors.state, run.settings.acme.directory)

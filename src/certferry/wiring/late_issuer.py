@@ -22,7 +22,7 @@ from certferry.wiring.clock import now
 from certferry.wiring.public_dns import propagation_for, resolvers_for
 
 if TYPE_CHECKING:
-    from certferry.adapters.acme.issuer import Settings as IssuerSettings
+    from certferry.adapters.acme.client import IssuerSettings
 
 
 def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
@@ -53,7 +53,7 @@ class LateIssuer:
 
     def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `ports.issuer.Issuer.held_back`. Nothing is connected."""
-        return self._budget(request.directory).held_back(request)
+        return self._budget(request.directory).rate_limit_hold(request)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -94,11 +94,11 @@ def external_account(ca: CaSettings, settings: Settings) -> ExternalAccount | No
 
 def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
     """Return what the settings say of the CA at a directory. Raises `ConfigError`."""
-    from certferry.adapters.acme import issuer
+    from certferry.adapters.acme.client import IssuerSettings
 
     acme = settings.acme
     ca = authority_at(settings, directory)
-    return issuer.Settings(
+    return IssuerSettings(
         directory=ca.directory,
         email=acme.email,
         ca_bundle=ca.ca_bundle,

@@ -12,7 +12,7 @@ import dns.flags
 import dns.rcode
 import pytest
 
-from certferry.adapters.acme.propagation import Propagation
+from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.errors import (
     DnsRejected,
     DnsUnavailable,
@@ -171,9 +171,9 @@ DELEGATION = {
 }
 
 
-def odd_propagation(port: int, answer_within: timedelta = ANSWER_WITHIN) -> Propagation:
+def odd_propagation(port: int, answer_within: timedelta = ANSWER_WITHIN) -> DnsPropagation:
     """Look once at the server that is everything: resolver and only name server."""
-    return Propagation(
+    return DnsPropagation(
         resolvers=[("127.0.53.8", port)],
         port=port,
         timeout=timedelta(0),

@@ -15,14 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.nameservers import ask, read
+from certferry.adapters.acme.nameservers import Heard, Reading, ask, read
 from certferry.adapters.acme.propagation_status import (
-    Heard,
     PropagationStatus,
-    Reading,
+    Shown,
     Sought,
-    Verdict,
-    judge,
+    judged_server,
 )
 from certferry.text import Text
 from certferry_sandbox.nameserver.daemon import Transport
@@ -43,10 +41,10 @@ def test_server_is_seen_when_an_address_shows_all_and_none_shows_less(
     readings: list[Reading], wanted: frozenset[str]
 ) -> None:
     """Silence beside an answer is forgiven; an answer that lacks something or is none is not."""
-    verdict, _ = judge(readings, wanted)
+    verdict, _ = judged_server(readings, wanted)
 
     answers = [r for r in readings if r.heard not in {Heard.SILENCE, Heard.NO_ROUTE}]
-    assert (verdict is Verdict.SEEN) == (bool(answers) and all(r.shows(wanted) for r in answers))
+    assert (verdict is Shown.SEEN) == (bool(answers) and all(r.shows(wanted) for r in answers))
 
 
 @given(st.lists(READINGS, max_size=5), VALUES)
@@ -54,10 +52,10 @@ def test_server_is_left_out_only_when_it_cannot_be_asked(
     readings: list[Reading], wanted: frozenset[str]
 ) -> None:
     """A server without any address is missing, not left out."""
-    verdict, _ = judge(readings, wanted)
+    verdict, _ = judged_server(readings, wanted)
 
     unreachable = [r.heard is Heard.NO_ROUTE for r in readings]
-    assert (verdict is Verdict.LEFT_OUT) == (bool(readings) and all(unreachable))
+    assert (verdict is Shown.LEFT_OUT) == (bool(readings) and all(unreachable))
 
 
 @given(st.lists(READINGS, min_size=1, max_size=5), VALUES)
@@ -65,10 +63,10 @@ def test_reason_is_that_of_an_address_which_does_not_show_it(
     readings: list[Reading], wanted: frozenset[str]
 ) -> None:
     """The operator is never given the reason of an address that is fine."""
-    verdict, why = judge(readings, wanted)
+    verdict, why = judged_server(readings, wanted)
 
     reasons = [r.why for r in readings if not r.shows(wanted)]
-    assert verdict is Verdict.SEEN or why in reasons
+    assert verdict is Shown.SEEN or why in reasons
 
 
 @given(
@@ -88,12 +86,12 @@ def test_what_is_left_to_ask_is_what_keeps_it_incomplete(
 
     to_ask = status.to_ask()
     verdicts = [verdict for verdict, _ in status.verdicts(sought).values()]
-    assert bool(status.incomplete) == (Verdict.MISSING in verdicts or Verdict.SEEN not in verdicts)
+    assert bool(status.incomplete) == (Shown.MISSING in verdicts or Shown.SEEN not in verdicts)
     assert all([NAME] == names for names in to_ask.values())
     for address in to_ask:
         assert not (address in readings and readings[address].shows(wanted))
     for host, (verdict, _) in status.verdicts(sought).items():
-        if verdict is not Verdict.SEEN:
+        if verdict is not Shown.SEEN:
             lacking = [a for a in hosts[host] if a not in readings or a in to_ask]
             assert bool(hosts[host]) == bool(lacking)
 

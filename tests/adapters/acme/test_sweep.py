@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.acme.sweep import GIVING_UP, SETTLING
+from certferry.adapters.acme.dns01 import GIVING_UP, SETTLING
 from certferry.errors import DnsUnavailable, Interrupted, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.state import ChallengeRecord
@@ -102,17 +102,6 @@ def test_clock_that_was_set_back_does_not_prolong_the_wait(bench: Bench) -> None
     bench.sweep()
 
     assert sum(bench.clock.pauses) <= SETTLING.total_seconds() + 1
-
-
-def test_time_to_settle_can_be_set(bench: Bench) -> None:
-    """The run does not wait for a provider whose lists are right at once."""
-    leave_record(bench, in_dns=False, handle=False)
-
-    issuer = bench.issuer(settling=timedelta(0))
-    issuer.sweep(bench.lineage, [bench.dns], bench.clock.now())
-
-    assert 0 == bench.rows_left
-    assert [] == bench.clock.pauses
 
 
 def test_failure_keeps_the_record_and_is_told(bench: Bench) -> None:
