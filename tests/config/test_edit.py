@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.config.document import Document, document_of
-from certferry.config.edit import with_certificates, without_certificate
+from certferry.config.propose import with_certificates, without_certificate
 from certferry.errors import ConfigError
 
 HEAD = """\

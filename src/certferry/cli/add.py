@@ -34,9 +34,8 @@ def command(
     """
     from certferry.cli.file_change import change
     from certferry.config.document import read_document
-    from certferry.config.edit import with_certificates
     from certferry.config.load import NAME
-    from certferry.config.propose import tables_of
+    from certferry.config.propose import tables_of, with_certificates
     from certferry.core.discovery.proposal import Proposal
     from certferry.present.layout import Tone, labelled
     from certferry.present.vocabulary import WARNING

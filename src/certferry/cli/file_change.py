@@ -11,8 +11,8 @@ from certferry.cli.complaints import UsageMistake
 from certferry.cli.interview import interview_at
 from certferry.cli.options import Front, say
 from certferry.config.document import Document
-from certferry.config.edit import Edited
 from certferry.config.load import NAME, load_text
+from certferry.config.propose import Edited
 from certferry.config.write import change_file
 from certferry.errors import ConfigError
 from certferry.present.language import Voice

@@ -21,7 +21,7 @@ def command(front: Front, name: str, *, yes: bool) -> Exit:
     """
     from certferry.cli.file_change import change
     from certferry.cli.selection import the_one_meant
-    from certferry.config.edit import without_certificate
+    from certferry.config.propose import without_certificate
     from certferry.errors import ConfigError
     from certferry.text import Text
     from certferry.wiring.profiles import load_checked

@@ -3,41 +3,56 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
+from certferry.config.document import Place
 from certferry.config.files import Paths
+from certferry.config.findings import Finding
 from certferry.config.model import (
     AccountTable,
+    AcmeSettings,
+    CaSettings,
     ChannelTable,
     DnsSettings,
     Monitoring,
     StateSettings,
     VerifySettings,
 )
-from certferry.config.secrets import SecretReference
-from certferry.config.table import Table
+from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.values import (
+    DIRECTORIES,
     DNS_PORT,
+    STAGING,
     Read,
+    TomlTable,
+    directory_url,
+    email_address,
+    flag,
     https_url,
     one_of,
     port,
+    proxy_url,
     seconds,
     server_address,
     string,
+    with_hint,
     word,
 )
 from certferry.core.assessment.notices import USUAL, Topic
 from certferry.core.certificates.certificate import KeyType
+from certferry.core.desired.certificate import Authority, ExternalAccount, Issuance
 from certferry.errors import ConfigError
 from certferry.text import Text
 
 _ENDING = ".prom"
 
 
-def read_monitoring(root: Table, paths: Paths) -> Monitoring:
+def read_monitoring(root: TomlTable, paths: Paths) -> Monitoring:
     """Read `[heartbeat]` and `[metrics]`."""
     heartbeat, metrics = root.table("heartbeat"), root.table("metrics")
     found = Monitoring(
@@ -72,7 +87,7 @@ _LANGUAGES = ("zh", "en")
 _SQLITE = "sqlite:///"
 
 
-def read_state(table: Table, paths: Paths, directory: Path) -> StateSettings:
+def read_state(table: TomlTable, paths: Paths, directory: Path) -> StateSettings:
     """Read `[state]`; `directory` is where the database lies when nothing is said."""
     path = table.take("url", _database(paths), directory / "state.db")
     key_file = table.take("key_file", _path(paths), path.parent / "secret.key")
@@ -80,7 +95,7 @@ def read_state(table: Table, paths: Paths, directory: Path) -> StateSettings:
     return StateSettings(path, key_file)
 
 
-def read_dns(table: Table) -> DnsSettings:
+def read_dns(table: TomlTable) -> DnsSettings:
     """Read `[dns]`."""
     settings = DnsSettings(
         resolvers=table.take_list("resolvers", server_address, (), empty=True),
@@ -95,7 +110,7 @@ def read_dns(table: Table) -> DnsSettings:
     return settings
 
 
-def read_verify(table: Table, paths: Paths, dns: DnsSettings) -> VerifySettings:
+def read_verify(table: TomlTable, paths: Paths, dns: DnsSettings) -> VerifySettings:
     """Read `[verify]`, whose resolvers are those of `[dns]` unless it has its own."""
     settings = VerifySettings(
         resolvers=table.take_list("resolvers", server_address, dns.resolvers, empty=True),
@@ -107,7 +122,7 @@ def read_verify(table: Table, paths: Paths, dns: DnsSettings) -> VerifySettings:
     return settings
 
 
-def read_accounts(accounts: Table) -> dict[str, AccountTable]:
+def read_accounts(accounts: TomlTable) -> dict[str, AccountTable]:
     """Read `[accounts.…]` as far as they are the same for every adapter."""
     found: dict[str, AccountTable] = {}
     for label, table, written in accounts.named_tables():
@@ -123,7 +138,7 @@ def read_accounts(accounts: Table) -> dict[str, AccountTable]:
     return found
 
 
-def read_channels(channels: Table) -> dict[str, ChannelTable]:
+def read_channels(channels: TomlTable) -> dict[str, ChannelTable]:
     """Read `[notify.…]` as far as they are the same for every adapter."""
     found: dict[str, ChannelTable] = {}
     for name, table, written in channels.named_tables():
@@ -152,7 +167,7 @@ def key_type(value: object) -> KeyType:
     return KeyType(one_of([kind.value for kind in KeyType])(value))
 
 
-def secret_reference(table: Table) -> Read[SecretReference]:
+def secret_reference(table: TomlTable) -> Read[SecretReference]:
     """Make a reader of secrets in this table: a literal only where no other user can read it."""
 
     def read(value: object) -> SecretReference:
@@ -202,3 +217,132 @@ def _database(paths: Paths) -> Read[Path]:
         return paths.resolve(written)
 
     return read
+
+
+_KEYS = ("directory", "ca_bundle", "proxy", "eab_kid", "eab_hmac_key")
+
+
+def read_authority(
+    table: TomlTable, paths: Paths, name: str | None, usual: CaSettings
+) -> CaSettings:
+    """Read a CA's own settings from its table; `usual` has what is not said there. Without a name
+    it is called as its directory is.
+    """
+    directory = table.take("directory", directory_url, usual.directory)
+    found = CaSettings(
+        name=name or called(directory),
+        directory=directory,
+        ca_bundle=table.take("ca_bundle", existing_file(paths), usual.ca_bundle),
+        proxy=table.take("proxy", proxy_url, usual.proxy),
+        eab_kid=table.take("eab_kid", word, None),
+        eab_hmac_key=table.take("eab_hmac_key", secret_reference(table), None),
+    )
+    for key, other in (("eab_kid", "eab_hmac_key"), ("eab_hmac_key", "eab_kid")):
+        if key not in table and other in table:
+            table.report(key, Text("missing: it goes together with {other}", other=other))
+    return found
+
+
+def read_fallback(table: TomlTable, paths: Paths, usual: CaSettings) -> tuple[CaSettings, ...]:
+    """Read the CAs of `fallback`, each with the table under [acme] that is called like it."""
+    found = table.take_list("fallback", _fallback(table, paths, usual), (), empty=True)
+    seen = {usual.directory}
+    for number, one in enumerate(found):
+        if one.directory in seen:
+            problem = Text("{name} is asked already", name=one.name)
+            table.report("fallback", problem, item=number)
+        seen.add(one.directory)
+    return found
+
+
+def _fallback(table: TomlTable, paths: Paths, usual: CaSettings) -> Read[CaSettings]:
+    def read(value: object) -> CaSettings:
+        written = word(value)
+        own = table.table(written) if written in table and written not in _KEYS else None
+        has_directory = own is not None and "directory" in own
+        directory = usual.directory if has_directory else _known(written)
+        before = replace(usual, directory=directory)
+        if own is None:
+            return CaSettings(called(directory), directory, usual.ca_bundle, usual.proxy)
+        settings = read_authority(own, paths, written, before)
+        own.done()
+        return settings
+
+    return read
+
+
+def _known(written: str) -> str:
+    try:
+        return directory_url(written)
+    except ConfigError as problem:
+        message = Text(
+            "{problem}; or the name of a table under [acme] with a `directory`",
+            problem=problem.message,
+        )
+        raise ConfigError(message) from None
+
+
+def called(directory: str) -> str:
+    """Return what operators call a directory: its short name, or its host's."""
+    names = {url: name for name, url in DIRECTORIES.items()}
+    return names.get(directory) or urlsplit(directory).netloc
+
+
+def wrong_bindings(acme: AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Finding]:
+    """Find the external account keys that can be none, as far as `resolve` gives them. Where one is
+    missing is told when it is needed.
+    """
+    for number, ca in enumerate(acme.authorities):
+        if ca.eab_kid is None or ca.eab_hmac_key is None or not ca.eab_hmac_key.is_at_rest:
+            continue
+        try:
+            key = resolve(ca.eab_hmac_key)
+        except ConfigError:
+            continue
+        try:
+            ExternalAccount(ca.eab_kid, key)
+        except ConfigError as problem:
+            where = place if number == 0 else place.below(ca.name)
+            yield where.finding("eab_hmac_key", with_hint(problem))
+
+
+_USUAL = DIRECTORIES["letsencrypt"]
+
+
+def read_acme(table: TomlTable, paths: Paths) -> AcmeSettings:
+    """Read `[acme]`."""
+    usual = read_authority(table, paths, None, CaSettings(called(_USUAL), _USUAL))
+    settings = AcmeSettings(
+        usual=usual,
+        key_type=table.take("key_type", key_type, KeyType.EC256),
+        email=table.take("email", email_address, None),
+        profiles=_profiles(table),
+        fallback=read_fallback(table, paths, usual),
+        preferred_chain=table.take("preferred_chain", word, None),
+        reuse_key=table.take("reuse_key", flag, False),  # noqa: FBT003 - the default of a setting
+        staging=table.take("staging", directory_url, STAGING.get(usual.directory)),
+        dns_persist=table.take("dns_persist", flag, False),  # noqa: FBT003 - the same
+    )
+    table.done()
+    return settings
+
+
+def issuance_of(acme: AcmeSettings) -> Issuance:
+    """Say how certificates are ordered."""
+    authorities = tuple(Authority(one.name, one.directory) for one in acme.authorities)
+    return Issuance(acme.profiles, authorities, acme.reuse_key, acme.dns_persist)
+
+
+def unseen_records(acme: AcmeSettings, dns: DnsSettings, place: Place) -> Iterator[Finding]:
+    """Find that records are to prove names, on a host that asks for none."""
+    if acme.dns_persist and dns.wait is not None:
+        problem = Text("not with `wait` under [dns]: the records are looked up before an order")
+        yield place.finding("dns_persist", problem)
+
+
+def _profiles(table: TomlTable) -> tuple[str, ...]:
+    """Read one profile, or a list in order of preference."""
+    if table.is_list("profile"):
+        return tuple(dict.fromkeys(table.take_list("profile", word, ())))
+    one = table.take("profile", word, None)
+    return () if one is None else (one,)

@@ -15,8 +15,7 @@ from pathlib import Path
 from certferry.config.document import Document, Place
 from certferry.config.files import Paths, read_private_file, to_utf8
 from certferry.config.findings import REFERENCE, Finding, config_error
-from certferry.config.table import Table
-from certferry.config.values import word
+from certferry.config.values import TomlTable, word
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -67,14 +66,14 @@ def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> 
     """
     paths = Paths.beside(path, environ)
     findings: list[Finding] = []
-    files = take_env_files(Table(document.values, Place(document), findings), paths)
+    files = take_env_files(TomlTable(document.values, Place(document), findings), paths)
     inside = [finding for file in files for finding in file.findings]
     if findings or inside:
         raise config_error([*findings, *inside], REFERENCE if findings else ASSIGNMENTS_ONLY)
     return files
 
 
-def take_env_files(root: Table, paths: Paths) -> tuple[EnvFile, ...]:
+def take_env_files(root: TomlTable, paths: Paths) -> tuple[EnvFile, ...]:
     """Read those that a document names. What is wrong inside them is in their `findings`."""
 
     def read(value: object) -> EnvFile:

@@ -5,25 +5,26 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from certferry.config.acme import issuance_of, read_acme, unseen_records, wrong_bindings
-from certferry.config.adapters import Adapters, NoAdapters, UsualAccount, UsualAccounts
 from certferry.config.certificates import read_certificates
 from certferry.config.check import (
+    issuance_of,
     read_accounts,
+    read_acme,
     read_channels,
     read_dns,
     read_monitoring,
     read_state,
     read_verify,
+    unseen_records,
+    wrong_bindings,
 )
-from certferry.config.dns_accounts import Check, unused, wrong_accounts
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import (
@@ -37,18 +38,22 @@ from certferry.config.findings import REFERENCE, Finding, config_error, joined, 
 from certferry.config.model import (
     AccountTable,
     AcmeSettings,
+    Adapters,
     ChannelTable,
     Monitoring,
+    NoAdapters,
     Settings,
     StateSettings,
+    UsualAccount,
+    UsualAccounts,
 )
-from certferry.config.secrets import SecretReference, Secrets
-from certferry.config.table import Table
-from certferry.core.desired.certificate import PemFiles
+from certferry.config.secrets import Resolve, SecretReference, Secrets
+from certferry.config.values import TomlTable
+from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.core.secret import tells_a_secret
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
-from certferry.ports.adapter import Variable
+from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP, Variable
 from certferry.text import Text
 
 VARIABLE = "CERTFERRY_CONFIG"
@@ -123,7 +128,7 @@ def load_state(chosen: Path | None, environ: Mapping[str, str]) -> StateSettings
     found = find_file(chosen, environ)
     document = _NO_FILE if found is None else read_document(found)
     findings: list[Finding] = []
-    root = Table(document.values, Place(document), findings)
+    root = TomlTable(document.values, Place(document), findings)
     paths = Paths.beside(document.path, environ)
     state = read_state(root.table("state"), paths, default_directory(environ, os.geteuid()))
     if findings:
@@ -301,7 +306,7 @@ def as_far_as_read(
 ) -> tuple[Settings, list[Finding]]:
     """Read what can be read of a document, with defaults for the rest, and say what is wrong."""
     collected = list(findings)
-    root = Table(document.values, Place(document), collected)
+    root = TomlTable(document.values, Place(document), collected)
     paths = Paths.beside(beside or document.path, environ)
     env_files = take_env_files(root, paths)
     acme = read_acme(root.table("acme"), paths)
@@ -496,3 +501,44 @@ def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:
             _merge(known, value)
         else:
             into.setdefault(key, value)
+
+
+Check = Callable[[AccountTable, str, Resolve], None]
+"""See `Adapters.check`."""
+
+
+def unused(
+    accounts: Mapping[str, AccountTable], wishes: Collection[DesiredCertificate]
+) -> list[AccountTable]:
+    """Return the accounts that no certificate names, but for those whose type cannot be read."""
+    named = {label for labels in _named_by(wishes).values() for label in labels}
+    return [one for one in accounts.values() if one.type and one.label not in named]
+
+
+def wrong_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
+    """Return what is wrong with the accounts that certificates name, but for what only a program
+    knows, and with the channels of notifications.
+    """
+    for group, labels in _named_by(settings.certificates).items():
+        for label in labels:
+            if label in settings.accounts:
+                yield from _wrong_in(settings.accounts[label], group, settings, check)
+    for channel in settings.channels.values():
+        yield from _wrong_in(channel.account, NOTIFY_GROUP, settings, check)
+
+
+def _named_by(wishes: Collection[DesiredCertificate]) -> Mapping[str, set[str]]:
+    """Return the labels that certificates name, by the group of entry points of the adapter."""
+    return {
+        DNS_GROUP: {account for wish in wishes for account in wish.dns_accounts},
+        TARGET_GROUP: {d.target for wish in wishes for d in wish.deployments},
+    }
+
+
+def _wrong_in(
+    account: AccountTable, group: str, settings: Settings, check: Check
+) -> Iterator[ConfigError]:
+    try:
+        check(account, group, settings.secrets.resolve_at_rest)
+    except ConfigError as error:
+        yield error

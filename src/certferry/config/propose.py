@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from itertools import pairwise
 
-from certferry.config.bind import (
-    Dataclass,
-    is_secret,
-    may_be_left_empty,
-    may_be_seen,
-    meanings,
-    must_be_written,
-    read_answer,
-)
-from certferry.config.document import Document
+from certferry.config.document import Document, TableLines, tables_in_order
 from certferry.config.values import DIRECTORIES
 from certferry.core.certificates.names import pattern_of
 from certferry.core.discovery.proposal import (
@@ -27,81 +19,7 @@ from certferry.core.discovery.proposal import (
     ProposedDeployment,
 )
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Adapter, Variable
 from certferry.text import Text
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A key of an account, and what it is. A secret is kept under the first of the `names` that
-    variables of the environment may have. What has none is no secret: `read` gives the value that
-    stands in the file for an answer, or raises `ConfigError`. What `may_be_seen` is shown while it
-    is typed, wherever it is kept; what `may_be_empty` has a default.
-    """
-
-    key: str
-    what: Text
-    names: tuple[str, ...] = ()
-    read: Callable[[str], object] = str
-    may_be_seen: bool = False
-    may_be_empty: bool = False
-
-
-def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Give what must be asked for an account of this type: what the environment may hold, then
-    every other key that has no default.
-    """
-    variables = adapter.ENVIRONMENT
-    return (
-        *(
-            Question(
-                one.key,
-                one.what,
-                tuple(one.names),
-                may_be_seen=one.is_public or may_be_seen(adapter.Settings, one.key),
-            )
-            for one in variables
-        ),
-        *_others(type_, adapter, variables),
-    )
-
-
-def questions_of_channel(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Give what is asked for a channel of notifications: every key that has no default, then what
-    some of its services want as well, such as a password.
-    """
-    settings: type[Dataclass] = adapter.Settings
-    more = _asked_for(type_, adapter, may_be_left_empty(settings))
-    return (
-        *_others(type_, adapter, ()),
-        *(replace(question, may_be_empty=True) for question in more),
-    )
-
-
-def _others(type_: str, adapter: Adapter, variables: Sequence[Variable]) -> Iterator[Question]:
-    settings: type[Dataclass] = adapter.Settings
-    known = {variable.key for variable in variables}
-    yield from _asked_for(
-        type_, adapter, [key for key in must_be_written(settings) if key not in known]
-    )
-
-
-def _asked_for(type_: str, adapter: Adapter, keys: Sequence[str]) -> Iterator[Question]:
-    settings: type[Dataclass] = adapter.Settings
-    said = meanings(settings)
-    for key in keys:
-        unsaid = Text("{key} of the account at {service}", key=key, service=adapter.SERVICE)
-        what = said.get(key, unsaid)
-        if is_secret(settings, key):
-            yield Question(key, what, (_variable(type_, key),))
-        else:
-            yield Question(key, what, read=partial(read_answer, settings, key))
-
-
-def _variable(type_: str, key: str) -> str:
-    """Make a name for a variable that the adapter has none for."""
-    return "".join(c if c.isalnum() else "_" for c in f"{type_}_{key}").upper()
-
 
 Say = Callable[[Text], str]
 
@@ -337,3 +255,136 @@ def _comment(*lines: str) -> str:
     """Write lines as comments, in which TOML wants no control characters."""
     shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
     return "\n".join(f"# {line}".rstrip() for line in shown)
+
+
+_CERTIFICATES = "certificates"
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A file's new text, and what is otherwise in it: blocks of lines that come (`+`) or go (`-`),
+    each with the number of its first line, in the text in which it stands.
+    """
+
+    text: str
+    sign: str
+    blocks: tuple[tuple[int, tuple[str, ...]], ...]
+
+
+def with_certificates(document: Document, tables: str) -> Edited:
+    """Give the text with more certificates, below those that it has. `tables` is their TOML.
+
+    Raises `ConfigError` where the file is written so that they cannot be added.
+    """
+    rows = document.text.split("\n")
+    ends = [
+        _end(rows, table.last)
+        for table in tables_in_order(document.text)
+        if table.trail[0] == _CERTIFICATES
+    ]
+    at = max(ends) if ends else _without_blanks_at_the_end(rows)
+    return_ = "\r" if "\r\n" in document.text else ""
+    added = [row + return_ for row in tables.rstrip("\n").split("\n")]
+    above, below = rows[:at], rows[at:]
+    between = [return_] if above and above[-1].strip() else []
+    if above and return_ and not above[-1].endswith(return_):
+        above[-1] += return_  # the last line had no end
+    if not any(row.strip() for row in below):
+        below = [""]
+    elif below[0].strip():
+        below = [return_, *below]
+    meant = [*_declared(document), *tomllib.loads(tables)[_CERTIFICATES]]
+    text = _checked(document, "\n".join([*above, *between, *added, *below]), meant)
+    return Edited(text, "+", ((len(above) + len(between) + 1, tuple(added)),))
+
+
+def without_certificate(document: Document, number: int) -> Edited:
+    """Give the text without the certificate of that number (from 0), its deployments, and the
+    comment that stands directly above each.
+
+    Raises `ConfigError` where it stands in no table of its own.
+    """
+    rows = document.text.split("\n")
+    found = list(_blocks(rows, document, number))
+    gone = tuple((first + 1, tuple(rows[first:last])) for first, last in found)
+    for first, last in reversed(found):
+        del rows[first:last]
+        if first == len(rows) or not any(row.strip() for row in rows[first:]):
+            rows[_without_blanks_at_the_end(rows) :] = [""]
+        while first < len(rows) - 1 and _is_blank(rows, first) and _is_blank(rows, first - 1):
+            del rows[first]
+    meant = [one for n, one in enumerate(_declared(document)) if n != number]
+    return Edited(_checked(document, "\n".join(rows), meant), "-", gone)
+
+
+def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tuple[int, int]]:
+    """Give where the lines of a certificate are, from 0, the end not included. Tables of others may
+    stand between them.
+    """
+    tables = tables_in_order(document.text)
+    begun: int | None = None
+    for table, following in pairwise([*tables, None]):
+        if table is None or not _is_of(table, number):
+            continue
+        begun = _beginning(rows, table.first - 1) if begun is None else begun
+        if following is None or not _is_of(following, number):
+            yield begun, _end(rows, table.last)
+            begun = None
+
+
+def _is_of(table: TableLines, number: int) -> bool:
+    return table.trail[:2] == (_CERTIFICATES, number)
+
+
+def _beginning(rows: Sequence[str], header: int) -> int:
+    """Give where the comment begins that stands directly above a header."""
+    while header > 0 and _is_comment(rows[header - 1]):
+        header -= 1
+    return header
+
+
+def _end(rows: Sequence[str], last: int) -> int:
+    """Give where a table ends whose values end before this line (from 0): behind the comments that
+    follow, unless these stand directly above another table.
+    """
+    end = last
+    while end < len(rows) and _is_comment(rows[end]):
+        end += 1
+    return end if end == len(rows) or not rows[end].strip() else last
+
+
+def _is_comment(row: str) -> bool:
+    return row.lstrip().startswith("#")
+
+
+def _is_blank(rows: Sequence[str], at: int) -> bool:
+    return at < 0 or not rows[at].strip()
+
+
+def _without_blanks_at_the_end(rows: Sequence[str]) -> int:
+    return next((n for n in range(len(rows), 0, -1) if rows[n - 1].strip()), 0)
+
+
+def _declared(document: Document) -> Sequence[object]:
+    found = document.values.get(_CERTIFICATES, [])
+    return found if isinstance(found, list) else []
+
+
+def _checked(document: Document, text: str, meant: Sequence[object]) -> str:
+    """Let a text pass that says what is meant, and of all else the same as before."""
+    values = {**document.values, _CERTIFICATES: list(meant)}
+    if not meant:
+        del values[_CERTIFICATES]
+    try:
+        found = tomllib.loads(text)
+    except ValueError:
+        found = {}
+    if found != values:
+        raise ConfigError(
+            Text(
+                "{path} does not have each certificate under a [[certificates]] of its own",
+                path=document.path,
+            ),
+            hint=Text("change it with an editor; nothing was changed"),
+        )
+    return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
-from certferry.config.acme import called
+from certferry.config.check import called
 from certferry.config.model import Settings
 from certferry.errors import ConfigError
 from certferry.ports.state import AcmeOrder, Lease, StateStore

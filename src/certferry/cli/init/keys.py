@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from certferry.cli.interview import Interview, Option, Step, walk
-from certferry.config.bind import as_a_key
+from certferry.config.bind import Question, as_a_key
 from certferry.config.check import RESERVED
 from certferry.config.document import Document
 from certferry.config.findings import in_lines, instead_of
-from certferry.config.propose import NewAccount, Question
+from certferry.config.propose import NewAccount
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
