@@ -372,7 +372,7 @@ def may_be_told(settings_class: Any) -> tuple[str, ...]:
     types = get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
         if field.name not in {KIND, *_HTTPS} or field.default is dataclasses.MISSING:
-            msg = f"no deployment can be told {field.name}: {types[field.name]}"
+            msg = f"no deployment has {field.name}: {types[field.name]}"
             raise TypeError(msg)
         words = choices(types[field.name]) if field.name == KIND else ()
         if receivers := [word for word in words if Kind(word).is_receiver]:

@@ -1,9 +1,12 @@
-"""The tables of the settings, one function each: known settings, right types, defaults."""
+"""The tables of the settings, one function each: known settings, right types, defaults; and of
+`[acme]`, which CAs are asked, as whom, and for what.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -49,29 +52,27 @@ from certferry.core.desired.certificate import Authority, ExternalAccount, Issua
 from certferry.errors import ConfigError
 from certferry.text import Text
 
-_ENDING = ".prom"
-
 
 def read_monitoring(root: TomlTable, paths: Paths) -> Monitoring:
     """Read `[heartbeat]` and `[metrics]`."""
     heartbeat, metrics = root.table("heartbeat"), root.table("metrics")
+
+    def metrics_file(value: object) -> Path:
+        written = word(value)
+        if not written.endswith(".prom"):
+            # node_exporter's textfile collector reads no other (its README, "Textfile Collector").
+            raise ConfigError(Text("must end with .prom: node_exporter reads no other file"))
+        return paths.resolve(written)
+
     found = Monitoring(
         heartbeat.take("url", secret_reference(heartbeat), None),
-        metrics.take("file", lambda value: _metrics_file(value, paths), None),
+        metrics.take("file", metrics_file, None),
     )
     for name, table, setting in (("url", heartbeat, "heartbeat"), ("file", metrics, "metrics")):
         if setting in root and not table.written:
             table.report(name, Text("missing"))
         table.done()
     return found
-
-
-def _metrics_file(value: object, paths: Paths) -> Path:
-    written = word(value)
-    if not written.endswith(_ENDING):
-        # node_exporter's textfile collector reads no other (its README, "Textfile Collector").
-        raise ConfigError(Text("must end with .prom: node_exporter reads no other file"))
-    return paths.resolve(written)
 
 
 HTTPS_PORT = 443  # RFC 9110 §4.2.2
@@ -90,7 +91,8 @@ _SQLITE = "sqlite:///"
 def read_state(table: TomlTable, paths: Paths, directory: Path) -> StateSettings:
     """Read `[state]`; `directory` is where the database lies when nothing is said."""
     path = table.take("url", _database(paths), directory / "state.db")
-    key_file = table.take("key_file", _path(paths), path.parent / "secret.key")
+    usual = path.parent / "secret.key"
+    key_file = table.take("key_file", lambda value: paths.resolve(word(value)), usual)
     table.done()
     return StateSettings(path, key_file)
 
@@ -153,10 +155,8 @@ def read_channels(channels: TomlTable) -> dict[str, ChannelTable]:
     return found
 
 
-_FAMILIES = {
-    "rsa": KeyType.RSA2048.value,
-    **dict.fromkeys(("ec", "ecc", "ecdsa"), KeyType.EC256.value),
-}
+_EC, _RSA = KeyType.EC256.value, KeyType.RSA2048.value
+_FAMILIES = {"rsa": _RSA, "ec": _EC, "ecc": _EC, "ecdsa": _EC}
 """Kinds of keys without a size, and the kind of that family that is meant as a rule."""
 
 
@@ -174,19 +174,13 @@ def secret_reference(table: TomlTable) -> Read[SecretReference]:
         reference = SecretReference(string(value))
         document = table.place.document
         if reference.is_literal and document.readable_by_others:
-            raise ConfigError(
-                Text(
-                    "a secret stands in a file that other users can read; run: chmod 600 {path}",
-                    path=shlex.quote(str(document.path)),
-                )
+            problem = Text(
+                "a secret stands in a file that other users can read; run: chmod 600 {path}"
             )
+            raise ConfigError(problem.filled(path=shlex.quote(str(document.path))))
         return reference
 
     return read
-
-
-def _path(paths: Paths) -> Read[Path]:
-    return lambda value: paths.resolve(word(value))
 
 
 def existing_file(paths: Paths) -> Read[Path]:
@@ -219,6 +213,7 @@ def _database(paths: Paths) -> Read[Path]:
     return read
 
 
+_USUAL = DIRECTORIES["letsencrypt"]
 _KEYS = ("directory", "ca_bundle", "proxy", "eab_kid", "eab_hmac_key")
 
 
@@ -245,7 +240,19 @@ def read_authority(
 
 def read_fallback(table: TomlTable, paths: Paths, usual: CaSettings) -> tuple[CaSettings, ...]:
     """Read the CAs of `fallback`, each with the table under [acme] that is called like it."""
-    found = table.take_list("fallback", _fallback(table, paths, usual), (), empty=True)
+
+    def read(value: object) -> CaSettings:
+        written = word(value)
+        own = table.table(written) if written in table and written not in _KEYS else None
+        has_directory = own is not None and "directory" in own
+        directory = usual.directory if has_directory else _known(written)
+        if own is None:
+            return CaSettings(called(directory), directory, usual.ca_bundle, usual.proxy)
+        settings = read_authority(own, paths, written, replace(usual, directory=directory))
+        own.done()
+        return settings
+
+    found = table.take_list("fallback", read, (), empty=True)
     seen = {usual.directory}
     for number, one in enumerate(found):
         if one.directory in seen:
@@ -255,31 +262,12 @@ def read_fallback(table: TomlTable, paths: Paths, usual: CaSettings) -> tuple[Ca
     return found
 
 
-def _fallback(table: TomlTable, paths: Paths, usual: CaSettings) -> Read[CaSettings]:
-    def read(value: object) -> CaSettings:
-        written = word(value)
-        own = table.table(written) if written in table and written not in _KEYS else None
-        has_directory = own is not None and "directory" in own
-        directory = usual.directory if has_directory else _known(written)
-        before = replace(usual, directory=directory)
-        if own is None:
-            return CaSettings(called(directory), directory, usual.ca_bundle, usual.proxy)
-        settings = read_authority(own, paths, written, before)
-        own.done()
-        return settings
-
-    return read
-
-
 def _known(written: str) -> str:
     try:
         return directory_url(written)
     except ConfigError as problem:
-        message = Text(
-            "{problem}; or the name of a table under [acme] with a `directory`",
-            problem=problem.message,
-        )
-        raise ConfigError(message) from None
+        message = Text("{problem}; or the name of a table under [acme] with a `directory`")
+        raise ConfigError(message.filled(problem=problem.message)) from None
 
 
 def called(directory: str) -> str:
@@ -289,34 +277,33 @@ def called(directory: str) -> str:
 
 
 def wrong_bindings(acme: AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Finding]:
-    """Find the external account keys that can be none, as far as `resolve` gives them. Where one is
-    missing is told when it is needed.
+    """Find the external account keys that can be none, as far as `resolve` returns them. One that
+    is missing is reported when it is needed.
     """
     for number, ca in enumerate(acme.authorities):
         if ca.eab_kid is None or ca.eab_hmac_key is None or not ca.eab_hmac_key.is_at_rest:
             continue
-        try:
+        with suppress(ConfigError):
             key = resolve(ca.eab_hmac_key)
-        except ConfigError:
-            continue
-        try:
-            ExternalAccount(ca.eab_kid, key)
-        except ConfigError as problem:
-            where = place if number == 0 else place.below(ca.name)
-            yield where.finding("eab_hmac_key", with_hint(problem))
-
-
-_USUAL = DIRECTORIES["letsencrypt"]
+            try:
+                ExternalAccount(ca.eab_kid, key)
+            except ConfigError as problem:
+                where = place if number == 0 else place.below(ca.name)
+                yield where.finding("eab_hmac_key", with_hint(problem))
 
 
 def read_acme(table: TomlTable, paths: Paths) -> AcmeSettings:
     """Read `[acme]`."""
     usual = read_authority(table, paths, None, CaSettings(called(_USUAL), _USUAL))
+    if table.is_list("profile"):  # in order of preference
+        profiles = tuple(dict.fromkeys(table.take_list("profile", word, ())))
+    else:
+        profiles = tuple(filter(None, [table.take("profile", word, None)]))
     settings = AcmeSettings(
         usual=usual,
         key_type=table.take("key_type", key_type, KeyType.EC256),
         email=table.take("email", email_address, None),
-        profiles=_profiles(table),
+        profiles=profiles,
         fallback=read_fallback(table, paths, usual),
         preferred_chain=table.take("preferred_chain", word, None),
         reuse_key=table.take("reuse_key", flag, False),  # noqa: FBT003 - the default of a setting
@@ -328,7 +315,7 @@ def read_acme(table: TomlTable, paths: Paths) -> AcmeSettings:
 
 
 def issuance_of(acme: AcmeSettings) -> Issuance:
-    """Say how certificates are ordered."""
+    """Return how certificates are ordered."""
     authorities = tuple(Authority(one.name, one.directory) for one in acme.authorities)
     return Issuance(acme.profiles, authorities, acme.reuse_key, acme.dns_persist)
 
@@ -338,11 +325,3 @@ def unseen_records(acme: AcmeSettings, dns: DnsSettings, place: Place) -> Iterat
     if acme.dns_persist and dns.wait is not None:
         problem = Text("not with `wait` under [dns]: the records are looked up before an order")
         yield place.finding("dns_persist", problem)
-
-
-def _profiles(table: TomlTable) -> tuple[str, ...]:
-    """Read one profile, or a list in order of preference."""
-    if table.is_list("profile"):
-        return tuple(dict.fromkeys(table.take_list("profile", word, ())))
-    one = table.take("profile", word, None)
-    return () if one is None else (one,)

@@ -41,7 +41,7 @@ class EnvFile:
 
 
 def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, str]:
-    """Give the environment with what the files add to it.
+    """Return the environment with what the files add to it.
 
     A variable that is set, and not to nothing, stays; of several files the first one counts.
     """
@@ -52,7 +52,7 @@ def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, s
 
 
 def environment_with(environ: Mapping[str, str], paths: Sequence[Path]) -> dict[str, str]:
-    """Give the environment with what the files at these paths add to it. Raises `ConfigError`."""
+    """Return the environment with what the files at these paths add to it. Raises `ConfigError`."""
     files = [read_env_file(path) for path in paths]
     findings = [finding for file in files for finding in file.findings]
     if findings:
@@ -144,7 +144,7 @@ def _value(written: str) -> str | Text:
 
 
 def _problem(rest: str) -> Text:
-    """Say why reading stopped, by the character it stopped at."""
+    """Return why reading stopped, by the character it stopped at."""
     if rest[0] == "'" or (rest[0] == '"' and not re.search(r"(?<!\\)[$`]", rest)):
         return Text("a quote is not closed on the same line")
     if _COMMAND.match(rest):

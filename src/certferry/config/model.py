@@ -127,7 +127,7 @@ class AccountTable:
 @dataclass(frozen=True, slots=True)
 class ChannelTable:
     """A channel of notifications as written: `account` is what its adapter reads, `on` what it is
-    told of; `language` is empty for that of the run.
+    sent; `language` is empty for that of the run.
     """
 
     account: AccountTable
@@ -136,7 +136,7 @@ class ChannelTable:
 
 
 HEARTBEAT, METRICS = "[heartbeat]", "[metrics]"
-"""What they are called where something is told of them, as a channel is by its name."""
+"""What messages call them, as they call a channel by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class Settings:
     """Everything the operator declared. `path=None`: it came from the environment alone.
 
     `certificates` are those that a run is for, of all that are `declared`.
-    `accounts` go by label. `places` tells where each lineage is declared, for messages about it;
+    `accounts` go by label. `places` has where each lineage is declared, for messages about it;
     `places[lineage].below("deploy", n)` is its n-th deployment. `secrets` resolves references,
     with the environment and what `env_files` add to it. `channels` go by their names;
     `monitoring` is where monitors look.
@@ -208,19 +208,19 @@ class Adapters(Protocol):
     """Knows what there is to know of an account before it is connected."""
 
     def variables(self, types: Collection[str]) -> Collection[str]:
-        """Give the names that keys have in the environment: of these types, and of the usual ones.
+        """Return the names that keys have in the environment: of these types, and of the usual ones.
         They hold secrets, referred to or not. A type that cannot be imported has none.
         """
         ...
 
     def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
-        """Give references to the keys that the environment has, by their usual names, for an
+        """Return references to the keys that the environment has, by their usual names, for an
         account whose table has none. A type that cannot be imported has none.
         """
         ...
 
     def options_of(self, type_: str) -> ReadOptions | None:
-        """Give what reads the settings that a target of this type declares for its deployments;
+        """Return what reads the settings that a target of this type declares for its deployments;
         `None` where the type is unknown.
         """
         ...

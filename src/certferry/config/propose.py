@@ -52,7 +52,7 @@ class Preamble:
 
 
 def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
-    """Give the whole file."""
+    """Return the whole file."""
     parts = [
         _header(say),
         _env_files(preamble.env_files, say),
@@ -66,7 +66,7 @@ def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
 
 
 def tables_of(proposal: Proposal, say: Say) -> str:
-    """Give the tables of the certificates alone, and those that are left out as comments; nothing
+    """Return the tables of the certificates alone, and those that are left out as comments; nothing
     where there is neither.
     """
     parts = [
@@ -77,7 +77,7 @@ def tables_of(proposal: Proposal, say: Say) -> str:
 
 
 def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
-    """Give the text of an operator's own settings, with what their accounts lack.
+    """Return the text of an operator's own settings, with what their accounts lack.
 
     Raises `ConfigError` where there is no line to write them below.
     """
@@ -103,7 +103,7 @@ def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
 
 
 def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Document:
-    """Give an operator's own settings with accounts, and with what theirs lack, as values alone."""
+    """Return an operator's own settings with accounts, and with what theirs lack, as values alone."""
     tables = {label: dict(table) for label, table in settings.tables("accounts").items()}
     for account in accounts:
         table = tables.setdefault(account.label, {"type": account.type})
@@ -112,7 +112,7 @@ def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Documen
 
 
 def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) -> Document:
-    """Give an operator's own settings with more tables, as values alone. They stand in no file:
+    """Return an operator's own settings with more tables, as values alone. They stand in no file:
     what is wrong with them is told without one.
     """
     return replace(settings, path=None, values={**settings.values, **tables})
@@ -272,7 +272,7 @@ class Edited:
 
 
 def with_certificates(document: Document, tables: str) -> Edited:
-    """Give the text with more certificates, below those that it has. `tables` is their TOML.
+    """Return the text with more certificates, below those that it has. `tables` is their TOML.
 
     Raises `ConfigError` where the file is written so that they cannot be added.
     """
@@ -299,7 +299,7 @@ def with_certificates(document: Document, tables: str) -> Edited:
 
 
 def without_certificate(document: Document, number: int) -> Edited:
-    """Give the text without the certificate of that number (from 0), its deployments, and the
+    """Return the text without the certificate of that number (from 0), its deployments, and the
     comment that stands directly above each.
 
     Raises `ConfigError` where it stands in no table of its own.
@@ -318,7 +318,7 @@ def without_certificate(document: Document, number: int) -> Edited:
 
 
 def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tuple[int, int]]:
-    """Give where the lines of a certificate are, from 0, the end not included. Tables of others may
+    """Return where the lines of a certificate are, from 0, the end not included. Tables of others may
     stand between them.
     """
     tables = tables_in_order(document.text)
@@ -337,14 +337,14 @@ def _is_of(table: TableLines, number: int) -> bool:
 
 
 def _beginning(rows: Sequence[str], header: int) -> int:
-    """Give where the comment begins that stands directly above a header."""
+    """Return where the comment begins that stands directly above a header."""
     while header > 0 and _is_comment(rows[header - 1]):
         header -= 1
     return header
 
 
 def _end(rows: Sequence[str], last: int) -> int:
-    """Give where a table ends whose values end before this line (from 0): behind the comments that
+    """Return where a table ends whose values end before this line (from 0): behind the comments that
     follow, unless these stand directly above another table.
     """
     end = last

@@ -25,7 +25,7 @@ _OTHER_NAMES = ("XDG_DATA_HOME", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CE
 
 
 def lost_secrets(settings: Settings) -> list[Finding]:
-    """Give the references to variables that nothing but the present environment sets."""
+    """Return the references to variables that nothing but the present environment sets."""
     provided = fill_in({}, settings.env_files)
     return [
         tell(Text("cron/systemd will not have {name} set", name=name))
@@ -35,7 +35,7 @@ def lost_secrets(settings: Settings) -> list[Finding]:
 
 
 def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> list[Finding]:
-    """Give the programs that only the present PATH finds, and not the directories of `path`."""
+    """Return the programs that only the present PATH finds, and not the directories of `path`."""
     problem = Text("{program} is not found when the system starts the run; here it is {found}")
     return [
         tell(problem.filled(program=name, found=found))
@@ -46,7 +46,7 @@ def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> 
 
 
 def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give what a run needs to find the same files and to reach the same services: a home that is
+    """Return what a run needs to find the same files and to reach the same services: a home that is
     not the user's usual one, where the state lies, proxies without a password, and bundles of CA
     certificates.
     """
@@ -57,19 +57,19 @@ def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def withheld_variables(environ: Mapping[str, str]) -> list[Finding]:
-    """Give the proxies that a run needs, and that are not written where others may read them."""
+    """Return the proxies that a run needs, and that are not written where others may read them."""
     problem = Text("a password may be in it, so it is not written down for the run")
     withheld = [name for name, value in _proxies(environ) if _names_a_user(value)]
     return [Finding(None, None, "", name, problem) for name in withheld]
 
 
 def runs_programs(settings: Settings) -> bool:
-    """Tell whether a run may start programs that the operator names."""
+    """Return whether a run may start programs that the operator names."""
     return any(True for _ in _programs(settings))
 
 
 def directories_filled(settings: Settings) -> list[Path]:
-    """Give the directories into which a run puts certificates, and its metrics. Where one is still
+    """Return the directories into which a run puts certificates, and its metrics. Where one is still
     to be made, it is the one in which that happens.
     """
     deliveries = [delivery for _, delivery in _deliveries(settings)]
@@ -88,7 +88,7 @@ def _deliveries(settings: Settings) -> Iterator[tuple[Callable[[str, Text], Find
 
 
 def _references(settings: Settings, scheme: str) -> Iterator[tuple[Tell, str]]:
-    """Give where the references to secrets of this kind stand, and what they lead to."""
+    """Return where the references to secrets of this kind stand, and what they lead to."""
     written: list[tuple[Tell, object]] = [
         (partial(account.place.finding, key), value)
         for account in _tables(settings)
@@ -114,7 +114,7 @@ def _tables(settings: Settings) -> Iterator[AccountTable]:
 
 
 def _programs(settings: Settings) -> Iterator[tuple[Tell, str]]:
-    """Give the programs that the operator names, and where."""
+    """Return the programs that the operator names, and where."""
     for tell, command in _references(settings, "command"):
         yield tell, command.split()[0]
     for account in _tables(settings):

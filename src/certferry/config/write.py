@@ -159,7 +159,7 @@ def drafted_copy(path: Path, copy: Path) -> AbstractContextManager[Draft]:
 
 
 def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:
-    """Give an environment file's text with more assignments below what it has; it need not be
+    """Return an environment file's text with more assignments below what it has; it need not be
     there. Raises `ConfigError` when it is there and open to others.
     """
     before = ""

@@ -71,7 +71,7 @@ class _Entry:
 
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Give the directory that acme.sh itself would use, in `home`, the user's."""
+    """Return the directory that acme.sh itself would use, in `home`, the user's."""
     chosen = environ.get("LE_WORKING_DIR")
     return Path(chosen) if chosen else home / ".acme.sh"
 
@@ -154,7 +154,7 @@ def _read(source: CertificateSource, program: tuple[str, ...], entry: _Entry) ->
 
 
 def _is_revoked(entry: _Entry) -> bool:
-    """Tell whether `--revoke` was the last thing that happened to it: that takes away the leaf's
+    """Return whether `--revoke` was the last thing that happened to it: that takes away the leaf's
     file, and leaves all others; what is issued next brings it back.
     """
     revoked = entry.directory / f"{entry.domain}.key.revoked"
@@ -162,7 +162,7 @@ def _is_revoked(entry: _Entry) -> bool:
 
 
 def _program(home: Path, usual: Path) -> tuple[str, ...]:
-    """Give how acme.sh is called: it is installed into its home, or by a distribution."""
+    """Return how acme.sh is called: it is installed into its home, or by a distribution."""
     own = home.absolute() / "acme.sh"
     words = (str(own),) if own.is_file() else ("acme.sh",)
     is_usual = home.resolve() == usual.resolve()
@@ -213,7 +213,7 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Insta
 
 
 def _real(path: str) -> str:
-    """Give a copy's path by its real directory, which may be written in several ways."""
+    """Return a copy's path by its real directory, which may be written in several ways."""
     return str(Path(path).parent.resolve() / Path(path).name) if path else ""
 
 
@@ -224,7 +224,7 @@ def _hooks(conf: Mapping[str, str]) -> Iterator[str]:
 
 
 def _depends_on_its_place(command: str, directory: Path, domain: str) -> bool:
-    """Tell whether a reload command uses acme.sh's own files, which are renewed no more, or its
+    """Return whether a reload command uses acme.sh's own files, which are renewed no more, or its
     variables: it is run in the directory where they lie.
     """
     files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))

@@ -31,7 +31,7 @@ _SETTING = re.compile(r"[ \t]*([\w.:-]+)[ \t]*=[ \t]*(.*?)[ \t]*")
 
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Give the directory that certbot itself would use."""
+    """Return the directory that certbot itself would use."""
     del environ, home
     return Path("/etc/letsencrypt")
 

@@ -27,7 +27,7 @@ _ISSUER = ".issuer"
 
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Give the directory that lego itself would use: where it is started."""
+    """Return the directory that lego itself would use: where it is started."""
     del home
     return Path(environ.get("LEGO_PATH") or ".lego")
 

@@ -106,7 +106,7 @@ def declared_for(
     source: CertificateSource,
     versions: Versions,
 ) -> tuple[DesiredCertificate, ...]:
-    """Give the wishes that are meant by a client's files; none where no wish is for them.
+    """Return the wishes that are meant by a client's files; none where no wish is for them.
 
     Meant are those with the same files; else those whose files hold the same certificate, as
     copies that the client has made do; else those that ask for exactly its names. Among the last,
@@ -139,7 +139,7 @@ def declared_for(
 
 
 def how_to_declare(files: PemFiles) -> Text:
-    """Say how a client's files are declared."""
+    """Return how a client's files are declared."""
     return Text(
         'declare it under [[certificates]]: fullchain = "{fullchain}" and privkey = "{privkey}"',
         fullchain=files.fullchain,
@@ -161,7 +161,7 @@ def _are_same(names: Collection[str], others: Collection[str]) -> bool:
 def _held(
     wishes: Sequence[DesiredCertificate], source: CertificateSource
 ) -> tuple[list[tuple[DesiredCertificate, Certificate]], list[CertificateError | PlanRefused]]:
-    """Give what declared files hold, and what is wrong with the others."""
+    """Return what declared files hold, and what is wrong with the others."""
     held = []
     broken: list[CertificateError | PlanRefused] = []
     for wish in wishes:

@@ -35,7 +35,7 @@ from certferry.text import Text
 def one_for_each_directory(
     certificates: Sequence[ProposedCertificate],
 ) -> list[ProposedCertificate]:
-    """Give a directory to one certificate, since a configuration may not name it twice: to the
+    """Return a directory to one certificate, since a configuration may not name it twice: to the
     youngest, which the client has copied there last.
     """
     owners = {
@@ -208,7 +208,7 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
 
 
 def _reload(theirs: Installed, places: Places) -> str:
-    """Give what goes on being run. What deploys to Qiniu does so only where certferry does not: two
+    """Return what goes on being run. What deploys to Qiniu does so only where certferry does not: two
     of those would fight, and with none of them the certificate there would end.
     """
     hook = OldHook(theirs.reload)
@@ -275,7 +275,7 @@ def adopt(
 
 
 def as_remembered(found: Sequence[OldCertificate], state: StateStore) -> tuple[OldCertificate, ...]:
-    """Give each lineage the name under which its certificate is remembered, if it is: under a new
+    """Return each lineage the name under which its certificate is remembered, if it is: under a new
     one, what is at the targets would be another lineage's, and be uploaded and bound once more.
     """
     remembered = {lineage: state.versions(lineage) for lineage in state.lineages()}
