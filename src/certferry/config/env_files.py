@@ -114,7 +114,7 @@ def _decode(path: Path, data: bytes) -> str:
 
 
 def _assignments(text: str) -> Iterator[tuple[int, str, str | Text]]:
-    """Give line, name and value of every assignment, or what is wrong with the line."""
+    """Yield line, name and value of every assignment, or what is wrong with the line."""
     lines = text.replace("\r\n", "\n").split("\n")
     for number, line in enumerate(lines, start=1):
         if _IGNORED.fullmatch(line):
@@ -128,7 +128,7 @@ def _assignments(text: str) -> Iterator[tuple[int, str, str | Text]]:
 
 
 def _value(written: str) -> str | Text:
-    """Put the pieces of a value together, quoted or not, up to the end or a comment."""
+    """Join the pieces of a value, quoted or not, up to the end or a comment."""
     value, at = "", 0
     while True:
         if single := _SINGLE.match(written, at):

@@ -487,10 +487,10 @@ Check = Callable[[AccountTable, str, Resolve], None]
 
 
 def unused(
-    accounts: Mapping[str, AccountTable], wishes: Collection[DesiredCertificate]
+    accounts: Mapping[str, AccountTable], declared: Collection[DesiredCertificate]
 ) -> list[AccountTable]:
     """Return the accounts that no certificate names, but for those whose type cannot be read."""
-    named = set().union(*_named_by(wishes).values())
+    named = set().union(*_named_by(declared).values())
     return [one for one in accounts.values() if one.type and one.label not in named]
 
 
@@ -512,9 +512,9 @@ def wrong_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
             yield error
 
 
-def _named_by(wishes: Collection[DesiredCertificate]) -> Mapping[str, set[str]]:
+def _named_by(declared: Collection[DesiredCertificate]) -> Mapping[str, set[str]]:
     """Return the labels that certificates name, by the group of entry points of the adapter."""
     return {
-        DNS_GROUP: {account for wish in wishes for account in wish.dns_accounts},
-        TARGET_GROUP: {d.target for wish in wishes for d in wish.deployments},
+        DNS_GROUP: {account for one in declared for account in one.dns_accounts},
+        TARGET_GROUP: {d.target for one in declared for d in one.deployments},
     }

@@ -208,7 +208,7 @@ class Adapters(Protocol):
     """Knows what there is to know of an account before it is connected."""
 
     def variables(self, types: Collection[str]) -> Collection[str]:
-        """Return the names that keys have in the environment: of these types, and of the usual ones.
+        """Return the names that keys have in the environment: of these types, and of usual ones.
         They hold secrets, referred to or not. A type that cannot be imported has none.
         """
         ...
@@ -240,7 +240,7 @@ class NoAdapters:
     """Knows none: for a reader that only wants the declarations."""
 
     def variables(self, types: Collection[str]) -> Collection[str]:
-        """Give none."""
+        """Return none."""
         del types
         return ()
 

@@ -1,4 +1,9 @@
-"""A proposal as the text of a configuration file, with comments for its reader. Pure."""
+"""A proposal as the text of a configuration file, with comments for its reader; and the text of one
+with a certificate more, or less, in which every other line stays as it is. Pure.
+
+What has come out of a change is read again, and compared with what was meant: a text in which it is
+not so is refused, so that no spelling of TOML has to be thought of here.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,9 @@ import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby
 
-from certferry.config.document import Document, TableLines, tables_in_order
+from certferry.config.document import Document, tables_in_order
 from certferry.config.values import DIRECTORIES
 from certferry.core.certificates.names import pattern_of
 from certferry.core.discovery.proposal import (
@@ -53,13 +58,21 @@ class Preamble:
 
 def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
     """Return the whole file."""
+    header = _comment(
+        say(Text("Written by `certferry init`. Every setting: `certferry help config`.")),
+        say(Text("See its effect with `certferry plan`; nothing is changed before a sync.")),
+    )
+    env_files = ""
+    if preamble.env_files:
+        about = say(Text("Where the keys are: KEY=value lines, for their owner alone (0600)."))
+        env_files = f"{_comment(about)}\nenv_files = {_list(preamble.env_files)}"
     parts = [
-        _header(say),
-        _env_files(preamble.env_files, say),
+        header,
+        env_files,
         preamble.settings.strip(),
         _acme(preamble, say),
         *(_account(account) for account in preamble.accounts),
-        _telling(preamble, say),
+        _notifications(preamble, say),
         tables_of(proposal, say),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -88,12 +101,9 @@ def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
             number = settings.line(("accounts", account.label)) or 0
             header = lines[number - 1].partition("#")[0].strip() if number else ""
             if header != f"[accounts.{account.label}]":
+                problem = Text("{path}: [accounts.{label}] is no table of its own")
                 raise ConfigError(
-                    Text(
-                        "{path}: [accounts.{label}] is no table of its own",
-                        path=settings.path,
-                        label=account.label,
-                    ),
+                    problem.filled(path=settings.path, label=account.label),
                     hint=Text("write it as one, or write its keys there"),
                 )
             below[number] = _settings(account)
@@ -103,7 +113,7 @@ def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
 
 
 def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Document:
-    """Return an operator's own settings with accounts, and with what theirs lack, as values alone."""
+    """Return an operator's settings with accounts, and with what theirs lack, as values alone."""
     tables = {label: dict(table) for label, table in settings.tables("accounts").items()}
     for account in accounts:
         table = tables.setdefault(account.label, {"type": account.type})
@@ -112,8 +122,8 @@ def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Documen
 
 
 def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) -> Document:
-    """Return an operator's own settings with more tables, as values alone. They stand in no file:
-    what is wrong with them is told without one.
+    """Return an operator's own settings with more tables, as values alone. They stand in no file,
+    and what is wrong with them is reported without one.
     """
     return replace(settings, path=None, values={**settings.values, **tables})
 
@@ -121,20 +131,6 @@ def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) 
 def quoted(words: str) -> str:
     """Write a string as TOML has it: as JSON does, which lets DEL pass."""
     return json.dumps(words, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _header(say: Say) -> str:
-    return _comment(
-        say(Text("Written by `certferry init`. Every setting: `certferry help config`.")),
-        say(Text("See its effect with `certferry plan`; nothing is changed before a sync.")),
-    )
-
-
-def _env_files(paths: Sequence[str], say: Say) -> str:
-    if not paths:
-        return ""
-    about = say(Text("Where the keys are: KEY=value lines, for their owner alone (0600)."))
-    return f"{_comment(about)}\nenv_files = {_list(paths)}"
 
 
 def _acme(preamble: Preamble, say: Say) -> str:
@@ -154,14 +150,14 @@ def _account(account: NewAccount) -> str:
     return "\n".join([*lines, *_settings(account)])
 
 
-def _telling(preamble: Preamble, say: Say) -> str:
+def _notifications(preamble: Preamble, say: Say) -> str:
     parts, channel = [], preamble.channel
     if channel is not None:
-        about = say(Text("What fails, and that it works again, is told here."))
+        about = say(Text("Failures and recoveries are reported here."))
         table = [f"[notify.{channel.label}]", f"type = {quoted(channel.type)}"]
         parts.append("\n".join([_comment(about), *table, *_settings(channel)]))
     if preamble.heartbeat:
-        about = say(Text("Each run pings this address, whose service tells when the runs stop."))
+        about = say(Text("Each run pings this address; its service reports when the runs stop."))
         parts.append(f"{_comment(about)}\n[heartbeat]\nurl = {quoted(preamble.heartbeat)}")
     return "\n\n".join(parts)
 
@@ -203,7 +199,7 @@ def _deployment(deployment: ProposedDeployment, say: Say) -> Iterator[str]:
 
 
 def _access(access: Access) -> Iterator[str]:
-    """Say only what is not the rule."""
+    """Write only what is not the rule."""
     usual = Access()
     for key in ("owner", "group"):
         name = getattr(access, key)
@@ -309,43 +305,31 @@ def without_certificate(document: Document, number: int) -> Edited:
     gone = tuple((first + 1, tuple(rows[first:last])) for first, last in found)
     for first, last in reversed(found):
         del rows[first:last]
-        if first == len(rows) or not any(row.strip() for row in rows[first:]):
+        if not any(row.strip() for row in rows[first:]):
             rows[_without_blanks_at_the_end(rows) :] = [""]
-        while first < len(rows) - 1 and _is_blank(rows, first) and _is_blank(rows, first - 1):
+        while first < len(rows) - 1 and not "".join(rows[max(first - 1, 0) : first + 1]).strip():
             del rows[first]
     meant = [one for n, one in enumerate(_declared(document)) if n != number]
     return Edited(_checked(document, "\n".join(rows), meant), "-", gone)
 
 
 def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tuple[int, int]]:
-    """Return where the lines of a certificate are, from 0, the end not included. Tables of others may
-    stand between them.
+    """Yield where the lines of a certificate are, from 0, the end not included: from the comment
+    directly above its first header. Tables of others may stand between them.
     """
-    tables = tables_in_order(document.text)
-    begun: int | None = None
-    for table, following in pairwise([*tables, None]):
-        if table is None or not _is_of(table, number):
-            continue
-        begun = _beginning(rows, table.first - 1) if begun is None else begun
-        if following is None or not _is_of(following, number):
-            yield begun, _end(rows, table.last)
-            begun = None
-
-
-def _is_of(table: TableLines, number: int) -> bool:
-    return table.trail[:2] == (_CERTIFICATES, number)
-
-
-def _beginning(rows: Sequence[str], header: int) -> int:
-    """Return where the comment begins that stands directly above a header."""
-    while header > 0 and _is_comment(rows[header - 1]):
-        header -= 1
-    return header
+    in_order = tables_in_order(document.text)
+    for of_it, tables in groupby(in_order, lambda one: one.trail[:2] == (_CERTIFICATES, number)):
+        if of_it:
+            first, *more = tables
+            begun = first.first - 1
+            while begun > 0 and _is_comment(rows[begun - 1]):
+                begun -= 1
+            yield begun, _end(rows, [first, *more][-1].last)
 
 
 def _end(rows: Sequence[str], last: int) -> int:
-    """Return where a table ends whose values end before this line (from 0): behind the comments that
-    follow, unless these stand directly above another table.
+    """Return where a table ends whose values end before this line (from 0): behind the comments
+    that follow, unless these stand directly above another table.
     """
     end = last
     while end < len(rows) and _is_comment(rows[end]):
@@ -355,10 +339,6 @@ def _end(rows: Sequence[str], last: int) -> int:
 
 def _is_comment(row: str) -> bool:
     return row.lstrip().startswith("#")
-
-
-def _is_blank(rows: Sequence[str], at: int) -> bool:
-    return at < 0 or not rows[at].strip()
 
 
 def _without_blanks_at_the_end(rows: Sequence[str]) -> int:
@@ -371,7 +351,7 @@ def _declared(document: Document) -> Sequence[object]:
 
 
 def _checked(document: Document, text: str, meant: Sequence[object]) -> str:
-    """Let a text pass that says what is meant, and of all else the same as before."""
+    """Return a text that declares what is meant, and else what it did; refuse any other."""
     values = {**document.values, _CERTIFICATES: list(meant)}
     if not meant:
         del values[_CERTIFICATES]
@@ -380,11 +360,9 @@ def _checked(document: Document, text: str, meant: Sequence[object]) -> str:
     except ValueError:
         found = {}
     if found != values:
+        problem = Text("{path} does not have each certificate under a [[certificates]] of its own")
         raise ConfigError(
-            Text(
-                "{path} does not have each certificate under a [[certificates]] of its own",
-                path=document.path,
-            ),
+            problem.filled(path=document.path),
             hint=Text("change it with an editor; nothing was changed"),
         )
     return text

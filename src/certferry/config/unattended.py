@@ -16,8 +16,8 @@ from certferry.config.model import AccountTable, Settings
 from certferry.core.desired.certificate import CommandDelivery, Delivery, FileDelivery
 from certferry.text import Text
 
-Tell = Callable[[Text], Finding]
-"""Says of a problem where in the settings it is."""
+At = Callable[[Text], Finding]
+"""Makes a finding of a problem: where in the settings it is."""
 
 _PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 _PROXY_NAMES = (*_PROXIES, *map(str.upper, _PROXIES))
@@ -28,8 +28,8 @@ def lost_secrets(settings: Settings) -> list[Finding]:
     """Return the references to variables that nothing but the present environment sets."""
     provided = fill_in({}, settings.env_files)
     return [
-        tell(Text("cron/systemd will not have {name} set", name=name))
-        for tell, name in _references(settings, "env")
+        at(Text("cron/systemd will not have {name} set", name=name))
+        for at, name in _references(settings, "env")
         if not provided.get(name)
     ]
 
@@ -38,8 +38,8 @@ def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> 
     """Return the programs that only the present PATH finds, and not the directories of `path`."""
     problem = Text("{program} is not found when the system starts the run; here it is {found}")
     return [
-        tell(problem.filled(program=name, found=found))
-        for tell, name in _programs(settings)
+        at(problem.filled(program=name, found=found))
+        for at, name in _programs(settings)
         if shutil.which(name, path=path) is None
         and (found := shutil.which(name, path=environ.get("PATH"))) is not None
     ]
@@ -69,10 +69,10 @@ def runs_programs(settings: Settings) -> bool:
 
 
 def directories_filled(settings: Settings) -> list[Path]:
-    """Return the directories into which a run puts certificates, and its metrics. Where one is still
-    to be made, it is the one in which that happens.
+    """Return the directories into which a run puts certificates, and its metrics. Of one that is
+    still to be made, the nearest parent that is there.
     """
-    deliveries = [delivery for _, delivery in _deliveries(settings)]
+    deliveries = (delivery for _, delivery in _deliveries(settings))
     wanted = [Path(each.directory) for each in deliveries if isinstance(each, FileDelivery)]
     if settings.monitoring.metrics is not None:
         wanted.append(settings.monitoring.metrics.parent)
@@ -80,16 +80,16 @@ def directories_filled(settings: Settings) -> list[Path]:
 
 
 def _deliveries(settings: Settings) -> Iterator[tuple[Callable[[str, Text], Finding], Delivery]]:
-    for wish in settings.certificates:
-        for number, deployment in enumerate(wish.deployments):
+    for one in settings.certificates:
+        for number, deployment in enumerate(one.deployments):
             if deployment.delivery is not None:
-                place = settings.places[wish.lineage].below("deploy", number)
+                place = settings.places[one.lineage].below("deploy", number)
                 yield place.finding, deployment.delivery
 
 
-def _references(settings: Settings, scheme: str) -> Iterator[tuple[Tell, str]]:
+def _references(settings: Settings, scheme: str) -> Iterator[tuple[At, str]]:
     """Return where the references to secrets of this kind stand, and what they lead to."""
-    written: list[tuple[Tell, object]] = [
+    written: list[tuple[At, object]] = [
         (partial(account.place.finding, key), value)
         for account in _tables(settings)
         for key, value in account.values.items()
@@ -102,10 +102,10 @@ def _references(settings: Settings, scheme: str) -> Iterator[tuple[Tell, str]]:
     if settings.monitoring.heartbeat is not None:
         heartbeat = partial(Finding, settings.path, None, "[heartbeat]", "url")
         written.append((heartbeat, settings.monitoring.heartbeat.written))
-    for tell, value in written:
+    for at, value in written:
         kind, _, rest = str(value).partition(":")
         if kind == scheme and rest.strip():
-            yield tell, rest
+            yield at, rest
 
 
 def _tables(settings: Settings) -> Iterator[AccountTable]:
@@ -113,10 +113,10 @@ def _tables(settings: Settings) -> Iterator[AccountTable]:
     yield from (channel.account for channel in settings.channels.values())
 
 
-def _programs(settings: Settings) -> Iterator[tuple[Tell, str]]:
+def _programs(settings: Settings) -> Iterator[tuple[At, str]]:
     """Return the programs that the operator names, and where."""
-    for tell, command in _references(settings, "command"):
-        yield tell, command.split()[0]
+    for at, command in _references(settings, "command"):
+        yield at, command.split()[0]
     for account in _tables(settings):
         arguments = account.values.get("command")
         if isinstance(arguments, list) and arguments:

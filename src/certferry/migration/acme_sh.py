@@ -42,22 +42,29 @@ _ECC = "_ecc"
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _BASE64 = re.compile(r"__ACME_BASE64__START_(.*)__ACME_BASE64__END_", re.DOTALL)
 
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "DP_Id": ("SAVED_DP_Id", "DP_Id"),
-    "DP_Key": ("SAVED_DP_Key", "DP_Key"),
-    "Ali_Key": ("SAVED_Ali_Key", "Ali_Key"),
-    "Ali_Secret": ("SAVED_Ali_Secret", "Ali_Secret"),
-    "CF_Token": ("SAVED_CF_Token", "CF_Token"),
-    "Tencent_SecretId": ("SAVED_Tencent_SecretId", "Tencent_SecretId"),
-    "Tencent_SecretKey": ("SAVED_Tencent_SecretKey", "Tencent_SecretKey"),
-    "QINIU_ACCESS_KEY": ("SAVED_QINIU_AK", "QINIU_AK"),
-    "QINIU_SECRET_KEY": ("SAVED_QINIU_SK", "QINIU_SK"),
+_OF_DNS = ("DP_Id", "DP_Key", "Ali_Key", "Ali_Secret", "CF_Token")
+_OF_TENCENT = ("Tencent_SecretId", "Tencent_SecretKey")
+_KEYS = {
+    **{name: name for name in (*_OF_DNS, *_OF_TENCENT)},
+    "QINIU_ACCESS_KEY": "QINIU_AK",
+    "QINIU_SECRET_KEY": "QINIU_SK",
 }
-"""certferry's variables, and where the hooks of acme.sh for DNS and for Qiniu keep them."""
+"""certferry's variables, and what the hooks of acme.sh for DNS and for Qiniu call them, which may
+save them with `SAVED_` before that.
+"""
+
+_OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
+_COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
+
+_PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
+_VARIABLES = ("CERT_PATH", "CERT_KEY_PATH", "CERT_FULLCHAIN_PATH", "Le_Domain")
+"""What shows that a command depends on where acme.sh runs it, and on what it exports there."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    """A directory of `home` that holds a `.conf` of its own name."""
+
     directory: Path
     lineage: str
 
@@ -77,9 +84,8 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def read(home: Path, usual: Path, source: CertificateSource) -> OldHome:
-    """Read everything. `usual` is the directory that acme.sh uses when it is told nothing.
-
-    Raises `ConfigError` when there is no such directory.
+    """Read everything; `usual` is the directory that acme.sh uses by default. Raises `ConfigError`
+    when there is no such directory.
     """
     entries = list(_entries(home.absolute()))
     read_one = partial(_read, source, _program(home, usual))
@@ -127,7 +133,7 @@ def _entries(home: Path) -> Iterator[_Entry]:
 def _may_be_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except PermissionError:  # told where it is read
+    except PermissionError:  # reported where it is read
         return True
 
 
@@ -135,7 +141,9 @@ def _read(source: CertificateSource, program: tuple[str, ...], entry: _Entry) ->
     conf = parse_conf(text_of(entry.conf))
     if not conf.get("Le_Domain"):
         raise CertificateError(Text("{path}: names no domain", path=entry.conf))
-    if _is_revoked(entry):
+    # `--revoke` takes away the leaf's file and leaves all others; the next issuance brings it back.
+    revoked = entry.directory / f"{entry.domain}.key.revoked"
+    if revoked.exists() and not (entry.directory / f"{entry.domain}.cer").exists():
         raise CertificateError(Text("it has been revoked"))
     fullchain = entry.directory / "fullchain.cer"
     if not fullchain.exists():
@@ -151,14 +159,6 @@ def _read(source: CertificateSource, program: tuple[str, ...], entry: _Entry) ->
         installed=installed_by(conf, entry.directory, entry.domain),
         doubt=doubt_about(entry.conf),
     )
-
-
-def _is_revoked(entry: _Entry) -> bool:
-    """Return whether `--revoke` was the last thing that happened to it: that takes away the leaf's
-    file, and leaves all others; what is issued next brings it back.
-    """
-    revoked = entry.directory / f"{entry.domain}.key.revoked"
-    return revoked.exists() and not (entry.directory / f"{entry.domain}.cer").exists()
 
 
 def _program(home: Path, usual: Path) -> tuple[str, ...]:
@@ -177,18 +177,11 @@ def _noted(path: Path) -> dict[str, str]:
 
 
 def _keys(noted: list[dict[str, str]]) -> Iterator[tuple[str, Secret]]:
-    for variable, names in _KEYS.items():
+    for variable, theirs in _KEYS.items():
+        names = (f"SAVED_{theirs}", theirs)
         value = next((v[name] for v in noted for name in names if v.get(name)), "")
         if value and value.isprintable():
             yield variable, Secret(value)
-
-
-_OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
-_COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
-
-_PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
-_VARIABLES = ("CERT_PATH", "CERT_KEY_PATH", "CERT_FULLCHAIN_PATH", "Le_Domain")
-"""What shows that a command depends on where acme.sh runs it, and on what it exports there."""
 
 
 def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Installed:
@@ -199,36 +192,21 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Insta
         # Below the directory in which acme.sh was called, which it does not write down.
         others = (*filter(None, (fullchain, privkey)), *others)
         fullchain = privkey = ""
-    reload, hooks = conf.get("Le_ReloadCmd", ""), tuple(_hooks(conf))
-    if _depends_on_its_place(reload, directory, domain):
-        reload, hooks = "", (reload, *hooks)
-    return Installed(
-        _real(fullchain),
-        _real(privkey),
-        reload,
-        others=others,
-        hooks=hooks,
-        access=access_to(fullchain, privkey),
-    )
+    deployed = conf.get("Le_DeployHook", "").split(",")
+    hooks = [name for name in deployed if name and name != PLACE.stem]
+    hooks += [conf[name] for name in _COMMANDS if conf.get(name)]
+    reload = conf.get("Le_ReloadCmd", "")
+    # Its own files, which are renewed no more, or its variables: it is run where they lie.
+    files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
+    if any(word in reload for word in (*files, *_PLACES, *_VARIABLES)):
+        reload, hooks = "", [reload, *hooks]
+    access = access_to(fullchain, privkey)
+    return Installed(_real(fullchain), _real(privkey), reload, others, tuple(hooks), access)
 
 
 def _real(path: str) -> str:
     """Return a copy's path by its real directory, which may be written in several ways."""
     return str(Path(path).parent.resolve() / Path(path).name) if path else ""
-
-
-def _hooks(conf: Mapping[str, str]) -> Iterator[str]:
-    deployed = conf.get("Le_DeployHook", "").split(",")
-    yield from (name for name in deployed if name and name != PLACE.stem)
-    yield from (conf[name] for name in _COMMANDS if conf.get(name))
-
-
-def _depends_on_its_place(command: str, directory: Path, domain: str) -> bool:
-    """Return whether a reload command uses acme.sh's own files, which are renewed no more, or its
-    variables: it is run in the directory where they lie.
-    """
-    files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
-    return any(word in command for word in (*files, *_PLACES, *_VARIABLES))
 
 
 PLACE = Path("deploy") / "certferry.sh"

@@ -28,7 +28,7 @@ E = TypeVar("E")
 def each(
     entries: Iterable[E], called: Callable[[E], str], read: Callable[[E], OldCertificate]
 ) -> tuple[tuple[OldCertificate, ...], tuple[Unreadable, ...]]:
-    """Read entry by entry; one that is damaged is told of, and the others are read."""
+    """Read entry by entry; one that is damaged is reported, and the others are read."""
     found: list[OldCertificate] = []
     unreadable: list[Unreadable] = []
     for entry in entries:
@@ -79,7 +79,7 @@ def doubt_about(path: Path) -> Text | None:
     except NotTrusted as error:
         return Text("{path} {problem}", path=error.path, problem=error.problem)
     except OSError:
-        return None  # told where it is read
+        return None  # reported where it is read
     return None
 
 
@@ -90,8 +90,8 @@ def as_owner_of(path: Path) -> tuple[str, ...]:
 
 
 def unquoted(written: str) -> str:
-    """Take away one pair of quotes around a value. One with a null byte, which neither a path nor a
-    command may have, is as good as none.
+    """Remove one pair of quotes around a value; all of one with a null byte, which neither a path
+    nor a command may have.
     """
     if "\0" in written:
         return ""
@@ -208,7 +208,7 @@ class Installed:
         return directory if fits else ""
 
     def not_followed(self) -> Installed:
-        """Return the same as what is only told of: no copy is made, nothing is run."""
+        """Return the same for a report alone: no copy is made, nothing is run."""
         return Installed(others=self.copies, hooks=tuple(hook.command for hook in self.runs))
 
     @property
