@@ -40,14 +40,14 @@ from benchmarks.many_domains_stand_in import KEYS, SECONDS, START
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.transport import QiniuTransport
-from certferry.adapters.qiniu.wire import Hosts, Keys
+from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import certificate_pem, parse_chain
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
-    HttpsWish,
+    DesiredHttps,
     Kind,
 )
 from certferry.core.observed.observation import ObservedTarget, Served, TargetRules
@@ -136,7 +136,7 @@ class FakeEdges:
         self._certificates[remote_id] = bundle.certificate.fingerprint
         return remote_id
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """See `ports.target.DeployTarget.bind`."""
         request_id = self._target.bind(domain, kind, remote_id, https)
         since = self._time.now() + self._until_served
@@ -233,7 +233,7 @@ def issuer_of_memory() -> str:
     return certificate_pem(parse_chain(ca.finalize(order, key.public_key()))[1])
 
 
-def wish(number: int) -> DesiredCertificate:
+def desired(number: int) -> DesiredCertificate:
     """One certificate, served at its domains."""
     names = tuple(f"{name}.c{number}.example.com" for name in "abcd"[:DOMAINS_EACH])
     deployment = DesiredDeployment(ACCOUNT, names)
@@ -243,7 +243,7 @@ def wish(number: int) -> DesiredCertificate:
 def connected(urls: Mapping[str, str], state: StateStore, time: VirtualTime) -> Qiniu:
     """Connect the account, as each process does, and as `adapters.qiniu.target.connect`."""
     memory = AccountNotes(lambda: state, ACCOUNT, is_kept=True)
-    keys = Keys(*(Secret(key) for key in KEYS))
+    keys = QiniuKeys(*(Secret(key) for key in KEYS))
     transport = QiniuTransport(
         keys, Hosts(**urls), memory, pause=time.pause, now=time.now, clock=time.clock
     )
@@ -279,7 +279,7 @@ class Benchmark:
     place: StandIn
     state: StateStore
     time: VirtualTime
-    wishes: list[DesiredCertificate]
+    declared: list[DesiredCertificate]
     processing: timedelta
     tell: Callable[[str], object]
     most_silence: timedelta
@@ -308,13 +308,13 @@ class Benchmark:
         self.place.requests()
         edges = self._edges(connected(self.place.urls, self.state, self.time), edges)
         began = process_time()
-        plans_of(Reconciler(self._doors(edges, issuer)[0], stop=_nothing), self.wishes)
+        plans_of(Reconciler(self._doors(edges, issuer)[0], stop=_nothing), self.declared)
         planned, for_plan = self.place.requests().total(), process_time() - began
         target = connected(self.place.urls, self.state, self.time)
         edges, began = self._edges(target, edges), process_time()
         looking = Looking(edges, self.time.now, no_listener, _nothing)
         [look] = looking.look_at({ACCOUNT: target.survey})
-        if len(look.survey.domains) != len(self.wishes) * DOMAINS_EACH:
+        if len(look.survey.domains) != len(self.declared) * DOMAINS_EACH:
             raise SystemExit(f"discover found {len(look.survey.domains)} domains")
         found, for_discover = self.place.requests().total(), process_time() - began
         times = found / planned
@@ -353,9 +353,9 @@ class Benchmark:
     def _measure(self, what: str, doors: Doors, silence: Silence) -> None:
         begun = self.time.clock()
         silence.begin()
-        visit_all([LineageRun(one, doors) for one in self.wishes], self.time)
+        visit_all([LineageRun(one, doors) for one in self.declared], self.time)
         silence.end()
-        count = len(self.wishes) * DOMAINS_EACH
+        count = len(self.declared) * DOMAINS_EACH
         requests = self.place.requests()
         each = requests.total() / count
         took = timedelta(seconds=round(self.time.clock() - begun))
@@ -380,14 +380,14 @@ def run(
     most_silence: timedelta = MOST_SILENCE,
 ) -> list[str]:
     """Measure an account with so many certificates; return the promises that were not kept."""
-    wishes = [wish(number) for number in range(certificates)]
-    domains = [name for one in wishes for name in one.names]
+    declared = [desired(number) for number in range(certificates)]
+    domains = [name for one in declared for name in one.names]
     with tempfile.TemporaryDirectory() as found:
         directory = Path(found)
         time = VirtualTime(directory / "clock")
         state = connect(directory / "state.db", directory / "secret.key")
         with stand_in(directory, domains, processing) as place:
-            world = Benchmark(place, state, time, wishes, processing, tell, most_silence)
+            world = Benchmark(place, state, time, declared, processing, tell, most_silence)
             missed = world.measure_all()
         state.close()
     return missed

@@ -23,7 +23,7 @@ from certferry.core.assessment.notices import noticed
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
-    HttpsWish,
+    DesiredHttps,
     Kind,
 )
 from certferry.core.planning.report import SyncReport
@@ -47,23 +47,23 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def wish(number: int) -> DesiredCertificate:
+def desired(number: int) -> DesiredCertificate:
     """One certificate, served at one domain."""
     domain = f"img{number}.example.com"
     deployment = DesiredDeployment("cdn", (domain,))
     return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))
 
 
-def furnish(state: StateStore, cdn: MemoryCdn, wishes: list[DesiredCertificate]) -> None:
+def furnish(state: StateStore, cdn: MemoryCdn, certificates: list[DesiredCertificate]) -> None:
     """Bring every certificate to where nothing is to do: issued, bound, served."""
-    for one in wishes:
+    for one in certificates:
         bundle = make_bundle(*one.names, not_before=now() - timedelta(days=1))
         lease = state.acquire(one.lineage, now())
         state.save_version(lease, bundle, now())
         state.release(lease)
         cdn.add_domain(one.lineage)
         remote_id = cdn.upload(one.lineage, bundle)
-        cdn.bind(one.lineage, Kind.CDN, remote_id, HttpsWish())
+        cdn.bind(one.lineage, Kind.CDN, remote_id, DesiredHttps())
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> float:
@@ -102,23 +102,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         state = connect(Path(directory) / "state.db", Path(directory) / "secret.key")
         cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
-        wishes = [wish(number) for number in range(arguments.certificates)]
-        furnish(state, cdn, wishes)
+        certificates = [desired(number) for number in range(arguments.certificates)]
+        furnish(state, cdn, certificates)
         doors = doors_of(state, cdn)
         reconciler = Reconciler(doors, stop=lambda: None)
-        report = reconciler.sync(wishes, Patience())
+        report = reconciler.sync(certificates, Patience())
         assert report.ok, "there was something to do"  # noqa: S101 - or nothing is measured
         watched = Reconciler(replace(doors, looks=SightingsKeeper(state, now)), stop=lambda: None)
-        told(state, watched.sync(wishes, Patience()))  # the first one writes what it saw
+        told(state, watched.sync(certificates, Patience()))  # the first one writes what it saw
         bare, kept = [], []
         for _ in range(arguments.rounds):  # in turns: a busy moment touches both
-            bare.append(milliseconds(lambda: reconciler.sync(wishes, Patience()), 1))
-            kept.append(milliseconds(lambda: told(state, watched.sync(wishes, Patience())), 1))
-        each = statistics.median(kept) / len(wishes)
+            bare.append(milliseconds(lambda: reconciler.sync(certificates, Patience()), 1))
+            kept.append(
+                milliseconds(lambda: told(state, watched.sync(certificates, Patience())), 1)
+            )
+        each = statistics.median(kept) / len(certificates)
         more = statistics.median(two / one for one, two in zip(bare, kept, strict=True))
-        looks = [as_look(one, state) for one in wishes]
-        fake = milliseconds(lambda: ask_all(cdn, looks), arguments.rounds) / len(wishes)
-        reading = milliseconds(lambda: read_all(state, wishes), arguments.rounds) / len(wishes)
+        looks = [as_look(one, state) for one in certificates]
+        fake = milliseconds(lambda: ask_all(cdn, looks), arguments.rounds) / len(certificates)
+        reading = milliseconds(lambda: read_all(state, certificates), arguments.rounds) / len(
+            certificates
+        )
         state.close()
 
     print(f"reading the versions   {reading:6.3f} ms each")
@@ -135,9 +139,9 @@ def told(state: StateStore, report: SyncReport) -> None:
     assert before == after, "there was something to tell"  # noqa: S101 - or a write is measured
 
 
-def read_all(state: StateStore, wishes: list[DesiredCertificate]) -> None:
+def read_all(state: StateStore, certificates: list[DesiredCertificate]) -> None:
     """Read every lineage once."""
-    for one in wishes:
+    for one in certificates:
         state.versions(one.lineage)
 
 

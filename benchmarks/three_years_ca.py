@@ -68,8 +68,8 @@ class SimulatedCas:
             must_have_zone(challenge_name(name), zones)
         return frozenset()
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `ports.issuer.Issuer.held_back`."""
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.rate_limit_hold`."""
         directory = request.directory or USUAL.directory
         return Budget(directory, limits_at(directory), self.state, self.now).rate_limit_hold(
             request

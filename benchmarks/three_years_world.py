@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 
 from benchmarks.three_years_ca import OTHER, USUAL, SimulatedCas
-from certferry.core.assessment.news import Message
 from certferry.core.assessment.notices import USUAL as USUAL_TOPICS
-from certferry.core.assessment.notices import News, Notice, Topic, noticed
+from certferry.core.assessment.notices import Notice, Topic, noticed
+from certferry.core.assessment.notifications import Message, Notification
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Issuance
@@ -172,7 +172,7 @@ class VirtualReconciler(Reconciler):
 
     def run(
         self,
-        wishes: Sequence[DesiredCertificate],
+        certificates: Sequence[DesiredCertificate],
         patience: Patience,
         issuing: Issuing,
         *,
@@ -180,7 +180,9 @@ class VirtualReconciler(Reconciler):
     ) -> SyncReport:
         """See `Reconciler.run`."""
         del patience  # it has all the time
-        runs = [LineageRun(one, self.doors, issuing, keeps_pauses=keeps_pauses) for one in wishes]
+        runs = [
+            LineageRun(one, self.doors, issuing, keeps_pauses=keeps_pauses) for one in certificates
+        ]
         numbers = itertools.count()
         heap = [(self.doors.now(), next(numbers), run) for run in runs]
         while heap:
@@ -217,7 +219,9 @@ class World:
         )
         self.state: Any = Altered(state, bundle=self.cas.bundle)
         authorities = (USUAL, OTHER) if falls_back else (USUAL,)
-        self.wishes = [self._wish(name, Issuance(authorities=authorities)) for name in DOMAINS]
+        self.certificates = [
+            self._wish(name, Issuance(authorities=authorities)) for name in DOMAINS
+        ]
 
     def _wish(self, lineage: str, issuance: Issuance) -> DesiredCertificate:
         domains = tuple(f"{domain}.example.com" for domain in DOMAINS[lineage])
@@ -241,7 +245,9 @@ class World:
             self._begin_fault()
             self._measure()
             if not self._is(Trouble.HOST_OFF):
-                self._tell(ScheduledRun(self._engine, self._pause, Patience()).sync(self.wishes))
+                self._tell(
+                    ScheduledRun(self._engine, self._pause, Patience()).sync(self.certificates)
+                )
                 self._measure()
         self.measured.issued = self.cas.issued
         self.measured.calls += self.cas.calls
@@ -304,14 +310,20 @@ class World:
 
     def _measure(self) -> None:
         for served in self.cdn.look(
-            [domain for wish in self.wishes for domain in wish.deployments[0].domains or ()]
+            [
+                domain
+                for desired in self.certificates
+                for domain in desired.deployments[0].domains or ()
+            ]
         ).values():
             for address in served:
                 if address.not_after is not None:
                     self.measured.served(address.not_after - self.clock)
 
     def _tell(self, report: SyncReport) -> None:
-        versions = {wish.lineage: self.state.versions(wish.lineage) for wish in self.wishes}
+        versions = {
+            desired.lineage: self.state.versions(desired.lineage) for desired in self.certificates
+        }
 
         def change(before: tuple[Notice, ...]) -> tuple[Notice, ...]:
             return noticed(report, before, self.now(), versions=versions, declared=list(DOMAINS))
@@ -319,9 +331,9 @@ class World:
         channel = Channel("ops", frozenset(USUAL_TOPICS), Reader, self._words)
         Telling([channel], self.state, now=self.now, pause=self._pause).tell(change)
 
-    def _words(self, news: Sequence[News]) -> Message:
+    def _words(self, due: Sequence[Notification]) -> Message:
         self.measured.messages += 1
-        begun = [one for one in news if one.topic is Topic.TROUBLE and not one.again]
+        begun = [one for one in due if one.notice.topic is Topic.TROUBLE and not one.again]
         self.measured.told += len(begun)
         return Message("news", ())
 

@@ -1,12 +1,10 @@
 """Whether another user than root and the caller could change a file, or put another in its place.
 
-The rule, for whatever decides what certferry does and for the directories it makes files in: the
-file, each link and each directory on the way to it belongs to root or to the caller, and no other
-user may write to it. A group may, when it is the private one of root or the caller: called like its
-user, and without other members (Debian, Fedora and others give each user such a group, and a umask
-of 002). In a sticky directory such as `/tmp` others may write, since they can neither move nor
-remove what is root's or the caller's there; but nothing is made there (sshd's StrictModes and sudo
-judge in the same way; what a file's owner may do, root's own tools ignore).
+The file, each link and each directory on the way to it must belong to root or to the caller, and no
+other user may write to it. A group may, when it is the private one of root or the caller: called
+like its user, and without other members (Debian, Fedora and others, with a umask of 002). In a
+sticky directory such as `/tmp` others may write, since they can neither move nor remove what is
+root's or the caller's there; but nothing is made there (sshd's StrictModes and sudo judge alike).
 """
 
 from __future__ import annotations
@@ -26,15 +24,11 @@ from certferry.text import Text
 
 # Goes through directories that may be passed and not listed; Linux and FreeBSD have it.
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
-"""To open a FIFO would wait for a writer, without O_NONBLOCK."""
-
+# To open a FIFO would wait for a writer, without O_NONBLOCK.
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+# Their mode is not to be changed: every user is to write there.
 _PUBLIC = frozenset(map(Path, ("/tmp", "/var/tmp", "/dev/shm")))  # noqa: S108 - not written to
-"""Directories that every user is to write to: their mode is not to be changed."""
-
-_MOST_LINKS = 40
-"""As many as Linux follows in a path (path_resolution(7))."""
+_MOST_LINKS = 40  # as many as Linux follows in a path (path_resolution(7))
 
 
 class NotTrusted(PermissionError):
@@ -51,9 +45,9 @@ class NotTrusted(PermissionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """A name in an open directory, where a path has led to; there may be nothing there. With
-    `exposed` alone, others may be able to put something here.
+class PathCheck:
+    """A `name` in an open `directory`, where a path has led to; there may be nothing there.
+    `is_exposed`: others may be able to put something here.
     """
 
     directory: int
@@ -64,16 +58,14 @@ class Spot:
     is_exposed: bool
 
     def open(self, flags: int = _READ, mode: int = 0o600) -> int:
-        """Open what is there, by itself: to be read unless the `flags` say otherwise. It is yet to
-        be judged. Raises `OSError`.
-        """
+        """Open what is there, to read it by default, and judge nothing. Raises `OSError`."""
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(self.name, flags, mode, dir_fd=self.directory)
 
     def judge(self, facts: os.stat_result) -> None:
         """Raise `NotTrusted` where others could change what has these facts."""
-        _judge_owner(self.path, facts, self.owners)
-        who = _others_who_write(facts, self.owners)
+        _must_be_owned(self.path, facts, self.owners)
+        who = _other_writers(facts, self.owners)
         if who is not None and (self.makes_files or not _is_sticky(facts)):
             problem = Text("can be changed by {who} (mode {mode})", who=who, mode=_octal(facts))
             fix = _elsewhere() if self.path in _PUBLIC else _closed(self.path, facts)
@@ -82,10 +74,9 @@ class Spot:
 
 def open_directory(path: Path, owners: Collection[int] = ()) -> int:
     """Open a directory in which files are made. These `owners` may own it, and those above it,
-    beside root and the caller; no link is followed there. Raises `OSError`: `NotTrusted` where
-    others could change it.
+    beside root and the caller; no link is followed there. Raises `OSError`, such as `NotTrusted`.
     """
-    with spot(path, owners, makes_files=True) as found:
+    with checked_path(path, owners, makes_files=True) as found:
         descriptor = found.open(os.O_RDONLY | os.O_DIRECTORY)
         try:
             found.judge(os.fstat(descriptor))
@@ -97,100 +88,84 @@ def open_directory(path: Path, owners: Collection[int] = ()) -> int:
 
 def must_be_trusted(path: Path, *, makes_files: bool = False) -> None:
     """Raise `OSError` as `open_directory` does, for a directory in which files are made or for what
-    is only read. It is not opened for that: SQLite's locks on a file end when the process that has
-    them closes one of its descriptors.
+    is only read. Nothing is opened: SQLite's locks on a file end when the process that has them
+    closes one of its descriptors.
     """
-    with spot(path, makes_files=makes_files) as found:
+    with checked_path(path, makes_files=makes_files) as found:
         found.judge(os.stat(found.name, dir_fd=found.directory, follow_symlinks=False))
 
 
 @contextmanager
-def spot(
+def checked_path(
     path: Path, owners: Collection[int] = (), *, makes_files: bool = False, exposed: bool = False
-) -> Iterator[Spot]:
-    """Follow a path for a `with` block, each directory and link judged before what it leads to is
-    looked for. Raises `OSError` as `open_directory` does.
-
-    With `exposed`, others may own the directories and write to them; from there on no link is
-    followed.
+) -> Iterator[PathCheck]:
+    """Follow a path for a `with` block, and judge each directory and link before the next step.
+    Raises `OSError` as `open_directory` does. With `exposed`, others may own the directories and
+    write to them; below such a one no link is followed: it could lead to another's files by now.
     """
-    wanted, trusted = path.absolute(), _root_and_caller().union(owners)
-    left, links, above = [*reversed(wanted.parts)], 0, _Directory()
+    own = frozenset({0, os.geteuid()})
+    wanted, trusted = path.absolute(), own.union(owners)
+    left, links, handle, here = [*reversed(wanted.parts)], 0, -1, Path("/")
+    others: Text | None = None
+    stranger: Text | str | None = None
     with ExitStack() as opened:
         while True:
             name = left.pop()
-            if (target := above.link(name)) is not None:
+            if _is_link(name, handle):
                 links += 1
+                if stranger is not None:
+                    problem = Text("is a symbolic link that {who} can change", who=stranger)
+                    fix = Text("name the file or directory that it leads to")
+                    raise NotTrusted(here / name, problem, fix)
                 if links > _MOST_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                left += reversed(target.parts or (".",))
-            elif left:
-                handle = os.open(name, _PASS, dir_fd=above.handle)
-                opened.callback(os.close, handle)
-                above = above.below(name, handle)
-                if not exposed:
-                    above.judge(wanted, trusted)
-            else:
+                facts = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                _must_be_owned(here / name, facts, own)
+                left += reversed(PurePath(os.readlink(name, dir_fd=handle)).parts or (".",))
+                continue
+            if not left:
                 break
-        is_exposed = above.stranger is not None or above.others is not None
-        yield Spot(above.handle, name, above.path / name, trusted, makes_files, is_exposed)
+            handle = os.open(name, _PASS, dir_fd=handle)
+            opened.callback(os.close, handle)
+            here = here.parent if name == ".." else here / name
+            facts = os.fstat(handle)
+            others = _other_writers(facts, own)
+            if facts.st_uid not in own and _has_number(facts.st_uid):
+                stranger = user_name(facts.st_uid)
+            elif others is not None and not _is_sticky(facts):
+                stranger = others
+            if not exposed:
+                _must_keep(here, facts, wanted, trusted)
+        is_exposed = stranger is not None or others is not None
+        yield PathCheck(handle, name, here / name, trusted, makes_files, is_exposed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Directory:
-    """One that a path leads through: who else can write to it, and the `stranger` who could change
-    the rest of the way, beside root and the caller.
-    """
-
-    handle: int = -1
-    path: Path = Path("/")
-    others: Text | None = None
-    stranger: Text | str | None = None
-
-    def below(self, name: str, handle: int) -> _Directory:
-        """Return the directory of this name, which has been opened."""
-        path = self.path.parent if name == ".." else self.path / name
-        facts, own = os.fstat(handle), _root_and_caller()
-        others, stranger = _others_who_write(facts, own), self.stranger
-        if facts.st_uid not in own and _has_number(facts.st_uid):
-            stranger = user_name(facts.st_uid)
-        elif others is not None and not _is_sticky(facts):
-            stranger = others
-        return _Directory(handle, path, others, stranger)
-
-    def link(self, name: str) -> PurePath | None:
-        """Return where a link leads; `None` for what is none, or not there."""
-        try:
-            facts = os.stat(name, dir_fd=self.handle, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
-        if not stat.S_ISLNK(facts.st_mode):
-            return None
-        if self.stranger is not None:
-            # It could lead to another's files by now, which root would write to.
-            problem = Text("is a symbolic link that {who} can change", who=self.stranger)
-            fix = Text("name the file or directory that it leads to")
-            raise NotTrusted(self.path / name, problem, fix)
-        _judge_owner(self.path / name, facts, _root_and_caller())
-        return PurePath(os.readlink(name, dir_fd=self.handle))
-
-    def judge(self, wanted: Path, trusted: frozenset[int]) -> None:
-        """Raise `NotTrusted` of what is wanted, where others could put another in its place."""
-        facts = os.fstat(self.handle)
-        if facts.st_uid not in trusted and _has_number(facts.st_uid):
-            owner = user_name(facts.st_uid)
-            problem = Text("lies in {directory}, which belongs to {owner}")
-            # No advice to take another user's home away.
-            fix = _as_owner(facts.st_uid, _elsewhere())
-            raise NotTrusted(wanted, problem.filled(directory=self.path, owner=owner), fix, owner)
-        who = _others_who_write(facts, trusted)
-        if who is not None and not _is_sticky(facts):
-            problem = Text("lies in {directory}, where {who} can replace it (mode {mode})")
-            problem = problem.filled(directory=self.path, who=who, mode=_octal(facts))
-            raise NotTrusted(wanted, problem, _closed(self.path, facts))
+def _is_link(name: str, directory: int) -> bool:
+    try:
+        facts = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISLNK(facts.st_mode)
 
 
-def _judge_owner(path: Path, facts: os.stat_result, trusted: frozenset[int]) -> None:
+def _must_keep(
+    directory: Path, facts: os.stat_result, wanted: Path, trusted: frozenset[int]
+) -> None:
+    """Raise `NotTrusted` of what is wanted, where others could put another in its place."""
+    who = _other_writers(facts, trusted)
+    if facts.st_uid not in trusted and _has_number(facts.st_uid):
+        problem = Text("lies in {directory}, which belongs to {owner}")
+        # No advice to take another user's home away.
+        fix = _as_owner(facts.st_uid, _elsewhere())
+        owner = user_name(facts.st_uid)
+        raise NotTrusted(wanted, problem.filled(directory=directory, owner=owner), fix, owner)
+    if who is not None and not _is_sticky(facts):
+        problem = Text("lies in {directory}, where {who} can replace it (mode {mode})")
+        problem = problem.filled(directory=directory, who=who, mode=_octal(facts))
+        raise NotTrusted(wanted, problem, _closed(directory, facts))
+
+
+def _must_be_owned(path: Path, facts: os.stat_result, trusted: frozenset[int]) -> None:
     if facts.st_uid in trusted:
         return
     owner, caller = user_name(facts.st_uid), os.geteuid()
@@ -207,12 +182,11 @@ def group_that_reads(facts: os.stat_result) -> int:
     (a secret that Kubernetes mounts, or 0640 root:certferry).
     """
     caller, groups = os.geteuid(), {os.getegid(), *os.getgroups()}
-    is_given = facts.st_uid == 0 != caller and facts.st_gid in groups
-    return stat.S_IRGRP if is_given else 0
+    return stat.S_IRGRP if facts.st_uid == 0 != caller and facts.st_gid in groups else 0
 
 
 def _has_number(user: int) -> bool:
-    """Tell whether a user has a number in this user namespace: the directories around a container
+    """Return whether a user has a number in this user namespace: the directories around a container
     may be those of users outside, who all seem to be one (user_namespaces(7)).
     """
     try:
@@ -230,7 +204,7 @@ def _octal(facts: os.stat_result) -> str:
     return f"{stat.S_IMODE(facts.st_mode):04o}"
 
 
-def _others_who_write(facts: os.stat_result, trusted: frozenset[int]) -> Text | None:
+def _other_writers(facts: os.stat_result, trusted: frozenset[int]) -> Text | None:
     if facts.st_mode & stat.S_IWOTH:
         return Text("every user")
     if facts.st_mode & stat.S_IWGRP and not _is_private(facts.st_gid, trusted):
@@ -239,8 +213,8 @@ def _others_who_write(facts: os.stat_result, trusted: frozenset[int]) -> Text | 
 
 
 def _is_private(group: int, users: frozenset[int]) -> bool:
-    """Tell whether a group is one of these users' own; where it has no name, as in containers, its
-    number is its user's, or it is one that the caller was given (Kubernetes' `fsGroup`).
+    """Return whether a group is one of these users' own; where it has no name, as in containers,
+    its number is its user's, or the caller was given it (Kubernetes' `fsGroup`).
     """
     try:
         entry = grp.getgrgid(group)
@@ -250,19 +224,15 @@ def _is_private(group: int, users: frozenset[int]) -> bool:
     return entry.gr_name in names and names.issuperset(entry.gr_mem)
 
 
-def _root_and_caller() -> frozenset[int]:
-    return frozenset({0, os.geteuid()})
-
-
 def user_name(number: int) -> str:
-    """Give a user's name, or the number of one that has none."""
+    """Return a user's name, or the number of one that has none."""
     with suppress(KeyError):
         return pwd.getpwuid(number).pw_name
     return str(number)
 
 
 def group_name(number: int) -> str:
-    """Give a group's name, or the number of one that has none."""
+    """Return a group's name, or the number of one that has none."""
     with suppress(KeyError):
         return grp.getgrgid(number).gr_name
     return str(number)
@@ -273,7 +243,7 @@ def _run(*words: object) -> Text:
 
 
 def _closed(path: Path, facts: os.stat_result) -> Text:
-    """Advise to take the others' right away, which only root and the owner can do."""
+    """Return the advice to take the others' right away, which only root and the owner can do."""
     fix = _run("chmod", "go-w", path)
     if os.geteuid() in {0, facts.st_uid}:
         return fix
@@ -286,9 +256,7 @@ def _closed(path: Path, facts: os.stat_result) -> Text:
 
 
 def _as_owner(user: int, otherwise: Text) -> Text:
-    """Advise to be the user whose it is: of a service, as a rule. One without a name owns what is
-    mounted into a container.
-    """
+    """Return the advice to run as the owner; one without a name owns what a container mounts."""
     owner = user_name(user)
     advice = Text("run it as its owner: sudo -u {owner} certferry …; or {otherwise}")
     if owner.isdecimal():

@@ -47,10 +47,10 @@ def test_keys_that_were_refused_are_right_in_the_next_run(host: Host, session: S
     """Nothing that a service refused is remembered beyond the run."""
     bad_token = Fault.status(401, b'{"code":401,"error":"bad token"}')
     host.world.qiniu.api.faults.add(bad_token, times=None)
-    refused = session.reconciler().sync(session.wishes, Patience())
+    refused = session.reconciler().sync(session.certificates, Patience())
     host.world.qiniu.api.faults.clear()
 
-    report = session.reconciler().sync(session.wishes, Patience())
+    report = session.reconciler().sync(session.certificates, Patience())
 
     assert not refused.ok
     assert report.ok, report
@@ -59,9 +59,9 @@ def test_keys_that_were_refused_are_right_in_the_next_run(host: Host, session: S
 def test_a_stop_is_followed_by_another_start(session: Session, stopper: Stopper) -> None:
     """A run that was stopped stops none that begins after it."""
     stopper.is_set = True
-    stopped = session.reconciler().sync(session.wishes, Patience())
+    stopped = session.reconciler().sync(session.certificates, Patience())
 
-    report = session.reconciler().sync(session.wishes, Patience())
+    report = session.reconciler().sync(session.certificates, Patience())
 
     assert not stopped.complete
     assert report.complete

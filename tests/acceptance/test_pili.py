@@ -117,7 +117,7 @@ def test_a_hub_that_is_gone(world: World, tmp_path: Path, name: str, kinds: dict
     host.rewrite(f'"{kinds["cdn"]}", ', "")
     told = host.run("-q", "sync")
     assert 1 == told.code
-    assert f"{kinds['pili']} is no live domain of any Pili hub" in told.complaint.error
+    assert f"{kinds['pili']} is not a live domain of any Pili hub" in told.complaint.error
 
 
 def test_keys_that_may_not_see_pili(world: World, host: Host, kinds: dict[str, str]) -> None:

@@ -14,12 +14,11 @@ from textwrap import dedent
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.cli.export import export
-from certferry.cli.history import show_history
 from certferry.cli.options import Front
 from certferry.cli.plan import show_plans
 from certferry.cli.run_report import show_report
-from certferry.cli.status import look, show_status
+from certferry.cli.status import show_status
+from certferry.cli.stored import show_history, write_files
 from certferry.cli.watch import Watch
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import DomainState
@@ -27,8 +26,10 @@ from certferry.core.planning.plan import Plan
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
 from certferry.reconcile import status
+from certferry.reconcile.status import recorded
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
+from certferry.wiring.looking import overview
 from tests.another_user import as_root, given_away
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import START, CdnHosts, TwinWorld, wish
@@ -51,14 +52,14 @@ def synced(
     """Sync, followed by plain lines; give the exit code and what was written."""
     console = TestConsole()
     session = world.session(progress=progress_lines(console.console))
-    report = session.reconciler().sync(session.wishes, patience or Patience(), renew=renew)
+    report = session.reconciler().sync(session.certificates, patience or Patience(), renew=renew)
     return show_report(report, Front(console.console), as_json=False), console
 
 
 def plans_of(world: TwinWorld, *, renew: bool = False) -> list[Plan]:
     """Plan what is declared."""
     session = world.session()
-    return status.plans_of(session.reconciler(), session.wishes, renew=renew)
+    return status.plans_of(session.reconciler(), session.certificates, renew=renew)
 
 
 def planned(world: TwinWorld, *, check: bool = False) -> tuple[Exit, str]:
@@ -204,7 +205,9 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
     """Before: missing. After: valid, bound, and served by both addresses."""
     world = TwinWorld()
     before = TestConsole()
-    code = show_status(look(world.session()), before.console, START, as_json=False)
+    code = show_status(
+        overview(world.session(), recorded(world.state)), before.console, START, as_json=False
+    )
 
     assert (
         dedent("""\
@@ -222,7 +225,9 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
 
     synced(world)
     after = TestConsole()
-    show_status(look(world.session()), after.console, START, as_json=False)
+    show_status(
+        overview(world.session(), recorded(world.state)), after.console, START, as_json=False
+    )
 
     assert dedent("""\
         NAME               STATE     LEFT     RENEWAL     BOUND     SERVED
@@ -241,7 +246,9 @@ def test_the_documents_of_a_session_are_whole() -> None:
     plan, status, history = TestConsole(), TestConsole(), TestConsole()
 
     show_plans(plans_of(world, renew=True), plan.console, check=False, as_json=True)
-    show_status(look(world.session()), status.console, START, as_json=True)
+    show_status(
+        overview(world.session(), recorded(world.state)), status.console, START, as_json=True
+    )
     show_history(world.session(), None, 10, history.console, as_json=True)
 
     assert 3 == json.loads(plan.out)["changes"]
@@ -308,7 +315,7 @@ def test_an_export_writes_certbots_files(tmp_path: Path) -> None:
     version = world.state.versions("img")[0]
     bundle = world.state.bundle("img", version.number)
 
-    code = export(world.session(), "img", place, console.console)
+    code = write_files(world.session(), "img", place, console.console)
 
     assert Exit.OK == code
     assert {str(place / name) for name in FILES} == set(console.out.splitlines())
@@ -333,7 +340,7 @@ def test_an_export_replaces_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("old")
     (tmp_path / "cert.pem").chmod(0o666)
 
-    export(world.session(), "img", tmp_path, TestConsole().console)
+    write_files(world.session(), "img", tmp_path, TestConsole().console)
 
     assert "theirs" == elsewhere.read_text()
     assert not (tmp_path / "privkey.pem").is_symlink()
@@ -347,7 +354,7 @@ def test_an_export_that_fails_leaves_no_half_file(tmp_path: Path) -> None:
     (tmp_path / "chain.pem").mkdir()
 
     with pytest.raises(CertferryError, match=r"chain\.pem cannot be written"):
-        export(world.session(), "img", tmp_path, TestConsole().console)
+        write_files(world.session(), "img", tmp_path, TestConsole().console)
 
     assert {"cert.pem", "chain.pem"} == {path.name for path in tmp_path.iterdir()}
 
@@ -366,8 +373,8 @@ def test_an_export_by_a_tenants_link_is_refused(tmp_path: Path, below: str) -> N
         given_away(each)
 
     with pytest.raises(CertferryError, match="link is a symbolic link that nobody can change"):
-        export(world.session(), "img", theirs / "link" / below, TestConsole().console)
-    export(world.session(), "img", theirs / "own" / below, TestConsole().console)
+        write_files(world.session(), "img", theirs / "link" / below, TestConsole().console)
+    write_files(world.session(), "img", theirs / "own" / below, TestConsole().console)
 
     assert ["privkey.pem"] == [path.name for path in elsewhere.iterdir()]
     assert "another's" == (elsewhere / "privkey.pem").read_text()
@@ -381,7 +388,7 @@ def test_an_export_into_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ssl").touch()
 
     with pytest.raises(CertferryError, match="ssl cannot be written: File exists"):
-        export(world.session(), "img", tmp_path / "ssl", TestConsole().console)
+        write_files(world.session(), "img", tmp_path / "ssl", TestConsole().console)
 
 
 def test_an_export_of_nothing_is_told_apart_from_a_wrong_name(tmp_path: Path) -> None:
@@ -389,9 +396,9 @@ def test_an_export_of_nothing_is_told_apart_from_a_wrong_name(tmp_path: Path) ->
     session = TwinWorld().session(wish("img"), wish("static"))
 
     with pytest.raises(CertificateError) as missing:
-        export(session, "img", tmp_path, TestConsole().console)
+        write_files(session, "img", tmp_path, TestConsole().console)
     with pytest.raises(ConfigError) as unknown:
-        export(session, "sttic", tmp_path, TestConsole().console)
+        write_files(session, "sttic", tmp_path, TestConsole().console)
 
     assert "run `certferry sync img`" == str(missing.value.hint)
     assert "did you mean static? known: img, static" == str(unknown.value.hint)

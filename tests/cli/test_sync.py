@@ -288,7 +288,7 @@ def test_a_refusal_alone_has_its_own_exit_code() -> None:
 
 def test_a_stopped_run_says_that_the_next_goes_on() -> None:
     """Ctrl-C loses nothing, and says so."""
-    skipped = StepOutcome(Action.LOOK, Outcome.SKIPPED, Text("stopped during: issue"))
+    skipped = StepOutcome(None, Outcome.SKIPPED, Text("stopped during: issue"))
 
     code, console = shown(report(lineage(skipped), complete=False))
 
@@ -320,7 +320,7 @@ def test_certificate_that_a_stopped_run_did_not_look_at_is_told_as_such() -> Non
         """)
         == console.out
     )
-    assert "static: 未查看\n" in values.text_of(list(report_text.told(told, voice_in("zh"))))
+    assert "static: 未查看\n" in values.text_of(list(report_text.lines(told, voice_in("zh"))))
 
 
 def test_certificate_that_a_stopped_run_did_not_look_at_is_not_ok_for_a_program() -> None:
@@ -410,7 +410,7 @@ def test_what_was_refused_has_a_problem_as_what_failed_has() -> None:
     of ours is a mistake in certferry.
     """
     refused = replace(REFUSED, reason=ReasonCode.TOO_LITTLE_LIFE)
-    mistake = StepOutcome(Action.LOOK, Outcome.FAILED, Text("a mistake in certferry"))
+    mistake = StepOutcome(None, Outcome.FAILED, Text("a mistake in certferry"))
     steps = (BOUND, refused, FAILED, mistake)
 
     document: Any = documents.of_report(report(lineage(*steps)), Voice())

@@ -116,7 +116,7 @@ class TwinSession(Session):
         return self._reconciler
 
     @property
-    def wishes(self) -> tuple[DesiredCertificate, ...]:
+    def certificates(self) -> tuple[DesiredCertificate, ...]:
         """What is declared."""
         return self._wishes
 

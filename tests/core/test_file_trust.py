@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.file_trust import NotTrusted, must_be_trusted, open_directory, spot
+from certferry.file_trust import NotTrusted, checked_path, must_be_trusted, open_directory
 from tests.another_user import NOBODY, as_root, given_away
 
 THEIR_NAME = pwd.getpwuid(NOBODY).pw_name
@@ -285,10 +285,10 @@ def test_group_of_the_owner_that_is_named(file: Path) -> None:
 
 def test_name_that_is_free(tmp_path: Path) -> None:
     """The way to it is judged all the same."""
-    with spot(tmp_path / "new") as found:
+    with checked_path(tmp_path / "new") as found:
         assert tmp_path / "new" == found.path
 
     tmp_path.chmod(0o777)
 
-    with pytest.raises(NotTrusted), spot(tmp_path / "new"):
+    with pytest.raises(NotTrusted), checked_path(tmp_path / "new"):
         pytest.fail("it was found")

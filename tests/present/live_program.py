@@ -37,7 +37,7 @@ def main() -> None:
         StepEnded("img", deploy),
         Activity("图片", Text("等待所有权威域名服务器显示挑战记录"), BEGIN, BEGIN + hour),
     ]
-    console.show([line("before")])
+    console.print([line("before")])
     console.flush()
 
     def now() -> datetime:
@@ -49,7 +49,7 @@ def main() -> None:
             sys.stdin.readline()
         logging.getLogger("certferry").warning("a lease could not be extended")
         sys.stdin.readline()
-    console.show([line("img: waiting")])
+    console.print([line("img: waiting")])
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.cli import complaints, history
+from certferry.cli import complaints
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import (
-    Condition,
+    OF_DOMAINS,
     DomainStatus,
     LineageStatus,
-    Remembering,
     Standing,
 )
 from certferry.core.desired.certificate import Kind
@@ -30,7 +30,14 @@ from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action
 from certferry.core.waiting import applying
 from certferry.errors import DnsUnavailable
-from certferry.present import documents, plan_document, plan_text, report_text, status_text
+from certferry.present import (
+    documents,
+    history_text,
+    plan_document,
+    plan_text,
+    report_text,
+    status_text,
+)
 from certferry.present import plan_document as status_document
 from certferry.present.language import LANGUAGES, VARIABLE, Voice, voice_for, voice_in
 from certferry.present.layout import aligned, plain, stacked, width, wrapped
@@ -165,7 +172,7 @@ def test_a_mistake_of_the_command_line_is_a_text() -> None:
     """What certferry itself finds wrong needs no reading."""
     mistake = UsageMistake(Text("--wait and --no-wait exclude each other"))
 
-    (told, *_) = complaints.told(complaints.complaint_about(mistake), ZH)
+    (told, *_) = complaints.lines(complaints.problem_of(mistake), ZH)
 
     assert "错误：--wait 和 --no-wait 不能同时使用" == plain(told)
 
@@ -217,8 +224,7 @@ PLAN = values.plan(
     values.rollout(),
     values.rollout("a.img.example.com", values.HTTPS_OFF),
     issue=values.issue(),
-    obstacles=(values.frozen("b.img.example.com"),),
-    refusals=(values.too_short("c.img.example.com"),),
+    findings=(values.frozen("b.img.example.com"), values.too_short("c.img.example.com")),
 )
 
 
@@ -239,7 +245,7 @@ def test_a_plan_in_chinese() -> None:
                    提示：unfreeze it in the console
 
         待签发 1 张证书、待部署 2 处、拒绝 1 项、受阻 1 项。尚未做任何改动；请先处理受阻的部分。
-        """) == values.text_of(list(plan_text.told([PLAN], ZH)))
+        """) == values.text_of(list(plan_text.lines([PLAN], ZH)))
 
 
 USUAL = (timedelta(minutes=8), timedelta(minutes=15))
@@ -273,7 +279,7 @@ def test_a_sync_in_chinese() -> None:
                              提示：请几分钟后重试
 
         1 张证书：1 项完成、1 项未变更、1 项等待中、1 项失败。再次运行 `certferry sync` 以继续。
-        """) == values.text_of(list(report_text.told(report, ZH)))
+        """) == values.text_of(list(report_text.lines(report, ZH)))
     assert (
         "错误：img: 清理 失败: qiniu 上的 certferry-img-0123: 无法连接 api.qiniu.com："
         "refused\n提示：请几分钟后重试\n"
@@ -282,8 +288,8 @@ def test_a_sync_in_chinese() -> None:
 
 def test_a_second_run_in_chinese_says_the_sentence() -> None:
     """Operators search their logs for it."""
-    (*_, one) = report_text.told(values.report(values.lineage(SEEN)), ZH)
-    (*_, two) = report_text.told(values.report(values.lineage(SEEN), values.lineage(SEEN)), ZH)
+    (*_, one) = report_text.lines(values.report(values.lineage(SEEN)), ZH)
+    (*_, two) = report_text.lines(values.report(values.lineage(SEEN), values.lineage(SEEN)), ZH)
 
     assert "证书未变更,跳过同步" == plain(one)
     assert plain(two).startswith("证书未变更,跳过同步（共 2 张证书")
@@ -311,7 +317,7 @@ STATUS = LineageStatus(
             not_after=NOON + timedelta(days=90),
         ),
     ),
-    condition=Condition.DUE,
+    standing=Standing.DUE,
     until=NOON + timedelta(days=90),
 )
 
@@ -360,7 +366,7 @@ def test_an_error_in_chinese() -> None:
               missing at ns2.example.net
 
         提示：请几分钟后重试
-        """) == values.text_of(list(complaints.told(complaints.complaint_about(error), ZH)))
+        """) == values.text_of(list(complaints.lines(complaints.problem_of(error), ZH)))
 
 
 def test_history_in_chinese() -> None:
@@ -379,10 +385,12 @@ def test_history_in_chinese() -> None:
             "发现=证书：160d954b691f, tls_versions：TLSv1.2, TLSv1.3, http2：未知"
         ),
         "2026-11-24 12:00 UTC  img  已签发  root@host  签发者=R13 · ca=letsencrypt",
-    ] == [values.text_of(history.told([one], ZH)).rstrip("\n") for one in (entry, drift, issued)]
-    [written] = values.text_of(history.told([drift], EN)).splitlines()
+    ] == [
+        values.text_of(history_text.lines([one], ZH)).rstrip("\n") for one in (entry, drift, issued)
+    ]
+    [written] = values.text_of(history_text.lines([drift], EN)).splitlines()
     assert written.endswith(f"found={found}")
-    assert found in str(documents.of_history([drift]))
+    assert found in str(history_text.document([drift]))
 
 
 def test_programs_read_the_same_words_in_every_language() -> None:
@@ -395,7 +403,7 @@ def test_programs_read_the_same_words_in_every_language() -> None:
                 [
                     documents.of_report(report, voice),
                     plan_document.of_plans([PLAN], voice),
-                    status_document.of_statuses([STATUS], Remembering(), voice),
+                    status_document.of_statuses([STATUS], Recorded(), voice),
                 ]
             )
         )
@@ -423,7 +431,7 @@ def without_sentences(document: object) -> object:
 
 def test_every_word_of_a_program_has_a_word_for_people() -> None:
     """No action, outcome or standing is shown in English to who reads Chinese."""
-    programs = {word.value for words in (Action, Outcome, Standing) for word in words}
+    programs = {word.value for words in (Action, Outcome, OF_DOMAINS) for word in words}
 
     assert programs <= set(WORDS)
     assert all(ZH.word(word) != word for word in programs)

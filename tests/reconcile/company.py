@@ -57,7 +57,7 @@ class Company:
         self.issuer = MemoryIssuer(self.state, now)
         self.events: list[Event] = []
         self.watch: Progress = self.events.append
-        self.wishes = [self._wish(f"img{number}.example.com") for number in range(count)]
+        self.certificates = [self._wish(f"img{number}.example.com") for number in range(count)]
 
     def _wish(self, domain: str) -> DesiredCertificate:
         self.cdn.add_domain(domain)

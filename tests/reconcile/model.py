@@ -14,7 +14,7 @@ from typing import Any
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
-    HttpsWish,
+    DesiredHttps,
     Retirement,
 )
 from certferry.core.events import Event
@@ -99,13 +99,13 @@ class ModelWorld:
         self,
         *domains: str,
         names: tuple[str, ...] = ("img.example.com", "*.img.example.com"),
-        https: HttpsWish | None = None,
+        https: DesiredHttps | None = None,
         retire: Retirement = Retirement.SUPERSEDED,
         lineage: str = "img",
     ) -> DesiredCertificate:
         """Ask for one certificate, served at these domains, or at all it covers."""
         deployment = DesiredDeployment(
-            "qiniu", domains or None, https=https or HttpsWish(), retire=retire
+            "qiniu", domains or None, https=https or DesiredHttps(), retire=retire
         )
         return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
 

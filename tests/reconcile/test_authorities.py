@@ -60,9 +60,9 @@ class Cas:
         """See `ports.issuer.Issuer.must_be_provable`."""
         return self.at(USUAL).must_be_provable(names, dns)
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `ports.issuer.Issuer.held_back`."""
-        return self.by_directory[request.directory].held_back(request)
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.rate_limit_hold`."""
+        return self.by_directory[request.directory].rate_limit_hold(request)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress

@@ -18,9 +18,9 @@ from certferry.core.desired.certificate import (
     DesiredCertificate,
     PemFiles,
     Program,
+    delivered,
 )
 from certferry.core.observed.observation import Change
-from certferry.core.planning.deliveries import delivered
 from certferry.core.planning.due import Times
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport

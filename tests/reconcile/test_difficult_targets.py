@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark
+from certferry.core.certificates.lineage import label_of
 from certferry.core.observed.observation import DomainState, ObservedTarget
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
@@ -331,7 +331,7 @@ def test_upload_that_a_list_does_not_show_yet_is_not_made_again(world: ModelWorl
             return replace(world.cdn.observe(look), remotes=())
 
         def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-            return world.cdn.put(mark(lineage, bundle.certificate.fingerprint), bundle)
+            return world.cdn.put(label_of(lineage, bundle.certificate.fingerprint), bundle)
 
     for process in ("killed", "next"):
         world.alive.add(process)

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from certferry.core.assessment.status import Standing, status_of
 from certferry.core.desired.certificate import (
     DesiredCertificate,
+    DesiredHttps,
     DriftPolicy,
     HttpsSettings,
-    HttpsWish,
 )
 from certferry.core.observed.observation import Served
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
@@ -31,11 +32,11 @@ from tests.reconcile.one_lineage import IMG, outcome
 from tests.support.tiers import examples
 
 LEFT = [DriftPolicy.WARN, DriftPolicy.IGNORE]
-HTTP2 = HttpsWish(http2=True)
+HTTP2 = DesiredHttps(http2=True)
 
 
 def wish(
-    world: ModelWorld, drift: DriftPolicy, https: HttpsWish | None = None
+    world: ModelWorld, drift: DriftPolicy, https: DesiredHttps | None = None
 ) -> DesiredCertificate:
     """One domain, with what is to be done about drift."""
     found = world.wish(IMG, https=https)
@@ -43,7 +44,7 @@ def wish(
     return replace(found, deployments=(replace(deployment, drift=drift),))
 
 
-def synced(drift: DriftPolicy, https: HttpsWish | None = None) -> ModelWorld:
+def synced(drift: DriftPolicy, https: DesiredHttps | None = None) -> ModelWorld:
     """A world in which the domain is as declared."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
@@ -232,8 +233,8 @@ def test_third_repair_within_a_day_is_refused() -> None:
     (refused,) = report.having(Outcome.REFUSED)
     assert "another tool" in str(refused.detail)
     assert theirs == world.cdn.bound_to(IMG)
-    (refusal,) = world.plan(wanted).refusals
-    assert refusal.reason.code is ReasonCode.FOUGHT_OVER
+    (refusal,) = world.plan(wanted).having(Weight.REFUSED)
+    assert refusal.problem.code == ReasonCode.FOUGHT_OVER
     world.pass_time(timedelta(days=1))
     assert run(world, wanted).ok
     assert theirs != world.cdn.bound_to(IMG)

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import Standing
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import (
@@ -14,8 +15,9 @@ from certferry.core.desired.certificate import (
     DesiredDeployment,
     FileDelivery,
     PemFiles,
+    delivered,
 )
-from certferry.core.planning.deliveries import delivered
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.rollouts import Claims
 from certferry.core.planning.steps import Action
@@ -137,13 +139,13 @@ def test_client_that_renews_no_more_is_noticed_in_time(
 
     report = synced(world)
     (plan,) = plans_of(reconciler, [WISH])
-    (status,) = statuses_of(reconciler, [WISH])
+    (status,) = statuses_of(reconciler, [WISH], Recorded())
 
     [told] = report.having(Outcome.FAILED)
-    assert (Action.LOOK, None) == (told.action, told.target)
+    assert (None, None) == (told.action, told.target)
     assert f"{FILES.fullchain}: not renewed" in str(told.detail)
     assert words in str(told.detail)
-    assert told.detail == plan.obstacles[0].error.message
+    assert told.detail == plan.having(Weight.BLOCKED)[0].problem.message
     assert status.reason is not None
     assert told.detail == status.reason.message
     assert 0 == world.issuer.issued
@@ -181,7 +183,7 @@ def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: Model
     reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
 
     report = synced(world)
-    (status,) = statuses_of(reconciler, [WISH])
+    (status,) = statuses_of(reconciler, [WISH], Recorded())
 
     assert report.ok
     assert ["every domain that it covers is served by new"] == [
@@ -314,7 +316,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
 
     report = world.run(wide)
     (plan,) = plans_of(reconciler, [wide])
-    (status,) = statuses_of(reconciler, [wide])
+    (status,) = statuses_of(reconciler, [wide], Recorded())
 
     assert report is not None
     assert report.ok
@@ -322,7 +324,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
         str(told.detail) for told in report.outcomes
     ]
     assert plan.is_settled
-    assert (("qiniu", ("static",)),) == plan.ceded == status.ceded
+    assert (("qiniu", ("static",)),) == plan.owned_elsewhere == status.owned_elsewhere
     assert status.reason is None
     assert 0 == world.issuer.issued
 
@@ -334,9 +336,9 @@ def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) ->
     reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
 
     (plan,) = plans_of(reconciler, [WISH])
-    (status,) = statuses_of(reconciler, [WISH])
+    (status,) = statuses_of(reconciler, [WISH], Recorded())
 
-    assert ["cannot be read"] == [str(obstacle.error) for obstacle in plan.obstacles]
+    assert ["cannot be read"] == [str(obstacle.error) for obstacle in plan.having(Weight.BLOCKED)]
     assert (DOMAIN,) == status.names
     assert status.renew_at is None
     assert 1 == len(status.domains)
@@ -403,7 +405,7 @@ def test_chain_whose_signer_has_expired_is_delivered_nowhere(world: ModelWorld) 
     world.pass_time(timedelta(days=2))
     world.source.put(FILES, with_issuer_until(bundle, world.clock - timedelta(days=1)))
     (before,) = plans_of(Reconciler(world.doors("look"), stop=lambda: None), [wish])
-    assert {DOMAIN, DIRECTORY} == {refusal.step.domain for refusal in before.refusals}
+    assert {DOMAIN, DIRECTORY} == {refusal.domain for refusal in before.having(Weight.REFUSED)}
 
     report = world.run(wish)
 
@@ -440,9 +442,9 @@ def assert_told(world: ModelWorld, wish: DesiredCertificate) -> None:
     """See that `plan` and `status` name the expired signer."""
     engine = Reconciler(world.doors("look"), stop=lambda: None)
     (plan,) = plans_of(engine, [wish])
-    (status,) = statuses_of(engine, [wish])
-    told = [str(one.error.message) for one in plan.obstacles]
-    told += [str(one.reason.message) for one in plan.refusals]
+    (status,) = statuses_of(engine, [wish], Recorded())
+    told = [str(one.problem.message) for one in plan.having(Weight.BLOCKED)]
+    told += [str(one.problem.message) for one in plan.having(Weight.REFUSED)]
     assert any("which signed the certificate, expired" in one for one in told)
     assert status.reason is not None
     assert "which signed the certificate, expired" in str(status.reason.message)
@@ -521,7 +523,7 @@ def test_files_whose_delivery_is_left_over_are_not_in_order(world: ModelWorld) -
     reconciler = Reconciler(world.doors("looker"), stop=lambda: None)
     [plan], [status] = (
         plans_of(reconciler, [in_files(cdn=True)]),
-        statuses_of(reconciler, [in_files(cdn=True)]),
+        statuses_of(reconciler, [in_files(cdn=True)], Recorded()),
     )
 
     assert not plan.is_settled

@@ -70,7 +70,7 @@ def scheduled(
     """Run as the schedule does."""
     session = world.session(*wishes)
     run = ScheduledRun(session.reconciler, world.pause, patience or Patience())
-    return run.sync(session.wishes)
+    return run.sync(session.certificates)
 
 
 def pauses_of(world: TwinWorld) -> list[int]:
@@ -158,7 +158,7 @@ def test_run_by_hand_does_not_wait() -> None:
     world.issuer.fail_with(REFUSED)
     session = world.session()
 
-    report = session.reconciler().sync(session.wishes, Patience())
+    report = session.reconciler().sync(session.certificates, Patience())
 
     assert [] == world.pauses
     assert report.any(Outcome.FAILED)
@@ -245,7 +245,7 @@ def test_the_pause_is_shown() -> None:
     heal_after(world, 1)
     session = world.session(progress=events.append)
 
-    ScheduledRun(session.reconciler, world.pause, Patience()).sync(session.wishes)
+    ScheduledRun(session.reconciler, world.pause, Patience()).sync(session.certificates)
 
     told = [e for e in events if isinstance(e, Activity) and "is tried again at" in str(e.what)]
     assert ["img"] == [event.lineage for event in told]
@@ -279,7 +279,7 @@ IN_ORDER = LineageReport("img", None, ())
 
 def failed(error: CertferryError) -> StepOutcome:
     """An issue that has failed."""
-    return StepOutcome(Action.ISSUE, Outcome.FAILED, error.message).failed(error)
+    return StepOutcome.of(Action.ISSUE, error)
 
 
 def test_waits_after_a_pause_count_for_patience() -> None:

@@ -143,7 +143,7 @@ def test_mistake_of_ours_is_one_lineages_failure(
     """An unexpected exception is logged whole, and does not leave the visit."""
 
     class Broken:
-        def held_back(self, *_: object, **__: object) -> None:
+        def rate_limit_hold(self, *_: object, **__: object) -> None:
             return None
 
         def issue(self, *_: object) -> object:

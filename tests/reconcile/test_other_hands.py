@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from certferry.core.desired.certificate import (
     DesiredCertificate,
+    DesiredHttps,
     DriftPolicy,
     HttpsSettings,
-    HttpsWish,
     OnFailure,
 )
 from certferry.errors import CertferryError
@@ -94,7 +94,7 @@ def test_whatever_others_do_it_comes_to_rest(
     world = ModelWorld(processing=timedelta(minutes=minutes))
     for name in (IMG, OTHER):
         world.cdn.add_domain(name)
-    wish = world.wish(https=HttpsWish(http2=True))
+    wish = world.wish(https=DesiredHttps(http2=True))
     (deployment,) = wish.deployments
     deployment = replace(deployment, drift=drift, on_failure=OnFailure.ROLLBACK)
     wish = replace(wish, deployments=(deployment,))

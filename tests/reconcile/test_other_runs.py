@@ -140,7 +140,7 @@ def test_stopped_run_says_so_and_gives_its_lease_back(world: ModelWorld) -> None
     """Interrupted in the middle: told as skipped, and another run can begin at once."""
 
     class Stopped:
-        def held_back(self, *_: object, **__: object) -> None:
+        def rate_limit_hold(self, *_: object, **__: object) -> None:
             return None
 
         def issue(self, *_: object) -> object:

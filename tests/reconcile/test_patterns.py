@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.cli.exits import Exit, of_plans, of_report, of_statuses
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.notices import noticed
-from certferry.core.assessment.status import Remembering, status_of
+from certferry.core.assessment.status import status_of
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.names import match_of
-from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, HttpsWish
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, DesiredHttps
 from certferry.core.observed.observation import DomainState, ObservedTarget
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import Outcome, SyncReport
 from certferry.core.planning.rollouts import Claims
 from certferry.core.planning.steps import Action, Deploy
@@ -42,10 +44,12 @@ def wish(*deployments: DesiredDeployment) -> DesiredCertificate:
 
 
 def by(
-    *globs: str, exclude: tuple[str, ...] = (), https: HttpsWish | None = None
+    *globs: str, exclude: tuple[str, ...] = (), https: DesiredHttps | None = None
 ) -> DesiredDeployment:
     """A deployment to what these match."""
-    return DesiredDeployment("qiniu", (), globs=globs, exclude=exclude, https=https or HttpsWish())
+    return DesiredDeployment(
+        "qiniu", (), globs=globs, exclude=exclude, https=https or DesiredHttps()
+    )
 
 
 class SwitchedOffCdn(MemoryCdn):
@@ -127,7 +131,7 @@ def test_more_exact_deployment_of_one_certificate_decides(world: ModelWorld) -> 
     written first; one that is left without domains says who serves them.
     """
     world.cdn.add_domain(OTHER)
-    wide, near = by("*"), by("a.*", https=HttpsWish(http2=True))
+    wide, near = by("*"), by("a.*", https=DesiredHttps(http2=True))
     for deployments in ((wide, near), (near, wide)):
         asked = wish(*deployments)
         world.claims = Claims([asked])
@@ -211,10 +215,10 @@ def test_domain_that_is_switched_off_is_told_and_alarms_nothing(
     assert Exit.OK is of_report(ran)
     versions = {"img": world.state.versions("img")}
     assert () == noticed(ran, (), world.now(), versions=versions, declared=["img"])
-    assert [OTHER] == [one.domain for one in plan.left_out]
+    assert [OTHER] == [one.domain for one in plan.having(Weight.SKIPPED)]
     assert Exit.OK is of_plans([plan], check=True)
-    assert "Nothing changed: 1 domain is left as it is" in text_of(list(report_text.told(ran, EN)))
-    assert text_of(list(plan_text.told([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
+    assert "Nothing changed: 1 domain is left as it is" in text_of(list(report_text.lines(ran, EN)))
+    assert text_of(list(plan_text.lines([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
     assert OTHER in str(plan_document.of_plans([plan], EN)["certificates"])
 
 
@@ -228,8 +232,8 @@ def test_domain_that_is_switched_off_is_told_for_the_certificate_that_would_serv
     first, second = wish(by("*")), replace(wish(by("*")), lineage="second")
     world.claims = Claims([first, second])
 
-    assert [OTHER] == [one.domain for one in world.plan(first).left_out]
-    assert () == world.plan(second).left_out
+    assert [OTHER] == [one.domain for one in world.plan(first).having(Weight.SKIPPED)]
+    assert () == world.plan(second).having(Weight.SKIPPED)
 
 
 @pytest.mark.parametrize("deployment", [DesiredDeployment("qiniu"), by("*")])
@@ -248,7 +252,7 @@ def test_status_tells_of_a_domain_that_is_switched_off(
     said = f"{OTHER} is frozen; it is left out, since `domains` does not name it"
     assert [IMG] == [one.domain for one in status.domains]
     assert f"{OTHER}: {said}" in text_of(list(status_text.remarks([status], EN)))
-    document: Any = status_document.of_statuses([status], Remembering(), EN)
+    document: Any = status_document.of_statuses([status], Recorded(), EN)
     [certificate] = document["certificates"]
     [notice] = certificate["notices"]
     assert ("qiniu", OTHER, said) == (
@@ -257,4 +261,4 @@ def test_status_tells_of_a_domain_that_is_switched_off(
         notice["error"]["message"],
     )
     assert document["ok"]
-    assert Exit.OK is of_statuses([status], Remembering())
+    assert Exit.OK is of_statuses([status], Recorded())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import Outcome
 from certferry.core.planning.steps import Action
 from certferry.errors import (
@@ -40,7 +41,9 @@ def test_refused_token_is_told_by_the_plan(world: ModelWorld) -> None:
     [plan] = plans_of(reconciler(world), [world.wish()])
 
     assert plan.issue is not None
-    assert [("dnspod", None, denied)] == [(o.target, o.domain, o.error) for o in plan.obstacles]
+    assert [("dnspod", None, denied)] == [
+        (o.target, o.domain, o.error) for o in plan.having(Weight.BLOCKED)
+    ]
 
 
 def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> None:
@@ -61,7 +64,7 @@ def test_name_that_neither_the_target_nor_the_dns_account_has(world: ModelWorld)
 
     assert plan.issue is None
     assert [("qiniu", TargetRejected), ("dnspod", ZoneNotFound)] == [
-        (one.target, type(one.error)) for one in plan.obstacles
+        (one.target, type(one.error)) for one in plan.having(Weight.BLOCKED)
     ]
 
 
@@ -71,14 +74,16 @@ def test_name_that_only_the_target_lacks(world: ModelWorld) -> None:
 
     [plan] = plans_of(reconciler(world), [wish])
 
-    assert [("qiniu", TargetRejected)] == [(one.target, type(one.error)) for one in plan.obstacles]
+    assert [("qiniu", TargetRejected)] == [
+        (one.target, type(one.error)) for one in plan.having(Weight.BLOCKED)
+    ]
 
 
 def test_account_with_the_zone_is_no_obstacle(world: ModelWorld) -> None:
     """It is asked, and nothing stands in the way."""
     [plan] = plans_of(reconciler(world), [world.wish()])
 
-    assert (1, ()) == (world.dns.calls, plan.obstacles)
+    assert (1, ()) == (world.dns.calls, plan.having(Weight.BLOCKED))
 
 
 class Timely:
@@ -118,7 +123,7 @@ def test_wrong_clock_is_told_before_an_order(
 
     plans = plans_of(Reconciler(doors, stop=lambda: None), wishes)
 
-    found = [type(o.error) for plan in plans for o in plan.obstacles]
+    found = [type(o.error) for plan in plans for o in plan.having(Weight.BLOCKED)]
     assert ([] if expected is None else [expected] * 2) == found
     assert 1 == dns.looks
     assert (0 if expected else 2) == world.dns.calls

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.assessment.status import Standing, status_of
-from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
+from certferry.core.desired.certificate import DesiredCertificate, FileDelivery, delivered
 from certferry.core.observed.observation import Change, DomainState
-from certferry.core.planning.deliveries import delivered
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
 from certferry.core.planning.steps import Action, Deploy
 from certferry.core.reasons import ReasonCode

@@ -38,9 +38,9 @@ class Gateway:
         must_be_as_ordered(evil, request.names, issued.certificate.not_before)
         return evil
 
-    def held_back(self, *asked: Any, **how: Any) -> OrderHeldBack | None:
+    def rate_limit_hold(self, *asked: Any, **how: Any) -> OrderHeldBack | None:
         """As ever."""
-        held: OrderHeldBack | None = self._issuer.held_back(*asked, **how)
+        held: OrderHeldBack | None = self._issuer.rate_limit_hold(*asked, **how)
         return held
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:

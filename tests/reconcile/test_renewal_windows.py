@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from certferry.core.assessment.status import Condition, status_of
+from certferry.core.assessment.status import Standing, status_of
 from certferry.core.certificates.certificate import Certificate, CertificateBundle
 from certferry.core.certificates.renewal import RenewalInfo, RenewalWindow, renew_at
 from certferry.core.desired.certificate import DesiredCertificate
@@ -186,7 +186,7 @@ def test_moment_of_the_pause_is_told(world: ModelWorld) -> None:
 
     assert observed.current is not None
     assert observed.current.saved_at + timedelta(days=1) == status.renew_at
-    assert Condition.VALID is status.condition
+    assert Standing.VALID is status.standing
 
 
 def test_operator_and_a_new_wish_are_not_kept_waiting(world: ModelWorld) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.certificates.lineage import mark
+from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredCertificate, Retirement
 from certferry.core.events import StepEnded
 from certferry.core.observed.observation import DomainState, Observation
@@ -394,9 +394,10 @@ def test_what_another_lineage_waits_to_bind_stays(
     world.claims = Claims([wish, replace(wish, lineage="static")])
     fingerprint = made.certificate.fingerprint
     kept = [
-        world.cdn.put_foreign(ELSEWHERE, mark(name, fingerprint)) for name in ("static", "dropped")
+        world.cdn.put_foreign(ELSEWHERE, label_of(name, fingerprint))
+        for name in ("static", "dropped")
     ]
-    untrusted = world.cdn.put_foreign(ELSEWHERE, mark("unknown", fingerprint))
+    untrusted = world.cdn.put_foreign(ELSEWHERE, label_of("unknown", fingerprint))
 
     synced(world, wish)
 
@@ -407,7 +408,7 @@ def test_what_another_lineage_waits_to_bind_stays(
 
 def test_our_own_mark_on_what_we_do_not_know(world: ModelWorld, wish: DesiredCertificate) -> None:
     """Left over from a state that was lost: no other tool looks after it."""
-    lost = world.cdn.put_foreign(IMG, mark("img", "0" * 64))
+    lost = world.cdn.put_foreign(IMG, label_of("img", "0" * 64))
 
     synced(world, wish)
 
@@ -421,7 +422,7 @@ def test_upload_that_another_program_wrote_into_the_state_removes_nothing(
     theirs = world.cdn.put_foreign(ELSEWHERE, "somebody's")
     synced(world, world.wish())
     (ours,) = world.state.uploads("img", "qiniu")
-    for label in (ours.label, "somebody's", mark("img", "ee" * 32)):
+    for label in (ours.label, "somebody's", label_of("img", "ee" * 32)):
         world.state.save_upload(replace(ours, remote_id=theirs, label=label, fingerprint="ee" * 32))
         world.pass_time(timedelta(days=65))
 

@@ -178,16 +178,16 @@ def test_killed_at_any_call_the_next_run_replaces_what_the_ca_revoked() -> None:
         if is_revoked:
             assert issue is not None
             assert ReasonCode.REVOKED is issue.reason.code
-            assert "revoked" in {one.code for one in concerns(world)}
+            assert "revoked" in {one.problem.code for one in concerns(world)}
         half_done = world.state.versions("img")[0].revocation == begun
         world.sync()
         assert (2 if issue else 1) == world.issuer.issued
         assert not is_revoked or world.served() != first
-        assert half_done == ("revocation_begun" in {one.code for one in concerns(world)})
+        assert half_done == ("revocation_begun" in {one.problem.code for one in concerns(world)})
         if half_done:
             assert [first] == world.revoke()
             assert {first: SUPERSEDED} == world.ledger.revoked
-            assert "revocation_begun" not in {one.code for one in concerns(world)}
+            assert "revocation_begun" not in {one.problem.code for one in concerns(world)}
         if is_over:
             return
     pytest.fail("it never came to its end")

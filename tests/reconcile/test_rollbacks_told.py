@@ -67,11 +67,11 @@ def test_plan_and_run_say_what_is_left_on_the_previous_certificate() -> None:
 
     (back,) = plan.rolled_back
     assert ("qiniu", IMG) == (back.target, back.domain)
-    said = "\n".join(map(plain, plan_text.told([plan], Voice())))
+    said = "\n".join(map(plain, plan_text.lines([plan], Voice())))
     assert f"kept     qiniu → {IMG}: rolled back: the previous certificate is served" in said
     assert "1 rolled back. Nothing was changed." in said
     assert plan.is_settled
-    (*_, last) = map(plain, report_text.told(SyncReport((report,)), Voice()))
+    (*_, last) = map(plain, report_text.lines(SyncReport((report,)), Voice()))
     assert "Nothing changed: 1 domain is left as it is, all else is as declared." == last
     document = json.loads(json.dumps(plan_document.of_plans([plan], Voice())))
     (written,) = document["certificates"]

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from certferry.core.certificates.lineage import mark
+from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
-    HttpsWish,
+    DesiredHttps,
     Kind,
     Retirement,
 )
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action, Clean
@@ -220,7 +221,7 @@ def test_failure_of_yesterday_is_no_part_of_todays_wait(world: ModelWorld) -> No
     ended(world, run_at(world, targets={"qiniu": cdn}))
     world.pass_time(timedelta(days=1))
     theirs = world.cdn.put_foreign(IMG)
-    world.cdn.bind(IMG, Kind.CDN, theirs, HttpsWish())
+    world.cdn.bind(IMG, Kind.CDN, theirs, DesiredHttps())
 
     assert synced(world).ok
 
@@ -270,7 +271,7 @@ def test_two_copies_of_one_label_are_told_apart(world: ModelWorld) -> None:
     synced(world)
     [first] = world.state.versions("img")
     bundle = world.state.bundle("img", first.number)
-    world.cdn.put(mark("img", first.certificate.fingerprint), bundle)
+    world.cdn.put(label_of("img", first.certificate.fingerprint), bundle)
     world.pass_time(timedelta(days=61))
     synced(world)
     world.pass_time(timedelta(days=61))
@@ -301,4 +302,4 @@ def test_plan_tells_of_a_target_that_cannot_be_read(world: ModelWorld) -> None:
 
     plan = world.plan(world.wish(), targets={"qiniu": cdn})
 
-    assert [("qiniu", None)] == [(o.target, o.domain) for o in plan.obstacles]
+    assert [("qiniu", None)] == [(o.target, o.domain) for o in plan.having(Weight.BLOCKED)]

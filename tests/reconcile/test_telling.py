@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certferry.core.assessment.news import Message
-from certferry.core.assessment.notices import USUAL, News, Notice, Subject, Topic
+from certferry.core.assessment.notices import USUAL, Notice, Subject, Topic
+from certferry.core.assessment.notifications import Message, Notification
 from certferry.errors import ConfigError, Interrupted
 from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
+from certferry.problem import Problem
 from certferry.reconcile.telling import AGAIN, Channel, Telling
 from certferry.text import Text
 from certferry_sandbox.testing.memory_state import MemoryState
@@ -21,7 +22,7 @@ from tests.core.strategies import NOW
 
 LATE = timedelta(seconds=0.3)
 REFUSED = RefusedForGood(Text("wrong key"), Text("put it right"))
-TROUBLE = Notice(Topic.TROUBLE, Subject("img"), NOW, "dns_access_denied", Text("no"))
+TROUBLE = Notice(Topic.TROUBLE, Subject("img"), NOW, Problem("dns_access_denied", Text("no")))
 
 Change = Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
 
@@ -47,9 +48,10 @@ class Service:
         return [message.paragraphs for message in self.got]
 
 
-def words(news: Sequence[News]) -> Message:
+def words(due: Sequence[Notification]) -> Message:
     """A message that names what it is about."""
-    return Message("t", tuple(f"{one.topic} {one.subject.lineage or '#'}" for one in news))
+    notices = [one.notice for one in due]
+    return Message("t", tuple(f"{one.topic} {one.subject.lineage or '#'}" for one in notices))
 
 
 class Ship:
@@ -123,8 +125,8 @@ def test_a_channel_that_refuses_is_told_of_by_the_others_and_tried_again() -> No
 
 def problem_of(ship: Ship, name: str) -> tuple[datetime | None, Text | None]:
     """What is remembered of a channel that takes nothing."""
-    state = ship.state.channel(name)
-    return state.refused_since, state.problem
+    refusal = ship.state.channel(name).refusal
+    return (None, None) if refusal is None else (refusal.since, refusal.message)
 
 
 def test_a_service_that_asks_for_patience_is_left_alone_until_then() -> None:
@@ -175,7 +177,7 @@ def test_a_channel_that_hangs_holds_nothing_up() -> None:
     assert took < LATE.total_seconds() + 2
     assert Sent() == answers["boss"]
     assert isinstance(answers["ops"], AgainAt)
-    assert () == ship.state.channel("ops").told
+    assert () == ship.state.channel("ops").deliveries
     assert [("trouble img",)] == boss.words
 
 

@@ -17,7 +17,7 @@ from certferry.core.desired.certificate import Kind
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
 from certferry.ports.progress import no_listener
 from certferry.ports.survey import ZoneFinder
-from certferry.reconcile.examination import cnames_of, look_at_account
+from certferry.reconcile.examination import cnames_of, examine_account
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
 from certferry.wiring.settings import InstalledAdapters
@@ -129,8 +129,8 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
             "bad failed: AttributeError: 'Settings' object has no attribute 'nothing'",
         ),
         (adapter().replace("return Door()", "return None"), "has no add_txt, remove_txt"),
-        (f"{adapter()}\n{DEPLOYED}    colour: str = ''", "no deployment can be told colour"),
-        (f"{adapter()}\n{DEPLOYED}    http2: bool", "no deployment can be told http2"),
+        (f"{adapter()}\n{DEPLOYED}    colour: str = ''", "no deployment has colour"),
+        (f"{adapter()}\n{DEPLOYED}    http2: bool", "no deployment has http2"),
         (
             f"{LITERAL}{adapter()}\n{DEPLOYED}    kind: Literal['files'] = 'files'",
             "no domain is any of files",
@@ -309,7 +309,7 @@ def test_target_has_kinds_of_its_own(packages: Packages, tmp_path: Path) -> None
         load(written(tmp_path, SERVED.replace("bucket", "kodo")), {}, adapters)
 
     [deployment] = wish.deployments
-    assert (Kind("bucket"), True) == (deployment.kind, deployment.kind.is_peculiar)
+    assert (Kind("bucket"), True) == (deployment.kind, deployment.kind.is_target_specific)
     assert "kind: must be one of auto, bucket" in str(caught.value)
 
 
@@ -376,7 +376,7 @@ def test_account_of_a_package_that_cannot_be_examined(packages: Packages, connec
     target: Any = accounts.target("depot")
 
     for door in (dns, target):
-        assert [] == list(look_at_account("label", door))
+        assert [] == list(examine_account("label", door))
     assert {} == cnames_of("depot", target, ())
     assert not any(hasattr(dns, name) for name in ("zones", "zone_of", "name_servers"))
     assert not hasattr(target, "examine")  # else `init` would say that its keys were tried

@@ -49,7 +49,7 @@ def test_each_directory_has_a_budget_of_its_own(settings: Settings, asked: str) 
     held = {
         directory
         for directory in ("", USUAL, OTHER)
-        if issuer.held_back(replace(REQUEST, directory=directory)) is not None
+        if issuer.rate_limit_hold(replace(REQUEST, directory=directory)) is not None
     }
 
     assert held == ({"", USUAL} if asked == USUAL else {OTHER})

@@ -26,7 +26,7 @@ from certferry.errors import (
 from certferry.ports.state import StateStore
 from certferry.present.language import Voice
 from certferry.present.layout import plain
-from certferry.present.report_text import told, what_is_wrong
+from certferry.present.report_text import lines, what_is_wrong
 from certferry.text import Text
 from certferry.wiring.settings import InstalledAdapters
 from certferry.wiring.teller import Teller
@@ -128,8 +128,8 @@ def test_a_run_that_could_not_record_its_end_has_failed(
     assert Exit.FAILED is of_report(report)
     assert ["state_unavailable"] == codes(hook)
     words = "error: could not record the end of the run: the disk is full"
-    for lines in (told(report, Voice()), what_is_wrong(report, Voice())):
-        said = [plain(one).strip() for one in lines]
+    for written in (lines(report, Voice()), what_is_wrong(report, Voice())):
+        said = [plain(one).strip() for one in written]
         assert words in said
         assert "hint: free some space" in said
 

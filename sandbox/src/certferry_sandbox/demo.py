@@ -38,12 +38,12 @@ PACE = Pace(
 def command(front: Front, *, fast: bool) -> int:
     """Run the main job in a simulated world, and check every edge."""
     console = front.console
-    console.tell([line(console.voice.say(_OPENING))])
+    console.print_wrapped([line(console.voice.say(_OPENING))])
     with (
         tempfile.TemporaryDirectory(prefix="certferry-demo-") as directory,
         demonstration(Pace() if fast else PACE) as world,
     ):
-        console.tell(_cast(world, console))
+        console.print_wrapped(_cast(world, console))
         return Demo(front, world, world.write_files(Path(directory))).run()
 
 
@@ -70,7 +70,7 @@ class Demo:
             for change in edge_changes(domain, before[domain], after[domain])
         ]
         rewritten = Writes.of(self._world).writes_since(done)
-        self._console.tell(_proof(changes, done, rewritten, self._console))
+        self._console.print_wrapped(_proof(changes, done, rewritten, self._console))
         self._judge(changes, done, rewritten)
         return max(first, second)
 
@@ -78,7 +78,7 @@ class Demo:
         """Run a command as a user would, in this process."""
         from certferry.cli.main import run
 
-        self._console.show([line(), line(Span(f"$ certferry {' '.join(words)}", Tone.STRONG))])
+        self._console.print([line(), line(Span(f"$ certferry {' '.join(words)}", Tone.STRONG))])
         self._console.stdout.flush()
         language = self._console.voice.language
         return run(["--lang", language, "--config", str(self._config), *words], self._console)

@@ -43,11 +43,11 @@ def command(front: Front, directory: Path | None) -> int:
 
 def _introduce(world: World, path: Path, console: Console) -> None:
     """Print the configuration as data, and what to do with it beside it."""
-    console.show(line(written) for written in path.read_text().splitlines())
+    console.print(line(written) for written in path.read_text().splitlines())
     console.stdout.flush()
     command = f"certferry --config {shlex.quote(str(path))}"
     exports = [f"export {name}={value}" for name, value in world.environment.items()]
-    console.remark(
+    console.print_stderr(
         line(written)
         for written in (
             "",
@@ -78,5 +78,5 @@ def _introduce_init(
         "",
         *(f"  {value}" for value in (robot.address, SECRET, heart.address)),
     )
-    console.remark(line(written) for written in rows)
+    console.print_stderr(line(written) for written in rows)
     console.stderr.flush()

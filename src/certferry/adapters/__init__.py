@@ -1,1 +1,1 @@
-"""The outside world, one door each: wire formats, signatures, and errors mapped at the edge."""
+"""The outside world, one port each: wire formats, signatures, and errors mapped at the edge."""

@@ -1,23 +1,32 @@
-"""`certferry account`: the accounts at the CAs."""
+"""`certferry account`: the accounts at the CAs; and `certferry dns-persist`, the record of
+dns-persist-01 by which such an account proves a name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, is_wanted, say, yes_option
+from certferry.cli.options import Front, is_wanted, json_option, note, say, yes_option
 from certferry.errors import CertferryError
-from certferry.present.layout import Span, Tone, columns
+from certferry.present.layout import Line, Span, Tone, columns
 from certferry.text import Text
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from certferry.core.dns_persist import PersistRecord
     from certferry.ports.issuer import AccountFacts
     from certferry.wiring.ca_session import CaSession
+
+_EXPERIMENTAL = Text(
+    "Experimental: dns-persist-01 is a draft (-02), and a later one may ask for another record."
+    " While the record is there, the account's key alone gets certificates for the name."
+)
+_NOT_ON = Text("It is used once `dns_persist = true` stands under [acme].")
 
 directory_option = click.option(
     "--directory",
@@ -39,15 +48,12 @@ def show(front: Front) -> Exit:
         directories = [account.directory for account in session.state.accounts()]
         if not directories:
             return say(front, Text("There is no account yet; `certferry sync` makes one."))
-        found = [(directory, *_look(session, directory)) for directory in directories]
-    front.console.show(
-        columns(
-            [
-                (Span(directory, Tone.STRONG), Span(front.voice.say_on_one_line(words), tone))
-                for directory, words, tone in found
-            ]
-        )
-    )
+        found = [(directory, *_standing(session, directory)) for directory in directories]
+    rows = [
+        (Span(directory, Tone.STRONG), Span(front.voice.say_on_one_line(words), tone))
+        for directory, words, tone in found
+    ]
+    front.console.print(columns(rows))
     return Exit.FAILED if any(tone is Tone.BAD for _, _, tone in found) else Exit.OK
 
 
@@ -79,38 +85,67 @@ def deactivate(front: Front, directory: str | None, *, yes: bool) -> Exit:
     return say(front, Text("The account is deactivated."))
 
 
-@contextmanager
-def _session(front: Front) -> Iterator[CaSession]:
+@click.command("dns-persist")
+@click.argument("name", metavar="NAME")
+@json_option
+@click.pass_obj
+def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
+    """Print the one DNS record that proves NAME for ever (experimental).
+
+    NAME is a domain or a wildcard; for a wildcard, or if one is declared, the record covers both.
+    Set by hand, it takes the place of a DNS account. The account at the CA that it names
+    is made where there is none yet.
+    """
+    from certferry.cli.selection import settings_or_defaults
+    from certferry.core.certificates.names import normalise
+    from certferry.present.documents import of_persist_record
+    from certferry.wiring.ca_session import open_to_register
+
+    asked, settings = normalise(name), settings_or_defaults(front)
+    with open_to_register(settings, language=front.voice.language) as session:
+        record = session.persist_record(asked)
+    if as_json:
+        front.console.print_json(of_persist_record(record))
+        return Exit.OK
+    front.console.print(_lines(record, front))
+    note(front, *([_EXPERIMENTAL] if settings.acme.dns_persist else [_EXPERIMENTAL, _NOT_ON]))
+    return Exit.OK
+
+
+def _lines(record: PersistRecord, front: Front) -> list[Line]:
+    parts = (
+        (Text("name"), record.name),
+        (Text("type"), record.rtype),
+        (Text("value"), record.value),
+    )
+    return columns([(Span(front.voice.say(what), Tone.FAINT), Span(part)) for what, part in parts])
+
+
+def _session(front: Front) -> AbstractContextManager[CaSession]:
     from certferry.cli.selection import settings_or_defaults
     from certferry.wiring.ca_session import open_at_cas
 
-    with open_at_cas(settings_or_defaults(front), language=front.voice.language) as session:
-        yield session
+    return open_at_cas(settings_or_defaults(front), language=front.voice.language)
 
 
-def _look(session: CaSession, directory: str) -> tuple[Text, Tone]:
-    """Say what the CA tells of an account. One that does not answer is no reason to hide others."""
+def _standing(session: CaSession, directory: str) -> tuple[Text, Tone]:
+    """Return what the CA says of an account. One that does not answer hides no other."""
     try:
         facts = session.account_at(directory).look()
     except CertferryError as error:
         return error.message, Tone.BAD
-    return (Text("none"), Tone.FAINT) if facts is None else (_words(facts), _tone(facts))
-
-
-def _tone(facts: AccountFacts) -> Tone:
-    return Tone.GOOD if facts.status == "valid" else Tone.BAD
+    if facts is None:
+        return Text("none"), Tone.FAINT
+    return _words(facts), Tone.GOOD if facts.status == "valid" else Tone.BAD
 
 
 def _words(facts: AccountFacts) -> Text:
     if facts.url is None:
         return Text("its registration was interrupted; the next order finishes it")
+    said = Text("{url}, {status}, {contacts}")
     if facts.status is None:
-        return Text(
-            "{url}, which the CA does not know; the next order makes another", url=facts.url
-        )
-    if not facts.contacts:
-        return Text("{url}, {status}", url=facts.url, status=facts.status)
+        said = Text("{url}, which the CA does not know; the next order makes another")
+    elif not facts.contacts:
+        said = Text("{url}, {status}")
     contacts = [contact.removeprefix("mailto:") for contact in facts.contacts]
-    return Text(
-        "{url}, {status}, {contacts}", url=facts.url, status=facts.status, contacts=contacts
-    )
+    return said.filled(url=facts.url, status=facts.status, contacts=contacts)

@@ -1,7 +1,7 @@
 """The commands, and a group that imports a command only when it runs.
 
-A command is a module of this room, named like it with `_` for `-`, whose `command` is a click
-command. Two are modules of certferry-sandbox, the distribution that has the stand-ins.
+A command is the `command` of the module that is called like it, with `_` for `-`, unless `MODULES`
+says otherwise. Two are modules of certferry-sandbox, the distribution that has the stand-ins.
 """
 
 from __future__ import annotations
@@ -53,8 +53,20 @@ COMMANDS = {
 }
 """Each command's name and, as in its own docstring, what it does."""
 
-MODULES = {"help": "topics"}
-"""Modules that are not called like their command: `help` holds how click speaks."""
+MODULES = {
+    "add": "edit:add",
+    "remove": "edit:remove",
+    "rename": "undeclared:rename",
+    "forget": "undeclared:forget",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "history": "stored:history",
+    "export": "stored:export",
+    "dns-persist": "account:dns_persist",
+    "help": "topics:command",
+    "completion": "topics:completion",
+}
+"""Where a command is that has no module of its own: the module, and its name there."""
 
 
 IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
@@ -65,12 +77,11 @@ def command_of(name: str) -> click.Command:
     """Import a command of the table. Raises `ConfigError` where certferry-sandbox is missing, or of
     another version: a stand-in that certferry was not tested with proves nothing.
     """
+    module, _, attribute = MODULES.get(name, name.replace("-", "_")).partition(":")
+    room = "certferry_sandbox" if name in IN_THE_SANDBOX else "certferry.cli"
     if name in IN_THE_SANDBOX:
         _must_have_the_sandbox(name)
-        module = f"certferry_sandbox.{name}"
-    else:
-        module = f"certferry.cli.{MODULES.get(name, name.replace('-', '_'))}"
-    found: click.Command = import_module(module).command
+    found: click.Command = getattr(import_module(f"{room}.{module}"), attribute or "command")
     return found
 
 
@@ -122,7 +133,7 @@ class Commands(Group):
     familiar = FAMILIAR
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the names in the order of the table."""
+        """Return the names in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
+from certferry.cli import exits
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, WholeNumber, json_option
+from certferry.present.console import Console
+from certferry.present.layout import line
+from certferry.problem import Problem
 from certferry.text import Text
+from certferry.wiring.clock import now
+
+if TYPE_CHECKING:
+    from certferry.core.discovery.inventory import Discovery, Wanted
+    from certferry.core.discovery.proposal import Proposal
 
 _DAYS = WholeNumber(0, 36500)
 
@@ -64,11 +75,68 @@ def command(
     QINIU_SECRET_KEY). Exits with 1 if an account could not be read, or only in
     part.
     """
-    from certferry.cli.discover_run import run
+    from certferry.cli.selection import settings_with_accounts
     from certferry.core.discovery.inventory import Wanted
+    from certferry.present.progress import progress_on
+    from certferry.wiring.discovery import open_to_discover
 
     if as_toml and as_json:
         raise UsageMistake(Text("--toml and --json exclude each other"))
     expiring = None if days is None else timedelta(days=days)
     wanted = Wanted(uncovered=uncovered, foreign=foreign, expiring=expiring)
-    return run(accounts, wanted, front, as_toml=as_toml, as_json=as_json)
+    settings = settings_with_accounts(front)
+    with (
+        progress_on(front.console, front.verbosity, now, changes_nothing=True) as progress,
+        open_to_discover(settings, progress=progress, language=front.voice.language) as session,
+    ):
+        found = session.discover(session.chosen(accounts))
+        if as_toml:
+            proposal, unread = session.proposed(found.narrowed(wanted, now()))
+    if as_toml:
+        return show_tables(proposal, [*found.problems, *unread], front)
+    return show_discovery(found, wanted, front.console, now(), as_json=as_json)
+
+
+def show_discovery(
+    everything: Discovery, wanted: Wanted, console: Console, now: datetime, *, as_json: bool
+) -> Exit:
+    """Print the domains and certificates that the filters leave."""
+    from certferry.present import discover_text
+    from certferry.present.documents import of_discovery
+    from certferry.present.log_entries import log_problems
+
+    found, voice = everything.narrowed(wanted, now), console.voice
+    log_problems(found.problems, console.run_log)
+    if as_json:
+        console.print_json(of_discovery(found, voice))
+        return exits.of_problems(found.problems)
+    if found.domains:
+        remarks = discover_text.remarks(found, voice)
+        console.print_table(discover_text.domains(found, now, voice), remarks)
+        console.print([line()])
+    if found.unused:
+        console.print([discover_text.heading(found, voice)])
+        console.print_table(discover_text.unused(found, now, voice))
+        console.print([line()])
+    if found.domains or found.certificates or not found.problems:
+        console.print([discover_text.summary(found, everything, voice)])
+    console.print_stderr(discover_text.problems(found.problems, voice))
+    return exits.of_problems(found.problems)
+
+
+def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -> Exit:
+    """Print the tables alone on stdout, and everything else on stderr."""
+    from certferry.config.propose import tables_of
+    from certferry.present import discover_text
+    from certferry.present.log_entries import log_problems
+
+    console, voice = front.console, front.voice
+    tables = tables_of(proposal, voice.say)
+    console.print(line(row) for row in tables.splitlines())
+    if not tables and not front.quiet:
+        console.print_stderr(
+            [line(voice.say(Text("There is no domain to declare a certificate for.")))]
+        )
+    console.print_stderr(discover_text.problems(problems, voice))
+    log_problems(problems, console.run_log)
+    return exits.of_problems(problems)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -11,13 +10,13 @@ import click
 from certferry.cli import exits
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, json_option, names_argument
+from certferry.cli.options import Front, json_option, names_argument, note
 from certferry.errors import CertferryError
-from certferry.present.layout import line
 from certferry.text import Text
+from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.core.findings import Finding
+    from certferry.problem import Problem
 
 
 @click.command("doctor")
@@ -51,7 +50,7 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: b
 
     settings = read_settings(front, names)
     with (
-        progress_on(front.console, front.verbosity, _now, changes_nothing=True) as progress,
+        progress_on(front.console, front.verbosity, now, changes_nothing=True) as progress,
         open_to_examine(settings, progress=progress, language=front.voice.language) as session,
     ):
         findings = session.examine(schedulers(front.console.environ))
@@ -71,10 +70,9 @@ def show_report(front: Front) -> Exit:
     settings, console = settings_with_accounts(front, from_keys), front.console
     with open_to_examine(settings, progress=no_listener, language=front.voice.language) as session:
         reports = session.reports()
-        if not front.quiet:
-            console.remark([line(front.voice.say(Text("asking the accounts…")))])
+        note(front, Text("asking the accounts…"))
         found = list(reports)
-    console.show(doctor_text.report(found, _now(), front.voice))
+    console.print(doctor_text.report(found, now(), front.voice))
     outside = [one.service for one in found if not one.let_in]
     if outside:
         raise CertferryError(
@@ -87,7 +85,7 @@ def show_report(front: Front) -> Exit:
     return Exit.OK
 
 
-def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -> Exit:
+def show_findings(findings: Sequence[Problem], front: Front, *, as_json: bool) -> Exit:
     """Print the findings; with `--quiet` only the errors."""
     from certferry.present import doctor_text, documents
     from certferry.present.log_entries import log_findings
@@ -95,13 +93,9 @@ def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -
     console = front.console
     log_findings(findings, console.run_log)
     if as_json:
-        console.hand_out(documents.of_findings(findings, console.voice))
+        console.print_json(documents.of_findings(findings, console.voice))
     elif front.quiet:
-        console.remark(doctor_text.what_is_wrong(findings, console.voice))
+        console.print_stderr(doctor_text.error_lines(findings, console.voice))
     else:
-        console.tell(doctor_text.told(findings, console.voice))
-    return exits.of_findings(findings)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+        console.print_wrapped(doctor_text.lines(findings, console.voice))
+    return exits.of_problems(findings)

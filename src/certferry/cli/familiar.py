@@ -39,7 +39,7 @@ RENEW = frozenset({"renew", "renew-all", "renew_all", "renewall"})
 
 
 def familiar_word(words: Sequence[str], familiar: Mapping[str, str] = FAMILIAR) -> Text | None:
-    """Say what certferry has for a word of another client; a certificate's name may follow it."""
+    """Return what to run for a word of another client; a certificate's name may follow it."""
     word, *rest = words
     if word in RENEW and familiar:
         name = next((one for one in rest if not one.startswith("-")), "NAME")

@@ -108,34 +108,34 @@ class SpokenContext(click.Context):
 
 
 def voice_of(ctx: click.Context) -> Voice:
-    """Give the voice of the run that a context belongs to."""
+    """Return the voice of the run that a context belongs to."""
     return getattr(ctx.find_root().obj, "voice", None) or Voice()
 
 
 def spoken(command: click.Command, voice: Voice) -> click.Command:
-    """Give a copy of a command, or of a group with its commands, whose help the voice has said.
+    """Return a copy of a command, or of a group with its commands, whose help the voice has said.
 
     Only copies are run: click keeps a command's `--help` in the language it was first asked for.
     """
-    told = copy.copy(command)
-    told.context_class = SpokenContext
-    told._help_option = None  # noqa: SLF001 - what click keeps may speak another language
+    copied = copy.copy(command)
+    copied.context_class = SpokenContext
+    copied._help_option = None  # noqa: SLF001 - what click keeps may speak another language
     said = [_said(paragraph, voice) for paragraph in paragraphs(command.help or "")]
-    told.help, told.short_help = "\n\n".join(said), next(iter(said), "")
-    told.options_metavar = voice.say(Text("[OPTIONS]"))
-    told.params = [_spoken_parameter(parameter, voice) for parameter in command.params]
-    if isinstance(told, click.Group):
-        told.subcommand_metavar = voice.say(Text("COMMAND [ARGS]..."))
-        told.commands = {name: spoken(part, voice) for name, part in told.commands.items()}
-    return told
+    copied.help, copied.short_help = "\n\n".join(said), next(iter(said), "")
+    copied.options_metavar = voice.say(Text("[OPTIONS]"))
+    copied.params = [_spoken_parameter(parameter, voice) for parameter in command.params]
+    if isinstance(copied, click.Group):
+        copied.subcommand_metavar = voice.say(Text("COMMAND [ARGS]..."))
+        copied.commands = {name: spoken(part, voice) for name, part in copied.commands.items()}
+    return copied
 
 
 def _spoken_parameter(parameter: click.Parameter, voice: Voice) -> click.Parameter:
     if not (isinstance(parameter, click.Option) and parameter.help):
         return parameter
-    told = copy.copy(parameter)
-    told.help = _said(parameter.help, voice)
-    return told
+    copied = copy.copy(parameter)
+    copied.help = _said(parameter.help, voice)
+    return copied
 
 
 def _said(paragraph: str, voice: Voice) -> str:
@@ -144,7 +144,7 @@ def _said(paragraph: str, voice: Voice) -> str:
 
 
 def paragraphs(help_: str) -> list[str]:
-    """Give the paragraphs of a help, each as one line, unless its lines stay as they are."""
+    """Return the paragraphs of a help, each as one line, unless its lines stay as they are."""
     text = inspect.cleandoc(help_).partition("\f")[0]
     blocks = filter(str.strip, re.split(r"\n\s*\n", text))
     return [b if b.startswith(UNBROKEN) else " ".join(b.split()) for b in blocks]

@@ -11,9 +11,8 @@ import click
 from certferry.cli import exits
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, no_wait_option, patience_of, wait_option
+from certferry.cli.options import Front, no_wait_option, patience_of, say, wait_option
 from certferry.cli.run_report import show_report
-from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -80,7 +79,9 @@ def command(
     if home and not install:
         raise UsageMistake(Text("--home needs --install"), ctx)
     if install:
-        options = _options(wait, no_wait=no_wait, env_files=env_files)
+        options = [part for file in env_files for part in ("--env-file", str(file.absolute()))]
+        options += [] if wait is None else ["--wait", str(wait)]
+        options += ["--no-wait"] if no_wait else []
         return _install(front, home, [*_this_program(ctx), "hook", mode, *options])
     return _sync(mode, front, patience, env_files)
 
@@ -96,17 +97,19 @@ def _patience(mode: str, wait: int | None, *, no_wait: bool) -> Patience:
 
 
 def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]) -> Exit:
-    from certferry.cli.selection import meant_by
     from certferry.config.env_files import environment_with
     from certferry.present.progress import progress_on_stdout
     from certferry.wiring.machine import certificate_source
+    from certferry.wiring.selection import meant_by
     from certferry.wiring.session import open_session
 
     environ = environment_with(front.console.environ, env_files)
     meant = meant_by(mode, front.config, environ, certificate_source())
     progress = progress_on_stdout(front.console, front.verbosity)
     with open_session(meant.settings, progress=progress, language=front.voice.language) as session:
-        report = session.teller.telling(lambda: session.reconciler().sync(session.wishes, patience))
+        report = session.teller.telling(
+            lambda: session.reconciler().sync(session.certificates, patience)
+        )
     show_report(report, front, as_json=False, undeclared_of=meant.undeclared_of)
     return exits.of_hook(report)
 
@@ -119,24 +122,14 @@ def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
     outcome = Text("written: {path}") if changed else Text("unchanged: {path}")
     said = outcome.filled(path=path)
     log_change("hook.install", said, front.console.run_log)
-    if not front.quiet:
-        use = Text("acme.sh --deploy -d NAME --deploy-hook certferry")
-        front.console.show(line(front.voice.say(text)) for text in (said, use))
-    return Exit.OK
+    return say(front, said, Text("acme.sh --deploy -d NAME --deploy-hook certferry"))
 
 
 def _this_program(ctx: click.Context) -> list[str]:
-    """Give the command that runs now, with its global options, for a run from anywhere."""
+    """Return the command that runs now, with its global options, for a run from anywhere."""
     from certferry.cli.schedule import options_said, program_reading
     from certferry.config.load import find_file
 
     console = ctx.obj.console
     file = find_file(ctx.obj.config, console.environ)
     return [*program_reading(file), *options_said(ctx.find_root(), console)]
-
-
-def _options(wait: int | None, *, no_wait: bool, env_files: Sequence[Path]) -> list[str]:
-    """Give the hook's own options as they were said."""
-    options = [part for file in env_files for part in ("--env-file", str(file.absolute()))]
-    options += [] if wait is None else ["--wait", str(wait)]
-    return [*options, "--no-wait"] if no_wait else options

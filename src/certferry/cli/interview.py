@@ -19,12 +19,6 @@ from certferry.text import Text
 
 T = TypeVar("T")
 
-_NEEDED = Text("a value is needed here; Ctrl-C ends the interview")
-_NEEDED_OR_BACK = Text("a value is needed here; `back` returns, Ctrl-C ends the interview")
-_NOTHING = Text("none")
-_OTHER_ENCODING = Text("what was typed is not UTF-8: set the terminal to UTF-8, or type it again")
-_FIRST = Text("this is the first question; Ctrl-C ends the interview")
-
 YES = frozenset({"y", "yes", "是", "好"})
 BACK = frozenset({"back", "返回"})
 ALL, NONE = frozenset({"all", "全部"}), frozenset({"none", "无"})
@@ -61,16 +55,16 @@ class Interview:
         self.asked = 0
 
     def word(self, word: str) -> str:
-        """Give a word of a list as the operator calls it; see `Voice.word`."""
+        """Return a word of a list as the operator calls it; see `Voice.word`."""
         return self._console.voice.word(word)
 
     def say(self, text: Text) -> str:
-        """Give a text in the language of the interview."""
+        """Return a text in the language of the interview."""
         return self._console.voice.say(text)
 
-    def tell(self, text: Text) -> None:
-        """Say something between questions."""
-        self._console.remark([line(self.say(text))])
+    def print(self, text: Text) -> None:
+        """Print something between questions."""
+        self._console.print_stderr([line(self.say(text))])
 
     def ask_for(
         self,
@@ -83,9 +77,9 @@ class Interview:
     ) -> T | None:
         """Ask until the answer can be read, and give it. No answer gives what was `kept` of an
         earlier one, or `None` where none is `needed`. Of what is `hidden` while it is typed, it is
-        told how many characters have arrived.
+        printed how many characters have arrived.
 
-        `read` raises `ConfigError`, which is told.
+        `read` raises `ConfigError`, which is printed.
         """
         if kept is not None:
             question = Text("{question} (Enter: as before)", question=question)
@@ -95,15 +89,21 @@ class Interview:
             answer = self._prompt(question, hidden=hidden)
             if answer:
                 if hidden:
-                    self.tell(_how_many(answer))
+                    one = Text("1 character was read.")
+                    many = Text("{count} characters were read.", count=len(answer))
+                    self.print(one_or_many(len(answer), one, many))
                 try:
                     return read(answer)
                 except ConfigError as error:
-                    self.tell(error.message)
+                    self.print(error.message)
             elif kept is not None or not needed:
                 return kept
+            elif self._may_go_back:
+                self.print(
+                    Text("a value is needed here; `back` returns, Ctrl-C ends the interview")
+                )
             else:
-                self.tell(_NEEDED_OR_BACK if self._may_go_back else _NEEDED)
+                self.print(Text("a value is needed here; Ctrl-C ends the interview"))
 
     def choose(
         self,
@@ -119,7 +119,7 @@ class Interview:
         `refused` says what is wrong with an answer.
         """
         self.show_list(heading, [option.label for option in options])
-        of_nothing: Text | int = _NOTHING if usual is None else usual + 1
+        of_nothing: Text | int = Text("none") if usual is None else usual + 1
 
         def read(answer: str) -> int:
             if or_none and answer.casefold() in NONE:
@@ -131,10 +131,10 @@ class Interview:
                     return number
             raise ConfigError(refused(answer))
 
-        question = Text("Number or name (Enter for {usual})", usual=of_nothing)
+        question = Text("Number or name (Enter for {usual})")
         if or_none and usual is not None:
-            question = Text("Number or name, or `none` (Enter for {usual})", usual=of_nothing)
-        chosen = self.ask_for(question, read)
+            question = Text("Number or name, or `none` (Enter for {usual})")
+        chosen = self.ask_for(question.filled(usual=of_nothing), read)
         if chosen == len(options):
             return None
         return usual if chosen is None else chosen
@@ -147,12 +147,9 @@ class Interview:
 
     def show_list(self, heading: Text, labels: Sequence[str]) -> None:
         """Show what there is to choose from, a line each with its number."""
-        numbers = len(str(len(labels)))
-        rows = [
-            line(f"  {number:>{numbers}}  ", label) for number, label in enumerate(labels, start=1)
-        ]
-        say = self._console.voice.say
-        self._console.remark([line(say(Text("{heading}:", heading=heading))), *rows])
+        digits, numbered = len(str(len(labels))), enumerate(labels, start=1)
+        rows = [line(f"  {number:>{digits}}  ", label) for number, label in numbered]
+        self._console.print_stderr([line(self.say(Text("{heading}:", heading=heading))), *rows])
 
     def confirm(self, question: Text, *, usual: bool = False) -> bool:
         """Ask for a yes; everything else is a no, and no answer is the `usual` one."""
@@ -165,28 +162,20 @@ class Interview:
     def _prompt(self, question: Text, *, hidden: bool) -> str:
         self._console.flush()
         self.asked += 1
-        said = f"{self._console.voice.say(question)}: "
         try:
-            answer = _read_hidden(said) if hidden else _read_line(said)
+            answer = _read(self.say(question), hidden=hidden).strip()
         except UnicodeDecodeError:
-            self.tell(_OTHER_ENCODING)
+            self.print(
+                Text("what was typed is not UTF-8: set the terminal to UTF-8, or type it again")
+            )
             return self._prompt(question, hidden=hidden)
         except (click.Abort, KeyboardInterrupt, EOFError):
             if not hidden:
                 click.echo(err=True)  # what comes next is no answer to the question
             raise Interrupted(Text("stopped"), hint=Text("nothing was changed")) from None
-        answer = answer.strip()
         if self._may_go_back and answer.lower() in BACK:
             raise Back
         return answer
-
-
-def _how_many(answer: str) -> Text:
-    return one_or_many(
-        len(answer),
-        Text("1 character was read."),
-        Text("{count} characters were read.", count=len(answer)),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +214,7 @@ def walk(
             elif inside or interview is None:
                 raise
             else:
-                interview.tell(_FIRST)
+                interview.print(Text("this is the first question; Ctrl-C ends the interview"))
         else:
             has_asked = interview is not None and interview.asked != asked
             passed.append((number, known, has_asked))
@@ -245,14 +234,11 @@ def numbers_in(answer: str, most: int) -> frozenset[int]:
         first = int(found[1]) if found else 0
         last = int(found[2] or first) if found else 0
         if not 0 < first <= last <= most:
-            raise ConfigError(
-                Text(
-                    "{piece} is not understood: numbers from 1 to {most}, ranges such as 1-3,"
-                    " `all` or `none`",
-                    piece=piece,
-                    most=most,
-                )
+            said = Text(
+                "{piece} is not understood: numbers from 1 to {most}, ranges such as 1-3,"
+                " `all` or `none`"
             )
+            raise ConfigError(said.filled(piece=piece, most=most))
         chosen.update(range(first, last + 1))
     return frozenset(chosen)
 
@@ -269,24 +255,19 @@ def as_ranges(numbers: frozenset[int]) -> str:
 
 
 def interview_at(console: Console, *, may_go_back: bool = False) -> Interview | None:
-    """Give the interview, `None` where there is no terminal."""
+    """Return the interview; `None` without a terminal."""
     there = sys.stdin is not None and sys.stdin.isatty() and console.stderr.isatty()
     return Interview(console, may_go_back=may_go_back) if there else None
 
 
-def _read_line(prompt: str) -> str:
-    """Read a line that the arrow keys edit, where the whole terminal is ours: readline writes its
+def _read(question: str, *, hidden: bool) -> str:
+    """Read a line; the arrow keys edit it where the whole terminal is ours: readline writes its
     prompt to stdout.
     """
-    if sys.stdout is None or not sys.stdout.isatty():
+    if hidden or sys.stdout is None or not sys.stdout.isatty():
         return str(
-            click.prompt(prompt.removesuffix(": "), default="", show_default=False, err=True)
+            click.prompt(question, default="", show_default=False, hide_input=hidden, err=True)
         )
     with suppress(ImportError):  # a Python without it reads plain lines
         import readline  # noqa: F401 - `input` edits lines once it is there
-    return input(prompt)
-
-
-def _read_hidden(prompt: str) -> str:
-    said = prompt.removesuffix(": ")
-    return str(click.prompt(said, default="", show_default=False, hide_input=True, err=True))
+    return input(f"{question}: ")

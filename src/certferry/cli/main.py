@@ -20,7 +20,7 @@ from certferry.cli import complaints
 from certferry.cli.commands import Commands
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.ending import end_in_order
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, of_error
 from certferry.cli.help import click_speaks, spoken
 from certferry.cli.options import COMPLETION, PROGRAM, Front
 from certferry.present.console import Console, Verbosity, standard_console
@@ -48,7 +48,7 @@ _LEVELS = {
     "-c",
     "--config",
     metavar="FILE",
-    # Whether it can be read is found out where it is read, and told in the same words everywhere.
+    # Where it is read, an unreadable file is reported in the same words everywhere.
     type=click.Path(path_type=Path, readable=False),
     help="The configuration file.",
 )
@@ -150,12 +150,12 @@ def _leave_no_core() -> None:
 def run(arguments: Sequence[str], console: Console) -> int:
     """Run the command line and give its exit code.
 
-    Raises only `OSError`: when an error cannot be told, or the output has no reader any more.
+    Raises only `OSError`: when an error cannot be printed, or the output has no reader any more.
     """
-    console = console.speaking(voice_for(arguments, console.environ))
+    console = console.with_voice(voice_for(arguments, console.environ))
     instruction = console.environ.get(COMPLETION)
     if instruction:
-        from certferry.cli.completion import answer
+        from certferry.cli.topics import answer
 
         return answer(spoken(program, console.voice), console, instruction)
     return run_command(program, PROGRAM, arguments, console)
@@ -174,7 +174,7 @@ def run_command(
     except KeyboardInterrupt:
         console.run_log.stop()
         _end_log(Exit.STOPPED, console)
-        console.remark([line(console.voice.say(Text("stopped")))])
+        console.print_stderr([line(console.voice.say(Text("stopped")))])
         return Exit.STOPPED
     # A library may want to end the process; whatever it is, it gets its words and its exit code.
     except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
@@ -190,25 +190,25 @@ def _invoke(command: click.Command, name: str, arguments: Sequence[str], console
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        console.remark([line(error.format_message())])
+        console.print_stderr([line(error.format_message())])
         return Exit.USAGE
 
 
 def _complain(error: BaseException, arguments: Sequence[str], console: Console) -> int:
     with click_speaks(console.voice.language):
-        complaint = complaints.complaint_about(error)
-    console.run_log.complain(complaint.code, complaint.message, complaint.hint)
+        problem, ending = complaints.problem_of(error), of_error(error)
+    console.run_log.complain(problem.code, problem.message, problem.hint)
     if _command_word(arguments) == CHECK and not isinstance(error, OSError):
-        from certferry.cli.check import UNKNOWN, tell_failure
+        from certferry.cli.check import UNKNOWN, print_failure
 
         _end_log(UNKNOWN, console)
-        return tell_failure(complaint, Front(console), as_json="--json" in arguments)
-    _end_log(complaint.exit, console)
-    console.remark(complaints.told(complaint, console.voice))
+        return print_failure(problem, Front(console), as_json="--json" in arguments)
+    _end_log(ending, console)
+    console.print_stderr(complaints.lines(problem, console.voice))
     if "--json" in arguments and not isinstance(error, OSError):
-        console.hand_out(complaints.document(complaint, console.voice))
+        console.print_json(complaints.document(problem, console.voice))
     console.flush()
-    return complaint.exit
+    return ending
 
 
 def _command_word(arguments: Sequence[str]) -> str | None:
@@ -225,11 +225,11 @@ def _command_word(arguments: Sequence[str]) -> str | None:
 
 
 def _end_log(code: int, console: Console) -> None:
-    """Write down how the run ended, and tell a person if the log has not everything."""
+    """Write how the run ended, and warn a person if the log lacks something."""
     console.run_log.end(code)
     trouble, say = console.run_log.trouble, console.voice.say
     if trouble is not None:
-        console.remark(labelled(say(WARNING), Tone.PENDING, say(trouble)))
+        console.print_stderr(labelled(say(WARNING), Tone.PENDING, say(trouble)))
 
 
 def _let_go_of(*streams: TextIO) -> None:

@@ -1,4 +1,4 @@
-"""`certferry notify`: the channels through which operators are told."""
+"""`certferry notify`: the channels through which operators hear of trouble."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
         answers, services = tried.try_out(names), tried.services(names)
     all_sent = all(isinstance(answer, Sent) for answer in answers.values())
     if not (front.quiet and all_sent):
-        front.console.tell(answer_lines(answers, services, front.voice))
+        front.console.print_wrapped(answer_lines(answers, services, front.voice))
     return Exit.OK if all_sent else Exit.FAILED
 
 
@@ -69,7 +69,7 @@ def failed(front: Front) -> Exit:
         settings = settings_or_defaults(front)
     except ConfigError:
         if was_refused:
-            return Exit.OK  # for that reason, which the run has told
+            return Exit.OK  # for that reason, which the run has reported
         tell_in_spite_of_it(error, front.config, front.console.environ, language=language)
         raise
     with open_session(settings, progress=no_listener, language=language) as session:
@@ -82,7 +82,7 @@ _RESULT, _STATUS = "MONITOR_SERVICE_RESULT", "MONITOR_EXIT_STATUS"
 _NO_NEWS = frozenset(
     str(int(code)) for code in (Exit.FAILED, Exit.REFUSED, Exit.STOPPED, Exit.TRY_LATER)
 )
-"""How a run ends that has told its trouble itself, or for which there is none."""
+"""How a run ends that has reported its trouble itself, or that has none."""
 _SIGNALS = range(129, 160)
 """What a shell makes of a signal: 128 and its number."""
 _WORDS = {
@@ -96,9 +96,9 @@ _WORDS = {
 
 
 def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
-    """Say how a run ended that failed, by what systemd tells the unit under OnFailure=
+    """Return how a failed run ended, by what systemd passes to the unit under OnFailure=
     (systemd.exec(5), "$SERVICE_RESULT, $EXIT_CODE, $EXIT_STATUS" and "$MONITOR_…", since version
-    251), or the crontab's line, which knows the exit status alone; `None` for one that told of its
+    251), or the crontab's line, which knows the exit status alone; `None` for one that reported its
     failure itself, or was stopped.
     """
     result, status = environ.get(_RESULT, ""), environ.get(_STATUS, "")
@@ -120,15 +120,13 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
 
 
 def _chosen(settings: Settings, channels: Sequence[str]) -> Sequence[str]:
-    """Give the channels to try. Raises `ConfigError`."""
-    from certferry.config.findings import instead_of
+    """Return the channels to try. Raises `ConfigError`."""
+    from certferry.config.mistakes import instead_of
 
     known = list(settings.channels)
     if not known:
-        raise ConfigError(
-            Text("no channel is declared"),
-            hint=Text('declare one: [notify.ops] with type = "dingtalk" and its url'),
-        )
+        hint = Text('declare one: [notify.ops] with type = "dingtalk" and its url')
+        raise ConfigError(Text("no channel is declared"), hint=hint)
     for name in channels:
         if name not in known:
             said = Text("there is no channel called {name}", name=name)

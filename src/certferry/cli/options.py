@@ -17,10 +17,12 @@ from certferry.cli.help import voice_of
 from certferry.errors import CertferryError
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice
-from certferry.present.layout import line
+from certferry.present.layout import Tone, labelled, line
+from certferry.present.vocabulary import WARNING
 from certferry.text import Text
 
 if TYPE_CHECKING:
+    from certferry.cli.interview import Interview
     from certferry.reconcile.visits import Patience
 
 PROGRAM = "certferry"
@@ -62,14 +64,14 @@ class Front:
 
     @property
     def quiet(self) -> bool:
-        """Whether only what is wrong is to be told."""
+        """Whether to print only what is wrong."""
         return self.verbosity is Verbosity.QUIET
 
 
 def _complete_name(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer the declared certificates. Whatever is wrong with the file, a shell is told nothing."""
+    """Offer the declared certificates. Whatever is wrong with the file, a shell reads nothing."""
     del parameter
     from certferry.config.load import load
 
@@ -77,7 +79,7 @@ def _complete_name(
         settings = load(ctx.find_root().params.get("config"), ctx.find_root().obj.environ)
     except CertferryError:
         return []
-    names = [wish.lineage for wish in settings.certificates]
+    names = [desired.lineage for desired in settings.certificates]
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
@@ -107,7 +109,7 @@ def wait_option(help_: str) -> Callable[[T], T]:
 
 
 def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
-    """Say how long a run waits. Raises `click.UsageError` when told both to wait and not to."""
+    """Return how long a run waits. Raises `UsageMistake` if both options are given."""
     from certferry.reconcile.visits import Patience
 
     if no_wait and wait:
@@ -121,20 +123,34 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 
 def is_wanted(front: Front, question: Text, *, yes: bool) -> bool:
     """Ask whether to go on, unless `--yes` says so. Raises `UsageMistake` without a terminal."""
+    said = Text("this cannot be undone, and there is no terminal to ask at; --yes does it")
+    return yes or interview_or_refuse(front, UsageMistake(said)).confirm(question)
+
+
+def interview_or_refuse(front: Front, refusal: UsageMistake) -> Interview:
+    """Return the interview at the terminal. Raises the refusal where there is none."""
     from certferry.cli.interview import interview_at
 
-    if yes:
-        return True
     interview = interview_at(front.console)
     if interview is None:
-        raise UsageMistake(
-            Text("this cannot be undone, and there is no terminal to ask at; --yes does it")
-        )
-    return interview.confirm(question)
+        raise refusal
+    return interview
+
+
+def warn(front: Front, said: Text) -> None:
+    """Print a warning on stderr."""
+    say = front.voice.say
+    front.console.print_stderr(labelled(say(WARNING), Tone.PENDING, say(said)))
+
+
+def note(front: Front, *said: Text) -> None:
+    """Print sentences on stderr, one a line, unless the operator wants errors alone (`-q`)."""
+    if not front.quiet:
+        front.console.print_stderr([line(front.voice.say(one)) for one in said])
 
 
 def say(front: Front, *said: Text) -> Exit:
     """Print what became of it, a sentence a line, unless the operator wants errors alone (`-q`)."""
     if not front.quiet:
-        front.console.show([line(front.voice.say(one)) for one in said])
+        front.console.print([line(front.voice.say(one)) for one in said])
     return Exit.OK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, names_argument
 from certferry.present.console import Console
+from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.core.planning.plan import Plan
@@ -49,10 +49,10 @@ def show(
 
     settings = settings_of_run(front, names, renew=renew)
     with (
-        progress_of_look(front.console, front.verbosity, _now, as_json=as_json) as progress,
+        progress_of_look(front.console, front.verbosity, now, as_json=as_json) as progress,
         open_to_look(settings, progress=progress, language=front.voice.language) as session,
     ):
-        plans = plans_of(session.reconciler(), session.wishes, renew=renew)
+        plans = plans_of(session.reconciler(), session.certificates, renew=renew)
     return show_plans(plans, front.console, check=check, as_json=as_json)
 
 
@@ -63,11 +63,7 @@ def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json:
 
     log_plans(plans, console.run_log)
     if as_json:
-        console.hand_out(plan_document.of_plans(plans, console.voice))
+        console.print_json(plan_document.of_plans(plans, console.voice))
     else:
-        console.tell(plan_text.told(plans, console.voice))
+        console.print_wrapped(plan_text.lines(plans, console.voice))
     return exits.of_plans(plans, check=check)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -36,8 +36,9 @@ def command(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
     This cannot be undone. With `keyCompromise` every valid certificate with the same key is
     revoked, and the key is not used again.
     """
-    from certferry.cli.selection import must_be_known, settings_or_defaults
+    from certferry.cli.selection import settings_or_defaults
     from certferry.wiring.ca_session import open_at_cas
+    from certferry.wiring.selection import must_be_known
 
     settings, because = settings_or_defaults(front), RevocationReason(reason)
     with open_at_cas(settings, language=front.voice.language) as session:
@@ -58,7 +59,7 @@ def command(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
             name=name,
             serial=newest.certificate.serial,
         )
-        front.console.remark(
+        front.console.print_stderr(
             labelled(front.voice.say(WARNING), Tone.PENDING, front.voice.say(said))
         )
         return Exit.OK

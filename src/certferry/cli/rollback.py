@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import click
 
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, name_argument, no_wait_option, wait_option
+from certferry.wiring.clock import now
 
 
 @click.command("rollback")
@@ -32,15 +31,11 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
     patience = patience_of(wait, no_wait=no_wait)
     settings = settings_of_one(front, name)
     with (
-        progress_on(front.console, front.verbosity, _now) as progress,
+        progress_on(front.console, front.verbosity, now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
-        (wish,) = session.wishes
+        (desired,) = session.certificates
         reconciler = session.reconciler()
-        wish = withdraw_by_hand(reconciler, wish)  # a refusal is told to its caller alone
-        report = session.teller.telling(lambda: go_back(reconciler, wish, patience))
+        desired = withdraw_by_hand(reconciler, desired)  # only its caller hears of a refusal
+        report = session.teller.telling(lambda: go_back(reconciler, desired, patience))
     return show_report(report, front, as_json=as_json)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -1,13 +1,13 @@
-"""What became of a run, as its command tells it."""
+"""The result of a run, as its command prints it."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
+from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.core.planning.report import SyncReport
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def show_report(
     report: SyncReport, front: Front, *, as_json: bool, undeclared_of: str | None = None
 ) -> Exit:
-    """Tell what became of a run. Told to be quiet, only what failed or was refused.
+    """Print the result of a run; with `--quiet` only what failed or was refused.
 
     `undeclared_of` is the client whose certificate it was, where that is declared nowhere.
     """
@@ -26,16 +26,16 @@ def show_report(
     console = front.console
     log_unchanged(report, console.run_log)
     if as_json:
-        console.hand_out(documents.of_report(report, console.voice))
+        console.print_json(documents.of_report(report, console.voice))
     elif front.quiet:
-        console.remark(report_text.what_is_wrong(report, console.voice))
+        console.print_stderr(report_text.what_is_wrong(report, console.voice))
     else:
-        console.tell(report_text.told(report, console.voice, undeclared_of))
+        console.print_wrapped(report_text.lines(report, console.voice, undeclared_of))
     return exits.of_report(report)
 
 
 def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
-    """Rehearse, tell what came of it, then what a run would do."""
+    """Rehearse, print the result, then what a run would do."""
     from certferry.cli.selection import read_settings
     from certferry.present import plan_document, rehearsal_text, report_text
     from certferry.present.progress import progress_on
@@ -46,19 +46,15 @@ def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: boo
     settings = read_settings(front, names)
     at_staging = rehearsing(settings)
     with (
-        progress_on(console, front.verbosity, _now) as progress,
+        progress_on(console, front.verbosity, now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
         found = rehearse(session, at_staging, renew=renew)
     if as_json:
-        console.hand_out(plan_document.of_rehearsal(found.report, found.plans, console.voice))
+        console.print_json(plan_document.of_rehearsal(found.report, found.plans, console.voice))
     elif front.quiet:
-        console.remark(report_text.what_is_wrong(found.report, console.voice))
+        console.print_stderr(report_text.what_is_wrong(found.report, console.voice))
     else:
-        console.tell(rehearsal_text.told(found.report, found.plans, console.voice))
+        console.print_wrapped(rehearsal_text.lines(found.report, found.plans, console.voice))
     code = exits.of_report(found.report)
     return exits.of_plans(found.plans, check=False) if code is Exit.OK else code
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

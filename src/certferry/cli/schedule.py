@@ -15,8 +15,8 @@ from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
 from certferry.cli.options import PROGRAM, Front
 from certferry.config import unattended
-from certferry.config.findings import Finding
 from certferry.config.load import load
+from certferry.config.mistakes import Mistake
 from certferry.config.model import Settings
 from certferry.core.schedule import Job, Scheduled
 from certferry.errors import ScheduleError
@@ -27,7 +27,7 @@ from certferry.present.language import ENGLISH
 from certferry.present.layout import line
 from certferry.present.log_entries import log_change
 from certferry.present.run_log import is_stream
-from certferry.reconcile.examination import look_at_telling
+from certferry.reconcile.examination import examine_channels
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.machine import schedulers
@@ -35,7 +35,7 @@ from certferry.wiring.settings import ADAPTERS
 
 _PRIVATE = 0o700
 _NOT_CARRIED = {"config", "verbose", "quiet"}
-"""Global options that the run has its own of: it is told one file, and tells only what is wrong."""
+"""Global options of which the run has its own: its file, and that it prints errors alone."""
 
 
 @click.group("schedule", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,16 +67,20 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     make_directories(job)
     installed = install_at(timer if systemd else cron, job, front)
     lost = unattended.lost_programs(settings, installed.path, environ)
+    unread = examine_channels(
+        has_channel=bool(settings.channels),
+        has_heartbeat=settings.monitoring.heartbeat is not None,
+    )
     concerns = [
         schedule_text.undone(installed),
         *([] if settings.certificates else [schedule_text.nothing_to_do(settings.path)]),
-        schedule_text.lost(_texts(unattended.lost_secrets(settings))),
-        schedule_text.missed(_texts(lost), installed.path),
-        schedule_text.withheld(_texts(unattended.withheld_variables(environ))),
+        (_texts(unattended.lost_secrets(settings)), schedule_text.LOST),
+        (_texts(lost), schedule_text.MISSED.filled(path=installed.path)),
+        (_texts(unattended.withheld_variables(environ)), schedule_text.WITHHELD),
         schedule_text.not_needed(starts_of(known)),
-        *untold(settings),
+        *(([finding.message], finding.hint) for finding in unread),
     ]
-    front.console.remark(schedule_text.warned(concerns, front.voice))
+    front.console.print_stderr(schedule_text.warned(concerns, front.voice))
     return Exit.OK
 
 
@@ -100,7 +104,8 @@ def logrotate(ctx: click.Context) -> Exit:
     front: Front = ctx.obj
     settings = load(front.config, front.console.environ, ADAPTERS)
     log = ctx.find_root().params.get("log_file") or default_log(settings)
-    front.console.show(line(row) for row in schedule_text.logrotate(_absolute(log)))
+    rows = schedule_text.LOGROTATE.format(log=_absolute(log)).splitlines()
+    front.console.print(line(row) for row in rows)
     return Exit.OK
 
 
@@ -113,56 +118,48 @@ def show(front: Front) -> Exit:
 
 
 def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled:
-    """Have a job run twice a day, tell what has come of it, and give it. Raises `ScheduleError`."""
+    """Install a job, show it, and return what is installed. Raises `ScheduleError`."""
     change, installed = scheduler.install(job)
     if not front.quiet:
-        front.console.show([*schedule_text.told(installed, front.voice), line()])
-    tell("schedule.install", schedule_text.OUTCOMES[change].filled(when=installed.when), front)
+        front.console.print([*schedule_text.lines(installed, front.voice), line()])
+    outcome = schedule_text.OUTCOMES[change].filled(when=installed.when)
+    show_change("schedule.install", outcome, front)
     return installed
 
 
 def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
-    """Take away what is installed, and say where it was. Raises `ScheduleError`."""
+    """Remove what is installed, and show where it was. Raises `ScheduleError`."""
     places = []
     for scheduler in schedulers:
-        place = scheduler.remove()
-        if place is not None:
+        if (place := scheduler.remove()) is not None:
             places.append(place)
-            tell("schedule.remove", Text("Removed from {place}.", place=place), front)
+            show_change("schedule.remove", Text("Removed from {place}.", place=place), front)
     if not places and not front.quiet:
         said = Text("Nothing was scheduled, and nothing was changed.")
-        front.console.show([line(front.voice.say(said))])
+        front.console.print([line(front.voice.say(said))])
 
 
 def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
-    """Show what is installed. Raises `ScheduleError`, having shown what could be seen."""
+    """Show what is installed. Raises `ScheduleError`, after the schedules that can be read."""
     found: list[Scheduled] = []
     for scheduler in schedulers:
         scheduled = scheduler.find()
         if scheduled is not None:
-            console.show(
-                [*([line()] if found else []), *schedule_text.told(scheduled, console.voice)]
+            apart = [line()] if found else []
+            console.print([*apart, *schedule_text.lines(scheduled, console.voice)])
+            console.print_stderr(
+                schedule_text.warned([schedule_text.undone(scheduled)], console.voice)
             )
-            console.remark(schedule_text.warned([schedule_text.undone(scheduled)], console.voice))
             found.append(scheduled)
     if not found:
         said = Text("Nothing is scheduled; run `certferry schedule install`.")
-        console.show([line(console.voice.say(said))])
+        console.print([line(console.voice.say(said))])
     concern = schedule_text.not_needed([scheduled.place for scheduled in found])
-    console.remark(schedule_text.warned([concern], console.voice))
-
-
-def untold(settings: Settings) -> list[schedule_text.Concern]:
-    """Tell of runs whose failures no operator would read."""
-    findings = look_at_telling(
-        has_channel=bool(settings.channels),
-        has_heartbeat=settings.monitoring.heartbeat is not None,
-    )
-    return [([finding.message], finding.fix) for finding in findings]
+    console.print_stderr(schedule_text.warned([concern], console.voice))
 
 
 def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
-    """Name what is installed, as far as it can be seen."""
+    """Return the places of what is installed, as far as they can be read."""
     places: list[Text] = []
     for scheduler in schedulers:
         with suppress(ScheduleError):
@@ -171,15 +168,15 @@ def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
     return places
 
 
-def tell(event: str, said: Text, front: Front) -> None:
-    """Say what is otherwise than it was, and write it down."""
+def show_change(event: str, said: Text, front: Front) -> None:
+    """Show a change, and log it."""
     log_change(event, said, front.console.run_log)
     if not front.quiet:
-        front.console.show([line(front.voice.say(said))])
+        front.console.print([line(front.voice.say(said))])
 
 
 def job_for(settings: Settings, root: click.Context, console: Console) -> Job:
-    """Put together what is to be run, so that it runs from anywhere."""
+    """Return what is to be run, so that it runs from anywhere."""
     log = root.params.get("log_file") or default_log(settings)
     logs = [log.parent] if not is_stream(log) else []
     kept = [settings.state.path.parent, settings.state.key_file.parent]
@@ -197,15 +194,15 @@ def job_for(settings: Settings, root: click.Context, console: Console) -> Job:
 
 
 def default_log(settings: Settings) -> Path:
-    """Return where a scheduled run writes its log unless the operator says otherwise: beside the
-    state, where this user may write, and a sandbox lets it.
+    """Return where a scheduled run writes its log by default: beside the state, where this user may
+    write, and a sandbox lets it.
     """
     return settings.state.path.parent / "certferry.log"
 
 
 def make_directories(job: Job) -> None:
-    """Make the directories that a run writes into, of which the log needs its own before the run
-    begins. Raises `ScheduleError`.
+    """Make the directories that a run writes into: the log needs its own before the run begins.
+    Raises `ScheduleError`.
     """
     for path in map(Path, job.writes):
         try:
@@ -217,7 +214,7 @@ def make_directories(job: Job) -> None:
 
 
 def program(script: str, python: str) -> tuple[str, ...]:
-    """Give the command that runs now, as words that mean the same anywhere."""
+    """Return the command that runs now, as words that mean the same anywhere."""
     path = Path(script).absolute()
     if path.name == PROGRAM and os.access(path, os.X_OK):
         return (str(path),)
@@ -226,15 +223,13 @@ def program(script: str, python: str) -> tuple[str, ...]:
 
 
 def program_reading(file: Path | None) -> list[str]:
-    """Give the command that runs now, for a run from anywhere that is to read the same file."""
+    """Return the command that runs now, for a run from anywhere that is to read the same file."""
     config = ["--config", _absolute(file)] if file else []
     return [*program(sys.argv[0], sys.executable), *config]
 
 
 def options_said(root: click.Context, console: Console) -> list[str]:
-    """Give the other global options that were said, but for how much is told, for a run that
-    starts elsewhere.
-    """
+    """Return the other global options that were given, for a run that starts elsewhere."""
     said = {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
     options: list[str] = []
     for option in root.command.params:
@@ -243,7 +238,7 @@ def options_said(root: click.Context, console: Console) -> list[str]:
             value = root.params[name]
             options += [option.opts[-1], _absolute(value) if isinstance(value, Path) else value]
     if "--lang" not in options and console.voice.language != ENGLISH:
-        options += ["--lang", console.voice.language]  # the locale is not there any more
+        options += ["--lang", console.voice.language]  # cron removes the locale
     return options
 
 
@@ -252,5 +247,5 @@ def _absolute(path: Path) -> str:
     return str(path.absolute())
 
 
-def _texts(findings: Iterable[Finding]) -> list[Text]:
+def _texts(findings: Iterable[Mistake]) -> list[Text]:
     return [finding.text for finding in findings]

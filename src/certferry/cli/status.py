@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -15,13 +13,10 @@ from certferry.cli.options import Front, json_option, names_argument
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.text import Text
+from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.config.model import Settings
-    from certferry.core.assessment.notices import ChannelState
-    from certferry.core.assessment.status import LineageStatus, Remembering
-    from certferry.ports.state import StateStore
-    from certferry.wiring.session import Session
+    from certferry.wiring.looking import Overview
 
 
 @click.command("status")
@@ -36,87 +31,38 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     needs you comes first, with its last failure and when it is tried again. Exits with 1 when
     something needs you.
     """
-    from certferry.cli.selection import read_settings, tell_of_equal_names
+    from certferry.cli.selection import read_settings, warn_of_equal_names
     from certferry.present.progress import progress_of_look
-    from certferry.wiring.looking import open_to_look
+    from certferry.wiring.looking import open_to_look, overview
+    from certferry.wiring.recorded import recorded
 
     settings = read_settings(front, names)
-    tell_of_equal_names(settings, front)
+    warn_of_equal_names(settings, front)
     with (
-        progress_of_look(front.console, front.verbosity, _now, as_json=as_json) as progress,
+        progress_of_look(front.console, front.verbosity, now, as_json=as_json) as progress,
         open_to_look(settings, progress=progress, language=front.voice.language) as session,
     ):
-        found = look(session)
-        remembering = _compared(found.remembering, settings, session.state)
-        found = replace(found, remembering=remembering)
-    return show_status(found, front.console, _now(), as_json=as_json)
+        found = overview(session, recorded(settings, session.state, now()))
+    return show_status(found, front.console, now(), as_json=as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """How everything stands: certificates, what is remembered of runs, and of channels of
-    notifications.
-    """
-
-    statuses: Sequence[LineageStatus]
-    remembering: Remembering
-    channels: Mapping[str, ChannelState]
-
-
-def look(session: Session) -> Found:
-    """Look at what the session declares."""
-    from certferry.reconcile.status import remembering, statuses_of
-
-    reconciler = session.reconciler()
-    remembered = remembering(reconciler.doors)
-    return Found(
-        statuses_of(reconciler, session.wishes), remembered, session.teller.channel_states()
-    )
-
-
-def _compared(remembering: Remembering, settings: Settings, state: StateStore) -> Remembering:
-    """Add what the file declares no more, and whether a state was expected."""
-    from certferry.core.assessment.trouble import Trouble
-    from certferry.wiring.looking import lost_state
-    from certferry.wiring.undeclared import undeclared
-
-    lost = lost_state(settings, state)
-    return replace(
-        remembering,
-        problem=remembering.problem or (None if lost is None else Trouble.of(lost)),
-        undeclared=undeclared(settings, state, _now()),
-    )
-
-
-def show_status(found: Found, console: Console, now: datetime, *, as_json: bool) -> Exit:
-    """Show how everything stands."""
+def show_status(found: Overview, console: Console, now: datetime, *, as_json: bool) -> Exit:
+    """Print how everything stands."""
     from certferry.core.assessment.status import most_needed_first
-    from certferry.present import news_text as channel_text
-    from certferry.present import plan_document as status_document
-    from certferry.present import status_text
+    from certferry.present import news_text, plan_document, status_text
     from certferry.present.log_entries import log_statuses
 
-    statuses, remembering, channels = found.statuses, found.remembering, found.channels
+    statuses, recorded, channels = found.statuses, found.recorded, found.channels
+    voice = console.voice
     log_statuses(statuses, console.run_log)
-    ending = exits.of_statuses(statuses, remembering)
     if as_json:
-        document = status_document.of_statuses(statuses, remembering, console.voice)
-        if channels:
-            document["channels"] = channel_text.of_channels(channels, console.voice)
-        console.hand_out(document)
+        console.print_json(plan_document.of_statuses(statuses, recorded, voice, channels))
     elif not statuses:
-        console.show([line(console.voice.say(Text("No certificate is declared.")))])
-        console.tell(status_text.troubles(remembering, console.voice))
+        console.print([line(voice.say(Text("No certificate is declared.")))])
+        console.print_wrapped(status_text.troubles(recorded, voice))
     else:
         ordered = most_needed_first(statuses)
-        remarks = [
-            *status_text.remarks(ordered, console.voice),
-            *channel_text.remarks(channels, console.voice),
-        ]
-        console.show_table(status_text.table(ordered, now, console.voice), remarks)
-        console.tell([line(), *status_text.of_runs(remembering, console.voice)])
-    return ending
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+        below = [*status_text.remarks(ordered, voice), *news_text.remarks(channels, voice)]
+        console.print_table(status_text.table(ordered, now, voice), below)
+        console.print_wrapped([line(), *status_text.of_runs(recorded, voice)])
+    return exits.of_statuses(statuses, recorded)

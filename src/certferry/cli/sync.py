@@ -83,9 +83,9 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         def run() -> SyncReport:
             must_declare(settings)
             if scheduled:
-                report = session.scheduled_run(patience).sync(session.wishes, renew=renew)
+                report = session.scheduled_run(patience).sync(session.certificates, renew=renew)
             else:
-                report = session.reconciler().sync(session.wishes, patience, renew=renew)
+                report = session.reconciler().sync(session.certificates, patience, renew=renew)
             return with_undeclared(report, settings, session.state)
 
         report = session.teller.telling(run, is_whole=not names)

@@ -1,4 +1,6 @@
-"""`certferry help`: the reference and the how-tos that came with the package, without a network."""
+"""`certferry help`: the reference and the how-tos that came with the package, without a network;
+and `certferry completion`: scripts that complete commands, options and certificates in a shell.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,24 @@ import shutil
 from collections.abc import Iterator, Mapping
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+)
 
 from certferry.cli.commands import COMMANDS
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.familiar import familiar_word
-from certferry.cli.options import Front
+from certferry.cli.options import COMPLETION, PROGRAM, Front
 from certferry.ports.adapter import CodeMeaning
+from certferry.present import pages as page_text
 from certferry.present.console import Console
 from certferry.present.layout import Line, Span, Tone, columns, labelled, line
-from certferry.present.pages import about_code, pages, schemas, told
+from certferry.present.pages import about_code, pages, schemas
 from certferry.present.vocabulary import HINT
 from certferry.text import Text
 
@@ -53,13 +62,13 @@ def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit
     if document is not None:
         _print_schema(topic, document, front, ctx)
     elif topic is None:
-        front.console.show(_listed(front))
+        front.console.print(_listed(front))
     elif topic in known:
         _show(known[topic].text, front.console)
     elif (part := about_code(topic, language)) is not None:
         _show(part, front.console)
     elif meanings := _meanings_of(topic):
-        front.console.tell(_meant(topic, meanings, front))
+        front.console.print_wrapped(_meant(topic, meanings, front))
     else:
         _help_of_command(topic, front, ctx)
     return Exit.OK
@@ -67,18 +76,11 @@ def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit
 
 def _listed(front: Front) -> Iterator[Line]:
     say, found = front.voice.say, pages(front.voice.language)
-    yield line(
-        say(Text("certferry help TOPIC, where TOPIC is one of these, a command, or a code:"))
-    )
-    yield line()
-    yield from columns(
-        [(Span(topic, Tone.STRONG), Span(page.title)) for topic, page in found.items()], "  "
-    )
-    yield line()
-    documents = ", ".join(schemas())
-    yield line(
-        say(Text("certferry help json DOCUMENT prints a JSON Schema: {list}", list=documents))
-    )
+    how = Text("certferry help TOPIC, where TOPIC is one of these, a command, or a code:")
+    schema = Text("certferry help json DOCUMENT prints a JSON Schema: {list}")
+    rows = [(Span(topic, Tone.STRONG), Span(page.title)) for topic, page in found.items()]
+    yield from (line(say(how)), line(), *columns(rows, "  "), line())
+    yield line(say(schema.filled(list=", ".join(schemas()))))
 
 
 def _meanings_of(code: str) -> Mapping[str, CodeMeaning]:
@@ -88,7 +90,7 @@ def _meanings_of(code: str) -> Mapping[str, CodeMeaning]:
 
 
 def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iterator[Line]:
-    """Say what a code of a service's means, and what to do, for each service that has it."""
+    """Render what a code of a service's means, and what to do, for each service that has it."""
     say = front.voice.say
     for number, (service, known) in enumerate(meanings.items()):
         if number:
@@ -101,8 +103,7 @@ def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iter
 
 
 def _show(text: str, console: Console) -> None:
-    cells = shutil.get_terminal_size().columns
-    console.show(told(text, cells))
+    console.print(page_text.lines(text, shutil.get_terminal_size().columns))
 
 
 def _print_schema(topic: str | None, document: str, front: Front, ctx: click.Context) -> None:
@@ -143,3 +144,51 @@ def _unknown(topic: str, front: Front) -> Text:
     else:
         others = Text("known: {known}", known=known)
     return Text("no such topic: {name}; {known}", name=topic, known=others)
+
+
+_SHELLS: dict[str, type[ShellComplete]] = {
+    "bash": BashComplete,
+    "zsh": ZshComplete,
+    "fish": FishComplete,
+}
+
+_HELP = """Print a script that completes certferry's commands in a shell.
+
+\b
+bash: certferry completion bash > ~/.local/share/bash-completion/completions/certferry
+zsh:  certferry completion zsh > "${fpath[1]}/_certferry"
+fish: certferry completion fish > ~/.config/fish/completions/certferry.fish
+"""
+
+
+@click.command("completion", help=_HELP)
+@click.argument("shell", metavar="SHELL", type=click.Choice(list(_SHELLS)))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> Exit:
+    """Print the script of a shell."""
+    front: Front = ctx.obj
+    # Written as it is: these are no words for a person.
+    front.console.stdout.write(script(shell, ctx.find_root().command))
+    return Exit.OK
+
+
+def script(shell: str, program: click.Command) -> str:
+    """Return the script of a shell."""
+    completer = _SHELLS[shell](program, {}, PROGRAM, COMPLETION)
+    # The base class's: that of bash would run the bash of this machine to see how old it is.
+    return ShellComplete.source(completer)
+
+
+def answer(program: click.Command, console: Console, asked: str) -> Exit:
+    """Answer a shell that asks what may stand where, in the words of the help."""
+    shell, _, task = asked.partition("_")
+    if shell not in _SHELLS or task not in {"source", "complete"}:
+        return Exit.USAGE
+    if task == "source":
+        console.stdout.write(script(shell, program))
+        return Exit.OK
+    completer = _SHELLS[shell](program, {"obj": console}, PROGRAM, COMPLETION)
+    items = completer.get_completions(*completer.get_completion_args())
+    for item in items:
+        console.stdout.write(completer.format_completion(item) + "\n")
+    return Exit.OK

@@ -46,7 +46,7 @@ from typing import (
 
 from certferry.config.check import existing_file, secret_reference
 from certferry.config.files import Paths
-from certferry.config.findings import Finding, config_error
+from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.values import (
@@ -63,7 +63,7 @@ from certferry.config.values import (
     word,
     wrong_type,
 )
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.secret import Secret, tells_a_secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Adapter, Variable
@@ -120,8 +120,8 @@ def bind(
     `may_be_written` does.
     """
     may_be_written(settings_class)
-    findings: list[Finding] = []
-    table = TomlTable(account.values, account.place, findings)
+    mistakes: list[Mistake] = []
+    table = TomlTable(account.values, account.place, mistakes)
     arguments: dict[str, object] = {}
     further = ""
     for setting in _settings_of(settings_class):
@@ -138,8 +138,8 @@ def bind(
     if further:
         arguments[further] = _further(table, resolve)
     table.done()
-    if findings:
-        raise config_error(findings)
+    if mistakes:
+        raise config_error(mistakes)
     return settings_class(**arguments)
 
 
@@ -356,7 +356,7 @@ def _read_answer(setting: _Setting, answer: str) -> object:
 # what a target declares for its deployments
 
 KIND = "kind"
-_HTTPS = tuple(field.name for field in dataclasses.fields(HttpsWish))
+_HTTPS = tuple(field.name for field in dataclasses.fields(DesiredHttps))
 
 
 class Judged(Protocol):
@@ -388,7 +388,7 @@ def choices(written_type: Any) -> tuple[str, ...]:
     return tuple(word for part in get_args(written_type) for word in choices(part))
 
 
-def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, HttpsWish]:
+def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, DesiredHttps]:
     """Read the settings that a target declares; what is wrong with them is reported."""
     types = get_type_hints(settings_class)
     names = may_be_told(settings_class)
@@ -399,7 +399,7 @@ def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, HttpsWish
         for key, problem in cast("Judged", options).wrong(written).items():
             table.report(key, problem)
     https = {name: value for name, value in values.items() if name in _HTTPS}
-    return Kind(values.get(KIND, Kind.AUTO)), HttpsWish(**https)
+    return Kind(values.get(KIND, Kind.AUTO)), DesiredHttps(**https)
 
 
 def _taken(name: str, written_type: Any, settings_class: Any, table: TomlTable) -> Any:

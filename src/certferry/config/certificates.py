@@ -17,7 +17,7 @@ from typing import TypeVar
 from certferry.config.check import RESERVED, key_type
 from certferry.config.document import Place
 from certferry.config.files import Paths
-from certferry.config.findings import Finding, nearest
+from certferry.config.mistakes import Mistake, nearest
 from certferry.config.model import ReadOptions
 from certferry.config.values import (
     Read,
@@ -46,18 +46,18 @@ from certferry.core.desired.certificate import (
     CommandDelivery,
     DesiredCertificate,
     DesiredDeployment,
+    DesiredHttps,
     DriftPolicy,
     FileDelivery,
-    HttpsWish,
     Issuance,
     Kind,
     OnFailure,
     PemFiles,
     Program,
     Retirement,
+    delivered,
 )
 from certferry.core.planning.choice import AUTO
-from certferry.core.planning.deliveries import delivered
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -133,7 +133,7 @@ def read_certificates(
 
 def with_equal_names(
     declared: Iterable[DesiredCertificate], places: Mapping[str, Place]
-) -> Iterator[Finding]:
+) -> Iterator[Mistake]:
     """Find each certificate that has the names and the kind of key of one above it: most likely a
     copy, which has nothing left to serve. It is no mistake that keeps a file from being read.
     """
@@ -148,7 +148,7 @@ def with_equal_names(
                 other=other,
                 line=places[other].line,
             )
-            yield places[one.lineage].finding("names", problem)
+            yield places[one.lineage].mistake("names", problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,7 @@ class _Reader:
                 )
             ) from None
 
-    def _options(self, table: TomlTable, target: str) -> tuple[Kind, HttpsWish]:
+    def _options(self, table: TomlTable, target: str) -> tuple[Kind, DesiredHttps]:
         """Read the settings of this target alone, where there are any; of one that is misspelled,
         as those of the account that was probably meant.
         """
@@ -292,7 +292,7 @@ class _Reader:
         read = self.options_of(target) if beside else None
         if read is None:
             table.allow(*beside)  # that the adapter is not known is reported instead
-            return Kind.AUTO, HttpsWish()
+            return Kind.AUTO, DesiredHttps()
         return read(table)
 
     def _delivery(self, to: str, lineage: str, table: TomlTable) -> FileDelivery | CommandDelivery:

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from certferry.errors import ConfigError
-from certferry.file_trust import NotTrusted, Spot, group_that_reads, must_be_trusted, spot
+from certferry.file_trust import (
+    NotTrusted,
+    PathCheck,
+    checked_path,
+    group_that_reads,
+    must_be_trusted,
+)
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -116,7 +122,7 @@ def is_anothers(directory: Path) -> bool:
 
 def _read(path: Path, *, private: bool) -> FileContent:
     try:
-        with spot(path) as found:
+        with checked_path(path) as found:
             descriptor = found.open()
             try:
                 return _read_open(found, descriptor, private=private)
@@ -132,7 +138,7 @@ def _read(path: Path, *, private: bool) -> FileContent:
         raise ConfigError(problem) from exc
 
 
-def _read_open(found: Spot, descriptor: int, *, private: bool) -> FileContent:
+def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> FileContent:
     facts = os.fstat(descriptor)
     if stat.S_ISDIR(facts.st_mode):
         raise ConfigError(Text("is a directory, not a file"))

@@ -10,12 +10,12 @@ from typing import Protocol
 
 from certferry.config.document import Place
 from certferry.config.env_files import EnvFile
-from certferry.config.findings import Finding
+from certferry.config.mistakes import Mistake
 from certferry.config.secrets import Resolve, SecretReference, Secrets
 from certferry.config.values import ServerAddress, TomlTable
 from certferry.core.assessment.notices import Topic
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import DesiredCertificate, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, Kind
 from certferry.ports.adapter import Variable
 
 
@@ -200,7 +200,7 @@ class UsualAccounts:
     target: UsualAccount
 
 
-ReadOptions = Callable[[TomlTable], tuple[Kind, HttpsWish]]
+ReadOptions = Callable[[TomlTable], tuple[Kind, DesiredHttps]]
 """Reads the settings that a target declares for its deployments, as `config.bind` does."""
 
 
@@ -231,7 +231,7 @@ class Adapters(Protocol):
         """
         ...
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """Return a mistake for each account whose type is neither a DNS provider nor a target."""
         ...
 
@@ -255,7 +255,7 @@ class NoAdapters:
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """Find nothing wrong."""
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """Find nothing wrong."""
         del accounts
         return ()

@@ -15,7 +15,7 @@ from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from certferry.config.document import Place
-from certferry.config.findings import Finding, instead_of, nearest, said_below
+from certferry.config.mistakes import Mistake, instead_of, nearest, said_below
 from certferry.core.network import is_loopback
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -293,10 +293,10 @@ D = TypeVar("D")
 class TomlTable:
     """Takes each key once. `done` reports those that were not taken."""
 
-    def __init__(self, values: Mapping[str, object], place: Place, findings: list[Finding]) -> None:
+    def __init__(self, values: Mapping[str, object], place: Place, mistakes: list[Mistake]) -> None:
         self.place = place
         self._values = values
-        self._findings = findings
+        self._mistakes = mistakes
         self._known: list[str] = []
 
     def __contains__(self, key: str) -> bool:
@@ -352,7 +352,7 @@ class TomlTable:
 
     def table(self, key: str) -> TomlTable:
         """Return a table inside this one; an empty one when it is absent or is no table."""
-        return TomlTable(self.take(key, _a_table, {}), self.place.below(key), self._findings)
+        return TomlTable(self.take(key, _a_table, {}), self.place.below(key), self._mistakes)
 
     def tables(self, key: str) -> Iterator[TomlTable]:
         """Yield the tables under `[[key]]`, in order; what is not one is reported."""
@@ -362,7 +362,7 @@ class TomlTable:
             self.report(key, Text("must be tables, each under its own {header}", header=header))
             items = []
         for number, values in enumerate(items):
-            yield TomlTable(values, self.place.below(key, number), self._findings)
+            yield TomlTable(values, self.place.below(key, number), self._mistakes)
 
     def named_tables(self) -> Iterator[tuple[str, TomlTable, Mapping[str, object]]]:
         """Yield every key of this table that holds a table, with its values as they stand."""
@@ -377,13 +377,13 @@ class TomlTable:
 
     def report(self, key: str, problem: Text, *, item: int | None = None) -> None:
         """Store what is wrong with a key, or with one item of its list."""
-        self._findings.append(self.place.finding(key, problem, item=item))
+        self._mistakes.append(self.place.mistake(key, problem, item=item))
 
     def _complain(self, key: str, exc: ConfigError, item: int | None = None) -> None:
         """Store an error of a key, with what is to be done."""
         if said_below(exc.hint):
-            found = self.place.finding(key, exc.message, item=item)
-            self._findings.append(replace(found, fix=exc.hint))
+            found = self.place.mistake(key, exc.message, item=item)
+            self._mistakes.append(replace(found, hint=exc.hint))
         else:
             self.report(key, with_hint(exc), item=item)
 
@@ -396,7 +396,7 @@ class TomlTable:
 
 
 def with_hint(exc: ConfigError) -> Text:
-    """Return an error's message with its hint behind it, for one line in a list of findings."""
+    """Return an error's message with its hint behind it, for one line in a list of mistakes."""
     if exc.hint is None:
         return exc.message
     return Text("{problem}; {hint}", problem=exc.message, hint=exc.hint)

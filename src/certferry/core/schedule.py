@@ -24,14 +24,14 @@ _HALF_A_DAY = 12  # hours
 
 
 def night_time(number: int) -> time:
-    """Give one of the `NIGHT_MOMENTS`, counted from 0, by the clock of the machine."""
+    """Return one of the `NIGHT_MOMENTS`, counted from 0, by the clock of the machine."""
     minutes, second = divmod(number % NIGHT_MOMENTS, _SECONDS)
     hour, minute = divmod(minutes, _MINUTES)
     return time(hour, minute + 1, second)
 
 
 def twice(moment: time) -> tuple[time, time]:
-    """Give the two moments of a day, half a day apart, of which this is one."""
+    """Return the two moments of a day, half a day apart, of which this is one."""
     first = moment.replace(hour=moment.hour % _HALF_A_DAY)
     return first, first.replace(hour=first.hour + _HALF_A_DAY)
 
@@ -81,9 +81,7 @@ MOST = 5
 
 
 def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
-    """Tell whether a ping may be sent. That a run begins is told only where there is room to tell
-    its end as well.
-    """
+    """Return whether a ping may be sent. One for a beginning leaves room for that of the end."""
     return len(recent(sent, now)) < (MOST if ends else MOST - 1)
 
 

@@ -9,7 +9,7 @@ in `certferry.notify` where it connects to a `ports.notifier.Notifier`.
 A target may have four names more:
 
 - `DeploySettings`, a frozen dataclass of what a deployment to it can be told, of the fields of
-  `core.desired.certificate.HttpsWish` and `kind`. Without it, that is nothing beside what each
+  `core.desired.certificate.DesiredHttps` and `kind`. Without it, that is nothing beside what each
   deployment can be told, such as `domains` and `retire`. `config.bind` says which types its fields
   may have, and that a method `wrong` may tell what does not go together.
 - `NEEDS_COMMON_NAME`, a `CommonNameRule`: certificates without a common name are refused. Without

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from certferry.core.findings import Finding
+from certferry.problem import Problem
 from certferry.text import Text
 
 
 class Examined(Protocol):
     """An account that can be examined: its keys, what they may do, what it has room for."""
 
-    def examine(self, account: str) -> tuple[Finding, ...]:
+    def examine(self, account: str) -> tuple[Problem, ...]:
         """Look at the account of this label by calls that read alone. Changes nothing. What is
         refused is a finding; raises `CertferryError` where nothing could be asked.
         """
@@ -64,7 +64,7 @@ class AccountReport:
     let_in: bool
 
 
-class Reported(Protocol):
+class Reporting(Protocol):
     """An account of whose calls an issue can tell."""
 
     def report(self) -> AccountReport:

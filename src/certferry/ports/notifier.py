@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from certferry.core.assessment.news import Message
+from certferry.core.assessment.notifications import Message
 from certferry.text import Text
 
 

@@ -1,4 +1,4 @@
-"""The door to what starts a run twice a day."""
+"""The port to what starts a run twice a day."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from certferry.text import Text
 class Scheduler(Protocol):
     """One of the system's ways to start programs by the clock.
 
-    What is ours in it is marked as ours; everything else is left as it is, byte for byte. Every
-    method raises `ScheduleError` when it cannot do what it says.
+    Our entry is marked as ours; everything else stays as it is, byte for byte. Every method raises
+    `ScheduleError`.
     """
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """Have the job started twice a day, and give what is installed now.
-
-        A time that was chosen before is kept. When the very same job is installed already, nothing
-        is written.
+        """Install the job, twice a day, and return what is installed now. A time that was chosen
+        before stays; where the very same job is installed already, nothing is written.
         """
         ...
 
     def remove(self) -> Text | None:
-        """Take away what is ours, and name the place; `None` when there was nothing."""
+        """Remove our entry, and return its place; `None` where there was none."""
         ...
 
     def find(self) -> Scheduled | None:
-        """Give what is installed, `None` when nothing is."""
+        """Return what is installed, `None` where nothing is."""
         ...

@@ -30,7 +30,7 @@ _DUMB = {"", "dumb", "unknown"}
 
 
 class Verbosity(Enum):
-    """How much a run tells beside its data: only what is wrong, what happens, the log."""
+    """How much a run prints beside its data: only what is wrong, what happens, the log."""
 
     QUIET = "quiet"
     NORMAL = "normal"
@@ -47,39 +47,39 @@ class Console:
     voice: Voice = field(default_factory=Voice)
     run_log: RunLog = field(default_factory=lambda: RunLog(Voice()))
 
-    def speaking(self, voice: Voice) -> Console:
-        """Give the console of a run in the voice's language, with a log that is not open yet."""
+    def with_voice(self, voice: Voice) -> Console:
+        """Return the console of a run in the voice's language, with a log that is not open yet."""
         return replace(self, voice=voice, run_log=RunLog(voice))
 
-    def show(self, lines: Iterable[Line]) -> None:
+    def print(self, lines: Iterable[Line]) -> None:
         """Write data for a person."""
         self._write(self.stdout, lines)
 
-    def tell(self, lines: Iterable[Line]) -> None:
+    def print_wrapped(self, lines: Iterable[Line]) -> None:
         """Write sentences for a person; on a terminal they are broken at spaces."""
-        self.show(self._folded(self.stdout, lines))
+        self.print(self._folded(self.stdout, lines))
 
-    def show_table(self, table: Table, below: Iterable[Line] = ()) -> None:
+    def print_table(self, table: Table, below: Iterable[Line] = ()) -> None:
         """Write data for a person, as columns; on a terminal they are never wider than it is.
 
         What is to stand below them is set off by an empty line.
         """
-        self.show(_as_wide_as(self.stdout, table))
+        self.print(_as_wide_as(self.stdout, table))
         remarks = list(below)
         if remarks:
-            self.tell([line(), *remarks])
+            self.print_wrapped([line(), *remarks])
 
-    def remark_table(self, table: Table) -> None:
+    def print_stderr_table(self, table: Table) -> None:
         """Write what is not data as columns, set off by an empty line."""
-        self.remark([*_as_wide_as(self.stderr, table), line()])
+        self.print_stderr([*_as_wide_as(self.stderr, table), line()])
 
-    def hand_out(self, document: Mapping[str, object], *, on_one_line: bool = False) -> None:
+    def print_json(self, document: Mapping[str, object], *, on_one_line: bool = False) -> None:
         """Write data for a program: one JSON document, or one of many, each on its line."""
         utf8 = (self.stdout.encoding or "").lower().replace("-", "") == "utf8"
         indent = None if on_one_line else 2
         self.stdout.write(as_json(document, indent=indent, ascii_only=not utf8) + "\n")
 
-    def remark(self, lines: Iterable[Line]) -> None:
+    def print_stderr(self, lines: Iterable[Line]) -> None:
         """Write what is not data; on a terminal sentences are broken at spaces."""
         self._write(self.stderr, self._folded(self.stderr, lines))
 
@@ -89,7 +89,7 @@ class Console:
         self.stderr.flush()
 
     def draws_on(self, stream: TextIO) -> bool:
-        """Tell whether the stream is a terminal that can do more than print."""
+        """Return whether the stream is a terminal that can do more than print."""
         return stream.isatty() and self.environ.get("TERM", "") not in _DUMB
 
     def _folded(self, stream: TextIO, lines: Iterable[Line]) -> Iterator[Line]:
@@ -106,7 +106,7 @@ class Console:
 
 
 def standard_console(environ: Mapping[str, str]) -> Console:
-    """Give the console of this process. What its streams cannot encode is written as an escape."""
+    """Return this process's console. What its streams cannot encode is written as an escape."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -5,8 +5,8 @@ logs is shown, with its time and module. Of the libraries only warnings ever are
 `urllib3` warns with the whole address of a webhook, and at lower levels it, `requests` and `acme`
 write down URLs, bodies, nonces and signatures.
 
-A record whose message is a `Text` is told in the run's language. One that has a `program` is what
-a program of the operator's said; it reaches the log file whatever the level.
+A record whose message is a `Text` is written in the run's language. One that has a `program` is
+what a program of the operator's said; it reaches the log file whatever the level.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ class DiscreetFormatter(logging.Formatter):
         self._for_operators = for_operators
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the record's lines."""
+        """Return the record's lines."""
         is_warning = record.levelno == logging.WARNING and not record.exc_info
         if self._for_operators and is_warning and isinstance(record.msg, Text):
             say = self._voice.say
             rows = labelled(say(WARNING), Tone.PENDING, say(record.msg))
             return discreet("\n".join(map(plain, rows)))
-        told = copy.copy(record)
-        told.msg, told.args = said_by(record, self._voice), None
-        return BELOW.join(map(visible, discreet(super().format(told)).split("\n")))
+        said = copy.copy(record)
+        said.msg, said.args = said_by(record, self._voice), None
+        return BELOW.join(map(visible, discreet(super().format(said)).split("\n")))
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - the name is logging's
-        """Give a traceback; of a very long one the beginning."""
+        """Return a traceback; of a very long one the beginning."""
         return cut(super().formatException(ei))
 
 
@@ -81,7 +81,7 @@ class Ours(logging.Filter):
         self._with_warnings = with_warnings
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether the record passes."""
+        """Return whether the record passes."""
         is_ours = record.name.partition(".")[0] == _OURS
         return is_ours or (self._with_warnings and record.levelno >= logging.WARNING)
 
@@ -149,7 +149,7 @@ def begin_logging(level: int, run_log: RunLog | None = None) -> None:
 
 
 def said_by(record: logging.LogRecord, voice: Voice) -> str:
-    """Give a record's message, in the reader's language where it can be."""
+    """Return a record's message, in the reader's language where it can be."""
     if isinstance(record.msg, Text):
         return voice.say(record.msg)
     try:

@@ -12,7 +12,6 @@ from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
-    Problem,
     Urgency,
 )
 from certferry.core.discovery.watched import within_reach
@@ -22,28 +21,17 @@ from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled, line, width
 from certferry.present.status_text import NOTHING
 from certferry.present.vocabulary import ERROR, HINT, WARNING, in_brackets, once, one_or_many
+from certferry.problem import Problem
 from certferry.text import Text, verbatim
 
 _LABEL = 24
 """Cells of a certificate's name at its target; the whole is in `--json`."""
 
 _DOMAINS = (
-    Text("DOMAIN"),
-    Text("STATE"),
-    verbatim("HTTPS"),
-    Text("OWNER"),
-    Text("LEFT"),
-    Text("COVERED BY"),
-    Text("SERVED"),
+    *(Text("DOMAIN"), Text("STATE"), verbatim("HTTPS"), Text("OWNER"), Text("LEFT")),
+    *(Text("COVERED BY"), Text("SERVED")),
 )
-_CERTIFICATES = (
-    Text("CERTIFICATE"),
-    Text("OWNER"),
-    Text("LEFT"),
-    Text("NAME"),
-    Text("FOR"),
-)
-_ACCOUNT = Text("ACCOUNT")
+_CERTIFICATES = (Text("CERTIFICATE"), Text("OWNER"), Text("LEFT"), Text("NAME"), Text("FOR"))
 
 _OWNERS = {Owner.OURS: Tone.GOOD, Owner.FOREIGN: Tone.PLAIN, Owner.FREE: Tone.PENDING}
 _AT_REST = "success"
@@ -51,27 +39,31 @@ _AT_REST = "success"
 
 
 def domains(found: Discovery, now: datetime, voice: Voice) -> Table:
-    """Write a row for each domain; with several accounts, each names its own."""
-    several = len(found.accounts) > 1
-    headers = [*_DOMAINS, _ACCOUNT] if several else _DOMAINS
-    rows = [_domain(one, now, voice) for one in found.domains]
-    if several:
-        rows = [(*row, Span(one.account)) for row, one in zip(rows, found.domains, strict=True)]
-    return Table(tuple(map(voice.say, headers)), tuple(rows), hangs=True)
+    """Render a row for each domain; with several accounts, each names its own."""
+    rows = [(_domain(one, now, voice), one.account) for one in found.domains]
+    return _table(_DOMAINS, rows, found, voice)
 
 
 def unused(found: Discovery, now: datetime, voice: Voice) -> Table:
-    """Write a row for each certificate that none of the domains is bound to."""
+    """Render a row for each certificate that none of the domains is bound to."""
+    rows = [(_certificate(one, now, voice), one.account) for one in found.unused]
+    return _table(_CERTIFICATES, rows, found, voice)
+
+
+def _table(
+    headers: Sequence[Text],
+    rows: Sequence[tuple[tuple[Span, ...], str]],
+    found: Discovery,
+    voice: Voice,
+) -> Table:
     several = len(found.accounts) > 1
-    headers = [*_CERTIFICATES, _ACCOUNT] if several else _CERTIFICATES
-    rows = [_certificate(one, now, voice) for one in found.unused]
-    if several:
-        rows = [(*row, Span(one.account)) for row, one in zip(rows, found.unused, strict=True)]
-    return Table(tuple(map(voice.say, headers)), tuple(rows), hangs=True)
+    named = (*headers, Text("ACCOUNT")) if several else headers
+    shown = tuple((*row, Span(account)) if several else row for row, account in rows)
+    return Table(tuple(map(voice.say, named)), shown, hangs=True)
 
 
 def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
-    """Say what is wrong with a domain or at its edges, and why a certificate does not reach it."""
+    """Render what is wrong with a domain or at its edges, or why a certificate misses it."""
     for one in found.domains:
         name = one.found.domain
         for said in _remarks(one):
@@ -80,24 +72,20 @@ def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
 
 
 def problems(found: Sequence[Problem], voice: Voice) -> Iterator[Line]:
-    """Tell which account, or which part of one, could not be looked at."""
-    for problem in found:
-        account, error = problem.account, problem.error
-        label, tone = (ERROR, Tone.BAD) if problem.is_failure else (WARNING, Tone.PENDING)
-        words = f"{account}: {once(account, voice.say(error.message))}"
+    """Render which account, or which part of one, could not be read."""
+    for one in found:
+        label, tone = (ERROR, Tone.BAD) if one.is_error else (WARNING, Tone.PENDING)
+        words = f"{one.subject}: {once(one.subject, voice.say(one.message))}"
         yield from labelled(voice.say(label), tone, words)
-        if error.hint is not None:
-            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(error.hint))
+        if one.hint is not None:
+            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(one.hint))
 
 
 def heading(found: Discovery, voice: Voice) -> Line:
-    """Say what the second table is."""
-    said = one_or_many(
-        len(found.unused),
-        Text("1 certificate that no domain seen here uses:"),
-        Text("{count} certificates that no domain seen here uses:", count=len(found.unused)),
-    )
-    return line(voice.say(said))
+    """Render the heading of the second table."""
+    count, one = len(found.unused), Text("1 certificate that no domain seen here uses:")
+    many = Text("{count} certificates that no domain seen here uses:", count=count)
+    return line(voice.say(one_or_many(count, one, many)))
 
 
 def summary(found: Discovery, everything: Discovery, voice: Voice) -> Line:
@@ -145,7 +133,7 @@ def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, .
         _state(one, voice),
         _https(one, voice),
         _owner(one, voice),
-        _left(one.not_after, now, voice),
+        left(one.not_after, now, voice),
         _covered(one, voice),
         _served(one.served, voice),
     )
@@ -161,7 +149,7 @@ def _state(one: DiscoveredDomain, voice: Voice) -> Span:
 
 
 def _https(one: DiscoveredDomain, voice: Voice) -> Span:
-    """Say in short how it does HTTPS: 301 redirects to it, h2 is HTTP/2."""
+    """Render how it does HTTPS: 301 redirects to it, h2 is HTTP/2."""
     found = one.found
     if not found.has_https:
         return NOTHING if found.binding_hidden else Span(voice.say(Text("off")), Tone.PENDING)
@@ -176,7 +164,8 @@ def _owner(one: DiscoveredDomain, voice: Voice) -> Span:
     return Span(voice.word("unknown"), Tone.FAINT) if is_unknown else NOTHING
 
 
-def _left(end: datetime | None, now: datetime, voice: Voice) -> Span:
+def left(end: datetime | None, now: datetime, voice: Voice) -> Span:
+    """Render how long a certificate is valid still."""
     if end is None:
         return NOTHING
     if end <= now:
@@ -217,8 +206,8 @@ def _remarks(one: DiscoveredDomain) -> Iterator[Text]:
         )
     # An address that is silent is only counted, unless there is no other.
     counted = within_reach(one.served)
-    told = [address for address in counted if address.answered] or counted
-    yield from dict.fromkeys(a.problem.message for a in told if a.problem is not None)
+    shown = [address for address in counted if address.answered] or counted
+    yield from dict.fromkeys(a.problem.message for a in shown if a.problem is not None)
 
 
 # certificates
@@ -230,7 +219,7 @@ def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> tup
     return (
         Span(short(one.found.remote_id), Tone.STRONG),
         Span(voice.word(one.owner), _OWNERS[one.owner]),
-        _left(one.found.not_after, now, voice),
+        left(one.found.not_after, now, voice),
         Span(_shortened(one.found.label)) if one.found.label else NOTHING,
         Span(names[0] + more) if names else NOTHING,
     )
@@ -238,9 +227,7 @@ def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> tup
 
 def _shortened(label: str) -> str:
     """Cut a name that is longer than its column."""
-    if width(label) <= _LABEL:
-        return label
     kept = label
-    while width(kept) >= _LABEL:
+    while width(kept) > (_LABEL if kept == label else _LABEL - 1):
         kept = kept[:-1]
-    return f"{kept}…"
+    return label if kept == label else f"{kept}…"

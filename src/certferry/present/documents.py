@@ -6,23 +6,18 @@ Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from certferry.core.assessment.trouble import Trouble
-from certferry.core.certificates.chain import EdgeProblem, Presented
+from certferry.core.assessment.notices import Subject
 from certferry.core.discovery.inventory import (
     Bound,
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
 )
-from certferry.core.discovery.watched import Concern, HostLook
 from certferry.core.dns_persist import PersistRecord
-from certferry.core.findings import Finding, are_in_order
 from certferry.core.observed.observation import Served
-from certferry.core.observed.records import HistoryEntry
 from certferry.core.planning.report import (
-    CODE,
     LineageReport,
     StepOutcome,
     SyncReport,
@@ -35,6 +30,7 @@ from certferry.errors import Reported, TargetStuck
 from certferry.present.language import Voice
 from certferry.present.run_log import rfc3339
 from certferry.present.status_text import ticket
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 Document = dict[str, object]
@@ -46,7 +42,7 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
     """
     return {
         "ok": report.ok and report.complete,
-        "problem": None if report.problem is None else of_error(report.problem, voice),
+        "problem": None if report.problem is None else of_problem(report.problem.problem(), voice),
         "result": of_run(report).value,
         "complete": report.complete,
         "undeclared": [of_undeclared(one, voice) for one in report.undeclared or ()],
@@ -54,17 +50,21 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
     }
 
 
-def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
+_WEIGHTS = {Severity.NOTICE: "info"}
+"""What `doctor` calls a severity, where that is another word."""
+
+
+def of_findings(findings: Sequence[Problem], voice: Voice) -> Document:
     """What `doctor` prints. It is ok when no finding is an error."""
     return {
-        "ok": are_in_order(findings),
+        "ok": not any(one.is_error for one in findings),
         "findings": [
             {
-                "severity": finding.severity.value,
+                "severity": _WEIGHTS.get(finding.severity, finding.severity.value),
                 "code": str(finding.code),
                 "subject": finding.subject,
                 "message": voice.say(finding.message),
-                "fix": said_or_none(finding.fix, voice),
+                "fix": said_or_none(finding.hint, voice),
             }
             for finding in findings
         ],
@@ -74,22 +74,6 @@ def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
 def of_persist_record(record: PersistRecord) -> Document:
     """What `dns-persist` prints. The value is in one piece, however many strings it takes."""
     return {"name": record.name, "type": record.rtype, "value": record.value}
-
-
-def of_history(entries: Sequence[HistoryEntry]) -> Document:
-    """What `history` prints, newest first."""
-    return {
-        "entries": [
-            {
-                "at": moment(entry.at),
-                "name": entry.lineage,
-                "event": entry.event,
-                "who": entry.who,
-                "facts": dict(entry.facts),
-            }
-            for entry in entries
-        ]
-    }
 
 
 def moment(value: datetime | None) -> str | None:
@@ -112,7 +96,7 @@ def _lineage_report(lineage: LineageReport, voice: Voice) -> Document:
 
 def _outcome(step: StepOutcome, voice: Voice) -> Document:
     return {
-        "action": step.action.value,
+        "action": step.word,
         "target": step.target,
         "domain": step.domain,
         "label": step.label,
@@ -154,15 +138,28 @@ def of_reason(reason: Reason, voice: Voice) -> Document:
     return {"code": reason.code.value, "message": voice.say(reason.message)}
 
 
-def of_trouble(problem: EdgeProblem | Trouble | None, voice: Voice) -> Document | None:
-    """Write what is wrong at an edge, a domain or a certificate."""
-    if problem is None:
-        return None
+def of_problem(problem: Problem, voice: Voice) -> Document:
+    """Write what is wrong."""
     return {
         "code": str(problem.code),
         "message": voice.say(problem.message),
         "hint": said_or_none(problem.hint, voice),
     }
+
+
+def of_subject(subject: Subject, lineage: str) -> Document:
+    """Write what something is about, with the key of the `lineage`."""
+    return {
+        lineage: subject.lineage or None,
+        "target": subject.target or None,
+        "domain": subject.domain or None,
+        "channel": subject.channel or None,
+    }
+
+
+def problem_or_none(problem: Problem | None, voice: Voice) -> Document | None:
+    """Write what is wrong, where anything is."""
+    return None if problem is None else of_problem(problem, voice)
 
 
 def of_undeclared(one: Undeclared, voice: Voice) -> Document:
@@ -171,18 +168,7 @@ def of_undeclared(one: Undeclared, voice: Voice) -> Document:
         "name": one.lineage,
         "names": list(one.certificate.names),
         "not_after": moment(one.certificate.not_after),
-        "code": CODE,
-        "message": voice.say(one.message),
-        "hint": voice.say(one.hint),
-    }
-
-
-def of_error(error: Reported, voice: Voice) -> Document:
-    """Write a problem."""
-    return {
-        "code": error.code,
-        "message": voice.say(error.message),
-        "hint": said_or_none(error.hint, voice),
+        **of_problem(one.problem, voice),
     }
 
 
@@ -196,15 +182,15 @@ def of_discovery(found: Discovery, voice: Voice) -> Document:
     were looked at, `problems` what could not be.
     """
     return {
-        "ok": not any(problem.is_failure for problem in found.problems),
+        "ok": not any(one.is_error for one in found.problems),
         "accounts": [look.label for look in found.accounts],
         "domains": [_domain(one, voice) for one in found.domains],
         "certificates": [_certificate(one) for one in found.certificates],
         "problems": [
             {
-                "account": one.account,
-                "severity": "error" if one.is_failure else "warning",
-                "problem": of_error(one.error, voice),
+                "account": one.subject,
+                "severity": one.severity.value,
+                "problem": of_problem(one, voice),
             }
             for one in found.problems
         ],
@@ -213,13 +199,13 @@ def of_discovery(found: Discovery, voice: Voice) -> Document:
 
 def _domain(one: DiscoveredDomain, voice: Voice) -> Document:
     found = one.found
-    is_told = found.has_https or not found.binding_hidden
+    is_known = found.has_https or not found.binding_hidden
     return {
         "account": one.account,
         "domain": found.domain,
         "kind": found.kind.value,
         "state": found.state,
-        "https": found.has_https if is_told else None,
+        "https": found.has_https if is_known else None,
         "settings": {
             "force_https": found.https.force_https,
             "http2": found.https.http2,
@@ -233,7 +219,7 @@ def _domain(one: DiscoveredDomain, voice: Voice) -> Document:
         "deployed_by": one.deployed_by,
         "by_itself": found.by_itself,
         "served": [_served(address, voice) for address in one.served],
-        "problem": None if one.problem is None else of_error(one.problem, voice),
+        "problem": None if one.problem is None else of_problem(one.problem.problem(), voice),
     }
 
 
@@ -253,7 +239,7 @@ def _served(address: Served, voice: Voice) -> Document:
         "fingerprint": address.fingerprint,
         "not_after": moment(address.not_after),
         "ok": address.answered and address.valid,
-        "problem": of_trouble(address.problem, voice),
+        "problem": problem_or_none(address.problem, voice),
     }
 
 
@@ -267,62 +253,4 @@ def _certificate(one: DiscoveredCertificate) -> Document:
         "not_after": moment(one.found.not_after),
         "owner": one.owner.value,
         "bound_to": list(one.bound_to),
-    }
-
-
-def of_looks(looks: Sequence[HostLook], now: datetime, voice: Voice) -> Document:
-    """What one look prints."""
-    hosts = [of_look(look, now, voice) for look in looks]
-    return {"ok": all(look.ok for look in looks), "at": moment(now), "hosts": hosts}
-
-
-def of_look(look: HostLook, now: datetime, voice: Voice) -> Document:
-    """One host. It is ok when each address presents a certificate that is valid there, and no
-    problem of severity `error` stands among those of all addresses together.
-    """
-    return {
-        "host": look.host.name,
-        "port": look.host.port,
-        "ok": look.ok,
-        "addresses": [_address(address, now, voice) for address in look.served],
-        "problems": [_concern(concern, voice) for concern in look.concerns],
-    }
-
-
-def of_change(look: HostLook, now: datetime, voice: Voice) -> Document:
-    """What `--follow` prints on one line for a host: how it stands since something changed."""
-    return {"at": moment(now), **of_look(look, now, voice)}
-
-
-def _address(address: Served, now: datetime, voice: Voice) -> Document:
-    leaf = address.chain[0] if address.chain else None
-    ends = address.not_after
-    return {
-        "address": address.address,
-        "fingerprint": address.fingerprint,
-        "ok": address.answered and address.valid,
-        "not_after": moment(ends),
-        "problem": of_trouble(address.problem, voice),
-        "not_before": None if leaf is None else moment(leaf.not_before),
-        "days_left": None if ends is None else (ends - now) // timedelta(days=1),
-        "names": None if leaf is None else list(leaf.names),
-        "issuer": None if leaf is None else leaf.issuer,
-        "chain": [_issuer(issuer) for issuer in address.chain[1:]],
-    }
-
-
-def _issuer(issuer: Presented) -> Document:
-    return {
-        "subject": issuer.subject,
-        "issuer": issuer.issuer,
-        "fingerprint": issuer.fingerprint,
-        "not_after": moment(issuer.not_after),
-    }
-
-
-def _concern(concern: Concern, voice: Voice) -> Document:
-    return {
-        "severity": "error" if concern.is_failure else "warning",
-        **(of_trouble(concern.problem, voice) or {}),
-        "addresses": list(concern.addresses),
     }

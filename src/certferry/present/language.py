@@ -16,7 +16,7 @@ The rules of the voice:
 - One is one and two are many: no `certificate(s)`.
 - Names, commands and settings as a person types them, commands in backquotes.
 - Colour helps the eye and never carries meaning alone.
-- Moments are told by the machine's clock, with its offset from UTC, and in UTC to programs;
+- Moments are given by the machine's clock, with its offset from UTC, and in UTC to programs;
   durations in one unit, rounded down.
 - Nothing from outside reaches the terminal as a control character.
 - What must not be seen is not said anywhere: stdout, stderr, `--json` and the log get the same.
@@ -61,17 +61,17 @@ class Voice:
         self.language = language
 
     def say(self, text: Text) -> str:
-        """Give the sentence; it may have several lines. What must not be seen is taken out while
+        """Return the sentence; it may have several lines. What must not be seen is taken out while
         it is whole.
         """
         return redacted(text.render(self._translate, self._zone))
 
     def say_on_one_line(self, text: Text) -> str:
-        """Give the sentence for a place that has one line."""
+        """Return the sentence for a place that has one line."""
         return " ".join(self.say(text).splitlines())
 
     def day(self, moment: datetime) -> str:
-        """Write a moment by its day on the clock that moments are told by."""
+        """Write a moment by its day, on the voice's clock."""
         return f"{moment.astimezone(self._zone):%Y-%m-%d}"
 
     def clock(self, moment: datetime, now: datetime) -> str:
@@ -81,13 +81,13 @@ class Voice:
         return f"{local.strftime(written)} {offset(local)}"
 
     def word(self, word: str) -> str:
-        """Give a word that programs read too; one that is not known here stays as it is."""
+        """Return a word that programs read too; one that is not known here stays as it is."""
         return self.say(WORDS[word]) if word in WORDS else word
 
 
 def voice_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Voice:
-    """Give the voice of a run, before anything else of its command line is understood: what is
-    wrong with it is told in the language it asks for.
+    """Return the voice of a run, before anything else of its command line is read: what is wrong
+    with it is printed in the language it asks for.
     """
     return voice_in(_asked_for(arguments) or _named(environ) or _locale(environ))
 
@@ -110,7 +110,7 @@ def must_be_spoken(environ: Mapping[str, str]) -> None:
 
 
 def voice_in(language: str) -> Voice:
-    """Give the voice of a language. English needs no catalogue."""
+    """Return the voice of a language. English needs no catalogue."""
     if language == ENGLISH:
         return Voice()
     from gettext import GNUTranslations
@@ -121,7 +121,7 @@ def voice_in(language: str) -> Voice:
 
 
 def _asked_for(arguments: Sequence[str]) -> str | None:
-    """Find the option. What is wrong with its value is told where options are checked."""
+    """Find the option. Where options are checked, a wrong value is reported."""
     words = iter(arguments)
     for word in words:
         if word == "--":

@@ -53,12 +53,12 @@ def line(*parts: str | Span) -> Line:
 
 
 def plain(written: Line) -> str:
-    """Give a line without colour."""
+    """Return a line without colour."""
     return "".join(visible(span.words) for span in written).rstrip()
 
 
 def coloured(written: Line) -> str:
-    """Give a line with the terminal's codes for its tones."""
+    """Return a line with the terminal's codes for its tones."""
     return "".join(map(_coloured, written))
 
 
@@ -68,7 +68,7 @@ def _coloured(span: Span) -> str:
 
 
 def visible(words: str) -> str:
-    """Give words as a terminal may have them: what would move its cursor is replaced."""
+    """Return words as a terminal may have them: what would move its cursor is replaced."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", words)
 
 
@@ -151,7 +151,7 @@ def folded(written: Line, cells: int) -> list[Line]:
 
 
 def _pieces(written: Line) -> Iterator[tuple[Span, bool]]:
-    """Give the words and spaces of a line, and whether it may be broken before each."""
+    """Return the words and spaces of a line, and whether it may be broken before each."""
     breaks = False
     for span in written:
         for found in _ON_ONE_LINE.finditer(visible(span.words)):
@@ -196,13 +196,13 @@ class Table:
 
 def without_empty(table: Table, nothing: str, keeping: int) -> Table:
     """Leave out the columns behind the first few whose cells say nothing."""
-    told = [
+    kept = [
         place < keeping or any(row[place].words not in {"", nothing} for row in table.rows)
         for place in range(len(table.headers))
     ]
     return Table(
-        tuple(compress(table.headers, told)),
-        tuple(tuple(compress(row, told)) for row in table.rows),
+        tuple(compress(table.headers, kept)),
+        tuple(tuple(compress(row, kept)) for row in table.rows),
         table.hangs,
     )
 

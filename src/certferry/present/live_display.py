@@ -88,7 +88,7 @@ class _Lineage:
     counted: Counted | None = None
     """How far that is which goes on."""
     asking: tuple[Asking, datetime] | None = None
-    """With the moment at which it was told."""
+    """With the moment at which it was heard."""
     steps: dict[StepKey, StepOutcome] = field(default_factory=dict)
 
     @property
@@ -108,7 +108,7 @@ class _Lineage:
         """Be busy with this, or with nothing."""
         self.activity, self.counted, self.asking = activity, None, None
 
-    def of(self, action: Action) -> tuple[int, int]:
+    def of(self, action: Action | None) -> tuple[int, int]:
         """Count at how many domains a step has ended well, of at how many it is to."""
         known = {(step.action, step.target, step.domain): step for step in self.steps.values()}
         deploys = {key[1:]: one for key, one in known.items() if key[0] is Action.DEPLOY}
@@ -172,8 +172,8 @@ class Display:
         yield from footer
 
     def _rows(self, screen: Screen, width: int, most: int) -> list[RichText]:
-        """Give the certificates that are busy, as many as fit: the first whole, if the others have
-        a row each below them. What does not fit is counted.
+        """Return the busy certificates, as many as fit: the first whole, if the others have a row
+        each below them. What does not fit is counted.
         """
         busy = [(name, lineage) for name, lineage in self._lineages.items() if lineage.is_busy]
         rows: list[RichText] = []
@@ -198,7 +198,7 @@ class Display:
         return rows
 
     def _in_short(self, name: str, lineage: _Lineage) -> Line:
-        """Say what it waits for, and how long it has."""
+        """Render what it waits for, and how long it has."""
         if lineage.activity is not None:
             words, since = self._doing(name, lineage, lineage.activity), lineage.activity.since
         elif lineage.asking is not None:
@@ -208,7 +208,7 @@ class Display:
             what = once(step.domain or step.target, self._voice.say(step.detail))
             if step.domain not in {None, name}:
                 what = f"{step.domain}: {what}"
-            words = f"{self._voice.word(step.action)} {self._voice.word(step.outcome)}: {what}"
+            words = f"{self._voice.word(step.word)} {self._voice.word(step.outcome)}: {what}"
             if others:
                 words = f"{words} {self._voice.say(_and_more(len(others)))}"
             since = self._now() if step.waiting is None else step.waiting.since
@@ -224,17 +224,17 @@ class Display:
         return RichText(self._voice.say(said), style="dim", no_wrap=True, overflow="ellipsis")
 
     def _parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
-        """Give the steps that are no longer what they were, and what goes on now."""
+        """Return the steps that are no longer what they were, and what goes on now."""
         for step in lineage.shown:
             yield from self._step(step)
         yield from self._activity(name, lineage)
 
     def _counted_parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
-        """Give what goes on now, what waits, and what did not go well, each thing once with the
+        """Return what goes on now, what waits, and what did not go well, each thing once with the
         number of its domains; then how many steps are done.
         """
         yield from self._activity(name, lineage)
-        alike: dict[tuple[Action, Outcome, str], list[StepOutcome]] = {}
+        alike: dict[tuple[Action | None, Outcome, str], list[StepOutcome]] = {}
         for step in sorted(lineage.shown, key=_what_waits_first):
             said = once(step.domain or step.target, self._voice.say(step.detail))
             key = (step.action, step.outcome, "" if step.outcome in _WELL else said)
@@ -307,8 +307,8 @@ class Display:
         return said
 
     def _counts(self) -> Line | None:
-        """Say at how many of all domains the certificates are deployed and verified, and since when
-        the run has waited for the others.
+        """Render at how many domains the certificates are deployed and verified, of how many, and
+        since when the run has waited for the others.
         """
         lineages = self._lineages.values()
         counts = []
@@ -359,14 +359,14 @@ def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:
 
 
 def _on_one_row(written: Line) -> RichText:
-    """Give a line that is cut where the terminal ends."""
+    """Return a line that is cut where the terminal ends."""
     row = _rich(tuple(Span(span.words.replace("\n", " "), span.tone) for span in written))
     row.no_wrap, row.overflow = True, "ellipsis"
     return row
 
 
 def _rich(written: Line) -> RichText:
-    """Give a line as rich draws it."""
+    """Return a line as rich draws it."""
     return RichText.assemble(*((visible(span.words), _STYLES[span.tone]) for span in written))
 
 

@@ -24,7 +24,7 @@ _BOLD = re.compile(r"\*\*([^*]+)\*\*")
 _SOFT = re.compile(r"(?<![\w*`])\*([^*`\s][^*`]*)\*(?![\w*])")
 
 
-def told(text: str, cells: int) -> Iterator[Line]:
+def lines(text: str, cells: int) -> Iterator[Line]:
     """Write a page, in lines of so many cells at most; what stands in a block of code stays."""
     cells = min(cells, WIDEST)
     shown = (block for block in _blocks(text) if not _ASIDE.match(block[0]))
@@ -153,17 +153,17 @@ class Page:
 
 
 def pages(language: str) -> dict[str, Page]:
-    """Give every page in a language, by its topic: the reference first."""
+    """Return every page in a language, by its topic: the reference first."""
     return {page.topic: page for folder in FOLDERS for page in _in(PAGES / folder, language)}
 
 
 def schemas() -> Mapping[str, Path]:
-    """Give the files that describe the documents of `--json`, by the document's name."""
+    """Return the files that describe the documents of `--json`, by the document's name."""
     return {path.stem: path for path in sorted((PAGES / "reference" / "schema").glob("*.json"))}
 
 
 def about_code(code: str, language: str) -> str | None:
-    """Give the part of the page of codes that is about one: each table in which it stands, with
+    """Return the part of the page of codes that is about one: each table in which it stands, with
     that row alone, under its heading. `None` for a code that is not there.
     """
     text = pages(language)["codes"].text

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: each thing once, on a terminal, as plain lines, in its log."""
+"""What a run prints while it goes on, each thing once: live, as plain lines, and in its log."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def progress_on(
     """Show a run for a `with` block, in a live display on a terminal, as plain lines elsewhere, and
     write it into the log.
 
-    A live display leaves nothing behind. With -v there are plain lines on a terminal too: a log
-    and a display that redraws itself do not go together. After a run that `changes_nothing` there
-    is none that goes on.
+    A live display leaves nothing behind. With -v there are plain lines on a terminal too: a log and
+    a display that redraws itself do not go together. A run that `changes_nothing` is not continued
+    by the next one.
     """
     if verbosity is Verbosity.NORMAL and console.draws_on(console.stderr):
         from certferry.present.live_display import live_display
@@ -49,8 +49,8 @@ def progress_on(
 def progress_of_look(
     console: Console, verbosity: Verbosity, now: Callable[[], datetime], *, as_json: bool
 ) -> Iterator[Progress]:
-    """Show what a command asks for that only looks, in a live display; where there is no terminal,
-    and for a program, nothing: its answer is all that it prints.
+    """Show in a live display what a command asks that only looks; without a terminal, and for a
+    program, nothing: its answer is all that it prints.
     """
     if as_json or verbosity is not Verbosity.NORMAL or not console.draws_on(console.stderr):
         yield no_listener
@@ -60,7 +60,7 @@ def progress_of_look(
 
 
 def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
-    """Tell a run that another program began, in plain lines, and write it into the log.
+    """Print a run that another program began, in plain lines, and write it into the log.
 
     They are on stdout: other ACME clients show what is on stderr as something that went wrong.
     """
@@ -69,16 +69,16 @@ def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
 
 
 def progress_lines(console: Console) -> Progress:
-    """Tell a run on stderr, a line for each thing that happens; what is unchanged is no news."""
+    """Print a run on stderr, a line for each thing that happens, but for what is unchanged."""
 
-    def tell(event: Activity | StepEnded, words: str) -> None:
+    def print_event(event: Activity | StepEnded, words: str) -> None:
         if isinstance(event, StepEnded) and event.outcome.outcome is Outcome.UNCHANGED:
             return
         with contextlib.suppress(OSError, ValueError):  # whatever has become of stderr
-            console.remark([line(words)])
+            console.print_stderr([line(words)])
             console.stderr.flush()
 
-    return _Once(console.voice, tell)
+    return _Once(console.voice, print_event)
 
 
 def logged_progress(run_log: RunLog) -> Progress:
@@ -95,21 +95,21 @@ def _also_logged(shown: Progress, run_log: RunLog) -> Progress:
 
 
 class _Once:
-    """Tells each thing that happens once, in words. A wait is told when it begins and
-    when it changes, not at each look.
+    """Passes each thing that happens on once, in words. A wait is passed on when it begins and when
+    it changes, not at each look.
     """
 
-    def __init__(self, voice: Voice, tell: Callable[[Activity | StepEnded, str], None]) -> None:
+    def __init__(self, voice: Voice, pass_on: Callable[[Activity | StepEnded, str], None]) -> None:
         self._voice = voice
-        self._tell = tell
-        self._told: dict[Hashable, str] = {}
+        self._pass_on = pass_on
+        self._passed: dict[Hashable, str] = {}
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         """See `ports.progress.Progress`."""
         match event:
             case Happened() | Begun() | Asking() | Counted() | Ended():
-                return  # told by the step that it is part of, or for a display alone
+                return  # part of a step, or for a display alone
             case Activity():
                 subject: Hashable = (event.lineage, None)
                 words = f"{event.lineage}: {self._voice.say_on_one_line(event.what)}"
@@ -117,6 +117,6 @@ class _Once:
                 subject = (event.lineage, event.outcome.key)
                 words = in_one_line(event.lineage, event.outcome, self._voice)
         with self._lock:
-            if self._told.get(subject) != words:
-                self._told[subject] = words
-                self._tell(event, words)
+            if self._passed.get(subject) != words:
+                self._passed[subject] = words
+                self._pass_on(event, words)

@@ -13,12 +13,12 @@ from certferry.present.vocabulary import one_or_many
 from certferry.text import Text
 
 
-def told(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
+def lines(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write how each rehearsed order ended, then the plans."""
     yield from report_text.lineages(report, voice)
     yield line(voice.say(_conclusion(report)))
     yield line()
-    yield from plan_text.told(plans, voice)
+    yield from plan_text.lines(plans, voice)
 
 
 def _conclusion(report: SyncReport) -> Text:

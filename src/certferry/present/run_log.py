@@ -1,11 +1,11 @@
-"""What a run writes into its log file: one line for each thing that happened, for people or for
-programs. The events are the same in both, and in both languages.
+"""The log file of a run: one line for each thing that happened, for people or for programs. The
+events are the same in both, and in both languages.
 
     [2026-11-24 20:00:00] img: deploy waiting: qiniu → img.example.com: …
 
 As JSON a line has always `time` (RFC 3339, UTC), `pid`, `level`, `event`, `lineage`, `target`,
-`domain`, `outcome` and `detail`; some events have more. By `pid`, the process, the lines of runs at
-the same time are told apart.
+`domain`, `outcome` and `detail`; some events have more. By `pid`, the process, a reader separates
+the lines of simultaneous runs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import shlex
 import stat
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -25,7 +26,7 @@ from pathlib import Path
 from certferry import __version__
 from certferry.core.redaction import redacted
 from certferry.errors import ConfigError
-from certferry.file_trust import NotTrusted, Spot, spot
+from certferry.file_trust import NotTrusted, PathCheck, checked_path, user_name
 from certferry.present.language import Voice
 from certferry.present.layout import as_json, visible
 from certferry.system_words import system_words
@@ -36,136 +37,109 @@ _MODE = 0o640
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
-_NAMED = {"/dev/stdout": 1, "/dev/stderr": 2}
 _NUMBERED = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,9})")
 _OF_THE_DISK = frozenset({errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EROFS})
-_MOST_LINKS = 40
-"""As many as Linux follows in a path (path_resolution(7))."""
 
 
 class LogFile:
-    """A file that lines are added to; or a pipe, a terminal, a device that they are written to."""
+    """A file that lines are appended to, or a stream: a pipe, a terminal, a device."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._kept: int | None = None
+        self._stream: int | None = None
 
     def try_out(self) -> None:
-        """Open it; a file that is not there is made. Raises `ConfigError` when that cannot be.
+        """Open it, and create a missing file. Raises `ConfigError` if it cannot be written.
 
-        What is no file stays open until the process ends: a pause would be the end to the reader
-        of a FIFO.
+        A stream stays open until the process ends: the reader of a FIFO would take a pause for the
+        end.
         """
-        kept = is_stream(self.path)
+        stays_open = is_stream(self.path)
         try:
             descriptor = self._open()
         except OSError as exc:
-            raise ConfigError(
-                cannot_be_written(self.path, exc), hint=_advice(self.path, exc)
-            ) from exc
-        if kept:
-            self._kept = descriptor
+            hint = _advice(self.path, exc)
+            raise ConfigError(_cannot_be_written(self.path, exc), hint=hint) from exc
+        if stays_open:
+            self._stream = descriptor
         else:
             os.close(descriptor)
 
     def add(self, line: str) -> None:
-        """Add a line, in one piece (`O_APPEND`). Raises `OSError`."""
-        descriptor = self._open() if self._kept is None else self._kept
+        """Append a line, in one piece (`O_APPEND`). Raises `OSError`."""
+        descriptor = self._open() if self._stream is None else self._stream
+        left = (line + "\n").encode("utf-8", "backslashreplace")
         try:
-            _write(descriptor, (line + "\n").encode("utf-8", "backslashreplace"))
+            while left:
+                left = left[os.write(descriptor, left) :]
         finally:
-            if descriptor != self._kept:
+            if descriptor != self._stream:
                 os.close(descriptor)
 
     def _open(self) -> int:
-        number = _open_already(self.path)
-        if number is not None:
-            return os.dup(number)
-        # The system's own directory of logs may be its logger's, and the group's.
-        with spot(self.path, exposed=True) as found:
+        inherited = _inherited(self.path)
+        if inherited is not None:
+            return os.dup(inherited)
+        # The system's log directory may belong to its logger and its logger's group.
+        with checked_path(self.path, exposed=True) as found:
             descriptor = _opened(found, stream=is_stream(self.path))
-            try:
-                _must_be_harmless(found, os.fstat(descriptor))
-            except BaseException:
+            facts = os.fstat(descriptor)
+            if found.is_exposed and (not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1):
+                # Others could have put another name of a file here, or a pipe without a reader.
                 os.close(descriptor)
-                raise
+                problem = Text(
+                    "is no regular file with one name, and others can write to its directory"
+                )
+                raise NotTrusted(found.path, problem, Text("move it away, or name another log"))
             return descriptor
 
 
-def _opened(found: Spot, *, stream: bool) -> int:
+def _opened(found: PathCheck, *, stream: bool) -> int:
     if stream:
         # A FIFO without a reader is an error and not a wait; the log waits for a slow reader.
         descriptor = found.open(_FLAGS)
         os.set_blocking(descriptor, True)
         return descriptor
-    try:
+    with suppress(FileExistsError):
         descriptor = found.open(_FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
-    except FileExistsError:
-        # To be made all the same: another program may move it away at this moment.
-        return found.open(_FLAGS | os.O_CREAT, _MODE)
-    # The process's mask may have taken the group's right away.
-    os.fchmod(descriptor, _MODE)
-    return descriptor
-
-
-def _must_be_harmless(found: Spot, facts: os.stat_result) -> None:
-    """Raise `NotTrusted` where others could have put what is written to: another name of a file
-    that is not a log, or a pipe without a reader.
-    """
-    if found.is_exposed and (not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1):
-        problem = Text("is no regular file with one name, and others can write to its directory")
-        raise NotTrusted(found.path, problem, Text("move it away, or name another log"))
+        os.fchmod(descriptor, _MODE)  # the process's mask may have taken the group's right away
+        return descriptor
+    # Another program may move it away at this moment.
+    return found.open(_FLAGS | os.O_CREAT, _MODE)
 
 
 def is_stream(path: Path) -> bool:
-    """Tell whether a path leads to no file, or to whatever is open already."""
-    if _open_already(path) is not None:
+    """Return whether a path leads to no file, or to a descriptor that is open already."""
+    if _inherited(path) is not None:
         return True
     try:
         mode = path.stat().st_mode
-    except OSError:  # what is wrong with it is told where it is opened
+    except OSError:  # opening it says what is wrong
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
-def _open_already(path: Path) -> int | None:
-    """Give the descriptor that a path names, perhaps by a link, as images have for their logs.
+def _inherited(path: Path) -> int | None:
+    """Return the open descriptor that a path leads to, by links too, as images have for their logs.
 
-    What it leads to is open. Opening it once more fails for a socket or another user's pipe, and a
-    file behind it would be written at two places at once, or moved away from its program.
+    Opening it once more fails for a socket or another user's pipe, and a file behind it would be
+    written at two places at once, or moved away from its program.
     """
-    for _ in range(_MOST_LINKS):
-        numbered = _NUMBERED.fullmatch(str(path))
-        number = int(numbered[1]) if numbered else _NAMED.get(str(path))
-        if number is not None:
-            return number
-        try:
-            path = path.parent / path.readlink()
-        except OSError:  # it is no link
-            return None
+    if numbered := _NUMBERED.fullmatch(str(path)):
+        return int(numbered[1])
+    for number in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(path.stat(), os.fstat(number)):
+                return number
     return None
 
 
-def _write(descriptor: int, written: bytes) -> None:
-    while written:
-        written = written[os.write(descriptor, written) :]
-
-
-def is_trouble_of_its_disk(problem: BaseException | None) -> bool:
-    """Tell whether the disk is full, broken or read-only: that is no mistake of who named the log,
-    and a run must not stay away for it.
-    """
-    return isinstance(problem, OSError) and problem.errno in _OF_THE_DISK
-
-
-def cannot_be_written(path: Path, problem: OSError) -> Text:
-    """Say that a log cannot be written."""
+def _cannot_be_written(path: Path, problem: OSError) -> Text:
     if isinstance(problem, NotTrusted):
         said = Text("{path} {problem}", path=problem.path, problem=problem.problem)
         return Text("the log is not written: {problem}", problem=said)
-    return Text(
-        "the log {path} cannot be written: {problem}", path=path, problem=system_words(problem)
-    )
+    words = system_words(problem)
+    return Text("the log {path} cannot be written: {problem}", path=path, problem=words)
 
 
 def _advice(path: Path, problem: OSError) -> Text:
@@ -174,16 +148,7 @@ def _advice(path: Path, problem: OSError) -> Text:
     if not path.parent.is_dir():
         directory = shlex.quote(str(path.parent))
         return Text("make the directory first: mkdir -p {directory}", directory=directory)
-    return Text("name a file that {user} may write with --log-file", user=_user())
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name
-        return str(os.geteuid())
+    return Text("name a file that {user} may write with --log-file", user=user_name(os.geteuid()))
 
 
 class Format(StrEnum):
@@ -204,7 +169,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened. `event` is stable; `detail` says what became of what the other
+    """One thing that happened. `event` is stable; `detail` says what happened to what the other
     fields name. A person reads `words`, or the lineage and the detail, and the rows `below`.
     """
 
@@ -220,6 +185,37 @@ class Entry:
     below: str = ""
     more: Mapping[str, object] = field(default_factory=dict)
 
+    def document(self, at: datetime, voice: Voice) -> dict[str, object]:
+        """Return the entry for programs, as a line of the JSON log has it beside its `pid`."""
+        say = voice.say_on_one_line
+        hint = {} if self.hint is None else {"hint": visible(say(self.hint))}
+        return {
+            "time": rfc3339(at),
+            "level": self.level.value,
+            "event": self.event,
+            "lineage": self.lineage,
+            "target": self.target,
+            "domain": self.domain,
+            "outcome": self.outcome,
+            "detail": visible(redacted(f"{say(self.detail)}\n{self.below}".rstrip("\n"))),
+            **hint,
+            **self.more,
+        }
+
+    def line(self, at: datetime, voice: Voice) -> str:
+        """Return the entry for people, with its moment by the machine's clock."""
+        say = voice.say_on_one_line
+        words = self.words
+        if words is None:
+            detail = say(self.detail)
+            words = detail if self.lineage is None else f"{self.lineage}: {detail}"
+        if self.hint is not None:
+            words = say(Text("{said} (hint: {hint})", said=words, hint=self.hint))
+        # A traceback stays visibly below its line.
+        first, *rest = redacted(f"{words}\n{self.below}".rstrip("\n")).split("\n")
+        first = f"[{at.astimezone():%Y-%m-%d %H:%M:%S}] {visible(first)}"
+        return "\n".join([first, *(f"    {visible(row)}" for row in rest)])
+
 
 class RunLog:
     """A run's log. Until it is opened nothing is written and nothing is computed."""
@@ -231,90 +227,65 @@ class RunLog:
         self._format = Format.TEXT
         self._lock = threading.Lock()
         self.trouble: Text | None = None
-        """Why the log has not everything that happened."""
+        """Why the log lacks some of what happened."""
 
     @property
     def is_open(self) -> bool:
-        """Whether a log is wanted."""
+        """Whether there is to be a log."""
         return self._file is not None
 
     def open(self, path: Path, format_: Format = Format.TEXT, *, is_needed: bool = True) -> None:
-        """Begin to write. Raises `ConfigError` when the file cannot be written, unless only its
-        disk is in the way, or the log is not needed: then it is told at the end.
+        """Begin to write. Raises `ConfigError` if the file cannot be written, unless its disk is
+        full, broken or read-only, for which no run should be missed, or the log is not needed: then
+        `trouble` says so.
         """
         file = LogFile(path)
         try:
             file.try_out()
         except ConfigError as exc:
-            if is_needed and not is_trouble_of_its_disk(exc.__cause__):
+            cause = exc.__cause__
+            if is_needed and not (isinstance(cause, OSError) and cause.errno in _OF_THE_DISK):
                 raise
             self.trouble = exc.message
         self._file, self._format = file, format_
 
     def write(self, entry: Entry) -> None:
-        """Write an entry down. A log that cannot be written any more stops nothing."""
+        """Write an entry. A log that can no longer be written stops nothing."""
         file = self._file
         if file is None:
             return
-        written = self._for_programs if self._format is Format.JSON else self._for_people
+        now = self._now()
+        if self._format is Format.JSON:
+            document = entry.document(now, self.voice)
+            written = as_json({"time": document.pop("time"), "pid": os.getpid(), **document})
+        else:
+            written = entry.line(now, self.voice)
         try:
             with self._lock:
-                file.add(written(entry))
+                file.add(written)
         except OSError as exc:
-            self.trouble = cannot_be_written(file.path, exc)
+            self.trouble = _cannot_be_written(file.path, exc)
 
     def begin(self, command: str) -> None:
-        """Write down that a command begins."""
+        """Write that a command begins."""
         said = Text("certferry {version}: {command} begins", version=__version__, command=command)
         more = {"command": command, "version": __version__}
         self.write(Entry("run.started", said, more=more))
 
     def end(self, code: int) -> None:
-        """Write down that a run has ended."""
+        """Write that a run has ended."""
         said = Text("ended with exit code {code}", code=code)
         self.write(Entry("run.ended", said, more={"exit_code": int(code)}))
 
     def stop(self) -> None:
-        """Write down that the run was stopped."""
+        """Write that the run was stopped."""
         self.write(Entry("run.stopped", Text("stopped"), Level.WARNING))
 
     def complain(self, code: str, message: Text, hint: Text | None) -> None:
-        """Write down why a run has no result."""
+        """Write why a run has no result."""
         words = self.voice.say_on_one_line(Text("error: {message}", message=message))
         more = {"code": code}
-        entry = Entry("run.failed", message, Level.ERROR, hint=hint, words=words, more=more)
-        self.write(entry)
-
-    def _for_people(self, entry: Entry) -> str:
-        say = self.voice.say_on_one_line
-        words = entry.words
-        if words is None:
-            detail = say(entry.detail)
-            words = detail if entry.lineage is None else f"{entry.lineage}: {detail}"
-        if entry.hint is not None:
-            words = say(Text("{said} (hint: {hint})", said=words, hint=entry.hint))
-        moment = self._now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        # A traceback stays visibly below its line.
-        first, *rest = redacted(f"{words}\n{entry.below}".rstrip("\n")).split("\n")
-        return "\n".join([f"[{moment}] {visible(first)}", *(f"    {visible(row)}" for row in rest)])
-
-    def _for_programs(self, entry: Entry) -> str:
-        say = self.voice.say_on_one_line
-        detail = f"{say(entry.detail)}\n{entry.below}".rstrip("\n")
-        document: dict[str, object] = {
-            "time": rfc3339(self._now()),
-            "pid": os.getpid(),
-            "level": entry.level.value,
-            "event": entry.event,
-            "lineage": entry.lineage,
-            "target": entry.target,
-            "domain": entry.domain,
-            "outcome": entry.outcome,
-            "detail": visible(redacted(detail)),
-        }
-        if entry.hint is not None:
-            document["hint"] = visible(say(entry.hint))
-        return as_json({**document, **entry.more})
+        self.write(Entry("run.failed", message, Level.ERROR, hint=hint, words=words, more=more))
 
 
 def rfc3339(moment: datetime) -> str:

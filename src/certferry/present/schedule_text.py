@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from certferry.core.schedule import Installation, Scheduled
@@ -24,12 +23,13 @@ OUTCOMES = {
 }
 
 
-def told(scheduled: Scheduled, voice: Voice) -> list[Line]:
-    """Tell what is installed."""
-    next_run = scheduled.next_run
+def lines(scheduled: Scheduled, voice: Voice) -> list[Line]:
+    """Render what is installed; times are those of the machine's clock."""
+    next_run = scheduled.next_run.astimezone() if scheduled.next_run else None
+    shown = f"{next_run:%Y-%m-%d %H:%M} {offset(next_run)}" if next_run else ""
     rows = [
         (Text("when"), scheduled.when),
-        (Text("next run"), verbatim(_by_the_clock(next_run) if next_run else "")),
+        (Text("next run"), verbatim(shown)),
         (Text("log"), verbatim(_log_of(scheduled.command))),
         (Text("command"), verbatim(scheduled.command)),
     ]
@@ -43,21 +43,19 @@ def told(scheduled: Scheduled, voice: Voice) -> list[Line]:
     ]
 
 
-def logrotate(log: str) -> list[str]:
-    """Write the lines that rotate a log, of which certferry opens the file for each line."""
-    return [
-        f'"{log}" {{',
-        "    weekly",
-        "    rotate 8",
-        "    compress",
-        "    # A run that is at work goes on writing into the file that was moved.",
-        "    delaycompress",
-        "    missingok",
-        "    notifempty",
-        "    # certferry makes the new file itself, 0640.",
-        "    nocreate",
-        "}",
-    ]
+LOGROTATE = """\
+"{log}" {{
+    weekly
+    rotate 8
+    compress
+    # A run that is at work goes on writing into the file that was moved.
+    delaycompress
+    missingok
+    notifempty
+    # certferry makes the new file itself, 0640.
+    nocreate
+}}"""
+"""Rotates a log, of which certferry opens the file for each line."""
 
 
 def _log_of(command: str) -> str:
@@ -70,40 +68,30 @@ def _log_of(command: str) -> str:
     return following.get("--log-file", "")
 
 
+LOST = Text(
+    "write the variables into a file that `env_files` names, or refer to them by file: or command:"
+)
+"""What to do about secrets that the run will not find."""
+# Not `env_files`: they are for secrets, and no library sees what stands there.
+WITHHELD = Text(
+    "set it for the run yourself: above its line with `crontab -e`, or in a file that only you can"
+    " read, by EnvironmentFile= in a drop-in of certferry.service"
+)
+"""What to do about variables that the run needs, and that are not written down for it."""
+MISSED = Text("write the whole path of each; the run looks for programs in {path} alone")
+"""What to do about programs that the run will not find."""
+
+
 def nothing_to_do(path: Path | None) -> Concern:
-    """Tell of a run that would be for nothing."""
+    """Return the concern about a run without certificates."""
     return [Text("{path} declares no certificates", path=path)], Text(
         "declare them with [[certificates]]; scheduled runs do not look after certificates"
         " that only a hook deploys"
     )
 
 
-def lost(problems: Sequence[Text]) -> Concern:
-    """Tell of secrets that the run will not find."""
-    return problems, Text(
-        "write the variables into a file that `env_files` names, or refer to them by file: or"
-        " command:"
-    )
-
-
-def missed(problems: Sequence[Text], path: str) -> Concern:
-    """Tell of programs that the run will not find."""
-    return problems, Text(
-        "write the whole path of each; the run looks for programs in {path} alone", path=path
-    )
-
-
-def withheld(problems: Sequence[Text]) -> Concern:
-    """Tell of variables that the run needs, and that are not written down for it."""
-    # Not `env_files`: they are for secrets, and no library sees what stands there.
-    return problems, Text(
-        "set it for the run yourself: above its line with `crontab -e`, or in a file that only you"
-        " can read, by EnvironmentFile= in a drop-in of certferry.service"
-    )
-
-
 def not_needed(starts: Sequence[Text]) -> Concern:
-    """Tell of all that starts certferry, when it is more than one."""
+    """Return the concern about more than one schedule."""
     said = Text("certferry is started by {places}", places=starts)
     return [said] if len(starts) > 1 else [], Text(
         "one is enough; `certferry schedule remove` takes away what `install` wrote, with --systemd"
@@ -112,13 +100,13 @@ def not_needed(starts: Sequence[Text]) -> Concern:
 
 
 def undone(scheduled: Scheduled) -> Concern:
-    """Tell of what is to be done before the system is sure to start what is installed."""
+    """Return the concern about what to do before the system is sure to start the run."""
     said = Text("{place}: to do: {to_do}", place=scheduled.place, to_do=scheduled.to_do)
     return [said] if scheduled.to_do else [], None
 
 
 def warned(concerns: Sequence[Concern], voice: Voice) -> Iterator[Line]:
-    """Warn of what there is, one kind after the other."""
+    """Render the concerns that have a problem, one kind after the other."""
     for number, (problems, hint) in enumerate(one for one in concerns if one[0]):
         if number:
             yield line()
@@ -127,9 +115,3 @@ def warned(concerns: Sequence[Concern], voice: Voice) -> Iterator[Line]:
         if hint is not None:
             yield line()
             yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
-
-
-def _by_the_clock(moment: datetime) -> str:
-    """Give a moment as the machine's clock will show it, as all times of a schedule are."""
-    local = moment.astimezone()
-    return f"{local:%Y-%m-%d %H:%M} {offset(local)}"

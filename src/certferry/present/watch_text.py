@@ -1,14 +1,15 @@
-"""What hosts serve, as a person reads it: a row per address, and below what is wrong."""
+"""What hosts serve: a row per address, then what is wrong; and the same for programs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from certferry.core.certificates.certificate import short
-from certferry.core.certificates.chain import EdgeProblem
-from certferry.core.discovery.watched import AddressChanged, Changes, HostLook
+from certferry.core.discovery.watched import Changes, HostLook
 from certferry.core.observed.observation import Served
+from certferry.present.discover_text import left
+from certferry.present.documents import Document, moment, of_problem, problem_or_none
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled
 from certferry.present.status_text import NOTHING
@@ -16,65 +17,59 @@ from certferry.present.vocabulary import HINT, once
 from certferry.text import Text
 
 _HEADERS = (
-    Text("HOST"),
-    Text("ADDRESS"),
-    Text("FINGERPRINT"),
-    Text("CHAIN"),
-    Text("VALID"),
-    Text("UNTIL"),
-    Text("LEFT"),
+    *(Text("HOST"), Text("ADDRESS"), Text("FINGERPRINT"), Text("CHAIN")),
+    *(Text("VALID"), Text("UNTIL"), Text("LEFT")),
 )
 
 
 def table(looks: Sequence[HostLook], now: datetime, voice: Voice) -> Table:
-    """Write a row per address."""
-    rows = [row for look in looks for row in _rows(look, now, voice)]
+    """Render a row per address."""
+    rows = [_row(look, address, now, voice) for look in looks for address in look.served]
     return Table(tuple(map(voice.say, _HEADERS)), tuple(rows))
 
 
-def remarks(looks: Sequence[HostLook], voice: Voice) -> Iterator[Line]:
-    """Say what is wrong at an address, what differs between those of a host, and what to do."""
+def below(looks: Sequence[HostLook], voice: Voice) -> Iterator[Line]:
+    """Render what is wrong at an address, what differs between those of a host, and what to do."""
     hints = list[Text]()
     for look in looks:
-        for where, problem in _problems(look):
-            yield from _told(where, look, problem.message, voice)
-            if problem.hint is not None and problem.hint not in hints:
-                hints.append(problem.hint)
-    for hint in hints:
+        found = [(_where(look, one), one.problem) for one in look.served]
+        found += [(str(look.host), one.problem) for one in look.problems]
+        for where, problem in found:
+            if problem is not None:
+                yield from _line(where, look, problem.message, voice)
+                hints += [] if problem.hint is None else [problem.hint]
+    for hint in dict.fromkeys(hints):
         yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
 
 
-def _problems(look: HostLook) -> Iterator[tuple[str, EdgeProblem]]:
-    for address in look.served:
-        if address.problem is not None:
-            yield _where(look, address), address.problem
-    for concern in look.concerns:
-        yield str(look.host), concern.problem
-
-
 def news(changes: Changes, look: HostLook, now: datetime, voice: Voice) -> Iterator[Line]:
-    """Say what changed at a host, a line for each."""
+    """Render what changed at a host, a line for each."""
     at = voice.say(Text("{moment}", moment=now))
-    for changed in changes.addresses:
-        yield from _told(f"{at} {_where(look, changed.now)}", look, _changed(changed), voice)
-    if changes.concerns:
-        for told in [concern.problem.message for concern in look.concerns] or [_NO_CONCERN]:
-            yield from _told(f"{at} {look.host}", look, told, voice)
+    for one, before in changes.addresses:
+        yield from _line(f"{at} {_where(look, one)}", look, _changed(one, before), voice)
+    if changes.problems:
+        in_order = Text("the addresses of the host are in order again")
+        for message in [one.problem.message for one in look.problems] or [in_order]:
+            yield from _line(f"{at} {look.host}", look, message, voice)
 
 
-_NO_CONCERN = Text("the addresses of the host are in order again")
+def of_looks(looks: Sequence[HostLook], now: datetime, voice: Voice) -> Document:
+    """Return what `watch --json` prints."""
+    hosts = [_host(look, now, voice) for look in looks]
+    return {"ok": all(look.ok for look in looks), "at": moment(now), "hosts": hosts}
 
 
-def _changed(changed: AddressChanged) -> Text:
-    if changed.now.problem is not None:
-        return changed.now.problem.message
-    serves = Text(
-        "serves {fingerprint} (until {until})",
-        fingerprint=_short(changed.now),
-        until=changed.now.not_after or Text("unknown"),
-    )
-    before = changed.before
-    if before is None or before.fingerprint in {None, changed.now.fingerprint}:
+def of_change(look: HostLook, now: datetime, voice: Voice) -> Document:
+    """Return what `--follow` prints on one line for a host: how it stands since a change."""
+    return {"at": moment(now), **_host(look, now, voice)}
+
+
+def _changed(now: Served, before: Served | None) -> Text:
+    if now.problem is not None:
+        return now.problem.message
+    until = now.not_after or Text("unknown")
+    serves = Text("serves {fingerprint} (until {until})", fingerprint=_short(now), until=until)
+    if before is None or before.fingerprint in {None, now.fingerprint}:
         return serves
     return Text("{now}, before {fingerprint}", now=serves, fingerprint=_short(before))
 
@@ -87,41 +82,65 @@ def _where(look: HostLook, address: Served) -> str:
     return f"{look.host} {address.address}".rstrip()
 
 
-def _told(where: str, look: HostLook, message: Text, voice: Voice) -> Iterator[Line]:
+def _line(where: str, look: HostLook, message: Text, voice: Voice) -> Iterator[Line]:
     words = once(look.host.name, voice.say(message))
-    yield from labelled(f"{where}: ", Tone.STRONG, words)
+    return labelled(f"{where}: ", Tone.STRONG, words)
 
 
-def _rows(look: HostLook, now: datetime, voice: Voice) -> Iterator[tuple[Span, ...]]:
-    for address in look.served:
-        yield (
-            Span(str(look.host), Tone.STRONG),
-            Span(address.address) if address.address else NOTHING,
-            Span(_short(address)) if address.fingerprint else NOTHING,
-            _chain(address),
-            _validity(address, voice),
-            NOTHING if address.not_after is None else Span(voice.day(address.not_after)),
-            _left(address, now, voice),
-        )
+def _row(look: HostLook, address: Served, now: datetime, voice: Voice) -> tuple[Span, ...]:
+    issuers, until = ", ".join(issuer.subject for issuer in address.chain[1:]), address.not_after
+    words, tone = (Text("yes"), Tone.GOOD) if address.valid else (Text("no"), Tone.BAD)
+    return (
+        Span(str(look.host), Tone.STRONG),
+        Span(address.address) if address.address else NOTHING,
+        Span(_short(address)) if address.fingerprint else NOTHING,
+        Span(issuers) if issuers else NOTHING,
+        Span(voice.say(words), tone) if address.answered else NOTHING,
+        NOTHING if until is None else Span(voice.day(until)),
+        left(until, now, voice),
+    )
 
 
-def _chain(address: Served) -> Span:
-    """The issuers that are presented, the leaf's first."""
-    issuers = [issuer.subject for issuer in address.chain[1:]]
-    return Span(", ".join(issuers)) if issuers else NOTHING
+def _host(look: HostLook, now: datetime, voice: Voice) -> Document:
+    """Return one host. It is ok when each address presents a certificate that is valid there, and
+    no problem of all addresses together has the severity `error`.
+    """
+    return {
+        "host": look.host.name,
+        "port": look.host.port,
+        "ok": look.ok,
+        "addresses": [_address(address, now, voice) for address in look.served],
+        "problems": [
+            {
+                "severity": one.problem.severity.value,
+                **of_problem(one.problem, voice),
+                "addresses": list(one.addresses),
+            }
+            for one in look.problems
+        ],
+    }
 
 
-def _validity(address: Served, voice: Voice) -> Span:
-    if not address.answered:
-        return NOTHING
-    if address.valid:
-        return Span(voice.say(Text("yes")), Tone.GOOD)
-    return Span(voice.say(Text("no")), Tone.BAD)
-
-
-def _left(address: Served, now: datetime, voice: Voice) -> Span:
-    if address.not_after is None:
-        return NOTHING
-    if address.not_after < now:
-        return Span(voice.say(Text("expired")), Tone.BAD)
-    return Span(voice.say(Text("{left}", left=address.not_after - now)))
+def _address(address: Served, now: datetime, voice: Voice) -> Document:
+    leaf = address.chain[0] if address.chain else None
+    ends = address.not_after
+    return {
+        "address": address.address,
+        "fingerprint": address.fingerprint,
+        "ok": address.answered and address.valid,
+        "not_after": moment(ends),
+        "problem": problem_or_none(address.problem, voice),
+        "not_before": None if leaf is None else moment(leaf.not_before),
+        "days_left": None if ends is None else (ends - now) // timedelta(days=1),
+        "names": None if leaf is None else list(leaf.names),
+        "issuer": None if leaf is None else leaf.issuer,
+        "chain": [
+            {
+                "subject": issuer.subject,
+                "issuer": issuer.issuer,
+                "fingerprint": issuer.fingerprint,
+                "not_after": moment(issuer.not_after),
+            }
+            for issuer in address.chain[1:]
+        ],
+    }

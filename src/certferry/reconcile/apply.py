@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from certferry.core.planning.outcomes import SEEN
 from certferry.core.planning.plan import Plan, Rollout
-from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.report import SEEN, Outcome, StepOutcome
 from certferry.core.planning.steps import (
     Action,
     Clean,

@@ -10,7 +10,7 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import Authority, DesiredCertificate
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.pauses import in_order, may_pass_over, of_use
-from certferry.core.planning.steps import Blocked, Issue
+from certferry.core.planning.steps import HeldUntil, Issue
 from certferry.errors import CertificateRejected, IssuanceError, OrderHeldBack
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -24,9 +24,9 @@ def ordered_at_any(step: Issue, visit: Visit, order: Order) -> tuple[Certificate
     name. Raises what `order` raises: where each has failed, one error that tells of all.
     """
     kept = visit.doors.state.order(visit.lineage)
-    under_way = None if kept is None else kept.directory
+    in_progress = None if kept is None else kept.directory
     failures: list[tuple[Authority, IssuanceError]] = []
-    for authority in in_order(step.authorities, under_way):
+    for authority in in_order(step.authorities, in_progress):
         try:
             return order(authority), authority.name
         except IssuanceError as error:
@@ -60,7 +60,7 @@ class _Found:
     @property
     def first(self) -> OrderHeldBack:
         """The hold that ends first."""
-        return min(self.held, key=_ends)
+        return min(self.held, key=ends)
 
 
 def with_cas_asked_now(
@@ -71,16 +71,16 @@ def with_cas_asked_now(
     now: datetime,
 ) -> Issue:
     """Return an order without the CAs that are not asked now; where that is each of them, as
-    `Blocked` until the first may be. The others of the wish are asked where that would be too late.
+    held until the first may be. The others of the wish are asked where that would be too late.
     """
     found = _found(step.authorities, hold)
-    if not found.free and may_pass_over(of_use(observed), _ends(found.first), now):
+    if not found.free and may_pass_over(of_use(observed), ends(found.first), now):
         others = [one for one in desired.issuance.authorities if one not in step.authorities]
         more = _found(others, hold)
         found = _Found(more.free, (*found.held, *more.held))
     if found.free:
         return replace(step, authorities=found.free)
-    return replace(step, due=Blocked(found.first, until=found.first.retry.after))
+    return replace(step, due=HeldUntil(ends(found.first), found.first))
 
 
 def _found(
@@ -93,5 +93,6 @@ def _found(
     )
 
 
-def _ends(error: OrderHeldBack) -> datetime:
+def ends(error: OrderHeldBack) -> datetime:
+    """Return when a hold ends."""
     return error.retry.after or datetime.max.replace(tzinfo=UTC)

@@ -31,7 +31,7 @@ def clean(step: Clean, visit: Visit) -> StepOutcome:
     try:
         sweep(visit.lineage, [provider_of(visit.desired, visit.doors.dns)], visit.doors)
     except CertferryError as error:
-        return told.failed(error)
+        return told.with_error(error)
     return told
 
 
@@ -52,7 +52,7 @@ def without_order(observed: Observation, lineage: str, doors: Doors) -> Observat
 
 
 def sweep_ownerless(
-    left: Sequence[str], wishes: Sequence[DesiredCertificate], doors: Doors
+    left: Sequence[str], certificates: Sequence[DesiredCertificate], doors: Doors
 ) -> None:
     """Remove what killed runs left of lineages that are not issued here any more: they are declared
     under another name, as ferried, or not at all, and no run of theirs comes again.
@@ -60,10 +60,10 @@ def sweep_ownerless(
     `left` are the lineages with records. What goes wrong is only logged: nothing that is declared
     depends on it. Raises `Interrupted`.
     """
-    ferried = {wish.lineage for wish in wishes if wish.files is not None}
-    owned = {wish.lineage for wish in wishes} | doors.claims.lineages
+    imported = {desired.lineage for desired in certificates if desired.files is not None}
+    owned = {desired.lineage for desired in certificates} | doors.claims.lineages
     for lineage in left:
-        if lineage not in owned - ferried:
+        if lineage not in owned - imported:
             _sweep_anywhere(lineage, doors)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certferry.core.certificates.lineage import Version, mark
-from certferry.core.desired.certificate import HttpsWish, OnFailure
+from certferry.core.certificates.lineage import Version, label_of
+from certferry.core.desired.certificate import DesiredHttps, OnFailure
 from certferry.core.observed.records import RolloutRecord, Upload
 from certferry.core.planning.drift import in_one_line, in_sentences
 from certferry.core.planning.report import Outcome, StepOutcome
@@ -71,7 +71,7 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
         return _busy(told, error, record.started_at, visit)
     except CertferryError as error:
         write_down_failure(step, error, record, visit)
-        return told.failed(error.about(visit.lineage))
+        return told.with_error(error.about(visit.lineage))
     record = replace(sent, request_id=request_id)
     return _wait(told, detail, _write_down_acceptance(step, remote_id, record, visit), visit)
 
@@ -129,7 +129,7 @@ def _write_down_acceptance(
     return now
 
 
-def _sent(step: Deploy, record: RolloutRecord) -> HttpsWish:
+def _sent(step: Deploy, record: RolloutRecord) -> DesiredHttps:
     """Return what was sent, with what was sent before of the settings that are left: they stay
     known as drift, and no later run sets them.
     """
@@ -141,7 +141,7 @@ def _sent(step: Deploy, record: RolloutRecord) -> HttpsWish:
 
 def _busy(told: StepOutcome, error: TargetBusy, since: datetime, visit: Visit) -> StepOutcome:
     if visit.now >= since + visit.doors.verify_timeout:
-        return told.failed(error)
+        return told.with_error(error)
     return _wait(told, error.message, since, visit)
 
 
@@ -164,7 +164,7 @@ def _upload(target: str, version: Version, visit: Visit) -> str:
     lineage, fingerprint = visit.lineage, version.certificate.fingerprint
     bundle = visit.doors.state.bundle(lineage, version.number)
     remote_id = visit.doors.targets[target].upload(lineage, bundle)
-    label, now = mark(lineage, fingerprint), visit.now
+    label, now = label_of(lineage, fingerprint), visit.now
     visit.doors.state.save_upload(Upload(lineage, target, remote_id, label, fingerprint, now))
     visit.tell("uploaded", target=target, remote_id=remote_id, fingerprint=fingerprint)
     return remote_id

@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle, same_names
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import Authority, DesiredCertificate
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action, Blocked, Issue
+from certferry.core.planning.steps import Action, HeldUntil, Issue
 from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
@@ -23,7 +23,7 @@ from certferry.errors import (
     StateError,
 )
 from certferry.ports.issuer import Issuer, IssueRequest
-from certferry.reconcile.ca_fallback import ordered_at_any, with_cas_asked_now
+from certferry.reconcile.ca_fallback import ends, ordered_at_any, with_cas_asked_now
 from certferry.reconcile.dns_by_zone import ByZone
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -47,20 +47,20 @@ def reused_key(visit: Visit) -> Secret | None:
     return visit.doors.state.bundle(visit.lineage, current.number).privkey_pem
 
 
-def held_back(
+def rate_limit_hold(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
-    """Return an order that is made now, as `Blocked` until it may be; where there are several CAs,
+    """Return an order that is made now, as held until it may be; where there are several CAs,
     with those that may be asked.
     """
 
     def hold(authority: Authority | None) -> OrderHeldBack | None:
-        return issuer.held_back(_request_of(step, desired, observed, authority))
+        return issuer.rate_limit_hold(_request_of(step, desired, observed, authority))
 
     if len(desired.issuance.authorities) > 1:
         return with_cas_asked_now(step, desired, observed, hold, now)
     error = hold(next(iter(step.authorities), None))
-    return step if error is None else replace(step, due=Blocked(error, until=error.retry.after))
+    return step if error is None else replace(step, due=HeldUntil(ends(error), error))
 
 
 def issue(step: Issue, visit: Visit) -> StepOutcome:
@@ -78,8 +78,7 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
             state.drop_order(lease, issued_at=now())
         visit.tell(f"{step.action} failed", problem=str(error.lasting))
         outcome = Outcome.WAITING if error.is_early else Outcome.FAILED
-        told = StepOutcome(step.action, outcome, error.message)
-        return told.with_error(error.about(visit.lineage), outcome)
+        return StepOutcome.of(step.action, error.about(visit.lineage), outcome)
     state.save_issue_try(visit.lineage, now())
     certificate = version.certificate
     event = "issued" if step.action is Action.ISSUE else "adopted"
@@ -127,7 +126,7 @@ def _request_of(
         profiles=desired.issuance.profiles,
         directory=directory,
         dns=",".join(desired.dns_accounts),
-        renews=any(set(version.certificate.names) == names for version in own),
+        renews=any(same_names(version.certificate.names, names) for version in own),
         exempt=any(
             version == current and names & set(version.certificate.names) for version in own
         ),

@@ -41,13 +41,15 @@ class ScheduledRun:
         self._patience = patience
         self._looks: Counter[str] = Counter()
 
-    def sync(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> SyncReport:
+    def sync(
+        self, certificates: Sequence[DesiredCertificate], *, renew: bool = False
+    ) -> SyncReport:
         """Bring the world to the declared state, and try again until everything is in order, or has
         to wait longer than a run may; return what has become of all. Raises as `Reconciler.sync`.
         """
         engine = self._engine()
         self._doors, self._begun = engine.doors, engine.doors.now()
-        report = engine.sync(wishes, self._patience, renew=renew, scheduled=True)
+        report = engine.sync(certificates, self._patience, renew=renew, scheduled=True)
         while report.complete and report.problem is None:
             try:
                 due = self._due(report)
@@ -58,7 +60,7 @@ class ScheduledRun:
                 return replace(report, complete=False)
             now = self._doors.now()
             tried = {lineage for lineage, moment in due.items() if moment <= now}
-            again = [wish for wish in wishes if wish.lineage in tried]
+            again = [desired for desired in certificates if desired.lineage in tried]
             self._looks.update(tried)
             newer = self._engine().sync(again, self._left(now), scheduled=True, before=report)
             report = report.with_newer(newer)
@@ -78,7 +80,7 @@ class ScheduledRun:
         paused = [
             s.error for s in report.having(Outcome.WAITING) if s.error and s.error.retry.after
         ]
-        if not paused and all(map(_is_in_vain, failed)):
+        if not paused and all(map(_needs_an_operator, failed)):
             return None
         ends = pause_end(self._doors.state.remembered(report.lineage), now)
         if ends is None and not paused:
@@ -107,7 +109,7 @@ class ScheduledRun:
         self._pause(max((until - now).total_seconds(), 0))
 
 
-def _is_in_vain(error: Reported) -> bool:
+def _needs_an_operator(error: Reported) -> bool:
     """Tell whether only the operator can help: keys that are refused are not sent again and again,
     as services lock accounts for it.
     """

@@ -15,9 +15,8 @@ from functools import partial
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Doubt, Plan, doubts_in
 from certferry.core.planning.planner import Issuing, make_plan
-from certferry.core.planning.repairs import Doubt, doubts_in
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
 from certferry.core.planning.safety import without_refused
 from certferry.core.planning.steps import Action, Verify
@@ -28,13 +27,12 @@ from certferry.errors import (
     LeaseHeld,
     LeaseLost,
     PlanRefused,
-    Reported,
 )
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, write_down
 from certferry.reconcile.challenge_cleanup import without_order
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.issue import held_back
+from certferry.reconcile.issue import rate_limit_hold
 from certferry.reconcile.observe import as_offered, observe, with_remembered, with_renewal_info
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.visit import Visit
@@ -52,11 +50,10 @@ def held_up(error: LeaseHeld | LeaseLost, doors: Doors, since: datetime) -> Step
     """
     now, longest = doors.now(), max(doors.verify_timeout, AT_LEAST)
     deadline = since + longest
-    told = StepOutcome(Action.LOOK, Outcome.WAITING, error.message)
     if now >= deadline:
-        return told.failed(_hanging(error, longest))
+        return StepOutcome.of(None, _hanging(error, longest))
     waiting = wait_for(error.message, since, now, deadline)
-    return replace(told.with_error(error, Outcome.WAITING), waiting=waiting)
+    return replace(StepOutcome.of(None, error, Outcome.WAITING), waiting=waiting)
 
 
 def _hanging(error: LeaseHeld | LeaseLost, longest: timedelta) -> LeaseHeld:
@@ -84,7 +81,7 @@ def plan_lineage(
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
     could_take_it = plan.rollouts or plan.unchanged or plan.drifts
-    if plan.issue is not None and desired.deployments and not could_take_it:
+    if plan.issue_now is not None and desired.deployments and not could_take_it:
         return plan_lineage(desired, observed, times, Issuing.NEVER)
     return plan
 
@@ -129,20 +126,20 @@ class LineageRun:
             self._visit()
             self._held_up_since = None
         except Interrupted as stopped:
-            self._outcomes.trouble(_trouble(Outcome.SKIPPED, stopped))
+            self._outcomes.trouble(StepOutcome.of(None, stopped, Outcome.SKIPPED))
             raise
         except (LeaseHeld, LeaseLost) as held:
             since = self._held_up_since = self._held_up_since or self._doors.now()
             self._outcomes.trouble(held_up(held, self._doors, since))
         except PlanRefused as refused:
-            self._outcomes.trouble(_trouble(Outcome.REFUSED, refused))
+            self._outcomes.trouble(StepOutcome.of(None, refused, Outcome.REFUSED))
         except CertferryError as error:
-            self._outcomes.trouble(_trouble(Outcome.FAILED, error))
+            self._outcomes.trouble(StepOutcome.of(None, error))
         except (Exception, SystemExit):  # noqa: BLE001 - logged whole; see below
             # A mistake of ours in one lineage must not stop the others.
             _log.exception(Text("{lineage}: unexpected error", lineage=self.desired.lineage))
             detail = Text("a mistake in certferry; please report it with the traceback above")
-            self._outcomes.trouble(StepOutcome(Action.LOOK, Outcome.FAILED, detail))
+            self._outcomes.trouble(StepOutcome(None, Outcome.FAILED, detail))
         return self._outcomes.next_look()
 
     def _visit(self) -> None:
@@ -158,7 +155,7 @@ class LineageRun:
             return
         with self._doors.lease(self.desired.lineage) as lease:
             observed, plan = self._look_again(observed, anew=bool(is_open))
-            if plan.issue is not None:
+            if plan.issue_now is not None:
                 observed = self._with_renewal_info(self._issue(plan, observed, lease))
                 plan = self.plan(observed)
             self._follow(plan, observed, lease)
@@ -191,13 +188,13 @@ class LineageRun:
         )
         plan = partial(plan_lineage, self.desired, observed, times)
         planned = plan(self._issuing)
-        step = planned.issue
+        step = planned.issue_now
         if step is None or step.action is not Action.ISSUE:
             return planned
-        step = held_back(step, self.desired, observed, self._doors.issuer, times.now)
+        step = rate_limit_hold(step, self.desired, observed, self._doors.issuer, times.now)
         if step.due is None:
             return replace(planned, issue=step)
-        return replace(plan(Issuing.NEVER), issue_not_now=step)
+        return replace(plan(Issuing.NEVER), issue=step)
 
     def _with_renewal_info(self, observed: Observation) -> Observation:
         if self._issuing is Issuing.NEVER:
@@ -229,8 +226,3 @@ class LineageRun:
         if observed.current is not None:
             self._fingerprint = observed.current.certificate.fingerprint
         return observed
-
-
-def _trouble(outcome: Outcome, error: Reported) -> StepOutcome:
-    """Tell what stopped a visit as a whole."""
-    return StepOutcome(Action.LOOK, outcome, error.message).with_error(error, outcome)

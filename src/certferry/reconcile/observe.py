@@ -6,22 +6,26 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certferry.core.assessment.trouble import unreadable, without_found
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, marks, owners, version_for
+from certferry.core.certificates.lineage import Version, labels_of, owners, version_for
 from certferry.core.certificates.renewal import (
     RenewalInfo,
     RenewalWindow,
     ask_after,
-    believed,
     may_ask,
+    plausible_window,
 )
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.observed.inferred import (
+    about_lineage,
+    unread,
     with_likely_bindings,
     with_remembered_remotes,
     with_unlisted_copies,
+    with_unmatched,
     with_uses,
+    with_withdrawals,
+    without_found,
 )
 from certferry.core.observed.observation import (
     Observation,
@@ -30,8 +34,6 @@ from certferry.core.observed.observation import (
     Served,
 )
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.choice import about_lineage, with_unmatched
-from certferry.core.planning.rollbacks import with_withdrawals
 from certferry.core.planning.rules import first_violated
 from certferry.core.waiting import Asking
 from certferry.errors import DeployError, IssuanceError, StateError
@@ -55,7 +57,7 @@ def without_remembered(found: ObservedTarget, lineage: str, doors: Doors) -> Obs
         label
         for one in same
         for version in doors.state.versions(one)
-        for label in marks(one, version.certificate.fingerprint)
+        for label in labels_of(one, version.certificate.fingerprint)
     }
     left = tuple(other for other in found.unremembered if other.label not in known)
     return replace(found, unremembered=left)
@@ -139,7 +141,7 @@ def _observe(
     looker = _Looker(desired, doors, known, every_edge=every_edge, anew=anew)
     targets = tuple(looker.look(deployment) for deployment in desired.deployments)
     observed = Observation(known.versions, targets, known.remembered)
-    is_unread = any(target.under_way for target in targets)
+    is_unread = any(target.in_progress for target in targets)
     return without_found(observed) if is_unread else observed
 
 
@@ -171,7 +173,7 @@ def with_renewal_info(
     of a day, and keep what it says. Without an answer, what it said last counts.
     """
     version, now = observed.current, doors.now()
-    if version is None or desired.files is not None or observed.is_ceded:
+    if version is None or desired.files is not None or observed.is_owned_elsewhere:
         return observed
     if not may_ask(version.ask_after, now) or first_violated(desired, observed, now) is not None:
         return observed
@@ -180,7 +182,7 @@ def with_renewal_info(
     try:
         leaf = doors.state.bundle(desired.lineage, version.number).cert_pem
         info = doors.issuer.renewal_info(leaf, version.directory or "")
-        window, retry_after = _believed(desired, version, info), info.retry_after
+        window, retry_after = _plausible(desired, version, info), info.retry_after
     except (IssuanceError, StateError) as error:  # the certificate is as good as before
         _log.info(
             Text(
@@ -194,13 +196,13 @@ def with_renewal_info(
     return with_remembered(observed, desired, doors)
 
 
-def _believed(
+def _plausible(
     desired: DesiredCertificate, version: Version, info: RenewalInfo
 ) -> RenewalWindow | None:
     """Return the window that the CA names, as far as it can be this certificate's; any other is
     told, and counts for nothing.
     """
-    found = believed(version.certificate, info.window)
+    found = plausible_window(version.certificate, info.window)
     if found is None and info.window is not None:
         _log.warning(
             Text(
@@ -263,7 +265,7 @@ class _Looker:
         try:
             return self._read(deployment)
         except DeployError as error:
-            return unreadable(deployment.target, error, records.values(), self._current)
+            return unread(deployment.target, error, records.values(), self._current)
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
         found = self._doors.targets[deployment.target].observe(
@@ -285,12 +287,12 @@ class _Looker:
             found = with_unmatched(found, deployment)
         if found.unremembered:
             found = without_remembered(found, self._desired.lineage, self._doors)
-        found = self._without_ceded(found, deployment)
+        found = self._without_owned_elsewhere(found, deployment)
         if not found.others:
             return found
         return without_claimed(found, self._desired.lineage, deployment.target, self._doors)
 
-    def _without_ceded(
+    def _without_owned_elsewhere(
         self, found: ObservedTarget, deployment: DesiredDeployment
     ) -> ObservedTarget:
         """Leave to other lineages, and deployments, what they have the better claim to."""
@@ -308,8 +310,8 @@ class _Looker:
             for d in found.domains
             if d not in owned
         }
-        ceded = sorted(filter(None, owners - {lineage} or owners))
-        return replace(found, domains=owned, ceded=tuple(ceded))
+        owned_elsewhere = sorted(filter(None, owners - {lineage} or owners))
+        return replace(found, domains=owned, owned_elsewhere=tuple(owned_elsewhere))
 
     def _with_uploads(self, found: ObservedTarget, label: str) -> ObservedTarget:
         """Add what is remembered of our copies, where the target does not tell."""

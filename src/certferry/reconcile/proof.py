@@ -8,7 +8,7 @@ from typing import cast
 
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.network import must_be_right
-from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.core.planning.steps import Action
 from certferry.core.waiting import Asking
 from certferry.errors import (
@@ -41,7 +41,7 @@ class Proofs:
         """Return the plan with what would stop its order, or which names need no account. Raises
         `Interrupted`.
         """
-        step = plan.issue
+        step = plan.issue_now
         if step is None and _is_for_nothing(plan):
             return self._with_missing_zone(plan, desired)
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
@@ -54,15 +54,14 @@ class Proofs:
         found = next(filter(None, clocks), None) or self._proof(desired)
         if not isinstance(found, CertferryError):
             return replace(plan, issue=replace(step, standing=tuple(sorted(found))))
-        obstacle = Obstacle(accounts or None, None, found)
-        return replace(plan, obstacles=(*plan.obstacles, obstacle))
+        return _with(plan, found, accounts or None)
 
     def _with_missing_zone(self, plan: Plan, desired: DesiredCertificate) -> Plan:
         accounts = ", ".join(desired.dns_accounts)
         found = self._proof(desired) if accounts else None
         if not isinstance(found, ZoneNotFound):
             return plan
-        return replace(plan, obstacles=(*plan.obstacles, Obstacle(accounts, None, found)))
+        return _with(plan, found, accounts)
 
     def _proof(self, desired: DesiredCertificate) -> frozenset[str] | CertferryError:
         dns = provider_of(desired, self._doors.dns)
@@ -96,5 +95,10 @@ def _is_for_nothing(plan: Plan) -> bool:
     if plan.rollouts or plan.unchanged:
         return False
     return any(
-        one.domain is None and isinstance(one.error, TargetRejected) for one in plan.obstacles
+        one.domain is None and isinstance(one.error, TargetRejected)
+        for one in plan.having(Weight.BLOCKED)
     )
+
+
+def _with(plan: Plan, error: CertferryError, accounts: str | None) -> Plan:
+    return replace(plan, findings=(*plan.findings, PlanFinding.of(Weight.BLOCKED, error, accounts)))

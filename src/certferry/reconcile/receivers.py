@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certferry.core.certificates.lineage import Version, mark
+from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import CommandDelivery, Delivery, DesiredDeployment
 from certferry.core.observed.observation import (
     DomainState,
@@ -37,7 +37,7 @@ def observe_receiver(
     remotes = tuple(
         RemoteCertificate(
             certificate.fingerprint,
-            mark(lineage, certificate.fingerprint),
+            label_of(lineage, certificate.fingerprint),
             certificate.fingerprint,
             certificate.not_after,
         )
@@ -85,7 +85,7 @@ def deliver(step: Deploy, visit: Visit) -> StepOutcome:
         # Tried once in a run, since it may cost much.
         state.save_rollout(replace(begun, failed_at=visit.now))
         tell_failure(step, error, visit)
-        return told.failed(error)
+        return told.with_error(error)
     state.save_rollout(replace(begun, verified_at=visit.now))
     facts = {"target": step.target, "domain": step.domain, "fingerprint": begun.fingerprint}
     visit.tell("deployed", **facts)

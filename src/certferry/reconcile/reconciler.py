@@ -32,7 +32,7 @@ class Reconciler:
 
     def sync(
         self,
-        wishes: Sequence[DesiredCertificate],
+        certificates: Sequence[DesiredCertificate],
         patience: Patience,
         *,
         renew: bool = False,
@@ -45,7 +45,7 @@ class Reconciler:
         """
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        report = self.run(wishes, patience, issuing, keeps_pauses=scheduled)
+        report = self.run(certificates, patience, issuing, keeps_pauses=scheduled)
         return replace(self._noted(report, (before or report).with_newer(report)), renewing=renew)
 
     def _noted(self, report: SyncReport, whole: SyncReport) -> SyncReport:
@@ -63,7 +63,7 @@ class Reconciler:
 
     def run(
         self,
-        wishes: Sequence[DesiredCertificate],
+        certificates: Sequence[DesiredCertificate],
         patience: Patience,
         issuing: Issuing,
         *,
@@ -72,8 +72,8 @@ class Reconciler:
         """Visit every certificate until none waits any longer, as far as patience allows."""
         removed: Counter[tuple[str, str]] = Counter()
         runs = [
-            LineageRun(wish, self.doors, issuing, keeps_pauses=keeps_pauses, removed=removed)
-            for wish in wishes
+            LineageRun(desired, self.doors, issuing, keeps_pauses=keeps_pauses, removed=removed)
+            for desired in certificates
         ]
         tell = self.doors.progress
         tell(Begun(len(runs)))
@@ -84,16 +84,16 @@ class Reconciler:
             stop=self.stop,
             ended=lambda run: tell(Ended(run.desired.lineage)),
         )
-        complete = visits.carry_out() and self._swept(wishes)
+        complete = visits.carry_out() and self._swept(certificates)
         reports = tuple(run.report() for run in runs)
         return SyncReport(reports, complete=complete)
 
-    def _swept(self, wishes: Sequence[DesiredCertificate]) -> bool:
+    def _swept(self, certificates: Sequence[DesiredCertificate]) -> bool:
         """Clean up after lineages that are no more; tell whether that ran to its end."""
         try:
             left = self.doors.state.lineages_in_challenge_records()
             if left:
-                sweep_ownerless(left, wishes, self.doors)
+                sweep_ownerless(left, certificates, self.doors)
         except (KeyboardInterrupt, Interrupted):
             self.stop()
             return False

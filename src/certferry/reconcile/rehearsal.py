@@ -28,12 +28,12 @@ class Rehearsed:
 
 
 def rehearse(
-    engine: Reconciler, wishes: Sequence[DesiredCertificate], issuer: Issuer, *, renew: bool
+    engine: Reconciler, certificates: Sequence[DesiredCertificate], issuer: Issuer, *, renew: bool
 ) -> Rehearsed:
     """Have this issuer issue, for tests, what `sync` would order; `renew` as there."""
-    plans = plans_of(engine, wishes, renew=renew)
-    orders = zip(wishes, map(_order_of, plans), strict=True)
-    due = [(wish, step) for wish, step in orders if step is not None]
+    plans = plans_of(engine, certificates, renew=renew)
+    orders = zip(certificates, map(_order_of, plans), strict=True)
+    due = [(desired, step) for desired, step in orders if step is not None]
     doors = replace(engine.doors, issuer=issuer)
     reports = SideBySide(doors.progress, engine.stop).all(lambda one: _rehearsed(*one, doors), due)
     return Rehearsed(SyncReport(tuple(reports)), tuple(plans))
@@ -41,7 +41,7 @@ def rehearse(
 
 def _order_of(plan: Plan) -> Issue | None:
     """Return what a run would order for this plan, now or later."""
-    step = plan.issue or plan.held_back
+    step = plan.issue_now or plan.issue_later
     return step if step is not None and step.action is Action.ISSUE else None
 
 
@@ -62,7 +62,7 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, doors: Doors) -> Lineag
 def _tried(request: IssueRequest, desired: DesiredCertificate, doors: Doors) -> StepOutcome:
     told = StepOutcome(Action.ISSUE, Outcome.DONE, Text("rehearsed"))
     try:
-        held = doors.issuer.held_back(request)
+        held = doors.issuer.rate_limit_hold(request)
         if held is not None:
             raise held
         with doors.lease(desired.lineage) as lease:

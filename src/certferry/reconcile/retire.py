@@ -59,7 +59,7 @@ def retire(step: Retire, visit: Visit) -> StepOutcome:
         keep(step, visit)
         return replace(told, outcome=Outcome.UNCHANGED, detail=error.message)
     except CertferryError as error:
-        return told.failed(error)
+        return told.with_error(error)
     visit.doors.state.drop_upload(step.target, step.remote_id)
     if not was_there:  # another run may have removed it, and told the history
         return replace(told, detail=Text("it was gone already"))

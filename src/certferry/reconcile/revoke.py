@@ -10,7 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Revocation, RevocationReason, Version, is_under_way
+from certferry.core.certificates.lineage import (
+    Revocation,
+    RevocationReason,
+    Version,
+    is_in_progress,
+)
 from certferry.core.events import Happened
 from certferry.errors import CaUnavailable, CertificateError, IssuanceError, PlanRefused
 from certferry.ports.issuer import AccountAt
@@ -56,7 +61,7 @@ def to_revoke(
     """
     versions = state.versions(lineage)
     begun = [
-        one for one in versions if is_under_way(one.revocation, one.certificate.not_after, now)
+        one for one in versions if is_in_progress(one.revocation, one.certificate.not_after, now)
     ]
     newest = next(iter(begun or versions), None)
     if newest is None or newest.certificate.not_after <= now:

@@ -38,7 +38,7 @@ def roll_back(step: Rollback, visit: Visit) -> Iterator[StepOutcome]:
         ),
     )
     place = (step.target, step.domain)
-    yield StepOutcome(Action.ROLLBACK, Outcome.FAILED, error.message, *place).failed(error)
+    yield StepOutcome.of(Action.ROLLBACK, error, Outcome.FAILED, *place)
     waiting = wait_for(_RETURNING, visit.now, visit.now)
     yield StepOutcome(Action.DEPLOY, Outcome.WAITING, _RETURNING, *place, waiting=waiting)
 

@@ -9,6 +9,7 @@ from certferry.core.certificates.lineage import version_for
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Happened
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.report import LineageReport, SyncReport
 from certferry.core.planning.safety import without_refused
@@ -35,21 +36,21 @@ BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("asked for"))
 _REFUSALS = (TargetAccessDenied, TargetRejected)
 
 
-def withdraw_by_hand(engine: Reconciler, wish: DesiredCertificate) -> DesiredCertificate:
+def withdraw_by_hand(engine: Reconciler, desired: DesiredCertificate) -> DesiredCertificate:
     """Withdraw the certificate in force wherever it is to be served, and return the wish for
     `go_back`. Raises `PlanRefused` where there is none to go back to, and `StateError` for a lost
     key; then nothing was changed.
     """
     doors = engine.doors
     doors.state.must_unseal()
-    wish = as_known(wish, doors.source, doors.state, read=False)
-    roll_back_by_hand(wish, doors)
-    return wish
+    desired = as_known(desired, doors.source, doors.state, read=False)
+    roll_back_by_hand(desired, doors)
+    return desired
 
 
-def go_back(engine: Reconciler, wish: DesiredCertificate, patience: Patience) -> SyncReport:
+def go_back(engine: Reconciler, desired: DesiredCertificate, patience: Patience) -> SyncReport:
     """Bind the previous certificate wherever the one in force was withdrawn."""
-    report = engine.run([wish], patience, Issuing.NEVER)
+    report = engine.run([desired], patience, Issuing.NEVER)
     for lineage in report.lineages:
         give_up_where_refused(lineage, engine.doors)
     return report
@@ -163,12 +164,13 @@ def _must_be_possible(steps: Sequence[Rollback], visit: Visit) -> None:
         observed,
         times.now,
     )
-    for refusal in plan.refusals:
+    for refusal in plan.having(Weight.REFUSED):
+        problem = refusal.problem
         raise PlanRefused(
             Text(
                 "{domain} cannot go back: {why}",
-                domain=refusal.step.domain,
-                why=refusal.reason.message,
+                domain=refusal.domain,
+                why=problem.message,
             ),
-            hint=refusal.hint,
+            hint=problem.hint,
         )

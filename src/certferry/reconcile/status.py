@@ -1,4 +1,4 @@
-"""The status of a lineage, its stored records, and its plan. Changes nothing."""
+"""The status of a lineage, what is recorded, and its plan. Changes nothing."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from certferry.core.assessment.status import LineageStatus, Remembering, status_of, with_failures
-from certferry.core.assessment.trouble import Trouble, Troubles, troubles_in, troubles_of_runs
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.status import LineageStatus, status_of, with_failures
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.steps import Action
 from certferry.core.waiting import Begun, Ended
 from certferry.errors import CertificateError, PlanRefused, StateError
 from certferry.ports.progress import Progress
+from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import as_known, as_offered, observe
@@ -40,17 +41,17 @@ class SideBySide:
         self._stop = stop
 
     def told(
-        self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]
+        self, look: Callable[[DesiredCertificate], T], certificates: Sequence[DesiredCertificate]
     ) -> list[T]:
         """Look at each certificate, and tell how far that is."""
-        self._tell(Begun(len(wishes)))
+        self._tell(Begun(len(certificates)))
 
-        def one(wish: DesiredCertificate) -> T:
-            found = look(wish)
-            self._tell(Ended(wish.lineage))
+        def one(desired: DesiredCertificate) -> T:
+            found = look(desired)
+            self._tell(Ended(desired.lineage))
             return found
 
-        return self.all(one, wishes)
+        return self.all(one, certificates)
 
     def all(self, look: Callable[[S], T], subjects: Sequence[S]) -> list[T]:
         """Look at each. Raises what a look raises, once the others are stopped."""
@@ -67,66 +68,74 @@ class SideBySide:
 
 
 def plans_of(
-    engine: Reconciler, wishes: Sequence[DesiredCertificate], *, renew: bool = False
+    engine: Reconciler, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> list[Plan]:
     """Write down what `sync` would do. Changes nothing. Raises `StateError` for a lost key."""
     doors, issuing = engine.doors, Issuing.ALWAYS if renew else Issuing.IF_DUE
     doors.state.must_unseal()
     proofs = Proofs(doors)
     return SideBySide(doors.progress, engine.stop).told(
-        lambda wish: proofs.added_to(_plan_now(wish, doors, issuing), wish), wishes
+        lambda desired: proofs.added_to(_plan_now(desired, doors, issuing), desired), certificates
     )
 
 
-def statuses_of(engine: Reconciler, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
-    """Tell how each lineage and each of its domains stands. Changes nothing."""
+def statuses_of(
+    engine: Reconciler, certificates: Sequence[DesiredCertificate], recorded: Recorded
+) -> list[LineageStatus]:
+    """Return how each lineage and each of its domains stands. Changes nothing."""
     doors = engine.doors
-    troubles = troubles_in(doors.state.notices())
     return SideBySide(doors.progress, engine.stop).told(
-        lambda wish: _status_now(wish, doors, troubles), wishes
+        lambda desired: _status_now(desired, doors, recorded), certificates
     )
 
 
-def _status_now(wish: DesiredCertificate, doors: Doors, troubles: Troubles) -> LineageStatus:
+def _status_now(desired: DesiredCertificate, doors: Doors, recorded: Recorded) -> LineageStatus:
     """Judge by what the files hold; when they cannot be read, by what was taken from them."""
     unreadable = None
     try:
-        wish = as_offered(wish, doors)
+        desired = as_offered(desired, doors)
     except (CertificateError, PlanRefused) as error:
         unreadable = error
-        wish = as_known(wish, doors.source, doors.state, read=False)
-    observed = observe(wish, doors, every_edge=True)
+        desired = as_known(desired, doors.source, doors.state, read=False)
+    observed = observe(desired, doors, every_edge=True)
     now, timeout = doors.now(), doors.verify_timeout
-    status = status_of(wish, observed, now, timeout, unreadable=unreadable)
-    if all(subject.lineage != wish.lineage for subject in troubles):
+    status = status_of(desired, observed, now, timeout, unreadable=unreadable)
+    if all(subject.lineage != desired.lineage for subject in recorded.troubles):
         return status
     # What a scheduled run would hold back, and until when, is for its plan to say.
-    plan = LineageRun(wish, doors, keeps_pauses=True).plan(observed)
-    return with_failures(status, troubles, observed, plan)
+    plan = LineageRun(desired, doors, keeps_pauses=True).plan(observed)
+    return with_failures(status, recorded, observed, plan)
 
 
-def remembering(doors: Doors) -> Remembering:
-    """Tell when runs ended, whether what is sealed can be opened, and the trouble of runs
-    themselves. Changes nothing.
+def recorded(state: StateStore) -> Recorded:
+    """Read what is recorded of every certificate and of runs. Raises `StateError` for what cannot
+    be read at all.
     """
     problem = None
     try:
-        doors.state.must_unseal()
+        state.must_unseal()
     except StateError as error:
-        problem = Trouble.of(error)
-    troubles = (*notices_of_unended(doors.state), *troubles_of_runs(doors.state.notices()))
-    return Remembering(doors.state.last_run(), problem, troubles)
+        problem = error.problem()
+    return Recorded(
+        state.versions_in_use(),
+        state.sightings(),
+        (*notices_of_unended(state), *state.notices()),
+        state.last_run(),
+        problem,
+    )
 
 
-def _plan_now(wish: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:
+def _plan_now(desired: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:
     """Plan one lineage, with what a run refuses once it has adopted what the files hold."""
     try:
-        wish = as_offered(wish, doors)
+        desired = as_offered(desired, doors)
     except (CertificateError, PlanRefused) as error:
-        return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
-    observed = observe(wish, doors)
-    plan = LineageRun(wish, doors, issuing).plan(observed)
-    return _with_refusals_to_come(plan, wish, observed, doors.now())
+        return Plan(
+            desired.lineage, desired.names, findings=(PlanFinding.of(Weight.BLOCKED, error),)
+        )
+    observed = observe(desired, doors)
+    plan = LineageRun(desired, doors, issuing).plan(observed)
+    return _with_refusals_to_come(plan, desired, observed, doors.now())
 
 
 def _with_refusals_to_come(
@@ -134,7 +143,8 @@ def _with_refusals_to_come(
 ) -> Plan:
     """Add to a plan that adopts what a run refuses once it has: what the files hold is known."""
     offered = desired.offered
-    if plan.issue is None or plan.issue.action is not Action.ADOPT or offered is None:
+    step = plan.issue_now
+    if step is None or step.action is not Action.ADOPT or offered is None:
         return plan
     adopted = Version(
         0,
@@ -144,7 +154,8 @@ def _with_refusals_to_come(
         issuer_not_after=desired.offered_issuer_end,
     )
     after = replace(observed, versions=(adopted, *observed.versions))
-    refusals = plan_lineage(desired, after, Times.at(now), Issuing.NEVER).refusals
-    refused = {(one.step.target, one.step.domain) for one in refusals}
+    adopted_plan = plan_lineage(desired, after, Times.at(now), Issuing.NEVER)
+    refusals = adopted_plan.having(Weight.REFUSED)
+    refused = {(one.target, one.domain) for one in refusals}
     rollouts = tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused)
-    return replace(plan, rollouts=rollouts, refusals=(*plan.refusals, *refusals))
+    return replace(plan, rollouts=rollouts, findings=(*plan.findings, *refusals))

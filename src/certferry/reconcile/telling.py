@@ -11,34 +11,47 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certferry.core.assessment.news import Claim, Message, claim, taken_back, until_quiet
-from certferry.core.assessment.notices import ChannelState, News, Notice, Topic
-from certferry.core.assessment.notices import answered as noted
+from certferry.core.assessment.notices import (
+    REFUSED,
+    ChannelState,
+    Notices,
+    Topic,
+    of_channel,
+    refused,
+)
+from certferry.core.assessment.notifications import (
+    Dispatch,
+    Message,
+    Notification,
+    dispatch,
+    taken_back,
+    until_quiet,
+)
 from certferry.errors import ConfigError, Reported
 from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
 from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore
+from certferry.problem import Problem
 from certferry.text import Text
 
 LONGEST = timedelta(seconds=10)
 """How long a run waits for its channels in all (contract, "Telling")."""
 AGAIN = timedelta(minutes=1)
 
-Notices = tuple[Notice, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel: what it is told of, how it is connected, and how news become its message.
+    """One channel: the topics it takes, how it is connected, and how notifications become its
+    message.
 
     `connect` raises `ConfigError` where its settings are wrong, or a secret is not there.
     """
 
     name: str
-    wishes: frozenset[Topic]
+    topics: frozenset[Topic]
     connect: Callable[[], Notifier]
-    words: Callable[[Sequence[News]], Message]
+    words: Callable[[Sequence[Notification]], Message]
 
 
 class Telling:
@@ -70,12 +83,12 @@ class Telling:
         if not self._has_news():
             return {}
         self._pause(until_quiet(self._now()).total_seconds())
-        claims = {name: self._claimed(channel) for name, channel in self._channels.items()}
-        news = {name: one.news for name, (one, _) in claims.items() if one.news}
-        messages = {name: self._channels[name].words(told) for name, told in news.items()}
+        claimed = {name: self._claimed(channel) for name, channel in self._channels.items()}
+        due = {name: one.notifications for name, (one, _) in claimed.items() if one.notifications}
+        messages = {name: self._channels[name].words(parts) for name, parts in due.items()}
         answers = self._sent(messages, end)
         for name, answer in answers.items():
-            self._keep(name, answer, news[name], claims[name][1])
+            self._keep(name, answer, due[name], claimed[name][1])
         return answers
 
     def try_out(self, messages: Mapping[str, Message]) -> Mapping[str, Answered]:
@@ -96,19 +109,19 @@ class Telling:
         notices, now = self._state.notices(), self._now()
         states = {name: self._state.channel(name) for name in self._channels}
         return any(
-            claim(name, notices, states[name], channel.wishes, now).state != states[name]
+            dispatch(name, notices, states[name], channel.topics, now).state != states[name]
             for name, channel in self._channels.items()
         )
 
-    def _claimed(self, channel: Channel) -> tuple[Claim, ChannelState]:
+    def _claimed(self, channel: Channel) -> tuple[Dispatch, ChannelState]:
         """Claim what a channel is to be told, for this run alone, and return what was remembered of
         it before.
         """
-        found: list[tuple[Claim, ChannelState]] = []
+        found: list[tuple[Dispatch, ChannelState]] = []
 
         def change(before: ChannelState) -> ChannelState:
             notices = self._state.notices()
-            claimed = claim(channel.name, notices, before, channel.wishes, self._now())
+            claimed = dispatch(channel.name, notices, before, channel.topics, self._now())
             found[:] = [(claimed, before)]
             return claimed.state
 
@@ -138,31 +151,36 @@ class Telling:
         return found
 
     def _keep(
-        self, name: str, answer: Answered, news: Sequence[News], before: ChannelState
+        self, name: str, answer: Answered, due: Sequence[Notification], before: ChannelState
     ) -> None:
         """Write down what became of a message; what was not taken is told later."""
         now = self._now()
         problem = None if isinstance(answer, Sent) else answer.problem
-        is_told = isinstance(answer, Sent) or (isinstance(answer, RefusedForGood) and answer.partly)
+        was_sent = isinstance(answer, Sent) or (
+            isinstance(answer, RefusedForGood) and answer.partly
+        )
 
         def change(state: ChannelState) -> ChannelState:
-            after = state if is_told else taken_back(news, before, state)
-            return replace(
-                after,
-                again_at=answer.moment if isinstance(answer, AgainAt) else None,
-                refused_since=None if problem is None else state.refused_since or now,
-                problem=problem,
-                hint=answer.hint if isinstance(answer, RefusedForGood) else None,
-            )
+            after = state if was_sent else taken_back(due, before, state)
+            refusal = None
+            if problem is not None:
+                since = now if state.refusal is None else state.refusal.since
+                hint = answer.hint if isinstance(answer, RefusedForGood) else None
+                refusal = Problem(REFUSED, problem, hint, since=since)
+            again_at = answer.moment if isinstance(answer, AgainAt) else None
+            return replace(after, again_at=again_at, refusal=refusal)
 
+        trouble = None if problem is None else refused(name, problem)
         self._state.update_channel(name, change)
-        self._state.update_notices(lambda stood: noted(name, problem, stood, now))
+        self._state.update_notices(lambda stood: of_channel(name, trouble, stood, now))
 
     def _patience(self, name: str) -> AgainAt | None:
         state = self._state.channel(name)
         if state.again_at is None or state.again_at - self._now() <= AGAIN:
             return None
-        return AgainAt(state.again_at, state.problem or Text("it asked to retry later"))
+        refusal = state.refusal
+        said = Text("it asked to retry later") if refusal is None else refusal.message
+        return AgainAt(state.again_at, said)
 
 
 def _answer(channel: Channel, message: Message, now: Callable[[], datetime]) -> Answered:

@@ -13,6 +13,7 @@ from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.observed.records import BegunRun
 from certferry.errors import RunCutShort, StateError
 from certferry.ports.state import StateStore
+from certferry.problem import Problem
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _HINT = Text(
 
 
 @contextmanager
-def under_way(state: Callable[[], StateStore], now: Callable[[], datetime]) -> Iterator[None]:
+def in_progress(state: Callable[[], StateStore], now: Callable[[], datetime]) -> Iterator[None]:
     """Keep that a run is under way, where that can be kept, and tell of those that had no end."""
     with ExitStack() as ending:
         try:
@@ -49,7 +50,9 @@ def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:
     except StateError:  # no lock can be tried, as on a disk that is only read
         return ()
     return tuple(
-        Notice(Topic.TROUBLE, Subject(), run.began_at, RunCutShort.code, _words(run), _HINT)
+        Notice(
+            Topic.TROUBLE, Subject(), run.began_at, Problem(RunCutShort.code, _words(run), _HINT)
+        )
         for run in unended
     )
 

@@ -14,8 +14,8 @@ from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Event, Happened
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import HistoryEntry, RolloutRecord
+from certferry.core.planning.drift import as_repair
 from certferry.core.planning.due import open_record
-from certferry.core.planning.repairs import as_repair
 from certferry.core.planning.steps import Deploy, Verify
 from certferry.core.redaction import redacted
 from certferry.errors import LeaseLost, StateError

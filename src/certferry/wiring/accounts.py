@@ -12,7 +12,7 @@ from typing import cast
 
 from certferry.config.bind import bind
 from certferry.config.files import Paths
-from certferry.config.findings import joined
+from certferry.config.mistakes import joined
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.core.certificates.names import base_name
@@ -100,12 +100,16 @@ class Accounts:
         it is used, so that the others go on. Raises one `ConfigError` of all that is wrong with
         what the operator wrote.
         """
-        wishes = self._settings.certificates
-        deployments = [d for wish in wishes for d in wish.deployments if d.delivery is None]
+        certificates = self._settings.certificates
+        deployments = [
+            d for desired in certificates for d in desired.deployments if d.delivery is None
+        ]
         dns: dict[str, DnsProvider] = {}
         targets: dict[str, DeployTarget] = {}
         errors: list[ConfigError] = []
-        for label in dict.fromkeys(account for wish in wishes for account in wish.dns_accounts):
+        for label in dict.fromkeys(
+            account for desired in certificates for account in desired.dns_accounts
+        ):
             with _collected(errors):
                 try:
                     dns[label] = self.dns(label)
@@ -185,7 +189,7 @@ class Accounts:
 
     def _contact(self) -> str:
         """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
-        names = [wish.names[0] for wish in self._settings.certificates if wish.names]
+        names = [desired.names[0] for desired in self._settings.certificates if desired.names]
         zones = [f"hostmaster@{base_name(name)}" for name in names]
         return self._settings.acme.email or next(iter(zones), "")
 

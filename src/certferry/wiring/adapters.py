@@ -19,7 +19,7 @@ from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from certferry.config.bind import may_be_told, may_be_written
-from certferry.config.findings import Finding, config_error, instead_of
+from certferry.config.mistakes import Mistake, config_error, instead_of
 from certferry.config.model import AccountTable
 from certferry.errors import (
     CertferryError,
@@ -311,15 +311,15 @@ class Table:
                 role=family.role,
                 advice=instead_of(account.type, self.names(family)),
             )
-            raise config_error([account.place.finding("type", problem)]) from None
+            raise config_error([account.place.mistake("type", problem)]) from None
         except BrokenAdapter as wrong:
             raise used_by(account, wrong) from wrong
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """See `config.model.Adapters.unknown_types`; nothing is imported."""
         known = dict.fromkeys(name for family in FAMILIES.values() for name in self.names(family))
         return [
-            one.place.finding(
+            one.place.mistake(
                 "type",
                 Text(
                     "{type} is neither a DNS provider nor a target; {advice}",
@@ -400,4 +400,4 @@ def installed() -> Table:
 
 def used_by(account: AccountTable, wrong: BrokenAdapter) -> BrokenAdapter:
     """Say it with the line of the account that uses the adapter."""
-    return BrokenAdapter(account.place.finding("type", wrong.message).text, hint=wrong.hint)
+    return BrokenAdapter(account.place.mistake("type", wrong.message).text, hint=wrong.hint)

@@ -25,19 +25,19 @@ def already_declared(settings: Settings, domains: Sequence[str]) -> bool:
     """Tell whether each of the domains is a name of a declared certificate. Raises `ConfigError`
     for what is no domain.
     """
-    declared = {name for wish in settings.declared for name in wish.names}
+    declared = {name for desired in settings.declared for name in desired.names}
     return declared.issuperset(map(normalise, domains))
 
 
 def covered_already(settings: Settings, domains: Sequence[str]) -> Iterator[Text]:
     """Tell of each domain that a wildcard of a declared certificate covers: it may need none."""
     for name in dict.fromkeys(map(normalise, domains)):
-        for wish in settings.declared:
-            if covered_by(wish.names, name):
+        for desired in settings.declared:
+            if covered_by(desired.names, name):
                 yield Text(
                     "{lineage} covers {name} already: the next sync serves it there, unless its"
                     " deployment names other domains",
-                    lineage=wish.lineage,
+                    lineage=desired.lineage,
                     name=name,
                 )
 
@@ -52,11 +52,13 @@ def additions(
     """
     names = tuple(dict.fromkeys(map(normalise, domains)))
     for name in names:
-        for wish in settings.declared:
-            if name in wish.names:
+        for desired in settings.declared:
+            if name in desired.names:
                 raise ConfigError(
                     Text(
-                        "{name} is declared already, in {lineage}", name=name, lineage=wish.lineage
+                        "{name} is declared already, in {lineage}",
+                        name=name,
+                        lineage=desired.lineage,
                     ),
                     hint=Text("leave it out, or change the list of names with an editor"),
                 )
@@ -75,7 +77,7 @@ def additions(
         ProposedCertificate(lineage_of(group), group, proven, deployments=deployments)
         for group in groups
     ]
-    return tuple(named_apart(proposed, (wish.lineage for wish in settings.declared)))
+    return tuple(named_apart(proposed, (desired.lineage for desired in settings.declared)))
 
 
 def _must_not_overlap(names: Sequence[str]) -> None:

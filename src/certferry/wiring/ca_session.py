@@ -57,7 +57,7 @@ class CaSession(Session):
         """
         from certferry.adapters.acme.issuer import persist_record
 
-        declared = [name for wish in self.wishes for name in wish.names]
+        declared = [name for desired in self.certificates for name in desired.names]
         return persist_record(
             name,
             issuer_settings(self._settings, self._settings.acme.directory),

@@ -10,11 +10,10 @@ from datetime import timedelta
 from functools import partial
 from typing import cast
 
-from certferry.config.findings import REFERENCE, config_error, joined
+from certferry.config.mistakes import REFERENCE, config_error, joined
 from certferry.config.model import AccountTable, ChannelTable, Settings
 from certferry.config.secrets import SecretReference
-from certferry.core.assessment.news import Message
-from certferry.core.assessment.notices import News
+from certferry.core.assessment.notifications import Message, Notification
 from certferry.core.planning.report import SyncReport
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError
@@ -100,7 +99,7 @@ class Channels:
             lambda news: self._message(table, news),
         )
 
-    def _message(self, table: ChannelTable, news: Sequence[News]) -> Message:
+    def _message(self, table: ChannelTable, news: Sequence[Notification]) -> Message:
         accounts = self._settings.accounts
         # An account that the operator has named is known by that name.
         services = {
@@ -182,5 +181,5 @@ def _anything(reference: SecretReference) -> Secret:
 
 
 def _placed(table: ChannelTable, wrong: ConfigError) -> ConfigError:
-    finding = table.account.place.finding("", wrong.message)
+    finding = table.account.place.mistake("", wrong.message)
     return config_error([finding], wrong.hint or REFERENCE)

@@ -74,7 +74,8 @@ def probe_for(settings: Settings, pause: Pause, *, alone: bool = False) -> Probe
 
 
 def _claims(settings: Settings, source: CertificateSource, state: StateStore) -> Claims:
-    meant = {wish.lineage for wish in settings.certificates}
+    meant = {desired.lineage for desired in settings.certificates}
     return Claims(
-        as_known(wish, source, state, read=wish.lineage in meant) for wish in settings.declared
+        as_known(desired, source, state, read=desired.lineage in meant)
+        for desired in settings.declared
     )

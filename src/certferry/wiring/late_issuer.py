@@ -51,8 +51,8 @@ class LateIssuer:
         """See `ports.issuer.Issuer.must_be_provable`."""
         return self._at("").must_be_provable(names, dns)
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `ports.issuer.Issuer.held_back`. Nothing is connected."""
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.rate_limit_hold`. Nothing is connected."""
         return self._budget(request.directory).rate_limit_hold(request)
 
     def issue(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import cast
 
 from certferry.config.model import Settings
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.notices import ChannelState
+from certferry.core.assessment.status import LineageStatus
 from certferry.core.discovery.survey import FoundZone, Survey
-from certferry.errors import StateMissing
 from certferry.ports.progress import Progress, no_listener
-from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, ZoneKeeper
-from certferry.text import Text
+from certferry.reconcile.status import statuses_of
 from certferry.wiring.session import Session
 
 
@@ -25,29 +27,19 @@ def open_to_look(
         yield Session(settings, progress, resources, language=language, looks_only=True)
 
 
-def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
-    """Return what is wrong where there is the key file of a state, and the state remembers nothing:
-    the next run would issue every certificate again. Raises `StateError`.
-    """
-    where = settings.state
-    try:
-        where.key_file.stat()
-    except OSError:
-        return None
-    if state.last_run() is not None or state.lineages() or state.accounts():
-        return None
-    return StateMissing(
-        Text(
-            "there is the key file {key_file}, and {path} remembers nothing: a state was expected",
-            key_file=where.key_file,
-            path=where.path,
-        ),
-        hint=Text(
-            "put {path} back from a backup, or correct `url` under [state]; otherwise the next"
-            " `certferry sync` issues every certificate again",
-            path=where.path,
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How everything stands: certificates, what is recorded, and channels."""
+
+    statuses: Sequence[LineageStatus]
+    recorded: Recorded
+    channels: Mapping[str, ChannelState]
+
+
+def overview(session: Session, recorded: Recorded) -> Overview:
+    """Return how everything that the session declares stands. Changes nothing."""
+    statuses = statuses_of(session.reconciler(), session.certificates, recorded)
+    return Overview(statuses, recorded, session.teller.channel_states())
 
 
 def survey_of(session: Session, label: str, looked: Looked) -> Survey:

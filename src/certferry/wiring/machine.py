@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from certferry.adapters.files import handover
-from certferry.adapters.files.export import write_bundle
+from certferry.adapters.files.directory import write_bundle
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.files import home_directory
 from certferry.config.model import Settings

@@ -8,21 +8,20 @@ from collections.abc import Callable, Mapping
 
 from certferry.config.model import Settings
 from certferry.core.assessment.notices import (
-    Missed,
-    Notice,
+    Notices,
     Topic,
     failed_run,
-    monitored,
     noticed,
+    of_channel,
     without_channels,
 )
 from certferry.core.planning.report import SyncReport
 from certferry.errors import CertferryError
 from certferry.ports.notifier import Answered
 from certferry.ports.state import StateStore
+from certferry.problem import Problem
 from certferry.wiring.clock import now
 
-Notices = tuple[Notice, ...]
 Update = Callable[[Notices], Notices]
 
 
@@ -48,7 +47,7 @@ class NoticeKeeper:
         all_end = any(Topic.DEADLINE in table.on for table in self._settings.channels.values())
         lineages = [one.lineage for one in report.lineages if all_end or not one.ok]
         versions = {lineage: state.versions(lineage) for lineage in lineages}
-        declared = [wish.lineage for wish in self._settings.declared]
+        declared = [desired.lineage for desired in self._settings.declared]
 
         names = [*self._settings.channels, *self._settings.monitoring.names]
 
@@ -62,9 +61,9 @@ class NoticeKeeper:
         """Return how an error that ends a run changes what stands."""
         return lambda before: failed_run(error, before, now())
 
-    def monitored(self, name: str, code: str, missed: Missed | None) -> None:
-        """Keep whether a monitor was told of the run."""
-        self._keep(lambda before: monitored(name, code, missed, before, now()))
+    def monitored(self, name: str, missed: Problem | None) -> None:
+        """Store whether a monitor heard of the run."""
+        self._keep(lambda before: of_channel(name, missed, before, now()))
 
     def _keep(self, change: Update) -> Mapping[str, Answered]:
         state = self._state()

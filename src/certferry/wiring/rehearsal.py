@@ -39,7 +39,7 @@ def rehearse(session: Session, at_staging: Settings, *, renew: bool) -> Rehearse
     """Try at the staging directory what `sync` would order."""
     state = cast("StateStore", WithoutOrders(session.state))
     issuer = issuer_for(at_staging, state, session.pause)
-    return rehearsal.rehearse(session.reconciler(), session.wishes, issuer, renew=renew)
+    return rehearsal.rehearse(session.reconciler(), session.certificates, issuer, renew=renew)
 
 
 class WithoutOrders:

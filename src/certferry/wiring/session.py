@@ -57,7 +57,7 @@ class Session:
         self._stopping = Stopping()
 
     @property
-    def wishes(self) -> tuple[DesiredCertificate, ...]:
+    def certificates(self) -> tuple[DesiredCertificate, ...]:
         """What the run is for."""
         return self._settings.certificates
 

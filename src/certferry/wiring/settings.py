@@ -17,11 +17,11 @@ from certferry.config.bind import (
     read_options,
 )
 from certferry.config.document import Place
-from certferry.config.findings import Finding
+from certferry.config.mistakes import Mistake
 from certferry.config.model import AccountTable, ReadOptions, Settings, UsualAccount, UsualAccounts
 from certferry.config.secrets import Resolve
 from certferry.config.values import TomlTable
-from certferry.core.desired.certificate import HttpsWish, Kind, PemFiles
+from certferry.core.desired.certificate import DesiredHttps, Kind, PemFiles
 from certferry.errors import ConfigError
 from certferry.ports.adapter import NOTIFY_GROUP, Variable
 from certferry.text import Text, verbatim
@@ -41,7 +41,7 @@ from certferry.wiring.adapters import (
 )
 
 
-def named_for_two(settings: Settings) -> Iterator[Finding]:
+def named_for_two(settings: Settings) -> Iterator[Mistake]:
     """Give a finding for each deployment to a second account."""
     first: dict[tuple[str, str], tuple[str, Place]] = {}
     for domain, account, place in _named(settings):
@@ -56,15 +56,15 @@ def named_for_two(settings: Settings) -> Iterator[Finding]:
                 line=earlier.line,
                 service=service.adapter.SERVICE,
             )
-            yield place.finding("domains", problem)
+            yield place.mistake("domains", problem)
 
 
 def _named(settings: Settings) -> Iterator[tuple[str, AccountTable, Place]]:
-    for wish in settings.declared:
-        for number, deployment in enumerate(wish.deployments):
+    for desired in settings.declared:
+        for number, deployment in enumerate(desired.deployments):
             account = settings.accounts.get(deployment.target)
             if account is not None:
-                place = settings.places[wish.lineage].below("deploy", number)
+                place = settings.places[desired.lineage].below("deploy", number)
                 yield from ((domain, account, place) for domain in deployment.domains or ())
 
 
@@ -157,12 +157,12 @@ class InstalledAdapters:
         if self._table().is_known(family, account.type):
             bound(self._table().of_account(family, account), account, resolve)
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """See `Adapters.unknown_types`."""
         return self._table().unknown_types(accounts)
 
 
-def _told(target: Described, table: TomlTable) -> tuple[Kind, HttpsWish]:
+def _told(target: Described, table: TomlTable) -> tuple[Kind, DesiredHttps]:
     """Read what a deployment is told. What a package raises instead is reported as its mistake."""
     try:
         return read_options(target.options, table)
@@ -170,7 +170,7 @@ def _told(target: Described, table: TomlTable) -> tuple[Kind, HttpsWish]:
         if target.is_ours:
             raise
         table.report("to", wrong_with(target.package, verbatim(in_short(exc))).message)
-        return Kind.AUTO, HttpsWish()
+        return Kind.AUTO, DesiredHttps()
 
 
 ADAPTERS = InstalledAdapters()

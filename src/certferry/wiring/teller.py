@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from certferry.adapters.state.connect import may_exist
 from certferry.config.model import Settings
-from certferry.core.assessment.news import having
 from certferry.core.assessment.notices import ChannelState, Subject, Topic
+from certferry.core.assessment.notifications import having
 from certferry.core.planning.report import SyncReport
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, StateError
 from certferry.ports.notifier import Answered, Sent
@@ -82,10 +82,10 @@ class Teller:
         """Keep that a run is under way. The first run of all makes its state itself."""
         if not self._has_a_state:
             return nullcontext()
-        from certferry.reconcile.unended_runs import under_way
+        from certferry.reconcile.unended_runs import in_progress
         from certferry.wiring.clock import now
 
-        return under_way(self._state, now)
+        return in_progress(self._state, now)
 
     def tell_failure(self, error: CertferryError) -> None:
         """Keep, and tell through the channels, what ended a run. Where that cannot be kept, it is

@@ -13,8 +13,8 @@ from pathlib import Path
 from certferry.adapters.state.connect import empty_state
 from certferry.adapters.state.stamp import Stamp
 from certferry.config.model import Settings
-from certferry.core.assessment.news import A_DAY
-from certferry.core.assessment.notices import Subject, Told, Topic
+from certferry.core.assessment.notices import Delivery, Subject, Topic
+from certferry.core.assessment.notifications import A_DAY
 from certferry.errors import CertferryError
 from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import Pause
@@ -53,12 +53,12 @@ class Unremembered:
             self._stamp.remove()
         return answers
 
-    def last(self) -> Told | None:
+    def last(self) -> Delivery | None:
         """Return what the channels were told in this way, for a state that can remember it."""
         last = self._stamp.last()
         if last is None:
             return None
-        return Told(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
+        return Delivery(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
 
     def forget(self) -> None:
         """Forget it, since it is over."""

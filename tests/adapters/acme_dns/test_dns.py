@@ -160,9 +160,9 @@ def test_file_of_a_client_has_several_registrations(
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("not json", "no file of an acme-dns client"),
-        ("[" * 100_000, "no file of an acme-dns client"),
-        ("[]", "no file of an acme-dns client"),
+        ("not json", "not an acme-dns client file"),
+        ("[" * 100_000, "not an acme-dns client file"),
+        ("[]", "not an acme-dns client file"),
         ("{}", "no registration at"),
         ('{"example.com": 1}', "example.com: `username`"),
         ('{"example.com": {"username": "x"}}', "example.com: `username`"),
@@ -252,9 +252,9 @@ def test_keys_that_are_refused_are_told_once(account: AcmeDnsAccount, wrong: str
         (Fault.status(429, b"{}"), DnsUnavailable, "429"),
         (Fault.status(400, b'{"error": "bad_subdomain"}'), DnsRejected, "400: bad_subdomain"),
         (Fault.status(404, b"<html>"), DnsRejected, "404"),
-        (Fault.status(200, b"<html>"), DnsUnavailable, "none of acme-dns"),
-        (Fault.status(200, b'{"txt": "other"}'), DnsUnavailable, "none of acme-dns"),
-        (Fault.status(200, b"[" * 100_000), DnsUnavailable, "none of acme-dns"),
+        (Fault.status(200, b"<html>"), DnsUnavailable, "not an acme-dns response"),
+        (Fault.status(200, b'{"txt": "other"}'), DnsUnavailable, "not an acme-dns response"),
+        (Fault.status(200, b"[" * 100_000), DnsUnavailable, "not an acme-dns response"),
         (Fault.reset_after(), DnsUnavailable, "reset|closed|aborted"),
     ],
 )

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from certferry.adapters.dnspod.client import MOST_PAGES
+from certferry.adapters.dns.answers import MOST_PAGES
 from certferry.adapters.dnspod.dns import Settings, connect
 from certferry.core.secret import Secret
 from certferry.errors import DnsUnavailable

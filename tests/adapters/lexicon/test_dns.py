@@ -19,7 +19,7 @@ from lexicon._private.providers.gandi import Provider
 from lexicon.config import ConfigResolver
 from requests.adapters import HTTPAdapter
 
-from certferry.adapters.lexicon.client import LexiconCalls, Told, error_of, is_no_zone
+from certferry.adapters.lexicon.client import LexiconCalls, LexiconErrors, is_no_zone
 from certferry.adapters.lexicon.dns import BY_OTHER_MEANS, LexiconRecords, records_of
 from certferry.core.discovery.survey import FoundZone
 from certferry.core.secret import Secret
@@ -158,7 +158,7 @@ def test_other_records_stay_where_an_id_is_that_of_a_name() -> None:
     """Gandi's is: by it, every record of the name would be removed, of whatever type."""
     gandi = Gandi(TXT=[f'"{THEIRS}"', f'"{OURS}"'], A=["192.0.2.1"])
     with gandi.http:
-        provider = LexiconRecords(AtGandi(gandi.http.url), Told("gandi", []), [ZONE], Waits())
+        provider = LexiconRecords(AtGandi(gandi.http.url), [ZONE], Waits())
 
         assert provider.remove_txt(NAME, OURS, OURS)
         assert {"TXT": [f'"{THEIRS}"'], "A": ["192.0.2.1"]} == gandi.sets
@@ -423,12 +423,12 @@ def test_words_tell_a_zone_that_is_missing_from_keys_that_are_refused(
     raised = AuthenticationError(said)
 
     assert expected == is_no_zone(raised)
-    assert isinstance(error_of(raised, Told("gandi", []), NAME), DnsAccessDenied)
+    assert isinstance(LexiconErrors("gandi", []).of(raised, NAME), DnsAccessDenied)
 
 
 def test_error_of_a_request_without_an_answer_may_pass() -> None:
     """Nothing is known of what became of it."""
-    told = error_of(requests.HTTPError("broken"), Told("gandi", []), NAME)
+    told = LexiconErrors("gandi", []).of(requests.HTTPError("broken"), NAME)
 
     assert isinstance(told, DnsUnavailable)
 

@@ -132,11 +132,7 @@ CHAINS: dict[str, tuple[Callable[[], str], EdgeProblemCode, str]] = {
         EdgeProblemCode.NAME_NOT_COVERED,
         "the certificate names no host",
     ),
-    "self-signed": (
-        self_signed,
-        EdgeProblemCode.SELF_SIGNED,
-        "the certificate is self-signed",
-    ),
+    "self-signed": (self_signed, EdgeProblemCode.SELF_SIGNED, "the certificate is self-signed"),
     "no issuer": (
         lambda: CA.leaf(HOST).pem(),
         EdgeProblemCode.CHAIN_INCOMPLETE,

@@ -16,7 +16,7 @@ from certferry.adapters.http.problems import Timeouts
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.transport import QiniuTransport
-from certferry.adapters.qiniu.wire import Hosts, Keys
+from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import parse_bundle
 from certferry.core.observed.observation import TargetRules
@@ -106,7 +106,7 @@ class Place:
         """Give a client: of this account, on the stand-in's hosts, unless told otherwise."""
         return QiniuClient(
             QiniuTransport(
-                Keys(Secret(access_key), Secret(secret)),
+                QiniuKeys(Secret(access_key), Secret(secret)),
                 hosts or self.hosts,
                 self.memory,
                 pause=self.time.pause,

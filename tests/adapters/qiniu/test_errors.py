@@ -11,7 +11,7 @@ import pytest
 
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import CODES, MEANINGS, QiniuFailure
-from certferry.adapters.qiniu.records import HttpsConf, Upload
+from certferry.adapters.qiniu.records import HttpsConf, UploadBody
 from certferry.errors import (
     CopyGone,
     DeployError,
@@ -265,7 +265,10 @@ def test_a_rate_limit_that_lasts(place: Place, client: QiniuClient) -> None:
         (Fault.reset_after(), "closed the connection without an answer"),
         (Fault.truncated(), "ended early"),
         (Fault.html(502), "answered with a web page (status 502)"),
-        (refusal(503, None, "busy"), "Qiniu failed over the list of domains (503 busy)"),
+        (
+            refusal(503, None, "busy"),
+            "Qiniu returned a server error for the list of domains (503 busy)",
+        ),
         (Fault.status(200, b"{"), "cannot be read"),
         (Fault.status(200, b"\xff"), "cannot be read"),
         (Fault.status(200, b"[" * 100_000), "cannot be read"),
@@ -318,7 +321,7 @@ def test_whether_a_write_may_be_done(
 ) -> None:
     """An upload without a readable answer may lie there all the same; it is sent once only."""
     made = bundle(WWW)
-    upload = Upload("certferry-x", WWW, made.fullchain_pem, made.privkey_pem.reveal())
+    upload = UploadBody("certferry-x", WWW, made.fullchain_pem, made.privkey_pem.reveal())
     place.service.fusion.faults.add(fault, on="POST *", times=None)
 
     failure = _failure(lambda: client.upload_certificate(upload))

@@ -6,8 +6,8 @@ import pytest
 
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import DesiredDeployment, Kind
+from certferry.core.observed.inferred import with_unmatched
 from certferry.core.observed.observation import DomainState, ObservedTarget
-from certferry.core.planning.choice import with_unmatched
 from certferry.errors import TargetUnavailable
 from certferry.ports.target import Look
 from certferry_sandbox.faults import Fault

@@ -8,7 +8,7 @@ import pytest
 
 from certferry.adapters.qiniu.kinds import KODO
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     TargetAccessDenied,
@@ -21,15 +21,14 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.habits import bindings_nowhere
 from certferry_sandbox.qiniu.kodo import DomainType
 from tests.adapters.qiniu.looks import NAMES, found, look, problem_of
-from tests.adapters.qiniu.place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
+from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY
 
 IMG = "img.example.com"
 SRC = "src.example.com"
 IAM_KEY = "IAM-" + "k" * 40
-KEEP = HttpsWish()
-UNDONE = [Fault.reset_before(), Fault.html(502)]
+KEEP = DesiredHttps()
 
 
 @pytest.fixture
@@ -105,7 +104,7 @@ def test_a_source_domain_that_was_asked_for_as_a_cdn_domain(place: Place, target
 def test_a_domain_that_is_nowhere(place: Place, target: Qiniu) -> None:
     """Neither half knows it; asked for as a source domain, buckets are spoken of."""
     assert "not a CDN domain of this account" in str(problem_of(target, WWW))
-    assert "no source domain of any Kodo bucket" in str(problem_of(target, WWW, KODO))
+    assert "not a source domain of any Kodo bucket" in str(problem_of(target, WWW, KODO))
 
 
 def test_a_frozen_source_domain(place: Place, target: Qiniu, new: str) -> None:
@@ -127,7 +126,7 @@ def test_a_source_domain_is_bound(place: Place, target: Qiniu, new: str) -> None
     place.service.add_bucket_domain(SRC, "pictures", https=old)
     [before] = target.observe(look(SRC)).domains
 
-    target.bind(SRC, KODO, new, HttpsWish(force_https=True, http2=True))
+    target.bind(SRC, KODO, new, DesiredHttps(force_https=True, http2=True))
     target.bind(SRC, KODO, new, KEEP)
 
     [domain] = target.observe(look(SRC)).domains
@@ -245,41 +244,6 @@ def test_a_certificate_that_does_not_fit(place: Place, target: Qiniu) -> None:
 
 
 # --- when answers are lost ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fault", LOST, ids=fault_id)
-def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, new: str) -> None:
-    """Bound, as the bindings show: it is not asked for again."""
-    place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(fault, on="POST /cert/bind")
-
-    target.bind(SRC, KODO, new, KEEP)
-
-    assert 1 == place.count("POST /cert/bind")
-    assert new == target.observe(look(SRC)).domains[0].bound
-
-
-@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
-def test_a_change_that_was_not_made(fault: Fault, place: Place, target: Qiniu, new: str) -> None:
-    """No answer, and not bound: asked for once more."""
-    place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(fault, on="POST /cert/bind")
-
-    target.bind(SRC, KODO, new, KEEP)
-
-    assert 2 == place.count("POST /cert/bind")
-    assert new == place.service.bound_at_kodo(SRC)
-
-
-def test_a_change_that_is_late(place: Place, new: str) -> None:
-    """Carried out after the answer was given up: seen, and not asked for again."""
-    place.timeouts = SHORT
-    place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(Fault.delay(1.5), on="POST /cert/bind")
-
-    place.target(pause=place.until_all_is_done).bind(SRC, KODO, new, KEEP)
-
-    assert 1 == place.count("POST /cert/bind")
 
 
 # --- keys that may not ----------------------------------------------------------------------

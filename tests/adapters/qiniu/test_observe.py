@@ -14,7 +14,7 @@ from certferry.adapters.qiniu.cdn import DETAIL_AGE
 from certferry.adapters.qiniu.kinds import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
@@ -383,7 +383,7 @@ def test_what_another_run_has_done_is_seen_anew(place: Place, target: Qiniu, kin
     place.service.domains.list_lag = timedelta(seconds=2)
     other = place.target()
     remote_id = other.upload("img", made)
-    other.bind(WWW, kind, remote_id, HttpsWish())
+    other.bind(WWW, kind, remote_id, DesiredHttps())
 
     found = target.observe(replace(what, anew=True))
 

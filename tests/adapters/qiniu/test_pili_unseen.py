@@ -197,7 +197,7 @@ def test_what_may_be_used_is_kept(place: Place, target: Qiniu, ours: str, label:
     theirs = qiniu_calls.seed(place.service, list(NAMES), "by hand")
     place.service.add_live_domain(LIVE, "studio", https=theirs)
     place.service.live.names_certificates = False
-    with pytest.raises(TargetInUse, match="does not tell the certificate of"):
+    with pytest.raises(TargetInUse, match="does not name the certificate of"):
         target.retire(theirs, "by hand", unmanaged=True)
     place.service.pili.faults.add(refusal(403, None, "no permission"), times=2)
     with pytest.raises(TargetInUse, match="cannot be seen"):

@@ -10,7 +10,7 @@ import pytest
 from certferry.adapters.qiniu.account import LIST_AGE, PER_SECOND
 from certferry.adapters.qiniu.cdn import CROWD, DETAIL_AGE, NOTE_AGE, TASK_AGE
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.waiting import wait_for
 from certferry.errors import DeployError
@@ -22,7 +22,7 @@ from tests.adapters.qiniu.place import WWW, Place, bundle
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import seed
 
-KEEP = HttpsWish()
+KEEP = DesiredHttps()
 SOON = timedelta(minutes=10)
 READ = f"GET /domain/{WWW}"
 LIST = "GET /domain"

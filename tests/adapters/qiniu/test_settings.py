@@ -11,7 +11,7 @@ import pytest
 
 from certferry.adapters.qiniu.account import LIST_AGE
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import ObservedDomain
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.drift import setting_changes
@@ -21,7 +21,7 @@ from tests.adapters.qiniu.place import WWW, Place, refusal
 from tests.sandbox import qiniu_calls
 
 VERSIONS = ("TLSv1.2", "TLSv1.3")
-WISH = HttpsWish(force_https=True, http2=True, tls_versions=VERSIONS)
+WISH = DesiredHttps(force_https=True, http2=True, tls_versions=VERSIONS)
 
 
 def seed(place: Place) -> str:
@@ -87,7 +87,7 @@ def test_a_complaint_about_something_else(place: Place, target: Qiniu) -> None:
     about_versions = "json: cannot unmarshal array into Go struct field SslizeArgs.tlsVersions"
     wishes = [
         (about_a_flag, WISH),
-        (about_versions, HttpsWish()),
+        (about_versions, DesiredHttps()),
         ("invalid tlsVersions", WISH),
     ]
 

@@ -17,7 +17,7 @@ from qiniu.auth import QiniuMacAuth, QiniuMacRequestsAuth, RequestsAuth
 from certferry.adapters.http.client import Request
 from certferry.adapters.qiniu.wire import (
     FORM,
-    Keys,
+    QiniuKeys,
     qbox_message,
     qiniu_message,
     sign_qbox,
@@ -32,11 +32,11 @@ VECTORS = json.loads(
 COMPUTED: list[dict[str, Any]] = VECTORS["vectors"]
 PUBLISHED: list[dict[str, Any]] = VECTORS["published_vectors_verified"]
 
-KEYS = Keys(Secret("ak"), Secret("sk"))
+KEYS = QiniuKeys(Secret("ak"), Secret("sk"))
 
 
-def _keys(vector: dict[str, Any]) -> Keys:
-    return Keys(Secret(vector["access_key"]), Secret(vector["secret_key"]))
+def _keys(vector: dict[str, Any]) -> QiniuKeys:
+    return QiniuKeys(Secret(vector["access_key"]), Secret(vector["secret_key"]))
 
 
 def test_there_are_sixty_four_vectors() -> None:
@@ -178,4 +178,4 @@ def test_the_host_is_signed_as_it_is_sent(url: str, host: str) -> None:
 
 def test_keys_do_not_print() -> None:
     """Neither key is in a repr."""
-    assert "sk-of-mine" not in repr(Keys(Secret("ak-of-mine"), Secret("sk-of-mine")))
+    assert "sk-of-mine" not in repr(QiniuKeys(Secret("ak-of-mine"), Secret("sk-of-mine")))

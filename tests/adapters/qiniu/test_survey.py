@@ -293,12 +293,12 @@ def test_details_are_read_side_by_side(place: Place) -> None:
         place.service.add_domain(name, free_certificate=True)
     place.service.api.faults.add(Fault.delay(1), on="GET /domain/*", times=None)
 
-    def under_way() -> int:
+    def in_progress() -> int:
         return sum(call.status is None for call in place.service.api.journal)
 
     with ThreadPoolExecutor(1) as pool:
         survey = pool.submit(place.target().survey, unseen)
-        assert eventually(lambda: under_way() >= AT_ONCE // 2)
+        assert eventually(lambda: in_progress() >= AT_ONCE // 2)
         assert set(names) == set(by_name(survey.result()))
 
 

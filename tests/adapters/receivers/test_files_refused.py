@@ -319,7 +319,7 @@ def test_owner_that_may_not_be_given(ssl: Path) -> None:
 
     told = in_another_process(ssl, *without_rights(), "env", "OWNER=65534")
 
-    assert f"{ssl}/chain.pem cannot be given away: Operation not permitted" == told["message"]
+    assert f"cannot change the owner of {ssl}/chain.pem: Operation not permitted" == told["message"]
     assert (
         "only root may give a file to another user, or to a group without being in it:"
         " run certferry as root, or leave out `owner` and `group`;"

@@ -362,13 +362,13 @@ def test_answer_that_was_lost_is_asked_for_again(server: Scripted) -> None:
 @pytest.mark.parametrize(
     ("server", "said"),
     [
-        ("", "no name server"),
-        ("https://ns.example.com", "no name server"),
-        ("ns.example.com:domain", "no name server"),
-        ("ns.example.com:70000", "no name server"),
-        ("[::1", "no name server"),
-        ("ns..example.com", "no name server"),
-        (f"{'n' * 64}.example.com", "no name server"),
+        ("", "not a name server"),
+        ("https://ns.example.com", "not a name server"),
+        ("ns.example.com:domain", "not a name server"),
+        ("ns.example.com:70000", "not a name server"),
+        ("[::1", "not a name server"),
+        ("ns..example.com", "not a name server"),
+        (f"{'n' * 64}.example.com", "not a name server"),
     ],
 )
 def test_server_that_can_be_none_is_told(server: str, said: str) -> None:
@@ -402,8 +402,8 @@ def test_key_name_that_can_be_none_is_told(name: str) -> None:
         ("hmac-sha256:certferry.:c2VjcmV0", "nsupdate -y"),
         ("certferry:c2VjcmV0", "nsupdate -y"),
         ("certferry. IN KEY 512 3 165 c2VjcmV0", "DNSSEC"),
-        ("not base64!", "no base64"),
-        ("c2VjcmV0c", "no base64"),
+        ("not base64!", "not base64"),
+        ("c2VjcmV0c", "not base64"),
         ("", "empty"),
     ],
 )

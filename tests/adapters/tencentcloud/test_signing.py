@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from tencentcloud.common.abstract_client import AbstractClient
 from tencentcloud.common.credential import Credential
 
-from certferry.adapters.tencentcloud.client import Call, Keys, authorization, timestamp
+from certferry.adapters.tencentcloud.client import (
+    SignedCall,
+    TencentKeys,
+    authorization,
+    timestamp,
+)
 from certferry.core.secret import Secret
 from certferry_sandbox.httpd import Headers, Request
 from certferry_sandbox.tencentcloud.wire import Refused, signed_by
@@ -29,12 +34,12 @@ BODY = json.dumps(
         "TTL": 600,
     }
 ).encode()
-KEYS = Keys("AKIDEXAMPLE", Secret("SECRETEXAMPLE"))
+KEYS = TencentKeys("AKIDEXAMPLE", Secret("SECRETEXAMPLE"))
 
 
-def signed(body: bytes = BODY, moment: datetime = MOMENT, keys: Keys = KEYS) -> str:
+def signed(body: bytes = BODY, moment: datetime = MOMENT, keys: TencentKeys = KEYS) -> str:
     """Sign a call."""
-    call = Call("dnspod", HOST, "/", "application/json", body)
+    call = SignedCall("dnspod", HOST, "/", "application/json", body)
     return authorization(keys, call, moment)
 
 
@@ -74,7 +79,7 @@ def test_signature_is_the_sdks(body: str, moment: datetime, secret_key: str) -> 
     """Whatever the body, the moment and the key."""
     data = body.encode(errors="replace")
 
-    ours = signed(data, moment, Keys("AKIDEXAMPLE", Secret(secret_key)))
+    ours = signed(data, moment, TencentKeys("AKIDEXAMPLE", Secret(secret_key)))
 
     assert ours.endswith(f"Signature={sdk_signature(data, moment, secret_key)}")
 
@@ -93,7 +98,7 @@ def request(authorized: str, body: bytes = BODY, moment: datetime = MOMENT) -> R
 @given(body=st.binary(), moment=MOMENTS, secret_key=SECRETS)
 def test_stand_in_accepts_what_is_signed(body: bytes, moment: datetime, secret_key: str) -> None:
     """It finds out by itself who signed."""
-    authorized = signed(body, moment, Keys("AKIDEXAMPLE", Secret(secret_key)))
+    authorized = signed(body, moment, TencentKeys("AKIDEXAMPLE", Secret(secret_key)))
 
     keys = {"AKIDEXAMPLE": secret_key}
     assert signed_by(request(authorized, body, moment), keys, moment) == "AKIDEXAMPLE"
@@ -107,8 +112,11 @@ def test_stand_in_accepts_what_is_signed(body: bytes, moment: datetime, secret_k
         (request(signed().replace("content-type;host", "host")), "InvalidAuthorization"),
         (request(signed(), BODY + b" "), "SignatureFailure"),
         (request(signed(moment=MOMENT - timedelta(days=1))), "SignatureFailure"),
-        (request(signed(keys=Keys("AKIDEXAMPLE", Secret("other")))), "SignatureFailure"),
-        (request(signed(keys=Keys("AKIDOTHER", KEYS.secret_key))), "SecretIdNotFound"),
+        (
+            request(signed(keys=TencentKeys("AKIDEXAMPLE", Secret("other")))),
+            "SignatureFailure",
+        ),
+        (request(signed(keys=TencentKeys("AKIDOTHER", KEYS.secret_key))), "SecretIdNotFound"),
         (
             request(signed(), moment=MOMENT + timedelta(seconds=301)),
             "SignatureExpire",

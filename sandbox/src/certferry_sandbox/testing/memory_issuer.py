@@ -33,7 +33,7 @@ from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.discovery.survey import FoundZone
 from certferry.core.events import Activity
-from certferry.core.planning.limits import Limits, held_back, hold_of
+from certferry.core.planning.limits import Limits, hold_of, rate_limit_hold
 from certferry.core.secret import Secret
 from certferry.errors import (
     AuthorizationFailed,
@@ -283,12 +283,12 @@ class MemoryIssuer:
                 must_have_zone(name, zones)
         return frozenset()
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `ports.issuer.Issuer.held_back`."""
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.rate_limit_hold`."""
         kept, now = self._state.order(request.lineage), self._now()
         going_on = kept is not None and self._leads_to(request, kept)
         spent = self._state.spent(self._directory, request.wanted)
-        return held_back(self._limits, spent, request.wanted, now, going_on=going_on)
+        return rate_limit_hold(self._limits, spent, request.wanted, now, going_on=going_on)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress

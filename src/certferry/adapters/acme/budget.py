@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from certferry.core.planning.limits import Allowance, Limits, held_back
+from certferry.core.planning.limits import Allowance, Limits, rate_limit_hold
 from certferry.core.planning.rules import ORDER_LIFETIME
 from certferry.errors import OrderHeldBack
 from certferry.ports.issuer import IssueRequest
@@ -50,7 +50,7 @@ class Budget:
     now: Callable[[], datetime]
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `Issuer.held_back`. An order of an earlier run is most likely gone on with."""
+        """See `Issuer.rate_limit_hold`. An order of an earlier run is most likely gone on with."""
         wanted, now = request.wanted, self.now()
         kept = self.state.order(request.lineage)
         goes_on = (
@@ -61,4 +61,4 @@ class Budget:
             and now < kept.created_at + ORDER_LIFETIME
         )
         spent = self.state.spent(self.directory, wanted)
-        return held_back(self.limits, spent, wanted, now, going_on=goes_on)
+        return rate_limit_hold(self.limits, spent, wanted, now, going_on=goes_on)

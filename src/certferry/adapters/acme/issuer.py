@@ -109,8 +109,8 @@ class AcmeIssuer:
         must_be_writable(names, dns, self._propagation)
         return frozenset()
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `Issuer.held_back`."""
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `Issuer.rate_limit_hold`."""
         budget = Budget(self._directory, self._settings.limits, self._state, self._now)
         return budget.rate_limit_hold(request)
 
@@ -188,7 +188,7 @@ class AcmeIssuer:
         for finding in look.forbidden(names):
             raise OrderFailed(
                 Text("{name}: {problem}", name=finding.subject, problem=finding.message),
-                hint=finding.fix,
+                hint=finding.hint,
             )
 
     @contextlib.contextmanager

@@ -23,10 +23,11 @@ from certferry.core.dns_persist import (
     record_name,
     with_wildcards,
 )
-from certferry.core.findings import Code, Finding, Severity, info, of_error, warning
+from certferry.core.findings import Code, info, warning
 from certferry.errors import DnsError, RecordMissing, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.state import StateStore
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 NOT_OFFERED = Text(
@@ -165,7 +166,7 @@ def _missing(found: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
 
 def findings_of(
     found: Iterable[JudgedName], spare: Collection[str], now: datetime
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Return what each record is worth. The names of `spare`, without `*.`, can be proven by an
     account as well: for them nothing fails.
     """
@@ -175,29 +176,29 @@ def findings_of(
 
 def without_records(
     names: Collection[str], spare: Collection[str], offer: Offer | None, holder: Holder | None
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Return why no record can prove a name: the CA does not offer it, or there is no account."""
     for name in dict.fromkeys(map(base_name, names)) if offer is None or holder is None else ():
         code, message, fix = Code.DNS_PERSIST_MISSING, NO_ACCOUNT, MAKE_ACCOUNT.filled(name=name)
         if offer is None:
             code, message = Code.DNS_PERSIST_NOT_OFFERED, NOT_OFFERED
             fix = Text("name the account that has the zone as `dns` of the certificate")
-        yield Finding(_severity(name in spare), code, name, message, fix)
+        yield Problem(code, message, fix, _severity(name in spare), name)
 
 
 def _severity(is_spare: bool) -> Severity:  # noqa: FBT001 - a yes or no about the name
     return Severity.WARNING if is_spare else Severity.ERROR
 
 
-def _finding(one: JudgedName, severity: Severity, now: datetime) -> Finding:
+def _finding(one: JudgedName, severity: Severity, now: datetime) -> Problem:
     found, name, place = one.found, one.name, one.record.name
     if isinstance(found, DnsError):
-        return of_error(Code.NOT_LOOKED_AT, name, found, Severity.WARNING)
+        return found.problem(name, Severity.WARNING, Code.NOT_LOOKED_AT)
     fix = SET_RECORD.filled(record=one.record.as_zone_line)
     if found.fault is not None:
         missing = found.fault is Fault.MISSING
         code = Code.DNS_PERSIST_MISSING if missing else Code.DNS_PERSIST_WRONG
-        return Finding(severity, code, name, one.why, fix)
+        return Problem(code, one.why, fix, severity, name)
     if found.until is None:
         message = Text(
             "the record at {place} proves it for ever (dns-persist-01, experimental)", place=place

@@ -288,6 +288,7 @@ def _read_problem(response: requests.Response) -> messages.Error | None:
         return None
     if not isinstance(document, dict):
         return None
+    problem: messages.Error
     try:
         problem = messages.Error.from_json(document)
     except (JoseError, TypeError, AttributeError, RecursionError):
@@ -297,9 +298,7 @@ def _read_problem(response: requests.Response) -> messages.Error | None:
     # The page where the operator must act (RFC 8555 §7.3.3), which the library drops.
     page = document.get("instance") or (terms if asks_to_act else None)
     if page is not None:
-        detail = f"{problem.detail or ''} {page}".strip()
-        paged: messages.Error = problem.update(detail=detail)
-        return paged
+        problem = problem.update(detail=f"{problem.detail or ''} {page}".strip())
     return problem
 
 

@@ -24,7 +24,7 @@ class Sought:
     hosts: tuple[str, ...]
 
 
-class Shown(Enum):
+class ServerVerdict(Enum):
     """Whether a server counts as showing the values of a name."""
 
     SEEN = "seen"
@@ -32,7 +32,9 @@ class Shown(Enum):
     LEFT_OUT = "left out"
 
 
-def judged_server(readings: Sequence[Reading], wanted: frozenset[str]) -> tuple[Shown, Text]:
+def judged_server(
+    readings: Sequence[Reading], wanted: frozenset[str]
+) -> tuple[ServerVerdict, Text]:
     """Judge a server by the readings of all its addresses; for the reason, see `Reading.why`.
 
     Each address that answers must show every value. Silent ones are forgiven while another
@@ -40,15 +42,15 @@ def judged_server(readings: Sequence[Reading], wanted: frozenset[str]) -> tuple[
     without IPv6, is left out: it would never be seen.
     """
     if not readings:
-        return Shown.MISSING, NO_ADDRESS
+        return ServerVerdict.MISSING, NO_ADDRESS
     asked = [reading for reading in readings if reading.heard is not Heard.NO_ROUTE]
     if not asked:
-        return Shown.LEFT_OUT, readings[0].why
+        return ServerVerdict.LEFT_OUT, readings[0].why
     answered = [reading for reading in asked if reading.heard is not Heard.SILENCE]
     lacking = [reading for reading in answered or asked if not reading.shows(wanted)]
     if lacking:
-        return Shown.MISSING, lacking[0].why
-    return Shown.SEEN, Text("")
+        return ServerVerdict.MISSING, lacking[0].why
+    return ServerVerdict.SEEN, Text("")
 
 
 class PropagationStatus:
@@ -91,20 +93,20 @@ class PropagationStatus:
         questions: dict[str, list[str]] = {}
         for one in self.sought:
             for host, (verdict, _) in self.verdicts(one).items():
-                for address in self.addresses[host] if verdict is not Shown.SEEN else ():
+                for address in self.addresses[host] if verdict is not ServerVerdict.SEEN else ():
                     names = questions.setdefault(address, [])
                     if one.name not in names and not self._reading(one, address).shows(one.values):
                         names.append(one.name)
         return {address: names for address, names in questions.items() if names}
 
-    def verdicts(self, one: Sought) -> dict[str, tuple[Shown, Text]]:
+    def verdicts(self, one: Sought) -> dict[str, tuple[ServerVerdict, Text]]:
         """Judge every host for one name; an address that was not asked yet counts as silent."""
-        found: dict[str, tuple[Shown, Text]] = {}
+        found: dict[str, tuple[ServerVerdict, Text]] = {}
         for host in one.hosts:
             addresses = self.addresses[host]
             found[host] = judged_server([self._reading(one, a) for a in addresses], one.values)
             if self._without_unlocated and not addresses:
-                found[host] = Shown.LEFT_OUT, NO_ADDRESS
+                found[host] = ServerVerdict.LEFT_OUT, NO_ADDRESS
         return found
 
     @property
@@ -114,7 +116,10 @@ class PropagationStatus:
             one
             for one in self.sought
             if one.name not in self._accepted
-            and (not self._judged(one, Shown.SEEN) or self._judged(one, Shown.MISSING))
+            and (
+                not self._judged(one, ServerVerdict.SEEN)
+                or self._judged(one, ServerVerdict.MISSING)
+            )
         ]
 
     @property
@@ -129,7 +134,7 @@ class PropagationStatus:
         return {
             host: why
             for one in self.incomplete
-            for host, why in self._judged(one, Shown.MISSING).items()
+            for host, why in self._judged(one, ServerVerdict.MISSING).items()
         }
 
     def heard(self) -> dict[Heard, set[str]]:
@@ -152,14 +157,15 @@ class PropagationStatus:
                 name=one.name,
                 seen=_listed(
                     Text("was seen at {servers}"),
-                    [*self._judged(one, Shown.SEEN)] or [Text("none")],
+                    [*self._judged(one, ServerVerdict.SEEN)] or [Text("none")],
                 ),
                 missing=_listed(
-                    Text("; missing at {servers}"), with_reasons(self._judged(one, Shown.MISSING))
+                    Text("; missing at {servers}"),
+                    with_reasons(self._judged(one, ServerVerdict.MISSING)),
                 ),
                 unreachable=_listed(
                     Text("; not reachable from here: {servers}"),
-                    with_reasons(self._judged(one, Shown.LEFT_OUT)),
+                    with_reasons(self._judged(one, ServerVerdict.LEFT_OUT)),
                 ),
             )
             for one in self.incomplete
@@ -168,7 +174,7 @@ class PropagationStatus:
     def _reading(self, one: Sought, address: str) -> Reading:
         return self._readings.get((address, one.name), UNASKED)
 
-    def _judged(self, one: Sought, wanted: Shown) -> dict[str, Text]:
+    def _judged(self, one: Sought, wanted: ServerVerdict) -> dict[str, Text]:
         """Return the hosts with this verdict, each with the reason."""
         return {
             host: why for host, (verdict, why) in self.verdicts(one).items() if verdict is wanted

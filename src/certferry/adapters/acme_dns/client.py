@@ -10,7 +10,7 @@ import re
 import shlex
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from certferry.adapters.dns.answers import not_again
+from certferry.adapters.dns.answers import not_again, parsed
 from certferry.adapters.http.client import ahead_of
 from certferry.core.certificates.names import CHALLENGE
 from certferry.core.discovery.survey import FoundZone
@@ -34,13 +34,13 @@ from certferry.errors import (
     ZoneNotFound,
 )
 from certferry.file_trust import NotTrusted, must_be_trusted
-from certferry.ports.http import Answer, Http, NoAnswer
+from certferry.ports.http import Http, NoAnswer
 from certferry.system_words import system_words
 from certferry.text import Text
 
 SERVICE = "acme-dns"
 
-ROOM = 2  # values that the server keeps at one name, if it is not told otherwise
+ROOM = 2  # values that the server keeps at one name, by default
 
 _LATER = Text("try again in some minutes, and look at the server's log")
 
@@ -138,13 +138,11 @@ class AcmeDnsServer:
             answer = self._http.send("POST", f"{self._api}/update", headers, body)
         except NoAnswer as exc:
             raise self._lost(name, exc.problem) from exc
-        told = _object(answer.body)
+        said = parsed(answer.body) or {}
         if answer.status != HTTPStatus.OK:
-            raise self._refused(chosen, name, answer, told)
-        if told.get("txt") != value:
-            problem = Text(
-                "an answer that is none of acme-dns (status {status})", status=answer.status
-            )
+            raise _refused(chosen, name, answer.status, said)
+        if said.get("txt") != value:
+            problem = Text("not an acme-dns response (status {status})", status=answer.status)
             raise self._lost(name, problem)
 
     def _lost(self, about: str, problem: Text) -> DnsUnavailable:
@@ -153,47 +151,28 @@ class AcmeDnsServer:
             hint=Text("see that `api` is the address of an acme-dns server, and that it runs"),
         )
 
-    def _refused(
-        self, chosen: Registration, name: str, answer: Answer, told: dict[str, object]
-    ) -> DnsError:
-        message = Text(
-            "{name}: {service} answers {status}: {words}",
-            name=name,
-            service=SERVICE,
-            status=answer.status,
-            words=quoted(told.get("error", ""), [chosen.password, chosen.username]),
-        )
-        if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return DnsAccessDenied(
-                message,
-                hint=Text(
-                    "compare `username`, `password` and `subdomain` with what the registration was"
-                    " answered with, and see that its `allowfrom` has this host's address"
-                ),
-            )
-        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return DnsUnavailable(message, hint=_LATER)
-        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            return DnsUnavailable(message, hint=_LATER)
-        return DnsRejected(
-            message,
-            hint=Text("see that `api` is the address of an acme-dns server"),
-        )
 
-
-def _object(raw: bytes) -> dict[str, object]:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        found = None
-    return found if isinstance(found, dict) else {}
+def _refused(chosen: Registration, name: str, status: int, said: Mapping[str, object]) -> DnsError:
+    words = quoted(said.get("error", ""), [chosen.password, chosen.username])
+    message = Text("{name}: acme-dns answers {status}: {words}")
+    message = message.filled(name=name, status=status, words=words)
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        hint = Text(
+            "compare `username`, `password` and `subdomain` with what the registration was"
+            " answered with, and see that its `allowfrom` has this host's address"
+        )
+        return DnsAccessDenied(message, hint=hint)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+        return DnsUnavailable(message, hint=_LATER)
+    hint = Text("see that `api` is the address of an acme-dns server")
+    return DnsRejected(message, hint=hint)
 
 
 def _no_room(name: str) -> DnsRejected:
-    """Give the error for one value too many: it would push out one that a CA has yet to see."""
+    """Return the error for one value too many: it would push out one that a CA has yet to see."""
     return DnsRejected(
         Text(
-            "{name}: acme-dns keeps two values, and both are needed by orders that are under way",
+            "{name}: acme-dns keeps two values, and orders in progress need both",
             name=name,
         ),
         hint=Text("register once more, and let each domain's CNAME lead to a name of its own"),
@@ -202,7 +181,7 @@ def _no_room(name: str) -> DnsRejected:
 
 
 def _none_for(name: str, registrations: Sequence[Registration]) -> ZoneNotFound:
-    """Give the error that says which CNAME would lead to a registration."""
+    """Return the error that says which CNAME would lead to a registration."""
     domain = name.removeprefix(f"{CHALLENGE}.")
     of_domain = [one for one in registrations if one.domain == domain]
     chosen = (of_domain or list(registrations))[0]
@@ -243,15 +222,15 @@ class Registration:
     domain: str = ""
 
     def answers_for(self, name: str) -> bool:
-        """Tell whether a name is the registration's."""
+        """Return whether a name is the registration's."""
         return name == self.fulldomain or (
             not self.fulldomain and name.partition(".")[0] == self.subdomain
         )
 
 
 def registration(username: str, password: str, written: str, domain: str = "") -> Registration:
-    """Make a registration; `written` is its subdomain or its fulldomain. Raises `ConfigError` for
-    what can be none.
+    """Return a registration; `written` is its subdomain or its fulldomain. Raises `ConfigError` for
+    keys that cannot be one's.
     """
     name = written.strip().rstrip(".").lower()
     subdomain = name.partition(".")[0]
@@ -275,7 +254,12 @@ def registration(username: str, password: str, written: str, domain: str = "") -
 
 def read_storage(path: Path, api: str) -> Sequence[Registration]:
     """Read the registrations at one server from a file. Raises `ConfigError`."""
-    found = _registration_object(_private(path), path)
+    found = parsed(_private(path))
+    if found is None:
+        raise ConfigError(
+            Text("{path} is not an acme-dns client file", path=str(path)),
+            hint=Text("it is JSON: from each domain to what the server answered to /register"),
+        )
     registrations = list(_registrations(found, path, api))
     if not registrations:
         raise ConfigError(
@@ -296,13 +280,9 @@ def _registrations(found: dict[str, Any], path: Path, api: str) -> Iterator[Regi
         try:
             yield registration(username, password, written, domain.rstrip(".").lower())
         except ConfigError as wrong:
-            problem = Text(
-                "{path}: {domain}: {problem}",
-                path=str(path),
-                domain=quoted(domain),
-                problem=wrong.message,
-            )
-            raise ConfigError(problem, hint=wrong.hint) from None
+            said = Text("{path}: {domain}: {problem}")
+            said = said.filled(path=str(path), domain=quoted(domain), problem=wrong.message)
+            raise ConfigError(said, hint=wrong.hint) from None
 
 
 def _private(path: Path) -> bytes:
@@ -323,16 +303,3 @@ def _private(path: Path) -> bytes:
         raise ConfigError(
             Text("{path}: {problem}", path=str(path), problem=system_words(exc))
         ) from exc
-
-
-def _registration_object(raw: bytes, path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise ConfigError(
-            Text("{path} is no file of an acme-dns client", path=str(path)),
-            hint=Text("it is JSON: from each domain to what the server answered to /register"),
-        )
-    return found

@@ -70,8 +70,8 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Give the provider of the registrations at one server. Nothing is sent yet. Raises
-    `ConfigError` for what can be none.
+    """Return the provider of the registrations at one server. Nothing is sent yet. Raises
+    `ConfigError` for keys that cannot be a registration's.
     """
     api = _plain(settings.api).rstrip("/")
     _must_be_safe(api)

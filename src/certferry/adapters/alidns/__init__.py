@@ -1,3 +1,3 @@
-"""Alibaba Cloud DNS: `dns` is the DNS service, `client` makes its signed RPC calls and tells its
+"""Alibaba Cloud DNS: `dns` is the DNS service, `client` makes its signed RPC calls and explains its
 errors.
 """

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.adapters.alidns.client import CODES, TEMPORARY_KEY, AlidnsClient, answers_too_many
-from certferry.adapters.alidns.client import SERVICE as NAMED
+from certferry.adapters.alidns import client
+from certferry.adapters.alidns.client import TEMPORARY_KEY, AlidnsClient, answers_too_many
 from certferry.adapters.dns.records import TxtRecords
 from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.core.secret import Secret
@@ -24,7 +24,8 @@ from certferry.text import Text
 # What `ports.adapter.Adapter` wants of a module, and more that it may have.
 __all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
-SERVICE = NAMED
+SERVICE = client.SERVICE
+CODES = client.CODES.meanings
 WHERE_KEYS_ARE = Text(
     "ram.console.aliyun.com → Users → create AccessKey, with the permission AliyunDNSFullAccess;"
     " the secret is shown once, when made"
@@ -56,13 +57,13 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Give the provider of one account. Nothing is sent yet. Raises `ConfigError` for what can be
+    """Return the provider of one account. Nothing is sent yet. Raises `ConfigError` for what can be
     no AccessKey of a RAM user.
     """
     key_id = settings.access_key_id.reveal().strip()
     secret = settings.access_key_secret.reveal().strip()
     _must_be_an_access_key(key_id, secret)
-    client = AlidnsClient(
+    service = AlidnsClient(
         api=settings.api,
         access_key_id=key_id,
         access_key_secret=Secret(secret),
@@ -71,9 +72,10 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
             pause=context.pause,
             too_many=answers_too_many,
         ),
+        pause=context.pause,
         now=context.now,
     )
-    return TxtRecords(SERVICE, client, context.pause)
+    return TxtRecords(SERVICE, service, context.pause)
 
 
 def _must_be_an_access_key(key_id: str, secret: str) -> None:

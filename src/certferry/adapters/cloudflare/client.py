@@ -9,31 +9,29 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
 from certferry.adapters.dns.answers import (
-    Call,
+    Codes,
+    Item,
+    JsonTxtService,
+    Reply,
     as_text,
-    ask,
-    clock_ahead,
-    not_again,
+    object_in,
     objects,
+    parsed,
 )
-from certferry.adapters.dns.records import (
-    ALL_ZONES,
-    OutcomeUnknown,
-    TxtRecord,
-    Zone,
-    hosts_of,
-    is_zone_name,
+from certferry.adapters.dns.records import ALL_ZONES, TxtRecord, Zone, hosts_of, is_zone_name
+from certferry.adapters.http.client import (
+    HttpClient,
+    Request,
+    is_server_error,
+    seconds_asked_for,
 )
-from certferry.adapters.http.client import HttpClient, Request, seconds_asked_for
 from certferry.core.certificates import names as identifiers
 from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
@@ -45,12 +43,13 @@ from certferry.errors import (
     Retry,
     ZoneNotFound,
 )
-from certferry.ports.adapter import CodeMeaning
+from certferry.ports.http import Answer
+from certferry.ports.progress import Pause
 from certferry.text import Quoted, Text
 
+SERVICE = "Cloudflare"
 ZONES_PAGE = 50  # the most (documented)
 RECORDS_PAGE = 100
-MOST_PAGES = 200  # of a list: ten thousand zones
 TTL = 120  # seconds: what other clients ask for; the least is 60 (documented)
 ID = re.compile(r"[0-9a-f]{32}", re.ASCII)  # anything else is never made part of an address
 LONG_REST = timedelta(minutes=5)  # the time in which calls are counted
@@ -59,215 +58,6 @@ LONG_REST = timedelta(minutes=5)  # the time in which calls are counted
 # internal; `status`: active, pending, initializing, moved.
 _SERVED_ELSEWHERE = frozenset({"partial", "secondary"})
 _NOT_YET_SERVED = frozenset({"pending", "initializing", "moved"})
-
-Params = dict[str, str]
-
-
-class CloudflareClient:
-    """The zones that one API token may see: see `txt_records.TxtService`. A zone is asked for by
-    its name, once, where they have not all been listed.
-
-    When the token was refused, nothing more is sent with it.
-    """
-
-    def __init__(
-        self, *, api: str, token: Secret, http: HttpClient, now: Callable[[], datetime]
-    ) -> None:
-        self._api = api.rstrip("/")
-        self._token = token
-        self._http = http
-        self._now = now
-        self._listing = threading.Lock()
-        self._all: list[Zone] | None = None
-        self._by_name: dict[str, list[Zone]] = {}
-        self._denied: DnsAccessDenied | None = None
-
-    def zones(self) -> list[Zone]:
-        """See `TxtService.zones`. A token that sees none is told as that: without Zone:Read, the
-        list is empty, and no error says why.
-        """
-        with self._listing:
-            if self._all is None:
-                self._all = list(self._listed_zones(ALL_ZONES, {}))
-        if not self._all:
-            raise ZoneNotFound(
-                Text("the API token sees no zone at Cloudflare"), hint=LACKS_PERMISSION
-            )
-        return self._all
-
-    def zones_above(self, name: str) -> Iterator[Zone]:
-        """See `TxtService.zones_above`."""
-        for suffix in identifiers.suffixes(name):
-            found = [zone for zone in self._named(suffix, name) if zone.name == suffix]
-            # Two accounts may have a zone of one name: the one that is served comes first.
-            yield from sorted(found, key=lambda zone: zone.problem is not None)
-
-    def clock_ahead(self) -> timedelta | None:
-        """See `TxtService.clock_ahead`."""
-        return clock_ahead(self._http, f"{self._api}/zones", SERVICE, self._now)
-
-    def records(self, zone: Zone, name: str) -> list[TxtRecord]:
-        """See `TxtService.records`."""
-        wanted = {"type": "TXT", "name": name}
-        path = f"/zones/{zone.id}/dns_records"
-        found = map(_record_of, self._pages(path, "GET dns_records", name, RECORDS_PAGE, wanted))
-        return [record for record in found if record is not None and record.name == name]
-
-    def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
-        """See `TxtService.record`."""
-        if not ID.fullmatch(record_id):
-            return None
-        path = f"/zones/{zone.id}/dns_records/{record_id}"
-        reply = self._call("GET", path, "GET dns_records", about)
-        if reply.code in GONE:
-            return None
-        return _record_of(_settled(reply, about).body.get("result"))
-
-    def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """See `TxtService.create`. Such a record is never one that Cloudflare proxies."""
-        fields = {
-            "type": "TXT",
-            "name": name,
-            "content": f'"{value}"',
-            "ttl": TTL,
-            "proxied": False,
-        }
-        reply = self._call(
-            "POST", f"/zones/{zone.id}/dns_records", "POST dns_records", name, fields
-        )
-        if reply.code in DUPLICATES:
-            return None
-        result = _settled(reply, name).body.get("result")
-        record_id = as_text(result.get("id")) if isinstance(result, dict) else ""
-        return record_id if ID.fullmatch(record_id) else None
-
-    def remove(self, zone: Zone, record_id: str, about: str) -> bool:
-        """See `TxtService.remove`."""
-        path = f"/zones/{zone.id}/dns_records/{record_id}"
-        reply = self._call("DELETE", path, "DELETE dns_records", about)
-        if reply.code in GONE:
-            return False
-        _settled(reply, about)
-        return True
-
-    def _named(self, zone: str, about: str) -> list[Zone]:
-        """Find the zones of one name: among all of them, when those have been listed."""
-        if self._all is not None:
-            return self._all
-        if zone not in self._by_name:
-            self._by_name[zone] = list(self._listed_zones(about, {"name": zone}))
-        return self._by_name[zone]
-
-    def _listed_zones(self, about: str | Text, wanted: Params) -> Iterator[Zone]:
-        try:
-            for item in self._pages("/zones", "GET zones", about, ZONES_PAGE, wanted):
-                zone_id, name = as_text(item.get("id")), as_text(item.get("name")).lower()
-                if ID.fullmatch(zone_id) and is_zone_name(name):
-                    servers = hosts_of(item.get("name_servers"))
-                    yield Zone(zone_id, name, _problem_of(item, name), servers)
-        except DnsAccessDenied as denied:
-            # A token that may not even see zones is no good for anything.
-            self._denied = self._denied or denied
-            raise
-
-    def _pages(
-        self, path: str, action: str, about: str | Text, size: int, wanted: Params
-    ) -> Iterator[dict[str, Any]]:
-        """Read a list to its end: the told number of pages, or an empty one where none is told."""
-        seen: set[str] = set()
-        for page in range(1, MOST_PAGES + 1):
-            query = urlencode({**wanted, "page": page, "per_page": size})
-            reply = self._call("GET", f"{path}?{query}", action, about)
-            body = _settled(reply, about).body
-            items = objects(body.get("result"))
-            yield from items
-            info = body.get("result_info")
-            pages = info.get("total_pages") if isinstance(info, dict) else None
-            if page >= pages if isinstance(pages, int) else not items:
-                return
-            before = len(seen)
-            seen.update(map(repr, items))
-            if len(seen) == before:
-                break  # half a list is not the whole
-        raise DnsUnavailable(
-            Text(
-                "{about}: a list at {service} does not come to an end", about=about, service=SERVICE
-            )
-        )
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        action: str,
-        about: str | Text,
-        fields: dict[str, Any] | None = None,
-    ) -> Reply:
-        if self._denied is not None:
-            raise not_again(SERVICE, self._denied)
-        headers = {
-            "Authorization": f"Bearer {self._token.reveal()}",
-            "Accept": "application/json",
-        }
-        body = None
-        if fields is not None:
-            headers["Content-Type"] = "application/json"
-            body = json.dumps(fields).encode()
-        request = Request(method, f"{self._api}{path}", headers, body)
-        call = Call(SERVICE, action, about, is_write=method != "GET")
-        answer = ask(self._http, lambda: request, call)
-        reply = reply_of(action, answer.http.status, answer.body, self._token)
-        if reply.is_too_many:
-            error = error_of(reply, about)
-            asked = seconds_asked_for(answer.http)
-            rest = LONG_REST if asked is None else timedelta(seconds=asked)
-            error.retry = Retry.at(self._now() + rest)
-            raise error
-        if call.is_write and answer.is_in_doubt:
-            raise OutcomeUnknown(error_of(reply, about).message)
-        return reply
-
-
-def _settled(reply: Reply, about: str | Text) -> Reply:
-    if reply.code:
-        raise error_of(reply, about)
-    return reply
-
-
-def _problem_of(item: dict[str, Any], name: str) -> DnsRejected | None:
-    """Tell why a record in this zone would be seen by no resolver, if that is so."""
-    if as_text(item.get("type")) in _SERVED_ELSEWHERE:
-        return DnsRejected(
-            Text("Cloudflare is not the DNS service of the zone {zone}", zone=name),
-            hint=Text("name the account of the service that the zone's NS records lead to"),
-        )
-    if as_text(item.get("status")) in _NOT_YET_SERVED:
-        return DnsRejected(
-            Text("the zone {zone} is not delegated to Cloudflare", zone=name),
-            hint=Text(
-                "set the name servers that dash.cloudflare.com shows at the registrar, or name the "
-                "account of the service that the zone's NS records lead to"
-            ),
-        )
-    return None
-
-
-def _record_of(item: object) -> TxtRecord | None:
-    if not isinstance(item, dict) or item.get("type") != "TXT":
-        return None
-    record_id, name = as_text(item.get("id")), as_text(item.get("name")).lower()
-    if not ID.fullmatch(record_id):
-        return None
-    return TxtRecord(record_id, name, _unquoted(as_text(item.get("content"))))
-
-
-def _unquoted(content: str) -> str:
-    """Give what a quoted string holds: other clients write content without quotes."""
-    is_quoted = len(content) > 1 and content[0] == content[-1] == '"'
-    return content[1:-1] if is_quoted else content
-
-
-SERVICE = "Cloudflare"
 
 DUPLICATES = frozenset({"81057", "81058"})  # the same record, or an identical one, is there
 GONE = frozenset({"81044"})
@@ -320,58 +110,200 @@ _REJECTED: dict[str, Text] = {
 }
 
 
-CODES: Mapping[str, CodeMeaning] = {
-    code: CodeMeaning(advice) for table in (_DENIED, _REJECTED) for code, advice in table.items()
-}
-"""What is known of the service's codes."""
+CODES = Codes(
+    Text("{about}: Cloudflare answered {action} with code {code} (status {status}): {words}"),
+    _LOOK,
+    _DENIED,
+    _REJECTED,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What was answered to a call: `code` is empty for a success."""
-
-    action: str
-    status: int
-    code: str
-    words: Quoted
-    body: Mapping[str, Any] = field(repr=False)
-
-    @property
-    def is_too_many(self) -> bool:
-        """Whether there were too many calls, so that nothing was done."""
-        return self.status == HTTPStatus.TOO_MANY_REQUESTS
-
-
-def reply_of(action: str, status: int, body: Mapping[str, Any], token: Secret) -> Reply:
-    """Read an answer. The innermost error of the chain says the most, and the outer one's code is
-    what is told and looked up.
+class CloudflareClient(JsonTxtService):
+    """The zones that one API token may see: see `dns.records.TxtService`. A zone is asked for by
+    its name, once, where they have not all been listed. A token that may not even see zones is not
+    sent again.
     """
-    if status < HTTPStatus.BAD_REQUEST and body.get("success") is True:
-        return Reply(action, status, "", Quoted(""), body)
-    first = next(iter(objects(body.get("errors"))), {})
-    said = [first, *objects(first.get("error_chain"))]
-    words = "; ".join(filter(None, (as_text(one.get("message")) for one in said)))
-    code = quoted_code(as_text(first.get("code")), [token]) or "?"
-    return Reply(action, status, code, quoted(words, [token]), body)
+
+    decisive = ("GET zones",)
+
+    def __init__(
+        self,
+        *,
+        api: str,
+        token: Secret,
+        http: HttpClient,
+        pause: Pause,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._api = api.rstrip("/")
+        self._token = token
+        self._by_name: dict[str, list[Zone]] = {}
+        clock = Request("GET", f"{self._api}/zones")
+        super().__init__(SERVICE, CODES, http=http, clock=clock, pause=pause, now=now)
+
+    def zones(self, about: str | Text = ALL_ZONES) -> list[Zone]:
+        """See `TxtService.zones`. Raises `ZoneNotFound` for a token that sees none: without
+        Zone:Read, the list is empty, and no error says why.
+        """
+        found = super().zones(about)
+        if not found:
+            sentence = Text("the API token sees no zone at Cloudflare")
+            raise ZoneNotFound(sentence, hint=LACKS_PERMISSION)
+        return found
+
+    def zones_above(self, name: str) -> Iterator[Zone]:
+        """See `TxtService.zones_above`."""
+        for suffix in identifiers.suffixes(name):
+            found = [zone for zone in self._named(suffix, name) if zone.name == suffix]
+            # Two accounts may have a zone of one name: the one that is served comes first.
+            yield from sorted(found, key=lambda zone: zone.problem is not None)
+
+    def records(self, zone: Zone, name: str) -> list[TxtRecord]:
+        """See `TxtService.records`."""
+        query = {"type": "TXT", "name": name}
+        items = self._list("dns_records", _records(zone), name, RECORDS_PAGE, query)
+        found = map(_record_of, items)
+        return [record for record in found if record is not None and record.name == name]
+
+    def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
+        """See `TxtService.record`."""
+        if not ID.fullmatch(record_id):
+            return None
+        request = self._request("GET", f"{_records(zone)}/{record_id}")
+        reply = self.read("GET dns_records", about, lambda: request)
+        if reply.code in GONE:
+            return None
+        return _record_of(object_in(self.settled(reply, about), "result"))
+
+    def create(self, zone: Zone, name: str, value: str) -> str | None:
+        """See `TxtService.create`. Such a record is never one that Cloudflare proxies."""
+        fields = {"type": "TXT", "name": name, "content": f'"{value}"', "ttl": TTL}
+        request = self._request("POST", _records(zone), {**fields, "proxied": False})
+        reply = self.write("POST dns_records", name, lambda: request)
+        if reply.code in DUPLICATES:
+            return None
+        record_id = as_text(object_in(self.settled(reply, name), "result").get("id"))
+        return record_id if ID.fullmatch(record_id) else None
+
+    def remove(self, zone: Zone, record_id: str, about: str) -> bool:
+        """See `TxtService.remove`."""
+        request = self._request("DELETE", f"{_records(zone)}/{record_id}")
+        reply = self.write("DELETE dns_records", about, lambda: request)
+        if reply.code in GONE:
+            return False
+        self.settled(reply, about)
+        return True
+
+    def list_zones(self, about: str | Text, query: dict[str, str] | None = None) -> Iterable[Zone]:
+        """Read the zones that the token sees, or those of a query."""
+        for item in self._list("zones", "/zones", about, ZONES_PAGE, query or {}):
+            zone_id, name = as_text(item.get("id")), as_text(item.get("name")).lower()
+            if ID.fullmatch(zone_id) and is_zone_name(name):
+                servers = hosts_of(item.get("name_servers"))
+                yield Zone(zone_id, name, _problem_of(item, name), servers)
+
+    def reply(self, action: str, answer: Answer) -> Reply | None:
+        """See `JsonTxtService.reply`. The innermost error of the chain says the most, and the outer
+        one's code is the one that is shown and looked up.
+        """
+        body, status = parsed(answer.body), answer.status
+        if body is None:
+            return None
+        if status < HTTPStatus.BAD_REQUEST and body.get("success") is True:
+            return Reply(action, "", Quoted(""), body)
+        first = next(iter(objects(body.get("errors"))), {})
+        said = [first, *objects(first.get("error_chain"))]
+        words = "; ".join(filter(None, (as_text(one.get("message")) for one in said)))
+        return Reply(
+            action,
+            quoted_code(as_text(first.get("code")), [self._token]) or "?",
+            quoted(words, [self._token]),
+            body,
+            status,
+            answer.headers,
+            is_in_doubt=is_server_error(answer),
+        )
+
+    def error(self, reply: Reply, about: str | Text) -> DnsError:
+        """See `JsonTxtService.error`: the status decides where the code says nothing of the token.
+        After too many calls it carries when the next may be made.
+        """
+        error = super().error(reply, about)
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            asked = seconds_asked_for(Answer(reply.status, reply.headers, b""))
+            rest = LONG_REST if asked is None else timedelta(seconds=asked)
+            error = DnsUnavailable(error.message, hint=_MANY)
+            error.retry = Retry.at(self._now() + rest)
+        elif isinstance(error, DnsAccessDenied):
+            pass
+        elif reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            error = DnsAccessDenied(error.message, hint=_CHECK)
+        elif reply.is_in_doubt:
+            error = DnsUnavailable(error.message, hint=LATER)
+        return error
+
+    def _named(self, zone: str, about: str) -> list[Zone]:
+        """Find the zones of one name: among all of them, when those have been listed."""
+        if self._zones is not None:
+            return self._zones
+        if zone not in self._by_name:
+            self._by_name[zone] = list(self.list_zones(about, {"name": zone}))
+        return self._by_name[zone]
+
+    def _list(
+        self, what: str, path: str, about: str | Text, size: int, query: dict[str, str]
+    ) -> list[Item]:
+        """Read a list to its end: the number of pages, or an empty one where none is named."""
+
+        def page(number: int, before: int) -> tuple[list[Item], bool]:
+            del before
+            where = urlencode({**query, "page": number, "per_page": size})
+            request = self._request("GET", f"{path}?{where}")
+            body = self.settled(self.read(f"GET {what}", about, lambda: request), about)
+            items = objects(body.get("result"))
+            pages = object_in(body, "result_info").get("total_pages")
+            return items, number >= pages if isinstance(pages, int) else not items
+
+        return self.pages(page, about)
+
+    def _request(self, method: str, path: str, fields: dict[str, Any] | None = None) -> Request:
+        headers = {
+            "Authorization": f"Bearer {self._token.reveal()}",
+            "Accept": "application/json",
+        }
+        if fields is None:
+            return Request(method, f"{self._api}{path}", headers)
+        headers["Content-Type"] = "application/json"
+        return Request(method, f"{self._api}{path}", headers, json.dumps(fields).encode())
 
 
-def error_of(reply: Reply, about: str | Text) -> DnsError:
-    """Give the error that an answer stands for; `about` is the name that was worked on."""
-    message = Text(
-        "{about}: {service} answered {action} with code {code} (status {status}): {words}",
-        about=about,
-        service=SERVICE,
-        action=reply.action,
-        code=reply.code,
-        status=reply.status,
-        words=reply.words,
-    )
-    if reply.is_too_many:
-        return DnsUnavailable(message, hint=_MANY)
-    if reply.code in _DENIED:
-        return DnsAccessDenied(message, hint=_DENIED[reply.code])
-    if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return DnsAccessDenied(message, hint=_CHECK)
-    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return DnsUnavailable(message, hint=LATER)
-    return DnsRejected(message, hint=_REJECTED.get(reply.code, _LOOK))
+def _records(zone: Zone) -> str:
+    return f"/zones/{zone.id}/dns_records"
+
+
+def _problem_of(item: dict[str, Any], name: str) -> DnsRejected | None:
+    """Return why no resolver would see a record in this zone, if that is so."""
+    if as_text(item.get("type")) in _SERVED_ELSEWHERE:
+        return DnsRejected(
+            Text("Cloudflare is not the DNS service of the zone {zone}", zone=name),
+            hint=Text("name the account of the service that the zone's NS records lead to"),
+        )
+    if as_text(item.get("status")) in _NOT_YET_SERVED:
+        return DnsRejected(
+            Text("the zone {zone} is not delegated to Cloudflare", zone=name),
+            hint=Text(
+                "set the name servers that dash.cloudflare.com shows at the registrar, or name the "
+                "account of the service that the zone's NS records lead to"
+            ),
+        )
+    return None
+
+
+def _record_of(item: Item) -> TxtRecord | None:
+    record_id, name = as_text(item.get("id")), as_text(item.get("name")).lower()
+    if item.get("type") != "TXT" or not ID.fullmatch(record_id):
+        return None
+    content = as_text(item.get("content"))
+    # Other clients write content without quotes.
+    is_quoted = len(content) > 1 and content[0] == content[-1] == '"'
+    return TxtRecord(record_id, name, content[1:-1] if is_quoted else content)

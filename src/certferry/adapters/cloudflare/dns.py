@@ -10,15 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from certferry.adapters.cloudflare import client
 from certferry.adapters.cloudflare.client import (
-    CODES,
     GLOBAL_KEY,
     MAKE_TOKEN,
     ORIGIN_CA_KEY,
     TOKEN,
     CloudflareClient,
 )
-from certferry.adapters.cloudflare.client import SERVICE as NAMED
 from certferry.adapters.dns.records import TxtRecords
 from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.core.secret import Secret
@@ -30,7 +29,8 @@ from certferry.text import Text
 # What `ports.adapter.Adapter` wants of a module, and more that it may have.
 __all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
-SERVICE = NAMED
+SERVICE = client.SERVICE
+CODES = client.CODES.meanings
 WHERE_KEYS_ARE = Text(
     "dash.cloudflare.com/profile/api-tokens → Create Token → template Edit zone DNS; the token is"
     " shown once, when made"
@@ -57,18 +57,19 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Give the provider of what one token may see. Nothing is sent yet. Raises `ConfigError` for
+    """Return the provider of what one token may see. Nothing is sent yet. Raises `ConfigError` for
     what can be no API token.
     """
     token = settings.token.reveal().strip()
     _must_be_a_token(token)
-    client = CloudflareClient(
+    service = CloudflareClient(
         api=settings.api,
         token=Secret(token),
         http=HttpClient(pace=Pacer(REQUESTS_PER_SECOND, pause=context.pause), pause=context.pause),
+        pause=context.pause,
         now=context.now,
     )
-    return TxtRecords(SERVICE, client, context.pause)
+    return TxtRecords(SERVICE, service, context.pause)
 
 
 def _must_be_a_token(token: str) -> None:

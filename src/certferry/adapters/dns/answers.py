@@ -1,107 +1,269 @@
-"""A call to a DNS service that answers in JSON: an answer, or a sentence on what became of it."""
+"""Calls to a DNS service that answers in JSON, and what its codes mean."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
-from certferry.adapters.dns.records import OutcomeUnknown
-from certferry.adapters.http.client import (
-    HttpClient,
-    HttpFailure,
-    Request,
-    ask_the_time,
-    is_server_error,
+from certferry.adapters.dns.records import (
+    ALL_ZONES,
+    OutcomeUnknown,
+    Zone,
+    is_zone_name,
+    zones_holding,
 )
-from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable
+from certferry.adapters.http.client import HttpClient, Request, ask_the_time
+from certferry.adapters.http.problems import HttpFailure
+from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
+from certferry.ports.adapter import CodeMeaning
 from certferry.ports.http import Answer
-from certferry.text import Text
+from certferry.ports.progress import Pause
+from certferry.text import Quoted, Text
+
+MOST_PAGES = 200  # of a list: ten thousand zones and more
+
+Item = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What is called, for sentences: at which service, which call, and the name it is about. A
-    `write` is never made again by itself when it may have been carried out.
+class Reply:
+    """What a service answered; `code` is empty for a success. `is_in_doubt`: the call may have been
+    carried out all the same; `pauses`: the seconds before each repetition of a read.
     """
 
-    service: str
     action: str
-    about: str | Text
-    is_write: bool = False
-
-    def lost(self, problem: Text, *, maybe_done: bool) -> Exception:
-        """Give what is raised for a call without a usable answer."""
-        if self.is_write and maybe_done:
-            return OutcomeUnknown(problem)
-        return DnsUnavailable(
-            Text("{about}: {problem}", about=self.about, problem=problem),
-            hint=Text(
-                "try again in some minutes, and check the way from this host to {service}",
-                service=self.service,
-            ),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class JsonAnswer:
-    """An object that came back, and how."""
-
-    http: Answer
-    body: dict[str, Any] = field(repr=False)
-
-    @property
-    def is_in_doubt(self) -> bool:
-        """Whether the server failed, maybe after it had made the change."""
-        return is_server_error(self.http)
+    code: str
+    words: Quoted
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    status: int = HTTPStatus.OK
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    request_id: str = ""
+    is_in_doubt: bool = False
+    pauses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A call without a usable answer, and how long to wait before each repetition of a read."""
+    """A call without a usable answer, and the seconds before each repetition of a read."""
 
     problem: Text
     maybe_done: bool
     pauses: tuple[float, ...] = ()
 
 
-def ask(http: HttpClient, prepare: Callable[[], Request], call: Call) -> JsonAnswer:
-    """Make a call; reads are repeated within reason. Raises `DnsUnavailable`, and of a write
-    `OutcomeUnknown`.
+@dataclass(frozen=True)
+class Codes:
+    """What the codes of a service mean, with the hint for each; `otherwise` is that for the others.
+    `A` stands for `A.B` as well, and the longest that is known decides. `sentence` has the places
+    about, action, code, words, status and request.
     """
-    try:
-        answer = http.exchange(prepare, repeatable=not call.is_write)
-    except HttpFailure as exc:
-        raise call.lost(exc.problem, maybe_done=exc.maybe_done) from exc
-    body = parsed(answer.body)
-    if body is None:
-        problem = Text(
-            "{service}'s answer to {action} cannot be read (status {status})",
-            service=call.service,
-            action=call.action,
-            status=answer.status,
+
+    sentence: Text
+    otherwise: Text
+    denied: Mapping[str, Text]
+    rejected: Mapping[str, Text]
+    unavailable: Mapping[str, Text] = field(default_factory=dict)
+    no_zone: Mapping[str, Text] = field(default_factory=dict)
+
+    @property
+    def _kinds(self) -> dict[str, tuple[type[DnsError], Text]]:
+        tables: tuple[tuple[type[DnsError], Mapping[str, Text]], ...] = (
+            (ZoneNotFound, self.no_zone),
+            (DnsAccessDenied, self.denied),
+            (DnsRejected, self.rejected),
+            (DnsUnavailable, self.unavailable),
         )
-        raise call.lost(problem, maybe_done=True)
-    return JsonAnswer(answer, body)
+        return {code: (kind, hint) for kind, table in tables for code, hint in table.items()}
+
+    @property
+    def meanings(self) -> Mapping[str, CodeMeaning]:
+        """Return the advice for each code."""
+        return {code: CodeMeaning(hint) for code, (_, hint) in self._kinds.items()}
+
+    def knows(self, code: str) -> bool:
+        """Return whether there is advice for a code, or for its family."""
+        return any(family in self._kinds for family in _families(code))
+
+    def error(self, reply: Reply, about: str | Text) -> DnsError:
+        """Return the error that a code stands for; `about` is the name that was worked on."""
+        found = (self._kinds[one] for one in _families(reply.code) if one in self._kinds)
+        kind, hint = next(found, (DnsRejected, self.otherwise))
+        message = self.sentence.filled(
+            about=about,
+            action=reply.action,
+            code=reply.code,
+            words=reply.words,
+            status=reply.status,
+            request=reply.request_id or "-",
+        )
+        return kind(message, hint=hint)
 
 
-def clock_ahead(
-    http: HttpClient, url: str, service: str, now: Callable[[], datetime]
-) -> timedelta | None:
-    """Return how far a service's clock is ahead, by a call without keys: whatever it is answered
-    with has a Date. Raises `DnsUnavailable`.
+def _families(code: str) -> Iterator[str]:
+    """Return a code, and each family that it is of, the longest first."""
+    while code:
+        yield code
+        code = code.rpartition(".")[0]
+
+
+class JsonTxtService(ABC):
+    """One account at a service whose API answers in JSON: the part of a `dns.records.TxtService`
+    that all have. Safe to share between threads.
+
+    Keys that were refused are not sent again, except where the refused call is not one of
+    `decisive`, for which a key may lack the permission. `about` is the name to mention in errors.
+    `pauses_in_doubt` are the seconds before each repetition of a read that brought no answer.
     """
-    try:
-        return ask_the_time(http, Request("GET", url), now)
-    except HttpFailure as failure:
-        call = Call(service, "GET", Text("the time of the service"))
-        raise call.lost(failure.problem, maybe_done=False) from None
+
+    decisive: Collection[str] = ()
+    pauses_in_doubt: tuple[float, ...] = ()
+
+    def __init__(
+        self,
+        service: str,
+        codes: Codes,
+        *,
+        http: HttpClient,
+        clock: Request,
+        pause: Pause,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._service = service
+        self._codes = codes
+        self._http = http
+        self._clock = clock
+        self._pause = pause
+        self._now = now
+        self._denied: DnsError | None = None
+        self._listing = threading.Lock()
+        self._zones: list[Zone] | None = None
+
+    @abstractmethod
+    def reply(self, action: str, answer: Answer) -> Reply | None:
+        """Read an answer; `None` where it is not one of the service's."""
+
+    def list_zones(self, about: str | Text) -> Iterable[Zone]:
+        """Read every zone of the account from the service."""
+        raise NotImplementedError
+
+    def error(self, reply: Reply, about: str | Text) -> DnsError:
+        """Return the error that an answer stands for."""
+        return self._codes.error(reply, about)
+
+    def zones(self, about: str | Text = ALL_ZONES) -> list[Zone]:
+        """See `TxtService.zones`. What cannot be a zone's name is shown to no person."""
+        with self._listing:
+            if self._zones is None:
+                self._zones = [one for one in self.list_zones(about) if is_zone_name(one.name)]
+            return self._zones
+
+    def zones_above(self, name: str) -> Iterable[Zone]:
+        """See `TxtService.zones_above`."""
+        return zones_holding(name, self.zones(about=name))
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `TxtService.clock_ahead`: by a request without keys, whose answer has a Date."""
+        try:
+            return ask_the_time(self._http, self._clock, self._now)
+        except HttpFailure as failure:
+            raise self._lost(Text("the time of the service"), failure.problem) from None
+
+    def read(self, action: str, about: str | Text, prepare: Callable[[], Request]) -> Reply:
+        """Ask until there is an answer, within reason."""
+        for attempt in itertools.count():
+            came = self._call(action, about, prepare, is_write=False)
+            if attempt >= len(came.pauses):
+                break
+            self._pause(came.pauses[attempt])
+        if isinstance(came, Lost):
+            raise self._lost(about, came.problem)
+        return came
+
+    def write(self, action: str, about: str | Text, prepare: Callable[[], Request]) -> Reply:
+        """Ask once. Raises `OutcomeUnknown` when it may have been done or not."""
+        came = self._call(action, about, prepare, is_write=True)
+        if isinstance(came, Reply):
+            if came.is_in_doubt:
+                raise OutcomeUnknown(self.error(came, about).message)
+            return came
+        if came.maybe_done:
+            raise OutcomeUnknown(came.problem)
+        raise self._lost(about, came.problem)
+
+    def settled(self, reply: Reply, about: str | Text) -> Mapping[str, Any]:
+        """Return what a call brought. Raises the error that its code stands for."""
+        if reply.code:
+            raise self.error(reply, about)
+        return reply.body
+
+    def pages(
+        self,
+        page: Callable[[int, int], tuple[list[Item], bool]],
+        about: str | Text,
+        key: Callable[[Item], str] = repr,
+    ) -> list[Item]:
+        """Read a list to its end. `page` returns the items of one page, by its number and how many
+        came before, and whether it is the last. Raises `DnsUnavailable` for a list without an end,
+        and for one whose pages bring nothing new: half a list is not the whole.
+        """
+        found: dict[str, Item] = {}
+        for number in range(1, MOST_PAGES + 1):
+            before = len(found)
+            items, is_last = page(number, before)
+            found.update((key(item), item) for item in items)
+            if is_last:
+                return list(found.values())
+            if len(found) == before:
+                break
+        sentence = Text("{about}: a list at {service} does not come to an end")
+        raise DnsUnavailable(sentence.filled(about=about, service=self._service))
+
+    def _call(
+        self, action: str, about: str | Text, prepare: Callable[[], Request], *, is_write: bool
+    ) -> Reply | Lost:
+        if self._denied is not None:
+            raise not_again(self._service, self._denied)
+        try:
+            answer = self._http.exchange(prepare, repeatable=not is_write)
+        except HttpFailure as failure:
+            return Lost(failure.problem, maybe_done=failure.maybe_done)
+        reply = self.reply(action, answer)
+        if reply is None:
+            problem = Text(
+                "{service}'s answer to {action} cannot be read (HTTP status {status})",
+                service=self._service,
+                action=action,
+                status=answer.status,
+            )
+            is_refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+            pauses = self.pauses_in_doubt if answer.status == HTTPStatus.OK else ()
+            return Lost(problem, maybe_done=not is_refused, pauses=pauses)
+        if reply.code:
+            error = self.error(reply, about)
+            if isinstance(error, DnsAccessDenied):
+                self._denied = error if not self.decisive or action in self.decisive else None
+                raise error
+        return reply
+
+    def _lost(self, about: str | Text, problem: Text) -> DnsUnavailable:
+        return DnsUnavailable(
+            Text("{about}: {problem}", about=about, problem=problem),
+            hint=Text(
+                "try again in some minutes, and check the way from this host to {service}",
+                service=self._service,
+            ),
+        )
 
 
 def not_again(service: str, denied: DnsError) -> DnsAccessDenied:
-    """Give what is raised in place of a call with keys that were refused before."""
+    """Return what is raised in place of a call with keys that were refused before."""
     return DnsAccessDenied(
         Text("{service} is not asked again: {earlier}", service=service, earlier=denied.message),
         hint=denied.hint,
@@ -117,8 +279,14 @@ def parsed(raw: bytes) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def objects(value: object) -> list[dict[str, Any]]:
-    """Give the objects of a list, and none of what is no list."""
+def object_in(outer: object, key: str) -> dict[str, Any]:
+    """Return the object under a key; an empty one where there is none."""
+    value = outer.get(key) if isinstance(outer, Mapping) else None
+    return value if isinstance(value, dict) else {}
+
+
+def objects(value: object) -> list[Item]:
+    """Return the objects of a list; none of what is no list."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 

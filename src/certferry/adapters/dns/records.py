@@ -16,6 +16,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
+from certferry.core.certificates.names import suffixes
 from certferry.core.discovery.proposal import no_zone_for
 from certferry.core.discovery.survey import FoundZone
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable
@@ -32,16 +33,22 @@ ZONE_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){1,126}", re.ASCI
 ALL_ZONES = Text("the zones of the account")
 
 
-def hosts_of(told: object) -> frozenset[str]:
-    """Read the host names of a list, as a service tells them."""
-    hosts = told if isinstance(told, list) else []
+def hosts_of(value: object) -> frozenset[str]:
+    """Read the host names of a list that a service sent."""
+    hosts = value if isinstance(value, list) else []
     names = (host.rstrip(".").lower() for host in hosts if isinstance(host, str))
     return frozenset(filter(is_zone_name, names))
 
 
 def is_zone_name(name: str) -> bool:
-    """Tell whether a service's word can be a zone: what is none is shown to no person."""
+    """Return whether a service's word can be a zone's name."""
     return ZONE_NAME.fullmatch(name) is not None
+
+
+def zones_holding(name: str, zones: Iterable[Zone]) -> list[Zone]:
+    """Return the zones that hold a name, by whole labels, the longest first."""
+    by_name = {zone.name: zone for zone in zones}
+    return [by_name[suffix] for suffix in suffixes(name) if suffix in by_name]
 
 
 class OutcomeUnknown(Exception):
@@ -55,13 +62,21 @@ class OutcomeUnknown(Exception):
 @dataclass(frozen=True, slots=True)
 class Zone:
     """A zone of the account. `name` is in A-labels; `problem` says why nothing can be written;
-    `name_servers` are those that it is to be delegated to, none where that is not told.
+    `name_servers` are those that it is to be delegated to, none where the service does not say.
     """
 
     id: str
     name: str
     problem: DnsRejected | None = None
     name_servers: frozenset[str] = frozenset()
+
+    def host_of(self, name: str) -> str:
+        """Return what stands left of the zone in a name, `@` for nothing."""
+        return name.removesuffix(self.name).rstrip(".") or "@"
+
+    def name_of(self, host: str) -> str:
+        """Return the name that a host has in the zone."""
+        return self.name if host == "@" else f"{host}.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +112,13 @@ class TxtService(Protocol):
         ...
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """Write a record and give its id, or `None` when the identical one is there already.
+        """Write a record and return its id, or `None` when the identical one is there already.
         Raises `OutcomeUnknown` as well.
         """
         ...
 
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
-        """Remove a record by its id, and tell whether it was there. Raises `OutcomeUnknown` as
-        well.
-        """
+        """Remove a record by its id; return whether it was there. Raises also `OutcomeUnknown`."""
         ...
 
     def clock_ahead(self) -> timedelta | None:
@@ -116,13 +129,26 @@ class TxtService(Protocol):
 class TxtRecords:
     """Writes challenge records into the zones of one account. Safe to use from threads.
 
-    A handle is `zone id|record id`. `named` is how the service is called in sentences.
+    A handle is `zone id|record id`. `named` is how the service is called in sentences; `looks` are
+    the seconds between looks for a record that may have been written. With `reads_back`, a new
+    record is read once by its id.
     """
 
-    def __init__(self, named: str, service: TxtService, pause: Pause) -> None:
+    def __init__(
+        self,
+        named: str,
+        service: TxtService,
+        pause: Pause,
+        *,
+        looks: tuple[float, ...] = PAUSES_OF_A_LOOK,
+        reads_back: bool = True,
+    ) -> None:
         self._named = named
         self._service = service
         self._pause = pause
+        self._looks = looks
+        self._reads_back = reads_back
+        self._written: dict[tuple[str, str, str | None], Zone] = {}
 
     def zones(self) -> tuple[FoundZone, ...]:
         """See `ports.survey.ZoneKeeper.zones`."""
@@ -144,13 +170,18 @@ class TxtRecords:
         """See `ports.dns.DnsProvider.add_txt`."""
         name = name.rstrip(".").lower()
         zone = self._zone(name)
-        return f"{zone.id}|{self._write(zone, name, value)}"
+        handle = f"{zone.id}|{self._write(zone, name, value)}"
+        self._written[name, value, handle] = zone
+        return handle
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         """See `ports.dns.DnsProvider.remove_txt`."""
         name = name.rstrip(".").lower()
-        zone = self._zone(name)
         zone_id, _, record_id = (handle or "").partition("|")
+        known = self._written.get((name, value, handle))
+        if known is not None and self._remove(known, record_id, name):
+            return True
+        zone = self._zone(name)
         record = None
         if record_id and zone_id == zone.id:
             record = self._look_up(zone, record_id, name, value)
@@ -159,7 +190,7 @@ class TxtRecords:
         return record is not None and self._remove(zone, record.id, name)
 
     def _by_name(self) -> dict[str, Zone]:
-        """Give every zone; of two with one name, the one that can be written into."""
+        """Return every zone; of two with one name, the one that can be written into."""
         zones = sorted(self._service.zones(), key=lambda zone: zone.problem is None)
         return {zone.name: zone for zone in zones}
 
@@ -173,7 +204,7 @@ class TxtRecords:
         raise blocked[0] if blocked else no_zone_for(name, sorted(self._by_name()))
 
     def _write(self, zone: Zone, name: str, value: str) -> str:
-        """Write a record and give its id."""
+        """Write a record and return its id."""
         for _ in range(CREATE_ATTEMPTS):
             try:
                 record_id = self._service.create(zone, name, value)
@@ -192,9 +223,11 @@ class TxtRecords:
         raise in_doubt(name, problem)
 
     def _is_there(self, zone: Zone, record_id: str, name: str, value: str) -> bool:
-        """Read a record back that was just written. Where it cannot be read, it is believed: the
-        name servers are asked for it afterwards, and its id must not be lost.
+        """Read a record back that was just written. Where it cannot be read, the service's word
+        counts: the name servers are asked for it afterwards, and its id must not be lost.
         """
+        if not self._reads_back:
+            return True
         try:
             record = self._service.record(zone, record_id, name)
         except DnsError as exc:
@@ -206,7 +239,7 @@ class TxtRecords:
         """Look for a record that may have been written, several times."""
         try:
             record = self._find(zone, name, value)
-            for pause in PAUSES_OF_A_LOOK:
+            for pause in self._looks:
                 if record is not None:
                     break
                 self._pause(pause)
@@ -217,13 +250,13 @@ class TxtRecords:
         return record
 
     def _look_up(self, zone: Zone, record_id: str, name: str, value: str) -> TxtRecord | None:
-        """Give the record of a handle, if it is the one with this name and value: a handle that
+        """Return the record of a handle, if it is the one with this name and value: a handle that
         was kept elsewhere may have been changed there, and is another record's then.
         """
         try:
             record = self._service.record(zone, record_id, name)
         except DnsRejected:
-            return None  # the list tells as well
+            return None  # the list shows it as well
         wanted = (name, value)
         return record if record is not None and (record.name, record.value) == wanted else None
 
@@ -237,7 +270,7 @@ class TxtRecords:
         return removed_by_id(remove, name, self._pause)
 
     def _must_be_enabled(self, record: TxtRecord) -> str:
-        """Give the record's id: one that is switched off would never be seen."""
+        """Return the record's id: one that is switched off would never be seen."""
         if record.is_enabled:
             return record.id
         raise DnsRejected(
@@ -247,7 +280,7 @@ class TxtRecords:
 
 
 def removed_by_id(remove: Callable[[], bool], name: str, pause: Pause) -> bool:
-    """Remove a record by its id, and tell whether it was there. This is repeated without looking
+    """Remove a record by its id; return whether it was there. This is repeated without looking
     first: a list could lag behind. Raises what `remove` raises, but for `OutcomeUnknown`.
     """
     for attempt, rest in enumerate((0.0, *PAUSES_AFTER_LOSS)):
@@ -261,7 +294,7 @@ def removed_by_id(remove: Callable[[], bool], name: str, pause: Pause) -> bool:
 
 
 def in_doubt(name: str, problem: Text) -> DnsUnavailable:
-    """Say that nothing tells whether a change at a name was carried out."""
+    """Return the error for a change at a name that may or may not have been carried out."""
     return DnsUnavailable(
         Text(
             "{name}: the change may or may not have taken effect: {problem}",

@@ -7,240 +7,67 @@ every call carries the documented User-Agent (§1.2).
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from certferry.adapters.dns.answers import Call, Lost, as_text, not_again, parsed
-from certferry.adapters.dns.records import OutcomeUnknown, Turns
+from certferry.adapters.dns.answers import (
+    Item,
+    JsonTxtService,
+    Lost,
+    Reply,
+    as_text,
+    object_in,
+    objects,
+    parsed,
+)
+from certferry.adapters.dns.records import (
+    ALL_ZONES,
+    Turns,
+    TxtRecord,
+    TxtRecords,
+    TxtService,
+    Zone,
+    hosts_of,
+)
 from certferry.adapters.dnspod.errors import (
+    BLOCKED,
+    CODES,
     DONE,
+    EXISTS,
+    IN_DOUBT,
     LIMITED,
     NO_DOMAINS,
     NO_RECORDS,
     RECORD_GONE,
+    TOKEN_HINT,
     TTL_REFUSED,
-    Reply,
-    error_of,
+    pauses_after,
 )
-from certferry.adapters.http.client import HttpClient, HttpFailure, Pace, Request, ask_the_time
-from certferry.core.planning.limits import Rate, Turn, take_turn
+from certferry.adapters.dnspod.rate import Rate, Turn, take_turn
+from certferry.adapters.http.client import HttpClient, Pace, Request, journal
+from certferry.adapters.http.journal import judged, reported
 from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
-from certferry.errors import DnsError, DnsUnavailable, Retry
+from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry
+from certferry.ports.examination import AccountReport
 from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
 
-MOST_PAGES = 200  # of a list: a hundred thousand domains or records
-NUMBER = re.compile(r"[0-9]{1,15}")
-
-Item = dict[str, Any]
-Body = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A call that gives a list in pages: what it is called, where its items stand and what each is
-    known by, and where their number stands.
-    """
-
-    action: str
-    items: str
-    key: str
-    counts: str
-    total: str
-
-    def read(self, page: Callable[[int], Body | None], about: str | Text) -> list[Item]:
-        """Read a list to its end, which is no page, an empty one, or the told total. `page` gives
-        what follows so many items. Raises `DnsUnavailable` for a list without an end, and for one
-        whose pages bring nothing new: half a list is not the whole.
-        """
-        found: dict[str, Item] = {}
-        for _ in range(MOST_PAGES):
-            before = len(found)
-            body = page(before)
-            if body is None:
-                break
-            items = items_in(body, self.items)
-            found.update((as_text(item.get(self.key)), item) for item in items)
-            if not items or len(found) >= self._total(body):
-                break
-            if len(found) == before:
-                raise _endless(about)
-        else:
-            raise _endless(about)
-        return list(found.values())
-
-    def _total(self, body: Body) -> float:
-        """Give how many items there are in all; endless when the answer does not say."""
-        counts = body.get(self.counts)
-        total = number_of(counts.get(self.total)) if isinstance(counts, dict) else None
-        return math.inf if total is None else total
-
-
-def _endless(about: str | Text) -> DnsUnavailable:
-    return DnsUnavailable(Text("{about}: a list at DNSPod does not come to an end", about=about))
-
-
-def items_in(body: Body, key: str) -> list[Item]:
-    """Give the items of a list in an answer, as far as they are any."""
-    items = body.get(key)
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-
-
-def number_of(value: object) -> int | None:
-    """Read a number, which may be written as a text."""
-    written = as_text(value)
-    return int(written) if NUMBER.fullmatch(written) else None
-
-
 NAME = "DNSPod"
-PAUSES_IN_DOUBT = (1.0, 3.0)  # seconds before each repetition of a read that cannot be parsed
+NUMBER = re.compile(r"[0-9]{1,15}")
 RESTS = (60.0, 60.0)  # seconds of silence after too many calls (§1.4)
 LONG_REST = timedelta(minutes=10)  # until the next run, when the short ones were not enough
-
-Params = Mapping[str, str | int]
-
-
-class DnspodCalls:
-    """Calls with one account's token. Safe to share between threads.
-
-    Its methods raise `DnsUnavailable`, `DnsAccessDenied` without sending anything when the token
-    was refused before, and what `pause` raises. A refusal is remembered as long as the object
-    lives. `about` is the name to mention in errors.
-    """
-
-    def __init__(
-        self,
-        *,
-        api: str,
-        token_id: str,
-        token: Secret,
-        user_agent: str,
-        http: HttpClient,
-        pause: Pause,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._api = api.rstrip("/")
-        self._token_id = token_id
-        self._token = token
-        self._user_agent = user_agent
-        self._http = http
-        self._pause = pause
-        self._now = now
-        self._turns = Turns(pause)
-        self._denied: DnsError | None = None
-
-    def read(self, action: str, about: str | Text, **params: str | int) -> Reply:
-        """Ask until there is an answer, within reason."""
-        for attempt in itertools.count():
-            outcome = self._call(action, params, about, repeatable=True)
-            if attempt >= len(outcome.pauses):
-                break
-            self._pause(outcome.pauses[attempt])
-        if isinstance(outcome, Lost):
-            raise Call(NAME, action, about).lost(outcome.problem, maybe_done=False)
-        return outcome
-
-    def clock_ahead(self) -> timedelta | None:
-        """Return how far DNSPod's clock is ahead, by `GET /`, which wants no token and answers 404
-        (§1.1).
-        """
-        request = Request("GET", f"{self._api}/", {"User-Agent": self._user_agent})
-        try:
-            return ask_the_time(self._http, request, self._now)
-        except HttpFailure as failure:
-            call = Call(NAME, "GET", Text("the time of the service"))
-            raise call.lost(failure.problem, maybe_done=False) from None
-
-    def write(self, action: str, about: str | Text, **params: str | int) -> Reply:
-        """Ask once. Raises `OutcomeUnknown` when it may have been done or not."""
-        outcome = self._call(action, params, about, repeatable=False)
-        if isinstance(outcome, Lost):
-            call = Call(NAME, action, about, is_write=True)
-            raise call.lost(outcome.problem, maybe_done=outcome.maybe_done)
-        if outcome.is_in_doubt:
-            raise OutcomeUnknown(error_of(outcome, about).message)
-        return outcome
-
-    def _call(
-        self, action: str, params: Params, about: str | Text, *, repeatable: bool
-    ) -> Reply | Lost:
-        """Make a call when it is our turn; after too many calls rest, and the others rest too."""
-        rests = iter(RESTS)
-        with self._turns.ours():
-            while True:
-                outcome = self._exchange(action, params, about, repeatable=repeatable)
-                if isinstance(outcome, Lost) or outcome.code != LIMITED:
-                    return outcome
-                rest = next(rests, None)
-                if rest is None:
-                    raise self._too_many(outcome, about)
-                self._pause(rest)
-
-    def _too_many(self, reply: Reply, about: str | Text) -> DnsError:
-        error = error_of(reply, about)
-        error.retry = Retry.at(self._now() + LONG_REST)
-        return error
-
-    def _exchange(
-        self, action: str, params: Params, about: str | Text, *, repeatable: bool
-    ) -> Reply | Lost:
-        if self._denied is not None:
-            raise not_again(NAME, self._denied)
-        try:
-            answer = self._http.exchange(
-                lambda: self._request(action, params), repeatable=repeatable
-            )
-        except HttpFailure as exc:
-            return Lost(exc.problem, maybe_done=exc.maybe_done)
-        outcome = self._parse(action, answer)
-        if isinstance(outcome, Reply) and outcome.is_denied:
-            self._denied = error_of(outcome, about)
-        return outcome
-
-    def _request(self, action: str, params: Params) -> Request:
-        form = {
-            "login_token": f"{self._token_id},{self._token.reveal()}",
-            "format": "json",
-            "lang": "en",
-            "error_on_empty": "no",
-            **params,
-        }
-        headers = {
-            "User-Agent": self._user_agent,
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
-        return Request("POST", f"{self._api}/{action}", headers, urlencode(form).encode())
-
-    def _parse(self, action: str, answer: Answer) -> Reply | Lost:
-        """Read an answer, whatever its Content-Type says (§1.1)."""
-        if answer.status != HTTPStatus.OK:
-            return Lost(
-                Text(
-                    "DNSPod answered {action} with HTTP status {status}",
-                    action=action,
-                    status=answer.status,
-                ),
-                maybe_done=answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR,
-            )
-        body = parsed(answer.body) or {}
-        status = body.get("status")
-        code = as_text(status.get("code")) if isinstance(status, dict) else ""
-        if not isinstance(status, dict) or not quoted_code(code, [self._token]):
-            problem = Text("DNSPod's answer to {action} cannot be read", action=action)
-            return Lost(problem, maybe_done=True, pauses=PAUSES_IN_DOUBT)
-        words = quoted(as_text(status.get("message")), [self._token])
-        return Reply(action, code, words, body)
-
+# Seconds between looks for a new record, which lists show after about 30 (§1.7, §2.2).
+INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
 
 PAGE = 500  # items; the most that the international sibling gives at once (§1.8)
 TTL = 600  # seconds; the free plans' minimum (§1.5)
@@ -250,19 +77,16 @@ PAID_TTL = 60
 PAID_PLANS = frozenset(  # the grades that Domain.List documents, without D_Free and DP_Free
     f"{era}_{plan}" for era in ("d", "dp") for plan in ("plus", "extra", "expert", "ultra")
 )
+KNOWN_PLANS = PAID_PLANS | {"d_free", "dp_free"}
 MINIMUM_TTL = "记录TTL最低"  # its name in Domain.Purview (§1.5)
+PUBLIC = {"Domain.List", "TC3-HMAC-SHA256", "dnsapi.cn", "api.dnspod.com"}
+"""What a report names of DNSPod's calls and hosts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Zone:
-    """A domain of the account. `name` is in A-labels; `status` is enable, pause, spam or lock.
+class DnspodZone(Zone):
+    """A domain of the account. `grade` is DNSPod's word for the plan, such as DP_Free."""
 
-    `grade` is DNSPod's word for the plan, such as DP_Free.
-    """
-
-    id: str
-    name: str
-    status: str
     grade: str = ""
 
     @property
@@ -271,154 +95,269 @@ class Zone:
         return PAID_TTL if self.grade.lower() in PAID_PLANS else TTL
 
 
-@dataclass(frozen=True, slots=True)
-class TxtRecord:
-    """A TXT record; `host` is what stands left of the zone, `@` for nothing."""
+def zone_of(item: Item, keys: Mapping[str, str], servers: object = None) -> DnspodZone:
+    """Read a domain, whose id, punycode, name, status and grade stand under these keys."""
+    id_, punycode, name, status, grade = (
+        as_text(item.get(keys[key])) for key in ("id", "punycode", "name", "status", "grade")
+    )
+    zone = (punycode or name).lower()
+    problem = None
+    if status.lower() in BLOCKED:
+        state, hint = BLOCKED[status.lower()]
+        sentence = Text("the domain {zone} is {state} at DNSPod", zone=zone, state=state)
+        problem = DnsRejected(sentence, hint=hint)
+    return DnspodZone(id_, zone, problem, hosts_of(servers), grade)
 
-    id: str
-    host: str
-    value: str
-    is_enabled: bool
+
+def total_in(counts: object, key: str) -> float:
+    """Return how many items a list has in all; endless when the answer does not say."""
+    total = number_of(object_in({"": counts}, "").get(key))
+    return math.inf if total is None else total
 
 
-_DOMAINS = Listing("Domain.List", "domains", "id", "info", "domain_total")
-_RECORDS = Listing("Record.List", "records", "id", "info", "record_total")
-_EMPTY = {_DOMAINS: NO_DOMAINS, _RECORDS: NO_RECORDS}
+def number_of(value: object) -> int | None:
+    """Read a number, which may be written as a text."""
+    written = as_text(value)
+    return int(written) if NUMBER.fullmatch(written) else None
 
 
-class DnspodClient:
-    """The domains of one account. `line` is the default line's name. Safe to share between threads.
+class DnspodService(TxtService, Protocol):
+    """One of DNSPod's APIs: the token's, or Tencent Cloud's."""
 
-    Its methods raise `DnsAccessDenied`, `DnsRejected` and `DnsUnavailable`; the writing ones also
-    `OutcomeUnknown`. `about` is the name to mention in errors.
+    def list_zones(self, about: str | Text) -> Sequence[Zone]:
+        """Read every domain of the account from the service."""
+        ...
+
+
+class DnspodRecords(TxtRecords):
+    """Challenge records in the domains of one DNSPod account, by whichever of its two APIs: lists
+    show a new record late, so it is not looked for unless its outcome is in doubt.
     """
 
-    def __init__(self, calls: DnspodCalls, line: str) -> None:
-        self._calls = calls
+    def __init__(self, service: DnspodService, pause: Pause) -> None:
+        super().__init__(NAME, service, pause, looks=INDEX_PAUSES, reads_back=False)
+        self._api = service
+
+    def name_servers(self, zone: str) -> frozenset[str]:
+        """See `ports.examination.Delegated.name_servers`."""
+        if not isinstance(self._api, DnspodClient):
+            return super().name_servers(zone)
+        found = next((one for one in self._api.zones(about=zone) if one.name == zone), None)
+        return frozenset() if found is None else self._api.name_servers(found)
+
+    def report(self) -> AccountReport:
+        """See `ports.examination.Reporting.report`."""
+        zones: list[Zone] | None = None
+        with journal() as made, suppress(DnsError):
+            zones = list(self._api.list_zones(about=ALL_ZONES))
+        grades = [zone.grade.lower() for zone in zones or () if isinstance(zone, DnspodZone)]
+        known = all(grade in KNOWN_PLANS for grade in grades) if zones else None
+        plan = judged("1.5", Text("each domain tells its plan, by a word that is known"), known)
+        return AccountReport(NAME, (plan, *reported(made, PUBLIC)), zones is not None)
+
+
+class DnspodClient(JsonTxtService):
+    """The domains of one account, by its token: see `dns.records.TxtService`. `line` is the default
+    line's name. Raises what `pause` raises, too.
+    """
+
+    pauses_in_doubt = (1.0, 3.0)
+
+    def __init__(
+        self,
+        *,
+        api: str,
+        token_id: str,
+        token: Secret,
+        user_agent: str,
+        line: str,
+        http: HttpClient,
+        pause: Pause,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._api = api.rstrip("/")
+        self._token_id = token_id
+        self._token = token
+        self._agent = {"User-Agent": user_agent}
         self._line = line
+        self._turns = Turns(pause)
         self._ttls: dict[str, int] = {}
+        # It wants no token, and answers 404 (§1.1).
+        clock = Request("GET", f"{self._api}/", self._agent)
+        super().__init__(NAME, CODES, http=http, clock=clock, pause=pause, now=now)
 
-    def zones(self, about: str | Text) -> list[Zone]:
-        """List every domain of the account (Domain.List)."""
-        return [
-            Zone(
-                id=as_text(item.get("id")),
-                name=(as_text(item.get("punycode")) or as_text(item.get("name"))).lower(),
-                status=as_text(item.get("status")).lower(),
-                grade=as_text(item.get("grade")),
-            )
-            for item in self._pages(_DOMAINS, about, type="all")
-        ]
+    def list_zones(self, about: str | Text) -> list[Zone]:
+        """Read every domain of the account (Domain.List)."""
+        keys = {key: key for key in ("id", "punycode", "name", "status", "grade")}
+        keys_of_list = ("domains", "domain_total", NO_DOMAINS)
+        items = self._list("Domain.List", keys_of_list, about, type="all")
+        return [zone_of(item, keys) for item in items]
 
-    def name_servers(self, zone: Zone, about: str | Text) -> frozenset[str]:
+    def name_servers(self, zone: Zone) -> frozenset[str]:
         """List the hosts that DNSPod serves a domain by: its NS records of the apex, which DNSPod
         itself has put there (§1.5).
         """
-        items = self._pages(_RECORDS, about, domain_id=zone.id, sub_domain="@")
-        hosts = (as_text(i.get("value")) for i in items if i.get("type") == "NS")
-        return frozenset(filter(None, (host.rstrip(".").lower() for host in hosts)))
+        items = self._records(zone, "@", about=zone.name)
+        return hosts_of([as_text(i.get("value")) for i in items if i.get("type") == "NS"])
 
-    def clock_ahead(self) -> timedelta | None:
-        """See `DnspodCalls.clock_ahead`."""
-        return self._calls.clock_ahead()
-
-    def txt_records(self, zone: Zone, host: str, about: str | Text) -> list[TxtRecord]:
-        """List the TXT records at exactly this host (Record.List).
-
-        A new record may be missing here for about 30 seconds (§1.7).
+    def records(self, zone: Zone, name: str) -> list[TxtRecord]:
+        """See `TxtService.records` (Record.List). A new record may be missing here for about 30
+        seconds (§1.7).
         """
-        items = self._pages(_RECORDS, about, domain_id=zone.id, sub_domain=host)
+        host = zone.host_of(name)
         return [
             TxtRecord(
-                id=as_text(item.get("id")),
-                host=host,
-                value=as_text(item.get("value")),
-                is_enabled=as_text(item.get("enabled")) != "0",
+                as_text(item.get("id")),
+                name,
+                as_text(item.get("value")),
+                as_text(item.get("enabled")) != "0",
             )
-            for item in items
+            for item in self._records(zone, host, about=name)
             if item.get("type") == "TXT" and as_text(item.get("name")).lower() == host
         ]
 
-    def txt_record(self, zone: Zone, record_id: str, about: str | Text) -> TxtRecord | None:
-        """Read one record by its id, which needs no list; `None` when it is gone, or no TXT record.
-
-        Record.Info's fields are those of the vendor's page (DNSPod/dnspod-api-doc,
-        source/records.rst).
+    def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
+        """See `TxtService.record`. Record.Info's fields are those of the vendor's page
+        (DNSPod/dnspod-api-doc, source/records.rst).
         """
-        reply = self._calls.read("Record.Info", about, domain_id=zone.id, record_id=record_id)
-        if reply.code == RECORD_GONE and not reply.is_denied:
+        reply = self._asked("Record.Info", about, domain_id=zone.id, record_id=record_id)
+        if reply.code == RECORD_GONE:
             return None
-        item = _settled(reply, about).body.get("record")
-        if not isinstance(item, dict) or item.get("record_type") != "TXT":
+        item = object_in(self.settled(reply, about), "record")
+        if item.get("record_type") != "TXT":
             return None
-        return TxtRecord(
-            id=record_id,
-            host=as_text(item.get("sub_domain")).lower(),
-            value=as_text(item.get("value")),
-            is_enabled=as_text(item.get("enabled")) != "0",
-        )
+        host = as_text(item.get("sub_domain")).lower()
+        enabled = as_text(item.get("enabled")) != "0"
+        return TxtRecord(record_id, zone.name_of(host), as_text(item.get("value")), enabled)
 
-    def create_txt(self, zone: Zone, host: str, value: str, about: str | Text) -> str | None:
-        """Write a TXT record and give its id, or `None` when the identical one is there already.
-
-        A TTL that the domain's plan does not allow is raised once: to the plan's minimum, or to the
-        free plans' where it names none that is higher.
+    def create(self, zone: Zone, name: str, value: str) -> str | None:
+        """See `TxtService.create` (Record.Create). A TTL that the domain's plan does not allow is
+        raised once: to the plan's minimum, or to the free plans' where it names none that is
+        higher.
         """
-        ttl = self._ttls.get(zone.id, zone.ttl)
-        reply = self._create(zone.id, host, value, ttl, about)
+        ttl = self._ttls.get(zone.id, zone.ttl if isinstance(zone, DnspodZone) else TTL)
+        reply = self._create(zone, name, value, ttl)
         if reply.code in TTL_REFUSED:
-            minimum = self._minimum_ttl(zone.id, about)
+            minimum = self._minimum_ttl(zone, name)
             raised = minimum if minimum > ttl else TTL
             if raised > ttl:
                 self._ttls[zone.id] = raised
-                reply = self._create(zone.id, host, value, raised, about)
-        if reply.says_exists:
+                reply = self._create(zone, name, value, raised)
+        # The number is reported widely but not documented, so the words count as well.
+        if reply.code == EXISTS or "already exist" in reply.words.lower():
             return None
-        record = _settled(reply, about).body.get("record")
-        return as_text(record.get("id")) or None if isinstance(record, dict) else None
+        return as_text(object_in(self.settled(reply, name), "record").get("id")) or None
 
-    def remove(self, zone: Zone, record_id: str, about: str | Text) -> bool:
-        """Remove a record by its id, and tell whether it was there (Record.Remove)."""
-        reply = self._calls.write("Record.Remove", about, domain_id=zone.id, record_id=record_id)
-        if reply.code == RECORD_GONE and not reply.is_denied:
+    def remove(self, zone: Zone, record_id: str, about: str) -> bool:
+        """See `TxtService.remove` (Record.Remove)."""
+        request = self._request("Record.Remove", domain_id=zone.id, record_id=record_id)
+        reply = self.write("Record.Remove", about, lambda: request)
+        if reply.code == RECORD_GONE:
             return False
-        _settled(reply, about)
+        self.settled(reply, about)
         return True
 
-    def _create(self, zone_id: str, host: str, value: str, ttl: int, about: str | Text) -> Reply:
-        return self._calls.write(
+    def reply(self, action: str, answer: Answer) -> Reply | None:
+        """See `JsonTxtService.reply`, whatever the Content-Type says (§1.1)."""
+        if answer.status != HTTPStatus.OK:
+            return None
+        body = parsed(answer.body) or {}
+        status = object_in(body, "status")
+        code = as_text(status.get("code"))
+        if not quoted_code(code, [self._token]):
+            return None
+        words = quoted(as_text(status.get("message")), [self._token])
+        return Reply(
+            action,
+            "" if code == DONE else code,
+            words,
+            body,
+            is_in_doubt=code in IN_DOUBT,
+            pauses=pauses_after(code),
+        )
+
+    def error(self, reply: Reply, about: str | Text) -> DnsError:
+        """See `JsonTxtService.error`. Code 8 means "gone" only when its words do not refuse an old
+        way to log in.
+        """
+        error = super().error(reply, about)
+        if reply.code == RECORD_GONE and "by email" in reply.words.lower():
+            return DnsAccessDenied(error.message, hint=TOKEN_HINT)
+        return error
+
+    def _call(
+        self, action: str, about: str | Text, prepare: Callable[[], Request], *, is_write: bool
+    ) -> Reply | Lost:
+        """Make a call when it is our turn; after too many calls rest, and the others rest too."""
+        with self._turns.ours():
+            for rest in RESTS:
+                came = super()._call(action, about, prepare, is_write=is_write)
+                if isinstance(came, Lost) or came.code != LIMITED:
+                    return came
+                self._pause(rest)
+            came = super()._call(action, about, prepare, is_write=is_write)
+            if isinstance(came, Lost) or came.code != LIMITED:
+                return came
+        error = self.error(came, about)
+        error.retry = Retry.at(self._now() + LONG_REST)
+        raise error
+
+    def _create(self, zone: Zone, name: str, value: str, ttl: int) -> Reply:
+        request = self._request(
             "Record.Create",
-            about,
-            domain_id=zone_id,
-            sub_domain=host,
+            domain_id=zone.id,
+            sub_domain=zone.host_of(name),
             record_type="TXT",
             record_line=self._line,
             value=value,
             ttl=ttl,
         )
+        return self.write("Record.Create", name, lambda: request)
 
-    def _minimum_ttl(self, zone_id: str, about: str | Text) -> int:
-        """Learn the least TTL that the domain's plan allows (Domain.Purview); 0 if it says none."""
-        reply = self._calls.read("Domain.Purview", about, domain_id=zone_id)
-        told = [
+    def _minimum_ttl(self, zone: Zone, name: str) -> int:
+        """Read the least TTL that the domain's plan allows (Domain.Purview); 0 if it says none."""
+        reply = self._asked("Domain.Purview", name, domain_id=zone.id)
+        minima = [
             number_of(item.get("value")) or 0
-            for item in items_in(_settled(reply, about).body, "purview")
+            for item in objects(self.settled(reply, name).get("purview"))
             if item.get("name") == MINIMUM_TTL
         ]
-        return max(told, default=0)
+        return max(minima, default=0)
 
-    def _pages(self, listing: Listing, about: str | Text, **params: str) -> list[Item]:
-        def page(after: int) -> Body | None:
-            reply = self._calls.read(listing.action, about, **params, offset=after, length=PAGE)
-            return None if reply.code == _EMPTY[listing] else _settled(reply, about).body
+    def _records(self, zone: Zone, host: str, about: str) -> list[Item]:
+        keys = ("records", "record_total", NO_RECORDS)
+        return self._list("Record.List", keys, about, domain_id=zone.id, sub_domain=host)
 
-        return listing.read(page, about)
+    def _list(
+        self, action: str, keys: tuple[str, str, str], about: str | Text, **params: str
+    ) -> list[Item]:
+        listed, total, empty = keys
 
+        def page(number: int, before: int) -> tuple[list[Item], bool]:
+            del number
+            reply = self._asked(action, about, **params, offset=before, length=PAGE)
+            if reply.code == empty:
+                return [], True
+            body = self.settled(reply, about)
+            found = objects(body.get(listed))
+            return found, not found or before + len(found) >= total_in(body.get("info"), total)
 
-def _settled(reply: Reply, about: str | Text) -> Reply:
-    if reply.code == DONE:
-        return reply
-    raise error_of(reply, about)
+        return self.pages(page, about, key=lambda item: as_text(item.get("id")))
+
+    def _asked(self, action: str, about: str | Text, **params: str | int) -> Reply:
+        request = self._request(action, **params)
+        return self.read(action, about, lambda: request)
+
+    def _request(self, action: str, **params: str | int) -> Request:
+        form: dict[str, Any] = {
+            "login_token": f"{self._token_id},{self._token.reveal()}",
+            "format": "json",
+            "lang": "en",
+            "error_on_empty": "no",
+            **params,
+        }
+        headers = {**self._agent, "Content-Type": "application/x-www-form-urlencoded"}
+        return Request("POST", f"{self._api}/{action}", headers, urlencode(form).encode())
 
 
 NOTE = "spent"

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from certferry import __version__
-from certferry.adapters.dnspod.client import DnspodCalls, DnspodClient, HourlyBudget
-from certferry.adapters.dnspod.errors import CODES
-from certferry.adapters.dnspod.records import DnspodRecords
+from certferry.adapters.dnspod import errors
+from certferry.adapters.dnspod.client import DnspodClient, DnspodRecords, HourlyBudget
+from certferry.adapters.dnspod.rate import Rate, rate_of
 from certferry.adapters.http.client import HttpClient, Pacer
-from certferry.core.planning.limits import Rate, rate_of
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
@@ -27,6 +26,7 @@ from certferry.text import Text
 __all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
 SERVICE = "DNSPod"
+CODES = errors.CODES.meanings
 WHERE_KEYS_ARE = Text(
     "console.dnspod.cn → API keys → DNSPod Token → create; the token is shown once, when made"
 )
@@ -68,7 +68,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Give the provider of one account; the context's `contact` stands in when the settings name
+    """Return the provider of one account; the context's `contact` stands in when the settings name
     none.
 
     All runs count their requests in its `memory`. Nothing is sent yet. Raises `ConfigError` for
@@ -83,20 +83,21 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
         pause=context.pause,
         now=context.now,
     )
-    calls = DnspodCalls(
+    client = DnspodClient(
         api=settings.api,
         token_id=token_id,
         token=Secret(token),
         user_agent=user_agent(settings.contact or context.contact or NO_CONTACT),
+        line=settings.line,
         http=HttpClient(pace=budget, pause=context.pause),
         pause=context.pause,
         now=context.now,
     )
-    return DnspodRecords(DnspodClient(calls, settings.line), context.pause)
+    return DnspodRecords(client, context.pause)
 
 
 def user_agent(contact: str) -> str:
-    """Give the form that DNSPod requires; another may get the account banned (§1.2)."""
+    """Return the form that DNSPod requires; another may get the account banned (§1.2)."""
     if not CONTACT.fullmatch(contact):
         raise ConfigError(
             Text("{contact} is not a mail address that DNSPod accepts", contact=repr(contact)),
@@ -106,7 +107,7 @@ def user_agent(contact: str) -> str:
 
 
 def _halves(token_id: str, token: str) -> tuple[str, str]:
-    """Take the halves out of a whole token that stands for both, as lego has it."""
+    """Split a whole token that stands for both halves, as lego has it."""
     if token_id == token and "," in token:
         token_id, _, token = token.partition(",")
     return token_id.strip(), token.strip()

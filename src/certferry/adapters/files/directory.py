@@ -25,8 +25,8 @@ from certferry.core.certificates.certificate import (
     PRIVKEY,
     CertificateBundle,
 )
-from certferry.errors import DeployError, Retry, TargetRejected
-from certferry.file_trust import NotTrusted, open_directory, spot
+from certferry.errors import CertferryError, DeployError, Retry, TargetRejected
+from certferry.file_trust import NotTrusted, checked_path, open_directory
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -34,7 +34,7 @@ LARGEST = 1 << 20
 """Bytes of a file that is looked at: these have a few thousand, and anything may lie there."""
 
 _DRAFT = ".certferry-draft-"
-_PRIVATE = 0o600
+_PRIVATE, _PUBLIC = 0o600, 0o644
 _PRIVATE_DIRECTORY = 0o700
 _DIRECTORY = 0o755
 
@@ -46,22 +46,22 @@ class OpenDirectory:
     handle: int
     path: Path
 
-    def look_at(self, name: str) -> FoundFile | None:
-        """Look at a file; what is no regular file, or too large, counts as none."""
+    def observe(self, name: str) -> FoundFile | None:
+        """Read a file's digest and access; `None` for no regular file, or one that is too large."""
         opened = self._read(name)
         if opened is None:
             return None
         data, facts = opened
-        access = Access(stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid)
+        access = FileAccess(stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid)
         return FoundFile(digest(data), access)
 
     def read(self, name: str) -> bytes | None:
-        """Read a file, as `look_at` does."""
+        """Read a file, as `observe` does."""
         opened = self._read(name)
         return None if opened is None else opened[0]
 
-    def draft(self, name: str, content: bytes, access: Access) -> str:
-        """Write a file under another name than its own, and on to the disk; give that name.
+    def draft(self, name: str, content: bytes, access: FileAccess) -> str:
+        """Write a file under another name than its own, and on to the disk; return that name.
 
         It is its owner's before there is anything in it. Raises `TargetRejected` where it may not
         be given to its owner or group; whatever is raised, nothing is left.
@@ -71,7 +71,7 @@ class OpenDirectory:
         descriptor = os.open(drafted, flags, _PRIVATE, dir_fd=self.handle)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                _give_away(descriptor, self.path / name, access)
+                _change_owner(descriptor, self.path / name, access)
                 os.fchmod(descriptor, access.mode)
                 file.write(content)
                 file.flush()
@@ -82,10 +82,10 @@ class OpenDirectory:
         return drafted
 
     def put(self, drafted: str, name: str) -> None:
-        """Give a draft its name; what was called so, be it a link, is gone."""
+        """Rename a draft to its name, and replace what had it, be it a link."""
         os.replace(drafted, name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
 
-    def replace(self, name: str, content: bytes, access: Access) -> None:
+    def replace(self, name: str, content: bytes, access: FileAccess) -> None:
         """Put a file in its place, whole or not at all, as `draft` and `put` do."""
         drafted = self.draft(name, content, access)
         try:
@@ -150,7 +150,7 @@ def opened_where_it_is(path: Path) -> Iterator[OpenDirectory]:
     """Open a directory for a `with` block that may be another user's; no link is followed that
     others could lead elsewhere. Raises `OSError`.
     """
-    with spot(path, exposed=True) as found:
+    with checked_path(path, exposed=True) as found:
         handle = found.open(os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield OpenDirectory(handle, path)
@@ -161,7 +161,7 @@ def opened_where_it_is(path: Path) -> Iterator[OpenDirectory]:
 @contextmanager
 def made(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
     """Open a directory as `opened` does; make a missing one, which every user may read."""
-    with spot(path, owners) as found:
+    with checked_path(path, owners) as found:
         try:
             os.mkdir(found.name, _PRIVATE_DIRECTORY, dir_fd=found.directory)
             is_new = True
@@ -174,32 +174,28 @@ def made(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
         yield place
 
 
-def _give_away(descriptor: int, path: Path, access: Access) -> None:
-    if access.uid is None and access.gid is None:
-        return
+def _change_owner(descriptor: int, path: Path, access: FileAccess) -> None:
+    # -1 leaves it as it is
+    uid, gid = (-1 if number is None else number for number in (access.uid, access.gid))
     try:
-        # -1 leaves it as it is
-        os.fchown(
-            descriptor,
-            -1 if access.uid is None else access.uid,
-            -1 if access.gid is None else access.gid,
+        if (uid, gid) != (-1, -1):
+            os.fchown(descriptor, uid, gid)
+    except PermissionError as exc:
+        message = Text("cannot change the owner of {path}: {problem}")
+        hint = Text(
+            "only root may give a file to another user, or to a group without being in it:"
+            " run certferry as root, or leave out `owner` and `group`;"
+            " the files that were there before are as they were"
         )
-    except OSError as exc:
-        if exc.errno != errno.EPERM:
-            raise
-        raise TargetRejected(
-            Text("{path} cannot be given away: {problem}", path=path, problem=system_words(exc)),
-            hint=Text(
-                "only root may give a file to another user, or to a group without being in it:"
-                " run certferry as root, or leave out `owner` and `group`;"
-                " the files that were there before are as they were"
-            ),
-        ) from exc
+        message = message.filled(path=path, problem=system_words(exc))
+        raise TargetRejected(message, hint=hint) from exc
 
 
 NAMES = (CHAIN, PRIVKEY, FULLCHAIN, CERT)
 """In the order in which they take their names: nothing comes between the key and the fullchain,
 which are what a server reads."""
+
+EXPORTED = (CERT, CHAIN, FULLCHAIN, PRIVKEY)
 
 _VARIABLES = MappingProxyType(
     {
@@ -214,15 +210,15 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class FileAccess:
     """Whose a file is and who may use it; `None` leaves the owner or the group as it comes."""
 
     mode: int
     uid: int | None = None
     gid: int | None = None
 
-    def allows(self, found: Access) -> bool:
-        """Tell whether a file with this access is as wanted."""
+    def allows(self, found: FileAccess) -> bool:
+        """Return whether a file with this access is as desired."""
         owners = self.uid in {None, found.uid} and self.gid in {None, found.gid}
         return owners and self.mode == found.mode
 
@@ -238,11 +234,11 @@ class FoundFile:
     """A file that lies there: the SHA-256 of what is in it, and its access."""
 
     digest: str
-    access: Access
+    access: FileAccess
 
 
 def contents(bundle: CertificateBundle) -> dict[str, bytes]:
-    """Give what is in each of the files. The key is among them."""
+    """Return the content of each of the files. The key is among them."""
     return {
         CHAIN: bundle.chain_pem.encode(),
         PRIVKEY: bundle.privkey_pem.reveal().encode(),
@@ -252,7 +248,7 @@ def contents(bundle: CertificateBundle) -> dict[str, bytes]:
 
 
 def variables(lineage: str, bundle: CertificateBundle, directory: Path) -> Mapping[str, str]:
-    """Give the environment of a program that is told of a certificate in a directory."""
+    """Return the environment of a program that gets a certificate in a directory."""
     certificate = bundle.certificate
     paths = {variable: str(directory / name) for variable, name in _VARIABLES.items()}
     return paths | {
@@ -265,12 +261,12 @@ def variables(lineage: str, bundle: CertificateBundle, directory: Path) -> Mappi
 
 
 def digest(data: bytes) -> str:
-    """Give SHA-256, lower-case hex."""
+    """Return SHA-256, lower-case hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _fix(exc: NotTrusted) -> Text:
-    """Advise where a directory is another user's, to whom root may give the files as well."""
+    """Return the advice for a directory of another user's, whom root may make their owner."""
     if exc.owner is None or os.geteuid() != 0:
         return exc.fix
     return Text(
@@ -281,8 +277,8 @@ def _fix(exc: NotTrusted) -> Text:
 
 
 @contextmanager
-def told(path: Path, hint: Text, *, has_owner: bool = False) -> Iterator[None]:
-    """Turn what the system says into an error of the door; a full disk may have room later. With
+def translating_errors(path: Path, hint: Text, *, has_owner: bool = False) -> Iterator[None]:
+    """Turn the system's errors into those of the port; a full disk may have room later. With
     `has_owner`, the files may be declared to be another user's.
     """
     try:
@@ -294,11 +290,9 @@ def told(path: Path, hint: Text, *, has_owner: bool = False) -> Iterator[None]:
         if exc.errno in _FULL:
             message = Text("{path} cannot be written: the disk is full", path=path)
             raise DeployError(message, hint=hint, retry=Retry.LATER) from exc
-        problem = system_words(exc)
-        raise TargetRejected(
-            Text("{path} cannot be read or written: {problem}", path=path, problem=problem),
-            hint=hint,
-        ) from exc
+        message = Text("{path} cannot be read or written: {problem}")
+        message = message.filled(path=path, problem=system_words(exc))
+        raise TargetRejected(message, hint=hint) from exc
 
 
 RIGHTS = Text("run certferry as a user who may read and write there")
@@ -346,28 +340,60 @@ def must_take_files(directory: Path, names: Iterable[str]) -> None:
 
 
 def user_number(name: str | None) -> int | None:
-    """Give a user's number. Raises `TargetRejected` for one that this machine does not know."""
+    """Return a user's number. Raises `TargetRejected` for one that this machine does not know."""
     return _number(name, lambda user: pwd.getpwnam(user).pw_uid, Text("user"))
 
 
 def group_number(name: str | None) -> int | None:
-    """Give a group's number, as `user_number` does."""
+    """Return a group's number, as `user_number` does."""
     return _number(name, lambda group: grp.getgrnam(group).gr_gid, Text("group"))
-
-
-def _taken_by_chown(number: int) -> int:
-    if number >= 2**32 - 1:  # chown(2): the last one of 32 bits says that nothing is to change
-        raise ValueError(number)
-    return number
 
 
 def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int | None:
     if name is None:
         return None
     try:
-        return _taken_by_chown(int(name)) if name.isdecimal() else look_up(name)
+        # chown(2): the last number of 32 bits says that nothing is to change.
+        is_number = name.isdecimal() and int(name) < 2**32 - 1
+        return int(name) if is_number else look_up(name)
     except (KeyError, ValueError):
         raise TargetRejected(
             Text("this machine knows no {what} called {name}", what=what, name=name),
             hint=Text("make it first, or correct `owner` and `group`"),
         ) from None
+
+
+def write_bundle(bundle: CertificateBundle, directory: Path) -> list[Path]:
+    """Write the four files that certbot's users know, and return their paths.
+
+    The key is readable by its owner alone from its first byte on, whatever was there before. The
+    directory may be another user's; no link is followed that its owner could lead elsewhere, such
+    as to another's key. Raises `CertferryError`.
+    """
+    texts = contents(bundle)
+    with _exporting(directory):
+        # A link that leads astray is refused before anything is made.
+        with suppress(FileNotFoundError), checked_path(directory, exposed=True):
+            pass
+        directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    with _exporting(directory), opened_where_it_is(directory) as place:
+        for name in EXPORTED:
+            with _exporting(directory / name):
+                access = FileAccess(_PRIVATE if name == PRIVKEY else _PUBLIC)
+                place.replace(name, texts[name], access)
+        place.sync()
+    return [directory / name for name in EXPORTED]
+
+
+@contextmanager
+def _exporting(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except NotTrusted as exc:
+        message = Text("{path} {problem}", path=exc.path, problem=exc.problem)
+        raise CertferryError(message, hint=exc.fix) from exc
+    except OSError as exc:
+        raise CertferryError(
+            Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc)),
+            hint=Text("files that were there before are as they were"),
+        ) from exc

@@ -22,22 +22,22 @@ from certferry.system_words import system_words
 from certferry.text import Text
 
 _PRIVATE_DIRECTORY = 0o700
-_PRIVATE = pem_directory.Access(0o600)
+_PRIVATE = pem_directory.FileAccess(0o600)
 
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
 def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
-    """Have the four files in a directory of the workspace for a `with` block; they are their
+    """Put the four files into a directory of the workspace for a `with` block; they are their
     owner's alone, and gone after it. Raises `DeployError`.
     """
     hint = Text("free some space, or let certferry write there")
     with ExitStack() as held:
-        with pem_directory.told(workspace, hint):
+        with pem_directory.translating_errors(workspace, hint):
             directory = _make(workspace, held)
         try:
-            with pem_directory.told(directory.path, hint):
+            with pem_directory.translating_errors(directory.path, hint):
                 for name, content in pem_directory.contents(bundle).items():
                     directory.put(directory.draft(name, content, _PRIVATE), name)
             yield directory.path
@@ -46,8 +46,8 @@ def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
 
 
 def sweep(workspace: Path) -> None:
-    """Remove what runs that were killed have left there, and leave alone what others are at work
-    with. What cannot be removed is warned of.
+    """Remove what killed runs have left there, and nothing that others are at work with. Warn of
+    what cannot be removed.
     """
     try:
         with _opened(workspace) as place:
@@ -72,9 +72,7 @@ def _make(workspace: Path, held: ExitStack) -> OpenDirectory:
 
 
 def _remove(directory: Path) -> None:
-    """Remove it when a program has done with it. One that did its work has not failed because of
-    what it left there, and a run that was stopped is not to be told of anything else.
-    """
+    """Remove it after the program. What that has left there makes no failure of it."""
     try:
         with suppress(FileNotFoundError):
             with _opened(directory) as place:
@@ -91,18 +89,15 @@ def _sweep(workspace: Path) -> None:
                 fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _empty(place)
                 shutil.rmtree(directory)
-        except BlockingIOError:
-            continue  # a run is at work with it
-        except FileNotFoundError:
-            continue  # another run has done with it meanwhile
+        except (BlockingIOError, FileNotFoundError):
+            continue  # a run is at work with it, or has removed it meanwhile
         except OSError as exc:
             _warn(directory, exc)
 
 
 def _empty(place: int) -> None:
     """Remove each file of an open directory that can be removed, the key first: `rmtree` stops at
-    the first thing that cannot, in the directory's own order. What its path leads to by now may be
-    another.
+    the first that cannot. Its path may lead to another directory by now.
     """
     for name in sorted(os.listdir(place), key=lambda name: PRIVKEY not in name):
         with suppress(OSError):

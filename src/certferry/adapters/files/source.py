@@ -26,8 +26,8 @@ _DER = b"\x30"  # a SEQUENCE (X.690 §8.9.1): every certificate and every key be
 
 
 class PemFileSource:
-    """Reads pairs of files. Holds what it has read, so that the same contents are judged once: a
-    run looks again and again, and to prove an RSA key sound takes up to a third of a second.
+    """Reads pairs of files. Keeps what it has read, so that the same contents are judged once: to
+    prove an RSA key sound takes up to a third of a second.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ def _judge(fullchain: str, privkey: Secret, files: PemFiles) -> CertificateBundl
 
 @contextmanager
 def _about(path: str) -> Iterator[None]:
-    """Say which of the two files an error is about."""
+    """Name the file that an error is about."""
     try:
         yield
     except CertificateError as error:
@@ -89,33 +89,26 @@ def _text(path: str, program: str) -> str:
 
 
 def _must_be_what_it_is_called(fullchain: str, privkey: str, files: PemFiles) -> None:
+    held = Text("{path}: holds {kind}")
     if _CERTIFICATE not in fullchain:
         kind = Text("a private key") if _KEY in fullchain else Text("no certificate")
-        raise CertificateError(
-            Text("{path}: holds {kind}", path=files.fullchain, kind=kind),
-            hint=Text("`fullchain` is the file with the leaf and its issuer certificates"),
-        )
+        hint = Text("`fullchain` is the file with the leaf and its issuer certificates")
+        raise CertificateError(held.filled(path=files.fullchain, kind=kind), hint=hint)
     if _KEY not in privkey:
         kind = Text("a certificate") if _CERTIFICATE in privkey else Text("no private key")
-        raise CertificateError(
-            Text("{path}: holds {kind}", path=files.privkey, kind=kind),
-            hint=Text("`privkey` is the file with the certificate's private key"),
-        )
+        hint = Text("`privkey` is the file with the certificate's private key")
+        raise CertificateError(held.filled(path=files.privkey, kind=kind), hint=hint)
 
 
 def _must_belong_together(bundle: CertificateBundle, files: PemFiles) -> None:
     if not bundle.key_matches:
-        raise PlanRefused(
-            Text(
-                "{privkey} is not the key of {fullchain}",
-                privkey=files.privkey,
-                fullchain=files.fullchain,
-            ),
-            hint=Text(
-                "another client may be writing them just now: look again in a moment. If it"
-                " stays like this, check that both paths belong to the same certificate"
-            ),
+        sentence = Text("{privkey} is not the key of {fullchain}")
+        hint = Text(
+            "another client may be writing them just now: look again in a moment. If it"
+            " stays like this, check that both paths belong to the same certificate"
         )
+        message = sentence.filled(privkey=files.privkey, fullchain=files.fullchain)
+        raise PlanRefused(message, hint=hint)
     if not bundle.chain_complete:
         raise PlanRefused(
             Text("{path}: the chain is incomplete or in the wrong order", path=files.fullchain),
@@ -136,25 +129,19 @@ def contents_of(path: Path, *, hint: Text | None = None) -> bytes:
         # Without O_NONBLOCK, opening a FIFO waits for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            data = _read(descriptor)
+            # What is wrong with a directory, `fdopen` says.
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+                data = file.read(LARGEST + 1) if is_regular else b""
         finally:
             os.close(descriptor)
     except OSError as error:
         problem = Text("{path}: {problem}", path=path, problem=system_words(error))
         raise CertificateError(problem, hint=hint) from error
-    if data is None:
+    if not is_regular:
         raise CertificateError(Text("{path}: is not a regular file", path=path), hint=hint)
     if len(data) > LARGEST:
         raise CertificateError(
             Text("{path}: too large for a certificate, a key or notes about them", path=path)
         )
     return data
-
-
-def _read(descriptor: int) -> bytes | None:
-    """Read at most a byte more than may be there; `None` for a FIFO, a socket or a device."""
-    mode = os.fstat(descriptor).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # what is wrong with the latter, open says
-        return None
-    with open(descriptor, "rb", closefd=False) as file:
-        return file.read(LARGEST + 1)

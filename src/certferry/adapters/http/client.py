@@ -23,8 +23,8 @@ from urllib3.util import Retry
 
 from certferry import __version__
 from certferry.adapters.http.bounds import LONGEST_ANSWER, BoundedAdapter
-from certferry.adapters.http.problems import Contact, Problem, Timeouts, explain
-from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
+from certferry.adapters.http.problems import HttpFailure, Timeouts, explain
+from certferry.ports.http import NO_HEADERS, Answer
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -71,29 +71,8 @@ def journal() -> Iterator[list[Exchange]]:
         _JOURNAL.reset(token)
 
 
-class HttpFailure(NoAnswer):
-    """No usable answer came. `maybe_done`: the server may have carried the request out;
-    `contact`: how far the last attempt went; `status` and `headers` are those of a web page that
-    came in place of an answer.
-    """
-
-    def __init__(
-        self,
-        problem: Text,
-        *,
-        maybe_done: bool,
-        contact: Contact = Contact.WORDS,
-        status: int | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(problem, maybe_done=maybe_done)
-        self.status = status
-        self.headers = headers or {}
-        self.contact = contact
-
-
 def answers_too_many(answer: Answer) -> bool:
-    """Tell whether the server turned a request down, undone, because there were too many."""
+    """Return whether the server refused a request, undone, because there were too many."""
     return answer.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
@@ -102,7 +81,7 @@ class HttpClient:
 
     No redirect is followed and no cookie is kept: a signed request means exactly one address.
     Proxies and certificate bundles named by the environment are used. `too_many` recognises a
-    rate limit where a service tells it otherwise than by status 429. `jitter` gives 0 to 1.
+    rate limit where a service reports it otherwise than by status 429. `jitter` returns 0 to 1.
     `longest` is how many bytes an answer may have. Where a host is secret, the service is `called`
     otherwise in sentences and in the log.
     """
@@ -142,7 +121,7 @@ class HttpClient:
         return self.exchange(lambda: request, repeatable=repeatable)
 
     def exchange(self, prepare: Callable[[], Request], *, repeatable: bool) -> Answer:
-        """Send what `prepare` gives, which is asked anew for each attempt, and give the answer.
+        """Send what `prepare` returns, called anew for each attempt, and return the answer.
 
         A repeatable request is repeated after transport errors and statuses 5xx, any request
         when surely nothing was done: no connection was made, or there were too many requests.
@@ -152,72 +131,60 @@ class HttpClient:
         maybe_done = False
         for attempt in itertools.count(1):
             self._pace.wait()
-            outcome = self._attempt(prepare())
-            if isinstance(outcome, Problem):
-                maybe_done = maybe_done or outcome.maybe_done
-            wait = self._wait_before_repeating(outcome, attempt, repeatable=repeatable)
+            came = self._attempt(prepare())
+            if isinstance(came, HttpFailure):
+                maybe_done = came.maybe_done = maybe_done or came.maybe_done
+            wait = self._wait_before_repeating(came, attempt, repeatable=repeatable)
             if wait is None:
                 break
             self._pause(wait)
-        if isinstance(outcome, Problem):
-            raise HttpFailure(
-                outcome.sentence,
-                maybe_done=maybe_done,
-                contact=outcome.contact,
-                status=outcome.status,
-                headers=outcome.headers,
-            )
-        return outcome
+        if isinstance(came, HttpFailure):
+            raise came
+        return came
 
-    def _attempt(self, request: Request) -> Answer | Problem:
+    def _attempt(self, request: Request) -> Answer | HttpFailure:
         host = self._called or request.url.partition("://")[2].partition("/")[0]
+        within = self._timeouts.connect.total_seconds(), self._timeouts.read.total_seconds()
         try:
             response = self._session.request(
                 request.method,
                 request.url,
                 headers=request.headers,
                 data=request.body,
-                timeout=(
-                    self._timeouts.connect.total_seconds(),
-                    self._timeouts.read.total_seconds(),
-                ),
+                timeout=within,
             )
-        except (OSError, HTTPError, ValueError) as exc:
-            log.debug("%s %s: %s", request.method, host, type(exc).__name__)
-            _JOURNAL.get([]).append(Exchange(request, type(exc).__name__))
-            return explain(exc, host, self._timeouts)
+        except (OSError, HTTPError, ValueError) as failed:
+            log.debug("%s %s: %s", request.method, host, type(failed).__name__)
+            _JOURNAL.get([]).append(Exchange(request, type(failed).__name__))
+            return explain(failed, host, self._timeouts)
         log.debug("%s %s: %s", request.method, host, response.status_code)
         answer = Answer(response.status_code, response.headers, response.content)
         _JOURNAL.get([]).append(Exchange(request, answer))
-        if self._too_many(answer):
-            return answer
-        return _web_page(answer, host) or answer
+        return answer if self._too_many(answer) else _web_page(answer, host) or answer
 
     def _wait_before_repeating(
-        self, outcome: Answer | Problem, attempt: int, *, repeatable: bool
+        self, outcome: Answer | HttpFailure, attempt: int, *, repeatable: bool
     ) -> float | None:
-        """Give the seconds to wait before the next attempt, `None` when there is to be none."""
-        if attempt >= self._attempts or not self._is_worth_repeating(
-            outcome, repeatable=repeatable
-        ):
-            return None
+        """Return the seconds to wait before the next attempt, `None` where there is none."""
         first = FIRST_BACK_OFF
-        if isinstance(outcome, Answer):
+        if isinstance(outcome, HttpFailure):
+            is_worth_it = outcome.passing and (repeatable or not outcome.maybe_done)
+            asked = None
+        else:
+            too_many = self._too_many(outcome)
+            is_worth_it = too_many or (repeatable and is_server_error(outcome))
+            first = FIRST_BACK_OFF_OF_TOO_MANY if too_many else first
             asked = seconds_asked_for(outcome)
-            if asked is not None:
-                return asked if asked <= LONGEST_RETRY_AFTER else None
-            first = FIRST_BACK_OFF_OF_TOO_MANY if self._too_many(outcome) else first
+        if attempt >= self._attempts or not is_worth_it:
+            return None
+        if asked is not None:
+            return asked if asked <= LONGEST_RETRY_AFTER else None
         longest = min(first * 2.0 ** (attempt - 1), LONGEST_BACK_OFF)
         return longest * (1 + self._jitter()) / 2
 
-    def _is_worth_repeating(self, outcome: Answer | Problem, *, repeatable: bool) -> bool:
-        if isinstance(outcome, Problem):
-            return outcome.passing and (repeatable or not outcome.maybe_done)
-        return self._too_many(outcome) or (repeatable and is_server_error(outcome))
-
 
 def is_server_error(answer: Answer) -> bool:
-    """Tell whether the server failed. Its outcome is unknown then, as with a lost answer.
+    """Return whether the server failed. The outcome is unknown then, as with a lost answer.
 
     Qiniu's 612 "no such domain" lies beyond the range and is an ordinary refusal.
     """
@@ -225,7 +192,7 @@ def is_server_error(answer: Answer) -> bool:
 
 
 def seconds_asked_for(answer: Answer) -> float | None:
-    """Give the seconds of Retry-After, written as a number or as a date (RFC 9110 §10.2.3); six
+    """Return the seconds of Retry-After, written as a number or as a date (RFC 9110 §10.2.3); six
     hours at most (urllib3's `retry_after_max`).
     """
     written = answer.headers.get("Retry-After")
@@ -238,8 +205,8 @@ def seconds_asked_for(answer: Answer) -> float | None:
     return seconds
 
 
-def _web_page(answer: Answer, host: str) -> Problem | None:
-    """See through a gateway, or a hotel's login page, that answers in the service's place.
+def _web_page(answer: Answer, host: str) -> HttpFailure | None:
+    """Recognise a gateway, or a hotel's login page, that answers in the service's place.
 
     DNSPod declares its JSON as a web page (docs/facts/dnspod.md §1.1), so the body decides too.
     """
@@ -247,7 +214,7 @@ def _web_page(answer: Answer, host: str) -> Problem | None:
     if not declared or answer.body.lstrip()[:1] == b"{":
         return None
     refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return Problem(
+    return HttpFailure(
         Text("{host} answered with a web page (status {status})", host=host, status=answer.status),
         maybe_done=not refused,
         passing=not refused,
@@ -296,7 +263,7 @@ class Pace(Protocol):
 
 
 class Pacer:
-    """Hands out moments that lie evenly spaced, so that no second ever holds more than the limit.
+    """Spaces requests evenly, so that no second ever holds more than the limit.
 
     `clock` counts seconds and never goes back; `pause` waits, and may raise `Interrupted`.
     """
@@ -323,19 +290,6 @@ class Pacer:
             moment = max(self._next, now)
             self._next = moment + self._interval
             return moment - now
-
-
-class CountedPace:
-    """A `Pace`. `requests` are those that were let go; counted for one thread alone."""
-
-    def __init__(self, pace: Pace) -> None:
-        self.requests = 0
-        self._pace = pace
-
-    def wait(self) -> None:
-        """Return when the next request may be sent. Raises whatever a pause raises."""
-        self._pace.wait()
-        self.requests += 1
 
 
 def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:

@@ -30,12 +30,12 @@ _HOLDS = {True: Text("yes"), False: Text("no"), None: Text("not seen")}
 
 
 def judged(section: str, assumed: Text, holds: bool | None) -> Text:  # noqa: FBT001 - a value
-    """Say whether an assumption of docs/facts holds; `None` where the answers do not show it."""
+    """Return whether an assumption of docs/facts holds; `None` where the answers do not show it."""
     return Text("§{section} {it}: {holds}", section=section, it=assumed, holds=_HOLDS[holds])
 
 
 def reported(exchanges: Iterable[Exchange], public: Collection[str]) -> Iterator[Text]:
-    """Say what was called, by which way, and what the answer is like."""
+    """Render what was called, where, and the shape of the answer."""
     for one in exchanges:
         way = shown_host(one.request.url, public)
         scheme = one.request.headers.get("Authorization", "").partition(" ")[0]

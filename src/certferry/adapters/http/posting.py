@@ -1,5 +1,5 @@
-"""A message posted to a service, once: what came back is judged by its body, and no address of the
-service is told, which is a secret.
+"""A message posted to a service, once. The body of the answer decides, and no sentence shows the
+address, which is a secret.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
+from certferry.core.assessment.notifications import Message
+from certferry.core.network import is_loopback
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
+from certferry.errors import ConfigError
 from certferry.ports.adapter import Context
 from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood
@@ -23,11 +27,13 @@ SOON = timedelta(minutes=1)
 
 REQUESTS_PER_SECOND = 5.0  # what Feishu takes; a run sends one message
 
+API_HELP = Text("the address of the service; change it for tests and mirrors only")
+
 _AS_JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
 @dataclass(frozen=True)
-class Reply:
+class PostReply:
     """What a service said: its status, and the fields of its JSON."""
 
     status: int
@@ -40,7 +46,7 @@ class Reply:
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-Judge = Callable[[Reply], Answered]
+Judge = Callable[[PostReply], Answered]
 
 
 class Posting:
@@ -66,7 +72,7 @@ class Posting:
                 status=answer.status,
             )
             return RefusedForGood(problem, Text("check the address of the channel"))
-        return judge(Reply(answer.status, found, answer.headers))
+        return judge(PostReply(answer.status, found, answer.headers))
 
     def exchange(
         self, address: Secret, body: bytes, headers: Mapping[str, str] = NO_HEADERS
@@ -89,34 +95,43 @@ class Posting:
         return answer
 
     def refused(self, code: object, said: object, hint: Text | None = None) -> RefusedForGood:
-        """Say that the service refused the message, with its code and its words."""
+        """Return that the service refused the message, with its code and its words."""
         return RefusedForGood(self.in_its_words(code, said), hint)
 
     def in_its_words(self, code: object, said: object) -> Text:
-        """Say what the service said, where it said anything."""
-        if not said and code is None:
-            return Text("{service} refused the message and did not say why", service=self.service)
+        """Return the service's words, where it said anything."""
+        sentence = Text("{service} refused the message: {words} ({code})")
         if not said:
-            return Text(
-                "{service} refused the message ({code})",
-                service=self.service,
-                code=quoted(code, self._hidden),
-            )
-        return Text(
-            "{service} refused the message: {words} ({code})",
-            service=self.service,
-            words=quoted(said, self._hidden),
-            code=quoted(code, self._hidden),
-        )
+            sentence = Text("{service} refused the message ({code})")
+            if code is None:
+                sentence = Text("{service} refused the message and did not say why")
+        shown = {"words": quoted(said, self._hidden), "code": quoted(code, self._hidden)}
+        return sentence.filled(service=self.service, **shown)
 
     def later(
         self, problem: Text, headers: Mapping[str, str] = NO_HEADERS, usual: timedelta = SOON
     ) -> AgainAt:
-        """Say when the message may be sent again: when the service said, or after a usual time."""
+        """Return when the message may be sent again: as the service says, or after a usual time."""
         from certferry.adapters.http.client import seconds_asked_for
 
         asked = seconds_asked_for(Answer(0, headers, b""))
         return AgainAt(self.now() + (usual if asked is None else timedelta(seconds=asked)), problem)
+
+
+@dataclass(frozen=True, slots=True)
+class PostedChannel:
+    """A `ports.notifier.Notifier` that posts the `fields` of each message as JSON to the `address`
+    of that moment.
+    """
+
+    posting: Posting
+    address: Callable[[], Secret]
+    fields: Callable[[Message], Mapping[str, object]]
+    judge: Judge
+
+    def send(self, message: Message, /) -> Answered:
+        """See `ports.notifier.Notifier.send`."""
+        return self.posting.send(self.address(), self.fields(message), self.judge)
 
 
 def fields_of(answer: Answer) -> Mapping[str, Any] | None:
@@ -133,3 +148,28 @@ def next_day(now: datetime) -> datetime:
     china = now + timedelta(hours=8)
     midnight = china.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return midnight - timedelta(hours=8)
+
+
+def secret_address(written: Secret, api: str = "", usual: str = "") -> Secret:
+    """Return the address, at `api` where that is another than the `usual` place of the service.
+
+    Raises `ConfigError`, which does not show it.
+    """
+    address = written.reveal()
+    try:
+        parts = urlsplit(address)
+        complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        complete = False
+    if not complete:
+        raise ConfigError(Text("`url` must be the whole address, such as https://host/path"))
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(Text("`url` must not hold a user name or password"))
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ConfigError(
+            Text("`url` must begin with https://; http:// is for addresses of this machine only")
+        )
+    if api == usual:
+        return written
+    query = f"?{parts.query}" if parts.query else ""
+    return Secret(f"{api.rstrip('/')}{parts.path}{query}")

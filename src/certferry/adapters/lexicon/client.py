@@ -55,6 +55,8 @@ class LexiconCalls:
         within: timedelta,
         pause: Pause,
     ) -> None:
+        hidden = [value for value in options.values() if isinstance(value, Secret)]
+        self.errors = LexiconErrors(provider, hidden)
         self._provider = provider
         self._options = options
         self._within = within
@@ -64,9 +66,8 @@ class LexiconCalls:
         self._last_until = 0.0
 
     def in_turn(self, about: str, work: Callable[[], T]) -> T:
-        """Give what a piece of work gives, when no other is going on. Raises `DnsUnavailable` where
-        it takes too long: it is left to itself then, its outcome is not known, and until it ends
-        nothing else is begun.
+        """Return what a piece of work returns, one at a time. Raises `DnsUnavailable` where it
+        takes too long: its outcome is not known then, and nothing else begins until it ends.
         """
         with self._turns.ours():
             if self._last is not None:
@@ -114,23 +115,20 @@ class LexiconCalls:
                 try:
                     outcome.set_result(work())
                 except BaseException as exc:  # noqa: BLE001 - raised again where the caller waits
-                    outcome.set_exception(self._refusal(about, refused[0]) if refused else exc)
+                    said = self.errors.message(about, refused[0]) if refused else None
+                    outcome.set_exception(DnsRejected(said) if said else exc)
 
         self._last, self._last_until = outcome, time.monotonic() + self._within.total_seconds()
         threading.Thread(target=run, name="lexicon", daemon=True).start()
         self._wait_for(outcome, about)
         return outcome.result()
 
-    def _refusal(self, about: str, problem: Text) -> DnsRejected:
-        said = Text("{about}: lexicon's {provider}: {problem}")
-        return DnsRejected(said.filled(about=about, provider=self._provider, problem=problem))
-
     def _wait_for(self, last: Future[Any], about: str) -> None:
         """Wait for the piece of work that was begun last, as long as that may take."""
         while not last.done():
             left = self._last_until - time.monotonic()
             if left <= 0:
-                raise _too_long(about, self._provider)
+                raise self.errors.too_long(about)
             wait([last], timeout=min(left, STOP_CHECK))
             self._pause(0)  # notices that the run was stopped
 
@@ -140,13 +138,6 @@ def _has_its_libraries(provider: str) -> bool:
     from lexicon._private.discovery import find_providers
 
     return bool(find_providers().get(provider, True))  # reads what is installed: slow
-
-
-def _too_long(about: str, provider: str) -> DnsUnavailable:
-    return DnsUnavailable(
-        Text("{about}: lexicon's {provider} gives no answer", about=about, provider=provider),
-        hint=Text("see the way from this host to the service, and `timeout` of the account"),
-    )
 
 
 SERVICE = "lexicon"
@@ -171,78 +162,84 @@ _NOT_HERE = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Whom errors are about: the provider, as lexicon calls it, and what they must not show."""
+class LexiconErrors:
+    """The errors of one provider, as lexicon calls it; they never show what is `hidden`."""
 
     provider: str
     hidden: Collection[Secret]
 
-    def message(self, about: str, exc: BaseException) -> Text:
-        """Say what was raised, on one line: of a request without an answer in certferry's words,
-        since `requests` quotes addresses, in which some services have the key.
+    def message(self, about: str, problem: Text | str) -> Text:
+        """Return a sentence on what is wrong."""
+        words = Text("{about}: lexicon's {provider}: {problem}")
+        return words.filled(about=about, provider=self.provider, problem=problem)
+
+    def of(self, exc: BaseException, about: str) -> DnsError:
+        """Return the error that an exception stands for. What is not known may have been done. A
+        request without an answer is described in certferry's words: `requests` quotes addresses, in
+        which some services have the key.
         """
         words = " ".join(str(exc).split())
         said = f"{type(exc).__name__}: {words}" if words else type(exc).__name__
         problem: Text | str = quoted(said, self.hidden)
         if isinstance(exc, requests.ConnectionError | requests.Timeout):
             url = None if exc.request is None else exc.request.url
-            host = urlsplit(url or "").hostname or self.provider
-            problem = explain(exc, host, TIMEOUTS).sentence
-        return Text(
-            "{about}: lexicon's {provider}: {problem}",
-            about=about,
-            provider=self.provider,
-            problem=problem,
-        )
-
-    @property
-    def advice(self) -> Text:
-        """Say what to compare."""
-        return Text(
+            problem = explain(exc, urlsplit(url or "").hostname or self.provider, TIMEOUTS).problem
+        message = self.message(about, problem)
+        compare = Text(
             "compare the account's other keys with what `lexicon {provider} --help` asks for, and"
             " with the service's console",
             provider=self.provider,
         )
+        status = _status(exc) if isinstance(exc, requests.HTTPError) else None
+        if status in _DENIED or (status is None and _is_authentication(exc)):
+            return DnsAccessDenied(message, hint=compare)
+        if status is not None and _is_for_good(status):
+            return DnsRejected(message, hint=compare)
+        hint = Text("try again in some minutes; certferry looks for the record first")
+        return DnsUnavailable(message, hint=hint)
+
+    def too_long(self, about: str) -> DnsUnavailable:
+        """Return the error for a call that takes longer than it may."""
+        words = Text("{about}: lexicon's {provider} gives no answer")
+        return DnsUnavailable(
+            words.filled(about=about, provider=self.provider),
+            hint=Text("see the way from this host to the service, and `timeout` of the account"),
+        )
+
+    def no_zone(self, name: str) -> ZoneNotFound:
+        """Return the error for a name that the provider finds no zone for."""
+        words = Text("lexicon's {provider} has no zone that holds {name}")
+        hint = Text(
+            "name the account that has the domain as `dns` of the certificate. Some providers of"
+            " lexicon cannot tell: name the zones as `zones` of the account then"
+        )
+        return ZoneNotFound(words.filled(provider=self.provider, name=name), hint=hint)
+
+    def not_done(self, name: str, *, is_wanted: bool) -> DnsUnavailable:
+        """Return the error for a change that the provider's list does not show."""
+        words = Text(
+            "{name}: lexicon's {provider} reports no failure, and its list still has the record"
+        )
+        if is_wanted:
+            words = Text(
+                "{name}: lexicon's {provider} reports no failure, and its list lacks the record"
+            )
+        hint = Text("look at the zone in the service's console, and at a CNAME beside the record")
+        return DnsUnavailable(words.filled(name=name, provider=self.provider), hint=hint)
 
 
 def is_no_zone(exc: BaseException) -> bool:
-    """Tell whether an authentication failed since the zone is not there."""
+    """Return whether an authentication failed because the zone is not there."""
     if isinstance(exc, requests.HTTPError):
         return _status(exc) in _NOT_HERE
     return _is_authentication(exc) and _NO_ZONE.search(str(exc)) is not None
 
 
 def may_pass(exc: BaseException) -> bool:
-    """Tell whether surely the service was not heard: 500 may be its word for what it has not."""
+    """Return whether the service surely did nothing: 500 may mean that it lacks the zone."""
     if isinstance(exc, requests.HTTPError):
         return _status(exc) in _NOT_NOW
     return isinstance(exc, requests.ConnectionError | requests.Timeout)
-
-
-def error_of(exc: BaseException, told: Told, about: str) -> DnsError:
-    """Give the error that something raised stands for. What is not known may have been done."""
-    message = told.message(about, exc)
-    status = _status(exc) if isinstance(exc, requests.HTTPError) else None
-    if status in _DENIED or (status is None and _is_authentication(exc)):
-        return DnsAccessDenied(message, hint=told.advice)
-    if status is not None and _is_for_good(status):
-        return DnsRejected(message, hint=told.advice)
-    return DnsUnavailable(
-        message, hint=Text("try again in some minutes; certferry looks for the record first")
-    )
-
-
-def no_zone(name: str, told: Told) -> ZoneNotFound:
-    """Give the error for a name that the provider finds no zone for."""
-    return ZoneNotFound(
-        Text(
-            "lexicon's {provider} has no zone that holds {name}", provider=told.provider, name=name
-        ),
-        hint=Text(
-            "name the account that has the domain as `dns` of the certificate. Some providers of"
-            " lexicon cannot tell: name the zones as `zones` of the account then"
-        ),
-    )
 
 
 def _is_authentication(exc: BaseException) -> bool:

@@ -16,14 +16,7 @@ from importlib.util import find_spec
 from typing import Annotated, Any, TypeVar
 
 from certferry.adapters.lexicon.client import SERVICE as NAMED
-from certferry.adapters.lexicon.client import (
-    LexiconCalls,
-    Told,
-    error_of,
-    is_no_zone,
-    may_pass,
-    no_zone,
-)
+from certferry.adapters.lexicon.client import LexiconCalls, is_no_zone, may_pass
 from certferry.core.certificates.names import suffixes, zone_name
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.discovery.survey import FoundZone
@@ -32,7 +25,6 @@ from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,
     DnsError,
-    DnsUnavailable,
     Reported,
 )
 from certferry.ports.adapter import Context, Variable
@@ -75,16 +67,15 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Give the provider of one account. Nothing is sent yet, and the library not loaded. Raises
+    """Return the provider of one account. Nothing is sent yet, and the library not loaded. Raises
     `ConfigError` where it is not there, or does not know the provider.
     """
     _must_be_known(settings.provider)
     _must_be_held(settings)
     options = {key.replace("-", "_"): value for key, value in settings.options.items()}
     calls = LexiconCalls(settings.provider, options, settings.timeout, context.pause)
-    hidden = [value for value in options.values() if isinstance(value, Secret)]
     zones = [zone_name(zone) for zone in settings.zones]
-    return LexiconRecords(calls, Told(settings.provider, hidden), zones, context.pause)
+    return LexiconRecords(calls, zones, context.pause)
 
 
 def _must_be_known(provider: str) -> None:
@@ -130,9 +121,8 @@ def _must_be_held(settings: Settings) -> None:
 class LexiconRecords:
     """The records of one account. Safe to use from threads. A handle is the value."""
 
-    def __init__(self, calls: LexiconCalls, told: Told, zones: Sequence[str], pause: Pause) -> None:
+    def __init__(self, calls: LexiconCalls, zones: Sequence[str], pause: Pause) -> None:
         self._calls = calls
-        self._told = told
         self._declared = tuple(FoundZone(zone) for zone in zones)
         self._pause = pause
         self._found: dict[str, str] = {}
@@ -178,12 +168,12 @@ class LexiconRecords:
             return bool(found)
 
     def _look(self, provider: Any, zone: str, name: str, value: str, *, is_wanted: bool) -> None:
-        """See that a record is there, or is not: what the provider says of it is not believed."""
+        """Check that a record is there, or is not, whatever the provider reports."""
         for pause in PAUSES_OF_A_LOOK:
             self._pause(pause)
             if bool(list(records_of(provider, zone, name, value))) == is_wanted:
                 return
-        raise _not_done(name, self._told.provider, is_wanted=is_wanted)
+        raise self._calls.errors.not_done(name, is_wanted=is_wanted)
 
     def _zone(self, name: str) -> str:
         if self._declared:
@@ -208,11 +198,11 @@ class LexiconRecords:
             except BaseException as exc:
                 if is_no_zone(exc):
                     continue
-                error = error_of(exc, self._told, name)
+                error = self._calls.errors.of(exc, name)
                 if may_pass(exc):  # the zone may be there: what is put above it, no resolver sees
                     raise error from exc
                 refused = refused or error
-        raise refused or no_zone(name, self._told)
+        raise refused or self._calls.errors.no_zone(name)
 
     def _in_turn(self, name: str, work: Callable[[], T]) -> T:
         try:
@@ -220,7 +210,7 @@ class LexiconRecords:
         except (Reported, KeyboardInterrupt):
             raise
         except BaseException as exc:
-            raise error_of(exc, self._told, name) from exc
+            raise self._calls.errors.of(exc, name) from exc
 
 
 def records_of(provider: Any, zone: str, name: str, value: str) -> Iterator[dict[str, Any]]:
@@ -234,20 +224,3 @@ def records_of(provider: Any, zone: str, name: str, value: str) -> Iterator[dict
         content = str(record.get("content", "")).strip('"')
         if content == value and str(record.get("name", name)).rstrip(".").lower() in names:
             yield record
-
-
-def _not_done(name: str, provider: str, *, is_wanted: bool) -> DnsUnavailable:
-    hint = Text("look at the zone in the service's console, and at a CNAME beside the record")
-    if is_wanted:
-        said = Text(
-            "{name}: lexicon's {provider} reports no failure, and its list lacks the record",
-            name=name,
-            provider=provider,
-        )
-    else:
-        said = Text(
-            "{name}: lexicon's {provider} reports no failure, and its list still has the record",
-            name=name,
-            provider=provider,
-        )
-    return DnsUnavailable(said, hint=hint)

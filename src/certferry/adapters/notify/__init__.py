@@ -1,1 +1,1 @@
-"""One file = one kind of channel through which operators are told."""
+"""One file = one kind of channel that brings messages to operators."""

@@ -1,6 +1,6 @@
 """Every service that the library Apprise knows (https://github.com/caronc/apprise), by its address.
 
-Needs the extra `apprise`. Apprise says only whether it believes to have sent a message: some of
+Needs the extra `apprise`. Apprise says only whether it thinks that it sent a message: some of
 its services report success where the real one has refused (measured, docs/facts/receivers.md §1.1).
 A service that has a type of its own here is better used by that.
 """
@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.core.assessment.news import Message
+from certferry.core.assessment.notifications import Message
 from certferry.core.extras import how_to_install
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
@@ -73,12 +73,12 @@ class _Apprise:
             return RefusedForGood(
                 refused[0], Text("let `url` lead to the service itself, by https")
             )
-        problem = Text("Apprise could not send the message; it does not tell why")
+        problem = Text("Apprise could not send the message; it does not say why")
         hint = Text("try the same address with the program `apprise -vv`")
         return RefusedForGood(problem, hint)
 
 
 def _sends_with_requests(service: object) -> bool:
-    """Tell whether a service of Apprise's sends with what certferry holds to its own rules."""
+    """Return whether a service of Apprise's sends with what certferry bounds."""
     name = type(service).__module__
     return hasattr(sys.modules[name], "requests") and not name.startswith(BESIDES)

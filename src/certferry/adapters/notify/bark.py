@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.adapters.http.posting import Posting, Reply
-from certferry.core.assessment.news import Message, shortened
+from certferry.adapters.http.posting import PostedChannel, Posting, PostReply
+from certferry.core.assessment.notifications import Message, shortened
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent
@@ -35,27 +35,21 @@ class Settings:
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
-    return _Phone(settings, Posting(SERVICE, context, [settings.key]))
+    posting = Posting(SERVICE, context, [settings.key])
+    address = Secret(f"{settings.api.rstrip('/')}/push")
 
-
-class _Phone:
-    def __init__(self, settings: Settings, posting: Posting) -> None:
-        self._key = settings.key
-        self._address = Secret(f"{settings.api.rstrip('/')}/push")
-        self._posting = posting
-
-    def send(self, message: Message, /) -> Answered:
-        """See `ports.notifier.Notifier.send`."""
-        fields = {
-            "device_key": self._key.reveal(),
+    def fields(message: Message) -> dict[str, object]:
+        return {
+            "device_key": settings.key.reveal(),
             "title": shortened(message.title, LONGEST_TITLE),
             "body": message.body(MOST_BYTES),
             "group": "certferry",
         }
-        return self._posting.send(self._address, fields, self._judge)
 
-    def _judge(self, reply: Reply) -> Answered:
+    def judge(reply: PostReply) -> Answered:
         code, said = reply.number("code"), reply.fields.get("message")
         if code == 200:  # noqa: PLR2004 - Bark's own code, of HTTP's numbers
             return Sent()
-        return self._posting.refused(code, said, Text("compare `key` with what the app shows"))
+        return posting.refused(code, said, Text("compare `key` with what the app shows"))
+
+    return PostedChannel(posting, lambda: address, fields, judge)

@@ -15,9 +15,14 @@ from datetime import timedelta
 from typing import Annotated
 from urllib.parse import quote
 
-from certferry.adapters.http.posting import Posting, Reply
-from certferry.adapters.http.secret_address import secret_address
-from certferry.core.assessment.news import Message
+from certferry.adapters.http.posting import (
+    API_HELP,
+    PostedChannel,
+    Posting,
+    PostReply,
+    secret_address,
+)
+from certferry.core.assessment.notifications import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent
@@ -44,50 +49,40 @@ class Settings:
 
     url: Annotated[Secret, Text("the address of the robot's webhook")]
     secret: Annotated[Secret | None, Text("the secret that signs the robot's messages")] = None
-    api: Annotated[
-        str, Text("the address of the service; change it for tests and mirrors only")
-    ] = API
+    api: Annotated[str, API_HELP] = API
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
     address = secret_address(settings.url, settings.api, API)
     hidden = [settings.url, *([settings.secret] if settings.secret else [])]
-    return _Robot(address, settings.secret, Posting(SERVICE, context, hidden))
+    posting = Posting(SERVICE, context, hidden)
 
+    def fields(message: Message) -> dict[str, object]:
+        return {"msgtype": "text", "text": {"content": message.text(MOST_BYTES)}}
 
-class _Robot:
-    def __init__(self, address: Secret, secret: Secret | None, posting: Posting) -> None:
-        self._address = address
-        self._secret = secret
-        self._posting = posting
-
-    def send(self, message: Message, /) -> Answered:
-        """See `ports.notifier.Notifier.send`."""
-        fields = {"msgtype": "text", "text": {"content": message.text(MOST_BYTES)}}
-        return self._posting.send(self._signed(), fields, self._judge)
-
-    def _signed(self) -> Secret:
-        if self._secret is None:
-            return self._address
-        stamp = str(int(self._posting.now().timestamp() * 1000))
-        secret = self._secret.reveal()
-        digest = hmac.digest(secret.encode(), f"{stamp}\n{secret}".encode(), hashlib.sha256)
-        proof = quote(base64.b64encode(digest).decode(), safe="")
-        address = self._address.reveal()
-        join = "&" if "?" in address else "?"
-        return Secret(f"{address}{join}timestamp={stamp}&sign={proof}")
-
-    def _judge(self, reply: Reply) -> Answered:
+    def judge(reply: PostReply) -> Answered:
         code, said = reply.number("errcode"), reply.fields.get("errmsg")
         match code:
             case 0:
                 return Sent()
             case -1:  # the system is busy
-                return self._posting.later(self._posting.in_its_words(code, said))
+                return posting.later(posting.in_its_words(code, said))
             case 130101:  # more than 20 messages in a minute
-                problem = self._posting.in_its_words(code, said)
-                return self._posting.later(problem, usual=BLOCKED)
+                return posting.later(posting.in_its_words(code, said), usual=BLOCKED)
             case 310000:
-                return self._posting.refused(code, said, _WAYS_IN)
-        return self._posting.refused(code, said, Text("compare `url` with the robot's webhook"))
+                return posting.refused(code, said, _WAYS_IN)
+        return posting.refused(code, said, Text("compare `url` with the robot's webhook"))
+
+    def signed() -> Secret:
+        return _signed(address, settings.secret, posting) if settings.secret else address
+
+    return PostedChannel(posting, signed, fields, judge)
+
+
+def _signed(address: Secret, secret: Secret, posting: Posting) -> Secret:
+    stamp, key = str(int(posting.now().timestamp() * 1000)), secret.reveal()
+    digest = hmac.digest(key.encode(), f"{stamp}\n{key}".encode(), hashlib.sha256)
+    proof = quote(base64.b64encode(digest).decode(), safe="")
+    join = "&" if "?" in address.reveal() else "?"
+    return Secret(f"{address.reveal()}{join}timestamp={stamp}&sign={proof}")

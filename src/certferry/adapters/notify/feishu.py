@@ -13,9 +13,14 @@ import hmac
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.adapters.http.posting import Posting, Reply
-from certferry.adapters.http.secret_address import secret_address
-from certferry.core.assessment.news import Message
+from certferry.adapters.http.posting import (
+    API_HELP,
+    PostedChannel,
+    Posting,
+    PostReply,
+    secret_address,
+)
+from certferry.core.assessment.notifications import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent
@@ -42,46 +47,37 @@ class Settings:
 
     url: Annotated[Secret, Text("the address of the robot's webhook")]
     secret: Annotated[Secret | None, Text("the secret that signs the robot's messages")] = None
-    api: Annotated[
-        str, Text("the address of the service; change it for tests and mirrors only")
-    ] = API
+    api: Annotated[str, API_HELP] = API
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
     address = secret_address(settings.url, settings.api, API)
     hidden = [settings.url, *([settings.secret] if settings.secret else [])]
-    return _Robot(address, settings.secret, Posting(SERVICE, context, hidden))
+    posting = Posting(SERVICE, context, hidden)
 
-
-class _Robot:
-    def __init__(self, address: Secret, secret: Secret | None, posting: Posting) -> None:
-        self._address = address
-        self._secret = secret
-        self._posting = posting
-
-    def send(self, message: Message, /) -> Answered:
-        """See `ports.notifier.Notifier.send`."""
+    def fields(message: Message) -> dict[str, object]:
         content = {"text": message.text(MOST_BYTES)}
-        fields = {**self._proof(), "msg_type": "text", "content": content}
-        return self._posting.send(self._address, fields, self._judge)
+        return {**_proof(settings.secret, posting), "msg_type": "text", "content": content}
 
-    def _proof(self) -> dict[str, str]:
-        """Sign: what is usually the message is the key here, and the message is empty."""
-        if self._secret is None:
-            return {}
-        stamp = str(int(self._posting.now().timestamp()))
-        key = f"{stamp}\n{self._secret.reveal()}".encode()
-        digest = hmac.digest(key, b"", hashlib.sha256)
-        return {"timestamp": stamp, "sign": base64.b64encode(digest).decode()}
-
-    def _judge(self, reply: Reply) -> Answered:
+    def judge(reply: PostReply) -> Answered:
         # `StatusCode`, which old robots answer, says nothing of its own.
         code, said = reply.number("code"), reply.fields.get("msg")
         match code:
             case 0:
                 return Sent()
             case 11232:  # too many messages of all robots, at the full and the half hour
-                return self._posting.later(self._posting.in_its_words(code, said))
+                return posting.later(posting.in_its_words(code, said))
         hint = _HINTS.get(code or 0, Text("compare `url` with the robot's webhook"))
-        return self._posting.refused(code, said, hint)
+        return posting.refused(code, said, hint)
+
+    return PostedChannel(posting, lambda: address, fields, judge)
+
+
+def _proof(secret: Secret | None, posting: Posting) -> dict[str, str]:
+    """Sign: what is usually the message is the key here, and the message is empty."""
+    if secret is None:
+        return {}
+    stamp = str(int(posting.now().timestamp()))
+    digest = hmac.digest(f"{stamp}\n{secret.reveal()}".encode(), b"", hashlib.sha256)
+    return {"timestamp": stamp, "sign": base64.b64encode(digest).decode()}

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.adapters.http.posting import Posting, Reply, next_day
-from certferry.core.assessment.news import Message, shortened
+from certferry.adapters.http.posting import API_HELP, PostedChannel, Posting, PostReply, next_day
+from certferry.core.assessment.notifications import Message, shortened
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import AgainAt, Answered, Notifier, Sent
@@ -34,38 +34,29 @@ class Settings:
     """A token of one person's or group's."""
 
     key: Annotated[Secret, Text("the token")]
-    api: Annotated[
-        str, Text("the address of the service; change it for tests and mirrors only")
-    ] = "https://www.pushplus.plus"
+    api: Annotated[str, API_HELP] = "https://www.pushplus.plus"
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
-    return _Token(settings, Posting(SERVICE, context, [settings.key]))
+    posting = Posting(SERVICE, context, [settings.key])
+    address = Secret(f"{settings.api.rstrip('/')}/send")
 
-
-class _Token:
-    def __init__(self, settings: Settings, posting: Posting) -> None:
-        self._key = settings.key
-        self._address = Secret(f"{settings.api.rstrip('/')}/send")
-        self._posting = posting
-
-    def send(self, message: Message, /) -> Answered:
-        """See `ports.notifier.Notifier.send`."""
-        fields = {
-            "token": self._key.reveal(),
+    def fields(message: Message) -> dict[str, object]:
+        return {
+            "token": settings.key.reveal(),
             "title": shortened(message.title, LONGEST_TITLE),
             "content": message.text(MOST_BYTES),
             "template": "txt",
         }
-        return self._posting.send(self._address, fields, self._judge)
 
-    def _judge(self, reply: Reply) -> Answered:
+    def judge(reply: PostReply) -> Answered:
         code, said = reply.number("code"), reply.fields.get("msg")
         match code:
             case 200:
                 return Sent()
             case 900:
-                until = next_day(self._posting.now())
-                return AgainAt(until, self._posting.in_its_words(code, said))
-        return self._posting.refused(code, said, _HINTS.get(code or 0))
+                return AgainAt(next_day(posting.now()), posting.in_its_words(code, said))
+        return posting.refused(code, said, _HINTS.get(code or 0))
+
+    return PostedChannel(posting, lambda: address, fields, judge)

@@ -1,4 +1,4 @@
-"""ServerChan (Server酱): both of its generations, which are told apart by the key.
+"""ServerChan (Server酱): both of its generations, which the key distinguishes.
 
 Reference: https://sct.ftqq.com and https://doc.sc3.ft07.com (docs/facts/receivers.md §1.5).
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote
 
-from certferry.adapters.http.posting import Posting, Reply, next_day
-from certferry.core.assessment.news import Message, shortened
+from certferry.adapters.http.posting import API_HELP, PostedChannel, Posting, PostReply, next_day
+from certferry.core.assessment.notifications import Message, shortened
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import AgainAt, Answered, Notifier, Sent
@@ -33,14 +33,27 @@ class Settings:
     """A key of one person's."""
 
     key: Annotated[Secret, Text("the SendKey, which begins with SCT or sctp")]
-    api: Annotated[
-        str, Text("the address of the service; change it for tests and mirrors only")
-    ] = API
+    api: Annotated[str, API_HELP] = API
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
-    return _Key(_address(settings), Posting(SERVICE, context, [settings.key]))
+    posting, address = Posting(SERVICE, context, [settings.key]), _address(settings)
+
+    def fields(message: Message) -> dict[str, object]:
+        whole = message.text(MOST_BYTES)  # its title is cut short
+        return {"title": shortened(message.title, LONGEST_TITLE), "desp": whole}
+
+    def judge(reply: PostReply) -> Answered:
+        code = reply.number("code")
+        said = reply.fields.get("message") or reply.fields.get("error")
+        if code == 0:
+            return Sent()
+        if _SPENT in str(said):
+            return AgainAt(next_day(posting.now()), posting.in_its_words(code, said))
+        return posting.refused(code, said, Text("compare `key` with the SendKey"))
+
+    return PostedChannel(posting, lambda: address, fields, judge)
 
 
 def _address(settings: Settings) -> Secret:
@@ -51,25 +64,3 @@ def _address(settings: Settings) -> Secret:
     own = f"https://{number[1]}.push.ft07.com"
     api = own if settings.api == API else settings.api.rstrip("/")
     return Secret(f"{api}/send/{written}.send")
-
-
-class _Key:
-    def __init__(self, address: Secret, posting: Posting) -> None:
-        self._address = address
-        self._posting = posting
-
-    def send(self, message: Message, /) -> Answered:
-        """See `ports.notifier.Notifier.send`."""
-        whole = message.text(MOST_BYTES)  # its title is cut short
-        fields = {"title": shortened(message.title, LONGEST_TITLE), "desp": whole}
-        return self._posting.send(self._address, fields, self._judge)
-
-    def _judge(self, reply: Reply) -> Answered:
-        code = reply.number("code")
-        said = reply.fields.get("message") or reply.fields.get("error")
-        if code == 0:
-            return Sent()
-        if _SPENT in str(said):
-            now = self._posting.now()
-            return AgainAt(next_day(now), self._posting.in_its_words(code, said))
-        return self._posting.refused(code, said, Text("compare `key` with the SendKey"))

@@ -12,8 +12,8 @@ from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote
 
-from certferry.adapters.http.posting import Posting, Reply
-from certferry.core.assessment.news import Message
+from certferry.adapters.http.posting import API_HELP, PostedChannel, Posting, PostReply
+from certferry.core.assessment.notifications import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent
@@ -40,39 +40,30 @@ class Settings:
 
     key: Annotated[Secret, Text("the token of the bot")]
     chat: Annotated[str, Text("the id of the chat, or @name of a channel")]
-    api: Annotated[
-        str, Text("the address of the service; change it for tests and mirrors only")
-    ] = "https://api.telegram.org"
+    api: Annotated[str, API_HELP] = "https://api.telegram.org"
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
-    return _Bot(settings, Posting(SERVICE, context, [settings.key]))
+    posting = Posting(SERVICE, context, [settings.key])
+    token = quote(settings.key.reveal(), safe=":")
+    address = Secret(f"{settings.api.rstrip('/')}/bot{token}/sendMessage")
 
+    def fields(message: Message) -> dict[str, object]:
+        return {"chat_id": settings.chat, "text": message.text(MOST_BYTES)}
 
-class _Bot:
-    def __init__(self, settings: Settings, posting: Posting) -> None:
-        token = quote(settings.key.reveal(), safe=":")
-        self._address = Secret(f"{settings.api.rstrip('/')}/bot{token}/sendMessage")
-        self._chat = settings.chat
-        self._posting = posting
-
-    def send(self, message: Message, /) -> Answered:
-        """See `ports.notifier.Notifier.send`."""
-        fields = {"chat_id": self._chat, "text": message.text(MOST_BYTES)}
-        return self._posting.send(self._address, fields, self._judge)
-
-    def _judge(self, reply: Reply) -> Answered:
+    def judge(reply: PostReply) -> Answered:
         if reply.fields.get("ok") is True:
             return Sent()
         code, said = reply.number("error_code"), reply.fields.get("description")
         if code == HTTPStatus.TOO_MANY_REQUESTS:
-            problem = self._posting.in_its_words(code, said)
-            return self._posting.later(problem, usual=_asked_for(reply))
-        return self._posting.refused(code, said, _HINTS.get(code or 0))
+            return posting.later(posting.in_its_words(code, said), usual=_asked_for(reply))
+        return posting.refused(code, said, _HINTS.get(code or 0))
+
+    return PostedChannel(posting, lambda: address, fields, judge)
 
 
-def _asked_for(reply: Reply) -> timedelta:
+def _asked_for(reply: PostReply) -> timedelta:
     """Return how long the service asks to wait."""
     parameters = reply.fields.get("parameters")
     seconds = parameters.get("retry_after") if isinstance(parameters, dict) else None

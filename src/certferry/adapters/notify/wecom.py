@@ -9,9 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.adapters.http.posting import Posting, Reply
-from certferry.adapters.http.secret_address import secret_address
-from certferry.core.assessment.news import Message
+from certferry.adapters.http.posting import (
+    API_HELP,
+    PostedChannel,
+    Posting,
+    PostReply,
+    secret_address,
+)
+from certferry.core.assessment.notifications import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent
@@ -29,32 +34,24 @@ class Settings:
     """A robot of one group."""
 
     url: Annotated[Secret, Text("the address of the robot's webhook, with its key")]
-    api: Annotated[
-        str, Text("the address of the service; change it for tests and mirrors only")
-    ] = API
+    api: Annotated[str, API_HELP] = API
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
     address = secret_address(settings.url, settings.api, API)
-    return _Robot(address, Posting(SERVICE, context, [settings.url]))
+    posting = Posting(SERVICE, context, [settings.url])
 
+    def fields(message: Message) -> dict[str, object]:
+        return {"msgtype": "text", "text": {"content": message.text(MOST_BYTES)}}
 
-class _Robot:
-    def __init__(self, address: Secret, posting: Posting) -> None:
-        self._address = address
-        self._posting = posting
-
-    def send(self, message: Message, /) -> Answered:
-        """See `ports.notifier.Notifier.send`."""
-        fields = {"msgtype": "text", "text": {"content": message.text(MOST_BYTES)}}
-        return self._posting.send(self._address, fields, self._judge)
-
-    def _judge(self, reply: Reply) -> Answered:
+    def judge(reply: PostReply) -> Answered:
         code, said = reply.number("errcode"), reply.fields.get("errmsg")
         match code:
             case 0:
                 return Sent()
             case -1 | 45009:  # busy; more than 20 messages in a minute
-                return self._posting.later(self._posting.in_its_words(code, said))
-        return self._posting.refused(code, said, Text("compare `url` with the robot's webhook"))
+                return posting.later(posting.in_its_words(code, said))
+        return posting.refused(code, said, Text("compare `url` with the robot's webhook"))
+
+    return PostedChannel(posting, lambda: address, fields, judge)

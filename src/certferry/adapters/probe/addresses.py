@@ -10,7 +10,8 @@ from datetime import timedelta
 import dns.exception
 import dns.resolver
 
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
+from certferry.problem import Problem
 from certferry.text import Text
 
 
@@ -21,7 +22,7 @@ class Addresses:
     """
 
     found: tuple[str, ...]
-    problems: tuple[EdgeProblem, ...]
+    problems: tuple[Problem, ...]
 
 
 def resolve(
@@ -43,78 +44,68 @@ def resolve(
     )
 
 
-def _ask_both(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], EdgeProblem | None]:
+def _ask_both(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Problem | None]:
     """Ask for A, then AAAA; after the first trouble the other is not asked for."""
     found: list[str] = []
+    problem: Problem | None = None
     for kind in ("A", "AAAA"):
-        answer, problem = _ask(resolver, domain, kind)
-        found += answer
-        if problem is not None:
-            return found, problem
-    return found, None
+        if problem is None:
+            answer, problem = _ask(resolver, domain, kind)
+            found += answer
+    return found, problem
 
 
 def resolvers_at(
     places: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> list[dns.resolver.Resolver]:
-    """Give each resolver (host, port) by itself; none given means the system's together. Raises
+    """Return each resolver (host, port) by itself; none given means the system's together. Raises
     `NoResolverConfiguration` where the system has none.
     """
-    asked = [_resolver(*place) for place in places] if places else [dns.resolver.Resolver()]
+    asked = [dns.resolver.Resolver(configure=False) for _ in places] or [dns.resolver.Resolver()]
+    for resolver, (host, port) in zip(asked, places, strict=False):
+        resolver.nameservers = [host]
+        resolver.port = port
     for resolver in asked:
         resolver.lifetime = answer_within.total_seconds()
     return asked
 
 
-def _resolver(host: str, port: int) -> dns.resolver.Resolver:
-    resolver = dns.resolver.Resolver(configure=False)
-    resolver.nameservers = [host]
-    resolver.port = port
-    return resolver
-
-
 def _ask(
     resolver: dns.resolver.Resolver, domain: str, kind: str
-) -> tuple[list[str], EdgeProblem | None]:
+) -> tuple[list[str], Problem | None]:
     try:
         answer = resolver.resolve(domain, kind, search=False)
     except dns.resolver.NoAnswer:
         return [], None
     except dns.resolver.NXDOMAIN:
-        return [], _not_in_dns(domain)
+        return [], Problem(
+            EdgeProblemCode.NOT_IN_DNS,
+            Text("{domain} does not exist in DNS", domain=domain),
+            Text(
+                "check the spelling; a new name needs the CNAME that the CDN names for the domain"
+            ),
+        )
     except (dns.exception.DNSException, OSError):
         servers = [str(server) for server in resolver.nameservers]
-        return [], _silent(servers)
+        return [], Problem(
+            EdgeProblemCode.RESOLVER_SILENT,
+            Text("the resolver {resolver} does not answer", resolver=servers),
+            Text("`resolvers` under [verify] names those that are asked"),
+        )
     return [record.to_text() for record in answer], None
 
 
-_NO_RESOLVER = EdgeProblem(
+_NO_RESOLVER = Problem(
     EdgeProblemCode.NO_RESOLVER,
     Text("this machine names no resolver"),
     Text("set `resolvers` under [verify] or [dns]"),
 )
 
 
-def without_address(host: str) -> EdgeProblem:
-    """Say that a name exists, and has neither an IPv4 nor an IPv6 address."""
-    return EdgeProblem(
+def without_address(host: str) -> Problem:
+    """Return that a name exists, and has neither an IPv4 nor an IPv6 address."""
+    return Problem(
         EdgeProblemCode.NO_ADDRESS,
         Text("{domain} has no address", domain=host),
         Text("give it the CNAME that the CDN names for the domain"),
-    )
-
-
-def _not_in_dns(domain: str) -> EdgeProblem:
-    return EdgeProblem(
-        EdgeProblemCode.NOT_IN_DNS,
-        Text("{domain} does not exist in DNS", domain=domain),
-        Text("check the spelling; a new name needs the CNAME that the CDN names for the domain"),
-    )
-
-
-def _silent(servers: list[str]) -> EdgeProblem:
-    return EdgeProblem(
-        EdgeProblemCode.RESOLVER_SILENT,
-        Text("the resolver {resolver} does not answer", resolver=servers),
-        Text("`resolvers` under [verify] names those that are asked"),
     )

@@ -1,10 +1,11 @@
-"""Look at the resolvers that the edges are found through, and where they say that domains are."""
+"""Check the resolvers that the edges are found through, and where they say that domains are."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +16,9 @@ import dns.resolver
 
 from certferry.adapters.probe.addresses import resolvers_at
 from certferry.core.certificates.names import base_name, is_wildcard
-from certferry.core.findings import Code, Finding, Severity, error, warning
+from certferry.core.findings import Code, error, warning
 from certferry.core.network import is_made_up
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 AT_ONCE = 16
@@ -47,10 +49,8 @@ class ResolverLook:
             self._asked = []
         self._at_home = at_home
 
-    def honesty(self) -> list[Finding]:
-        """Ask each resolver for a name that there is not. One that is silent is an error where none
-        of the others answers.
-        """
+    def honesty(self) -> list[Problem]:
+        """Ask each resolver for a name that does not exist; if none answers, that is an error."""
         if not self._asked:
             message = Text("this host has no DNS resolver configured")
             return [error(Code.RESOLVER_SILENT, "resolv.conf", message, _NAME_SOME)]
@@ -58,18 +58,22 @@ class ResolverLook:
             heard = list(pool.map(_ask_for_nothing, self._asked))
         are_silent = all(one is not None and one.code == Code.RESOLVER_SILENT for one in heard)
         weight = Severity.ERROR if are_silent else Severity.WARNING
-        return [_weighed(found, weight) for found in heard if found is not None]
+        return [
+            replace(one, severity=weight) if one.code == Code.RESOLVER_SILENT else one
+            for one in heard
+            if one is not None
+        ]
 
-    def domains(self, cnames: Mapping[str, str]) -> list[Finding]:
-        """Look where each domain leads, which is to be its CNAME."""
+    def domains(self, cnames: Mapping[str, str]) -> list[Problem]:
+        """Check that each domain leads to its CNAME."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = pool.map(self._domain, cnames, cnames.values())
             return [finding for findings in found for finding in findings]
 
-    def _domain(self, domain: str, cname: str) -> list[Finding]:
+    def _domain(self, domain: str, cname: str) -> list[Problem]:
         host = f"certferry-probe.{base_name(domain)}" if is_wildcard(domain) else domain
         answers = [answer for answer in (_answer(one, host) for one in self._asked) if answer]
-        if not answers:  # the resolvers are told by themselves
+        if not answers:  # `honesty` reports silent resolvers
             return []
         made_up = sorted({a for one in answers for a in one.addresses if self._is_made_up(a)})
         if made_up:
@@ -81,7 +85,7 @@ class ResolverLook:
         return [_elsewhere(domain, cname, chain, sorted(addresses))]
 
     def _addresses(self, host: str) -> set[str]:
-        """Give where a name is: a provider may write its addresses in the place of a CNAME."""
+        """Return a name's addresses, which a provider may write in the place of a CNAME."""
         found = (_answer(resolver, host) for resolver in self._asked)
         return {address for one in found if one is not None for address in one.addresses}
 
@@ -103,7 +107,7 @@ class _Answer:
 
 
 def _of_type(message: Any, rdtype: dns.rdatatype.RdataType) -> Iterator[Any]:
-    """Give an answer's records of one type. Those of another class than IN have other fields."""
+    """Return an answer's records of one type. Those of another class than IN have other fields."""
     for records in message.answer:
         if records.rdclass == dns.rdataclass.IN and records.rdtype == rdtype:
             yield from records
@@ -120,7 +124,7 @@ def _answer(resolver: dns.resolver.Resolver, host: str) -> _Answer | None:
     return _Answer(found.response)
 
 
-def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Finding | None:
+def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
     """Ask for a name of 16 random digits, which has not been registered."""
     where = ", ".join(str(server) for server in resolver.nameservers)
     try:
@@ -139,13 +143,7 @@ def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Finding | None:
     return error(Code.RESOLVER_INVENTS, where, message, _LET_PASS)
 
 
-def _weighed(found: Finding, silence: Severity) -> Finding:
-    if found.code != Code.RESOLVER_SILENT:
-        return found
-    return Finding(silence, found.code, found.subject, found.message, found.fix)
-
-
-def _invented(domain: str, addresses: Sequence[str]) -> Finding:
+def _invented(domain: str, addresses: Sequence[str]) -> Problem:
     message = Text(
         "the resolvers say that {domain} is at {addresses}, which stands for no host",
         domain=domain,
@@ -154,7 +152,7 @@ def _invented(domain: str, addresses: Sequence[str]) -> Finding:
     return error(Code.ADDRESS_MADE_UP, domain, message, _LET_PASS)
 
 
-def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequence[str]) -> Finding:
+def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequence[str]) -> Problem:
     """A domain without any address is served by none; where it leads elsewhere, that may be a
     service in between which leads to the target from other places.
     """

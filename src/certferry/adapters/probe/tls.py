@@ -19,11 +19,12 @@ from certferry.adapters.probe.addresses import Addresses, resolve, without_addre
 from certferry.adapters.probe.trust import Trust, facts_of
 from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import fingerprint
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode, Presented
+from certferry.core.certificates.chain import EdgeProblemCode, Presented
 from certferry.core.discovery.watched import Host, is_address
 from certferry.core.observed.observation import Served
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
+from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -41,7 +42,7 @@ ANSWER_WITHIN = timedelta(seconds=5)
 
 
 class TlsProbe:
-    """Shakes hands with what the resolvers name. A wildcard is looked at under a label of ours.
+    """Shakes hands with the addresses that the resolvers name; a wildcard under a label of ours.
 
     No resolvers means the system's. `pause` is asked before each handshake whether the run has been
     stopped. Raises `ConfigError` when `ca_bundle` cannot be read; default is the system's trust.
@@ -82,7 +83,7 @@ class TlsProbe:
             seen = pool.map(lambda host: self._look(host, looking), hosts)
             found = dict(zip(hosts, seen, strict=True))
         except BaseException:
-            # The run does not wait for a handshake that is under way.
+            # The run does not wait for a handshake in progress.
             looking.end()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -93,12 +94,13 @@ class TlsProbe:
         looking.must_go_on()
         name = _asked(host.name)
         addresses = self._addresses(name)
+        nothing = () if addresses.found else (without_address(name),)
         silent = tuple(
             Served(address="", fingerprint=None, valid=False, problem=problem, silent=True)
-            for problem in addresses.problems
+            for problem in addresses.problems or nothing
         )
         if not addresses.found:
-            return silent or (_without_address(name),)
+            return silent
         with ThreadPoolExecutor(min(ADDRESSES_AT_ONCE, len(addresses.found))) as pool:
             look_at = partial(self._look_at, name=name, port=host.port, looking=looking)
             seen = tuple(pool.map(look_at, addresses.found))
@@ -119,8 +121,8 @@ class TlsProbe:
 
 
 class _Looking:
-    """One look, by many threads. Each of them is told only once that the run has been stopped
-    (`ports.progress.Pause`); here that ends the look of them all.
+    """One look, by many threads: the first that notices that the run was stopped ends it for all
+    (`ports.progress.Pause`).
     """
 
     def __init__(self, pause: Pause) -> None:
@@ -146,11 +148,6 @@ def _asked(domain: str) -> str:
     if identifiers.is_wildcard(domain):
         return f"certferry-probe.{identifiers.base_name(domain)}"
     return domain
-
-
-def _without_address(host: str) -> Served:
-    problem = without_address(host)
-    return Served(address="", fingerprint=None, valid=False, problem=problem, silent=True)
 
 
 TIMEOUT = 10.0
@@ -199,7 +196,7 @@ def _chain(session: ssl.SSLSocket) -> list[bytes]:
     return [ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in sent]
 
 
-_UNREADABLE = EdgeProblem(
+_UNREADABLE = Problem(
     EdgeProblemCode.UNREADABLE,
     Text("it presents a certificate that cannot be read"),
     Text("it is damaged, or no CA made it: bind another one"),
@@ -209,29 +206,22 @@ _UNREADABLE = EdgeProblem(
 def presented(
     address: str, chain_der: Sequence[bytes], trust: Trust, host: str, now: datetime
 ) -> Served:
-    """Judge a chain as a client would. One that cannot be read is this address's problem, and has
-    its fingerprint all the same.
-    """
-    seen = Served(
-        address,
-        fingerprint(chain_der[0]),
-        valid=False,
-        problem=_UNREADABLE,
-    )
+    """Judge a chain as a client would. One that cannot be read has its fingerprint all the same."""
+    seen = Served(address, fingerprint(chain_der[0]), valid=False, problem=_UNREADABLE)
     try:
         chain = [x509.load_der_x509_certificate(der) for der in chain_der]
         seen = replace(seen, not_after=chain[0].not_valid_after_utc)
         problem = trust.problem(chain, host, now)
-    except Exception:  # noqa: BLE001 - the library reads lazily, and tells nowhere what it may raise
+    except Exception:  # noqa: BLE001 - the library reads lazily, and documents no exceptions
         return seen
     return replace(seen, valid=problem is None, problem=problem, chain=_facts(chain))
 
 
 def _facts(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
-    """What the chain tells of itself is for people: that it cannot be read changes no judgement."""
+    """Return the facts of the chain, for people: where they cannot be read, the verdict stays."""
     try:
         return facts_of(chain)
-    except Exception:  # noqa: BLE001 - the library reads lazily, and tells nowhere what it may raise
+    except Exception:  # noqa: BLE001 - the library reads lazily, and documents no exceptions
         return ()
 
 
@@ -250,7 +240,7 @@ _TOO_OLD = {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOL
 
 _HTTPS_OFF = Text("turn HTTPS on for the domain where it is served, and bind a certificate to it")
 
-NO_CERTIFICATE = EdgeProblem(
+NO_CERTIFICATE = Problem(
     EdgeProblemCode.NO_CERTIFICATE, Text("it presents no certificate"), _HTTPS_OFF
 )
 
@@ -258,15 +248,15 @@ NO_CERTIFICATE = EdgeProblem(
 class NoHandshake(Exception):
     """The address gave no certificate; `problem` says why, `silent` that it was not reached."""
 
-    def __init__(self, problem: EdgeProblem, *, silent: bool) -> None:
+    def __init__(self, problem: Problem, *, silent: bool) -> None:
         super().__init__(str(problem.message))
         self.problem = problem
         self.silent = silent
 
 
 def no_answer(seconds: int) -> NoHandshake:
-    """Say that an address kept silent for so long."""
-    problem = EdgeProblem(
+    """Return that an address sent nothing for so long."""
+    problem = Problem(
         EdgeProblemCode.TIMED_OUT,
         Text("no answer within {seconds} seconds", seconds=seconds),
         Text("the address is down, or a firewall on the way drops the connection"),
@@ -274,79 +264,77 @@ def no_answer(seconds: int) -> NoHandshake:
     return NoHandshake(problem, silent=True)
 
 
+_CLOSED_IN_HANDSHAKE = Problem(
+    EdgeProblemCode.HANDSHAKE_FAILED,
+    Text("the handshake failed: the address closed the connection"),
+    _HTTPS_OFF,
+)
+_NO_TLS = Problem(
+    EdgeProblemCode.NO_TLS,
+    Text("the address does not speak TLS at this port"),
+    Text("name the port with --port, or `port` under [verify]"),
+)
+_OLD_TLS = Problem(
+    EdgeProblemCode.OLD_TLS,
+    Text("the handshake failed: no TLS version that clients still speak"),
+    Text("turn on TLS 1.2 and TLS 1.3 for the domain where it is served"),
+)
+_REFUSED = Problem(
+    EdgeProblemCode.REFUSED,
+    Text("the address refuses connections at this port"),
+    Text("check the port, and that HTTPS is on for the domain where it is served"),
+)
+_CLOSED = Problem(
+    EdgeProblemCode.CLOSED,
+    Text("the address closed the connection"),
+    Text("a firewall may filter the name of the host; ask the CDN's support if it stays"),
+)
+_NO_IPV6 = Problem(
+    EdgeProblemCode.NO_IPV6,
+    Text("this machine has no IPv6, so the address was not looked at"),
+    Text("look from a machine that has IPv6"),
+)
+
+
 def refused_handshake(error: ssl.SSLError) -> NoHandshake:
-    """Say how a handshake ended that began."""
+    """Return how a handshake ended that began. The alert is named as in RFC 8446 §6: OpenSSL puts a
+    protocol before it, and not always `ALERT`.
+    """
     reason = error.reason or ""
+    named = reason.removeprefix("SSLV3_").removeprefix("TLSV1_").removeprefix("TLSV13_")
     if isinstance(error, ssl.SSLEOFError):
-        problem = EdgeProblem(
-            EdgeProblemCode.HANDSHAKE_FAILED,
-            Text("the handshake failed: the address closed the connection"),
-            _HTTPS_OFF,
-        )
+        problem = _CLOSED_IN_HANDSHAKE
     elif reason in _NOT_TLS:
-        problem = EdgeProblem(
-            EdgeProblemCode.NO_TLS,
-            Text("the address does not speak TLS at this port"),
-            Text("name the port with --port, or `port` under [verify]"),
-        )
+        problem = _NO_TLS
     elif reason in _TOO_OLD:
-        problem = EdgeProblem(
-            EdgeProblemCode.OLD_TLS,
-            Text("the handshake failed: no TLS version that clients still speak"),
-            Text("turn on TLS 1.2 and TLS 1.3 for the domain where it is served"),
-        )
+        problem = _OLD_TLS
     else:
-        problem = EdgeProblem(EdgeProblemCode.HANDSHAKE_FAILED, _failed(reason), _HTTPS_OFF)
+        alert = named.removeprefix("ALERT_").lower()
+        message = Text("the handshake failed (TLS alert {alert})", alert=alert)
+        message = Text("the handshake failed") if named == reason else message
+        problem = Problem(EdgeProblemCode.HANDSHAKE_FAILED, message, _HTTPS_OFF)
     return NoHandshake(problem, silent=False)
 
 
-def _failed(reason: str) -> Text:
-    """Name the alert as RFC 8446 §6 does. OpenSSL puts a protocol before it, and not always
-    `ALERT`.
-    """
-    named = reason.removeprefix("SSLV3_").removeprefix("TLSV1_").removeprefix("TLSV13_")
-    if named == reason:
-        return Text("the handshake failed")
-    alert = named.removeprefix("ALERT_").lower()
-    return Text("the handshake failed (TLS alert {alert})", alert=alert)
-
-
 def not_connected(error: OSError, address: str) -> NoHandshake:
-    """Say what the system says of a connection."""
+    """Return why the system could not connect."""
     if error.errno in _OURS:
-        return NoHandshake(_not_asked(error), silent=False)
-    return NoHandshake(_unanswered(error, address), silent=True)
-
-
-def _not_asked(error: OSError) -> EdgeProblem:
-    return EdgeProblem(
-        EdgeProblemCode.NOT_ASKED,
-        Text("this machine could not ask it: {problem}", problem=system_words(error)),
-        Text("raise the limit of open files (`ulimit -n`), or look again later"),
-    )
-
-
-def _unanswered(error: OSError, address: str) -> EdgeProblem:
+        problem = Problem(
+            EdgeProblemCode.NOT_ASKED,
+            Text("this machine could not ask it: {problem}", problem=system_words(error)),
+            Text("raise the limit of open files (`ulimit -n`), or look again later"),
+        )
+        return NoHandshake(problem, silent=False)
     if isinstance(error, ConnectionRefusedError):
-        return EdgeProblem(
-            EdgeProblemCode.REFUSED,
-            Text("the address refuses connections at this port"),
-            Text("check the port, and that HTTPS is on for the domain where it is served"),
+        problem = _REFUSED
+    elif isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
+        problem = _CLOSED
+    elif ":" in address and error.errno in _NO_WAY:
+        problem = _NO_IPV6
+    else:
+        problem = Problem(
+            EdgeProblemCode.UNREACHABLE,
+            Text("the address cannot be reached: {problem}", problem=system_words(error)),
+            Text("check this machine's network, and that the DNS record is right"),
         )
-    if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
-        return EdgeProblem(
-            EdgeProblemCode.CLOSED,
-            Text("the address closed the connection"),
-            Text("a firewall may filter the name of the host; ask the CDN's support if it stays"),
-        )
-    if ":" in address and error.errno in _NO_WAY:
-        return EdgeProblem(
-            EdgeProblemCode.NO_IPV6,
-            Text("this machine has no IPv6, so the address was not looked at"),
-            Text("look from a machine that has IPv6"),
-        )
-    return EdgeProblem(
-        EdgeProblemCode.UNREACHABLE,
-        Text("the address cannot be reached: {problem}", problem=system_words(error)),
-        Text("check this machine's network, and that the DNS record is right"),
-    )
+    return NoHandshake(problem, silent=True)

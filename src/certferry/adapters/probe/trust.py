@@ -21,7 +21,6 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.chain import (
-    EdgeProblem,
     End,
     Presented,
     Way,
@@ -31,6 +30,7 @@ from certferry.core.certificates.chain import (
 from certferry.core.certificates.pem import common_name
 from certferry.core.discovery.watched import is_address
 from certferry.errors import ConfigError
+from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -51,8 +51,8 @@ class Trust:
 
     def problem(
         self, chain: Sequence[x509.Certificate], host: str, now: datetime
-    ) -> EdgeProblem | None:
-        """Say why a client would not accept the chain (leaf first) for the host, a name or an
+    ) -> Problem | None:
+        """Return why a client would not accept the chain (leaf first) for the host, a name or an
         address; `None` if it would (RFC 5280 path validation, names per RFC 6125).
 
         The library decides. Its words are for its own developers, so why is found out anew.
@@ -116,7 +116,7 @@ def _root(block: bytes) -> x509.Certificate | None:
 
 def _unreadable(bundle: Path, problem: Text) -> ConfigError:
     return ConfigError(
-        Text("{path} is no bundle of certificates: {problem}", path=bundle, problem=problem),
+        Text("{path} is not a bundle of certificates: {problem}", path=bundle, problem=problem),
         hint=Text("`ca_bundle` under [verify] names a PEM file of trusted roots"),
     )
 
@@ -133,20 +133,21 @@ def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> Way:
     """Follow the issuers of a leaf through what is presented, in any order, to a trusted one."""
     leaf, *others = chain[:_MOST_READ]
     if _issued_by(leaf, leaf):
-        return _way([leaf], End.SELF_SIGNED_LEAF)
+        return Way(facts_of([leaf]), End.SELF_SIGNED_LEAF)
     paths = [[leaf]]
     seen = {leaf}
     for path in paths:  # it grows on the way
         last = path[-1]
         for root in roots.get(last.issuer, ()):
             if _issued_by(last, root):
-                return _way([*path, root], End.TRUSTED)
+                return Way(facts_of([*path, root]), End.TRUSTED)
         found = [other for other in others if other not in seen and _issued_by(last, other)]
         seen.update(found)
         paths += [[*path, other] for other in found]
     longest = max(paths, key=len)
     ends_in_a_root = _issued_by(longest[-1], longest[-1])
-    return _way(longest, End.UNTRUSTED_ROOT if ends_in_a_root else End.MISSING_ISSUER)
+    end = End.UNTRUSTED_ROOT if ends_in_a_root else End.MISSING_ISSUER
+    return Way(facts_of(longest), end)
 
 
 def signers_of(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
@@ -156,13 +157,9 @@ def signers_of(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
 
 
 def facts_of(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
-    """Read what a chain tells of itself, leaf first. Raises whatever the library does."""
+    """Read the facts of a chain, leaf first. Raises whatever the library does."""
     leaf, *issuers = chain[:_MOST_READ]
     return (_facts(leaf, _names(leaf)), *map(_facts, issuers))
-
-
-def _way(path: Sequence[x509.Certificate], end: End) -> Way:
-    return Way(facts_of(path), end)
 
 
 def _facts(certificate: x509.Certificate, names: tuple[str, ...] = ()) -> Presented:

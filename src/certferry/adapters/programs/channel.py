@@ -1,5 +1,5 @@
 """A program of the operator's: each message is an event in JSON on its standard input
-(docs/reference/notify.md). It is run without a shell; exit code 0 means that it was told.
+(docs/reference/notify.md). It is run without a shell; exit code 0 means that the message was taken.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from certferry.adapters.programs import run as programs
-from certferry.core.assessment.news import Message
+from certferry.core.assessment.notifications import Message
 from certferry.errors import ConfigError, DeployError
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import Answered, Notifier, RefusedForGood, Sent

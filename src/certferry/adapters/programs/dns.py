@@ -6,7 +6,7 @@ that is there already is present, one that is gone is cleaned up, and other valu
 
 It ends with 0 when that is done. What it may say as well, by the codes of sysexits.h, is 66:
 nothing was there to clean up; 68: it has no zone for the name; 77: the service refuses its keys.
-After any other code certferry takes it that the change may have been made.
+After any other code certferry assumes that the change may have been made.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Give the provider. Nothing is run yet. Raises `ConfigError` for a command of nothing."""
+    """Return the provider. Nothing is run yet. Raises `ConfigError` for an empty command."""
     if not settings.command:
         raise ConfigError(
             Text("the `command` of the account is empty"),
             hint=Text('write it as a list, for instance ["/usr/local/bin/dns"]'),
         )
-    return Command(settings, context)
+    return CommandDns(settings, context)
 
 
-class Command:
+class CommandDns:
     """One program. Safe to use from threads. A handle is the value."""
 
     def __init__(self, settings: Settings, context: Context) -> None:
@@ -78,8 +78,8 @@ class Command:
         return value
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """See `ports.dns.DnsProvider.remove_txt`. A program that does not tell whether the value
-        was there, is taken to have found it.
+        """See `ports.dns.DnsProvider.remove_txt`. A program that does not say whether the value was
+        there is assumed to have found it.
         """
         del handle
         ended = self._called("cleanup", name, value)
@@ -100,11 +100,13 @@ class Command:
         problem = failed(self._command[0], ended)
         said = _about(name, problem)
         if ended.code == NO_ZONE:
-            hint = Text("name the account that has the domain as `dns` of the certificate")
-            return ZoneNotFound(said, hint=hint)
+            return ZoneNotFound(
+                said, hint=Text("name the account that has the domain as `dns` of the certificate")
+            )
         if ended.code == DENIED:
-            hint = Text("give the program the keys that its service wants")
-            return DnsAccessDenied(said, hint=hint)
+            return DnsAccessDenied(
+                said, hint=Text("give the program the keys that its service wants")
+            )
         return DnsUnavailable(said, hint=problem.hint)
 
 

@@ -100,7 +100,7 @@ def run_to_end(
 
 @contextlib.contextmanager
 def _input(given: bytes) -> Iterator[int]:
-    """Give what a program reads: a file, so that one which reads nothing holds nothing up."""
+    """Open what a program reads: a file, so that one which reads nothing blocks nothing."""
     if not given:
         yield subprocess.DEVNULL
         return
@@ -139,7 +139,7 @@ def _started(
 def _follow(
     process: subprocess.Popen[bytes], output: Output, timeout: timedelta, pause: Pause
 ) -> bool:
-    """Wait for the end; tell whether it came in time."""
+    """Wait for the end; return whether it came in time."""
     deadline = time.monotonic() + timeout.total_seconds()
     while not _has_ended(process):
         left = deadline - time.monotonic()
@@ -202,17 +202,14 @@ def _too_slow(program: Program) -> DeployError:
 
 
 def failed(name: str, ended: Ended) -> DeployError:
-    """Give the error for a program that ended with another code than 0."""
+    """Return the error for a program that ended with another code than 0."""
     code, words = ended.code, ended.words
+    said = Text("the program {program} failed with exit code {code}", program=name, code=code)
     if code < 0:
-        said = Text(
-            "the program {program} was ended by signal {signal}", program=name, signal=-code
-        )
-    else:
-        said = Text("the program {program} failed with exit code {code}", program=name, code=code)
-    told = Text("{failure}: {words}", failure=said, words=words) if words else said
+        words_of_signal = Text("the program {program} was ended by signal {signal}")
+        said = words_of_signal.filled(program=name, signal=-code)
     return DeployError(
-        told,
+        Text("{failure}: {words}", failure=said, words=words) if words else said,
         hint=Text(
             "all it said is in the file of --log-file, or shown with -v; the next run tries again"
         ),
@@ -247,7 +244,7 @@ class Output:
         self._selector.close()
 
     def read(self, seconds: float) -> None:
-        """Take in what comes within this time, or at once the output that has come."""
+        """Read what comes within this time."""
         if self._at_end:
             time.sleep(seconds)
         elif self._selector.select(seconds):
@@ -258,12 +255,12 @@ class Output:
             self.left_out += len(said) - len(self._kept)
 
     def rest(self, hidden: Collection[Secret]) -> list[str]:
-        """Take in what is there still, and give the lines of all that is kept. A child that lives
-        on may hold the pipe open: certferry does not wait for it.
+        """Read the rest, and return the lines of all that is kept. A child that lives on may hold
+        the pipe open: certferry does not wait for it.
         """
         for _ in range(_MOST_CHUNKS):
             self.read(0)
-        # Masked before anything is cut: nothing would tell a part of a secret.
+        # Masked before anything is cut: a part of a secret is not recognised.
         lines = redacted(self._kept.decode(errors="surrogateescape"), hidden).splitlines()
         # A line that lost its beginning may be the rest of a secret's.
         whole = lines[1:] if self.left_out else lines

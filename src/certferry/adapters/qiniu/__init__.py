@@ -9,7 +9,7 @@ What the target does, in the order of a run:
 
 1. **Observe.** `target` reads the account's lists (`account`, at most every few seconds),
    chooses the domains of a deployment and reads the detail of each (`cdn`, `kodo`, `live`);
-   `certificates` tells which copies are ours.
+   `certificates` finds our copies.
 2. **Upload.** `certificates` uploads a chain and key once, under the lineage's label, and takes
    back an uploaded copy that an earlier run had no time to store.
 3. **Bind.** `cdn` sends `httpsconf`, or `sslize` where HTTPS is off, with the settings that are

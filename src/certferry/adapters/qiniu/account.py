@@ -50,14 +50,14 @@ class Sources:
 @dataclass(frozen=True, slots=True)
 class DomainList:
     """The CDN and DCDN domains of an account, by certferry's spelling of their names. A `number`
-    tells it from the lists that were read before.
+    distinguishes it from the lists that were read before.
     """
 
     number: int
     by_name: Mapping[str, DomainItem]
 
 
-class Remembered(Generic[T]):
+class TtlCache(Generic[T]):
     """A value that is fetched when it has grown too old; callers meanwhile wait for it."""
 
     def __init__(self, fetch: Callable[[], T], age: float, clock: Clock) -> None:
@@ -68,9 +68,7 @@ class Remembered(Generic[T]):
         self._found: tuple[float, T] | None = None
 
     def get(self, *, anew: bool = False, age: float | None = None) -> T:
-        """Give the value, fetched `anew` if that is asked for, or if it is of another `age` than
-        it may be.
-        """
+        """Return the value, fetched `anew` or where it is older than the `age`."""
         oldest = self._age if age is None else min(age, self._age)
         with self._lock:
             asked = self._clock()
@@ -79,7 +77,7 @@ class Remembered(Generic[T]):
             return self._found[1]
 
     @property
-    def at_hand(self) -> T | None:
+    def cached(self) -> T | None:
         """The value that was fetched last, however old."""
         found = self._found
         return None if found is None else found[1]
@@ -91,16 +89,19 @@ class Remembered(Generic[T]):
 
 
 class QiniuAccount:
-    """The lists of one account. `clock` counts seconds and never goes back."""
+    """The lists of one account: CDN and DCDN `domains`, Kodo's `sources` as far as the keys may see
+    them, and the certificate of each source that has one (`bindings`). Reading them raises
+    `QiniuFailure`. `clock` counts seconds and never goes back.
+    """
 
     def __init__(self, client: QiniuClient, clock: Clock, memory: AccountMemory) -> None:
         self._client = client
         self._memory = memory
         self._clock = clock
-        self._certificates = Remembered(self._list_certificates, CERTIFICATES_AGE, clock)
-        self._domains = Remembered(self._list_domains, LIST_AGE, clock)
-        self._sources = Remembered(self._list_sources, SOURCES_AGE, clock)
-        self._bindings = Remembered(self._list_bindings, LIST_AGE, clock)
+        self._certificates = TtlCache(self._list_certificates, CERTIFICATES_AGE, clock)
+        self.domains = TtlCache(self._list_domains, LIST_AGE, clock)
+        self.sources = TtlCache(self._list_sources, SOURCES_AGE, clock)
+        self.bindings = TtlCache(self._list_bindings, LIST_AGE, clock)
         self._numbers = itertools.count(1)
         self._seen_sources: dict[str, BucketDomain] = {}
         self._lock = threading.Lock()
@@ -110,7 +111,7 @@ class QiniuAccount:
     def certificates(
         self, *, anew: bool = False, age: float | None = None
     ) -> dict[str, CertificateRecord]:
-        """Give the certificates by id. Raises `QiniuFailure`."""
+        """Return the certificates by id. Raises `QiniuFailure`."""
         found = dict(self._certificates.get(anew=anew, age=age))
         for cert_id, record in self._own_writes():
             if record is None:
@@ -125,7 +126,7 @@ class QiniuAccount:
         machine may have had the lineage's lease a moment ago; of a long list, not to read it for
         each of many uploads.
         """
-        listed = self._certificates.at_hand
+        listed = self._certificates.cached
         return max(LIST_AGE, 0.0 if listed is None else len(listed) / PER_SECOND)
 
     @property
@@ -146,45 +147,20 @@ class QiniuAccount:
         self._note(cert_id, None)
 
     def forget_own(self, cert_id: str) -> None:
-        """Believe the list again, before a removal is looked for in it."""
+        """Let the list alone decide, before a removal is looked for in it."""
         with self._lock:
             self._own.pop(cert_id, None)
-
-    def domains(self, *, age: float | None = None) -> DomainList:
-        """Give the CDN and DCDN domains. Raises `QiniuFailure`."""
-        return self._domains.get(age=age)
-
-    @property
-    def domains_at_hand(self) -> DomainList | None:
-        """The list of domains that was read last."""
-        return self._domains.at_hand
-
-    def forget_domains(self) -> None:
-        """Have the next look read what Qiniu made of a change."""
-        self._domains.forget()
-
-    def forget_certificates(self) -> None:
-        """Have the next look read which there are."""
-        self._certificates.forget()
 
     def forget_lists(self) -> None:
         """Have the next look read what domains and certificates there are, and what source domains
         are bound to: another run may have changed it.
         """
-        for remembered in (self._certificates, self._domains, self._bindings):
-            remembered.forget()
+        for cache in (self._certificates, self.domains, self.bindings):
+            cache.forget()
 
-    def sources(self) -> Sources:
-        """Give the Kodo source domains, as far as the keys may see them."""
-        return self._sources.get()
-
-    def bindings(self, *, anew: bool = False) -> dict[str, str]:
-        """Give the certificate of each source domain that has one. Raises `QiniuFailure`."""
-        return self._bindings.get(anew=anew)
-
-    def forget_bindings(self) -> None:
-        """Have the next look read what Qiniu made of a change."""
-        self._bindings.forget()
+    def forget_certificates(self) -> None:
+        """Have the next look read which there are."""
+        self._certificates.forget()
 
     def _note(self, cert_id: str, record: CertificateRecord | None) -> None:
         with self._lock:

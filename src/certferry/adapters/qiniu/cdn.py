@@ -34,7 +34,7 @@ from certferry.adapters.qiniu.records import (
 )
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.core.certificates.certificate import covered_by
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import ObservedDomain
 from certferry.core.secret import Secret
 from certferry.errors import DeployError, TargetInUse
@@ -55,18 +55,18 @@ class CdnDomains:
         self._settler = settler
 
     def names(self) -> frozenset[str]:
-        """Give the names of all domains, as certferry spells them."""
-        return frozenset(self._account.domains().by_name)
+        """Return the names of all domains, as certferry spells them."""
+        return frozenset(self._account.domains.get().by_name)
 
     def has(self, domain: str) -> bool:
-        """Tell whether the account has such a domain."""
+        """Return whether the account has such a domain."""
         return domain in self.names()
 
     def served_by_themselves(self) -> dict[str, DomainItem]:
-        """Give the domains that take a certificate of their own, by name."""
+        """Return the domains that take a certificate of their own, by name."""
         return {
             name: item
-            for name, item in self._account.domains().by_name.items()
+            for name, item in self._account.domains.get().by_name.items()
             if item.type not in NOT_SERVED_BY_ITSELF
         }
 
@@ -77,9 +77,9 @@ class CdnDomains:
         read `anew`.
 
         These were not named, so one that has just been removed is no trouble, nor is one that is
-        switched off at Qiniu: that is added to what is `left_out`. What befalls one of them hides
-        no other; only what would befall the next one as well ends the look: refused keys, a rate
-        limit, no connection, and silence twice in a row, since each takes minutes.
+        switched off at Qiniu: that is added to `left_out`. The failure of one hides no other; only
+        what the next one would fail of as well ends the look: refused keys, a rate limit, no
+        connection, and silence twice in a row, since each takes minutes.
         """
         was_silent = False
         listed = self.served_by_themselves()
@@ -109,8 +109,8 @@ class CdnDomains:
         # Also the list may lag behind what another run has just changed.
         return self._details.read_now(domain) if anew else self._details.read(domain)
 
-    def bind(self, domain: str, remote_id: str, https: HttpsWish) -> str | None:
-        """Switch HTTPS on, or change it, unless the domain is as wished already; return the
+    def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> str | None:
+        """Switch HTTPS on, or change it, unless the domain is as desired already; return the
         X-Reqid of the change, where there is one.
         """
         record = self._details.read_now(domain)
@@ -130,9 +130,9 @@ class CdnDomains:
         as the domains can be read: Qiniu refuses to remove it as well.
         """
         names = certificate.dnsnames or ()
-        for domain in self._account.domains().by_name:
+        for domain in self._account.domains.get().by_name:
             if covered_by(names, domain) and self._bound(domain) == certificate.certid:
-                raise uses(domain, label or certificate.certid)
+                raise domain_uses(domain, label or certificate.certid)
 
     def _bound(self, domain: str) -> str | None:
         try:
@@ -142,7 +142,7 @@ class CdnDomains:
                 raise
             return None
 
-    def _change(self, record: DomainRecord, conf: HttpsConf, https: HttpsWish) -> str:
+    def _change(self, record: DomainRecord, conf: HttpsConf, https: DesiredHttps) -> str:
         """Write, choosing the call by what the domain has. One without HTTPS that was read as one
         with it is switched on in the same run (§5.4).
         """
@@ -165,8 +165,8 @@ class CdnDomains:
         return "" if is_taken else None
 
 
-def uses(domain: str, label: str) -> DeployError:
-    """Say which domain keeps a certificate."""
+def domain_uses(domain: str, label: str) -> DeployError:
+    """Return the error for a certificate that a domain is bound to."""
     return TargetInUse(
         Text("{domain} is still bound to {label}", domain=domain, label=label),
         hint=Text(
@@ -186,7 +186,7 @@ compared is a guess, so it is not good for ever."""
 TASK_AGE = 900.0
 """The same while Qiniu works on the domain: what can change then is in the list."""
 NOTE_AGE = timedelta(hours=36)
-"""How long a later run believes what this one read: the next of daily runs does, the one after it
+"""How long a later run goes by what this one read: the next of daily runs does, the one after it
 reads everything anew."""
 
 CROWD, PER_SECOND = 100, 400
@@ -233,7 +233,7 @@ class Details:
         self._now = now
         self._lock = threading.Lock()
         self._known: dict[str, _Known] = {}
-        self._under_way_since: dict[str, float] = {}
+        self._processing_since: dict[str, float] = {}
         self._notes_used: set[str] = set()
         self._unlisted_until = clock()
 
@@ -259,7 +259,7 @@ class Details:
 
     def read_now(self, domain: str) -> DomainRecord:
         """Return a domain's detail as it is, for a write to go by."""
-        listed, read_at = self._account.domains_at_hand, self._clock()
+        listed, read_at = self._account.domains.cached, self._clock()
         try:
             detail = self._client.read_domain(name_at_qiniu(domain))
         except QiniuFailure as failure:
@@ -293,16 +293,16 @@ class Details:
         self._memory.update(_note_of(domain), lambda _: None)
 
     def note_change(self, domain: str, before: DomainRecord) -> None:
-        """Take a domain whose change Qiniu has accepted for one that it works on, until a newer
-        list or the domain itself says otherwise.
+        """Store that Qiniu works on a domain, until a newer list or the domain itself says
+        otherwise.
         """
-        under_way = msgspec.structs.replace(
+        processing = msgspec.structs.replace(
             before, operating_state=AT_WORK, modify_at=None, oper_task_id=None
         )
         if self._freshest() == 0:
-            self._account.forget_domains()
-        listed = self._account.domains_at_hand
-        self._keep(domain, under_way, self._clock(), listed)
+            self._account.domains.forget()
+        listed = self._account.domains.cached
+        self._keep(domain, processing, self._clock(), listed)
 
     def _noted(self, domain: str) -> DomainRecord | None:
         """Return what an earlier run read: for one look, so that what is done about it is decided
@@ -330,9 +330,9 @@ class Details:
         with self._lock:
             self._known[domain] = _Known(detail, read_at, None if listed is None else listed.number)
             if detail.operating_state == AT_WORK:
-                self._under_way_since.setdefault(domain, self._clock())
+                self._processing_since.setdefault(domain, self._clock())
             else:
-                self._under_way_since.pop(domain, None)
+                self._processing_since.pop(domain, None)
         return detail
 
     def _listed(self, domain: str) -> DomainList | None:
@@ -342,7 +342,7 @@ class Details:
         if self._clock() < self._unlisted_until:
             return None
         try:
-            return self._account.domains(age=self._list_age(domain))
+            return self._account.domains.get(age=self._list_age(domain))
         except QiniuFailure as failure:
             if failure.is_common:
                 raise
@@ -355,29 +355,25 @@ class Details:
         to targets.
         """
         with self._lock:
-            since = self._under_way_since.get(domain)
+            since = self._processing_since.get(domain)
         if since is None:
             return LIST_AGE
         waited = self._clock() - since
         return min(max(waited / 60 + 0.2, self._freshest()), LIST_AGE)
 
     def _freshest(self) -> float:
-        listed = self._account.domains_at_hand
+        listed = self._account.domains.cached
         count = 0 if listed is None else len(listed.by_name)
         return 0 if count <= CROWD else count / PER_SECOND
 
 
 def shows_no_change(item: DomainItem, detail: DomainItem) -> bool:
-    """Tell whether the list shows a domain as it was when its detail was read: when it was changed
-    last, by which task, and its state. One that tells none of the first two may have changed.
+    """Return whether the list shows a domain as it was when its detail was read: the last change,
+    its task, and the state. One without the first two may have changed.
     """
     pairs = ((item.modify_at, detail.modify_at), (item.oper_task_id, detail.oper_task_id))
-    told = [(one, other) for one, other in pairs if one and other]
-    return (
-        bool(told)
-        and all(one == other for one, other in told)
-        and item.operating_state == detail.operating_state
-    )
+    known = [one == other for one, other in pairs if one and other]
+    return bool(known) and all(known) and item.operating_state == detail.operating_state
 
 
 def _as_listed(detail: DomainRecord, item: DomainItem) -> DomainRecord:
@@ -479,8 +475,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class DeploySettings:
-    """What a deployment to Qiniu may be told beside its domains. `kind` is which part of Qiniu they
-    belong to; the rest is set along with the certificate, and kept where nothing is said.
+    """The settings of a deployment beside its domains. `kind` is the part of Qiniu they belong to;
+    the rest is set along with the certificate, and kept where the file does not name it.
     """
 
     kind: Annotated[
@@ -498,8 +494,8 @@ class DeploySettings:
     ] = None
 
     def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
-        """Tell what does not go together: a source domain has a certificate and nothing else to
-        set (§6.1), and so has a live domain (§7).
+        """Return which keys do not go with the kind: a source domain (§6.1) and a live domain (§7)
+        have no settings.
         """
         said = {
             "kodo": Text('not with kind = "kodo": a source domain has no such setting'),

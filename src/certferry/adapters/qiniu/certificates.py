@@ -19,15 +19,15 @@ from certferry.adapters.qiniu.errors import (
     QiniuFailure,
     is_name_too_long,
 )
-from certferry.adapters.qiniu.records import CertificateRecord, Upload, decode
+from certferry.adapters.qiniu.records import CertificateRecord, UploadBody, decode
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, short
 from certferry.core.certificates.lineage import (
-    beginnings,
-    mark,
-    marks,
+    label_of,
+    labels_of,
     owner_of,
     owners,
-    short_mark,
+    prefixes,
+    short_label_of,
 )
 from certferry.core.observed.observation import RemoteCertificate
 from certferry.core.observed.records import TRIED_AGAIN, OtherCertificate, Quota
@@ -60,7 +60,7 @@ class Copies:
                 )
 
     def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
-        """Give every certificate of the account but ours."""
+        """Return every certificate of the account but ours."""
         ids = {remote.remote_id for remote in ours}
         for record in self._account.certificates().values():
             if record.certid not in ids:
@@ -69,13 +69,13 @@ class Copies:
     def unremembered(
         self, lineage: str, known: Sequence[Certificate]
     ) -> Iterator[OtherCertificate]:
-        """Give what carries the lineage's mark, and is none of its known certificates; nothing
+        """Return what carries the lineage's mark, and is none of its known certificates; nothing
         where none is known, since everything may be newer than that.
         """
         if not known:
             return
-        labels = {label for one in known for label in marks(lineage, one.fingerprint)}
-        begins, ours = beginnings(lineage), owners(lineage)
+        labels = {label for one in known for label in labels_of(lineage, one.fingerprint)}
+        begins, ours = prefixes(lineage), owners(lineage)
         for record in self._account.certificates().values():
             name = record.name or ""
             if name.startswith(begins) and name not in labels and owner_of(name) in ours:
@@ -132,7 +132,7 @@ class Copies:
         age: float | None = None,
     ) -> list[CertificateRecord]:
         """List the copies of a certificate, oldest first, so that every run adopts the same one."""
-        labels = marks(lineage, certificate.fingerprint)
+        labels = labels_of(lineage, certificate.fingerprint)
         listed = self._account.certificates(anew=anew, age=age).values()
         found = [r for r in listed if r.name in labels and _agrees(r, certificate)]
         return sorted(found, key=lambda record: (record.create_time or 0, record.certid))
@@ -141,19 +141,19 @@ class Copies:
         """Upload under the usual name, or under a short one where that was once too long."""
         fingerprint = bundle.certificate.fingerprint
         if self._account.wants_short_names:
-            return self._upload_as(short_mark(lineage, fingerprint), bundle)
+            return self._upload_as(short_label_of(lineage, fingerprint), bundle)
         try:
-            return self._upload_as(mark(lineage, fingerprint), bundle)
+            return self._upload_as(label_of(lineage, fingerprint), bundle)
         except QiniuFailure as failure:
             if failure.maybe_done or not is_name_too_long(failure.words):
                 raise
-        cert_id = self._upload_as(short_mark(lineage, fingerprint), bundle)
+        cert_id = self._upload_as(short_label_of(lineage, fingerprint), bundle)
         self._account.note_short_names()
         return cert_id
 
     def _upload_as(self, name: str, bundle: CertificateBundle) -> str:
         certificate = bundle.certificate
-        upload = Upload(
+        upload = UploadBody(
             name=name,
             common_name=certificate.common_name or certificate.names[0],
             ca=bundle.fullchain_pem,
@@ -197,7 +197,7 @@ class Copies:
 
 
 def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
-    """Tell whether what the list says of a copy, beside its mark, is true of the certificate."""
+    """Return whether the list's entry for a copy, beside its mark, fits the certificate."""
     names = {name.lower() for name in record.dnsnames or certificate.names}
     return (
         names == set(certificate.names)
@@ -231,7 +231,7 @@ log = logging.getLogger(__name__)
 _NOTE = "most certificates"
 
 
-class Refused(msgspec.Struct, frozen=True):
+class QuotaNote(msgspec.Struct, frozen=True):
     """What the account's memory keeps: how many there were when one more was refused."""
 
     held: int
@@ -266,7 +266,7 @@ class AccountQuota:
         except QiniuFailure as failure:
             log.info("how many certificates there are cannot be seen: %s", failure)
             return
-        text = msgspec.json.encode(Refused(held, self._now())).decode()
+        text = msgspec.json.encode(QuotaNote(held, self._now())).decode()
         self._memory.update(_NOTE, lambda _: text)
 
     def note_taken(self) -> None:
@@ -275,9 +275,9 @@ class AccountQuota:
             self._memory.update(_NOTE, lambda _: None)
 
 
-def _parsed(text: str) -> Refused | None:
+def _parsed(text: str) -> QuotaNote | None:
     try:
-        return decode(text.encode(), Refused)
+        return decode(text.encode(), QuotaNote)
     except ValueError as problem:  # an older or a newer certferry wrote it
         log.debug("a note about the quota is passed over: %s", problem)
         return None

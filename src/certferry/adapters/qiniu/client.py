@@ -1,6 +1,6 @@
 """Qiniu's API for certificates, CDN domains and bucket domains (docs/facts/qiniu.md §1 to §6).
 
-Where each call is answered and how it is signed stands in `qiniu_ways`. What binds a Kodo source
+Where each call is answered and how it is signed stands in `wire`. What binds a Kodo source
 domain is in no document (§6.1).
 """
 
@@ -18,25 +18,20 @@ from certferry.adapters.qiniu.records import (
     BindCertificate,
     Binding,
     BucketDomain,
-    CertificatePage,
     CertificateRecord,
     DomainItem,
-    DomainPage,
     DomainRecord,
     HttpsConf,
-    Upload,
+    UploadBody,
     Uploaded,
     decode_entries,
 )
 from certferry.adapters.qiniu.transport import (
-    Asked,
-    Page,
+    ApiCall,
     QiniuTransport,
-    all_pages,
     encoded,
-    paging,
 )
-from certferry.adapters.qiniu.wire import SOURCE_FORM, CallGroup, Way, read_reply
+from certferry.adapters.qiniu.wire import SOURCE_FORM, CallGroup, Endpoint, read_reply
 from certferry.core.certificates.certificate import short
 from certferry.ports.http import Answer
 from certferry.text import Text
@@ -67,18 +62,14 @@ class QiniuClient:
         return self._transport
 
     def list_certificates(self) -> list[CertificateRecord]:
-        """Give every certificate of the account (§4.2)."""
-        what = Text("the list of certificates")
+        """List every certificate of the account (§4.2)."""
+        call = ApiCall(CallGroup.CERTIFICATES, "GET", "/sslcert", Text("the list of certificates"))
+        return self._transport.read_all(
+            call, CertificateRecord, lambda record: record.certid, limit=CERTIFICATES_PER_PAGE
+        )
 
-        def page(marker: str) -> Page:
-            path = f"/sslcert?{paging(marker, CERTIFICATES_PER_PAGE)}"
-            found = self._read(CallGroup.CERTIFICATES, path, what, CertificatePage)
-            return found.certs or (), found.marker or ""
-
-        return all_pages(what, page, CertificateRecord, lambda record: record.certid)
-
-    def upload_certificate(self, upload: Upload) -> str:
-        """Upload a certificate and give its id; the same one twice gets two ids (§4.1)."""
+    def upload_certificate(self, upload: UploadBody) -> str:
+        """Upload a certificate and return its id; the same one twice gets two ids (§4.1)."""
         what = Text("the upload of {label}", label=upload.name)
         call, answer = self._write(CallGroup.CERTIFICATES, "POST", "/sslcert", what, upload)
         return self._transport.content(call, answer, Uploaded).cert_id
@@ -89,18 +80,14 @@ class QiniuClient:
         self._write(CallGroup.CERTIFICATES, "DELETE", f"/sslcert/{cert_id}", what)
 
     def list_domains(self) -> list[DomainItem]:
-        """Give every CDN and DCDN domain of the account (§5.1)."""
-        what = Text("the list of domains")
-
-        def page(marker: str) -> Page:
-            path = f"/domain?{paging(marker, DOMAINS_PER_PAGE)}"
-            found = self._read(CallGroup.DOMAINS, path, what, DomainPage)
-            return found.domains or (), found.marker or ""
-
-        return all_pages(what, page, DomainItem, lambda item: item.name)
+        """List every CDN and DCDN domain of the account (§5.1)."""
+        call = ApiCall(CallGroup.DOMAINS, "GET", "/domain", Text("the list of domains"))
+        return self._transport.read_all(
+            call, DomainItem, lambda item: item.name, limit=DOMAINS_PER_PAGE
+        )
 
     def read_domain(self, name: str) -> DomainRecord:
-        """Give a domain as it is now (§5.2). A wildcard domain's name begins with a dot."""
+        """Read a domain as it is now (§5.2). A wildcard domain's name begins with a dot."""
         what = Text("the domain {domain}", domain=name)
         return self._read(CallGroup.DOMAINS, f"/domain/{name}", what, DomainRecord)
 
@@ -117,20 +104,20 @@ class QiniuClient:
         return self._configure(f"/domain/{name}/sslize", what, conf)
 
     def list_buckets(self) -> list[str]:
-        """Give the names of the account's Kodo buckets (§6.4)."""
+        """List the account's Kodo buckets (§6.4)."""
         what = Text("the list of buckets")
         return self._read_list(CallGroup.BUCKETS, "/buckets", what, str)
 
     def list_bucket_domains(self, bucket: str) -> list[BucketDomain]:
-        """Give the domains of a bucket; 404 is how Qiniu says that there are none (§6.4)."""
+        """List the domains of a bucket; 404 is how Qiniu says that there are none (§6.4)."""
 
-        def path(way: Way) -> str:
-            if way.form == SOURCE_FORM:
+        def path(endpoint: Endpoint) -> str:
+            if endpoint.form == SOURCE_FORM:
                 return f"/domain?{urlencode({'bucket': bucket, 'type': 'source'})}"
             return f"/v3/domains?{urlencode({'tbl': bucket})}"
 
         what = Text("the domains of bucket {bucket}", bucket=bucket)
-        asked = Asked(CallGroup.BUCKET_DOMAINS, "GET", path, what, repeatable=True)
+        asked = ApiCall(CallGroup.BUCKET_DOMAINS, "GET", path, what, repeatable=True)
         call, answer = self._transport.send(asked)
         if answer.status == HTTPStatus.NOT_FOUND:
             return []
@@ -138,7 +125,7 @@ class QiniuClient:
         return self._list(call, answer, BucketDomain)
 
     def list_bindings(self) -> list[Binding]:
-        """Give the source domains that have a certificate, and which (§6.3)."""
+        """List the source domains that have a certificate, and which (§6.3)."""
         what = Text("the certificates of source domains")
         path = "/cert/bindings"
         return self._read_list(CallGroup.BINDINGS, path, what, Binding, unlisted=True)
@@ -167,12 +154,12 @@ class QiniuClient:
         return read_reply(answer).request_id
 
     def _read(self, group: CallGroup, path: str, what: Text, into: type[T]) -> T:
-        return self._transport.read(Asked(group, "GET", path, what, repeatable=True), into)
+        return self._transport.read(ApiCall(group, "GET", path, what, repeatable=True), into)
 
     def _read_list(
         self, group: CallGroup, path: str, what: Text, into: type[T], *, unlisted: bool = False
     ) -> list[T]:
-        asked = Asked(group, "GET", path, what, repeatable=True, unlisted=unlisted)
+        asked = ApiCall(group, "GET", path, what, repeatable=True, unlisted=unlisted)
         call, answer = self._transport.send(asked)
         self._transport.must_be_success(call, answer)
         return self._list(call, answer, into)
@@ -192,7 +179,7 @@ class QiniuClient:
         unlisted: bool = False,
     ) -> tuple[Call, Answer]:
         sent = None if body is None else encoded(body)
-        return self._transport.write(Asked(group, method, path, what, sent, unlisted=unlisted))
+        return self._transport.write(ApiCall(group, method, path, what, sent, unlisted=unlisted))
 
 
 def _with_versions(conf: HttpsConf, *, joined: bool) -> dict[str, object]:
@@ -203,7 +190,7 @@ def _with_versions(conf: HttpsConf, *, joined: bool) -> dict[str, object]:
 
 
 def _wants_another_form(failure: QiniuFailure) -> bool:
-    """Tell whether Qiniu's server could not decode the versions, as Go says it of a field."""
+    """Return whether Qiniu's server could not decode the versions, as Go says it of a field."""
     words = failure.words.lower()
     return "unmarshal" in words and "tlsversions" in words
 
@@ -221,20 +208,11 @@ class Hub(msgspec.Struct, frozen=True):
     name: Annotated[str, msgspec.Meta(pattern=_HUB)]
 
 
-class HubPage(msgspec.Struct, frozen=True):
-    """The list of hubs, each still to be decoded. The SDK knows no pages of it; a `marker` would be
-    one [G].
-    """
-
-    items: tuple[msgspec.Raw, ...] | None = None
-    marker: str | None = None
-
-
 class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
-    """A domain of a hub, in the list and by itself; only the latter tells `disable`.
+    """A domain of a hub, in the list and by itself; only the latter has `disable`.
 
-    `cert_name` is the name that the certificate was uploaded under, or its id (§7: the documents'
-    sample looks like one). It is empty without a certificate, and may stay empty with one [G].
+    `cert_name` is the name that the certificate was uploaded under, or its id (§7). It is empty
+    without a certificate, and may stay empty with one [G].
     """
 
     domain: Annotated[str, msgspec.Meta(pattern=HOST)]
@@ -245,8 +223,8 @@ class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def bound(self) -> str | None:
-        """What names the certificate in force, `None` without one or where it is not told. A name
-        that is left while HTTPS is off binds nothing [G].
+        """What names the certificate in force, `None` without one or where Pili hides it. A name
+        that remains while HTTPS is off binds nothing [G].
         """
         return (self.cert_name or None) if self.cert_enable is not False else None
 
@@ -259,13 +237,6 @@ class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
     def speaks_rtmp(self) -> bool:
         """Whether players or encoders reach it by RTMP, and browsers do not."""
         return self.type in RTMP
-
-
-class LivePage(msgspec.Struct, frozen=True):
-    """The domains of a hub, each still to be decoded; see `HubPage`."""
-
-    domains: tuple[msgspec.Raw, ...] | None = None
-    marker: str | None = None
 
 
 class SetCertificate(msgspec.Struct, frozen=True, rename="camel"):
@@ -286,49 +257,29 @@ class PiliClient:
         return self._transport.has(CallGroup.LIVE)
 
     def list_hubs(self) -> list[str]:
-        """Return the names of the account's hubs."""
-        what = Text("the list of hubs")
-
-        def page(marker: str) -> Page:
-            found = self._transport.read(_page_of("/v2/hubs", marker, what), HubPage)
-            return found.items or (), found.marker or ""
-
-        return [hub.name for hub in all_pages(what, page, Hub, lambda hub: hub.name)]
+        """List the account's hubs."""
+        call = ApiCall(CallGroup.LIVE, "GET", "/v2/hubs", Text("the list of hubs"))
+        return [hub.name for hub in self._transport.read_all(call, Hub, lambda hub: hub.name)]
 
     def list_domains(self, hub: str) -> list[LiveRecord]:
-        """Return the domains of a hub."""
+        """List the domains of a hub."""
         what = Text("the domains of hub {hub}", hub=hub)
-
-        def page(marker: str) -> Page:
-            asked = _page_of(f"/v2/hubs/{hub}/domains", marker, what)
-            found = self._transport.read(asked, LivePage)
-            return found.domains or (), found.marker or ""
-
-        return all_pages(what, page, LiveRecord, lambda record: record.domain)
+        call = ApiCall(CallGroup.LIVE, "GET", f"/v2/hubs/{hub}/domains", what)
+        return self._transport.read_all(call, LiveRecord, lambda record: record.domain)
 
     def read_domain(self, hub: str, domain: str) -> LiveRecord:
         """Return a domain as it is now. The answer also holds the keys that its links are signed
         with, which are not read.
         """
         what = Text("the live domain {domain}", domain=domain)
-        asked = _asked("GET", f"/v2/hubs/{hub}/domains/{domain}", what, repeatable=True)
-        return self._transport.read(asked, LiveRecord)
+        path = f"/v2/hubs/{hub}/domains/{domain}"
+        call = ApiCall(CallGroup.LIVE, "GET", path, what, repeatable=True)
+        return self._transport.read(call, LiveRecord)
 
     def bind(self, hub: str, domain: str, certificate: str) -> str:
         """Bind a domain to the certificate of a name, whatever it is bound to; return X-Reqid."""
         what = Text("the certificate of live domain {domain}", domain=domain)
         body = encoded(SetCertificate(certificate))
         path = f"/v2/hubs/{hub}/domains/{domain}/cert"
-        _, answer = self._transport.write(_asked("POST", path, what, body=body))
+        _, answer = self._transport.write(ApiCall(CallGroup.LIVE, "POST", path, what, body))
         return read_reply(answer).request_id
-
-
-def _page_of(path: str, marker: str, what: Text) -> Asked:
-    query = f"?{urlencode({'marker': marker})}" if marker else ""
-    return _asked("GET", path + query, what, repeatable=True)
-
-
-def _asked(
-    method: str, path: str, what: Text, *, body: bytes | None = None, repeatable: bool = False
-) -> Asked:
-    return Asked(CallGroup.LIVE, method, path, what, body, repeatable=repeatable)

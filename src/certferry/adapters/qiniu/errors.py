@@ -1,6 +1,6 @@
 """A call to Qiniu that did not succeed, as an error with a sentence, advice and X-Reqid.
 
-A code that is in the table of meanings is told by it, everything else by its status
+The table of meanings explains the codes that it has, the status everything else
 (docs/facts/qiniu.md §3).
 """
 
@@ -11,14 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from certferry.adapters.http.client import (
-    HttpFailure,
-    ahead_of,
-    is_server_error,
-    seconds_asked_for,
-)
-from certferry.adapters.http.problems import Contact
-from certferry.adapters.qiniu.wire import TOO_MANY, Reply, Way, read_reply, too_many
+from certferry.adapters.http.client import ahead_of, is_server_error, seconds_asked_for
+from certferry.adapters.http.problems import Contact, HttpFailure
+from certferry.adapters.qiniu.wire import TOO_MANY, Endpoint, QiniuReply, read_reply, too_many
 from certferry.core.redaction import quoted, quoted_id
 from certferry.errors import (
     ClockWrong,
@@ -45,122 +40,102 @@ WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", which comes without a co
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """Which kind of error a code is, its meaning and the advice, as templates of texts. The advice
+    """What a code means and the advice, as templates of texts, and the kind of error. The advice
     may have a place for the certificate's name.
     """
 
-    error: type[DeployError]
     words: str
     advice: str
+    error: type[DeployError] = TargetRejected
 
 
 _CHAIN = Meaning(
-    TargetRejected,
     "the certificate chain cannot be verified",
     "Qiniu takes certificates of public CAs only, with the issuer certificates after the leaf",
 )
 _PAIR = Meaning(
-    TargetRejected,
     "certificate and private key do not belong together",
     "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
 )
 _KEY = Meaning(
-    TargetRejected,
     "the private key is not accepted",
     "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
 )
 _TOO_SHORT = Meaning(
-    TargetRejected,
     "too little of the certificate's life is left",
     "Qiniu wants about 30 days; a new certificate is needed: `certferry sync --renew {lineage}`, or"
     " from the client that makes it",
 )
 _NO_EC = Meaning(
-    TargetRejected,
     "elliptic-curve keys are not supported for this domain",
     'set `key_type = "rsa2048"` under [acme], and issue anew: `certferry sync --renew {lineage}`;'
     " or have the client that makes it use an RSA key",
 )
 _UNREADABLE = Meaning(
-    TargetRejected,
     "the certificate cannot be read",
     "a fullchain is PEM text: the leaf first, then its issuer certificates",
 )
 _IN_USE_BY_CDN = Meaning(
-    TargetInUse,
     "a CDN domain is still bound to it",
     "this is normal until a change of the domain has come to its end; a later run tries again",
+    TargetInUse,
 )
 _NOT_SELF_SERVICE = Meaning(
-    TargetRejected,
     "the domain cannot be changed by self-service",
     "ask Qiniu's support, with the name of the domain, to lift the restriction",
 )
 NO_DOMAIN = Meaning(
-    TargetRejected,
     "it is not a CDN domain of this account",
     "add it in Qiniu's console under CDN, or correct `domains`",
 )
 
 MEANINGS: dict[int, Meaning] = {
     405: Meaning(
-        TargetRejected,
         "this host does not offer the call",
         "set `api`, `fusion` and `uc` of the account back to what they are without being set",
     ),
     612: NO_DOMAIN,
     404001: NO_DOMAIN,
     400013: Meaning(
-        TargetBusy, "the same change has been made already", "the next run looks at the domain anew"
+        "the same change has been made already", "the next run looks at the domain anew", TargetBusy
     ),
     400020: Meaning(
-        TargetRejected,
         "the domain has no ICP filing",
         "domains served in mainland China need one: file it, or set another area for the domain",
     ),
     400030: Meaning(
-        TargetBusy,
         "an earlier change of the domain is not finished",
         "changes take 5 to 15 minutes, at times hours; a later run goes on from here",
+        TargetBusy,
     ),
     400045: _KEY,
     400062: Meaning(
-        TargetRejected,
         "the domain exists at Qiniu already",
         "if it is in another account, use the keys of that one, or ask Qiniu's support",
     ),
     400302: Meaning(
-        TargetRejected,
-        "the domain does not use HTTPS any more",
-        "the next run switches HTTPS on again",
+        "the domain does not use HTTPS any more", "the next run switches HTTPS on again"
     ),
     400309: Meaning(
-        TargetRejected,
         "the domain's cache settings are missing",
         "save the domain's cache settings once in Qiniu's console; a later run goes on from here",
     ),
     400317: Meaning(
-        TargetRejected,
         "the domain is not offline",
         "this change is possible only for a domain that is offline; look at it in Qiniu's console",
     ),
     400319: _NO_EC,
     400320: Meaning(
-        TargetRejected,
-        "the domain is offline",
-        "bring it online in Qiniu's console, or take it out of `domains`",
+        "the domain is offline", "bring it online in Qiniu's console, or take it out of `domains`"
     ),
     400321: Meaning(
-        TargetRejected,
-        "the certificate is not valid yet",
-        "compare this machine's clock with the true time",
+        "the certificate is not valid yet", "compare this machine's clock with the true time"
     ),
     400322: _TOO_SHORT,
     400323: _CHAIN,
     400324: _PAIR,
     400325: _CHAIN,
     400326: Meaning(
-        TargetRejected,
         "the certificate does not cover the domain",
         "add the domain to `names`; a wildcard reaches one label deep, and the wildcard domain"
         " *.example.com needs *.example.com itself",
@@ -168,35 +143,29 @@ MEANINGS: dict[int, Meaning] = {
     400327: _KEY,
     400328: _PAIR,
     400329: Meaning(
-        TargetRejected,
         "the certificate has expired",
         "a new one is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
     ),
     400338: _CHAIN,
     400348: Meaning(
-        TargetRejected,
         "the certificate's common name is not accepted",
         'use a certificate profile with a common name: profile = "classic" under [acme], or in the'
         " client that makes it",
     ),
     400397: Meaning(
-        TargetRejected,
-        "several domains share its CNAME",
-        "give the domain a CNAME of its own in Qiniu's console",
+        "several domains share its CNAME", "give the domain a CNAME of its own in Qiniu's console"
     ),
     400401: Meaning(
-        CopyGone,
         "there is no such certificate",
         "the certificate was removed at Qiniu; the next run uploads it again",
+        CopyGone,
     ),
     400402: Meaning(
-        TargetRejected,
         "this CA cannot issue for the name",
         "use a certificate of another CA, or ask Qiniu's support which it takes for the name",
     ),
     400407: _NOT_SELF_SERVICE,
     ACCOUNT_FULL: Meaning(
-        TargetRejected,
         "the account holds as many certificates as it may",
         "remove unused ones in Qiniu's console, or ask its support for more",
     ),
@@ -204,27 +173,23 @@ MEANINGS: dict[int, Meaning] = {
     400611: _IN_USE_BY_CDN,
     400722: _NOT_SELF_SERVICE,
     400911: Meaning(
-        TargetInUse,
         "a Kodo domain is bound to it",
         "bind the Kodo domain to another certificate; a later run tries again",
+        TargetInUse,
     ),
     400932: Meaning(
-        TargetRejected,
         "the account has not proven that the domain is its own",
         "prove it in Qiniu's console with the TXT record that it asks for",
     ),
     401000: Meaning(
-        TargetAccessDenied,
         "the account's owner is not verified",
         "complete the verification (实名认证) in Qiniu's console",
+        TargetAccessDenied,
     ),
     403023: Meaning(
-        TargetRejected,
-        "the domain belongs to another account",
-        "use the keys of the account that the domain is in",
+        "the domain belongs to another account", "use the keys of the account that the domain is in"
     ),
     404904: Meaning(
-        TargetRejected,
         "the domain's CNAME does not point at Qiniu",
         "set the CNAME that Qiniu's console shows for the domain, and wait for it to be seen",
     ),
@@ -232,19 +197,16 @@ MEANINGS: dict[int, Meaning] = {
     404906: _UNREADABLE,
     404907: _UNREADABLE,
     404908: Meaning(
-        TargetRejected,
         "the certificate belongs to another account",
         "use the keys of the account that it was uploaded to",
     ),
     404910: _NOT_SELF_SERVICE,
     404923: Meaning(
-        TargetRejected,
         "HTTPS is not possible for a private bucket on the video platform",
         "change the domain's platform or source in Qiniu's console",
     ),
     500233: _TOO_SHORT,
     500923: Meaning(
-        TargetRejected,
         "the domain is frozen",
         "Qiniu's console says why (unpaid bill, ICP filing, content); lift that first",
     ),
@@ -263,7 +225,7 @@ def meaning_of(code: int, words: str) -> Meaning | None:
 
 
 def is_name_too_long(words: str) -> bool:
-    """Tell whether an upload was refused for its name's length alone."""
+    """Return whether an upload was refused for its name's length alone."""
     return _NAME_TOO_LONG in words.lower()
 
 
@@ -273,7 +235,7 @@ WRONG_CLOCK = timedelta(minutes=15)
 
 
 class QiniuFailure(Exception):
-    """A call that did not succeed. `error` is for the door, `code` and `words` for the callers that
+    """A call that did not succeed. `error` is for the port, `code` and `words` for the callers that
     can do something about it; `maybe_done`: Qiniu may have carried it out all the same; `contact`:
     how far it went when no answer came; `is_common`: any other call would fail as well, for refused
     keys, a rate, a wrong clock, no connection; `is_passing`: Qiniu failed, or did not answer, so
@@ -307,7 +269,7 @@ class QiniuFailure(Exception):
 
     @property
     def silent(self) -> bool:
-        """Whether Qiniu took the request and kept silent until the time was over."""
+        """Whether Qiniu accepted the request and sent nothing in time."""
         return self._contact is Contact.SILENCE
 
 
@@ -315,9 +277,9 @@ class QiniuFailure(Exception):
 class Call:
     """One call, for the sentences: its purpose in words, the host, the kind of key.
 
-    `unlisted` is a call that is in no document; `is_change`: it does not only read; `let_in`: Qiniu
-    has accepted the same key before; `is_proven`: also for a call of this group. `tried` are the
-    ways by which it was asked. `live` is one to Pili.
+    `unlisted` is a call that is in no document; `is_change`: it does not only read;
+    `worked_before`: Qiniu has accepted the same key; `is_proven`: also for a call of this group.
+    `tried` are the endpoints that were asked. `live` is one to Pili.
     """
 
     what: Text
@@ -325,9 +287,9 @@ class Call:
     with_iam_key: bool = False
     unlisted: bool = False
     is_change: bool = False
-    let_in: bool = False
+    worked_before: bool = False
     is_proven: bool = False
-    tried: tuple[Way, ...] = ()
+    tried: tuple[Endpoint, ...] = ()
     live: bool = False
 
 
@@ -395,11 +357,11 @@ CODES: Mapping[str, CodeMeaning] = {
 
 
 def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
-    """Say that no answer came."""
+    """Return the failure of a call without an answer."""
     message = Text(
         "Qiniu could not be asked for {what}: {problem}",
         what=call.what,
-        problem=_with_ways(failure.problem, call),
+        problem=_with_endpoints(failure.problem, call),
     )
     hint = _with_request_id(_NETWORK, quoted_id(failure.headers.get("X-Reqid", "")))
     error = TargetUnavailable(message, hint=hint)
@@ -407,59 +369,63 @@ def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
 
 
 def explain_nonsense(call: Call, answer: Answer, problem: str) -> QiniuFailure:
-    """Say that an answer of success cannot be read; Qiniu has probably made the change."""
-    message = Text(
-        "Qiniu's answer about {what} cannot be read: {problem}",
-        what=call.what,
-        problem=quoted(problem),
-    )
+    """Return the failure of an answer of success that cannot be read; Qiniu has probably made the
+    change.
+    """
+    sentence = Text("Qiniu's answer about {what} cannot be read: {problem}")
     hint = _with_request_id(_LATER, read_reply(answer).request_id)
-    return QiniuFailure(TargetUnavailable(message, hint=hint), maybe_done=True)
+    error = TargetUnavailable(sentence.filled(what=call.what, problem=quoted(problem)), hint=hint)
+    return QiniuFailure(error, maybe_done=True)
 
 
 def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
-    """Say what an answer means that is not a success."""
+    """Return the failure that an answer means which is not a success."""
     reply = read_reply(answer)
-    if _is_wrong_domain_type(reply):
+    code = reply.code or reply.status
+    if reply.status == HTTPStatus.FORBIDDEN and "domaintype" in reply.words.lower():
         return QiniuFailure(_refused(call, reply, _NOT_A_SOURCE), code=WRONG_DOMAIN_TYPE)
-    meaning = meaning_of(reply.code or reply.status, reply.words)
-    if call.live and meaning is NO_DOMAIN:  # Pili says so of hubs as well
-        meaning = None
-    if meaning is not None:
-        code = reply.code or reply.status
-        return QiniuFailure(_as_meant(call, reply, meaning), code=code, words=reply.words)
+    meaning = meaning_of(code, reply.words)
+    if meaning is not None and not (call.live and meaning is NO_DOMAIN):  # Pili says so of hubs too
+        sentence = Text("Qiniu refused {what}: {meaning} ({answer})")
+        words, advice = Text(meaning.words), _advice_of(meaning)
+        error = _error(meaning.error, sentence, call, reply, advice, meaning=words)
+        return QiniuFailure(error, code=code, words=reply.words)
     if too_many(answer):
-        error = _too_many(call, reply, seconds_asked_for(answer), now)
+        sentence = Text("Qiniu takes no more requests for the moment, among them {what} ({answer})")
+        error = _error(TargetUnavailable, sentence, call, reply, _OTHER_PROGRAM)
+        if (seconds := seconds_asked_for(answer)) is not None:
+            error.retry = Retry.at(now + timedelta(seconds=seconds))
         return QiniuFailure(error, code=reply.code, is_common=True)
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return _not_let_in(call, reply, answer, now)
+        return _denied(call, reply, answer, now)
     if is_server_error(answer):
-        error = _broken(call, reply)
+        sentence = Text("Qiniu returned a server error for {what} ({answer})")
+        error = _error(TargetUnavailable, sentence, call, reply, _LATER)
         return QiniuFailure(
             error, code=reply.code, words=reply.words, maybe_done=True, is_passing=True
         )
-    code = reply.code or reply.status
-    return QiniuFailure(_refused(call, reply), code=code, words=reply.words)
+    return QiniuFailure(_refused(call, reply, None), code=code, words=reply.words)
 
 
-def _is_wrong_domain_type(reply: Reply) -> bool:
-    return reply.status == HTTPStatus.FORBIDDEN and "domaintype" in reply.words.lower()
+def _denied(call: Call, reply: QiniuReply, answer: Answer, now: datetime) -> QiniuFailure:
+    """Return the failure of a request with refused keys: of the clock before the keys are blamed.
 
-
-def _not_let_in(call: Call, reply: Reply, answer: Answer, now: datetime) -> QiniuFailure:
-    """Say that the request was not let in: for the clock before the keys are blamed.
-
-    A 401 where the same way has worked is about this one path, since Qiniu answers so for paths
-    that it does not know (§1.3).
+    A 401 where the same endpoint has worked is about this one path, since Qiniu answers so for
+    paths that it does not know (§1.3).
     """
-    wrong_clock = _wrong_clock(reply, answer, now)
-    if wrong_clock is not None:
-        return QiniuFailure(_as_wrong_clock(call, reply, wrong_clock), is_common=True)
+    ahead = _wrong_clock(reply, answer, now)
+    if ahead is not None:
+        amount = timedelta(seconds=round(abs(ahead).total_seconds()))
+        sentence = _CLOCK_AHEAD if ahead > timedelta(0) else _CLOCK_BEHIND
+        error = _error(ClockWrong, sentence, call, reply, _SET_CLOCK, amount=amount)
+        return QiniuFailure(error, is_common=True)
+    sentence = Text("{host} does not accept access_key and secret_key for {what} ({answer})")
+    error = _error(TargetAccessDenied, sentence, call, reply, _advice_on_keys(call, reply))
     is_this_path = call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED
-    return QiniuFailure(_denied(call, reply), code=reply.code, is_common=not is_this_path)
+    return QiniuFailure(error, code=reply.code, is_common=not is_this_path)
 
 
-def _wrong_clock(reply: Reply, answer: Answer, now: datetime) -> timedelta | None:
+def _wrong_clock(reply: QiniuReply, answer: Answer, now: datetime) -> timedelta | None:
     """Return how far this machine's clock is ahead, by the answer's Date, where that may be
     why the request was refused.
     """
@@ -471,95 +437,44 @@ def _wrong_clock(reply: Reply, answer: Answer, now: datetime) -> timedelta | Non
     return ahead if is_said or abs(ahead) > WRONG_CLOCK else None
 
 
-def _as_wrong_clock(call: Call, reply: Reply, ahead: timedelta) -> DeployError:
-    sentence = _CLOCK_AHEAD if ahead > timedelta(0) else _CLOCK_BEHIND
-    message = sentence.filled(
-        amount=timedelta(seconds=round(abs(ahead).total_seconds())),
-        host=call.host,
-        what=call.what,
-        answer=_answered(call, reply),
-    )
-    return ClockWrong(message, hint=_with_request_id(_SET_CLOCK, reply.request_id))
-
-
-def _as_meant(call: Call, reply: Reply, meaning: Meaning) -> DeployError:
-    return meaning.error(
-        Text(
-            "Qiniu refused {what}: {meaning} ({answer})",
-            what=call.what,
-            meaning=Text(meaning.words),
-            answer=_answered(call, reply),
-        ),
-        hint=_with_request_id(_advice_of(meaning), reply.request_id),
-    )
-
-
-def _too_many(call: Call, reply: Reply, seconds: float | None, now: datetime) -> DeployError:
-    return TargetUnavailable(
-        Text(
-            "Qiniu takes no more requests for the moment, among them {what} ({answer})",
-            what=call.what,
-            answer=_answered(call, reply),
-        ),
-        hint=_with_request_id(
-            _OTHER_PROGRAM,
-            reply.request_id,
-        ),
-        retry=None if seconds is None else Retry.at(now + timedelta(seconds=seconds)),
-    )
-
-
-def _denied(call: Call, reply: Reply) -> DeployError:
-    return TargetAccessDenied(
-        Text(
-            "{host} does not accept access_key and secret_key for {what} ({answer})",
-            host=call.host,
-            what=call.what,
-            answer=_answered(call, reply),
-        ),
-        hint=_with_request_id(_advice_on_keys(call, reply), reply.request_id),
-    )
-
-
-def _advice_on_keys(call: Call, reply: Reply) -> Text:
-    if call.unlisted and (call.let_in or call.with_iam_key):
+def _advice_on_keys(call: Call, reply: QiniuReply) -> Text:
+    if call.unlisted and (call.worked_before or call.with_iam_key):
         return _MAIN_KEYS
-    if call.is_change and call.let_in and reply.status == HTTPStatus.FORBIDDEN:
+    if call.is_change and call.worked_before and reply.status == HTTPStatus.FORBIDDEN:
         return _READ_ONLY
     if call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED:
         return _OTHER_CALLS_WORK
-    if call.live and (call.let_in or call.with_iam_key):
+    if call.live and (call.worked_before or call.with_iam_key):
         return _ALLOW_PILI
     return _CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS
 
 
-def _broken(call: Call, reply: Reply) -> DeployError:
-    return TargetUnavailable(
-        Text("Qiniu failed over {what} ({answer})", what=call.what, answer=_answered(call, reply)),
-        hint=_with_request_id(_LATER, reply.request_id),
-    )
+def _refused(call: Call, reply: QiniuReply, advice: Text | None) -> DeployError:
+    return _error(TargetRejected, Text("Qiniu refused {what} ({answer})"), call, reply, advice)
 
 
-def _refused(call: Call, reply: Reply, advice: Text | None = None) -> DeployError:
-    return TargetRejected(
-        Text("Qiniu refused {what} ({answer})", what=call.what, answer=_answered(call, reply)),
-        hint=_with_request_id(advice, reply.request_id),
-    )
-
-
-def _answered(call: Call, reply: Reply) -> Text:
-    """Quote the answer, and name the ways by which it was asked for in vain."""
+def _error(
+    kind: type[DeployError],
+    sentence: Text,
+    call: Call,
+    reply: QiniuReply,
+    advice: Text | None,
+    **more: object,
+) -> DeployError:
+    """Fill a sentence on a call with what was asked and answered, by all the endpoints tried."""
     number = reply.code if reply.code is not None else reply.status
     said = Text("{number}", number=number)
     if reply.words:
         said = Text("{number} {words}", number=number, words=reply.words)
-    return _with_ways(said, call)
+    answer = _with_endpoints(said, call)
+    message = sentence.filled(host=call.host, what=call.what, answer=answer, **more)
+    return kind(message, hint=_with_request_id(advice, reply.request_id))
 
 
-def _with_ways(said: Text, call: Call) -> Text:
+def _with_endpoints(said: Text, call: Call) -> Text:
     if len(call.tried) <= 1:
         return said
-    return Text("{said}; tried: {ways}", said=said, ways=[str(way) for way in call.tried])
+    return Text("{said}; tried: {ways}", said=said, ways=[str(one) for one in call.tried])
 
 
 def _with_request_id(advice: Text | None, request_id: str | None) -> Text | None:

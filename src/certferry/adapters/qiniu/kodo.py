@@ -1,7 +1,7 @@
 """The Kodo source domains of a Qiniu account: found, read, bound (docs/facts/qiniu.md §6).
 
-The calls that bind them are in no document. Nothing is believed of a change but what
-`/cert/bindings` tells afterwards, and a change has no state of its own: the edges tell the rest.
+The calls that bind them are in no document. Only `/cert/bindings` says whether a change was made,
+and a change has no state of its own: the edges show the rest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import QiniuFailure
 from certferry.adapters.qiniu.kinds import KODO
 from certferry.adapters.qiniu.records import BucketDomain, name_at_qiniu
-from certferry.core.desired.certificate import HttpsWish
+from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import DeployError, TargetInUse, TargetRejected
 from certferry.text import Text
@@ -31,25 +31,25 @@ class SourceDomains:
         self._settler = settler
 
     def all(self) -> Sources:
-        """Give the source domains, as far as the keys may see them."""
-        return self._account.sources()
+        """Return the source domains, as far as the keys may see them."""
+        return self._account.sources.get()
 
     def has(self, domain: str) -> bool:
-        """Tell whether a bucket of the account has such a domain, as far as that can be seen."""
+        """Return whether a bucket that can be read has such a domain."""
         return domain in self.all().domains
 
     def named(self, domain: str) -> ObservedDomain:
         """Observe one domain, whose bucket was read."""
-        return self._observed(domain, self._account.bindings().get(domain))
+        return self._observed(domain, self._account.bindings.get().get(domain))
 
     def named_without_bindings(self, domain: str) -> ObservedDomain:
-        """Observe a domain of which Kodo does not tell what it is bound to."""
+        """Observe a domain whose binding Kodo does not show."""
         return replace(self._observed(domain, None), binding_hidden=True)
 
     def is_bound_at_all(self, domain: str) -> bool:
-        """Tell whether it is among the bindings, which only source domains are."""
+        """Return whether it is among the bindings, which only source domains are."""
         try:
-            return domain in self._account.bindings()
+            return domain in self._account.bindings.get()
         except QiniuFailure:
             return False
 
@@ -58,7 +58,7 @@ class SourceDomains:
         see that leave it to Qiniu, which refuses to remove it as well.
         """
         try:
-            bindings = self._account.bindings()
+            bindings = self._account.bindings.get()
         except QiniuFailure as failure:
             log.info("what source domains are bound to cannot be seen: %s", failure)
             return
@@ -85,9 +85,9 @@ class SourceDomains:
             has_settings=False,
         )
 
-    def bind(self, domain: str, remote_id: str, https: HttpsWish) -> None:
-        """Bind a domain, unless it is bound so already. There are no settings to wish for, and what
-        is bound is in force at once: no request would have to be asked about.
+    def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> None:
+        """Bind a domain, unless it is bound so already. It has no settings, and what is bound is in
+        force at once: no request would have to be asked about.
         """
         del https
         source = self.all().domains.get(domain)
@@ -101,13 +101,13 @@ class SourceDomains:
 
     def _bind(self, domain: str, remote_id: str) -> bool:
         self._client.bind_source(name_at_qiniu(domain), remote_id)
-        self._account.forget_bindings()
+        self._account.bindings.forget()
         return True
 
     def _is_bound(self, domain: str, remote_id: str) -> bool | None:
-        """Tell whether it is bound so; where Kodo does not tell, it has to be asked for again."""
+        """Return whether it is bound so; `None` where Kodo does not show it."""
         try:
-            return self._account.bindings(anew=True).get(domain) == remote_id or None
+            return self._account.bindings.get(anew=True).get(domain) == remote_id or None
         except QiniuFailure as unread:
             if unread.is_common and not unread.is_denied:
                 raise
@@ -115,7 +115,7 @@ class SourceDomains:
 
 
 def why_frozen(domain: str, source: BucketDomain) -> DeployError | None:
-    """Say why a domain cannot be bound whatever one waits for, `None` when it can."""
+    """Return why a domain cannot be bound, however long one waits; `None` when it can."""
     if not source.freeze_types:
         return None
     return TargetRejected(

@@ -1,8 +1,8 @@
 """The live domains of an account's Pili hubs: found, bound, kept (docs/facts/qiniu.md §7).
 
 Pili binds a certificate by the name that it was uploaded under. A change has no state of its own:
-the edges tell when it is done. That Qiniu removes no certificate that a live domain is bound to is
-in no document, so that is looked at before.
+the edges show when it is done. No document says that Qiniu keeps a certificate that a live domain
+is bound to, so that is checked before a removal.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from certferry.adapters.qiniu.account import (
     LIST_AGE,
     SOURCES_AGE,
     QiniuAccount,
-    Remembered,
     Settler,
+    TtlCache,
 )
 from certferry.adapters.qiniu.client import LiveRecord, PiliClient
 from certferry.adapters.qiniu.errors import NO_SUCH_DOMAIN, QiniuFailure
@@ -45,14 +45,12 @@ class LiveDomain:
 
     @property
     def hides_binding(self) -> bool:
-        """Whether the certificate that it has now is not told."""
+        """Whether its certificate is not known."""
         return self.is_old or self.record.hides_binding
 
     @property
     def is_for_rtmp(self) -> bool:
-        """Whether it is spoken to by RTMP, and has no certificate: none that would run out, and
-        none to be seen at port 443 [G].
-        """
+        """Whether it speaks RTMP, and has no certificate that could expire or be seen [G]."""
         return self.record.speaks_rtmp and not self.record.cert_enable
 
 
@@ -67,7 +65,9 @@ class Live:
 
 
 class LiveDomains:
-    """Raises `QiniuFailure` and `DeployError`. `clock` counts seconds and never goes back."""
+    """The live domains of one account. Raises `QiniuFailure` and `DeployError`. `clock` counts
+    seconds and never goes back.
+    """
 
     def __init__(
         self,
@@ -80,8 +80,8 @@ class LiveDomains:
         self._account = account
         self._settler = settler
         self._seen: Mapping[str, LiveDomain] = {}
-        self._hubs = Remembered(self._list_hubs, SOURCES_AGE, clock)
-        self._domains = Remembered(self._list_domains, LIST_AGE, clock)
+        self._hubs = TtlCache(self._list_hubs, SOURCES_AGE, clock)
+        self._domains = TtlCache(self._list_domains, LIST_AGE, clock)
 
     def forget(self) -> None:
         """Have the next look read the domains: another run may have changed them."""
@@ -123,7 +123,7 @@ class LiveDomains:
 
     def bind(self, domain: str, remote_id: str) -> str | None:
         """Bind a domain, unless it is bound so already; return the X-Reqid of the change, where
-        there is one. There are no settings to wish for.
+        there is one. A live domain has no settings.
         """
         live = self.all()
         found = live.domains.get(domain)
@@ -153,7 +153,7 @@ class LiveDomains:
                 # A name that is none of the account's stands for itself.
                 bound=found.record.bound if bound is None else bound.certid,
                 binding_hidden=found.hides_binding,
-                problem=TargetRejected(speaks_rtmp(name)) if found.is_for_rtmp else None,
+                problem=_for_rtmp(name) if found.is_for_rtmp else None,
                 by_itself=not found.is_for_rtmp,
             )
 
@@ -164,7 +164,7 @@ class LiveDomains:
         live = self.all()
         for name, found in live.domains.items():
             if found.record.bound in {remote_id, label} - {""}:
-                raise uses(name, label or remote_id)
+                raise live_domain_uses(name, label or remote_id)
             if unmanaged and found.hides_binding:
                 raise may_be_used(label or remote_id, hides_binding(name))
         failure = self.failure
@@ -223,7 +223,7 @@ class LiveDomains:
                 raise (again if again.maybe_done else failure) from None
 
     def _explained(self, failure: QiniuFailure, hub: str, domain: str) -> QiniuFailure:
-        """Say what is gone, where Pili says that something is, and have the lists read anew."""
+        """Return what is gone, where Pili says so, and have the lists read anew."""
         if failure.code not in _NOT_THERE:
             return failure
         self._hubs.forget()
@@ -284,45 +284,43 @@ def _spellings(certificate: CertificateRecord) -> frozenset[str]:
 
 
 def _says_there_is_no_right(failure: QiniuFailure) -> bool:
-    """Tell whether Pili is not for this account, or not for these keys."""
+    """Return whether Pili is not for this account, or not for these keys."""
     return failure.is_denied or failure.code in _NOT_THERE
 
 
 def _is_about_the_certificate(failure: QiniuFailure) -> bool:
-    """Tell whether a refusal is about the certificate [G]: the words are in no document."""
+    """Return whether a refusal is about the certificate [G]: the words are in no document."""
     return not failure.maybe_done and "cert" in failure.words.lower()
 
 
+def _for_rtmp(domain: str) -> DeployError:
+    return TargetRejected(Text("{domain} is for RTMP, and has no HTTPS", domain=domain))
+
+
+def _rejected(sentence: Text, hint: Text, **values: object) -> DeployError:
+    return TargetRejected(sentence.filled(**values), hint=hint)
+
+
 def is_gone(domain: str, hub: str | None = None) -> DeployError:
-    """Say that a domain, or its hub, was there and is not any more."""
+    """Return the error for a domain, or its hub, that Pili has no longer."""
     hint = Text(
         "it was removed at Qiniu; put it back in Qiniu's console (直播云), or take the domain"
         " out of `domains`"
     )
     if hub is None:
-        return TargetRejected(
-            Text("the live domain {domain} is gone from Pili", domain=domain), hint=hint
-        )
-    return TargetRejected(
-        Text("the Pili hub {hub} is gone, and {domain} with it", hub=hub, domain=domain), hint=hint
-    )
+        return _rejected(Text("the live domain {domain} is gone from Pili"), hint, domain=domain)
+    sentence = Text("the Pili hub {hub} is gone, and {domain} with it")
+    return _rejected(sentence, hint, hub=hub, domain=domain)
 
 
 def is_disabled(domain: str) -> DeployError:
-    """Say that a domain is switched off."""
-    return TargetRejected(
-        Text("{domain} is disabled at Pili", domain=domain),
-        hint=Text("enable it in Qiniu's console (直播云), or take it out of `domains`"),
-    )
-
-
-def speaks_rtmp(domain: str) -> Text:
-    """Say why a domain that was not named gets no certificate."""
-    return Text("{domain} is for RTMP, and has no HTTPS", domain=domain)
+    """Return the error for a domain that is switched off."""
+    hint = Text("enable it in Qiniu's console (直播云), or take it out of `domains`")
+    return _rejected(Text("{domain} is disabled at Pili"), hint, domain=domain)
 
 
 def no_address() -> DeployError:
-    """Say that nothing is known of where Pili is."""
+    """Return the error for an account without an address of Pili's."""
     return TargetRejected(
         Text("no address of Pili is known for this account, whose `api` is another than Qiniu's"),
         hint=Text("set `pili` of the account as well"),
@@ -330,15 +328,15 @@ def no_address() -> DeployError:
 
 
 def copy_is_gone(remote_id: str) -> DeployError:
-    """Say that there is no certificate to bind by name."""
+    """Return the error for a certificate that cannot be bound by name."""
     return CopyGone(
         Text("there is no certificate {id} at Qiniu any more", id=short(remote_id)),
         hint=Text("the certificate was removed at Qiniu; the next run uploads it again"),
     )
 
 
-def uses(domain: str, label: str) -> DeployError:
-    """Say which live domain keeps a certificate."""
+def live_domain_uses(domain: str, label: str) -> DeployError:
+    """Return the error for a certificate that a live domain is bound to."""
     return TargetInUse(
         Text("the live domain {domain} of Pili still uses {label}", domain=domain, label=label),
         hint=Text("bind the live domain to another certificate; a later run tries again"),
@@ -346,22 +344,12 @@ def uses(domain: str, label: str) -> DeployError:
 
 
 def hides_binding(domain: str) -> DeployError:
-    """Say that a domain has a certificate, and Pili does not tell which."""
-    return TargetRejected(
-        Text("Pili does not tell the certificate of {domain}", domain=domain),
-        hint=Text(
-            "look at the domain in Qiniu's console (直播云), and remove what is unused there"
-        ),
-    )
+    """Return the error for a domain whose certificate Pili does not name."""
+    hint = Text("look at the domain in Qiniu's console (直播云), and remove what is unused there")
+    return _rejected(Text("Pili does not name the certificate of {domain}"), hint, domain=domain)
 
 
 def may_be_used(label: str, problem: DeployError) -> DeployError:
-    """Say why a certificate of another owner stays."""
-    return TargetInUse(
-        Text(
-            "whether a live domain of Pili uses {label} cannot be seen: {problem}",
-            label=label,
-            problem=problem.message,
-        ),
-        hint=problem.hint,
-    )
+    """Return the error for a certificate that a live domain may be bound to."""
+    sentence = Text("whether a live domain of Pili uses {label} cannot be seen: {problem}")
+    return TargetInUse(sentence.filled(label=label, problem=problem.message), hint=problem.hint)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from certferry.core.certificates.names import WILDCARD
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.observed.records import TargetTask
 from certferry.core.redaction import quoted, quoted_code
@@ -83,13 +83,21 @@ def _moment(seconds: int | None) -> datetime | None:
         return None
 
 
-class CertificatePage(msgspec.Struct, frozen=True):
-    """A page of the list of certificates, each still to be decoded: an account's other programs
-    leave all sorts of things there, and one odd entry must not hide ours.
+class ListPage(msgspec.Struct, frozen=True):
+    """A page of certificates, domains, hubs (`items`) or live domains, each still to be decoded: an
+    account's other programs leave all sorts of things there, and one odd entry must not hide ours.
+    The SDK knows no pages of Pili's lists; a `marker` would be one [G].
     """
 
     certs: tuple[msgspec.Raw, ...] | None = None
+    domains: tuple[msgspec.Raw, ...] | None = None
+    items: tuple[msgspec.Raw, ...] | None = None
     marker: str | None = None
+
+    @property
+    def entries(self) -> tuple[msgspec.Raw, ...]:
+        """The entries, whichever list it is; null stands for none."""
+        return self.certs or self.domains or self.items or ()
 
 
 class Uploaded(msgspec.Struct, frozen=True):
@@ -127,7 +135,7 @@ HOST = r"^(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$"
 
 
 class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
-    """A domain in the list, which tells neither certificate nor settings. Its name becomes part of
+    """A domain in the list, which shows neither certificate nor settings. Its name becomes part of
     the address of every call about it, so it has to be one; all else may be anything.
     """
 
@@ -147,7 +155,7 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def without_https(self) -> DomainRecord | None:
-        """All that there is to tell of a domain that speaks HTTP alone; `None` where the list does
+        """The detail of a domain that speaks HTTP alone; `None` where the list does
         not say so, or says something odd.
         """
         if self.protocol != "http":
@@ -156,13 +164,6 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
             return msgspec.convert(msgspec.to_builtins(self), DomainRecord, strict=False)
         except msgspec.ValidationError:
             return None
-
-
-class DomainPage(msgspec.Struct, frozen=True):
-    """A page of the list of domains, each still to be decoded."""
-
-    domains: tuple[msgspec.Raw, ...] | None = None
-    marker: str | None = None
 
 
 class DomainRecord(DomainItem, frozen=True, rename="camel"):
@@ -192,7 +193,7 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def has_https(self) -> bool:
-        """Whether the domain speaks HTTPS: `https` alone does not tell (§5.2)."""
+        """Whether the domain speaks HTTPS: `https` alone does not show it (§5.2)."""
         return self.bound is not None or self.protocol == "https"
 
     @property
@@ -212,7 +213,7 @@ class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     tls_versions: tuple[str, ...] | None = None
 
 
-class Upload(msgspec.Struct, frozen=True):
+class UploadBody(msgspec.Struct, frozen=True):
     """The body of an upload. It holds the private key, so it has no repr of its own."""
 
     name: str
@@ -221,7 +222,7 @@ class Upload(msgspec.Struct, frozen=True):
     pri: str
 
     def __repr__(self) -> str:
-        return f"Upload({self.name!r})"
+        return f"UploadBody({self.name!r})"
 
 
 class BucketDomain(msgspec.Struct, frozen=True):
@@ -277,23 +278,23 @@ _AT_WORK = {DomainState.PROCESSING, DomainState.FAILED}
 
 
 def name_at_qiniu(domain: str) -> str:
-    """Spell a domain for Qiniu, whose wildcards begin with the dot."""
+    """Return a domain as Qiniu spells it, whose wildcards begin with the dot."""
     return domain.removeprefix("*") if domain.startswith(WILDCARD) else domain
 
 
 def name_here(name: str) -> str:
-    """Spell a domain of Qiniu's as certferry does."""
+    """Return a domain of Qiniu's as certferry spells it."""
     lowered = name.lower()
     return f"*{lowered}" if lowered.startswith(".") else lowered
 
 
-def kind_of(told: DomainItem | DomainRecord) -> Kind:
+def kind_of(item: DomainItem | DomainRecord) -> Kind:
     """Return what a domain of the CDN's is: DCDN is in the same list (§5.1)."""
-    return Kind.DCDN if told.product == "dcdn" else Kind.CDN
+    return Kind.DCDN if item.product == "dcdn" else Kind.CDN
 
 
 def observe(domain: str, record: DomainRecord) -> ObservedDomain:
-    """Say what Qiniu told about a domain."""
+    """Return what Qiniu shows of a domain."""
     unusable = why_unusable(domain, record)
     state = _STATES.get(record.operating_state or "", DomainState.UNAVAILABLE)
     return ObservedDomain(
@@ -309,7 +310,7 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
 
 
 def _task(record: DomainRecord) -> TargetTask:
-    """Say what Qiniu tells of the change under way, or of the last one: a ticket quotes it. That
+    """Return the change in progress, or the last one: a ticket quotes it. That
     `modifyAt` is when it began is a guess from what the field is called; our own record counts
     beside it (§5.2).
     """
@@ -322,7 +323,7 @@ def _task(record: DomainRecord) -> TargetTask:
 
 
 def _moment_written(written: object) -> datetime | None:
-    """Read RFC 3339; what is none of it, or lacks its offset, says nothing."""
+    """Read RFC 3339; anything else, or a moment without offset, says nothing."""
     try:
         moment = datetime.fromisoformat(str(written))
     except ValueError:
@@ -331,12 +332,12 @@ def _moment_written(written: object) -> datetime | None:
 
 
 def unavailable(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
-    """Report a domain that cannot be seen or changed, and why."""
+    """Return a domain that cannot be seen or changed, and why."""
     return ObservedDomain(domain, kind, DomainState.UNAVAILABLE, problem=error)
 
 
 def why_unusable(domain: str, record: DomainRecord) -> DeployError | None:
-    """Say why a domain cannot be changed whatever one waits for, `None` when it can."""
+    """Return why a domain cannot be changed, however long one waits; `None` when it can."""
     if record.type == "pan":
         parent = name_here(record.pare_domain or "")
         return TargetRejected(
@@ -348,32 +349,32 @@ def why_unusable(domain: str, record: DomainRecord) -> DeployError | None:
             Text("{domain} is a trial domain of Qiniu's own", domain=domain),
             hint=Text("name a domain of yours under `domains`"),
         )
-    if record.operating_state in _FROZEN or record.uid_is_freezed:
-        return TargetRejected(
-            Text("{domain} is frozen at Qiniu", domain=domain),
-            hint=Text(
-                "Qiniu's console says why (unpaid bill, ICP filing, content); lift that first"
-            ),
-        )
-    if record.operating_state == "offlined":
-        return TargetRejected(
-            Text("{domain} is offline at Qiniu", domain=domain),
-            hint=Text("bring it online in Qiniu's console, or take it out of `domains`"),
-        )
-    if record.operating_state == "deleted":
-        return TargetRejected(
-            Text("{domain} is deleted at Qiniu", domain=domain),
-            hint=Text("add it in Qiniu's console under CDN, or correct `domains`"),
-        )
-    if record.operating_state == "waitCNAME":
-        return TargetRejected(
-            Text("{domain} waits at Qiniu for its CNAME", domain=domain),
-            hint=Text(
-                "set the CNAME that Qiniu's console shows for the domain, and wait for it to be"
-                " seen"
-            ),
-        )
+    state = "frozen" if record.uid_is_freezed else record.operating_state or ""
+    if state in _UNUSABLE:
+        sentence, hint = _UNUSABLE[state]
+        return TargetRejected(sentence.filled(domain=domain), hint=hint)
     return _why_not_by_self(domain, record)
+
+
+_IS_FROZEN = (
+    Text("{domain} is frozen at Qiniu"),
+    Text("Qiniu's console says why (unpaid bill, ICP filing, content); lift that first"),
+)
+_UNUSABLE = {
+    **dict.fromkeys(_FROZEN, _IS_FROZEN),
+    "offlined": (
+        Text("{domain} is offline at Qiniu"),
+        Text("bring it online in Qiniu's console, or take it out of `domains`"),
+    ),
+    "deleted": (
+        Text("{domain} is deleted at Qiniu"),
+        Text("add it in Qiniu's console under CDN, or correct `domains`"),
+    ),
+    "waitCNAME": (
+        Text("{domain} waits at Qiniu for its CNAME"),
+        Text("set the CNAME that Qiniu's console shows for the domain, and wait for it to be seen"),
+    ),
+}
 
 
 def _why_not_by_self(domain: str, record: DomainRecord) -> DeployError | None:
@@ -418,36 +419,34 @@ def must_be_at_rest(domain: str, record: DomainRecord) -> None:
         )
 
 
-def wanted_conf(record: DomainRecord, cert_id: str, wish: HttpsWish) -> HttpsConf:
-    """Give what to send: the certificate, what is wished, and everything else as it is. What the
-    domain does not show is not sent: a guess would replace it (§5.3).
+def wanted_conf(record: DomainRecord, cert_id: str, desired: DesiredHttps) -> HttpsConf:
+    """Return what to send: the certificate, the desired settings, and all others as they are. What
+    the domain does not show is not sent: a guess would replace it (§5.3).
     """
     if not record.has_https:
-        return first_conf(cert_id, wish)
+        return first_conf(cert_id, desired)
     found = settings_of(record)
     return HttpsConf(
         cert_id=cert_id,
-        force_https=_first(wish.force_https, found.force_https),
-        http2_enable=_first(wish.http2, found.http2),
-        tls_versions=wish.tls_versions or found.tls_versions,
+        force_https=_first(desired.force_https, found.force_https),
+        http2_enable=_first(desired.http2, found.http2),
+        tls_versions=desired.tls_versions or found.tls_versions,
     )
 
 
-def first_conf(cert_id: str, wish: HttpsWish) -> HttpsConf:
-    """Give what to send where HTTPS is switched on for the first time: visitors are redirected only
-    if that is wished.
-    """
+def first_conf(cert_id: str, desired: DesiredHttps) -> HttpsConf:
+    """Return what to send to switch HTTPS on: visitors are redirected only if that is declared."""
     return HttpsConf(
         cert_id=cert_id,
-        force_https=bool(wish.force_https),
-        http2_enable=bool(wish.http2),
-        tls_versions=wish.tls_versions,
+        force_https=bool(desired.force_https),
+        http2_enable=bool(desired.http2),
+        tls_versions=desired.tls_versions,
     )
 
 
 def is_in_force(record: DomainRecord, conf: HttpsConf) -> bool:
-    """Tell whether a domain is already as it is to be. One whose change failed may show what was
-    asked for and serve something else.
+    """Return whether a domain is as desired already. One whose change failed may show the desired
+    settings and serve others.
     """
     found = settings_of(record)
     versions = None if conf.tls_versions is None else tuple(sorted(conf.tls_versions))
@@ -460,8 +459,8 @@ def is_in_force(record: DomainRecord, conf: HttpsConf) -> bool:
     )
 
 
-def _first(wished: bool | None, found: bool | None) -> bool | None:  # noqa: FBT001 - two of a kind
-    return found if wished is None else wished
+def _first(wanted: bool | None, found: bool | None) -> bool | None:  # noqa: FBT001 - two of a kind
+    return found if wanted is None else wanted
 
 
 def settings_of(record: DomainRecord) -> HttpsSettings:
@@ -478,7 +477,7 @@ def settings_of(record: DomainRecord) -> HttpsSettings:
 
 
 def failed_change(record: DomainRecord) -> DeployError | None:
-    """Say what the last change of a domain failed of, `None` when it did not."""
+    """Return why the last change of a domain failed, `None` when it did not."""
     if record.operating_state != "failed":
         return None
     description = record.operating_state_desc or "—"

@@ -15,7 +15,7 @@ from certferry.adapters.http.journal import judged, reported, shown_host
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import QiniuFailure
 from certferry.adapters.qiniu.records import NOT_SERVED_BY_ITSELF, SWITCHED_OFF
-from certferry.adapters.qiniu.wire import CallGroup, ways_of
+from certferry.adapters.qiniu.wire import CallGroup, endpoints_of
 from certferry.core.network import WANTED
 from certferry.ports.examination import AccountReport
 from certferry.text import Text
@@ -27,7 +27,7 @@ PUBLIC = frozenset(
 )
 KNOWN_STATES = SWITCHED_OFF | {"success", "processing", "failed", "waitCNAME"}
 GATE = timedelta(days=30).total_seconds()  # less than this is said to be refused (§4.6)
-WAYS = (
+FIRST_ENDPOINTS = (
     ("1.2", CallGroup.DOMAINS, "/domain"),
     ("1.2", CallGroup.CERTIFICATES, "/sslcert"),
     ("6.3", CallGroup.BINDINGS, "/cert/bindings"),
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def report_of(client: QiniuClient) -> AccountReport:
-    """See `ports.examination.Reported.report`."""
+    """See `ports.examination.Reporting.report`."""
     with journal() as made:
         shown = tuple(_asked(client))
     lines = (*shown, *reported(made, PUBLIC))
@@ -66,7 +66,7 @@ def _asked(client: QiniuClient) -> Iterator[Text]:
     _unless_refused(client.list_bindings)
     if client.pili.is_there:
         _unless_refused(client.pili.list_hubs)
-    yield from _first_ways(client)
+    yield from _first_endpoints(client)
     known = all(str(one.operating_state) in KNOWN_STATES for one in domains) if domains else None
     yield judged("5.1", Text("certferry knows the state of every domain"), known)
     https = [one.https for one in details if one and one.https and one.https.cert_id]
@@ -78,18 +78,18 @@ def _asked(client: QiniuClient) -> Iterator[Text]:
     yield judged("4.6", said, False if any(0 < life < GATE for life in lives) else None)
 
 
-def _first_ways(client: QiniuClient) -> Iterator[Text]:
-    """Judge whether the way that is tried first is the one that worked."""
-    for section, group, call in WAYS:
+def _first_endpoints(client: QiniuClient) -> Iterator[Text]:
+    """Judge whether the endpoint that is tried first is the one that worked."""
+    for section, group, call in FIRST_ENDPOINTS:
         proven = client.transport.proven.get(group)
-        for way in ways_of(client.transport.hosts)[group][:1]:
+        for endpoint in endpoints_of(client.transport.hosts)[group][:1]:
             said = Text(
                 "{host} answers {call} under the {scheme} scheme",
-                host=shown_host(way.url, PUBLIC),
+                host=shown_host(endpoint.url, PUBLIC),
                 call=call,
-                scheme=str(way.scheme),
+                scheme=str(endpoint.scheme),
             )
-            yield judged(section, said, None if proven is None else proven == way)
+            yield judged(section, said, None if proven is None else proven == endpoint)
 
 
 def _unless_refused(call: Callable[[], T]) -> T | None:

@@ -1,5 +1,5 @@
 """Everything that a Qiniu account serves, with any certificates, and the certificates themselves.
-A domain is asked for by itself only where neither the list nor an earlier run tells of it.
+A domain is asked for by itself only where neither the list nor an earlier run shows it.
 
 What does not depend on one another is asked for side by side; the pace of the account holds
 (docs/facts/qiniu.md §9).
@@ -33,17 +33,10 @@ from certferry.adapters.qiniu.records import (
 )
 from certferry.adapters.qiniu.wire import CallGroup
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
-from certferry.core.findings import (
-    Code,
-    Finding,
-    Severity,
-    info,
-    of_error,
-    of_refusal,
-    warning,
-)
+from certferry.core.findings import Code, info, of_refusal, warning
 from certferry.core.redaction import quoted
 from certferry.ports.survey import Looked
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 AT_ONCE = 10
@@ -84,7 +77,7 @@ class Surveyor:
     def _survey(self, pool: ThreadPoolExecutor, looked: Looked) -> Survey:
         listing = pool.submit(self._certificates)
         reading = [pool.submit(part) for part in self._parts]
-        items = self._account.domains().by_name.values()
+        items = self._account.domains.get().by_name.values()
         at_cdn = list(_awaited([pool.submit(self._cdn, item) for item in items], looked))
         parts = [part.result() for part in reading]
         certificates, unlisted = listing.result()
@@ -131,10 +124,10 @@ class Surveyor:
 
     def _sources(self) -> Part:
         """Read the source domains, as far as the keys may see them."""
-        sources = self._account.sources()
+        sources = self._account.sources.get()
         failures = [] if sources.failure is None else [sources.failure]
         try:
-            bindings = self._account.bindings() if sources.domains else {}
+            bindings = self._account.bindings.get() if sources.domains else {}
         except QiniuFailure as failure:
             unbound = [_of_kodo(name, one, None) for name, one in sources.domains.items()]
             unknown = [replace(domain, binding_hidden=True) for domain in unbound]
@@ -146,7 +139,7 @@ class Surveyor:
 def _awaited(
     reading: Sequence[Future[FoundDomain | None]], looked: Looked
 ) -> Iterator[FoundDomain]:
-    """Give the domains as they come, and tell how many have come."""
+    """Return the domains as they come, and report how many have come."""
     for count, read in enumerate(as_completed(reading), start=1):
         if (domain := read.result()) is not None:
             yield domain
@@ -204,12 +197,12 @@ class Examiner:
         self._client = client
         self._account = account
 
-    def examine(self, account: str) -> tuple[Finding, ...]:
-        """Make one reading call of each group, and tell which are refused and where the others are
+    def examine(self, account: str) -> tuple[Problem, ...]:
+        """Make one reading call of each group; return which are refused, and where the others were
         answered.
         """
         calls: Mapping[CallGroup, Callable[[], object]] = {
-            CallGroup.DOMAINS: self._account.domains,
+            CallGroup.DOMAINS: self._account.domains.get,
             CallGroup.CERTIFICATES: self._account.certificates,
             CallGroup.BUCKETS: self._client.list_buckets,
         }
@@ -223,13 +216,13 @@ class Examiner:
             raise failures[CallGroup.DOMAINS]
         refused = [_refusal(account, group, failure) for group, failure in failures.items()]
         kept = () if CallGroup.CERTIFICATES in failures else (self._kept(account),)
-        return (*refused, *self._sub_account(account), self._ways(account, calls), *kept)
+        return (*refused, *self._sub_account(account), self._accepted(account, calls), *kept)
 
     def cnames(self) -> Mapping[str, str]:
         """See `ports.examination.PointedAt.cnames`."""
         return {
             name_here(item.name): item.cname.rstrip(".").lower()
-            for item in self._account.domains().by_name.values()
+            for item in self._account.domains.get().by_name.values()
             if item.cname and item.type not in NOT_SERVED_BY_ITSELF
         }
 
@@ -237,13 +230,13 @@ class Examiner:
         """See `ports.examination.Timed.clock_ahead`."""
         return self._client.transport.clock_ahead()
 
-    def _sub_account(self, account: str) -> tuple[Finding, ...]:
-        """Say what reading cannot tell: only a change shows whether changes are allowed."""
+    def _sub_account(self, account: str) -> tuple[Problem, ...]:
+        """Report what reading cannot show: whether changes are allowed."""
         if not self._client.transport.with_iam_key:
             return ()
         message = Text(
-            "the access key is a sub-account's (it begins with IAM-); that it may read is seen, and"
-            " whether it may upload and bind is seen by a change alone, which is not tried here"
+            "the access key is a sub-account's (it begins with IAM-); it may read; only a"
+            " change would show whether it may upload and bind, and none is tried here"
         )
         fix = Text(
             "allow it to change CDN domains and SSL certificates in Qiniu's console, or use a pair"
@@ -251,10 +244,8 @@ class Examiner:
         )
         return (warning(Code.SUB_ACCOUNT_KEY, account, message, fix),)
 
-    def _ways(self, account: str, asked: Iterable[CallGroup]) -> Finding:
-        """Tell of the calls that are `asked` here alone: others are made beside them by now, or not
-        yet.
-        """
+    def _accepted(self, account: str, asked: Iterable[CallGroup]) -> Problem:
+        """Report the calls that are `asked` here alone: others may run beside them."""
         proven = self._client.transport.proven
         ways = [
             Text("{calls} at {way}", calls=str(group), way=str(proven[group]))
@@ -263,10 +254,8 @@ class Examiner:
         ]
         return info(Code.WAYS, account, Text("the keys are accepted: {ways}", ways=ways))
 
-    def _kept(self, account: str) -> Finding:
-        """Count the certificates. Qiniu does not tell its limit, and refuses with 400500 what is
-        beyond it (§9).
-        """
+    def _kept(self, account: str) -> Problem:
+        """Count the certificates: beyond a limit that it does not name, Qiniu refuses more (§9)."""
         count = len(self._account.certificates())
         message = Text(
             "certificates in the account: {count}; Qiniu does not tell how many it may hold",
@@ -275,7 +264,7 @@ class Examiner:
         return info(Code.CERTIFICATES_KEPT, account, message)
 
 
-def _refusal(account: str, group: CallGroup, failure: QiniuFailure) -> Finding:
+def _refusal(account: str, group: CallGroup, failure: QiniuFailure) -> Problem:
     if failure.is_denied:
-        return of_error(Code.CALL_REFUSED, account, failure.error, _SEVERITIES[group])
+        return failure.error.problem(account, _SEVERITIES[group], Code.CALL_REFUSED)
     return of_refusal(account, failure.error)

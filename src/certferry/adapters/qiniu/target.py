@@ -9,7 +9,7 @@ want a pair of the main account, which may list Kodo's buckets; live domains one
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -52,11 +52,10 @@ from certferry.adapters.qiniu.live import LiveDomains
 from certferry.adapters.qiniu.report import report_of
 from certferry.adapters.qiniu.survey import Examiner, Surveyor
 from certferry.adapters.qiniu.transport import QiniuTransport
-from certferry.adapters.qiniu.wire import Keys
+from certferry.adapters.qiniu.wire import QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.discovery.survey import Survey
-from certferry.core.findings import Finding
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
@@ -72,6 +71,7 @@ from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Look
+from certferry.problem import Problem
 
 # What `ports.adapter.Adapter` wants of a module, and more that a target may have.
 __all__ = (
@@ -98,8 +98,8 @@ USUAL_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
 
 
 def connect(settings: Settings, context: Context) -> DeployTarget:
-    """Give the target for an account: one for all deployments to it, since it holds their pace."""
-    keys = Keys(settings.access_key, settings.secret_key)
+    """Return the target for an account: one for all its deployments, which share a pace."""
+    keys = QiniuKeys(settings.access_key, settings.secret_key)
     transport = QiniuTransport(
         keys, settings.hosts, context.memory, pause=context.pause, now=context.now
     )
@@ -112,10 +112,19 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
     return Qiniu(client, rules, context.memory, pause=context.pause, now=context.now)
 
 
+@contextmanager
+def _translating_errors() -> Iterator[None]:
+    """Raise the error of each failure, which is the only one that passes the port."""
+    try:
+        yield
+    except QiniuFailure as failure:
+        raise failure.error from None
+
+
 class Qiniu:
     """The CDN, DCDN, source and live domains of one account. Safe to share between threads.
 
-    A domain is what its part of Qiniu says that it is, whatever it was taken for: one that the CDN
+    A domain is what its part of Qiniu says that it is, whatever the file says: one that the CDN
     knows as well is a CDN domain, since Kodo refuses to bind those (§6.5). Writes whose answer is
     lost are looked for before they are made again.
     """
@@ -145,14 +154,14 @@ class Qiniu:
 
     def observe(self, look: Look) -> ObservedTarget:
         """Read the domains, and find our copies by mark, names and dates. What cannot be read
-        beside them is told with what was found.
+        beside them is part of the answer.
         """
         must_be_served_here(look.kind)
         if look.anew:
             self._account.forget_lists()
             self._live.forget()
-        with _door():
-            looked_at = LookedAtDomains(look, self._cdn, self._sources, self._live)
+        with _translating_errors():
+            looked_at = ObservedDomains(look, self._cdn, self._sources, self._live)
             unread = looked_at.unread
             found = ObservedTarget(
                 rules=self._rules,
@@ -180,48 +189,48 @@ class Qiniu:
             quota=quota,
         )
 
+    @_translating_errors()
     def survey(self, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`."""
-        with _door():
-            return self._surveyor.survey(looked)
+        return self._surveyor.survey(looked)
 
-    def examine(self, account: str) -> tuple[Finding, ...]:
+    @_translating_errors()
+    def examine(self, account: str) -> tuple[Problem, ...]:
         """See `ports.examination.Examined.examine`."""
-        with _door():
-            return self._examiner.examine(account)
+        return self._examiner.examine(account)
 
+    @_translating_errors()
     def cnames(self) -> Mapping[str, str]:
         """See `ports.examination.PointedAt.cnames`."""
-        with _door():
-            return self._examiner.cnames()
+        return self._examiner.cnames()
 
+    @_translating_errors()
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`."""
-        with _door():
-            return self._examiner.clock_ahead()
+        return self._examiner.clock_ahead()
 
     def report(self) -> AccountReport:
-        """See `ports.examination.Reported.report`."""
+        """See `ports.examination.Reporting.report`."""
         return report_of(self._client)
 
+    @_translating_errors()
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
-        with _door():
-            return self._copies.upload(lineage, bundle)
+        return self._copies.upload(lineage, bundle)
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
-        """Switch HTTPS on, or change it, unless the domain is as wished already; return the
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
+        """Switch HTTPS on, or change it, unless the domain is as desired already; return the
         X-Reqid of the change.
         """
         must_be_served_here(kind)
         try:
-            with _door():
+            with _translating_errors():
                 return self._bind(domain, kind, remote_id, https)
         except CopyGone:
             self._copies.forget(remote_id)
             raise
 
-    def _bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def _bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         if kind == PILI:
             return self._live.bind(domain, remote_id)
         halves = (self._cdn, self._sources)
@@ -233,37 +242,28 @@ class Qiniu:
                 raise
             return other.bind(domain, remote_id, https)
 
+    @_translating_errors()
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """Remove a copy whose name is the label, and that no domain is bound to, as far as that is
         seen: of live domains Qiniu is not known to refuse it, as of others.
         """
-        with _door():
-            copy = self._copies.find(remote_id)
-            if copy is None:
-                return False
-            self._live.must_not_use(remote_id, label, unmanaged=unmanaged)
-            self._sources.must_not_use(remote_id, label)
-            self._cdn.must_not_use(copy, label)
-            return self._copies.retire(remote_id, label, unmanaged=unmanaged)
-
-
-@contextmanager
-def _door() -> Iterator[None]:
-    """Let nothing of the client's pass but the error it made for the door."""
-    try:
-        yield
-    except QiniuFailure as failure:
-        raise failure.error from None
+        copy = self._copies.find(remote_id)
+        if copy is None:
+            return False
+        self._live.must_not_use(remote_id, label, unmanaged=unmanaged)
+        self._sources.must_not_use(remote_id, label)
+        self._cdn.must_not_use(copy, label)
+        return self._copies.retire(remote_id, label, unmanaged=unmanaged)
 
 
 def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:
     return tuple(dict.fromkeys(errors))
 
 
-class LookedAtDomains:
-    """The domains that one look is about; `unread` is what could not be read beside them,
-    `excluded` what a deployment excludes, `left_out` what is found switched off, `uncovered` what
-    the certificate is not for. Raises `QiniuFailure` and `DeployError`.
+class ObservedDomains:
+    """The `domains` of one look. `unread`: why there may be more; `excluded` by the deployment;
+    `left_out`, since they are switched off; `uncovered` by the certificate. Raises `QiniuFailure`
+    and `DeployError`.
     """
 
     def __init__(
@@ -276,68 +276,52 @@ class LookedAtDomains:
         self.excluded: list[str] = []
         self.left_out: list[ObservedDomain] = []
         self.uncovered: list[str] = []
-        seen = list(self._named(look, self.unread))
+        self._look = look
+        seen = list(self._named())
         if searches(look):
-            self._find(look, seen, self.unread, self.excluded)
+            self._find(seen)
         self.domains = tuple(seen)
 
-    # --- domains that are found
-
-    def _find(
-        self,
-        look: Look,
-        seen: list[ObservedDomain],
-        unread: list[CertferryError],
-        excluded: list[str],
-    ) -> None:
+    def _find(self, seen: list[ObservedDomain]) -> None:
         """Add the domains that are not named to those that were seen."""
+        look = self._look
         if look.kind in {Kind.AUTO, Kind.CDN}:
-            chosen = choose(look, self._cdn.served_by_themselves())
-            excluded += chosen.excluded
-            self.uncovered += chosen.uncovered
-            seen += self._cdn.found(chosen.wanted, self.left_out, anew=look.anew)
+            chosen = self._chosen(self._cdn.served_by_themselves())
+            seen += self._cdn.found(chosen, self.left_out, anew=look.anew)
         if look.kind in {Kind.AUTO, PILI}:
-            seen += _new(seen, self._found_live(look, seen, unread, excluded))
+            seen += _new(seen, self._found_live(seen))
         if look.kind in {Kind.AUTO, KODO}:
-            seen += _new(seen, self._found_sources(look, seen, unread, excluded))
+            seen += _new(seen, self._found_sources(seen))
         failure = self._live.failure if look.kind == Kind.AUTO else None
         if failure is not None and not may_be_left_out(look, seen, failure):
             raise failure
 
-    def _found_live(
-        self,
-        look: Look,
-        seen: list[ObservedDomain],
-        unread: list[CertferryError],
-        excluded: list[str],
-    ) -> list[ObservedDomain]:
-        """Where no live domains were asked for, keys that may not see Pili cost only these."""
-        chosen = choose(look, self._live.served_by_themselves())
-        excluded += chosen.excluded
+    def _chosen(self, names: Iterable[str]) -> Sequence[str]:
+        chosen = choose(self._look, names)
+        self.excluded += chosen.excluded
         self.uncovered += chosen.uncovered
-        found = list(self._live.found(chosen.wanted))
-        failure = self._live.failure if look.kind == Kind.AUTO else self._live.all().failure
+        return chosen.wanted
+
+    def _found_live(self, seen: list[ObservedDomain]) -> list[ObservedDomain]:
+        """Find live domains. Where none were asked for, keys that may not see Pili cost only
+        these.
+        """
+        found = list(self._live.found(self._chosen(self._live.served_by_themselves())))
+        is_asked_for = self._look.kind == PILI
+        failure = self._live.all().failure if is_asked_for else self._live.failure
         if failure is not None:
-            if look.kind == PILI and not [*seen, *found]:
+            if is_asked_for and not [*seen, *found]:
                 raise failure
-            unread.append(failure.error if look.kind == PILI else without_live(failure.error))
+            self.unread.append(failure.error if is_asked_for else without_live(failure.error))
         return found
 
-    def _found_sources(
-        self,
-        look: Look,
-        seen: list[ObservedDomain],
-        unread: list[CertferryError],
-        excluded: list[str],
-    ) -> list[ObservedDomain]:
-        """Where no source domains were asked for, keys that may not see the buckets cost only
-        these. Those that are seen are told of, or their certificates would run out unnoticed.
+    def _found_sources(self, seen: list[ObservedDomain]) -> list[ObservedDomain]:
+        """Find source domains. Where none were asked for, keys that may not see the buckets cost
+        only these; those that are seen are reported, or their certificates would expire unnoticed.
         """
-        sources, at_cdn = self._sources.all(), self._names_at_cdn(unread)
-        chosen = choose(look, (name for name in sources.domains if name not in at_cdn))
-        excluded += chosen.excluded
-        self.uncovered += chosen.uncovered
-        names = chosen.wanted
+        look, unread = self._look, self.unread
+        sources, at_cdn = self._sources.all(), self._names_at_cdn()
+        names = self._chosen(name for name in sources.domains if name not in at_cdn)
         if sources.failure is not None:
             if not names and not may_be_left_out(look, seen, sources.failure):
                 raise sources.failure
@@ -347,7 +331,7 @@ class LookedAtDomains:
         except QiniuFailure as failure:
             if failure.is_common and not failure.is_denied:
                 raise
-            if failure.is_passing:  # whether it is bound, the edges tell as well
+            if failure.is_passing:  # the edges show as well whether it is bound
                 unread.append(failure.error)
                 return [self._sources.named_without_bindings(name) for name in names]
             if look.kind == KODO or not seen:
@@ -355,24 +339,22 @@ class LookedAtDomains:
             error = with_way_out(with_names(failure))
             return [_problem(name, KODO, error) for name in names]
 
-    def _names_at_cdn(self, unread: list[CertferryError]) -> frozenset[str]:
-        """Give the domains of the CDN, none where they cannot be listed."""
+    def _names_at_cdn(self) -> frozenset[str]:
+        """Return the domains of the CDN, none where they cannot be listed."""
         try:
             return self._cdn.names()
         except QiniuFailure as failure:
             if failure.is_common:
                 raise
-            unread.append(failure.error)
+            self.unread.append(failure.error)
             return frozenset()
 
-    # --- domains that are named
-
-    def _named(self, look: Look, unread: list[CertferryError]) -> Iterator[ObservedDomain]:
-        was_silent = False
+    def _named(self) -> Iterator[ObservedDomain]:
+        was_silent, look = False, self._look
         for domain in look.domains or ():
             if look.kind in WITHOUT_SETTINGS:
                 named = self._named_source if look.kind == KODO else self._named_live
-                yield named(domain, unread)
+                yield named(domain)
                 continue
             try:
                 yield self._cdn.named(domain, anew=look.anew)
@@ -380,13 +362,11 @@ class LookedAtDomains:
                 if failure.is_common or (was_silent and failure.silent):
                     raise
                 was_silent = failure.silent
-                yield self._not_at_the_cdn(domain, look.kind, failure, unread)
+                yield self._not_at_the_cdn(domain, look.kind, failure)
             else:
                 was_silent = False
 
-    def _not_at_the_cdn(
-        self, domain: str, kind: Kind, failure: QiniuFailure, unread: list[CertferryError]
-    ) -> ObservedDomain:
+    def _not_at_the_cdn(self, domain: str, kind: Kind, failure: QiniuFailure) -> ObservedDomain:
         if failure.code not in NO_SUCH_DOMAIN:
             return _problem(domain, Kind.CDN, failure.error)
         sources = self._sources.all()
@@ -401,10 +381,10 @@ class LookedAtDomains:
         if kind == Kind.CDN:
             bucket = source.tbl if source is not None and source.tbl else "—"
             return _problem(domain, KODO, is_source(domain, bucket))
-        return self._source(domain, unread)
+        return self._source(domain)
 
-    def _named_source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
-        if domain in self._names_at_cdn(unread):
+    def _named_source(self, domain: str) -> ObservedDomain:
+        if domain in self._names_at_cdn():
             return _problem(domain, Kind.CDN, is_cdn(domain))
         failure = self._sources.all().failure
         if not self._sources.has(domain):
@@ -413,26 +393,26 @@ class LookedAtDomains:
             if failure.is_common and not failure.is_denied:
                 return _problem(domain, KODO, failure.error)
             # The file says that it is one; Kodo refuses to bind it if it is not.
-            unread.append(failure.error)
-        return self._source(domain, unread)
+            self.unread.append(failure.error)
+        return self._source(domain)
 
-    def _named_live(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
+    def _named_live(self, domain: str) -> ObservedDomain:
         found, failure = self._live.named(domain), self._live.all().failure
         if found is not None:
             return found
         if failure is not None:
             raise failure
-        if domain in self._names_at_cdn(unread):
+        if domain in self._names_at_cdn():
             return _problem(domain, Kind.CDN, is_not_live(domain, at_cdn=True))
         return _problem(domain, PILI, is_not_live(domain, at_cdn=False))
 
-    def _source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
+    def _source(self, domain: str) -> ObservedDomain:
         try:
             return self._sources.named(domain)
         except QiniuFailure as failure:
             if failure.is_common and not failure.is_denied:
                 raise
-            unread.append(bound_all_the_same(failure.error))
+            self.unread.append(bound_all_the_same(failure.error))
             return self._sources.named_without_bindings(domain)
 
 

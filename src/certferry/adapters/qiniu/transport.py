@@ -1,12 +1,12 @@
-"""One call to Qiniu, by the first way that it takes: signed, paced, read, explained if refused
-(docs/facts/qiniu.md §1 to §3).
+"""One call to Qiniu, at the first endpoint that answers it: signed, paced, read, explained if
+refused (docs/facts/qiniu.md §1 to §3).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -15,8 +15,8 @@ from urllib.parse import quote
 import msgspec
 
 from certferry.adapters.http.client import TIMEOUTS as HTTP_TIMEOUTS
-from certferry.adapters.http.client import HttpClient, HttpFailure, Pacer, Request, ask_the_time
-from certferry.adapters.http.problems import Contact, Timeouts
+from certferry.adapters.http.client import HttpClient, Pacer, Request, ask_the_time
+from certferry.adapters.http.problems import Contact, HttpFailure, Timeouts
 from certferry.adapters.qiniu.errors import (
     IAM_PREFIX,
     Call,
@@ -25,14 +25,14 @@ from certferry.adapters.qiniu.errors import (
     explain_nonsense,
     explain_refusal,
 )
-from certferry.adapters.qiniu.records import decode, decode_entry
+from certferry.adapters.qiniu.records import ListPage, decode, decode_entry
 from certferry.adapters.qiniu.wire import (
     CallGroup,
+    Endpoint,
+    Endpoints,
     Hosts,
-    Keys,
+    QiniuKeys,
     Scheme,
-    Way,
-    Ways,
     read_reply,
     sign_qbox,
     sign_qiniu,
@@ -56,24 +56,24 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One call to Qiniu: `what` names it for sentences, `path` may depend on the way.
+class ApiCall:
+    """One call to Qiniu: `what` names it for sentences, `path` may depend on the endpoint.
 
     `repeatable` calls are sent again when no answer came; `unlisted` ones are in no document.
     """
 
     group: CallGroup
     method: str
-    path: str | Callable[[Way], str]
+    path: str | Callable[[Endpoint], str]
     what: Text
     body: bytes | None = None
     repeatable: bool = False
     unlisted: bool = False
 
-    def request(self, way: Way) -> Request:
+    def request(self, endpoint: Endpoint) -> Request:
         """Return the request, unsigned."""
-        path = self.path if isinstance(self.path, str) else self.path(way)
-        return Request(self.method, way.url + path, JSON if self.body else {}, self.body)
+        path = self.path if isinstance(self.path, str) else self.path(endpoint)
+        return Request(self.method, endpoint.url + path, JSON if self.body else {}, self.body)
 
 
 class QiniuTransport:
@@ -85,7 +85,7 @@ class QiniuTransport:
 
     def __init__(
         self,
-        keys: Keys,
+        keys: QiniuKeys,
         hosts: Hosts,
         memory: AccountMemory,
         *,
@@ -98,8 +98,8 @@ class QiniuTransport:
         self._keys = keys
         self._now = now
         self._with_iam_key = keys.access_key.reveal().startswith(IAM_PREFIX)
-        self._ways = Ways(hosts, memory)
-        self._proven: dict[CallGroup, Way] = {}
+        self._endpoints = Endpoints(hosts, memory)
+        self._proven: dict[CallGroup, Endpoint] = {}
         self._https = {
             url: HttpClient(
                 pace=Pacer(rate, clock=clock, pause=pause),
@@ -111,8 +111,8 @@ class QiniuTransport:
         }
 
     @property
-    def proven(self) -> Mapping[CallGroup, Way]:
-        """The way by which each group of calls was answered with success."""
+    def proven(self) -> Mapping[CallGroup, Endpoint]:
+        """The endpoint that answered each group of calls with success."""
         return dict(self._proven)
 
     @property
@@ -122,7 +122,7 @@ class QiniuTransport:
 
     def clock_ahead(self) -> timedelta | None:
         """Return how far Qiniu's clock is ahead, by any answer to a request without keys."""
-        url = self._ways.of(CallGroup.DOMAINS)[0].url
+        url = self._endpoints.of(CallGroup.DOMAINS)[0].url
         try:
             return ask_the_time(self._https[url], Request("GET", f"{url}/"), self._now)
         except HttpFailure as failure:
@@ -130,44 +130,76 @@ class QiniuTransport:
             raise explain_failure(call, failure) from None
 
     def has(self, group: CallGroup) -> bool:
-        """Tell whether there is a host for such calls."""
-        return bool(self._ways.of(group))
+        """Return whether there is a host for such calls."""
+        return bool(self._endpoints.of(group))
 
-    def read(self, asked: Asked, into: type[T]) -> T:
+    def read(self, asked: ApiCall, into: type[T]) -> T:
         """Return what the answer holds."""
         call, answer = self.send(asked)
         self.must_be_success(call, answer)
         return self.content(call, answer, into)
 
-    def write(self, asked: Asked) -> tuple[Call, Answer]:
-        """Ask for a change. A write whose answer is lost is told with `maybe_done`."""
+    def read_all(
+        self, asked: ApiCall, into: type[T], identity: Callable[[T], str], *, limit: int = 0
+    ) -> list[T]:
+        """Read a list page by page, until one has no marker, which alone is the end (§4.2). A
+        `limit` is how many a page may have. Raises `QiniuFailure` for a list that leads on to
+        nothing new, or without an end.
+        """
+        found: dict[str, T | None] = {}
+        marker, seen, without_news = "", {""}, 0
+        for _ in range(MOST_PAGES):
+            query = f"?marker={quote(marker, safe='')}"
+            query = f"{query}&limit={limit}" if limit else query if marker else ""
+            page = self.read(replace(asked, path=f"{asked.path}{query}", repeatable=True), ListPage)
+            marker, before = page.marker or "", len(found)
+            for raw in page.entries:
+                item = decode_entry(raw, into)
+                # What cannot be read is counted by its bytes: a page of it is no end of the list.
+                key = bytes(raw).decode(errors="replace") if item is None else identity(item)
+                found[key] = item
+            if not marker:
+                return [item for item in found.values() if item is not None]
+            without_news = 0 if len(found) > before else without_news + 1
+            if without_news > MOST_WITHOUT_NEWS or (without_news and marker in seen):
+                break
+            seen.add(marker)
+        raise QiniuFailure(
+            TargetUnavailable(
+                Text("{what} at Qiniu does not come to an end", what=asked.what),
+                hint=Text("the next run reads it again; if it stays so, tell Qiniu's support"),
+            )
+        )
+
+    def write(self, asked: ApiCall) -> tuple[Call, Answer]:
+        """Ask for a change. The failure of one whose answer is lost is `maybe_done`."""
         call, answer = self.send(asked)
         self.must_be_success(call, answer)
         return call, answer
 
-    def send(self, asked: Asked) -> tuple[Call, Answer]:
-        """Return the first answer that does not ask for another way, or the one that tells most
-        of why there is none.
+    def send(self, asked: ApiCall) -> tuple[Call, Answer]:
+        """Return the first answer that does not ask for another endpoint, or the one that says most
+        about why there is none.
         """
-        tried: list[tuple[Way, Answer | HttpFailure]] = []
-        for way in self._ways.of(asked.group):
-            if any(one.url == way.url and _is_unreached(got) for one, got in tried):
+        tried: list[tuple[Endpoint, Answer | HttpFailure]] = []
+        for endpoint in self._endpoints.of(asked.group):
+            if any(one.url == endpoint.url and _is_unreached(got) for one, got in tried):
                 continue
-            came = self._exchange(asked, way)
-            tried.append((way, came))
-            if not _asks_for_another_way(asked.group, came):
+            came = self._exchange(asked, endpoint)
+            tried.append((endpoint, came))
+            if not _asks_for_another_endpoint(asked.group, came):
                 break
-            self._ways.failed(asked.group, way)
-        ways = tuple(way for way, _ in tried)
-        way, came = tried[-1]
-        if _asks_for_another_way(asked.group, came):
-            way, came = max(tried, key=lambda one: _tells(one[1]))
-        call = self._call(asked, way, ways)
+            self._endpoints.failed(asked.group, endpoint)
+        endpoints = tuple(endpoint for endpoint, _ in tried)
+        endpoint, came = tried[-1]
+        if _asks_for_another_endpoint(asked.group, came):
+            endpoint, came = max(tried, key=lambda one: _weight_of(one[1]))
+        call = self._call(asked, endpoint, endpoints)
         if isinstance(came, HttpFailure):
             raise explain_failure(call, came) from None
         if read_reply(came).is_success:
-            self._ways.worked(asked.group, way)
-            self._proven[asked.group] = way
+            self._endpoints.worked(asked.group, endpoint)
+            self._proven[asked.group] = endpoint
         return call, came
 
     def content(self, call: Call, answer: Answer, into: type[T]) -> T:
@@ -182,24 +214,24 @@ class QiniuTransport:
         if not read_reply(answer).is_success:
             raise explain_refusal(call, answer, self._now())
 
-    def _call(self, asked: Asked, way: Way, tried: tuple[Way, ...]) -> Call:
+    def _call(self, asked: ApiCall, endpoint: Endpoint, tried: tuple[Endpoint, ...]) -> Call:
         return Call(
             asked.what,
-            way.host,
+            endpoint.host,
             self._with_iam_key,
             asked.unlisted,
             is_change=asked.method != "GET",
-            let_in=bool(self._proven),
+            worked_before=bool(self._proven),
             is_proven=asked.group in self._proven,
             tried=tried,
             live=asked.group is CallGroup.LIVE,
         )
 
-    def _exchange(self, asked: Asked, way: Way) -> Answer | HttpFailure:
-        request = asked.request(way)
+    def _exchange(self, asked: ApiCall, endpoint: Endpoint) -> Answer | HttpFailure:
+        request = asked.request(endpoint)
         try:
-            return self._https[way.url].exchange(
-                lambda: self._sign(request, way.scheme), repeatable=asked.repeatable
+            return self._https[endpoint.url].exchange(
+                lambda: self._sign(request, endpoint.scheme), repeatable=asked.repeatable
             )
         except HttpFailure as failure:
             return failure
@@ -230,7 +262,7 @@ def _rates(hosts: Hosts) -> dict[str, float]:
     return rates
 
 
-def _asks_for_another_way(group: CallGroup, came: Answer | HttpFailure) -> bool:
+def _asks_for_another_endpoint(group: CallGroup, came: Answer | HttpFailure) -> bool:
     if isinstance(came, HttpFailure):
         # A host that does not know a path may say so with a web page.
         unreached = group.has_backup and came.contact is Contact.NONE
@@ -243,7 +275,7 @@ def _is_unreached(came: Answer | HttpFailure) -> bool:
     return isinstance(came, HttpFailure) and came.contact is Contact.NONE
 
 
-def _tells(came: Answer | HttpFailure) -> int:
+def _weight_of(came: Answer | HttpFailure) -> int:
     """Rank what came instead of an answer: a 401 is about the keys, a 404 only about a host."""
     return -(came.status or HTTPStatus.INTERNAL_SERVER_ERROR)
 
@@ -251,40 +283,3 @@ def _tells(came: Answer | HttpFailure) -> int:
 MOST_PAGES = 200  # of a list: forty thousand certificates
 MOST_WITHOUT_NEWS = 10
 """Pages one after the other that bring nothing new, where the marker goes on."""
-
-Page = tuple[tuple[msgspec.Raw, ...], str]
-"""The entries, each still to be decoded, and the marker of the next page."""
-
-
-def paging(marker: str, limit: int) -> str:
-    """Write what asks for a page."""
-    return f"marker={quote(marker, safe='')}&limit={limit}"
-
-
-def all_pages(
-    what: Text, read_page: Callable[[str], Page], into: type[T], identity: Callable[[T], str]
-) -> list[T]:
-    """Read on until a page has no marker, which alone is the end (docs/facts/qiniu.md §4.2). Raises
-    `QiniuFailure` for a list that leads on to nothing new, or without an end.
-    """
-    found: dict[str, T | None] = {}
-    marker, asked, without_news = "", {""}, 0
-    for _ in range(MOST_PAGES):
-        page, marker = read_page(marker)
-        before = len(found)
-        for raw in page:
-            item = decode_entry(raw, into)
-            # What cannot be read is counted by its bytes: a page of it is no end of the list.
-            found[bytes(raw).decode(errors="replace") if item is None else identity(item)] = item
-        if not marker:
-            return [item for item in found.values() if item is not None]
-        without_news = 0 if len(found) > before else without_news + 1
-        if without_news > MOST_WITHOUT_NEWS or (without_news and marker in asked):
-            break
-        asked.add(marker)
-    raise QiniuFailure(
-        TargetUnavailable(
-            Text("{what} at Qiniu does not come to an end", what=what),
-            hint=Text("the next run reads it again; if it stays so, tell Qiniu's support"),
-        )
-    )

@@ -1,9 +1,8 @@
-"""How Qiniu is spoken to (docs/facts/qiniu.md §1 to §3): where it answers each of its calls, which
-signature it takes there, and what every answer has.
+"""Qiniu's endpoints, signatures and answers (docs/facts/qiniu.md §1 to §3).
 
-Programs that run in production disagree: what one host and scheme does for most accounts, it
-refuses for others with 401, or does not know (404). So they are tried in an order, and what worked
-is remembered.
+Programs in production disagree: what one host and scheme does for most accounts, it refuses for
+others with 401, or does not know (404). So endpoints are tried in an order, and what worked is
+stored.
 """
 
 from __future__ import annotations
@@ -56,8 +55,8 @@ class CallGroup(StrEnum):
 
     @property
     def refusals(self) -> frozenset[int]:
-        """The statuses that ask for another way. A 404 about a domain or a bucket is an answer, and
-        so is whatever Pili says, to which there is one way.
+        """The statuses that ask for another endpoint. A 404 about a domain or a bucket is an
+        answer, and so is whatever Pili says, which has one endpoint.
         """
         if self is CallGroup.LIVE:
             return frozenset()
@@ -85,7 +84,7 @@ class Hosts:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Endpoint:
     """A host, by its base URL, and a scheme; `form` tells calls apart that ask for the same."""
 
     url: str
@@ -103,7 +102,7 @@ class Way:
 
     @property
     def as_note(self) -> str:
-        """Spell it for the account's notes."""
+        """Return it as the account's notes spell it."""
         return f"{self.scheme} {self.url} {self.form}".rstrip()
 
 
@@ -111,63 +110,66 @@ SOURCE_FORM = "/domain?bucket="
 """The second of uc's calls that list a bucket's domains (§6.4)."""
 
 
-def ways_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Way, ...]]:
-    """Return the ways of each group of calls, first what works for most accounts."""
+def endpoints_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Endpoint, ...]]:
+    """Return the endpoints of each group of calls, first what works for most accounts."""
     qbox, qiniu = Scheme.QBOX, Scheme.QINIU
     api, fusion, uc = hosts.api, hosts.fusion, hosts.uc
-    ways: Mapping[CallGroup, Iterable[Way]] = {
+    ways: Mapping[CallGroup, Iterable[Endpoint]] = {
         # fusion as in the documents of 2026 and several programs, api as in acme.sh and certimate.
-        CallGroup.CERTIFICATES: (Way(fusion, qbox), Way(api, qbox), Way(api, qiniu)),
-        CallGroup.DOMAINS: (Way(api, qiniu), Way(api, qbox)),
-        CallGroup.BUCKETS: (Way(uc, qiniu), Way(hosts.uc_backup, qiniu)),
+        CallGroup.CERTIFICATES: (Endpoint(fusion, qbox), Endpoint(api, qbox), Endpoint(api, qiniu)),
+        CallGroup.DOMAINS: (Endpoint(api, qiniu), Endpoint(api, qbox)),
+        CallGroup.BUCKETS: (Endpoint(uc, qiniu), Endpoint(hosts.uc_backup, qiniu)),
         CallGroup.BUCKET_DOMAINS: (
-            Way(uc, qiniu),
-            Way(hosts.uc_backup, qiniu),
-            Way(uc, qiniu, SOURCE_FORM),
+            Endpoint(uc, qiniu),
+            Endpoint(hosts.uc_backup, qiniu),
+            Endpoint(uc, qiniu, SOURCE_FORM),
         ),
         # uc since 2024-11, api.qiniuapi.com before that.
         CallGroup.BINDINGS: (
-            Way(uc, qiniu),
-            Way(api, qbox),
-            Way(api, qiniu),
-            Way(hosts.api_backup, qiniu),
+            Endpoint(uc, qiniu),
+            Endpoint(api, qbox),
+            Endpoint(api, qiniu),
+            Endpoint(hosts.api_backup, qiniu),
         ),
-        CallGroup.BIND: (Way(api, qbox), Way(api, qiniu)),
-        CallGroup.LIVE: (Way(hosts.pili, qiniu),),
+        CallGroup.BIND: (Endpoint(api, qbox), Endpoint(api, qiniu)),
+        CallGroup.LIVE: (Endpoint(hosts.pili, qiniu),),
     }
-    return {group: tuple(way for way in found if way.url) for group, found in ways.items()}
+    return {
+        group: tuple(endpoint for endpoint in found if endpoint.url)
+        for group, found in ways.items()
+    }
 
 
-class Ways:
-    """The ways of one account. A way other than the first that worked is tried first from then on,
-    also by later runs, until it works no more.
+class Endpoints:
+    """The endpoints of one account. Another than the first that worked is tried first from then on,
+    also by later runs, until it fails.
     """
 
     def __init__(self, hosts: Hosts, memory: AccountMemory) -> None:
-        self._ways = ways_of(hosts)
+        self._endpoints = endpoints_of(hosts)
         self._memory = memory
-        self._remembered: dict[CallGroup, Way | None] = {}
+        self._remembered: dict[CallGroup, Endpoint | None] = {}
 
-    def of(self, group: CallGroup) -> tuple[Way, ...]:
-        """Return the ways of a group, in the order in which to try them."""
-        ways = self._ways[group]
+    def of(self, group: CallGroup) -> tuple[Endpoint, ...]:
+        """Return the endpoints of a group, in the order in which to try them."""
+        ways = self._endpoints[group]
         if group not in self._remembered:
             noted = self._memory.note(_name(group))
-            known = (way for way in ways if way.as_note == noted)
+            known = (endpoint for endpoint in ways if endpoint.as_note == noted)
             self._remembered[group] = next(known, None)
         first = self._remembered[group]
-        return ways if first is None else (first, *(way for way in ways if way != first))
+        return ways if first is None else (first, *(one for one in ways if one != first))
 
-    def worked(self, group: CallGroup, way: Way) -> None:
-        """Remember a way. The first of all needs no note."""
-        if way != self._ways[group][0] and self._remembered.get(group) != way:
-            log.info("Qiniu takes %s at %s", group, way)
-            self._remembered[group] = way
-            self._memory.update(_name(group), lambda _: way.as_note)
+    def worked(self, group: CallGroup, endpoint: Endpoint) -> None:
+        """Note an endpoint that worked. The first of all needs no note."""
+        if endpoint != self._endpoints[group][0] and self._remembered.get(group) != endpoint:
+            log.info("Qiniu takes %s at %s", group, endpoint)
+            self._remembered[group] = endpoint
+            self._memory.update(_name(group), lambda _: endpoint.as_note)
 
-    def failed(self, group: CallGroup, way: Way) -> None:
-        """Forget a way, if it is the one that is remembered."""
-        if self._remembered.get(group) == way:
+    def failed(self, group: CallGroup, endpoint: Endpoint) -> None:
+        """Forget an endpoint that failed, if it is the noted one."""
+        if self._remembered.get(group) == endpoint:
             self._remembered[group] = None
             self._memory.update(_name(group), lambda _: None)
 
@@ -184,21 +186,21 @@ DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class QiniuKeys:
     """An account's key pair. The access key goes over the wire; the secret key never does."""
 
     access_key: Secret
     secret_key: Secret
 
 
-def sign_qbox(request: Request, keys: Keys) -> Request:
-    """Give the request with its QBox signature, which covers path and query only."""
+def sign_qbox(request: Request, keys: QiniuKeys) -> Request:
+    """Return the request with its QBox signature, which covers path and query only."""
     message = qbox_message(request.url, request.headers, request.body)
     return _with_headers(request, Authorization=f"QBox {token(keys, message)}")
 
 
-def sign_qiniu(request: Request, keys: Keys, now: datetime) -> Request:
-    """Give the request dated and with its Qiniu signature, which covers all of it.
+def sign_qiniu(request: Request, keys: QiniuKeys, now: datetime) -> Request:
+    """Return the request dated and with its Qiniu signature, which covers all of it.
 
     A request without a Content-Type gets that of forms, as from the vendor's SDKs, whatever its
     method: the documents allow leaving it out, the SDKs are what the servers see every day.
@@ -211,13 +213,13 @@ def sign_qiniu(request: Request, keys: Keys, now: datetime) -> Request:
 
 
 def qbox_message(url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """Give what QBox signs (§2.1): of the body, only a form."""
+    """Return what QBox signs (§2.1): of the body, only a form."""
     covered = body if headers.get("Content-Type") == FORM else None
     return f"{_path_and_query(url)}\n".encode() + (covered or b"")
 
 
 def qiniu_message(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """Give what Qiniu signs (§2.2): the line, the host, the headers that count, the body.
+    """Return what Qiniu signs (§2.2): the line, the host, the headers that count, the body.
 
     The empty line at the end of the headers is there also when nothing follows it.
     """
@@ -230,8 +232,8 @@ def qiniu_message(method: str, url: str, headers: Mapping[str, str], body: bytes
     return "\n".join([*lines, "", ""]).encode() + (covered or b"")
 
 
-def token(keys: Keys, message: bytes) -> str:
-    """Give access key and signature: HMAC-SHA1 in URL-safe base64, its padding kept (§2)."""
+def token(keys: QiniuKeys, message: bytes) -> str:
+    """Return access key and signature: HMAC-SHA1 in URL-safe base64, its padding kept (§2)."""
     key = keys.secret_key.reveal().encode()
     digest = hmac.new(key, message, hashlib.sha1).digest()
     return f"{keys.access_key.reveal()}:{base64.urlsafe_b64encode(digest).decode()}"
@@ -243,7 +245,7 @@ def _path_and_query(url: str) -> str:
 
 
 def _host(url: str) -> str:
-    """Give the Host header as it goes over the wire: without the port when it is the usual one."""
+    """Return the Host header as it is sent: without the port when it is the usual one."""
     parts = urlsplit(url)
     return parts.netloc.lower().removesuffix(DEFAULT_PORTS.get(parts.scheme, ""))
 
@@ -269,7 +271,7 @@ NO_CODE = frozenset({None, 401, 404, 401001, 401002})
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class QiniuReply:
     """An answer's outcome, as far as all of Qiniu's answers have one in common (§3)."""
 
     status: int
@@ -291,32 +293,28 @@ class Reply:
         )
 
 
-class _Said(msgspec.Struct, frozen=True):
+class _Body(msgspec.Struct, frozen=True):
     code: Any = None
     error: Any = None
 
 
-def read_reply(answer: Answer) -> Reply:
-    """Find code and words in an answer's body, which may have neither."""
-    said = _said(answer.body)
-    return Reply(
+def read_reply(answer: Answer) -> QiniuReply:
+    """Read code and words in an answer's body, which may have neither."""
+    try:
+        body = decode(answer.body, _Body)
+    except ValueError:  # an array, or no JSON
+        body = _Body()
+    return QiniuReply(
         status=answer.status,
-        code=said.code if isinstance(said.code, int) else None,
-        words=quoted(said.error if isinstance(said.error, str) else ""),
+        code=body.code if isinstance(body.code, int) else None,
+        words=quoted(body.error if isinstance(body.error, str) else ""),
         request_id=quoted_id(answer.headers.get("X-Reqid", "")),
     )
 
 
 def too_many(answer: Answer) -> bool:
-    """Tell whether Qiniu turned the request down for its rate alone: by status, or by code (§9)."""
+    """Return whether Qiniu refused a request for its rate alone: by status, or by code (§9)."""
     return answers_too_many(answer) or (
         answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN}
         and read_reply(answer).code in TOO_MANY
     )
-
-
-def _said(body: bytes) -> _Said:
-    try:
-        return decode(body, _Said)
-    except ValueError:  # an array, or no JSON: an answer without a code
-        return _Said()

@@ -32,7 +32,7 @@ def connect(
     withheld: Collection[str] = (),
     hidden: Collection[Secret] = (),
 ) -> Receiver:
-    """Give the receiver for a command; `workspace` is where its files lie while it runs,
+    """Return the receiver for a command; `workspace` is where its files lie while it runs,
     `withheld` are the variables that it is not to have, and what is `hidden` is not shown of its
     words, nor is the key.
     """
@@ -57,7 +57,7 @@ class Command:
         self._hidden = hidden
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Say what the state remembers: what the command did with it cannot be seen."""
+        """Return what the state holds: what the command did with it cannot be seen."""
         try:
             programs.must_be_there(self._delivery.program)
         except DeployError as problem:
@@ -91,10 +91,10 @@ class Command:
         """Run it to its end."""
         programs.must_be_there(self._delivery.program)
         with handover.handed_over(bundle, self._workspace) as directory:
-            told = pem_directory.variables(lineage, bundle, directory)
+            variables = pem_directory.variables(lineage, bundle, directory)
             programs.run(
                 self._delivery.program,
-                told,
+                variables,
                 self._pause,
                 hidden=[bundle.privkey_pem, *self._hidden],
                 withheld=self._withheld,

@@ -25,7 +25,7 @@ from certferry.adapters.files import directory as pem_directory
 from certferry.adapters.files.directory import (
     NAMES,
     RIGHTS,
-    Access,
+    FileAccess,
     OpenDirectory,
     group_number,
     made,
@@ -46,12 +46,12 @@ from certferry.core.observed.observation import Change, DomainState, ObservedDom
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.secret import Secret
 from certferry.errors import DeployError
-from certferry.file_trust import spot
+from certferry.file_trust import checked_path
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.text import Text
 
-_RECEIPT_ACCESS = Access(0o600)  # a key's digest is no secret, but of no use to others
+_RECEIPT_ACCESS = FileAccess(0o600)  # a key's digest is no secret, but of no use to others
 
 _UNTOUCHED = Text("the files that were there before are as they were")
 _NEXT_RUN = Text("the next run looks at every file again, and goes on from there")
@@ -64,13 +64,13 @@ def connect(
     withheld: Collection[str] = (),
     hidden: Collection[Secret] = (),
 ) -> Receiver:
-    """Give the receiver for a directory; `withheld` are the variables that `reload` is not to
+    """Return the receiver for a directory; `withheld` are the variables that `reload` is not to
     have, and what is `hidden` is not shown of its words, nor is the key.
     """
-    return Files(delivery, pause, withheld, hidden)
+    return FilesReceiver(delivery, pause, withheld, hidden)
 
 
-class Files:
+class FilesReceiver:
     """One directory. Beside the files lies a receipt of the last delivery that ended well.
 
     It is removed before anything is changed, and written after `reload` has succeeded: where it
@@ -91,33 +91,33 @@ class Files:
         self._hidden = hidden
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Read the files back, and compare them with the receipt. What the state remembers is not
-        asked for: several machines may share it, and each has its own directory.
+        """Read the files back, and compare them with the receipt. The state is not asked:
+        several machines may share it, and each has its own directory.
         """
         try:
-            with self._told(RIGHTS):
+            with self._translating_errors(RIGHTS):
                 self._must_be_usable()
                 receipt, held, drift = self._seen()
         except DeployError as problem:
             return self._observed(DomainState.UNAVAILABLE, problem=problem)
         fullchain = None
-        if receipt is not None and receipt.fingerprint == held:  # it tells nothing of another leaf
+        if receipt is not None and receipt.fingerprint == held:  # it says nothing of another leaf
             fullchain = receipt.digests.get(FULLCHAIN)
         return self._observed(DomainState.READY, held, drift, fullchain_digest=fullchain)
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Write what differs, read it back, run the program, and leave the receipt."""
         with ExitStack() as held:
-            with self._told(_UNTOUCHED):
+            with self._translating_errors(_UNTOUCHED):
                 self._must_be_usable()
                 place = held.enter_context(made(self._directory, self._owners()))
                 drafts = self._prepared(place, bundle, held)
             if not drafts:
                 return
-            with self._told(_NEXT_RUN):
+            with self._translating_errors(_NEXT_RUN):
                 self._put_in_place(place, bundle, drafts)
             self._reload(lineage, bundle)  # what becomes of it says nothing about the directory
-            with self._told(_NEXT_RUN):
+            with self._translating_errors(_NEXT_RUN):
                 place.put(drafts[RECEIPT], RECEIPT)
                 place.sync()
 
@@ -143,7 +143,7 @@ class Files:
         )
 
     def _seen(self) -> tuple[Receipt | None, str | None, ReceiverDrift | None]:
-        """Give the receipt, the fingerprint of the certificate there, and the files that differ."""
+        """Return the receipt, the fingerprint of the certificate, and the files that differ."""
         try:
             with opened(self._directory, self._owners()) as place:
                 receipt = _receipt(place)
@@ -170,9 +170,9 @@ class Files:
     def _changes(
         self, place: OpenDirectory, digests: Mapping[str, str] | None = None
     ) -> Iterator[Change]:
-        """Give what is not as it was delivered, as far as that can be told without its digests."""
+        """Return what is not as it was delivered; without digests, only what is missing or open."""
         for name in NAMES:
-            found = place.look_at(name)
+            found = place.observe(name)
             if found is None:
                 yield Change(name, "missing", "delivered")
             elif digests is not None and found.digest != digests.get(name):
@@ -190,16 +190,16 @@ class Files:
         return ReceiverDrift(reason, (*changes, Change("reload", "not run", "run")))
 
     def _is_there(self, place: OpenDirectory, name: str, content: bytes) -> bool:
-        found = place.look_at(name)
+        found = place.observe(name)
         wanted = pem_directory.digest(content)
         return (
             found is not None and found.digest == wanted and self._access(name).allows(found.access)
         )
 
-    def _access(self, name: str) -> Access:
-        """Give whose a file is to be. Raises `TargetRejected` for an owner or group unknown."""
+    def _access(self, name: str) -> FileAccess:
+        """Return whose a file is to be. Raises `TargetRejected` for an owner or group unknown."""
         delivery = self._delivery
-        return Access(
+        return FileAccess(
             delivery.key_mode if name == PRIVKEY else delivery.mode,
             user_number(delivery.owner),
             group_number(delivery.group),
@@ -214,7 +214,7 @@ class Files:
         if not os.path.lexists(directory):
             # Only the last one is made: a longer path is a slip, or a disk that is not mounted.
             must_be_writable(directory.parent, Text("make it, or correct `directory`"))
-            with spot(directory, self._owners()):
+            with checked_path(directory, self._owners()):
                 return
         must_be_writable(directory, RIGHTS)
         with opened(self._directory, self._owners()):
@@ -222,12 +222,12 @@ class Files:
         must_take_files(directory, NAMES)
 
     def _owners(self) -> list[int]:
-        """Give who may own the directory, beside root and the caller."""
+        """Return who may own the directory, beside root and the caller."""
         owner = user_number(self._delivery.owner)
         return [] if owner is None else [owner]
 
-    def _told(self, hint: Text) -> AbstractContextManager[None]:
-        return pem_directory.told(self._directory, hint, has_owner=True)
+    def _translating_errors(self, hint: Text) -> AbstractContextManager[None]:
+        return pem_directory.translating_errors(self._directory, hint, has_owner=True)
 
     # delivering
 
@@ -275,7 +275,7 @@ class Files:
     def _put_in_place(
         self, place: OpenDirectory, bundle: CertificateBundle, drafts: Mapping[str, str]
     ) -> None:
-        """Give the drafts their names, without a receipt until the program has been told."""
+        """Rename the drafts, without a receipt until the program has run."""
         place.remove(RECEIPT)
         place.sync()
         for name in NAMES:
@@ -295,7 +295,7 @@ class Files:
             )
 
     def _must_be_there(self, place: OpenDirectory, wanted: Mapping[str, bytes]) -> None:
-        """Read the new files back, before a server is told of them."""
+        """Read the new files back, before a server loads them."""
         for name, content in wanted.items():
             if not self._is_there(place, name, content):
                 path = self._directory / name
@@ -316,7 +316,7 @@ def _edited() -> ReceiverDrift:
 
 
 def _leaf(fullchain: bytes | None) -> str | None:
-    """Give the fingerprint of the first certificate, `None` where there is none to be read."""
+    """Return the fingerprint of the first certificate, `None` where there is none to be read."""
     try:
         leaf = x509.load_pem_x509_certificate(fullchain or b"")
     except ValueError:
@@ -345,7 +345,7 @@ def encode_receipt(receipt: Receipt) -> bytes:
 
 
 def decode_receipt(data: bytes | None) -> Receipt | None:
-    """Read a receipt; one that is missing or spoilt is none, and the delivery is made again."""
+    """Read a receipt; a missing or corrupt one means that the delivery is made again."""
     try:
         written = json.loads(data or b"")
         return Receipt(str(written["fingerprint"]), dict(written["digests"]), written["reload"])

@@ -27,7 +27,7 @@ import dns.rrset
 import dns.tsig
 import dns.update
 
-from certferry.adapters.http.bounds import Exchange, first_connection
+from certferry.adapters.http.bounds import first_connection
 from certferry.adapters.rfc2136.errors import (
     Partner,
     delegated,
@@ -81,7 +81,7 @@ class UpdateServer:
     def zone_of(self, name: str) -> FoundZone:
         """See `ports.survey.ZoneFinder.zone_of`."""
         if not self._declared:
-            return FoundZone(self._asked_for_zone(name))
+            return FoundZone(self._find_zone(name))
         zones = [
             FoundZone(zone, self._wrong_with(zone) if is_within(name, zone) else None)
             for zone in self._declared
@@ -155,7 +155,7 @@ class UpdateServer:
             self._found[name] = self.zone_of(name).name
         return self._found[name]
 
-    def _asked_for_zone(self, name: str) -> str:
+    def _find_zone(self, name: str) -> str:
         cut = ""
         for suffix in suffixes(name):
             answer = self._ask(_question(_absolute(suffix), dns.rdatatype.SOA), name)
@@ -163,7 +163,7 @@ class UpdateServer:
                 continue
             if answer.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
                 raise refused(answer.rcode(), self._partner, name)
-            owner = _zone_told(answer, name)
+            owner = _zone_in(answer, name)
             if not answer.flags & dns.flags.AA:
                 cut = max(cut, owner, key=len)
             elif owner:
@@ -173,9 +173,9 @@ class UpdateServer:
         raise no_zone(name, self._partner)
 
     def _wrong_with(self, zone: str) -> Text | None:
-        """Tell what keeps a declared zone from being written into, as far as its SOA shows it."""
+        """Return what keeps a declared zone from being changed, as far as its SOA shows it."""
         answer = self._ask(_question(_absolute(zone), dns.rdatatype.SOA), zone)
-        if answer.flags & dns.flags.AA and _zone_told(answer, zone) == zone:
+        if answer.flags & dns.flags.AA and _zone_in(answer, zone) == zone:
             return None
         return Text(
             "{server} is not authoritative for {zone}", server=self._partner.server, zone=zone
@@ -200,8 +200,8 @@ def _question(name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.messa
     return dns.message.make_query(name, rdtype, flags=0)
 
 
-def _zone_told(answer: dns.message.Message, name: str) -> str:
-    """Give the longest zone that holds a name by an answer's SOA and NS records, or nothing."""
+def _zone_in(answer: dns.message.Message, name: str) -> str:
+    """Return the longest zone that holds a name by an answer's SOA and NS records, or nothing."""
     wanted = {dns.rdatatype.SOA, dns.rdatatype.NS}
     owners = (
         rrset.name.to_text(omit_final_dot=True).lower()
@@ -259,9 +259,8 @@ class Conversation:
         self._pause = pause
 
     def ask(self, message: dns.message.Message) -> dns.message.Message:
-        """Give the answer to a question, or to an update, that may be sent again where no answer
-        came. An answer without a signature is given where it is a refusal; that a name is not there
-        is none.
+        """Return the answer to a question, or to an update, that may be sent again where no answer
+        came. An unsigned answer is returned where it refuses; NXDOMAIN is no refusal.
 
         Raises `Unanswered`, `Unsigned`, and `dns.tsig.PeerError` for a signature of ours that was
         not accepted.
@@ -283,13 +282,13 @@ class Conversation:
         answer, now = _unverified(self._answer(wire), message), self._now()
         if not answer.tsig:
             return None
-        told = answer.tsig[0]
+        tsig = answer.tsig[0]
         # With BADTIME, the server's time is beside what it repeats of ours (RFC 8945 §5.2.3).
-        seconds = int.from_bytes(told.other, "big") if told.other else told.time_signed
+        seconds = int.from_bytes(tsig.other, "big") if tsig.other else tsig.time_signed
         return timedelta(seconds=seconds - int(now.timestamp()))
 
     def _signed(self, message: dns.message.Message) -> tuple[bytes, bytes]:
-        """Give a message with its signature, by the run's clock, and the signature's MAC."""
+        """Return a message with its signature, by the run's clock, and the signature's MAC."""
         wire = message.to_wire()
         unsigned = dns.rdtypes.ANY.TSIG.TSIG(  # type: ignore[no-untyped-call]  # dnspython types it not
             dns.rdataclass.ANY,
@@ -337,10 +336,10 @@ class Conversation:
             return _read(connection, length, deadline)
 
     def _connected(self) -> socket.socket:
-        """Connect to the first of the server's addresses that takes it. Raises `OSError`."""
+        """Connect to the first of the server's addresses that accepts. Raises `OSError`."""
         places = socket.getaddrinfo(*self._server, type=socket.SOCK_STREAM)
-        together = Exchange.of(timedelta(seconds=SILENT_ADDRESSES * self._within), 0)
-        return first_connection(places, self._within, together)
+        latest = time.monotonic() + SILENT_ADDRESSES * self._within
+        return first_connection(places, self._within, latest)
 
 
 def _unverified(raw: bytes, question: dns.message.Message) -> dns.message.Message:

@@ -104,7 +104,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Give the provider of one server and key. Nothing is sent yet. Raises `ConfigError` for what
+    """Return the provider of one server and key. Nothing is sent yet. Raises `ConfigError` for what
     can be no server or key.
     """
     host, port = _server(_plain(settings.server))
@@ -138,7 +138,7 @@ def _server(written: str) -> tuple[str, int]:
     host = (parts["v6"] or parts["host"]) if parts else ""
     if not _is_named(host) or not 1 <= port <= MOST:
         raise ConfigError(
-            Text("{server} is no name server", server=quoted(repr(written))),
+            Text("{server} is not a name server", server=quoted(repr(written))),
             hint=Text(
                 "write `server` as ns1.example.com, 192.0.2.1:53 or [2001:db8::1]:53, without a"
                 " scheme"
@@ -150,14 +150,14 @@ def _server(written: str) -> tuple[str, int]:
 def _key_name(written: str) -> dns.name.Name:
     if not _is_named(written) or any(mark in written for mark in ' "{'):
         raise ConfigError(
-            Text("`key_name` is no name of a TSIG key"),
+            Text("`key_name` is not the name of a TSIG key"),
             hint=Text("write what stands after `key` in the key's statement, such as certferry."),
         )
     return dns.name.from_text(written)
 
 
 def _is_named(written: str) -> bool:
-    """Tell whether something can be a name in DNS, and not the root's."""
+    """Return whether something can be a name in DNS, and not the root's."""
     try:
         return bool(dns.name.from_text(written) != dns.name.root)
     except (dns.exception.DNSException, UnicodeError):
@@ -165,7 +165,7 @@ def _is_named(written: str) -> bool:
 
 
 def _material(secret: str) -> bytes:
-    """Read a key's secret; say what was pasted in its place."""
+    """Read a key's secret. Raises `ConfigError` that says what was pasted in its place."""
     if _STATEMENT.search(secret):
         raise ConfigError(Text("`key_secret` holds a whole key statement of BIND"), hint=_ALONE)
     if _KEY_RECORD.search(secret):
@@ -181,7 +181,7 @@ def _material(secret: str) -> bytes:
     try:
         material = base64.b64decode(secret, validate=True)
     except (ValueError, binascii.Error):
-        raise ConfigError(Text("`key_secret` is no base64"), hint=_ALONE) from None
+        raise ConfigError(Text("`key_secret` is not base64"), hint=_ALONE) from None
     if not material:
         raise ConfigError(Text("`key_secret` is empty"), hint=_ALONE)
     return material

@@ -37,9 +37,8 @@ _ANOTHER_WAY = Text(
 
 
 def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
-    """Say how to start the cron daemon, when there is none among the processes (proc(5)).
-
-    Where the processes of other users are hidden, nothing is said.
+    """Return how to start the cron daemon, where none is among the processes (proc(5)). Where those
+    of other users are hidden, return `None`.
     """
     names = set()
     for path in processes.glob("[0-9]*/comm"):
@@ -57,8 +56,8 @@ def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
 class Cron:
     """Keeps one line in the user's crontab.
 
-    `pick(n)` gives a random number below n, `now()` the moment; `environ` says where programs are,
-    and `to_do()` what is to be done before crontabs are followed at all.
+    `pick(n)` returns a random number below n, `now()` the moment; `environ` says where programs
+    are, and `to_do()` what to do before crontabs are followed at all.
     """
 
     def __init__(
@@ -77,17 +76,15 @@ class Cron:
         """See `ports.scheduler.Scheduler.install`."""
         before = self._read()
         moment = night_time(self._pick(NIGHT_MOMENTS))
-        words = job.command
-        if job.on_failure:
-            words = watched(job.command, job.on_failure)
+        words = watched(job.command, job.on_failure) if job.on_failure else job.command
         command = shell_command(words, job.environment)
         after = with_entry(before, command, moment)
         scheduled = self._scheduled(own_entries(after)[0])
         if after == before:
             return Installation.UNCHANGED, scheduled
         self._write(after)
-        replaced = bool(own_entries(before))
-        return (Installation.REPLACED if replaced else Installation.INSTALLED), scheduled
+        is_new = not own_entries(before)
+        return (Installation.INSTALLED if is_new else Installation.REPLACED), scheduled
 
     def remove(self) -> Text | None:
         """See `ports.scheduler.Scheduler.remove`."""
@@ -103,7 +100,7 @@ class Cron:
         entries = own_entries(self._read())
         return self._scheduled(entries[0]) if entries else None
 
-    def _scheduled(self, entry: Entry) -> Scheduled:
+    def _scheduled(self, entry: CronEntry) -> Scheduled:
         times, to_do = entry.times, self._to_do()
         return Scheduled(
             place=_place(),
@@ -115,39 +112,30 @@ class Cron:
         )
 
     def _read(self) -> bytes:
-        """Give the crontab as it is listed; nothing when there is none, or no cron at all."""
-        if not is_here(self._environ):
+        """Return the crontab as it is listed; nothing when there is none, or no cron at all."""
+        if shutil.which("crontab", path=self._environ.get("PATH")) is None:
             return b""
         result = self._run("-l")
         if result.returncode == 0:
             return result.stdout
         if _NO_CRONTAB.search(result.stderr):
             return b""
-        raise ScheduleError(
-            Text("the crontab cannot be read: {problem}", problem=complaint(result)),
-            hint=_ANOTHER_WAY,
-        )
+        problem = Text("the crontab cannot be read: {problem}", problem=complaint(result))
+        raise ScheduleError(problem, hint=_ANOTHER_WAY)
 
     def _write(self, after: bytes) -> None:
         """Replace the crontab as a whole, as `crontab` does it; without a line left, remove it."""
         result = self._run("-", after) if after else self._run("-r")
         if result.returncode != 0:
-            raise ScheduleError(
-                Text("the crontab cannot be written: {problem}", problem=complaint(result)),
-                hint=_ANOTHER_WAY,
-            )
+            problem = Text("the crontab cannot be written: {problem}", problem=complaint(result))
+            raise ScheduleError(problem, hint=_ANOTHER_WAY)
 
     def _run(self, option: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return call(["crontab", option], self._environ, _TIMEOUT, _ANOTHER_WAY, content)
 
 
-def is_here(environ: Mapping[str, str]) -> bool:
-    """Tell whether there is a `crontab` to be asked."""
-    return shutil.which("crontab", path=environ.get("PATH")) is not None
-
-
 def next_run(times: Sequence[time], now: datetime) -> datetime:
-    """Give the next moment at which the machine's clock shows one of these times of day, in UTC.
+    """Return the next moment at which the machine's clock shows one of these times of day, in UTC.
 
     On the day on which clocks are put forward over that time, cron catches up a little later.
     """
@@ -157,23 +145,17 @@ def next_run(times: Sequence[time], now: datetime) -> datetime:
     return min(ahead).astimezone(UTC)
 
 
-def _when(entry: Entry) -> Text:
-    match entry.times:
+def _when(entry: CronEntry) -> Text:
+    written = [f"{one:%H:%M:%S}" if one.second else f"{one:%H:%M}" for one in entry.times]
+    match written:
         case [once]:
-            return Text("every day at {time}, by this machine's clock", time=_written(once))
+            return Text("every day at {time}, by this machine's clock", time=once)
         case [first, second]:
-            return Text(
-                "every day at {first} and {second}, by this machine's clock",
-                first=_written(first),
-                second=_written(second),
-            )
+            sentence = Text("every day at {first} and {second}, by this machine's clock")
+            return sentence.filled(first=first, second=second)
         case _:
             fields = entry.when.decode(errors="backslashreplace")
             return Text("as written by hand: {fields}", fields=fields)
-
-
-def _written(moment: time) -> str:
-    return f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"
 
 
 def _place() -> Text:
@@ -201,7 +183,7 @@ _USUAL_PATH = "/usr/bin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CronEntry:
     """Our line: the time as it is written, the command, where that looks for programs, and how many
     seconds after the minute it begins.
     """
@@ -213,7 +195,7 @@ class Entry:
 
     @property
     def times(self) -> tuple[time, ...]:
-        """Give the times of day, one or two; none when the operator has made it something else."""
+        """Return the times of day, one or two; none for a rhythm of the operator's own."""
         match = _TIMES.fullmatch(self.when)
         if match is None:
             return ()
@@ -221,13 +203,13 @@ class Entry:
 
     @property
     def line(self) -> bytes:
-        """Write the line, without its end."""
+        """Return the line, without its end."""
         delayed = b"/bin/sleep %d; " % self.delay if self.delay else b""
         return b" ".join([self.when, delayed + self.command, MARK])
 
 
 def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes:
-    """Write a command for an entry: quoted for the shell, and for cron before it.
+    """Return a command for an entry: quoted for the shell, and for cron before it.
 
     Raises `ScheduleError` for a word with a line end: what follows it would be an entry of its own.
     """
@@ -239,8 +221,8 @@ def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes
 
 
 def watched(command: Sequence[str], on_failure: Sequence[str]) -> tuple[str, ...]:
-    """Write a command after whose failure another is run, which is told the exit status as systemd
-    does (`$MONITOR_EXIT_STATUS`, systemd.exec(5)). What both begin with stands there once, since
+    """Return a command after whose failure another runs, with the exit status as systemd passes it
+    (`$MONITOR_EXIT_STATUS`, systemd.exec(5)). What both begin with stands there once, since
     Debian's cron takes a line of 1000 characters at most. A shell of its own reads it: the
     crontab's SHELL may be any.
     """
@@ -251,17 +233,17 @@ def watched(command: Sequence[str], on_failure: Sequence[str]) -> tuple[str, ...
     return ("/bin/sh", "-c", script, "sh", *both)
 
 
-def own_entries(crontab: bytes) -> list[Entry]:
+def own_entries(crontab: bytes) -> list[CronEntry]:
     """Find our entry; more than one where the operator has copied it."""
-    return [
-        replace(_entry(own), path=_path_below(crontab[: own.start()]))
-        for own in _OWN.finditer(crontab)
-    ]
+    found = []
+    for own in _OWN.finditer(crontab):
+        above = [os.fsdecode(path[2]) for path in _PATH.finditer(crontab[: own.start()])]
+        found.append(replace(_entry(own), path=above[-1] if above else _USUAL_PATH))
+    return found
 
 
 def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
-    """Give the crontab with our entry for a command, twice a day, at a moment and half a day from
-    it.
+    """Return the crontab with our entry for a command, twice a day, half a day apart.
 
     An entry that is there keeps its place and its time; one of an earlier version, which ran once a
     day, its minute. A last line without its end gets one: cron accepts no other crontab, and ours
@@ -280,29 +262,23 @@ def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
     return crontab + end + replace(_twice_a_day(moment), command=command).line + b"\n"
 
 
-def _entry(own: re.Match[bytes]) -> Entry:
+def _entry(own: re.Match[bytes]) -> CronEntry:
     delay = _DELAY.match(own["command"])
     if delay is None:
-        return Entry(own["when"], own["command"])
+        return CronEntry(own["when"], own["command"])
     command = own["command"][delay.end() :]
-    return Entry(own["when"], command, delay=int(delay[1]))
+    return CronEntry(own["when"], command, delay=int(delay[1]))
 
 
-def _twice_a_day(moment: time) -> Entry:
+def _twice_a_day(moment: time) -> CronEntry:
     first, second = twice(moment)
     when = b"%d %d,%d * * *" % (first.minute, first.hour, second.hour)
-    return Entry(when, b"", delay=first.second)
+    return CronEntry(when, b"", delay=first.second)
 
 
 def without_entry(crontab: bytes) -> bytes:
-    """Give the crontab without anything of ours."""
+    """Return the crontab without our entries."""
     return _OWN.sub(b"", crontab)
-
-
-def _path_below(above: bytes) -> str:
-    """Give where an entry looks for programs, from what stands above it."""
-    paths = [os.fsdecode(path[2]) for path in _PATH.finditer(above)]
-    return paths[-1] if paths else _USUAL_PATH
 
 
 def _quoted(word: str) -> str:

@@ -23,7 +23,7 @@ from certferry.adapters.state.database import Connection, Database
 from certferry.adapters.state.failures import in_our_words
 from certferry.core.secret import Secret
 from certferry.errors import StateError
-from certferry.file_trust import group_that_reads, must_be_trusted, spot
+from certferry.file_trust import checked_path, group_that_reads, must_be_trusted
 from certferry.text import Text
 from certferry.whole_file import draft_beside, sync_directory
 
@@ -160,7 +160,7 @@ def way_out(path: Path) -> Text:
 
 
 def _read(path: Path) -> bytes:
-    with spot(path) as found, os.fdopen(found.open(), "rb", buffering=0) as file:
+    with checked_path(path) as found, os.fdopen(found.open(), "rb", buffering=0) as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):  # opening a FIFO would wait for a writer
             raise _no_key(path)

@@ -12,15 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.adapters.dnspod.records import DnspodRecords
+from certferry.adapters.dnspod.client import DnspodRecords
 from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.tencentcloud import errors
 from certferry.adapters.tencentcloud.client import (
-    Keys,
-    TencentCloudCalls,
     TencentCloudClient,
+    TencentKeys,
     says_too_many,
 )
-from certferry.adapters.tencentcloud.errors import CODES
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
@@ -31,6 +30,7 @@ from certferry.text import Text
 __all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
 SERVICE = "Tencent Cloud"
+CODES = errors.CODES.meanings
 WHERE_KEYS_ARE = Text(
     "console.cloud.tencent.com/cam/capi → API keys; the SecretKey is shown once, when made"
 )
@@ -73,22 +73,22 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Give the provider of one account. Nothing is sent yet. Raises `ConfigError` for what can be
+    """Return the provider of one account. Nothing is sent yet. Raises `ConfigError` for what can be
     no key.
     """
     secret_id = settings.secret_id.reveal().strip()
     secret_key = settings.secret_key.reveal().strip()
     _must_be_a_key(secret_id, secret_key)
     pace = Pacer(_must_be_positive(settings.requests_per_second), pause=context.pause)
-    calls = TencentCloudCalls(
+    client = TencentCloudClient(
         api=settings.api,
-        keys=Keys(secret_id, Secret(secret_key)),
+        keys=TencentKeys(secret_id, Secret(secret_key)),
         language=context.language,
         http=HttpClient(pace=pace, pause=context.pause, too_many=says_too_many),
         pause=context.pause,
         now=context.now,
     )
-    return DnspodRecords(TencentCloudClient(calls), context.pause)
+    return DnspodRecords(client, context.pause)
 
 
 def _must_be_a_key(secret_id: str, secret_key: str) -> None:

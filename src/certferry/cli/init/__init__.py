@@ -80,15 +80,19 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     is ever shown. With --from, the certificates that the other client has made are adopted into the
     state, so that nothing is issued anew.
     """
-    from certferry.cli.init.files import Files, chosen_file, must_be_free
-    from certferry.cli.init.given import Asked
+    from certferry.cli.init.files import Asked, Files, chosen_file, must_be_free
     from certferry.cli.init.wizard import run
     from certferry.cli.interview import interview_at
+    from certferry.config.values import email_address
 
     if client is None and (home is not None or keep_client):
         raise UsageMistake(Text("--home and --keep-client need --from"))
     if email is not None:
-        _must_be_an_address(email)
+        try:
+            email_address(email)
+        except ConfigError as error:
+            said = Text("{name}: {problem}", name="--email", problem=error.message)
+            raise UsageMistake(said) from None
     path = chosen_file(output, front.config, front.console.environ)
     must_be_free(path, force=force)
     interview = None if yes else interview_at(front.console, may_go_back=True)
@@ -98,14 +102,3 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         )
     asked = Asked(client, home, Files(path, env_file), settings, email, keep_client=keep_client)
     return run(asked, front, interview)
-
-
-def _must_be_an_address(email: str) -> None:
-    from certferry.config.values import email_address
-
-    try:
-        email_address(email)
-    except ConfigError as error:
-        raise UsageMistake(
-            Text("{name}: {problem}", name="--email", problem=error.message)
-        ) from None

@@ -1,4 +1,6 @@
-"""The files of `certferry init`: where they lie, and putting them there all together or not."""
+"""What `certferry init` is given and writes: the words of the command line, an operator's own
+settings, and files that are put in their places all together or not at all.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from certferry.config.env_files import environment_with
+from certferry.config.document import Document, read_document
+from certferry.config.env_files import EnvFile, env_files_of, environment_with
 from certferry.config.load import NAME, VARIABLE, load_text
 from certferry.config.model import Settings
-from certferry.config.write import (
-    drafted,
-    drafted_copy,
-    with_assignments,
-    write_private,
-)
+from certferry.config.write import drafted, drafted_copy, with_assignments, write_private
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -35,21 +33,20 @@ class Files:
     @property
     def keys(self) -> Path:
         """Where keys are written that are nowhere yet."""
-        name = self.config.name.removesuffix(".toml")
-        return self.config.with_name(f"{name}.env")
+        return self.config.with_name(f"{self.config.name.removesuffix('.toml')}.env")
 
     def read(self) -> tuple[Path, ...]:
-        """Give the environment files that are there."""
-        own = (self.keys,) if self.keys.exists() else ()
+        """Return the environment files that are there."""
         given = () if self.given is None else (self.given,)
-        return (*given, *(path for path in own if path not in given))
+        own = (self.keys,) if self.keys.exists() and self.keys not in given else ()
+        return (*given, *own)
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Give the environment with what those files add. Raises `ConfigError`."""
+        """Return the environment with what those files add. Raises `ConfigError`."""
         return environment_with(environ, self.read())
 
     def named(self, *, with_keys: bool = False, already: Collection[Path] = ()) -> tuple[str, ...]:
-        """Give the environment files as the configuration names them, but for those that it names
+        """Return the environment files as the configuration names them, but for those that it names
         `already`.
         """
         known = {path.resolve() for path in already}
@@ -58,29 +55,61 @@ class Files:
         return (*(str(path.absolute()) for path in there if path != self.keys), *own)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says."""
+
+    client: str | None
+    home: Path | None
+    files: Files
+    settings: Path | None = None
+    email: str | None = None
+    keep_client: bool = False
+
+
 def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, str]) -> Path:
-    """Give the file to write: as named, or here."""
+    """Return the file to write: as named, or here."""
     return output or config or Path(environ.get(VARIABLE) or NAME)
 
 
 def must_be_free(path: Path, *, force: bool) -> None:
-    """Raise `ConfigError` where the file is there already, or cannot be made: before
-    questions are asked, since the answers would be for nothing.
+    """Raise `ConfigError` if the file is there already, or cannot be made: before questions are
+    asked, since the answers would be for nothing.
     """
     if os.path.lexists(path) and not force:
-        raise ConfigError(
-            Text("{path} is there already", path=path),
-            hint=Text("--force replaces it and keeps a copy; --output FILE writes another"),
-        )
+        hint = Text("--force replaces it and keeps a copy; --output FILE writes another")
+        raise ConfigError(Text("{path} is there already", path=path), hint=hint)
     if path.is_dir():
         raise ConfigError(Text("{path} is a directory, not a file", path=path))
     if not path.absolute().parent.is_dir():
-        raise ConfigError(
-            Text("there is no directory {path}", path=path.parent),
-            hint=Text("make it first: mkdir -p {path}", path=shlex.quote(str(path.parent))),
-        )
+        hint = Text("make it first: mkdir -p {path}", path=shlex.quote(str(path.parent)))
+        raise ConfigError(Text("there is no directory {path}", path=path.parent), hint=hint)
     with drafted(path, b""):
         pass
+
+
+def settings_to_begin_with(path: Path | None) -> Document:
+    """Read an operator's own settings; they are empty if no file is named. Raises `ConfigError`."""
+    if path is None:
+        return Document(None, {})
+    document = read_document(path)
+    if "certificates" in document.values:
+        hint = Text("leave them out: `certferry init` proposes the certificates")
+        raise ConfigError(Text("{path} declares certificates", path=path), hint=hint)
+    return document
+
+
+def env_files_in(given: Document, files: Files, environ: Mapping[str, str]) -> tuple[EnvFile, ...]:
+    """Read the environment files that the given settings name; then no other can be named. Raises
+    `ConfigError`.
+    """
+    found = env_files_of(given, files.config, environ)
+    others = files.named(already=[file.path for file in found])
+    if "env_files" in given.values and others:
+        said = Text("{path} names its own env_files, without {others}")
+        said = said.filled(path=given.path, others=others)
+        raise ConfigError(said, hint=Text("add it there"))
+    return found
 
 
 def put(
@@ -90,10 +119,10 @@ def put(
     environ: Mapping[str, str],
     before: Callable[[Settings], None],
 ) -> tuple[list[Path], list[Path]]:
-    """Write the keys, then the configuration; give the written paths, and the copies kept.
+    """Write the keys, then the configuration; return the written paths, and the copies kept.
 
     The configuration is read first, as it will be, and lies beside its place before `before` does
-    what has to be done with it. When anything fails, everything is as it was.
+    what has to be done with it. If anything fails, everything is as it was.
     """
     with ExitStack() as at_the_end:
         at_the_end.enter_context(_keys_written(files.keys, fresh))
@@ -115,16 +144,14 @@ def keep(path: Path, fresh: Mapping[str, Secret]) -> None:
 
 @contextmanager
 def _keys_written(path: Path, fresh: Mapping[str, Secret]) -> Iterator[None]:
-    if not fresh:
-        yield
-        return
-    earlier = path.read_text(encoding="utf-8") if path.exists() else None
-    write_private(path, with_assignments(path, fresh))
+    earlier = path.read_text(encoding="utf-8") if fresh and path.exists() else None
+    if fresh:
+        keep(path, fresh)
     try:
         yield
     except BaseException:
-        if earlier is None:
-            path.unlink()
-        else:
+        if earlier is not None:
             write_private(path, earlier)
+        elif fresh:
+            path.unlink()
         raise

@@ -34,7 +34,6 @@ from certferry.present.layout import (
 )
 from certferry.present.vocabulary import ERROR, HINT, WARNING
 from certferry.text import Text
-from certferry.wiring.settings import Service
 
 _SHOWN = 3
 """So many certificates, and names of each, are shown where operators choose among ways."""
@@ -46,43 +45,48 @@ INTRODUCTION = 79
 def found(
     places: Places, service: str, now: datetime, voice: Voice, numbered: Sequence[str] = ()
 ) -> Table:
-    """Write a row for each domain: what it is, its certificate, and, where the zones of a DNS
+    """Render a row for each domain: what it is, its certificate, and, where the zones of a DNS
     account are known, the one that holds it; `service` is that account's. Those to choose from are
     `numbered` from 1.
     """
-    headers = [Text("DOMAIN"), Text("KIND"), Text("CERTIFICATE")]
-    if _knows_zones(places):
-        headers.append(Text("{service} ZONE", service=service))
-    first, *others = map(voice.say, headers)
     digits = len(str(len(numbered)))
     numbers = {name: f"{number:>{digits}}  " for number, name in enumerate(numbered, start=1)}
     free = " " * (digits + 2) if numbered else ""
-    return Table(
-        (free + first, *others),
-        tuple(
-            _row(domain, places, now, voice, numbers.get(domain.domain, free))
-            for domain in places.domains
-        ),
-    )
+    headers = [Text("DOMAIN"), Text("KIND"), Text("CERTIFICATE")]
+    rows: list[tuple[Span, ...]] = [
+        (
+            Span(numbers.get(one.domain, free) + one.domain, Tone.STRONG),
+            Span(one.kind.value),
+            Span(voice.say_on_one_line(_certificate(one, now))),
+        )
+        for one in places.domains
+    ]
+    if places.dns and places.zones is not None:
+        headers.append(Text("{service} ZONE", service=service))
+        none = Span(voice.say(Text("none")), Tone.PENDING)
+        zones = [places.zone_of(one.domain) for one in places.domains]
+        held = [Span(zone.name) if zone else none for zone in zones]
+        rows = [(*row, zone) for row, zone in zip(rows, held, strict=True)]
+    first, *others = map(voice.say, headers)
+    return Table((free + first, *others), tuple(rows))
 
 
 def https_is_off(domains: Sequence[str]) -> Text:
-    """Say what it means to choose domains that serve no HTTPS."""
-    if len(domains) > _SHOWN:
-        return Text(
-            "HTTPS is off at {count} of these domains: where they are chosen, it is switched on by"
-            " the first sync, and HTTPS requests may cost money (Qiniu bills them).",
-            count=len(domains),
-        )
-    return Text(
+    """Describe what it means to choose domains that serve no HTTPS."""
+    said = Text(
         "HTTPS is off at {domains}: chosen, it is switched on there by the first sync, and HTTPS"
-        " requests may cost money (Qiniu bills them).",
-        domains=list(domains),
+        " requests may cost money (Qiniu bills them)."
     )
+    if len(domains) > _SHOWN:
+        said = Text(
+            "HTTPS is off at {count} of these domains: where they are chosen, it is switched on by"
+            " the first sync, and HTTPS requests may cost money (Qiniu bills them)."
+        )
+    return said.filled(count=len(domains), domains=list(domains))
 
 
 def grouped(grouping: Grouping, certificates: Sequence[Sequence[str]]) -> Text:
-    """Say how domains share certificates."""
+    """Describe how domains share certificates."""
     said = {
         Grouping.WILDCARD: Text(
             "one for each registered domain, with a wildcard where several are below one name"
@@ -93,12 +97,8 @@ def grouped(grouping: Grouping, certificates: Sequence[Sequence[str]]) -> Text:
     count = len(certificates)
     if count > _SHOWN:
         return Text("{said} ({count} certificates)", said=said, count=count)
-    names = [", ".join(_shortened(one)) for one in certificates]
-    return Text("{said}: {names}", said=said, names=" | ".join(names))
-
-
-def _shortened(names: Sequence[str]) -> list[str]:
-    return [*names] if len(names) <= _SHOWN else [*names[:_SHOWN], "…"]
+    shown = [[*one[:_SHOWN], *(["…"] if len(one) > _SHOWN else [])] for one in certificates]
+    return Text("{said}: {names}", said=said, names=" | ".join(map(", ".join, shown)))
 
 
 def no_such_number(answer: str) -> Text:
@@ -113,104 +113,58 @@ def warned(problems: Sequence[Text], voice: Voice) -> Iterator[Line]:
 
 
 def complaint(problem: Text, hint: Text | None, voice: Voice) -> Iterator[Line]:
-    """Say what is wrong with an answer, and what to do."""
+    """Render what is wrong with an answer, and what to do."""
     yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(problem))
     if hint is not None:
         yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
-
-
-def nothing_goes_there(home: OldHome, usual: Service) -> Iterator[Text]:
-    """Warn of what the client ran for the usual target, where certferry has no keys to do it."""
-    hooks = (hook for one in home.certificates for hook in one.installed.runs)
-    programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to_qiniu)
-    if programs:
-        yield Text(
-            "{client} runs {programs} for {service}, and certferry deploys nothing there without"
-            " keys: set {variables}, or name a file that does with --env-file",
-            client=home.client.value,
-            programs=list(programs),
-            service=usual.name,
-            variables=[question.names[0] for question in usual.questions if question.names],
-        )
 
 
 def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
     """Ask whether to do what notes say that another user could change. The command is shown whole:
     the operator agrees to it.
     """
-    user, directory = user_name(os.geteuid()), visible(one.installed.directory)
-    if not one.installed.reload:
-        return Text(
-            "{doubt}. Shall certferry write {name} to {directory} as {user}, as that file says?",
-            doubt=doubt,
-            name=one.lineage,
-            directory=directory,
-            user=user,
+    said = Text(
+        "{doubt}. Shall certferry write {name} to {directory} as {user}, as that file says?"
+    )
+    if one.installed.reload:
+        said = Text(
+            "{doubt}. Shall certferry write {name} to {directory} and run this command as {user},"
+            " as that file says: {command}"
         )
-    return Text(
-        "{doubt}. Shall certferry write {name} to {directory} and run this command as {user}, as"
-        " that file says: {command}",
+    return said.filled(
         doubt=doubt,
         name=one.lineage,
-        directory=directory,
-        user=user,
+        directory=visible(one.installed.directory),
+        user=user_name(os.geteuid()),
         command=visible(one.installed.reload),
     )
 
 
-def not_followed(one: OldCertificate, doubt: Text) -> Text:
-    """Warn that the operator has not agreed to that."""
-    return Text(
-        "{name}: {doubt}; the copies and commands that it names are left out",
-        name=one.lineage,
-        doubt=doubt,
-    )
-
-
-def unreadable(home: OldHome) -> Iterator[Text]:
-    """Tell of each damaged entry."""
-    for entry in home.unreadable:
-        yield Text(
-            "{client}: {entry} is left out: {problem}",
-            client=home.client.value,
-            entry=entry.entry,
-            problem=entry.problem,
-        )
-
-
 def left_out(proposal: Proposal, asked_for: Collection[str] = ()) -> Iterator[Text]:
-    """Tell of what nothing is declared for, and of what ends with that; not of what an operator was
+    """Render what nothing is declared for, and what ends with that; not what an operator was
     `asked_for`.
     """
-    told = [one for one in proposal.left_out if one.name not in asked_for]
-    for reason in dict.fromkeys(one.reason for one in told):
-        names = [one.name for one in told if one.reason == reason]
+    others = [one for one in proposal.left_out if one.name not in asked_for]
+    for reason in dict.fromkeys(one.reason for one in others):
+        names = [one.name for one in others if one.reason == reason]
         if len(names) == 1:
             yield Text("{name} is left out: {reason}", name=names[0], reason=reason)
         else:
             yield Text("{names} are left out: {reason}", names=names, reason=reason)
-    for one in told:
+    for one in others:
         for remark in one.certificate.remarks if one.certificate is not None else ():
             yield Text("{name}: {reason}", name=one.name, reason=remark)
 
 
-def written(paths: Sequence[Path], copies: Sequence[Path], voice: Voice) -> Iterator[Line]:
-    """Tell which files there are now."""
-    for path in paths:
-        yield line(voice.say(writing_of(path)))
-    for path in copies:
-        yield line(voice.say(Text("The previous file is kept: {path}", path=path)))
-
-
 def writing_of(path: Path) -> Text:
-    """Say that a file was written."""
+    """Return that a file was written."""
     return Text("Written (mode 0600): {path}", path=path)
 
 
 def proposed(
     certificates: Sequence[ProposedCertificate], client: str, now: datetime, voice: Voice
 ) -> Iterator[Line]:
-    """Tell which certificates are declared from now on, and which of them are there already."""
+    """Render which certificates are declared from now on, and which of them are there already."""
     for one in certificates:
         yield line(voice.say(standing_of(one, client, now)))
         for remark in one.remarks:
@@ -218,7 +172,7 @@ def proposed(
 
 
 def to_switch_off(home: OldHome, proposal: Proposal, voice: Voice) -> Iterator[Line]:
-    """Tell what the other client must no longer do, command by command."""
+    """Render what the other client must no longer do, command by command."""
     client = home.client.value
     taken = home.taken_over_by(proposal)
     if not taken:
@@ -242,7 +196,7 @@ def to_switch_off(home: OldHome, proposal: Proposal, voice: Voice) -> Iterator[L
 
 
 def introduction(files: Files, voice: Voice) -> Iterator[Line]:
-    """Say what the interview will do, before its first question."""
+    """Render what the interview will do, before its first question."""
     for text in (
         Text("This interview writes {path}. It changes nothing at any account.", path=files.config),
         Text(
@@ -259,8 +213,8 @@ def introduction(files: Files, voice: Voice) -> Iterator[Line]:
 
 
 def steps(*, has_channel: bool, has_heartbeat: bool) -> dict[str, Text]:
-    """Give the commands that follow, up to a certificate that renews by itself and trouble that is
-    told, and what each does.
+    """Return the commands that follow, up to a certificate that renews by itself and trouble that
+    reaches the operator, and what each does.
     """
     found = {
         "plan": Text("shows what a sync would do"),
@@ -277,7 +231,7 @@ def steps(*, has_channel: bool, has_heartbeat: bool) -> dict[str, Text]:
 def next_steps(
     path: Path, steps: Mapping[str, Text], *, usual: bool, voice: Voice
 ) -> Iterator[Line]:
-    """Tell how to go on."""
+    """Render how to go on."""
     program = "certferry" if usual else f"certferry --config {shlex.quote(str(path))}"
     yield line(voice.say(Text("Next:")))
     commands = [
@@ -294,7 +248,7 @@ def next_steps(
 
 
 def standing_of(one: ProposedCertificate, client: str, now: datetime) -> Text:
-    """Say how a certificate that is declared from now on stands; `client` made what is there."""
+    """Describe how a certificate that is declared now stands; `client` made what is there."""
     if one.adopts is None:
         return Text("{name}: to be issued for {names}", name=one.lineage, names=one.names)
     left = one.adopts.certificate.remaining(now)
@@ -306,24 +260,6 @@ def standing_of(one: ProposedCertificate, client: str, now: datetime) -> Text:
         client=client,
         left=left,
     )
-
-
-def _knows_zones(places: Places) -> bool:
-    return bool(places.dns) and places.zones is not None
-
-
-def _row(
-    domain: FoundDomain, places: Places, now: datetime, voice: Voice, number: str
-) -> tuple[Span, ...]:
-    row = (
-        Span(number + domain.domain, Tone.STRONG),
-        Span(domain.kind.value),
-        Span(voice.say_on_one_line(_certificate(domain, now))),
-    )
-    if not _knows_zones(places):
-        return row
-    zone = places.zone_of(domain.domain)
-    return (*row, Span(zone.name) if zone else Span(voice.say(Text("none")), Tone.PENDING))
 
 
 def _certificate(domain: FoundDomain, now: datetime) -> Text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,24 +13,16 @@ from pathlib import Path
 from certferry.cli import plan
 from certferry.cli.exits import Exit
 from certferry.cli.init import text
-from certferry.cli.init.files import keep, put
-from certferry.cli.init.given import (
-    Asked,
-    address,
-    env_files_in,
-    must_have_certificates,
-    settings_to_begin_with,
-)
+from certferry.cli.init.alerts import Alert, Alerts
+from certferry.cli.init.files import Asked, env_files_in, keep, put, settings_to_begin_with
 from certferry.cli.init.keys import (
     KeyRing,
     Missing,
-    Wanted,
+    Trial,
     label_of,
     must_have_a_place,
     must_not_be_missing,
 )
-from certferry.cli.init.telling import Telling, Told
-from certferry.cli.init.trial import Trial
 from certferry.cli.interview import Back, Interview, Option, Step, walk
 from certferry.cli.options import Front
 from certferry.config.certificates import MOST_NAMES
@@ -38,7 +30,7 @@ from certferry.config.env_files import fill_in
 from certferry.config.load import NAME, load_before
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
-from certferry.config.values import DIRECTORIES, directory_url
+from certferry.config.values import DIRECTORIES, directory_url, email_address
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.discovery.proposal import (
     Grouping,
@@ -96,8 +88,8 @@ class Answers:
     directory: str | None = None
     wanted: frozenset[str] = frozenset()
     grouping: Grouping = Grouping.WILDCARD
-    channel: Told | None = None
-    heartbeat: Told | None = None
+    channel: Alert | None = None
+    heartbeat: Alert | None = None
     proposal: Proposal = field(default_factory=Proposal)
     text: str = field(default="", repr=False)
     is_agreed: bool = True
@@ -115,8 +107,8 @@ class Answers:
     @property
     def keys(self) -> dict[str, Secret]:
         """All keys that are to be kept yet."""
-        ways = (way.fresh or {} for way in (self.channel, self.heartbeat) if way is not None)
-        return {**self.fresh, **{name: key for way in ways for name, key in way.items()}}
+        alerts = [one.fresh for one in (self.channel, self.heartbeat) if one is not None]
+        return {**self.fresh, **{name: key for fresh in alerts for name, key in fresh.items()}}
 
 
 class _Wizard:
@@ -131,17 +123,17 @@ class _Wizard:
         self._environ = asked.files.environment(front.console.environ)
         # What was answered before the operator went back; `None`: no domain was chosen so far.
         self._chosen: frozenset[str] | None = None
-        self._channel: Told | None = None
-        self._heartbeat: Told | None = None
+        self._channel: Alert | None = None
+        self._heartbeat: Alert | None = None
 
     def to_the_end(self) -> Exit:
         if self._interview is not None:
-            self._console.remark(text.introduction(self._asked.files, self._voice))
+            self._console.print_stderr(text.introduction(self._asked.files, self._voice))
         self._home = self._old_home()
         self._given = settings_to_begin_with(self._asked.settings)
         self._env_files = env_files_in(self._given, self._asked.files, self._console.environ)
         self._environ = fill_in(self._environ, self._env_files)
-        # What is wrong in the given file is told before a key is typed.
+        # What is wrong in the given file is reported before a key is typed.
         load_before(self._given, self._asked.files.config, self._environ)
         if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
             self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
@@ -166,7 +158,7 @@ class _Wizard:
             steps.append(Step("keys", partial(self._find_keys, ring, family)))
         steps.append(Step("address", self._ask_address))
         if self._interview is not None and has_place:
-            steps += self._telling(ring, self._interview)
+            steps += self._alerts(ring, self._interview)
         return [
             *steps,
             Step("look", self._look),
@@ -176,21 +168,21 @@ class _Wizard:
             Step("agree", self._agree),
         ]
 
-    def _telling(self, ring: KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
-        """Ask how operators are to be told, where the given settings do not say it."""
-        config, environ, given = self._asked.files.config, self._environ, self._given
-        telling = Telling(given, config, environ, self._console, ring, interview)
+    def _alerts(self, ring: KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
+        """Ask how operators are to be alerted, where the given settings do not say it."""
+        config, given = self._asked.files.config, self._given
+        alerts = Alerts(given, config, self._environ, self._console, ring, interview)
         if "notify" not in given.values:
-            yield Step("channel", partial(self._ask_channel, telling))
+            yield Step("channel", partial(self._ask_channel, alerts))
         if "heartbeat" not in given.values:
-            yield Step("heartbeat", partial(self._ask_heartbeat, telling))
+            yield Step("heartbeat", partial(self._ask_heartbeat, alerts))
 
-    def _ask_channel(self, telling: Telling, known: Answers) -> Answers:
-        self._channel = telling.channel(self._channel)
+    def _ask_channel(self, alerts: Alerts, known: Answers) -> Answers:
+        self._channel = alerts.channel(self._channel)
         return replace(known, channel=self._channel)
 
-    def _ask_heartbeat(self, telling: Telling, known: Answers) -> Answers:
-        self._heartbeat = telling.heartbeat(self._heartbeat)
+    def _ask_heartbeat(self, alerts: Alerts, known: Answers) -> Answers:
+        self._heartbeat = alerts.heartbeat(self._heartbeat)
         return replace(known, heartbeat=self._heartbeat)
 
     # what is known
@@ -199,9 +191,19 @@ class _Wizard:
         if self._asked.client is None:
             return None
         found = old_home(OldClient(self._asked.client), self._asked.home, self._environ)
-        self._warn(*text.unreadable(found))
-        must_have_certificates(found)
-        return found
+        for entry in found.unreadable:
+            said, client = Text("{client}: {entry} is left out: {problem}"), found.client.value
+            self._warn(said.filled(client=client, entry=entry.entry, problem=entry.problem))
+        if found.certificates:
+            return found
+        said = Text("no certificate of {client}'s is in {home}")
+        hint = Text("name the client's directory with --home")
+        if found.unreadable:
+            said = Text("no certificate of {client}'s in {home} can be read")
+            hint = Text(
+                "see the warnings above; if the files are another user's, run this as that user"
+            )
+        raise ConfigError(said.filled(client=found.client.value, home=found.home), hint=hint)
 
     def _choose_service(self, ring: KeyRing, family: Family, known: Answers) -> Answers:
         service = ring.service(family, self._given.tables("accounts"))
@@ -215,9 +217,8 @@ class _Wizard:
         if label in known.labels.values():
             return replace(known, labels=labels)
         # What a client made may go to files alone.
-        optional = self._home is not None and family is TARGETS
-        has = frozenset(there.get(label, {}))
-        keys = ring.account(Wanted(service, label, has, optional), known.fresh)
+        optional, has = self._home is not None and family is TARGETS, there.get(label, {})
+        keys = ring.account(service, label, has, known.fresh, optional=optional)
         missing = (*known.missing, *keys.missing)
         if keys.account is None:
             return replace(known, labels=labels if label in there else known.labels)
@@ -234,8 +235,18 @@ class _Wizard:
         must_have_a_place(known.fresh, self._given, self._client)
         if "acme" in self._given.values:
             return known
-        email = address(self._asked, self._home, self._interview)
-        return replace(known, email=email, directory=DIRECTORIES["letsencrypt"])
+        return replace(known, email=self._email(), directory=DIRECTORIES["letsencrypt"])
+
+    def _email(self) -> str | None:
+        """Return the address that the CA may write to, if there is one."""
+        known = self._asked.email or (self._home.email if self._home else None)
+        if known is not None:
+            with suppress(ConfigError):  # what a client holds may be none
+                return email_address(known)
+        if self._interview is None:
+            return None
+        question = Text("Contact email for the CA (optional; Enter to skip)")
+        return self._interview.ask_for(question, email_address)
 
     def _settings(self, known: Answers) -> Settings:
         # What is wrong with the given settings is wrong in their file: the other is not there yet.
@@ -249,7 +260,7 @@ class _Wizard:
         """Look at the accounts, and call the client's certificates as they are called in the
         state.
         """
-        # A mistake in the settings of a file is told before anything is looked at.
+        # A mistake in the settings of a file is reported before any account is read.
         with_keys(self._given, known.accounts)
         settings, home = self._settings(known), self._home
         dns, target = known.dns, known.target
@@ -280,18 +291,18 @@ class _Wizard:
             raise
 
     def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
+        def looked(count: int, total: int) -> None:
+            # An account of hundreds of domains takes a minute.
+            if count % SIGNS_OF_LIFE == 0 and count < total:
+                self._say(Text("… {count} of {total} domains", count=count, total=total))
+
         self._say(Text("Looking at the domains of the account {account} …", account=target))
-        survey = survey_of(session, target, self._tell_how_far)
+        survey = survey_of(session, target, looked)
         for error in survey.unread:
             self._warn(Text("not everything could be read: {problem}", problem=error.message))
         if not survey.domains and not survey.unread:
             self._warn(Text("the account {account} has no domains", account=target))
         return survey.domains
-
-    def _tell_how_far(self, count: int, total: int) -> None:
-        """Say that it goes on: an account of hundreds of domains takes a minute."""
-        if count % SIGNS_OF_LIFE == 0 and count < total:
-            self._say(Text("… {count} of {total} domains", count=count, total=total))
 
     # what is chosen
 
@@ -309,8 +320,8 @@ class _Wizard:
         if ask is None or not is_asked:
             return replace(known, wanted=usual)
         if off:
-            ask.tell(text.https_is_off(off))
-        ask.tell(Text("Which domains get certificates? Numbers such as 1-3,7, `all` or `none`."))
+            ask.print(text.https_is_off(off))
+        ask.print(Text("Which domains get certificates? Numbers such as 1-3,7, `all` or `none`."))
         earlier = (self._chosen or frozenset()) & {*numbered} or usual
         marked = frozenset(n for n, name in enumerate(numbered, start=1) if name in earlier)
         chosen = ask.choose_several(Text("Domains"), len(numbered), marked)
@@ -319,17 +330,21 @@ class _Wizard:
 
     def _show_domains(self, known: Answers, numbered: Sequence[str]) -> None:
         """Show what was found, and first of all what there is to choose from."""
-        if known.places.domains and (numbered or not self._front.quiet):
-            by_name = {one.domain: one for one in known.places.domains}
-            in_turn = [by_name[name] for name in dict.fromkeys([*numbered, *by_name])]
-            places = replace(known.places, domains=tuple(in_turn))
-            service = self._service_of(known)
-            self._console.remark_table(
-                text.found(places, service, self._now, self._voice, numbered)
-            )
+        if not known.places.domains or not (numbered or not self._front.quiet):
+            return
+        service = ""
+        if known.dns:
+            type_ = self._settings(known).accounts[known.dns].type
+            service = installed().find(DNS_PROVIDERS, type_).adapter.SERVICE
+        by_name = {one.domain: one for one in known.places.domains}
+        in_turn = [by_name[name] for name in dict.fromkeys([*numbered, *by_name])]
+        places = replace(known.places, domains=tuple(in_turn))
+        self._console.print_stderr_table(
+            text.found(places, service, self._now, self._voice, numbered)
+        )
 
     def _offered(self, known: Answers) -> list[FoundDomain]:
-        """Give the domains that can have certificates; where another client's are gone on with,
+        """Return the domains that can have certificates; where another client's are gone on with,
         those that they cover.
         """
         places, home = known.places, known.home
@@ -365,13 +380,20 @@ class _Wizard:
     # what is proposed
 
     def _propose(self, known: Answers) -> Answers:
-        proposal = self._proposal(known)
-        directories = _directories(known.home, proposal)
-        directory = known.directory
+        """Propose certificates, of the CA that most of a client's have come from."""
+        proposal, directory = self._proposal(known), known.directory
+        taken = () if known.home is None else known.home.taken_over_by(proposal)
+        directories = [one.directory for one in taken if one.directory]
         if directory is not None:
-            directory = _most_usual(directories, directory)
+            counted = Counter(filter(_is_usable, directories))
+            directory = counted.most_common(1)[0][0] if counted else directory
         in_force = directory or self._settings(known).acme.directory
-        self._tell_of_other_cas(directories, in_force)
+        for earlier in dict.fromkeys(directories):
+            if earlier != in_force:  # names may be pinned to it by CAA
+                said = Text(
+                    "certificates have come from {earlier}; the next ones come from {directory}"
+                )
+                self._warn(said.filled(earlier=earlier, directory=in_force))
         written = text_of(self._preamble(known, directory), proposal, self._voice.say)
         return replace(known, proposal=proposal, text=written)
 
@@ -380,11 +402,26 @@ class _Wizard:
         if home is None:
             return propose_for_domains(places, MOST_NAMES, known.wanted, known.grouping)
         if not places.target:
-            usual, *_ = offered(TARGETS)
-            self._warn(*text.nothing_goes_there(home, usual))
+            self._warn_of_hooks(home)
         keep = self._asked.keep_client
         found = home.certificates if keep else [*map(self._as_allowed, home.certificates)]
         return propose_takeover(found, places, home.client.value, known.wanted, keep_client=keep)
+
+    def _warn_of_hooks(self, home: OldHome) -> None:
+        """Warn of what the client ran for the usual target, where there are no keys to do it."""
+        hooks = [hook for one in home.certificates for hook in one.installed.runs]
+        programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to_qiniu)
+        if programs:
+            usual, *_ = offered(TARGETS)
+            said = Text(
+                "{client} runs {programs} for {service}, and certferry deploys nothing there"
+                " without keys: set {variables}, or name a file that does with --env-file",
+                client=home.client.value,
+                programs=list(programs),
+                service=usual.name,
+                variables=[question.names[0] for question in usual.questions if question.names],
+            )
+            self._warn(said)
 
     def _preamble(self, known: Answers, directory: str | None) -> Preamble:
         there = self._given.tables("accounts")
@@ -409,19 +446,9 @@ class _Wizard:
         ask = self._interview
         if ask is not None and ask.confirm(text.may_be_followed(one, one.doubt)):
             return one
-        self._warn(text.not_followed(one, one.doubt))
+        said = Text("{name}: {doubt}; the copies and commands that it names are left out")
+        self._warn(said.filled(name=one.lineage, doubt=one.doubt))
         return replace(one, installed=one.installed.not_followed())
-
-    def _tell_of_other_cas(self, directories: Sequence[str], directory: str) -> None:
-        """Warn where a certificate has come from another CA: names may be pinned to it by CAA."""
-        for earlier in dict.fromkeys(directories):
-            if earlier != directory:
-                said = Text(
-                    "certificates have come from {earlier}; the next ones come from {directory}",
-                    earlier=earlier,
-                    directory=directory,
-                )
-                self._warn(said)
 
     def _agree(self, known: Answers) -> Answers:
         """Show what would be written, and ask; `--yes` has agreed. A no may mean other domains, or
@@ -433,7 +460,7 @@ class _Wizard:
         settings, shown = with_keys(self._given, known.accounts).strip(), known.text
         if settings:  # Given settings may hold a secret: their owner knows them.
             shown = shown.replace(settings, f"# … {self._asked.settings} …")
-        self._console.show(line(row) for row in shown.splitlines())
+        self._console.print(line(row) for row in shown.splitlines())
         if ask.confirm(Text("Write this to {path}?", path=self._asked.files.config)):
             return known
         ways = []
@@ -465,71 +492,48 @@ class _Wizard:
         files = self._asked.files
         fresh = {name: secret.reveal() for name, secret in known.keys.items()}
         paths, copies = put(files, known.text, known.keys, self._environ | fresh, adopt)
-        self._log(paths, proposal)
-        if self._front.quiet:
-            return
-        voice = self._voice
-        self._console.show(text.written(paths, copies, voice))
-        self._console.show(text.proposed(proposal.certificates, self._client, self._now, voice))
-        asked_for = {one.domain for one in self._offered(known)} if self._interview else set()
-        self._warn(*text.left_out(proposal, asked_for))
-        if not proposal.certificates:
-            self._warn(Text("{path} declares no certificates", path=files.config))
-        if home is not None:
-            self._console.show(text.to_switch_off(home, proposal, voice))
-        has_channel = known.channel is not None or "notify" in self._given.values
-        has_heartbeat = known.heartbeat is not None or "heartbeat" in self._given.values
-        steps = text.steps(has_channel=has_channel, has_heartbeat=has_heartbeat)
-        usual = files.config == Path(NAME)
-        self._console.tell(text.next_steps(files.config, steps, usual=usual, voice=voice))
-
-    def _plan(self, known: Answers) -> Exit:
-        """Offer to run `certferry plan`; the files are written, whatever comes of it."""
-        ask = self._interview
-        if ask is None or not known.proposal.certificates:
-            return Exit.OK
-        try:
-            is_wanted = ask.confirm(Text("Run `certferry plan` now?"), usual=True)
-        except (Back, Interrupted):
-            return Exit.OK
-        if not is_wanted:
-            return Exit.OK
-        return plan.show(replace(self._front, config=self._asked.files.config))
-
-    def _log(self, paths: Sequence[Path], proposal: Proposal) -> None:
-        run_log = self._console.run_log
+        run_log, voice = self._console.run_log, self._voice
         for path in paths:
             log_change("init.write", text.writing_of(path), run_log)
         for one in proposal.certificates:
             if one.adopts is not None:
                 said = text.standing_of(one, self._client, self._now)
                 log_change("init.adopt", said, run_log, one.lineage)
+        if self._front.quiet:
+            return
+        kept = [Text("The previous file is kept: {path}", path=path) for path in copies]
+        self._console.print(line(voice.say(said)) for said in (*map(text.writing_of, paths), *kept))
+        self._console.print(text.proposed(proposal.certificates, self._client, self._now, voice))
+        asked_for = {one.domain for one in self._offered(known)} if self._interview else set()
+        self._warn(*text.left_out(proposal, asked_for))
+        if not proposal.certificates:
+            self._warn(Text("{path} declares no certificates", path=files.config))
+        if home is not None:
+            self._console.print(text.to_switch_off(home, proposal, voice))
+        has_channel = known.channel is not None or "notify" in self._given.values
+        has_heartbeat = known.heartbeat is not None or "heartbeat" in self._given.values
+        steps = text.steps(has_channel=has_channel, has_heartbeat=has_heartbeat)
+        usual = files.config == Path(NAME)
+        self._console.print_wrapped(text.next_steps(files.config, steps, usual=usual, voice=voice))
+
+    def _plan(self, known: Answers) -> Exit:
+        """Offer to run `certferry plan`; the files are written, whatever comes of it."""
+        ask = self._interview
+        if ask is None or not known.proposal.certificates:
+            return Exit.OK
+        is_wanted = False
+        with suppress(Back, Interrupted):
+            is_wanted = ask.confirm(Text("Run `certferry plan` now?"), usual=True)
+        if not is_wanted:
+            return Exit.OK
+        return plan.show(replace(self._front, config=self._asked.files.config))
 
     def _say(self, text_: Text) -> None:
         if not self._front.quiet:
-            self._console.remark([line(self._voice.say(text_))])
+            self._console.print_stderr([line(self._voice.say(text_))])
 
     def _warn(self, *problems: Text) -> None:
-        self._console.remark(text.warned(problems, self._voice))
-
-    def _service_of(self, known: Answers) -> str:
-        """Give how the service of the DNS account is called; of none, nothing."""
-        if not known.dns:
-            return ""
-        type_ = self._settings(known).accounts[known.dns].type
-        return installed().find(DNS_PROVIDERS, type_).adapter.SERVICE
-
-
-def _directories(home: OldHome | None, proposal: Proposal) -> list[str]:
-    """Give where each of the certificates to be renewed comes from, as far as it is known."""
-    taken = () if home is None else home.taken_over_by(proposal)
-    return [one.directory for one in taken if one.directory]
-
-
-def _most_usual(directories: Sequence[str], usual: str) -> str:
-    """Give the CA that most of the certificates come from, if it can be gone on with."""
-    counted = Counter(filter(_is_usable, directories))
-    return counted.most_common(1)[0][0] if counted else usual
+        self._console.print_stderr(text.warned(problems, self._voice))
 
 
 def _is_usable(directory: str) -> bool:

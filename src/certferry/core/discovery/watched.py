@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.observed.observation import Served
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 HTTPS = 443  # RFC 9110 §4.2.2
 SOON = timedelta(days=7)
 """An older certificate that ends within a week can be left by a change that has come to a halt."""
 
-_ALL_END = Text("the certificate ends in {left}")
-_SOME_END = Text("{count} of {all} addresses serve a certificate that ends in {left}")
+_RENEW = Text("renew it: `certferry sync` does for those you declare")
 _AT_CDN = Text(
     "a change at a CDN takes 8 to 15 minutes, sometimes hours: look again with --follow. If it"
     " stays like this, ask the CDN's support about these addresses"
@@ -36,7 +36,7 @@ class Host:
 
 
 def is_address(host: str) -> bool:
-    """Tell whether a host is an IPv4 or IPv6 address, without brackets."""
+    """Return whether a host is an IPv4 or IPv6 address, without brackets."""
     try:
         ip_address(host)
     except ValueError:
@@ -45,14 +45,13 @@ def is_address(host: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Concern:
-    """Something about several addresses of a host together. Not every one `is_failure`: during a
-    change the addresses of a CDN differ.
+class HostProblem:
+    """Something about several addresses of a host together. A difference is often a warning:
+    during a change the addresses of a CDN differ.
     """
 
-    problem: EdgeProblem
+    problem: Problem
     addresses: tuple[str, ...]
-    is_failure: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,102 +60,84 @@ class HostLook:
 
     host: Host
     served: tuple[Served, ...]
-    concerns: tuple[Concern, ...] = ()
+    problems: tuple[HostProblem, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether every address presents a valid certificate, and they differ in nothing that
-        harms.
-        """
+        """Whether every address presents a valid certificate, and no difference does harm."""
         counted = within_reach(self.served)
         valid = all(a.answered and a.valid for a in counted)
-        return bool(counted) and valid and not any(c.is_failure for c in self.concerns)
+        return bool(counted) and valid and not any(one.problem.is_error for one in self.problems)
 
 
 def within_reach(served: Sequence[Served]) -> list[Served]:
-    """Leave out the IPv6 addresses where this machine has no IPv6, and another address answers:
+    """Leave out the IPv6 addresses where this machine has no IPv6 and another address answers:
     they say nothing about the host.
     """
     if not any(address.answered for address in served):
         return list(served)
-    return [
-        address
-        for address in served
-        if address.problem is None or address.problem.code is not EdgeProblemCode.NO_IPV6
-    ]
+    unreachable = EdgeProblemCode.NO_IPV6
+    return [one for one in served if one.problem is None or one.problem.code != unreachable]
 
 
 def judged(
     host: Host, served: Sequence[Served], now: datetime, ends_within: timedelta | None = None
 ) -> HostLook:
-    """Put what the addresses of a host present side by side. A certificate that ends in
-    `ends_within` or less is a failure.
+    """Compare what the addresses of a host present. A certificate that ends in `ends_within` or
+    less is a failure.
     """
     presenting = [address for address in served if address.fingerprint is not None]
-    concerns = (
-        *_ending(presenting, now, ends_within),
-        *_differing(presenting, now, ends_within or SOON),
-        *_chains(presenting),
-    )
-    return HostLook(host, tuple(served), concerns)
+    groups = _by_certificate([address for address in presenting if address.valid])
+    problems = [*_differing(presenting, now, ends_within or SOON), *_chains(groups)]
+    if ends_within is not None:
+        problems[:0] = _ending(groups, len(presenting), now, ends_within)
+    return HostLook(host, tuple(served), tuple(problems))
 
 
 def _ending(
-    presenting: Sequence[Served], now: datetime, within: timedelta | None
-) -> Iterator[Concern]:
-    if within is None:
-        return
-    for group in _by_certificate([address for address in presenting if address.valid]):
+    groups: Sequence[Sequence[Served]], presenting: int, now: datetime, within: timedelta
+) -> Iterator[HostProblem]:
+    for group in groups:
         ends = group[0].not_after
         if ends is not None and ends - now <= within:
-            words = _ALL_END if len(group) == len(presenting) else _SOME_END
-            message = words.filled(count=len(group), all=len(presenting), left=ends - now)
-            hint = Text("renew it: `certferry sync` does for those you declare")
-            yield _concern(EdgeProblemCode.ENDS_SOON, message, hint, group, is_failure=True)
+            words = Text("the certificate ends in {left}")
+            if len(group) < presenting:
+                words = Text("{count} of {all} addresses serve a certificate that ends in {left}")
+            message = words.filled(count=len(group), all=presenting, left=ends - now)
+            yield _problem(EdgeProblemCode.ENDS_SOON, message, _RENEW, group, is_failure=True)
 
 
-def _differing(presenting: Sequence[Served], now: datetime, soon: timedelta) -> Iterator[Concern]:
+def _differing(
+    presenting: Sequence[Served], now: datetime, soon: timedelta
+) -> Iterator[HostProblem]:
     """Compare with the newest certificate that is valid: the one a change brings."""
-    valid = [address for address in presenting if address.valid]
-    if not valid:
-        return
-    newest = max(valid, key=_age)
+    newest = max((address for address in presenting if address.valid), key=_age, default=None)
     for group in _by_certificate(presenting):
         one = group[0]
-        if one.fingerprint == newest.fingerprint:
+        if newest is None or one.fingerprint == newest.fingerprint:
             continue
         harms = not one.valid or one.not_after is None or one.not_after - now <= soon
-        code, words = _compared(one, newest)
+        code = EdgeProblemCode.CERTIFICATES_DIFFER
+        words = Text("{count} of {all} addresses serve another certificate (until {until})")
+        # Only what was right itself, and can be read, is a predecessor.
+        was_right = one.valid or (one.problem and one.problem.code == EdgeProblemCode.EXPIRED)
+        if was_right and one.chain and _age(one) < _age(newest):
+            code = EdgeProblemCode.OLDER_CERTIFICATE
+            words = Text("{count} of {all} addresses serve an older certificate (until {until})")
         until = one.not_after or Text("unknown")
         message = words.filled(count=len(group), all=len(presenting), until=until)
-        yield _concern(code, message, _AT_CDN, group, is_failure=harms)
+        yield _problem(code, message, _AT_CDN, group, is_failure=harms)
 
 
-def _compared(one: Served, newest: Served) -> tuple[EdgeProblemCode, Text]:
-    """Only what was right itself, and can be read, is a predecessor."""
-    was_right = one.valid or (one.problem and one.problem.code is EdgeProblemCode.EXPIRED)
-    if was_right and one.chain and _age(one) < _age(newest):
-        return EdgeProblemCode.OLDER_CERTIFICATE, Text(
-            "{count} of {all} addresses serve an older certificate (until {until})"
-        )
-    return EdgeProblemCode.CERTIFICATES_DIFFER, Text(
-        "{count} of {all} addresses serve another certificate (until {until})"
-    )
-
-
-def _chains(presenting: Sequence[Served]) -> Iterator[Concern]:
-    """An address that is wrong is told as such, so only those that are right are compared."""
-    for group in _by_certificate([address for address in presenting if address.valid]):
+def _chains(groups: Sequence[Sequence[Served]]) -> Iterator[HostProblem]:
+    for group in groups:
         first = _issuers(group[0])
         others = [address for address in group if _issuers(address) != first]
         if others:
-            message = Text(
-                "{count} of {all} addresses serve the certificate with another chain",
-                count=len(others),
-                all=len(group),
-            )
+            words = Text("{count} of {all} addresses serve the certificate with another chain")
+            message = words.filled(count=len(others), all=len(group))
             code = EdgeProblemCode.CHAINS_DIFFER
-            yield _concern(code, message, _AT_CDN, others, is_failure=False)
+            yield _problem(code, message, _AT_CDN, others, is_failure=False)
 
 
 def _by_certificate(served: Sequence[Served]) -> list[list[Served]]:
@@ -168,68 +149,54 @@ def _by_certificate(served: Sequence[Served]) -> list[list[Served]]:
 
 def _age(address: Served) -> tuple[datetime, datetime]:
     """The later, the newer. What could not be read comes before all."""
-    if not address.chain:
-        never = datetime.min.replace(tzinfo=UTC)
-        return never, never
-    return address.chain[0].not_before, address.chain[0].not_after
+    never = datetime.min.replace(tzinfo=UTC)
+    chain = address.chain
+    return (chain[0].not_before, chain[0].not_after) if chain else (never, never)
 
 
 def _issuers(address: Served) -> tuple[str, ...]:
     return tuple(issuer.fingerprint for issuer in address.chain[1:])
 
 
-def _concern(
+def _problem(
     code: EdgeProblemCode, message: Text, hint: Text, group: Sequence[Served], *, is_failure: bool
-) -> Concern:
+) -> HostProblem:
+    severity = Severity.ERROR if is_failure else Severity.WARNING
     addresses = tuple(address.address for address in group)
-    return Concern(EdgeProblem(code, message, hint), addresses, is_failure)
-
-
-Presents = tuple[str | None, EdgeProblemCode | None]
-"""What an address presents, and what is wrong with that."""
-
-
-@dataclass(frozen=True, slots=True)
-class AddressChanged:
-    """An address presents something else than before; `before` is `None` for a new one."""
-
-    now: Served
-    before: Served | None
+    return HostProblem(Problem(code, message, hint, severity), addresses)
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed at a host: at its addresses, and whether `concerns` are others."""
+    """What changed at a host: addresses that present something else, each with what it presented
+    before (`None` for a new one), and whether the `problems` are others.
+    """
 
-    addresses: tuple[AddressChanged, ...]
-    concerns: bool
+    addresses: tuple[tuple[Served, Served | None], ...]
+    problems: bool
 
     def __bool__(self) -> bool:
-        return bool(self.addresses) or self.concerns
+        return bool(self.addresses) or self.problems
 
 
 def changes(before: HostLook, now: HostLook) -> Changes:
-    """Compare two looks. A CDN names other addresses each time, so one that is new is news only
-    when it presents what none did before, and one that is gone is none.
+    """Compare two looks. A CDN names other addresses each time, so a new one counts only when it
+    presents what none did before, and one that is gone does not.
     """
-    return Changes(tuple(_addresses(before, now)), _codes(before) != _codes(now))
-
-
-def _addresses(before: HostLook, now: HostLook) -> Iterator[AddressChanged]:
     known = {address.address: address for address in before.served}
-    told = set(map(presents, before.served))
-    for address in now.served:
-        earlier = known.get(address.address)
-        if earlier is None and presents(address) in told:
-            continue
-        if earlier is None or presents(earlier) != presents(address):
-            yield AddressChanged(address, earlier)
+    presented = {_presents(address) for address in before.served}
+    changed = [
+        (one, earlier)
+        for one, earlier in ((one, known.get(one.address)) for one in now.served)
+        if _presents(one) not in (presented if earlier is None else {_presents(earlier)})
+    ]
+    return Changes(tuple(changed), _codes(before) != _codes(now))
 
 
-def presents(address: Served) -> Presents:
-    """Give what an address presents, without what passes by itself, such as the days left."""
+def _presents(address: Served) -> tuple[str | None, str | None]:
+    """Return what an address presents, without what passes by itself, such as the days left."""
     return address.fingerprint, None if address.problem is None else address.problem.code
 
 
-def _codes(look: HostLook) -> set[tuple[EdgeProblemCode, bool]]:
-    return {(concern.problem.code, concern.is_failure) for concern in look.concerns}
+def _codes(look: HostLook) -> set[tuple[str, Severity]]:
+    return {(one.problem.code, one.problem.severity) for one in look.problems}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle
-from certferry.core.certificates.lineage import mark, owner_of
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of, owner_of
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
@@ -84,7 +84,7 @@ class Domains:
         pem = {"fullchain": bundle.fullchain_pem, "privkey": bundle.privkey_pem.reveal()}
         return str(self._ask("PUT", f"certificates/{label}", pem)["id"])
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> None:
         """See `ports.target.DeployTarget.bind`. A domain has no other settings."""
         if remote_id not in self._labels():
             raise CopyGone(Text("Harbour has no certificate {id}", id=remote_id))
@@ -136,4 +136,4 @@ def _domain(name: str, bound: dict[str, str | None]) -> ObservedDomain:
 
 
 def _label(lineage: str, certificate: Certificate) -> str:
-    return mark(lineage, certificate.fingerprint)
+    return label_of(lineage, certificate.fingerprint)

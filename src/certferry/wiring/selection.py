@@ -1,0 +1,224 @@
+"""Which certificates of a file are meant: by their names, by a domain, or by what another ACME
+client has just renewed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from certferry.config.load import find_file, usual_places
+from certferry.config.mistakes import nearest
+from certferry.config.model import Settings
+from certferry.core.certificates.certificate import covered_by, first_of
+from certferry.core.certificates.lineage import Version
+from certferry.core.certificates.names import normalise
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.errors import CertferryError, ConfigError
+from certferry.migration.renewed import (
+    QINIU,
+    Renewed,
+    declared_for,
+    how_to_declare,
+    renewed_by,
+    renewed_by_any,
+)
+from certferry.ports.source import CertificateSource
+from certferry.text import Text
+from certferry.wiring.looking import open_to_look
+from certferry.wiring.profiles import load_checked
+from certferry.wiring.session import Session
+from certferry.wiring.settings import from_client, from_environment
+
+_MOST_LISTED = 10
+"""Declared names that a message lists: more would hide what it says."""
+
+
+def chosen_settings(
+    names: Sequence[str], path: Path | None, environ: Mapping[str, str]
+) -> Settings:
+    """Read the configuration file and keep the certificates that are named, all if none is; a
+    domain names those that are for it.
+
+    Without a file the names themselves are declared, as the environment allows. Raises
+    `ConfigError`.
+    """
+    if names and find_file(path, environ) is None:
+        return from_environment(names, environ)
+    settings = load_checked(path, environ)
+    return replace(settings, certificates=select(settings.certificates, names))
+
+
+def select(
+    certificates: Sequence[DesiredCertificate], names: Sequence[str]
+) -> tuple[DesiredCertificate, ...]:
+    """Return those whose lineages are named, or that cover a named domain; all if none is. Raises
+    `ConfigError`.
+    """
+    meant: set[str] = set()
+    for name in names:
+        found = lineages_meant(name, certificates)
+        if not found:
+            raise _unknown(name, [desired.lineage for desired in certificates])
+        meant.update(found)
+    return tuple(desired for desired in certificates if not names or desired.lineage in meant)
+
+
+def lineages_meant(name: str, certificates: Sequence[DesiredCertificate]) -> list[str]:
+    """Return the lineage of this name, or else those that cover the domain of this name."""
+    if any(desired.lineage == name for desired in certificates):
+        return [name]
+    return _meant(name, {desired.lineage: _names_of(desired) for desired in certificates})
+
+
+def _names_of(desired: DesiredCertificate) -> Sequence[str]:
+    """Return the names of a certificate; of one from files those in the files, none if they cannot
+    be read: the pass over that certificate reports it.
+    """
+    if desired.files is None:
+        return desired.names
+    from certferry.wiring.machine import certificate_source
+
+    with suppress(CertferryError):
+        return certificate_source().read(desired.files).certificate.names
+    return ()
+
+
+def _meant(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
+    if name in known:
+        return [name]
+    try:
+        domain = normalise(name)
+    except ConfigError:
+        return []
+    return [lineage for lineage, names in known.items() if covered_by(names, domain)]
+
+
+def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
+    """Return the certificate of that name, or the only one that covers a domain. Raises
+    `ConfigError`.
+    """
+    found = select(certificates, [name])
+    must_be_one(name, [desired.lineage for desired in found])
+    return found[0]
+
+
+def must_be_known(name: str, session: Session) -> str:
+    """Return the lineage of this name, or the one that covers this domain, among those that are
+    declared or, where none fits, stored. Raises `ConfigError` for none, and for several.
+    """
+    known: dict[str, Sequence[str]] = {
+        desired.lineage: desired.names for desired in session.certificates
+    }
+    found, state = lineages_meant(name, session.certificates), session.state
+    if name not in found:
+        left = [lineage for lineage in state.lineages() if lineage not in known]
+        known |= {
+            one: versions[0].certificate.names if (versions := state.versions(one)) else ()
+            for one in left
+        }
+        found = [name] if name in left else found or _meant(name, known)
+    if not found:
+        raise _unknown(name, list(known))
+    must_be_one(name, found)
+    return found[0]
+
+
+def must_be_one(name: str, lineages: Sequence[str]) -> None:
+    """Raise `ConfigError` for a domain that several certificates cover."""
+    if len(lineages) > 1:
+        raise ConfigError(
+            Text("{name} is for several certificates: {lineages}", name=name, lineages=lineages),
+            hint=Text("name the certificate that is meant"),
+        )
+
+
+def _unknown(name: str, known: Sequence[str]) -> ConfigError:
+    said = Text("there is no certificate called {name}, and none that covers it")
+    try:
+        normalise(name)
+    except ConfigError:  # it is no domain
+        said = Text("there is no certificate called {name}")
+    meant, hint = nearest(name, known), Text("known: {known}")
+    if not known:
+        hint = Text("none is declared yet")
+    elif meant is not None and len(known) == 1:
+        hint = Text("did you mean {meant}?")
+    elif meant is not None:
+        hint = Text("did you mean {meant}? known: {known}")
+    listed = first_of(known, _MOST_LISTED)
+    return ConfigError(said.filled(name=name), hint=hint.filled(meant=meant, known=listed))
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """The settings of a hook's run. `undeclared_of` is the client whose certificate it is for,
+    where no file declares any: no later run continues it.
+    """
+
+    settings: Settings
+    undeclared_of: str | None = None
+
+
+def meant_by(
+    mode: str, chosen: Path | None, environ: Mapping[str, str], source: CertificateSource
+) -> Meant:
+    """Read the configuration file and keep of it the certificates that are meant.
+
+    Without a file, or with one that declares no certificate, the client's certificate itself is
+    taken, for Qiniu. Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the
+    client's files cannot be taken.
+    """
+    renewed = renewed_by_any(environ) if mode == QINIU else renewed_by(mode, environ)
+    settings = None if find_file(chosen, environ) is None else load_checked(chosen, environ)
+    if settings is not None and (renewed is None or (mode == QINIU and settings.certificates)):
+        return Meant(_at_qiniu(settings))
+    if renewed is None:
+        raise _nothing_to_go_by(environ)
+    if settings is None or not settings.certificates:
+        undeclared = from_client(renewed.name, renewed.files, environ, settings)
+        return Meant(undeclared, renewed.client)
+    return Meant(_declared_for(settings, renewed, source))
+
+
+def _declared_for(settings: Settings, renewed: Renewed, source: CertificateSource) -> Settings:
+    with open_to_look(settings) as session:
+
+        def versions(lineage: str) -> Sequence[Version]:
+            return session.state.versions(lineage)  # opened for a certificate that is declared
+
+        meant = declared_for(renewed.files, settings.certificates, source, versions)
+    if not meant:
+        said = Text(
+            "{path} declares no certificate for {name}, which {client} has renewed",
+            path=settings.path,
+            name=renewed.name,
+            client=renewed.client,
+        )
+        raise ConfigError(said, hint=how_to_declare(renewed.files))
+    return replace(settings, certificates=meant)
+
+
+def _at_qiniu(settings: Settings) -> Settings:
+    accounts = {label for label, account in settings.accounts.items() if account.type == QINIU}
+    meant = tuple(
+        desired
+        for desired in settings.certificates
+        if any(deployment.target in accounts for deployment in desired.deployments)
+    )
+    if not meant:
+        raise ConfigError(
+            Text("{path}: no certificate is deployed to Qiniu", path=settings.path),
+            hint=Text('declare it with [[certificates.deploy]] and to = "qiniu"'),
+        )
+    return replace(settings, certificates=meant)
+
+
+def _nothing_to_go_by(environ: Mapping[str, str]) -> ConfigError:
+    said = Text(
+        "there is no configuration, and no client says what it has renewed; looked for {places}",
+        places=usual_places(environ),
+    )
+    return ConfigError(said, hint=Text("name the file with --config FILE before the command"))
