@@ -44,25 +44,13 @@ from typing import (
     get_type_hints,
 )
 
+from certferry.config import values
 from certferry.config.check import existing_file, secret_reference
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve, SecretReference
-from certferry.config.values import (
-    Read,
-    TomlTable,
-    days,
-    flag,
-    flag_or_keep,
-    https_url,
-    number,
-    one_of,
-    seconds,
-    whole_number,
-    word,
-    wrong_type,
-)
+from certferry.config.values import Read, TomlTable
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.secret import Secret, tells_a_secret
 from certferry.errors import ConfigError
@@ -79,7 +67,7 @@ class Dataclass(Protocol):
 T = TypeVar("T", bound=Dataclass)
 
 _READERS: Mapping[object, Read[Any]] = MappingProxyType(
-    {str: word, bool: flag, int: whole_number, float: number}
+    {str: values.word, bool: values.flag, int: values.whole_number, float: values.number}
 )
 _FURTHER = Mapping[str, Secret | str]
 _KNOWN = (Secret, Secret | str, timedelta, tuple[str, ...], Path, _FURTHER, *_READERS)
@@ -218,13 +206,13 @@ def _reader(setting: _Setting, table: TomlTable, resolve: Resolve) -> Read[Any]:
 def _plain_reader(setting: _Setting) -> Read[Any]:
     kind, field = setting.type, setting.field
     if kind is timedelta:
-        return days if field.name.endswith("_days") else seconds
+        return values.days if field.name.endswith("_days") else values.seconds
     if kind is str and str(field.default).startswith("https://"):
-        return https_url
+        return values.https_url
     if kind == tuple[str, ...]:
         return _words
     if _is_enum(kind):
-        read = one_of([member.value for member in kind])
+        read = values.one_of([member.value for member in kind])
         return lambda value: kind(read(value))
     return _READERS[kind]
 
@@ -250,7 +238,7 @@ def _option(value: object, *, table: TomlTable, resolve: Resolve, is_key: bool) 
 
 
 def _secret_or_plain(value: object, resolve: Resolve) -> Secret | str:
-    reference = SecretReference(word(value))
+    reference = SecretReference(values.word(value))
     secret = resolve(reference)
     return reference.written if reference.is_literal else as_a_key(secret)
 
@@ -273,8 +261,8 @@ def as_a_key(secret: Secret) -> Secret:
 
 def _words(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise wrong_type(Text("a list"), value)
-    return tuple(map(word, value))
+        raise values.wrong_type(Text("a list"), value)
+    return tuple(map(values.word, value))
 
 
 # what is asked for an account
@@ -375,7 +363,7 @@ def may_be_told(settings_class: Any) -> tuple[str, ...]:
             msg = f"no deployment has {field.name}: {types[field.name]}"
             raise TypeError(msg)
         words = choices(types[field.name]) if field.name == KIND else ()
-        if receivers := [word for word in words if Kind(word).is_receiver]:
+        if receivers := [one for one in words if Kind(one).is_receiver]:
             msg = f"no domain is any of {', '.join(receivers)}"
             raise TypeError(msg)
     return tuple(types)
@@ -385,28 +373,28 @@ def choices(written_type: Any) -> tuple[str, ...]:
     """Return the words that may be written in a field, none for one that takes no words."""
     if get_origin(written_type) is Literal:
         return get_args(written_type)
-    return tuple(word for part in get_args(written_type) for word in choices(part))
+    return tuple(one for part in get_args(written_type) for one in choices(part))
 
 
 def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, DesiredHttps]:
     """Read the settings that a target declares; what is wrong with them is reported."""
     types = get_type_hints(settings_class)
     names = may_be_told(settings_class)
-    values = {name: _taken(name, types[name], settings_class, table) for name in names}
-    options = settings_class(**values)
+    chosen = {name: _taken(name, types[name], settings_class, table) for name in names}
+    options = settings_class(**chosen)
     if hasattr(options, "wrong"):
         written = [name for name in names if name in table]
         for key, problem in cast("Judged", options).wrong(written).items():
             table.report(key, problem)
-    https = {name: value for name, value in values.items() if name in _HTTPS}
-    return Kind(values.get(KIND, Kind.AUTO)), DesiredHttps(**https)
+    https = {name: value for name, value in chosen.items() if name in _HTTPS}
+    return Kind(chosen.get(KIND, Kind.AUTO)), DesiredHttps(**https)
 
 
 def _taken(name: str, written_type: Any, settings_class: Any, table: TomlTable) -> Any:
     words = choices(written_type)
     if not words:
-        return table.take(name, flag_or_keep, None)
+        return table.take(name, values.flag_or_keep, None)
     if get_origin(written_type) is Literal:
         [field] = [field for field in dataclasses.fields(settings_class) if field.name == name]
-        return table.take(name, one_of(words), field.default)
-    return table.take_list(name, one_of(words), None, instead="keep")
+        return table.take(name, values.one_of(words), field.default)
+    return table.take_list(name, values.one_of(words), None, instead="keep")

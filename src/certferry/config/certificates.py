@@ -31,32 +31,7 @@ from certferry.config.values import (
 )
 from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.certificates.names import (
-    base_name,
-    domain_of,
-    is_glob,
-    is_wildcard,
-    is_within,
-    read_pattern,
-    takes_all,
-)
-from certferry.core.desired.certificate import (
-    KEY_MODE,
-    MODE,
-    CommandDelivery,
-    DesiredCertificate,
-    DesiredDeployment,
-    DesiredHttps,
-    DriftPolicy,
-    FileDelivery,
-    Issuance,
-    Kind,
-    OnFailure,
-    PemFiles,
-    Program,
-    Retirement,
-    delivered,
-)
+from certferry.core.desired import certificate as desired
 from certferry.core.planning.choice import AUTO
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -70,7 +45,7 @@ COMMAND_TIMEOUT = timedelta(minutes=5)
 
 SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        Kind.FILES.value: (
+        desired.Kind.FILES.value: (
             "directory",
             "owner",
             "group",
@@ -79,7 +54,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "reload",
             "timeout",
         ),
-        Kind.COMMAND.value: ("command", "name", "timeout"),
+        desired.Kind.COMMAND.value: ("command", "name", "timeout"),
     }
 )
 """Words that a deployment can name in place of an account, and its settings then."""
@@ -107,13 +82,13 @@ def read_certificates(
     root: TomlTable,
     accounts: Collection[str],
     default_key: KeyType,
-    issuance: Issuance,
+    issuance: desired.Issuance,
     paths: Paths,
     options_of: OptionsOf,
-) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
+) -> tuple[tuple[desired.DesiredCertificate, ...], dict[str, Place]]:
     """Read every declared certificate, and where each lineage is declared."""
     reader = _Reader(accounts, default_key, issuance, paths, options_of)
-    found: list[DesiredCertificate] = []
+    found: list[desired.DesiredCertificate] = []
     places: dict[str, Place] = {}
     for table in root.tables("certificates"):
         certificate = reader.certificate(table)
@@ -132,7 +107,7 @@ def read_certificates(
 
 
 def with_equal_names(
-    declared: Iterable[DesiredCertificate], places: Mapping[str, Place]
+    declared: Iterable[desired.DesiredCertificate], places: Mapping[str, Place]
 ) -> Iterator[Mistake]:
     """Find each certificate that has the names and the kind of key of one above it: most likely a
     copy, which has nothing left to serve. It is no mistake that keeps a file from being read.
@@ -161,13 +136,13 @@ class _Reader:
 
     accounts: Collection[str]
     default_key: KeyType
-    issuance: Issuance
+    issuance: desired.Issuance
     paths: Paths
     options_of: OptionsOf
     named: dict[tuple[str, str], str] = field(default_factory=dict)
     taken: dict[tuple[str, str], Place] = field(default_factory=dict)
 
-    def certificate(self, table: TomlTable) -> DesiredCertificate:
+    def certificate(self, table: TomlTable) -> desired.DesiredCertificate:
         lineage = table.take("name", _lineage, None)
         if "fullchain" in table or "privkey" in table:
             certificate = self._imported(table, lineage)
@@ -175,13 +150,13 @@ class _Reader:
             certificate = self._issued(table, lineage)
         if certificate.files is not None:
             source = os.path.realpath(PurePath(certificate.files.fullchain).parent)
-            self.taken.setdefault((Kind.FILES.value, source), table.place)
+            self.taken.setdefault((desired.Kind.FILES.value, source), table.place)
         deploy = table.tables("deploy")
         deployments = tuple(self._deployment(one, certificate) for one in deploy)
         table.done()
         return replace(certificate, deployments=deployments)
 
-    def report_twice_named(self, table: TomlTable, certificate: DesiredCertificate) -> None:
+    def report_twice_named(self, table: TomlTable, certificate: desired.DesiredCertificate) -> None:
         """Report what another deployment to the account names already: the domain would be bound to
         both in turns for ever.
         """
@@ -198,10 +173,10 @@ class _Reader:
                     table.report("deploy", problem.filled(lineage=self.named[place], domain=domain))
                 self.named.setdefault(place, lineage)
 
-    def _issued(self, table: TomlTable, lineage: str | None) -> DesiredCertificate:
+    def _issued(self, table: TomlTable, lineage: str | None) -> desired.DesiredCertificate:
         names = _names(table)
         dns, zones = read_dns_accounts(table, names, account_among(self.accounts), self.issuance)
-        return DesiredCertificate(
+        return desired.DesiredCertificate(
             lineage=lineage or next(iter(names), str(table.place.trail)),
             names=names,
             dns=dns,
@@ -210,7 +185,7 @@ class _Reader:
             issuance=self.issuance,
         )
 
-    def _imported(self, table: TomlTable, lineage: str | None) -> DesiredCertificate:
+    def _imported(self, table: TomlTable, lineage: str | None) -> desired.DesiredCertificate:
         """Read a certificate that is made elsewhere. Without a name it is called like its
         directory, as its client called it.
         """
@@ -228,32 +203,34 @@ class _Reader:
             for key in ("fullchain", "privkey")
         )
         called = PurePath(os.path.normpath(fullchain)).parent.name
-        return DesiredCertificate(
+        return desired.DesiredCertificate(
             lineage=lineage or called or str(table.place.trail),
             names=(),
-            files=PemFiles(fullchain, privkey),
+            files=desired.PemFiles(fullchain, privkey),
         )
 
-    def _deployment(self, table: TomlTable, certificate: DesiredCertificate) -> DesiredDeployment:
+    def _deployment(
+        self, table: TomlTable, certificate: desired.DesiredCertificate
+    ) -> desired.DesiredDeployment:
         if "to" not in table:
             table.report("to", Text("missing: the account that serves the certificate"))
         target = table.take("to", self._target, "")
         if target in RESERVED:
-            deployment = delivered(self._delivery(target, certificate.lineage, table))
+            deployment = desired.delivered(self._delivery(target, certificate.lineage, table))
             table.done()
             return deployment
         kind, https = self._options(table, target)
         domains, globs, exclude = _domains(table, certificate.names)
-        deployment = DesiredDeployment(
+        deployment = desired.DesiredDeployment(
             target=target,
             domains=domains,
             globs=globs,
             exclude=exclude,
             kind=kind,
             https=https,
-            retire=table.take("retire", _one_of(Retirement), Retirement.SUPERSEDED),
-            drift=table.take("drift", _one_of(DriftPolicy), DriftPolicy.REPAIR),
-            on_failure=table.take("on_failure", _one_of(OnFailure), OnFailure.KEEP),
+            retire=table.take("retire", _one_of(desired.Retirement), desired.Retirement.SUPERSEDED),
+            drift=table.take("drift", _one_of(desired.DriftPolicy), desired.DriftPolicy.REPAIR),
+            on_failure=table.take("on_failure", _one_of(desired.OnFailure), desired.OnFailure.KEEP),
         )
         if not target:
             for settings in SETTINGS.values():  # either may have been meant
@@ -280,7 +257,7 @@ class _Reader:
                 )
             ) from None
 
-    def _options(self, table: TomlTable, target: str) -> tuple[Kind, DesiredHttps]:
+    def _options(self, table: TomlTable, target: str) -> tuple[desired.Kind, desired.DesiredHttps]:
         """Read the settings of this target alone, where there are any; of one that is misspelled,
         as those of the account that was probably meant.
         """
@@ -292,11 +269,13 @@ class _Reader:
         read = self.options_of(target) if beside else None
         if read is None:
             table.allow(*beside)  # that the adapter is not known is reported instead
-            return Kind.AUTO, DesiredHttps()
+            return desired.Kind.AUTO, desired.DesiredHttps()
         return read(table)
 
-    def _delivery(self, to: str, lineage: str, table: TomlTable) -> FileDelivery | CommandDelivery:
-        if to == Kind.FILES.value:
+    def _delivery(
+        self, to: str, lineage: str, table: TomlTable
+    ) -> desired.FileDelivery | desired.CommandDelivery:
+        if to == desired.Kind.FILES.value:
             files = self._files(table)
             # A directory holds one certificate, whichever lineage it belongs to and whatever leads
             # there.
@@ -320,29 +299,33 @@ class _Reader:
             problem = problem.filled(name=name[1], line=first.line)
             table.report(key if key in table else "command", problem)
 
-    def _files(self, table: TomlTable) -> FileDelivery:
+    def _files(self, table: TomlTable) -> desired.FileDelivery:
         if "directory" not in table:
             table.report("directory", Text("missing: where the four PEM files are to lie"))
         if "timeout" in table and "reload" not in table:
             table.report("timeout", Text("only with `reload`, which it is for"))
         reload = table.take("reload", self._arguments, None)
         timeout = table.take("timeout", seconds, RELOAD_TIMEOUT)
-        return FileDelivery(
+        return desired.FileDelivery(
             directory=table.take("directory", self._directory, ""),
             owner=table.take("owner", word, None),
             group=table.take("group", word, None),
-            mode=table.take("mode", _mode, MODE),
-            key_mode=table.take("key_mode", _key_mode, KEY_MODE),
-            reload=None if reload is None else Program(reload, str(self.paths.directory), timeout),
+            mode=table.take("mode", _mode, desired.MODE),
+            key_mode=table.take("key_mode", _key_mode, desired.KEY_MODE),
+            reload=None
+            if reload is None
+            else desired.Program(reload, str(self.paths.directory), timeout),
         )
 
-    def _command(self, table: TomlTable) -> CommandDelivery:
+    def _command(self, table: TomlTable) -> desired.CommandDelivery:
         if "command" not in table:
             table.report("command", Text("missing: the command to run for the certificate"))
         arguments = table.take("command", self._arguments, ("",))
         timeout = table.take("timeout", seconds, COMMAND_TIMEOUT)
-        program = Program(arguments, str(self.paths.directory), timeout)
-        return CommandDelivery(table.take("name", word, PurePath(arguments[0]).name), program)
+        program = desired.Program(arguments, str(self.paths.directory), timeout)
+        return desired.CommandDelivery(
+            table.take("name", word, PurePath(arguments[0]).name), program
+        )
 
     def _directory(self, value: object) -> str:
         return os.path.normpath(self.paths.resolve(word(value)))
@@ -390,12 +373,14 @@ def _domains(
     """
 
     def pattern(value: object) -> str:
-        return read_pattern(one_name(value))
+        return identifiers.read_pattern(one_name(value))
 
     patterns = table.take_list("domains", pattern, None, instead=AUTO)
     exclude = tuple(dict.fromkeys(table.take_list("exclude", pattern, (), empty=True)))
     meant = names if patterns is None else patterns
-    left = dict.fromkeys(one for one in meant if not any(takes_all(x, one) for x in exclude))
+    left = dict.fromkeys(
+        one for one in meant if not any(identifiers.takes_all(x, one) for x in exclude)
+    )
     if meant and exclude and not left:
         problem = Text(
             "excludes every domain that the certificate covers; remove those that are to be served"
@@ -409,8 +394,10 @@ def _domains(
         table.report("exclude", problem)
     if patterns is None:
         return None, (), exclude
-    domains = dict.fromkeys(domain_of(one) for one in left if not is_glob(one))
-    return tuple(domains), tuple(filter(is_glob, left)), exclude
+    domains = dict.fromkeys(
+        identifiers.domain_of(one) for one in left if not identifiers.is_glob(one)
+    )
+    return tuple(domains), tuple(filter(identifiers.is_glob, left)), exclude
 
 
 def _one_of(members: type[E]) -> Read[E]:
@@ -471,7 +458,7 @@ def _key_mode(value: object) -> int:
 
 
 def read_dns_accounts(
-    table: TomlTable, names: Sequence[str], read: Read[str], issuance: Issuance
+    table: TomlTable, names: Sequence[str], read: Read[str], issuance: desired.Issuance
 ) -> tuple[str, Zones]:
     """Read `dns`, where `read` takes an account's label: return the one account, or the zones with
     theirs; neither where records that stay prove the names.
@@ -491,13 +478,13 @@ def read_dns_accounts(
     if not zones:
         table.report("dns", Text("no zone with its account is in it"))
     for name in names if zones and (has_fallback or not issuance.dns_persist) else ():
-        if not any(is_within(base_name(name), zone) for zone, _ in zones):
+        if not any(identifiers.is_within(identifiers.base_name(name), zone) for zone, _ in zones):
             problem = Text(
                 "none of its zones holds {name}: add {line}, with the account that writes there."
                 " Where a CNAME leads the challenge into another zone, that is the other zone's"
                 " account",
                 name=name,
-                line=f'"{base_name(name)}" = "{zones[0][1]}"',
+                line=f'"{identifiers.base_name(name)}" = "{zones[0][1]}"',
             )
             table.report("dns", problem)
     return "", zones
@@ -512,7 +499,7 @@ def _zones(table: TomlTable, read: Read[str]) -> Zones:
         except ConfigError as wrong:
             table.report(written, wrong.message)
             continue
-        if is_wildcard(zone):
+        if identifiers.is_wildcard(zone):
             table.report(written, Text("a zone has no `*`: it holds every name below it"))
             continue
         if zone in found:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from certferry.config import values
 from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake
@@ -27,25 +28,7 @@ from certferry.config.model import (
     VerifySettings,
 )
 from certferry.config.secrets import Resolve, SecretReference
-from certferry.config.values import (
-    DIRECTORIES,
-    DNS_PORT,
-    STAGING,
-    Read,
-    TomlTable,
-    directory_url,
-    email_address,
-    flag,
-    https_url,
-    one_of,
-    port,
-    proxy_url,
-    seconds,
-    server_address,
-    string,
-    with_hint,
-    word,
-)
+from certferry.config.values import Read, TomlTable
 from certferry.core.assessment.notices import USUAL, Topic
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import Authority, ExternalAccount, Issuance
@@ -58,7 +41,7 @@ def read_monitoring(root: TomlTable, paths: Paths) -> Monitoring:
     heartbeat, metrics = root.table("heartbeat"), root.table("metrics")
 
     def metrics_file(value: object) -> Path:
-        written = word(value)
+        written = values.word(value)
         if not written.endswith(".prom"):
             # node_exporter's textfile collector reads no other (its README, "Textfile Collector").
             raise ConfigError(Text("must end with .prom: node_exporter reads no other file"))
@@ -92,7 +75,7 @@ def read_state(table: TomlTable, paths: Paths, directory: Path) -> StateSettings
     """Read `[state]`; `directory` is where the database lies when nothing is said."""
     path = table.take("url", _database(paths), directory / "state.db")
     usual = path.parent / "secret.key"
-    key_file = table.take("key_file", lambda value: paths.resolve(word(value)), usual)
+    key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), usual)
     table.done()
     return StateSettings(path, key_file)
 
@@ -100,11 +83,11 @@ def read_state(table: TomlTable, paths: Paths, directory: Path) -> StateSettings
 def read_dns(table: TomlTable) -> DnsSettings:
     """Read `[dns]`."""
     settings = DnsSettings(
-        resolvers=table.take_list("resolvers", server_address, (), empty=True),
-        propagation_timeout=table.take("propagation_timeout", seconds, PROPAGATION_TIMEOUT),
-        port=table.take("port", port, DNS_PORT),
-        doh=table.take_list("doh", https_url, None, empty=True),
-        wait=table.take("wait", seconds, None),
+        resolvers=table.take_list("resolvers", values.server_address, (), empty=True),
+        propagation_timeout=table.take("propagation_timeout", values.seconds, PROPAGATION_TIMEOUT),
+        port=table.take("port", values.port, values.DNS_PORT),
+        doh=table.take_list("doh", values.https_url, None, empty=True),
+        wait=table.take("wait", values.seconds, None),
     )
     if settings.wait is not None and settings.doh:
         table.report("doh", Text("`wait` means that nothing is asked; remove one of the two"))
@@ -115,10 +98,10 @@ def read_dns(table: TomlTable) -> DnsSettings:
 def read_verify(table: TomlTable, paths: Paths, dns: DnsSettings) -> VerifySettings:
     """Read `[verify]`, whose resolvers are those of `[dns]` unless it has its own."""
     settings = VerifySettings(
-        resolvers=table.take_list("resolvers", server_address, dns.resolvers, empty=True),
-        port=table.take("port", port, HTTPS_PORT),
+        resolvers=table.take_list("resolvers", values.server_address, dns.resolvers, empty=True),
+        port=table.take("port", values.port, HTTPS_PORT),
         ca_bundle=table.take("ca_bundle", existing_file(paths), None),
-        timeout=table.take("timeout", seconds, VERIFY_TIMEOUT),
+        timeout=table.take("timeout", values.seconds, VERIFY_TIMEOUT),
     )
     table.done()
     return settings
@@ -130,11 +113,11 @@ def read_accounts(accounts: TomlTable) -> dict[str, AccountTable]:
     for label, table, written in accounts.named_tables():
         if label in RESERVED:
             accounts.report(label, Text("this name is reserved; give the account another"))
-        values = {key: value for key, value in written.items() if key != "type"}
+        others = {key: value for key, value in written.items() if key != "type"}
         found[label] = AccountTable(
             label=label,
-            type=table.take("type", word, "") if "type" in table else label,
-            values=MappingProxyType(values),
+            type=table.take("type", values.word, "") if "type" in table else label,
+            values=MappingProxyType(others),
             place=table.place,
         )
     return found
@@ -144,13 +127,13 @@ def read_channels(channels: TomlTable) -> dict[str, ChannelTable]:
     """Read `[notify.…]` as far as they are the same for every adapter."""
     found: dict[str, ChannelTable] = {}
     for name, table, written in channels.named_tables():
-        values = {key: value for key, value in written.items() if key not in _OF_A_CHANNEL}
-        type_ = table.take("type", word, name)
-        on = table.take_list("on", one_of([topic.value for topic in Topic]), USUAL)
+        others = {key: value for key, value in written.items() if key not in _OF_A_CHANNEL}
+        type_ = table.take("type", values.word, name)
+        on = table.take_list("on", values.one_of([topic.value for topic in Topic]), USUAL)
         found[name] = ChannelTable(
-            AccountTable(name, type_, MappingProxyType(values), table.place),
+            AccountTable(name, type_, MappingProxyType(others), table.place),
             tuple(map(Topic, on)),
-            table.take("language", one_of(_LANGUAGES), ""),
+            table.take("language", values.one_of(_LANGUAGES), ""),
         )
     return found
 
@@ -164,14 +147,14 @@ def key_type(value: object) -> KeyType:
     """Take a kind of key."""
     if isinstance(value, str) and value.lower() in _FAMILIES:
         raise ConfigError(Text("is a family of keys; write {word}", word=_FAMILIES[value.lower()]))
-    return KeyType(one_of([kind.value for kind in KeyType])(value))
+    return KeyType(values.one_of([kind.value for kind in KeyType])(value))
 
 
 def secret_reference(table: TomlTable) -> Read[SecretReference]:
     """Make a reader of secrets in this table: a literal only where no other user can read it."""
 
     def read(value: object) -> SecretReference:
-        reference = SecretReference(string(value))
+        reference = SecretReference(values.string(value))
         document = table.place.document
         if reference.is_literal and document.readable_by_others:
             problem = Text(
@@ -187,7 +170,7 @@ def existing_file(paths: Paths) -> Read[Path]:
     """Make a reader of the path of a file that is there."""
 
     def read(value: object) -> Path:
-        path = paths.resolve(word(value))
+        path = paths.resolve(values.word(value))
         if not path.is_file():
             raise ConfigError(Text("there is no file {path}", path=path))
         return path
@@ -198,7 +181,7 @@ def existing_file(paths: Paths) -> Read[Path]:
 def _database(paths: Paths) -> Read[Path]:
     def read(value: object) -> Path:
         # The URL is not shown: one of another kind may hold a password.
-        url = word(value)
+        url = values.word(value)
         if url.startswith(("postgresql:", "postgres:", "postgresql+")):
             raise ConfigError(
                 Text("PostgreSQL is not supported by this version; write sqlite:///state.db")
@@ -213,7 +196,7 @@ def _database(paths: Paths) -> Read[Path]:
     return read
 
 
-_USUAL = DIRECTORIES["letsencrypt"]
+_USUAL = values.DIRECTORIES["letsencrypt"]
 _KEYS = ("directory", "ca_bundle", "proxy", "eab_kid", "eab_hmac_key")
 
 
@@ -223,13 +206,13 @@ def read_authority(
     """Read a CA's own settings from its table; `usual` has what is not said there. Without a name
     it is called as its directory is.
     """
-    directory = table.take("directory", directory_url, usual.directory)
+    directory = table.take("directory", values.directory_url, usual.directory)
     found = CaSettings(
         name=name or called(directory),
         directory=directory,
         ca_bundle=table.take("ca_bundle", existing_file(paths), usual.ca_bundle),
-        proxy=table.take("proxy", proxy_url, usual.proxy),
-        eab_kid=table.take("eab_kid", word, None),
+        proxy=table.take("proxy", values.proxy_url, usual.proxy),
+        eab_kid=table.take("eab_kid", values.word, None),
         eab_hmac_key=table.take("eab_hmac_key", secret_reference(table), None),
     )
     for key, other in (("eab_kid", "eab_hmac_key"), ("eab_hmac_key", "eab_kid")):
@@ -242,7 +225,7 @@ def read_fallback(table: TomlTable, paths: Paths, usual: CaSettings) -> tuple[Ca
     """Read the CAs of `fallback`, each with the table under [acme] that is called like it."""
 
     def read(value: object) -> CaSettings:
-        written = word(value)
+        written = values.word(value)
         own = table.table(written) if written in table and written not in _KEYS else None
         has_directory = own is not None and "directory" in own
         directory = usual.directory if has_directory else _known(written)
@@ -264,7 +247,7 @@ def read_fallback(table: TomlTable, paths: Paths, usual: CaSettings) -> tuple[Ca
 
 def _known(written: str) -> str:
     try:
-        return directory_url(written)
+        return values.directory_url(written)
     except ConfigError as problem:
         message = Text("{problem}; or the name of a table under [acme] with a `directory`")
         raise ConfigError(message.filled(problem=problem.message)) from None
@@ -272,7 +255,7 @@ def _known(written: str) -> str:
 
 def called(directory: str) -> str:
     """Return what operators call a directory: its short name, or its host's."""
-    names = {url: name for name, url in DIRECTORIES.items()}
+    names = {url: name for name, url in values.DIRECTORIES.items()}
     return names.get(directory) or urlsplit(directory).netloc
 
 
@@ -289,26 +272,26 @@ def wrong_bindings(acme: AcmeSettings, place: Place, resolve: Resolve) -> Iterat
                 ExternalAccount(ca.eab_kid, key)
             except ConfigError as problem:
                 where = place if number == 0 else place.below(ca.name)
-                yield where.mistake("eab_hmac_key", with_hint(problem))
+                yield where.mistake("eab_hmac_key", values.with_hint(problem))
 
 
 def read_acme(table: TomlTable, paths: Paths) -> AcmeSettings:
     """Read `[acme]`."""
     usual = read_authority(table, paths, None, CaSettings(called(_USUAL), _USUAL))
     if table.is_list("profile"):  # in order of preference
-        profiles = tuple(dict.fromkeys(table.take_list("profile", word, ())))
+        profiles = tuple(dict.fromkeys(table.take_list("profile", values.word, ())))
     else:
-        profiles = tuple(filter(None, [table.take("profile", word, None)]))
+        profiles = tuple(filter(None, [table.take("profile", values.word, None)]))
     settings = AcmeSettings(
         usual=usual,
         key_type=table.take("key_type", key_type, KeyType.EC256),
-        email=table.take("email", email_address, None),
+        email=table.take("email", values.email_address, None),
         profiles=profiles,
         fallback=read_fallback(table, paths, usual),
-        preferred_chain=table.take("preferred_chain", word, None),
-        reuse_key=table.take("reuse_key", flag, False),  # noqa: FBT003 - the default of a setting
-        staging=table.take("staging", directory_url, STAGING.get(usual.directory)),
-        dns_persist=table.take("dns_persist", flag, False),  # noqa: FBT003 - the same
+        preferred_chain=table.take("preferred_chain", values.word, None),
+        reuse_key=table.take("reuse_key", values.flag, False),  # noqa: FBT003 - the default of a setting
+        staging=table.take("staging", values.directory_url, values.STAGING.get(usual.directory)),
+        dns_persist=table.take("dns_persist", values.flag, False),  # noqa: FBT003 - the same
     )
     table.done()
     return settings

@@ -18,21 +18,7 @@ from certferry.core.desired.certificate import PemFiles
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError, ConfigError
 from certferry.file_trust import NotTrusted, must_be_trusted
-from certferry.migration.home import (
-    Installed,
-    OldCertificate,
-    OldClient,
-    OldHome,
-    access_to,
-    as_owner_of,
-    bundle_in,
-    children,
-    doubt_about,
-    each,
-    lineage_of,
-    text_of,
-    unquoted,
-)
+from certferry.migration import home as old_home
 from certferry.ports.source import CertificateSource
 from certferry.system_words import system_words
 from certferry.text import Text
@@ -83,16 +69,16 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
     return Path(chosen) if chosen else home / ".acme.sh"
 
 
-def read(home: Path, usual: Path, source: CertificateSource) -> OldHome:
+def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
     """Read everything; `usual` is the directory that acme.sh uses by default. Raises `ConfigError`
     when there is no such directory.
     """
     entries = list(_entries(home.absolute()))
     read_one = partial(_read, source, _program(home, usual))
-    found, unreadable = each(entries, lambda entry: entry.directory.name, read_one)
+    found, unreadable = old_home.each(entries, lambda entry: entry.directory.name, read_one)
     noted = [_noted(path) for path in (home / "account.conf", *(one.conf for one in entries))]
-    return OldHome(
-        client=OldClient.ACME_SH,
+    return old_home.OldHome(
+        client=old_home.OldClient.ACME_SH,
         home=str(home),
         certificates=found,
         unreadable=unreadable,
@@ -104,7 +90,7 @@ def read(home: Path, usual: Path, source: CertificateSource) -> OldHome:
 def parse_conf(text: str) -> dict[str, str]:
     """Read assignments; the last one of a name counts. What is none is passed over."""
     found = filter(None, map(_ASSIGNMENT.fullmatch, text.split("\n")))
-    return {one[1]: _decoded(unquoted(one[2].strip())) for one in found}
+    return {one[1]: _decoded(old_home.unquoted(one[2].strip())) for one in found}
 
 
 def _decoded(value: str) -> str:
@@ -123,11 +109,11 @@ def _entries(home: Path) -> Iterator[_Entry]:
     certificate of one domain have a directory each, and a lineage each.
     """
     taken: set[str] = set()
-    for path in children(home):
+    for path in old_home.children(home):
         domain = path.name.removesuffix(_ECC)
         if _may_be_file(path / f"{domain}.conf"):
             both = path.name != domain and _may_be_file(home / domain / f"{domain}.conf")
-            yield _Entry(path, lineage_of(path.name if both else domain, taken))
+            yield _Entry(path, old_home.lineage_of(path.name if both else domain, taken))
 
 
 def _may_be_file(path: Path) -> bool:
@@ -137,8 +123,10 @@ def _may_be_file(path: Path) -> bool:
         return True
 
 
-def _read(source: CertificateSource, program: tuple[str, ...], entry: _Entry) -> OldCertificate:
-    conf = parse_conf(text_of(entry.conf))
+def _read(
+    source: CertificateSource, program: tuple[str, ...], entry: _Entry
+) -> old_home.OldCertificate:
+    conf = parse_conf(old_home.text_of(entry.conf))
     if not conf.get("Le_Domain"):
         raise CertificateError(Text("{path}: names no domain", path=entry.conf))
     # `--revoke` takes away the leaf's file and leaves all others; the next issuance brings it back.
@@ -150,14 +138,16 @@ def _read(source: CertificateSource, program: tuple[str, ...], entry: _Entry) ->
         raise CertificateError(Text("no certificate has been issued for it yet"))
     files = PemFiles(str(fullchain), str(entry.directory / f"{entry.domain}.key"))
     ecc = ["--ecc"] if entry.directory.name.endswith(_ECC) else []
-    return OldCertificate(
+    return old_home.OldCertificate(
         lineage=entry.lineage,
-        bundle=bundle_in(files, source),
+        bundle=old_home.bundle_in(files, source),
         files=files,
-        stop=shlex.join([*as_owner_of(entry.conf), *program, "--remove", "-d", entry.domain, *ecc]),
+        stop=shlex.join(
+            [*old_home.as_owner_of(entry.conf), *program, "--remove", "-d", entry.domain, *ecc]
+        ),
         directory=conf.get("Le_API", ""),
         installed=installed_by(conf, entry.directory, entry.domain),
-        doubt=doubt_about(entry.conf),
+        doubt=old_home.doubt_about(entry.conf),
     )
 
 
@@ -171,7 +161,7 @@ def _program(home: Path, usual: Path) -> tuple[str, ...]:
 
 def _noted(path: Path) -> dict[str, str]:
     try:
-        return parse_conf(text_of(path))
+        return parse_conf(old_home.text_of(path))
     except CertificateError:
         return {}
 
@@ -184,7 +174,7 @@ def _keys(noted: list[dict[str, str]]) -> Iterator[tuple[str, Secret]]:
             yield variable, Secret(value)
 
 
-def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Installed:
+def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> old_home.Installed:
     """Read the notes of one certificate, which acme.sh keeps in this directory."""
     fullchain, privkey = conf.get("Le_RealFullChainPath", ""), conf.get("Le_RealKeyPath", "")
     others = tuple(conf[name] for name in _OTHER_COPIES if conf.get(name))
@@ -200,8 +190,10 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Insta
     files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
     if any(word in reload for word in (*files, *_PLACES, *_VARIABLES)):
         reload, hooks = "", [reload, *hooks]
-    access = access_to(fullchain, privkey)
-    return Installed(_real(fullchain), _real(privkey), reload, others, tuple(hooks), access)
+    access = old_home.access_to(fullchain, privkey)
+    return old_home.Installed(
+        _real(fullchain), _real(privkey), reload, others, tuple(hooks), access
+    )
 
 
 def _real(path: str) -> str:

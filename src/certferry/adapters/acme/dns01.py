@@ -11,25 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from certferry import errors
 from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
 from certferry.adapters.acme.network import Polling, growing
-from certferry.adapters.acme.problems import FailedProof, Refused, refused_proofs
+from certferry.adapters.acme.problems import Refused, RefusedProof, refused_proofs
 from certferry.adapters.acme.zones import Propagation, unwritable
 from certferry.core.certificates.names import base_name, challenge_name, is_challenge_value
 from certferry.core.events import Activity
 from certferry.core.redaction import quoted
 from certferry.core.waiting import Counted
-from certferry.errors import (
-    CertferryError,
-    DnsAccessDenied,
-    DnsError,
-    DnsRejected,
-    Interrupted,
-    OrderFailed,
-    Reported,
-    StateError,
-    ZoneNotFound,
-)
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Pause, Progress
@@ -101,7 +91,7 @@ class Solver:
         self._client = client
         self._context = context
         self._put: list[ChallengeRecord] = []
-        self._stopped: Interrupted | None = None
+        self._stopped: errors.Interrupted | None = None
 
     def prove(self, urls: Sequence[str], names: Sequence[str]) -> None:
         """Make the authorizations at these URLs valid, which are for the names that were ordered.
@@ -146,7 +136,7 @@ class Solver:
         context = self._context
         unasked = [one.name for one in authorizations if self._is_standing(one)]
         for name, problem in unwritable(unasked, context.dns, context.propagation):
-            raise OrderFailed(
+            raise errors.OrderFailed(
                 Text(
                     "the CA offers no dns-persist-01 for {name}, and {problem}",
                     name=name,
@@ -173,7 +163,7 @@ class Solver:
         self._put.append(record)
         try:
             handle = self._context.dns.add_txt(name, value)
-        except (ZoneNotFound, DnsAccessDenied, DnsRejected):
+        except (errors.ZoneNotFound, errors.DnsAccessDenied, errors.DnsRejected):
             # Refused for sure, so there is nothing to look for; after any other failure there is.
             self._forget(record)
             raise
@@ -188,7 +178,7 @@ class Solver:
             self._context.count(done, len(put))
             try:
                 found = self._remove(record)
-            except (CertferryError, Interrupted) as problem:
+            except (errors.CertferryError, errors.Interrupted) as problem:
                 self._report_left_over(record, problem)
             else:
                 # What was put without an answer may appear later: the next run sweeps it.
@@ -202,17 +192,17 @@ class Solver:
         remove = self._context.dns.remove_txt
         try:
             return remove(record.name, record.value, record.handle)
-        except Interrupted as stop:
+        except errors.Interrupted as stop:
             self._stopped = stop  # passed on when everything is removed
             return remove(record.name, record.value, record.handle)
 
     def _forget(self, record: ChallengeRecord) -> None:
         self._put.remove(record)
         # A row too many costs one look; an error here would hide why the order failed.
-        with contextlib.suppress(StateError):
+        with contextlib.suppress(errors.StateError):
             self._context.state.drop_challenge_record(record)
 
-    def _report_left_over(self, record: ChallengeRecord, problem: Reported) -> None:
+    def _report_left_over(self, record: ChallengeRecord, problem: errors.Reported) -> None:
         self._context.report(
             Text(
                 "the challenge record at {name} is left to the next run: {problem}",
@@ -262,7 +252,7 @@ class Solver:
 
 def _challenge_of(authorization: Authorization) -> Challenge:
     if authorization.challenge is None:
-        raise OrderFailed(
+        raise errors.OrderFailed(
             Text("the CA offers no DNS-01 for {name}", name=authorization.name),
             hint=Text("another CA may: see `directory` under [acme]"),
         )
@@ -282,14 +272,16 @@ def _must_be_ordered(authorizations: Sequence[Authorization], names: Sequence[st
             )
 
 
-def _not_as_ordered(what: Text) -> OrderFailed:
-    return OrderFailed(what, hint=Text("this is a mistake of the CA's: the next run orders anew"))
+def _not_as_ordered(what: Text) -> errors.OrderFailed:
+    return errors.OrderFailed(
+        what, hint=Text("this is a mistake of the CA's: the next run orders anew")
+    )
 
 
 def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:
     failed = [one for one in authorizations if one.status not in {PENDING, VALID}]
     if failed:
-        raise refused_proofs([FailedProof(one.name, one.problem) for one in failed])
+        raise refused_proofs([RefusedProof(one.name, one.problem) for one in failed])
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,16 +298,16 @@ class Sweep:
 
     def run(self, lineage: str, now: datetime) -> None:
         """Try every record. Raises the first `DnsError` at the end."""
-        failures: list[DnsError] = []
+        failures: list[errors.DnsError] = []
         for record in self.state.challenge_records(lineage):
             try:
                 self._remove(record, now)
-            except ZoneNotFound as failure:
+            except errors.ZoneNotFound as failure:
                 if now - record.created_at < GIVING_UP:
                     failures.append(failure)
                 else:
                     self._forget(record)
-            except DnsError as failure:
+            except errors.DnsError as failure:
                 failures.append(failure)
         if failures:
             raise failures[0]
@@ -344,11 +336,11 @@ class Sweep:
                 )
             )
         else:
-            missing: ZoneNotFound | None = None
+            missing: errors.ZoneNotFound | None = None
             for dns in self.accounts:
                 try:
                     self._remove_at(dns, record, now)
-                except ZoneNotFound as failure:
+                except errors.ZoneNotFound as failure:
                     missing = missing or failure
                 else:
                     return
@@ -401,7 +393,7 @@ def known_to_be_taken(request: IssueRequest, dns: DnsProvider, state: StateStore
         state.update_account_note(account, _NOTE, lambda _: None)
     try:
         yield
-    except DnsAccessDenied:
+    except errors.DnsAccessDenied:
         state.update_account_note(account, _NOTE, lambda _: "yes")
         raise
 
@@ -410,8 +402,8 @@ def _takes_keys(name: str, dns: DnsProvider) -> bool:
     """Return whether an account takes its keys, as far as it says. Raises `DnsAccessDenied`."""
     try:
         dns.remove_txt(challenge_name(name), _NO_VALUE, None)
-    except DnsAccessDenied:
+    except errors.DnsAccessDenied:
         raise
-    except DnsError:
+    except errors.DnsError:
         return False  # it knows the keys, or nothing is known: the order finds out
     return True

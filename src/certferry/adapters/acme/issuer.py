@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from urllib.parse import urlsplit
 
+from certferry import errors
 from certferry.adapters.acme.account import AccountKeeper, account_key, thumbprint
 from certferry.adapters.acme.budget import Budget
 from certferry.adapters.acme.client import Client, IssuerSettings, opened
@@ -27,14 +28,6 @@ from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.dns_persist import Holder, Offer, PersistRecord, record_for
 from certferry.core.network import Applicant, must_not_be_behind
 from certferry.core.planning.limits import hold_of
-from certferry.errors import (
-    CaUnavailable,
-    ConfigError,
-    OrderFailed,
-    OrderHeldBack,
-    RateLimited,
-    StateError,
-)
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Pause, Progress
@@ -67,7 +60,7 @@ def connect(
     Raises `ConfigError` when the CA bundle is not a file.
     """
     if settings.ca_bundle is not None and not settings.ca_bundle.is_file():
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("there is no file {path}", path=settings.ca_bundle),
             hint=Text("`ca_bundle` under [acme] is a PEM file with one or more CA certificates"),
         )
@@ -93,7 +86,7 @@ class AcmeIssuer:
         self._propagation = propagation
         self._pause = pause
         self._now = now
-        self._silent: CaUnavailable | None = None
+        self._silent: errors.CaUnavailable | None = None
         self._turns = threading.BoundedSemaphore(MOST_ORDERS)
         self._accounts = AccountKeeper(settings, state)
         self._persist = (
@@ -109,7 +102,7 @@ class AcmeIssuer:
         must_be_writable(names, dns, self._propagation)
         return frozenset()
 
-    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+    def rate_limit_hold(self, request: IssueRequest) -> errors.OrderHeldBack | None:
         """See `Issuer.rate_limit_hold`."""
         budget = Budget(self._directory, self._settings.limits, self._state, self._now)
         return budget.rate_limit_hold(request)
@@ -170,7 +163,7 @@ class AcmeIssuer:
                 if resource is None:
                     return RenewalInfo()
                 return ask(network, resource, identifier, self._now)
-        except CaUnavailable as error:
+        except errors.CaUnavailable as error:
             self._silent = error
             raise
 
@@ -186,7 +179,7 @@ class AcmeIssuer:
         applicant = Applicant(identities, None if account is None else account.url)
         look = NamesLook(self._resolvers, applicant, standing)
         for finding in look.forbidden(names):
-            raise OrderFailed(
+            raise errors.OrderFailed(
                 Text("{name}: {problem}", name=finding.subject, problem=finding.message),
                 hint=finding.hint,
             )
@@ -196,18 +189,18 @@ class AcmeIssuer:
         """Store until when the CA asks to be left alone, so that no later run asks before."""
         try:
             yield
-        except OrderHeldBack:
+        except errors.OrderHeldBack:
             raise
-        except (RateLimited, CaUnavailable, OrderFailed) as refusal:
+        except (errors.RateLimited, errors.CaUnavailable, errors.OrderFailed) as refusal:
             if refusal.retry.after is not None:
                 hold = hold_of(
                     str(refusal.message),
                     request.names,
                     refusal.retry.after,
                     self._now(),
-                    by_name=not isinstance(refusal, CaUnavailable),
+                    by_name=not isinstance(refusal, errors.CaUnavailable),
                 )
-                with contextlib.suppress(StateError):  # why it failed is the news
+                with contextlib.suppress(errors.StateError):  # why it failed is the news
                     self._state.save_hold(self._directory, hold)
             raise
 
@@ -265,7 +258,7 @@ def persist_record(
     with opened(settings, pause, now) as client:
         if client.offer is None:
             hint = Text("until it does, challenges are written by an account (`dns`)")
-            raise OrderFailed(NOT_OFFERED, hint=hint)
+            raise errors.OrderFailed(NOT_OFFERED, hint=hint)
         account = accounts.sign_in(client)
         try:
             facts = client.account(account.url or "")
@@ -275,7 +268,7 @@ def persist_record(
             account = accounts.sign_in_anew(client, account)
             facts = client.account(account.url or "")
         if facts.status != "valid":
-            raise OrderFailed(
+            raise errors.OrderFailed(
                 Text("the account {url} is {status} at the CA", url=facts.url, status=facts.status),
                 hint=Text("`certferry account deactivate` also forgets it here"),
             )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from certferry import errors
 from certferry.adapters.acme import csr
 from certferry.adapters.acme.client import (
     INVALID,
@@ -27,15 +28,6 @@ from certferry.core.certificates.chain import must_be_as_ordered, rejected
 from certferry.core.certificates.names import base_name
 from certferry.core.certificates.pem import bundle_of, parse_chain, parse_key, with_issuer
 from certferry.core.secret import Secret
-from certferry.errors import (
-    AuthorizationFailed,
-    CertificateError,
-    IssuanceError,
-    LeaseLost,
-    OrderFailed,
-    Retry,
-    StateError,
-)
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import AcmeOrder, Lease
 from certferry.text import Text
@@ -71,7 +63,7 @@ class Ordering:
         if left_over is not None:
             # The earlier run may have answered and lost its records before the CA looked: what
             # fails now is then not what is in DNS now. A new order finds out, once.
-            with contextlib.suppress(AuthorizationFailed):
+            with contextlib.suppress(errors.AuthorizationFailed):
                 bundle = self._carried_out(*left_over)
                 if bundle.certificate.not_after > self.context.now():
                     must_be_as_ordered(bundle, self.request.names, self.context.now())
@@ -188,8 +180,8 @@ class Ordering:
         """
         try:
             return self._carry_out(kept, order)
-        except (AuthorizationFailed, OrderFailed) as failure:
-            if isinstance(failure, AuthorizationFailed):
+        except (errors.AuthorizationFailed, errors.OrderFailed) as failure:
+            if isinstance(failure, errors.AuthorizationFailed):
                 self._count(failure)
             self._forget()
             raise
@@ -208,11 +200,11 @@ class Ordering:
             chain = parse_chain(fullchain_pem)
             if len(chain) == 1 and self.settings.ca_bundle is not None:
                 chain = with_issuer(chain, self.settings.ca_bundle.read_bytes())
-        except CertificateError as problem:
+        except errors.CertificateError as problem:
             raise not_acme(str(problem)) from problem
         try:
             return bundle_of(chain, parse_key(kept.key_pem))
-        except CertificateError as problem:
+        except errors.CertificateError as problem:
             raise rejected(problem.message) from problem
 
     def _certificate_url(self, kept: AcmeOrder, order: Order) -> str:
@@ -239,15 +231,16 @@ class Ordering:
                 return self.client.order(order.url)
             raise
 
-    def _failure(self, order: Order) -> IssuanceError:
+    def _failure(self, order: Order) -> errors.IssuanceError:
         self._forget()
         if order.problem is None:
-            return OrderFailed(
-                Text("the CA marked the order as failed, and gives no reason"), retry=Retry.LATER
+            return errors.OrderFailed(
+                Text("the CA marked the order as failed, and gives no reason"),
+                retry=errors.Retry.LATER,
             )
         return refused_order(order.problem)
 
-    def _count(self, failure: AuthorizationFailed) -> None:
+    def _count(self, failure: errors.AuthorizationFailed) -> None:
         """Count the proofs that the CA did not accept, of the names that were ordered."""
         ordered = {base_name(name) for name in self.request.names}
         failed = tuple(name for name in failure.names if base_name(name) in ordered)
@@ -258,7 +251,7 @@ class Ordering:
 
     def _forget(self) -> None:
         # An order too many costs one look; an error here would hide why it failed.
-        with contextlib.suppress(StateError, LeaseLost):
+        with contextlib.suppress(errors.StateError, errors.LeaseLost):
             self.context.state.drop_order(self.lease)
 
 
@@ -267,13 +260,13 @@ def _is_for_what_is_replaced(refused: Refused) -> bool:
     return refused.kind in _NOT_REPLACED or _UNKNOWN_TO_PEBBLE in detail
 
 
-def _no_such_profile(desired: Sequence[str], offered: Sequence[str]) -> OrderFailed:
+def _no_such_profile(desired: Sequence[str], offered: Sequence[str]) -> errors.OrderFailed:
     if not offered:
-        return OrderFailed(
+        return errors.OrderFailed(
             Text("the CA lists no profiles; asked for: {profiles}", profiles=desired),
             hint=Text("take `profile` out of [acme]"),
         )
-    return OrderFailed(
+    return errors.OrderFailed(
         Text("the CA has no profile {profile}", profile=Text("{names}", names=desired)),
         hint=Text("set `profile` under [acme] to one of: {profiles}", profiles=offered),
     )

@@ -11,18 +11,8 @@ from certferry.adapters.acme.account import holder_in
 from certferry.adapters.acme.examination import AT_ONCE
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.adapters.acme.zones import Propagation, unwritable
+from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name
-from certferry.core.dns_persist import (
-    Fault,
-    Holder,
-    Offer,
-    PersistRecord,
-    Verdict,
-    judge,
-    record_for,
-    record_name,
-    with_wildcards,
-)
 from certferry.core.findings import Code, info, warning
 from certferry.errors import DnsError, RecordMissing, ZoneNotFound
 from certferry.ports.dns import DnsProvider
@@ -49,13 +39,13 @@ class JudgedName:
     """
 
     name: str
-    record: PersistRecord
-    found: Verdict | DnsError
+    record: dns_persist.PersistRecord
+    found: dns_persist.Verdict | DnsError
 
     @property
     def is_proven(self) -> bool:
         """Whether a record proves the name."""
-        return isinstance(self.found, Verdict) and self.found.fault is None
+        return isinstance(self.found, dns_persist.Verdict) and self.found.fault is None
 
     @property
     def why(self) -> Text:
@@ -68,8 +58,8 @@ class JudgedName:
 
 def judged_names(
     names: Iterable[str],
-    offer: Offer,
-    holder: Holder,
+    offer: dns_persist.Offer,
+    holder: dns_persist.Holder,
     resolvers: Resolvers,
     now: Callable[[], datetime],
 ) -> list[JudgedName]:
@@ -78,15 +68,17 @@ def judged_names(
     """
 
     def judged(name: str, wildcard: bool) -> JudgedName:  # noqa: FBT001 - as `map` passes it
-        found: Verdict | DnsError
+        found: dns_persist.Verdict | DnsError
         try:
-            values = resolvers.txt(record_name(name))
-            found = judge(values, name, offer, holder, now(), wildcard=wildcard)
+            values = resolvers.txt(dns_persist.record_name(name))
+            found = dns_persist.judge(values, name, offer, holder, now(), wildcard=wildcard)
         except DnsError as problem:
             found = problem
-        return JudgedName(name, record_for(name, offer, holder, wildcard=wildcard), found)
+        return JudgedName(
+            name, dns_persist.record_for(name, offer, holder, wildcard=wildcard), found
+        )
 
-    wanted = with_wildcards(names)
+    wanted = dns_persist.with_wildcards(names)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(judged, wanted, wanted.values()))
 
@@ -102,14 +94,14 @@ class PersistProofs:
         state: StateStore,
         resolvers: Resolvers,
         now: Callable[[], datetime],
-        read_offer: Callable[[], Offer | None],
+        read_offer: Callable[[], dns_persist.Offer | None],
     ) -> None:
         self._directory = directory
         self._state = state
         self._resolvers = resolvers
         self._now = now
         self._read_offer = read_offer
-        self._known: list[Offer | None] = []
+        self._known: list[dns_persist.Offer | None] = []
 
     def must_be_provable(
         self, names: Sequence[str], dns: DnsProvider, propagation: Propagation
@@ -175,7 +167,10 @@ def findings_of(
 
 
 def without_records(
-    names: Collection[str], spare: Collection[str], offer: Offer | None, holder: Holder | None
+    names: Collection[str],
+    spare: Collection[str],
+    offer: dns_persist.Offer | None,
+    holder: dns_persist.Holder | None,
 ) -> Iterator[Problem]:
     """Return why no record can prove a name: the CA does not offer it, or there is no account."""
     for name in dict.fromkeys(map(base_name, names)) if offer is None or holder is None else ():
@@ -196,7 +191,7 @@ def _finding(one: JudgedName, severity: Severity, now: datetime) -> Problem:
         return found.problem(name, Severity.WARNING, Code.NOT_LOOKED_AT)
     fix = SET_RECORD.filled(record=one.record.as_zone_line)
     if found.fault is not None:
-        missing = found.fault is Fault.MISSING
+        missing = found.fault is dns_persist.Fault.MISSING
         code = Code.DNS_PERSIST_MISSING if missing else Code.DNS_PERSIST_WRONG
         return Problem(code, one.why, fix, severity, name)
     if found.until is None:

@@ -84,7 +84,7 @@ class Refused(errors.ClientError):
 
 
 @dataclass(frozen=True, slots=True)
-class FailedProof:
+class RefusedProof:
     """A name whose proof the CA did not accept, and why."""
 
     name: str
@@ -127,7 +127,7 @@ def refused_order(problem: messages.Error, retry: Retry | None = None) -> Issuan
     )
 
 
-def refused_proofs(failed: Sequence[FailedProof]) -> AuthorizationFailed:
+def refused_proofs(failed: Sequence[RefusedProof]) -> AuthorizationFailed:
     """Return the error for names whose proofs were not accepted (at least one)."""
     sentences = [
         Text("the CA does not accept the proof for {name}", name=proof.name)
@@ -334,18 +334,22 @@ _NAME = Text(
 )
 _PROTOCOL = Text("this should not happen: please report it with the output of `certferry -v sync`")
 
-FOR_PROOFS: dict[str, Text] = {
+_FOR_BOTH = {
     "caa": _CAA,
     "connection": _REACH,
     "dns": _DNS,
     "dnssec": _DNS,
+    "rateLimited": _RATE,
+    "rejectedIdentifier": _NAME,
+    "serverInternal": _BUSY,
+}
+
+FOR_PROOFS: dict[str, Text] = {
+    **_FOR_BOTH,
     "incorrectResponse": Text(
         "the CA saw another TXT value than ours: look for a CNAME at the challenge name, and for a"
         " name server that answers from elsewhere"
     ),
-    "rateLimited": _RATE,
-    "rejectedIdentifier": _NAME,
-    "serverInternal": _BUSY,
     "tls": _REACH,
     "unauthorized": Text(
         "the CA did not see our TXT value: check that the account under `dns` holds the zone that"
@@ -356,6 +360,9 @@ FOR_PROOFS: dict[str, Text] = {
 """Problems found while a name was validated."""
 
 FOR_REQUESTS: dict[str, Text] = {
+    **_FOR_BOTH,
+    **dict.fromkeys(("badPublicKey", "badSignatureAlgorithm", "malformed"), _PROTOCOL),
+    **dict.fromkeys(("invalidContact", "invalidEmail", "unsupportedContact"), _CONTACT),
     "accountDoesNotExist": Text("run `certferry sync` again: a new account is then registered"),
     "alreadyReplaced": Text(
         "the certificate already has a successor at the CA: run `certferry sync` again, it is then"
@@ -366,29 +373,16 @@ FOR_REQUESTS: dict[str, Text] = {
         " fewer names"
     ),
     "badNonce": _BUSY,
-    "badPublicKey": _PROTOCOL,
-    "badSignatureAlgorithm": _PROTOCOL,
-    "caa": _CAA,
-    "connection": _REACH,
-    "dns": _DNS,
-    "dnssec": _DNS,
     "externalAccountRequired": _EAB,
-    "invalidContact": _CONTACT,
-    "invalidEmail": _CONTACT,
     "invalidProfile": Text(
         "choose one of the profiles that the CA's directory lists as `profile` under [acme], or"
         " leave it out"
     ),
-    "malformed": _PROTOCOL,
     "orderNotReady": _BUSY,
-    "rateLimited": _RATE,
-    "rejectedIdentifier": _NAME,
-    "serverInternal": _BUSY,
     "unauthorized": Text(
         "the CA does not let this account do it: check its state at the CA, and with an external"
         " account binding also `eab_kid` and `eab_hmac_key`"
     ),
-    "unsupportedContact": _CONTACT,
     "unsupportedIdentifier": Text(
         "the CA issues for host names only, or not for wildcards: take the name out of `names`"
     ),
