@@ -54,15 +54,12 @@ from certferry.core.observed.observation import ObservedTarget, Served, TargetRu
 from certferry.core.planning.rollouts import Claims
 from certferry.core.secret import Secret
 from certferry.core.waiting import LONGEST
-from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
-from certferry.ports.target import Look
-from certferry.reconcile.discover import Looking
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.lineage_run import LineageRun
-from certferry.reconcile.reconciler import Reconciler
+from certferry.ports.target import Scope
+from certferry.reconcile.discover import survey_accounts
+from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.run import Ports, Run, held_lease
 from certferry.reconcile.status import plans_of
-from certferry.reconcile.visit import held_lease
 from certferry.wiring.accounts import AccountNotes
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import LIFETIME, MemoryCa, MemoryIssuer
@@ -126,9 +123,9 @@ class FakeEdges:
         """Serve what the edges of an earlier process serve."""
         self._served, self._certificates = before._served, before._certificates
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
-        return self._target.observe(look)
+        return self._target.observe(scope)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """See `ports.target.DeployTarget.upload`."""
@@ -147,8 +144,8 @@ class FakeEdges:
         """See `ports.target.DeployTarget.retire`."""
         return self._target.retire(remote_id, label, unmanaged=unmanaged)
 
-    def look(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.look`."""
+    def served(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`."""
         return {domain: self._seen(domain) for domain in domains}
 
     def _seen(self, domain: str) -> tuple[Served, ...]:
@@ -253,14 +250,14 @@ def connected(urls: Mapping[str, str], state: StateStore, time: VirtualTime) -> 
     )
 
 
-def visit_all(runs: Sequence[LineageRun], time: VirtualTime) -> None:
+def visit_all(runs: Sequence[LineageReconciler], time: VirtualTime) -> None:
     """Visit each until none waits any longer, as `reconcile.visits` does."""
     numbers = itertools.count()
     heap = [(time.now(), next(numbers), run) for run in runs]
     while heap:
         due, _, run = heapq.heappop(heap)
         time.pass_until(due)
-        waiting = run.visit()
+        waiting = run.reconcile()
         if waiting is not None:
             heapq.heappush(heap, (waiting.until, next(numbers), run))
     failed = [report for report in (run.report() for run in runs) if not report.ok]
@@ -298,8 +295,8 @@ class Benchmark:
             self.time.pause(later.total_seconds())
             target = connected(self.place.urls, self.state, self.time)
             edges = self._edges(target, edges)
-            doors, silence = self._doors(edges, issuer)
-            self._measure(what, doors, silence)
+            ports, silence = self._ports(edges, issuer)
+            self._measure(what, ports, silence)
         self._measure_looks(issuer, edges)
         return self.missed
 
@@ -308,12 +305,11 @@ class Benchmark:
         self.place.requests()
         edges = self._edges(connected(self.place.urls, self.state, self.time), edges)
         began = process_time()
-        plans_of(Reconciler(self._doors(edges, issuer)[0], stop=_nothing), self.declared)
+        plans_of(self._ports(edges, issuer)[0], self.declared)
         planned, for_plan = self.place.requests().total(), process_time() - began
         target = connected(self.place.urls, self.state, self.time)
         edges, began = self._edges(target, edges), process_time()
-        looking = Looking(edges, self.time.now, no_listener, _nothing)
-        [look] = looking.look_at({ACCOUNT: target.survey})
+        [look] = survey_accounts({ACCOUNT: target.survey}, edges, self.time.now, Run())
         if len(look.survey.domains) != len(self.declared) * DOMAINS_EACH:
             raise SystemExit(f"discover found {len(look.survey.domains)} domains")
         found, for_discover = self.place.requests().total(), process_time() - began
@@ -332,10 +328,10 @@ class Benchmark:
             edges.go_on_from(before)
         return edges
 
-    def _doors(self, edges: FakeEdges, issuer: MemoryIssuer) -> tuple[Doors, Silence]:
-        """Join the doors of a run, and count how long it tells nothing."""
+    def _ports(self, edges: FakeEdges, issuer: MemoryIssuer) -> tuple[Ports, Silence]:
+        """Join the ports of a run, and count how long it tells nothing."""
         silence = Silence(self.time)
-        doors = Doors(
+        ports = Ports(
             issuer=issuer,
             source=MemorySource(),
             dns={"dns": MemoryDns(["example.com"])},
@@ -348,12 +344,12 @@ class Benchmark:
             progress=silence.told,
             claims=Claims(),
         )
-        return doors, silence
+        return ports, silence
 
-    def _measure(self, what: str, doors: Doors, silence: Silence) -> None:
+    def _measure(self, what: str, ports: Ports, silence: Silence) -> None:
         begun = self.time.clock()
         silence.begin()
-        visit_all([LineageRun(one, doors) for one in self.declared], self.time)
+        visit_all([LineageReconciler(one, ports) for one in self.declared], self.time)
         silence.end()
         count = len(self.declared) * DOMAINS_EACH
         requests = self.place.requests()

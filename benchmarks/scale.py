@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.many_domains import MOST
 from benchmarks.many_domains_stand_in import RATE
 from benchmarks.run_cost import MOST as MOST_REQUESTS
-from benchmarks.sync import desired, doors_of, furnish, now
+from benchmarks.sync import furnish, now, ports_of, wish
 from benchmarks.three_years import LIVES
 from benchmarks.three_years_ca import USUAL
 from benchmarks.three_years_world import START
@@ -38,7 +38,7 @@ from certferry.core.planning.limits import Limits, PlannedOrder, rate_limit_hold
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of, statuses_of
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.work_queue import WaitLimit
 from certferry_sandbox.testing.memory_target import MemoryCdn
 
 CERTIFICATES, MEASURED = 100_000, 20_000
@@ -120,14 +120,17 @@ def measured(certificates: int) -> Iterator[tuple[str, ...]]:
         path = Path(folder) / "state.db"
         with closing(connect(path, Path(folder) / "secret.key")) as state:
             cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
-            declared = [desired(number) for number in range(certificates)]
-            furnish(state, cdn, declared)
-            engine = Reconciler(doors_of(state, cdn), stop=lambda: None)
-            engine.sync(declared, Patience())  # asks when to renew, and writes that down
-            took = _timed(lambda: engine.sync(declared, Patience()))
+            wishes = [wish(number) for number in range(certificates)]
+            furnish(state, cdn, wishes)
+            engine = Reconciler(ports_of(state, cdn))
+            engine.sync(wishes, WaitLimit())  # asks when to renew, and writes that down
+            took = _timed(lambda: engine.sync(wishes, WaitLimit()))
             yield ("a run that finds nothing to do", f"{took:.1f} s")
-            yield ("`plan`", f"{_timed(lambda: plans_of(engine, declared)):.1f} s")
-            yield ("`status`", f"{_timed(lambda: statuses_of(engine, declared, Recorded())):.1f} s")
+            yield ("`plan`", f"{_timed(lambda: plans_of(engine.ports, wishes)):.1f} s")
+            yield (
+                "`status`",
+                f"{_timed(lambda: statuses_of(engine.ports, wishes, Recorded())):.1f} s",
+            )
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             yield ("memory of the whole process, with the CDN in it", f"{memory:.0f} MB")
             yield ("the state", f"{path.stat().st_size / 1e6:.0f} MB")

@@ -29,12 +29,11 @@ from certferry.core.desired.certificate import (
 from certferry.core.planning.report import SyncReport
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
-from certferry.ports.target import Look
-from certferry.reconcile.doors import Doors
+from certferry.ports.target import Scope
+from certferry.reconcile.observe import SightingsKeeper
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.sightings import SightingsKeeper
-from certferry.reconcile.visit import held_lease
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.run import Ports, held_lease
+from certferry.reconcile.work_queue import WaitLimit
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
@@ -47,16 +46,16 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def desired(number: int) -> DesiredCertificate:
+def wish(number: int) -> DesiredCertificate:
     """One certificate, served at one domain."""
     domain = f"img{number}.example.com"
     deployment = DesiredDeployment("cdn", (domain,))
     return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))
 
 
-def furnish(state: StateStore, cdn: MemoryCdn, certificates: list[DesiredCertificate]) -> None:
+def furnish(state: StateStore, cdn: MemoryCdn, wishes: list[DesiredCertificate]) -> None:
     """Bring every certificate to where nothing is to do: issued, bound, served."""
-    for one in certificates:
+    for one in wishes:
         bundle = make_bundle(*one.names, not_before=now() - timedelta(days=1))
         lease = state.acquire(one.lineage, now())
         state.save_version(lease, bundle, now())
@@ -76,9 +75,9 @@ def milliseconds(work: Callable[[], object], rounds: int) -> float:
     return 1000 * statistics.median(times)
 
 
-def doors_of(state: StateStore, cdn: MemoryCdn) -> Doors:
+def ports_of(state: StateStore, cdn: MemoryCdn) -> Ports:
     """Join a state and a CDN with fakes of everything else."""
-    return Doors(
+    return Ports(
         issuer=MemoryIssuer(state, now=now),
         source=MemorySource(),
         receiver=MemoryReceivers().receiver,
@@ -102,27 +101,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         state = connect(Path(directory) / "state.db", Path(directory) / "secret.key")
         cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
-        certificates = [desired(number) for number in range(arguments.certificates)]
-        furnish(state, cdn, certificates)
-        doors = doors_of(state, cdn)
-        reconciler = Reconciler(doors, stop=lambda: None)
-        report = reconciler.sync(certificates, Patience())
+        wishes = [wish(number) for number in range(arguments.certificates)]
+        furnish(state, cdn, wishes)
+        ports = ports_of(state, cdn)
+        reconciler = Reconciler(ports)
+        report = reconciler.sync(wishes, WaitLimit())
         assert report.ok, "there was something to do"  # noqa: S101 - or nothing is measured
-        watched = Reconciler(replace(doors, looks=SightingsKeeper(state, now)), stop=lambda: None)
-        told(state, watched.sync(certificates, Patience()))  # the first one writes what it saw
+        watched = Reconciler(replace(ports, observer=SightingsKeeper(state, now)))
+        told(state, watched.sync(wishes, WaitLimit()))  # the first one writes what it saw
         bare, kept = [], []
         for _ in range(arguments.rounds):  # in turns: a busy moment touches both
-            bare.append(milliseconds(lambda: reconciler.sync(certificates, Patience()), 1))
-            kept.append(
-                milliseconds(lambda: told(state, watched.sync(certificates, Patience())), 1)
-            )
-        each = statistics.median(kept) / len(certificates)
+            bare.append(milliseconds(lambda: reconciler.sync(wishes, WaitLimit()), 1))
+            kept.append(milliseconds(lambda: told(state, watched.sync(wishes, WaitLimit())), 1))
+        each = statistics.median(kept) / len(wishes)
         more = statistics.median(two / one for one, two in zip(bare, kept, strict=True))
-        looks = [as_look(one, state) for one in certificates]
-        fake = milliseconds(lambda: ask_all(cdn, looks), arguments.rounds) / len(certificates)
-        reading = milliseconds(lambda: read_all(state, certificates), arguments.rounds) / len(
-            certificates
-        )
+        looks = [as_look(one, state) for one in wishes]
+        fake = milliseconds(lambda: ask_all(cdn, looks), arguments.rounds) / len(wishes)
+        reading = milliseconds(lambda: read_all(state, wishes), arguments.rounds) / len(wishes)
         state.close()
 
     print(f"reading the versions   {reading:6.3f} ms each")
@@ -145,17 +140,17 @@ def read_all(state: StateStore, certificates: list[DesiredCertificate]) -> None:
         state.versions(one.lineage)
 
 
-def as_look(wanted: DesiredCertificate, state: StateStore) -> Look:
+def as_look(wanted: DesiredCertificate, state: StateStore) -> Scope:
     """Return what a run asks the CDN of a lineage."""
     known = [version.certificate for version in state.versions(wanted.lineage)]
-    return Look(wanted.lineage, wanted.names, wanted.names, Kind.AUTO, known)
+    return Scope(wanted.lineage, wanted.names, wanted.names, Kind.AUTO, known)
 
 
-def ask_all(cdn: MemoryCdn, looks: list[Look]) -> None:
+def ask_all(cdn: MemoryCdn, looks: list[Scope]) -> None:
     """Ask the CDN and its edges about every lineage once."""
     for one in looks:
         cdn.observe(one)
-        cdn.look(one.names)
+        cdn.served(one.names)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class SimulatedCas:
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `ports.issuer.Issuer.must_be_provable`."""
-        account: MemoryDns = dns  # type: ignore[assignment]  # behind a door, which has its methods
+        account: MemoryDns = dns  # type: ignore[assignment]  # behind a port, which has its methods
         zones = account.zones()
         for name in names:
             must_have_zone(challenge_name(name), zones)

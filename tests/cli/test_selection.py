@@ -19,7 +19,7 @@ from certferry.cli.selection import read_settings, settings_of_one, settings_or_
 from certferry.errors import ConfigError
 from certferry.ports.progress import no_listener
 from certferry.present.console import Verbosity
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.work_queue import WaitLimit
 from certferry.wiring.profiles import load_checked
 from certferry.wiring.selection import must_be_known, select
 from certferry_sandbox.testing.certificates import make_bundle
@@ -149,7 +149,7 @@ def test_what_is_only_remembered_is_known_too() -> None:
     """A certificate that is no longer declared still has its history and its files."""
     world = TwinWorld()
     session = world.session()
-    session.reconciler().sync(session.certificates, Patience(timedelta(0)))
+    session.reconciler().sync(session.certificates, WaitLimit(timedelta(0)))
 
     session = TwinSession(world, (), no_listener)
     assert "img" == must_be_known("img", session)

@@ -33,8 +33,9 @@ from certferry.present import status_text
 from certferry.present.language import Voice
 from certferry.present.layout import aligned, fitted, plain
 from certferry.problem import Problem
+from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.looking import Overview, overview
+from certferry.wiring.overview import Overview, overview
 from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld
@@ -140,7 +141,7 @@ def test_nothing_declared_is_said() -> None:
     session = TwinSession(TwinWorld(), (), no_listener)
 
     assert Exit.FAILED == show_status(
-        overview(session, Recorded()), console.console, NOW, as_json=False
+        overview(session, Run(), Recorded()), console.console, NOW, as_json=False
     )
     assert "No certificate is declared.\n" == console.out
 

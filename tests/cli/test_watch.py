@@ -96,14 +96,14 @@ class Edges:
     def __init__(self, *looks: Hosts) -> None:
         self._looks = list(looks)
 
-    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.look`."""
+    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`."""
         hosts = self._looks[0] if len(self._looks) == 1 else self._looks.pop(0)
         return {domain: hosts[domain] for domain in domains}
 
-    def look_at(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.look_at`."""
-        seen = self.look([host.name for host in hosts])
+    def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
+        """See `ports.probe.HostProbe.served_by`."""
+        seen = self.served([host.name for host in hosts])
         return {host: seen[host.name] for host in hosts}
 
 

@@ -12,7 +12,7 @@ import pytest
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.dns_by_zone import ByZone
+from certferry.reconcile.challenges import ZoneRouter
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, installed
 from certferry_sandbox.acme_dns import Registered
@@ -54,7 +54,7 @@ def in_memory(_: Fixture, *, among_others: bool = False) -> Iterator[Place]:
     memory = MemoryDns([ZONE])
 
     def by_zone(other: str, ours: str) -> DnsProvider:
-        return ByZone([(other, MemoryDns(["example.org"])), (ours, memory)])
+        return ZoneRouter([(other, MemoryDns(["example.org"])), (ours, memory)])
 
     def connect() -> DnsProvider:
         return by_zone("other.example.org", ZONE) if among_others else memory

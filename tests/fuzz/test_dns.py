@@ -89,7 +89,7 @@ def test_a_dns_service_is_asked(bent: BentAccount, bend: Bend) -> None:
         assert not any("example" in str(one) for one in cast("Reporting", fresh).report().lines)
 
 
-# --- Whatever an acme-dns server answers, its door raises certferry's errors alone
+# --- Whatever an acme-dns server answers, its port raises certferry's errors alone
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_an_acme_dns_server_is_asked(account: AcmeDnsAccount, front: Bent, bend:
         only_ours(call)
 
 
-# --- Whatever a service answers to the library lexicon, the door raises certferry's errors
+# --- Whatever a service answers to the library lexicon, the port raises certferry's errors
 # alone
 
 

@@ -1,4 +1,4 @@
-"""Whatever services answer, their doors raise certferry's errors and no others."""
+"""Whatever services answer, their ports raise certferry's errors and no others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.secret import Secret
 from certferry.ports.examination import Timed
 from certferry.ports.survey import ZoneKeeper
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.testing.context import connected_with
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from tests.adapters.dnspod.account import DnspodAccount
@@ -121,7 +121,7 @@ def test_qiniu_is_looked_at(qiniu: BentQiniu, bend: Bend) -> None:
 
     for named in (None, (WWW, SOURCE, LIVE, "plain.example.com")):
         qiniu.bend(bend)
-        look = Look(LINEAGE, names, named, Kind.AUTO, known, others=named is None)
+        look = Scope(LINEAGE, names, named, Kind.AUTO, known, others=named is None)
         only_ours(partial(qiniu.target().observe, look))
     qiniu.bend(bend)
     only_ours(partial(qiniu.target().survey, lambda *_: None))

@@ -392,7 +392,11 @@ def test_a_file_without_channels_loads_nothing_of_them(tmp_path: Path) -> None:
     config.write_text(f'{config.read_text()}[notify.ops]\ntype = "bark"\nkey = "env:NONE"\n')
     _, having = loaded_by("--config", str(config), "sync", code=2)
 
-    channels = ("certferry.wiring.channels", "certferry.reconcile.telling", "certferry.adapters.n")
+    channels = (
+        "certferry.wiring.channels",
+        "certferry.reconcile.notifications",
+        "certferry.adapters.n",
+    )
     assert set() == {module for module in without if module.startswith(channels)}
     assert "certferry.adapters.notify.bark" in having
     assert "certferry.adapters.http.client" not in having

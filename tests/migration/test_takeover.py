@@ -20,7 +20,7 @@ from certferry.core.discovery.survey import FoundZone
 from certferry.errors import LeaseHeld
 from certferry.migration.home import Installed, OldCertificate, OldHook
 from certferry.migration.takeover import adopt, as_remembered, propose_takeover
-from certferry.reconcile.visit import held_lease
+from certferry.reconcile.run import held_lease
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.core.discovery.found import domain, places

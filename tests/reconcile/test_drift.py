@@ -25,8 +25,8 @@ from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.ports.probe import Probe
-from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reconciler import LineageReconciler
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, outcome
 from tests.support.tiers import examples
@@ -117,9 +117,9 @@ def test_drift_that_another_run_has_written_down_meanwhile(begins: bool) -> None
     if not begins:
         run(world, wanted)
         world.cdn.set_by_others(IMG, ours)
-    doors = world.doors("late")
+    ports = world.ports("late")
     world.alive.add("late")
-    late = LineageRun(wanted, replace(doors, probe=Meanwhile(doors.probe, world, wanted)))
+    late = LineageReconciler(wanted, replace(ports, probe=Meanwhile(ports.probe, world, wanted)))
 
     world.visit_to_the_end(late)
 
@@ -134,9 +134,9 @@ class Meanwhile:
         self._world = world
         self._wanted = wanted
 
-    def look(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.look`."""
-        found = self._probe.look(domains)
+    def served(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`."""
+        found = self._probe.served(domains)
         self._world.run(self._wanted)
         return found
 
@@ -277,7 +277,7 @@ def test_status_tells_drift() -> None:
     world.cdn.set_by_others(IMG, theirs)
     wanted = wish(world, DriftPolicy.WARN)
 
-    (domain,) = status_of(wanted, observe(wanted, world.doors("look")), world.clock).domains
+    (domain,) = status_of(wanted, observe(wanted, world.ports("look")), world.clock).domains
 
     assert domain.standing is Standing.DRIFTED
     assert theirs in str(domain.problem)

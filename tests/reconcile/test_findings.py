@@ -18,7 +18,7 @@ from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.errors import ScheduleError, TargetUnavailable
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import AcmeAccount, StateStore
-from certferry.ports.target import DeployTarget, Look
+from certferry.ports.target import DeployTarget, Scope
 from certferry.problem import Problem, Severity
 from certferry.reconcile.examination import (
     ENTRIES,
@@ -53,7 +53,7 @@ def told(findings: object) -> list[tuple[str, str, Severity]]:
 
 def lineage(world: ModelWorld) -> list[tuple[str, str, Severity]]:
     """Look at the lineage of the world."""
-    return told(examine_lineage(world.wish(), world.doors("doctor")))
+    return told(examine_lineage(world.wish(), world.ports("doctor")))
 
 
 def test_lineage_in_order(world: ModelWorld) -> None:
@@ -88,7 +88,7 @@ def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
     world.run(world.wish())
 
     assert [(IMG, Code.DOMAIN_STUCK, Severity.WARNING)] == lineage(world)
-    (finding,) = examine_lineage(world.wish(), world.doors("doctor"))
+    (finding,) = examine_lineage(world.wish(), world.ports("doctor"))
     assert "certferry status" in str(finding.hint)
 
 
@@ -134,10 +134,10 @@ class HalfRead:
     def __init__(self, target: DeployTarget) -> None:
         self._target = target
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         unread = (TargetUnavailable(Text("the buckets cannot be listed")),)
-        return replace(self._target.observe(look), unread=unread)
+        return replace(self._target.observe(scope), unread=unread)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._target, name)
@@ -145,10 +145,10 @@ class HalfRead:
 
 def test_what_could_not_be_read_beside_the_domains(world: ModelWorld) -> None:
     """It keeps nothing waiting, so it is a warning."""
-    doors = world.doors("doctor")
-    half: Any = HalfRead(doors.targets["qiniu"])
+    ports = world.ports("doctor")
+    half: Any = HalfRead(ports.targets["qiniu"])
 
-    found = told(examine_lineage(world.wish(), replace(doors, targets={"qiniu": half})))
+    found = told(examine_lineage(world.wish(), replace(ports, targets={"qiniu": half})))
 
     assert [("qiniu", Code.TARGET_UNREAD, Severity.WARNING)] == found
 
@@ -157,7 +157,7 @@ def test_files_that_cannot_be_taken(world: ModelWorld) -> None:
     """Those of another client, which are not there."""
     wish = replace(world.wish(), dns="", files=PemFiles("/no/fullchain.pem", "/no/privkey.pem"))
 
-    found = told(examine_lineage(wish, world.doors("doctor")))
+    found = told(examine_lineage(wish, world.ports("doctor")))
 
     assert [("img", Code.FILES_UNUSABLE, Severity.ERROR)] == found
 
@@ -201,7 +201,7 @@ def test_clock_that_is_right_or_not_told(ahead: timedelta | None) -> None:
 
 
 def test_account_that_cannot_be_examined() -> None:
-    """An adapter may have none of the doors."""
+    """An adapter may have none of the ports."""
     assert [] == list(examine_account("other", object()))
     assert {} == cnames_of("other", object(), [])
 

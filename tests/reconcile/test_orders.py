@@ -128,7 +128,7 @@ def test_refused_keys_spend_no_second_order(world: ModelWorld) -> None:
     """The DNS account is asked before the CA, until it takes the keys again."""
     world.dns.fail_with(DnsAccessDenied("the token is wrong"))
     assert Outcome.FAILED is outcome(synced(world), Action.ISSUE).outcome
-    with world.doors("other").lease("img") as lease:
+    with world.ports("other").lease("img") as lease:
         world.state.drop_order(lease)
     orders = len(ordered(world))
 

@@ -18,7 +18,7 @@ from certferry.core.desired.certificate import (
     OnFailure,
 )
 from certferry.errors import CertferryError
-from certferry.reconcile.rollback_by_hand import roll_back_by_hand
+from certferry.reconcile.rollback import withdraw_by_hand
 from tests.reconcile.model import IMMORTAL, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER
 from tests.support.tiers import examples
@@ -66,7 +66,7 @@ def go_back(world: ModelWorld, wish: DesiredCertificate) -> None:
     """Roll back by hand, where that is possible."""
     world.alive.add("hand")
     with suppress(CertferryError):
-        roll_back_by_hand(wish, world.doors("hand"))
+        withdraw_by_hand(world.ports("hand"), wish)
     world.alive.discard("hand")
 
 

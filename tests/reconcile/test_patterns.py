@@ -22,7 +22,7 @@ from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import Outcome, SyncReport
 from certferry.core.planning.rollouts import Claims
 from certferry.core.planning.steps import Action, Deploy
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.present import plan_document, plan_text, report_text, status_text
 from certferry.present import plan_document as status_document
 from certferry.present.language import Voice
@@ -55,9 +55,9 @@ def by(
 class SwitchedOffCdn(MemoryCdn):
     """A CDN that leaves out what it finds and cannot serve."""
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
-        found = super().observe(look)
+        found = super().observe(scope)
         off = tuple(d for d in found.domains if d.state is DomainState.UNAVAILABLE)
         on = tuple(d for d in found.domains if d not in off)
         return replace(found, domains=on, left_out=off)
@@ -68,7 +68,7 @@ pattern = st.sampled_from(["*", f"*.{IMG}", "a.*", "*b.img*", "x*"])
 
 def bound(world: ModelWorld, names: set[str]) -> set[str]:
     """Which of these domains present a certificate."""
-    served = world.cdn.look(sorted(names))
+    served = world.cdn.served(sorted(names))
     return {name for name in names if any(address.fingerprint for address in served[name])}
 
 
@@ -179,14 +179,14 @@ def test_what_is_excluded_later_keeps_its_certificate(world: ModelWorld) -> None
     world.cdn.add_domain(OTHER)
     world.run(wish(DesiredDeployment("qiniu")))
     asked = wish(replace(DesiredDeployment("qiniu"), exclude=("a.*",)))
-    before = world.cdn.look([OTHER])
+    before = world.cdn.served([OTHER])
     world.pass_time(timedelta(days=70))
 
     report = world.run(asked)
 
     assert report is not None
     assert Outcome.DONE is outcome(report, Action.VERIFY, IMG).outcome
-    assert before == world.cdn.look([OTHER])
+    assert before == world.cdn.served([OTHER])
     assert 2 == len(world.cdn.remote_ids)
     assert [] == world.cdn.broken
 
@@ -247,7 +247,7 @@ def test_status_tells_of_a_domain_that_is_switched_off(
     asked = wish(deployment)
     world.run(asked)
 
-    status = status_of(asked, observe(asked, world.doors("looker")), world.clock)
+    status = status_of(asked, observe(asked, world.ports("looker")), world.clock)
 
     said = f"{OTHER} is frozen; it is left out, since `domains` does not name it"
     assert [IMG] == [one.domain for one in status.domains]

@@ -19,7 +19,7 @@ from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetAccessDenied
-from certferry.reconcile.lineage_run import plan_lineage
+from certferry.reconcile.reconciler import plan_lineage
 from tests.core.strategies import LINEAGE, NOW, situations
 
 DENIED = ObservedTarget("qiniu", failure=TargetAccessDenied("bad token"))

@@ -16,8 +16,8 @@ from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
 from certferry.core.planning.steps import Action, Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable
-from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import Text
 from certferry_sandbox.testing.memory_receiver import MemoryReceiver
 from tests.reconcile.model import ModelWorld
@@ -63,7 +63,7 @@ def step(report: LineageReport) -> StepOutcome:
 def standing(world: ModelWorld) -> Standing:
     """How the directory stands."""
     wished = wish(world)
-    status = status_of(wished, observe(wished, world.doors("looker")), world.clock)
+    status = status_of(wished, observe(wished, world.ports("looker")), world.clock)
     (found,) = status.domains
     assert (None, ()) == (found.upload_deadline, found.served)
     return found.standing
@@ -72,9 +72,9 @@ def standing(world: ModelWorld) -> Standing:
 def test_certificate_is_delivered_in_one_visit(world: ModelWorld, receiver: MemoryReceiver) -> None:
     """There is nothing to wait for: a run without patience is done."""
     world.alive.add("run")
-    run = LineageRun(wish(world), world.doors("run"))
+    run = LineageReconciler(wish(world), world.ports("run"))
 
-    assert run.visit() is None
+    assert run.reconcile() is None
 
     assert (Action.DEPLOY, Outcome.DONE) == (step(run.report()).action, step(run.report()).outcome)
     assert [run.report().fingerprint] == receiver.deliveries

@@ -17,9 +17,9 @@ from certferry.core.planning.report import Result, of_run
 from certferry.core.planning.rollouts import Claims
 from certferry.errors import Interrupted, StateUnavailable
 from certferry.ports.state import ChallengeRecord
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.reconcile.status import plans_of, statuses_of
-from certferry.reconcile.visits import WORKERS, Patience
+from certferry.reconcile.work_queue import WORKERS, WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, failing
 from certferry_sandbox.testing.memory_target import MemoryCdn
@@ -31,10 +31,10 @@ class SlowCdn(MemoryCdn):
 
     asked = threading.Barrier(WORKERS, timeout=20)
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         self.asked.wait()
-        return super().observe(look)
+        return super().observe(scope)
 
 
 class StoppedCdn(MemoryCdn):
@@ -42,7 +42,7 @@ class StoppedCdn(MemoryCdn):
 
     trouble: BaseException = KeyboardInterrupt()
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         raise self.trouble
 
@@ -56,10 +56,10 @@ class InterruptedCdn(StoppedCdn):
         super().__init__(*arguments, **named)
         self.all_ask = threading.Barrier(WORKERS, timeout=30)
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """Raise, in all of them."""
         self.all_ask.wait()
-        return super().observe(look)
+        return super().observe(scope)
 
 
 class BrokenCdn(StoppedCdn):
@@ -73,8 +73,8 @@ def test_lineages_are_looked_at_side_by_side() -> None:
     company = Company(2 * WORKERS, cdn=SlowCdn)
     reconciler = company.reconciler()
 
-    plans = plans_of(reconciler, company.certificates)
-    statuses = statuses_of(reconciler, company.certificates, Recorded())
+    plans = plans_of(reconciler.ports, company.certificates)
+    statuses = statuses_of(reconciler.ports, company.certificates, Recorded())
 
     lineages = [wish.lineage for wish in company.certificates]
     assert lineages == [plan.lineage for plan in plans]
@@ -89,16 +89,16 @@ def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
     company = Company(1, cdn=cdn)
 
     with pytest.raises(type(cdn.trouble)):
-        plans_of(company.reconciler(), company.certificates)
+        plans_of(company.ports(), company.certificates)
 
-    assert company.stopped.is_set()
+    assert company.run.is_stopped
 
 
 def test_run_that_is_stopped_does_not_tell_of_what_it_did_not_come_to() -> None:
     """The visits that had begun say that they were stopped, and the others were not made."""
     company = Company(WORKERS + 2, cdn=InterruptedCdn)
 
-    report = company.reconciler().sync(company.certificates, Patience())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert [True] * WORKERS + [False] * 2 == [one.looked_at for one in report.lineages]
     assert not any(one.ok or one.is_unchanged for one in report.lineages)
@@ -108,10 +108,12 @@ def test_company_is_synced_and_stays_so() -> None:
     """Every certificate ends served; the second run is unchanged; status and plan agree."""
     company = Company(30)
     reconciler = company.reconciler()
-    assert 30 * 3 == sum(len(plan.steps) for plan in plans_of(reconciler, company.certificates))
+    assert 30 * 3 == sum(
+        len(plan.steps) for plan in plans_of(reconciler.ports, company.certificates)
+    )
 
-    first = reconciler.sync(company.certificates, Patience())
-    second = reconciler.sync(company.certificates, Patience())
+    first = reconciler.sync(company.certificates, WaitLimit())
+    second = reconciler.sync(company.certificates, WaitLimit())
 
     assert first.ok
     assert first.complete
@@ -119,10 +121,10 @@ def test_company_is_synced_and_stays_so() -> None:
     assert [wish.lineage for wish in company.certificates] == [
         one.lineage for one in first.lineages
     ]
-    assert all(plan.is_settled for plan in plans_of(reconciler, company.certificates))
+    assert all(plan.is_settled for plan in plans_of(reconciler.ports, company.certificates))
     standings = {
         d.standing
-        for s in statuses_of(reconciler, company.certificates, Recorded())
+        for s in statuses_of(reconciler.ports, company.certificates, Recorded())
         for d in s.domains
     }
     assert {Standing.VERIFIED} == standings
@@ -138,8 +140,8 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
     """
     company = Company(2)
     run_for, beside = company.certificates
-    imported = DesiredCertificate("gone", (), files=files)
-    wishes = [run_for, *([imported] if files else [])]
+    ferried = DesiredCertificate("gone", (), files=files)
+    wishes = [run_for, *([ferried] if files else [])]
     company.claims = Claims([*wishes, beside])
     for lineage in ("gone", "held", beside.lineage):
         name = f"_acme-challenge.{lineage}.example.com"
@@ -148,7 +150,7 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
         company.state.save_challenge_record(record)
 
     with company.lease("held"):
-        company.reconciler().sync(wishes, Patience())
+        company.reconciler().sync(wishes, WaitLimit())
 
     assert [] == company.dns.values("_acme-challenge.gone.example.com")
     assert {beside.lineage, "held"} == set(company.state.lineages_in_challenge_records())
@@ -160,7 +162,7 @@ def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFi
     name = "_acme-challenge.gone.example.net"
     company.state.save_challenge_record(ChallengeRecord("gone", name, "left", now(), "handle"))
 
-    report = company.reconciler().sync(company.certificates, Patience())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert report.ok
     assert "gone: a challenge record of an earlier run is left in DNS" in caplog.text
@@ -180,14 +182,14 @@ def test_clean_up_that_fails_leaves_the_report(
     company = Company(1)
     company.state = Altered(company.state, lineages_in_challenge_records=failing(trouble))
 
-    report = company.reconciler().sync(company.certificates, Patience())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert complete == report.complete
     assert [True] == [lineage.ok for lineage in report.lineages]
     assert complete == (
         "could not look for challenge records of earlier runs: the disk is gone" in caplog.text
     )
-    assert complete != company.stopped.is_set()
+    assert complete != company.run.is_stopped
 
 
 def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
@@ -196,7 +198,7 @@ def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
     full = StateUnavailable(Text("the disk is full"))
     company.state = Altered(company.state, save_run=failing(full))
 
-    report = company.reconciler().sync(company.certificates, Patience())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert [True] == [lineage.ok for lineage in report.lineages]
     assert report.problem is not None
@@ -208,9 +210,9 @@ def test_renewal_is_planned_on_demand() -> None:
     """`plan --renew` shows what `sync --renew` would do."""
     company = Company(1)
     reconciler = company.reconciler()
-    reconciler.sync(company.certificates, Patience())
+    reconciler.sync(company.certificates, WaitLimit())
 
-    (plan,) = plans_of(reconciler, company.certificates, renew=True)
+    (plan,) = plans_of(reconciler.ports, company.certificates, renew=True)
 
     assert plan.issue is not None
 
@@ -222,7 +224,7 @@ def test_hundred_waiting_domains_hold_no_thread() -> None:
     counts: list[int] = []
     company.watch = lambda _: counts.append(threading.active_count() - before)
 
-    report = company.reconciler().sync(company.certificates, Patience())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert report.ok
     assert max(counts) <= WORKERS

@@ -13,8 +13,8 @@ from certferry.core.observed.observation import Change
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import ReasonCode
-from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reconciler import LineageReconciler
 from tests.reconcile.model import FALLEN, ModelWorld
 from tests.support.tiers import sampled
 
@@ -118,8 +118,8 @@ def test_edge_that_falls_back_forgets_nothing_that_was_sent() -> None:
     wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
     synced(world, wish)
     world.alive.add("fallen")
-    run = LineageRun(wish, replace(world.doors("fallen"), probe=FALLEN))
-    assert run.visit() is not None
+    run = LineageReconciler(wish, replace(world.ports("fallen"), probe=FALLEN))
+    assert run.reconcile() is not None
 
     assert world.plan(wish).is_settled
     assert synced(world, wish).ok
@@ -192,7 +192,7 @@ def test_status_names_the_setting_that_differs() -> None:
     world = served()
     wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
 
-    [found] = status_of(wish, observe(wish, world.doors("looker")), world.clock).domains
+    [found] = status_of(wish, observe(wish, world.ports("looker")), world.clock).domains
 
     assert Standing.DRIFTED is found.standing
     assert found.problem is not None

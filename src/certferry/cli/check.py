@@ -68,12 +68,12 @@ def command(front: Front, names: tuple[str, ...], *, run_within: int, as_json: b
 def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
     from certferry.cli.selection import read_settings
     from certferry.core.assessment.health import checkup
-    from certferry.wiring.looking import open_to_look
     from certferry.wiring.recorded import expected, recorded
+    from certferry.wiring.workspace import Workspace
 
     settings = read_settings(front, tuple(names))
-    with open_to_look(settings, language=front.voice.language) as session:
-        known = recorded(settings, session.state, now)
+    with Workspace(settings, reads_only=True, language=front.voice.language) as workspace:
+        known = recorded(settings, workspace.state, now)
     return checkup(expected(settings, known), known, now, run_within)
 
 

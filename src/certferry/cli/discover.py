@@ -78,7 +78,9 @@ def command(
     from certferry.cli.selection import settings_with_accounts
     from certferry.core.discovery.inventory import Wanted
     from certferry.present.progress import progress_on
-    from certferry.wiring.discovery import open_to_discover
+    from certferry.reconcile.run import Run
+    from certferry.wiring.discovery import chosen, discovered, proposed
+    from certferry.wiring.workspace import Workspace
 
     if as_toml and as_json:
         raise UsageMistake(Text("--toml and --json exclude each other"))
@@ -87,11 +89,13 @@ def command(
     settings = settings_with_accounts(front)
     with (
         progress_on(front.console, front.verbosity, now, changes_nothing=True) as progress,
-        open_to_discover(settings, progress=progress, language=front.voice.language) as session,
+        Workspace(settings, reads_only=True, language=front.voice.language) as workspace,
     ):
-        found = session.discover(session.chosen(accounts))
+        run = Run(progress=progress)
+        known = workspace.accounts(run)
+        found = discovered(chosen(accounts, known, settings), workspace, run)
         if as_toml:
-            proposal, unread = session.proposed(found.narrowed(wanted, now()))
+            proposal, unread = proposed(found.narrowed(wanted, now()), known, settings)
     if as_toml:
         return show_tables(proposal, [*found.problems, *unread], front)
     return show_discovery(found, wanted, front.console, now(), as_json=as_json)

@@ -16,7 +16,7 @@ from certferry.text import Text
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.wiring.looking import Overview
+    from certferry.wiring.overview import Overview
 
 
 @click.command("status")
@@ -33,16 +33,19 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     """
     from certferry.cli.selection import read_settings, warn_of_equal_names
     from certferry.present.progress import progress_of_look
-    from certferry.wiring.looking import open_to_look, overview
+    from certferry.reconcile.run import Run
+    from certferry.wiring.overview import overview
     from certferry.wiring.recorded import recorded
+    from certferry.wiring.workspace import Workspace
 
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)
     with (
         progress_of_look(front.console, front.verbosity, now, as_json=as_json) as progress,
-        open_to_look(settings, progress=progress, language=front.voice.language) as session,
+        Workspace(settings, reads_only=True, language=front.voice.language) as workspace,
     ):
-        found = overview(session, recorded(settings, session.state, now()))
+        known = recorded(settings, workspace.state, now())
+        found = overview(workspace, Run(progress=progress), known)
     return show_status(found, front.console, now(), as_json=as_json)
 
 

@@ -96,15 +96,15 @@ def command(
         raise UsageMistake(Text("--every needs --follow"))
 
     from certferry.cli.selection import settings_or_defaults
-    from certferry.reconcile.stopping import Stopping
-    from certferry.wiring.watching import host_probe
+    from certferry.reconcile.run import Run
+    from certferry.wiring.network import probe_for
 
     verify = settings_or_defaults(front).verify
     meant = hosts_meant(hosts, file, port or verify.port)
     if len(meant) >= MANY:
         note(front, Text("looking at {count} hosts", count=len(meant)))
-    pause, within = Stopping().pause, None if expiring is None else timedelta(days=expiring)
-    probe = host_probe(verify, pause)
+    pause, within = Run().pause, None if expiring is None else timedelta(days=expiring)
+    probe = probe_for(verify, pause, alone=True)
     watch = Watch(probe, meant, front.console, now, within, as_json=as_json)
     if follow:
         watch.follow(pause, every or EVERY)
@@ -152,7 +152,7 @@ class Watch:
     def _looks(self) -> list[HostLook]:
         from certferry.core.discovery.watched import judged
 
-        seen = self.probe.look_at(self.hosts)
+        seen = self.probe.served_by(self.hosts)
         now = self.now()
         return [judged(host, seen[host], now, self.ends_within) for host in self.hosts]
 

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from certferry.ports.http import OpenHttp
+from certferry.ports.http import OpenHttp, OpenPace
 from certferry.ports.programs import RunProgram
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import AccountMemory
@@ -92,7 +92,7 @@ class Context:
     service that keep the run's manners: see `ports.http.Http`. `progress` takes events for the
     run's listeners. `run` runs a program of the operator's. `contact` is a mail address that a
     service may write to, or empty; `language` the one in which a person reads what happens, `en` or
-    `zh`.
+    `zh`. `pace` is for adapters that bring their own client: `None` where there is one run alone.
     """
 
     pause: Pause
@@ -103,6 +103,7 @@ class Context:
     run: RunProgram
     contact: str = ""
     language: str = "en"
+    pace: OpenPace | None = None
 
 
 class Adapter(Protocol):
@@ -128,7 +129,7 @@ class Adapter(Protocol):
         ...
 
     def connect(self, settings: Any, context: Context, /) -> Any:
-        """Give the account's door, for all that a run does with it: it may be shared between
+        """Give the account's port, for all that a run does with it: it may be shared between
         threads. Sends nothing yet. Raises `ConfigError` for settings that can be none.
         """
         ...

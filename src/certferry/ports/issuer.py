@@ -1,4 +1,4 @@
-"""The door to a CA."""
+"""The port to a CA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door to a channel of notifications: a service that brings a message to a person, or to the
+"""The port to a channel of notifications: a service that brings a message to a person, or to the
 operator's own program.
 """
 

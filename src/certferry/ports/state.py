@@ -1,4 +1,4 @@
-"""The door to what certferry remembers.
+"""The port to what certferry remembers.
 
 Every call is one transaction: it has happened whole when it returns, or not at all when it
 raises. All of them may be called from several threads and processes at once. Moments are aware.

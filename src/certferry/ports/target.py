@@ -1,4 +1,4 @@
-"""The door to a place that serves certificates."""
+"""The port to a place that serves certificates."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Protocol
 
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, Kind
-from certferry.core.observed.observation import Look, ObservedTarget
+from certferry.core.observed.observation import ObservedTarget, Scope
 
-__all__ = ["DeployTarget", "Look"]
+__all__ = ["DeployTarget", "Scope"]
 
 
 class DeployTarget(Protocol):
     """Serves certificates under domains."""
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """Find the domains, what each is bound to, and our copies. Changes nothing. A target whose
         list tells since when a certificate is valid also gives what carries the lineage's mark and
         is not `known`: by that an older state is noticed.

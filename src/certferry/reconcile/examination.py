@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import PurePath
-from typing import cast
 
 from certferry.core.assessment.health import RUN_WITHIN, Recorded
 from certferry.core.certificates.certificate import covered_by
@@ -38,8 +37,8 @@ from certferry.ports.examination import Examined, PointedAt, Timed
 from certferry.ports.progress import Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.problem import Problem, Severity
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.observe import as_offered, observe
+from certferry.reconcile.observe import observe, with_file_names
+from certferry.reconcile.run import Ports
 from certferry.text import Text
 
 AT_ONCE = 16
@@ -144,14 +143,14 @@ def _overdue(check: Check) -> Problem:
     return warning(Code.NOT_LOOKED_AT, check.subject, message, fix)
 
 
-def examine_account(label: str, door: object) -> Iterator[Problem]:
+def examine_account(label: str, port: object) -> Iterator[Problem]:
     """Examine an account as far as its adapter can. The clock comes first: it is to be set before
     keys are blamed. Raises `CertferryError`.
     """
-    if hasattr(door, "clock_ahead"):
-        yield from examine_clock(label, cast("Timed", door).clock_ahead())
-    if hasattr(door, "examine"):
-        yield from cast("Examined", door).examine(label)
+    if isinstance(port, Timed):
+        yield from examine_clock(label, port.clock_ahead())
+    if isinstance(port, Examined):
+        yield from port.examine(label)
 
 
 def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
@@ -161,14 +160,12 @@ def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
 
 
 def cnames_of(
-    label: str, door: object, certificates: Sequence[DesiredCertificate]
+    label: str, port: object, certificates: Sequence[DesiredCertificate]
 ) -> Mapping[str, str]:
     """Return the CNAMEs of the domains at an account that certificates are deployed to. Raises
     `DeployError`.
     """
-    if not hasattr(door, "cnames"):
-        return {}
-    cnames = cast("PointedAt", door).cnames()
+    cnames = port.cnames() if isinstance(port, PointedAt) else {}
     return {
         domain: cname
         for domain, cname in cnames.items()
@@ -333,19 +330,19 @@ _WEIGHTS = {
 }
 
 
-def examine_lineage(desired: DesiredCertificate, doors: Doors) -> Iterator[Problem]:
+def examine_lineage(desired: DesiredCertificate, ports: Ports) -> Iterator[Problem]:
     """Examine a lineage as a plan observes it. Raises `StateError`, `Interrupted`."""
     try:
-        desired = as_offered(desired, doors)
+        desired = with_file_names(desired, ports)
     except (CertificateError, PlanRefused) as error:
         yield error.problem(desired.lineage, code=Code.FILES_UNUSABLE)
         return
-    observed = observe(desired, doors)
+    observed = observe(desired, ports)
     if observed.current is not None:
-        yield from judge_version(desired, observed.current, doors.now())
+        yield from judge_version(desired, observed.current, ports.now())
     for target in observed.targets:
         yield from _at_target(target)
-        yield from _stuck(observed, target, doors)
+        yield from _stuck(observed, target, ports)
         is_place = not any(domain.kind.is_receiver for domain in target.domains)
         if observed.current is not None and is_place and target.failure is None:
             yield from judge_at_target(desired, observed.current, target)
@@ -362,12 +359,12 @@ def _at_target(target: ObservedTarget) -> Iterator[Problem]:
             yield domain.problem.problem(domain.domain, severity, code)
 
 
-def _stuck(observed: Observation, target: ObservedTarget, doors: Doors) -> Iterator[Problem]:
+def _stuck(observed: Observation, target: ObservedTarget, ports: Ports) -> Iterator[Problem]:
     fix = Text("ask its support to end it")
     if observed.current is not None:
         fix = Text("send its support the ticket that `certferry status` prints")
     for domain in target.domains:
-        since = stuck_since(domain, doors.now(), doors.verify_timeout)
+        since = stuck_since(domain, ports.now(), ports.verify_timeout)
         if since is not None:
             message = Text(
                 "{target} has not ended its change since {since}",

@@ -1,13 +1,13 @@
-"""The checks of `certferry doctor`: every door that a run relies on, each looked at by itself."""
+"""The checks of `certferry doctor`: every port that a run relies on, each looked at by itself."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from certferry.config.certificates import with_equal_names
@@ -20,12 +20,11 @@ from certferry.core.network import is_loopback
 from certferry.errors import ConfigError, IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import AccountReport, Reporting
-from certferry.ports.progress import Pause, Progress
+from certferry.ports.progress import Pause
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget
 from certferry.problem import Problem
-from certferry.reconcile.dns_by_zone import provider_of
-from certferry.reconcile.doors import Doors
+from certferry.reconcile.challenges import provider_of
 from certferry.reconcile.examination import (
     ENTRIES,
     WITHIN_OF_MANY,
@@ -40,79 +39,63 @@ from certferry.reconcile.examination import (
     examine_schedule,
     ordered_names,
 )
+from certferry.reconcile.run import Ports, Run
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
 from certferry.wiring.clock import now
-from certferry.wiring.public_dns import chosen_for, propagation_for, resolvers_for
+from certferry.wiring.network import chosen_for, propagation_for, resolvers_for
 from certferry.wiring.recorded import recorded
-from certferry.wiring.session import Session
+from certferry.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
     from certferry.adapters.acme.resolvers import Resolvers
     from certferry.adapters.probe.resolver_look import ResolverLook
 
 
-@contextmanager
-def open_to_examine(
-    settings: Settings, *, progress: Progress, language: str
-) -> Iterator[DoctorSession]:
-    """Open what the settings name to examine it: not even an empty state is made."""
-    with ExitStack() as resources:
-        yield DoctorSession(settings, progress, resources, language=language, looks_only=True)
+def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
+    """Examine everything that a run would rely on, and return the findings. Changes nothing.
+    Raises `ConfigError` as `Workspace.connect` does.
+    """
+    try:
+        ports = workspace.connect(run)
+    except StateError as problem:
+        return without_state(workspace.settings, schedulers, problem)
+    examination = Examination(progress=run.progress, now=now, stop=run.stop)
+    checked = CheckedRun(workspace.settings, ports, schedulers, run.pause)
+    return examination.carry_out(checks_of(checked))
 
 
-class DoctorSession(Session):
-    """A session whose doors are looked at, and not gone through."""
-
-    def examine(self, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
-        """Look at everything that a run would rely on, and return the findings. Changes nothing.
-        Raises `ConfigError` as `reconciler` does.
-        """
-        try:
-            doors = self.reconciler().doors
-        except StateError as error:
-            return without_state(self._settings, schedulers, error)
-        look = Examination(progress=self._progress, now=now, stop=self._stopping.stop)
-        run = CheckedRun(self._settings, doors, schedulers, self._stopping.pause)
-        return look.carry_out(checks_of(run))
-
-    def reports(self) -> Iterator[AccountReport]:
-        """Ask every account that an issue can tell of, whether a certificate names it or not.
-        Raises `ConfigError` where there is none, and for settings that can be none.
-        """
-        self._stopping.begin()
-        reporting: list[Reporting] = []
-        for family, connect in (
-            (TARGETS, self.accounts.target),
-            (DNS_PROVIDERS, self.accounts.dns),
-        ):
-            for label in self.accounts.labels(family):
-                with suppress(BrokenAdapter):  # another package's: nothing is reported of it
-                    door: object = connect(label)
-                    reporting += [cast("Reporting", door)] if hasattr(door, "report") else []
-        if not reporting:
-            raise ConfigError(
-                Text("{path} has no account that can be reported of", path=self._settings.path),
-                hint=Text(
-                    "declare one at Qiniu or DNSPod, such as [accounts.qiniu], with its keys"
-                ),
-            )
-        return (door.report() for door in reporting)
+def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
+    """Ask every account that an issue can report, whether a certificate names it or not. Raises
+    `ConfigError` where there is none, and for settings that can be none.
+    """
+    accounts, reporting = workspace.accounts(run), list[Reporting]()
+    for family, connect in ((TARGETS, accounts.target), (DNS_PROVIDERS, accounts.dns)):
+        for label in accounts.labels(family):
+            with suppress(BrokenAdapter):  # another package's: nothing is reported of it
+                port: object = connect(label)
+                reporting += [port] if isinstance(port, Reporting) else []
+    if not reporting:
+        raise ConfigError(
+            Text("{path} has no account that can be reported of", path=workspace.settings.path),
+            hint=Text("declare one at Qiniu or DNSPod, such as [accounts.qiniu], with its keys"),
+        )
+    return (port.report() for port in reporting)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedRun:
-    """What is examined: the settings, and the doors that a run of theirs would go through."""
+    """What is examined: the settings, and the ports that a run of theirs would go through."""
 
     settings: Settings
-    doors: Doors
+    ports: Ports
     schedulers: Iterable[Scheduler]
     pause: Pause
 
 
 def checks_of(run: CheckedRun) -> Iterator[Check]:
     """Return every check. None of them changes anything."""
-    settings, doors = run.settings, run.doors
+    settings, ports = run.settings, run.ports
     yield Check(
         platform.node(),
         Text("looking at the files, the state and the schedule"),
@@ -135,15 +118,15 @@ def checks_of(run: CheckedRun) -> Iterator[Check]:
             Text("looking at the CA, CAA records and DNSSEC"),
             lambda: _authority(run),
         )
-    for label, dns in doors.dns.items():
+    for label, dns in ports.dns.items():
         what = Text("looking at the clock, the keys and the zones")
         yield Check(label, what, partial(_dns_account, run, label, dns))
-    for label, target in doors.targets.items():
+    for label, target in ports.targets.items():
         what = Text("looking at the clock, the keys and the CNAMEs")
         yield Check(label, what, partial(_target_account, run, label, target))
     for desired in settings.certificates:
         what = Text("looking at the certificate and where it is served")
-        yield Check(desired.lineage, what, partial(examine_lineage, desired, doors), WITHIN_OF_MANY)
+        yield Check(desired.lineage, what, partial(examine_lineage, desired, ports), WITHIN_OF_MANY)
 
 
 def without_state(
@@ -168,7 +151,7 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
         yield warning(Code.NAMES_TWICE, twin.where, twin.message, fix)
     yield from examine_schedule(run.schedulers)
     yield from _telling(run.settings)
-    state, now_ = run.doors.state, run.doors.now()
+    state, now_ = run.ports.state, run.ports.now()
     history = [entry for entry in state.history(None, ENTRIES) if entry.lineage in declared]
     known = recorded(run.settings, state, now_)
     yield from examine_records(known, history, where.path, where.key_file, now_)
@@ -233,14 +216,14 @@ def _records(
         return frozenset(), list(without_records(names, spare, offer, holder))
     looked = judged_names(names, offer, holder, resolvers, now)
     proven = frozenset(one.name for one in looked if one.is_proven)
-    return proven, list(findings_of(looked, spare, run.doors.now()))
+    return proven, list(findings_of(looked, spare, run.ports.now()))
 
 
 def _holder(run: CheckedRun) -> Holder | None:
     from certferry.adapters.acme.account import holder_in
 
     with suppress(StateError):  # the check of the machine reports it
-        return holder_in(run.doors.state, run.settings.acme.directory)
+        return holder_in(run.ports.state, run.settings.acme.directory)
     return None
 
 
@@ -252,7 +235,7 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Prob
     propagation = propagation_for(settings, run.pause)
     look = ZonesLook(label, dns, propagation, resolvers_for(settings, run.pause))
     ordered = [
-        (desired.names, provider_of(desired, run.doors.dns))
+        (desired.names, provider_of(desired, run.ports.dns))
         for desired in settings.certificates
         if label in desired.dns_accounts
     ]

@@ -21,6 +21,7 @@ from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.adapters.state.connect import may_exist
 from certferry.config.model import HEARTBEAT, METRICS, Settings
 from certferry.config.secrets import SecretReference
+from certferry.core.assessment.notices import of_channel
 from certferry.core.planning.report import SyncReport
 from certferry.core.schedule import may_ping, recent
 from certferry.errors import CertferryError, LeaseHeld, LeaseLost, Reported
@@ -31,10 +32,10 @@ from certferry.present.check_text import counted, metrics
 from certferry.present.language import voice_in
 from certferry.present.layout import plain
 from certferry.problem import Problem
+from certferry.reconcile.run import change_notices
 from certferry.text import Text
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now
-from certferry.wiring.notices import NoticeKeeper
 from certferry.wiring.recorded import expected, recorded
 
 LONGEST = timedelta(seconds=10)
@@ -44,7 +45,7 @@ _LEAST = 1.0
 """Seconds that the last ping has in any case."""
 
 _LATER = (LeaseHeld, LeaseLost)
-"""What ends a run with exit code 75, which counts as success (contract, "Telling")."""
+"""What ends a run with exit code 75, which counts as success (contract, "Notifications")."""
 
 _log = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ class Monitor:
         if not may_exist(self._settings.state.path):
             return
         with suppress(CertferryError):  # what is wrong with the state is reported where it is used
-            NoticeKeeper(self._settings, self._state).monitored(name, missed)
+            change_notices(self._state(), lambda before: of_channel(name, missed, before, now()))
 
 
 def try_heartbeat(settings: Settings) -> Problem | None:

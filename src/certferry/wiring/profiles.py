@@ -15,9 +15,8 @@ from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable, Settings
 from certferry.config.values import DIRECTORIES
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.errors import ConfigError
 from certferry.text import Text
-from certferry.wiring.adapters import TARGETS, Described, installed
+from certferry.wiring.adapters import Described, installed
 from certferry.wiring.settings import ADAPTERS, named_for_two
 
 WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
@@ -108,7 +107,7 @@ def _unfit_deployments(
         return
     for number, deployment in enumerate(desired.deployments):
         account = settings.accounts.get(deployment.target)
-        target = None if desired.files or account is None else _target(account)
+        target = None if desired.files or account is None else installed().target_of(account)
         if target is None or account is None:
             continue
         place = settings.places[desired.lineage].below("deploy", number)
@@ -140,13 +139,3 @@ def _problems(
             lifetime=lifetime,
         )
         yield _Unfit(place.mistake("to", problem), None)
-
-
-def _target(account: AccountTable) -> Described | None:
-    """Return an account's target, `None` where there is something wrong with it, which is told when
-    it is connected.
-    """
-    try:
-        return installed().find(TARGETS, account.type)
-    except (KeyError, ConfigError):
-        return None

@@ -27,10 +27,9 @@ from certferry.migration.renewed import (
 )
 from certferry.ports.source import CertificateSource
 from certferry.text import Text
-from certferry.wiring.looking import open_to_look
 from certferry.wiring.profiles import load_checked
-from certferry.wiring.session import Session
 from certferry.wiring.settings import from_client, from_environment
+from certferry.wiring.workspace import Workspace
 
 _MOST_LISTED = 10
 """Declared names that a message lists: more would hide what it says."""
@@ -105,14 +104,14 @@ def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> Desi
     return found[0]
 
 
-def must_be_known(name: str, session: Session) -> str:
+def must_be_known(name: str, workspace: Workspace) -> str:
     """Return the lineage of this name, or the one that covers this domain, among those that are
     declared or, where none fits, stored. Raises `ConfigError` for none, and for several.
     """
     known: dict[str, Sequence[str]] = {
-        desired.lineage: desired.names for desired in session.certificates
+        desired.lineage: desired.names for desired in workspace.certificates
     }
-    found, state = lineages_meant(name, session.certificates), session.state
+    found, state = lineages_meant(name, workspace.certificates), workspace.state
     if name not in found:
         left = [lineage for lineage in state.lineages() if lineage not in known]
         known |= {
@@ -184,10 +183,10 @@ def meant_by(
 
 
 def _declared_for(settings: Settings, renewed: Renewed, source: CertificateSource) -> Settings:
-    with open_to_look(settings) as session:
+    with Workspace(settings, reads_only=True) as workspace:
 
         def versions(lineage: str) -> Sequence[Version]:
-            return session.state.versions(lineage)  # opened for a certificate that is declared
+            return workspace.state.versions(lineage)  # opened for a certificate that is declared
 
         meant = declared_for(renewed.files, settings.certificates, source, versions)
     if not meant:

@@ -28,7 +28,7 @@ _FORGOTTEN = ""
 
 def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -> SyncReport:
     """Return the report of a run for all certificates with what the file declares no more, and keep
-    that the others are this file's. What is wrong with the state by now is told with the run.
+    that the others are this file's. The run reports what is wrong with the state by now.
     """
     if settings.certificates != settings.declared:
         return report
@@ -130,5 +130,5 @@ def _called(settings: Settings) -> str | None:
 def _exists(file: str) -> bool:
     try:
         return Path(file).exists()
-    except OSError:  # behind a closed door
+    except OSError:  # behind a closed port
         return True

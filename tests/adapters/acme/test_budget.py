@@ -25,7 +25,7 @@ from certferry.ports.issuer import IssueRequest
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
-from tests.adapters.acme.doors import ZoneDns, unavailable
+from tests.adapters.acme.ports import ZoneDns, unavailable
 from tests.adapters.acme.proxy import refusal
 
 HOUR, WEEK = timedelta(hours=1), timedelta(days=7)

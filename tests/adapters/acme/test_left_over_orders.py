@@ -15,7 +15,7 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
-from tests.adapters.acme.doors import ZoneDns, unavailable
+from tests.adapters.acme.ports import ZoneDns, unavailable
 from tests.adapters.acme.proxy import refusal, with_fields
 
 PENDING, READY, PROCESSING, VALID = "pending", "ready", "processing", "valid"

@@ -158,7 +158,7 @@ def test_failure_with_one_record_does_not_keep_the_others(bench: Bench) -> None:
 
 
 def test_run_that_is_stopped_while_it_looks_keeps_the_record(bench: Bench) -> None:
-    """Stopping is no answer to whether it is there."""
+    """Run is no answer to whether it is there."""
     leave_record(bench, in_dns=False, handle=False)
     bench.clock.stopped = Interrupted(Text("stopped"))
 

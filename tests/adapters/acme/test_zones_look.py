@@ -15,7 +15,7 @@ from certferry.core.discovery.survey import FoundZone
 from certferry.core.findings import Code
 from certferry.errors import DnsAccessDenied
 from certferry.problem import Problem
-from certferry.reconcile.dns_by_zone import ByZone
+from certferry.reconcile.challenges import ZoneRouter
 from certferry.text import Text
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.adapters.acme.name_servers import (
@@ -194,12 +194,12 @@ def test_cname_that_may_be_there_and_is_not_looked_for() -> None:
 def test_name_that_another_account_writes_is_left_to_it(world: NameServers) -> None:
     """Also where a CNAME leads there; what no account has, is told with the CNAME to set."""
     own, other = Account("example.com"), Account("example.net", hosts=HOSTS[2:])
-    both = ByZone([("example.org", own), ("example.com", own)])
-    shared = ByZone([("example.com", own), ("example.net", other)])
+    both = ZoneRouter([("example.org", own), ("example.com", own)])
+    shared = ZoneRouter([("example.com", own), ("example.net", other)])
     world.zones.seed("_acme-challenge.led.example.com", "CNAME", "led.example.net.")
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
 
-    def found(account: Account, provider: ByZone) -> list[Problem]:
+    def found(account: Account, provider: ZoneRouter) -> list[Problem]:
         look = ZonesLook("dns", account, world.propagation(), resolvers)
         return look.look([("led.example.com", provider), ("img.example.com", provider)])
 

@@ -27,7 +27,7 @@ from certferry.core.observed.observation import Served, is_served
 from certferry.errors import ConfigError, Interrupted
 from certferry.ports.progress import Pause
 from certferry.problem import Severity
-from certferry.reconcile.stopping import Stopping
+from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry_sandbox.authority import Authority
 from certferry_sandbox.nameserver.daemon import DnsDaemon, Reply, Transport
@@ -89,7 +89,7 @@ class Edges:
 
     def look(self, domain: str, *resolvers: tuple[str, int]) -> tuple[Served, ...]:
         """Look at one domain."""
-        return self.probe(*resolvers).look([domain])[domain]
+        return self.probe(*resolvers).served([domain])[domain]
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_domains_are_looked_at_side_by_side(edges: Edges) -> None:
     with socket.create_server((meeting, 0)) as server, ThreadPoolExecutor(1) as host:
         server.settimeout(20)
         met = host.submit(see_off_together, server, len(domains))
-        seen = edges.probe(port=server.getsockname()[1]).look(domains)
+        seen = edges.probe(port=server.getsockname()[1]).served(domains)
         met.result()
 
     assert domains == list(seen)
@@ -277,7 +277,7 @@ def test_nothing_is_begun_after_the_end(
     hosts = [f"127.0.58.{number + 1}" for number in range(addresses)]
     for name, host in itertools.product(names, hosts):
         edges.zones.seed(name, "A", host)
-    stopping, told = Stopping(), threading.Semaphore(0)
+    stopping, told = Run(), threading.Semaphore(0)
 
     def pause(seconds: float) -> None:
         try:
@@ -288,7 +288,7 @@ def test_nothing_is_begun_after_the_end(
 
     edges.pause = pause
     with listening_at(hosts) as servers, ThreadPoolExecutor(1) as other:
-        look = other.submit(edges.probe(port=servers[0].getsockname()[1]).look, names)
+        look = other.submit(edges.probe(port=servers[0].getsockname()[1]).served, names)
         silent, *answering = [guest_of(servers, within=20) for _ in range(at_once)]
         stopping.stop()
         for guest in answering:

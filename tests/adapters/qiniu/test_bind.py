@@ -16,7 +16,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.domains import HttpsConf
 from tests.adapters.qiniu.place import (
@@ -331,7 +331,7 @@ def test_a_stuck_domain_stays_busy(place: Place, target: Qiniu, old: str, new: s
     with pytest.raises(TargetBusy):
         bind(target, new)
 
-    [found] = target.observe(Look("img", (WWW,), (WWW,), Kind.CDN, ())).domains
+    [found] = target.observe(Scope("img", (WWW,), (WWW,), Kind.CDN, ())).domains
     assert (DomainState.PROCESSING, old) == (found.state, found.bound)
     assert 1 == len(writes(place))
 

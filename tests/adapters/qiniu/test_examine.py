@@ -10,7 +10,7 @@ import pytest
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.findings import Code
 from certferry.errors import TargetAccessDenied, TargetUnavailable
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.problem import Problem, Severity
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.routes import QBOX, Host
@@ -50,7 +50,7 @@ def test_calls_that_are_made_beside_them_change_nothing_that_is_told(place: Plac
     place.service.add_domain("img.example.com")
     target = place.target()
     alone = target.examine("qiniu")
-    target.observe(Look("img", ("*.example.com",), None, Kind.AUTO, ()))
+    target.observe(Scope("img", ("*.example.com",), None, Kind.AUTO, ()))
 
     assert alone == target.examine("qiniu")
 

@@ -16,7 +16,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.habits import bindings_nowhere
 from certferry_sandbox.qiniu.kodo import DomainType
@@ -304,7 +304,7 @@ def test_a_sub_account_goes_on_with_the_cdn(place: Place, sub_account: Qiniu) ->
 
 @pytest.mark.parametrize("what", [look(kind=KODO), look()])
 def test_a_sub_account_with_source_domains_alone(
-    what: Look, place: Place, sub_account: Qiniu
+    what: Scope, place: Place, sub_account: Qiniu
 ) -> None:
     """Where there is nothing else, or they were asked for, it is the whole story."""
     place.service.add_bucket_domain(SRC, "pictures")
@@ -380,7 +380,7 @@ def test_a_kodo_that_falls_silent_half_way(place: Place, target: Qiniu) -> None:
 
 
 @pytest.mark.parametrize("what", [look(), look(SRC), look(kind=KODO)])
-def test_silence_about_bindings(what: Look, place: Place, target: Qiniu) -> None:
+def test_silence_about_bindings(what: Scope, place: Place, target: Qiniu) -> None:
     """It is told, and holds nothing up: the edges show as well what is bound."""
     place.service.add_domain(IMG)
     place.service.add_bucket_domain(SRC, "pictures")
@@ -421,6 +421,6 @@ def test_a_copy_that_a_source_domain_uses_is_seen_bound(place: Place, target: Qi
     cert_id = target.upload("img", made)
     target.bind(SRC, KODO, cert_id, KEEP)
 
-    seen = target.observe(Look("img", (SRC,), None, Kind.AUTO, (made.certificate,)))
+    seen = target.observe(Scope("img", (SRC,), None, Kind.AUTO, (made.certificate,)))
 
     assert made.certificate.fingerprint == seen.fingerprint_of(seen.domains[0].bound)

@@ -21,7 +21,7 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.planning.due import stuck_error
 from certferry.errors import TargetRejected
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.present.status_text import ticket
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
@@ -39,9 +39,9 @@ def look(
     names: tuple[str, ...] = (WWW,),
     kind: Kind = Kind.AUTO,
     known: tuple[Certificate, ...] = (),
-) -> Look:
+) -> Scope:
     """Look at these domains, or at every covered one when none is named."""
-    return Look("img", names, domains or None, kind, known)
+    return Scope("img", names, domains or None, kind, known)
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:

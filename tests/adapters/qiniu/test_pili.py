@@ -16,7 +16,7 @@ from certferry.errors import (
     CopyGone,
     TargetRejected,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.looks import found, look, problem_of
 from tests.adapters.qiniu.place import Place, refusal
@@ -135,7 +135,7 @@ def test_the_binding_is_told_by_name(
     """Ours is found by the id of its copy; what is none of the account's stands for itself."""
     place.service.add_live_domain(LIVE, "studio", https=ours)
     place.service.add_live_domain(PUSH, "studio")
-    known = Look("img", NAMES, (LIVE, PUSH), PILI, (made.certificate,))
+    known = Scope("img", NAMES, (LIVE, PUSH), PILI, (made.certificate,))
 
     seen = target.observe(known)
 
@@ -159,7 +159,7 @@ def test_of_several_copies_the_oldest_is_meant(
     )
     place.service.add_live_domain(LIVE, "studio", https=ours)
 
-    [domain] = target.observe(Look("img", NAMES, None, PILI, (made.certificate,))).domains
+    [domain] = target.observe(Scope("img", NAMES, None, PILI, (made.certificate,))).domains
 
     assert ours == domain.bound
 

@@ -27,7 +27,7 @@ from certferry.errors import (
     TargetInUse,
     TargetRejected,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.qiniu import habits
 from certferry_sandbox.qiniu.routes import QBOX, QINIU, Host
 from certferry_sandbox.qiniu.signing import Scheme
@@ -39,9 +39,9 @@ SRC = "src.example.com"
 KEEP = DesiredHttps()
 
 
-def look(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = ()) -> Look:
+def look(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = ()) -> Scope:
     """Look at these domains, or at all below example.com."""
-    return Look("img", ("*.example.com",), domains or None, kind, known)
+    return Scope("img", ("*.example.com",), domains or None, kind, known)
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
@@ -241,7 +241,7 @@ def test_number_9_a_name_that_is_too_long(place: Place) -> None:
     assert {23} == {len(label) for label in place.labels()}
     assert 3 == place.count("POST /sslcert")
     known = (first.certificate, second.certificate)
-    seen = place.target().observe(Look("a-lineage", (WWW,), None, Kind.AUTO, known))
+    seen = place.target().observe(Scope("a-lineage", (WWW,), None, Kind.AUTO, known))
     assert short == [remote.label for remote in seen.remotes]
     assert one == place.target().upload("a-lineage", first)
     assert place.target().retire(one, short[0])

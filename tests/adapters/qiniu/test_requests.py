@@ -14,7 +14,7 @@ from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.waiting import wait_for
 from certferry.errors import DeployError
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.text import Text
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.domains import HttpsConf
@@ -30,7 +30,9 @@ LIST = "GET /domain"
 
 def look(target: Qiniu, *domains: str) -> tuple[ObservedDomain, ...]:
     """Observe named domains."""
-    return target.observe(Look("img", ("*.example.com",), domains or (WWW,), Kind.AUTO, ())).domains
+    return target.observe(
+        Scope("img", ("*.example.com",), domains or (WWW,), Kind.AUTO, ())
+    ).domains
 
 
 def the_domain(target: Qiniu) -> ObservedDomain:

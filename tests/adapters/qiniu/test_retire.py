@@ -13,7 +13,7 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.errors import TargetInUse, TargetRejected, TargetUnavailable
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu import habits
 from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
@@ -35,7 +35,7 @@ def test_what_is_removed_is_not_seen_any_more(
     place.service.fusion.faults.add(Fault.status(200, listed), on="GET *", times=None)
     place.time.pause(6)
 
-    assert () == target.observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+    assert () == target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
 
 
 def test_a_copy_that_another_process_removed_and_the_list_still_shows(
@@ -53,7 +53,7 @@ def test_a_copy_that_is_not_in_an_old_list(
     place: Place, target: Qiniu, made: CertificateBundle, label: str
 ) -> None:
     """What another process uploaded after we last looked is found nevertheless."""
-    target.observe(Look("img", (WWW,), (), Kind.AUTO, ()))
+    target.observe(Scope("img", (WWW,), (), Kind.AUTO, ()))
     cert_id = place.target().upload("img", made)
 
     assert target.retire(cert_id, label)
@@ -162,7 +162,7 @@ def test_a_copy_that_a_kodo_domain_uses(place: Place, target: Qiniu, ours: str, 
 
 def others(target: Qiniu) -> dict[str, tuple[str, datetime | None]]:
     """Give what is not ours: names and ends by id."""
-    look = Look("img", (WWW,), (), Kind.AUTO, (), others=True)
+    look = Scope("img", (WWW,), (), Kind.AUTO, (), others=True)
     return {o.remote_id: (o.label, o.not_after) for o in target.observe(look).others}
 
 

@@ -16,7 +16,7 @@ from certferry.core.observed.observation import ObservedDomain
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.drift import setting_changes
 from certferry.errors import TargetRejected
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from tests.adapters.qiniu.place import WWW, Place, refusal
 from tests.sandbox import qiniu_calls
 
@@ -31,7 +31,7 @@ def seed(place: Place) -> str:
 
 def look(target: Qiniu, name: str = WWW) -> ObservedDomain:
     """Look at a domain."""
-    [found] = target.observe(Look("img", (name,), (name,), Kind.AUTO, ())).domains
+    [found] = target.observe(Scope("img", (name,), (name,), Kind.AUTO, ())).domains
     return found
 
 

@@ -19,7 +19,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.kodo import DomainType
 from tests.adapters.qiniu.place import Place, refusal
@@ -271,7 +271,7 @@ def test_what_a_run_has_read_is_asked_for_again_only_where_it_has_changed(place:
     for name in names:
         place.service.add_domain(name, https=cert)
     fresh = found(place)
-    place.target().observe(Look("img", ("*.example.com",), names, Kind.AUTO, ()))
+    place.target().observe(Scope("img", ("*.example.com",), names, Kind.AUTO, ()))
     read = len(reads(place))
 
     assert fresh == found(place)

@@ -139,7 +139,7 @@ def test_one_silent_domain(place: Place) -> None:
 
 
 def test_refused_keys(place: Place) -> None:
-    """Access denied passes the door as such, and no secret with it."""
+    """Access denied passes the port as such, and no secret with it."""
     settings = Settings(
         Secret(ACCESS_KEY),
         Secret("another-secret"),

@@ -21,7 +21,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.authority import Authority
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import LOST, WWW, Place, bundle, bundle_of, fault_id, refusal
@@ -90,7 +90,7 @@ def test_the_oldest_of_equal_uploads_is_adopted(place: Place, target: Qiniu) -> 
     second = place.service.add_certificate(issued, label)
 
     assert first == target.upload("img", made)
-    found = target.observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+    found = target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
     assert [first, second] == [remote.remote_id for remote in found]
 
 
@@ -102,7 +102,7 @@ def test_our_own_upload_is_seen_though_the_list_lags(
     place.time.pause(6)
     place.service.fusion.faults.add(STUCK_LIST, on="GET /sslcert", times=None)
 
-    found = target.observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+    found = target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
 
     assert [cert_id] == [remote.remote_id for remote in found]
     assert cert_id == target.upload("img", made)
@@ -132,7 +132,7 @@ def test_two_processes_and_a_list_that_lags(place: Place, made: CertificateBundl
     place.time.pause(3)
 
     assert {first} == {place.target().upload("img", made) for _ in range(3)}
-    found = place.target().observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+    found = place.target().observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
     assert [first, second] == [remote.remote_id for remote in found]
 
 

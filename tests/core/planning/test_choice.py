@@ -28,7 +28,7 @@ from certferry.core.planning.planner import make_plan
 from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetRejected, TargetUnavailable
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.text import Text
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 
@@ -52,9 +52,9 @@ def look(
     domains: tuple[str, ...] | None = None,
     globs: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
-) -> Look:
+) -> Scope:
     """What a target is asked for."""
-    return Look(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=globs, exclude=exclude)
+    return Scope(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=globs, exclude=exclude)
 
 
 @given(named, patterns, patterns)

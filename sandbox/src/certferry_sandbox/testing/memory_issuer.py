@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from secrets import token_urlsafe
-from typing import cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -274,10 +273,9 @@ class MemoryIssuer:
         """See `ports.issuer.Issuer.must_be_provable`."""
         known: dict[DnsProvider, Sequence[FoundZone] | None] = {}
         for name in dict.fromkeys(map(challenge_name, names)):
-            account = cast("SharedOut", dns).at(name) if hasattr(dns, "at") else dns
+            account = dns.at(name) if isinstance(dns, SharedOut) else dns
             if account not in known:
-                keeper = cast("ZoneKeeper", account)
-                known[account] = keeper.zones() if hasattr(account, "zones") else None
+                known[account] = account.zones() if isinstance(account, ZoneKeeper) else None
             zones = known[account]
             if zones is not None:
                 must_have_zone(name, zones)

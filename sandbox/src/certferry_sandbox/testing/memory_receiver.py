@@ -40,7 +40,7 @@ class MemoryReceivers:
         self._receivers: dict[Delivery, MemoryReceiver] = {}
 
     def receiver(self, delivery: Delivery) -> MemoryReceiver:
-        """See `reconcile.doors.Doors.receiver`."""
+        """See `reconcile.run.Ports.receiver`."""
         return self._receivers.setdefault(delivery, MemoryReceiver(delivery))
 
 

@@ -32,7 +32,7 @@ from certferry.errors import (
     TargetInUse,
     TargetRejected,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.problem import Problem
 from certferry.text import Text
 
@@ -297,15 +297,15 @@ class MemoryCdn:
 
     # DeployTarget
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         self._must_be_let_in()
-        chosen = choose(look, self._domains)
-        names = (*(look.domains or ()), *chosen.wanted)
+        chosen = choose(scope, self._domains)
+        names = (*(scope.domains or ()), *chosen.wanted)
         remotes = tuple(
             RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
-            for known in look.known
-            for label in (label_of(look.lineage, known.fingerprint),)
+            for known in scope.known
+            for label in (label_of(scope.lineage, known.fingerprint),)
             for remote_id in self._ids.get(label, ())
             if self._remotes[remote_id].certificate.fingerprint == known.fingerprint
         )
@@ -313,8 +313,8 @@ class MemoryCdn:
             rules=self._rules,
             domains=tuple(self._observe_domain(name) for name in names),
             remotes=remotes,
-            others=self._others(remotes) if look.others else (),
-            unremembered=self._unremembered(look),
+            others=self._others(remotes) if scope.others else (),
+            unremembered=self._unremembered(scope),
             excluded=tuple(chosen.excluded),
             uncovered=() if names else tuple(chosen.uncovered),
         )
@@ -384,8 +384,8 @@ class MemoryCdn:
 
     # Probe
 
-    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.look`: one address for each edge."""
+    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`: one address for each edge."""
         return {
             domain: tuple(
                 self._served(f"192.0.2.{number}", remote_id)
@@ -412,9 +412,9 @@ class MemoryCdn:
         there = tuple(self._remotes.items())
         return tuple(remote.listed(key) for key, remote in there if key not in ids)
 
-    def _unremembered(self, look: Look) -> tuple[OtherCertificate, ...]:
-        known = {label_of(look.lineage, certificate.fingerprint) for certificate in look.known}
-        ours = owners(look.lineage)
+    def _unremembered(self, scope: Scope) -> tuple[OtherCertificate, ...]:
+        known = {label_of(scope.lineage, certificate.fingerprint) for certificate in scope.known}
+        ours = owners(scope.lineage)
         ids = [remote_id for owner in ours for remote_id in self._ids_of.get(owner, ())]
         return tuple(
             self._remotes[remote_id].listed(remote_id)

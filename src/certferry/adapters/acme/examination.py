@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 import dns.message
 import dns.rcode
@@ -256,9 +255,7 @@ class ZonesLook:
         except DnsError as problem:
             yield problem.problem(zone, Severity.WARNING, Code.NOT_LOOKED_AT)
             return
-        own: frozenset[str] = frozenset()
-        if hasattr(self._dns, "name_servers"):
-            own = cast("Delegated", self._dns).name_servers(zone)
+        own = self._dns.name_servers(zone) if isinstance(self._dns, Delegated) else frozenset()
         if public == zone and not (own and own.isdisjoint(asked)):
             return
         message = Text(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 from certferry.core.certificates.names import base_name, challenge_name
 from certferry.core.discovery.proposal import must_have_zone
@@ -80,15 +80,14 @@ def unwritable(
 
 def account_at(dns: DnsProvider, place: str) -> DnsProvider:
     """Return the account that writes at a place. Raises `DnsError`."""
-    return cast("SharedOut", dns).at(place) if hasattr(dns, "at") else dns
+    return dns.at(place) if isinstance(dns, SharedOut) else dns
 
 
 def finder_of(dns: DnsProvider) -> FindZone | None:
     """Return what finds an account's zones, `None` where its provider cannot. Raises `DnsError`."""
-    if hasattr(dns, "zone_of"):
-        return cast("ZoneFinder", dns).zone_of
-    zones = cast("ZoneKeeper", dns).zones() if hasattr(dns, "zones") else None
-    return None if zones is None else partial(must_have_zone, zones=zones)
+    if isinstance(dns, ZoneFinder):
+        return dns.zone_of
+    return partial(must_have_zone, zones=dns.zones()) if isinstance(dns, ZoneKeeper) else None
 
 
 def explained(

@@ -51,13 +51,13 @@ from certferry.adapters.dnspod.errors import (
     pauses_after,
 )
 from certferry.adapters.dnspod.rate import Rate, Turn, take_turn
-from certferry.adapters.http.client import HttpClient, Pace, Request, journal
+from certferry.adapters.http.client import HttpClient, Request, journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry
 from certferry.ports.examination import AccountReport
-from certferry.ports.http import Answer
+from certferry.ports.http import Answer, Pace
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.text import Text

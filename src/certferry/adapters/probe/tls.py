@@ -67,14 +67,14 @@ class TlsProbe:
         self._hosts_at_once = hosts_at_once
         self._trust = Trust(ca_bundle)
 
-    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.look`."""
+    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`."""
         hosts = {domain: Host(domain, self._port) for domain in domains}
-        seen = self.look_at(list(hosts.values()))
+        seen = self.served_by(list(hosts.values()))
         return {domain: seen[host] for domain, host in hosts.items()}
 
-    def look_at(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.look_at`. One that is silent takes its time beside the
+    def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
+        """See `ports.probe.HostProbe.served_by`. One that is silent takes its time beside the
         others.
         """
         looking = _Looking(self._pause)

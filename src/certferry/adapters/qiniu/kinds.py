@@ -8,7 +8,7 @@ from certferry.adapters.qiniu.errors import QiniuFailure
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import ObservedDomain
 from certferry.errors import DeployError, TargetRejected, TargetUnavailable
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.text import Text
 
 KODO = Kind("kodo")
@@ -140,11 +140,11 @@ def or_else(one: Text | None, other: Text) -> Text:
     return other if one is None else Text("{one}; or {other}", one=one, other=other)
 
 
-def may_be_left_out(look: Look, found: list[ObservedDomain], failure: QiniuFailure) -> bool:
+def may_be_left_out(scope: Scope, found: list[ObservedDomain], failure: QiniuFailure) -> bool:
     """Return whether a run may go on without source or live domains: an outage of Kodo's or Pili's
     must not stop the CDN, nor pass for an empty account where there is nothing else.
     """
-    return look.kind == Kind.AUTO and (bool(found) or not is_silence(failure))
+    return scope.kind == Kind.AUTO and (bool(found) or not is_silence(failure))
 
 
 def is_silence(failure: QiniuFailure) -> bool:

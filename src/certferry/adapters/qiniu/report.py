@@ -41,7 +41,7 @@ def report_of(client: QiniuClient) -> AccountReport:
     with journal() as made:
         shown = tuple(_asked(client))
     lines = (*shown, *reported(made, PUBLIC))
-    return AccountReport("Qiniu", lines, let_in=bool(client.transport.proven))
+    return AccountReport("Qiniu", lines, credentials_work=bool(client.transport.proven))
 
 
 def _asked(client: QiniuClient) -> Iterator[Text]:

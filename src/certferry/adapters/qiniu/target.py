@@ -70,7 +70,7 @@ from certferry.ports.examination import AccountReport
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.ports.survey import Looked
-from certferry.ports.target import DeployTarget, Look
+from certferry.ports.target import DeployTarget, Scope
 from certferry.problem import Problem
 
 # What `ports.adapter.Adapter` wants of a module, and more that a target may have.
@@ -101,7 +101,12 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
     """Return the target for an account: one for all its deployments, which share a pace."""
     keys = QiniuKeys(settings.access_key, settings.secret_key)
     transport = QiniuTransport(
-        keys, settings.hosts, context.memory, pause=context.pause, now=context.now
+        keys,
+        settings.hosts,
+        context.memory,
+        pause=context.pause,
+        now=context.now,
+        pace=context.pace,
     )
     rules = TargetRules(
         timedelta(days=settings.min_remaining_days),
@@ -152,16 +157,16 @@ class Qiniu:
         self._examiner = Examiner(client, account)
         self._client = client
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """Read the domains, and find our copies by mark, names and dates. What cannot be read
         beside them is part of the answer.
         """
-        must_be_served_here(look.kind)
-        if look.anew:
+        must_be_served_here(scope.kind)
+        if scope.anew:
             self._account.forget_lists()
             self._live.forget()
         with _translating_errors():
-            looked_at = ObservedDomains(look, self._cdn, self._sources, self._live)
+            looked_at = ObservedDomains(scope, self._cdn, self._sources, self._live)
             unread = looked_at.unread
             found = ObservedTarget(
                 rules=self._rules,
@@ -171,9 +176,9 @@ class Qiniu:
                 uncovered=() if looked_at.domains else tuple(dict.fromkeys(looked_at.uncovered)),
             )
             try:
-                ours = tuple(self._copies.of(look.lineage, look.known))
-                others = tuple(self._copies.others(ours)) if look.others else ()
-                unremembered = tuple(self._copies.unremembered(look.lineage, look.known))
+                ours = tuple(self._copies.of(scope.lineage, scope.known))
+                others = tuple(self._copies.others(ours)) if scope.others else ()
+                unremembered = tuple(self._copies.unremembered(scope.lineage, scope.known))
                 quota = self._quota.seen()
             except QiniuFailure as failure:
                 if failure.is_common:
@@ -261,13 +266,13 @@ def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:
 
 
 class ObservedDomains:
-    """The `domains` of one look. `unread`: why there may be more; `excluded` by the deployment;
-    `left_out`, since they are switched off; `uncovered` by the certificate. Raises `QiniuFailure`
-    and `DeployError`.
+    """The `domains` of one observation. `unread`: why there may be more; `excluded` by the
+    deployment; `left_out`, since they are switched off; `uncovered` by the certificate. Raises
+    `QiniuFailure` and `DeployError`.
     """
 
     def __init__(
-        self, look: Look, cdn: CdnDomains, sources: SourceDomains, live: LiveDomains
+        self, scope: Scope, cdn: CdnDomains, sources: SourceDomains, live: LiveDomains
     ) -> None:
         self._cdn = cdn
         self._sources = sources
@@ -276,28 +281,28 @@ class ObservedDomains:
         self.excluded: list[str] = []
         self.left_out: list[ObservedDomain] = []
         self.uncovered: list[str] = []
-        self._look = look
+        self._scope = scope
         seen = list(self._named())
-        if searches(look):
+        if searches(scope):
             self._find(seen)
         self.domains = tuple(seen)
 
     def _find(self, seen: list[ObservedDomain]) -> None:
         """Add the domains that are not named to those that were seen."""
-        look = self._look
-        if look.kind in {Kind.AUTO, Kind.CDN}:
+        scope = self._scope
+        if scope.kind in {Kind.AUTO, Kind.CDN}:
             chosen = self._chosen(self._cdn.served_by_themselves())
-            seen += self._cdn.found(chosen, self.left_out, anew=look.anew)
-        if look.kind in {Kind.AUTO, PILI}:
+            seen += self._cdn.found(chosen, self.left_out, anew=scope.anew)
+        if scope.kind in {Kind.AUTO, PILI}:
             seen += _new(seen, self._found_live(seen))
-        if look.kind in {Kind.AUTO, KODO}:
+        if scope.kind in {Kind.AUTO, KODO}:
             seen += _new(seen, self._found_sources(seen))
-        failure = self._live.failure if look.kind == Kind.AUTO else None
-        if failure is not None and not may_be_left_out(look, seen, failure):
+        failure = self._live.failure if scope.kind == Kind.AUTO else None
+        if failure is not None and not may_be_left_out(scope, seen, failure):
             raise failure
 
     def _chosen(self, names: Iterable[str]) -> Sequence[str]:
-        chosen = choose(self._look, names)
+        chosen = choose(self._scope, names)
         self.excluded += chosen.excluded
         self.uncovered += chosen.uncovered
         return chosen.wanted
@@ -307,7 +312,7 @@ class ObservedDomains:
         these.
         """
         found = list(self._live.found(self._chosen(self._live.served_by_themselves())))
-        is_asked_for = self._look.kind == PILI
+        is_asked_for = self._scope.kind == PILI
         failure = self._live.all().failure if is_asked_for else self._live.failure
         if failure is not None:
             if is_asked_for and not [*seen, *found]:
@@ -319,13 +324,13 @@ class ObservedDomains:
         """Find source domains. Where none were asked for, keys that may not see the buckets cost
         only these; those that are seen are reported, or their certificates would expire unnoticed.
         """
-        look, unread = self._look, self.unread
+        scope, unread = self._scope, self.unread
         sources, at_cdn = self._sources.all(), self._names_at_cdn()
         names = self._chosen(name for name in sources.domains if name not in at_cdn)
         if sources.failure is not None:
-            if not names and not may_be_left_out(look, seen, sources.failure):
+            if not names and not may_be_left_out(scope, seen, sources.failure):
                 raise sources.failure
-            unread.append(without_sources(sources.failure.error, look.kind))
+            unread.append(without_sources(sources.failure.error, scope.kind))
         try:
             return [self._sources.named(name) for name in names]
         except QiniuFailure as failure:
@@ -334,7 +339,7 @@ class ObservedDomains:
             if failure.is_passing:  # the edges show as well whether it is bound
                 unread.append(failure.error)
                 return [self._sources.named_without_bindings(name) for name in names]
-            if look.kind == KODO or not seen:
+            if scope.kind == KODO or not seen:
                 raise
             error = with_way_out(with_names(failure))
             return [_problem(name, KODO, error) for name in names]
@@ -350,19 +355,19 @@ class ObservedDomains:
             return frozenset()
 
     def _named(self) -> Iterator[ObservedDomain]:
-        was_silent, look = False, self._look
-        for domain in look.domains or ():
-            if look.kind in WITHOUT_SETTINGS:
-                named = self._named_source if look.kind == KODO else self._named_live
+        was_silent, scope = False, self._scope
+        for domain in scope.domains or ():
+            if scope.kind in WITHOUT_SETTINGS:
+                named = self._named_source if scope.kind == KODO else self._named_live
                 yield named(domain)
                 continue
             try:
-                yield self._cdn.named(domain, anew=look.anew)
+                yield self._cdn.named(domain, anew=scope.anew)
             except QiniuFailure as failure:
                 if failure.is_common or (was_silent and failure.silent):
                     raise
                 was_silent = failure.silent
-                yield self._not_at_the_cdn(domain, look.kind, failure)
+                yield self._not_at_the_cdn(domain, scope.kind, failure)
             else:
                 was_silent = False
 

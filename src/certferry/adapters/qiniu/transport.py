@@ -39,7 +39,7 @@ from certferry.adapters.qiniu.wire import (
     too_many,
 )
 from certferry.errors import TargetUnavailable
-from certferry.ports.http import Answer
+from certferry.ports.http import Answer, OpenPace, Pace
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
@@ -93,7 +93,11 @@ class QiniuTransport:
         now: Callable[[], datetime],
         clock: Callable[[], float] = time.monotonic,
         timeouts: Timeouts = HTTP_TIMEOUTS,
+        pace: OpenPace | None = None,
     ) -> None:
+        def paced(url: str, rate: float) -> Pace:
+            return Pacer(rate, clock=clock, pause=pause) if pace is None else pace(url, rate)
+
         self.hosts = hosts
         self._keys = keys
         self._now = now
@@ -102,7 +106,7 @@ class QiniuTransport:
         self._proven: dict[CallGroup, Endpoint] = {}
         self._https = {
             url: HttpClient(
-                pace=Pacer(rate, clock=clock, pause=pause),
+                pace=paced(url, rate),
                 pause=pause,
                 timeouts=timeouts,
                 too_many=too_many,

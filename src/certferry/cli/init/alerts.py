@@ -22,11 +22,12 @@ from certferry.errors import CertferryError, ConfigError
 from certferry.ports.notifier import Sent
 from certferry.present.console import Console
 from certferry.present.news_text import answer_lines
+from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS
-from certferry.wiring.looking import open_to_look
 from certferry.wiring.monitoring import try_heartbeat
 from certferry.wiring.settings import offered
+from certferry.wiring.workspace import Workspace
 
 LABEL = "ops"
 """How the channel is called in the file."""
@@ -127,8 +128,9 @@ class Alerts:
             return False
         table = {"type": channel.type, **channel.settings}
         settings = self._settings({"notify": {channel.label: table}}, alert)
-        with open_to_look(settings, language=self.console.voice.language) as session:
-            channels, names = session.teller.channels, [channel.label]
+        language = self.console.voice.language
+        with Workspace(settings, reads_only=True, language=language) as workspace:
+            channels, names = workspace.notifications(Run()).channels, [channel.label]
             channels.must_connect(channel.label)
             self.interview.print(Text("Sending a test message …"))
             answers = channels.try_out(names)

@@ -27,7 +27,7 @@ from certferry.text import Text
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Scope:
     """What to observe for one deployment of a lineage. `domains` are named, and observed in any
     case; `None` means every domain that `names` cover. With `globs` those that `names` cover and a
     glob matches are wanted beside the named. `exclude` takes away from what is not named: see

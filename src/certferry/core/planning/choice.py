@@ -12,7 +12,7 @@ from certferry.core.certificates.names import (
     match_of,
 )
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
-from certferry.core.observed.observation import Look, Observation, ObservedDomain, ObservedTarget
+from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Scope
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import PlanFinding, Weight
 from certferry.core.reasons import Reason
@@ -22,7 +22,7 @@ from certferry.text import Text
 AUTO = "auto"
 
 
-Selection = Look | DesiredDeployment
+Selection = Scope | DesiredDeployment
 """Which domains are wanted: named ones, all that are covered, or what matches."""
 
 
@@ -42,7 +42,7 @@ def searches(selection: Selection) -> bool:
     return selection.domains is None or bool(selection.globs)
 
 
-def choose(selection: Look, there: Iterable[str]) -> Chosen:
+def choose(selection: Scope, there: Iterable[str]) -> Chosen:
     """Choose among the domains of a target that take a certificate of their own, as certferry
     spells them. What is named is observed in any case, and not returned here.
     """

@@ -20,7 +20,7 @@ from certferry.errors import (
     TargetInUse,
     TargetRejected,
 )
-from certferry.ports.target import DeployTarget, Look
+from certferry.ports.target import DeployTarget, Scope
 
 LINEAGE = "img"
 IMG = "img.example.com"
@@ -69,7 +69,7 @@ def observe(
     target: DeployTarget, *domains: str, known: tuple[Certificate, ...] = ()
 ) -> ObservedTarget:
     """Look at these domains, or at all that the lineage covers when none is named."""
-    return target.observe(Look(LINEAGE, NAMES, domains or None, Kind.AUTO, known))
+    return target.observe(Scope(LINEAGE, NAMES, domains or None, Kind.AUTO, known))
 
 
 def the_domain(target: DeployTarget, name: str = IMG) -> ObservedDomain:
@@ -224,7 +224,7 @@ class ForeignersContract:
         elsewhere = target.upload("other", foreign)
         ids = {world.put("theirs", foreign), world.put("theirs", foreign), world.put("", known)}
 
-        look = Look(LINEAGE, NAMES, (), Kind.AUTO, (known.certificate,))
+        look = Scope(LINEAGE, NAMES, (), Kind.AUTO, (known.certificate,))
         found = target.observe(replace(look, others=True))
 
         assert () == target.observe(look).others
@@ -289,7 +289,7 @@ class LookingContract:
             world.add_domain(name)
 
         assert {IMG, WWW, WILDCARD} == {domain.domain for domain in observe(target).domains}
-        apex = Look(LINEAGE, ("example.com",), None, Kind.AUTO, ())
+        apex = Scope(LINEAGE, ("example.com",), None, Kind.AUTO, ())
         assert ["example.com"] == [domain.domain for domain in target.observe(apex).domains]
 
     def test_named_domains_are_found(self, target: DeployTarget, world: TargetWorld) -> None:
@@ -314,7 +314,7 @@ class LookingContract:
         def found(
             domains: tuple[str, ...] | None, glob: str, exclude: str
         ) -> tuple[set[str], set[str]]:
-            look = Look(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=(glob,), exclude=(exclude,))
+            look = Scope(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=(glob,), exclude=(exclude,))
             told = target.observe(look)
             names = [domain.domain for domain in told.domains]
             assert len(names) == len(set(names))

@@ -30,7 +30,7 @@ from certferry.errors import (
 )
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.http import Http, NoAnswer
-from certferry.ports.target import DeployTarget, Look
+from certferry.ports.target import DeployTarget, Scope
 from certferry.text import Text
 
 SERVICE = "Harbour"
@@ -59,19 +59,19 @@ class Domains:
         self._settings = settings
         self._http = http
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         bound: dict[str, str | None] = self._ask("GET", "domains")
-        chosen = choose(look, bound)
-        names = (*(look.domains or ()), *chosen.wanted)
+        chosen = choose(scope, bound)
+        names = (*(scope.domains or ()), *chosen.wanted)
         return ObservedTarget(
             domains=tuple(_domain(name, bound) for name in names),
             excluded=tuple(chosen.excluded),
             remotes=tuple(
                 RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
                 for remote_id, label in self._labels().items()
-                for known in look.known
-                if label == _label(look.lineage, known)
+                for known in scope.known
+                if label == _label(scope.lineage, known)
             ),
         )
 
