@@ -95,6 +95,8 @@ def _authority_at(settings: Settings, directory: str) -> CaSettings:
 
 def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
     """Return what the settings say of the CA at a directory. Raises `ConfigError`."""
+    from certferry.adapters.acme import client
+
     acme, ca = settings.acme, _authority_at(settings, directory)
     external = None
     if ca.eab_kid is not None and ca.eab_hmac_key is not None:
