@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 
 from certferry.adapters.dnspod.dns import Settings, connect
-from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.adapters.tencentcloud import dns as tencentcloud

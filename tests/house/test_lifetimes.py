@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.qiniu.cdn import MIN_REMAINING_DAYS
+from certferry.adapters.qiniu.target import MIN_REMAINING_DAYS
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.observed.observation import TargetRules
 from tests.core.strategies import certificate

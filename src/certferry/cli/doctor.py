@@ -73,7 +73,7 @@ def show_report(front: Front) -> Exit:
         note(front, Text("asking the accounts…"))
         found = list(reports)
     console.print(doctor_text.report(found, now(), front.voice))
-    outside = [one.service for one in found if not one.let_in]
+    outside = [one.service for one in found if not one.keys_accepted]
     if outside:
         raise CertferryError(
             Text("{services} answered no call with success", services=outside),

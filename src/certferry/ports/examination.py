@@ -56,12 +56,12 @@ class PointedAt(Protocol):
 @dataclass(frozen=True, slots=True)
 class AccountReport:
     """What an account's reading calls answered, in lines that have no key, id, value or name of the
-    operator's. `let_in`: one was answered with success.
+    operator's. `keys_accepted`: one was answered with success.
     """
 
     service: str
     lines: tuple[Text, ...]
-    let_in: bool
+    keys_accepted: bool
 
 
 class Reported(Protocol):

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.qiniu.kinds import KODO
+from certferry.adapters.qiniu.records import KODO
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import DomainState

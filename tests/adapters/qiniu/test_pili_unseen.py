@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.adapters.qiniu.kinds import PILI
+from certferry.adapters.qiniu.records import PILI
 from certferry.adapters.qiniu.target import Qiniu, Settings
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.survey import FoundDomain

@@ -7,8 +7,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certferry.adapters.qiniu.account import LIST_AGE, PER_SECOND
-from certferry.adapters.qiniu.cdn import CROWD, DETAIL_AGE, NOTE_AGE, TASK_AGE
+from certferry.adapters.qiniu.account import (
+    CROWD,
+    DETAIL_AGE,
+    LIST_AGE,
+    NOTE_AGE,
+    PER_SECOND,
+    TASK_AGE,
+)
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import HttpsWish, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain

@@ -11,15 +11,16 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from certferry.adapters.qiniu.account import QiniuAccount, Settler
+from certferry.adapters.qiniu.account import Certificates, Notes, Settler
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import (
     ACCOUNT_FULL,
     NO_SUCH_CERTIFICATE,
     QiniuFailure,
     is_name_too_long,
+    rejected,
 )
-from certferry.adapters.qiniu.records import CertificateRecord, UploadBody, decode
+from certferry.adapters.qiniu.records import CertificateRecord, UploadBody
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, short
 from certferry.core.certificates.lineage import (
     beginnings,
@@ -31,21 +32,31 @@ from certferry.core.certificates.lineage import (
 )
 from certferry.core.observed.observation import RemoteCertificate
 from certferry.core.observed.records import TRIED_AGAIN, OtherCertificate, Quota
-from certferry.errors import DeployError, TargetRejected
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
+
+log = logging.getLogger(__name__)
+
+_NAMES, _SHORT = "names of certificates", "short"
+"""A note of the account, and what it says where the usual name of a certificate is too long."""
 
 
 class Copies:
     """Copies of certificates at one account. Raises `QiniuFailure` and `DeployError`."""
 
     def __init__(
-        self, client: QiniuClient, account: QiniuAccount, quota: AccountQuota, settler: Settler
+        self,
+        client: QiniuClient,
+        certificates: Certificates,
+        quota: AccountQuota,
+        settler: Settler,
+        memory: AccountMemory,
     ) -> None:
         self._client = client
-        self._account = account
+        self._certificates = certificates
         self._quota = quota
         self._settler = settler
+        self._memory = memory
         self._uploading = threading.Lock()
 
     def of(self, lineage: str, known: Sequence[Certificate]) -> Iterator[RemoteCertificate]:
@@ -62,9 +73,8 @@ class Copies:
     def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
         """Return every certificate of the account but ours."""
         ids = {remote.remote_id for remote in ours}
-        for record in self._account.certificates().values():
-            if record.certid not in ids:
-                yield _other(record)
+        listed = self._certificates.all().values()
+        return (_other(record) for record in listed if record.certid not in ids)
 
     def unremembered(
         self, lineage: str, known: Sequence[Certificate]
@@ -76,7 +86,7 @@ class Copies:
             return
         labels = {label for one in known for label in marks(lineage, one.fingerprint)}
         begins, ours = beginnings(lineage), owners(lineage)
-        for record in self._account.certificates().values():
+        for record in self._certificates.all().values():
             name = record.name or ""
             if name.startswith(begins) and name not in labels and owner_of(name) in ours:
                 yield _other(record)
@@ -92,19 +102,19 @@ class Copies:
 
     def forget(self, remote_id: str) -> None:
         """Have the next upload look again for what Qiniu says it does not have."""
-        self._account.forget_own(remote_id)
-        self._account.forget_certificates()
+        self._certificates.forget_own(remote_id)
+        self._certificates.forget()
 
-    def retire(self, remote_id: str, label: str, *, unmanaged: bool) -> bool:
+    def retire(self, copy: CertificateRecord, label: str, *, unmanaged: bool) -> bool:
         """Remove a copy whose name is the label: a mark of ours, unless it is `unmanaged`."""
-        record = self.find(remote_id)
-        if record is None:
-            return False
-        if (record.name or "") != label or not (unmanaged or owner_of(label) is not None):
-            raise _not_ours(remote_id, label)
-        self._account.forget_own(remote_id)
+        if (copy.name or "") != label or not (unmanaged or owner_of(label) is not None):
+            sentence = Text("certificate {id} at Qiniu does not carry our mark {label}")
+            hint = Text("certferry removes only what it uploaded; look at it in Qiniu's console")
+            raise rejected(sentence, hint, id=short(copy.certid), label=label)
+        self._certificates.forget_own(copy.certid)
         return self._settler.until_settled(
-            lambda: self._remove(remote_id), lambda: self._is_gone(remote_id)
+            lambda: self._remove(copy.certid),
+            lambda: copy.certid not in self._certificates.all(anew=True) or None,
         )
 
     def _find_if_listed(self, lineage: str, certificate: Certificate) -> str | None:
@@ -119,7 +129,7 @@ class Copies:
             return None
 
     def _find(self, lineage: str, certificate: Certificate, *, anew: bool = False) -> str | None:
-        age = self._account.age_for_uploads
+        age = self._certificates.age_for_uploads
         copies = self._copies(lineage, certificate, anew=anew, age=age)
         return copies[0].certid if copies else None
 
@@ -133,14 +143,14 @@ class Copies:
     ) -> list[CertificateRecord]:
         """List the copies of a certificate, oldest first, so that every run adopts the same one."""
         labels = marks(lineage, certificate.fingerprint)
-        listed = self._account.certificates(anew=anew, age=age).values()
-        found = [r for r in listed if r.name in labels and _agrees(r, certificate)]
-        return sorted(found, key=lambda record: (record.create_time or 0, record.certid))
+        listed = self._certificates.all(anew=anew, age=age).values()
+        found = (one for one in listed if one.name in labels and _agrees(one, certificate))
+        return sorted(found, key=lambda record: record.age_order)
 
     def _upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Upload under the usual name, or under a short one where that was once too long."""
         fingerprint = bundle.certificate.fingerprint
-        if self._account.wants_short_names:
+        if self._memory.note(_NAMES) == _SHORT:
             return self._upload_as(short_mark(lineage, fingerprint), bundle)
         try:
             return self._upload_as(mark(lineage, fingerprint), bundle)
@@ -148,7 +158,7 @@ class Copies:
             if failure.maybe_done or not is_name_too_long(failure.words):
                 raise
         cert_id = self._upload_as(short_mark(lineage, fingerprint), bundle)
-        self._account.note_short_names()
+        self._memory.update(_NAMES, lambda _: _SHORT)
         return cert_id
 
     def _upload_as(self, name: str, bundle: CertificateBundle) -> str:
@@ -166,21 +176,10 @@ class Copies:
                 self._quota.note_refused()
             raise
         self._quota.note_taken()
-        self._account.note_uploaded(
-            CertificateRecord(
-                certid=cert_id,
-                name=name,
-                dnsnames=certificate.names,
-                not_before=int(certificate.not_before.timestamp()),
-                not_after=int(certificate.not_after.timestamp()),
-            )
-        )
+        moments = (int(certificate.not_before.timestamp()), int(certificate.not_after.timestamp()))
+        record = CertificateRecord(cert_id, name, certificate.names, *moments)
+        self._certificates.note_own(cert_id, record)
         return cert_id
-
-    def find(self, remote_id: str) -> CertificateRecord | None:
-        """Return a copy, `None` where there is none."""
-        listed = self._account.certificates().get(remote_id)
-        return listed or self._account.certificates(anew=True).get(remote_id)
 
     def _remove(self, remote_id: str) -> bool:
         try:
@@ -189,11 +188,8 @@ class Copies:
             if failure.code not in NO_SUCH_CERTIFICATE:
                 raise
             return False
-        self._account.note_removed(remote_id)
+        self._certificates.note_own(remote_id, None)
         return True
-
-    def _is_gone(self, remote_id: str) -> bool | None:
-        return remote_id not in self._account.certificates(anew=True) or None
 
 
 def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
@@ -207,26 +203,8 @@ def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
 
 
 def _other(record: CertificateRecord) -> OtherCertificate:
-    return OtherCertificate(
-        record.certid,
-        record.name or "",
-        record.ends,
-        not_before=record.begins,
-    )
+    return OtherCertificate(record.certid, record.name or "", record.ends, not_before=record.begins)
 
-
-def _not_ours(remote_id: str, label: str) -> DeployError:
-    return TargetRejected(
-        Text(
-            "certificate {id} at Qiniu does not carry our mark {label}",
-            id=short(remote_id),
-            label=label,
-        ),
-        hint=Text("certferry removes only what it uploaded; look at it in Qiniu's console"),
-    )
-
-
-log = logging.getLogger(__name__)
 
 _NOTE = "most certificates"
 
@@ -239,45 +217,36 @@ class QuotaNote(msgspec.Struct, frozen=True):
 
 
 class AccountQuota:
-    """What is known of it. `now` is the wall clock."""
+    """How many certificates the account may hold, as far as that is known. `now` is the wall
+    clock.
+    """
 
     def __init__(
-        self, account: QiniuAccount, memory: AccountMemory, now: Callable[[], datetime]
+        self, certificates: Certificates, memory: AccountMemory, now: Callable[[], datetime]
     ) -> None:
-        self._account = account
-        self._memory = memory
+        self._certificates = certificates
+        self._notes = Notes(memory, QuotaNote)
         self._now = now
 
     def seen(self) -> Quota | None:
         """Return how full the account is, `None` where it refused nothing in the last day. Raises
         `QiniuFailure`.
         """
-        text = self._memory.note(_NOTE)
-        refused = None if text is None else _parsed(text)
+        refused = self._notes.read(_NOTE)
         if refused is None or not timedelta(0) <= self._now() - refused.at < TRIED_AGAIN:
             return None
-        held = len(self._account.certificates())
+        held = len(self._certificates.all())
         return Quota(held, refused.held, refused.at + TRIED_AGAIN)
 
     def note_refused(self) -> None:
         """Remember that an upload was refused. How many there are now is looked at anew."""
         try:
-            held = len(self._account.certificates(anew=True))
+            held = len(self._certificates.all(anew=True))
         except QiniuFailure as failure:
             log.info("how many certificates there are cannot be seen: %s", failure)
             return
-        text = msgspec.json.encode(QuotaNote(held, self._now())).decode()
-        self._memory.update(_NOTE, lambda _: text)
+        self._notes.write(_NOTE, QuotaNote(held, self._now()))
 
     def note_taken(self) -> None:
         """Forget it: an upload was taken."""
-        if self._memory.note(_NOTE) is not None:
-            self._memory.update(_NOTE, lambda _: None)
-
-
-def _parsed(text: str) -> QuotaNote | None:
-    try:
-        return decode(text.encode(), QuotaNote)
-    except ValueError as problem:  # an older or a newer certferry wrote it
-        log.debug("a note about the quota is passed over: %s", problem)
-        return None
+        self._notes.remove(_NOTE)

@@ -31,9 +31,6 @@ from certferry.text import Quoted
 
 log = logging.getLogger(__name__)
 
-_UNAUTHORIZED = frozenset({HTTPStatus.UNAUTHORIZED})
-_UNAUTHORIZED_OR_ABSENT = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND})
-
 
 class Scheme(StrEnum):
     """The two signatures, by the word that begins the Authorization header."""
@@ -60,13 +57,19 @@ class CallGroup(StrEnum):
         """
         if self is CallGroup.LIVE:
             return frozenset()
-        answers_404 = {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND}
-        return _UNAUTHORIZED if self in answers_404 else _UNAUTHORIZED_OR_ABSENT
+        answers_404 = self in {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND}
+        absent = set() if answers_404 else {HTTPStatus.NOT_FOUND}
+        return frozenset({HTTPStatus.UNAUTHORIZED} | absent)
 
     @property
     def has_backup(self) -> bool:
         """Whether another host is asked when there is no connection to the first."""
         return self in {CallGroup.BUCKETS, CallGroup.BUCKET_DOMAINS, CallGroup.BINDINGS}
+
+    @property
+    def is_undocumented(self) -> bool:
+        """Whether the calls are in no document (§6)."""
+        return self in {CallGroup.BINDINGS, CallGroup.BIND}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,40 +151,43 @@ class Endpoints:
     def __init__(self, hosts: Hosts, memory: AccountMemory) -> None:
         self._endpoints = endpoints_of(hosts)
         self._memory = memory
-        self._remembered: dict[CallGroup, Endpoint | None] = {}
+        self._preferred: dict[CallGroup, Endpoint | None] = {}
+
+    @property
+    def urls(self) -> frozenset[str]:
+        """The base URLs of all hosts."""
+        return frozenset(one.url for found in self._endpoints.values() for one in found)
 
     def of(self, group: CallGroup) -> tuple[Endpoint, ...]:
         """Return the endpoints of a group, in the order in which to try them."""
-        ways = self._endpoints[group]
-        if group not in self._remembered:
-            noted = self._memory.note(_name(group))
-            known = (endpoint for endpoint in ways if endpoint.as_note == noted)
-            self._remembered[group] = next(known, None)
-        first = self._remembered[group]
-        return ways if first is None else (first, *(one for one in ways if one != first))
+        endpoints = self._endpoints[group]
+        if group not in self._preferred:
+            noted = self._memory.note(f"way: {group}")
+            known = (endpoint for endpoint in endpoints if endpoint.as_note == noted)
+            self._preferred[group] = next(known, None)
+        first = self._preferred[group]
+        return tuple(sorted(endpoints, key=lambda one: one != first))
 
     def worked(self, group: CallGroup, endpoint: Endpoint) -> None:
         """Note an endpoint that worked. The first of all needs no note."""
-        if endpoint != self._endpoints[group][0] and self._remembered.get(group) != endpoint:
+        if endpoint != self._endpoints[group][0] and self._preferred.get(group) != endpoint:
             log.info("Qiniu takes %s at %s", group, endpoint)
-            self._remembered[group] = endpoint
-            self._memory.update(_name(group), lambda _: endpoint.as_note)
+            self._prefer(group, endpoint)
 
     def failed(self, group: CallGroup, endpoint: Endpoint) -> None:
         """Forget an endpoint that failed, if it is the noted one."""
-        if self._remembered.get(group) == endpoint:
-            self._remembered[group] = None
-            self._memory.update(_name(group), lambda _: None)
+        if self._preferred.get(group) == endpoint:
+            self._prefer(group, None)
 
-
-def _name(group: CallGroup) -> str:
-    return f"way: {group}"
+    def _prefer(self, group: CallGroup, endpoint: Endpoint | None) -> None:
+        self._preferred[group] = endpoint
+        noted = None if endpoint is None else endpoint.as_note
+        self._memory.update(f"way: {group}", lambda _: noted)
 
 
 FORM = "application/x-www-form-urlencoded"
 OCTET_STREAM = "application/octet-stream"
 PREFIX = "X-Qiniu-"
-DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -195,8 +201,8 @@ class QiniuKeys:
 
 def sign_qbox(request: Request, keys: QiniuKeys) -> Request:
     """Return the request with its QBox signature, which covers path and query only."""
-    message = qbox_message(request.url, request.headers, request.body)
-    return _with_headers(request, Authorization=f"QBox {token(keys, message)}")
+    signed = token(keys, qbox_message(request.url, request.headers, request.body))
+    return replace(request, headers={**request.headers, "Authorization": f"QBox {signed}"})
 
 
 def sign_qiniu(request: Request, keys: QiniuKeys, now: datetime) -> Request:
@@ -205,11 +211,10 @@ def sign_qiniu(request: Request, keys: QiniuKeys, now: datetime) -> Request:
     A request without a Content-Type gets that of forms, as from the vendor's SDKs, whatever its
     method: the documents allow leaving it out, the SDKs are what the servers see every day.
     """
-    date = now.astimezone(UTC).strftime(DATE_FORMAT)
-    content_type = request.headers.get("Content-Type", FORM)
-    dated = _with_headers(request, **{"Content-Type": content_type, "X-Qiniu-Date": date})
-    message = qiniu_message(dated.method, dated.url, dated.headers, dated.body)
-    return _with_headers(dated, Authorization=f"Qiniu {token(keys, message)}")
+    date = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    headers = {"Content-Type": FORM, **request.headers, "X-Qiniu-Date": date}
+    signed = token(keys, qiniu_message(request.method, request.url, headers, request.body))
+    return replace(request, headers={**headers, "Authorization": f"Qiniu {signed}"})
 
 
 def qbox_message(url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
@@ -224,7 +229,9 @@ def qiniu_message(method: str, url: str, headers: Mapping[str, str], body: bytes
     The empty line at the end of the headers is there also when nothing follows it.
     """
     content_type = headers.get("Content-Type")
-    lines = [f"{method} {_path_and_query(url)}", f"Host: {_host(url)}"]
+    parts = urlsplit(url)
+    host = parts.netloc.lower().removesuffix(DEFAULT_PORTS.get(parts.scheme, ""))
+    lines = [f"{method} {_path_and_query(url)}", f"Host: {host}"]
     if content_type:
         lines.append(f"Content-Type: {content_type}")
     lines += [f"{name}: {value}" for name, value in sorted(_qiniu_headers(headers))]
@@ -244,12 +251,6 @@ def _path_and_query(url: str) -> str:
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-def _host(url: str) -> str:
-    """Return the Host header as it is sent: without the port when it is the usual one."""
-    parts = urlsplit(url)
-    return parts.netloc.lower().removesuffix(DEFAULT_PORTS.get(parts.scheme, ""))
-
-
 def _qiniu_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     # The SDKs look for the prefix in this very spelling, so nothing else counts (§2.2).
     for name, value in headers.items():
@@ -257,14 +258,8 @@ def _qiniu_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield "-".join(word.capitalize() for word in name.split("-")), value
 
 
-def _with_headers(request: Request, **headers: str) -> Request:
-    return replace(request, headers={**request.headers, **headers})
-
-
 SUCCESS_CODES = frozenset({None, 0, 200})
 TOO_MANY = frozenset({400039, 403024})
-
-
 NO_CODE = frozenset({None, 401, 404, 401001, 401002})
 """What says no more than a status of 401 or 404; 401001 is a wrong signature, 401002 a wrong header
 (§2.4)."""
