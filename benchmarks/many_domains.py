@@ -46,22 +46,19 @@ from certferry.core.certificates.pem import certificate_pem, parse_chain
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
-    HttpsWish,
+    DesiredHttps,
     Kind,
 )
 from certferry.core.observed.observation import ObservedTarget, Served, TargetRules
 from certferry.core.planning.rollouts import Claims
 from certferry.core.secret import Secret
 from certferry.core.waiting import LONGEST
-from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
-from certferry.ports.target import Look
-from certferry.reconcile.discover import Looking
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.lineage_run import LineageRun
-from certferry.reconcile.reconciler import Reconciler
+from certferry.ports.target import Scope
+from certferry.reconcile.discover import survey_accounts
+from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.run import Ports, Run, held_lease
 from certferry.reconcile.status import plans_of
-from certferry.reconcile.visit import held_lease
 from certferry.wiring.accounts import AccountNotes
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import LIFETIME, MemoryCa, MemoryIssuer
@@ -125,9 +122,9 @@ class FakeEdges:
         """Serve what the edges of an earlier process serve."""
         self._served, self._certificates = before._served, before._certificates
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
-        return self._target.observe(look)
+        return self._target.observe(scope)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """See `ports.target.DeployTarget.upload`."""
@@ -135,7 +132,7 @@ class FakeEdges:
         self._certificates[remote_id] = bundle.certificate.fingerprint
         return remote_id
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """See `ports.target.DeployTarget.bind`."""
         request_id = self._target.bind(domain, kind, remote_id, https)
         since = self._time.now() + self._until_served
@@ -146,8 +143,8 @@ class FakeEdges:
         """See `ports.target.DeployTarget.retire`."""
         return self._target.retire(remote_id, label, unmanaged=unmanaged)
 
-    def look(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.look`."""
+    def served(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`."""
         return {domain: self._seen(domain) for domain in domains}
 
     def _seen(self, domain: str) -> tuple[Served, ...]:
@@ -232,7 +229,7 @@ def issuer_of_memory() -> str:
     return certificate_pem(parse_chain(ca.finalize(order, key.public_key()))[1])
 
 
-def wish(number: int) -> DesiredCertificate:
+def desired(number: int) -> DesiredCertificate:
     """One certificate, served at its domains."""
     names = tuple(f"{name}.c{number}.example.com" for name in "abcd"[:DOMAINS_EACH])
     deployment = DesiredDeployment(ACCOUNT, names)
@@ -252,14 +249,14 @@ def connected(urls: Mapping[str, str], state: StateStore, time: VirtualTime) -> 
     )
 
 
-def visit_all(runs: Sequence[LineageRun], time: VirtualTime) -> None:
+def visit_all(runs: Sequence[LineageReconciler], time: VirtualTime) -> None:
     """Visit each until none waits any longer, as `reconcile.visits` does."""
     numbers = itertools.count()
     heap = [(time.now(), next(numbers), run) for run in runs]
     while heap:
         due, _, run = heapq.heappop(heap)
         time.pass_until(due)
-        waiting = run.visit()
+        waiting = run.reconcile()
         if waiting is not None:
             heapq.heappush(heap, (waiting.until, next(numbers), run))
     failed = [report for report in (run.report() for run in runs) if not report.ok]
@@ -278,7 +275,7 @@ class Benchmark:
     place: StandIn
     state: StateStore
     time: VirtualTime
-    wishes: list[DesiredCertificate]
+    declared: list[DesiredCertificate]
     processing: timedelta
     tell: Callable[[str], object]
     most_silence: timedelta
@@ -297,8 +294,8 @@ class Benchmark:
             self.time.pause(later.total_seconds())
             target = connected(self.place.urls, self.state, self.time)
             edges = self._edges(target, edges)
-            doors, silence = self._doors(edges, issuer)
-            self._measure(what, doors, silence)
+            ports, silence = self._ports(edges, issuer)
+            self._measure(what, ports, silence)
         self._measure_looks(issuer, edges)
         return self.missed
 
@@ -307,13 +304,12 @@ class Benchmark:
         self.place.requests()
         edges = self._edges(connected(self.place.urls, self.state, self.time), edges)
         began = process_time()
-        plans_of(Reconciler(self._doors(edges, issuer)[0], stop=_nothing), self.wishes)
+        plans_of(self._ports(edges, issuer)[0], self.declared)
         planned, for_plan = self.place.requests().total(), process_time() - began
         target = connected(self.place.urls, self.state, self.time)
         edges, began = self._edges(target, edges), process_time()
-        looking = Looking(edges, self.time.now, no_listener, _nothing)
-        [look] = looking.look_at({ACCOUNT: target.survey})
-        if len(look.survey.domains) != len(self.wishes) * DOMAINS_EACH:
+        [look] = survey_accounts({ACCOUNT: target.survey}, edges, self.time.now, Run())
+        if len(look.survey.domains) != len(self.declared) * DOMAINS_EACH:
             raise SystemExit(f"discover found {len(look.survey.domains)} domains")
         found, for_discover = self.place.requests().total(), process_time() - began
         times = found / planned
@@ -331,10 +327,10 @@ class Benchmark:
             edges.go_on_from(before)
         return edges
 
-    def _doors(self, edges: FakeEdges, issuer: MemoryIssuer) -> tuple[Doors, Silence]:
-        """Join the doors of a run, and count how long it tells nothing."""
+    def _ports(self, edges: FakeEdges, issuer: MemoryIssuer) -> tuple[Ports, Silence]:
+        """Join the ports of a run, and count how long it tells nothing."""
         silence = Silence(self.time)
-        doors = Doors(
+        ports = Ports(
             issuer=issuer,
             source=MemorySource(),
             dns={"dns": MemoryDns(["example.com"])},
@@ -347,14 +343,14 @@ class Benchmark:
             progress=silence.told,
             claims=Claims(),
         )
-        return doors, silence
+        return ports, silence
 
-    def _measure(self, what: str, doors: Doors, silence: Silence) -> None:
+    def _measure(self, what: str, ports: Ports, silence: Silence) -> None:
         begun = self.time.clock()
         silence.begin()
-        visit_all([LineageRun(one, doors) for one in self.wishes], self.time)
+        visit_all([LineageReconciler(one, ports) for one in self.declared], self.time)
         silence.end()
-        count = len(self.wishes) * DOMAINS_EACH
+        count = len(self.declared) * DOMAINS_EACH
         requests = self.place.requests()
         each = requests.total() / count
         took = timedelta(seconds=round(self.time.clock() - begun))
@@ -379,14 +375,14 @@ def run(
     most_silence: timedelta = MOST_SILENCE,
 ) -> list[str]:
     """Measure an account with so many certificates; return the promises that were not kept."""
-    wishes = [wish(number) for number in range(certificates)]
-    domains = [name for one in wishes for name in one.names]
+    declared = [desired(number) for number in range(certificates)]
+    domains = [name for one in declared for name in one.names]
     with tempfile.TemporaryDirectory() as found:
         directory = Path(found)
         time = VirtualTime(directory / "clock")
         state = connect(directory / "state.db", directory / "secret.key")
         with stand_in(directory, domains, processing) as place:
-            world = Benchmark(place, state, time, wishes, processing, tell, most_silence)
+            world = Benchmark(place, state, time, declared, processing, tell, most_silence)
             missed = world.measure_all()
         state.close()
     return missed

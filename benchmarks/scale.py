@@ -24,20 +24,21 @@ from pathlib import Path
 from benchmarks.many_domains import MOST
 from benchmarks.many_domains_stand_in import RATE
 from benchmarks.run_cost import MOST as MOST_REQUESTS
-from benchmarks.sync import doors_of, furnish, now, wish
+from benchmarks.sync import furnish, now, ports_of, wish
 from benchmarks.three_years import LIVES
 from benchmarks.three_years_ca import USUAL
 from benchmarks.three_years_world import START
 from certferry.adapters.acme.budget import limits_at
 from certferry.adapters.state.columns import from_moment, from_names
 from certferry.adapters.state.connect import connect
+from certferry.core.assessment.health import Recorded
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.renewal import HALF_DAY, renew_at
-from certferry.core.planning.limits import Limits, Wanted, held_back
+from certferry.core.planning.limits import Limits, PlannedOrder, rate_limit_hold
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.status import plans_of, statuses_of
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.work_queue import WaitLimit
 from certferry_sandbox.testing.memory_target import MemoryCdn
 
 CERTIFICATES, MEASURED = 100_000, 20_000
@@ -121,12 +122,15 @@ def measured(certificates: int) -> Iterator[tuple[str, ...]]:
             cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
             wishes = [wish(number) for number in range(certificates)]
             furnish(state, cdn, wishes)
-            engine = Reconciler(doors_of(state, cdn), stop=lambda: None)
-            engine.sync(wishes, Patience())  # asks when to renew, and writes that down
-            took = _timed(lambda: engine.sync(wishes, Patience()))
+            engine = Reconciler(ports_of(state, cdn))
+            engine.sync(wishes, WaitLimit())  # asks when to renew, and writes that down
+            took = _timed(lambda: engine.sync(wishes, WaitLimit()))
             yield ("a run that finds nothing to do", f"{took:.1f} s")
-            yield ("`plan`", f"{_timed(lambda: plans_of(engine, wishes)):.1f} s")
-            yield ("`status`", f"{_timed(lambda: statuses_of(engine, wishes)):.1f} s")
+            yield ("`plan`", f"{_timed(lambda: plans_of(engine.ports, wishes)):.1f} s")
+            yield (
+                "`status`",
+                f"{_timed(lambda: statuses_of(engine.ports, wishes, Recorded())):.1f} s",
+            )
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             yield ("memory of the whole process, with the CDN in it", f"{memory:.0f} MB")
             yield ("the state", f"{path.stat().st_size / 1e6:.0f} MB")
@@ -152,12 +156,12 @@ def _budget(state: StateStore, path: Path) -> Iterator[tuple[str, ...]]:
                 for number in range(orders)
             ),
         )
-    wanted = Wanted(("www.new.example",))
+    wanted = PlannedOrder(("www.new.example",))
     looks = 20
 
     def look() -> None:
         for _ in range(looks):
-            held_back(allowed, state.spent(directory, wanted), wanted, now())
+            rate_limit_hold(allowed, state.spent(directory, wanted), wanted, now())
 
     took = _timed(look) / looks
     yield (f"whether an order may be made, after {_count(orders)}", f"{1000 * took:.1f} ms")

@@ -23,18 +23,17 @@ from certferry.core.assessment.notices import noticed
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
-    HttpsWish,
+    DesiredHttps,
     Kind,
 )
 from certferry.core.planning.report import SyncReport
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
-from certferry.ports.target import Look
-from certferry.reconcile.doors import Doors
+from certferry.ports.target import Scope
+from certferry.reconcile.observe import SightingsKeeper
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.sightings import SightingsKeeper
-from certferry.reconcile.visit import held_lease
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.run import Ports, held_lease
+from certferry.reconcile.work_queue import WaitLimit
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
@@ -63,7 +62,7 @@ def furnish(state: StateStore, cdn: MemoryCdn, wishes: list[DesiredCertificate])
         state.release(lease)
         cdn.add_domain(one.lineage)
         remote_id = cdn.upload(one.lineage, bundle)
-        cdn.bind(one.lineage, Kind.CDN, remote_id, HttpsWish())
+        cdn.bind(one.lineage, Kind.CDN, remote_id, DesiredHttps())
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> float:
@@ -76,9 +75,9 @@ def milliseconds(work: Callable[[], object], rounds: int) -> float:
     return 1000 * statistics.median(times)
 
 
-def doors_of(state: StateStore, cdn: MemoryCdn) -> Doors:
+def ports_of(state: StateStore, cdn: MemoryCdn) -> Ports:
     """Join a state and a CDN with fakes of everything else."""
-    return Doors(
+    return Ports(
         issuer=MemoryIssuer(state, now=now),
         source=MemorySource(),
         receiver=MemoryReceivers().receiver,
@@ -104,16 +103,16 @@ def main() -> None:
         cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
         wishes = [wish(number) for number in range(arguments.certificates)]
         furnish(state, cdn, wishes)
-        doors = doors_of(state, cdn)
-        reconciler = Reconciler(doors, stop=lambda: None)
-        report = reconciler.sync(wishes, Patience())
+        ports = ports_of(state, cdn)
+        reconciler = Reconciler(ports)
+        report = reconciler.sync(wishes, WaitLimit())
         assert report.ok, "there was something to do"  # noqa: S101 - or nothing is measured
-        watched = Reconciler(replace(doors, looks=SightingsKeeper(state, now)), stop=lambda: None)
-        told(state, watched.sync(wishes, Patience()))  # the first one writes what it saw
+        watched = Reconciler(replace(ports, observer=SightingsKeeper(state, now)))
+        told(state, watched.sync(wishes, WaitLimit()))  # the first one writes what it saw
         bare, kept = [], []
         for _ in range(arguments.rounds):  # in turns: a busy moment touches both
-            bare.append(milliseconds(lambda: reconciler.sync(wishes, Patience()), 1))
-            kept.append(milliseconds(lambda: told(state, watched.sync(wishes, Patience())), 1))
+            bare.append(milliseconds(lambda: reconciler.sync(wishes, WaitLimit()), 1))
+            kept.append(milliseconds(lambda: told(state, watched.sync(wishes, WaitLimit())), 1))
         each = statistics.median(kept) / len(wishes)
         more = statistics.median(two / one for one, two in zip(bare, kept, strict=True))
         looks = [as_look(one, state) for one in wishes]
@@ -135,23 +134,23 @@ def told(state: StateStore, report: SyncReport) -> None:
     assert before == after, "there was something to tell"  # noqa: S101 - or a write is measured
 
 
-def read_all(state: StateStore, wishes: list[DesiredCertificate]) -> None:
+def read_all(state: StateStore, certificates: list[DesiredCertificate]) -> None:
     """Read every lineage once."""
-    for one in wishes:
+    for one in certificates:
         state.versions(one.lineage)
 
 
-def as_look(wanted: DesiredCertificate, state: StateStore) -> Look:
+def as_look(wanted: DesiredCertificate, state: StateStore) -> Scope:
     """Return what a run asks the CDN of a lineage."""
     known = [version.certificate for version in state.versions(wanted.lineage)]
-    return Look(wanted.lineage, wanted.names, wanted.names, Kind.AUTO, known)
+    return Scope(wanted.lineage, wanted.names, wanted.names, Kind.AUTO, known)
 
 
-def ask_all(cdn: MemoryCdn, looks: list[Look]) -> None:
+def ask_all(cdn: MemoryCdn, looks: list[Scope]) -> None:
     """Ask the CDN and its edges about every lineage once."""
     for one in looks:
         cdn.observe(one)
-        cdn.look(one.names)
+        cdn.served(one.names)
 
 
 if __name__ == "__main__":

@@ -62,16 +62,18 @@ class SimulatedCas:
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `ports.issuer.Issuer.must_be_provable`."""
-        account: MemoryDns = dns  # type: ignore[assignment]  # behind a door, which has its methods
+        account: MemoryDns = dns  # type: ignore[assignment]  # behind a port, which has its methods
         zones = account.zones()
         for name in names:
             must_have_zone(challenge_name(name), zones)
         return frozenset()
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `ports.issuer.Issuer.held_back`."""
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.rate_limit_hold`."""
         directory = request.directory or USUAL.directory
-        return Budget(directory, limits_at(directory), self.state, self.now).held_back(request)
+        return Budget(directory, limits_at(directory), self.state, self.now).rate_limit_hold(
+            request
+        )
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress

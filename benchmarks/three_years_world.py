@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 
 from benchmarks.three_years_ca import OTHER, USUAL, SimulatedCas
-from certferry.core.assessment.news import Message
 from certferry.core.assessment.notices import USUAL as USUAL_TOPICS
-from certferry.core.assessment.notices import News, Notice, Topic, noticed
+from certferry.core.assessment.notices import Notice, Topic, noticed
+from certferry.core.assessment.notifications import Message, Notification
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Issuance
@@ -29,19 +29,18 @@ from certferry.core.planning.rollouts import Claims
 from certferry.errors import ClockWrong, DnsUnavailable, TargetAccessDenied, TargetRejected
 from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import no_listener
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.later_tries import ScheduledRun
-from certferry.reconcile.lineage_run import LineageRun
-from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.telling import Channel, Telling
-from certferry.reconcile.visit import held_lease
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.notifications import Channel, Notifications
+from certferry.reconcile.reconciler import LineageReconciler, Reconciler
+from certferry.reconcile.retries import ScheduledRun
+from certferry.reconcile.run import Ports, held_lease
+from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
-from certferry_sandbox.testing.interruptions import Altered, Door
+from certferry_sandbox.testing.interruptions import Altered, Port
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
 from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.testing.memory_target import MemoryCdn
+from tests.support.runs import AtOnce
 
 START = datetime.fromisoformat("2026-11-24T03:17:29+00:00")
 YEAR = timedelta(days=365)
@@ -96,7 +95,7 @@ class Measured:
 
 @dataclass(slots=True)
 class Gate:
-    """A fate over the calls of a door: it counts them, and lets none through while `refusal` gives
+    """A fate over the calls of a port: it counts them, and lets none through while `refusal` gives
     an error.
     """
 
@@ -164,29 +163,31 @@ class MeasuredCdn(MemoryCdn):
 
 
 class VirtualReconciler(Reconciler):
-    """The engine, with waits that pass at once, as in `reconcile.visits`."""
+    """The engine, with waits that pass at once, as in `reconcile.work_queue`."""
 
-    def __init__(self, doors: Doors, pass_until: Callable[[datetime], object]) -> None:
-        super().__init__(doors, stop=lambda: None)
+    def __init__(self, ports: Ports, pass_until: Callable[[datetime], object]) -> None:
+        super().__init__(ports)
         self._pass_until = pass_until
 
     def run(
         self,
         wishes: Sequence[DesiredCertificate],
-        patience: Patience,
+        wait_limit: WaitLimit,
         issuing: Issuing,
         *,
         keeps_pauses: bool = False,
     ) -> SyncReport:
         """See `Reconciler.run`."""
-        del patience  # it has all the time
-        runs = [LineageRun(one, self.doors, issuing, keeps_pauses=keeps_pauses) for one in wishes]
+        del wait_limit  # it has all the time
+        runs = [
+            LineageReconciler(one, self.ports, issuing, keeps_pauses=keeps_pauses) for one in wishes
+        ]
         numbers = itertools.count()
-        heap = [(self.doors.now(), next(numbers), run) for run in runs]
+        heap = [(self.ports.now(), next(numbers), run) for run in runs]
         while heap:
             moment, _, run = heapq.heappop(heap)
             self._pass_until(moment)
-            waiting = run.visit()
+            waiting = run.reconcile()
             if waiting is not None:
                 heapq.heappush(heap, (waiting.until, next(numbers), run))
         return SyncReport(tuple(run.report() for run in runs))
@@ -217,7 +218,9 @@ class World:
         )
         self.state: Any = Altered(state, bundle=self.cas.bundle)
         authorities = (USUAL, OTHER) if falls_back else (USUAL,)
-        self.wishes = [self._wish(name, Issuance(authorities=authorities)) for name in DOMAINS]
+        self.certificates = [
+            self._wish(name, Issuance(authorities=authorities)) for name in DOMAINS
+        ]
 
     def _wish(self, lineage: str, issuance: Issuance) -> DesiredCertificate:
         domains = tuple(f"{domain}.example.com" for domain in DOMAINS[lineage])
@@ -241,7 +244,9 @@ class World:
             self._begin_fault()
             self._measure()
             if not self._is(Trouble.HOST_OFF):
-                self._tell(ScheduledRun(self._engine, self._pause, Patience()).sync(self.wishes))
+                self._tell(
+                    ScheduledRun(self._engine, self._pause, WaitLimit()).sync(self.certificates)
+                )
                 self._measure()
         self.measured.issued = self.cas.issued
         self.measured.calls += self.cas.calls
@@ -278,9 +283,9 @@ class World:
 
     def _engine(self) -> VirtualReconciler:
         calls = self.measured.calls
-        dns: Any = Door(MemoryDns(["example.com"]), Gate("dns", calls, self._dns_refusal))
-        target: Any = Door(self.cdn, Gate("target", calls, self._target_refusal))
-        doors = Doors(
+        dns: Any = Port(MemoryDns(["example.com"]), Gate("dns", calls, self._dns_refusal))
+        target: Any = Port(self.cdn, Gate("target", calls, self._target_refusal))
+        ports = Ports(
             issuer=self.cas,
             source=MemorySource(),
             dns={"dns": dns},
@@ -293,7 +298,7 @@ class World:
             progress=no_listener,
             claims=Claims(),
         )
-        return VirtualReconciler(doors, self._pass_until)
+        return VirtualReconciler(ports, self._pass_until)
 
     def _pass_until(self, moment: datetime) -> None:
         self._pause((moment - self.now()).total_seconds())
@@ -303,25 +308,25 @@ class World:
         self._measure()
 
     def _measure(self) -> None:
-        for served in self.cdn.look(
-            [domain for wish in self.wishes for domain in wish.deployments[0].domains or ()]
+        for served in self.cdn.served(
+            [domain for wish in self.certificates for domain in wish.deployments[0].domains or ()]
         ).values():
             for address in served:
                 if address.not_after is not None:
                     self.measured.served(address.not_after - self.clock)
 
     def _tell(self, report: SyncReport) -> None:
-        versions = {wish.lineage: self.state.versions(wish.lineage) for wish in self.wishes}
+        versions = {wish.lineage: self.state.versions(wish.lineage) for wish in self.certificates}
 
         def change(before: tuple[Notice, ...]) -> tuple[Notice, ...]:
             return noticed(report, before, self.now(), versions=versions, declared=list(DOMAINS))
 
         channel = Channel("ops", frozenset(USUAL_TOPICS), Reader, self._words)
-        Telling([channel], self.state, now=self.now, pause=self._pause).tell(change)
+        Notifications([channel], self.state, now=self.now, run=AtOnce(self._pause)).notify(change)
 
-    def _words(self, news: Sequence[News]) -> Message:
+    def _words(self, due: Sequence[Notification]) -> Message:
         self.measured.messages += 1
-        begun = [one for one in news if one.topic is Topic.TROUBLE and not one.again]
+        begun = [one for one in due if one.notice.topic is Topic.TROUBLE and not one.again]
         self.measured.told += len(begun)
         return Message("news", ())
 

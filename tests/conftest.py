@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.adapters.acme.bench import Ca, running_ca
+from tests.adapters.schedule.crontab_owner import CrontabOwner, crontab_owner
 from tests.support import tiers
 from tests.support.bind import Bind, running_bind
 from tests.support.powerdns import PowerDns, running_powerdns
@@ -174,3 +175,10 @@ def powerdns(one_powerdns: PowerDns) -> PowerDns:
     """The real PowerDNS, without what other tests have put there."""
     one_powerdns.clear()
     return one_powerdns
+
+
+@pytest.fixture
+def owner() -> Iterator[CrontabOwner]:
+    """A user without a crontab."""
+    with crontab_owner() as owner:
+        yield owner

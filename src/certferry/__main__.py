@@ -32,10 +32,10 @@ def main() -> int:
 
 
 def begin() -> None:
-    """Live the whole life of the process, which a signal ends quietly at any moment of it: the
-    work in order (`cli.ending`), what comes before and after it at once.
+    """Run the process from start to exit. A signal ends it quietly at any moment: the work in order
+    (`cli.ending`), what comes before and after it at once.
     """
-    _end_at_once_when_told()
+    _end_at_once_on_signals()
     code = STOPPED
     try:
         code = main()
@@ -43,11 +43,11 @@ def begin() -> None:
         pass
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
-    _end_at_once_when_told()
+    _end_at_once_on_signals()
     _leave(code)
 
 
-def _end_at_once_when_told() -> None:
+def _end_at_once_on_signals() -> None:
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
         # nohup has one ignored, and a shell that runs a script another, in the background
         if number == _signal.SIGTERM or _signal.getsignal(number) is not _signal.SIG_IGN:
@@ -61,7 +61,7 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 def _leave(code: int) -> None:
     """End without the interpreter's own end: it takes the handlers away first, and a signal in its
     last milliseconds would print a traceback, or end the process by itself. It would also wait for
-    threads whose answers are not wanted any more; what has something to put right has had its time.
+    threads whose answers are not wanted any more; what has something to clean up has had its time.
     """
     import atexit
 

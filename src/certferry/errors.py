@@ -51,6 +51,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Self
 
+from certferry.problem import Problem, Severity
 from certferry.text import Text, naming, own_words, verbatim
 
 
@@ -96,6 +97,12 @@ class Reported(Exception):
     def lasting(self) -> Text:
         """What may be kept for ever: the message without what it quotes of others."""
         return own_words(self.message)
+
+    def problem(
+        self, subject: str = "", severity: Severity = Severity.ERROR, code: str = ""
+    ) -> Problem:
+        """Return what is reported as a value, under a `code` of its own where one is given."""
+        return Problem(code or self.code, self.message, self.hint, severity, subject)
 
     def about(self, lineage: str) -> Self:
         """Give the same error with the certificate's name in the hint, where its author did not

@@ -40,3 +40,8 @@ class Problem:
     severity: Severity = Severity.ERROR
     subject: str = ""
     since: datetime | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is a failure."""
+        return self.severity is Severity.ERROR

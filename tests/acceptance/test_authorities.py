@@ -72,19 +72,6 @@ def test_profile_that_the_directory_does_not_know(host: Host, name: str, written
     assert_nothing_written(run.left)
 
 
-@pytest.mark.parametrize("key", ["not base64!", "a/b+"])
-def test_key_of_an_external_account_that_is_no_base64(host: Host, name: str, key: str) -> None:
-    """Every command tells it when it reads the file, and asks no service."""
-    with_acme(host, 'eab_kid = "kid"\neab_hmac_key = "env:EAB"')
-
-    for command in ("plan", "sync", "status"):
-        run = host.run("-q", command, name, EAB=key)
-
-        assert USAGE == run.code
-        assert "[acme] eab_hmac_key: `eab_hmac_key` is not base64url text" in run.complaint.error
-        assert 0 == run.left.ca_requests
-
-
 def test_chain_is_the_preferred_one(host: Host, name: str, other_ca: Pebble) -> None:
     """As certbot's: by who issued the topmost certificate."""
     root = common_name(x509.load_pem_x509_certificate(other_ca.root_pem(2)).subject)

@@ -12,38 +12,11 @@ from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED, Footprint, assert_nothing_written
 from tests.acceptance.host import Host, certificate
-from tests.support.permissions import bound_by_permissions
 
 FAILED, USAGE = 1, 2
 
 
 # --- the configuration
-
-
-def test_configuration_that_is_not_there(host: Host) -> None:
-    """A file that was named and is missing is told by its name."""
-    host.config.unlink()
-
-    run = host.run("-q", "sync")
-
-    assert USAGE == run.code
-    assert f"{host.config}: cannot be read: No such file or directory" == run.complaint.error
-    assert run.complaint.hint
-    assert NOBODY_ASKED == run.left
-    assert not host.state.exists()
-
-
-def test_configuration_that_cannot_be_read(host: Host) -> None:
-    """A file without permission to read is told by its name and by what the system says."""
-    host.config.chmod(0o000)
-
-    run = host.run_apart("-q", "sync", wrapped_in=bound_by_permissions())
-
-    assert USAGE == run.code
-    assert f"{host.config}: cannot be read: Permission denied" == run.complaint.error
-    assert run.complaint.hint
-    assert NOBODY_ASKED == run.left
-    assert not host.state.exists()
 
 
 def test_secret_in_a_configuration_that_a_group_can_read(host: Host) -> None:
@@ -64,22 +37,6 @@ def test_secret_in_a_configuration_that_a_group_can_read(host: Host) -> None:
 
     host.config.chmod(0o600)
     assert 0 == host.run("-q", "plan").code
-
-
-def test_file_of_secrets_that_others_can_read(host: Host) -> None:
-    """An environment file with a wide mode is refused, with the command that helps."""
-    file = host.directory / "cdn-env"
-    file.write_text("DP_Key=0123456789abcdef0123456789abcdef\n")
-    file.chmod(0o644)
-    host.config.write_text(f'env_files = ["cdn-env"]\n{host.config.read_text()}')
-
-    run = host.run("-q", "sync")
-
-    assert USAGE == run.code
-    assert f"{file} is open to other users (mode 0644); run: chmod 600" in run.complaint.error
-    assert run.complaint.hint
-    assert NOBODY_ASKED == run.left
-    assert not host.state.exists()
 
 
 @pytest.mark.parametrize("command", ["plan", "sync", "status", "history"])
@@ -116,46 +73,6 @@ def test_mistakes_of_every_kind(host: Host) -> None:
     assert "the environment variable NOBODY_SETS_IT is not set" in run.complaint.error
     assert NOBODY_ASKED == run.left
     assert not host.state.exists()
-
-
-def test_unknown_accounts(host: Host) -> None:
-    """An account that is not declared is told with the nearest that is."""
-    host.rewrite('dns = "dnspod"', 'dns = "dnspood"')
-    host.rewrite('to = "qiniu"', 'to = "qinui"')
-
-    run = host.run("-q", "sync")
-
-    assert USAGE == run.code
-    assert "dns: there is no account dnspood; did you mean dnspod?" in run.complaint.error
-    assert "to: there is no account qinui; did you mean qiniu?" in run.complaint.error
-    assert run.complaint.hint
-    assert NOBODY_ASKED == run.left
-    assert not host.state.exists()
-
-
-@pytest.mark.parametrize("command", ["plan", "sync", "status"])
-def test_missing_secrets(host: Host, command: str) -> None:
-    """Every secret that is nowhere is told at once, with its place and the variable's name."""
-    run = host.run("-q", command, DP_Key="", QINIU_SECRET_KEY="")
-
-    assert USAGE == run.code
-    assert "token: the environment variable DP_Key is not set" in run.complaint.error
-    assert "secret_key: the environment variable QINIU_SECRET_KEY is not set" in run.complaint.error
-    assert run.complaint.hint
-    assert NOBODY_ASKED == run.left
-    assert not host.state.exists()
-
-
-def test_error_in_json(host: Host) -> None:
-    """A program reads the same message, with a code, on stdout."""
-    run = host.run("sync", "--json", DP_Key="")
-
-    error = run.document["error"]
-    assert USAGE == run.code
-    assert "config" == error["code"]
-    assert "the environment variable DP_Key is not set" in error["message"]
-    assert error["hint"]
-    assert NOBODY_ASKED == run.left
 
 
 # --- keys that are not accepted
@@ -240,18 +157,6 @@ def test_wrong_keys_of_dnspod(
     assert (2, 2) == (cured.left.orders, cured.left.certificates)
 
 
-def test_key_of_tencent_cloud_in_place_of_a_token(host: Host) -> None:
-    """What cannot be a DNSPod token is told before certferry asks a service."""
-    run = host.run("-q", "sync", DP_Id="AKIDz8krbsJ5yKBZQpn74WFkmLPx3")
-
-    assert USAGE == run.code
-    assert "Tencent Cloud (AKID…)" in run.complaint.error
-    assert 'type = "tencentcloud"' in run.complaint.hint
-    assert "make a DNSPod token at console.dnspod.cn" in run.complaint.hint
-    assert NOBODY_ASKED == run.left
-    assert not host.state.exists()
-
-
 # --- names that are not there
 
 
@@ -274,26 +179,6 @@ def test_zone_that_is_not_in_the_account(world: World, tmp_path: Path) -> None:
     assert 0 == run.left.orders
     assert_nothing_written(run.left)
     assert [] == host.fingerprints(name)
-
-
-def test_source_domain_of_a_bucket(
-    world: World, tmp_path: Path, new_name: Callable[[], str]
-) -> None:
-    """A domain that is Kodo's, and was asked for as a CDN domain, is said to be Kodo's."""
-    name = new_name()
-    world.qiniu.add_bucket("pictures")
-    world.qiniu.add_bucket_domain(name, "pictures")
-    host = Host(world, tmp_path, certificate(name).replace("domains", 'kind = "cdn"\ndomains', 1))
-
-    run = host.run("-q", "sync")
-
-    assert FAILED == run.code
-    assert (
-        f"{name} is a source domain of the Kodo bucket pictures, not a CDN domain"
-        in run.complaint.error
-    )
-    assert 'set kind = "kodo"' in run.complaint.hint
-    assert_untouched(host, name, run.left)
 
 
 def test_domain_that_is_not_known(

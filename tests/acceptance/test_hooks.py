@@ -58,7 +58,7 @@ def sentences(log: str) -> list[str]:
     return [line.partition("] ")[2] for line in log.splitlines()]
 
 
-def ferried(name: str, fullchain: Path, privkey: Path) -> str:
+def imported(name: str, fullchain: Path, privkey: Path) -> str:
     """Declare a certificate that ."""
     return (
         f'\n[[certificates]]\nname = "{name}"\nfullchain = "{fullchain}"\nprivkey = "{privkey}"\n'
@@ -89,7 +89,7 @@ def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) 
     installed = tmp_path / "ssl"
     installed.mkdir()
     fullchain, log = installed / "fullchain.pem", tmp_path / "cdn.log"
-    host = Host(world, tmp_path, ferried("pics", fullchain, installed / "privkey.pem"))
+    host = Host(world, tmp_path, imported("pics", fullchain, installed / "privkey.pem"))
     acme_sh = AcmeSh(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
     acme_sh.issue(name, f"*.{name}")
     install = (
@@ -147,7 +147,7 @@ def test_renewal_by_certbot(world: World, tmp_path: Path, name: str) -> None:
     to certbot, so that a quiet renewal says nothing.
     """
     live = tmp_path / "letsencrypt" / "live" / name
-    host = Host(world, tmp_path, ferried(name, live / "fullchain.pem", live / "privkey.pem"))
+    host = Host(world, tmp_path, imported(name, live / "fullchain.pem", live / "privkey.pem"))
     certbot = Certbot(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
 
     told = certbot.obtain(name, hook="certferry hook certbot")
@@ -169,7 +169,7 @@ def test_failed_hook_is_seen_by_the_client_and_made_good_by_the_next_run(
 ) -> None:
     """The client tells of exit code 1; the next scheduled run needs no new certificate."""
     live = tmp_path / "letsencrypt" / "live" / name
-    host = Host(world, tmp_path, ferried(name, live / "fullchain.pem", live / "privkey.pem"))
+    host = Host(world, tmp_path, imported(name, live / "fullchain.pem", live / "privkey.pem"))
     certbot = Certbot(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
     world.qiniu.fail_next(name, "verify https crt fail")
 

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import pytest
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
-from tests.adapters.schedule.crontab_owner import CrontabOwner, crontab_owner
+from tests.adapters.schedule.crontab_owner import CrontabOwner
 from tests.house.tree import ROOT
 from tests.support.command import Ended, run_here
 
@@ -26,7 +26,7 @@ GUIDES = ROOT / "docs" / "how-to"
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATHS = re.compile(r"(?<=\s)/(?=(?:etc|opt|usr|var)/|etc$|\s)")
 NOT_HERE = ("./scripts/install",)
-"""What a test of its own shows, in the thorough tier: tests/house/test_install.py."""
+"""What a test of its own shows, in the thorough tier: tests/house/test_installed.py."""
 
 
 def commands(guide: str, heading: str) -> list[str]:
@@ -96,13 +96,6 @@ class Machine:
     def files(self) -> list[str]:
         """Every file that is there."""
         return sorted(str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file())
-
-
-@pytest.fixture
-def owner() -> Iterator[CrontabOwner]:
-    """A user without a crontab."""
-    with crontab_owner() as owner:
-        yield owner
 
 
 @pytest.fixture

@@ -40,10 +40,10 @@ def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
     own form, and keys that no account uses.
     """
     machine = Site(world, tmp_path, new_name())
-    ferried = world.old_certificate("static.example.com")
-    key = load_pem_private_key(ferried.privkey_pem.encode(), None)
+    imported = world.old_certificate("static.example.com")
+    key = load_pem_private_key(imported.privkey_pem.encode(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    (tmp_path / "fullchain").write_text(ferried.fullchain_pem)
+    (tmp_path / "fullchain").write_text(imported.fullchain_pem)
     write_key(tmp_path / "ferried", key)
     write_key(tmp_path / "another-ec", ec.generate_private_key(ec.SECP256R1()))
     write_key(tmp_path / "another-rsa", rsa.generate_private_key(65537, 2048))

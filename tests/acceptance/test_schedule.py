@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,17 +18,10 @@ from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.world import World
 from tests.acceptance.full_disk import read_only
 from tests.acceptance.host import LONGEST_RUN, Host
-from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner, crontab_owner
+from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner
 from tests.house.tree import ROOT
 
 MARK = " # certferry schedule"
-
-
-@pytest.fixture
-def owner() -> Iterator[CrontabOwner]:
-    """A user without a crontab."""
-    with crontab_owner() as owner:
-        yield owner
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import World
@@ -166,20 +164,3 @@ def test_people_read_the_clock_on_their_wall(host: Host, name: str) -> None:
     assert "2026-11-24T20:30:00Z" == document["last_run"]["ended_at"]
     assert "UTC" not in told.out
     assert name in told.out
-
-
-@pytest.mark.parametrize("words", [("plan",), ("sync",)])
-def test_refusal_has_one_exit_code(host: Host, name: str, words: tuple[str, ...]) -> None:
-    """What safety refuses is 3 for the plan and for the run (first hour, defect 5)."""
-    ended = make_bundle(name, not_before=datetime.now(UTC) - timedelta(days=100))
-    source = host.directory / "source"
-    source.mkdir()
-    (source / "fullchain.pem").write_text(ended.fullchain_pem)
-    (source / "privkey.pem").write_text(ended.privkey_pem.reveal())
-    (source / "privkey.pem").chmod(0o600)
-    host.rewrite('dns = "dnspod"', f'fullchain = "{source / "fullchain.pem"}"')
-    key = f'privkey = "{source / "privkey.pem"}"\n'
-    text = re.sub(r'^names = \["n.*\n', key, host.config.read_text(), flags=re.MULTILINE)
-    host.config.write_text(text)
-
-    assert 3 == host.run(*words).code

@@ -365,23 +365,6 @@ def test_every_call_that_is_one_too_many(strain: Strain, service: str) -> None:
     strain.must_be_done_once()
 
 
-@thorough
-def test_ca_that_asks_for_patience(strain: Strain) -> None:
-    """A rate limit of the CA is told with its moment, and kept: the run after it asks nothing."""
-    strain.arm(Fault.too_many(retry_after=3600), "order")
-
-    run = strain.host.run("sync", "--json")
-
-    (found,) = run.document["certificates"]
-    (step,) = found["steps"]
-    assert TRY_LATER == run.code
-    assert "rate_limited" == step["code"]
-    assert step["hint"]
-    assert step["retry_at"]
-    again = strain.host.run("sync")
-    assert (TRY_LATER, 0) == (again.code, again.left.orders)
-
-
 def test_record_whose_answer_is_lost(strain: Strain) -> None:
     """A challenge record that was written without an answer is found, and removed in the end."""
     strain.arm(Fault.reset_after(), "record")

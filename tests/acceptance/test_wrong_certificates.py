@@ -12,7 +12,7 @@ from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host
-from tests.adapters.acme.doors import Clock
+from tests.adapters.acme.ports import Clock
 from tests.adapters.acme.proxy import Proxy
 
 FAILED = 1

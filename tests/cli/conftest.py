@@ -13,7 +13,6 @@ from certferry_sandbox.authority import Authority
 from certferry_sandbox.dnspod.service import DnspodService
 from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.zones import Zones
-from tests.adapters.schedule.crontab_owner import CrontabOwner, crontab_owner
 from tests.cli.init_accounts import AK, DP_ID, DP_KEY, SK, Accounts
 from tests.cli.schedules import CONFIG, KEYS
 
@@ -50,13 +49,6 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
             """)
         )
         yield Accounts(tmp_path, dnspod, qiniu)
-
-
-@pytest.fixture
-def owner() -> Iterator[CrontabOwner]:
-    """A user without a crontab."""
-    with crontab_owner() as owner:
-        yield owner
 
 
 @pytest.fixture

@@ -48,12 +48,7 @@ END = (*UNTOLD, *CHOSEN, (WRITE, "y\n"), (PLAN, "n\n"))
 ID, TOKEN = "DNSPod token ID:", "DNSPod token (input hidden):"
 ACCESS = "the access key (AK) of the Qiniu account:"
 SECRET = "the secret key (SK) of the Qiniu account (input hidden):"
-TYPED = (
-    (ID, f"{DP_ID}\n"),
-    (TOKEN, f"{DP_KEY}\n"),
-    (ACCESS, f"{AK}\n"),
-    (SECRET, f"{SK}\n"),
-)
+TYPED = ((ID, f"{DP_ID}\n"), (TOKEN, f"{DP_KEY}\n"), (ACCESS, f"{AK}\n"), (SECRET, f"{SK}\n"))
 """The keys, as an operator types them."""
 
 

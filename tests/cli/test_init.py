@@ -162,10 +162,7 @@ def test_address_that_is_none_is_asked_for_again(accounts: Accounts) -> None:
     asked = "Contact email for the CA (optional; Enter to skip):"
 
     code, shown = accounts.interviewed(
-        (asked, "foo bar\n"),
-        (asked, "ops@example.com\n"),
-        *END,
-        arguments=(),
+        (asked, "foo bar\n"), (asked, "ops@example.com\n"), *END, arguments=()
     )
 
     assert 0 == code

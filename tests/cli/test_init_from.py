@@ -101,11 +101,7 @@ def test_domain_without_https_is_left_as_it_is(accounts: Accounts) -> None:
 
     accounts.config.unlink()
     code, shown = accounts.interviewed(
-        *UNTOLD,
-        ("Domains (Enter for 1):", "all\n"),
-        (WRITE, "y\n"),
-        (PLAN, "n\n"),
-        arguments=words,
+        *UNTOLD, ("Domains (Enter for 1):", "all\n"), (WRITE, "y\n"), (PLAN, "n\n"), arguments=words
     )
 
     assert 0 == code, shown
@@ -258,14 +254,14 @@ def test_client_that_is_kept_first_and_taken_over_later(accounts: Accounts) -> N
     accounts.name_env_files("cdn-env")
     words = ("--from", "acme.sh", "--home", "home")
     kept = accounts.init(*words, "--keep-client")
-    ferried = accounts.config.read_text()
+    imported = accounts.config.read_text()
 
     done = accounts.init(*words, "--output", "certferry.toml", "--force")
 
     assert (0, 0) == (kept.returncode, done.returncode), kept.stderr + done.stderr
-    assert "fullchain = " in ferried
+    assert "fullchain = " in imported
     assert "fullchain = " not in accounts.config.read_text()
-    assert ferried in [path.read_text() for path in accounts.directory.glob("certferry.toml.*")]
+    assert imported in [path.read_text() for path in accounts.directory.glob("certferry.toml.*")]
     assert "--remove -d img.example.com" in done.stdout
     assert [made.fingerprint] == accounts.fingerprints("img.example.com")
     planned = accounts.run("plan")
@@ -350,11 +346,7 @@ def test_no_leaves_no_state(accounts: Accounts) -> None:
     AcmeShHome(accounts.directory / "home").add(issued("img.example.com"), "img.example.com")
 
     words = ("--from", "acme.sh", "--home", "home", "--email", "ops@example.com")
-    code, _ = accounts.interviewed(
-        *UNTOLD,
-        (WRITE, "n\n"),
-        arguments=words,
-    )
+    code, _ = accounts.interviewed(*UNTOLD, (WRITE, "n\n"), arguments=words)
 
     assert 0 == code
     assert set() == accounts.left()

@@ -1,20 +1,28 @@
-"""The log of the command, from the first run to the one that finds nothing to do."""
+"""The log and the display of the command over a whole story."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import sys
+import threading
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry_sandbox.world import World, demonstration
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.world import DOMAINS, World, demonstration
+from tests.cli.terminals import Terminal
 from tests.support.command import run_here
-from tests.support.tiers import thorough
+from tests.support.tiers import sampled, thorough
+
+# --- The log of the command, from the first run to the one that finds nothing to do
 
 
 class LoggedHost:
@@ -188,3 +196,250 @@ def test_an_export_is_in_the_log(world: World, tmp_path: Path) -> None:
     assert files == entry["files"]
     assert 64 == len(entry["fingerprint"])
     assert "BEGIN" not in host.log.read_text()
+
+
+# --- The command in a world on loopback, from the first plan to the export; on a terminal as a
+# process of its own
+
+
+@pytest.fixture
+def story_world() -> Iterator[World]:
+    """The demo's world: a domain that serves another owner's certificate, one without HTTPS."""
+    with demonstration() as started:
+        yield started
+
+
+class Operator:
+    """An operator who types commands, and what they get."""
+
+    def __init__(self, story_world: World, directory: Path) -> None:
+        self.environ = os.environ | story_world.environment
+        self.config = story_world.write_files(directory)
+
+    def types(self, *words: str) -> tuple[int, str, str]:
+        """Run a command without a terminal; give its exit code and both outputs."""
+        ended = run_here(["--config", str(self.config), *words], self.environ)
+        return ended.code, _masked(ended.out), _masked(ended.err)
+
+    def asks(self, *words: str) -> tuple[int, Any]:
+        """Run a command with `--json`; give its exit code and the document."""
+        code, out, err = self.types(*words, "--json")
+        assert "error" not in err
+        return code, json.loads(out)
+
+    def sits_at(self, *words: str, columns: int) -> Terminal:
+        """Run a command on a terminal of this width."""
+        command = [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
+        return Terminal(command, columns=columns, environ=self.environ)
+
+
+def _masked(words: str) -> str:
+    """Hide what differs in every run: remote ids and moments."""
+    words = re.sub(r"(?<=certificate  )[0-9a-f]{12}\b", "remote-id", words)
+    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "some day", words)
+
+
+def test_the_main_job_from_the_first_plan_to_the_export(story_world: World, tmp_path: Path) -> None:
+    """Each command says what is true, on the right stream, with the right exit code."""
+    operator = Operator(story_world, tmp_path)
+
+    assert (
+        Exit.PENDING,
+        dedent("""\
+        img: there is no certificate yet
+          issue    img.example.com, *.img.example.com
+          deploy   qiniu → img.example.com
+                   certificate  remote-id → …
+          verify   img.example.com
+          deploy   qiniu → a.img.example.com (HTTPS is off → will be turned on)
+                   certificate  — → …
+          verify   a.img.example.com
+
+        1 certificate to issue, 2 deployments. Nothing was changed; run `certferry sync`.
+        """),
+        "",
+    ) == operator.types("plan", "--check")
+
+    with operator.sits_at("sync", columns=40) as terminal:
+        terminal.until(lambda screen: "at most" in " ".join(screen.split()), 40)
+        assert Exit.OK == terminal.end(40)
+    assert terminal.screen.text.startswith("img: done\n")
+    assert terminal.screen.text.endswith("\n\n1 certificate: 5 done.")
+    assert terminal.screen.widest <= 40
+
+    assert (
+        Exit.OK,
+        dedent("""\
+        img: unchanged
+          verify   unchanged img.example.com: served by every address that answers
+          verify   unchanged a.img.example.com: served by every address that answers
+
+        Nothing changed: 1 certificate is as declared.
+        """),
+        "",
+    ) == operator.types("sync")
+    assert (Exit.OK, "", "") == operator.types("-q", "sync", "img")
+    assert (Exit.OK, "Nothing to do: 1 certificate is as declared.\n", "") == operator.types(
+        "plan", "--check"
+    )
+
+    code, status = operator.asks("status")
+    (certificate,) = status["certificates"]
+    assert (Exit.OK, {"verified"}) == (code, {d["state"] for d in certificate["domains"]})
+    assert all(edge["ok"] for domain in certificate["domains"] for edge in domain["served"])
+    with operator.sits_at("status", columns=40) as terminal:
+        assert Exit.OK == terminal.end()
+    assert terminal.screen.widest <= 40
+    assert 2 == terminal.screen.text.count("    served   2 of 2")
+
+    code, watched = operator.asks("watch", *DOMAINS)
+    fingerprints = {edge["fingerprint"] for host in watched["hosts"] for edge in host["addresses"]}
+    assert (Exit.OK, {certificate["fingerprint"]}) == (code, fingerprints)
+
+    code, report = operator.asks("sync", "--renew", "--all", "--no-wait")
+    assert (Exit.TRY_LATER, False) == (code, report["ok"])
+    assert ["done", "waiting", "waiting"] == [
+        step["outcome"] for step in report["certificates"][0]["steps"]
+    ]
+
+    code, out, _ = operator.types("history", "img", "--limit", "1")
+    assert (Exit.OK, 1) == (code, len(out.splitlines()))
+
+    code, out, _ = operator.types("export", "img", "--dir", str(tmp_path / "ssl"))
+    assert (Exit.OK, 4) == (code, len(out.splitlines()))
+    assert "PRIVATE KEY" in (tmp_path / "ssl" / "privkey.pem").read_text()
+
+    operator.environ["QINIU_SECRET_KEY"] = "not-the-secret"
+    code, out, err = operator.types("plan")
+    assert (Exit.FAILED, "") == (code, err)
+    assert re.search(r"blocked  qiniu: .*\n +hint: ", out)
+    assert "not-the-secret" not in out
+
+
+# --- What a command that waits for slow services shows from its first second on, on a terminal
+
+
+@pytest.fixture(scope="module")
+def shared_world() -> Iterator[World]:
+    """The demo's world, in which these commands only look."""
+    with demonstration() as started:
+        yield started
+
+
+@pytest.fixture
+def slow_world(shared_world: World) -> Iterator[World]:
+    """The shared world, whose services answer before and after."""
+    yield shared_world
+    shared_world.qiniu.api.faults.clear()
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """Hold answers back; they come once it is set, at the latest when the test ends."""
+    held = threading.Event()
+    yield held
+    held.set()
+
+
+class Desk:
+    """An operator at a terminal, while Qiniu answers nothing."""
+
+    def __init__(self, slow_world: World, directory: Path, gate: threading.Event) -> None:
+        self.environ = os.environ | slow_world.environment
+        self.config = slow_world.write_files(directory)
+        text = self.config.read_text()
+        second = text[text.index("[[certificates]]") :].replace('name = "img"', 'name = "pics"')
+        assert 'name = "pics"' in second
+        second = second.replace('"pics"', '"pics"\nkey_type = "rsa2048"')  # no copy by mistake
+        self.config.write_text(text + "\n" + second)
+        slow_world.qiniu.api.faults.add(Fault.held_until(gate), on="GET /domain*", times=None)
+
+    def command(self, *words: str) -> list[str]:
+        """The command as the system runs it."""
+        return [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
+
+    def sits_at(self, *words: str, columns: int, language: str = "C.UTF-8") -> Terminal:
+        """Run a command on a terminal of this width."""
+        environ = self.environ | {"LANG": language}
+        return Terminal(self.command(*words), columns=columns, environ=environ)
+
+
+def in_one_line(screen: str) -> str:
+    """Undo the breaks of a narrow terminal."""
+    return "".join(screen.split())
+
+
+def ends_with(*words: str) -> Exit:
+    """Give the exit code of a look: none of the certificates has been issued."""
+    return Exit.FAILED if "status" in words else Exit.OK
+
+
+@pytest.mark.parametrize(
+    ("command", "columns"), sampled(list(product(["plan", "status"], [40, 80, 120])), 2)
+)
+def test_a_slow_service_is_named_from_the_first_second(
+    slow_world: World, tmp_path: Path, gate: threading.Event, command: str, columns: int
+) -> None:
+    """What is asked of whom, how many are done, and that nothing goes on after Ctrl-C; once the
+    answer is there, only that is left on the screen.
+    """
+    desk = Desk(slow_world, tmp_path, gate)
+
+    with desk.sits_at(command, columns=columns) as terminal:
+        terminal.until(lambda screen: "img:askingqiniuforitsdomains" in in_one_line(screen))
+        shown = terminal.until(lambda screen: "0of2done" in in_one_line(screen))
+        gate.set()
+        assert ends_with(command) == terminal.end()
+
+    assert "Ctrl-Cstops" in in_one_line(shown)
+    assert "next run" not in " ".join(shown.split())
+    assert "asking" not in terminal.screen.text
+    assert "img" in terminal.screen.text
+    if command == "status":
+        assert "no run is recorded yet" in terminal.screen.text
+
+
+def test_it_is_said_in_chinese_and_fits(
+    slow_world: World, tmp_path: Path, gate: threading.Event
+) -> None:
+    """Wide characters take two cells each."""
+    desk = Desk(slow_world, tmp_path, gate)
+
+    with desk.sits_at("status", columns=40, language="zh_CN.UTF-8") as terminal:
+        terminal.until(lambda screen: "img:正在向qiniu查询域名" in in_one_line(screen))
+        terminal.until(lambda screen: "已完成0/2" in in_one_line(screen))
+        widest = terminal.screen.widest
+        gate.set()
+        assert ends_with("status") == terminal.end()
+
+    assert 20 < widest <= 40
+
+
+@pytest.mark.parametrize("words", [("plan",), ("status",), ("plan", "--json"), ("-q", "status")])
+def test_without_a_terminal_a_look_prints_its_answer_alone(
+    slow_world: World, tmp_path: Path, gate: threading.Event, words: tuple[str, ...]
+) -> None:
+    """In a pipe and for programs nothing is said on the way."""
+    desk = Desk(slow_world, tmp_path, gate)
+    gate.set()
+
+    result = run_here(["--config", str(desk.config), *words], desk.environ)
+
+    assert (ends_with(*words), "") == (result.code, result.err)
+    if "--json" in words:
+        assert 2 == len(json.loads(result.out)["certificates"])
+
+
+@pytest.mark.parametrize("words", sampled([("status", "--json"), ("-q", "status")], 1))
+def test_on_a_terminal_too_a_program_and_a_quiet_run_get_the_answer_alone(
+    slow_world: World, tmp_path: Path, gate: threading.Event, words: tuple[str, ...]
+) -> None:
+    """No cursor is moved."""
+    desk = Desk(slow_world, tmp_path, gate)
+    gate.set()
+
+    with desk.sits_at(*words, columns=80) as terminal:
+        assert ends_with(*words) == terminal.end()
+
+    assert "asking" not in terminal.screen.raw
+    assert "\x1b[?25l" not in terminal.screen.raw

@@ -19,7 +19,7 @@ import pytest
 from certferry import __version__
 from certferry.cli import complaints
 from certferry.cli.commands import COMMANDS, Commands
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, of_error
 from certferry.cli.familiar import FAMILIAR
 from certferry.cli.main import program, run
 from certferry.errors import DnsUnavailable, LeaseHeld
@@ -59,17 +59,9 @@ def complained(*arguments: str) -> tuple[int, str]:
     [
         (["snyc"], "no such command: snyc; did you mean `sync`?", "run `certferry --help`"),
         (["sync", "--renwe"], "no such option '--renwe'", "did you mean --renew?"),
-        (
-            ["sync", "-v"],
-            "no such option '-v'",
-            "write it before the command: certferry -v … sync",
-        ),
+        (["sync", "-v"], "no such option '-v'", "write it before the command: certferry -v … sync"),
         (["plan", "--zzz"], "no such option '--zzz'", "run `certferry plan --help`"),
-        (
-            ["-v", "-q", "sync"],
-            "-v and -q exclude each other",
-            "run `certferry --help`",
-        ),
+        (["-v", "-q", "sync"], "-v and -q exclude each other", "run `certferry --help`"),
         (
             ["sync", "--wait", "soon"],
             "invalid value for '--wait': 'soon' is not a whole number",
@@ -233,20 +225,17 @@ def config(tmp_path: Path, silence: socket.socket) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [
-        ("statik", "did you mean static? known: img, static"),
-        ("zzz", "known: img, static"),
-    ],
+    [("statik", "did you mean static? known: img, static"), ("zzz", "known: img, static")],
 )
 @pytest.mark.parametrize("command", ["plan", "sync", "status"])
 def test_an_unknown_certificate_is_two(command: str, name: str, hint: str, config: Path) -> None:
     """The nearest declared name is offered."""
     code, words = complained("--config", str(config), command, name)
 
-    assert (
-        Exit.USAGE,
-        f"error: there is no certificate called {name}\n\nhint: {hint}\n",
-    ) == (code, words)
+    assert (Exit.USAGE, f"error: there is no certificate called {name}\n\nhint: {hint}\n") == (
+        code,
+        words,
+    )
 
 
 def test_a_missing_secret_is_two(config: Path) -> None:
@@ -379,24 +368,24 @@ def test_an_unexpected_error_is_ours_and_hides_what_it_says(
     -v has the rest.
     """
     with caplog.at_level(logging.DEBUG, "certferry"):
-        complaint = complaints.complaint_about(KeyError("hunter2"))
-    lines = list(complaints.lines(complaint, Voice()))
+        problem = complaints.problem_of(KeyError("hunter2"))
+    lines = list(complaints.lines(problem, Voice()))
 
     assert dedent("""\
         error: unexpected error (KeyError): this is a mistake in certferry
 
         hint: run it again with -v, and report what it prints
         """) == values.text_of(lines)
-    assert Exit.FAILED == complaint.exit
+    assert Exit.FAILED == of_error(KeyError("hunter2"))
     assert "KeyError: 'hunter2'" in caplog.text
 
 
 def test_a_file_that_the_system_refuses_is_named() -> None:
     """A problem with a file is not taken for one with the output."""
-    complaint = complaints.complaint_about(PermissionError(13, "Permission denied", "/etc/x"))
+    problem = complaints.problem_of(PermissionError(13, "Permission denied", "/etc/x"))
 
     assert "error: /etc/x: Permission denied\n" == values.text_of(
-        list(complaints.lines(complaint, Voice()))
+        list(complaints.lines(problem, Voice()))
     )
 
 
@@ -406,7 +395,7 @@ def test_an_error_reads_as_in_the_style_guide() -> None:
         Text("example.com: not seen\nmissing at {server}", server="ns2.example.net"),
         hint=Text("check the delegation\nand the firewall"),
     )
-    lines = list(complaints.lines(complaints.complaint_about(error), Voice()))
+    lines = list(complaints.lines(complaints.problem_of(error), Voice()))
 
     assert dedent("""\
         error: example.com: not seen
@@ -419,11 +408,11 @@ def test_an_error_reads_as_in_the_style_guide() -> None:
 
 def test_a_held_lease_is_try_again_later() -> None:
     """Locked by another run is 75, with the code for programs."""
-    complaint = complaints.complaint_about(LeaseHeld(Text("locked")))
+    error = LeaseHeld(Text("locked"))
 
-    assert (Exit.TRY_LATER, "lease_held") == (complaint.exit, complaint.code)
+    assert Exit.TRY_LATER == of_error(error)
     assert {"error": {"code": "lease_held", "message": "locked", "hint": None}} == (
-        complaints.document(complaint, Voice())
+        complaints.document(complaints.problem_of(error), Voice())
     )
 
 

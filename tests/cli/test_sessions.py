@@ -26,9 +26,11 @@ from certferry.core.planning.plan import Plan
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
 from certferry.reconcile import status
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.run import Run
+from certferry.reconcile.status import recorded
+from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
-from certferry.wiring.looking import overview
+from certferry.wiring.overview import overview
 from tests.another_user import as_root, given_away
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import START, CdnHosts, TwinWorld, wish
@@ -46,19 +48,19 @@ def masked(words: str) -> str:
 
 
 def synced(
-    world: TwinWorld, patience: Patience | None = None, *, renew: bool = False
+    world: TwinWorld, wait_limit: WaitLimit | None = None, *, renew: bool = False
 ) -> tuple[Exit, TestConsole]:
     """Sync, followed by plain lines; give the exit code and what was written."""
     console = TestConsole()
     session = world.session(progress=progress_lines(console.console))
-    report = session.reconciler().sync(session.wishes, patience or Patience(), renew=renew)
+    report = session.reconciler().sync(session.certificates, wait_limit or WaitLimit(), renew=renew)
     return show_report(report, Front(console.console), as_json=False), console
 
 
 def plans_of(world: TwinWorld, *, renew: bool = False) -> list[Plan]:
     """Plan what is declared."""
     session = world.session()
-    return status.plans_of(session.reconciler(), session.wishes, renew=renew)
+    return status.plans_of(session.ports, session.certificates, renew=renew)
 
 
 def planned(world: TwinWorld, *, check: bool = False) -> tuple[Exit, str]:
@@ -121,7 +123,7 @@ def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
     """`--no-wait` submits, answers 75, and the next run finishes."""
     world = TwinWorld(processing=timedelta(minutes=10))
 
-    code, console = synced(world, Patience(timedelta(0)))
+    code, console = synced(world, WaitLimit(timedelta(0)))
 
     assert (
         dedent("""\
@@ -136,7 +138,7 @@ def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
     assert Exit.TRY_LATER == code
 
     world.pass_time(timedelta(hours=1))
-    code, _ = synced(world, Patience(timedelta(0)))
+    code, _ = synced(world, WaitLimit(timedelta(0)))
 
     assert Exit.OK == code
 
@@ -146,7 +148,7 @@ def test_a_run_beside_another_answers_that_it_is_locked() -> None:
     world = TwinWorld()
     world.state.seen_by("another run").acquire("img", world.now())
 
-    code, console = synced(world, Patience(timedelta(0)))
+    code, console = synced(world, WaitLimit(timedelta(0)))
 
     assert Exit.TRY_LATER == code
     holder = f"process {os.getpid()} on {platform.node()}"
@@ -204,7 +206,12 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
     """Before: missing. After: valid, bound, and served by both addresses."""
     world = TwinWorld()
     before = TestConsole()
-    code = show_status(overview(world.session()), before.console, START, as_json=False)
+    code = show_status(
+        overview(world.session(), Run(), recorded(world.state)),
+        before.console,
+        START,
+        as_json=False,
+    )
 
     assert (
         dedent("""\
@@ -222,7 +229,9 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
 
     synced(world)
     after = TestConsole()
-    show_status(overview(world.session()), after.console, START, as_json=False)
+    show_status(
+        overview(world.session(), Run(), recorded(world.state)), after.console, START, as_json=False
+    )
 
     assert dedent("""\
         NAME               STATE     LEFT     RENEWAL     BOUND     SERVED
@@ -241,7 +250,9 @@ def test_the_documents_of_a_session_are_whole() -> None:
     plan, status, history = TestConsole(), TestConsole(), TestConsole()
 
     show_plans(plans_of(world, renew=True), plan.console, check=False, as_json=True)
-    show_status(overview(world.session()), status.console, START, as_json=True)
+    show_status(
+        overview(world.session(), Run(), recorded(world.state)), status.console, START, as_json=True
+    )
     show_history(world.session(), None, 10, history.console, as_json=True)
 
     assert 3 == json.loads(plan.out)["changes"]

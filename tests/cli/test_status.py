@@ -13,16 +13,15 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.status import show_status
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import (
-    Condition,
     DomainStatus,
+    LastFailure,
     LineageStatus,
-    Remembering,
     Standing,
     most_needed_first,
 )
-from certferry.core.assessment.trouble import LastFailure, Trouble
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.lineage import Version
 from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import Kind
@@ -33,15 +32,17 @@ from certferry.present import plan_document as status_document
 from certferry.present import status_text
 from certferry.present.language import Voice
 from certferry.present.layout import aligned, fitted, plain
+from certferry.problem import Problem
+from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.looking import Overview, overview
+from certferry.wiring.overview import Overview, overview
 from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld
 from tests.cli.values import IMG, NEW, NOON, OLD
 
-TIMED_OUT = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer within 10 seconds"))
-SILENT = Trouble("target_unavailable", Text("no connection"))
+TIMED_OUT = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer within 10 seconds"))
+SILENT = Problem("target_unavailable", Text("no connection"))
 NOW = NOON + timedelta(days=31, hours=1)
 
 
@@ -69,17 +70,17 @@ def lineage(*domains: DomainStatus, **facts: object) -> LineageStatus:
     version = known["version"]
     if isinstance(version, Version):
         until = version.certificate.not_after
-        known = {"until": until, "condition": condition(until, known["reason"])} | known
+        known = {"until": until, "standing": standing(until, known["reason"])} | known
     else:
-        known = {"condition": Condition.MISSING} | known
+        known = {"standing": Standing.MISSING} | known
     return LineageStatus("img", (IMG, f"*.{IMG}"), domains=domains, **known)  # type: ignore[arg-type]  # any of its facts
 
 
-def condition(until: datetime, reason: object) -> Condition:
+def standing(until: datetime, reason: object) -> Standing:
     """How a certificate stands that ends then."""
     if until <= NOW:
-        return Condition.EXPIRED
-    return Condition.VALID if reason is None else Condition.DUE
+        return Standing.EXPIRED
+    return Standing.VALID if reason is None else Standing.DUE
 
 
 def edge(number: int, fingerprint: str | None = NEW, *, valid: bool = True) -> Served:
@@ -96,20 +97,15 @@ def told(*statuses: LineageStatus) -> str:
     return values.text_of([*aligned(status_text.table(statuses, NOW, voice)), *remarks])
 
 
-def written(*statuses: LineageStatus, remembering: Remembering | None = None) -> dict[str, Any]:
+def written(*statuses: LineageStatus, recorded: Recorded | None = None) -> dict[str, Any]:
     """Give what a program reads."""
-    document = status_document.of_statuses(statuses, remembering or Remembering(), Voice())
+    document = status_document.of_statuses(statuses, recorded or Recorded(), Voice())
     return json.loads(json.dumps(document))  # type: ignore[no-any-return]  # a document
 
 
 def test_account_that_cannot_be_asked_is_told_by_its_name() -> None:
     """Its domains are not known."""
-    unknown = domain(
-        "*",
-        Standing.UNKNOWN,
-        remote_id=None,
-        problem=SILENT,
-    )
+    unknown = domain("*", Standing.UNKNOWN, remote_id=None, problem=SILENT)
 
     shown = told(lineage(unknown))
 
@@ -127,7 +123,7 @@ def test_account_that_cannot_be_asked_is_told_once() -> None:
         domain(name, Standing.UNKNOWN, remote_id=None, problem=SILENT, last_failure=failure)
         for name in (IMG, f"a.{IMG}")
     )
-    frozen = Trouble("target_rejected", Text("b.img.example.com: frozen"))
+    frozen = Problem("target_rejected", Text("b.img.example.com: frozen"))
     third = domain(f"b.{IMG}", Standing.UNKNOWN, remote_id=None, problem=frozen)
     statuses = (lineage(first, second, third), replace(lineage(first), lineage="static"))
 
@@ -144,7 +140,9 @@ def test_nothing_declared_is_said() -> None:
     console = TestConsole()
     session = TwinSession(TwinWorld(), (), no_listener)
 
-    assert Exit.FAILED == show_status(overview(session), console.console, NOW, as_json=False)
+    assert Exit.FAILED == show_status(
+        overview(session, Run(), Recorded()), console.console, NOW, as_json=False
+    )
     assert "No certificate is declared.\n" == console.out
 
 
@@ -155,15 +153,15 @@ def test_a_last_run_without_success_may_have_been_stopped() -> None:
     assert dedent("""\
         last run      2026-11-24 12:00 UTC (failed or stopped)
         last success  2026-11-23 12:00 UTC
-        """) == values.text_of(list(status_text.of_runs(Remembering(last), Voice(zone=UTC))))
+        """) == values.text_of(list(status_text.of_runs(Recorded(last_run=last), Voice(zone=UTC))))
 
 
 def test_a_state_that_is_of_no_use_is_told_also_where_nothing_is_declared() -> None:
     """Its exit code is a failure, so it says why."""
     console = TestConsole()
-    remembering = Remembering(problem=Trouble("state", Text("the key file is missing")))
+    recorded = Recorded(problem=Problem("state", Text("the key file is missing")))
 
-    ending = show_status(Overview((), remembering, {}), console.console, NOW, as_json=False)
+    ending = show_status(Overview((), recorded, {}), console.console, NOW, as_json=False)
 
     assert Exit.FAILED == ending
     assert "No certificate is declared.\nerror: the key file is missing\n" == console.out
@@ -204,7 +202,7 @@ def test_certificate_that_is_at_the_target_has_no_moment_to_be_uploaded_by() -> 
 @pytest.mark.parametrize("code", ["target_stuck", "fought_over"])
 def test_domain_that_is_left_alone_is_not_said_to_be_tried_again(code: str) -> None:
     """The next run looks at it, and writes nothing until what the hint names has happened."""
-    trouble = Trouble(code, Text("another tool sets it"), Text("stop it"))
+    trouble = Problem(code, Text("another tool sets it"), Text("stop it"))
     left = domain(IMG, Standing.DRIFTED, last_failure=LastFailure(trouble, NOW, NOW))
 
     words = told(lineage(left))
@@ -255,15 +253,15 @@ def test_a_ferried_certificate_has_a_validity_and_no_renewal() -> None:
 
 def test_who_serves_instead_is_told() -> None:
     """A certificate without a domain of its own is not a riddle."""
-    said = told(lineage(ceded=(("qiniu", ("pics", "static")),)))
+    said = told(lineage(owned_elsewhere=(("qiniu", ("pics", "static")),)))
 
     assert "img: qiniu: every domain that it covers is served by pics, static\n" in said
     missing = told(
         lineage(
             version=None,
             renew_at=None,
-            ceded=(("qiniu", ("pics",)),),
-            condition=Condition.NOT_NEEDED,
+            owned_elsewhere=(("qiniu", ("pics",)),),
+            standing=Standing.NOT_NEEDED,
         )
     )
     assert ["img", "not", "needed"] == missing.splitlines()[1].split()[:3]
@@ -284,7 +282,7 @@ def test_a_certificate_that_is_due_says_why() -> None:
         "a.img.example.com",
         Standing.UNKNOWN,
         remote_id=None,
-        problem=Trouble("target_rejected", Text("a.img.example.com: frozen")),
+        problem=Problem("target_rejected", Text("a.img.example.com: frozen")),
     )
 
     assert dedent("""\
@@ -374,8 +372,8 @@ def test_the_document_has_the_promised_keys() -> None:
 
 def test_what_is_wrong_at_edges_is_told_once_for_all_of_them() -> None:
     """Of how many addresses; not for IPv6 where this machine has none, and another answers."""
-    expired = EdgeProblem(EdgeProblemCode.EXPIRED, Text("the certificate expired 2 days ago"))
-    no_ipv6 = EdgeProblem(EdgeProblemCode.NO_IPV6, Text("this machine has no IPv6"))
+    expired = Problem(EdgeProblemCode.EXPIRED, Text("the certificate expired 2 days ago"))
+    no_ipv6 = Problem(EdgeProblemCode.NO_IPV6, Text("this machine has no IPv6"))
     wrong = [Served(f"192.0.2.{n}", OLD, valid=False, problem=expired) for n in (1, 2)]
     far = Served("2001:db8::1", None, valid=False, problem=no_ipv6, silent=True)
 

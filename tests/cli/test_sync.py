@@ -12,7 +12,7 @@ import click
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, patience_of
+from certferry.cli.options import Front, wait_limit_of
 from certferry.cli.run_report import show_report
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.planning.steps import Action
@@ -21,7 +21,7 @@ from certferry.errors import DnsUnavailable, LeaseHeld, Retry
 from certferry.present import documents, report_text
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice, voice_in
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.consoles import TestConsole
@@ -288,7 +288,7 @@ def test_a_refusal_alone_has_its_own_exit_code() -> None:
 
 def test_a_stopped_run_says_that_the_next_goes_on() -> None:
     """Ctrl-C loses nothing, and says so."""
-    skipped = StepOutcome(Action.LOOK, Outcome.SKIPPED, Text("stopped during: issue"))
+    skipped = StepOutcome(None, Outcome.SKIPPED, Text("stopped during: issue"))
 
     code, console = shown(report(lineage(skipped), complete=False))
 
@@ -410,7 +410,7 @@ def test_what_was_refused_has_a_problem_as_what_failed_has() -> None:
     of ours is a mistake in certferry.
     """
     refused = replace(REFUSED, reason=ReasonCode.TOO_LITTLE_LIFE)
-    mistake = StepOutcome(Action.LOOK, Outcome.FAILED, Text("a mistake in certferry"))
+    mistake = StepOutcome(None, Outcome.FAILED, Text("a mistake in certferry"))
     steps = (BOUND, refused, FAILED, mistake)
 
     document: Any = documents.of_report(report(lineage(*steps)), Voice())
@@ -445,21 +445,21 @@ def test_a_stopped_run_is_not_ok_in_the_document() -> None:
 @pytest.mark.parametrize(
     ("wait", "no_wait", "expected"),
     [
-        (None, False, Patience(None)),
-        (None, True, Patience(timedelta(0))),
-        (0, False, Patience(timedelta(0))),
-        (0, True, Patience(timedelta(0))),
-        (90, False, Patience(timedelta(seconds=90))),
+        (None, False, WaitLimit(None)),
+        (None, True, WaitLimit(timedelta(0))),
+        (0, False, WaitLimit(timedelta(0))),
+        (0, True, WaitLimit(timedelta(0))),
+        (90, False, WaitLimit(timedelta(seconds=90))),
     ],
 )
 def test_patience_is_what_was_asked_for(
-    wait: int | None, *, no_wait: bool, expected: Patience
+    wait: int | None, *, no_wait: bool, expected: WaitLimit
 ) -> None:
     """By default a run waits to the end; otherwise as long as it is told."""
-    assert expected == patience_of(wait, no_wait=no_wait)
+    assert expected == wait_limit_of(wait, no_wait=no_wait)
 
 
 def test_waiting_and_not_waiting_exclude_each_other() -> None:
     """Who says both is asked what is meant."""
     with pytest.raises(click.UsageError, match="exclude each other"):
-        patience_of(5, no_wait=True)
+        wait_limit_of(5, no_wait=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -13,11 +13,11 @@ from certferry.core.desired.certificate import DesiredCertificate, DesiredDeploy
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served, TargetRules
 from certferry.ports.progress import Progress, each_of, no_listener
-from certferry.reconcile.doors import Doors
+from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.visit import held_lease, history_keeper
-from certferry.wiring.session import Session
-from certferry.wiring.teller import Teller
+from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
+from certferry.wiring.notifications import RunNotifications
+from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
@@ -76,8 +76,8 @@ class TwinWorld:
         return TwinSession(self, wishes or (wish(),), progress)
 
 
-class TwinTeller(Teller):
-    """Tells through no channel."""
+class TwinNotifications(RunNotifications):
+    """Notifies through no channel."""
 
     def __init__(self) -> None:
         """Take nothing: no channel is declared."""
@@ -87,17 +87,15 @@ class TwinTeller(Teller):
         return {}
 
 
-class TwinSession(Session):
-    """A `Session` whose parts are twins: nothing is opened, and nothing has to be closed."""
+class TwinSession(Workspace):
+    """A `Workspace` whose parts are twins: nothing is opened, and nothing has to be closed."""
 
     def __init__(
         self, world: TwinWorld, wishes: tuple[DesiredCertificate, ...], progress: Progress
     ) -> None:
         self._wishes = wishes
-        self.state = world.state
-        self.probe = world.cdn
-        self.teller = TwinTeller()
-        self.doors = Doors(
+        self._world = world
+        self.ports = Ports(
             issuer=world.issuer,
             source=MemorySource(),
             dns={"dnspod": world.dns},
@@ -109,14 +107,27 @@ class TwinSession(Session):
             now=world.now,
             progress=each_of(history_keeper(world.state, world.now, "tester@host"), progress),
         )
-        self._reconciler = Reconciler(self.doors, stop=ExitStack().close)
+
+    def connect(self, run: Run) -> Ports:
+        """Return the twins."""
+        return replace(self.ports, run=run)
 
     def reconciler(self) -> Reconciler:
         """Return the engine over the twins."""
-        return self._reconciler
+        return Reconciler(self.ports)
+
+    def notifications(self, run: Run) -> TwinNotifications:
+        """Return what notifies through no channel."""
+        del run
+        return TwinNotifications()
 
     @property
-    def wishes(self) -> tuple[DesiredCertificate, ...]:
+    def state(self) -> StateStore:
+        """What the twins remember."""
+        return self._world.state
+
+    @property
+    def certificates(self) -> tuple[DesiredCertificate, ...]:
         """What is declared."""
         return self._wishes
 
@@ -125,11 +136,11 @@ class CdnHosts:
     """A `HostProbe` of the CDN's edges, whatever the port."""
 
     def __init__(self, cdn: MemoryCdn) -> None:
-        self.look = cdn.look
+        self.served = cdn.served
 
-    def look_at(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.look_at`."""
-        return {host: self.look([host.name])[host.name] for host in hosts}
+    def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
+        """See `ports.probe.HostProbe.served_by`."""
+        return {host: self.served([host.name])[host.name] for host in hosts}
 
 
 def wish(lineage: str = "img", *domains: str) -> DesiredCertificate:

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificates.certificate import Certificate, KeyType
 from certferry.core.certificates.lineage import Version
-from certferry.core.desired.certificate import HttpsWish
+from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import Change
-from certferry.core.planning.deliveries import NEW_CERTIFICATE
-from certferry.core.planning.plan import Obstacle, Plan, Refusal, Rollout
+from certferry.core.planning.plan import Plan, PlanFinding, Rollout, Weight
 from certferry.core.planning.report import LineageReport, StepOutcome, SyncReport
+from certferry.core.planning.rollouts import NEW_CERTIFICATE
 from certferry.core.planning.steps import Deploy, Issue, Retire, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Waiting
@@ -48,7 +48,7 @@ def rollout(
     changes: tuple[Change, ...] = (Change("certificate", OLD, None, remote_id="5f3c"),),
 ) -> Rollout:
     """A deployment and the look at it."""
-    deploy = Deploy("qiniu", domain, HttpsWish(), reason, changes)
+    deploy = Deploy("qiniu", domain, DesiredHttps(), reason, changes)
     return Rollout("qiniu", domain, (deploy, Verify("qiniu", domain, NOT_SEEN)))
 
 
@@ -77,8 +77,7 @@ def plan(
     *rollouts: Rollout,
     issue: Issue | None = None,
     retirements: tuple[Retire, ...] = (),
-    obstacles: tuple[Obstacle, ...] = (),
-    refusals: tuple[Refusal, ...] = (),
+    findings: tuple[PlanFinding, ...] = (),
     retire_later: tuple[tuple[str, int], ...] = (),
     lineage: str = "img",
 ) -> Plan:
@@ -89,22 +88,21 @@ def plan(
         issue=issue,
         rollouts=rollouts,
         retirements=retirements,
-        obstacles=obstacles,
-        refusals=refusals,
+        findings=findings,
         retire_later=retire_later,
     )
 
 
-def frozen(domain: str | None = "a.img.example.com") -> Obstacle:
+def frozen(domain: str | None = "a.img.example.com") -> PlanFinding:
     """A domain that cannot be changed, or a target that cannot be read."""
     error = TargetRejected(
         Text("{domain}: frozen at the CDN", domain=domain or "qiniu"),
         hint=Text("unfreeze it in the console"),
     )
-    return Obstacle("qiniu", domain, error)
+    return PlanFinding.of(Weight.BLOCKED, error, "qiniu", domain)
 
 
-def too_short(domain: str = IMG) -> Refusal:
+def too_short(domain: str = IMG) -> PlanFinding:
     """A deployment that safety refuses."""
     step = rollout(domain).deploy
     assert step is not None
@@ -117,7 +115,7 @@ def too_short(domain: str = IMG) -> Refusal:
             wanted=timedelta(days=30),
         ),
     )
-    return Refusal(step, reason, Text("use a CA whose certificates live longer"))
+    return PlanFinding.refused(step, reason, Text("use a CA whose certificates live longer"))
 
 
 def waiting(

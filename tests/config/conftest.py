@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.config.findings import Finding
 from certferry.config.load import load
+from certferry.config.mistakes import Mistake
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve
 from certferry.errors import ConfigError
@@ -27,7 +27,7 @@ class Unchecked(InstalledAdapters):
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """Find nothing wrong."""
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """Find nothing wrong."""
         del accounts
         return ()

@@ -220,10 +220,10 @@ def test_links_do_not_hide_that_a_directory_is_taken(refusal: Refusal, folder: P
     (folder / "way").symlink_to(".")
     other = HEAD.partition("\n")[2].replace("a.example.com", "b.example.com")
     deploy = '[[certificates.deploy]]\nto = "files"\ndirectory = "{}"\n'
-    ferried = '[[certificates]]\nfullchain = "link/fullchain.pem"\nprivkey = "link/privkey.pem"\n'
+    imported = '[[certificates]]\nfullchain = "link/fullchain.pem"\nprivkey = "link/privkey.pem"\n'
 
     (one,) = refusal(HEAD + deploy.format("real") + other + deploy.format("way/link"))
-    (two,) = refusal(ferried + deploy.format("way/real"))
+    (two,) = refusal(imported + deploy.format("way/real"))
 
     said = f"directory: {folder}/real belongs to line"
     assert f"{said} 5" in one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,33 @@ def complaint(path: Path = FILE) -> str:
     return str(caught.value.message)
 
 
-def test_no_such_file(folder: Path) -> None:
-    """A file that is named must be there."""
-    assert "certferry.toml: cannot be read: No such file or directory" == complaint()
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: None, ": cannot be read: No such file or directory"),
+        (lambda: FILE.symlink_to(FILE), ": cannot be read: Too many levels of symbolic links"),
+        (FILE.mkdir, ": is a directory, not a file"),
+        (lambda: os.mkfifo(FILE), ": is not a regular file"),
+        (lambda: FILE.write_bytes(b"# one\n# two\nx = '\xff'\n"), ":3: is not UTF-8 text"),
+    ],
+)
+def test_what_is_no_configuration(folder: Path, make: Callable[[], object], problem: str) -> None:
+    """Told as the system says it, or with the line; a pipe without a writer delays no run."""
+    make()
+
+    assert f"certferry.toml{problem}" == complaint()
 
 
-def test_a_loop_of_links(folder: Path) -> None:
-    """Whatever the system says about the file is passed on."""
-    FILE.symlink_to(FILE)
-
-    assert "certferry.toml: cannot be read: Too many levels of symbolic links" == complaint()
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/dev/zero", "is not a regular file"),
+        ("/proc/self/mem", "cannot be read: Input/output error"),
+    ],
+)
+def test_a_file_that_never_ends_or_fails(path: str, problem: str) -> None:
+    """Neither holds the run; the second opens, and fails at its first byte, as a disk may."""
+    assert f"{path}: {problem}" == complaint(Path(path))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -41,43 +59,12 @@ def test_a_file_of_another_user(folder: Path) -> None:
     assert "certferry.toml: cannot be read: Permission denied" == complaint()
 
 
-def test_a_directory(folder: Path) -> None:
-    """A directory is no configuration."""
-    FILE.mkdir()
-
-    assert "certferry.toml: is a directory, not a file" == complaint()
-
-
-def test_a_pipe_is_not_waited_for(folder: Path) -> None:
-    """A FIFO without a writer does not delay the run."""
-    os.mkfifo(FILE)
-
-    assert "certferry.toml: is not a regular file" == complaint()
-
-
-def test_a_device_is_not_read() -> None:
-    """A device that never ends does not hold the run either."""
-    assert "/dev/zero: is not a regular file" == complaint(Path("/dev/zero"))
-
-
-def test_a_file_that_opens_but_cannot_be_read() -> None:
-    """A failing disk is told like a missing file; this file fails at its first byte."""
-    assert "/proc/self/mem: cannot be read: Input/output error" == complaint(Path("/proc/self/mem"))
-
-
 def test_a_socket(folder: Path) -> None:
     """A socket cannot even be opened."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(FILE))
 
         assert "certferry.toml: cannot be read: No such device or address" == complaint()
-
-
-def test_bytes_that_are_not_text(folder: Path) -> None:
-    """The line is named where the text ends to be text."""
-    FILE.write_bytes(b"# one\n# two\nx = '\xff'\n")
-
-    assert "certferry.toml:3: is not UTF-8 text" == complaint()
 
 
 @pytest.mark.parametrize(

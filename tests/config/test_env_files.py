@@ -12,7 +12,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, read_env_file
-from certferry.config.findings import REFERENCE
+from certferry.config.mistakes import REFERENCE
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from tests.another_user import as_root, given_away
@@ -65,9 +65,9 @@ def test_file_of_another_user(tmp_path: Path) -> None:
 
 def problem(line: str) -> str:
     """Give what is wrong with a file's third line."""
-    (finding,) = read(f"A=1\n# two\n{line}\nB=2\n").findings
+    (finding,) = read(f"A=1\n# two\n{line}\nB=2\n").mistakes
     assert 3 == finding.line
-    return str(finding.problem)
+    return str(finding.message)
 
 
 def in_single_quotes(value: str) -> str:
@@ -97,7 +97,7 @@ def test_what_is_quoted_is_read_back(
 
     file = read(mark + "".join(lines))
 
-    assert () == file.findings
+    assert () == file.mistakes
     assert values == file.values
 
 
@@ -105,8 +105,8 @@ def test_what_is_quoted_is_read_back(
 def test_a_line_means_what_it_means_to_a_shell(written: str) -> None:
     """Whatever is accepted has the value that the shell gives it."""
     file = read(f"V={written}\n")
-    event("refused" if file.findings else "accepted")
-    if file.findings:
+    event("refused" if file.mistakes else "accepted")
+    if file.mistakes:
         return
 
     shell = subprocess.run(
@@ -185,7 +185,7 @@ def test_the_other_lines_are_still_read() -> None:
     file = read("A=1\nB=$x\nC=2\nD=`y`\n")
 
     assert {"A": "1", "C": "2"} == file.values
-    assert [(2, "B"), (4, "D")] == [(finding.line, finding.key) for finding in file.findings]
+    assert [(2, "B"), (4, "D")] == [(finding.line, finding.key) for finding in file.mistakes]
 
 
 def test_the_last_assignment_counts() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from certferry.config.model import Settings
-from certferry.config.write import look_at_files
-from certferry.core.findings import Code, Severity
+from certferry.config.write import examine_files
+from certferry.core.findings import Code
+from certferry.problem import Severity
 from tests.another_user import as_root, given_away
 from tests.config.conftest import Load
 
@@ -28,7 +29,7 @@ def settings(loaded: Load) -> Settings:
 
 def found(one: Settings) -> list[tuple[str, Severity]]:
     """Give what is open, by the file's name."""
-    findings = list(look_at_files(one))
+    findings = list(examine_files(one))
     assert {Code.FILE_OPEN} >= {finding.code for finding in findings}
     return [(Path(finding.subject).name, finding.severity) for finding in findings]
 
@@ -49,7 +50,7 @@ def test_files_that_others_may_read(loaded: Load) -> None:
     one.state.path.chmod(0o644)
 
     assert [("secret.key", Severity.ERROR), ("state.db", Severity.WARNING)] == found(one)
-    fixes = [str(finding.fix) for finding in look_at_files(one)]
+    fixes = [str(finding.hint) for finding in examine_files(one)]
     assert [f"run: chmod 600 {one.state.key_file}", f"run: chmod 600 {one.state.path}"] == fixes
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from certferry.config.files import home_directory
-from certferry.config.findings import REFERENCE
 from certferry.config.load import find_file, load, usual_places
+from certferry.config.mistakes import REFERENCE
 from certferry.errors import ConfigError
 from tests.another_user import as_root, given_away
 

@@ -9,8 +9,8 @@ import pytest
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.config.document import read_document
-from certferry.config.findings import REFERENCE
 from certferry.config.load import load
+from certferry.config.mistakes import REFERENCE
 from certferry.errors import ConfigError
 from certferry.wiring.profiles import load_checked
 from tests.cli.consoles import TestConsole
@@ -132,13 +132,6 @@ def test_typographic_characters(folder: Path, line: str, character: str, meant: 
     assert f"write {meant} in place of {character}" == hint_of(error)
 
 
-def test_typographic_characters_in_words_are_no_mistake(folder: Path) -> None:
-    """What else is wrong with the line is told as ever."""
-    error = refused(folder, '[acme]\nemail = "“”" x # “”\n')
-
-    assert "here stands" not in str(error.message)
-
-
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
@@ -156,17 +149,12 @@ def test_another_format(folder: Path, text: str, kind: str) -> None:
     assert "certferry reads TOML: `certferry init` writes such a file" in hint_of(error)
 
 
-@pytest.mark.parametrize("text", ["[[certificates]\n", "names = [\n"])
-def test_broken_toml_is_not_called_another_format(folder: Path, text: str) -> None:
-    """Its line and what is wrong there stay."""
-    assert "is not TOML" in str(refused(folder, text).message)
-
-
 SETTING = """\
 [accounts.d]
 [[certificates]]
 dns = "d"
 """
+TO_D = '[[certificates.deploy]]\nto = "d"\n'
 
 
 @pytest.mark.parametrize(
@@ -189,6 +177,18 @@ dns = "d"
             'names = ["a.example.com"]\n[[certificates.deploy]]\nto = "aliyun"',
             "CDNs of other vendors than those of `certferry help adapters` are not supported",
         ),
+        (
+            'names = ["a.example.com"]\n[[certificates.deploy]]\nto = "qiniu"',
+            "to: there is no account qiniu; declared are d",
+        ),
+        (
+            f'names = ["a.example.com"]\n{TO_D}domains = "a.example.com"',
+            'must be "auto" or a list, and is a string: write ["a.example.com"]',
+        ),
+        (
+            f'names = ["*.example.com"]\n{TO_D}domains = ["a.example.com; b.example.com"]',
+            'in its own quotes: ["a.example.com", "b.example.com"]',
+        ),
         ('names = ["a.example.com"]\n[verify]\ntimeout = "1h"', "is a string: write 3600"),
         ('names = ["a.example.com"]\n[verify]\ntimeout = "90"', "is a string: write 90"),
         ('names = ["a.example.com"]\n[verify]\ntimeout = "15 minutes"', "is a string: write 900"),
@@ -202,38 +202,21 @@ def test_the_right_value_is_shown(refusal: Refusal, written: str, said: str) -> 
     assert said in line
 
 
-def test_a_string_in_place_of_a_word_or_a_list(refusal: Refusal) -> None:
-    """`auto` is offered beside the list."""
-    (line,) = refusal(
-        f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "d"\n'
-        'domains = "a.example.com"'
-    )
-
-    assert line.endswith('must be "auto" or a list, and is a string: write ["a.example.com"]')
-
-
-def test_several_domains_in_one_string(refusal: Refusal) -> None:
-    """As with names."""
-    (line,) = refusal(
-        f'{SETTING}names = ["*.example.com"]\n[[certificates.deploy]]\nto = "d"\n'
-        'domains = ["a.example.com; b.example.com"]'
-    )
-
-    assert line.endswith('in its own quotes: ["a.example.com", "b.example.com"]')
-
-
-def test_a_target_without_its_account_is_no_other_vendors(refusal: Refusal) -> None:
-    """Qiniu is supported; its account is not declared."""
-    (line,) = refusal(f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "qiniu"')
-
-    assert line.endswith("to: there is no account qiniu; declared are d")
-
-
-def test_a_mistyped_receiver_is_told_as_such(refusal: Refusal) -> None:
-    """Who writes `file` means `files`, and no other vendor's CDN."""
-    (line,) = refusal(f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "file"')
-
-    assert "vendors" not in line
+@pytest.mark.parametrize(
+    ("text", "misleading"),
+    [
+        ('[acme]\nemail = "“”" x # “”\n', "here stands"),
+        ("[[certificates]\n", "YAML"),
+        ("names = [\n", "YAML"),
+        (
+            f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "file"',
+            "vendors",
+        ),
+    ],
+)
+def test_what_looks_like_another_mistake(folder: Path, text: str, misleading: str) -> None:
+    """Quotes in words, broken TOML, and `file` in place of `files` are told as what they are."""
+    assert misleading not in str(refused(folder, text).message)
 
 
 def test_a_whole_file_of_the_right_characters_is_read(loaded: Load) -> None:

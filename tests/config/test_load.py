@@ -19,7 +19,7 @@ from certferry.core.desired.certificate import (
     Authority,
     DesiredCertificate,
     DesiredDeployment,
-    HttpsWish,
+    DesiredHttps,
     Issuance,
     Kind,
     Retirement,
@@ -143,7 +143,7 @@ def test_certificates_become_wishes(loaded: Load, folder: Path) -> None:
                     target="qiniu",
                     domains=("img.example.com", "*.img.example.com"),
                     kind=Kind.CDN,
-                    https=HttpsWish(
+                    https=DesiredHttps(
                         force_https=True, http2=False, tls_versions=("TLSv1.2", "TLSv1.3")
                     ),
                     retire=Retirement.NEVER,

@@ -146,7 +146,7 @@ def test_key_is_read_as_it_was_written(
     write_private(path, with_assignments(path, {"DP_Key": Secret(value)}))
 
     found = read_env_file(path)
-    assert ({"DP_Key": value}, ()) == (dict(found.values), found.findings)
+    assert ({"DP_Key": value}, ()) == (dict(found.values), found.mistakes)
 
 
 @pytest.mark.parametrize("value", ["plain", "it's", 'a"b$c`d\\e', 'it\'s $HOME "and" `more`'])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.dns_by_zone import ByZone
+from certferry.reconcile.challenges import ZoneRouter
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, installed
 from certferry_sandbox.acme_dns import Registered
@@ -22,266 +24,145 @@ from certferry_sandbox.testing.contracts.dns import (
 )
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.adapters.acme_dns.account import SERVED, AcmeDnsAccount, acme_dns_account, stored
-from tests.adapters.alidns.account import AlidnsAccount, alidns_account
-from tests.adapters.cloudflare.account import CloudflareAccount, cloudflare_account
-from tests.adapters.dnspod.account import DnspodAccount, dnspod_account
+from tests.adapters.alidns.account import alidns_account
+from tests.adapters.cloudflare.account import cloudflare_account
+from tests.adapters.dnspod.account import dnspod_account
 from tests.adapters.lexicon.account import at as at_powerdns
-from tests.adapters.programs.account import CommandAccount, command_account
+from tests.adapters.programs.account import command_account
 from tests.adapters.rfc2136.account import at as at_bind
-from tests.adapters.tencentcloud.account import TencentCloudAccount, tencentcloud_account
+from tests.adapters.tencentcloud.account import tencentcloud_account
 from tests.support.bind import Bind
 from tests.support.powerdns import PowerDns
 
 
+class Place(NamedTuple):
+    """An account with the zone: two connections to it, one with wrong keys, and what is there."""
+
+    connect: Callable[[], DnsProvider]
+    other: Callable[[], DnsProvider]
+    denied: Callable[[], DnsProvider]
+    values: Values
+
+
+Fixture = pytest.FixtureRequest
+Open = Callable[[Fixture], AbstractContextManager[Place]]
+
+
+@contextmanager
+def in_memory(_: Fixture, *, among_others: bool = False) -> Iterator[Place]:
+    """Open the twin; or several accounts as one, of which the second has the zone."""
+    memory = MemoryDns([ZONE])
+
+    def by_zone(other: str, ours: str) -> DnsProvider:
+        return ZoneRouter([(other, MemoryDns(["example.org"])), (ours, memory)])
+
+    def connect() -> DnsProvider:
+        return by_zone("other.example.org", ZONE) if among_others else memory
+
+    def elsewhere() -> DnsProvider:
+        return by_zone("example.org", "example.edu") if among_others else memory
+
+    def denied() -> DnsProvider:
+        memory.fail_with(DnsAccessDenied(Text("no"), hint=Text("check the token")))
+        return connect()
+
+    yield Place(connect, elsewhere, denied, memory.values)
+
+
+@contextmanager
+def by_zone(request: Fixture) -> Iterator[Place]:
+    """Open several accounts as one."""
+    with in_memory(request, among_others=True) as place:
+        yield place
+
+
+def at_stand_in(opened: Callable[[], AbstractContextManager[Any]], **wrong: Any) -> Open:
+    """Open an account at a vendor's stand-in; with these settings its keys are wrong."""
+
+    @contextmanager
+    def at(_: Fixture) -> Iterator[Place]:
+        with opened() as account:
+            at_dnspod = getattr(account, "dnspod", account)  # where a program writes
+            at_dnspod.add_zone(ZONE)
+            connect = account.connect
+            denied = (lambda: connect(**wrong)) if wrong else account.denied
+            yield Place(connect, connect, denied, at_dnspod.values)
+
+    return at
+
+
+@contextmanager
+def by_updates(request: Fixture) -> Iterator[Place]:
+    """Open a zone at a real BIND, by the key that may change it, or with another secret."""
+    bind: Bind = request.getfixturevalue("bind")
+    wrong = Secret("MDEyMzQ1Njc4OWFiY2RlZg==")
+    yield Place(
+        lambda: at_bind(bind),
+        lambda: at_bind(bind),
+        lambda: at_bind(bind, key_secret=wrong),
+        bind.values,
+    )
+
+
+@contextmanager
+def by_lexicon(request: Fixture) -> Iterator[Place]:
+    """Open a zone at a real PowerDNS through the library, or with a wrong key."""
+    server: PowerDns = request.getfixturevalue("powerdns")
+    yield Place(
+        lambda: at_powerdns(server),
+        lambda: at_powerdns(server),
+        lambda: at_powerdns(server, key="wrong"),
+        server.values,
+    )
+
+
+PLACES: dict[str, Open] = {
+    "memory": in_memory,
+    "by-zone": by_zone,
+    "dnspod": at_stand_in(dnspod_account, token=Secret("0" * 32)),
+    "tencentcloud": at_stand_in(tencentcloud_account, secret_key=Secret("0" * 32)),
+    "command": at_stand_in(command_account, token="0" * 32),
+    "alidns": at_stand_in(alidns_account),
+    "cloudflare": at_stand_in(cloudflare_account),
+    "rfc2136": by_updates,
+    "lexicon": by_lexicon,
+}
+
+
 @pytest.mark.parametrize("name", installed().names(DNS_PROVIDERS))
 def test_every_provider_of_ours_keeps_the_contract(name: str) -> None:
-    """One that is declared has its class below."""
-    runs = {
-        one.__name__.removeprefix("Test").lower()
-        for one in globals().values()
-        if isinstance(one, type) and issubclass(one, DnsWritingContract)
-    }
-
-    assert name.replace("-", "") in runs
+    """One that is declared has its place here, or its class below."""
+    assert name in {*PLACES, "acme-dns"}
 
 
-class TestMemoryDns(DnsProviderContract):
-    """The twin."""
+class TestProvider(DnsProviderContract):
+    """Every provider that removes what it has written."""
 
-    @pytest.fixture
-    def memory(self) -> MemoryDns:
-        """An account in memory."""
-        return MemoryDns([ZONE])
-
-    @pytest.fixture
-    def provider(self, memory: MemoryDns) -> DnsProvider:
-        """The account itself."""
-        return memory
-
-    @pytest.fixture
-    def other(self, memory: MemoryDns) -> DnsProvider:
-        """The same: it remembers nothing but records."""
-        return memory
-
-    @pytest.fixture
-    def denied(self, memory: MemoryDns) -> DnsProvider:
-        """The account, while it accepts no credentials."""
-        memory.fail_with(DnsAccessDenied(Text("no"), hint=Text("check the token")))
-        return memory
-
-    @pytest.fixture
-    def values(self, memory: MemoryDns) -> Values:
-        """What is there."""
-        return memory.values
-
-
-class TestByZone(DnsProviderContract):
-    """Several accounts as one, of which the second has the zone."""
-
-    @pytest.fixture
-    def memory(self) -> MemoryDns:
-        """The account with the zone."""
-        return MemoryDns([ZONE])
-
-    @pytest.fixture
-    def provider(self, memory: MemoryDns) -> DnsProvider:
-        """Both accounts."""
-        return ByZone([("other.example.org", MemoryDns(["example.org"])), (ZONE, memory)])
-
-    @pytest.fixture
-    def other(self, memory: MemoryDns) -> DnsProvider:
-        """The accounts in another process, which finds the zone by asking."""
-        return ByZone([("example.org", MemoryDns(["example.org"])), ("example.edu", memory)])
-
-    @pytest.fixture
-    def denied(self, provider: DnsProvider, memory: MemoryDns) -> DnsProvider:
-        """The accounts, while the second accepts no credentials."""
-        memory.fail_with(DnsAccessDenied(Text("no"), hint=Text("check the token")))
-        return provider
-
-    @pytest.fixture
-    def values(self, memory: MemoryDns) -> Values:
-        """What is there."""
-        return memory.values
-
-
-class TestDnspod(DnsProviderContract):
-    """DNSPod's token API, at its stand-in."""
-
-    @pytest.fixture
-    def account(self) -> Iterator[DnspodAccount]:
-        """An account."""
-        with dnspod_account() as account:
-            account.service.add_domain(ZONE)
-            yield account
-
-    @pytest.fixture
-    def provider(self, account: DnspodAccount) -> DnsProvider:
+    @pytest.fixture(params=PLACES)
+    def place(self, request: Fixture) -> Iterator[Place]:
         """The account."""
-        return account.connect()
+        with PLACES[request.param](request) as place:
+            yield place
 
     @pytest.fixture
-    def other(self, account: DnspodAccount) -> DnsProvider:
-        """Another connection to it."""
-        return account.connect()
+    def provider(self, place: Place) -> DnsProvider:
+        """A connection to it."""
+        return place.connect()
 
     @pytest.fixture
-    def denied(self, account: DnspodAccount) -> DnsProvider:
-        """A connection with a wrong token."""
-        return account.connect(token=Secret("0" * 32))
+    def other(self, place: Place) -> DnsProvider:
+        """Another one."""
+        return place.other()
 
     @pytest.fixture
-    def values(self, account: DnspodAccount) -> Values:
+    def denied(self, place: Place) -> DnsProvider:
+        """A connection with wrong keys."""
+        return place.denied()
+
+    @pytest.fixture
+    def values(self, place: Place) -> Values:
         """What is in the zone."""
-        return account.values
-
-
-class TestTencentCloud(DnsProviderContract):
-    """DNSPod through Tencent Cloud's API 3.0, at its stand-in."""
-
-    @pytest.fixture
-    def account(self) -> Iterator[TencentCloudAccount]:
-        """An account."""
-        with tencentcloud_account() as account:
-            account.service.add_domain(ZONE)
-            yield account
-
-    @pytest.fixture
-    def provider(self, account: TencentCloudAccount) -> DnsProvider:
-        """The account."""
-        return account.connect()
-
-    @pytest.fixture
-    def other(self, account: TencentCloudAccount) -> DnsProvider:
-        """Another connection to it."""
-        return account.connect()
-
-    @pytest.fixture
-    def denied(self, account: TencentCloudAccount) -> DnsProvider:
-        """A connection with a wrong key."""
-        return account.connect(secret_key=Secret("0" * 32))
-
-    @pytest.fixture
-    def values(self, account: TencentCloudAccount) -> Values:
-        """What is in the zone."""
-        return account.values
-
-
-class TestCommand(DnsProviderContract):
-    """A program of an operator's, which writes at the stand-in of DNSPod."""
-
-    @pytest.fixture
-    def account(self) -> Iterator[CommandAccount]:
-        """An account."""
-        with command_account() as account:
-            account.dnspod.service.add_domain(ZONE)
-            yield account
-
-    @pytest.fixture
-    def provider(self, account: CommandAccount) -> DnsProvider:
-        """The account."""
-        return account.connect()
-
-    @pytest.fixture
-    def other(self, account: CommandAccount) -> DnsProvider:
-        """Another connection to it."""
-        return account.connect()
-
-    @pytest.fixture
-    def denied(self, account: CommandAccount) -> DnsProvider:
-        """A program with a wrong token."""
-        return account.connect(token="0" * 32)
-
-    @pytest.fixture
-    def values(self, account: CommandAccount) -> Values:
-        """What is in the zone."""
-        return account.dnspod.values
-
-
-class TestAlidns(DnsProviderContract):
-    """Alibaba Cloud DNS, at its stand-in."""
-
-    @pytest.fixture
-    def account(self) -> Iterator[AlidnsAccount]:
-        """An account."""
-        with alidns_account() as account:
-            account.add_zone(ZONE)
-            yield account
-
-    @pytest.fixture
-    def provider(self, account: AlidnsAccount) -> DnsProvider:
-        """The account."""
-        return account.connect()
-
-    @pytest.fixture
-    def other(self, account: AlidnsAccount) -> DnsProvider:
-        """Another connection to it."""
-        return account.connect()
-
-    @pytest.fixture
-    def denied(self, account: AlidnsAccount) -> DnsProvider:
-        """A connection with keys that are not accepted."""
-        return account.denied()
-
-    @pytest.fixture
-    def values(self, account: AlidnsAccount) -> Values:
-        """What is in the zone."""
-        return account.values
-
-
-class TestCloudflare(DnsProviderContract):
-    """Cloudflare, at its stand-in."""
-
-    @pytest.fixture
-    def account(self) -> Iterator[CloudflareAccount]:
-        """An account."""
-        with cloudflare_account() as account:
-            account.add_zone(ZONE)
-            yield account
-
-    @pytest.fixture
-    def provider(self, account: CloudflareAccount) -> DnsProvider:
-        """The account."""
-        return account.connect()
-
-    @pytest.fixture
-    def other(self, account: CloudflareAccount) -> DnsProvider:
-        """Another connection to it."""
-        return account.connect()
-
-    @pytest.fixture
-    def denied(self, account: CloudflareAccount) -> DnsProvider:
-        """A connection with keys that are not accepted."""
-        return account.denied()
-
-    @pytest.fixture
-    def values(self, account: CloudflareAccount) -> Values:
-        """What is in the zone."""
-        return account.values
-
-
-class TestRfc2136(DnsProviderContract):
-    """Dynamic updates, at a real BIND."""
-
-    @pytest.fixture
-    def provider(self, bind: Bind) -> DnsProvider:
-        """The key that may change the zone."""
-        return at_bind(bind)
-
-    @pytest.fixture
-    def other(self, bind: Bind) -> DnsProvider:
-        """Another connection to it."""
-        return at_bind(bind)
-
-    @pytest.fixture
-    def denied(self, bind: Bind) -> DnsProvider:
-        """The key with another secret."""
-        return at_bind(bind, key_secret=Secret("MDEyMzQ1Njc4OWFiY2RlZg=="))
-
-    @pytest.fixture
-    def values(self, bind: Bind) -> Values:
-        """What is in the zone."""
-        return bind.values
+        return place.values
 
 
 class TestAcmeDns(DnsWritingContract):
@@ -316,27 +197,3 @@ class TestAcmeDns(DnsWritingContract):
     def values(self, account: AcmeDnsAccount) -> Values:
         """What is in the zone."""
         return account.values
-
-
-class TestLexicon(DnsProviderContract):
-    """The library lexicon, at a real PowerDNS."""
-
-    @pytest.fixture
-    def provider(self, powerdns: PowerDns) -> DnsProvider:
-        """The server's API."""
-        return at_powerdns(powerdns)
-
-    @pytest.fixture
-    def other(self, powerdns: PowerDns) -> DnsProvider:
-        """Another connection to it."""
-        return at_powerdns(powerdns)
-
-    @pytest.fixture
-    def denied(self, powerdns: PowerDns) -> DnsProvider:
-        """A connection with a wrong key."""
-        return at_powerdns(powerdns, key="wrong")
-
-    @pytest.fixture
-    def values(self, powerdns: PowerDns) -> Values:
-        """What is in the zone."""
-        return powerdns.values

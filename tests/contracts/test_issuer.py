@@ -13,7 +13,7 @@ from certferry.errors import CaUnavailable
 from certferry.ports.issuer import Issuer
 from certferry.text import Text
 from certferry_sandbox.testing.contracts.issuer import MOST_CALLS, IssuerContract, IssuerWorld
-from certferry_sandbox.testing.interruptions import Door, Fate, Life
+from certferry_sandbox.testing.interruptions import Fate, Life, Port
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from tests.adapters.acme.bench import Bench, Ca
@@ -36,7 +36,7 @@ class MemoryWorld(IssuerWorld):
 
     def issuer(self, fate: Fate | None = None) -> Issuer:
         """The same CA, through a state that the fate hangs over."""
-        return self.memory_issuer.seen_by(self.state if fate is None else Door(self.state, fate))
+        return self.memory_issuer.seen_by(self.state if fate is None else Port(self.state, fate))
 
     def values(self) -> list[str]:
         """What the provider holds."""

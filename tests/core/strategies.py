@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from certferry.core.certificates.certificate import Certificate, KeyType
-from certferry.core.certificates.lineage import Version, mark
+from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
+    DesiredHttps,
     HttpsSettings,
-    HttpsWish,
     Kind,
     Retirement,
 )
@@ -82,7 +82,7 @@ versions = st.lists(
 ).map(lambda found: tuple(version(len(found) - i, c) for i, c in enumerate(found)))
 
 wishes = st.builds(
-    HttpsWish,
+    DesiredHttps,
     force_https=st.sampled_from([None, True, False]),
     http2=st.sampled_from([None, True]),
     tls_versions=st.sampled_from([None, ("TLSv1.2", "TLSv1.3")]),
@@ -104,7 +104,7 @@ def observed_targets(draw: st.DrawFn, known: tuple[Version, ...]) -> ObservedTar
     remotes = tuple(
         RemoteCertificate(
             remote_id=f"id-{v.number}",
-            label=mark(LINEAGE, v.certificate.fingerprint),
+            label=label_of(LINEAGE, v.certificate.fingerprint),
             fingerprint=v.certificate.fingerprint,
             not_after=v.certificate.not_after,
         )

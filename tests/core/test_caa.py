@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.network import Applicant, CaaRecord, Refusal, allowed_by, why_forbidden
+from certferry.core.network import Applicant, CaaRecord, CaaRefusal, allowed_by, why_forbidden
 
 LE = "letsencrypt.org"
 ACCOUNT = "https://ca.test/acct/1"
@@ -38,29 +38,29 @@ def test_another_ca_may_not_what_is_not_ours(name: str, found: list[CaaRecord]) 
     kinds = {record.tag for record in found}
     says_who = "issue" in kinds or (name.startswith("*.") and "issuewild" in kinds)
 
-    assert says_who == (why_forbidden(name, found, stranger) is Refusal.OTHER_CA)
+    assert says_who == (why_forbidden(name, found, stranger) is CaaRefusal.OTHER_CA)
 
 
 @pytest.mark.parametrize(
     ("name", "found", "expected"),
     [
         ("a.test", [], None),
-        ("a.test", [issue(";")], Refusal.OTHER_CA),
+        ("a.test", [issue(";")], CaaRefusal.OTHER_CA),
         ("a.test", [issue("LetsEncrypt.org.")], None),
         ("a.test", [issue(LE), issue(";", "issuewild")], None),
-        ("*.a.test", [issue(LE), issue(";", "issuewild")], Refusal.OTHER_CA),
+        ("*.a.test", [issue(LE), issue(";", "issuewild")], CaaRefusal.OTHER_CA),
         ("*.a.test", [issue(LE)], None),
-        ("a.test", [issue(f"{LE}; validationmethods=http-01")], Refusal.OTHER_METHOD),
+        ("a.test", [issue(f"{LE}; validationmethods=http-01")], CaaRefusal.OTHER_METHOD),
         ("a.test", [issue(f"{LE}; validationmethods=http-01,dns-01")], None),
-        ("a.test", [issue(f"{LE};accounturi=https://ca.test/acct/2")], Refusal.OTHER_ACCOUNT),
+        ("a.test", [issue(f"{LE};accounturi=https://ca.test/acct/2")], CaaRefusal.OTHER_ACCOUNT),
         ("a.test", [issue(f"{LE};accounturi={ACCOUNT}")], None),
-        ("a.test", [issue("what", "strange", 128)], Refusal.UNKNOWN_TAG),
+        ("a.test", [issue("what", "strange", 128)], CaaRefusal.UNKNOWN_TAG),
         ("a.test", [issue("what", "strange")], None),
         ("a.test", [issue("mailto:a@b.test", "iodef", 128)], None),
     ],
 )
 def test_what_the_standards_say(
-    name: str, found: list[CaaRecord], expected: Refusal | None
+    name: str, found: list[CaaRecord], expected: CaaRefusal | None
 ) -> None:
     """RFC 8659 §4, and the parameters of RFC 8657."""
     assert expected == why_forbidden(name, found, US)

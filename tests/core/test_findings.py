@@ -9,19 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.cli.exits import Exit, of_problems
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.discovery.survey import FoundZone
-from certferry.core.findings import (
-    Code,
-    Finding,
-    Severity,
-    are_in_order,
-    heaviest_first,
-    of_error,
-    of_refusal,
-)
+from certferry.core.findings import Code, heaviest_first, of_refusal
 from certferry.core.network import REFUSED, WANTED, is_made_up, judge_clock
 from certferry.core.observed.observation import ObservedTarget, TargetRules
 from certferry.core.planning.safety import judge_at_target, judge_version
@@ -37,32 +30,38 @@ from certferry.errors import (
     TargetUnavailable,
     ZoneNotFound,
 )
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.core import strategies
 from tests.core.strategies import NOW, certificate
 
 subjects = st.sampled_from(["a.test", "b.test"])
 found = st.builds(
-    Finding, st.sampled_from(Severity), st.sampled_from(Code), subjects, st.just(Text("so"))
+    Problem,
+    st.sampled_from(Code),
+    st.just(Text("so")),
+    st.none(),
+    st.sampled_from(Severity),
+    subjects,
 )
 WISH = DesiredCertificate("img", ("img.example.com",), "dnspod")
 PAUSED = Text("the domain example.com is paused")
 
 
 @given(st.lists(found))
-def test_one_error_is_enough(findings: list[Finding]) -> None:
+def test_one_error_is_enough(findings: list[Problem]) -> None:
     """Warnings and what is to be known leave everything in order."""
     errors = [one for one in findings if one.severity is Severity.ERROR]
 
-    assert are_in_order(findings) == (not errors)
+    assert (Exit.FAILED if errors else Exit.OK) is of_problems(findings)
 
 
 @given(st.lists(found))
-def test_heaviest_come_first_and_each_once(findings: list[Finding]) -> None:
+def test_heaviest_come_first_and_each_once(findings: list[Problem]) -> None:
     """Nothing is lost but what was found twice."""
     told = heaviest_first(findings)
 
-    weights = [list(Severity).index(one.severity) for one in told]
+    weights = [-one.severity.rank for one in told]
     assert sorted(weights) == weights
     identities = [(one.code, one.subject) for one in told]
     assert {(one.code, one.subject) for one in findings} == set(identities)
@@ -101,9 +100,9 @@ def test_error_becomes_a_finding_with_its_hint_as_the_fix() -> None:
     """Nothing of it is said again in other words."""
     problem = TargetRejected(Text("it is frozen"), hint=Text("pay the bill"))
 
-    finding = of_error(Code.DOMAIN_UNUSABLE, "a.test", problem)
+    finding = problem.problem("a.test", code=Code.DOMAIN_UNUSABLE)
 
-    assert (problem.message, problem.hint) == (finding.message, finding.fix)
+    assert (problem.message, problem.hint) == (finding.message, finding.hint)
     assert Severity.ERROR is finding.severity
 
 
@@ -236,7 +235,7 @@ def test_version_that_could_not_be_served(version: Version, code: Code) -> None:
     [finding] = judge_version(WISH, version, NOW)
 
     assert (code, "img") == (finding.code, finding.subject)
-    assert "run `certferry sync --renew img`" == str(finding.fix)
+    assert "run `certferry sync --renew img`" == str(finding.hint)
 
 
 def test_version_that_is_fit_is_not_told() -> None:

@@ -209,7 +209,7 @@ def test_certificate_may_be_seen() -> None:
 )
 def test_proof_of_identity(words: str, shown: str | None) -> None:
     """It is hidden as far as it goes; and what is hidden is not looked at again, so that words may
-    pass more than one door.
+    pass more than one port.
     """
     if shown is None:
         assert "planted" not in redacted(words)

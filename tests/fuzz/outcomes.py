@@ -1,4 +1,4 @@
-"""What a door does with anything: it gives a value, or raises an error of certferry's."""
+"""What a port does with anything: it gives a value, or raises an error of certferry's."""
 
 from __future__ import annotations
 

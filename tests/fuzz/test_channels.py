@@ -1,4 +1,4 @@
-"""Whatever services of messages answer, their doors raise nothing and say what became of it."""
+"""Whatever services of messages answer, their ports raise nothing and say what became of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever services answer, their doors raise certferry's errors and no others."""
+"""Whatever services answer, their ports raise certferry's errors and no others."""
 
 from __future__ import annotations
 
@@ -11,27 +11,22 @@ from typing import TypeVar, cast
 import pytest
 from hypothesis import given
 
-from certferry.adapters.dnspod.dns import Settings, connect
 from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.adapters.tencentcloud import dns as tencentcloud
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.secret import Secret
-from certferry.ports.examination import Delegated, Reported, Timed
+from certferry.ports.examination import Timed
 from certferry.ports.survey import ZoneKeeper
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.testing.context import connected_with
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
-from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount, dnspod_account
+from tests.adapters.dnspod.account import DnspodAccount
 from tests.adapters.qiniu.place import RULES, WWW, Place, bundle, bundle_of, open_place
-from tests.adapters.tencentcloud.account import (
-    SECRET_ID,
-    TencentCloudAccount,
-    tencentcloud_account,
-)
+from tests.adapters.tencentcloud.account import SECRET_ID, TencentCloudAccount, tencentcloud_account
 from tests.adapters.tencentcloud.account import SECRET_KEY as TENCENT_KEY
 from tests.fuzz.bent import Bend, Bent, bends
 from tests.fuzz.outcomes import only_ours, over_sockets
@@ -88,7 +83,7 @@ def qiniu() -> Iterator[BentQiniu]:
     with open_place() as place, ExitStack() as running:
         service = place.service
         held = issue(WWW)
-        label = mark(LINEAGE, bundle_of(held).certificate.fingerprint)
+        label = label_of(LINEAGE, bundle_of(held).certificate.fingerprint)
         held_id = service.add_certificate(held, label)
         service.add_domain(WWW, https=held_id, tls_versions=["TLSv1.2"])
         service.add_domain("plain.example.com")
@@ -109,13 +104,6 @@ def with_zones(account: AnAccount) -> AnAccount:
 
 
 @pytest.fixture(scope="module")
-def dnspod() -> Iterator[tuple[DnspodAccount, Bent]]:
-    """Run the stand-in of DNSPod, and what stands before it."""
-    with dnspod_account() as account, Bent(account.service.url) as front:
-        yield with_zones(account), front
-
-
-@pytest.fixture(scope="module")
 def tencent() -> Iterator[tuple[TencentCloudAccount, Bent]]:
     """Run the stand-in of Tencent Cloud, and what stands before it; it passes on the host that was
     signed.
@@ -133,7 +121,7 @@ def test_qiniu_is_looked_at(qiniu: BentQiniu, bend: Bend) -> None:
 
     for named in (None, (WWW, SOURCE, LIVE, "plain.example.com")):
         qiniu.bend(bend)
-        look = Look(LINEAGE, names, named, Kind.AUTO, known, others=named is None)
+        look = Scope(LINEAGE, names, named, Kind.AUTO, known, others=named is None)
         only_ours(partial(qiniu.target().observe, look))
     qiniu.bend(bend)
     only_ours(partial(qiniu.target().survey, lambda *_: None))
@@ -147,8 +135,8 @@ def test_qiniu_is_looked_at(qiniu: BentQiniu, bend: Bend) -> None:
 def test_qiniu_is_changed(qiniu: BentQiniu, bend: Bend) -> None:
     """An upload, bindings of every kind, a removal: also when it is not known what was done."""
     target = qiniu.target()
-    label = mark(LINEAGE, qiniu.held.certificate.fingerprint)
-    keep, versions = HttpsWish(), HttpsWish(force_https=True, tls_versions=("TLSv1.3",))
+    label = label_of(LINEAGE, qiniu.held.certificate.fingerprint)
+    keep, versions = DesiredHttps(), DesiredHttps(force_https=True, tls_versions=("TLSv1.3",))
     for call in (
         partial(target.upload, LINEAGE, qiniu.offered),
         partial(target.bind, WWW, Kind.CDN, qiniu.held_id, keep),
@@ -170,29 +158,6 @@ def test_qiniu_is_reported_of(qiniu: BentQiniu, bend: Bend) -> None:
     lines = "\n".join(map(str, qiniu.target().report().lines))
 
     assert [] == [one for one in ("example", "pictures", "studio", qiniu.held_id) if one in lines]
-
-
-@over_sockets
-@given(bend=bends())
-def test_dnspod_is_asked(dnspod: tuple[DnspodAccount, Bent], bend: Bend) -> None:
-    """Zones, a record put and taken away, with its handle and without."""
-    account, front = dnspod
-    written = Settings(Secret(TOKEN_ID), Secret(TOKEN), api=front.url, requests_per_second=1e6)
-    context = connected_with(pause=account.waits, now=account.now, memory=MemoryAccount())
-    provider = connect(written, context)
-    for call in (
-        cast("ZoneKeeper", provider).zones,
-        cast("Timed", provider).clock_ahead,
-        partial(cast("Delegated", provider).name_servers, "example.com"),
-        partial(provider.add_txt, CHALLENGE, "a value"),
-        partial(provider.remove_txt, CHALLENGE, "a value", None),
-        partial(provider.remove_txt, CHALLENGE, "another value", "1"),
-    ):
-        front.turn = bend.turns()
-        only_ours(call)
-    front.turn = bend.turns()
-    report = cast("Reported", connect(written, context)).report()
-    assert not any("example" in str(one) for one in report.lines)
 
 
 @over_sockets

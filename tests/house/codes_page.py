@@ -101,7 +101,7 @@ CHINESE = Words(
 
 
 def pages() -> dict[Path, str]:
-    """Give the pages and where they lie."""
+    """Return the pages and where they lie."""
     return {PAGE: page(ENGLISH), PAGE.with_suffix(".zh-CN.md"): page(CHINESE)}
 
 
@@ -116,7 +116,7 @@ def page(words: Words) -> str:
 
 @cache
 def meanings(language: str) -> dict[str, dict[str, Meaning]]:
-    """Give cause and fix of each code, by section."""
+    """Return cause and fix of each code, by section."""
     written = tomllib.loads(WORDS.read_text(encoding="utf-8"))
     return {
         section: {code: tuple(said[language]) for code, said in sorted(codes.items())}
@@ -125,7 +125,7 @@ def meanings(language: str) -> dict[str, dict[str, Meaning]]:
 
 
 def errors() -> dict[str, type[Reported]]:
-    """Give every class of error that there is here, by its code, and what ends a run."""
+    """Return every class of error that there is here, by its code, and what ends a run."""
     found: list[type[Reported]] = [CertferryError, BrokenAdapter, *RunEnded.__subclasses__()]
     for one in found:
         found += [kind for kind in one.__subclasses__() if kind not in found]

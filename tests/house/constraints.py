@@ -41,7 +41,7 @@ class Wanted:
 
 
 def wanted() -> tuple[Wanted, ...]:
-    """Give the files that operators install from, those that others stand on first."""
+    """Return the files that operators install from, those that others stand on first."""
     table, sandbox = (_table(path) for path in (ROOT, ROOT / "sandbox"))
     project = table["project"]
     extras = project["optional-dependencies"]
@@ -60,7 +60,7 @@ def _table(folder: Path) -> dict[str, Any]:
 
 
 def pins(text: str) -> dict[str, str]:
-    """Give the pins of a file, each as it is written, by their first line."""
+    """Return the pins of a file, each as it is written, by their first line."""
     return {found[1]: found[0] for found in _PIN.finditer(text)}
 
 

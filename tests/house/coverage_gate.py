@@ -60,7 +60,7 @@ THRESHOLDS = (
 
 
 def share(covered: int, total: int) -> float:
-    """Give a share in percent; of nothing, everything is covered."""
+    """Return a share in percent; of nothing, everything is covered."""
     return 100 * covered / total if total else 100
 
 
@@ -78,16 +78,13 @@ def measure(threshold: Threshold, files: dict[str, Any]) -> Measured:
     return Measured(
         threshold,
         len(summaries),
-        share(
-            total("covered_lines", "covered_branches"),
-            total("num_statements", "num_branches"),
-        ),
+        share(total("covered_lines", "covered_branches"), total("num_statements", "num_branches")),
         share(total("covered_branches"), total("num_branches")),
     )
 
 
 def read_report(data: coverage.Coverage) -> dict[str, Any]:
-    """Give the `files` part of coverage's JSON report; paths are relative to the checkout."""
+    """Return the `files` part of coverage's JSON report; paths are relative to the checkout."""
     with tempfile.TemporaryDirectory() as folder:
         outfile = Path(folder) / "coverage.json"
         data.json_report(outfile=str(outfile))

@@ -11,12 +11,12 @@ _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 def named_tests(text: str) -> list[tuple[str, str]]:
-    """Give file and name of every test that a text names."""
+    """Return file and name of every test that a text names."""
     return _TEST.findall(text)
 
 
 def missing_tests(text: str) -> list[str]:
-    """Give the tests that a text names and that are not there."""
+    """Return the tests that a text names and that are not there."""
     return [f"{file}::{name}" for file, name in named_tests(text) if name not in _functions(file)]
 
 

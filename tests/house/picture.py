@@ -32,7 +32,7 @@ def taken(language: str) -> str:
 
 
 def hung(language: str) -> str:
-    """Give the picture that a README has."""
+    """Return the picture that a README has."""
     [frame] = _FRAME.findall(READMES[language].read_text(encoding="utf-8"))
     return str(frame)
 

@@ -116,11 +116,7 @@ CHINESE = Words(
 密钥写成引用：`env:NAME`、`file:PATH`、`keyring:SERVICE/USER`、`command:…`。
 没有配置文件时，以及在 `certferry init` 中，会取所列变量中第一个已设置的。
 其他类型可由第三方软件包提供，见 [CONTRIBUTING](../../CONTRIBUTING.md#adding-a-dns-provider)。""",
-    families={
-        DNS_PROVIDERS: "## DNS 服务商",
-        TARGETS: "## 部署目标",
-        CHANNELS: "## 通知渠道",
-    },
+    families={DNS_PROVIDERS: "## DNS 服务商", TARGETS: "## 部署目标", CHANNELS: "## 通知渠道"},
     keys="密钥所在：{where}。",
     settings="`[accounts.<label>]` 中：",
     channel="`[notify.<name>]` 中，除 `type`、`on` 和 `language` 之外：",
@@ -150,7 +146,7 @@ CHINESE = Words(
 
 
 def pages() -> dict[Path, str]:
-    """Give the pages and where they lie."""
+    """Return the pages and where they lie."""
     return {
         PAGE: page(ENGLISH, voice_in("en").say),
         PAGE.with_suffix(".zh-CN.md"): page(CHINESE, voice_in("zh").say),
@@ -158,7 +154,7 @@ def pages() -> dict[Path, str]:
 
 
 def all_pages() -> dict[Path, str]:
-    """Give these, and the other pages that are made."""
+    """Return these, and the other pages that are made."""
     return {**pages(), **codes_page.pages()}
 
 

@@ -35,7 +35,7 @@ NOT_LITERAL = {
     "cli/commands.py": {"what"},
     "cli/help.py": {"paragraph"},
     "adapters/qiniu/errors.py": {"meaning.words", "meaning.advice"},
-    "config/findings.py": {"template"},
+    "config/mistakes.py": {"template"},
     "adapters/state/columns.py": {"value['text']"},
 }
 
@@ -135,7 +135,7 @@ VENDORLESS = ("core", "config", "ports", "reconcile")
 
 
 def vendors(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """Names and values are no vendor's; where a fact comes from may be told in prose."""
+    """Names and values are no vendor's; prose may say where a fact comes from."""
     del text
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):

@@ -89,7 +89,7 @@ def test_the_tests_of_the_rules_can_fail(
 
 
 def test_the_rules_have_the_shares_of_check() -> None:
-    """What a monitor is told by `certferry check`, Prometheus says at the same moment."""
+    """Prometheus alerts at the moment at which `certferry check` does."""
     rules = re.split(r"- alert: ", RULES.read_text())
     by_name = {rule.partition("\n")[0]: rule for rule in rules[1:]}
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import click
 import jsonschema
 import pytest
 
 from certferry.cli.commands import COMMANDS, command_of
-from certferry.core.assessment.notices import News, Subject, Topic
-from certferry.core.assessment.status import Condition, Standing
+from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.notifications import Notification
+from certferry.core.assessment.status import OF_DOMAINS, Standing
 from certferry.core.desired.certificate import DriftPolicy
-from certferry.core.findings import Severity
 from certferry.core.observed.inferred import Owner
 from certferry.core.planning.report import Outcome, Result
 from certferry.core.planning.steps import Action
+from certferry.present.documents import of_findings
 from certferry.present.language import Voice
 from certferry.present.news_text import message, trial_message
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.support.schemas import SAME_AS, SCHEMAS, must_fit, schema
 
@@ -31,7 +32,7 @@ each = pytest.mark.parametrize("name", NAMES)
 
 
 def parts(value: Any) -> Iterator[dict[str, Any]]:
-    """Give every object inside a schema, itself included."""
+    """Return every object inside a schema, itself included."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())
@@ -82,23 +83,30 @@ def test_every_command_with_json_has_its_schema() -> None:
     assert {SAME_AS.get(name, name) for name in with_json} <= set(NAMES)
 
 
+def weights() -> Iterator[str]:
+    """Give what `doctor` calls each severity of a finding."""
+    for severity in set(Severity) - {Severity.OK}:
+        finding = Problem("code", Text("m"), severity=severity)
+        yield cast("list[Any]", of_findings([finding], Voice())["findings"])[0]["severity"]
+
+
 ENUMS = [
-    ("plan", "plan_step", "action", set(Action) - {Action.LOOK}),
+    ("plan", "plan_step", "action", set(Action)),
     ("plan", "drifted", "policy", set(DriftPolicy)),
-    ("sync", "step", "action", set(Action)),
+    ("sync", "step", "action", {*Action, "look"}),
     ("sync", "step", "outcome", set(Outcome)),
     ("sync", "lineage", "result", set(Result)),
-    ("status", "certificate", "state", set(Condition)),
-    ("status", "domain", "state", set(Standing)),
+    ("status", "certificate", "state", set(Standing) - OF_DOMAINS),
+    ("status", "domain", "state", OF_DOMAINS),
     ("discover", "found_certificate", "owner", set(Owner)),
-    ("doctor", "finding", "severity", set(Severity)),
+    ("doctor", "finding", "severity", set(weights())),
     ("event", "event", "event", {*Topic, "test"}),
 ]
 
 
 @pytest.mark.parametrize(("name", "part", "key", "words"), ENUMS)
 def test_a_schema_lists_the_words_of_the_code(
-    name: str, part: str, key: str, words: set[StrEnum]
+    name: str, part: str, key: str, words: Collection[str]
 ) -> None:
     """All that can be printed, and no others."""
     assert {str(word) for word in words} == set(
@@ -110,7 +118,7 @@ def test_what_channels_are_sent_is_as_its_schema_says() -> None:
     """For each kind of news, with everything and with nothing known; and for the trial."""
     whole = Subject("img", "qiniu", "img.example.com", "")
     news = [
-        News(topic, subject, NOW, code, Text("m"), hint, deadline)
+        Notification(Notice(topic, subject, NOW, Problem(code, Text("m"), hint), deadline))
         for topic in Topic
         for subject, code, hint, deadline in (
             (whole, "target_rejected", Text("do it"), NOW),
@@ -118,8 +126,8 @@ def test_what_channels_are_sent_is_as_its_schema_says() -> None:
         )
     ]
 
-    told = message(news, Voice(), "web1", "run").event
-    must_fit(json.loads(json.dumps(told)), "event")
+    event = message(news, Voice(), "web1", "run").event
+    must_fit(json.loads(json.dumps(event)), "event")
     must_fit(json.loads(json.dumps(trial_message(Voice(), "web1", NOW, "run").event)), "event")
 
 

@@ -34,24 +34,24 @@ UNCHANGED = "证书未变更,跳过同步"
 
 
 def places(sentence: str) -> list[str]:
-    """Give the named places of a template, in alphabetical order."""
+    """Return the named places of a template, in alphabetical order."""
     return sorted(name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None)
 
 
 def messages(language: str) -> list[Message]:
-    """Give the messages of a catalogue, without its header."""
+    """Return the messages of a catalogue, without its header."""
     return [message for message in translations.read(language) if message.id]
 
 
 def ids(found: object) -> set[str]:
-    """Give what is translated."""
+    """Return what is translated."""
     assert isinstance(found, Catalog)
     return {str(message.id) for message in found if message.id}
 
 
 @cache
 def of_the_sources() -> set[str]:
-    """Give every sentence of the sources. Reading them takes a second."""
+    """Return every sentence of the sources. Reading them takes a second."""
     return ids(translations.extract())
 
 
@@ -148,13 +148,13 @@ def test_a_translation_of_click_names_nothing_that_click_does_not_fill_in(langua
 
 
 def forms(message: Message) -> tuple[str, ...]:
-    """Give the translations of a message, one for each number."""
+    """Return the translations of a message, one for each number."""
     said = message.string or ""
     return (said,) if isinstance(said, str) else tuple(said)
 
 
 def ids_of(message: Message) -> tuple[str, ...]:
-    """Give the sentences of a message, one for each number."""
+    """Return the sentences of a message, one for each number."""
     return (message.id,) if isinstance(message.id, str) else tuple(message.id)
 
 

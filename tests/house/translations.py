@@ -45,7 +45,7 @@ UNMET = {
     "modules that are not called, or only for a question that takes every answer": (
         *("_termui_impl.py", "_winconsole.py", "shell_completion.py", "termui.py", "utils.py"),
     ),
-    "printed by `click.main`, which is not used; or told by us, in a hint": (
+    "printed by `click.main`, which is not used; or said by us, in a hint": (
         *("Aborted!", "Error: {message}", "Try '{command} {option}' for help."),
         *("Did you mean {possibility}?", "No such command {name!r}."),
     ),
@@ -104,12 +104,12 @@ class _Lasting(Catalog):
 
 
 def catalogue(language: str, domain: str = OURS) -> Path:
-    """Give the catalogue that translators edit."""
+    """Return the catalogue that translators edit."""
     return LOCALE / language / "LC_MESSAGES" / f"{domain}.po"
 
 
 def extract() -> Catalog:
-    """Give every sentence of the sources, and which files it is in."""
+    """Return every sentence of the sources, and which files it is in."""
     found = _empty(None)
     for where, sentence in (*_written_in_modules(), *help_sentences()):
         _add(found, sentence, where)
@@ -135,7 +135,7 @@ def _place(path: Path) -> str:
 
 
 def extract_click() -> Catalog:
-    """Give every sentence of click's that an operator can meet."""
+    """Return every sentence of click's that an operator can meet."""
     found, unmet = _empty(None), set(itertools.chain.from_iterable(UNMET.values()))
     for path, _, sentence, _, _ in extract_from_dir(str(Path(click.__file__).parent)):
         first = sentence if isinstance(sentence, str) else sentence[0]
@@ -147,7 +147,7 @@ def extract_click() -> Catalog:
 
 
 def sentences(tree: ast.Module) -> Iterator[str]:
-    """Give the sentences of a module; strings that are written in pieces are one."""
+    """Return the sentences of a module; strings that are written in pieces are one."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             for place in SENTENCES.get(node.func.id, ()):
@@ -157,7 +157,7 @@ def sentences(tree: ast.Module) -> Iterator[str]:
 
 
 def help_sentences() -> Iterator[tuple[str, str]]:
-    """Give what the help of every command says, and where that stands."""
+    """Return what the help of every command says, and where that stands."""
     yield from (("cli/commands.py", sentence) for sentence in COMMANDS.values())
     yield from (("cli/main.py", sentence) for sentence in _said_by(program))
     for name in COMMANDS:
@@ -180,7 +180,7 @@ def _said_by(command: click.Command) -> Iterator[str]:
 
 
 def updated(language: str, domain: str = OURS) -> Catalog:
-    """Give a language's catalogue with the sentences of the sources, no more and no less."""
+    """Return a language's catalogue with the sentences of the sources, no more and no less."""
     known = read(language, domain)
     fresh = _empty(language)
     for message in DOMAINS[domain]():
@@ -210,7 +210,7 @@ def read(language: str, domain: str = OURS) -> Catalog:
 
 
 def po_of(catalog: Catalog) -> bytes:
-    """Give a catalogue as the file that translators edit."""
+    """Return a catalogue as the file that translators edit."""
     return _written(
         lambda file: write_po(
             file, catalog, width=100, sort_by_file=True, include_lineno=False, ignore_obsolete=True
@@ -219,7 +219,7 @@ def po_of(catalog: Catalog) -> bytes:
 
 
 def mo_of(catalog: Catalog) -> bytes:
-    """Give a catalogue as the file that certferry reads."""
+    """Return a catalogue as the file that certferry reads."""
     return _written(lambda file: write_mo(file, catalog))
 
 

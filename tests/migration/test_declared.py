@@ -24,7 +24,7 @@ DEPLOYED = (DesiredDeployment("qiniu"),)
 ISSUED = DesiredCertificate("img", ("b.example.com", "a.example.com"), "dns", deployments=DEPLOYED)
 
 
-def ferried(files: PemFiles, lineage: str = "img") -> DesiredCertificate:
+def imported(files: PemFiles, lineage: str = "img") -> DesiredCertificate:
     """Declare a certificate from files."""
     return DesiredCertificate(lineage, (), files=files, deployments=DEPLOYED)
 
@@ -56,7 +56,7 @@ def source() -> MemorySource:
 def test_the_same_files_are_meant_first(source: MemorySource) -> None:
     """Every certificate from these files, and no other, however they are written."""
     written = PemFiles("/acme//img_ecc/./fullchain.cer", CLIENTS_OWN.privkey)
-    wishes = (ferried(written), ferried(COPY, "copy"), ISSUED, ferried(CLIENTS_OWN, "again"))
+    wishes = (imported(written), imported(COPY, "copy"), ISSUED, imported(CLIENTS_OWN, "again"))
     source.put(COPY, source.read(CLIENTS_OWN))
 
     assert (wishes[0], wishes[3]) == meant_by(CLIENTS_OWN, wishes, source)
@@ -64,7 +64,7 @@ def test_the_same_files_are_meant_first(source: MemorySource) -> None:
 
 def test_same_files_need_not_be_readable_yet() -> None:
     """What is wrong with them is told by the run itself, with the certificate's name."""
-    wish = ferried(CLIENTS_OWN)
+    wish = imported(CLIENTS_OWN)
 
     assert (wish,) == meant_by(CLIENTS_OWN, (wish,), MemorySource())
 
@@ -72,15 +72,15 @@ def test_same_files_need_not_be_readable_yet() -> None:
 def test_copies_that_the_client_has_made_are_meant(source: MemorySource) -> None:
     """acme.sh names its own files, and has installed the same certificate elsewhere."""
     source.put(COPY, source.read(CLIENTS_OWN))
-    broken = ferried(PemFiles("/gone", "/gone"), "gone")
-    wishes = (broken, ISSUED, ferried(COPY, "copy"))
+    broken = imported(PemFiles("/gone", "/gone"), "gone")
+    wishes = (broken, ISSUED, imported(COPY, "copy"))
 
     assert (wishes[2],) == meant_by(CLIENTS_OWN, wishes, source)
 
 
 def test_declared_key_may_lie_elsewhere(source: MemorySource) -> None:
     """It is the certificate that is meant; its key may be a copy that only certferry can read."""
-    wish = ferried(replace(CLIENTS_OWN, privkey="/etc/ssl/private/key.pem"), "img")
+    wish = imported(replace(CLIENTS_OWN, privkey="/etc/ssl/private/key.pem"), "img")
 
     assert (wish,) == meant_by(CLIENTS_OWN, (ISSUED, wish), source)
 
@@ -90,7 +90,7 @@ def test_declared_files_with_an_older_certificate_are_no_match(source: MemorySou
     source.put(COPY, made())
 
     with pytest.raises(ConfigError) as caught:
-        meant_by(CLIENTS_OWN, (ISSUED, ferried(COPY, "copy")), source)
+        meant_by(CLIENTS_OWN, (ISSUED, imported(COPY, "copy")), source)
 
     assert f"copy: {COPY.fullchain} holds another certificate than {CLIENTS_OWN.fullchain}" == str(
         caught.value
@@ -140,7 +140,7 @@ def test_older_certificate_than_ours_is_not_taken_back(source: MemorySource) -> 
 
 def test_declared_files_may_go_back(source: MemorySource) -> None:
     """The operator who declares files decides what is in them: an older one, or another key."""
-    wish = replace(ferried(CLIENTS_OWN), key_type=KeyType.RSA2048)
+    wish = replace(imported(CLIENTS_OWN), key_type=KeyType.RSA2048)
 
     assert (wish,) == meant_by(CLIENTS_OWN, (wish,), source, made(age=-timedelta(hours=1)))
 
@@ -159,7 +159,7 @@ def test_declared_copy_that_cannot_be_read_is_not_told_as_undeclared(
     source.put(COPY, error)
 
     with pytest.raises(type(error)) as caught:
-        meant_by(CLIENTS_OWN, (ferried(COPY, "copy"),), source)
+        meant_by(CLIENTS_OWN, (imported(COPY, "copy"),), source)
 
     assert "no declared certificate is the renewed one; copy may be meant, but " in str(
         caught.value
@@ -167,7 +167,7 @@ def test_declared_copy_that_cannot_be_read_is_not_told_as_undeclared(
     assert str(caught.value).endswith(str(error))
     assert error.hint == caught.value.hint
     assert (ISSUED.lineage,) == tuple(
-        wish.lineage for wish in meant_by(CLIENTS_OWN, (ferried(COPY, "copy"), ISSUED), source)
+        wish.lineage for wish in meant_by(CLIENTS_OWN, (imported(COPY, "copy"), ISSUED), source)
     )
 
 
@@ -177,7 +177,7 @@ def test_it_is_not_declared(source: MemorySource, names: tuple[str, ...]) -> Non
     source.put(CLIENTS_OWN, made(*names))
     source.put(COPY, made())
 
-    assert () == meant_by(CLIENTS_OWN, (ISSUED, ferried(COPY)), source)
+    assert () == meant_by(CLIENTS_OWN, (ISSUED, imported(COPY)), source)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,20 @@
-"""Where words go: data to stdout, the rest to stderr, colour and drawing only where they belong."""
+"""The console: its layout, its pages, its progress, plain words."""
 
 from __future__ import annotations
 
 import json
+from textwrap import dedent
 
 import pytest
 
-from certferry.present.layout import Span, Table, Tone, line, width
+from certferry.present.layout import Span, Table, Tone, coloured, line, plain, width
+from certferry.present.pages import lines
 from tests.cli.consoles import Paper, TestConsole, terminal
+from tests.house import translations
+
+# --- Where words go: data to stdout, the rest to stderr, colour and drawing only where they
+# belong
+
 
 FAILED = line(Span("failed", Tone.BAD), " img")
 TABLE = Table(
@@ -112,3 +119,131 @@ def test_a_document_on_a_terminal_moves_no_cursor(encoding: str) -> None:
 
     assert console.out.isprintable() or set(console.out) <= {"\n", *map(chr, range(32, 127))}
     assert hostile == json.loads(console.out)
+
+
+# --- Markdown, as a terminal shows it
+
+
+def shown(text: str, cells: int = 40) -> str:
+    """Give a page without colour."""
+    return "\n".join(plain(row) for row in lines(dedent(text), cells))
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("# A title: `x`", "A title: `x`"),
+        ("one\ntwo", "one two"),
+        ("一\n二 `x`\n三", "一二 `x` 三"),
+        ("**bold** and *soft* and `a*b*c` and a * b", "bold and soft and `a*b*c` and a * b"),
+        ("**`a`**：一", "`a`：一"),
+        ("see [it](config.md)", "see it (`certferry help config`)"),
+        ("see [it](../how-to/backup.zh-CN.md#x)", "see it (`certferry help backup`)"),
+        ("see [it](https://x.example)", "see it (https://x.example)"),
+        ("see [it](../decisions/0001-x.md)", "see it"),
+        ("- one\n  more\n- two", "- one more\n- two"),
+        ("1. one\n2. two", "1. one\n2. two"),
+        ("```console\n$ a  b\n\n$ c\n```", "    $ a  b\n\n    $ c"),
+        ("[中文](x.zh-CN.md)\n\nText", "Text"),
+        ("<!-- for authors -->\n\nText", "Text"),
+    ],
+)
+def test_marks_are_taken_away(written: str, read: str) -> None:
+    """What they mean stays."""
+    assert read == shown(written)
+
+
+def test_a_list_hangs() -> None:
+    """An item that is longer than a line goes on below its words."""
+    assert "- 12345678 12345678 12345678\n  12345678" == shown("- 12345678" + " 12345678" * 3, 30)
+
+
+def test_a_row_of_a_table_is_written_downwards() -> None:
+    """Its first cell, and below it each of the others that says something, by its header."""
+    table = """\
+        | code | cause | fix |
+        | --- | --- | --- |
+        | `a` | one or another thing that happened | do [it](x.md) |
+        | `b` | a \\| b | |
+        """
+
+    assert dedent("""\
+        `a`
+          cause: one or another thing that
+            happened
+          fix: do it (`certferry help x`)
+
+        `b`
+          cause: a | b""") == shown(table)
+
+
+def test_a_page_is_no_wider_than_can_be_read() -> None:
+    """However wide the terminal is. Headings are strong."""
+    rows = shown("word " * 100, 400).splitlines()
+
+    assert max(map(len, rows)) <= 100
+    assert ["\x1b[1mA\x1b[0m"] == [coloured(row) for row in lines("# A", 80)]
+
+
+# --- Sentences that a first hour stumbled over: each has gone, and what operators say is there
+
+
+SAID = {str(message.id): str(message.string) for message in translations.read("zh") if message.id}
+
+ENGLISH = [
+    ("Bring the world to the declared state", "Apply the configuration: issue, deploy, verify"),
+    ("Tell on stderr what happens inside", "Print debug details to stderr"),
+    ("Wait no longer than this for what takes its time", "Stop waiting after SECONDS"),
+    ("An address that the CA may write to", "Contact email for the CA (optional; Enter to skip)"),
+    ("the DNSPod API token itself", "DNSPod token"),
+    ("Written, for you alone", "Written (mode 0600)"),
+    ("nothing sets {name} when the system", "cron/systemd will not have {name} set"),
+    ("the target is carrying out a change", "is applying the change (usually {least}–{most} min)"),
+    ("no language of certferry's", "is not supported; use {one} or {other}"),
+    ("adopted to be ferried", "deploy only; {client} keeps renewing it"),
+    ("acme.sh is not at home there", "no acme.sh found there (no account.conf)"),
+    ("run in a circle", "CNAME loop at {name}"),
+    ("found the certificate wanting", "Qiniu rejected the certificate"),
+    ("the CA asks for patience", "the CA asks to retry later"),
+    ("the proxy gave no way to", "cannot reach {host} through the proxy"),
+    ("is not a valid integer range", "is not a whole number"),
+    ("ferry", "HTTPS is off → will be turned on"),
+    ("look skipped", "stopped during: issue"),
+]
+CHINESE = [
+    ("所有应答的地址均已出示该证书", "所有能连上的节点都已换上该证书"),
+    ("目标正在执行变更", "正在处理变更（通常 {least}–{most} 分钟）"),
+    ("显示何人何时做了什么", "显示操作历史"),
+    ("使实际状态与声明一致", "按配置执行"),
+    ("无法达到声明的状态", "无法按配置完成"),
+    ("查看 已跳过 已停止", "已在“签发”时停止"),
+    ("所属域名", "{service} 域名"),
+    ("DNSPod API Token 本身", "DNSPod Token"),
+    ("亲眼看到", "（输入不显示）"),
+]
+UNNAMED = ("whoever", "nobody", "somebody", "anybody", "it is waited for", "ferried", "ferries")
+
+
+@pytest.mark.parametrize(("before", "now"), ENGLISH)
+def test_english(before: str, now: str) -> None:
+    """The sentence is another one."""
+    assert [] == [one for one in SAID if before in one and "certferry" not in one]
+    assert [] != [one for one in SAID if now in one]
+
+
+@pytest.mark.parametrize(("before", "now"), CHINESE)
+def test_chinese(before: str, now: str) -> None:
+    """And so is what it reads as."""
+    assert [] == [one for one in SAID.values() if before in one]
+    assert [] != [one for one in SAID.values() if now in one]
+
+
+def test_headers_of_the_status_in_chinese() -> None:
+    """What is bound, and where it is served by now."""
+    assert ("绑定的证书", "已生效节点") == (SAID["BOUND"], SAID["SERVED"])
+
+
+@pytest.mark.parametrize("word", UNNAMED)
+def test_every_sentence_names_who_does_it(word: str) -> None:
+    """No message of the catalogue leaves it to be guessed."""
+    assert [] == [one for one in SAID if word in one.lower().split("certferry")[0]]

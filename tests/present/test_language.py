@@ -16,11 +16,11 @@ from certferry.cli import complaints
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import (
-    Condition,
+    OF_DOMAINS,
     DomainStatus,
     LineageStatus,
-    Remembering,
     Standing,
 )
 from certferry.core.desired.certificate import Kind
@@ -172,7 +172,7 @@ def test_a_mistake_of_the_command_line_is_a_text() -> None:
     """What certferry itself finds wrong needs no reading."""
     mistake = UsageMistake(Text("--wait and --no-wait exclude each other"))
 
-    (told, *_) = complaints.lines(complaints.complaint_about(mistake), ZH)
+    (told, *_) = complaints.lines(complaints.problem_of(mistake), ZH)
 
     assert "错误：--wait 和 --no-wait 不能同时使用" == plain(told)
 
@@ -224,8 +224,7 @@ PLAN = values.plan(
     values.rollout(),
     values.rollout("a.img.example.com", values.HTTPS_OFF),
     issue=values.issue(),
-    obstacles=(values.frozen("b.img.example.com"),),
-    refusals=(values.too_short("c.img.example.com"),),
+    findings=(values.frozen("b.img.example.com"), values.too_short("c.img.example.com")),
 )
 
 
@@ -318,7 +317,7 @@ STATUS = LineageStatus(
             not_after=NOON + timedelta(days=90),
         ),
     ),
-    condition=Condition.DUE,
+    standing=Standing.DUE,
     until=NOON + timedelta(days=90),
 )
 
@@ -367,7 +366,7 @@ def test_an_error_in_chinese() -> None:
               missing at ns2.example.net
 
         提示：请几分钟后重试
-        """) == values.text_of(list(complaints.lines(complaints.complaint_about(error), ZH)))
+        """) == values.text_of(list(complaints.lines(complaints.problem_of(error), ZH)))
 
 
 def test_history_in_chinese() -> None:
@@ -404,7 +403,7 @@ def test_programs_read_the_same_words_in_every_language() -> None:
                 [
                     documents.of_report(report, voice),
                     plan_document.of_plans([PLAN], voice),
-                    status_document.of_statuses([STATUS], Remembering(), voice),
+                    status_document.of_statuses([STATUS], Recorded(), voice),
                 ]
             )
         )
@@ -432,7 +431,7 @@ def without_sentences(document: object) -> object:
 
 def test_every_word_of_a_program_has_a_word_for_people() -> None:
     """No action, outcome or standing is shown in English to who reads Chinese."""
-    programs = {word.value for words in (Action, Outcome, Standing) for word in words}
+    programs = {word.value for words in (Action, Outcome, OF_DOMAINS) for word in words}
 
     assert programs <= set(WORDS)
     assert all(ZH.word(word) != word for word in programs)

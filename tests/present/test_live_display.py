@@ -172,14 +172,7 @@ def test_on_a_narrow_terminal_the_words_go_below_the_columns() -> None:
         (1, 6, ["lineage-0"]),
         (1, 4, ["lineage-0", "…"]),
         (2, 10, ["lineage-0", "lineage-1"]),
-        (
-            2,
-            7,
-            [
-                "lineage-0",
-                "lineage-1 (3:12): deploy waiting: img.example.com: the",
-            ],
-        ),
+        (2, 7, ["lineage-0", "lineage-1 (3:12): deploy waiting: img.example.com: the"]),
         (20, 11, [*(f"lineage-{one} (3:12)" for one in range(7)), "… 13 more certificates"]),
         (20, 4, ["… 20 more certificates"]),
     ],

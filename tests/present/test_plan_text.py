@@ -13,8 +13,8 @@ from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Change
-from certferry.core.planning.plan import Obstacle, Plan, Rollout
-from certferry.core.planning.steps import Action, Blocked, Due
+from certferry.core.planning.plan import Plan, PlanFinding, Rollout, Weight
+from certferry.core.planning.steps import Action, Due, NotReady, TimedOut
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertificateError, TargetRejected, TargetStuck
@@ -49,16 +49,16 @@ def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
 def test_what_another_client_made_is_not_counted_as_issued() -> None:
     """An operator who only ferries must not read that a certificate would be ordered."""
     adopted = replace(values.issue(), action=Action.ADOPT)
-    ferried = plan(rollout(), issue=adopted)
+    imported = plan(rollout(), issue=adopted)
 
-    counts = told(ferried, replace(ferried, lineage="static"), plan(issue=values.issue()))
+    counts = told(imported, replace(imported, lineage="static"), plan(issue=values.issue()))
 
     assert (
         "1 certificate to issue, 2 certificates to adopt, 2 deployments. Nothing was changed; run "
         "`certferry sync`."
     ) == counts.splitlines()[-1]
-    assert "\n1 certificate to adopt, 1 deployment. " in told(ferried)
-    assert "  adopt    img.example.com" in told(ferried)
+    assert "\n1 certificate to adopt, 1 deployment. " in told(imported)
+    assert "  adopt    img.example.com" in told(imported)
 
 
 def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
@@ -81,9 +81,9 @@ def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
 def test_what_stands_in_the_file_in_vain_is_told_and_changes_nothing() -> None:
     """Where the rest is as declared, and beside what is to be done."""
     error = TargetRejected(Text("`exclude` has x.cn"), hint=Text("correct it"))
-    remarks = (Obstacle("qiniu", None, error),)
+    remarks = (PlanFinding.of(Weight.UNMATCHED, error, "qiniu"),)
 
-    settled, pending = replace(plan(), remarks=remarks), replace(plan(rollout()), remarks=remarks)
+    settled, pending = plan(findings=remarks), plan(rollout(), findings=remarks)
 
     assert dedent("""\
         img: as declared
@@ -100,7 +100,7 @@ def test_what_stands_in_the_file_in_vain_is_told_and_changes_nothing() -> None:
 def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
     """A lineage may be called like an account."""
     error = CertificateError(Text("x.pem: cannot be read"))
-    obstructed = plan(obstacles=(Obstacle(None, None, error),), lineage="qiniu")
+    obstructed = plan(findings=(PlanFinding.of(Weight.BLOCKED, error),), lineage="qiniu")
 
     assert "\n  blocked  x.pem: cannot be read\n" in told(obstructed)
     assert '"target": null' in json.dumps(plan_document.of_plans([obstructed], Voice()))
@@ -221,7 +221,7 @@ def test_a_source_domain_is_told_apart() -> None:
 
 def test_refusals_and_obstacles_are_told_with_their_hints() -> None:
     """What cannot be done is said with what to do about it; nothing is promised of `sync`."""
-    stuck = plan(refusals=(values.too_short(),), obstacles=(values.frozen(), values.frozen(None)))
+    stuck = plan(findings=(values.too_short(), values.frozen(), values.frozen(None)))
 
     assert (
         dedent("""\
@@ -251,7 +251,7 @@ def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
                    hint: unfreeze it in the console
 
         1 certificate to issue, 1 deployment, 1 blocked. Nothing was changed; see to what is blocked first.
-        """) == told(plan(rollout(), issue=values.issue(), obstacles=(values.frozen(),)))  # noqa: E501 - a transcript is as wide as it is
+        """) == told(plan(rollout(), issue=values.issue(), findings=(values.frozen(),)))  # noqa: E501 - a transcript is as wide as it is
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_the_document_has_the_promised_keys() -> None:
         rollout(),
         issue=values.issue(),
         retirements=(values.retire(),),
-        obstacles=(values.frozen(),),
+        findings=(values.frozen(),),
     )
 
     document = json.loads(json.dumps(plan_document.of_plans([whole, plan()], Voice())))
@@ -325,7 +325,7 @@ def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
     until = datetime(2026, 11, 24, 12, 2, tzinfo=UTC)
     error = TargetRejected(Text("it took too long"), hint=Text("look at it"))
     waits = Waiting(Text("the target is at work"), until - timedelta(minutes=2), until)
-    dues: list[Due] = [None, waits, Blocked(error), Blocked()]
+    dues: list[Due] = [None, waits, TimedOut(error), NotReady()]
     deploy, *_ = rollout().steps
     plans = [plan(Rollout("qiniu", IMG, (replace(deploy, due=due),))) for due in dues]
 
@@ -348,7 +348,7 @@ def test_what_is_stuck_is_no_deployment_to_run() -> None:
     """
     error = TargetStuck(Text("it took too long"), hint=Text("send the ticket"))
     deploy, verify = rollout().steps
-    stuck = plan(Rollout("qiniu", IMG, (replace(deploy, due=Blocked(error)), verify)))
+    stuck = plan(Rollout("qiniu", IMG, (replace(deploy, due=TimedOut(error)), verify)))
 
     alone, beside = told(stuck).splitlines(), told(stuck, plan(rollout()))
     with_old_copy = told(replace(stuck, retirements=(values.retire(),)))
@@ -374,7 +374,7 @@ def test_each_domain_has_its_own_reason_where_they_differ() -> None:
 
 def test_the_document_tells_what_cannot_be_done() -> None:
     """Refusals and obstacles carry a code, a sentence and a hint."""
-    stuck = plan(refusals=(values.too_short(),), obstacles=(values.frozen(),))
+    stuck = plan(findings=(values.too_short(), values.frozen()))
 
     document = json.loads(json.dumps(plan_document.of_plans([stuck], Voice())))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,9 +11,8 @@ from certferry.core.desired.certificate import DesiredCertificate, DesiredDeploy
 from certferry.core.events import Event
 from certferry.core.planning.rollouts import Claims
 from certferry.ports.progress import Progress
-from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.visit import held_lease
+from certferry.reconcile.run import Ports, Run, held_lease
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
@@ -50,23 +48,23 @@ class Company:
     ) -> None:
         self.state: Any = MemoryState()
         self.lease = partial(held_lease, self.state, now)
-        self.stopped = threading.Event()
+        self.run = Run()
         self.dns = MemoryDns(["example.com"])
         self.claims = Claims()
         self.cdn = cdn(now, processing=processing, lags=(timedelta(0),))
         self.issuer = MemoryIssuer(self.state, now)
         self.events: list[Event] = []
         self.watch: Progress = self.events.append
-        self.wishes = [self._wish(f"img{number}.example.com") for number in range(count)]
+        self.certificates = [self._wish(f"img{number}.example.com") for number in range(count)]
 
     def _wish(self, domain: str) -> DesiredCertificate:
         self.cdn.add_domain(domain)
         deployment = DesiredDeployment("cdn", (domain,))
         return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))
 
-    def reconciler(self) -> Reconciler:
-        """The engine over these doors."""
-        doors = Doors(
+    def ports(self) -> Ports:
+        """These ports."""
+        return Ports(
             issuer=self.issuer,
             source=MemorySource(),
             dns={"elsewhere": MemoryDns(["example.org"]), "dns": self.dns},
@@ -78,5 +76,9 @@ class Company:
             now=now,
             progress=self.watch,
             claims=self.claims,
+            run=self.run,
         )
-        return Reconciler(doors, stop=self.stopped.set)
+
+    def reconciler(self) -> Reconciler:
+        """The engine over these ports."""
+        return Reconciler(self.ports())

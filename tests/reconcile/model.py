@@ -1,5 +1,5 @@
-"""A model world around the real engine: every door is an in-memory twin, time is virtual, and a run
-can be killed between any two calls that go through a door.
+"""A model world around the real engine: every port is an in-memory twin, time is virtual, and a run
+can be killed between any two calls that go through a port.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
-    HttpsWish,
+    DesiredHttps,
     Retirement,
 )
 from certferry.core.events import Event
@@ -26,11 +26,10 @@ from certferry.core.planning.report import LineageReport
 from certferry.core.planning.rollouts import Claims
 from certferry.ports.progress import each_of
 from certferry.ports.state import Lease
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
-from certferry.reconcile.visit import history_keeper
-from certferry_sandbox.testing.interruptions import Door, Killed, Life
+from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
+from certferry.reconcile.run import Ports, history_keeper
+from certferry_sandbox.testing.interruptions import Killed, Life, Port
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
@@ -53,8 +52,8 @@ def issuing_of(*, renew: bool) -> Issuing:
 class FallenEdges:
     """A `Probe` of edges that present something else than they did, whatever is bound."""
 
-    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.look`."""
+    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`."""
         return dict.fromkeys(domains, (Served("192.0.2.1", "ff" * 32, valid=True),))
 
 
@@ -99,13 +98,13 @@ class ModelWorld:
         self,
         *domains: str,
         names: tuple[str, ...] = ("img.example.com", "*.img.example.com"),
-        https: HttpsWish | None = None,
+        https: DesiredHttps | None = None,
         retire: Retirement = Retirement.SUPERSEDED,
         lineage: str = "img",
     ) -> DesiredCertificate:
         """Ask for one certificate, served at these domains, or at all it covers."""
         deployment = DesiredDeployment(
-            "qiniu", domains or None, https=https or HttpsWish(), retire=retire
+            "qiniu", domains or None, https=https or DesiredHttps(), retire=retire
         )
         return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
 
@@ -118,7 +117,7 @@ class ModelWorld:
         scheduled: bool = False,
     ) -> LineageReport | None:
         """Run to the end, passing the time it waits for; `None` when the process was killed, as
-        it is after so many calls through doors.
+        it is after so many calls through ports.
         """
         reports = self.run_together([wish], kill_after=kill_after, renew=renew, scheduled=scheduled)
         return None if reports is None else reports[0]
@@ -137,9 +136,11 @@ class ModelWorld:
         self.alive.add(process)
         life = Life(kill_after)
         try:
-            doors = self.doors(process, life)
+            ports = self.ports(process, life)
             issuing = issuing_of(renew=renew)
-            runs = [LineageRun(wish, doors, issuing, keeps_pauses=scheduled) for wish in wishes]
+            runs = [
+                LineageReconciler(wish, ports, issuing, keeps_pauses=scheduled) for wish in wishes
+            ]
             self.visit_to_the_end(*runs)
             return [run.report() for run in runs]
         except Killed:
@@ -149,27 +150,27 @@ class ModelWorld:
             self.calls = kill_after - life.left
             self.pass_time(MOMENT)
 
-    def visit_to_the_end(self, *runs: LineageRun) -> None:
+    def visit_to_the_end(self, *runs: LineageReconciler) -> None:
         """Visit until nothing waits, the lineage whose time comes first at first."""
         due = [(self.clock, number) for number in range(len(runs))]
         for _ in range(MOST_VISITS * len(runs)):
             moment, number = heappop(due)
             self.clock = max(self.clock, moment)
-            waiting = runs[number].visit()
+            waiting = runs[number].reconcile()
             if waiting is not None:
                 heappush(due, (waiting.until, number))
             if not due:
                 return
         raise AssertionError("it waits for ever")
 
-    def doors(self, process: str, life: Life | None = None) -> Doors:
-        """The doors as one process sees them."""
+    def ports(self, process: str, life: Life | None = None) -> Ports:
+        """The ports as one process sees them."""
         fate = life or Life(IMMORTAL)
-        state: Any = Door(self.state.seen_by(process), fate)
+        state: Any = Port(self.state.seen_by(process), fate)
 
-        dns: Any = Door(self.dns, fate)
-        cdn: Any = Door(self.cdn, fate)
-        source: Any = Door(self.source, fate)
+        dns: Any = Port(self.dns, fate)
+        cdn: Any = Port(self.cdn, fate)
+        source: Any = Port(self.source, fate)
 
         @contextmanager
         def lease(lineage: str) -> Iterator[Lease]:
@@ -179,12 +180,12 @@ class ModelWorld:
             finally:
                 state.release(held)
 
-        return Doors(
+        return Ports(
             issuer=self.issuer.seen_by(state),
             source=source,
             dns={"dnspod": dns},
             targets={"qiniu": cdn},
-            receiver=lambda delivery: Door(self.receivers.receiver(delivery), fate),
+            receiver=lambda delivery: Port(self.receivers.receiver(delivery), fate),
             probe=cdn,
             state=state,
             lease=lease,
@@ -198,9 +199,9 @@ class ModelWorld:
         return self.dns.values("_acme-challenge.img.example.com")
 
     def plan(
-        self, wish: DesiredCertificate, issuing: Issuing = Issuing.IF_DUE, **doors: Any
+        self, wish: DesiredCertificate, issuing: Issuing = Issuing.IF_DUE, **ports: Any
     ) -> Plan:
-        """Plan, without changing anything, with some doors replaced."""
+        """Plan, without changing anything, with some ports replaced."""
         times = Times.at(self.clock)
-        ours = replace(self.doors("planner"), **doors)
+        ours = replace(self.ports("planner"), **ports)
         return plan_lineage(wish, observe(wish, ours), times, issuing)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from certferry.core.planning.report import LineageReport, StepOutcome
 from certferry.core.planning.steps import Action
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.run import Ports
 from tests.reconcile.model import ModelWorld
 
 IMG = "img.example.com"
@@ -27,10 +27,10 @@ def outcome(report: LineageReport, action: Action, domain: str | None = None) ->
     return found
 
 
-def one_visit(world: ModelWorld, **doors: object) -> LineageReport:
-    """Visit once, with some doors replaced, and tell how it stands."""
-    ours: Doors = replace(world.doors("run"), **doors)  # type: ignore[arg-type]  # a test's shorthand
+def one_visit(world: ModelWorld, **ports: object) -> LineageReport:
+    """Visit once, with some ports replaced, and tell how it stands."""
+    ours: Ports = replace(world.ports("run"), **ports)  # type: ignore[arg-type]  # a test's shorthand
     world.alive.add("run")
-    run = LineageRun(world.wish(), ours)
-    run.visit()
+    run = LineageReconciler(world.wish(), ours)
+    run.reconcile()
     return run.report()

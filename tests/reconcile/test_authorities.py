@@ -25,8 +25,8 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease, StateStore
-from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import Text
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from tests.reconcile.model import ModelWorld
@@ -60,9 +60,9 @@ class Cas:
         """See `ports.issuer.Issuer.must_be_provable`."""
         return self.at(USUAL).must_be_provable(names, dns)
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `ports.issuer.Issuer.held_back`."""
-        return self.by_directory[request.directory].held_back(request)
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.rate_limit_hold`."""
+        return self.by_directory[request.directory].rate_limit_hold(request)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -120,9 +120,9 @@ class TwoCas(ModelWorld):
 
 def asked_in_plan(world: TwoCas) -> list[str]:
     """Which CAs a plan names."""
-    doors = world.doors("planner")
-    run = LineageRun(world.wanted(), doors)
-    issue = run.plan(observe(run.desired, doors)).issue
+    ports = world.ports("planner")
+    run = LineageReconciler(world.wanted(), ports)
+    issue = run.plan(observe(run.desired, ports)).issue
     assert issue is not None
     return [authority.name for authority in issue.authorities]
 

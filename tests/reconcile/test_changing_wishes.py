@@ -14,13 +14,13 @@ from certferry.core.desired.certificate import (
     CommandDelivery,
     DesiredCertificate,
     DesiredDeployment,
+    DesiredHttps,
     FileDelivery,
-    HttpsWish,
     PemFiles,
     Program,
     Retirement,
+    delivered,
 )
-from certferry.core.planning.deliveries import delivered
 from certferry.core.planning.rollouts import Claims
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld
@@ -37,7 +37,9 @@ at_the_cdn = st.builds(
     DesiredDeployment,
     target=st.just("qiniu"),
     domains=st.sampled_from([None, (IMG,), (OTHER,), (IMG, OTHER)]),
-    https=st.sampled_from([HttpsWish(), HttpsWish(http2=True), HttpsWish(force_https=True)]),
+    https=st.sampled_from(
+        [DesiredHttps(), DesiredHttps(http2=True), DesiredHttps(force_https=True)]
+    ),
     retire=st.sampled_from([Retirement.SUPERSEDED, Retirement.NEVER]),
 )
 in_files = st.sampled_from([FileDelivery(DIRECTORY), FileDelivery(DIRECTORY, reload=RELOAD)])
@@ -56,7 +58,7 @@ issued_here = st.builds(
     key_type=st.sampled_from([KeyType.EC256, KeyType.EC384]),
     deployments=deployments,
 )
-ferried = st.builds(
+imported = st.builds(
     DesiredCertificate,
     lineage=st.just("img"),
     names=st.just(()),
@@ -72,9 +74,9 @@ ends = st.none() | st.integers(0, 60)
 @settings(max_examples=examples(100))
 @given(
     phases=st.lists(
-        st.tuples(issued_here | ferried, pauses, ends, st.booleans()), min_size=1, max_size=5
+        st.tuples(issued_here | imported, pauses, ends, st.booleans()), min_size=1, max_size=5
     ),
-    last=issued_here | ferried,
+    last=issued_here | imported,
 )
 def test_any_declaration_follows_any_other(
     phases: list[tuple[DesiredCertificate, timedelta, int | None, bool]], last: DesiredCertificate

@@ -18,16 +18,16 @@ from certferry.core.desired.certificate import (
     DesiredCertificate,
     PemFiles,
     Program,
+    delivered,
 )
 from certferry.core.observed.observation import Change
-from certferry.core.planning.deliveries import delivered
 from certferry.core.planning.due import Times
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport
 from certferry.core.planning.steps import Deploy
 from certferry.ports.receiver import Receiver
-from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
 from certferry_sandbox.testing.certificates import make_bundle, with_another_chain
 from tests.reconcile.model import MOMENT, ModelWorld
 
@@ -52,26 +52,26 @@ class Machine:
     def sync(self, wish: DesiredCertificate) -> LineageReport:
         """Run once, to the end."""
         self.world.alive.add("run")
-        run = LineageRun(wish, replace(self.world.doors("run"), receiver=self.receiver))
-        assert run.visit() is None
+        run = LineageReconciler(wish, replace(self.world.ports("run"), receiver=self.receiver))
+        assert run.reconcile() is None
         self.world.alive.discard("run")
         self.world.pass_time(MOMENT)
         return run.report()
 
     def deploys(self, wish: DesiredCertificate) -> list[Deploy]:
         """Plan, and give the deliveries."""
-        observed = observe(wish, replace(self.world.doors("planner"), receiver=self.receiver))
+        observed = observe(wish, replace(self.world.ports("planner"), receiver=self.receiver))
         plan = plan_lineage(wish, observed, Times.at(self.world.clock), Issuing.IF_DUE)
         return [step for step in plan.steps if isinstance(step, Deploy)]
 
     def standing(self, wish: DesiredCertificate) -> Standing:
         """Tell how the command stands."""
-        observed = observe(wish, replace(self.world.doors("looker"), receiver=self.receiver))
+        observed = observe(wish, replace(self.world.ports("looker"), receiver=self.receiver))
         [found] = status_of(wish, observed, self.world.clock).domains
         return found.standing
 
     def receiver(self, delivery: Delivery) -> Receiver:
-        """See `reconcile.doors.Doors.receiver`."""
+        """See `reconcile.run.Ports.receiver`."""
         assert isinstance(delivery, CommandDelivery)
         return command.connect(delivery, workspace=self.folder / "w", pause=lambda _: None)
 

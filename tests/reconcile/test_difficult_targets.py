@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark
+from certferry.core.certificates.lineage import label_of
 from certferry.core.observed.observation import DomainState, ObservedTarget
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
@@ -21,8 +21,8 @@ from certferry.errors import (
     TargetUnavailable,
     VerificationError,
 )
-from certferry.ports.target import DeployTarget, Look
-from certferry.reconcile.lineage_run import LineageRun
+from certferry.ports.target import DeployTarget, Scope
+from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import LINEAGE, Text
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.reconcile.model import FALLEN, ModelWorld
@@ -59,8 +59,8 @@ class _Refuses:
         Text("refused"), hint=Text("run `certferry sync --renew {lineage}`", lineage=LINEAGE)
     )
 
-    def observe(self, look: Look) -> ObservedTarget:
-        found = self._cdn.observe(look)
+    def observe(self, scope: Scope) -> ObservedTarget:
+        found = self._cdn.observe(scope)
         if self._at == "upload":
             return found
         failed = (
@@ -108,7 +108,7 @@ def test_change_under_way_is_waited_for_and_not_overtaken(world: ModelWorld) -> 
     other = world.state.versions("img")[0]
     remote = world.cdn.upload("img", world.state.bundle("img", other.number))
     wish = world.wish(OTHER)
-    domain = world.doors("x").targets["qiniu"]
+    domain = world.ports("x").targets["qiniu"]
     domain.bind(OTHER, world.wish().deployments[0].kind, remote, world.wish().deployments[0].https)
     writes = world.cdn.writes
 
@@ -151,8 +151,8 @@ def test_target_that_stays_busy_is_asked_ever_more_rarely_and_given_up(world: Mo
             raise TargetBusy(Text("processing"), hint=Text("wait"))
 
     world.alive.add("run")
-    doors = replace(world.doors("run"), targets={"qiniu": Busy()})  # type: ignore[dict-item]  # by name
-    run = LineageRun(world.wish(), doors)
+    ports = replace(world.ports("run"), targets={"qiniu": Busy()})  # type: ignore[dict-item]  # by name
+    run = LineageReconciler(world.wish(), ports)
     world.visit_to_the_end(run)
 
     assert attempts < 120
@@ -206,11 +206,11 @@ def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld)
     ahead = replace(record, started_at=world.clock + timedelta(days=300), verified_at=None)
     world.state.save_rollout(ahead)
     world.alive.add("run")
-    doors = replace(world.doors("run"), probe=FALLEN)
-    run = LineageRun(world.wish(), doors)
+    ports = replace(world.ports("run"), probe=FALLEN)
+    run = LineageReconciler(world.wish(), ports)
     begun = world.clock
     visits = 0
-    while (waiting := run.visit()) is not None and visits < 300:
+    while (waiting := run.reconcile()) is not None and visits < 300:
         visits += 1
         world.clock = waiting.until
 
@@ -308,8 +308,8 @@ def test_removal_that_fails_is_told_and_tried_again(world: ModelWorld) -> None:
             raise TargetUnavailable(Text("away"), hint=Text("later"))
 
     world.alive.add("run")
-    doors = replace(world.doors("run"), targets={"qiniu": Unwilling()})  # type: ignore[dict-item]  # by name
-    run = LineageRun(world.wish(), doors, Issuing.ALWAYS)
+    ports = replace(world.ports("run"), targets={"qiniu": Unwilling()})  # type: ignore[dict-item]  # by name
+    run = LineageReconciler(world.wish(), ports, Issuing.ALWAYS)
     world.visit_to_the_end(run)
 
     (failed,) = run.report().having(Outcome.FAILED)
@@ -327,16 +327,16 @@ def test_upload_that_a_list_does_not_show_yet_is_not_made_again(world: ModelWorl
         def __getattr__(self, name: str) -> object:
             return getattr(world.cdn, name)
 
-        def observe(self, look: Look) -> ObservedTarget:
-            return replace(world.cdn.observe(look), remotes=())
+        def observe(self, scope: Scope) -> ObservedTarget:
+            return replace(world.cdn.observe(scope), remotes=())
 
         def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-            return world.cdn.put(mark(lineage, bundle.certificate.fingerprint), bundle)
+            return world.cdn.put(label_of(lineage, bundle.certificate.fingerprint), bundle)
 
     for process in ("killed", "next"):
         world.alive.add(process)
-        doors = replace(world.doors(process), targets={"qiniu": Forgetful()})  # type: ignore[dict-item]  # by name
-        LineageRun(world.wish(), doors).visit()
+        ports = replace(world.ports(process), targets={"qiniu": Forgetful()})  # type: ignore[dict-item]  # by name
+        LineageReconciler(world.wish(), ports).reconcile()
         world.alive.discard(process)
 
     assert 1 == len(world.cdn.remote_labels)
@@ -374,9 +374,9 @@ def test_copy_that_stays_away_is_uploaded_once_in_a_run() -> None:
             return world.cdn.bind(domain, *arguments)
 
     uploads = world.cdn.uploads
-    doors = replace(world.doors("run"), targets={"qiniu": Losing()})
+    ports = replace(world.ports("run"), targets={"qiniu": Losing()})
     world.alive.add("run")
-    run = LineageRun(world.wish(), doors)
+    run = LineageReconciler(world.wish(), ports)
     world.visit_to_the_end(run)
 
     assert [CopyGone] == [type(told.error) for told in run.report().having(Outcome.FAILED)]

@@ -9,13 +9,15 @@ from datetime import datetime, timedelta
 import pytest
 
 from certferry.core.desired.certificate import Kind
+from certferry.core.discovery.inventory import AccountLook
 from certferry.core.discovery.survey import FoundDomain, Survey
 from certferry.core.events import Activity, Event
 from certferry.core.observed.observation import Served
 from certferry.core.waiting import Begun, Ended
 from certferry.errors import ConfigError, Interrupted, TargetUnavailable
 from certferry.ports.survey import Looked
-from certferry.reconcile.discover import MOST_SIGNS, SIGNS_OF_LIFE, Looking
+from certferry.reconcile.discover import MOST_SIGNS, SIGNS_OF_LIFE, Surveys, survey_accounts
+from certferry.reconcile.run import Run
 from certferry.text import Text
 from tests.reconcile.company import now
 
@@ -28,8 +30,8 @@ class Edges:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.look`."""
+    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`."""
         self.asked.append(len(domains))
         return {domain: (Served("192.0.2.1", "ab" * 32, valid=True),) for domain in domains}
 
@@ -41,13 +43,12 @@ class Desk:
         self.edges = Edges()
         self.told: list[tuple[str, str]] = []
         self.counted: list[Event] = []
-        self.stopped = threading.Event()
+        self.run = Run(progress=self._hear)
         self.clock: Callable[[], datetime] = now
 
-    @property
-    def looking(self) -> Looking:
-        """The look."""
-        return Looking(self.edges, self.clock, self._hear, self.stopped.set)
+    def survey(self, surveys: Surveys) -> tuple[AccountLook, ...]:
+        """Survey accounts."""
+        return survey_accounts(surveys, self.edges, self.clock, self.run)
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Begun | Ended):
@@ -89,7 +90,7 @@ def test_account_that_fails_hides_no_other(trouble: Exception) -> None:
     desk = Desk()
     img = domain("img.example.com")
 
-    bad, good = desk.looking.look_at({"bad": failing(trouble), "good": holding(img)})
+    bad, good = desk.survey({"bad": failing(trouble), "good": holding(img)})
 
     assert ("bad", trouble) == (bad.label, bad.failure)
     assert (img,) == good.survey.domains
@@ -104,7 +105,7 @@ def test_edges_are_looked_at_where_there_may_be_https() -> None:
     plain = domain("plain.example.com", https=False)
     hidden = domain("hidden.example.com", https=False, hidden=True)
 
-    [look] = desk.looking.look_at({"qiniu": holding(plain, hidden, domain("img.example.com"))})
+    [look] = desk.survey({"qiniu": holding(plain, hidden, domain("img.example.com"))})
 
     assert {"hidden.example.com", "img.example.com"} == set(look.served)
 
@@ -118,7 +119,7 @@ def test_accounts_are_looked_at_side_by_side() -> None:
         both.wait()
         return Survey(())
 
-    assert 2 == len(Desk().looking.look_at({"a": survey, "b": survey}))
+    assert 2 == len(Desk().survey({"a": survey, "b": survey}))
 
 
 def test_a_sign_of_life_comes_at_once_and_then_every_few_domains() -> None:
@@ -127,7 +128,7 @@ def test_a_sign_of_life_comes_at_once_and_then_every_few_domains() -> None:
     total = 2 * SIGNS_OF_LIFE + 1
     domains = [domain(f"d{number}.example.com") for number in range(total)]
 
-    desk.looking.look_at({"qiniu": holding(*domains)})
+    desk.survey({"qiniu": holding(*domains)})
 
     steps = (SIGNS_OF_LIFE, 2 * SIGNS_OF_LIFE)
     assert [
@@ -154,7 +155,7 @@ def test_how_long_the_rest_takes_is_told_of_a_long_look() -> None:
 
     desk.clock = lambda: now() + passed
 
-    desk.looking.look_at({"qiniu": survey})
+    desk.survey({"qiniu": survey})
 
     told = [what for _, what in desk.told if "read" in what]
     assert MOST_SIGNS - 1 == len(told)
@@ -168,6 +169,6 @@ def test_what_is_stopped_stops_them_all(trouble: BaseException) -> None:
     desk = Desk()
 
     with pytest.raises(type(trouble)):
-        desk.looking.look_at({"a": failing(trouble), "b": holding()})
+        desk.survey({"a": failing(trouble), "b": holding()})
 
-    assert desk.stopped.is_set()
+    assert desk.run.is_stopped

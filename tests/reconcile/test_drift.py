@@ -15,27 +15,28 @@ from hypothesis import strategies as st
 from certferry.core.assessment.status import Standing, status_of
 from certferry.core.desired.certificate import (
     DesiredCertificate,
+    DesiredHttps,
     DriftPolicy,
     HttpsSettings,
-    HttpsWish,
 )
 from certferry.core.observed.observation import Served
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.ports.probe import Probe
-from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reconciler import LineageReconciler
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, outcome
 from tests.support.tiers import examples
 
 LEFT = [DriftPolicy.WARN, DriftPolicy.IGNORE]
-HTTP2 = HttpsWish(http2=True)
+HTTP2 = DesiredHttps(http2=True)
 
 
 def wish(
-    world: ModelWorld, drift: DriftPolicy, https: HttpsWish | None = None
+    world: ModelWorld, drift: DriftPolicy, https: DesiredHttps | None = None
 ) -> DesiredCertificate:
     """One domain, with what is to be done about drift."""
     found = world.wish(IMG, https=https)
@@ -43,7 +44,7 @@ def wish(
     return replace(found, deployments=(replace(deployment, drift=drift),))
 
 
-def synced(drift: DriftPolicy, https: HttpsWish | None = None) -> ModelWorld:
+def synced(drift: DriftPolicy, https: DesiredHttps | None = None) -> ModelWorld:
     """A world in which the domain is as declared."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
@@ -116,9 +117,9 @@ def test_drift_that_another_run_has_written_down_meanwhile(begins: bool) -> None
     if not begins:
         run(world, wanted)
         world.cdn.set_by_others(IMG, ours)
-    doors = world.doors("late")
+    ports = world.ports("late")
     world.alive.add("late")
-    late = LineageRun(wanted, replace(doors, probe=Meanwhile(doors.probe, world, wanted)))
+    late = LineageReconciler(wanted, replace(ports, probe=Meanwhile(ports.probe, world, wanted)))
 
     world.visit_to_the_end(late)
 
@@ -133,9 +134,9 @@ class Meanwhile:
         self._world = world
         self._wanted = wanted
 
-    def look(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.look`."""
-        found = self._probe.look(domains)
+    def served(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`."""
+        found = self._probe.served(domains)
         self._world.run(self._wanted)
         return found
 
@@ -232,8 +233,8 @@ def test_third_repair_within_a_day_is_refused() -> None:
     (refused,) = report.having(Outcome.REFUSED)
     assert "another tool" in str(refused.detail)
     assert theirs == world.cdn.bound_to(IMG)
-    (refusal,) = world.plan(wanted).refusals
-    assert refusal.reason.code is ReasonCode.FOUGHT_OVER
+    (refusal,) = world.plan(wanted).having(Weight.REFUSED)
+    assert refusal.problem.code == ReasonCode.FOUGHT_OVER
     world.pass_time(timedelta(days=1))
     assert run(world, wanted).ok
     assert theirs != world.cdn.bound_to(IMG)
@@ -276,7 +277,7 @@ def test_status_tells_drift() -> None:
     world.cdn.set_by_others(IMG, theirs)
     wanted = wish(world, DriftPolicy.WARN)
 
-    (domain,) = status_of(wanted, observe(wanted, world.doors("look")), world.clock).domains
+    (domain,) = status_of(wanted, observe(wanted, world.ports("look")), world.clock).domains
 
     assert domain.standing is Standing.DRIFTED
     assert theirs in str(domain.problem)

@@ -13,9 +13,10 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.events import Activity, Event, StepEnded
-from certferry.core.findings import Code, Finding, info
+from certferry.core.findings import Code, info
 from certferry.core.waiting import Begun, Ended
 from certferry.errors import Interrupted, TargetAccessDenied
+from certferry.problem import Problem
 from certferry.reconcile.examination import AT_ONCE, WITHIN, Check, Examination
 from certferry.text import Text
 from tests.reconcile.model import START
@@ -23,12 +24,12 @@ from tests.reconcile.model import START
 WHAT = Text("looking at it")
 
 
-def check(subject: str, look: Callable[[], Iterable[Finding]]) -> Check:
+def check(subject: str, look: Callable[[], Iterable[Problem]]) -> Check:
     """Give a check."""
     return Check(subject, WHAT, look)
 
 
-def found(subject: str) -> Finding:
+def found(subject: str) -> Problem:
     """Give a finding that says that its check was carried out."""
     return info("seen", subject, Text("so"))
 
@@ -63,7 +64,7 @@ def test_checks_are_side_by_side() -> None:
     """Each of two waits for the other."""
     meeting = threading.Barrier(2, timeout=20)
 
-    def look() -> list[Finding]:
+    def look() -> list[Problem]:
         meeting.wait()
         return []
 
@@ -73,7 +74,7 @@ def test_checks_are_side_by_side() -> None:
 def test_check_that_is_refused_is_a_finding() -> None:
     """What it found before stays; the others are not kept from theirs."""
 
-    def look() -> Iterator[Finding]:
+    def look() -> Iterator[Problem]:
         yield found("qiniu")
         raise TargetAccessDenied("the keys are refused")
 
@@ -85,7 +86,7 @@ def test_check_that_is_refused_is_a_finding() -> None:
 def test_mistake_of_ours_is_a_finding(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged whole, and the message quotes nothing of it."""
 
-    def look() -> Iterator[Finding]:
+    def look() -> Iterator[Problem]:
         yield found("qiniu")
         raise ZeroDivisionError("secret")
 
@@ -113,7 +114,7 @@ def test_check_that_takes_too_long_is_given_up() -> None:
         let_go, gone = threading.Event(), threading.Event()
         ending.callback(let_go.set)
 
-        def look() -> list[Finding]:
+        def look() -> list[Problem]:
             let_go.wait(20)
             gone.set()
             return [found("slow")]
@@ -130,7 +131,7 @@ def test_progress_tells_what_begins_and_what_ends() -> None:
     """Before anything is found."""
     run = Run()
 
-    def look() -> list[Finding]:
+    def look() -> list[Problem]:
         assert [Begun(1), Activity("qiniu", WHAT, START)] == run.events
         return []
 
@@ -157,7 +158,7 @@ def test_run_that_is_stopped_stops_its_checks() -> None:
 def test_check_that_is_told_of_the_stop_says_nothing() -> None:
     """The run itself is told as well."""
 
-    def look() -> Iterator[Finding]:
+    def look() -> Iterator[Problem]:
         yield found("qiniu")
         raise Interrupted("stopped")
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import Standing
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import (
@@ -14,16 +15,16 @@ from certferry.core.desired.certificate import (
     DesiredDeployment,
     FileDelivery,
     PemFiles,
+    delivered,
 )
-from certferry.core.planning.deliveries import delivered
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.rollouts import Claims
 from certferry.core.planning.steps import Action
 from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.state import ChallengeRecord
-from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import as_known
-from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.status import plans_of, statuses_of
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import (
@@ -133,17 +134,17 @@ def test_client_that_renews_no_more_is_noticed_in_time(
     """
     synced(world)
     world.pass_time(timedelta(days=days))
-    reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
+    ports = world.ports("planner")
 
     report = synced(world)
-    (plan,) = plans_of(reconciler, [WISH])
-    (status,) = statuses_of(reconciler, [WISH])
+    (plan,) = plans_of(ports, [WISH])
+    (status,) = statuses_of(ports, [WISH], Recorded())
 
     [told] = report.having(Outcome.FAILED)
-    assert (Action.LOOK, None) == (told.action, told.target)
+    assert (None, None) == (told.action, told.target)
     assert f"{FILES.fullchain}: not renewed" in str(told.detail)
     assert words in str(told.detail)
-    assert told.detail == plan.obstacles[0].error.message
+    assert told.detail == plan.having(Weight.BLOCKED)[0].problem.message
     assert status.reason is not None
     assert told.detail == status.reason.message
     assert 0 == world.issuer.issued
@@ -160,9 +161,9 @@ def test_client_that_renews_while_the_run_waits(world: ModelWorld) -> None:
     world.pass_time(timedelta(days=80))
     world.cdn.add_domain(DOMAIN, foreign=True)  # to be bound again, which takes its time
     world.alive.add("run")
-    run = LineageRun(WISH, world.doors("run"))
+    run = LineageReconciler(WISH, world.ports("run"))
 
-    waiting = run.visit()
+    waiting = run.reconcile()
     before = run.report().having(Outcome.FAILED)
     world.source.put(FILES, made(world))
     world.visit_to_the_end(run)
@@ -178,10 +179,10 @@ def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: Model
     other = replace(WISH, lineage="new", names=(DOMAIN,), files=None, dns="dnspod")
     world.claims = Claims([other, replace(WISH, names=(DOMAIN,))])
     world.pass_time(timedelta(days=89))
-    reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
+    ports = world.ports("planner")
 
     report = synced(world)
-    (status,) = statuses_of(reconciler, [WISH])
+    (status,) = statuses_of(ports, [WISH], Recorded())
 
     assert report.ok
     assert ["every domain that it covers is served by new"] == [
@@ -310,11 +311,11 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
         "wide", ("*.example.com",), "dnspod", deployments=(DesiredDeployment("qiniu"),)
     )
     world.claims = Claims([wide, as_known(WISH, world.source, world.state, read=True)])
-    reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
+    ports = world.ports("planner")
 
     report = world.run(wide)
-    (plan,) = plans_of(reconciler, [wide])
-    (status,) = statuses_of(reconciler, [wide])
+    (plan,) = plans_of(ports, [wide])
+    (status,) = statuses_of(ports, [wide], Recorded())
 
     assert report is not None
     assert report.ok
@@ -322,7 +323,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
         str(told.detail) for told in report.outcomes
     ]
     assert plan.is_settled
-    assert (("qiniu", ("static",)),) == plan.ceded == status.ceded
+    assert (("qiniu", ("static",)),) == plan.owned_elsewhere == status.owned_elsewhere
     assert status.reason is None
     assert 0 == world.issuer.issued
 
@@ -331,12 +332,12 @@ def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) ->
     """The plan tells it as an obstacle; the status shows what was taken from them before."""
     synced(world)
     world.source.put(FILES, CertificateError(Text("cannot be read")))
-    reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
+    ports = world.ports("planner")
 
-    (plan,) = plans_of(reconciler, [WISH])
-    (status,) = statuses_of(reconciler, [WISH])
+    (plan,) = plans_of(ports, [WISH])
+    (status,) = statuses_of(ports, [WISH], Recorded())
 
-    assert ["cannot be read"] == [str(obstacle.error) for obstacle in plan.obstacles]
+    assert ["cannot be read"] == [str(obstacle.error) for obstacle in plan.having(Weight.BLOCKED)]
     assert (DOMAIN,) == status.names
     assert status.renew_at is None
     assert 1 == len(status.domains)
@@ -376,7 +377,7 @@ def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) 
     writes = world.cdn.uploads, world.cdn.writes
     world.source.put(FILES, with_another_chain(bundle))
 
-    plan = plans_of(Reconciler(world.doors("planner"), stop=lambda: None), [wish])[0]
+    plan = plans_of(world.ports("planner"), [wish])[0]
     report = world.run(wish)
 
     assert plan.issue is not None
@@ -402,8 +403,8 @@ def test_chain_whose_signer_has_expired_is_delivered_nowhere(world: ModelWorld) 
     wish, bundle = in_files(cdn=True), made(world)
     world.pass_time(timedelta(days=2))
     world.source.put(FILES, with_issuer_until(bundle, world.clock - timedelta(days=1)))
-    (before,) = plans_of(Reconciler(world.doors("look"), stop=lambda: None), [wish])
-    assert {DOMAIN, DIRECTORY} == {refusal.step.domain for refusal in before.refusals}
+    (before,) = plans_of(world.ports("look"), [wish])
+    assert {DOMAIN, DIRECTORY} == {refusal.domain for refusal in before.having(Weight.REFUSED)}
 
     report = world.run(wish)
 
@@ -438,11 +439,11 @@ def test_signer_that_expires_is_told_where_it_is_served(world: ModelWorld) -> No
 
 def assert_told(world: ModelWorld, wish: DesiredCertificate) -> None:
     """See that `plan` and `status` name the expired signer."""
-    engine = Reconciler(world.doors("look"), stop=lambda: None)
-    (plan,) = plans_of(engine, [wish])
-    (status,) = statuses_of(engine, [wish])
-    told = [str(one.error.message) for one in plan.obstacles]
-    told += [str(one.reason.message) for one in plan.refusals]
+    ports = world.ports("look")
+    (plan,) = plans_of(ports, [wish])
+    (status,) = statuses_of(ports, [wish], Recorded())
+    told = [str(one.problem.message) for one in plan.having(Weight.BLOCKED)]
+    told += [str(one.problem.message) for one in plan.having(Weight.REFUSED)]
     assert any("which signed the certificate, expired" in one for one in told)
     assert status.reason is not None
     assert "which signed the certificate, expired" in str(status.reason.message)
@@ -458,7 +459,7 @@ def test_chain_that_changes_costs_the_cdn_nothing(world: ModelWorld) -> None:
     before = world.cdn.remote_ids, world.cdn.uploads, world.cdn.writes
     world.source.put(FILES, with_another_chain(bundle))
 
-    plan = plans_of(Reconciler(world.doors("planner"), stop=lambda: None), [WISH])[0]
+    plan = plans_of(world.ports("planner"), [WISH])[0]
 
     assert [Action.ADOPT] == [step.action for step in plan.steps]
     assert synced(world).ok
@@ -518,10 +519,10 @@ def test_files_whose_delivery_is_left_over_are_not_in_order(world: ModelWorld) -
     world.run(in_files(cdn=True))
     receiver.closed = False
 
-    reconciler = Reconciler(world.doors("looker"), stop=lambda: None)
+    ports = world.ports("looker")
     [plan], [status] = (
-        plans_of(reconciler, [in_files(cdn=True)]),
-        statuses_of(reconciler, [in_files(cdn=True)]),
+        plans_of(ports, [in_files(cdn=True)]),
+        statuses_of(ports, [in_files(cdn=True)], Recorded()),
     )
 
     assert not plan.is_settled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import PurePath
@@ -11,24 +11,27 @@ from typing import Any, cast
 import pytest
 
 from certferry.core.desired.certificate import DesiredDeployment, PemFiles
-from certferry.core.findings import Code, Finding, Severity, info
+from certferry.core.findings import Code, info
 from certferry.core.observed.observation import DomainState, ObservedTarget
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.errors import ScheduleError, TargetUnavailable
 from certferry.ports.scheduler import Scheduler
-from certferry.ports.state import AcmeAccount
-from certferry.ports.target import DeployTarget, Look
+from certferry.ports.state import AcmeAccount, StateStore
+from certferry.ports.target import DeployTarget, Scope
+from certferry.problem import Problem, Severity
 from certferry.reconcile.examination import (
+    ENTRIES,
     cnames_of,
-    look_at_account,
-    look_at_clock,
-    look_at_lineage,
-    look_at_schedule,
-    look_at_state,
-    look_at_telling,
+    examine_account,
+    examine_channels,
+    examine_clock,
+    examine_lineage,
+    examine_records,
+    examine_schedule,
     ordered_names,
 )
+from certferry.reconcile.status import recorded
 from certferry.text import Text, verbatim
 from certferry_sandbox.testing.certificates import make_key
 from certferry_sandbox.testing.memory_state import MemoryState
@@ -41,7 +44,7 @@ STATE, KEY = PurePath("/state/state.db"), PurePath("/state/secret.key")
 
 def told(findings: object) -> list[tuple[str, str, Severity]]:
     """Give what findings are about, their codes and weights."""
-    found = list(cast("list[Finding]", findings))
+    found = list(cast("list[Problem]", findings))
     return [(finding.subject, str(finding.code), finding.severity) for finding in found]
 
 
@@ -50,7 +53,7 @@ def told(findings: object) -> list[tuple[str, str, Severity]]:
 
 def lineage(world: ModelWorld) -> list[tuple[str, str, Severity]]:
     """Look at the lineage of the world."""
-    return told(look_at_lineage(world.wish(), world.doors("doctor")))
+    return told(examine_lineage(world.wish(), world.ports("doctor")))
 
 
 def test_lineage_in_order(world: ModelWorld) -> None:
@@ -85,8 +88,8 @@ def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
     world.run(world.wish())
 
     assert [(IMG, Code.DOMAIN_STUCK, Severity.WARNING)] == lineage(world)
-    (finding,) = look_at_lineage(world.wish(), world.doors("doctor"))
-    assert "certferry status" in str(finding.fix)
+    (finding,) = examine_lineage(world.wish(), world.ports("doctor"))
+    assert "certferry status" in str(finding.hint)
 
 
 def test_target_that_refuses_the_keys(world: ModelWorld) -> None:
@@ -131,10 +134,10 @@ class HalfRead:
     def __init__(self, target: DeployTarget) -> None:
         self._target = target
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         unread = (TargetUnavailable(Text("the buckets cannot be listed")),)
-        return replace(self._target.observe(look), unread=unread)
+        return replace(self._target.observe(scope), unread=unread)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._target, name)
@@ -142,10 +145,10 @@ class HalfRead:
 
 def test_what_could_not_be_read_beside_the_domains(world: ModelWorld) -> None:
     """It keeps nothing waiting, so it is a warning."""
-    doors = world.doors("doctor")
-    half: Any = HalfRead(doors.targets["qiniu"])
+    ports = world.ports("doctor")
+    half: Any = HalfRead(ports.targets["qiniu"])
 
-    found = told(look_at_lineage(world.wish(), replace(doors, targets={"qiniu": half})))
+    found = told(examine_lineage(world.wish(), replace(ports, targets={"qiniu": half})))
 
     assert [("qiniu", Code.TARGET_UNREAD, Severity.WARNING)] == found
 
@@ -154,7 +157,7 @@ def test_files_that_cannot_be_taken(world: ModelWorld) -> None:
     """Those of another client, which are not there."""
     wish = replace(world.wish(), dns="", files=PemFiles("/no/fullchain.pem", "/no/privkey.pem"))
 
-    found = told(look_at_lineage(wish, world.doors("doctor")))
+    found = told(examine_lineage(wish, world.ports("doctor")))
 
     assert [("img", Code.FILES_UNUSABLE, Severity.ERROR)] == found
 
@@ -172,7 +175,7 @@ class Account:
         """See `ports.examination.Timed.clock_ahead`."""
         return self.ahead
 
-    def examine(self, account: str) -> tuple[Finding, ...]:
+    def examine(self, account: str) -> tuple[Problem, ...]:
         """See `ports.examination.Examined.examine`."""
         return (info("seen", account, Text("so")),)
 
@@ -183,23 +186,23 @@ class Account:
 
 def test_clock_is_told_before_the_keys() -> None:
     """It is to be set before they are blamed."""
-    found = told(look_at_account("qiniu", Account(timedelta(minutes=20))))
+    found = told(examine_account("qiniu", Account(timedelta(minutes=20))))
 
     assert [
         ("qiniu", Code.CLOCK_OFF, Severity.ERROR),
-        ("qiniu", "seen", Severity.INFO),
+        ("qiniu", "seen", Severity.NOTICE),
     ] == found
 
 
 @pytest.mark.parametrize("ahead", [None, timedelta(0)])
 def test_clock_that_is_right_or_not_told(ahead: timedelta | None) -> None:
     """There is nothing to say."""
-    assert [] == list(look_at_clock("qiniu", ahead))
+    assert [] == list(examine_clock("qiniu", ahead))
 
 
 def test_account_that_cannot_be_examined() -> None:
-    """An adapter may have none of the doors."""
-    assert [] == list(look_at_account("other", object()))
+    """An adapter may have none of the ports."""
+    assert [] == list(examine_account("other", object()))
     assert {} == cnames_of("other", object(), [])
 
 
@@ -226,19 +229,25 @@ def test_cnames_are_those_of_domains_that_are_deployed_to(
 def test_names_that_are_ordered(world: ModelWorld) -> None:
     """What is only deployed needs no proof."""
     wish = world.wish()
-    ferried = replace(wish, dns="", files=PemFiles("a", "b"))
+    imported = replace(wish, dns="", files=PemFiles("a", "b"))
 
-    assert list(wish.names) == ordered_names([wish, ferried])
+    assert list(wish.names) == ordered_names([wish, imported])
 
 
 # --- the machine
 
 
+def of_state(state: StateStore, declared: Sequence[str]) -> Iterator[Problem]:
+    """Judge what a state has recorded."""
+    history = [one for one in state.history(None, ENTRIES) if one.lineage in declared]
+    return examine_records(recorded(state), history, STATE, KEY, NOW)
+
+
 def test_state_in_order_tells_what_to_back_up() -> None:
     """Nothing has happened yet."""
-    found = list(look_at_state(MemoryState(), STATE, KEY, ["img"], NOW))
+    found = list(of_state(MemoryState(), ["img"]))
 
-    assert [(str(STATE), Code.BACK_UP, Severity.INFO)] == told(found)
+    assert [(str(STATE), Code.BACK_UP, Severity.NOTICE)] == told(found)
     assert str(KEY) in str(found[0].message)
 
 
@@ -248,17 +257,15 @@ def test_key_that_does_not_open_the_state() -> None:
     state.save_account(AcmeAccount("https://ca.test/directory", make_key()))
     state.lose_key()
 
-    assert (str(KEY), Code.SEAL_BROKEN, Severity.ERROR) in told(
-        look_at_state(state, STATE, KEY, ["img"], NOW)
-    )
+    assert (str(KEY), Code.SEAL_BROKEN, Severity.ERROR) in told(of_state(state, ["img"]))
 
 
 @pytest.mark.parametrize(
     ("runs", "hours", "severity", "words"),
     [
-        ([True], 1, Severity.INFO, "the last run ended at"),
-        ([True, False], 1, Severity.INFO, "the last without a failure at"),
-        ([False], 1, Severity.INFO, "none has ended without a failure"),
+        ([True], 1, Severity.NOTICE, "the last run ended at"),
+        ([True, False], 1, Severity.NOTICE, "the last without a failure at"),
+        ([False], 1, Severity.NOTICE, "none has ended without a failure"),
         ([True], 49, Severity.WARNING, "the last run ended at"),
     ],
 )
@@ -269,12 +276,12 @@ def test_last_run_is_told(runs: list[bool], hours: int, severity: Severity, word
         ended = NOW - timedelta(hours=hours, minutes=distance - 1)
         state.save_run(ended, succeeded=succeeded)
 
-    found = list(look_at_state(state, STATE, KEY, ["img"], NOW))
+    found = list(of_state(state, ["img"]))
 
     (finding,) = (one for one in found if one.code == Code.LAST_RUN)
     assert severity is finding.severity
     assert words in str(finding.message)
-    assert (finding.fix is None) is (severity is Severity.INFO)
+    assert (finding.hint is None) is (severity is Severity.NOTICE)
 
 
 def entry(event: str, minute: int, **facts: str) -> HistoryEntry:
@@ -316,7 +323,7 @@ def test_tries_that_failed_and_did_not_succeed_since(
     for one in entries:
         state.append_history(one)
 
-    found = list(look_at_state(state, STATE, KEY, ["img"], NOW))
+    found = list(of_state(state, ["img"]))
 
     failed = [one.subject for one in found if one.code == Code.LAST_TRY_FAILED]
     assert expected == failed
@@ -331,7 +338,7 @@ def test_what_the_file_does_not_declare_any_more_is_not_told() -> None:
     state = MemoryState()
     state.append_history(entry("issue failed", 1, problem="no zone"))
 
-    assert [Code.BACK_UP] == [one.code for one in look_at_state(state, STATE, KEY, ["www"], NOW)]
+    assert [Code.BACK_UP] == [one.code for one in of_state(state, ["www"])]
 
 
 def test_what_was_only_seen_is_no_change() -> None:
@@ -340,7 +347,7 @@ def test_what_was_only_seen_is_no_change() -> None:
     for event in ("verified", "drift found", "drift over"):
         state.append_history(entry(event, 1))
 
-    assert [Code.BACK_UP] == [one.code for one in look_at_state(state, STATE, KEY, ["img"], NOW)]
+    assert [Code.BACK_UP] == [one.code for one in of_state(state, ["img"])]
 
 
 class Clockwork:
@@ -374,10 +381,10 @@ def scheduled(to_do: Text | None = None) -> Scheduled:
     ("installed", "expected"),
     [
         ([None, None], [(Code.SCHEDULE_MISSING, Severity.WARNING)]),
-        ([None, scheduled()], [(Code.SCHEDULE, Severity.INFO)]),
+        ([None, scheduled()], [(Code.SCHEDULE, Severity.NOTICE)]),
         (
             [scheduled(Text("start cron"))],
-            [(Code.SCHEDULE, Severity.INFO), (Code.SCHEDULE_TO_DO, Severity.WARNING)],
+            [(Code.SCHEDULE, Severity.NOTICE), (Code.SCHEDULE_TO_DO, Severity.WARNING)],
         ),
         ([ScheduleError("crontab failed")], [(Code.NOT_LOOKED_AT, Severity.ERROR)]),
     ],
@@ -388,7 +395,7 @@ def test_daily_run(
     """Whether there is one, and whether the system starts it."""
     schedulers: list[Scheduler] = [Clockwork(one) for one in installed]
 
-    found = told(look_at_schedule(schedulers))
+    found = told(examine_schedule(schedulers))
 
     assert [("schedule", *one) for one in expected] == found
 
@@ -397,7 +404,7 @@ def test_daily_run(
 @pytest.mark.parametrize("has_heartbeat", [False, True])
 def test_failures_that_no_operator_would_read(*, has_channel: bool, has_heartbeat: bool) -> None:
     """A warning where there is neither a channel nor a heartbeat; one of both is enough."""
-    found = told(look_at_telling(has_channel=has_channel, has_heartbeat=has_heartbeat))
+    found = told(examine_channels(has_channel=has_channel, has_heartbeat=has_heartbeat))
 
     is_told = has_channel or has_heartbeat
     assert ([] if is_told else [("notify", Code.NOBODY_TOLD, Severity.WARNING)]) == found

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.certificates.lineage import mark, owner_of
-from certferry.core.desired.certificate import DriftPolicy, HttpsWish, Kind, Retirement
+from certferry.core.certificates.lineage import label_of, owner_of
+from certferry.core.desired.certificate import DesiredHttps, DriftPolicy, Kind, Retirement
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.planning.drift import setting_changes
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.rollouts import Claims
 from certferry.reconcile.retire import IN_USE_PAUSE
 from tests.reconcile.model import ModelWorld
@@ -43,7 +44,7 @@ ELSEWHERE = "www.example.org"
 
 labels = st.lists(
     st.sampled_from(
-        ["", "by hand", "www.example.org", mark("img", "0" * 64), mark("old", "f" * 64)]
+        ["", "by hand", "www.example.org", label_of("img", "0" * 64), label_of("old", "f" * 64)]
     ),
     max_size=3,
 )
@@ -81,7 +82,7 @@ def test_any_world_ends_as_declared(
     for label in strangers:
         world.cdn.put_foreign(ELSEWHERE, label)
     theirs = world.cdn.remote_ids
-    wish = world.wish(https=HttpsWish(http2=True), retire=retire)
+    wish = world.wish(https=DesiredHttps(http2=True), retire=retire)
 
     for pause, positions, renew in phases:
         world.pass_time(pause)
@@ -191,7 +192,7 @@ def test_lineages_of_one_account_spare_one_another(
     world=worlds,
     wishes=st.lists(
         st.builds(
-            HttpsWish,
+            DesiredHttps,
             force_https=st.sampled_from([None, True, False]),
             http2=st.sampled_from([None, True, False]),
             tls_versions=st.sampled_from([None, ("TLSv1.2",), ("TLSv1.3", "TLSv1.2")]),
@@ -202,7 +203,7 @@ def test_lineages_of_one_account_spare_one_another(
     untold=st.frozensets(st.sampled_from(["force_https", "http2", "tls_versions"])),
 )
 def test_any_settings_end_as_wished(
-    world: ModelWorld, wishes: list[HttpsWish], untold: frozenset[str]
+    world: ModelWorld, wishes: list[DesiredHttps], untold: frozenset[str]
 ) -> None:
     """Whether a setting is told always, once it is set, or never: the plan ends empty, what is
     wished is in force, and nothing is sent for it again.
@@ -225,23 +226,6 @@ def test_any_settings_end_as_wished(
         writes = world.cdn.writes
         world.run(wish)
         assert writes == world.cdn.writes
-
-
-@settings(max_examples=examples(40))
-@given(world=worlds, domain=st.sampled_from(DOMAINS), position=st.integers(0, 160))
-def test_one_kill_costs_nothing(world: ModelWorld, domain: str, position: int) -> None:
-    """Killed once, anywhere: the next run ends with one certificate and one upload."""
-    world.cdn.add_domain(domain)
-    wish = world.wish()
-
-    world.run(wish, kill_after=position)
-    report = world.run(wish)
-
-    assert report is not None
-    assert report.ok
-    assert 1 == world.issuer.issued
-    assert 1 == world.cdn.uploads
-    assert [] == world.challenge_values()
 
 
 def test_every_position_of_a_first_run_is_killed_once() -> None:
@@ -302,14 +286,14 @@ def test_the_same_writes_follow_killed_or_not(minutes: int, *, fails: bool) -> N
     minutes=st.sampled_from([0, 3, 10, 50]),
     there=domains,
     failing=st.none() | st.sampled_from(DOMAINS),
-    https=st.builds(HttpsWish, force_https=st.none() | st.booleans()),
+    https=st.builds(DesiredHttps, force_https=st.none() | st.booleans()),
     moments=st.lists(st.integers(0, 10_000), min_size=1, max_size=3),
 )
 def test_the_same_writes_follow_in_any_world(
     minutes: int,
     there: list[tuple[str, bool]],
     failing: str | None,
-    https: HttpsWish,
+    https: DesiredHttps,
     moments: list[int],
 ) -> None:
     """As above, of any domains, one of which may fail, killed once or several times in a row."""
@@ -416,7 +400,7 @@ def test_upload_deadline_is_never_missed_while_the_ca_issues(
             world.run(wish)
             plan = world.plan(wish)
             assert plan.is_settled
-            assert () == plan.refusals
+            assert () == plan.having(Weight.REFUSED)
             world.pass_time(timedelta(days=1))
     assert [] == world.cdn.broken
 

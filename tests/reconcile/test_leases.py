@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from certferry.errors import LeaseHeld
-from certferry.reconcile.visit import held_lease
+from certferry.reconcile.run import held_lease
 from certferry_sandbox.testing.memory_state import MemoryState
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.planning.limits import Allowance, Limits, PastOrder, Wanted
+from certferry.core.planning.limits import Allowance, Limits, PastOrder, PlannedOrder
 from certferry.core.planning.report import Outcome
 from certferry.core.planning.steps import Action
 from certferry.errors import (
@@ -128,7 +128,7 @@ def test_refused_keys_spend_no_second_order(world: ModelWorld) -> None:
     """The DNS account is asked before the CA, until it takes the keys again."""
     world.dns.fail_with(DnsAccessDenied("the token is wrong"))
     assert Outcome.FAILED is outcome(synced(world), Action.ISSUE).outcome
-    with world.doors("other").lease("img") as lease:
+    with world.ports("other").lease("img") as lease:
         world.state.drop_order(lease)
     orders = len(ordered(world))
 
@@ -143,4 +143,4 @@ def test_refused_keys_spend_no_second_order(world: ModelWorld) -> None:
 
 def ordered(world: ModelWorld) -> tuple[PastOrder, ...]:
     """What the ledger has of the lineage's orders."""
-    return world.state.spent(DIRECTORY, Wanted(world.wish().names)).orders
+    return world.state.spent(DIRECTORY, PlannedOrder(world.wish().names)).orders

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from certferry.core.desired.certificate import (
     DesiredCertificate,
+    DesiredHttps,
     DriftPolicy,
     HttpsSettings,
-    HttpsWish,
     OnFailure,
 )
 from certferry.errors import CertferryError
-from certferry.reconcile.rollback_by_hand import roll_back_by_hand
+from certferry.reconcile.rollback import withdraw_by_hand
 from tests.reconcile.model import IMMORTAL, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER
 from tests.support.tiers import examples
@@ -66,7 +66,7 @@ def go_back(world: ModelWorld, wish: DesiredCertificate) -> None:
     """Roll back by hand, where that is possible."""
     world.alive.add("hand")
     with suppress(CertferryError):
-        roll_back_by_hand(wish, world.doors("hand"))
+        withdraw_by_hand(world.ports("hand"), wish)
     world.alive.discard("hand")
 
 
@@ -94,7 +94,7 @@ def test_whatever_others_do_it_comes_to_rest(
     world = ModelWorld(processing=timedelta(minutes=minutes))
     for name in (IMG, OTHER):
         world.cdn.add_domain(name)
-    wish = world.wish(https=HttpsWish(http2=True))
+    wish = world.wish(https=DesiredHttps(http2=True))
     (deployment,) = wish.deployments
     deployment = replace(deployment, drift=drift, on_failure=OnFailure.ROLLBACK)
     wish = replace(wish, deployments=(deployment,))

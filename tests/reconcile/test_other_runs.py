@@ -19,9 +19,9 @@ from certferry.errors import (
 )
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out
-from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
-from certferry.reconcile.visit import Visit
+from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.run import StepContext
 from certferry.text import Text
 from tests.reconcile.model import START, ModelWorld, issuing_of
 from tests.reconcile.one_lineage import IMG, OTHER, one_visit, synced
@@ -55,10 +55,10 @@ def test_lease_that_is_lost_while_issuing_is_no_failed_issue(world: ModelWorld) 
             return bundle
 
     world.alive.add("run")
-    doors = replace(world.doors("run"), issuer=Slow())  # type: ignore[arg-type]  # by name
-    run = LineageRun(world.wish(), doors)
+    ports = replace(world.ports("run"), issuer=Slow())  # type: ignore[arg-type]  # by name
+    run = LineageReconciler(world.wish(), ports)
 
-    run.visit()
+    run.reconcile()
 
     assert [Outcome.WAITING] == [step.outcome for step in run.report().outcomes]
     assert not [e for e in world.state.history("img", 10) if "failed" in e.event]
@@ -71,7 +71,7 @@ def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:
     world.alive.add("another")
     world.state.seen_by("another").acquire("img", world.now())
     world.alive.add("run")
-    run = LineageRun(world.wish(), world.doors("run"))
+    run = LineageReconciler(world.wish(), world.ports("run"))
 
     world.visit_to_the_end(run)
 
@@ -87,12 +87,12 @@ def test_lease_that_is_held_when_a_run_is_old_is_waited_for(world: ModelWorld) -
     longer than that, and not for the other run.
     """
     world.alive.add("run")
-    run = LineageRun(world.wish(), world.doors("run"))
+    run = LineageReconciler(world.wish(), world.ports("run"))
     world.pass_time(timedelta(hours=3))
     world.alive.add("another")
     held = world.state.seen_by("another").acquire("img", world.now())
 
-    run.visit()
+    run.reconcile()
 
     assert [Outcome.WAITING] == [step.outcome for step in run.report().outcomes]
     world.state.seen_by("another").release(held)
@@ -117,15 +117,15 @@ def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
         world.run(world.wish(), renew=True)
         world.pass_time(timedelta(days=1))
     world.cdn.add_domain(OTHER)
-    doors = world.doors("run")
+    ports = world.ports("run")
     plan = world.plan(world.wish())
     assert plan.rollouts
-    observed = observe(world.wish(), doors)
+    observed = observe(world.wish(), ports)
     [target] = observed.targets
     reason = Reason(ReasonCode.SUPERSEDED, Text("superseded"))
     retirements = [Retire("qiniu", r.remote_id, r.label, reason) for r in target.remotes]
     assert retirements
-    visit = Visit(world.wish(), observed, doors, lease=None)
+    visit = StepContext(world.wish(), observed, ports, lease=None)
     before = world.cdn.writes, world.cdn.removals, world.cdn.uploads
 
     for step in (*plan.steps, *retirements):
@@ -140,17 +140,17 @@ def test_stopped_run_says_so_and_gives_its_lease_back(world: ModelWorld) -> None
     """Interrupted in the middle: told as skipped, and another run can begin at once."""
 
     class Stopped:
-        def held_back(self, *_: object, **__: object) -> None:
+        def rate_limit_hold(self, *_: object, **__: object) -> None:
             return None
 
         def issue(self, *_: object) -> object:
             raise Interrupted(Text("stopped"))
 
-    doors = replace(world.doors("run"), issuer=Stopped())  # type: ignore[arg-type]  # only `issue` is called
+    ports = replace(world.ports("run"), issuer=Stopped())  # type: ignore[arg-type]  # only `issue` is called
     world.alive.add("run")
-    run = LineageRun(world.wish(), doors)
+    run = LineageReconciler(world.wish(), ports)
     with pytest.raises(Interrupted):
-        run.visit()
+        run.reconcile()
 
     assert [Outcome.SKIPPED] == [step.outcome for step in run.report().outcomes]
     assert synced(world).ok
@@ -166,15 +166,15 @@ def test_stop_passes_through_every_step(method: str) -> None:
             world.run(world.wish(), renew=True)
             world.pass_time(timedelta(days=1))
 
-    class Stopping:
+    class Run:
         def __getattr__(self, name: str) -> object:
             if name == method:
                 raise Interrupted(Text("stopped"))
             return getattr(world.cdn, name)
 
-    doors = replace(world.doors("run"), targets={"qiniu": Stopping()})  # type: ignore[dict-item]  # by name
+    ports = replace(world.ports("run"), targets={"qiniu": Run()})  # type: ignore[dict-item]  # by name
     world.alive.add("run")
-    run = LineageRun(world.wish(), doors, issuing_of(renew=method == "retire"))
+    run = LineageReconciler(world.wish(), ports, issuing_of(renew=method == "retire"))
     with pytest.raises(Interrupted):
         world.visit_to_the_end(run)
     world.alive.discard("run")
@@ -199,28 +199,28 @@ def test_run_that_was_overtaken_writes_to_no_target(world: ModelWorld) -> None:
             return remote_id
 
     world.alive.add("slow")
-    doors = replace(world.doors("slow"), targets={"qiniu": Slow()})  # type: ignore[dict-item]  # by name
-    run = LineageRun(world.wish(), doors)
+    ports = replace(world.ports("slow"), targets={"qiniu": Slow()})  # type: ignore[dict-item]  # by name
+    run = LineageReconciler(world.wish(), ports)
     writes = world.cdn.writes
-    run.visit()
+    run.reconcile()
 
     assert 1 == world.cdn.writes - writes
     newest = world.state.versions("img")[0].certificate.fingerprint
-    assert {newest} == {address.fingerprint for address in world.cdn.look([IMG])[IMG]}
+    assert {newest} == {address.fingerprint for address in world.cdn.served([IMG])[IMG]}
 
 
 def test_another_run_that_finishes_first_leaves_nothing_to_do(world: ModelWorld) -> None:
     """Between looking and getting the lease the work was done: it is not done twice."""
-    doors = world.doors("late")
+    ports = world.ports("late")
     world.alive.add("late")
 
     @contextmanager
     def late_lease(lineage: str) -> Iterator[Lease]:
         assert world.run(world.wish()) is not None
-        with doors.lease(lineage) as lease:
+        with ports.lease(lineage) as lease:
             yield lease
 
-    run = LineageRun(world.wish(), replace(doors, lease=late_lease))
+    run = LineageReconciler(world.wish(), replace(ports, lease=late_lease))
     world.visit_to_the_end(run)
 
     assert run.report().ok

@@ -11,16 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.cli.exits import Exit, of_plans, of_report, of_statuses
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.notices import noticed
-from certferry.core.assessment.status import Remembering, status_of
+from certferry.core.assessment.status import status_of
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.names import match_of
-from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, HttpsWish
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, DesiredHttps
 from certferry.core.observed.observation import DomainState, ObservedTarget
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import Outcome, SyncReport
 from certferry.core.planning.rollouts import Claims
 from certferry.core.planning.steps import Action, Deploy
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.present import plan_document, plan_text, report_text, status_text
 from certferry.present import plan_document as status_document
 from certferry.present.language import Voice
@@ -42,18 +44,20 @@ def wish(*deployments: DesiredDeployment) -> DesiredCertificate:
 
 
 def by(
-    *globs: str, exclude: tuple[str, ...] = (), https: HttpsWish | None = None
+    *globs: str, exclude: tuple[str, ...] = (), https: DesiredHttps | None = None
 ) -> DesiredDeployment:
     """A deployment to what these match."""
-    return DesiredDeployment("qiniu", (), globs=globs, exclude=exclude, https=https or HttpsWish())
+    return DesiredDeployment(
+        "qiniu", (), globs=globs, exclude=exclude, https=https or DesiredHttps()
+    )
 
 
 class SwitchedOffCdn(MemoryCdn):
     """A CDN that leaves out what it finds and cannot serve."""
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
-        found = super().observe(look)
+        found = super().observe(scope)
         off = tuple(d for d in found.domains if d.state is DomainState.UNAVAILABLE)
         on = tuple(d for d in found.domains if d not in off)
         return replace(found, domains=on, left_out=off)
@@ -64,7 +68,7 @@ pattern = st.sampled_from(["*", f"*.{IMG}", "a.*", "*b.img*", "x*"])
 
 def bound(world: ModelWorld, names: set[str]) -> set[str]:
     """Which of these domains present a certificate."""
-    served = world.cdn.look(sorted(names))
+    served = world.cdn.served(sorted(names))
     return {name for name in names if any(address.fingerprint for address in served[name])}
 
 
@@ -127,7 +131,7 @@ def test_more_exact_deployment_of_one_certificate_decides(world: ModelWorld) -> 
     written first; one that is left without domains says who serves them.
     """
     world.cdn.add_domain(OTHER)
-    wide, near = by("*"), by("a.*", https=HttpsWish(http2=True))
+    wide, near = by("*"), by("a.*", https=DesiredHttps(http2=True))
     for deployments in ((wide, near), (near, wide)):
         asked = wish(*deployments)
         world.claims = Claims([asked])
@@ -175,14 +179,14 @@ def test_what_is_excluded_later_keeps_its_certificate(world: ModelWorld) -> None
     world.cdn.add_domain(OTHER)
     world.run(wish(DesiredDeployment("qiniu")))
     asked = wish(replace(DesiredDeployment("qiniu"), exclude=("a.*",)))
-    before = world.cdn.look([OTHER])
+    before = world.cdn.served([OTHER])
     world.pass_time(timedelta(days=70))
 
     report = world.run(asked)
 
     assert report is not None
     assert Outcome.DONE is outcome(report, Action.VERIFY, IMG).outcome
-    assert before == world.cdn.look([OTHER])
+    assert before == world.cdn.served([OTHER])
     assert 2 == len(world.cdn.remote_ids)
     assert [] == world.cdn.broken
 
@@ -211,7 +215,7 @@ def test_domain_that_is_switched_off_is_told_and_alarms_nothing(
     assert Exit.OK is of_report(ran)
     versions = {"img": world.state.versions("img")}
     assert () == noticed(ran, (), world.now(), versions=versions, declared=["img"])
-    assert [OTHER] == [one.domain for one in plan.left_out]
+    assert [OTHER] == [one.domain for one in plan.having(Weight.SKIPPED)]
     assert Exit.OK is of_plans([plan], check=True)
     assert "Nothing changed: 1 domain is left as it is" in text_of(list(report_text.lines(ran, EN)))
     assert text_of(list(plan_text.lines([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
@@ -228,8 +232,8 @@ def test_domain_that_is_switched_off_is_told_for_the_certificate_that_would_serv
     first, second = wish(by("*")), replace(wish(by("*")), lineage="second")
     world.claims = Claims([first, second])
 
-    assert [OTHER] == [one.domain for one in world.plan(first).left_out]
-    assert () == world.plan(second).left_out
+    assert [OTHER] == [one.domain for one in world.plan(first).having(Weight.SKIPPED)]
+    assert () == world.plan(second).having(Weight.SKIPPED)
 
 
 @pytest.mark.parametrize("deployment", [DesiredDeployment("qiniu"), by("*")])
@@ -243,12 +247,12 @@ def test_status_tells_of_a_domain_that_is_switched_off(
     asked = wish(deployment)
     world.run(asked)
 
-    status = status_of(asked, observe(asked, world.doors("looker")), world.clock)
+    status = status_of(asked, observe(asked, world.ports("looker")), world.clock)
 
     said = f"{OTHER} is frozen; it is left out, since `domains` does not name it"
     assert [IMG] == [one.domain for one in status.domains]
     assert f"{OTHER}: {said}" in text_of(list(status_text.remarks([status], EN)))
-    document: Any = status_document.of_statuses([status], Remembering(), EN)
+    document: Any = status_document.of_statuses([status], Recorded(), EN)
     [certificate] = document["certificates"]
     [notice] = certificate["notices"]
     assert ("qiniu", OTHER, said) == (
@@ -257,4 +261,4 @@ def test_status_tells_of_a_domain_that_is_switched_off(
         notice["error"]["message"],
     )
     assert document["ok"]
-    assert Exit.OK is of_statuses([status], Remembering())
+    assert Exit.OK is of_statuses([status], Recorded())

@@ -15,10 +15,11 @@ from certferry.core.observed.observation import (
     ObservedTarget,
 )
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetAccessDenied
-from certferry.reconcile.lineage_run import plan_lineage
+from certferry.reconcile.reconciler import plan_lineage
 from tests.core.strategies import LINEAGE, NOW, situations
 
 DENIED = ObservedTarget("qiniu", failure=TargetAccessDenied("bad token"))
@@ -47,7 +48,7 @@ def test_denied_access_leaves_an_empty_plan() -> None:
     plan = plan_lineage(WISH, Observation((), (DENIED,)), Times.at(NOW), Issuing.ALWAYS)
 
     assert plan.is_empty
-    assert [DENIED.failure] == [obstacle.error for obstacle in plan.obstacles]
+    assert [DENIED.failure] == [obstacle.error for obstacle in plan.having(Weight.BLOCKED)]
 
 
 def test_certificate_without_a_deployment_is_issued() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import Outcome
 from certferry.core.planning.steps import Action
 from certferry.errors import (
@@ -20,16 +21,17 @@ from certferry.errors import (
     ZoneNotFound,
 )
 from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.run import Ports
 from certferry.reconcile.status import plans_of
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.work_queue import WaitLimit
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import outcome, synced
 
 
-def reconciler(world: ModelWorld) -> Reconciler:
-    """Give the engine of a run."""
-    return Reconciler(world.doors("run"), stop=lambda: None)
+def ports_of(world: ModelWorld) -> Ports:
+    """The ports of a run."""
+    return world.ports("run")
 
 
 def test_refused_token_is_told_by_the_plan(world: ModelWorld) -> None:
@@ -37,10 +39,12 @@ def test_refused_token_is_told_by_the_plan(world: ModelWorld) -> None:
     denied = DnsAccessDenied("the token is refused")
     world.dns.fail_with(denied)
 
-    [plan] = plans_of(reconciler(world), [world.wish()])
+    [plan] = plans_of(ports_of(world), [world.wish()])
 
     assert plan.issue is not None
-    assert [("dnspod", None, denied)] == [(o.target, o.domain, o.error) for o in plan.obstacles]
+    assert [("dnspod", None, denied)] == [
+        (o.target, o.domain, o.error) for o in plan.having(Weight.BLOCKED)
+    ]
 
 
 def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> None:
@@ -48,7 +52,7 @@ def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> N
     synced(world)
     asked = world.dns.calls
 
-    [plan] = plans_of(reconciler(world), [world.wish()])
+    [plan] = plans_of(ports_of(world), [world.wish()])
 
     assert (True, asked) == (plan.is_empty, world.dns.calls)
 
@@ -57,11 +61,11 @@ def test_name_that_neither_the_target_nor_the_dns_account_has(world: ModelWorld)
     """A mistyped name is told from both sides, though nothing would be ordered."""
     wish = replace(world.wish(), names=("www.foo.test",))
 
-    [plan] = plans_of(reconciler(world), [wish])
+    [plan] = plans_of(ports_of(world), [wish])
 
     assert plan.issue is None
     assert [("qiniu", TargetRejected), ("dnspod", ZoneNotFound)] == [
-        (one.target, type(one.error)) for one in plan.obstacles
+        (one.target, type(one.error)) for one in plan.having(Weight.BLOCKED)
     ]
 
 
@@ -69,16 +73,18 @@ def test_name_that_only_the_target_lacks(world: ModelWorld) -> None:
     """The zone is there: nothing more is said."""
     wish = replace(world.wish(), names=("www.example.com",))
 
-    [plan] = plans_of(reconciler(world), [wish])
+    [plan] = plans_of(ports_of(world), [wish])
 
-    assert [("qiniu", TargetRejected)] == [(one.target, type(one.error)) for one in plan.obstacles]
+    assert [("qiniu", TargetRejected)] == [
+        (one.target, type(one.error)) for one in plan.having(Weight.BLOCKED)
+    ]
 
 
 def test_account_with_the_zone_is_no_obstacle(world: ModelWorld) -> None:
     """It is asked, and nothing stands in the way."""
-    [plan] = plans_of(reconciler(world), [world.wish()])
+    [plan] = plans_of(ports_of(world), [world.wish()])
 
-    assert (1, ()) == (world.dns.calls, plan.obstacles)
+    assert (1, ()) == (world.dns.calls, plan.having(Weight.BLOCKED))
 
 
 class Timely:
@@ -113,12 +119,12 @@ def test_wrong_clock_is_told_before_an_order(
 ) -> None:
     """Once for all the plans of a run, and before the keys are blamed."""
     dns = Timely(world.dns, ahead)
-    doors = replace(world.doors("run"), dns={"dnspod": dns})
+    ports = replace(world.ports("run"), dns={"dnspod": dns})
     wishes = [world.wish(lineage="one"), world.wish(lineage="two")]
 
-    plans = plans_of(Reconciler(doors, stop=lambda: None), wishes)
+    plans = plans_of(ports, wishes)
 
-    found = [type(o.error) for plan in plans for o in plan.obstacles]
+    found = [type(o.error) for plan in plans for o in plan.having(Weight.BLOCKED)]
     assert ([] if expected is None else [expected] * 2) == found
     assert 1 == dns.looks
     assert (0 if expected else 2) == world.dns.calls
@@ -136,7 +142,7 @@ def test_slip_that_is_put_back_orders_nothing(world: ModelWorld) -> None:
     step = outcome(failed, Action.ISSUE)
     assert (Outcome.FAILED, ZoneNotFound) == (step.outcome, type(step.error))
     assert world.state.order(wish.lineage) is None
-    [plan] = plans_of(reconciler(world), [wish])
+    [plan] = plans_of(ports_of(world), [wish])
     assert plan.is_empty
 
 
@@ -146,6 +152,6 @@ def test_lost_key_is_told_before_anything_is_done(world: ModelWorld) -> None:
     world.state.lose_key()
 
     with pytest.raises(StateError, match="does not open"):
-        plans_of(reconciler(world), [world.wish()])
+        plans_of(ports_of(world), [world.wish()])
     with pytest.raises(StateError, match="does not open"):
-        reconciler(world).sync([world.wish()], Patience())
+        Reconciler(ports_of(world)).sync([world.wish()], WaitLimit())

@@ -10,15 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.assessment.status import Standing, status_of
-from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
+from certferry.core.desired.certificate import DesiredCertificate, FileDelivery, delivered
 from certferry.core.observed.observation import Change, DomainState
-from certferry.core.planning.deliveries import delivered
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
 from certferry.core.planning.steps import Action, Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable
-from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import Text
 from certferry_sandbox.testing.memory_receiver import MemoryReceiver
 from tests.reconcile.model import ModelWorld
@@ -64,7 +63,7 @@ def step(report: LineageReport) -> StepOutcome:
 def standing(world: ModelWorld) -> Standing:
     """How the directory stands."""
     wished = wish(world)
-    status = status_of(wished, observe(wished, world.doors("looker")), world.clock)
+    status = status_of(wished, observe(wished, world.ports("looker")), world.clock)
     (found,) = status.domains
     assert (None, ()) == (found.upload_deadline, found.served)
     return found.standing
@@ -73,9 +72,9 @@ def standing(world: ModelWorld) -> Standing:
 def test_certificate_is_delivered_in_one_visit(world: ModelWorld, receiver: MemoryReceiver) -> None:
     """There is nothing to wait for: a run without patience is done."""
     world.alive.add("run")
-    run = LineageRun(wish(world), world.doors("run"))
+    run = LineageReconciler(wish(world), world.ports("run"))
 
-    assert run.visit() is None
+    assert run.reconcile() is None
 
     assert (Action.DEPLOY, Outcome.DONE) == (step(run.report()).action, step(run.report()).outcome)
     assert [run.report().fingerprint] == receiver.deliveries

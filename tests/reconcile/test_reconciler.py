@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import Standing
 from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.core.events import StepEnded
@@ -16,9 +17,9 @@ from certferry.core.planning.report import Result, of_run
 from certferry.core.planning.rollouts import Claims
 from certferry.errors import Interrupted, StateUnavailable
 from certferry.ports.state import ChallengeRecord
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.reconcile.status import plans_of, statuses_of
-from certferry.reconcile.visits import WORKERS, Patience
+from certferry.reconcile.work_queue import WORKERS, WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, failing
 from certferry_sandbox.testing.memory_target import MemoryCdn
@@ -30,10 +31,10 @@ class SlowCdn(MemoryCdn):
 
     asked = threading.Barrier(WORKERS, timeout=20)
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         self.asked.wait()
-        return super().observe(look)
+        return super().observe(scope)
 
 
 class StoppedCdn(MemoryCdn):
@@ -41,7 +42,7 @@ class StoppedCdn(MemoryCdn):
 
     trouble: BaseException = KeyboardInterrupt()
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         raise self.trouble
 
@@ -55,10 +56,10 @@ class InterruptedCdn(StoppedCdn):
         super().__init__(*arguments, **named)
         self.all_ask = threading.Barrier(WORKERS, timeout=30)
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """Raise, in all of them."""
         self.all_ask.wait()
-        return super().observe(look)
+        return super().observe(scope)
 
 
 class BrokenCdn(StoppedCdn):
@@ -72,10 +73,10 @@ def test_lineages_are_looked_at_side_by_side() -> None:
     company = Company(2 * WORKERS, cdn=SlowCdn)
     reconciler = company.reconciler()
 
-    plans = plans_of(reconciler, company.wishes)
-    statuses = statuses_of(reconciler, company.wishes)
+    plans = plans_of(reconciler.ports, company.certificates)
+    statuses = statuses_of(reconciler.ports, company.certificates, Recorded())
 
-    lineages = [wish.lineage for wish in company.wishes]
+    lineages = [wish.lineage for wish in company.certificates]
     assert lineages == [plan.lineage for plan in plans]
     assert lineages == [status.lineage for status in statuses]
 
@@ -88,16 +89,16 @@ def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
     company = Company(1, cdn=cdn)
 
     with pytest.raises(type(cdn.trouble)):
-        plans_of(company.reconciler(), company.wishes)
+        plans_of(company.ports(), company.certificates)
 
-    assert company.stopped.is_set()
+    assert company.run.is_stopped
 
 
 def test_run_that_is_stopped_does_not_tell_of_what_it_did_not_come_to() -> None:
     """The visits that had begun say that they were stopped, and the others were not made."""
     company = Company(WORKERS + 2, cdn=InterruptedCdn)
 
-    report = company.reconciler().sync(company.wishes, Patience())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert [True] * WORKERS + [False] * 2 == [one.looked_at for one in report.lineages]
     assert not any(one.ok or one.is_unchanged for one in report.lineages)
@@ -107,19 +108,27 @@ def test_company_is_synced_and_stays_so() -> None:
     """Every certificate ends served; the second run is unchanged; status and plan agree."""
     company = Company(30)
     reconciler = company.reconciler()
-    assert 30 * 3 == sum(len(plan.steps) for plan in plans_of(reconciler, company.wishes))
+    assert 30 * 3 == sum(
+        len(plan.steps) for plan in plans_of(reconciler.ports, company.certificates)
+    )
 
-    first = reconciler.sync(company.wishes, Patience())
-    second = reconciler.sync(company.wishes, Patience())
+    first = reconciler.sync(company.certificates, WaitLimit())
+    second = reconciler.sync(company.certificates, WaitLimit())
 
     assert first.ok
     assert first.complete
     assert all(lineage.is_unchanged for lineage in second.lineages)
-    assert [wish.lineage for wish in company.wishes] == [one.lineage for one in first.lineages]
-    assert all(plan.is_settled for plan in plans_of(reconciler, company.wishes))
-    standings = {d.standing for s in statuses_of(reconciler, company.wishes) for d in s.domains}
+    assert [wish.lineage for wish in company.certificates] == [
+        one.lineage for one in first.lineages
+    ]
+    assert all(plan.is_settled for plan in plans_of(reconciler.ports, company.certificates))
+    standings = {
+        d.standing
+        for s in statuses_of(reconciler.ports, company.certificates, Recorded())
+        for d in s.domains
+    }
     assert {Standing.VERIFIED} == standings
-    assert {wish.lineage for wish in company.wishes} == {
+    assert {wish.lineage for wish in company.certificates} == {
         event.lineage for event in company.events if isinstance(event, StepEnded)
     }
 
@@ -130,7 +139,7 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
     that can do it does, and those of lineages at work or declared are left alone.
     """
     company = Company(2)
-    run_for, beside = company.wishes
+    run_for, beside = company.certificates
     ferried = DesiredCertificate("gone", (), files=files)
     wishes = [run_for, *([ferried] if files else [])]
     company.claims = Claims([*wishes, beside])
@@ -141,7 +150,7 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
         company.state.save_challenge_record(record)
 
     with company.lease("held"):
-        company.reconciler().sync(wishes, Patience())
+        company.reconciler().sync(wishes, WaitLimit())
 
     assert [] == company.dns.values("_acme-challenge.gone.example.com")
     assert {beside.lineage, "held"} == set(company.state.lineages_in_challenge_records())
@@ -153,7 +162,7 @@ def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFi
     name = "_acme-challenge.gone.example.net"
     company.state.save_challenge_record(ChallengeRecord("gone", name, "left", now(), "handle"))
 
-    report = company.reconciler().sync(company.wishes, Patience())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert report.ok
     assert "gone: a challenge record of an earlier run is left in DNS" in caplog.text
@@ -173,14 +182,14 @@ def test_clean_up_that_fails_leaves_the_report(
     company = Company(1)
     company.state = Altered(company.state, lineages_in_challenge_records=failing(trouble))
 
-    report = company.reconciler().sync(company.wishes, Patience())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert complete == report.complete
     assert [True] == [lineage.ok for lineage in report.lineages]
     assert complete == (
         "could not look for challenge records of earlier runs: the disk is gone" in caplog.text
     )
-    assert complete != company.stopped.is_set()
+    assert complete != company.run.is_stopped
 
 
 def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
@@ -189,7 +198,7 @@ def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
     full = StateUnavailable(Text("the disk is full"))
     company.state = Altered(company.state, save_run=failing(full))
 
-    report = company.reconciler().sync(company.wishes, Patience())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert [True] == [lineage.ok for lineage in report.lineages]
     assert report.problem is not None
@@ -201,9 +210,9 @@ def test_renewal_is_planned_on_demand() -> None:
     """`plan --renew` shows what `sync --renew` would do."""
     company = Company(1)
     reconciler = company.reconciler()
-    reconciler.sync(company.wishes, Patience())
+    reconciler.sync(company.certificates, WaitLimit())
 
-    (plan,) = plans_of(reconciler, company.wishes, renew=True)
+    (plan,) = plans_of(reconciler.ports, company.certificates, renew=True)
 
     assert plan.issue is not None
 
@@ -215,7 +224,7 @@ def test_hundred_waiting_domains_hold_no_thread() -> None:
     counts: list[int] = []
     company.watch = lambda _: counts.append(threading.active_count() - before)
 
-    report = company.reconciler().sync(company.wishes, Patience())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert report.ok
     assert max(counts) <= WORKERS

@@ -14,7 +14,7 @@ from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action
 from certferry.errors import CertificateRejected, OrderHeldBack
 from certferry.ports.issuer import IssueRequest
-from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.reconciler import LineageReconciler
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld, issuing_of
 from tests.reconcile.one_lineage import IMG, outcome, synced
@@ -31,16 +31,16 @@ class Gateway:
         proven: frozenset[str] = self._issuer.must_be_provable(*arguments)
         return proven
 
-    def issue(self, request: IssueRequest, *doors: Any) -> CertificateBundle:
-        """Look at what comes, as the door's contract says."""
-        issued = self._issuer.issue(request, *doors)
+    def issue(self, request: IssueRequest, *ports: Any) -> CertificateBundle:
+        """Look at what comes, as the port's contract says."""
+        issued = self._issuer.issue(request, *ports)
         evil = make_bundle("evil.example.net", not_before=issued.certificate.not_before)
         must_be_as_ordered(evil, request.names, issued.certificate.not_before)
         return evil
 
-    def held_back(self, *asked: Any, **how: Any) -> OrderHeldBack | None:
+    def rate_limit_hold(self, *asked: Any, **how: Any) -> OrderHeldBack | None:
         """As ever."""
-        held: OrderHeldBack | None = self._issuer.held_back(*asked, **how)
+        held: OrderHeldBack | None = self._issuer.rate_limit_hold(*asked, **how)
         return held
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
@@ -56,9 +56,9 @@ class Gateway:
 def run(world: ModelWorld, *, renew: bool = False) -> LineageReport:
     """Run to the end behind the gateway."""
     world.alive.add("run")
-    doors = world.doors("run")
-    issuing, doors = issuing_of(renew=renew), replace(doors, issuer=Gateway(doors.issuer))
-    one = LineageRun(world.wish(), doors, issuing)
+    ports = world.ports("run")
+    issuing, ports = issuing_of(renew=renew), replace(ports, issuer=Gateway(ports.issuer))
+    one = LineageReconciler(world.wish(), ports, issuing)
     world.visit_to_the_end(one)
     world.alive.discard("run")
     world.pass_time(timedelta(minutes=1))

@@ -10,15 +10,15 @@ from typing import Any, cast
 
 import pytest
 
-from certferry.core.assessment.status import Condition, status_of
+from certferry.core.assessment.status import Standing, status_of
 from certferry.core.certificates.certificate import Certificate, CertificateBundle
 from certferry.core.certificates.renewal import RenewalInfo, RenewalWindow, renew_at
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable, StateError
 from certferry.ports.state import StateStore
-from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle, with_issuer_until
 from tests.reconcile.model import START, ModelWorld
@@ -180,13 +180,13 @@ def test_moment_of_the_pause_is_told(world: ModelWorld) -> None:
     world.pass_time(HALF_DAY)
     synced(world)
     assert 2 == world.issuer.issued
-    observed = observe(world.wish(), world.doors("status"))
+    observed = observe(world.wish(), world.ports("status"))
 
     status = status_of(world.wish(), observed, world.clock)
 
     assert observed.current is not None
     assert observed.current.saved_at + timedelta(days=1) == status.renew_at
-    assert Condition.VALID is status.condition
+    assert Standing.VALID is status.standing
 
 
 def test_operator_and_a_new_wish_are_not_kept_waiting(world: ModelWorld) -> None:
@@ -300,8 +300,8 @@ def test_former_certificate_that_cannot_be_read_is_replaced_all_the_same(world: 
     synced(world)
     world.pass_time(timedelta(days=70))
     world.alive.add("run")
-    doors = world.doors("run")
-    run = LineageRun(world.wish(), replace(doors, state=cast("Any", Damaged(doors.state))))
+    ports = world.ports("run")
+    run = LineageReconciler(world.wish(), replace(ports, state=cast("Any", Damaged(ports.state))))
 
     world.visit_to_the_end(run)
 

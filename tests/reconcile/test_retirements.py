@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.certificates.lineage import mark
+from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredCertificate, Retirement
 from certferry.core.events import StepEnded
 from certferry.core.observed.observation import DomainState, Observation
@@ -19,9 +19,9 @@ from certferry.core.planning.rollouts import Claims
 from certferry.core.planning.steps import Action, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
-from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.retire import may_remove
-from certferry.reconcile.visit import Visit
+from certferry.reconcile.run import StepContext
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import START, ModelWorld
@@ -294,7 +294,7 @@ def test_lineages_share_what_a_run_may_remove(world: ModelWorld, wish: DesiredCe
     step = Retire("qiniu", "id", "certferry", Reason(ReasonCode.SUPERSEDED, Text("superseded")))
     removed: Counter[tuple[str, str]] = Counter()
     visits = [
-        Visit(replace(wish, lineage=one), Observation(), world.doors("run"), removed=removed)
+        StepContext(replace(wish, lineage=one), Observation(), world.ports("run"), removed=removed)
         for one in "ab" * 60
     ]
 
@@ -309,8 +309,8 @@ def test_lineages_share_what_a_run_may_remove(world: ModelWorld, wish: DesiredCe
 def with_target(world: ModelWorld, wish: DesiredCertificate, target: object) -> LineageReport:
     """Run to the end with another target in place of the CDN."""
     world.alive.add("run")
-    doors = replace(world.doors("run"), targets={"qiniu": target})  # type: ignore[dict-item]  # by name
-    run = LineageRun(wish, doors)
+    ports = replace(world.ports("run"), targets={"qiniu": target})  # type: ignore[dict-item]  # by name
+    run = LineageReconciler(wish, ports)
     world.visit_to_the_end(run)
     return run.report()
 
@@ -325,9 +325,9 @@ def test_another_certificate_on_its_way_is_waited_for(
     world.cdn.put_foreign(ELSEWHERE, "left over")
     record = on_its_way(world)
     world.alive.add("run")
-    run = LineageRun(wish, world.doors("run"))
+    run = LineageReconciler(wish, world.ports("run"))
     while run.report().fingerprint is None or not retirements(run.report()):
-        waiting = run.visit()
+        waiting = run.reconcile()
         assert waiting is not None
         world.clock = max(world.clock, waiting.until)
 
@@ -394,9 +394,10 @@ def test_what_another_lineage_waits_to_bind_stays(
     world.claims = Claims([wish, replace(wish, lineage="static")])
     fingerprint = made.certificate.fingerprint
     kept = [
-        world.cdn.put_foreign(ELSEWHERE, mark(name, fingerprint)) for name in ("static", "dropped")
+        world.cdn.put_foreign(ELSEWHERE, label_of(name, fingerprint))
+        for name in ("static", "dropped")
     ]
-    untrusted = world.cdn.put_foreign(ELSEWHERE, mark("unknown", fingerprint))
+    untrusted = world.cdn.put_foreign(ELSEWHERE, label_of("unknown", fingerprint))
 
     synced(world, wish)
 
@@ -407,7 +408,7 @@ def test_what_another_lineage_waits_to_bind_stays(
 
 def test_our_own_mark_on_what_we_do_not_know(world: ModelWorld, wish: DesiredCertificate) -> None:
     """Left over from a state that was lost: no other tool looks after it."""
-    lost = world.cdn.put_foreign(IMG, mark("img", "0" * 64))
+    lost = world.cdn.put_foreign(IMG, label_of("img", "0" * 64))
 
     synced(world, wish)
 
@@ -421,7 +422,7 @@ def test_upload_that_another_program_wrote_into_the_state_removes_nothing(
     theirs = world.cdn.put_foreign(ELSEWHERE, "somebody's")
     synced(world, world.wish())
     (ours,) = world.state.uploads("img", "qiniu")
-    for label in (ours.label, "somebody's", mark("img", "ee" * 32)):
+    for label in (ours.label, "somebody's", label_of("img", "ee" * 32)):
         world.state.save_upload(replace(ours, remote_id=theirs, label=label, fingerprint="ee" * 32))
         world.pass_time(timedelta(days=65))
 

@@ -16,17 +16,17 @@ from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable, CertferryError, OrderFailed, PlanRefused
-from certferry.reconcile.revoke import RevocationDoors, revoke
-from certferry.reconcile.visit import held_lease
+from certferry.reconcile.revoke import RevocationPorts, revoke
+from certferry.reconcile.run import held_lease
 from certferry.text import Text
-from certferry_sandbox.testing.interruptions import Door, Killed, Life
+from certferry_sandbox.testing.interruptions import Killed, Life, Port
 from tests.reconcile.model import IMMORTAL, ModelWorld
 from tests.reconcile.one_lineage import IMG, outcome
 
 SUPERSEDED, COMPROMISED = RevocationReason.SUPERSEDED, RevocationReason.KEY_COMPROMISE
 
 
-class Ledger:
+class UploadOwners:
     """What the CA has revoked, by fingerprint, and how often it was asked."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Ca(ModelWorld):
     def __init__(self, *, reuse_key: bool = False) -> None:
         super().__init__()
         self.cdn.add_domain(IMG)
-        self.ledger = Ledger()
+        self.ledger = UploadOwners()
         self._reuse_key = reuse_key
 
     def wanted(self) -> DesiredCertificate:
@@ -61,18 +61,18 @@ class Ca(ModelWorld):
         """Revoke, in a process of its own; give the fingerprints."""
         process, life = f"revoke {self.clock} {calls}", Life(calls)
         self.alive.add(process)
-        state: Any = Door(self.state.seen_by(process), life)
+        state: Any = Port(self.state.seen_by(process), life)
 
         def account_at(directory: str | None) -> Any:
             self.ledger.asked_at.append(directory)
-            return Door(self.ledger, life)
+            return Port(self.ledger, life)
 
-        doors = self.doors(process, life)
+        ports = self.ports(process, life)
         try:
             revoked = revoke(
                 "img",
                 reason,
-                RevocationDoors(state, account_at, doors.lease, self.now, doors.progress),
+                RevocationPorts(state, account_at, ports.lease, self.now, ports.progress),
             )
             return [version.certificate.fingerprint for version in revoked]
         finally:
@@ -90,7 +90,7 @@ class Ca(ModelWorld):
 
     def served(self) -> str | None:
         """The certificate that the domain serves."""
-        (found,) = {address.fingerprint for address in self.cdn.look([IMG])[IMG]}
+        (found,) = {address.fingerprint for address in self.cdn.served([IMG])[IMG]}
         return found
 
 
@@ -178,16 +178,16 @@ def test_killed_at_any_call_the_next_run_replaces_what_the_ca_revoked() -> None:
         if is_revoked:
             assert issue is not None
             assert ReasonCode.REVOKED is issue.reason.code
-            assert "revoked" in {one.code for one in concerns(world)}
+            assert "revoked" in {one.problem.code for one in concerns(world)}
         half_done = world.state.versions("img")[0].revocation == begun
         world.sync()
         assert (2 if issue else 1) == world.issuer.issued
         assert not is_revoked or world.served() != first
-        assert half_done == ("revocation_begun" in {one.code for one in concerns(world)})
+        assert half_done == ("revocation_begun" in {one.problem.code for one in concerns(world)})
         if half_done:
             assert [first] == world.revoke()
             assert {first: SUPERSEDED} == world.ledger.revoked
-            assert "revocation_begun" not in {one.code for one in concerns(world)}
+            assert "revocation_begun" not in {one.problem.code for one in concerns(world)}
         if is_over:
             return
     pytest.fail("it never came to its end")
@@ -323,7 +323,7 @@ def test_refusal_of_the_ca_leaves_it_as_it_was(
         revoke(
             "img",
             SUPERSEDED,
-            RevocationDoors(
+            RevocationPorts(
                 world_with_one.state,
                 lambda _: refusing,
                 lease,

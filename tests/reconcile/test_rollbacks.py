@@ -18,9 +18,8 @@ from certferry.core.reasons import ReasonCode
 from certferry.errors import CopyGone, DeployError, PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.observe import observe
-from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.rollback_by_hand import go_back, roll_back_by_hand, withdraw_by_hand
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.rollback import go_back, withdraw_by_hand
+from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER
@@ -231,7 +230,7 @@ def test_status_tells_that_the_previous_certificate_is_served() -> None:
     """The domain stands as verified by the certificate it is to serve."""
     world, wanted = renewed()
     run(world, wanted)
-    found = observe(wanted, world.doors("look"), every_edge=True)
+    found = observe(wanted, world.ports("look"), every_edge=True)
 
     (domain,) = status_of(wanted, found, world.clock).domains
 
@@ -246,8 +245,10 @@ def test_status_tells_that_the_previous_certificate_is_served() -> None:
 def back_by_hand(world: ModelWorld, wanted: DesiredCertificate) -> int:
     """Roll back as the command does; return how many domains it was for."""
     world.alive.add("hand")
+    before = len(world.state.remembered(wanted.lineage).withdrawals)
     try:
-        return roll_back_by_hand(wanted, world.doors("hand"))
+        withdraw_by_hand(world.ports("hand"), wanted)
+        return len(world.state.remembered(wanted.lineage).withdrawals) - before
     finally:
         world.alive.discard("hand")
 
@@ -305,12 +306,12 @@ class Refusing:
 
 def back_in_vain(world: ModelWorld, error: DeployError) -> None:
     """Roll back with the whole command, while the target refuses."""
-    doors = world.doors("hand")
+    ports = world.ports("hand")
     world.alive.add("hand")
-    refusing = cast("DeployTarget", Refusing(doors.targets["qiniu"], error))
-    engine = Reconciler(replace(doors, targets={"qiniu": refusing}), stop=lambda: None)
+    refusing = cast("DeployTarget", Refusing(ports.targets["qiniu"], error))
+    ports = replace(ports, targets={"qiniu": refusing})
 
-    report = go_back(engine, withdraw_by_hand(engine, world.wish()), Patience(timedelta(0)))
+    report = go_back(ports, withdraw_by_hand(ports, world.wish()), WaitLimit(timedelta(0)))
 
     assert not report.ok
     world.alive.discard("hand")

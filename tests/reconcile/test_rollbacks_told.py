@@ -25,7 +25,7 @@ def test_status_tells_of_the_certificate_that_is_served() -> None:
     run(world, wanted)
     new, previous = world.state.versions("img")
 
-    status = status_of(wanted, observe(wanted, world.doors("looker")), world.clock)
+    status = status_of(wanted, observe(wanted, world.ports("looker")), world.clock)
 
     (domain,) = status.domains
     assert previous.certificate.not_after == status.until == domain.not_after

@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.assessment.status import Standing, status_of
-from certferry.core.desired.certificate import DesiredCertificate, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, Kind
 from certferry.core.observed.observation import Change
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import ReasonCode
-from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reconciler import LineageReconciler
 from tests.reconcile.model import FALLEN, ModelWorld
 from tests.support.tiers import sampled
 
@@ -22,9 +22,9 @@ IMG = "img.example.com"
 VERSIONS = ("TLSv1.2", "TLSv1.3")
 UNTOLD = frozenset({"force_https", "http2", "tls_versions"})
 WISHES = [
-    pytest.param(HttpsWish(tls_versions=VERSIONS), id="tls_versions"),
-    pytest.param(HttpsWish(force_https=False), id="force_https"),
-    pytest.param(HttpsWish(http2=True), id="http2"),
+    pytest.param(DesiredHttps(tls_versions=VERSIONS), id="tls_versions"),
+    pytest.param(DesiredHttps(force_https=False), id="force_https"),
+    pytest.param(DesiredHttps(http2=True), id="http2"),
 ]
 
 
@@ -52,7 +52,7 @@ def footprint(world: ModelWorld) -> tuple[int, int, int]:
 @pytest.mark.parametrize("untold", [UNTOLD, frozenset()], ids=["untold", "told-once-set"])
 @pytest.mark.parametrize("https", WISHES)
 def test_setting_added_to_a_domain_that_serves_ours(
-    https: HttpsWish, untold: frozenset[str]
+    https: DesiredHttps, untold: frozenset[str]
 ) -> None:
     """It is planned, applied without a certificate or an upload, and then left alone."""
     world = served(untold=untold)
@@ -81,7 +81,7 @@ def test_wish_that_changes_is_sent_each_time() -> None:
     lists = [VERSIONS, VERSIONS[::-1], ("TLSv1.3",), VERSIONS]
 
     for versions in lists:
-        assert synced(world, world.wish(https=HttpsWish(tls_versions=versions))).ok
+        assert synced(world, world.wish(https=DesiredHttps(tls_versions=versions))).ok
 
     assert set(VERSIONS) == set(world.cdn.settings(IMG).tls_versions or ())
     assert (1, 1, 4) == footprint(world)
@@ -92,7 +92,7 @@ def test_setting_stands_in_the_diff_of_another_deployment() -> None:
     world = served()
     world.pass_time(timedelta(days=61))
 
-    plan = world.plan(world.wish(https=HttpsWish(tls_versions=VERSIONS)))
+    plan = world.plan(world.wish(https=DesiredHttps(tls_versions=VERSIONS)))
 
     deploy = plan.rollouts[0].deploy
     assert deploy is not None
@@ -102,7 +102,7 @@ def test_setting_stands_in_the_diff_of_another_deployment() -> None:
 def test_renewal_forgets_nothing_that_was_sent() -> None:
     """The new certificate goes with the same settings, and nothing is sent twice for them."""
     world = served()
-    wish = world.wish(https=HttpsWish(tls_versions=VERSIONS))
+    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
     synced(world, wish)
     world.pass_time(timedelta(days=61))
 
@@ -115,11 +115,11 @@ def test_renewal_forgets_nothing_that_was_sent() -> None:
 def test_edge_that_falls_back_forgets_nothing_that_was_sent() -> None:
     """A domain that is looked at again is not sent anything for it."""
     world = served()
-    wish = world.wish(https=HttpsWish(tls_versions=VERSIONS))
+    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
     synced(world, wish)
     world.alive.add("fallen")
-    run = LineageRun(wish, replace(world.doors("fallen"), probe=FALLEN))
-    assert run.visit() is not None
+    run = LineageReconciler(wish, replace(world.ports("fallen"), probe=FALLEN))
+    assert run.reconcile() is not None
 
     assert world.plan(wish).is_settled
     assert synced(world, wish).ok
@@ -129,7 +129,7 @@ def test_edge_that_falls_back_forgets_nothing_that_was_sent() -> None:
 def test_change_of_a_setting_that_fails_is_made_again() -> None:
     """It was sent, and the target said later that it could not: that is no success."""
     world = served()
-    wish = world.wish(https=HttpsWish(tls_versions=VERSIONS))
+    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
     world.cdn.fail_next(IMG, "verify tls fail")
 
     failed = synced(world, wish)
@@ -145,7 +145,7 @@ def test_change_of_a_setting_that_fails_is_made_again() -> None:
 def test_change_that_fails_after_it_seemed_done_is_made_again() -> None:
     """A read that lagged behind showed the domain at rest; what fails later is not forgotten."""
     world = served()
-    wish = world.wish(https=HttpsWish(tls_versions=VERSIONS))
+    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
     world.cdn.fail_next(IMG, "verify tls fail")
     world.cdn.hide_changes(IMG, 1)
     assert synced(world, wish).ok
@@ -160,11 +160,11 @@ def test_change_that_fails_after_it_seemed_done_is_made_again() -> None:
 def test_change_of_another_tool_that_fails_takes_nothing_back() -> None:
     """What was sent before has succeeded, and is not sent again for it."""
     world = served()
-    wish = world.wish(https=HttpsWish(tls_versions=VERSIONS))
+    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
     synced(world, wish)
     [remote_id] = world.cdn.used
     world.cdn.fail_next(IMG, "verify redirect fail")
-    world.cdn.bind(IMG, Kind.CDN, remote_id, HttpsWish(force_https=True))
+    world.cdn.bind(IMG, Kind.CDN, remote_id, DesiredHttps(force_https=True))
     world.pass_time(timedelta(hours=1))
 
     assert world.plan(wish).is_settled
@@ -173,7 +173,7 @@ def test_change_of_another_tool_that_fails_takes_nothing_back() -> None:
 
 def test_every_position_of_a_change_of_settings_is_killed_once() -> None:
     """Wherever: the settings end as wished, with one certificate and one upload."""
-    wish = ModelWorld().wish(https=HttpsWish(tls_versions=VERSIONS))
+    wish = ModelWorld().wish(https=DesiredHttps(tls_versions=VERSIONS))
     calm = served()
     calm.run(wish)
 
@@ -190,9 +190,9 @@ def test_every_position_of_a_change_of_settings_is_killed_once() -> None:
 def test_status_names_the_setting_that_differs() -> None:
     """The domain has drifted, and which setting of it is said in words."""
     world = served()
-    wish = world.wish(https=HttpsWish(tls_versions=VERSIONS))
+    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
 
-    [found] = status_of(wish, observe(wish, world.doors("looker")), world.clock).domains
+    [found] = status_of(wish, observe(wish, world.ports("looker")), world.clock).domains
 
     assert Standing.DRIFTED is found.standing
     assert found.problem is not None

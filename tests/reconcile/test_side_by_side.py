@@ -13,9 +13,9 @@ from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.observation import ObservedTarget
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action
-from certferry.ports.target import Look
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.lineage_run import LineageRun
+from certferry.ports.target import Scope
+from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.run import Ports
 from tests.reconcile.model import ModelWorld, issuing_of
 from tests.reconcile.one_lineage import IMG, outcome, synced
 
@@ -33,10 +33,10 @@ class Listed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._target, name)
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """Look once, and then only where that is asked for."""
-        if self._listed is None or look.anew:
-            self._listed = self._target.observe(look)
+        if self._listed is None or scope.anew:
+            self._listed = self._target.observe(scope)
         return self._listed
 
 
@@ -59,12 +59,12 @@ class Overtaken:
         return found
 
 
-def begun(world: ModelWorld, **changed: Any) -> LineageRun:
+def begun(world: ModelWorld, **changed: Any) -> LineageReconciler:
     """Begin a run, in a process that lists what is at the target once."""
     world.alive.add("run")
-    doors: Doors = world.doors("run")
+    ports: Ports = world.ports("run")
     targets: Any = {"qiniu": Listed(world.cdn)}
-    return LineageRun(world.wish(), replace(doors, **{"targets": targets, **changed}))
+    return LineageReconciler(world.wish(), replace(ports, **{"targets": targets, **changed}))
 
 
 def renewed(world: ModelWorld) -> None:
@@ -74,7 +74,7 @@ def renewed(world: ModelWorld) -> None:
     assert report.ok
 
 
-def ended(world: ModelWorld, run: LineageRun) -> LineageReport:
+def ended(world: ModelWorld, run: LineageReconciler) -> LineageReport:
     """Visit to the end."""
     world.visit_to_the_end(run)
     return run.report()
@@ -91,7 +91,7 @@ def test_renewal_by_another_run_is_no_drift(world: ModelWorld) -> None:
     """
     synced(world)
     run = begun(world)
-    run.visit()  # lists what is there
+    run.reconcile()  # lists what is there
     renewed(world)
     before = world.cdn.writes, events(world)
 
@@ -105,7 +105,7 @@ def test_renewal_by_another_run_is_no_drift(world: ModelWorld) -> None:
 def test_renewal_between_state_and_target_is_no_drift(world: ModelWorld) -> None:
     """The state was read before the other run, the target after it."""
     synced(world)
-    state: Any = Overtaken(world.doors("run").state, lambda: renewed(world))
+    state: Any = Overtaken(world.ports("run").state, lambda: renewed(world))
     run = begun(world, state=state)
 
     report = ended(world, run)
@@ -121,7 +121,7 @@ def test_renewal_by_another_run_is_not_told_as_left(world: ModelWorld, policy: D
     run = begun(world)
     (deployment,) = run.desired.deployments
     run.desired = replace(run.desired, deployments=(replace(deployment, drift=policy),))
-    run.visit()
+    run.reconcile()
     renewed(world)
 
     report = ended(world, run)
@@ -138,10 +138,10 @@ def test_change_that_another_run_began_is_waited_for(world: ModelWorld) -> None:
     """
     synced(world)
     run = begun(world)
-    run.visit()
+    run.reconcile()
     world.alive.add("other")
-    other = LineageRun(world.wish(), world.doors("other"), issuing_of(renew=True))
-    other.visit()
+    other = LineageReconciler(world.wish(), world.ports("other"), issuing_of(renew=True))
+    other.reconcile()
 
     report = ended(world, run)
 
@@ -157,11 +157,11 @@ def test_change_that_was_in_time_is_not_told_as_failed(world: ModelWorld) -> Non
     world = ModelWorld(processing=A_MOMENT, lags=(timedelta(0),))
     world.cdn.add_domain(IMG)
     synced(world)
-    renewing = LineageRun(world.wish(), world.doors("other"), issuing_of(renew=True))
+    renewing = LineageReconciler(world.wish(), world.ports("other"), issuing_of(renew=True))
     world.alive.add("other")
     run = begun(world, verify_timeout=SHORT)
-    renewing.visit()
-    run.visit()  # lists the change while the target is at it
+    renewing.reconcile()
+    run.reconcile()  # lists the change while the target is at it
     world.pass_time(SHORT)
 
     report = ended(world, run)
@@ -172,10 +172,10 @@ def test_change_that_was_in_time_is_not_told_as_failed(world: ModelWorld) -> Non
 def test_change_that_takes_too_long_has_failed(world: ModelWorld) -> None:
     """A new look shows the same: it is told, in the same visit."""
     run = begun(world, verify_timeout=SHORT)
-    run.visit()
+    run.reconcile()
     world.pass_time(SHORT)
 
-    assert None is run.visit()
+    assert None is run.reconcile()
 
     told = outcome(run.report(), Action.DEPLOY, IMG)
     assert Outcome.FAILED is told.outcome
@@ -188,10 +188,10 @@ def test_short_time_out_of_domains_is_none_of_orders(world: ModelWorld) -> None:
     world.alive.add("other")
     held = world.state.seen_by("other").acquire("img", world.now())
     run = begun(world, verify_timeout=SHORT)
-    run.visit()
+    run.reconcile()
     world.pass_time(timedelta(minutes=5))
 
-    waiting = run.visit()
+    waiting = run.reconcile()
 
     assert waiting is not None
     assert [Outcome.WAITING] == [step.outcome for step in run.report().outcomes]
@@ -204,7 +204,7 @@ def test_copy_that_another_run_removed_is_not_removed_again(world: ModelWorld) -
     world.pass_time(timedelta(days=1))
     renewed(world)
     run = begun(world)
-    run.visit()  # lists two copies
+    run.reconcile()  # lists two copies
     world.pass_time(timedelta(days=1))
     renewed(world)
     assert 1 == world.cdn.removals

@@ -12,13 +12,12 @@ from certferry.core.assessment.sightings import (
     sighted,
     with_delivered,
 )
-from certferry.core.desired.certificate import FileDelivery
+from certferry.core.desired.certificate import FileDelivery, delivered
 from certferry.core.observed.observation import Observation, ObservedTarget
-from certferry.core.planning.deliveries import delivered
 from certferry.core.planning.report import LineageReport, Outcome
+from certferry.reconcile.observe import SightingsKeeper
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.sightings import SightingsKeeper
-from certferry.reconcile.visits import Patience
+from certferry.reconcile.work_queue import WaitLimit
 from tests.core.strategies import NOW
 from tests.reconcile.company import Company, Counted, now
 
@@ -63,11 +62,11 @@ def test_the_beginning_and_the_last_that_was_seen_are_kept() -> None:
 def test_a_certificate_that_arrives_is_seen() -> None:
     """Not while its domain serves nothing of ours, and in the run that brought it."""
     company = Company(1)
-    early = looking(company).sync(company.wishes, Patience(timedelta(0)))
+    early = looking(company).sync(company.certificates, WaitLimit(timedelta(0)))
     assert not early.ok
     assert [False] == [one.served for one in company.state.sightings()]
 
-    late = looking(company).sync(company.wishes, Patience())
+    late = looking(company).sync(company.certificates, WaitLimit())
 
     (lineage,) = late.lineages
     (found,) = company.state.sightings()
@@ -79,9 +78,9 @@ def test_what_a_receiver_took_is_seen_without_another_look() -> None:
     """It holds what was delivered."""
     company = Company(1)
     to_files = delivered(FileDelivery("/opt/ssl/img"))
-    wish = replace(company.wishes[0], deployments=(to_files,))
+    wish = replace(company.certificates[0], deployments=(to_files,))
 
-    report = looking(company).sync([wish], Patience())
+    report = looking(company).sync([wish], WaitLimit())
 
     (found,) = company.state.sightings()
     assert ("files", "/opt/ssl/img") == (found.target, found.domain)
@@ -91,12 +90,12 @@ def test_what_a_receiver_took_is_seen_without_another_look() -> None:
 def test_a_target_that_does_not_answer_is_unread() -> None:
     """What an earlier run saw there stays."""
     company = Company(1)
-    looking(company).sync(company.wishes, Patience())
+    looking(company).sync(company.certificates, WaitLimit())
     (seen,) = company.state.sightings()
     assert seen.served
 
     company.cdn.denies = True
-    report = looking(company).sync(company.wishes, Patience())
+    report = looking(company).sync(company.certificates, WaitLimit())
 
     assert report.any(Outcome.FAILED)
     assert (seen,) == company.state.sightings()
@@ -107,7 +106,7 @@ def test_nothing_is_written_where_all_is_as_before() -> None:
     company = Company(1)
     company.state = state = Counted(company.state)
     for _ in range(3):
-        assert looking(company).sync(company.wishes, Patience()).ok
+        assert looking(company).sync(company.certificates, WaitLimit()).ok
 
     assert 1 == state.calls["update_sightings"]
 
@@ -116,14 +115,14 @@ def looking(company: Company) -> Reconciler:
     """The engine, with what it sees kept."""
     engine = company.reconciler()
     keeper = SightingsKeeper(company.state, now)
-    return Reconciler(replace(engine.doors, looks=keeper), stop=lambda: None)
+    return Reconciler(replace(engine.ports, observer=keeper))
 
 
 def test_a_target_that_others_serve_is_ceded() -> None:
     """It has no domain of this lineage's, and no place that is missed."""
-    observed = Observation(targets=(ObservedTarget("qiniu", ceded=("other",)),))
+    observed = Observation(targets=(ObservedTarget("qiniu", owned_elsewhere=("other",)),))
 
     (found,) = sighted("img", observed, NOW).places
 
-    assert found.is_ceded
+    assert found.is_owned_elsewhere
     assert ("img", "qiniu", "", True) == (*found.place, found.served)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.reconciler import LineageReconciler
 from tests.reconcile.company import Counted
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG
@@ -20,17 +20,17 @@ def test_a_life_of_visits_asks_the_state_seldom() -> None:
     world = ModelWorld(processing=timedelta(minutes=40))
     world.cdn.add_domain(IMG)
     world.alive.add("run")
-    doors = world.doors("run")
-    state: Any = Counted(doors.state)
+    ports = world.ports("run")
+    state: Any = Counted(ports.state)
     visits = 0
 
-    class Run(LineageRun):
-        def visit(self) -> Any:
+    class Run(LineageReconciler):
+        def reconcile(self) -> Any:
             nonlocal visits
             visits += 1
-            return super().visit()
+            return super().reconcile()
 
-    run = Run(world.wish(), replace(doors, state=state))
+    run = Run(world.wish(), replace(ports, state=state))
     world.visit_to_the_end(run)
 
     assert run.report().ok

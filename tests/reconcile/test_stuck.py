@@ -106,7 +106,7 @@ def test_ticket_is_punctuated_as_chinese_is() -> None:
 def test_status_shows_the_ticket() -> None:
     """Also on a day when no run has been."""
     world, _ = stuck()
-    found = observe(world.wish(), world.doors("look"))
+    found = observe(world.wish(), world.ports("look"))
 
     (domain,) = status_of(world.wish(), found, world.clock).domains
 

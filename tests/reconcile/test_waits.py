@@ -24,7 +24,7 @@ from certferry.errors import (
     TargetUnavailable,
 )
 from certferry.ports.state import ChallengeRecord, Lease
-from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import Text
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG
@@ -34,17 +34,17 @@ MOST_VISITS = 100
 
 
 class Between:
-    """A door that raises instead of answering certain calls, from one moment to another."""
+    """A port that raises instead of answering certain calls, from one moment to another."""
 
     def __init__(
         self,
-        door: Any,
+        port: Any,
         world: ModelWorld,
         error: CertferryError,
         *calls: str,
         until: timedelta = timedelta(days=1),
     ) -> None:
-        self._door = door
+        self._port = port
         self._world = world
         self._error = error
         self._calls = calls
@@ -57,15 +57,15 @@ class Between:
             if name in self._calls and self._from <= self._world.clock < self._until:
                 self.raised += 1
                 raise self._error
-            return getattr(self._door, name)(*arguments, **named)
+            return getattr(self._port, name)(*arguments, **named)
 
         return call
 
 
-def visited(world: ModelWorld, run: LineageRun) -> LineageReport:
+def visited(world: ModelWorld, run: LineageReconciler) -> LineageReport:
     """Visit to the end; each visit but the first comes after its predecessor."""
     for _ in range(MOST_VISITS):
-        waiting = run.visit()
+        waiting = run.reconcile()
         if waiting is None:
             return run.report()
         assert waiting.until > world.clock
@@ -73,10 +73,10 @@ def visited(world: ModelWorld, run: LineageRun) -> LineageReport:
     raise AssertionError("it waits for ever")
 
 
-def run_with(world: ModelWorld, **doors: Any) -> LineageRun:
-    """Begin a run with some doors replaced."""
+def run_with(world: ModelWorld, **ports: Any) -> LineageReconciler:
+    """Begin a run with some ports replaced."""
     world.alive.add("run")
-    return LineageRun(world.wish(), replace(world.doors("run"), **doors))
+    return LineageReconciler(world.wish(), replace(world.ports("run"), **ports))
 
 
 def test_target_that_is_away_for_a_while_is_waited_for(world: ModelWorld) -> None:
@@ -120,8 +120,8 @@ def test_target_that_refuses_the_keys_is_not_asked_again(world: ModelWorld) -> N
 def test_state_that_fails_ends_the_run(world: ModelWorld) -> None:
     """A disk that fills up during a change is told once, and no service is asked again."""
     full = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
-    doors = world.doors("run")
-    state = Between(doors.state, world, full, "remembered")
+    ports = world.ports("run")
+    state = Between(ports.state, world, full, "remembered")
 
     report = visited(world, run_with(world, state=state))
 
@@ -153,18 +153,18 @@ def test_lease_that_is_another_runs_is_waited_for(
     world: ModelWorld, error: Callable[[Text], CertferryError]
 ) -> None:
     """A run that may not act comes back later, whatever else it had waited for before."""
-    doors = world.doors("run")
+    ports = world.ports("run")
     is_held = False
 
     @contextmanager
     def lease(lineage: str) -> Iterator[Lease]:
         if is_held:
             raise error(Text("{lineage}: another run", lineage=lineage))
-        with doors.lease(lineage) as taken:
+        with ports.lease(lineage) as taken:
             yield taken
 
     run = run_with(world, lease=lease)
-    waiting = run.visit()
+    waiting = run.reconcile()
     name = f"_acme-challenge.{IMG}"
     world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, "handle"))
     is_held = True
@@ -172,7 +172,7 @@ def test_lease_that_is_another_runs_is_waited_for(
     for _ in range(5):
         assert waiting is not None
         world.clock = waiting.until
-        waiting = run.visit()
+        waiting = run.reconcile()
         assert waiting is not None
         assert waiting.until - world.clock >= FIRST
     assert "img: another run" in [str(step.detail) for step in run.report().outcomes]
@@ -185,11 +185,11 @@ def test_how_long_a_change_usually_takes_is_told_by_the_target(usual: Usual | No
     world = ModelWorld(rules=TargetRules(usual_change=usual))
     world.cdn.add_domain(IMG)
     run = run_with(world)
-    run.visit()
+    run.reconcile()
     world.clock += timedelta(minutes=3)
 
     plan = world.plan(world.wish())
-    run.visit()
+    run.reconcile()
 
     told = [e.outcome for e in world.events if isinstance(e, StepEnded) and e.outcome.waiting]
     said = "qiniu is applying the change" + ("" if usual is None else " (usually 1–5 min)")

@@ -32,7 +32,7 @@ class Clock:
         self.now = now
 
     def __call__(self) -> datetime:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
     def advance(self, seconds: float) -> None:
@@ -54,7 +54,7 @@ def issue(
     common_name: str | None = None,
     by: Authority | None = None,
 ) -> Issued:
-    """Issue a certificate, valid from the day before START unless told otherwise."""
+    """Issue a certificate, valid from the day before START unless another is asked for."""
     issuer = by or authority()
     return issuer.issue(
         names or ("www.example.com",), start, start + timedelta(days=days), key_type, common_name
@@ -63,7 +63,7 @@ def issue(
 
 @dataclass(frozen=True)
 class Client:
-    """A client with a key, which signs as the documents of 2026 say unless told otherwise."""
+    """A client with a key, which signs as the documents of 2026 say."""
 
     service: QiniuService
     access_key: str = ACCESS_KEY

@@ -8,7 +8,7 @@ import hmac
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -117,39 +117,6 @@ def test_nonce_is_taken_once(send: Send) -> None:
     """A call that is sent again as it was is refused."""
     assert 200 == send()[0]
     assert "SignatureNonceUsed" == send()[1]["Code"]
-
-
-def test_record_lives_and_dies(service: AlidnsService, send: Send) -> None:
-    """It is added once, read, listed under its name alone, and deleted."""
-    wish = {**ADD, "RR": "_acme-challenge", "Value": "a b+c~*"}
-
-    _, added = send(**wish, SignatureNonce="a")
-    _, twice = send(**wish, SignatureNonce="b")
-    told = {"SubDomain": "_acme-challenge.example.com"}
-    _, listed = send(Action="DescribeSubDomainRecords", **told, SignatureNonce="c")
-    record = {"RecordId": added["RecordId"]}
-    _, read = send(Action="DescribeDomainRecordInfo", **record, SignatureNonce="d")
-    _, gone = send(Action="DeleteDomainRecord", **record, SignatureNonce="e")
-
-    [one] = listed["DomainRecords"]["Record"]
-    assert ("_acme-challenge", "a b+c~*", 600) == (one["RR"], one["Value"], one["TTL"])
-    assert one.items() <= read.items()
-    assert "DomainRecordDuplicate" == twice["Code"]
-    assert record["RecordId"] == gone["RecordId"]
-    assert ["AddDomainRecord"] * 2 + ["DeleteDomainRecord"] == [c.action for c in service.writes()]
-
-
-def test_default_format_is_xml(service: AlidnsService) -> None:
-    """A caller that asks for nothing does not get JSON."""
-    params = {k: v for k, v in COMMON.items() if k != "Format"}
-    pairs = "&".join(f"{k}={quote(params[k], safe='~')}" for k in sorted(params))
-    signed = f"GET&%2F&{quote(pairs, safe='~')}".encode()
-    digest = hmac.new(b"secret&", signed, hashlib.sha1).digest()
-    query = urlencode({**params, "Signature": base64.b64encode(digest).decode()})
-
-    answer = requests.get(f"{service.url}/?{query}", timeout=5)
-
-    assert answer.text.startswith("<Response>")
 
 
 @pytest.mark.parametrize("form", ["a", "a=1&a=2"])

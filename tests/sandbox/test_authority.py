@@ -27,8 +27,7 @@ def verify(issued: Issued, authority: Authority, name: str, now: datetime) -> No
 
 
 @pytest.mark.parametrize(
-    ("key_type", "kind"),
-    [("ec256", ec.EllipticCurvePrivateKey), ("rsa2048", rsa.RSAPrivateKey)],
+    ("key_type", "kind"), [("ec256", ec.EllipticCurvePrivateKey), ("rsa2048", rsa.RSAPrivateKey)]
 )
 def test_issued_certificate_verifies(key_type: Any, kind: type) -> None:
     """The chain leads to the root for every name, within the validity and not outside it."""
@@ -57,18 +56,3 @@ def test_validity_and_names_are_those_asked_for() -> None:
     assert (["b.test", "a.test"], "b.test") == (dns_names(first.leaf), common_name(first.leaf))
     assert first.leaf.serial_number != second.leaf.serial_number
     assert first.fingerprint != second.fingerprint
-
-
-@pytest.mark.parametrize("common", ["", "n" * 65])
-def test_common_name_may_be_left_out(common: str) -> None:
-    """An empty subject is still a valid certificate."""
-    authority = Authority("Test")
-    issued = authority.issue(["a.test"], NOW, NOW + MONTH, common_name=common)
-
-    assert "" == common_name(issued.leaf)
-    verify(issued, authority, "a.test", NOW)
-
-
-def test_key_is_not_printed() -> None:
-    """The repr of what was issued shows no key."""
-    assert "PRIVATE" not in repr(Authority("Test").issue(["a.test"], NOW, NOW + MONTH))

@@ -6,19 +6,15 @@ import contextlib
 import gc
 import socket
 import ssl
-import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from certferry_sandbox.edges import Edge, Since
-from certferry_sandbox.qiniu.kodo import DomainType
 from certferry_sandbox.qiniu.service import QiniuService
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import OK, Client, Clock, authority, code, issue
@@ -35,7 +31,7 @@ LAGS = {
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give a clock to the service under test."""
+    """Return a clock to the service under test."""
     return Clock()
 
 
@@ -48,7 +44,7 @@ def stand_in(clock: Clock) -> Iterator[QiniuService]:
 
 @pytest.fixture
 def client(stand_in: QiniuService) -> Client:
-    """Give a client with a good key."""
+    """Return a client with a good key."""
     return Client(stand_in)
 
 
@@ -77,7 +73,7 @@ def shake_hands(
 
 
 def shown(stand_in: QiniuService, name: str = WWW) -> list[str]:
-    """Give what each edge shows for a name, by the name it was uploaded under."""
+    """Return what each edge shows for a name, by the name it was uploaded under."""
     names = {stored.fingerprint: stored.name for stored in stand_in.certificates.stored()}
     return [names.get(shake_hands(edge, name), "gone") for edge in stand_in.edges]
 
@@ -89,39 +85,6 @@ def begin(stand_in: QiniuService, client: Client) -> str:
     stand_in.add_domain(WWW, https=old)
     assert OK == code(client.httpsconf(WWW, new))
     return old
-
-
-def test_edges_share_a_port(stand_in: QiniuService) -> None:
-    """Several addresses, one port, as a CDN has it."""
-    assert list(LAGS) == stand_in.edges.addresses
-    assert {stand_in.edges.port} == {edge.port for edge in stand_in.edges}
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-@pytest.mark.parametrize("key_type", ["ec256", "rsa2048"])
-def test_chain_and_name_verify(stand_in: QiniuService, version: object, key_type: object) -> None:
-    """What an edge shows convinces a client that trusts the root alone."""
-    issued = issue(
-        WWW,
-        start=authority().root.not_valid_before_utc,
-        days=36000,
-        key_type="rsa2048" if key_type == "rsa2048" else "ec256",
-    )
-    stand_in.add_domain(WWW, https=stand_in.add_certificate(issued, "good"))
-
-    assert isinstance(version, ssl.TLSVersion)
-    for edge in stand_in.edges:
-        found = shake_hands(edge, WWW, trust=authority().root_pem, version=version)
-        assert issued.fingerprint == found
-
-
-def test_name_decides_which_certificate(stand_in: QiniuService) -> None:
-    """Each domain has its own, whatever the case of the name."""
-    for name in ("a.example.com", "b.example.com"):
-        stand_in.add_domain(name, https=calls.seed(stand_in, [name], name))
-
-    assert {"a.example.com"} == set(shown(stand_in, "a.example.com"))
-    assert {"b.example.com"} == set(shown(stand_in, "B.Example.com"))
 
 
 def test_each_edge_follows_at_its_own_time(
@@ -141,26 +104,6 @@ def test_each_edge_follows_at_its_own_time(
     assert ["new", "new", "new"] == shown(stand_in)
 
 
-def test_lag_can_be_changed(stand_in: QiniuService, client: Client, clock: Clock) -> None:
-    """An edge that hurries shows the new one at once."""
-    begin(stand_in, client)
-    clock.advance(10)
-    stand_in.edges[2].lag = timedelta(0)
-
-    assert ["new", "old", "new"] == shown(stand_in)
-
-
-def test_edge_may_be_ahead_of_the_state(
-    stand_in: QiniuService, client: Client, clock: Clock
-) -> None:
-    """Counted from acceptance, an edge shows the new one while the domain is processing."""
-    stand_in.edges[0].since = Since.ACCEPTANCE
-    begin(stand_in, client)
-
-    assert ["new", "old", "old"] == shown(stand_in)
-    assert "processing" == stand_in.domain(WWW).state
-
-
 def test_edge_ahead_goes_back_after_a_failure(
     stand_in: QiniuService, client: Client, clock: Clock
 ) -> None:
@@ -172,19 +115,6 @@ def test_edge_ahead_goes_back_after_a_failure(
 
     clock.advance(10 + 2 * LAG)
     assert ["old", "old", "old"] == shown(stand_in)
-
-
-def test_held_change_reaches_the_edges_after_its_release(
-    stand_in: QiniuService, client: Client, clock: Clock
-) -> None:
-    """The lag counts from the moment the change ended, not from when it was due."""
-    begin(stand_in, client)
-    stand_in.hold(WWW)
-    clock.advance(3600)
-    assert ["old", "old", "old"] == shown(stand_in)
-
-    stand_in.release(WWW)
-    assert ["new", "old", "old"] == shown(stand_in)
 
 
 def test_stale_edge_never_follows(stand_in: QiniuService, client: Client, clock: Clock) -> None:
@@ -255,15 +185,6 @@ def test_name_without_certificate_may_get_a_default(stand_in: QiniuService) -> N
         shake_hands(edge, "unknown.example.com", trust=authority().root_pem)
 
 
-@pytest.mark.parametrize("state", ["frozen", "offlined"])
-def test_domain_that_is_off_is_not_served(stand_in: QiniuService, state: str) -> None:
-    """A frozen or offline domain has no certificate at the edges."""
-    stand_in.add_domain(WWW, https=calls.seed(stand_in, [WWW]), state=state)
-
-    with pytest.raises(ssl.SSLError, match=UNRECOGNIZED_NAME):
-        shake_hands(stand_in.edges[0], WWW)
-
-
 def test_wildcard_domain_answers_for_names_below(stand_in: QiniuService) -> None:
     """Any name under `.example.com`, a pan child among them; a domain of its own goes first."""
     wildcard = calls.seed(stand_in, ["*.example.com"], "wildcard")
@@ -276,71 +197,6 @@ def test_wildcard_domain_answers_for_names_below(stand_in: QiniuService) -> None
     assert {"own"} == set(shown(stand_in))
     with pytest.raises(ssl.SSLError, match=UNRECOGNIZED_NAME):
         shake_hands(stand_in.edges[0], "example.com")
-
-
-def test_source_domain_follows_its_binding(
-    stand_in: QiniuService, client: Client, clock: Clock
-) -> None:
-    """A certificate bound to a Kodo domain is shown at once, but for the edges' lag."""
-    stand_in.add_bucket_domain(
-        "src.example.com",
-        "bucket",
-        domain_type=DomainType.SOURCE,
-        https=calls.seed(stand_in, ["src.example.com"], "old"),
-    )
-    new = calls.seed(stand_in, ["src.example.com"], "new")
-    body = {"certid": new, "domain": "src.example.com"}
-    assert client.qbox("POST", stand_in.api_url + "/cert/bind", body).ok
-
-    assert ["new", "old", "old"] == shown(stand_in, "src.example.com")
-
-
-def test_edge_speaks_enough_http(stand_in: QiniuService) -> None:
-    """A request gets an answer and the end of the connection."""
-    stand_in.add_domain(WWW, https=calls.seed(stand_in, [WWW]))
-    edge = stand_in.edges[1]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with (
-        socket.create_connection((edge.address, edge.port), timeout=5) as connection,
-        context.wrap_socket(connection, server_hostname=WWW) as tls,
-    ):
-        tls.sendall(b"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n")
-        answer = b"".join(iter(lambda: tls.recv(4096), b""))
-
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert answer.endswith(b"\r\n\r\nserved by the edge at 127.0.0.3\n")
-
-
-def test_many_handshakes_at_once(stand_in: QiniuService) -> None:
-    """A hundred clients are served together."""
-    stand_in.add_domain(WWW, https=calls.seed(stand_in, [WWW]))
-    edges = list(stand_in.edges) * 34
-    with ThreadPoolExecutor(20) as pool:
-        found = set(pool.map(lambda edge: shake_hands(edge, WWW), edges))
-
-    assert {stand_in.certificates.stored()[0].fingerprint} == found
-
-
-def test_no_key_stays_on_disk(
-    stand_in: QiniuService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a handshake the files that OpenSSL has read are gone."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    stand_in.add_domain(WWW, https=calls.seed(stand_in, [WWW]))
-    shake_hands(stand_in.edges[0], WWW)
-
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_garbage_does_not_stop_an_edge(stand_in: QiniuService) -> None:
-    """Clients that speak no TLS, or hang up at once, are forgotten."""
-    stand_in.add_domain(WWW, https=calls.seed(stand_in, [WWW], "old"))
-    for payload in (b"GET / HTTP/1.1\r\n\r\n", b""):
-        with socket.create_connection((stand_in.edges[0].address, stand_in.edges.port)) as raw:
-            raw.sendall(payload)
-
-    assert ["old", "old", "old"] == shown(stand_in)
 
 
 def test_stop_ends_idle_connections_at_once(clock: Clock) -> None:
@@ -380,14 +236,3 @@ def test_given_port_is_taken_or_refused(clock: Clock) -> None:
             _ = unlucky.api_url
     with calls.service(clock, edge_lags=LAGS, edge_port=port) as lucky:
         assert port == lucky.edges.port
-
-
-def test_addresses_without_a_common_port(clock: Clock) -> None:
-    """Starting ends with an error when no port is free on all addresses."""
-    overlapping = {"127.0.0.2": timedelta(0), "0.0.0.0": timedelta(0)}  # noqa: S104 - never served
-    stand_in = calls.service(clock, edge_lags=overlapping)
-
-    with pytest.raises(OSError, match="in use"):
-        stand_in.start()
-    with pytest.raises(RuntimeError, match="not running"):
-        _ = stand_in.edges.port

@@ -6,17 +6,14 @@ import contextlib
 import gc
 import http.client
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-import trustme
 
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import HttpService, Request, Response
@@ -91,16 +88,6 @@ def test_request_target_arrives_as_sent(
     assert [(path, query)] == [(r.path, r.query) for r in service.requests()]
 
 
-def test_host_and_body_arrive_as_sent(service: HttpService, client: requests.Session) -> None:
-    """The handler sees the wire's Host with its port, and the body's bytes."""
-    answer = client.put(service.url + "/x", data="证书".encode(), timeout=5)
-
-    assert urlsplit(service.url).netloc == answer.json()["host"]
-    assert "证书" == answer.json()["body"]
-    assert "yes" == answer.headers["X-Seen"]
-    assert "application/json" == answer.headers["Content-Type"]
-
-
 def test_headers_are_found_in_any_case(service: HttpService, client: requests.Session) -> None:
     """Header names are compared without case and keep their spelling."""
     client.get(service.url, headers={"X-Qiniu-Date": "now"}, timeout=5)
@@ -113,20 +100,6 @@ def test_headers_are_found_in_any_case(service: HttpService, client: requests.Se
     assert len(list(headers)) == len(headers)
 
 
-def test_connection_is_kept_alive(service: HttpService) -> None:
-    """Two requests on one connection both get answers (HTTP/1.1)."""
-    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=5)
-    with contextlib.closing(connection):
-        connection.request("GET", "/0")
-        connection.getresponse().read()
-        first = connection.sock
-        connection.request("GET", "/1")
-        connection.getresponse().read()
-        assert first is connection.sock
-
-    assert ["GET /0", "GET /1"] == [r.label for r in service.requests()]
-
-
 def test_head_is_an_answer_without_its_body(service: HttpService, client: requests.Session) -> None:
     """The head is that of GET, nothing follows it, and the connection goes on (RFC 9110 §9.3.2)."""
     head = client.head(service.url + "/a", timeout=5)
@@ -136,22 +109,6 @@ def test_head_is_an_answer_without_its_body(service: HttpService, client: reques
     assert str(len(got.content)) == head.headers["Content-Length"]
     assert ["HEAD /a", "GET /a"] == [request.label for request in service.requests()]
     assert [] == service.writes()
-
-
-def test_https(echo: Echo, client: requests.Session, tmp_path: Path) -> None:
-    """With a context for TLS, and one connection that never shakes hands delays no other."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-
-    with HttpService(echo, tls=context) as service:
-        address = urlsplit(service.url)
-        with socket.create_connection((address.hostname or "", address.port or 0)):
-            answer = client.get(service.url + "/a", timeout=5, verify=str(tmp_path / "ca.pem"))
-
-    assert "https" == address.scheme
-    assert "/a" == answer.json()["path"]
 
 
 def test_journal_and_writes(service: HttpService, client: requests.Session) -> None:
@@ -169,14 +126,6 @@ def test_journal_and_writes(service: HttpService, client: requests.Session) -> N
     assert all(before <= c.at <= datetime.now(UTC) for c in service.journal)
     assert ["POST /b", "PUT /c", "DELETE /d"] == [r.label for r in service.writes()]
     assert ["PUT /c"] == [r.label for r in service.requests("PUT *")]
-
-
-def test_journal_is_a_copy(service: HttpService) -> None:
-    """A caller's changes to the journal it got stay with the caller."""
-    raw_get(service, "/a")
-    service.journal.clear()
-
-    assert 1 == len(service.journal)
 
 
 def test_request_does_not_print_its_secrets() -> None:
@@ -212,83 +161,6 @@ def test_defect_in_the_handler_answers_500(
     assert 500 == client.get(service.url + "/broken", timeout=5).status_code
     assert "stand-in failed on GET /broken" in caplog.text
     assert 200 == client.get(service.url, timeout=5).status_code
-
-
-def test_delay_answers_late(service: HttpService, client: requests.Session, echo: Echo) -> None:
-    """A delayed exchange is worked on and answered, not before the delay is over."""
-    service.faults.add(Fault.delay(0.05))
-    started = time.monotonic()
-    answer = client.get(service.url, timeout=5)
-
-    assert 0.05 <= time.monotonic() - started
-    assert 200 == answer.status_code
-    assert ["GET /"] == echo.worked
-
-
-def test_reset_before_does_no_work(
-    service: HttpService, client: requests.Session, echo: Echo
-) -> None:
-    """The connection is reset, the handler is not called, the journal has no status."""
-    service.faults.add(Fault.reset_before())
-    with pytest.raises(requests.ConnectionError, match="reset"):
-        client.post(service.url, timeout=5)
-
-    assert [] == echo.worked
-    assert [None] == [c.status for c in service.journal]
-
-
-def test_reset_after_has_done_the_work(
-    service: HttpService, client: requests.Session, echo: Echo
-) -> None:
-    """The handler has run when the connection is reset, the journal has no status."""
-    service.faults.add(Fault.reset_after())
-    with pytest.raises(requests.ConnectionError, match="reset"):
-        client.post(service.url, timeout=5)
-
-    assert ["POST /"] == echo.worked
-    assert [None] == [c.status for c in service.journal]
-
-
-def test_another_status_does_no_work(
-    service: HttpService, client: requests.Session, echo: Echo
-) -> None:
-    """The fault's answer stands in place of the handler's, numbers unknown to HTTP included."""
-    service.faults.add(Fault.status(612, b"{}", headers=[("X-Reqid", "r")]))
-    answer = client.get(service.url, timeout=5)
-
-    assert (612, "{}", "r") == (answer.status_code, answer.text, answer.headers["X-Reqid"])
-    assert [] == echo.worked
-    assert [612] == [c.status for c in service.journal]
-
-
-def test_html_in_place_of_json(service: HttpService, client: requests.Session) -> None:
-    """A gateway's page comes with its own content type."""
-    service.faults.add(Fault.html())
-    answer = client.get(service.url, timeout=5)
-
-    assert 502 == answer.status_code
-    assert answer.headers["Content-Type"].startswith("text/html")
-    assert answer.text.startswith("<html>")
-
-
-@pytest.mark.parametrize(("given", "header"), [(None, None), (7, "7"), ("later", "later")])
-def test_too_many_requests(
-    service: HttpService, client: requests.Session, given: int | str | None, header: str | None
-) -> None:
-    """429 carries Retry-After only when one is given."""
-    service.faults.add(Fault.too_many(given))
-    answer = client.get(service.url, timeout=5)
-
-    assert (429, header) == (answer.status_code, answer.headers.get("Retry-After"))
-
-
-def test_truncated_answer(service: HttpService, client: requests.Session, echo: Echo) -> None:
-    """The client can tell that the body is shorter than declared; the work was done."""
-    service.faults.add(Fault.truncated())
-    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
-        client.get(service.url, timeout=5)
-
-    assert ["GET /"] == echo.worked
 
 
 def test_faults_are_taken_in_order_by_pattern(
@@ -330,14 +202,6 @@ def test_stop_closes_idle_and_busy_connections_at_once() -> None:
     gc.collect()  # a leaked socket would warn here, and warnings are errors
 
 
-def test_port_is_free_again_after_stop() -> None:
-    """A stopped service can be started anew on the port it had."""
-    with HttpService(lambda _: Response()) as first:
-        port = urlsplit(first.url).port or 0
-    with HttpService(lambda _: Response(), port=port) as second:
-        assert f"http://127.0.0.1:{port}" == second.url
-
-
 def _get_quietly(url: str) -> None:
     with contextlib.suppress(requests.RequestException):
         requests.get(url, timeout=10)
@@ -348,3 +212,41 @@ def _wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("fault", "worked", "status", "noted"),
+    [
+        (Fault.delay(0.05), True, 200, 200),
+        (Fault.reset_before(), False, None, None),
+        (Fault.reset_after(), True, None, None),
+        (Fault.truncated(), True, None, 200),
+        (Fault.status(612, b"{}", headers=[("X-Reqid", "r")]), False, 612, 612),
+        (Fault.html(), False, 502, 502),
+        (Fault.too_many(7), False, 429, 429),
+    ],
+    ids=lambda value: value.kind.value if isinstance(value, Fault) else None,
+)
+def test_fault(
+    service: HttpService,
+    client: requests.Session,
+    echo: Echo,
+    fault: Fault,
+    status: int | None,
+    noted: int | None,
+    *,
+    worked: bool,
+) -> None:
+    """Whether the work is done, what the client hears, and what the journal has: no status where
+    the connection was reset. The next request is answered as ever.
+    """
+    service.faults.add(fault)
+    with contextlib.nullcontext() if status else pytest.raises(requests.RequestException):
+        answer = client.post(service.url, timeout=5)
+        assert status == answer.status_code
+        assert answer.headers.get("X-Reqid") == ("r" if status == 612 else None)
+        assert answer.headers.get("Retry-After") == ("7" if status == 429 else None)
+
+    assert worked == bool(echo.worked)
+    assert [noted] == [exchange.status for exchange in service.journal]
+    assert 200 == client.get(service.url, timeout=5).status_code

@@ -23,7 +23,7 @@ class Settings:
     token: str = ""
 
 
-class Door:
+class Port:
     def add_txt(self, name, value):
         raise {raised}
 
@@ -32,7 +32,7 @@ class Door:
 
 
 def connect(settings, context):
-    return Door()
+    return Port()
 """
 """A DNS provider that raises something when it is used."""
 

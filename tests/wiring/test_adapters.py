@@ -15,10 +15,10 @@ from certferry.config.load import load
 from certferry.config.model import Settings
 from certferry.core.desired.certificate import Kind
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
-from certferry.ports.progress import no_listener
 from certferry.ports.survey import ZoneFinder
-from certferry.reconcile.examination import cnames_of, look_at_account
-from certferry.wiring.accounts import Accounts
+from certferry.reconcile.examination import cnames_of, examine_account
+from certferry.reconcile.run import Run
+from certferry.wiring.accounts import Accounts, Paces
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
 from certferry.wiring.settings import InstalledAdapters
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
@@ -59,8 +59,8 @@ def connect(packages: Packages, tmp_path: Path) -> Connect:
         return Accounts(
             settings(tmp_path, text),
             lambda _: MemoryAccount(),
-            pause=lambda _: None,
-            progress=no_listener,
+            run=Run(),
+            paces=Paces(),
             language="en",
             table=packages.table(),
         )
@@ -125,10 +125,10 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
         (adapter().replace("@dataclass(frozen=True)", ""), "`Settings` of bad_dns is no dataclass"),
         (adapter().replace("token: str", "token: object"), "no operator could write token"),
         (
-            adapter().replace("return Door()", "return settings.nothing"),
+            adapter().replace("return Port()", "return settings.nothing"),
             "bad failed: AttributeError: 'Settings' object has no attribute 'nothing'",
         ),
-        (adapter().replace("return Door()", "return None"), "has no add_txt, remove_txt"),
+        (adapter().replace("return Port()", "return None"), "has no add_txt, remove_txt"),
         (f"{adapter()}\n{DEPLOYED}    colour: str = ''", "no deployment can be told colour"),
         (f"{adapter()}\n{DEPLOYED}    http2: bool", "no deployment can be told http2"),
         (
@@ -189,21 +189,21 @@ def test_name_that_two_packages_declare(packages: Packages, connect: Connect) ->
     assert connect("[accounts.good]\n").dns(GOOD) is not None
 
 
-def test_foreign_error_of_a_door_is_told_as_one_of_ours(
+def test_foreign_error_of_a_port_is_told_as_one_of_ours(
     packages: Packages, connect: Connect
 ) -> None:
     """With the package, and without a secret of the settings."""
     module = adapter(f"RuntimeError('token {SECRET} refused')")
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
-    door = connect(f'[accounts.bad]\ntoken = "{SECRET}"\n').dns("bad")
+    port = connect(f'[accounts.bad]\ntoken = "{SECRET}"\n').dns("bad")
 
     with pytest.raises(DnsError) as caught:
-        door.add_txt("_acme-challenge.example.com", "value")
+        port.add_txt("_acme-challenge.example.com", "value")
 
     assert "the package certferry-bad: bad failed: RuntimeError: token ••• refused" == str(
         caught.value
     )
-    assert door.remove_txt("_acme-challenge.example.com", "value", None)
+    assert port.remove_txt("_acme-challenge.example.com", "value", None)
 
 
 STOPPED = "__import__('certferry.errors').errors.Interrupted('stopped')"
@@ -216,10 +216,10 @@ def test_what_the_contract_allows_passes(
 ) -> None:
     """Certferry's own errors as they are; a service that is silent is unavailable."""
     packages.install("certferry-bad", "bad_dns", adapter(raised), bad=DNS_GROUP)
-    door = connect("[accounts.bad]\n").dns("bad")
+    port = connect("[accounts.bad]\n").dns("bad")
 
     with pytest.raises(kind):
-        door.add_txt("_acme-challenge.example.com", "value")
+        port.add_txt("_acme-challenge.example.com", "value")
 
 
 @pytest.mark.parametrize(
@@ -242,6 +242,39 @@ def test_import_of_what_has_moved_is_told_with_the_line(
     assert hasattr(import_module(new), name)
 
 
+def test_import_of_what_is_called_otherwise_is_told_with_the_line(
+    packages: Packages, connect: Connect
+) -> None:
+    """As where a module is the same, and a name in it is not."""
+    line = "from certferry.ports.target import Look"
+    packages.install("certferry-old", "old_dns", f"{line}\n", old=DNS_GROUP)
+
+    said = refusal(connect, "[accounts.old]\n", "old")
+
+    assert f"write `from certferry.ports.target import Scope` in place of `{line}`" in said
+
+
+@pytest.mark.parametrize(("method", "word"), [("zone", "zones"), ("zones_of", "zone_of")])
+def test_ability_that_is_misspelt_is_told(
+    packages: Packages,
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    word: str,
+) -> None:
+    """Otherwise the port would only be taken for one that lacks it. One of another kind is not."""
+    module = adapter() + f"\nPort.{method} = lambda self: ()\nPort.close = lambda self: None\n"
+    packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
+
+    connect("[accounts.bad]\n").dns("bad")
+
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert (
+        f"the package certferry-bad: bad has {method}, which is never called; did you mean {word}?"
+        == told
+    )
+
+
 def test_settings_that_break_off(packages: Packages, connect: Connect) -> None:
     """What their own check raises is told of the account, without the secret that it repeats."""
     settings = 'token: str = ""\n'
@@ -258,9 +291,9 @@ def test_settings_that_break_off(packages: Packages, connect: Connect) -> None:
     assert SECRET not in said
 
 
-def test_zone_that_a_packages_door_finds(packages: Packages, connect: Connect) -> None:
-    """It is asked for where the door can tell, and something else is its mistake."""
-    module = adapter() + "\nDoor.zone_of = lambda self, name: None\n"
+def test_zone_that_a_packages_port_finds(packages: Packages, connect: Connect) -> None:
+    """It is asked for where the port can tell, and something else is its mistake."""
+    module = adapter() + "\nPort.zone_of = lambda self, name: None\n"
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
     packages.install("certferry-plain", "plain_dns", adapter(), plain=DNS_GROUP)
     accounts = connect("[accounts.bad]\n[accounts.plain]\n")
@@ -270,14 +303,14 @@ def test_zone_that_a_packages_door_finds(packages: Packages, connect: Connect) -
     assert not hasattr(accounts.dns("plain"), "zone_of")
 
 
-def test_door_that_gives_something_else(packages: Packages, connect: Connect) -> None:
+def test_port_that_gives_something_else(packages: Packages, connect: Connect) -> None:
     """It is told at once, and not as a mistake of what was to be done with it."""
     module = adapter().replace("raise RuntimeError('no token for you')", "return None")
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
-    door = connect("[accounts.bad]\n").dns("bad")
+    port = connect("[accounts.bad]\n").dns("bad")
 
     with pytest.raises(DnsError, match="bad failed: TypeError: gave NoneType and not str"):
-        door.add_txt("_acme-challenge.example.com", "value")
+        port.add_txt("_acme-challenge.example.com", "value")
 
 
 TARGET = f"""{LITERAL}{adapter()}
@@ -309,7 +342,7 @@ def test_target_has_kinds_of_its_own(packages: Packages, tmp_path: Path) -> None
         load(written(tmp_path, SERVED.replace("bucket", "kodo")), {}, adapters)
 
     [deployment] = wish.deployments
-    assert (Kind("bucket"), True) == (deployment.kind, deployment.kind.is_peculiar)
+    assert (Kind("bucket"), True) == (deployment.kind, deployment.kind.is_target_specific)
     assert "kind: must be one of auto, bucket" in str(caught.value)
 
 
@@ -352,7 +385,7 @@ EXAMINED = """
     def name_servers(self, zone):
         return frozenset({"ns1." + zone})
 """
-"""What another package's door may have for `doctor`, half of it broken."""
+"""What another package's port may have for `doctor`, half of it broken."""
 
 
 def test_account_of_a_package_that_is_examined(packages: Packages, connect: Connect) -> None:
@@ -375,8 +408,8 @@ def test_account_of_a_package_that_cannot_be_examined(packages: Packages, connec
     dns: Any = accounts.dns("good")
     target: Any = accounts.target("depot")
 
-    for door in (dns, target):
-        assert [] == list(look_at_account("label", door))
+    for port in (dns, target):
+        assert [] == list(examine_account("label", port))
     assert {} == cnames_of("depot", target, ())
     assert not any(hasattr(dns, name) for name in ("zones", "zone_of", "name_servers"))
     assert not hasattr(target, "examine")  # else `init` would say that its keys were tried
@@ -398,10 +431,10 @@ def test_target_of_a_package_that_is_examined(packages: Packages, connect: Conne
 
 
 @pytest.mark.parametrize("raised", ["RuntimeError", "SystemExit"])
-def test_door_that_breaks_off_when_it_is_looked_at(
+def test_port_that_breaks_off_when_it_is_looked_at(
     packages: Packages, connect: Connect, raised: str
 ) -> None:
-    """What it can do is asked of the door itself: that is guarded as its methods are."""
+    """What it can do is asked of the port itself: that is guarded as its methods are."""
     more = f"    @property\n    def zones(self):\n        raise {raised}('no zones')\n\n"
     module = adapter().replace("    def remove_txt", more + "    def remove_txt")
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)

@@ -18,6 +18,7 @@ from certferry.ports.notifier import Answered, RefusedForGood, Sent
 from certferry.wiring.channels import Channels, check
 from certferry.wiring.settings import InstalledAdapters
 from certferry_sandbox.testing.memory_state import MemoryState
+from tests.support.runs import AtOnce
 from tests.wiring.packages import Packages
 
 NOTIFY_GROUP = "certferry.notify"
@@ -79,7 +80,7 @@ def tried(packages: Packages, folder: Path, table: str) -> Answered:
     channels = Channels(
         settings(folder, table),
         lambda: state,
-        pause=lambda _: None,
+        run=AtOnce(),
         language="en",
         table=packages.table(),
     )
@@ -162,7 +163,7 @@ def test_settings_that_the_adapter_refuses_when_it_connects(tmp_path: Path) -> N
     channels = Channels(
         settings(tmp_path, 'type = "webhook"\nurl = "http://hooks.example.com/0b9f6d"'),
         MemoryState,
-        pause=lambda _: None,
+        run=AtOnce(),
         language="en",
     )
 

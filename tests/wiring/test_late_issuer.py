@@ -14,9 +14,8 @@ from certferry.config.values import DIRECTORIES
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.planning.limits import Hold
 from certferry.ports.issuer import IssueRequest
+from certferry.wiring.authorities import issuer_for, rehearsing
 from certferry.wiring.clock import now
-from certferry.wiring.late_issuer import issuer_for
-from certferry.wiring.rehearsal import rehearsing
 from certferry_sandbox.testing.memory_state import MemoryState
 
 USUAL, OTHER = DIRECTORIES["letsencrypt"], DIRECTORIES["zerossl"]
@@ -49,7 +48,7 @@ def test_each_directory_has_a_budget_of_its_own(settings: Settings, asked: str) 
     held = {
         directory
         for directory in ("", USUAL, OTHER)
-        if issuer.held_back(replace(REQUEST, directory=directory)) is not None
+        if issuer.rate_limit_hold(replace(REQUEST, directory=directory)) is not None
     }
 
     assert held == ({"", USUAL} if asked == USUAL else {OTHER})

@@ -52,7 +52,7 @@ def test_the_least_life_is_what_the_accounts_ask_for(tmp_path: Path, more: str, 
 
     assert timedelta(days=days) == found["img"].least_life
     assert timedelta(0) == found["static"].least_life
-    assert (False, True) == (found["img"].is_ferried, found["static"].is_ferried)
+    assert (False, True) == (found["img"].is_imported, found["static"].is_imported)
 
 
 def test_files_are_missed_where_they_were(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Doors of other people's: whatever ends their work is told as theirs."""
+"""Ports of other people's: whatever ends their work is told as theirs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from certferry.wiring.third_party import Guard
 TOKEN = "planted-token-0123456789"
 
 
-def guard(patience: timedelta = timedelta(seconds=20)) -> Guard:
-    """Watch over a door of a package's."""
+def guard(within: timedelta = timedelta(seconds=20)) -> Guard:
+    """Watch over a port of a package's."""
     whose = Described("bad", "certferry-bad", ModuleType("bad_dns"))
-    return Guard(whose, lambda: frozenset({Secret(TOKEN)}), patience)
+    return Guard(whose, lambda: frozenset({Secret(TOKEN)}), within)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_stop_stays_one(stop: BaseException) -> None:
         raise stop
 
 
-def test_door_that_never_connects() -> None:
+def test_port_that_never_connects() -> None:
     """It is given up, and told: no command waits for ever."""
     never = threading.Event()
     try:

@@ -19,8 +19,9 @@ from certferry.core.observed.observation import Served
 from certferry.errors import VerificationError
 from certferry.present.console import Console
 from certferry.present.layout import Line, Span, Tone, columns, line
+from certferry.reconcile.run import Run
 from certferry.text import Text, verbatim
-from certferry.wiring.looking import open_to_look
+from certferry.wiring.network import probe_for
 from certferry.wiring.settings import ADAPTERS
 from certferry_sandbox.world import DOMAINS, Pace, World, demonstration
 
@@ -85,8 +86,7 @@ class Demo:
 
     def _look(self) -> Mapping[str, tuple[Served, ...]]:
         settings = load(self._config, self._console.environ, ADAPTERS)
-        with open_to_look(settings) as session:
-            return session.probe.look(DOMAINS)
+        return probe_for(settings.verify, Run().pause).served(DOMAINS)
 
     def _judge(self, changes: list[EdgeChange], done: Writes, rewritten: int) -> None:
         kept = self._world.qiniu.domain(DOMAINS[0]).https

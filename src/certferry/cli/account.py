@@ -16,11 +16,9 @@ from certferry.present.layout import Line, Span, Tone, columns
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from certferry.core.dns_persist import PersistRecord
-    from certferry.ports.issuer import AccountFacts
-    from certferry.wiring.ca_session import CaSession
+    from certferry.ports.issuer import AccountFacts, CaAccount
+    from certferry.wiring.workspace import Workspace
 
 _EXPERIMENTAL = Text(
     "Experimental: dns-persist-01 is a draft (-02), and a later one may ask for another record."
@@ -44,11 +42,11 @@ def command() -> None:
 @click.pass_obj
 def show(front: Front) -> Exit:
     """Show each account, as its CA knows it."""
-    with _session(front) as session:
-        directories = [account.directory for account in session.state.accounts()]
+    with _workspace(front) as workspace:
+        directories = [account.directory for account in workspace.state.accounts()]
         if not directories:
             return say(front, Text("There is no account yet; `certferry sync` makes one."))
-        found = [(directory, *_standing(session, directory)) for directory in directories]
+        found = [(directory, *_standing(workspace, directory)) for directory in directories]
     rows = [
         (Span(directory, Tone.STRONG), Span(front.voice.say_on_one_line(words), tone))
         for directory, words, tone in found
@@ -62,8 +60,11 @@ def show(front: Front) -> Exit:
 @click.pass_obj
 def rollover(front: Front, directory: str | None) -> Exit:
     """Replace an account's key. Safe to interrupt: the next run always has a key that works."""
-    with _session(front) as session:
-        session.account_at(session.directory_of(directory)).rollover()
+    from certferry.wiring.authorities import directory_of
+
+    with _workspace(front) as workspace:
+        url = directory_of(directory, workspace.settings)
+        _account_at(url, workspace).rollover()
     return say(front, Text("The account has a new key."))
 
 
@@ -76,12 +77,14 @@ def deactivate(front: Front, directory: str | None, *, yes: bool) -> Exit:
 
     Its certificates stay valid. A sync that orders another one makes a new account.
     """
-    with _session(front) as session:
-        url = session.directory_of(directory)
+    from certferry.wiring.authorities import directory_of
+
+    with _workspace(front) as workspace:
+        url = directory_of(directory, workspace.settings)
         question = Text("Deactivate the account at {directory} permanently?", directory=url)
         if not is_wanted(front, question, yes=yes):
             return say(front, Text("Nothing was changed."))
-        session.account_at(url).deactivate()
+        _account_at(url, workspace).deactivate()
     return say(front, Text("The account is deactivated."))
 
 
@@ -99,11 +102,13 @@ def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
     from certferry.cli.selection import settings_or_defaults
     from certferry.core.certificates.names import normalise
     from certferry.present.documents import of_persist_record
-    from certferry.wiring.ca_session import open_to_register
+    from certferry.reconcile.run import Run
+    from certferry.wiring.authorities import persist_record_of
+    from certferry.wiring.workspace import Workspace
 
     asked, settings = normalise(name), settings_or_defaults(front)
-    with open_to_register(settings, language=front.voice.language) as session:
-        record = session.persist_record(asked)
+    with Workspace(settings, language=front.voice.language) as workspace:
+        record = persist_record_of(asked, settings, workspace.state, Run().pause)
     if as_json:
         front.console.print_json(of_persist_record(record))
         return Exit.OK
@@ -121,17 +126,25 @@ def _lines(record: PersistRecord, front: Front) -> list[Line]:
     return columns([(Span(front.voice.say(what), Tone.FAINT), Span(part)) for what, part in parts])
 
 
-def _session(front: Front) -> AbstractContextManager[CaSession]:
+def _workspace(front: Front) -> Workspace:
     from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.ca_session import open_at_cas
+    from certferry.wiring.workspace import Workspace
 
-    return open_at_cas(settings_or_defaults(front), language=front.voice.language)
+    settings = settings_or_defaults(front)
+    return Workspace(settings, reads_only=True, language=front.voice.language)
 
 
-def _standing(session: CaSession, directory: str) -> tuple[Text, Tone]:
+def _account_at(directory: str, workspace: Workspace) -> CaAccount:
+    from certferry.reconcile.run import Run
+    from certferry.wiring.authorities import account_at
+
+    return account_at(directory, workspace.settings, workspace.state, Run().pause)
+
+
+def _standing(workspace: Workspace, directory: str) -> tuple[Text, Tone]:
     """Return what the CA says of an account. One that does not answer hides no other."""
     try:
-        facts = session.account_at(directory).look()
+        facts = _account_at(directory, workspace).look()
     except CertferryError as error:
         return error.message, Tone.BAD
     if facts is None:

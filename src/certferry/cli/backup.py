@@ -29,7 +29,7 @@ def backup(front: Front, file: Path, *, force: bool) -> Exit:
     from certferry.config.load import load_state
     from certferry.config.write import drafted
     from certferry.present.log_entries import log_change
-    from certferry.wiring.backup import archive_of
+    from certferry.wiring.machine import archive_of
 
     state = load_state(front.config, front.console.environ)
     archive, lineages = archive_of(state)
@@ -58,7 +58,7 @@ def restore(front: Front, file: Path) -> Exit:
     from certferry.config.load import load_state
     from certferry.errors import ConfigError
     from certferry.present.log_entries import log_change
-    from certferry.wiring.backup import restored
+    from certferry.wiring.machine import restored
 
     state = load_state(front.config, front.console.environ)
     try:

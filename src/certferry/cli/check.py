@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
-from certferry.cli.complaints import Complaint, complaint_about
+from certferry.cli.complaints import problem_of
 from certferry.cli.options import Front, json_option, names_argument
 from certferry.present.layout import line
+from certferry.problem import Problem
 
 if TYPE_CHECKING:
     from certferry.core.assessment.health import Checkup
@@ -20,7 +20,7 @@ RUN_WITHIN = 48
 """Hours; see `core.assessment.health.RUN_WITHIN`."""
 
 UNKNOWN = 3
-"""What a plugin answers that cannot say anything (`core.assessment.health.Health`)."""
+"""What a plugin answers that cannot say anything (`present.check_text.PluginStatus`)."""
 
 _TEN_YEARS = 24 * 3653  # hours
 
@@ -31,12 +31,12 @@ class Plugin(click.Command):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line; what is wrong with it is told as a plugin does."""
+        """Read the command line; what is wrong with it is reported as a plugin does."""
         as_json = "--json" in args
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as mistake:
-            ctx.exit(print_failure(complaint_about(mistake), ctx.obj, as_json=as_json))
+            ctx.exit(print_failure(problem_of(mistake), ctx.obj, as_json=as_json))
 
 
 @click.command("check", cls=Plugin)
@@ -61,45 +61,39 @@ def command(front: Front, names: tuple[str, ...], *, run_within: int, as_json: b
     try:
         found = _found(front, names, now, timedelta(hours=run_within))
     except Exception as error:  # noqa: BLE001 - whatever it is, a monitor gets its line
-        return print_failure(complaint_about(error), front, as_json=as_json)
+        return print_failure(problem_of(error), front, as_json=as_json)
     return print_checkup(found, now, front, as_json=as_json)
 
 
 def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
     from certferry.cli.selection import read_settings
     from certferry.core.assessment.health import checkup
-    from certferry.wiring.looking import lost_state, open_to_look
     from certferry.wiring.recorded import expected, recorded
-    from certferry.wiring.undeclared import undeclared
+    from certferry.wiring.workspace import Workspace
 
     settings = read_settings(front, tuple(names))
-    with open_to_look(settings, language=front.voice.language) as session:
-        known = replace(
-            recorded(session.state), undeclared=undeclared(settings, session.state, now)
-        )
-        known = replace(known, problem=known.problem or lost_state(settings, session.state))
+    with Workspace(settings, reads_only=True, language=front.voice.language) as workspace:
+        known = recorded(settings, workspace.state, now)
     return checkup(expected(settings, known), known, now, run_within)
 
 
 def print_checkup(found: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:
-    """Say how bad it is, and give the plugin's exit code."""
+    """Print how bad it is, and return the plugin's exit code."""
     from certferry.present import check_text
 
     if as_json:
         front.console.print_json(check_text.document(found, now, front.voice))
     else:
         front.console.print(line(one) for one in check_text.of_checkup(found, now, front.voice))
-    return int(found.health)
+    return check_text.status_of(found.concerns).value
 
 
-def print_failure(complaint: Complaint, front: Front, *, as_json: bool) -> int:
-    """Say that nothing can be said, and why, and give the plugin's exit code."""
+def print_failure(problem: Problem, front: Front, *, as_json: bool) -> int:
+    """Print that nothing can be judged, and why, and return the plugin's exit code."""
     from certferry.present import check_text
 
-    message, hint, voice = complaint.message, complaint.hint, front.voice
     if as_json:
-        document = check_text.document_of_failure(complaint.code, message, hint, voice)
-        front.console.print_json(document)
+        front.console.print_json(check_text.document_of_failure(problem, front.voice))
     else:
-        front.console.print(line(one) for one in check_text.of_failure(message, hint, voice))
+        front.console.print(line(one) for one in check_text.of_failure(problem, front.voice))
     return UNKNOWN

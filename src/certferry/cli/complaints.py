@@ -1,4 +1,4 @@
-"""Errors as a person and as a program reads them, and the one place that gives each its exit code.
+"""What ended a command, as a person and as a program reads it.
 
 error: img: the name servers of example.com did not show the challenge within 2 minutes
 
@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from gettext import gettext
 
 import click
 
-from certferry.cli.exits import Exit, of_error
 from certferry.cli.familiar import familiar_word
 from certferry.errors import Reported
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Tone, labelled, line
 from certferry.present.vocabulary import ERROR, HINT
+from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
@@ -37,55 +36,36 @@ class UsageMistake(click.UsageError):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """Why a run has no result. `code` is stable and appears in JSON."""
-
-    code: str
-    message: Text
-    hint: Text | None
-    exit: Exit
-
-
-def complaint_about(error: BaseException) -> Complaint:
-    """Turn whatever ended a run into a complaint."""
+def problem_of(error: BaseException) -> Problem:
+    """Return what ended a command as a problem."""
     match error:
         case Reported():
-            return Complaint(error.code, error.message, error.hint, of_error(error))
+            return error.problem()
         case click.UsageError():
-            return _about_usage(error)
+            return Problem("usage", _in_our_voice(error), _usage_hint(error))
         case OSError():
-            return _about_the_system(error)
+            return Problem("system", _of_the_system(error))
         case _:
-            return _about_a_mistake_of_ours(error)
+            return _mistake_of_ours(error)
 
 
-def lines(complaint: Complaint, voice: Voice) -> Iterator[Line]:
-    """Write a complaint for a person."""
-    yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(complaint.message))
-    if complaint.hint is not None:
+def lines(problem: Problem, voice: Voice) -> Iterator[Line]:
+    """Write for a person what ended a command."""
+    yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(problem.message))
+    if problem.hint is not None:
         yield line()
-        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(complaint.hint))
+        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(problem.hint))
 
 
-def document(complaint: Complaint, voice: Voice) -> dict[str, object]:
-    """Write a complaint for a program."""
-    hint = None if complaint.hint is None else voice.say(complaint.hint)
-    return {
-        "error": {
-            "code": complaint.code,
-            "message": voice.say(complaint.message),
-            "hint": hint,
-        }
-    }
+def document(problem: Problem, voice: Voice) -> dict[str, object]:
+    """Write it for a program."""
+    from certferry.present.documents import of_problem
 
-
-def _about_usage(error: click.UsageError) -> Complaint:
-    return Complaint("usage", _in_our_voice(error), _usage_hint(error), Exit.USAGE)
+    return {"error": of_problem(problem, voice)}
 
 
 def _in_our_voice(error: click.UsageError) -> Text:
-    """Give our own sentence, or click's as everything else is said: lower case, no full stop."""
+    """Return our own sentence, or click's as everything else is said: lower case, no full stop."""
     if isinstance(error, UsageMistake):
         return error.text
     is_named = isinstance(error, click.NoSuchOption)  # what may be meant is in the hint
@@ -107,9 +87,9 @@ def _usage_hint(error: click.UsageError) -> Text:
     root = error.ctx.find_root()
     is_begun = any(name.startswith(error.option_name) for name in error.possibilities or ())
     if error.ctx is root and not is_begun:
-        told = familiar_word([error.option_name.lstrip("-")])
-        if told is not None:
-            return told
+        known = familiar_word([error.option_name.lstrip("-")])
+        if known is not None:
+            return known
     everywhere = {name for option in root.command.params for name in option.opts}
     if error.ctx is not root and error.option_name in everywhere:
         return Text(
@@ -121,23 +101,19 @@ def _usage_hint(error: click.UsageError) -> Text:
     return Text("did you mean {option}?", option=meant[0]) if meant else look
 
 
-def _about_the_system(error: OSError) -> Complaint:
+def _of_the_system(error: OSError) -> Text:
     problem = system_words(error)
     if error.filename is None:  # a stream has no name
-        message = Text("the output cannot be written: {problem}", problem=problem)
-    else:
-        message = Text("{path}: {problem}", path=error.filename, problem=problem)
-    return Complaint("system", message, None, Exit.FAILED)
+        return Text("the output cannot be written: {problem}", problem=problem)
+    return Text("{path}: {problem}", path=error.filename, problem=problem)
 
 
-def _about_a_mistake_of_ours(error: BaseException) -> Complaint:
+def _mistake_of_ours(error: BaseException) -> Problem:
     # What the exception says is left to the log: it may quote anything.
     _log.debug("unexpected error", exc_info=error)
-    return Complaint(
+    kind = type(error).__name__
+    return Problem(
         "unexpected",
-        Text(
-            "unexpected error ({kind}): this is a mistake in certferry", kind=type(error).__name__
-        ),
+        Text("unexpected error ({kind}): this is a mistake in certferry", kind=kind),
         Text("run it again with -v, and report what it prints"),
-        Exit.FAILED,
     )

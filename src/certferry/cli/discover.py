@@ -14,11 +14,12 @@ from certferry.cli.exits import Exit
 from certferry.cli.options import Front, WholeNumber, json_option
 from certferry.present.console import Console
 from certferry.present.layout import line
+from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.core.discovery.inventory import Discovery, Problem, Wanted
+    from certferry.core.discovery.inventory import Discovery, Wanted
     from certferry.core.discovery.proposal import Proposal
 
 _DAYS = WholeNumber(0, 36500)
@@ -77,7 +78,9 @@ def command(
     from certferry.cli.selection import settings_with_accounts
     from certferry.core.discovery.inventory import Wanted
     from certferry.present.progress import progress_on
-    from certferry.wiring.discovery import open_to_discover
+    from certferry.reconcile.run import Run
+    from certferry.wiring.discovery import chosen, discovered, proposed
+    from certferry.wiring.workspace import Workspace
 
     if as_toml and as_json:
         raise UsageMistake(Text("--toml and --json exclude each other"))
@@ -86,11 +89,13 @@ def command(
     settings = settings_with_accounts(front)
     with (
         progress_on(front.console, front.verbosity, now, changes_nothing=True) as progress,
-        open_to_discover(settings, progress=progress, language=front.voice.language) as session,
+        Workspace(settings, reads_only=True, language=front.voice.language) as workspace,
     ):
-        found = session.discover(session.chosen(accounts))
+        run = Run(progress=progress)
+        known = workspace.accounts(run)
+        found = discovered(chosen(accounts, known, settings), workspace, run)
         if as_toml:
-            proposal, unread = session.proposed(found.narrowed(wanted, now()))
+            proposal, unread = proposed(found.narrowed(wanted, now()), known, settings)
     if as_toml:
         return show_tables(proposal, [*found.problems, *unread], front)
     return show_discovery(found, wanted, front.console, now(), as_json=as_json)

@@ -16,7 +16,7 @@ from certferry.text import Text
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.core.findings import Finding
+    from certferry.problem import Problem
 
 
 @click.command("doctor")
@@ -45,15 +45,18 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: b
         return show_report(front)
     from certferry.cli.selection import read_settings
     from certferry.present.progress import progress_on
-    from certferry.wiring.doctor import open_to_examine
+    from certferry.reconcile.run import Run
+    from certferry.wiring.doctor import examine
     from certferry.wiring.machine import schedulers
+    from certferry.wiring.workspace import Workspace
 
     settings = read_settings(front, names)
     with (
         progress_on(front.console, front.verbosity, now, changes_nothing=True) as progress,
-        open_to_examine(settings, progress=progress, language=front.voice.language) as session,
+        Workspace(settings, reads_only=True, language=front.voice.language) as workspace,
     ):
-        findings = session.examine(schedulers(front.console.environ))
+        run = Run(progress=progress)
+        findings = examine(workspace, run, schedulers(front.console.environ))
     return show_findings(findings, front, as_json=as_json)
 
 
@@ -62,18 +65,19 @@ def show_report(front: Front) -> Exit:
     call with success: the text says little then.
     """
     from certferry.cli.selection import settings_with_accounts
-    from certferry.ports.progress import no_listener
     from certferry.present import doctor_text
-    from certferry.wiring.doctor import open_to_examine
+    from certferry.reconcile.run import Run
+    from certferry.wiring.doctor import reports_of
     from certferry.wiring.settings import from_keys
+    from certferry.wiring.workspace import Workspace
 
     settings, console = settings_with_accounts(front, from_keys), front.console
-    with open_to_examine(settings, progress=no_listener, language=front.voice.language) as session:
-        reports = session.reports()
+    with Workspace(settings, reads_only=True, language=front.voice.language) as workspace:
+        reports = reports_of(workspace, Run())
         note(front, Text("asking the accounts…"))
         found = list(reports)
     console.print(doctor_text.report(found, now(), front.voice))
-    outside = [one.service for one in found if not one.keys_accepted]
+    outside = [one.service for one in found if not one.credentials_work]
     if outside:
         raise CertferryError(
             Text("{services} answered no call with success", services=outside),
@@ -85,7 +89,7 @@ def show_report(front: Front) -> Exit:
     return Exit.OK
 
 
-def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -> Exit:
+def show_findings(findings: Sequence[Problem], front: Front, *, as_json: bool) -> Exit:
     """Print the findings; with `--quiet` only the errors."""
     from certferry.present import doctor_text, documents
     from certferry.present.log_entries import log_findings
@@ -95,7 +99,7 @@ def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -
     if as_json:
         console.print_json(documents.of_findings(findings, console.voice))
     elif front.quiet:
-        console.print_stderr(doctor_text.what_is_wrong(findings, console.voice))
+        console.print_stderr(doctor_text.error_lines(findings, console.voice))
     else:
         console.print_wrapped(doctor_text.lines(findings, console.voice))
-    return exits.of_findings(findings)
+    return exits.of_problems(findings)

@@ -49,18 +49,22 @@ def add(
     the file has; where it has several, --dns and --to say which. Nothing is issued before the next
     sync.
     """
+    from certferry.config.additions import Choice, additions, already_declared, covered_already
     from certferry.config.document import read_document
     from certferry.config.edit import with_certificates
     from certferry.config.load import NAME
     from certferry.config.propose import tables_of
     from certferry.core.discovery.proposal import Proposal
-    from certferry.wiring.additions import additions, already_declared, covered_already
+    from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
     from certferry.wiring.profiles import load_checked
 
     settings = load_checked(front.config, front.console.environ)
     if already_declared(settings, domains):
         return say(front, Text("Every one of them is declared already. Nothing was changed."))
-    certificates = additions(settings, domains, dns, to, each=each)
+    accounts, known = settings.accounts.values(), installed()
+    proven = Choice("--dns", known.labels(DNS_PROVIDERS, accounts), dns)
+    served = Choice("--to", known.labels(TARGETS, accounts), to)
+    certificates = additions(settings, domains, proven, served, each=each)
     for covered in covered_already(settings, domains):
         warn(front, covered)
     document = read_document(settings.path or Path(NAME))

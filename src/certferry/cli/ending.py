@@ -1,4 +1,7 @@
-"""How the process ends that is asked to: in order, once, and soon, whatever hangs."""
+"""How the process of the command line ends that is asked to: in order, once, and soon, whatever
+hangs. Nothing below installs a signal's handler: another caller of the engine ends its runs by
+`reconcile.run.Run.stop`, from any thread.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ AT_LATEST = 4.8  # seconds after the first signal: within the five that are prom
 
 
 def end_in_order() -> None:
-    """Asked to end, or left by its terminal, a run ends as with Ctrl-C: challenge records removed,
-    keys taken away from programs, leases given back.
+    """Have a run that is asked to end, or left by its terminal, end as with Ctrl-C: challenge
+    records removed, keys taken away from programs, leases given back.
     """
     signals = [
         each
@@ -30,8 +33,8 @@ def end_in_order() -> None:
     ]
 
     def end(number: int, frame: FrameType | None) -> None:
-        # Once: the kernel and the shell both tell of a terminal that is gone, and systemd sends
-        # both signals; they must not stop the putting in order. Only an operator who has pressed
+        # Once: the kernel and the shell both signal that a terminal is gone, and systemd sends
+        # both signals; they must not stop the clean-up. Only an operator who has pressed
         # Ctrl-C may lose patience, and press it again.
         for each in signals:
             signal.signal(each, _not_again)
@@ -46,7 +49,7 @@ def end_in_order() -> None:
 
 
 def _not_again(number: int, frame: FrameType | None) -> None:
-    """Be told a second time. No SIG_IGN: the programs that are started would have it too."""
+    """Ignore a repeated signal. No SIG_IGN: the programs that are started would have it too."""
 
 
 def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
@@ -67,7 +70,7 @@ def _interrupt_again() -> None:
 
 
 def _watch(signals: frozenset[int]) -> None:
-    """See to it that the process ends. A handler runs between two steps of Python, and there are
+    """Make sure that the process ends. A handler runs between two steps of Python, and there are
     none while the system looks up a name or waits for a disk: the system's own note of a signal
     does not wait for that.
     """
@@ -82,6 +85,6 @@ def _end_at_last(reading: int, signals: frozenset[int]) -> None:
     while not signals & set(os.read(reading, 16)):
         pass
     threading.Event().wait(AT_LATEST)
-    # What is written down is: the state is changed in transactions, and the system lets go of
-    # leases. The next run removes the challenge records that are left.
+    # What is stored is whole: the state is changed in transactions, and the system releases the
+    # leases. The next run removes the challenge records that remain.
     os._exit(Exit.STOPPED)

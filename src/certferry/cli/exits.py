@@ -13,22 +13,23 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+import click
+
 from certferry.errors import (
     ConfigError,
     Interrupted,
     LeaseHeld,
     LeaseLost,
     PlanRefused,
-    Reported,
 )
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
-    from certferry.core.assessment.status import LineageStatus, Remembering
-    from certferry.core.discovery.inventory import Problem
+    from certferry.core.assessment.health import Recorded
+    from certferry.core.assessment.status import LineageStatus
     from certferry.core.discovery.watched import HostLook
-    from certferry.core.findings import Finding
     from certferry.core.planning.plan import Plan
     from certferry.core.planning.report import SyncReport
+    from certferry.problem import Problem
 
 
 class Exit(IntEnum):
@@ -44,10 +45,10 @@ class Exit(IntEnum):
     NO_READER = 141  # 128 + SIGPIPE, as shells count
 
 
-def of_error(error: Reported) -> Exit:
-    """Judge what ended a run before it had a result."""
+def of_error(error: BaseException) -> Exit:
+    """Judge what ended a command before it had a result."""
     match error:
-        case ConfigError():
+        case ConfigError() | click.UsageError():
             return Exit.USAGE
         case PlanRefused():
             return Exit.REFUSED
@@ -85,34 +86,31 @@ def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
     """Judge plans: by what stands in their way, then, if asked, by whether anything is pending.
     What `sync` would refuse is refused here too, and what it would only find stuck is a failure.
     """
-    errors = [obstacle.error for plan in plans for obstacle in plan.obstacles]
+    from certferry.core.planning.plan import Weight
+
+    errors = [finding.error for plan in plans for finding in plan.having(Weight.BLOCKED)]
     refused = [error for error in errors if isinstance(error, PlanRefused)]
-    if len(errors) > len(refused) or any(plan.in_vain for plan in plans):
+    if len(errors) > len(refused) or any(plan.timed_out for plan in plans):
         return Exit.FAILED
-    if refused or any(plan.refusals for plan in plans):
+    if refused or any(plan.having(Weight.REFUSED) for plan in plans):
         return Exit.REFUSED
-    if check and not all(plan.is_empty and plan.held_back is None for plan in plans):
+    if check and not all(plan.is_empty and plan.issue_later is None for plan in plans):
         return Exit.PENDING
     return Exit.OK
 
 
-def of_statuses(statuses: Sequence[LineageStatus], remembering: Remembering) -> Exit:
+def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
     """Judge what stands: what needs a person is a failure; so is a state that cannot be used."""
     from certferry.core.assessment.status import are_in_order
 
-    return Exit.OK if are_in_order(statuses, remembering) else Exit.FAILED
-
-
-def of_findings(findings: Sequence[Finding]) -> Exit:
-    """Judge what `doctor` found: an error is a failure, and nothing else."""
-    from certferry.core.findings import are_in_order
-
-    return Exit.OK if are_in_order(findings) else Exit.FAILED
+    return Exit.OK if are_in_order(statuses, recorded) else Exit.FAILED
 
 
 def of_problems(problems: Sequence[Problem]) -> Exit:
-    """Judge what could not be read: what the keys may not see is no failure."""
-    return Exit.FAILED if any(problem.is_failure for problem in problems) else Exit.OK
+    """Judge what `doctor` found, or what could not be looked at: an error is a failure, and nothing
+    else. What keys may not see is a warning.
+    """
+    return Exit.FAILED if any(one.is_error for one in problems) else Exit.OK
 
 
 def of_looks(looks: Sequence[HostLook]) -> Exit:

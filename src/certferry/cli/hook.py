@@ -11,12 +11,13 @@ import click
 from certferry.cli import exits
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, no_wait_option, patience_of, say, wait_option
+from certferry.cli.options import Front, no_wait_option, say, wait_limit_of, wait_option
 from certferry.cli.run_report import show_report
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.reconcile.visits import Patience
+    from certferry.core.planning.report import SyncReport
+    from certferry.reconcile.work_queue import WaitLimit
 
 
 MODES = ("acme.sh", "certbot", "lego", "qiniu")
@@ -73,7 +74,7 @@ def command(
     0, and the next run finishes them if the certificate is declared.
     """
     front: Front = ctx.obj
-    patience = _patience(mode, wait, no_wait=no_wait)
+    wait_limit = _wait_limit(mode, wait, no_wait=no_wait)
     if install and mode != "acme.sh":
         raise UsageMistake(Text("--install is for acme.sh; {mode} needs no file", mode=mode), ctx)
     if home and not install:
@@ -83,31 +84,38 @@ def command(
         options += [] if wait is None else ["--wait", str(wait)]
         options += ["--no-wait"] if no_wait else []
         return _install(front, home, [*_this_program(ctx), "hook", mode, *options])
-    return _sync(mode, front, patience, env_files)
+    return _sync(mode, front, wait_limit, env_files)
 
 
-def _patience(mode: str, wait: int | None, *, no_wait: bool) -> Patience:
+def _wait_limit(mode: str, wait: int | None, *, no_wait: bool) -> WaitLimit:
     from certferry.migration.renewed import CLIENTS
-    from certferry.reconcile.visits import Patience
+    from certferry.reconcile.work_queue import WaitLimit
 
-    patience = patience_of(wait, no_wait=no_wait)
-    if patience.limit is None and mode in CLIENTS:
-        return Patience(CLIENTS[mode].patience)
-    return patience
+    wait_limit = wait_limit_of(wait, no_wait=no_wait)
+    if wait_limit.limit is None and mode in CLIENTS:
+        return WaitLimit(CLIENTS[mode].patience)
+    return wait_limit
 
 
-def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]) -> Exit:
+def _sync(mode: str, front: Front, wait_limit: WaitLimit, env_files: Sequence[Path]) -> Exit:
     from certferry.config.env_files import environment_with
     from certferry.present.progress import progress_on_stdout
+    from certferry.reconcile.reconciler import Reconciler
+    from certferry.reconcile.run import Run
     from certferry.wiring.machine import certificate_source
     from certferry.wiring.selection import meant_by
-    from certferry.wiring.session import open_session
+    from certferry.wiring.workspace import Workspace, who_runs
 
     environ = environment_with(front.console.environ, env_files)
     meant = meant_by(mode, front.config, environ, certificate_source())
     progress = progress_on_stdout(front.console, front.verbosity)
-    with open_session(meant.settings, progress=progress, language=front.voice.language) as session:
-        report = session.teller.telling(lambda: session.reconciler().sync(session.wishes, patience))
+    run = Run(who_runs(), progress)
+    with Workspace(meant.settings, language=front.voice.language) as workspace:
+
+        def sync() -> SyncReport:
+            return Reconciler(workspace.connect(run)).sync(workspace.certificates, wait_limit)
+
+        report = workspace.notifications(run).notify_of(sync)
     show_report(report, front, as_json=False, undeclared_of=meant.undeclared_of)
     return exits.of_hook(report)
 

@@ -20,7 +20,7 @@ from certferry.cli import complaints
 from certferry.cli.commands import Commands
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.ending import end_in_order
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, of_error
 from certferry.cli.help import click_speaks, spoken
 from certferry.cli.options import COMPLETION, PROGRAM, Front
 from certferry.present.console import Console, Verbosity, standard_console
@@ -196,19 +196,19 @@ def _invoke(command: click.Command, name: str, arguments: Sequence[str], console
 
 def _complain(error: BaseException, arguments: Sequence[str], console: Console) -> int:
     with click_speaks(console.voice.language):
-        complaint = complaints.complaint_about(error)
-    console.run_log.complain(complaint.code, complaint.message, complaint.hint)
+        problem, ending = complaints.problem_of(error), of_error(error)
+    console.run_log.complain(problem.code, problem.message, problem.hint)
     if _command_word(arguments) == CHECK and not isinstance(error, OSError):
         from certferry.cli.check import UNKNOWN, print_failure
 
         _end_log(UNKNOWN, console)
-        return print_failure(complaint, Front(console), as_json="--json" in arguments)
-    _end_log(complaint.exit, console)
-    console.print_stderr(complaints.lines(complaint, console.voice))
+        return print_failure(problem, Front(console), as_json="--json" in arguments)
+    _end_log(ending, console)
+    console.print_stderr(complaints.lines(problem, console.voice))
     if "--json" in arguments and not isinstance(error, OSError):
-        console.print_json(complaints.document(complaint, console.voice))
+        console.print_json(complaints.document(problem, console.voice))
     console.flush()
-    return complaint.exit
+    return ending
 
 
 def _command_word(arguments: Sequence[str]) -> str | None:

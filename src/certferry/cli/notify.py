@@ -32,14 +32,14 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
     """
     from certferry.cli.selection import settings_or_defaults
     from certferry.ports.notifier import Sent
-    from certferry.ports.progress import no_listener
     from certferry.present.news_text import answer_lines
-    from certferry.wiring.session import open_session
+    from certferry.reconcile.run import Run
+    from certferry.wiring.workspace import Workspace
 
     settings = settings_or_defaults(front)
     names = _chosen(settings, channels)
-    with open_session(settings, progress=no_listener, language=front.voice.language) as session:
-        tried = session.teller.channels
+    with Workspace(settings, language=front.voice.language) as workspace:
+        tried = workspace.notifications(Run()).channels
         answers, services = tried.try_out(names), tried.services(names)
     all_sent = all(isinstance(answer, Sent) for answer in answers.values())
     if not (front.quiet and all_sent):
@@ -56,9 +56,9 @@ def failed(front: Front) -> Exit:
     or could not begin, certferry records it for `check` and tells the channels.
     """
     from certferry.cli.selection import settings_or_defaults
-    from certferry.ports.progress import no_listener
-    from certferry.wiring.session import open_session
-    from certferry.wiring.wrong_file import tell_in_spite_of_it
+    from certferry.reconcile.run import Run
+    from certferry.wiring.workspace import Workspace
+    from certferry.wiring.wrong_file import notify_in_spite_of_it
 
     error = cut_short(front.console.environ)
     if error is None:
@@ -70,11 +70,12 @@ def failed(front: Front) -> Exit:
     except ConfigError:
         if was_refused:
             return Exit.OK  # for that reason, which the run has reported
-        tell_in_spite_of_it(error, front.config, front.console.environ, language=language)
+        notify_in_spite_of_it(error, front.config, front.console.environ, language=language)
         raise
-    with open_session(settings, progress=no_listener, language=language) as session:
-        if not (was_refused and session.teller.stands_failed()):
-            session.teller.tell_failure(error)
+    with Workspace(settings, language=language) as workspace:
+        notifications = workspace.notifications(Run())
+        if not (was_refused and notifications.stands_failed()):
+            notifications.notify_failure(error)
     return Exit.OK
 
 
@@ -121,7 +122,7 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
 
 def _chosen(settings: Settings, channels: Sequence[str]) -> Sequence[str]:
     """Return the channels to try. Raises `ConfigError`."""
-    from certferry.config.findings import instead_of
+    from certferry.config.mistakes import instead_of
 
     known = list(settings.channels)
     if not known:

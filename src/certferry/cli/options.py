@@ -23,7 +23,7 @@ from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.cli.interview import Interview
-    from certferry.reconcile.visits import Patience
+    from certferry.reconcile.work_queue import WaitLimit
 
 PROGRAM = "certferry"
 
@@ -79,7 +79,7 @@ def _complete_name(
         settings = load(ctx.find_root().params.get("config"), ctx.find_root().obj.environ)
     except CertferryError:
         return []
-    names = [wish.lineage for wish in settings.certificates]
+    names = [desired.lineage for desired in settings.certificates]
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
@@ -108,14 +108,14 @@ def wait_option(help_: str) -> Callable[[T], T]:
     return click.option("--wait", metavar="SECONDS", type=seconds, help=help_)
 
 
-def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
+def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
     """Return how long a run waits. Raises `UsageMistake` if both options are given."""
-    from certferry.reconcile.visits import Patience
+    from certferry.reconcile.work_queue import WaitLimit
 
     if no_wait and wait:
         raise UsageMistake(Text("--wait and --no-wait exclude each other"))
     limit = 0 if no_wait else wait
-    return Patience(None if limit is None else timedelta(seconds=limit))
+    return WaitLimit(None if limit is None else timedelta(seconds=limit))
 
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")

@@ -44,15 +44,17 @@ def show(
     """Look, plan and show the plans."""
     from certferry.cli.selection import settings_of_run
     from certferry.present.progress import progress_of_look
+    from certferry.reconcile.run import Run
     from certferry.reconcile.status import plans_of
-    from certferry.wiring.looking import open_to_look
+    from certferry.wiring.workspace import Workspace
 
     settings = settings_of_run(front, names, renew=renew)
     with (
         progress_of_look(front.console, front.verbosity, now, as_json=as_json) as progress,
-        open_to_look(settings, progress=progress, language=front.voice.language) as session,
+        Workspace(settings, reads_only=True, language=front.voice.language) as workspace,
     ):
-        plans = plans_of(session.reconciler(), session.wishes, renew=renew)
+        ports = workspace.connect(Run(progress=progress))
+        plans = plans_of(ports, workspace.certificates, renew=renew)
     return show_plans(plans, front.console, check=check, as_json=as_json)
 
 

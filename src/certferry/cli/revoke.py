@@ -37,21 +37,25 @@ def command(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
     revoked, and the key is not used again.
     """
     from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.ca_session import open_at_cas
+    from certferry.reconcile.revoke import to_revoke
+    from certferry.reconcile.run import Run
+    from certferry.wiring.authorities import revoke
+    from certferry.wiring.clock import now
     from certferry.wiring.selection import must_be_known
+    from certferry.wiring.workspace import Workspace, who_runs
 
     settings, because = settings_or_defaults(front), RevocationReason(reason)
-    with open_at_cas(settings, language=front.voice.language) as session:
-        name = must_be_known(name, session)
-        meant = session.to_revoke(name, because)
+    with Workspace(settings, reads_only=True, language=front.voice.language) as workspace:
+        name = must_be_known(name, workspace)
+        meant = to_revoke(name, because, workspace.state, now())
         if not meant:
             return say(front, Text("{name}: revoked already; nothing was changed.", name=name))
         if not is_wanted(front, _question(name, meant), yes=yes):
             return say(front, Text("Nothing was changed."))
-        for version in session.revoke(name, because):
+        for version in revoke(name, because, settings, workspace.state, Run(who_runs())):
             serial = version.certificate.serial
             say(front, Text("{name}: revoked, serial {serial}", name=name, serial=serial))
-        newest = session.state.versions(name)[0]
+        newest = workspace.state.versions(name)[0]
     if newest.revocation is None:
         said = Text(
             "that was begun before; the newest certificate of {name}, serial {serial}, was not"

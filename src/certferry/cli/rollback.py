@@ -21,21 +21,23 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
     The certificate that it replaces is not deployed there again. `certferry sync --renew NAME`
     issues a new one now.
     """
-    from certferry.cli.options import patience_of
+    from certferry.cli.options import wait_limit_of
     from certferry.cli.run_report import show_report
     from certferry.cli.selection import settings_of_one
     from certferry.present.progress import progress_on
-    from certferry.reconcile.rollback_by_hand import go_back, withdraw_by_hand
-    from certferry.wiring.session import open_session
+    from certferry.reconcile.rollback import go_back, withdraw_by_hand
+    from certferry.reconcile.run import Run
+    from certferry.wiring.workspace import Workspace, who_runs
 
-    patience = patience_of(wait, no_wait=no_wait)
+    wait_limit = wait_limit_of(wait, no_wait=no_wait)
     settings = settings_of_one(front, name)
     with (
         progress_on(front.console, front.verbosity, now) as progress,
-        open_session(settings, progress=progress, language=front.voice.language) as session,
+        Workspace(settings, language=front.voice.language) as workspace,
     ):
-        (wish,) = session.wishes
-        reconciler = session.reconciler()
-        wish = withdraw_by_hand(reconciler, wish)  # only its caller hears of a refusal
-        report = session.teller.telling(lambda: go_back(reconciler, wish, patience))
+        run = Run(who_runs(), progress)
+        ports = workspace.connect(run)
+        (desired,) = workspace.certificates
+        desired = withdraw_by_hand(ports, desired)  # only its caller hears of a refusal
+        report = workspace.notifications(run).notify_of(lambda: go_back(ports, desired, wait_limit))
     return show_report(report, front, as_json=as_json)

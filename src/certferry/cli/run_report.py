@@ -39,17 +39,21 @@ def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: boo
     from certferry.cli.selection import read_settings
     from certferry.present import plan_document, rehearsal_text, report_text
     from certferry.present.progress import progress_on
-    from certferry.wiring.rehearsal import rehearse, rehearsing
-    from certferry.wiring.session import open_session
+    from certferry.reconcile.rehearsal import rehearse
+    from certferry.reconcile.run import Run
+    from certferry.wiring.authorities import rehearsal_issuer, rehearsing
+    from certferry.wiring.workspace import Workspace, who_runs
 
     console = front.console
     settings = read_settings(front, names)
     at_staging = rehearsing(settings)
     with (
         progress_on(console, front.verbosity, now) as progress,
-        open_session(settings, progress=progress, language=front.voice.language) as session,
+        Workspace(settings, language=front.voice.language) as workspace,
     ):
-        found = rehearse(session, at_staging, renew=renew)
+        run = Run(who_runs(), progress)
+        issuer = rehearsal_issuer(at_staging, workspace.state, run.pause)
+        found = rehearse(workspace.connect(run), workspace.certificates, issuer, renew=renew)
     if as_json:
         console.print_json(plan_document.of_rehearsal(found.report, found.plans, console.voice))
     elif front.quiet:

@@ -15,8 +15,8 @@ from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
 from certferry.cli.options import PROGRAM, Front
 from certferry.config import unattended
-from certferry.config.findings import Finding
 from certferry.config.load import load
+from certferry.config.mistakes import Mistake
 from certferry.config.model import Settings
 from certferry.core.schedule import Job, Scheduled
 from certferry.errors import ScheduleError
@@ -27,7 +27,7 @@ from certferry.present.language import ENGLISH
 from certferry.present.layout import line
 from certferry.present.log_entries import log_change
 from certferry.present.run_log import is_stream
-from certferry.reconcile.examination import look_at_telling
+from certferry.reconcile.examination import examine_channels
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.machine import schedulers
@@ -67,7 +67,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     make_directories(job)
     installed = install_at(timer if systemd else cron, job, front)
     lost = unattended.lost_programs(settings, installed.path, environ)
-    unread = look_at_telling(
+    unread = examine_channels(
         has_channel=bool(settings.channels),
         has_heartbeat=settings.monitoring.heartbeat is not None,
     )
@@ -78,7 +78,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
         (_texts(lost), schedule_text.MISSED.filled(path=installed.path)),
         (_texts(unattended.withheld_variables(environ)), schedule_text.WITHHELD),
         schedule_text.not_needed(starts_of(known)),
-        *(([finding.message], finding.fix) for finding in unread),
+        *(([finding.message], finding.hint) for finding in unread),
     ]
     front.console.print_stderr(schedule_text.warned(concerns, front.voice))
     return Exit.OK
@@ -247,5 +247,5 @@ def _absolute(path: Path) -> str:
     return str(path.absolute())
 
 
-def _texts(findings: Iterable[Finding]) -> list[Text]:
+def _texts(findings: Iterable[Mistake]) -> list[Text]:
     return [finding.text for finding in findings]

@@ -18,9 +18,10 @@ from certferry.config.model import Settings
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.errors import ConfigError, NoneDeclared, StateError
 from certferry.present.vocabulary import one_or_many
+from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.looking import lost_state, open_to_look
 from certferry.wiring.profiles import load_checked
+from certferry.wiring.recorded import lost_state
 from certferry.wiring.selection import (
     chosen_settings,
     lineages_meant,
@@ -29,6 +30,7 @@ from certferry.wiring.selection import (
 )
 from certferry.wiring.settings import without_certificates
 from certferry.wiring.undeclared import undeclared
+from certferry.wiring.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 
@@ -40,14 +42,18 @@ def warn_of_state(settings: Settings, *, language: str, to_channels: bool) -> No
     `to_channels`: the run that begins issues every certificate of a lost state again, and at night
     no operator reads its warning.
     """
-    with suppress(StateError), open_to_look(settings, language=language) as session:
-        lost = lost_state(settings, session.state)
+    with (
+        suppress(StateError),
+        Workspace(settings, reads_only=True, language=language) as workspace,
+    ):
+        lost = lost_state(settings, workspace.state)
         if lost is not None:
             _log.warning(Text("{problem}; {hint}", problem=lost.message, hint=lost.hint))
             if to_channels and settings.channels:
-                session.teller.tell_unremembered(lost)
-        for one in undeclared(settings, session.state, datetime.now(UTC)):
-            _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
+                workspace.notifications(Run()).notify_unremembered(lost)
+        for one in undeclared(settings, workspace.state, datetime.now(UTC)):
+            lapsed = one.problem
+            _log.warning(Text("{problem}; {hint}", problem=lapsed.message, hint=lapsed.hint))
 
 
 def read_settings(front: Front, names: Sequence[str]) -> Settings:
@@ -96,10 +102,10 @@ def settings_to_sync(front: Front, names: Sequence[str], *, renew: bool) -> Sett
         return settings_of_run(front, names, renew=renew, to_channels=True)
     except ConfigError as error:
         if not names:
-            from certferry.wiring.wrong_file import tell_of_wrong_file
+            from certferry.wiring.wrong_file import notify_of_wrong_file
 
             environ, language = front.console.environ, front.voice.language
-            tell_of_wrong_file(error, front.config, environ, language=language)
+            notify_of_wrong_file(error, front.config, environ, language=language)
         raise
 
 

@@ -16,7 +16,7 @@ from certferry.text import Text
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.wiring.looking import Overview
+    from certferry.wiring.overview import Overview
 
 
 @click.command("status")
@@ -33,15 +33,19 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     """
     from certferry.cli.selection import read_settings, warn_of_equal_names
     from certferry.present.progress import progress_of_look
-    from certferry.wiring.looking import compared, open_to_look, overview
+    from certferry.reconcile.run import Run
+    from certferry.wiring.overview import overview
+    from certferry.wiring.recorded import recorded
+    from certferry.wiring.workspace import Workspace
 
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)
     with (
         progress_of_look(front.console, front.verbosity, now, as_json=as_json) as progress,
-        open_to_look(settings, progress=progress, language=front.voice.language) as session,
+        Workspace(settings, reads_only=True, language=front.voice.language) as workspace,
     ):
-        found = compared(overview(session), settings, session.state, now())
+        known = recorded(settings, workspace.state, now())
+        found = overview(workspace, Run(progress=progress), known)
     return show_status(found, front.console, now(), as_json=as_json)
 
 
@@ -51,17 +55,17 @@ def show_status(found: Overview, console: Console, now: datetime, *, as_json: bo
     from certferry.present import news_text, plan_document, status_text
     from certferry.present.log_entries import log_statuses
 
-    statuses, runs, channels = found.statuses, found.remembering, found.channels
+    statuses, recorded, channels = found.statuses, found.recorded, found.channels
     voice = console.voice
     log_statuses(statuses, console.run_log)
     if as_json:
-        console.print_json(plan_document.of_statuses(statuses, runs, voice, channels))
+        console.print_json(plan_document.of_statuses(statuses, recorded, voice, channels))
     elif not statuses:
         console.print([line(voice.say(Text("No certificate is declared.")))])
-        console.print_wrapped(status_text.troubles(runs, voice))
+        console.print_wrapped(status_text.troubles(recorded, voice))
     else:
         ordered = most_needed_first(statuses)
         below = [*status_text.remarks(ordered, voice), *news_text.remarks(channels, voice)]
         console.print_table(status_text.table(ordered, now, voice), below)
-        console.print_wrapped([line(), *status_text.of_runs(runs, voice)])
-    return exits.of_statuses(statuses, runs)
+        console.print_wrapped([line(), *status_text.of_runs(recorded, voice)])
+    return exits.of_statuses(statuses, recorded)

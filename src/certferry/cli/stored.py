@@ -15,7 +15,7 @@ from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.wiring.session import Session
+    from certferry.wiring.workspace import Workspace
 
 _MOST = 50
 
@@ -38,22 +38,22 @@ def history(front: Front, name: str | None, *, limit: int, as_json: bool) -> Exi
     Without NAME: every certificate there has been.
     """
     from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.looking import open_to_look
+    from certferry.wiring.workspace import Workspace
 
-    with open_to_look(settings_or_defaults(front)) as session:
-        return show_history(session, name, limit, front.console, as_json=as_json)
+    with Workspace(settings_or_defaults(front), reads_only=True) as workspace:
+        return show_history(workspace, name, limit, front.console, as_json=as_json)
 
 
 def show_history(
-    session: Session, name: str | None, limit: int, console: Console, *, as_json: bool
+    workspace: Workspace, name: str | None, limit: int, console: Console, *, as_json: bool
 ) -> Exit:
     """Print what the state holds. Raises `ConfigError` for a name that nothing is known of."""
     from certferry.present import history_text
     from certferry.wiring.selection import must_be_known
 
-    entries = session.state.history(name, limit)
+    entries = workspace.state.history(name, limit)
     if name is not None and not entries:
-        entries = session.state.history(must_be_known(name, session), limit)
+        entries = workspace.state.history(must_be_known(name, workspace), limit)
     if as_json:
         console.print_json(history_text.document(entries))
     else:
@@ -79,13 +79,13 @@ def export(front: Front, name: str, directory: Path) -> Exit:
     only its owner can read the key.
     """
     from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.looking import open_to_look
+    from certferry.wiring.workspace import Workspace
 
-    with open_to_look(settings_or_defaults(front)) as session:
-        return write_files(session, name, directory, front.console)
+    with Workspace(settings_or_defaults(front), reads_only=True) as workspace:
+        return write_files(workspace, name, directory, front.console)
 
 
-def write_files(session: Session, name: str, directory: Path, console: Console) -> Exit:
+def write_files(workspace: Workspace, name: str, directory: Path, console: Console) -> Exit:
     """Write the newest certificate of a lineage.
 
     Raises `ConfigError` for a name that nothing is known of, `CertificateError` when there is no
@@ -95,12 +95,12 @@ def write_files(session: Session, name: str, directory: Path, console: Console) 
     from certferry.wiring.machine import write_bundle
     from certferry.wiring.selection import must_be_known
 
-    name = must_be_known(name, session)
-    versions = session.state.versions(name)
+    name = must_be_known(name, workspace)
+    versions = workspace.state.versions(name)
     if not versions:
         hint = Text("run `certferry sync {name}`", name=name)
         raise CertificateError(Text("{name}: there is no certificate yet", name=name), hint=hint)
-    bundle = session.state.bundle(name, versions[0].number)
+    bundle = workspace.state.bundle(name, versions[0].number)
     paths = write_bundle(bundle, directory)
     log_export(name, paths, bundle.certificate.fingerprint, console.run_log)
     console.print(line(str(path)) for path in paths)

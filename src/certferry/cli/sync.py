@@ -13,8 +13,8 @@ from certferry.cli.options import (
     json_option,
     names_argument,
     no_wait_option,
-    patience_of,
     say,
+    wait_limit_of,
     wait_option,
 )
 from certferry.cli.run_report import rehearsed, show_report
@@ -61,15 +61,18 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     """
     from certferry.cli.selection import may_renew_all, must_declare, settings_to_sync
     from certferry.present.progress import progress_on
+    from certferry.reconcile.reconciler import Reconciler
+    from certferry.reconcile.retries import ScheduledRun
+    from certferry.reconcile.run import Run
     from certferry.wiring.clock import now
-    from certferry.wiring.session import open_session
     from certferry.wiring.undeclared import with_undeclared
+    from certferry.wiring.workspace import Workspace, who_runs
 
-    patience = patience_of(wait, no_wait=no_wait)
+    wait_limit = wait_limit_of(wait, no_wait=no_wait)
     if every and (names or not renew):
         raise UsageMistake(Text("--all goes with --renew, and with no NAME"))
     if rehearse:
-        if scheduled or patience != patience_of(None, no_wait=False):
+        if scheduled or wait_limit != wait_limit_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
         return rehearsed(front, names, renew=renew, as_json=as_json)
     settings = settings_to_sync(front, names, renew=renew)
@@ -77,16 +80,21 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         return say(front, Text("Nothing was changed."))
     with (
         progress_on(front.console, front.verbosity, now) as progress,
-        open_session(settings, progress=progress, language=front.voice.language) as session,
+        Workspace(settings, language=front.voice.language) as workspace,
     ):
+        run = Run(who_runs(), progress)
 
-        def run() -> SyncReport:
+        def engine() -> Reconciler:
+            return Reconciler(workspace.connect(run))
+
+        def sync() -> SyncReport:
             must_declare(settings)
             if scheduled:
-                report = session.scheduled_run(patience).sync(session.wishes, renew=renew)
+                retrying = ScheduledRun(engine, run.pause, wait_limit)
+                report = retrying.sync(settings.certificates, renew=renew)
             else:
-                report = session.reconciler().sync(session.wishes, patience, renew=renew)
-            return with_undeclared(report, settings, session.state)
+                report = engine().sync(settings.certificates, wait_limit, renew=renew)
+            return with_undeclared(report, settings, workspace.state)
 
-        report = session.teller.telling(run, is_whole=not names)
+        report = workspace.notifications(run).notify_of(sync, is_whole=not names)
     return show_report(report, front, as_json=as_json)

@@ -20,33 +20,31 @@ def rename(front: Front, old: str, new: str) -> Exit:
     Rename it in the configuration file first. Nothing is issued, uploaded or bound again.
     """
     from certferry.cli.selection import read_settings
-    from certferry.ports.progress import no_listener
     from certferry.reconcile.revoke import carry_over
-    from certferry.reconcile.visit import held_lease
-    from certferry.wiring.adoption import adopt_into
+    from certferry.reconcile.run import held_lease
     from certferry.wiring.clock import now
     from certferry.wiring.selection import the_one_meant
-    from certferry.wiring.session import open_session
     from certferry.wiring.undeclared import forget, newest
+    from certferry.wiring.workspace import Workspace, who_runs
 
     settings = read_settings(front, ())
     if old in {one.lineage for one in settings.certificates}:
         raise _still_declared(old, Text("give it its new name in the file first"))
     new = the_one_meant(settings.certificates, new).lineage
-    with open_session(settings, progress=no_listener, language=front.voice.language) as session:
-        certificate = newest(old, session.state, now())
+    with Workspace(settings, language=front.voice.language) as workspace:
+        certificate = newest(old, workspace.state, now())
         if certificate is None:
             raise ConfigError(
                 Text("{lineage} has no certificate that is valid", lineage=old),
                 hint=Text("`certferry history` shows the names that there have been"),
             )
-        versions = session.state.versions(old)
+        versions = workspace.state.versions(old)
         number = next(v.number for v in versions if v.certificate == certificate)
-        with held_lease(session.state, now, old):
-            carry_over(old, new, certificate, session.state)
-            adopted = adopt_into(session, new, session.state.bundle(old, number))
+        with held_lease(workspace.state, now, old):
+            carry_over(old, new, certificate, workspace.state)
+            adopted = workspace.adopt(new, workspace.state.bundle(old, number), who_runs())
         if adopted:  # the new name answers for the certificate from now on
-            forget(old, session.state)
+            forget(old, workspace.state)
     said = Text("{new} has the certificate of {old}, valid until {moment}.")
     if not adopted:
         said = Text("{new} has that certificate, or a later one. Nothing was changed.")
@@ -64,21 +62,20 @@ def forget(front: Front, name: str) -> Exit:
     """
     from certferry.cli.selection import settings_or_defaults
     from certferry.core.observed.records import HistoryEntry
-    from certferry.ports.progress import no_listener
     from certferry.wiring import undeclared
     from certferry.wiring.clock import now
     from certferry.wiring.selection import lineages_meant, must_be_known
-    from certferry.wiring.session import open_session, who_runs
+    from certferry.wiring.workspace import Workspace, who_runs
 
     settings = settings_or_defaults(front)
     for declared in lineages_meant(name, settings.declared):
         raise _still_declared(declared, Text("remove it from the file first"))
     moment = now()
-    with open_session(settings, progress=no_listener, language=front.voice.language) as session:
-        lineage = must_be_known(name, session)
-        certificate = undeclared.newest(lineage, session.state, moment)
-        undeclared.forget(lineage, session.state)
-        session.state.append_history(HistoryEntry(moment, lineage, "forgotten", who_runs()))
+    with Workspace(settings, language=front.voice.language) as workspace:
+        lineage = must_be_known(name, workspace)
+        certificate = undeclared.newest(lineage, workspace.state, moment)
+        undeclared.forget(lineage, workspace.state)
+        workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who_runs()))
     said = Text("No run tells of {lineage} any more.", lineage=lineage)
     if certificate is not None:
         said = Text(

@@ -96,15 +96,15 @@ def command(
         raise UsageMistake(Text("--every needs --follow"))
 
     from certferry.cli.selection import settings_or_defaults
-    from certferry.reconcile.stopping import Stopping
-    from certferry.wiring.watching import host_probe
+    from certferry.reconcile.run import Run
+    from certferry.wiring.network import probe_for
 
     verify = settings_or_defaults(front).verify
     meant = hosts_meant(hosts, file, port or verify.port)
     if len(meant) >= MANY:
         note(front, Text("looking at {count} hosts", count=len(meant)))
-    pause, within = Stopping().pause, None if expiring is None else timedelta(days=expiring)
-    probe = host_probe(verify, pause)
+    pause, within = Run().pause, None if expiring is None else timedelta(days=expiring)
+    probe = probe_for(verify, pause, alone=True)
     watch = Watch(probe, meant, front.console, now, within, as_json=as_json)
     if follow:
         watch.follow(pause, every or EVERY)
@@ -152,7 +152,7 @@ class Watch:
     def _looks(self) -> list[HostLook]:
         from certferry.core.discovery.watched import judged
 
-        seen = self.probe.look_at(self.hosts)
+        seen = self.probe.served_by(self.hosts)
         now = self.now()
         return [judged(host, seen[host], now, self.ends_within) for host in self.hosts]
 
@@ -198,7 +198,7 @@ def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Hos
 
     Raises `ConfigError`, with all that is wrong on the command line, or in the file.
     """
-    from certferry.config.findings import Finding, config_error, joined
+    from certferry.config.mistakes import Mistake, config_error, joined
 
     hosts, wrong = _read(enumerate(written), port)
     if wrong:
@@ -209,7 +209,7 @@ def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Hos
         more, wrong = _read(((number, row) for number, row in rows if row), port)
         if wrong:
             path = Path(file)
-            found = [Finding(path, number, "", "", error.message) for number, error in wrong]
+            found = [Mistake(path, number, "", "", error.message) for number, error in wrong]
             raise config_error(found, hint=_HOW)
         if not more:
             raise ConfigError(Text("{path} names no host", path=file), hint=_HOW)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from certferry.config.check import existing_file, key_type, secret_reference
 from certferry.config.document import Place
 from certferry.config.files import Paths
-from certferry.config.findings import Finding
+from certferry.config.mistakes import Mistake
 from certferry.config.model import AcmeSettings, CaSettings, DnsSettings
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table, with_hint
@@ -95,7 +95,7 @@ def called(directory: str) -> str:
     return names.get(directory) or urlsplit(directory).netloc
 
 
-def wrong_bindings(acme: AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Finding]:
+def wrong_bindings(acme: AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Mistake]:
     """Find the external account keys that can be none, as far as `resolve` gives them. Where one is
     missing is told when it is needed.
     """
@@ -110,7 +110,7 @@ def wrong_bindings(acme: AcmeSettings, place: Place, resolve: Resolve) -> Iterat
             ExternalAccount(ca.eab_kid, key)
         except ConfigError as problem:
             where = place if number == 0 else place.below(ca.name)
-            yield where.finding("eab_hmac_key", with_hint(problem))
+            yield where.mistake("eab_hmac_key", with_hint(problem))
 
 
 _USUAL = DIRECTORIES["letsencrypt"]
@@ -140,11 +140,11 @@ def issuance_of(acme: AcmeSettings) -> Issuance:
     return Issuance(acme.profiles, authorities, acme.reuse_key, acme.dns_persist)
 
 
-def unseen_records(acme: AcmeSettings, dns: DnsSettings, place: Place) -> Iterator[Finding]:
+def unseen_records(acme: AcmeSettings, dns: DnsSettings, place: Place) -> Iterator[Mistake]:
     """Find that records are to prove names, on a host that asks for none."""
     if acme.dns_persist and dns.wait is not None:
         problem = Text("not with `wait` under [dns]: the records are looked up before an order")
-        yield place.finding("dns_persist", problem)
+        yield place.mistake("dns_persist", problem)
 
 
 def _profiles(table: Table) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from certferry.config.findings import Finding
+from certferry.config.mistakes import Mistake
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.ports.adapter import Variable
 
 
@@ -33,7 +33,7 @@ class UsualAccounts:
     target: UsualAccount
 
 
-ReadOptions = Callable[[Table], tuple[Kind, HttpsWish]]
+ReadOptions = Callable[[Table], tuple[Kind, DesiredHttps]]
 """Reads the settings that a target declares for its deployments, as `config.bind` does."""
 
 
@@ -64,7 +64,7 @@ class Adapters(Protocol):
         """
         ...
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """Return a mistake for each account whose type is neither a DNS provider nor a target."""
         ...
 
@@ -88,7 +88,7 @@ class NoAdapters:
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """Find nothing wrong."""
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """Find nothing wrong."""
         del accounts
         return ()

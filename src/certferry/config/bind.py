@@ -45,7 +45,7 @@ from typing import (
 
 from certferry.config.check import secret_reference
 from certferry.config.files import Paths
-from certferry.config.findings import Finding, config_error
+from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.table import Table
@@ -62,7 +62,7 @@ from certferry.config.values import (
     word,
     wrong_type,
 )
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.secret import Secret, tells_a_secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Variable
@@ -97,8 +97,8 @@ def bind(
     Raises `TypeError` as `may_be_written` does.
     """
     may_be_written(settings_class)
-    findings: list[Finding] = []
-    table = Table(account.values, account.place, findings)
+    mistakes: list[Mistake] = []
+    table = Table(account.values, account.place, mistakes)
     types = get_type_hints(settings_class)
     arguments: dict[str, object] = {}
     further = ""
@@ -117,8 +117,8 @@ def bind(
     if further:
         arguments[further] = _further(table, resolve)
     table.done()
-    if findings:
-        raise config_error(findings)
+    if mistakes:
+        raise config_error(mistakes)
     return settings_class(**arguments)
 
 
@@ -319,7 +319,7 @@ def _one_of_enum(kind: type[StrEnum]) -> Read[StrEnum]:
 
 
 KIND = "kind"
-WISHES = tuple(field.name for field in dataclasses.fields(HttpsWish))
+WISHES = tuple(field.name for field in dataclasses.fields(DesiredHttps))
 
 
 class Judged(Protocol):
@@ -352,7 +352,7 @@ def choices(written_type: Any) -> tuple[str, ...]:
     return tuple(word for part in get_args(written_type) for word in choices(part))
 
 
-def read_options(settings_class: Any, table: Table) -> tuple[Kind, HttpsWish]:
+def read_options(settings_class: Any, table: Table) -> tuple[Kind, DesiredHttps]:
     """Read the settings that a target declares; what is wrong with them is reported."""
     types = get_type_hints(settings_class)
     names = may_be_told(settings_class)
@@ -362,8 +362,8 @@ def read_options(settings_class: Any, table: Table) -> tuple[Kind, HttpsWish]:
         written = [name for name in names if name in table]
         for key, problem in cast("Judged", options).wrong(written).items():
             table.report(key, problem)
-    wishes = {name: value for name, value in values.items() if name in WISHES}
-    return Kind(values.get(KIND, Kind.AUTO)), HttpsWish(**wishes)
+    certificates = {name: value for name, value in values.items() if name in WISHES}
+    return Kind(values.get(KIND, Kind.AUTO)), DesiredHttps(**certificates)
 
 
 def _taken(name: str, written_type: Any, settings_class: Any, table: Table) -> Any:

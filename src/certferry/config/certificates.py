@@ -19,7 +19,7 @@ from certferry.config.check import RESERVED, key_type
 from certferry.config.dns_accounts import account_among, read_dns_accounts
 from certferry.config.document import Place
 from certferry.config.files import Paths
-from certferry.config.findings import Finding, nearest
+from certferry.config.mistakes import Mistake, nearest
 from certferry.config.table import Table
 from certferry.config.values import Read, one_name, one_of, seconds, string, word, wrong_type
 from certferry.core.certificates import names as identifiers
@@ -31,18 +31,18 @@ from certferry.core.desired.certificate import (
     CommandDelivery,
     DesiredCertificate,
     DesiredDeployment,
+    DesiredHttps,
     DriftPolicy,
     FileDelivery,
-    HttpsWish,
     Issuance,
     Kind,
     OnFailure,
     PemFiles,
     Program,
     Retirement,
+    delivered,
 )
 from certferry.core.planning.choice import AUTO
-from certferry.core.planning.deliveries import delivered
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -325,24 +325,24 @@ def read_certificates(
 
 def with_equal_names(
     declared: Iterable[DesiredCertificate], places: Mapping[str, Place]
-) -> Iterator[Finding]:
+) -> Iterator[Mistake]:
     """Tell of each certificate that has the names and the kind of key of one above it: most likely
     a copy, which has nothing left to serve. It is no mistake that keeps a file from being read.
     """
     first: dict[tuple[frozenset[str], KeyType], str] = {}
-    for wish in declared:
-        key = (frozenset(wish.names), wish.key_type)
-        other = first.setdefault(key, wish.lineage)
-        if not wish.names or other == wish.lineage:
+    for desired in declared:
+        key = (frozenset(desired.names), desired.key_type)
+        other = first.setdefault(key, desired.lineage)
+        if not desired.names or other == desired.lineage:
             continue
         problem = Text(
             "{lineage} has the same names as {other}, at line {line}: one certificate can be"
             " deployed to several places",
-            lineage=wish.lineage,
+            lineage=desired.lineage,
             other=other,
             line=places[other].line,
         )
-        yield places[wish.lineage].finding("names", problem)
+        yield places[desired.lineage].mistake("names", problem)
 
 
 def _certificate(
@@ -357,7 +357,7 @@ def _certificate(
     """Read one certificate. Where something is wrong it has a hole, and loading fails."""
     lineage = table.take("name", _lineage, None)
     if "fullchain" in table or "privkey" in table:
-        certificate = _ferried(table, lineage, paths)
+        certificate = _imported(table, lineage, paths)
     else:
         certificate = _issued(table, lineage, accounts, default_key, issuance)
     if certificate.files is not None:
@@ -390,7 +390,7 @@ def _issued(
     )
 
 
-def _ferried(table: Table, lineage: str | None, paths: Paths) -> DesiredCertificate:
+def _imported(table: Table, lineage: str | None, paths: Paths) -> DesiredCertificate:
     """Read a certificate that is made elsewhere. Without a name it is called like its directory,
     as its client called it.
     """
@@ -471,13 +471,13 @@ def _meant(table: Table, accounts: Collection[str]) -> str:
     return nearest(str(table.take("to", lambda written: written, "")), accounts) or ""
 
 
-def _options(table: Table, target: str, options_of: OptionsOf) -> tuple[Kind, HttpsWish]:
+def _options(table: Table, target: str, options_of: OptionsOf) -> tuple[Kind, DesiredHttps]:
     """Read what this target alone can be told; its adapter is asked only where there is any."""
     beside = [key for key in table.written if key not in _COMMON]
     read = options_of(target) if beside else None
     if read is None:
         table.allow(*beside)  # where the adapter is not known, that is what is told
-        return Kind.AUTO, HttpsWish()
+        return Kind.AUTO, DesiredHttps()
     return read(table)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from certferry.config.findings import nearest
+from certferry.config.mistakes import nearest
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table
@@ -114,10 +114,10 @@ Check = Callable[[AccountTable, str, Resolve], None]
 
 
 def unused(
-    accounts: Mapping[str, AccountTable], wishes: Collection[DesiredCertificate]
+    accounts: Mapping[str, AccountTable], certificates: Collection[DesiredCertificate]
 ) -> list[AccountTable]:
     """Return the accounts that no certificate names, but for those whose type cannot be read."""
-    named = {label for labels in _named_by(wishes).values() for label in labels}
+    named = {label for labels in _named_by(certificates).values() for label in labels}
     return [one for one in accounts.values() if one.type and one.label not in named]
 
 
@@ -133,11 +133,11 @@ def wrong_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
         yield from _wrong_in(channel.account, NOTIFY_GROUP, settings, check)
 
 
-def _named_by(wishes: Collection[DesiredCertificate]) -> Mapping[str, set[str]]:
+def _named_by(certificates: Collection[DesiredCertificate]) -> Mapping[str, set[str]]:
     """Return the labels that certificates name, by the group of entry points of the adapter."""
     return {
-        DNS_GROUP: {account for wish in wishes for account in wish.dns_accounts},
-        TARGET_GROUP: {d.target for wish in wishes for d in wish.deployments},
+        DNS_GROUP: {account for desired in certificates for account in desired.dns_accounts},
+        TARGET_GROUP: {d.target for desired in certificates for d in desired.deployments},
     }
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from certferry.config.files import read_file, to_utf8
-from certferry.config.findings import Finding, config_error
+from certferry.config.mistakes import Mistake, config_error
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
 from certferry.text import Text
@@ -226,7 +226,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One table of a document; makes findings about its settings."""
+    """One table of a document; makes mistakes about its settings."""
 
     document: Document
     trail: Trail = ()
@@ -235,15 +235,15 @@ class Place:
         """Give the place of a table inside this one."""
         return Place(self.document, (*self.trail, *trail))
 
-    def finding(self, key: str, problem: Text, *, item: int | None = None) -> Finding:
+    def mistake(self, key: str, problem: Text, *, item: int | None = None) -> Mistake:
         """Say what is wrong with a key, or with one item of the list under it."""
         trail: Trail = (*self.trail, key) if key else self.trail
-        return Finding(
+        return Mistake(
             path=self.document.path,
             line=self.document.line(trail if item is None else (*trail, item)),
             table=self.title,
             key=key,
-            problem=problem,
+            message=problem,
         )
 
     @property
@@ -270,14 +270,14 @@ def read_document(path: Path) -> Document:
     return Document(path, _parse(path, text), text, content.readable_by_others)
 
 
-def _not_read(path: Path, error: ConfigError) -> Finding:
+def _not_read(path: Path, error: ConfigError) -> Mistake:
     match error.__cause__:
         case NotTrusted() as open_to:
-            return Finding(path, None, "", "", open_to.problem, open_to.fix)
+            return Mistake(path, None, "", "", open_to.problem, open_to.fix)
         case FileNotFoundError():
-            return Finding(path, None, "", "", error.message, _NOT_THERE)
+            return Mistake(path, None, "", "", error.message, _NOT_THERE)
         case _:
-            return Finding(path, None, "", "", error.message, error.hint)
+            return Mistake(path, None, "", "", error.message, error.hint)
 
 
 def document_of(path: Path, text: str) -> Document:
@@ -288,13 +288,13 @@ def document_of(path: Path, text: str) -> Document:
 def _decode(path: Path, data: bytes) -> str:
     if b"\0" in data and not data.startswith(_UTF_16):
         problem = Text("is not text: it holds a null byte")
-        raise config_error([Finding(path, None, "", "", problem, _FROM_BACKUP)])
+        raise config_error([Mistake(path, None, "", "", problem, _FROM_BACKUP)])
     try:
         return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        finding = Finding(path, line, "", "", Text("is not UTF-8 text"), to_utf8(path, data))
-        raise config_error([finding]) from None
+        mistake = Mistake(path, line, "", "", Text("is not UTF-8 text"), to_utf8(path, data))
+        raise config_error([mistake]) from None
 
 
 def _parse(path: Path, text: str) -> dict[str, object]:
@@ -302,18 +302,18 @@ def _parse(path: Path, text: str) -> dict[str, object]:
         return tomllib.loads(text)
     except RecursionError:
         problem = Text("is nested too deeply")
-        raise config_error([Finding(path, None, "", "", problem)]) from None
+        raise config_error([Mistake(path, None, "", "", problem)]) from None
     except ValueError as exc:  # TOMLDecodeError, and what a number of absurd length raises
         raise config_error([_syntax_finding(path, text, str(exc))]) from None
 
 
-def _syntax_finding(path: Path, text: str, message: str) -> Finding:
+def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
     """Take line and column out of the parser's message; it quotes single characters at most."""
     found = _TOML_PLACE.search(message)
     said = message[: found.start()] if found else message
     other = _other_format(text)
     if other is not None:
-        return Finding(path, 1, "", "", Text("is {format}, not TOML", format=other), _OTHER_FORMAT)
+        return Mistake(path, 1, "", "", Text("is {format}, not TOML", format=other), _OTHER_FORMAT)
     if found is None or found[1] is None:
         line, problem = text.rstrip().count("\n") + 1, Text("is not TOML: {problem}", problem=said)
     else:
@@ -331,10 +331,10 @@ def _syntax_finding(path: Path, text: str, message: str) -> Finding:
                 character=written[0],
                 ascii=meant,
             )
-            return Finding(path, number, "", "", where, fix)
+            return Mistake(path, number, "", "", where, fix)
     if said == "Invalid value":
         problem = Text("{problem}; strings need quotes", problem=problem)
-    return Finding(path, line, "", "", problem)
+    return Mistake(path, line, "", "", problem)
 
 
 def _without_comment(lines: list[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from certferry.config.document import Document, Place
 from certferry.config.files import Paths, read_private_file, to_utf8
-from certferry.config.findings import REFERENCE, Finding, config_error
+from certferry.config.mistakes import REFERENCE, Mistake, config_error
 from certferry.config.table import Table
 from certferry.config.values import word
 from certferry.errors import ConfigError
@@ -38,7 +38,7 @@ class EnvFile:
 
     path: Path
     values: Mapping[str, str] = field(repr=False)
-    findings: tuple[Finding, ...]
+    mistakes: tuple[Mistake, ...]
 
 
 def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, str]:
@@ -55,9 +55,9 @@ def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, s
 def environment_with(environ: Mapping[str, str], paths: Sequence[Path]) -> dict[str, str]:
     """Give the environment with what the files at these paths add to it. Raises `ConfigError`."""
     files = [read_env_file(path) for path in paths]
-    findings = [finding for file in files for finding in file.findings]
-    if findings:
-        raise config_error(findings, ASSIGNMENTS_ONLY)
+    mistakes = [mistake for file in files for mistake in file.mistakes]
+    if mistakes:
+        raise config_error(mistakes, ASSIGNMENTS_ONLY)
     return fill_in(environ, files)
 
 
@@ -66,16 +66,16 @@ def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> 
     they are. Raises `ConfigError`.
     """
     paths = Paths.beside(path, environ)
-    findings: list[Finding] = []
-    files = take_env_files(Table(document.values, Place(document), findings), paths)
-    inside = [finding for file in files for finding in file.findings]
-    if findings or inside:
-        raise config_error([*findings, *inside], REFERENCE if findings else ASSIGNMENTS_ONLY)
+    mistakes: list[Mistake] = []
+    files = take_env_files(Table(document.values, Place(document), mistakes), paths)
+    inside = [mistake for file in files for mistake in file.mistakes]
+    if mistakes or inside:
+        raise config_error([*mistakes, *inside], REFERENCE if mistakes else ASSIGNMENTS_ONLY)
     return files
 
 
 def take_env_files(root: Table, paths: Paths) -> tuple[EnvFile, ...]:
-    """Read those that a document names. What is wrong inside them is in their `findings`."""
+    """Read those that a document names. What is wrong inside them is in their `mistakes`."""
 
     def read(value: object) -> EnvFile:
         return read_env_file(paths.resolve(word(value)))
@@ -91,13 +91,13 @@ def read_env_file(path: Path) -> EnvFile:
         problem = Text("{path} {problem}", path=path, problem=exc.message)
         raise ConfigError(problem, hint=exc.hint or _what_to_name(path)) from exc
     values: dict[str, str] = {}
-    findings: list[Finding] = []
+    mistakes: list[Mistake] = []
     for line, name, value in _assignments(text):
         if isinstance(value, str):
             values[name] = value
         else:
-            findings.append(Finding(path, line, "", name, value))
-    return EnvFile(path, values, tuple(findings))
+            mistakes.append(Mistake(path, line, "", name, value))
+    return EnvFile(path, values, tuple(mistakes))
 
 
 def _what_to_name(path: Path) -> Text | None:

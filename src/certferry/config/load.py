@@ -33,7 +33,7 @@ from certferry.config.files import (
     read_file,
     read_untrusted_file,
 )
-from certferry.config.findings import REFERENCE, Finding, config_error, joined, nearest
+from certferry.config.mistakes import REFERENCE, Mistake, config_error, joined, nearest
 from certferry.config.model import (
     AccountTable,
     AcmeSettings,
@@ -106,7 +106,7 @@ def load(
 ) -> Settings:
     """Read the settings from a file: the given one, or the first of the usual places.
 
-    Raises `ConfigError` with everything that is wrong, one finding per line. What is wrong with the
+    Raises `ConfigError` with everything that is wrong, one mistake per line. What is wrong with the
     accounts that certificates name is told when they are connected; where `adapters` are given,
     along with the rest if there is any. An account that none names must be of a known type.
     """
@@ -122,12 +122,12 @@ def load_state(chosen: Path | None, environ: Mapping[str, str]) -> StateSettings
     """
     found = find_file(chosen, environ)
     document = _NO_FILE if found is None else read_document(found)
-    findings: list[Finding] = []
-    root = Table(document.values, Place(document), findings)
+    mistakes: list[Mistake] = []
+    root = Table(document.values, Place(document), mistakes)
     paths = Paths.beside(document.path, environ)
     state = read_state(root.table("state"), paths, default_directory(environ, os.geteuid()))
-    if findings:
-        raise config_error(findings)
+    if mistakes:
+        raise config_error(mistakes)
     return state
 
 
@@ -253,36 +253,36 @@ def _declared(
     accounts lack are taken from the environment.
     """
     accounts = {label: dict(table) for label, table in document.tables("accounts").items()}
-    findings: list[Finding] = []
+    mistakes: list[Mistake] = []
     for label, variables in needed.items():
         account = accounts.setdefault(label, {})
         for variable in variables:
             if variable.key not in account:
                 name = next((name for name in variable.names if environ.get(name)), None)
                 if name is None:
-                    findings.append(_not_set(variable))
+                    mistakes.append(_not_set(variable))
                 account[variable.key] = f"env:{name}"
     certificates = [] if certificate is None else [dict(certificate)]
     values = {**document.values, "accounts": accounts, "certificates": certificates}
-    return _read(replace(document, values=values), environ, findings, adapters=adapters)
+    return _read(replace(document, values=values), environ, mistakes, adapters=adapters)
 
 
 def _read(
     document: Document,
     environ: Mapping[str, str],
-    findings: Sequence[Finding] = (),
+    mistakes: Sequence[Mistake] = (),
     beside: Path | None = None,
     adapters: Adapters = NO_ADAPTERS,
     check: Check = NO_ADAPTERS.check,
 ) -> Settings:
     """Check everything there is to check, and only then complain."""
-    settings, collected = as_far_as_read(document, environ, findings, beside, adapters)
+    settings, collected = as_far_as_read(document, environ, mistakes, beside, adapters)
     acme, env_files = settings.acme, settings.env_files
     resolve = settings.secrets.resolve_at_rest
     collected += wrong_bindings(acme, Place(document).below("acme"), resolve)
     collected += adapters.unknown_types(unused(settings.accounts, settings.certificates))
     collected += unseen_records(acme, settings.dns, Place(document).below("acme"))
-    collected += [finding for file in env_files for finding in file.findings]
+    collected += [mistake for file in env_files for mistake in file.mistakes]
     if collected:
         wrong = config_error(collected, _hint(document, collected, env_files))
         # The variables of a file that could not be read may well be set in it.
@@ -295,12 +295,12 @@ def _read(
 def as_far_as_read(
     document: Document,
     environ: Mapping[str, str],
-    findings: Sequence[Finding] = (),
+    mistakes: Sequence[Mistake] = (),
     beside: Path | None = None,
     adapters: Adapters = NO_ADAPTERS,
-) -> tuple[Settings, list[Finding]]:
+) -> tuple[Settings, list[Mistake]]:
     """Read what can be read of a document, with defaults for the rest, and say what is wrong."""
-    collected = list(findings)
+    collected = list(mistakes)
     root = Table(document.values, Place(document), collected)
     paths = Paths.beside(beside or document.path, environ)
     env_files = take_env_files(root, paths)
@@ -392,17 +392,17 @@ def is_a_secrets_key(key: str) -> bool:
     return key == "id" or tells_a_secret(key)
 
 
-def _hint(document: Document, findings: Sequence[Finding], env_files: Sequence[EnvFile]) -> Text:
-    in_env_files = {finding.path for file in env_files for finding in file.findings}
-    if in_env_files and in_env_files >= {finding.path for finding in findings}:
+def _hint(document: Document, mistakes: Sequence[Mistake], env_files: Sequence[EnvFile]) -> Text:
+    in_env_files = {mistake.path for file in env_files for mistake in file.mistakes}
+    if in_env_files and in_env_files >= {mistake.path for mistake in mistakes}:
         return ASSIGNMENTS_ONLY
-    usual = REFERENCE if document.path else _without_file(findings)
+    usual = REFERENCE if document.path else _without_file(mistakes)
     return Text("{one}; {other}", one=usual, other=ASSIGNMENTS_ONLY) if in_env_files else usual
 
 
-def _without_file(findings: Sequence[Finding]) -> Text:
+def _without_file(mistakes: Sequence[Mistake]) -> Text:
     """Say where keys are taken from; of a wrong name, why it was taken for one."""
-    about_names = [finding.key == "names" for finding in findings]
+    about_names = [mistake.key == "names" for mistake in mistakes]
     if all(about_names):
         return NAMES_WITHOUT_FILE
     if any(about_names):
@@ -410,8 +410,8 @@ def _without_file(findings: Sequence[Finding]) -> Text:
     return WITHOUT_FILE
 
 
-def _not_set(variable: Variable) -> Finding:
-    return Finding(
+def _not_set(variable: Variable) -> Mistake:
+    return Mistake(
         None, None, "", " / ".join(variable.names), Text("not set: {what}", what=variable.what)
     )
 
@@ -458,9 +458,9 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
     # Not `readable_by_others`: that is what is told, and no reason not to tell it.
     # Nor is a line told: of a text that is not TOML none can be counted.
     document = Document(found, values)
-    settings, findings = as_far_as_read(document, environ)
+    settings, mistakes = as_far_as_read(document, environ)
     settings = replace(settings, monitoring=Monitoring(settings.monitoring.heartbeat))
-    is_wrong = may_lack_state or any(one.table == "[state]" for one in findings)
+    is_wrong = may_lack_state or any(one.table == "[state]" for one in mistakes)
     has_state = is_trusted and not is_wrong
     if not has_state:
         settings = replace(settings, state=StateSettings(_NO_STATE, _NO_STATE))

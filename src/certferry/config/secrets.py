@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from certferry.config.files import Paths, read_file, read_private_file
-from certferry.config.findings import nearest, set_first
+from certferry.config.mistakes import nearest, set_first
 from certferry.core.extras import how_to_install
 from certferry.core.redaction import redacted, repeats
 from certferry.core.secret import Secret, may_be_a_secret, tells_a_secret

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from certferry.config.document import Place
-from certferry.config.findings import Finding, instead_of, said_below
+from certferry.config.mistakes import Mistake, instead_of, said_below
 from certferry.config.values import Read, with_example, wrong_type
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -19,10 +19,10 @@ D = TypeVar("D")
 class Table:
     """Takes each key once. `done` reports those that were not taken."""
 
-    def __init__(self, values: Mapping[str, object], place: Place, findings: list[Finding]) -> None:
+    def __init__(self, values: Mapping[str, object], place: Place, mistakes: list[Mistake]) -> None:
         self.place = place
         self._values = values
-        self._findings = findings
+        self._mistakes = mistakes
         self._known: list[str] = []
 
     def __contains__(self, key: str) -> bool:
@@ -78,21 +78,21 @@ class Table:
 
     def table(self, key: str) -> Table:
         """Give a table inside this one; an empty one when it is absent or is no table."""
-        return Table(self.take(key, _a_table, {}), self.place.below(key), self._findings)
+        return Table(self.take(key, _a_table, {}), self.place.below(key), self._mistakes)
 
     def tables(self, key: str) -> Iterator[Table]:
         """Give the tables under `[[key]]`, in order; what is not one is reported."""
         header = self.place.below(key, 0).title
         items = self.take(key, _tables_under(header), [])
         for number, values in enumerate(items):
-            yield Table(values, self.place.below(key, number), self._findings)
+            yield Table(values, self.place.below(key, number), self._mistakes)
 
     def named_tables(self) -> Iterator[tuple[str, Table, Mapping[str, object]]]:
         """Give every key of this table that holds a table, with its values as they stand."""
         for key in self._values:
             values = self.take(key, _a_table, None)
             if values is not None:
-                yield key, Table(values, self.place.below(key), self._findings), values
+                yield key, Table(values, self.place.below(key), self._mistakes), values
 
     def allow(self, *settings: str) -> None:
         """Count these settings as known."""
@@ -100,13 +100,13 @@ class Table:
 
     def report(self, key: str, problem: Text, *, item: int | None = None) -> None:
         """Note what is wrong with a key, or with one item of its list."""
-        self._findings.append(self.place.finding(key, problem, item=item))
+        self._mistakes.append(self.place.mistake(key, problem, item=item))
 
     def complain(self, key: str, exc: ConfigError, *, item: int | None = None) -> None:
         """Note an error of a key, with what is to be done."""
         if said_below(exc.hint):
-            found = self.place.finding(key, exc.message, item=item)
-            self._findings.append(replace(found, fix=exc.hint))
+            found = self.place.mistake(key, exc.message, item=item)
+            self._mistakes.append(replace(found, hint=exc.hint))
         else:
             self.report(key, with_hint(exc), item=item)
 
@@ -119,7 +119,7 @@ class Table:
 
 
 def with_hint(exc: ConfigError) -> Text:
-    """Give an error's message with its hint behind it, for one line in a list of findings."""
+    """Give an error's message with its hint behind it, for one line in a list of mistakes."""
     if exc.hint is None:
         return exc.message
     return Text("{problem}; {hint}", problem=exc.message, hint=exc.hint)

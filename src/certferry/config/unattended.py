@@ -11,12 +11,12 @@ from pathlib import Path
 
 from certferry.config.env_files import fill_in
 from certferry.config.files import home_directory
-from certferry.config.findings import Finding
+from certferry.config.mistakes import Mistake
 from certferry.config.model import AccountTable, Settings
 from certferry.core.desired.certificate import CommandDelivery, Delivery, FileDelivery
 from certferry.text import Text
 
-Tell = Callable[[Text], Finding]
+Tell = Callable[[Text], Mistake]
 """Says of a problem where in the settings it is."""
 
 _PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
@@ -24,7 +24,7 @@ _PROXY_NAMES = (*_PROXIES, *map(str.upper, _PROXIES))
 _OTHER_NAMES = ("XDG_DATA_HOME", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
-def lost_secrets(settings: Settings) -> list[Finding]:
+def lost_secrets(settings: Settings) -> list[Mistake]:
     """Give the references to variables that nothing but the present environment sets."""
     provided = fill_in({}, settings.env_files)
     return [
@@ -34,7 +34,7 @@ def lost_secrets(settings: Settings) -> list[Finding]:
     ]
 
 
-def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> list[Finding]:
+def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> list[Mistake]:
     """Give the programs that only the present PATH finds, and not the directories of `path`."""
     problem = Text("{program} is not found when the system starts the run; here it is {found}")
     return [
@@ -56,11 +56,11 @@ def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return found | proxies | {name: environ[name] for name in _OTHER_NAMES if environ.get(name)}
 
 
-def withheld_variables(environ: Mapping[str, str]) -> list[Finding]:
+def withheld_variables(environ: Mapping[str, str]) -> list[Mistake]:
     """Give the proxies that a run needs, and that are not written where others may read them."""
     problem = Text("a password may be in it, so it is not written down for the run")
     withheld = [name for name, value in _proxies(environ) if _names_a_user(value)]
-    return [Finding(None, None, "", name, problem) for name in withheld]
+    return [Mistake(None, None, "", name, problem) for name in withheld]
 
 
 def runs_programs(settings: Settings) -> bool:
@@ -79,28 +79,28 @@ def directories_filled(settings: Settings) -> list[Path]:
     return [next(step for step in (path, *path.parents) if step.is_dir()) for path in wanted]
 
 
-def _deliveries(settings: Settings) -> Iterator[tuple[Callable[[str, Text], Finding], Delivery]]:
-    for wish in settings.certificates:
-        for number, deployment in enumerate(wish.deployments):
+def _deliveries(settings: Settings) -> Iterator[tuple[Callable[[str, Text], Mistake], Delivery]]:
+    for desired in settings.certificates:
+        for number, deployment in enumerate(desired.deployments):
             if deployment.delivery is not None:
-                place = settings.places[wish.lineage].below("deploy", number)
-                yield place.finding, deployment.delivery
+                place = settings.places[desired.lineage].below("deploy", number)
+                yield place.mistake, deployment.delivery
 
 
 def _references(settings: Settings, scheme: str) -> Iterator[tuple[Tell, str]]:
     """Give where the references to secrets of this kind stand, and what they lead to."""
     written: list[tuple[Tell, object]] = [
-        (partial(account.place.finding, key), value)
+        (partial(account.place.mistake, key), value)
         for account in _tables(settings)
         for key, value in account.values.items()
     ]
     for ca in settings.acme.authorities:
         if ca.eab_hmac_key is not None:
             table = "[acme]" if ca is settings.acme.usual else f"[acme.{ca.name}]"
-            acme = partial(Finding, settings.path, None, table, "eab_hmac_key")
+            acme = partial(Mistake, settings.path, None, table, "eab_hmac_key")
             written.append((acme, ca.eab_hmac_key.written))
     if settings.monitoring.heartbeat is not None:
-        heartbeat = partial(Finding, settings.path, None, "[heartbeat]", "url")
+        heartbeat = partial(Mistake, settings.path, None, "[heartbeat]", "url")
         written.append((heartbeat, settings.monitoring.heartbeat.written))
     for tell, value in written:
         kind, _, rest = str(value).partition(":")
@@ -120,12 +120,12 @@ def _programs(settings: Settings) -> Iterator[tuple[Tell, str]]:
     for account in _tables(settings):
         arguments = account.values.get("command")
         if isinstance(arguments, list) and arguments:
-            yield partial(account.place.finding, "command"), str(arguments[0])
-    for finding, delivery in _deliveries(settings):
+            yield partial(account.place.mistake, "command"), str(arguments[0])
+    for mistake, delivery in _deliveries(settings):
         if isinstance(delivery, CommandDelivery):
-            yield partial(finding, "command"), delivery.program.arguments[0]
+            yield partial(mistake, "command"), delivery.program.arguments[0]
         elif delivery.reload is not None:
-            yield partial(finding, "reload"), delivery.reload.arguments[0]
+            yield partial(mistake, "reload"), delivery.reload.arguments[0]
 
 
 def _proxies(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from certferry.config.findings import nearest
+from certferry.config.mistakes import nearest
 from certferry.core.network import is_loopback
 from certferry.errors import ConfigError
 from certferry.text import Text

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from certferry.config.files import read_private_file
 from certferry.config.model import Settings
-from certferry.core.findings import Code, Finding, Severity
+from certferry.core.findings import Code
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted, checked_path, must_be_trusted
+from certferry.problem import Problem, Severity
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.whole_file import draft_beside, replace_file, sync_directory
@@ -26,7 +27,7 @@ from certferry.whole_file import draft_beside, replace_file, sync_directory
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def look_at_files(settings: Settings) -> Iterator[Finding]:
+def examine_files(settings: Settings) -> Iterator[Problem]:
     """Look at the configuration, the files that it names, the key file and the state, as far as
     they are there. Of what was refused when it was read there is nothing left to tell.
     """
@@ -38,7 +39,7 @@ def look_at_files(settings: Settings) -> Iterator[Finding]:
     yield from _written(settings.state.path)
 
 
-def _written(state: Path) -> Iterator[Finding]:
+def _written(state: Path) -> Iterator[Problem]:
     """Judge whether a run could write the state, and make it where there is none. SQLite makes a
     file beside it at each write (sqlite.org/tempfiles.html, "Rollback Journals").
     """
@@ -49,10 +50,10 @@ def _written(state: Path) -> Iterator[Finding]:
         if not os.access(path, os.W_OK):
             message = Text("{path} cannot be written by the user who runs this", path=str(path))
             fix = Text("let certferry run as the user to whom it belongs, or change its owner")
-            yield Finding(Severity.ERROR, Code.STATE_UNUSABLE, str(path), message, fix)
+            yield Problem(Code.STATE_UNUSABLE, message, fix, subject=str(path))
 
 
-def _judged(path: Path, *, private: Severity | None) -> Iterator[Finding]:
+def _judged(path: Path, *, private: Severity | None) -> Iterator[Problem]:
     """Judge one file: no other user may change it, and where it is `private`, none may read it."""
     try:
         facts = path.stat()
@@ -61,12 +62,12 @@ def _judged(path: Path, *, private: Severity | None) -> Iterator[Finding]:
         return
     except NotTrusted as open_to:
         message = Text("{path} {problem}", path=str(open_to.path), problem=open_to.problem)
-        yield Finding(Severity.ERROR, Code.FILE_OPEN, str(path), message, open_to.fix)
+        yield Problem(Code.FILE_OPEN, message, open_to.fix, subject=str(path))
         return
     except OSError as problem:
         message = Text("{path}: {problem}", path=str(path), problem=system_words(problem))
         fix = Text("it must be a file of the user who runs certferry")
-        yield Finding(Severity.ERROR, Code.FILE_OPEN, str(path), message, fix)
+        yield Problem(Code.FILE_OPEN, message, fix, subject=str(path))
         return
     mode = stat.S_IMODE(facts.st_mode)
     if private is not None and mode & _OTHERS:
@@ -74,7 +75,7 @@ def _judged(path: Path, *, private: Severity | None) -> Iterator[Finding]:
             "{path} is open to other users (mode {mode})", path=str(path), mode=f"{mode:04o}"
         )
         fix = Text("run: chmod 600 {path}", path=shlex.quote(os.fspath(path)))
-        yield Finding(private, Code.FILE_OPEN, str(path), message, fix)
+        yield Problem(Code.FILE_OPEN, message, fix, private, str(path))
 
 
 _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./:@%+,-]+")

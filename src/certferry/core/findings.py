@@ -1,9 +1,8 @@
-"""What a look at everything a run relies on has found: each thing with its weight and its fix."""
+"""What `doctor` finds: the codes, and problems made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from certferry.errors import (
@@ -15,15 +14,8 @@ from certferry.errors import (
     TargetAccessDenied,
     TargetUnavailable,
 )
+from certferry.problem import Problem, Severity
 from certferry.text import Text
-
-
-class Severity(StrEnum):
-    """How much a finding weighs: a run fails of it, may fail of it, or only has to know it."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    INFO = "info"
 
 
 class Code(StrEnum):
@@ -92,21 +84,6 @@ class Code(StrEnum):
     NOT_LOOKED_AT = "not_looked_at"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was found. `subject` is what it is about: an account, a domain, a file. `fix`
-    is what to do; where it is only to be known, there is none.
-
-    A package's own adapter may bring codes of its own.
-    """
-
-    severity: Severity
-    code: str
-    subject: str
-    message: Text
-    fix: Text | None = None
-
-
 _OF_THE_WHOLE = frozenset({Code.CLOCK_OFF, Code.KEYS_REFUSED, Code.UNREACHABLE})
 
 _CODES: tuple[tuple[type[CertferryError], Code], ...] = (
@@ -119,47 +96,34 @@ _CODES: tuple[tuple[type[CertferryError], Code], ...] = (
 )
 
 
-def error(code: str, subject: str, message: Text, fix: Text | None) -> Finding:
+def error(code: str, subject: str, message: Text, fix: Text | None) -> Problem:
     """Return what a run fails of."""
-    return Finding(Severity.ERROR, code, subject, message, fix)
+    return Problem(code, message, fix, Severity.ERROR, subject)
 
 
-def warning(code: str, subject: str, message: Text, fix: Text | None) -> Finding:
+def warning(code: str, subject: str, message: Text, fix: Text | None) -> Problem:
     """Return what a run may fail of, now or later."""
-    return Finding(Severity.WARNING, code, subject, message, fix)
+    return Problem(code, message, fix, Severity.WARNING, subject)
 
 
-def info(code: str, subject: str, message: Text) -> Finding:
+def info(code: str, subject: str, message: Text) -> Problem:
     """Return what is in order, and to be known."""
-    return Finding(Severity.INFO, code, subject, message)
+    return Problem(code, message, None, Severity.NOTICE, subject)
 
 
-def of_error(
-    code: str, subject: str, problem: CertferryError, severity: Severity = Severity.ERROR
-) -> Finding:
-    """Return an error of certferry's as a finding: its hint is the fix."""
-    return Finding(severity, code, subject, problem.message, problem.hint)
+def of_refusal(subject: str, refusal: CertferryError) -> Problem:
+    """Return what kept an account, or a CA, from being examined."""
+    code = next((code for kind, code in _CODES if isinstance(refusal, kind)), Code.NOT_LOOKED_AT)
+    return refusal.problem(subject, code=code)
 
 
-def of_refusal(subject: str, problem: CertferryError) -> Finding:
-    """Return what kept an account, or a CA, from being looked at."""
-    code = next((code for kind, code in _CODES if isinstance(problem, kind)), Code.NOT_LOOKED_AT)
-    return of_error(code, subject, problem)
-
-
-def are_in_order(findings: Iterable[Finding]) -> bool:
-    """Tell whether there is no error among the findings."""
-    return all(one.severity is not Severity.ERROR for one in findings)
-
-
-def heaviest_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return the findings, errors first, and of the same weight in their order. What two looks have
-    found is told once, though the service named another request to each; what is wrong with an
+def heaviest_first(findings: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return the findings, errors first, and of the same severity in their order. What two checks
+    have found is kept once, though the service named another request to each; what is wrong with an
     account as a whole, by its first finding.
     """
-    weights = list(Severity)
-    once: dict[tuple[str, str, Text | None], Finding] = {}
+    once: dict[tuple[str, str, Text | None], Problem] = {}
     for finding in findings:
         message = None if finding.code in _OF_THE_WHOLE else finding.message
         once.setdefault((finding.code, finding.subject, message), finding)
-    return tuple(sorted(once.values(), key=lambda one: weights.index(one.severity)))
+    return tuple(sorted(once.values(), key=lambda one: -one.severity.rank))

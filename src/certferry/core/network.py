@@ -9,13 +9,14 @@ from datetime import timedelta
 from enum import Enum
 
 from certferry.core.certificates.names import is_wildcard
-from certferry.core.findings import Code, Finding, Severity
+from certferry.core.findings import Code
 from certferry.errors import ClockWrong
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, by name or address without brackets, is this machine."""
+    """Return whether a host, by name or address without brackets, is this machine."""
     if host == "localhost":
         return True
     try:
@@ -37,7 +38,7 @@ _NOWHERE = (ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_network("::/128"))
 
 
 def is_made_up(address: str, *, at_home: bool = False) -> bool:
-    """Tell whether an address was made up. For a world that is `at_home`, on loopback as a whole,
+    """Return whether an address was made up. For a world that is `at_home`, on loopback as a whole,
     a loopback address is a true one.
     """
     found = ipaddress.ip_address(address)
@@ -65,7 +66,7 @@ _BEFORE_AN_ORDER = Text(
 )
 
 
-def judge_clock(subject: str, service: str, ahead: timedelta) -> Finding | None:
+def judge_clock(subject: str, service: str, ahead: timedelta) -> Problem | None:
     """Judge a clock by how far the service's is `ahead` of it, to the second; `None` where it is
     right.
     """
@@ -75,14 +76,14 @@ def judge_clock(subject: str, service: str, ahead: timedelta) -> Finding | None:
     sentence = _BEHIND if ahead > timedelta(0) else _AHEAD
     severity = Severity.ERROR if amount > REFUSED else Severity.WARNING
     message = sentence.filled(amount=amount, service=service)
-    return Finding(severity, Code.CLOCK_OFF, subject, message, SET_IT)
+    return Problem(Code.CLOCK_OFF, message, SET_IT, severity, subject)
 
 
 def must_be_right(service: str, ahead: timedelta) -> None:
     """Raise `ClockWrong` where requests would be refused for their date."""
     found = judge_clock(service, service, ahead)
     if found is not None and found.severity is Severity.ERROR:
-        raise ClockWrong(found.message, hint=found.fix)
+        raise ClockWrong(found.message, hint=found.hint)
 
 
 def must_not_be_behind(service: str, ahead: timedelta) -> None:
@@ -102,7 +103,7 @@ _CRITICAL = 128  # the flag's bit (RFC 8659 §4.1)
 DNS_01 = "dns-01"
 
 
-class Refusal(Enum):
+class CaaRefusal(Enum):
     """Why a CA may not issue."""
 
     OTHER_CA = "another CA is named, or none at all"
@@ -131,12 +132,14 @@ class Applicant:
     method: str = DNS_01
 
 
-def why_forbidden(name: str, records: Sequence[CaaRecord], applicant: Applicant) -> Refusal | None:
+def why_forbidden(
+    name: str, records: Sequence[CaaRecord], applicant: Applicant
+) -> CaaRefusal | None:
     """Judge the records that are in force for a name; `None` where the CA may issue. For a wildcard
     `issuewild` counts where there is any, and `issue` otherwise (RFC 8659 §4.3).
     """
     if any(record.flags & _CRITICAL and record.tag not in _KNOWN for record in records):
-        return Refusal.UNKNOWN_TAG
+        return CaaRefusal.UNKNOWN_TAG
     allowed = _having(ISSUE, records)
     if is_wildcard(name):
         allowed = _having(ISSUE_WILD, records) or allowed
@@ -145,12 +148,12 @@ def why_forbidden(name: str, records: Sequence[CaaRecord], applicant: Applicant)
     refusals = [_refusal(record, applicant) for record in allowed]
     if None in refusals:
         return None
-    named = [refusal for refusal in refusals if refusal is not Refusal.OTHER_CA]
-    return named[0] if named else Refusal.OTHER_CA
+    named = [refusal for refusal in refusals if refusal is not CaaRefusal.OTHER_CA]
+    return named[0] if named else CaaRefusal.OTHER_CA
 
 
 def allowed_by(records: Iterable[CaaRecord]) -> tuple[str, ...]:
-    """Give the CAs that records name, for people."""
+    """Return the CAs that records name, for people."""
     named = [_parsed(r.value)[0] for r in records if r.tag in {ISSUE, ISSUE_WILD}]
     return tuple(dict.fromkeys(filter(None, named)))
 
@@ -159,16 +162,16 @@ def _having(tag: str, records: Iterable[CaaRecord]) -> list[CaaRecord]:
     return [record for record in records if record.tag == tag]
 
 
-def _refusal(record: CaaRecord, applicant: Applicant) -> Refusal | None:
+def _refusal(record: CaaRecord, applicant: Applicant) -> CaaRefusal | None:
     issuer, parameters = _parsed(record.value)
     if issuer not in applicant.identities:
-        return Refusal.OTHER_CA
+        return CaaRefusal.OTHER_CA
     methods = parameters.get("validationmethods")
     if methods is not None and applicant.method not in {one.strip() for one in methods.split(",")}:
-        return Refusal.OTHER_METHOD
+        return CaaRefusal.OTHER_METHOD
     account = parameters.get("accounturi")
     if account is not None and applicant.account_url not in {None, account}:
-        return Refusal.OTHER_ACCOUNT
+        return CaaRefusal.OTHER_ACCOUNT
     return None
 
 

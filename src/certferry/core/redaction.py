@@ -75,9 +75,9 @@ _Spans = Iterator[tuple[int, int]]
 
 
 def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
-    """Give words with `•••` for what must not be seen, be it known or not, and where they repeat a
-    secret, one of its lines, or at their end or before a `…` the beginning of one: who said it may
-    have been stopped in the middle. Where two overlap, nothing of either stays.
+    """Return words with `•••` for what must not be seen, be it known or not, and where they repeat
+    a secret, one of its lines, or at their end or before a `…` the beginning of one: who said it
+    may have been stopped in the middle. Where two overlap, nothing of either stays.
     """
     spans = sorted({*_patterns(words), *_repeated(words, set(secrets))})
     shown: list[str] = []
@@ -90,7 +90,7 @@ def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
 
 
 def discreet(words: str) -> str:
-    """Give the words of a log without any secret that the process holds."""
+    """Return the words of a log without any secret that the process holds."""
     return redacted(words, secrets_in_use())
 
 
@@ -101,7 +101,7 @@ def _patterns(words: str) -> _Spans:
 
 
 def repeats(words: str, secrets: Iterable[Secret]) -> bool:
-    """Tell whether words repeat a whole secret, or one of its lines, in whatever spelling."""
+    """Return whether words repeat a whole secret, or one of its lines, in whatever spelling."""
     return any(
         True
         for secret in secrets
@@ -123,9 +123,9 @@ def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
 
 
 def _proofs_in(value: str) -> Iterator[str]:
-    """Give the parts of an address that prove an identity: libraries quote it with its port, or
-    without its host. The keys of Feishu and WeCom are UUIDs, which `foreign_words` lets pass as
-    ids of requests.
+    """Return the parts of an address that prove an identity: libraries quote it with its port, or
+    without its host. The keys of Feishu and WeCom are UUIDs, which `foreign_words` lets pass as ids
+    of requests.
     """
     authority, _, rest = value.partition("://")[2].partition("/")
     path, _, query = rest.partition("?")
@@ -135,7 +135,7 @@ def _proofs_in(value: str) -> Iterator[str]:
 
 
 def _spread(compact: str, places: Sequence[int], spelling: str) -> _Spans:
-    """Give where words repeat a spelling with blanks between its characters; `compact` are the
+    """Return where words repeat a spelling with blanks between its characters; `compact` are the
     words without any, and `places` say where its characters stand in them.
     """
     closed = "".join(character for character in spelling if not _is_blank(character))
@@ -149,7 +149,7 @@ def _is_blank(character: str) -> bool:
 
 
 def _spans(words: str, spelling: str) -> _Spans:
-    """Give where words repeat a spelling, wherever that begins, and where they are cut within."""
+    """Return where words repeat a spelling, wherever that begins, and where they are cut within."""
     if spelling[:_SHORTEST_WITHIN] not in words:
         return  # nearly always
     yield from _whole(words, spelling)
@@ -172,7 +172,7 @@ def _stands_alone(words: str, start: int, end: int) -> bool:
 
 
 def _spellings(value: str) -> Iterator[str]:
-    """Give what a secret looks like where a program prints it, or a shell shows what it does."""
+    """Return what a secret looks like where a program prints it, or a shell shows what it does."""
     value = value.strip("\r\n")
     if not value.strip():
         return
@@ -186,7 +186,7 @@ def _spellings(value: str) -> Iterator[str]:
 
 
 def _encoded(raw: bytes) -> Iterator[str]:
-    """Give what services and libraries make of a value before they send or quote it."""
+    """Return what services and libraries make of a value before they send or quote it."""
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         yield from (encode(raw).decode(), encode(raw).decode().rstrip("="))
     yield from (raw.hex(), raw.hex().upper())
@@ -195,7 +195,7 @@ def _encoded(raw: bytes) -> Iterator[str]:
 
 
 def _begun_before(end: int, words: str, spelling: str) -> int:
-    """Give how many characters of a spelling stand before a cut, if it is more than chance."""
+    """Return how many characters of a spelling stand before a cut, if it is more than chance."""
     lengths = range(min(len(spelling), end), _SHORTEST_WITHIN - 1, -1)
     return next((n for n in lengths if words.endswith(spelling[:n], 0, end)), 0)
 
@@ -231,9 +231,9 @@ _ID = re.compile(r"[\w.:/+=-]{1,64}", re.ASCII)
 
 
 def quoted(said: object, secrets: Iterable[Secret] = ()) -> Quoted:
-    """Give a service's words for a sentence: at most a kilobyte on one line, without what controls
-    or turns the writing, with `•••` for the secrets that are known and for each run of twenty
-    characters or more that could be a key. Hosts, addresses of pages and words are none.
+    """Return a service's words for a sentence: at most a kilobyte on one line, without what
+    controls or turns the writing, with `•••` for the secrets that are known and for each run of
+    twenty characters or more that could be a key. Hosts, addresses of pages and words are none.
     """
     words = _visible(str(said)[:_READ])
     words = _TOKEN.sub(_unless_known, redacted(words, secrets))
@@ -241,12 +241,12 @@ def quoted(said: object, secrets: Iterable[Secret] = ()) -> Quoted:
 
 
 def quoted_id(said: str, secrets: Iterable[Secret] = ()) -> str:
-    """Give the id of a request, one word that may look like a key; "" when it is no such."""
+    """Return the id of a request, one word that may look like a key; "" when it is no such."""
     return redacted(said, secrets) if _ID.fullmatch(said) else ""
 
 
 def quoted_code(said: str, secrets: Iterable[Secret] = ()) -> str:
-    """Give the code of an answer, which is kept for ever: of words and numbers, in one piece; ""
+    """Return the code of an answer, which is kept for ever: of words and numbers, in one piece; ""
     when it could be a key or is none.
     """
     return said if _ID.fullmatch(said) and quoted(said, secrets) == said else ""

@@ -23,9 +23,8 @@ _LONGER_THAN_WORDS = 12
 
 
 class Secret:
-    """A password, token or private key. `str`, `repr` and formatting give `•••`.
-
-    It refuses to be pickled: a secret leaves the process only where `reveal` is written.
+    """A password, token or private key. `str`, `repr` and formatting give `•••`. It refuses to be
+    pickled: a secret leaves the process only where `reveal` is written.
     """
 
     __slots__ = ("__weakref__", "_value")
@@ -77,12 +76,12 @@ def secrets_in_use() -> frozenset[Secret]:
 
 
 def tells_a_secret(name: str) -> bool:
-    """Tell whether something is called as what holds secrets is, `DP_Key` among them."""
+    """Return whether something is called as what holds secrets is, `DP_Key` among them."""
     return _TELLS_A_SECRET.match(name) is not None
 
 
 def may_be_a_secret(value: str) -> bool:
-    """Tell whether what is called so may be one. `production` is a word, and is to stay one."""
+    """Return whether what is called so may be one. `production` is a word, and is to stay one."""
     value = value.strip()
     mixed = any(map(str.isalpha, value)) and any(map(str.isdigit, value))
     return len(value) >= (_SHORTEST_GUESSED if mixed else _LONGER_THAN_WORDS)

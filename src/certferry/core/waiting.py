@@ -12,7 +12,7 @@ Usual = tuple[timedelta, timedelta]
 
 
 def in_minutes(usual: Usual) -> dict[str, int]:
-    """Give both as whole minutes, by the names that sentences have for them."""
+    """Return both as whole minutes, by the names that sentences have for them."""
     least, most = (time // timedelta(minutes=1) for time in usual)
     return {"least": least, "most": most}
 
@@ -88,7 +88,7 @@ def wait_for(
 
 
 def applying(target: str, usual: Usual | None) -> Text:
-    """Say that a target has taken a change, and how long that lasts, where it is known."""
+    """Return that a target has taken a change, and how long that lasts, where it is known."""
     if usual is None:
         return Text("{target} is applying the change", target=target)
     return Text(

@@ -102,7 +102,7 @@ Versions = Callable[[str], Sequence[Version]]
 
 def declared_for(
     files: PemFiles,
-    wishes: Sequence[DesiredCertificate],
+    certificates: Sequence[DesiredCertificate],
     source: CertificateSource,
     versions: Versions,
 ) -> tuple[DesiredCertificate, ...]:
@@ -118,24 +118,24 @@ def declared_for(
     that certferry would issue, or not the newest; `ConfigError` when the declared files hold
     another certificate for the same names.
     """
-    same_files = tuple(wish for wish in wishes if _is_same(wish.files, files))
+    same_files = tuple(desired for desired in certificates if _is_same(desired.files, files))
     if same_files:
         return same_files
     renewed = source.read(files).certificate
-    held, broken = _held(wishes, source)
-    copies = tuple(wish for wish, found in held if found.fingerprint == renewed.fingerprint)
+    held, broken = _held(certificates, source)
+    copies = tuple(desired for desired, found in held if found.fingerprint == renewed.fingerprint)
     if copies:
         return copies
-    for wish, found in held:
+    for desired, found in held:
         if _are_same(found.names, renewed.names):
-            raise _outdated(wish, files)
-    wanted = [w for w in wishes if w.files is None and _are_same(w.names, renewed.names)]
-    for wish in wanted:
-        _must_be_as_asked_for(wish, renewed)
-        _must_be_the_newest(wish, renewed, files, versions)
+            raise _outdated(desired, files)
+    wanted = [w for w in certificates if w.files is None and _are_same(w.names, renewed.names)]
+    for desired in wanted:
+        _must_be_as_asked_for(desired, renewed)
+        _must_be_the_newest(desired, renewed, files, versions)
     if broken and not wanted:
         raise broken[0]
-    return tuple(replace(wish, names=(), dns="", files=files) for wish in wanted)
+    return tuple(replace(desired, names=(), dns="", files=files) for desired in wanted)
 
 
 def how_to_declare(files: PemFiles) -> Text:
@@ -159,29 +159,29 @@ def _are_same(names: Collection[str], others: Collection[str]) -> bool:
 
 
 def _held(
-    wishes: Sequence[DesiredCertificate], source: CertificateSource
+    certificates: Sequence[DesiredCertificate], source: CertificateSource
 ) -> tuple[list[tuple[DesiredCertificate, Certificate]], list[CertificateError | PlanRefused]]:
     """Give what declared files hold, and what is wrong with the others."""
     held = []
     broken: list[CertificateError | PlanRefused] = []
-    for wish in wishes:
-        if wish.files is not None:
+    for desired in certificates:
+        if desired.files is not None:
             try:
-                held.append((wish, source.read(wish.files).certificate))
+                held.append((desired, source.read(desired.files).certificate))
             except (CertificateError, PlanRefused) as error:
-                broken.append(_perhaps_meant(wish, error))
+                broken.append(_perhaps_meant(desired, error))
     return held, broken
 
 
-def _must_be_as_asked_for(wish: DesiredCertificate, renewed: Certificate) -> None:
+def _must_be_as_asked_for(desired: DesiredCertificate, renewed: Certificate) -> None:
     """Otherwise the next run would issue the other kind, and the next hook take this one back."""
-    if renewed.key_type != wish.key_type:
+    if renewed.key_type != desired.key_type:
         raise PlanRefused(
             Text(
                 "{lineage}: the key is {had}; asked for: {wanted}",
-                lineage=wish.lineage,
+                lineage=desired.lineage,
                 had=renewed.key_type,
-                wanted=wish.key_type.value,
+                wanted=desired.key_type.value,
             ),
             hint=Text(
                 "have the client make such a key (acme.sh: --keylength; certbot and lego:"
@@ -191,16 +191,16 @@ def _must_be_as_asked_for(wish: DesiredCertificate, renewed: Certificate) -> Non
 
 
 def _must_be_the_newest(
-    wish: DesiredCertificate, renewed: Certificate, files: PemFiles, versions: Versions
+    desired: DesiredCertificate, renewed: Certificate, files: PemFiles, versions: Versions
 ) -> None:
     """Otherwise a hook that is run again would bring back what has been replaced since."""
-    latest = max((v.certificate.not_before for v in versions(wish.lineage)), default=None)
+    latest = max((v.certificate.not_before for v in versions(desired.lineage)), default=None)
     if latest is not None and latest > renewed.not_before:
         raise PlanRefused(
             Text(
                 "{lineage}: {path} holds a certificate of {made}, and there is a later one of"
                 " {latest}",
-                lineage=wish.lineage,
+                lineage=desired.lineage,
                 path=files.fullchain,
                 made=renewed.not_before,
                 latest=latest,
@@ -213,22 +213,22 @@ def _must_be_the_newest(
 
 
 def _perhaps_meant(
-    wish: DesiredCertificate, error: CertificateError | PlanRefused
+    desired: DesiredCertificate, error: CertificateError | PlanRefused
 ) -> CertificateError | PlanRefused:
     said = Text(
         "no declared certificate is the renewed one; {lineage} may be meant, but {problem}",
-        lineage=wish.lineage,
+        lineage=desired.lineage,
         problem=error.message,
     )
     return type(error)(said, hint=error.hint)
 
 
-def _outdated(wish: DesiredCertificate, files: PemFiles) -> ConfigError:
-    declared = "" if wish.files is None else wish.files.fullchain
+def _outdated(desired: DesiredCertificate, files: PemFiles) -> ConfigError:
+    declared = "" if desired.files is None else desired.files.fullchain
     return ConfigError(
         Text(
             "{lineage}: {declared} holds another certificate than {made}",
-            lineage=wish.lineage,
+            lineage=desired.lineage,
             declared=declared,
             made=files.fullchain,
         ),

@@ -108,7 +108,7 @@ def propose_takeover(
     all that they cover.
     """
     certificates = [
-        _ferried(one, places, client) if keep_client else _taken_over(one, places, client)
+        _imported(one, places, client) if keep_client else _taken_over(one, places, client)
         for one in found
     ]
     certificates = one_for_each_directory(certificates)
@@ -119,7 +119,7 @@ def propose_takeover(
     return replace(proposal, left_out=(*proposal.left_out, *others))
 
 
-def _ferried(one: OldCertificate, places: Places, client: str, *why: Text) -> ProposedCertificate:
+def _imported(one: OldCertificate, places: Places, client: str, *why: Text) -> ProposedCertificate:
     goes_on = _what_goes_on(one.installed, client) if places.target else ()
     remarks = (*why, *goes_on)
     return ProposedCertificate(one.lineage, files=one.files, remarks=remarks, adopts=one.bundle)
@@ -145,7 +145,7 @@ def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCer
             client=client,
             reason=obstacle,
         )
-        return _ferried(one, places, client, why)
+        return _imported(one, places, client, why)
     directory = one.installed.directory
     reload = _reload(one.installed, places) if directory else ""
     remarks = [*_copies_no_more(one.installed, directory)]

@@ -1,1 +1,1 @@
-"""What certferry needs from outside, in its own words: one contract per door."""
+"""What certferry needs from outside, in its own words: one contract per port."""

@@ -9,7 +9,7 @@ in `certferry.notify` where it connects to a `ports.notifier.Notifier`.
 A target may have four names more:
 
 - `DeploySettings`, a frozen dataclass of what a deployment to it can be told, of the fields of
-  `core.desired.certificate.HttpsWish` and `kind`. Without it, that is nothing beside what each
+  `core.desired.certificate.DesiredHttps` and `kind`. Without it, that is nothing beside what each
   deployment can be told, such as `domains` and `retire`. `config.bind` says which types its fields
   may have, and that a method `wrong` may tell what does not go together.
 - `NEEDS_COMMON_NAME`, a `CommonNameRule`: certificates without a common name are refused. Without
@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from certferry.ports.http import OpenHttp
+from certferry.ports.http import OpenHttp, OpenPace
 from certferry.ports.programs import RunProgram
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import AccountMemory
@@ -92,7 +92,7 @@ class Context:
     service that keep the run's manners: see `ports.http.Http`. `progress` takes events for the
     run's listeners. `run` runs a program of the operator's. `contact` is a mail address that a
     service may write to, or empty; `language` the one in which a person reads what happens, `en` or
-    `zh`.
+    `zh`. `pace` is for adapters that bring their own client: `None` where there is one run alone.
     """
 
     pause: Pause
@@ -103,6 +103,7 @@ class Context:
     run: RunProgram
     contact: str = ""
     language: str = "en"
+    pace: OpenPace | None = None
 
 
 class Adapter(Protocol):
@@ -128,7 +129,7 @@ class Adapter(Protocol):
         ...
 
     def connect(self, settings: Any, context: Context, /) -> Any:
-        """Give the account's door, for all that a run does with it: it may be shared between
+        """Give the account's port, for all that a run does with it: it may be shared between
         threads. Sends nothing yet. Raises `ConfigError` for settings that can be none.
         """
         ...

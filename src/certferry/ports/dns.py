@@ -1,8 +1,8 @@
-"""The door to a DNS provider: put a TXT value, take it away."""
+"""The port to a DNS provider: put a TXT value, take it away."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class DnsProvider(Protocol):
@@ -33,6 +33,7 @@ class DnsProvider(Protocol):
         ...
 
 
+@runtime_checkable
 class SharedOut(DnsProvider, Protocol):
     """Several accounts that are one provider together."""
 

@@ -1,5 +1,5 @@
-"""The doors through which an account is examined before it is relied on. An adapter has those it
-can; one that has none is told of nothing.
+"""The ports through which an account is examined before it is relied on. An adapter has those it
+can, and `isinstance` tells; of one that has none nothing is reported.
 """
 
 from __future__ import annotations
@@ -7,22 +7,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from certferry.core.findings import Finding
+from certferry.problem import Problem
 from certferry.text import Text
 
 
+@runtime_checkable
 class Examined(Protocol):
     """An account that can be examined: its keys, what they may do, what it has room for."""
 
-    def examine(self, account: str) -> tuple[Finding, ...]:
+    def examine(self, account: str) -> tuple[Problem, ...]:
         """Look at the account of this label by calls that read alone. Changes nothing. What is
         refused is a finding; raises `CertferryError` where nothing could be asked.
         """
         ...
 
 
+@runtime_checkable
 class Timed(Protocol):
     """A service that tells the time with its answers."""
 
@@ -33,6 +35,7 @@ class Timed(Protocol):
         ...
 
 
+@runtime_checkable
 class Delegated(Protocol):
     """A DNS account that knows which name servers its zones are served by."""
 
@@ -43,6 +46,7 @@ class Delegated(Protocol):
         ...
 
 
+@runtime_checkable
 class PointedAt(Protocol):
     """A target that serves a domain once a CNAME leads to it."""
 
@@ -56,15 +60,16 @@ class PointedAt(Protocol):
 @dataclass(frozen=True, slots=True)
 class AccountReport:
     """What an account's reading calls answered, in lines that have no key, id, value or name of the
-    operator's. `keys_accepted`: one was answered with success.
+    operator's. `credentials_work`: one was answered with success.
     """
 
     service: str
     lines: tuple[Text, ...]
-    keys_accepted: bool
+    credentials_work: bool
 
 
-class Reported(Protocol):
+@runtime_checkable
+class Reporting(Protocol):
     """An account of whose calls an issue can tell."""
 
     def report(self) -> AccountReport:

@@ -1,4 +1,4 @@
-"""The door to services that speak HTTP, for adapters that bring no client of their own."""
+"""The port to services that speak HTTP, for adapters that bring no client of their own."""
 
 from __future__ import annotations
 
@@ -51,6 +51,19 @@ class Http(Protocol):
         """
         ...
 
+
+class Pace(Protocol):
+    """Asked for a turn before each request."""
+
+    def wait(self) -> None:
+        """Return when the next request may be sent. Raises whatever a pause raises."""
+        ...
+
+
+OpenPace = Callable[[str, float], Pace]
+"""Return the pace of an account's requests to the service at a URL, with at most so many per
+second of all runs in this process together.
+"""
 
 OpenHttp = Callable[[float], Http]
 """Open connections to one service, with at most so many requests per second in this process."""

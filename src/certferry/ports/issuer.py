@@ -1,4 +1,4 @@
-"""The door to a CA."""
+"""The port to a CA."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import RevocationReason
 from certferry.core.certificates.renewal import RenewalInfo
-from certferry.core.planning.limits import Wanted
+from certferry.core.planning.limits import PlannedOrder
 from certferry.core.secret import Secret
 from certferry.errors import OrderHeldBack
 from certferry.ports.dns import DnsProvider
@@ -44,9 +44,9 @@ class IssueRequest:
     exempt: bool = False
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> PlannedOrder:
         """As it counts against the CA's limits."""
-        return Wanted(self.names, self.renews, self.exempt)
+        return PlannedOrder(self.names, self.renews, self.exempt)
 
 
 class Issuer(Protocol):
@@ -64,7 +64,7 @@ class Issuer(Protocol):
         """
         ...
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
         """Tell why the CA is not asked for this now, and until when, by what was ordered and what
         it said before: its limits, where they are known, and its Retry-After. An order that is
         gone on with spends nothing. The CA is asked nothing.

@@ -1,4 +1,4 @@
-"""The door to a channel of notifications: a service that brings a message to a person, or to the
+"""The port to a channel of notifications: a service that brings a message to a person, or to the
 operator's own program.
 """
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from certferry.core.assessment.news import Message
+from certferry.core.assessment.notifications import Message
 from certferry.text import Text
 
 

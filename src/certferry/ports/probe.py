@@ -1,4 +1,4 @@
-"""The door to what the world is served."""
+"""The port to what the world is served."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from certferry.core.observed.observation import Served
 class Probe(Protocol):
     """Looks at domains from outside."""
 
-    def look(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
+    def served(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
         """Shake hands with every address of each domain, once each, and say what each presents.
 
         An address that does not answer is reported, not raised; so is a domain without addresses,
@@ -24,8 +24,8 @@ class Probe(Protocol):
 class HostProbe(Probe, Protocol):
     """Looks at any hosts as well."""
 
-    def look_at(self, hosts: Sequence[Host]) -> Mapping[Host, tuple[Served, ...]]:
-        """Do as `look`, at each host's own port. One that is an address is looked at itself, and
+    def served_by(self, hosts: Sequence[Host]) -> Mapping[Host, tuple[Served, ...]]:
+        """Do as `served`, at each host's own port. One that is an address is looked at itself, and
         its certificate has to name it.
         """
         ...

@@ -1,4 +1,4 @@
-"""The door to the operator's programs, for adapters that run one."""
+"""The port to the operator's programs, for adapters that run one."""
 
 from __future__ import annotations
 

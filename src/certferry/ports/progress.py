@@ -1,4 +1,4 @@
-"""The door to the listeners of a run: what happens is told to them as it happens."""
+"""The port to the listeners of a run: they learn what happens as it happens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ what it waits for after that belongs to putting things in order.
 
 
 def each_of(*listeners: Progress) -> Progress:
-    """Tell several listeners, in their order."""
+    """Return a listener that calls several, in their order."""
 
     def tell(event: Event) -> None:
         for listener in listeners:
@@ -35,27 +35,27 @@ def no_listener(event: Event) -> None:
     del event
 
 
-class Looks(Protocol):
-    """Is shown every look of a run. Safe to use from several threads."""
+class Observer(Protocol):
+    """Follows what a run observes. Safe to use from several threads."""
 
     def note(self, lineage: str, observed: Observation) -> None:
-        """Be shown what a look at a lineage saw. Nothing is asked and nothing is written."""
+        """Take in what was observed of a lineage. Asks nothing and writes nothing."""
         ...
 
     def keep(self, report: SyncReport) -> None:
-        """Keep what the run has seen, now that it has ended. Raises `StateError`."""
+        """Store what the run has seen, now that it has ended. Raises `StateError`."""
         ...
 
 
-class _Unseen:
+class _NoObserver:
     def note(self, lineage: str, observed: Observation) -> None:
-        """See `Looks.note`."""
+        """See `Observer.note`."""
 
     def keep(self, report: SyncReport) -> None:
-        """See `Looks.keep`."""
+        """See `Observer.keep`."""
 
 
-UNSEEN: Looks = _Unseen()
+NO_OBSERVER: Observer = _NoObserver()
 """Keeps nothing."""
 
 

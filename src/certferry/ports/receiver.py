@@ -1,4 +1,4 @@
-"""The door to what takes a certificate whole: a directory of files, a command."""
+"""The port to what takes a certificate whole: a directory of files, a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door to certificates that were made elsewhere."""
+"""The port to certificates that were made elsewhere."""
 
 from __future__ import annotations
 

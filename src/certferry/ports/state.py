@@ -1,4 +1,4 @@
-"""The door to what certferry remembers.
+"""The port to what certferry remembers.
 
 Every call is one transaction: it has happened whole when it returns, or not at all when it
 raises. All of them may be called from several threads and processes at once. Moments are aware.
@@ -25,7 +25,7 @@ from certferry.core.observed.records import (
     RolloutRecord,
     Upload,
 )
-from certferry.core.planning.limits import Hold, Limits, Spent, Wanted
+from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.secret import Secret
 from certferry.ports.progress import Sightings
 
@@ -223,17 +223,17 @@ class StateStore(Sightings, Protocol):
 
     # the budget
 
-    def spent(self, directory: str, wanted: Wanted) -> Spent:
+    def spent(self, directory: str, wanted: PlannedOrder) -> Spent:
         """What is remembered of a directory, as far as it decides whether this may be ordered."""
         ...
 
     def claim_order(
-        self, lease: Lease, directory: str, wanted: Wanted, limits: Limits, now: datetime
+        self, lease: Lease, directory: str, wanted: PlannedOrder, limits: Limits, now: datetime
     ) -> None:
         """Write down that an order is about to be made, which takes the place of the lineage's
         earlier one there. Saving the version says that it was issued. Raises `OrderHeldBack`, with
-        nothing written, when the limits allow none now (`core.planning.limits.held_back`): however
-        many runs ask at once, no more than these are let go.
+        nothing written, when the limits allow none now (`core.planning.limits.rate_limit_hold`):
+        however many runs ask at once, no more than these may order.
         """
         ...
 

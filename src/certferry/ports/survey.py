@@ -1,9 +1,11 @@
-"""The doors through which accounts are looked at, whatever is declared."""
+"""The ports through which accounts are surveyed, whatever is declared. Each is an ability that an
+adapter may lack: `isinstance` tells.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from certferry.core.discovery.survey import FoundZone, Survey
 
@@ -11,6 +13,7 @@ Looked = Callable[[int, int], None]
 """Called after each domain with how many have been looked at, and of how many."""
 
 
+@runtime_checkable
 class Surveyed(Protocol):
     """A target whose domains can be listed. One that lacks this proposes nothing to `init`, and has
     nothing to `discover`.
@@ -23,6 +26,7 @@ class Surveyed(Protocol):
         ...
 
 
+@runtime_checkable
 class ZoneKeeper(Protocol):
     """A DNS account whose zones can be listed. Of one that lacks this, every name is taken to be in
     a zone of its own.
@@ -33,6 +37,7 @@ class ZoneKeeper(Protocol):
         ...
 
 
+@runtime_checkable
 class ZoneFinder(Protocol):
     """A DNS account whose zones cannot be listed, and that tells of a name which one holds it."""
 

@@ -1,45 +1,20 @@
-"""The door to a place that serves certificates."""
+"""The port to a place that serves certificates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from certferry.core.certificates.certificate import Certificate, CertificateBundle
-from certferry.core.desired.certificate import HttpsWish, Kind
-from certferry.core.observed.observation import ObservedTarget
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import DesiredHttps, Kind
+from certferry.core.observed.observation import ObservedTarget, Scope
 
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What to observe for one deployment of a lineage.
-
-    `domains` are named, and observed in any case; `None` means every domain that `names` cover.
-    With `globs` those that `names` cover and a glob matches are wanted beside the named. `exclude`
-    takes away from what is not named: `core.planning.choice.choose` tells which they are.
-
-    `known` are the lineage's certificates, newest first: a copy at the target counts as ours only
-    when it is one of these. With `others` every other certificate of the account is wanted as well.
-
-    With `anew` nothing counts that was read before the look: another run may have written since.
-    """
-
-    lineage: str
-    names: tuple[str, ...]
-    domains: tuple[str, ...] | None
-    kind: Kind
-    known: Sequence[Certificate]
-    others: bool = False
-    globs: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    anew: bool = False
+__all__ = ["DeployTarget", "Scope"]
 
 
 class DeployTarget(Protocol):
     """Serves certificates under domains."""
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """Find the domains, what each is bound to, and our copies. Changes nothing. A target whose
         list tells since when a certificate is valid also gives what carries the lineage's mark and
         is not `known`: by that an older state is noticed.
@@ -59,7 +34,7 @@ class DeployTarget(Protocol):
         """
         ...
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Ask the target to serve the certificate under the domain; returns when it is accepted,
         with the target's own id of the request where it gives one.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from enum import Enum
 
 from certferry import __version__
 from certferry.core.assessment.health import (
@@ -12,16 +14,15 @@ from certferry.core.assessment.health import (
     Checkup,
     Concern,
     Expected,
-    Health,
     Recorded,
-    Soonest,
 )
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.planning.report import SyncReport
-from certferry.present.documents import Document, moment
+from certferry.present.documents import Document, moment, of_problem, of_subject
 from certferry.present.language import Voice
 from certferry.present.layout import visible
-from certferry.present.vocabulary import at_target, one_or_many
+from certferry.present.vocabulary import of_lineage, one_or_many
+from certferry.problem import Problem
 from certferry.text import Text, verbatim
 
 SERVICE = "CERTFERRY"
@@ -32,9 +33,31 @@ MOST_DETAILS = 25
 _DAY = timedelta(days=1)
 
 
+class PluginStatus(Enum):
+    """How bad it is, with the exit code of a plugin (Monitoring Plugins' guidelines, "Plugin Return
+    Codes").
+    """
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+def status_of(concerns: Iterable[Concern]) -> PluginStatus:
+    """Judge concerns together. What is certainly bad comes before what cannot be judged."""
+    found = list(concerns)
+    if any(one.problem.is_error for one in found):
+        return PluginStatus.CRITICAL
+    if any(one.is_unjudged for one in found):
+        return PluginStatus.UNKNOWN
+    return PluginStatus.WARNING if found else PluginStatus.OK
+
+
 def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
     """Write the plugin's line, and a line of detail for each thing that needs a person."""
-    yield _first(found.health, summary(found, now, voice), _performance(found, now))
+    status = status_of(found.concerns)
+    yield _first(status, summary(found, now, voice), _performance(found, now))
     for concern in found.concerns[:MOST_DETAILS]:
         yield _detail(concern, voice)
     more = len(found.concerns) - MOST_DETAILS
@@ -42,47 +65,52 @@ def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
         yield voice.say_on_one_line(Text("and {count} more", count=more))
 
 
-def of_failure(message: Text, hint: Text | None, voice: Voice) -> Iterator[str]:
-    """Write that nothing can be said."""
-    yield _first(Health.UNKNOWN, voice.say_on_one_line(message), "")
-    if hint is not None:
-        yield _harmless(voice.say_on_one_line(hint))
+def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
+    """Write that nothing can be judged."""
+    yield _first(PluginStatus.UNKNOWN, voice.say_on_one_line(problem.message), "")
+    if problem.hint is not None:
+        yield _harmless(voice.say_on_one_line(problem.hint))
 
 
 def document(found: Checkup, now: datetime, voice: Voice) -> Document:
     """Write it for a program."""
     return {
-        "status": found.health.name,
+        "status": status_of(found.concerns).name,
         "summary": summary(found, now, voice),
-        "soonest": None if found.soonest is None else _soonest(found.soonest, now),
+        "soonest": None
+        if found.soonest is None
+        else {
+            "name": found.soonest.lineage,
+            "not_after": moment(found.soonest.certificate.not_after),
+            "days": days_left(found.soonest.certificate.not_after, now),
+        },
         "certificates": found.certificates,
         "served": found.served,
         "places": found.places,
-        "problems": [_problem(concern, voice) for concern in found.concerns],
+        "problems": [_problem(concern, status_of([concern]), voice) for concern in found.concerns],
     }
 
 
-def document_of_failure(code: str, message: Text, hint: Text | None, voice: Voice) -> Document:
-    """Write for a program that nothing can be said."""
-    concern = Concern(Health.UNKNOWN, code, message, hint)
-    problem = _problem(concern, voice)
+def document_of_failure(problem: Problem, voice: Voice) -> Document:
+    """Write for a program that nothing can be judged."""
     return {
-        "status": Health.UNKNOWN.name,
-        "summary": voice.say_on_one_line(message),
+        "status": PluginStatus.UNKNOWN.name,
+        "summary": voice.say_on_one_line(problem.message),
         "soonest": None,
         "certificates": None,
         "served": None,
         "places": None,
-        "problems": [problem],
-        "error": {key: problem[key] for key in ("code", "message", "hint")},
+        "problems": [_problem(Concern(problem), PluginStatus.UNKNOWN, voice)],
+        "error": of_problem(problem, voice),
     }
 
 
 def summary(found: Checkup, now: datetime, voice: Voice) -> str:
-    """Say the worst in a sentence, and how the whole stands."""
+    """Write the worst in a sentence, and how the whole stands."""
     counted: list[Text] = []
     if found.concerns:
-        counted.append(_worst(found))
+        worst, more = _in_words(found.concerns[0]), len(found.concerns) - 1
+        counted.append(Text("{said} (and {count} more)", said=worst, count=more) if more else worst)
     if found.places == found.served and found.places:
         counted.append(Text("{count} served", count=found.served))
     elif found.places:
@@ -102,15 +130,8 @@ def days_left(end: datetime, now: datetime) -> int:
     return (end - now) // _DAY
 
 
-def _worst(found: Checkup) -> Text:
-    first = found.concerns[0]
-    said = Text("{subject}: {message}", subject=_subject(first), message=first.message)
-    more = len(found.concerns) - 1
-    return said if not more else Text("{said} (and {count} more)", said=said, count=more)
-
-
-def _first(health: Health, sentence: str, performance: str) -> str:
-    line = f"{SERVICE} {health.name} - {_harmless(sentence)}"
+def _first(status: PluginStatus, sentence: str, performance: str) -> str:
+    line = f"{SERVICE} {status.name} - {_harmless(sentence)}"
     return f"{line} | {performance}" if performance else line
 
 
@@ -129,19 +150,19 @@ def _performance(found: Checkup, now: datetime) -> str:
 
 
 def _detail(concern: Concern, voice: Voice) -> str:
-    said = Text("{subject}: {message}", subject=_subject(concern), message=concern.message)
-    if concern.hint is not None:
-        said = Text("{said} (hint: {hint})", said=said, hint=concern.hint)
-    return _harmless(f"{concern.health.name} [{concern.code}] {voice.say_on_one_line(said)}")
+    problem, status = concern.problem, status_of([concern])
+    said = _in_words(concern)
+    if problem.hint is not None:
+        said = Text("{said} (hint: {hint})", said=said, hint=problem.hint)
+    return _harmless(f"{status.name} [{problem.code}] {voice.say_on_one_line(said)}")
 
 
-def _subject(concern: Concern) -> Text:
-    if not concern.lineage:
-        return verbatim(concern.channel or "certferry")
-    if not concern.target:
-        return verbatim(concern.lineage)
-    where = at_target(concern.target, concern.domain or None)
-    return Text("{lineage}: {where}", lineage=concern.lineage, where=where)
+def _in_words(concern: Concern) -> Text:
+    about = concern.subject
+    subject = verbatim(about.channel or "certferry")
+    if about.lineage:
+        subject = of_lineage(about.lineage, about.target, about.domain)
+    return Text("{subject}: {message}", subject=subject, message=concern.problem.message)
 
 
 def _harmless(words: str) -> str:
@@ -149,22 +170,12 @@ def _harmless(words: str) -> str:
     return visible(words.replace("|", "/").replace("\n", " "))
 
 
-def _soonest(soonest: Soonest, now: datetime) -> Document:
-    end = soonest.certificate.not_after
-    return {"name": soonest.lineage, "not_after": moment(end), "days": days_left(end, now)}
-
-
-def _problem(concern: Concern, voice: Voice) -> Document:
+def _problem(concern: Concern, status: PluginStatus, voice: Voice) -> Document:
     return {
-        "name": concern.lineage or None,
-        "target": concern.target or None,
-        "domain": concern.domain or None,
-        "channel": concern.channel or None,
-        "status": concern.health.name,
-        "code": concern.code,
-        "message": voice.say(concern.message),
-        "hint": None if concern.hint is None else voice.say(concern.hint),
-        "since": moment(concern.since),
+        **of_subject(concern.subject, "name"),
+        "status": status.name,
+        **of_problem(concern.problem, voice),
+        "since": moment(concern.problem.since),
         "deadline": moment(concern.deadline),
     }
 
@@ -172,7 +183,7 @@ def _problem(concern: Concern, voice: Voice) -> Document:
 Steps = Mapping[tuple[str, str], int]
 """How many steps of an action ended so, over all runs."""
 
-_Sample = tuple[Mapping[str, str], float]
+_Samples = list[tuple[Mapping[str, str], float]]
 
 _HELP = {
     "certferry_certificate_not_after_timestamp_seconds": "When the newest certificate ends.",
@@ -193,81 +204,61 @@ NAMES = tuple(_HELP)
 
 def metrics(expected: Collection[Expected], known: Recorded, steps: Steps) -> str:
     """Write what is recorded of the certificates that are expected."""
-    families = dict(_families(expected, known, steps))
-    return "".join(
-        line for name, help_ in _HELP.items() for line in _family(name, help_, families[name])
-    )
-
-
-def counted(report: SyncReport) -> dict[tuple[str, str], int]:
-    """Count the steps of a run."""
-    found: dict[tuple[str, str], int] = {}
-    for lineage in report.lineages:
-        for step in lineage.outcomes:
-            key = (step.action.value, step.outcome.value)
-            found[key] = found.get(key, 0) + 1
-    return found
-
-
-def _families(
-    expected: Collection[Expected], known: Recorded, steps: Steps
-) -> Iterator[tuple[str, list[_Sample]]]:
-    newest = [
-        (one, known.versions[one.lineage][0]) for one in expected if known.versions.get(one.lineage)
-    ]
-    of_certificate = "certferry_certificate_{}_timestamp_seconds".format
-    yield (
-        of_certificate("not_after"),
-        [({"name": one.lineage}, _at(v.certificate.not_after)) for one, v in newest],
-    )
-    yield (
-        of_certificate("not_before"),
-        [({"name": one.lineage}, _at(v.certificate.not_before)) for one, v in newest],
-    )
-    yield (
-        of_certificate("renewal"),
-        [
-            ({"name": one.lineage}, _at(renew_at(v.certificate, v.window)))
-            for one, v in newest
-            if not one.is_ferried
-        ],
-    )
-    yield (
-        of_certificate("upload_deadline"),
-        [
-            ({"name": one.lineage}, _at(v.certificate.not_after - one.least_life))
-            for one, v in newest
-            if one.least_life
-        ],
-    )
-    yield from _of_domains({one.lineage for one in expected}, known)
+    names = {one.lineage for one in expected}
     last = known.last_run
-    ended = None if last is None else last.ended_at
-    succeeded = None if last is None else last.succeeded_at
-    yield "certferry_last_run_timestamp_seconds", _moment(ended)
-    yield "certferry_last_success_timestamp_seconds", _moment(succeeded)
-    yield (
-        "certferry_steps_total",
+    of_runs = (None, None) if last is None else (last.ended_at, last.succeeded_at)
+    families: list[_Samples] = [
+        *_of_certificates(expected, known),
+        *_of_domains(names, known),
+        *map(_moment, of_runs),
         [({"action": action, "outcome": end}, n) for (action, end), n in sorted(steps.items())],
+        [({"version": __version__}, 1)],
+    ]
+    return "".join(
+        line
+        for (name, help_), samples in zip(_HELP.items(), families, strict=True)
+        for line in _family(name, help_, samples)
     )
-    yield "certferry_build_info", [({"version": __version__}, 1)]
 
 
-def _of_domains(names: Collection[str], known: Recorded) -> Iterator[tuple[str, list[_Sample]]]:
-    served: list[_Sample] = []
-    info: list[_Sample] = []
+def counted(report: SyncReport) -> Counter[tuple[str, str]]:
+    """Count the steps of a run."""
+    return Counter(
+        (step.word, step.outcome.value) for lineage in report.lineages for step in lineage.outcomes
+    )
+
+
+def _of_certificates(expected: Collection[Expected], known: Recorded) -> tuple[_Samples, ...]:
+    end: _Samples = []
+    begin: _Samples = []
+    renewal: _Samples = []
+    deadline: _Samples = []
+    for one in expected:
+        for version in known.versions.get(one.lineage, ())[:1]:
+            labels, certificate = {"name": one.lineage}, version.certificate
+            end.append((labels, _at(certificate.not_after)))
+            begin.append((labels, _at(certificate.not_before)))
+            if not one.is_imported:
+                renewal.append((labels, _at(renew_at(certificate, version.window))))
+            if one.least_life:
+                deadline.append((labels, _at(certificate.not_after - one.least_life)))
+    return end, begin, renewal, deadline
+
+
+def _of_domains(names: Collection[str], known: Recorded) -> tuple[_Samples, _Samples]:
+    served: _Samples = []
+    info: _Samples = []
     for one in known.sightings:
-        if one.lineage not in names or one.is_ceded:
+        if one.lineage not in names or one.is_owned_elsewhere:
             continue
         labels = {"name": one.lineage, "target": one.target, "domain": one.domain}
         served.append((labels, int(one.served)))
         if one.fingerprint is not None:
             info.append(({**labels, "fingerprint_sha256": one.fingerprint}, 1))
-    yield "certferry_domain_served", served
-    yield "certferry_domain_served_info", info
+    return served, info
 
 
-def _moment(moment: datetime | None) -> list[_Sample]:
+def _moment(moment: datetime | None) -> _Samples:
     return [] if moment is None else [({}, _at(moment))]
 
 
@@ -275,13 +266,12 @@ def _at(moment: datetime) -> float:
     return moment.timestamp() // 1
 
 
-def _family(name: str, help_: str, samples: Iterable[_Sample]) -> Iterator[str]:
-    rows = list(samples)
-    if not rows:
+def _family(name: str, help_: str, samples: _Samples) -> Iterator[str]:
+    if not samples:
         return
     yield f"# HELP {name} {help_}\n"
     yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}\n"
-    for labels, value in rows:
+    for labels, value in samples:
         inner = ",".join(f'{label}="{_escaped(said)}"' for label, said in labels.items())
         yield f"{name}{{{inner}}} {value:.0f}\n" if inner else f"{name} {value:.0f}\n"
 

@@ -12,7 +12,6 @@ from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
-    Problem,
     Urgency,
 )
 from certferry.core.discovery.watched import within_reach
@@ -22,6 +21,7 @@ from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled, line, width
 from certferry.present.status_text import NOTHING
 from certferry.present.vocabulary import ERROR, HINT, WARNING, in_brackets, once, one_or_many
+from certferry.problem import Problem
 from certferry.text import Text, verbatim
 
 _LABEL = 24
@@ -73,13 +73,12 @@ def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
 
 def problems(found: Sequence[Problem], voice: Voice) -> Iterator[Line]:
     """Render which account, or which part of one, could not be read."""
-    for problem in found:
-        account, error = problem.account, problem.error
-        label, tone = (ERROR, Tone.BAD) if problem.is_failure else (WARNING, Tone.PENDING)
-        words = f"{account}: {once(account, voice.say(error.message))}"
+    for one in found:
+        label, tone = (ERROR, Tone.BAD) if one.is_error else (WARNING, Tone.PENDING)
+        words = f"{one.subject}: {once(one.subject, voice.say(one.message))}"
         yield from labelled(voice.say(label), tone, words)
-        if error.hint is not None:
-            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(error.hint))
+        if one.hint is not None:
+            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(one.hint))
 
 
 def heading(found: Discovery, voice: Voice) -> Line:

@@ -9,39 +9,39 @@ from datetime import datetime
 from importlib.metadata import version
 
 from certferry import __version__
-from certferry.core.findings import Finding, Severity
 from certferry.ports.examination import AccountReport
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Tone, labelled, line
 from certferry.present.vocabulary import ERROR, WARNING, once, one_or_many
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 FIX = Text("fix: ")
 _LABELS: Mapping[Severity, tuple[Text, Tone]] = {
     Severity.ERROR: (ERROR, Tone.BAD),
     Severity.WARNING: (WARNING, Tone.PENDING),
-    Severity.INFO: (Text("info: "), Tone.FAINT),
+    Severity.NOTICE: (Text("info: "), Tone.FAINT),
 }
 _INDENT = 2
 
 
-def lines(findings: Sequence[Finding], voice: Voice) -> Iterator[Line]:
+def lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
     """Write every finding, and the count."""
     for finding in findings:
-        yield from what_is(finding, voice)
+        yield from _finding(finding, voice)
     if findings:
         yield line()
     yield line(voice.say(_conclusion(findings)))
 
 
-def what_is_wrong(findings: Sequence[Finding], voice: Voice) -> Iterator[Line]:
+def error_lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
     """Write the errors alone."""
     for finding in findings:
-        if finding.severity is Severity.ERROR:
-            yield from what_is(finding, voice)
+        if finding.is_error:
+            yield from _finding(finding, voice)
 
 
-def what_is(finding: Finding, voice: Voice) -> Iterator[Line]:
+def _finding(finding: Problem, voice: Voice) -> Iterator[Line]:
     """Write one finding: its subject, its message, its code, its fix."""
     label, tone = _LABELS[finding.severity]
     words = once(finding.subject, voice.say(finding.message))
@@ -49,11 +49,11 @@ def what_is(finding: Finding, voice: Voice) -> Iterator[Line]:
         words = words.removeprefix(f"{finding.subject} ")  # a path is long
     said = f"{finding.subject}: {words} [{finding.code}]"
     yield from labelled(voice.say(label), tone, said)
-    if finding.fix is not None:
-        yield from labelled(voice.say(FIX), Tone.FAINT, voice.say(finding.fix), _INDENT)
+    if finding.hint is not None:
+        yield from labelled(voice.say(FIX), Tone.FAINT, voice.say(finding.hint), _INDENT)
 
 
-def _conclusion(findings: Sequence[Finding]) -> Text:
+def _conclusion(findings: Sequence[Problem]) -> Text:
     counts = Counter(finding.severity for finding in findings)
     errors, warnings = counts[Severity.ERROR], counts[Severity.WARNING]
     counted = [
@@ -88,4 +88,4 @@ def report(reports: Iterable[AccountReport], now: datetime, voice: Voice) -> Ite
     yield from (line(), line(voice.say(said)))
     for one in reports:
         yield from (line(), line("### ", one.service), line())
-        yield from (line("- ", voice.say(told)) for told in one.lines)
+        yield from (line("- ", voice.say(said)) for said in one.lines)

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from certferry.core.assessment.trouble import Trouble
-from certferry.core.certificates.chain import EdgeProblem
+from certferry.core.assessment.notices import Subject
 from certferry.core.discovery.inventory import (
     Bound,
     DiscoveredCertificate,
@@ -17,10 +16,8 @@ from certferry.core.discovery.inventory import (
     Discovery,
 )
 from certferry.core.dns_persist import PersistRecord
-from certferry.core.findings import Finding, are_in_order
 from certferry.core.observed.observation import Served
 from certferry.core.planning.report import (
-    CODE,
     LineageReport,
     StepOutcome,
     SyncReport,
@@ -33,6 +30,7 @@ from certferry.errors import Reported, TargetStuck
 from certferry.present.language import Voice
 from certferry.present.run_log import rfc3339
 from certferry.present.status_text import ticket
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 Document = dict[str, object]
@@ -44,7 +42,7 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
     """
     return {
         "ok": report.ok and report.complete,
-        "problem": None if report.problem is None else of_error(report.problem, voice),
+        "problem": None if report.problem is None else of_problem(report.problem.problem(), voice),
         "result": of_run(report).value,
         "complete": report.complete,
         "undeclared": [of_undeclared(one, voice) for one in report.undeclared or ()],
@@ -52,17 +50,21 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
     }
 
 
-def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
+_WEIGHTS = {Severity.NOTICE: "info"}
+"""What `doctor` calls a severity, where that is another word."""
+
+
+def of_findings(findings: Sequence[Problem], voice: Voice) -> Document:
     """What `doctor` prints. It is ok when no finding is an error."""
     return {
-        "ok": are_in_order(findings),
+        "ok": not any(one.is_error for one in findings),
         "findings": [
             {
-                "severity": finding.severity.value,
+                "severity": _WEIGHTS.get(finding.severity, finding.severity.value),
                 "code": str(finding.code),
                 "subject": finding.subject,
                 "message": voice.say(finding.message),
-                "fix": said_or_none(finding.fix, voice),
+                "fix": said_or_none(finding.hint, voice),
             }
             for finding in findings
         ],
@@ -94,7 +96,7 @@ def _lineage_report(lineage: LineageReport, voice: Voice) -> Document:
 
 def _outcome(step: StepOutcome, voice: Voice) -> Document:
     return {
-        "action": step.action.value,
+        "action": step.word,
         "target": step.target,
         "domain": step.domain,
         "label": step.label,
@@ -136,15 +138,28 @@ def of_reason(reason: Reason, voice: Voice) -> Document:
     return {"code": reason.code.value, "message": voice.say(reason.message)}
 
 
-def of_trouble(problem: EdgeProblem | Trouble | None, voice: Voice) -> Document | None:
-    """Write what is wrong at an edge, a domain or a certificate."""
-    if problem is None:
-        return None
+def of_problem(problem: Problem, voice: Voice) -> Document:
+    """Write what is wrong."""
     return {
         "code": str(problem.code),
         "message": voice.say(problem.message),
         "hint": said_or_none(problem.hint, voice),
     }
+
+
+def of_subject(subject: Subject, lineage: str) -> Document:
+    """Write what something is about, with the key of the `lineage`."""
+    return {
+        lineage: subject.lineage or None,
+        "target": subject.target or None,
+        "domain": subject.domain or None,
+        "channel": subject.channel or None,
+    }
+
+
+def problem_or_none(problem: Problem | None, voice: Voice) -> Document | None:
+    """Write what is wrong, where anything is."""
+    return None if problem is None else of_problem(problem, voice)
 
 
 def of_undeclared(one: Undeclared, voice: Voice) -> Document:
@@ -153,18 +168,7 @@ def of_undeclared(one: Undeclared, voice: Voice) -> Document:
         "name": one.lineage,
         "names": list(one.certificate.names),
         "not_after": moment(one.certificate.not_after),
-        "code": CODE,
-        "message": voice.say(one.message),
-        "hint": voice.say(one.hint),
-    }
-
-
-def of_error(error: Reported, voice: Voice) -> Document:
-    """Write a problem."""
-    return {
-        "code": error.code,
-        "message": voice.say(error.message),
-        "hint": said_or_none(error.hint, voice),
+        **of_problem(one.problem, voice),
     }
 
 
@@ -178,15 +182,15 @@ def of_discovery(found: Discovery, voice: Voice) -> Document:
     were looked at, `problems` what could not be.
     """
     return {
-        "ok": not any(problem.is_failure for problem in found.problems),
+        "ok": not any(one.is_error for one in found.problems),
         "accounts": [look.label for look in found.accounts],
         "domains": [_domain(one, voice) for one in found.domains],
         "certificates": [_certificate(one) for one in found.certificates],
         "problems": [
             {
-                "account": one.account,
-                "severity": "error" if one.is_failure else "warning",
-                "problem": of_error(one.error, voice),
+                "account": one.subject,
+                "severity": one.severity.value,
+                "problem": of_problem(one, voice),
             }
             for one in found.problems
         ],
@@ -215,7 +219,7 @@ def _domain(one: DiscoveredDomain, voice: Voice) -> Document:
         "deployed_by": one.deployed_by,
         "by_itself": found.by_itself,
         "served": [_served(address, voice) for address in one.served],
-        "problem": None if one.problem is None else of_error(one.problem, voice),
+        "problem": None if one.problem is None else of_problem(one.problem.problem(), voice),
     }
 
 
@@ -235,7 +239,7 @@ def _served(address: Served, voice: Voice) -> Document:
         "fingerprint": address.fingerprint,
         "not_after": moment(address.not_after),
         "ok": address.answered and address.valid,
-        "problem": of_trouble(address.problem, voice),
+        "problem": problem_or_none(address.problem, voice),
     }
 
 

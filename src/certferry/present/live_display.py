@@ -108,7 +108,7 @@ class _Lineage:
         """Be busy with this, or with nothing."""
         self.activity, self.counted, self.asking = activity, None, None
 
-    def of(self, action: Action) -> tuple[int, int]:
+    def of(self, action: Action | None) -> tuple[int, int]:
         """Count at how many domains a step has ended well, of at how many it is to."""
         known = {(step.action, step.target, step.domain): step for step in self.steps.values()}
         deploys = {key[1:]: one for key, one in known.items() if key[0] is Action.DEPLOY}
@@ -208,7 +208,7 @@ class Display:
             what = once(step.domain or step.target, self._voice.say(step.detail))
             if step.domain not in {None, name}:
                 what = f"{step.domain}: {what}"
-            words = f"{self._voice.word(step.action)} {self._voice.word(step.outcome)}: {what}"
+            words = f"{self._voice.word(step.word)} {self._voice.word(step.outcome)}: {what}"
             if others:
                 words = f"{words} {self._voice.say(_and_more(len(others)))}"
             since = self._now() if step.waiting is None else step.waiting.since
@@ -234,7 +234,7 @@ class Display:
         number of its domains; then how many steps are done.
         """
         yield from self._activity(name, lineage)
-        alike: dict[tuple[Action, Outcome, str], list[StepOutcome]] = {}
+        alike: dict[tuple[Action | None, Outcome, str], list[StepOutcome]] = {}
         for step in sorted(lineage.shown, key=_what_waits_first):
             said = once(step.domain or step.target, self._voice.say(step.detail))
             key = (step.action, step.outcome, "" if step.outcome in _WELL else said)

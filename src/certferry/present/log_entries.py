@@ -8,12 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 from certferry.core.assessment.status import LineageStatus, Standing
-from certferry.core.certificates.chain import EdgeProblem
-from certferry.core.discovery.inventory import Problem as Unread
 from certferry.core.discovery.watched import HostLook
 from certferry.core.events import Activity, Event, Happened, StepEnded
-from certferry.core.findings import Finding, Severity
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Plan, Weight
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
 from certferry.core.waiting import Asking, Begun, Counted, Ended
@@ -22,12 +19,11 @@ from certferry.present.language import Voice
 from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.status_text import ticket
 from certferry.present.vocabulary import at_target, once
-from certferry.problem import Problem
+from certferry.problem import Problem, Severity
 from certferry.text import Text, verbatim
 
 _FAILED = {Outcome.FAILED, Outcome.REFUSED}
 _WRONG = {Standing.FAILED, Standing.UNKNOWN}
-_WATCHED = {Level.ERROR: "watch.failed", Level.WARNING: "watch.differs"}
 
 
 def of_event(event: Event, at: datetime, voice: Voice) -> dict[str, object]:
@@ -89,13 +85,11 @@ def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
         _write_found(status.lineage, _of_status(status), log)
 
 
-def log_findings(findings: Sequence[Finding], log: RunLog) -> None:
+def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
     """Write what `doctor` found, but for what is only to be known."""
     for one in findings:
-        if one.severity is not Severity.INFO:
-            problem = Problem(str(one.code), one.message, one.fix, subject=one.subject)
-            level = Level.ERROR if one.severity is Severity.ERROR else Level.WARNING
-            entry = _entry(f"doctor.{one.severity}", level, problem, one.subject, log)
+        if one.severity is not Severity.NOTICE:
+            entry = _entry(f"doctor.{one.severity}", one, one.subject, log)
             log.write(replace(entry, more={**entry.more, "subject": one.subject}))
 
 
@@ -106,10 +100,9 @@ def log_looks(looks: Sequence[HostLook], log: RunLog) -> None:
             if one.problem is not None:
                 where = f"{look.host} {one.address}".rstrip()
                 _write_watched(look, one.problem, where, {"address": one.address}, log)
-        for concern in look.concerns:
-            level = Level.ERROR if concern.is_failure else Level.WARNING
-            more = {"addresses": list(concern.addresses)}
-            _write_watched(look, concern.problem, str(look.host), more, log, level)
+        for each in look.problems:
+            more = {"addresses": list(each.addresses)}
+            _write_watched(look, each.problem, str(look.host), more, log)
 
 
 def log_in_order(look: HostLook, log: RunLog) -> None:
@@ -121,30 +114,28 @@ def log_in_order(look: HostLook, log: RunLog) -> None:
 
 def _write_watched(
     look: HostLook,
-    problem: EdgeProblem,
+    problem: Problem,
     where: str,
     more: Mapping[str, object],
     log: RunLog,
-    level: Level = Level.ERROR,
 ) -> None:
-    found = Problem(problem.code.value, problem.message, subject=look.host.name)
-    entry = _entry(_WATCHED[level], level, found, where, log)
+    event = "watch.failed" if problem.is_error else "watch.differs"
+    found = replace(problem, hint=None, subject=look.host.name)
+    entry = _entry(event, found, where, log)
     log.write(replace(entry, domain=look.host.name, more={**more, **entry.more}))
 
 
-def log_problems(problems: Sequence[Unread], log: RunLog) -> None:
+def log_problems(problems: Sequence[Problem], log: RunLog) -> None:
     """Write which account could not be read, or not all of it."""
     for one in problems:
-        problem = Problem(one.error.code, one.error.message, one.error.hint, subject=one.account)
-        event, level = "discover.unread", Level.WARNING
-        if one.is_failure:
-            event, level = "discover.failed", Level.ERROR
-        log.write(replace(_entry(event, level, problem, one.account, log), target=one.account))
+        event = "discover.failed" if one.is_error else "discover.unread"
+        log.write(replace(_entry(event, one, one.subject, log), target=one.subject))
 
 
-def _entry(event: str, level: Level, problem: Problem, where: str, log: RunLog) -> Entry:
+def _entry(event: str, problem: Problem, where: str, log: RunLog) -> Entry:
     """Return a problem as an entry, whose line for a person begins with `where` it is."""
-    message, code = problem.message, {"code": problem.code}
+    message, code = problem.message, {"code": str(problem.code)}
+    level = Level.ERROR if problem.is_error else Level.WARNING
     words = f"{where}: {once(problem.subject, log.voice.say_on_one_line(message))}"
     return Entry(event, message, level, hint=problem.hint, words=words, more=code)
 
@@ -166,7 +157,7 @@ def log_change(event: str, said: Text, log: RunLog, lineage: str | None = None) 
 def _of_step(lineage: str, step: StepOutcome, words: str | None) -> Entry:
     more = {"label": step.label, "code": None if step.error is None else step.error.code}
     return Entry(
-        f"{step.action}.{step.outcome}",
+        f"{step.word}.{step.outcome}",
         step.detail,
         Level.ERROR if step.outcome in _FAILED else Level.INFO,
         lineage,
@@ -179,22 +170,16 @@ def _of_step(lineage: str, step: StepOutcome, words: str | None) -> Entry:
     )
 
 
+_LEVELS = {Severity.ERROR: Level.ERROR, Severity.WARNING: Level.WARNING}
+
+
 def _of_plan(plan: Plan) -> Iterator[Entry]:
-    for refusal in plan.refusals:
-        step, reason = refusal.step, refusal.reason
-        problem = Problem(reason.code.value, reason.message, refusal.hint)
-        found = _found("plan", "refused", Level.ERROR, problem)
-        yield replace(found, target=step.target, domain=step.domain)
-    for outcome, level, obstacles in (
-        ("blocked", Level.ERROR, plan.obstacles),
-        ("unread", Level.WARNING, plan.notices),
-        ("in_vain", Level.WARNING, plan.remarks),
-        ("skipped", Level.INFO, plan.left_out),
-    ):
-        for one in obstacles:
-            problem = Problem(one.error.code, one.error.message, one.error.hint)
-            found = _found("plan", outcome, level, problem)
-            yield replace(found, target=one.target, domain=one.domain)
+    """Write the findings of a plan, what is refused first."""
+    for weight in sorted(Weight, key=lambda weight: weight is not Weight.REFUSED):
+        for finding in plan.having(weight):
+            level = _LEVELS.get(weight.severity, Level.INFO)
+            found = _found("plan", weight.value, level, finding.problem)
+            yield replace(found, target=finding.target, domain=finding.domain)
 
 
 def _of_status(status: LineageStatus) -> Iterator[Entry]:
@@ -205,8 +190,7 @@ def _of_status(status: LineageStatus) -> Iterator[Entry]:
     for one in status.domains:
         if one.problem is not None:
             level = Level.ERROR if one.standing in _WRONG else Level.WARNING
-            problem = Problem(one.problem.code, one.problem.message, one.problem.hint)
-            found = _found("status", one.standing.value, level, problem)
+            found = _found("status", one.standing.value, level, one.problem)
             yield replace(found, target=one.target, domain=one.domain)
 
 

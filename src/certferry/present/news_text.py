@@ -1,20 +1,30 @@
-"""News as an operator reads them in a message, and as a program does."""
+"""Notifications as an operator reads them in a message, and as a program does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
 from types import MappingProxyType
 
-from certferry.core.assessment.news import Message
-from certferry.core.assessment.notices import ChannelState, News, Subject, Topic
+from certferry.core.assessment.notices import ChannelState, Notice, Subject, Topic
+from certferry.core.assessment.notifications import Message, Notification
 from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
-from certferry.present.documents import Document, moment
+from certferry.present.documents import (
+    Document,
+    moment,
+    of_problem,
+    of_subject,
+    problem_or_none,
+    said_or_none,
+)
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, labelled, line
-from certferry.present.vocabulary import HINT, at_target
+from certferry.present.status_text import hint_lines
+from certferry.present.vocabulary import HINT, at_target, of_lineage
+from certferry.problem import Problem
 from certferry.text import Text, verbatim
 
 
@@ -42,17 +52,17 @@ def answer_lines(
 
 
 def remarks(states: Mapping[str, ChannelState], voice: Voice) -> Iterator[Line]:
-    """Say which channels took no message when they were last sent one."""
+    """Write which channels took no message when they were last sent one."""
     for name, state in states.items():
-        if state.problem is not None:
+        refusal = state.refusal
+        if refusal is not None:
             said = Text(
                 "takes no messages since {moment}: {problem}",
-                moment=state.refused_since,
-                problem=state.problem,
+                moment=refusal.since,
+                problem=refusal.message,
             )
             yield from labelled(f"notify.{name}: ", Tone.STRONG, voice.say(said))
-            if state.hint is not None:
-                yield from labelled(f"  {voice.say(HINT)}", Tone.FAINT, voice.say(state.hint))
+            yield from hint_lines(refusal, voice)
 
 
 def of_channels(states: Mapping[str, ChannelState], voice: Voice) -> list[Document]:
@@ -60,22 +70,16 @@ def of_channels(states: Mapping[str, ChannelState], voice: Voice) -> list[Docume
     return [
         {
             "name": name,
-            "since": moment(state.refused_since),
+            "since": moment(None if state.refusal is None else state.refusal.since),
             "again_at": moment(state.again_at),
-            "problem": None
-            if state.problem is None
-            else {
-                "code": "channel_refused",
-                "message": voice.say(state.problem),
-                "hint": None if state.hint is None else voice.say(state.hint),
-            },
+            "problem": problem_or_none(state.refusal, voice),
         }
         for name, state in states.items()
     ]
 
 
 MOST_EVENTS = 100
-"""Events in one document for a program; how many more there are is told."""
+"""Events in one document for a program, which says how many more there are."""
 _MOST_LISTED = 10
 
 _HEADINGS = {
@@ -101,27 +105,33 @@ _TEST = Text("a message of `certferry notify test`; nothing has happened")
 
 
 def message(
-    news: Sequence[News],
+    notifications: Sequence[Notification],
     voice: Voice,
     host: str,
     run: str,
     services: Mapping[str, Text] = MappingProxyType({}),
 ) -> Message:
-    """Write all news of a run as one message. News with one cause are told together. `services` is
-    what people call a target, by its label.
+    """Write all notifications of a run as one message. Those with one cause are put together.
+    `services` is what people call a target, by its label.
     """
-    groups = _grouped(news, voice)
-    title = Text("certferry on {host}: {what}", host=host, what=_in_short(news, voice))
-    events = [_event(one, voice, host, run) for one in news[:MOST_EVENTS]]
-    document: Document = {**events[0], "events": events, "omitted": len(news) - len(events)}
-    paragraphs = tuple(_paragraph(group, voice, services) for group in groups)
-    return Message(voice.say_on_one_line(title), paragraphs, document)
+    title = Text("certferry on {host}: {what}", host=host, what=_in_short(notifications, voice))
+    events = [_event(one, voice, host, run) for one in notifications[:MOST_EVENTS]]
+    omitted = len(notifications) - len(events)
+    paragraphs = (
+        "\n".join(voice.say(line) for line in _lines(group, services))
+        for group in _grouped(notifications, voice)
+    )
+    return Message(
+        voice.say_on_one_line(title),
+        tuple(paragraphs),
+        {**events[0], "events": events, "omitted": omitted},
+    )
 
 
 def trial_message(voice: Voice, host: str, now: datetime, run: str) -> Message:
     """Write the message of `certferry notify test`."""
-    news = News(Topic.FOUND, Subject(), now, "test", _TEST)
-    event = {**_event(news, voice, host, run), "event": "test"}
+    test = Notification(Notice(Topic.FOUND, Subject(), now, Problem("test", _TEST)))
+    event = {**_event(test, voice, host, run), "event": "test"}
     title = voice.say_on_one_line(Text("certferry on {host}: test", host=host))
     return Message(title, (voice.say(_TEST),), {**event, "events": [event], "omitted": 0})
 
@@ -134,64 +144,57 @@ def subject_of(subject: Subject) -> Text:
         return Text("channel {channel}", channel=subject.channel)
     if not subject.lineage:
         return Text("the whole run")
-    if not subject.target:
-        return verbatim(subject.lineage)
-    where = at_target(subject.target, subject.domain or None)
-    return Text("{lineage}: {where}", lineage=subject.lineage, where=where)
+    return of_lineage(subject.lineage, subject.target, subject.domain)
 
 
-def _grouped(news: Sequence[News], voice: Voice) -> list[list[News]]:
-    groups: dict[tuple[object, ...], list[News]] = {}
-    for one in news:
-        hint = None if one.hint is None else voice.say(one.hint)
-        key = (one.topic, one.again, voice.say(one.message), hint)
-        groups.setdefault(key, []).append(one)
-    return list(groups.values())
+def _grouped(
+    notifications: Sequence[Notification], voice: Voice
+) -> Iterable[Sequence[Notification]]:
+    groups = defaultdict[tuple[object, ...], list[Notification]](list)
+    for one in notifications:
+        problem = one.notice.problem
+        key = (one.notice.topic, one.again, voice.say(problem.message))
+        groups[*key, said_or_none(problem.hint, voice)].append(one)
+    return groups.values()
 
 
-def _in_short(news: Sequence[News], voice: Voice) -> list[Text]:
-    counts: dict[str, int] = {}
-    for one in news:
-        heading = voice.say(_heading(one))
-        counts[heading] = counts.get(heading, 0) + 1
+def _in_short(notifications: Sequence[Notification], voice: Voice) -> list[Text]:
+    counts = Counter(voice.say(_heading(one)) for one in notifications)
     return [Text("{what} ({count})", what=what, count=count) for what, count in counts.items()]
 
 
-def _heading(one: News) -> Text:
-    return _STILL if one.again else _HEADINGS[one.topic]
+def _heading(one: Notification) -> Text:
+    return _STILL if one.again else _HEADINGS[one.notice.topic]
 
 
-def _paragraph(group: Sequence[News], voice: Voice, services: Mapping[str, Text]) -> str:
-    return "\n".join(voice.say(line) for line in _lines(group, services))
-
-
-def _lines(group: Sequence[News], services: Mapping[str, Text]) -> Iterator[Text]:
-    first = group[0]
-    is_over = first.topic is Topic.RECOVERED
+def _lines(group: Sequence[Notification], services: Mapping[str, Text]) -> Iterator[Text]:
+    first, notices = group[0], [one.notice for one in group]
+    topic, problem = notices[0].topic, notices[0].problem
+    is_over = topic is Topic.RECOVERED
     subjects: list[Text] = [
         _what_is_in_order(one, services) if is_over else subject_of(one.subject)
-        for one in group[:_MOST_LISTED]
+        for one in notices[:_MOST_LISTED]
     ]
     if len(group) > _MOST_LISTED:
         subjects.append(Text("and {count} more", count=len(group) - _MOST_LISTED))
     whom = [reduce(_beside, subjects)] if is_over else subjects
     yield Text("[{heading}] {subjects}", heading=_heading(first), subjects=whom)
-    yield first.message
+    yield problem.message
     if first.again:
-        yield Text("since {moment}", moment=min(one.since for one in group))
-    deadlines = [one.deadline for one in group if one.deadline is not None]
-    if deadlines and first.topic is Topic.TROUBLE:
+        yield Text("since {moment}", moment=min(one.since for one in notices))
+    deadlines = [one.deadline for one in notices if one.deadline is not None]
+    if deadlines and topic is Topic.TROUBLE:
         yield Text("the old certificate is valid until {moment}", moment=min(deadlines))
-    if first.hint is not None:
-        yield Text("what to do: {hint}", hint=first.hint)
+    if problem.hint is not None:
+        yield Text("what to do: {hint}", hint=problem.hint)
 
 
 def _beside(one: Text, other: Text) -> Text:
     return Text("{one}; {other}", one=one, other=other)
 
 
-def _what_is_in_order(one: News, services: Mapping[str, Text]) -> Text:
-    """Say what of a certificate was in trouble: the name alone does not tell, when that is over."""
+def _what_is_in_order(one: Notice, services: Mapping[str, Text]) -> Text:
+    """Name what of a certificate was in trouble: the name alone says too little."""
     lineage, target, domain = one.subject.lineage, one.subject.target, one.subject.domain
     if lineage and target:
         if target not in services:
@@ -201,24 +204,21 @@ def _what_is_in_order(one: News, services: Mapping[str, Text]) -> Text:
         if domain:
             service = Text("{service} → {domain}", service=service, domain=domain)
         return Text("{lineage}: deployment to {service}", lineage=lineage, service=service)
-    if lineage and one.code in _OF_ISSUING:
+    if lineage and one.problem.code in _OF_ISSUING:
         return Text("{lineage}: issuance", lineage=lineage)
     return subject_of(one.subject)
 
 
-def _event(one: News, voice: Voice, host: str, run: str) -> Document:
+def _event(one: Notification, voice: Voice, host: str, run: str) -> Document:
     """Write one event, as docs/reference/schema/event.json has it. What is unknown is null."""
+    notice = one.notice
     return {
-        "event": one.topic.value,
-        "certificate": one.subject.lineage or None,
-        "target": one.subject.target or None,
-        "domain": one.subject.domain or None,
-        "channel": one.subject.channel or None,
-        "code": one.code or None,
-        "message": voice.say(one.message),
-        "hint": None if one.hint is None else voice.say(one.hint),
-        "since": moment(one.since),
-        "deadline": moment(one.deadline),
+        "event": notice.topic.value,
+        **of_subject(notice.subject, "certificate"),
+        **of_problem(notice.problem, voice),
+        "code": notice.problem.code or None,
+        "since": moment(notice.since),
+        "deadline": moment(notice.deadline),
         "again": one.again,
         "host": host,
         "run": run,

@@ -5,27 +5,33 @@ what holds of every document.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from types import MappingProxyType
 
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.notices import ChannelState, Notice
-from certferry.core.assessment.status import DomainStatus, LineageStatus, Remembering, are_in_order
-from certferry.core.assessment.trouble import LastFailure
+from certferry.core.assessment.status import (
+    DomainStatus,
+    LastFailure,
+    LineageStatus,
+    are_in_order,
+)
 from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.observed.observation import CERTIFICATE, Change, Served
 from certferry.core.planning.drift import Drifted
-from certferry.core.planning.outcomes import served_by
-from certferry.core.planning.plan import Obstacle, Plan, Refusal
-from certferry.core.planning.report import SyncReport
+from certferry.core.planning.plan import Plan, PlanFinding, Weight
+from certferry.core.planning.report import SyncReport, served_by
 from certferry.core.planning.steps import (
-    Blocked,
     Clean,
     Deploy,
     Due,
+    HeldUntil,
     Issue,
+    NotReady,
     Retire,
     Rollback,
     Step,
+    TimedOut,
+    TriedInThisRun,
     Verify,
 )
 from certferry.core.reasons import Reason, ReasonCode
@@ -34,12 +40,11 @@ from certferry.core.waiting import Waiting
 from certferry.present.documents import (
     Document,
     moment,
-    of_error,
+    of_problem,
     of_reason,
     of_report,
-    of_trouble,
     of_undeclared,
-    said_or_none,
+    problem_or_none,
 )
 from certferry.present.language import Voice
 from certferry.present.news_text import of_channels
@@ -55,12 +60,13 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "name": plan.lineage,
                 "names": list(plan.names),
                 "steps": [_step(step, voice) for step in plan.steps],
-                "held_back": _held_back(plan.held_back, voice),
-                "refusals": [_refusal(refusal, voice) for refusal in plan.refusals],
-                "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
+                "held_back": _held_back(plan.issue_later, voice),
+                "refusals": [_refusal(one, voice) for one in plan.having(Weight.REFUSED)],
+                "obstacles": [_finding(one, voice) for one in plan.having(Weight.BLOCKED)],
                 "notices": [
-                    _obstacle(notice, voice)
-                    for notice in (*plan.notices, *plan.remarks, *plan.left_out)
+                    _finding(one, voice)
+                    for weight in (Weight.UNREAD, Weight.UNMATCHED, Weight.SKIPPED)
+                    for one in plan.having(weight)
                 ],
                 "drifts": [_drifted(drifted) for drifted in plan.drifts],
                 "rolled_back": [
@@ -77,7 +83,7 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                         "lineages": list(lineages),
                         "message": voice.say(served_by(lineages)),
                     }
-                    for target, lineages in plan.ceded
+                    for target, lineages in plan.owned_elsewhere
                 ],
                 "retire_later": sum(count for _, count in plan.retire_later),
             }
@@ -125,9 +131,9 @@ def _step(step: Step, voice: Voice) -> Document:
 
 def _held_back(step: Issue | None, voice: Voice) -> Document | None:
     """Say why a needed order is not made now, and until when."""
-    if step is None or not isinstance(step.due, Blocked) or step.due.error is None:
+    if step is None or not isinstance(step.due, HeldUntil) or step.due.error is None:
         return None
-    problem = of_error(step.due.error, voice)
+    problem = of_problem(step.due.error.problem(), voice)
     return {
         "reason": of_reason(step.reason, voice),
         "error": problem,
@@ -161,49 +167,51 @@ def _due(due: Due, voice: Voice) -> Document:
     match due:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
-        case Blocked(until=datetime() as until):
+        case HeldUntil(until):
             return {"due": "blocked", "until": moment(until)}
-        case Blocked(error=error):
-            problem = None if error is None else of_error(error, voice)
-            return {"due": "blocked", "problem": problem}
-        case _:
+        case TimedOut(error):
+            return {"due": "blocked", "problem": of_problem(error.problem(), voice)}
+        case TriedInThisRun() | NotReady():
+            return {"due": "blocked", "problem": None}
+        case None:
             return {"due": "now"}
 
 
-def _refusal(refusal: Refusal, voice: Voice) -> Document:
+def _refusal(finding: PlanFinding, voice: Voice) -> Document:
+    problem = of_problem(finding.problem, voice)
     return {
-        "target": refusal.step.target,
-        "domain": refusal.step.domain,
-        "reason": of_reason(refusal.reason, voice),
-        "hint": said_or_none(refusal.hint, voice),
-        "problem": {**of_reason(refusal.reason, voice), "hint": said_or_none(refusal.hint, voice)},
+        "target": finding.target,
+        "domain": finding.domain,
+        "reason": {"code": problem["code"], "message": problem["message"]},
+        "hint": problem["hint"],
+        "problem": problem,
     }
 
 
-def _obstacle(obstacle: Obstacle, voice: Voice) -> Document:
+def _finding(finding: PlanFinding, voice: Voice) -> Document:
     return {
-        "target": obstacle.target,
-        "domain": obstacle.domain,
-        "error": of_error(obstacle.error, voice),
+        "target": finding.target,
+        "domain": finding.domain,
+        "error": of_problem(finding.problem, voice),
     }
 
 
 def of_statuses(
     statuses: Sequence[LineageStatus],
-    remembering: Remembering,
+    recorded: Recorded,
     voice: Voice,
     channels: Mapping[str, ChannelState] = MappingProxyType({}),
 ) -> Document:
     """Return what `status --json` prints. It is ok when nothing needs a person."""
-    last = remembering.last_run
+    last = recorded.last_run
     return {
-        "ok": are_in_order(statuses, remembering),
+        "ok": are_in_order(statuses, recorded),
         "last_run": None
         if last is None
         else {"ended_at": moment(last.ended_at), "succeeded_at": moment(last.succeeded_at)},
-        "problem": of_trouble(remembering.problem, voice),
-        "troubles": [_trouble_of_runs(one, voice) for one in remembering.troubles],
-        "undeclared": [of_undeclared(one, voice) for one in remembering.undeclared],
+        "problem": problem_or_none(recorded.problem, voice),
+        "troubles": [_trouble_of_runs(one, voice) for one in recorded.troubles_of_runs],
+        "undeclared": [of_undeclared(one, voice) for one in recorded.undeclared],
         "certificates": [_lineage_status(status, voice) for status in statuses],
         **({"channels": of_channels(channels, voice)} if channels else {}),
     }
@@ -212,9 +220,7 @@ def of_statuses(
 def _trouble_of_runs(notice: Notice, voice: Voice) -> Document:
     return {
         "channel": notice.subject.channel or None,
-        "code": notice.code,
-        "message": voice.say(notice.message),
-        "hint": None if notice.hint is None else voice.say(notice.hint),
+        **of_problem(notice.problem, voice),
         "since": moment(notice.since),
     }
 
@@ -235,19 +241,17 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "renew_at": moment(status.renew_at),
         "renewal_window": _window(status.window),
         "reason": None if status.reason is None else of_reason(status.reason, voice),
-        "state": status.condition.value,
-        "problem": of_trouble(status.problem, voice),
+        "state": status.standing.value,
+        "problem": problem_or_none(status.problem, voice),
         "last_failure": _last_failure(status.last_failure, voice),
         "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
         "notices": [
-            *(
-                {"target": target, "domain": None, "error": of_error(error, voice)}
-                for target, error in status.notices
-            ),
-            *(
-                {"target": one.target, "domain": one.domain, "error": of_error(one.error, voice)}
-                for one in status.left_out
-            ),
+            {
+                "target": one.subject.target,
+                "domain": one.subject.domain or None,
+                "error": of_problem(one.problem, voice),
+            }
+            for one in status.notices
         ],
     }
 
@@ -270,7 +274,7 @@ def _domain_status(domain: DomainStatus, current: str | None, voice: Voice) -> D
         "remote_id": domain.remote_id,
         "upload_deadline": moment(domain.upload_deadline),
         "not_after": moment(domain.not_after),
-        "problem": of_trouble(domain.problem, voice),
+        "problem": problem_or_none(domain.problem, voice),
         "last_failure": _last_failure(domain.last_failure, voice),
         **({"ticket": ticket(domain.ticket)} if domain.ticket else {}),
         "served": [
@@ -278,7 +282,7 @@ def _domain_status(domain: DomainStatus, current: str | None, voice: Voice) -> D
                 "address": address.address,
                 "fingerprint": address.fingerprint,
                 "ok": _is_valid(address) and address.fingerprint == fingerprint,
-                "problem": of_trouble(address.problem, voice),
+                "problem": problem_or_none(address.problem, voice),
             }
             for address in domain.served
         ],
@@ -290,7 +294,7 @@ def _last_failure(failure: LastFailure | None, voice: Voice) -> Document | None:
     if failure is None:
         return None
     return {
-        **(of_trouble(failure.trouble, voice) or {}),
+        **of_problem(failure.problem, voice),
         "since": moment(failure.since),
         "at": moment(failure.at),
         "again_at": moment(failure.again_at),

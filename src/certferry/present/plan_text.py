@@ -9,19 +9,20 @@ from datetime import timedelta
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import Change
 from certferry.core.planning.drift import Drifted
-from certferry.core.planning.outcomes import served_by
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Plan, Weight
 from certferry.core.planning.removals import left_to_later_runs
+from certferry.core.planning.report import served_by
 from certferry.core.planning.rollbacks import RolledBack
 from certferry.core.planning.steps import (
     Action,
-    Blocked,
     Clean,
     Deploy,
+    HeldUntil,
     Issue,
     Retire,
     Rollback,
     Step,
+    TimedOut,
     Verify,
 )
 from certferry.core.reasons import Reason, ReasonCode
@@ -37,6 +38,7 @@ from certferry.present.vocabulary import (
     once,
     one_or_many,
 )
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 INDENT = "  "
@@ -51,9 +53,8 @@ _BELOW = len(INDENT) + VERB + 1
 def lines(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
-        beside = plan.notices or plan.remarks or plan.left_out
-        told_too = beside or plan.drifts or plan.rolled_back or plan.ceded
-        if plan.steps or told_too or not plan.is_settled:
+        beside = plan.findings or plan.drifts or plan.rolled_back or plan.owned_elsewhere
+        if plan.steps or beside or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
     yield line(voice.say(_conclusion(plans)))
@@ -80,23 +81,20 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     for target, count in plan.retire_later:
         verb, more = _verb(voice.word(Action.RETIRE), Tone.GOOD), left_to_later_runs(count)
         yield line(verb, f"{voice.say(at_target(target, None))}: {voice.say(more)}")
-    for refusal in plan.refusals:
-        step, problem = refusal.step, voice.say(refusal.reason.message)
-        yield from _trouble("refused", step.target, step.domain, problem, refusal.hint, voice)
-    for obstacle in plan.obstacles:
-        problem, hint = voice.say(obstacle.error.message), obstacle.error.hint
-        yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
+    yield from _findings(plan, voice, Weight.REFUSED, Weight.BLOCKED)
     yield from _left(plan, voice)
-    for target, lineages in plan.ceded:
+    for target, lineages in plan.owned_elsewhere:
         words = f"{voice.say(at_target(target, None))}: {voice.say(served_by(lineages))}"
         yield from labelled(_verb(voice.word("skipped"), Tone.PENDING).words, Tone.PENDING, words)
-    beside = (("unread", plan.notices), ("in vain", plan.remarks), ("skipped", plan.left_out))
-    for word, notices in beside:
-        for notice in notices:
-            problem, hint = voice.say(notice.error.message), notice.error.hint
-            yield from _trouble(
-                word, notice.target, notice.domain, problem, hint, voice, Tone.PENDING
-            )
+    yield from _findings(plan, voice, Weight.UNREAD, Weight.UNMATCHED, Weight.SKIPPED)
+
+
+def _findings(plan: Plan, voice: Voice, *weights: Weight) -> Iterator[Line]:
+    for weight in weights:
+        tone = Tone.BAD if weight.severity is Severity.ERROR else Tone.PENDING
+        word = weight.value.replace("_", " ")
+        for one in plan.having(weight):
+            yield from _trouble(word, one.target, one.domain, one.problem, voice, tone)
 
 
 def _left(plan: Plan, voice: Voice) -> Iterator[Line]:
@@ -113,10 +111,10 @@ def _kept(back: RolledBack, voice: Voice) -> Iterator[Line]:
 
 
 def _held_back(plan: Plan, voice: Voice) -> Iterator[Line]:
-    match plan.held_back:
-        case Issue(due=Blocked(error=CertferryError() as error)):
-            problem = voice.say(error.message)
-            yield from _trouble("waiting", None, None, problem, error.hint, voice, Tone.PENDING)
+    match plan.issue:
+        case Issue(due=HeldUntil(error=CertferryError() as error)):
+            problem = Problem(error.code, error.message, error.hint)
+            yield from _trouble("waiting", None, None, problem, voice, Tone.PENDING)
 
 
 def _left_as_found(drifted: Drifted, voice: Voice) -> Iterator[Line]:
@@ -130,7 +128,7 @@ def _reasons(plan: Plan) -> list[Text]:
     """Say why: the reason to issue, or else every reason there is, once; where domains have
     different ones, each step says its own.
     """
-    issue = plan.issue or plan.held_back
+    issue = plan.issue_now or plan.issue_later
     if issue is not None:
         return [issue.reason.message]
     firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
@@ -140,10 +138,10 @@ def _reasons(plan: Plan) -> list[Text]:
             return [Text("changed outside certferry, and left like that")]
         if plan.rolled_back:
             return [Text("as declared, but for what was rolled back")]
-        if plan.ceded and not plan.unchanged:
+        if plan.owned_elsewhere and not plan.unchanged:
             return [Text("not needed")]
         unread = Text("as declared, as far as it could be read")
-        return [unread if plan.notices else Text("as declared")]
+        return [unread if plan.having(Weight.UNREAD) else Text("as declared")]
     if len(dict.fromkeys(firsts)) > 1:
         # A list of them would not say which domain has which.
         return [Text("not as declared, for the reasons below")]
@@ -188,7 +186,7 @@ def _when(step: Step, voice: Voice) -> str:
     match getattr(step, "due", None):
         case Waiting(why=why):
             return voice.say_on_one_line(Text(" (waiting: {why})", why=why))
-        case Blocked(error=CertferryError() as error):
+        case TimedOut(error):
             return voice.say_on_one_line(Text(" (waited too long: {why})", why=error.message))
         case _:
             return ""
@@ -197,7 +195,7 @@ def _when(step: Step, voice: Voice) -> str:
 def _advice(step: Step, voice: Voice) -> Iterator[Line]:
     """Say what to do about a step that was waited for in vain."""
     match getattr(step, "due", None):
-        case Blocked(error=CertferryError(hint=Text() as hint)):
+        case TimedOut(CertferryError(hint=Text() as hint)):
             yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint), _BELOW)
 
 
@@ -241,18 +239,16 @@ def _trouble(
     verb: str,
     target: str | None,
     domain: str | None,
-    problem: str,
-    hint: Text | None,
+    problem: Problem,
     voice: Voice,
-    tone: Tone = Tone.BAD,
+    tone: Tone,
 ) -> Iterator[Line]:
-    words = problem
+    words = voice.say(problem.message)
     if target is not None:
-        words = f"{voice.say(at_target(target, domain))}: {once(domain or target, problem)}"
-    verb_span = _verb(voice.word(verb), tone)
-    yield from labelled(verb_span.words, verb_span.tone, words)
-    if hint is not None:
-        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint), _BELOW)
+        words = f"{voice.say(at_target(target, domain))}: {once(domain or target, words)}"
+    yield from labelled(_verb(voice.word(verb), tone).words, tone, words)
+    if problem.hint is not None:
+        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(problem.hint), _BELOW)
 
 
 def _conclusion(plans: Sequence[Plan]) -> Text:
@@ -267,7 +263,7 @@ def _conclusion(plans: Sequence[Plan]) -> Text:
     counts = _counts(plans)
     if all(_is_nothing_to_run(plan) for plan in plans):
         return Text("{counts}. Nothing was changed.", counts=counts)
-    if any(plan.obstacles for plan in plans):
+    if any(plan.having(Weight.BLOCKED) for plan in plans):
         return Text("{counts}. Nothing was changed; see to what is blocked first.", counts=counts)
     return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
 
@@ -278,25 +274,26 @@ def _is_as_declared(plan: Plan) -> bool:
 
 def _is_nothing_to_run(plan: Plan) -> bool:
     """Tell whether a run would change nothing; a stuck domain keeps its account's old copies."""
-    stuck = {step for rollout in plan.in_vain for step in rollout.steps}
-    accounts = {rollout.target for rollout in plan.in_vain}
+    stuck = {step for rollout in plan.timed_out for step in rollout.steps}
+    accounts = {rollout.target for rollout in plan.timed_out}
     kept = {step for step in plan.retirements if step.target in accounts}
     return not set(plan.pending) - stuck - kept
 
 
 def _counts(plans: Sequence[Plan]) -> list[Text]:
     """Count what would be done. A look that follows a deployment goes with it."""
-    stuck = sum(len(plan.in_vain) for plan in plans)
-    rollouts = [one for plan in plans for one in plan.rollouts if one not in plan.in_vain]
-    versions = Counter(plan.issue.action for plan in plans if plan.issue is not None)
+    stuck = sum(len(plan.timed_out) for plan in plans)
+    rollouts = [one for plan in plans for one in plan.rollouts if one not in plan.timed_out]
+    issuing = (plan.issue_now for plan in plans)
+    versions = Counter(step.action for step in issuing if step is not None)
     issues, adoptions = versions[Action.ISSUE], versions[Action.ADOPT]
     deployments = sum(rollout.deploy is not None for rollout in rollouts)
     looks = len(rollouts) - deployments
     retirements = sum(isinstance(step, Retire) for plan in plans for step in plan.pending)
     again = sum(step.again for plan in plans for step in plan.retirements)
-    held = sum(plan.held_back is not None for plan in plans)
-    refused = sum(len(plan.refusals) for plan in plans)
-    blocked = sum(len(plan.obstacles) for plan in plans)
+    held = sum(plan.issue_later is not None for plan in plans)
+    refused = sum(len(plan.having(Weight.REFUSED)) for plan in plans)
+    blocked = sum(len(plan.having(Weight.BLOCKED)) for plan in plans)
     left = sum(len(plan.drifts) for plan in plans)
     back = sum(len(plan.rolled_back) for plan in plans)
     counted = (

@@ -7,8 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from certferry.core.certificates.certificate import first_of, short
-from certferry.core.planning.outcomes import BOUND, SEEN
-from certferry.core.planning.report import LineageReport, Outcome, StepKey, StepOutcome, SyncReport
+from certferry.core.planning.report import (
+    BOUND,
+    SEEN,
+    LineageReport,
+    Outcome,
+    StepKey,
+    StepOutcome,
+    SyncReport,
+)
 from certferry.core.planning.steps import Action
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, labelled, line, padded
@@ -104,13 +111,13 @@ def _not_written_down(report: SyncReport, voice: Voice) -> Iterator[Line]:
 def in_one_line(lineage: str, step: StepOutcome, voice: Voice) -> str:
     """Write one outcome by itself: `img: deploy waiting: qiniu → img.example.com: …`."""
     detail = once(lineage, subject_and_detail(step, voice)).replace("\n", " ")
-    return f"{lineage}: {voice.word(step.action)} {voice.word(step.outcome)}: {detail}"
+    return f"{lineage}: {voice.word(step.word)} {voice.word(step.outcome)}: {detail}"
 
 
 def head_of(step: StepOutcome, voice: Voice) -> Line:
     """Write which step it was and how it ended, in columns."""
     outcome = Span(f"{padded(voice.word(step.outcome), OUTCOME)} ", _TONES[step.outcome])
-    return line(f"{INDENT}{padded(voice.word(step.action), VERB)} ", outcome)
+    return line(f"{INDENT}{padded(voice.word(step.word), VERB)} ", outcome)
 
 
 def subject_and_detail(step: StepOutcome, voice: Voice) -> str:
@@ -147,7 +154,7 @@ def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
 
 
 def _was_stopped(step: StepOutcome) -> bool:
-    return step.action is Action.LOOK and step.outcome is Outcome.SKIPPED
+    return step.action is None and step.outcome is Outcome.SKIPPED
 
 
 def _is_plainly_well(lineage: LineageReport) -> bool:
@@ -172,7 +179,7 @@ def _together(well: Sequence[LineageReport], voice: Voice) -> Iterator[Line]:
     worst = worst_of(steps)
     count = voice.say(Text("{count} certificates", count=len(well)))
     yield line(Span(count, Tone.STRONG), ": ", Span(voice.word(worst), _TONES[worst]))
-    others: dict[tuple[Action, Outcome], list[StepOutcome]] = {}
+    others: dict[tuple[Action | None, Outcome], list[StepOutcome]] = {}
     for step in steps:
         if step.action not in _ROLLOUT:
             others.setdefault((step.action, step.outcome), []).append(step)
@@ -228,7 +235,7 @@ def _folded(steps: Sequence[StepOutcome], voice: Voice) -> dict[StepKey, str | N
 
 def worst_of(outcomes: Sequence[StepOutcome]) -> Outcome:
     """Give the outcome that says most about the whole; nothing to do is `unchanged`."""
-    found = {step.outcome for step in outcomes if not step.is_notice} or {Outcome.UNCHANGED}
+    found = {step.outcome for step in outcomes if not step.notice} or {Outcome.UNCHANGED}
     return next(outcome for outcome in _WORST_FIRST if outcome in found)
 
 

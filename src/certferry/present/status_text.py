@@ -7,26 +7,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import (
     WHOLE_ACCOUNT,
-    Condition,
     DomainStatus,
+    LastFailure,
     LineageStatus,
-    Remembering,
     Standing,
 )
-from certferry.core.assessment.trouble import LastFailure, Trouble
 from certferry.core.certificates.certificate import short
 from certferry.core.discovery.watched import within_reach
 from certferry.core.observed.observation import Served
-from certferry.core.planning.outcomes import served_by
-from certferry.core.planning.report import CODE
+from certferry.core.planning.report import served_by
 from certferry.core.planning.rules import window_in_words
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetStuck
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import Line, Span, Table, Tone, columns, labelled, line, without_empty
 from certferry.present.vocabulary import ERROR, HINT, WARNING, in_brackets, once
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 _LANGUAGE = "zh"
@@ -54,25 +53,16 @@ _HEADERS = (
 _ALWAYS = 3
 """Columns that are there whatever they say: name, state, and what is left."""
 
-_TONES = {
-    Standing.VERIFIED: Tone.GOOD,
-    Standing.PROPAGATING: Tone.PENDING,
-    Standing.PROCESSING: Tone.PENDING,
-    Standing.BOUND: Tone.PENDING,
-    Standing.PENDING: Tone.PENDING,
-    Standing.DRIFTED: Tone.PENDING,
-    Standing.FAILED: Tone.BAD,
-    Standing.UNKNOWN: Tone.BAD,
-}
+_TONES = {Severity.OK: Tone.GOOD, Severity.ERROR: Tone.BAD}
+"""Of what is in between, it is `PENDING`."""
 
-
-_CONDITIONS = {
-    Condition.VALID: (Text("valid"), Tone.GOOD),
-    Condition.DUE: (Text("due"), Tone.PENDING),
-    Condition.EXPIRED: (Text("expired"), Tone.BAD),
-    Condition.MISSING: (Text("missing"), Tone.PENDING),
-    Condition.NOT_NEEDED: (Text("not needed"), Tone.PENDING),
-    Condition.UNREADABLE: (Text("files unreadable"), Tone.BAD),
+_CERTIFICATES = {
+    Standing.VALID: (Text("valid"), Tone.GOOD),
+    Standing.DUE: (Text("due"), Tone.PENDING),
+    Standing.EXPIRED: (Text("expired"), Tone.BAD),
+    Standing.MISSING: (Text("missing"), Tone.PENDING),
+    Standing.NOT_NEEDED: (Text("not needed"), Tone.PENDING),
+    Standing.UNREADABLE: (Text("files unreadable"), Tone.BAD),
 }
 
 _OfAccount = tuple[str, Text, Text | None]
@@ -97,31 +87,34 @@ def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Tab
 
 
 def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
-    """Say why a certificate would be issued now, what is wrong with a domain, and which are left
+    """Write why a certificate would be issued now, what is wrong with a domain, and which are left
     out.
     """
-    domains = _told_once(statuses)
+    domains = _shown(statuses)
     for status in statuses:
         yield from _of_certificate(status, voice)
-        for target, error in dict.fromkeys(status.notices):
-            words = once(target, voice.say(error.message))
-            yield from labelled(f"{target}: ", Tone.STRONG, words)
+        for one in dict.fromkeys(status.notices):
+            target, message = one.subject.target, voice.say(one.problem.message)
+            if not one.subject.domain:
+                yield from labelled(f"{target}: ", Tone.STRONG, once(target, message))
         for domain in domains[status.lineage]:
             yield from _problem(domain, voice)
-            for told in _edge_problems(domain):
-                yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(told))
+            for said in _edge_problems(domain):
+                yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(said))
             if domain.ticket:
                 yield from _ticket(domain, voice)
-        for one in status.left_out:
-            yield from labelled(f"{one.domain}: ", Tone.STRONG, voice.say(one.error.message))
+        for one in status.notices:
+            if one.subject.domain:
+                words = voice.say(one.problem.message)
+                yield from labelled(f"{one.subject.domain}: ", Tone.STRONG, words)
 
 
-def _told_once(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
-    """Give what each certificate's domains are told by: an account that cannot be asked is named
-    once, in place of each of its domains.
+def _shown(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
+    """Return the domains of each certificate that have lines of their own: an account that cannot
+    be asked is named once, in place of each of its domains.
     """
     said = Counter(_of_account(one) for status in statuses for one in status.domains)
-    told: set[_OfAccount] = set()
+    named: set[_OfAccount] = set()
     domains: dict[str, list[DomainStatus]] = {}
     for status in statuses:
         shown = domains.setdefault(status.lineage, [])
@@ -129,20 +122,20 @@ def _told_once(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus
             trouble = _of_account(one)
             if trouble is None or said[trouble] == 1:
                 shown.append(one)
-            elif trouble not in told:
-                told.add(trouble)
+            elif trouble not in named:
+                named.add(trouble)
                 shown.append(replace(one, domain=WHOLE_ACCOUNT))
     return domains
 
 
 def _of_account(domain: DomainStatus) -> _OfAccount | None:
-    """Give what is said of a domain that cannot be seen: of the next one at the account the same is
-    said, where it is the account that cannot be asked.
+    """Return what is wrong with a domain that cannot be seen: where it is the account that cannot
+    be asked, the next one there has the same.
     """
     problem, failure = domain.problem, domain.last_failure
     if domain.standing is not Standing.UNKNOWN or problem is None:
         return None
-    return domain.target, problem.message, None if failure is None else failure.trouble.message
+    return domain.target, problem.message, None if failure is None else failure.problem.message
 
 
 def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
@@ -156,17 +149,17 @@ def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
         yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
     if status.last_failure is not None:
         yield from _failed(status.lineage, status.last_failure, voice)
-    for target, lineages in status.ceded:
+    for target, lineages in status.owned_elsewhere:
         words = f"{target}: {voice.say(served_by(lineages))}"
         yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
 
 
-def of_runs(remembering: Remembering, voice: Voice) -> Iterator[Line]:
-    """Say what is wrong with the state and with runs themselves, when the last run ended, and the
+def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
+    """Write what is wrong with the state and with runs themselves, when the last run ended, and the
     last in which nothing failed.
     """
-    yield from troubles(remembering, voice)
-    last = remembering.last_run
+    yield from troubles(recorded, voice)
+    last = recorded.last_run
     if last is None:
         yield line(Span(voice.say(Text("no run is recorded yet")), Tone.FAINT))
         return
@@ -180,26 +173,26 @@ def of_runs(remembering: Remembering, voice: Voice) -> Iterator[Line]:
     )
 
 
-def troubles(remembering: Remembering, voice: Voice) -> Iterator[Line]:
-    """Say what is wrong with the state and with runs themselves, and what is declared no more."""
-    for gone in remembering.undeclared:
-        yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(gone.message))
-        yield from _hint(Trouble(CODE, gone.message, gone.hint), voice)
-    for one in remembering.troubles:
-        said = Text("since {moment}: {problem}", moment=one.since, problem=one.message)
+def troubles(recorded: Recorded, voice: Voice) -> Iterator[Line]:
+    """Write what is wrong with the state and with runs themselves, and what is declared no more."""
+    for gone in recorded.undeclared:
+        yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(gone.problem.message))
+        yield from hint_lines(gone.problem, voice)
+    for one in recorded.troubles_of_runs:
+        said = Text("since {moment}: {problem}", moment=one.since, problem=one.problem.message)
         yield from labelled(f"{one.subject.channel or 'sync'}: ", Tone.STRONG, voice.say(said))
-        yield from _hint(Trouble(one.code, one.message, one.hint), voice)
-    if remembering.problem is not None:
-        yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(remembering.problem.message))
-        yield from _hint(remembering.problem, voice)
+        yield from hint_lines(one.problem, voice)
+    if recorded.problem is not None:
+        yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(recorded.problem.message))
+        yield from hint_lines(recorded.problem, voice)
 
 
 def _moment(moment: datetime) -> Text:
     return Text("{moment}", moment=moment)
 
 
-def _unreadable(status: LineageStatus, problem: Trouble, voice: Voice) -> Iterator[Line]:
-    """Say why the files cannot be read, and what is shown in their stead."""
+def _unreadable(status: LineageStatus, problem: Problem, voice: Voice) -> Iterator[Line]:
+    """Write why the files cannot be read, and what is shown in their stead."""
     yield from labelled(f"{status.lineage}: ", Tone.STRONG, voice.say(problem.message))
     if status.version is not None:
         shown = Text(
@@ -207,26 +200,26 @@ def _unreadable(status: LineageStatus, problem: Trouble, voice: Voice) -> Iterat
             moment=status.version.saved_at,
         )
         yield line(f"  {voice.say(shown)}")
-    yield from _hint(problem, voice)
+    yield from hint_lines(problem, voice)
 
 
 def _problem(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
-    """Say what is wrong with a domain, and what the last try to mend it ended in, once."""
+    """Write what is wrong with a domain, and what the last try to mend it ended in, once."""
     name, failure, problem = _name(domain), domain.last_failure, domain.problem
-    if problem is not None and (failure is None or failure.trouble.message != problem.message):
+    if problem is not None and (failure is None or failure.problem.message != problem.message):
         yield from labelled(f"{name}: ", Tone.STRONG, once(name, voice.say(problem.message)))
         if failure is None:
-            yield from _hint(problem, voice)
+            yield from hint_lines(problem, voice)
     if failure is not None:
         yield from _failed(name, failure, voice)
 
 
 def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
-    """Say what the last try ended in, and when it is made again."""
+    """Write what the last try ended in, and when it is made again."""
     said = Text(
         "the last try at {moment} failed: {problem}",
         moment=failure.at,
-        problem=once(name, voice.say(failure.trouble.message)),
+        problem=once(name, voice.say(failure.problem.message)),
     )
     yield from labelled(f"{name}: ", Tone.STRONG, voice.say(said))
     if failure.again_at is None:
@@ -235,23 +228,24 @@ def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
         again = Text("scheduled runs try it again after {moment}", moment=failure.again_at)
     if failure.at - failure.since >= _LONG:
         again = Text("it has failed since {since}; {again}", since=failure.since, again=again)
-    if failure.trouble.code not in _LEFT_ALONE:
+    if failure.problem.code not in _LEFT_ALONE:
         yield line(f"  {voice.say(again)}")
-    yield from _hint(failure.trouble, voice)
+    yield from hint_lines(failure.problem, voice)
 
 
-def _hint(trouble: Trouble, voice: Voice) -> Iterator[Line]:
-    if trouble.hint is not None:
-        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(trouble.hint), 2)
+def hint_lines(problem: Problem, voice: Voice) -> Iterator[Line]:
+    """Write below a problem what to do."""
+    if problem.hint is not None:
+        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(problem.hint), 2)
 
 
 def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
-    """Say each thing that is wrong at addresses once, of how many; not of a domain that is to get
-    its certificate yet.
+    """Return each thing that is wrong at addresses once, of how many; nothing of a domain that is
+    to get its certificate yet.
     """
     served = () if domain.standing in _ON_ITS_WAY else domain.served
-    told = [a.problem.message for a in within_reach(served) if a.problem is not None]
-    for message, count in Counter(told).items():
+    wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
+    for message, count in Counter(wrong).items():
         yield Text(
             "at {count} of {all} addresses: {problem}",
             count=count,
@@ -280,8 +274,8 @@ def _certificate(status: LineageStatus, now: datetime, voice: Voice) -> tuple[Sp
     empty = Span("")
     # What comes from files is renewed by the client that writes them.
     renewal = NOTHING if status.renew_at is None else Span(voice.day(status.renew_at))
-    words, tone = _CONDITIONS[status.condition]
-    if status.condition is Condition.EXPIRED and status.until is not None:
+    words, tone = _CERTIFICATES[status.standing]
+    if status.standing is Standing.EXPIRED and status.until is not None:
         words = Text("expired {ago} ago", ago=now - status.until)
     state = Span(voice.say(words), tone)
     return (name, state, _left(status.until, now, voice), renewal, empty, empty, empty)
@@ -304,7 +298,7 @@ def _domain(
     empty = Span("")
     return (
         Span(f"  {_name(domain)}{in_brackets(domain.kind)}"),
-        Span(voice.word(domain.standing), _TONES[domain.standing]),
+        Span(voice.word(domain.standing), _TONES.get(domain.standing.severity, Tone.PENDING)),
         empty if domain.not_after == status.until else _left(domain.not_after, now, voice),
         empty,
         NOTHING if deadline is None else Span(voice.day(deadline)),

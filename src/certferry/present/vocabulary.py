@@ -64,9 +64,17 @@ def at_target(target: str, domain: str | None) -> Text:
     return Text("{target} → {domain}", target=target, domain=domain)
 
 
+def of_lineage(lineage: str, target: str, domain: str) -> Text:
+    """Name a certificate, or a place of it: `img: qiniu → img.example.com`."""
+    if not target:
+        return verbatim(lineage)
+    where = at_target(target, domain or None)
+    return Text("{lineage}: {where}", lineage=lineage, where=where)
+
+
 def in_brackets(kind: Kind) -> str:
     """Add what a domain is, where it is not what most are."""
-    return f" ({kind.value})" if kind.is_peculiar else ""
+    return f" ({kind.value})" if kind.is_target_specific else ""
 
 
 def copy_at_target(label: str | None, target: str | None) -> Text:

@@ -9,7 +9,7 @@ from certferry.core.certificates.certificate import short
 from certferry.core.discovery.watched import Changes, HostLook
 from certferry.core.observed.observation import Served
 from certferry.present.discover_text import left
-from certferry.present.documents import Document, moment, of_trouble
+from certferry.present.documents import Document, moment, of_problem, problem_or_none
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled
 from certferry.present.status_text import NOTHING
@@ -33,7 +33,7 @@ def below(looks: Sequence[HostLook], voice: Voice) -> Iterator[Line]:
     hints = list[Text]()
     for look in looks:
         found = [(_where(look, one), one.problem) for one in look.served]
-        found += [(str(look.host), concern.problem) for concern in look.concerns]
+        found += [(str(look.host), one.problem) for one in look.problems]
         for where, problem in found:
             if problem is not None:
                 yield from _line(where, look, problem.message, voice)
@@ -47,9 +47,9 @@ def news(changes: Changes, look: HostLook, now: datetime, voice: Voice) -> Itera
     at = voice.say(Text("{moment}", moment=now))
     for one, before in changes.addresses:
         yield from _line(f"{at} {_where(look, one)}", look, _changed(one, before), voice)
-    if changes.concerns:
+    if changes.problems:
         in_order = Text("the addresses of the host are in order again")
-        for message in [concern.problem.message for concern in look.concerns] or [in_order]:
+        for message in [one.problem.message for one in look.problems] or [in_order]:
             yield from _line(f"{at} {look.host}", look, message, voice)
 
 
@@ -112,11 +112,11 @@ def _host(look: HostLook, now: datetime, voice: Voice) -> Document:
         "addresses": [_address(address, now, voice) for address in look.served],
         "problems": [
             {
-                "severity": "error" if concern.is_failure else "warning",
-                **(of_trouble(concern.problem, voice) or {}),
-                "addresses": list(concern.addresses),
+                "severity": one.problem.severity.value,
+                **of_problem(one.problem, voice),
+                "addresses": list(one.addresses),
             }
-            for concern in look.concerns
+            for one in look.problems
         ],
     }
 
@@ -129,7 +129,7 @@ def _address(address: Served, now: datetime, voice: Voice) -> Document:
         "fingerprint": address.fingerprint,
         "ok": address.answered and address.valid,
         "not_after": moment(ends),
-        "problem": of_trouble(address.problem, voice),
+        "problem": problem_or_none(address.problem, voice),
         "not_before": None if leaf is None else moment(leaf.not_before),
         "days_left": None if ends is None else (ends - now) // timedelta(days=1),
         "names": None if leaf is None else list(leaf.names),

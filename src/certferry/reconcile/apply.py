@@ -1,16 +1,25 @@
-"""Carry out the steps of a plan that are ready, one function for each kind, and write down since
-when the others wait. Every failure becomes an outcome, so that one domain's failure stops neither
-the others nor the other certificates.
+"""Carry out the steps of a plan that are ready, and store since when the others wait. Every failure
+becomes an outcome, so that one domain's failure stops neither the others nor the other
+certificates.
+
+Here are the steps of a rollout: have a target serve a certificate under a domain, uploading it
+where it is missing, and binding it; note that it is served; and where edges that worked refuse it,
+withdraw it, so that the next pass binds the previous one. The other steps have files of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
-from certferry.core.planning.outcomes import SEEN
+from certferry.core.certificates.lineage import Version, Withdrawal, label_of
+from certferry.core.desired.certificate import DesiredHttps, OnFailure
+from certferry.core.observed.records import RolloutRecord, Upload
+from certferry.core.planning.drift import Drifted, in_one_line, in_sentences
 from certferry.core.planning.plan import Plan, Rollout
-from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.report import SEEN, Outcome, StepOutcome
+from certferry.core.planning.rollbacks import all_work, with_refusal
 from certferry.core.planning.steps import (
     Action,
     Clean,
@@ -21,94 +30,307 @@ from certferry.core.planning.steps import (
     Step,
     Verify,
 )
-from certferry.core.waiting import Waiting
-from certferry.errors import Interrupted
-from certferry.reconcile.challenge_cleanup import clean
-from certferry.reconcile.deploy import deploy, with_unasked
-from certferry.reconcile.drift import note_drift, note_end_of_drift
+from certferry.core.waiting import Waiting, applying, wait_for
+from certferry.errors import CertferryError, CopyGone, Interrupted, TargetBusy, VerificationError
+from certferry.reconcile.challenges import clean
 from certferry.reconcile.issue import issue
 from certferry.reconcile.receivers import deliver
 from certferry.reconcile.retire import may_remove, retire, retire_unmanaged
-from certferry.reconcile.rollback import note_refusal, roll_back
-from certferry.reconcile.stopping import during
-from certferry.reconcile.visit import Visit
+from certferry.reconcile.run import StepContext
+from certferry.text import Text
+
+_STOPPED_DURING = {
+    Action.ISSUE: Text("stopped during: issue"),
+    Action.ADOPT: Text("stopped during: adopt"),
+    Action.DEPLOY: Text("stopped during: deploy"),
+    Action.VERIFY: Text("stopped during: verify"),
+    Action.RETIRE: Text("stopped during: retire"),
+    Action.CLEAN: Text("stopped during: clean"),
+}
 
 
-def carry_out(steps: Sequence[Step], visit: Visit) -> Iterator[StepOutcome]:
-    """Carry out steps that are ready, in their order, and tell what becomes of each.
+def carry_out(steps: Sequence[Step], context: StepContext) -> Iterator[StepOutcome]:
+    """Carry out steps that are ready, in their order, and yield what becomes of each.
 
     Raises `LeaseLost` before anything is written that another run may have overtaken, and
     `Interrupted`.
     """
-    others = [step for step in steps if isinstance(step, Retire) and step.unmanaged]
+    unmanaged: list[Retire] = []
     for step in steps:
-        if isinstance(step, Rollback):
-            yield from roll_back(step, visit)
-        elif step not in others and (not isinstance(step, Retire) or may_remove(step, visit)):
-            try:
-                yield _executed(step, visit)
-            except Interrupted as stopped:
-                raise during(step.action, stopped) from stopped
-    if others:
-        yield from retire_unmanaged(others, visit)
+        match step:
+            case Rollback():
+                yield from roll_back(step, context)
+            case Retire(unmanaged=True):
+                unmanaged.append(step)
+            case Retire() if not may_remove(step, context):
+                continue
+            case _:
+                try:
+                    yield _executed(step, context)
+                except Interrupted as end:
+                    raise Interrupted(_STOPPED_DURING[step.action], hint=end.hint) from end
+    if unmanaged:
+        yield from retire_unmanaged(unmanaged, context)
 
 
-def _executed(step: Issue | Deploy | Verify | Retire | Clean, visit: Visit) -> StepOutcome:
+def _executed(step: Issue | Deploy | Verify | Retire | Clean, context: StepContext) -> StepOutcome:
     match step:
         case Issue():
-            return issue(step, visit)
+            return issue(step, context)
         case Deploy() if step.kind.is_receiver:
-            return deliver(step, visit)
+            return deliver(step, context)
         case Deploy():
-            return deploy(step, visit)
+            return deploy(step, context)
         case Verify():
-            return verify(step, visit)
+            return verify(step, context)
         case Retire():
-            return retire(step, visit)
+            return retire(step, context)
         case Clean():
-            return clean(step, visit)
+            return clean(step, context)
 
 
-def write_down(plan: Plan, visit: Visit) -> None:
-    """Write down what the plan waits for, since when, and what it leaves as it was found."""
+def store_waits(plan: Plan, context: StepContext) -> None:
+    """Store what the plan waits for, since when, and what it leaves as it was found."""
     for rollout in plan.rollouts:
         if isinstance(rollout.due, Waiting) and not rollout.unread:
-            _begin(rollout, visit)
+            _begin(rollout, context)
     for drifted in plan.drifts:
-        note_drift(drifted, visit)
+        _note_drift(drifted, context)
     for target, domain in plan.unchanged:
-        last = visit.observed.locate(target, domain)[1].last
-        if last is not None and last.drift is not None:
-            note_end_of_drift(last, visit)
+        last = context.observed.locate(target, domain)[1].last
+        if last is None or last.drift is None:
+            continue
+        if context.ports.state.replace_rollout(last, replace(last, drift=None)):
+            context.record("drift over", target=target, domain=domain)
 
 
-def _begin(rollout: Rollout, visit: Visit) -> None:
+def _begin(rollout: Rollout, context: StepContext) -> None:
     if rollout.deploy is not None:
-        visit.begin(rollout.deploy)
+        context.begin(rollout.deploy)
         return
     (verify,) = (step for step in rollout.steps if isinstance(step, Verify))
-    _, domain = visit.observed.locate(verify.target, verify.domain)
+    _, domain = context.observed.locate(verify.target, verify.domain)
     if domain.seen_at(verify.fingerprint) is not None:
         return  # stays known as seen: what another tool binds next is drift
-    record = visit.begin(verify)
+    record = context.begin(verify)
     if record.worked_before:  # otherwise there is nothing that a rollback would mend
-        note_refusal(verify, record, visit)
+        note_refusal(verify, record, context)
 
 
-def verify(step: Verify, visit: Visit) -> StepOutcome:
-    """Write down that every address was seen to serve the certificate."""
-    _, domain = visit.observed.locate(step.target, step.domain)
-    last = domain.last
-    # Without a lease another run may have gone on meanwhile: then it is for that one to tell.
-    if last is not None and visit.doors.state.replace_rollout(
-        last, replace(last, verified_at=visit.now)
+def _note_drift(drifted: Drifted, context: StepContext) -> None:
+    """Add a drift that is left as it is to the history, once."""
+    last = context.observed.locate(drifted.target, drifted.domain)[1].last
+    found = in_one_line(drifted.changes)
+    if last is None or last.drift == found:
+        return
+    if context.ports.state.replace_rollout(last, replace(last, drift=found)):
+        context.record("drift found", target=drifted.target, domain=drifted.domain, found=found)
+
+
+def verify(step: Verify, context: StepContext) -> StepOutcome:
+    """Store that every address was seen to serve the certificate."""
+    last = context.observed.locate(step.target, step.domain)[1].last
+    # Without a lease another run may have gone on meanwhile: then that one records it.
+    if last is not None and context.ports.state.replace_rollout(
+        last, replace(last, verified_at=context.now)
     ):
-        visit.tell(
+        context.record(
             "verified",
             target=step.target,
             domain=step.domain,
             fingerprint=last.fingerprint,
             **{change.what: f"{change.was} → {change.becomes}" for change in step.changes},
         )
-    told = StepOutcome(Action.VERIFY, Outcome.DONE, SEEN, step.target, step.domain)
-    return with_unasked(told, step) if step.changes else told
+    seen = StepOutcome(Action.VERIFY, Outcome.DONE, SEEN, step.target, step.domain)
+    if not step.changes:
+        return seen
+    detail = Text(
+        "{said}; the target changed other settings: {changes}",
+        said=SEEN,
+        changes=in_sentences(step.changes),
+    )
+    hint = Text(
+        "set the wanted values in the deployment (`force_https`, `http2`, `tls_versions`),"
+        " and the next run restores them"
+    )
+    return replace(seen, detail=detail, hint=hint)
+
+
+LISTED_WITHIN = timedelta(minutes=10)
+"""How long an upload of ours may be missing from a target's list, which lags behind writes
+(docs/facts/qiniu.md §5.1), before it counts as gone and is made anew."""
+
+_RETURNING = Text("the previous certificate is bound again")
+
+
+def deploy(step: Deploy, context: StepContext) -> StepOutcome:
+    """Ask the target to serve the version in force under a domain, uploading it first where needed.
+
+    Raises `LeaseLost` before anything is written that another run may have overtaken.
+    """
+    target, _ = context.observed.locate(step.target, step.domain)
+    detail = applying(step.target, target.rules.usual_change)
+    result = StepOutcome(Action.DEPLOY, Outcome.WAITING, detail, step.target, step.domain)
+    record = context.begin(step, repairing=step.repair)
+    before = record.repairs[1:] if step.repair else record.repairs
+    try:
+        sent = _with_handshakes(step, record, context)
+        remote_id, request_id = _bind(step, context)
+    except TargetBusy as error:
+        if step.repair:  # nothing was written
+            context.ports.state.save_rollout(replace(record, repairs=before))
+        return _busy(result, error, record.started_at, context)
+    except CertferryError as error:
+        context.ports.state.save_rollout(
+            replace(record, failed_at=context.now, repairs=before, tries=record.tries + 1)
+        )
+        context.record_failure(step, error)
+        return result.with_error(error.about(context.lineage))
+    accepted_at = _store_acceptance(step, remote_id, replace(sent, request_id=request_id), context)
+    return _wait(result, detail, accepted_at, context)
+
+
+def _with_handshakes(step: Deploy, record: RolloutRecord, context: StepContext) -> RolloutRecord:
+    """Add whether all addresses complete handshakes before the change, which a rollback has to
+    know: one that refuses them already is no news afterwards. It is stored at once: after the
+    change, a run that follows a killed one cannot know.
+    """
+    may_roll_back = any(
+        deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
+        for deployment in context.desired.deployments
+    )
+    if record.worked_before or not may_roll_back:
+        return record
+    served = context.ports.probe.served([step.domain]).get(step.domain, ())
+    if all_work(served):
+        record = replace(record, worked_before=True)
+        context.ports.state.save_rollout(record)
+    return record
+
+
+def _bind(step: Deploy, context: StepContext) -> tuple[str, str | None]:
+    """Return the remote id of what was bound, and the target's id of the request. A copy that is
+    gone is looked for again, and uploaded, once.
+    """
+    target, domain = context.observed.locate(step.target, step.domain)
+    version = context.version_of(step)
+    remote = target.remote_of(version.certificate.fingerprint)
+    context.renew_lease()
+    remote_id = remote.remote_id if remote else _uploaded(step.target, version, context)
+    context.renew_lease()
+    bind = context.ports.targets[step.target].bind
+    try:
+        return remote_id, bind(step.domain, domain.kind, remote_id, step.https)
+    except CopyGone:
+        # Removed by other hands since it was listed or uploaded.
+        context.ports.state.drop_upload(step.target, remote_id)
+        another = _upload(step.target, version, context)
+        if another == remote_id:  # the target lists it, and does not take it
+            raise
+    context.renew_lease()
+    return another, bind(step.domain, domain.kind, another, step.https)
+
+
+def _uploaded(target: str, version: Version, context: StepContext) -> str:
+    """Return the remote id of a version, uploaded where it is not known to be there."""
+    fingerprint = version.certificate.fingerprint
+    oldest = context.now - LISTED_WITHIN
+    for upload in context.ports.state.uploads(context.lineage, target):
+        if upload.fingerprint == fingerprint and upload.uploaded_at >= oldest:
+            return upload.remote_id
+    return _upload(target, version, context)
+
+
+def _upload(target: str, version: Version, context: StepContext) -> str:
+    lineage, fingerprint = context.lineage, version.certificate.fingerprint
+    bundle = context.ports.state.bundle(lineage, version.number)
+    remote_id = context.ports.targets[target].upload(lineage, bundle)
+    label, now = label_of(lineage, fingerprint), context.now
+    context.ports.state.save_upload(Upload(lineage, target, remote_id, label, fingerprint, now))
+    context.record("uploaded", target=target, remote_id=remote_id, fingerprint=fingerprint)
+    return remote_id
+
+
+def _store_acceptance(
+    step: Deploy, remote_id: str, record: RolloutRecord, context: StepContext
+) -> datetime:
+    """Store when the target took the change, and what it said of the domain before."""
+    _, domain = context.observed.locate(step.target, step.domain)
+    now = context.now
+    context.ports.state.save_rollout(
+        replace(
+            record,
+            accepted_at=now,
+            problem_before=str(domain.problem),
+            failed_at=None,
+            sent=_sent(step, record),
+            settings_before=domain.https,
+            refused_since=None,
+            drift=in_one_line(step.left) if step.left else None,
+            tries=record.tries + 1,
+        )
+    )
+    context.record("deployed", target=step.target, domain=step.domain, remote_id=remote_id)
+    return now
+
+
+def _sent(step: Deploy, record: RolloutRecord) -> DesiredHttps:
+    """Return what was sent, with what was sent before of the settings that are left: they stay
+    known as drift, and no later run sets them.
+    """
+    if record.sent is None:
+        return step.https
+    left = {change.what: getattr(record.sent, change.what) for change in step.left}
+    return replace(step.https, **left)
+
+
+def _busy(
+    result: StepOutcome, error: TargetBusy, since: datetime, context: StepContext
+) -> StepOutcome:
+    if context.now >= since + context.ports.verify_timeout:
+        return result.with_error(error)
+    return _wait(result, error.message, since, context)
+
+
+def _wait(result: StepOutcome, why: Text, since: datetime, context: StepContext) -> StepOutcome:
+    waiting = wait_for(why, since, context.now, since + context.ports.verify_timeout)
+    return replace(result, detail=why, waiting=waiting)
+
+
+def note_refusal(step: Verify, record: RolloutRecord, context: StepContext) -> None:
+    """Store since when edges that worked before refuse the certificate."""
+    target, domain = context.observed.locate(step.target, step.domain)
+    after = with_refusal(record, domain, target.served.get(step.domain, ()), context.now)
+    if after != record:
+        context.ports.state.replace_rollout(record, after)
+
+
+def roll_back(step: Rollback, context: StepContext) -> Iterator[StepOutcome]:
+    """Withdraw a certificate that edges refuse, report it loudly, and have the lineage reconciled
+    again at once.
+    """
+    context.renew_lease()
+    withdraw(step, context)
+    error = VerificationError(
+        Text("rolled back: {why}", why=step.reason.message),
+        hint=Text(
+            "the previous certificate is bound again, valid until {moment}; the new one is not"
+            " tried here again. `certferry sync --renew {lineage}` issues another one",
+            moment=step.previous_until,
+            lineage=context.lineage,
+        ),
+    )
+    place = (step.target, step.domain)
+    yield StepOutcome.of(Action.ROLLBACK, error, Outcome.FAILED, *place)
+    waiting = wait_for(_RETURNING, context.now, context.now)
+    yield StepOutcome(Action.DEPLOY, Outcome.WAITING, _RETURNING, *place, waiting=waiting)
+
+
+def withdraw(step: Rollback, context: StepContext, *, by_hand: bool = False) -> None:
+    """Store that a certificate is not to be bound to a domain again."""
+    place = (step.target, step.domain, step.fingerprint)
+    context.ports.state.save_withdrawal(
+        Withdrawal(context.lineage, *place, context.now, by_hand=by_hand)
+    )
+    facts = {"target": step.target, "domain": step.domain, "fingerprint": step.fingerprint}
+    context.record("rolled back", **facts)

@@ -1,10 +1,8 @@
-"""Look at accounts side by side: everything that each serves, then what its edges present."""
+"""Read accounts side by side: everything that each serves, then what its edges present."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -15,8 +13,9 @@ from certferry.core.observed.observation import Served
 from certferry.core.waiting import Begun, Ended
 from certferry.errors import CertferryError
 from certferry.ports.probe import Probe
-from certferry.ports.progress import Progress
 from certferry.ports.survey import Looked
+from certferry.reconcile.run import Run
+from certferry.reconcile.work_queue import side_by_side
 from certferry.text import Text
 
 Surveys = Mapping[str, Callable[[Looked], Survey]]
@@ -28,82 +27,70 @@ is said so many times at most.
 """
 
 LONG = timedelta(seconds=30)
-"""What is left of a look, from which on it is told."""
+"""How much time must remain for it to be said."""
 
-ACCOUNTS_AT_ONCE = 8
+Say = Callable[[Text], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Looking:
-    """What a look at accounts works with."""
+def survey_accounts(
+    surveys: Surveys, probe: Probe, now: Callable[[], datetime], run: Run
+) -> tuple[AccountLook, ...]:
+    """Read every account. One that cannot be read is reported as such, and hides no other.
 
-    probe: Probe
-    now: Callable[[], datetime]
-    progress: Progress
-    stop: Callable[[], None]
+    Changes nothing. Raises only `Interrupted`.
+    """
+    run.progress(Begun(len(surveys)))
 
-    def look_at(self, surveys: Surveys) -> tuple[AccountLook, ...]:
-        """Look at every account. One that cannot be looked at is told, and hides no other.
+    def one(label: str) -> AccountLook:
+        since = now()
 
-        Changes nothing. Raises only `Interrupted`.
-        """
-        self.progress(Begun(len(surveys)))
-        pool = ThreadPoolExecutor(ACCOUNTS_AT_ONCE, thread_name_prefix="account")
-        try:
-            looks = tuple(pool.map(self._look, surveys.keys(), surveys.values()))
-        except BaseException:
-            # Ctrl-C. The other accounts are left: a look leaves nothing to put right.
-            self.stop()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
-        return looks
+        def say(what: Text) -> None:
+            run.progress(Activity(label, what, since))
 
-    def _look(self, label: str, survey: Callable[[Looked], Survey]) -> AccountLook:
-        tell = partial(self._tell, label, self.now())
-        tell(Text("looking at the domains of the account"))
+        say(Text("looking at the domains of the account"))
         counted = Text("{count} of {total} domains read")
         try:
-            found = survey(partial(self._count, tell, counted, self.now()))
+            found = surveys[label](partial(_count, say, counted, now, now()))
         except CertferryError as error:
-            tell(error.message)
-            self.progress(Ended(label))
+            say(error.message)
+            run.progress(Ended(label))
             return AccountLook(label, failure=error)
-        served = self._served(found, tell)
-        tell(Text("looked at"))
-        self.progress(Ended(label))
+        served = _served(found, probe, now, say)
+        say(Text("looked at"))
+        run.progress(Ended(label))
         return AccountLook(label, found, served)
 
-    def _served(
-        self, survey: Survey, tell: Callable[[Text], None]
-    ) -> dict[str, tuple[Served, ...]]:
-        """Look at what the edges of every domain serve that may have HTTPS, some at a time."""
-        names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
-        served: dict[str, tuple[Served, ...]] = {}
-        counted, begun = Text("edges of {count} of {total} domains looked at"), self.now()
-        at_once = _apart(len(names))
-        for start in range(0, len(names), at_once):
-            self._count(tell, counted, begun, start, len(names))
-            served |= self.probe.look(names[start : start + at_once])
-        return served
+    return tuple(side_by_side(one, list(surveys), run))
 
-    def _count(
-        self, tell: Callable[[Text], None], counted: Text, begun: datetime, count: int, total: int
-    ) -> None:
-        """Tell how far a look is, and how long the rest takes at the same pace."""
-        if count % _apart(total) or count == total:
-            return
-        said = counted.filled(count=count, total=total)
-        left = (self.now() - begun) / max(count, 1) * (total - count)
-        if count and left >= LONG:
-            left = timedelta(seconds=round(left.total_seconds()))
-            said = Text("{said}, about {left} left", said=said, left=left)
-        tell(said)
 
-    def _tell(self, label: str, since: datetime, what: Text) -> None:
-        self.progress(Activity(label, what, since))
+def _served(
+    survey: Survey, probe: Probe, now: Callable[[], datetime], say: Say
+) -> dict[str, tuple[Served, ...]]:
+    """Return what the edges of every domain serve that may have HTTPS, asked some at a time."""
+    names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
+    served: dict[str, tuple[Served, ...]] = {}
+    counted, begun = Text("edges of {count} of {total} domains looked at"), now()
+    at_once = _apart(len(names))
+    for start in range(0, len(names), at_once):
+        _count(say, counted, now, begun, start, len(names))
+        served |= probe.served(names[start : start + at_once])
+    return served
+
+
+def _count(
+    say: Say, counted: Text, now: Callable[[], datetime], begun: datetime, count: int, total: int
+) -> None:
+    """Say how many domains are done, and how long the rest takes at the same pace."""
+    if count % _apart(total) or count == total:
+        return
+    said = counted.filled(count=count, total=total)
+    left = (now() - begun) / max(count, 1) * (total - count)
+    if count and left >= LONG:
+        left = timedelta(seconds=round(left.total_seconds()))
+        said = Text("{said}, about {left} left", said=said, left=left)
+    say(said)
 
 
 def _apart(domains: int) -> int:
-    """Give how many domains lie between two signs of life."""
+    """Return how many domains lie between two signs of life."""
     return max(SIGNS_OF_LIFE, -(-domains // MOST_SIGNS))

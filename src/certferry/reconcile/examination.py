@@ -6,25 +6,16 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import PurePath
-from typing import cast
 
+from certferry.core.assessment.health import RUN_WITHIN, Recorded
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity, StepEnded
-from certferry.core.findings import (
-    Code,
-    Finding,
-    Severity,
-    heaviest_first,
-    info,
-    of_error,
-    of_refusal,
-    warning,
-)
+from certferry.core.findings import Code, heaviest_first, info, of_refusal, warning
 from certferry.core.network import judge_clock
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
 from certferry.core.observed.records import HistoryEntry, LastRun
@@ -32,7 +23,6 @@ from certferry.core.planning.choice import is_found
 from certferry.core.planning.due import stuck_since
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.safety import judge_at_target, judge_version
-from certferry.core.planning.steps import Action
 from certferry.core.waiting import Begun, Ended
 from certferry.errors import (
     CertferryError,
@@ -40,15 +30,15 @@ from certferry.errors import (
     Interrupted,
     PlanRefused,
     ScheduleError,
-    StateError,
+    StateMissing,
     StateUnavailable,
 )
 from certferry.ports.examination import Examined, PointedAt, Timed
 from certferry.ports.progress import Progress
 from certferry.ports.scheduler import Scheduler
-from certferry.ports.state import StateStore
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.observe import as_offered, observe
+from certferry.problem import Problem, Severity
+from certferry.reconcile.observe import observe, with_file_names
+from certferry.reconcile.run import Ports
 from certferry.text import Text
 
 AT_ONCE = 16
@@ -61,94 +51,82 @@ WITHIN_OF_MANY = timedelta(minutes=10)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Check:
-    """A look at one `subject`, which the progress names; `what` says what is looked at, `within`
-    how long that may take. `look` changes nothing; what it raises becomes a finding.
+    """An examination of one `subject`, which the progress names; `what` says what is examined,
+    `within` how long that may take. `examine` changes nothing; what it raises becomes a finding.
     """
 
     subject: str
     what: Text
-    look: Callable[[], Iterable[Finding]]
+    examine: Callable[[], Iterable[Problem]]
     within: timedelta = WITHIN
 
 
 class Examination:
-    """One run of all checks. `stop` ends what is still under way."""
+    """One run of all checks. `stop` ends what is still in progress."""
 
     def __init__(
-        self,
-        *,
-        progress: Progress,
-        now: Callable[[], datetime],
-        stop: Callable[[], None],
+        self, *, progress: Progress, now: Callable[[], datetime], stop: Callable[[], None]
     ) -> None:
         self._progress = progress
         self._now = now
         self._stop = stop
+        self._ended: queue.SimpleQueue[tuple[Check, list[Problem]]] = queue.SimpleQueue()
 
-    def carry_out(self, checks: Iterable[Check]) -> tuple[Finding, ...]:
+    def carry_out(self, checks: Iterable[Check]) -> tuple[Problem, ...]:
         """Carry out every check, and return what they found, heaviest first. Raises `Interrupted`
         when the run is stopped, and what the progress raises.
         """
         waiting = list(checks)
-        running: dict[threading.Thread, tuple[Check, float]] = {}
-        ended: queue.SimpleQueue[tuple[threading.Thread, list[Finding]]] = queue.SimpleQueue()
-        findings: list[Finding] = []
+        deadlines: dict[Check, float] = {}
+        findings: list[Problem] = []
         try:
             self._progress(Begun(len(waiting)))
-            while waiting or running:
-                while waiting and len(running) < AT_ONCE:
+            while waiting or deadlines:
+                while waiting and len(deadlines) < AT_ONCE:
                     check = waiting.pop(0)
-                    deadline = time.monotonic() + check.within.total_seconds()
-                    running[self._begin(check, ended)] = (check, deadline)
-                thread, found = self._next(running, ended)
-                if thread in running:  # one that was given up may end all the same
-                    self._tell_end(running.pop(thread)[0])
+                    deadlines[check] = time.monotonic() + check.within.total_seconds()
+                    self._begin(check)
+                check, found = self._next(deadlines)
+                if deadlines.pop(check, None) is not None:  # one that was given up may end later
                     findings += found
+                    self._report_end(check)
         finally:
             self._stop()
         return heaviest_first(findings)
 
-    def _begin(
-        self, check: Check, ended: queue.SimpleQueue[tuple[threading.Thread, list[Finding]]]
-    ) -> threading.Thread:
+    def _begin(self, check: Check) -> None:
         self._progress(Activity(check.subject, check.what, self._now()))
+        # A daemon: a check that was given up must not keep the process.
+        threading.Thread(
+            target=lambda: self._ended.put((check, _found_by(check))),
+            name=f"check {check.subject}",
+            daemon=True,
+        ).start()
 
-        def work() -> None:
-            ended.put((thread, _found_by(check)))
-
-        # Daemons: a check that was given up must not keep the process.
-        thread = threading.Thread(target=work, name=f"check {check.subject}", daemon=True)
-        thread.start()
-        return thread
-
-    def _next(
-        self,
-        running: dict[threading.Thread, tuple[Check, float]],
-        ended: queue.SimpleQueue[tuple[threading.Thread, list[Finding]]],
-    ) -> tuple[threading.Thread, list[Finding]]:
+    def _next(self, deadlines: Mapping[Check, float]) -> tuple[Check, list[Problem]]:
         """Wait for the next check to end, or to have had its time."""
-        thread, (check, deadline) = min(running.items(), key=lambda one: one[1][1])
+        check, deadline = min(deadlines.items(), key=lambda one: one[1])
         try:
-            return ended.get(timeout=max(deadline - time.monotonic(), 0))
+            return self._ended.get(timeout=max(deadline - time.monotonic(), 0))
         except queue.Empty:
-            return thread, [_overdue(check)]
+            return check, [_overdue(check)]
 
-    def _tell_end(self, check: Check) -> None:
-        looked = StepOutcome(Action.LOOK, Outcome.UNCHANGED, check.what)
-        self._progress(StepEnded(check.subject, looked))
+    def _report_end(self, check: Check) -> None:
+        examined = StepOutcome(None, Outcome.UNCHANGED, check.what)
+        self._progress(StepEnded(check.subject, examined))
         self._progress(Ended(check.subject))
 
 
-def _found_by(check: Check) -> list[Finding]:
-    findings: list[Finding] = []
+def _found_by(check: Check) -> list[Problem]:
+    findings: list[Problem] = []
     try:
-        findings.extend(check.look())
-    except Interrupted:  # told to the run itself, which waits for nothing more
+        findings.extend(check.examine())
+    except Interrupted:  # the run itself ends, and waits for nothing more
         return findings
-    except CertferryError as problem:
-        return [*findings, of_refusal(check.subject, problem)]
+    except CertferryError as error:
+        return [*findings, of_refusal(check.subject, error)]
     except BaseException:  # noqa: BLE001 - logged whole: the other checks go on, in other threads
         _log.exception(Text("{subject}: unexpected error", subject=check.subject))
         message = Text(
@@ -159,52 +137,54 @@ def _found_by(check: Check) -> list[Finding]:
     return findings
 
 
-def _overdue(check: Check) -> Finding:
+def _overdue(check: Check) -> Problem:
     message = Text("{what}: no answer within {time}", what=check.what, time=check.within)
     fix = Text("run it again; if it stays so, look at network and proxy")
     return warning(Code.NOT_LOOKED_AT, check.subject, message, fix)
 
 
-def look_at_account(label: str, door: object) -> Iterator[Finding]:
-    """Look at an account as far as its adapter can. The clock comes first: it is to be set before
+def examine_account(label: str, port: object) -> Iterator[Problem]:
+    """Examine an account as far as its adapter can. The clock comes first: it is to be set before
     keys are blamed. Raises `CertferryError`.
     """
-    if hasattr(door, "clock_ahead"):
-        yield from look_at_clock(label, cast("Timed", door).clock_ahead())
-    if hasattr(door, "examine"):
-        yield from cast("Examined", door).examine(label)
+    if isinstance(port, Timed):
+        yield from examine_clock(label, port.clock_ahead())
+    if isinstance(port, Examined):
+        yield from port.examine(label)
 
 
-def look_at_clock(subject: str, ahead: timedelta | None) -> Iterator[Finding]:
-    """Judge the clock by how far a service's is ahead; one that does not tell says nothing."""
+def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
+    """Judge the clock by how far a service's is ahead; `None` where it does not tell."""
     found = None if ahead is None else judge_clock(subject, subject, ahead)
     yield from () if found is None else (found,)
 
 
-def cnames_of(label: str, door: object, wishes: Sequence[DesiredCertificate]) -> Mapping[str, str]:
-    """Give the CNAMEs of the domains at an account that certificates are deployed to. Raises
+def cnames_of(
+    label: str, port: object, certificates: Sequence[DesiredCertificate]
+) -> Mapping[str, str]:
+    """Return the CNAMEs of the domains at an account that certificates are deployed to. Raises
     `DeployError`.
     """
-    if not hasattr(door, "cnames"):
-        return {}
-    cnames = cast("PointedAt", door).cnames()
+    cnames = port.cnames() if isinstance(port, PointedAt) else {}
     return {
-        domain: cname for domain, cname in cnames.items() if _is_deployed_to(label, domain, wishes)
+        domain: cname
+        for domain, cname in cnames.items()
+        if _is_deployed_to(label, domain, certificates)
     }
 
 
-def ordered_names(wishes: Iterable[DesiredCertificate]) -> list[str]:
-    """Give the names that are proven."""
-    return [name for wish in wishes if wish.files is None for name in wish.names]
+def ordered_names(certificates: Iterable[DesiredCertificate]) -> list[str]:
+    """Return the names that are proven."""
+    return [name for desired in certificates if desired.files is None for name in desired.names]
 
 
-def _is_deployed_to(label: str, domain: str, wishes: Sequence[DesiredCertificate]) -> bool:
-    """Tell whether a domain is named, or found among those that a certificate covers."""
+def _is_deployed_to(label: str, domain: str, certificates: Sequence[DesiredCertificate]) -> bool:
+    """Whether a domain is named, or found among those that a certificate covers."""
     return any(
         domain in (deployment.domains or ())
-        or (covered_by(wish.names, domain) and is_found(deployment, domain))
-        for wish in wishes
-        for deployment in wish.deployments
+        or (covered_by(desired.names, domain) and is_found(deployment, domain))
+        for desired in certificates
+        for deployment in desired.deployments
         if deployment.target == label
     )
 
@@ -216,67 +196,69 @@ _FAILED = " failed"
 """How the event of a try ends that failed; without it, that of one that did not."""
 
 
-def look_at_state(
-    state: StateStore,
+_OF_THE_STATE = {
+    StateUnavailable.code: (Code.STATE_UNUSABLE, Severity.ERROR),
+    StateMissing.code: (Code.STATE_MISSING, Severity.WARNING),
+}
+"""What is wrong with the file of the state; all else is wrong with the key file."""
+
+
+def examine_records(
+    recorded: Recorded,
+    history: Sequence[HistoryEntry],
     path: PurePath,
     key_file: PurePath,
-    declared: Collection[str],
     now: datetime,
-) -> Iterator[Finding]:
-    """Try the seal, and tell what to back up, and what happened last to the `declared` lineages."""
-    try:
-        state.must_unseal()
-    except StateUnavailable as problem:
-        yield of_error(Code.STATE_UNUSABLE, str(path), problem)
-    except StateError as problem:
-        yield of_error(Code.SEAL_BROKEN, str(key_file), problem)
+) -> Iterator[Problem]:
+    """Judge what is recorded: whether it can be used, what to back up, and what happened last to
+    the declared lineages, whose `history` is given, newest first.
+    """
+    wrong = recorded.problem
+    if wrong is not None:
+        code, severity = _OF_THE_STATE.get(wrong.code, (Code.SEAL_BROKEN, Severity.ERROR))
+        file = key_file if code is Code.SEAL_BROKEN else path
+        yield replace(wrong, code=code, severity=severity, subject=str(file))
     message = Text(
         "back up this file, which holds all that certferry remembers, and apart from it {key_file},"
         " which opens it",
         key_file=str(key_file),
     )
     yield info(Code.BACK_UP, str(path), message)
-    yield from _of_last_run(state.last_run(), now)
-    entries = state.history(None, ENTRIES)
-    yield from _from_history([entry for entry in entries if entry.lineage in declared])
+    if recorded.last_run is not None:
+        yield _of_last_run(recorded.last_run, now)
+    yield from _from_history(history)
+    yield from (one.problem for one in recorded.undeclared)
 
 
-_LATE = timedelta(days=2)
-"""How long ago the last run may have been, of two a day, before something keeps them away."""
-
-
-def _of_last_run(last: LastRun | None, now: datetime) -> Iterator[Finding]:
-    """Tell when the last run was, and when the last one was in which nothing failed."""
-    if last is None:
-        return
+def _of_last_run(last: LastRun, now: datetime) -> Problem:
+    """Report when the last run was, and when the last one was in which nothing failed."""
     said = Text("the last run ended at {moment}", moment=last.ended_at)
     if last.succeeded_at is None:
         said = Text("{said}; none has ended without a failure", said=said)
     elif last.succeeded_at != last.ended_at:
         moment = last.succeeded_at
         said = Text("{said}; the last without a failure at {moment}", said=said, moment=moment)
-    if now - last.ended_at < _LATE:
-        yield info(Code.LAST_RUN, "sync", said)
-    else:
-        fix = Text(
-            "run `certferry sync`, and see by `certferry schedule show` that the system starts it"
-        )
-        yield warning(Code.LAST_RUN, "sync", said, fix)
+    if now - last.ended_at < RUN_WITHIN:
+        return info(Code.LAST_RUN, "sync", said)
+    fix = Text(
+        "run `certferry sync`, and see by `certferry schedule show` that the system starts it"
+    )
+    return warning(Code.LAST_RUN, "sync", said, fix)
 
 
 _LOOKS = ("drift found", "drift over", "verified")
 """Events that report a sighting and nothing that certferry did."""
 
 
-def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:
-    """Tell which daily run is installed, and whether the system will start it."""
+def examine_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
+    """Report which daily run is installed, and whether the system will start it."""
     found = False
     for scheduler in schedulers:
         try:
             scheduled = scheduler.find()
-        except ScheduleError as problem:
+        except ScheduleError as error:
             found = True
-            yield of_error(Code.NOT_LOOKED_AT, "schedule", problem)
+            yield error.problem("schedule", code=Code.NOT_LOOKED_AT)
             continue
         if scheduled is None:
             continue
@@ -297,8 +279,8 @@ def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:
         )
 
 
-def look_at_telling(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Finding]:
-    """Tell where neither a channel nor a heartbeat is declared: what fails at night is then read
+def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Problem]:
+    """Warn where neither a channel nor a heartbeat is declared: what fails at night is then read
     by no operator.
     """
     if not (has_channel or has_heartbeat):
@@ -313,8 +295,8 @@ def look_at_telling(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Findi
         )
 
 
-def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Finding]:
-    """Tell the newest change, and the tries that failed and did not succeed since."""
+def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Problem]:
+    """Report the newest change, and the tries that failed and did not succeed since."""
     changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_LOOKS)))
     if (newest := next(changes, None)) is not None:
         said = Text("the last change was at {moment}, by {who}", moment=newest.at, who=newest.who)
@@ -332,7 +314,7 @@ _PLACE = ("target", "domain")
 _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verified": "deploy"}
 
 
-def _failed(entry: HistoryEntry) -> Finding:
+def _failed(entry: HistoryEntry) -> Problem:
     message = Text(
         "the last try at {moment} failed: {problem}",
         moment=entry.at,
@@ -348,41 +330,41 @@ _WEIGHTS = {
 }
 
 
-def look_at_lineage(desired: DesiredCertificate, doors: Doors) -> Iterator[Finding]:
-    """Look at a lineage, as a plan does. Changes nothing. Raises `StateError`, `Interrupted`."""
+def examine_lineage(desired: DesiredCertificate, ports: Ports) -> Iterator[Problem]:
+    """Examine a lineage as a plan observes it. Raises `StateError`, `Interrupted`."""
     try:
-        desired = as_offered(desired, doors)
-    except (CertificateError, PlanRefused) as problem:
-        yield of_error(Code.FILES_UNUSABLE, desired.lineage, problem)
+        desired = with_file_names(desired, ports)
+    except (CertificateError, PlanRefused) as error:
+        yield error.problem(desired.lineage, code=Code.FILES_UNUSABLE)
         return
-    observed = observe(desired, doors)
+    observed = observe(desired, ports)
     if observed.current is not None:
-        yield from judge_version(desired, observed.current, doors.now())
+        yield from judge_version(desired, observed.current, ports.now())
     for target in observed.targets:
         yield from _at_target(target)
-        yield from _stuck(observed, target, doors)
+        yield from _stuck(observed, target, ports)
         is_place = not any(domain.kind.is_receiver for domain in target.domains)
         if observed.current is not None and is_place and target.failure is None:
             yield from judge_at_target(desired, observed.current, target)
 
 
-def _at_target(target: ObservedTarget) -> Iterator[Finding]:
+def _at_target(target: ObservedTarget) -> Iterator[Problem]:
     if target.failure is not None:
         yield of_refusal(target.label, target.failure)
-    for unread in target.unread:
-        yield of_error(Code.TARGET_UNREAD, target.label, unread, Severity.WARNING)
+    for error in target.unread:
+        yield error.problem(target.label, Severity.WARNING, Code.TARGET_UNREAD)
     for domain in target.domains:
         if domain.state in _WEIGHTS and domain.problem is not None:
             code, severity = _WEIGHTS[domain.state]
-            yield of_error(code, domain.domain, domain.problem, severity)
+            yield domain.problem.problem(domain.domain, severity, code)
 
 
-def _stuck(observed: Observation, target: ObservedTarget, doors: Doors) -> Iterator[Finding]:
+def _stuck(observed: Observation, target: ObservedTarget, ports: Ports) -> Iterator[Problem]:
     fix = Text("ask its support to end it")
     if observed.current is not None:
         fix = Text("send its support the ticket that `certferry status` prints")
     for domain in target.domains:
-        since = stuck_since(domain, doors.now(), doors.verify_timeout)
+        since = stuck_since(domain, ports.now(), ports.verify_timeout)
         if since is not None:
             message = Text(
                 "{target} has not ended its change since {since}",

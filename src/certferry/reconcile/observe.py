@@ -1,27 +1,33 @@
-"""Look at the store, the targets and the edges, and write down what is there."""
+"""Observe the state, the targets and the edges of one lineage, and store what was seen."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
 
-from certferry.core.assessment.trouble import unreadable, without_found
-from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, marks, owners, version_for
+from certferry.core.assessment.sightings import Sighted, after_run, sighted, with_delivered
+from certferry.core.certificates.lineage import Version, labels_of, owners, version_for
 from certferry.core.certificates.renewal import (
     RenewalInfo,
     RenewalWindow,
     ask_after,
-    believed,
     may_ask,
+    plausible_window,
 )
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.observed.inferred import (
+    about_lineage,
+    unread,
     with_likely_bindings,
     with_remembered_remotes,
     with_unlisted_copies,
+    with_unmatched,
     with_uses,
+    with_withdrawals,
+    without_found,
 )
 from certferry.core.observed.observation import (
     Observation,
@@ -30,45 +36,48 @@ from certferry.core.observed.observation import (
     Served,
 )
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.choice import about_lineage, with_unmatched
-from certferry.core.planning.rollbacks import with_withdrawals
+from certferry.core.planning.report import SyncReport
 from certferry.core.planning.rules import first_violated
 from certferry.core.waiting import Asking
 from certferry.errors import DeployError, IssuanceError, StateError
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
-from certferry.ports.target import Look
-from certferry.reconcile.doors import Doors
+from certferry.ports.target import Scope
 from certferry.reconcile.receivers import observe_receiver
 from certferry.reconcile.retire import without_claimed
+from certferry.reconcile.run import Ports
 from certferry.text import Text
 
+_log = logging.getLogger(__name__)
 
-def without_remembered(found: ObservedTarget, lineage: str, doors: Doors) -> ObservedTarget:
-    """Leave what no lineage with the same marks knows.
+_EDGES = Text("asking the edges what they serve")
 
-    The store is asked after the target: what another run has uploaded by then has its version
+
+def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> ObservedTarget:
+    """Drop what a lineage with the same marks knows.
+
+    The state is read after the target: what another run has uploaded by then has its version
     there.
     """
-    same = [one for one in {lineage, *doors.state.lineages()} if owners(one) & owners(lineage)]
+    same = [one for one in {lineage, *ports.state.lineages()} if owners(one) & owners(lineage)]
     known = {
         label
         for one in same
-        for version in doors.state.versions(one)
-        for label in marks(one, version.certificate.fingerprint)
+        for version in ports.state.versions(one)
+        for label in labels_of(one, version.certificate.fingerprint)
     }
     left = tuple(other for other in found.unremembered if other.label not in known)
     return replace(found, unremembered=left)
 
 
-def as_offered(desired: DesiredCertificate, doors: Doors) -> DesiredCertificate:
-    """Read the files of a ferried certificate into the wish; return others as they are.
+def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertificate:
+    """Return a certificate that another client makes with what its files hold, others as they are.
 
     Raises `CertificateError` and `PlanRefused`.
     """
     if desired.files is None:
         return desired
-    bundle = doors.source.read(desired.files)
+    bundle = ports.source.read(desired.files)
     offered = bundle.certificate
     return replace(
         desired,
@@ -82,9 +91,9 @@ def as_offered(desired: DesiredCertificate, doors: Doors) -> DesiredCertificate:
 def as_known(
     desired: DesiredCertificate, source: CertificateSource, state: StateStore, *, read: bool
 ) -> DesiredCertificate:
-    """Fill in the names of a ferried certificate: those of its files where they are to be `read`
-    and can be, else those that were taken from them before. Whatever is wrong with the files, a
-    mistake of ours too, is told when it is the certificate's turn, and stops no other.
+    """Return a certificate that another client makes with its names: those of its files where they
+    are to be `read` and can be, else those that were taken from them before. Whatever is wrong with
+    the files, a mistake of ours too, is reported in the certificate's own pass, and stops no other.
     """
     if desired.files is None:
         return desired
@@ -98,23 +107,10 @@ def as_known(
         return replace(desired, names=remembered)
 
 
-def offered_first(versions: tuple[Version, ...], offered: Certificate) -> tuple[Version, ...]:
-    """Put the version in force first: with files that went back to an older certificate, that is
-    not the newest one.
-    """
-    wanted = offered.fingerprint
-    return tuple(sorted(versions, key=lambda v: v.certificate.fingerprint != wanted))
-
-
-_log = logging.getLogger(__name__)
-
-_EDGES = Text("asking the edges what they serve")
-
-
 def observe(
-    desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False, anew: bool = False
+    desired: DesiredCertificate, ports: Ports, *, every_edge: bool = False, anew: bool = False
 ) -> Observation:
-    """Look at everything one lineage touches. Changes nothing.
+    """Observe everything one lineage touches. Changes nothing.
 
     Edges are asked only where the target says that the current certificate is bound, or does not
     say what is, unless `every_edge` is set: elsewhere there is nothing to verify yet. With `anew`
@@ -123,28 +119,28 @@ def observe(
     The state is read before the targets, so another run may have bound its certificate in between:
     where something is bound that the state did not know, it is asked once more.
     """
-    known = with_remembered(Observation(), desired, doors)
-    observed = _observe(desired, doors, known, every_edge=every_edge, anew=anew)
+    known = with_remembered(Observation(), desired, ports)
+    observed = _observe(desired, ports, known, every_edge=every_edge, anew=anew)
     if not any(map(_is_bound_to_unknown, observed.targets)):
         return observed
-    again = with_remembered(Observation(), desired, doors)
+    again = with_remembered(Observation(), desired, ports)
     if again.remembered == known.remembered:
         return observed
-    return _observe(desired, doors, again, every_edge=every_edge, anew=True)
+    return _observe(desired, ports, again, every_edge=every_edge, anew=True)
 
 
 def _observe(
-    desired: DesiredCertificate, doors: Doors, known: Observation, *, every_edge: bool, anew: bool
+    desired: DesiredCertificate, ports: Ports, known: Observation, *, every_edge: bool, anew: bool
 ) -> Observation:
-    looker = _Looker(desired, doors, known, every_edge=every_edge, anew=anew)
-    targets = tuple(looker.look(deployment) for deployment in desired.deployments)
+    observer = _TargetObserver(desired, ports, known, every_edge=every_edge, anew=anew)
+    targets = tuple(observer.observe(deployment) for deployment in desired.deployments)
     observed = Observation(known.versions, targets, known.remembered)
-    is_unread = any(target.under_way for target in targets)
+    is_unread = any(target.in_progress for target in targets)
     return without_found(observed) if is_unread else observed
 
 
 def _is_bound_to_unknown(target: ObservedTarget) -> bool:
-    """Tell whether a domain is bound to what is not known as ours."""
+    """Return whether a domain is bound to what is not known as ours."""
     return any(
         domain.bound is not None
         and not domain.kind.is_receiver
@@ -154,33 +150,35 @@ def _is_bound_to_unknown(target: ObservedTarget) -> bool:
 
 
 def with_remembered(
-    observed: Observation, desired: DesiredCertificate, doors: Doors
+    observed: Observation, desired: DesiredCertificate, ports: Ports
 ) -> Observation:
-    """Return an observation with what the store says of the lineage now."""
-    remembered = doors.state.remembered(desired.lineage)
-    versions = remembered.versions
-    if desired.offered is not None:
-        versions = offered_first(versions, desired.offered)
+    """Return an observation with what the state says of the lineage now."""
+    remembered = ports.state.remembered(desired.lineage)
+    versions, offered = remembered.versions, desired.offered
+    if offered is not None:
+        # In force is what the files hold, which may be an older certificate than the newest.
+        wanted = offered.fingerprint
+        versions = tuple(sorted(versions, key=lambda v: v.certificate.fingerprint != wanted))
     return Observation(versions, observed.targets, remembered)
 
 
 def with_renewal_info(
-    desired: DesiredCertificate, observed: Observation, doors: Doors
+    desired: DesiredCertificate, observed: Observation, ports: Ports
 ) -> Observation:
     """Ask the CA when the certificate in force should be renewed, unless it was asked in this half
-    of a day, and keep what it says. Without an answer, what it said last counts.
+    of a day, and store what it says. Without an answer, what it said last counts.
     """
-    version, now = observed.current, doors.now()
-    if version is None or desired.files is not None or observed.is_ceded:
+    version, now = observed.current, ports.now()
+    if version is None or desired.files is not None or observed.is_owned_elsewhere:
         return observed
     if not may_ask(version.ask_after, now) or first_violated(desired, observed, now) is not None:
         return observed
     window, retry_after = version.window, None
-    doors.progress(Asking(desired.lineage, Text("asking the CA when it is to be renewed")))
+    ports.progress(Asking(desired.lineage, Text("asking the CA when it is to be renewed")))
     try:
-        leaf = doors.state.bundle(desired.lineage, version.number).cert_pem
-        info = doors.issuer.renewal_info(leaf, version.directory or "")
-        window, retry_after = _believed(desired, version, info), info.retry_after
+        leaf = ports.state.bundle(desired.lineage, version.number).cert_pem
+        info = ports.issuer.renewal_info(leaf, version.directory or "")
+        window, retry_after = _plausible(desired, version, info), info.retry_after
     except (IssuanceError, StateError) as error:  # the certificate is as good as before
         _log.info(
             Text(
@@ -190,22 +188,22 @@ def with_renewal_info(
             )
         )
     again = ask_after(now, retry_after)
-    doors.state.save_renewal_info(desired.lineage, version.certificate.fingerprint, window, again)
-    return with_remembered(observed, desired, doors)
+    ports.state.save_renewal_info(desired.lineage, version.certificate.fingerprint, window, again)
+    return with_remembered(observed, desired, ports)
 
 
-def _believed(
+def _plausible(
     desired: DesiredCertificate, version: Version, info: RenewalInfo
 ) -> RenewalWindow | None:
-    """Return the window that the CA names, as far as it can be this certificate's; any other is
-    told, and counts for nothing.
+    """Return the window that the CA names, if it fits this certificate; otherwise warn and ignore
+    it.
     """
-    found = believed(version.certificate, info.window)
+    found = plausible_window(version.certificate, info.window)
     if found is None and info.window is not None:
         _log.warning(
             Text(
-                "{lineage}: the CA wants it renewed between {start} and {end}, which cannot be"
-                " meant for this certificate: nothing is done about it",
+                "{lineage}: the CA wants it renewed between {start} and {end}: ignored, since that"
+                " lies outside the certificate's validity",
                 lineage=desired.lineage,
                 start=info.window.start,
                 end=info.window.end,
@@ -214,28 +212,28 @@ def _believed(
     return found
 
 
-class _Looker:
-    """Looks at the targets of one lineage."""
+class _TargetObserver:
+    """Observes the targets of one lineage."""
 
     def __init__(
         self,
         desired: DesiredCertificate,
-        doors: Doors,
+        ports: Ports,
         known: Observation,
         *,
         every_edge: bool,
         anew: bool,
     ) -> None:
         self._desired = desired
-        self._doors = doors
+        self._ports = ports
         self._remembered = known.remembered
         self._versions = known.versions
         self._current = None if known.current is None else known.current.certificate.fingerprint
         self._every_edge = every_edge
         self._anew = anew
 
-    def look(self, deployment: DesiredDeployment) -> ObservedTarget:
-        """Observe the target of one deployment, and add what is remembered of it."""
+    def observe(self, deployment: DesiredDeployment) -> ObservedTarget:
+        """Observe the target of one deployment, and add what is stored of it."""
         label, remembered = deployment.target, self._remembered
         records = {r.domain: r for r in remembered.rollouts if r.target == label}
         found = self._found(deployment, records)
@@ -246,7 +244,7 @@ class _Looker:
         found = self._with_edges(self._with_uploads(found, label), label, records)
         if not any(domain.binding_hidden for domain in found.domains):
             return found
-        return with_likely_bindings(found, self._doors.now(), self._doors.verify_timeout)
+        return with_likely_bindings(found, self._ports.now(), self._ports.verify_timeout)
 
     def _found(
         self, deployment: DesiredDeployment, records: Mapping[str, RolloutRecord]
@@ -254,20 +252,20 @@ class _Looker:
         """Ask the receiver or the target."""
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
-            self._tell(Text("looking at {name}", name=name))
-            receiver = self._doors.receiver(deployment.delivery)
+            self._report(Text("looking at {name}", name=name))
+            receiver = self._ports.receiver(deployment.delivery)
             return observe_receiver(
                 receiver, self._desired.lineage, deployment, self._versions, records.get(name)
             )
-        self._tell(Text("asking {target} for its domains", target=deployment.target))
+        self._report(Text("asking {target} for its domains", target=deployment.target))
         try:
             return self._read(deployment)
         except DeployError as error:
-            return unreadable(deployment.target, error, records.values(), self._current)
+            return unread(deployment.target, error, records.values(), self._current)
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
-        found = self._doors.targets[deployment.target].observe(
-            Look(
+        found = self._ports.targets[deployment.target].observe(
+            Scope(
                 lineage=self._desired.lineage,
                 names=self._desired.names,
                 domains=deployment.domains,
@@ -284,35 +282,32 @@ class _Looker:
         if deployment.has_patterns:
             found = with_unmatched(found, deployment)
         if found.unremembered:
-            found = without_remembered(found, self._desired.lineage, self._doors)
-        found = self._without_ceded(found, deployment)
+            found = without_remembered(found, self._desired.lineage, self._ports)
+        found = self._without_owned_elsewhere(found, deployment)
         if not found.others:
             return found
-        return without_claimed(found, self._desired.lineage, deployment.target, self._doors)
+        return without_claimed(found, self._desired.lineage, deployment.target, self._ports)
 
-    def _without_ceded(
+    def _without_owned_elsewhere(
         self, found: ObservedTarget, deployment: DesiredDeployment
     ) -> ObservedTarget:
-        """Leave to other lineages, and deployments, what they have the better claim to."""
-        lineage, claims = self._desired.lineage, self._doors.claims
-        if found.left_out:
-            off = (d for d in found.left_out if claims.owns(lineage, deployment, d.domain, d.kind))
-            found = replace(found, left_out=tuple(off))
-        owned = tuple(
-            d for d in found.domains if claims.owns(lineage, deployment, d.domain, d.kind)
-        )
+        """Drop domains that another lineage or deployment owns."""
+        lineage, claims = self._desired.lineage, self._ports.claims
+
+        def owned_of(domains: tuple[ObservedDomain, ...]) -> tuple[ObservedDomain, ...]:
+            return tuple(d for d in domains if claims.owns(lineage, deployment, d.domain, d.kind))
+
+        found = replace(found, left_out=owned_of(found.left_out))
+        owned = owned_of(found.domains)
         if len(owned) == len(found.domains):
             return found
-        owners = {
-            claims.owner(deployment.target, d.domain, d.kind)
-            for d in found.domains
-            if d not in owned
-        }
-        ceded = sorted(filter(None, owners - {lineage} or owners))
-        return replace(found, domains=owned, ceded=tuple(ceded))
+        others = (d for d in found.domains if d not in owned)
+        owners = {claims.owner(deployment.target, d.domain, d.kind) for d in others}
+        owned_elsewhere = sorted(filter(None, owners - {lineage} or owners))
+        return replace(found, domains=owned, owned_elsewhere=tuple(owned_elsewhere))
 
     def _with_uploads(self, found: ObservedTarget, label: str) -> ObservedTarget:
-        """Add what is remembered of our copies, where the target does not tell."""
+        """Add what is stored of our copies, where the target does not list them."""
         uploads = [upload for upload in self._remembered.uploads if upload.target == label]
         if found.remotes_hidden:
             found = with_remembered_remotes(found, self._versions, uploads)
@@ -325,20 +320,42 @@ class _Looker:
     def _with_edges(
         self, found: ObservedTarget, label: str, records: Mapping[str, RolloutRecord]
     ) -> ObservedTarget:
-        """Add what the edges serve, and to each domain what is remembered of it."""
+        """Add what the edges serve, and to each domain its record."""
         asked = [d.domain for d in found.domains if self._every_edge or self._may_serve(found, d)]
         if asked:
-            self._tell(_EDGES)
-        served: Mapping[str, tuple[Served, ...]] = self._doors.probe.look(asked)
+            self._report(_EDGES)
+        served: Mapping[str, tuple[Served, ...]] = self._ports.probe.served(asked)
         domains = (replace(domain, last=records.get(domain.domain)) for domain in found.domains)
         return replace(found, label=label, domains=tuple(domains), served=served)
 
-    def _tell(self, what: Text) -> None:
-        self._doors.progress(Asking(self._desired.lineage, what))
+    def _report(self, what: Text) -> None:
+        self._ports.progress(Asking(self._desired.lineage, what))
 
     def _may_serve(self, found: ObservedTarget, domain: ObservedDomain) -> bool:
-        wanted = version_for(domain.withdrawn, self._versions, self._doors.now())
+        wanted = version_for(domain.withdrawn, self._versions, self._ports.now())
         if wanted is None:
             return False
         bound = found.fingerprint_of(domain.bound)
         return domain.binding_hidden or bound == wanted.certificate.fingerprint
+
+
+class SightingsKeeper:
+    """A `ports.progress.Observer` that stores what a run saw at the places of its certificates, for
+    commands that ask no service. The last pass over each lineage counts.
+    """
+
+    def __init__(self, state: StateStore, now: Callable[[], datetime]) -> None:
+        self._state = state
+        self._now = now
+        self._seen: dict[str, Sighted] = {}
+
+    def note(self, lineage: str, observed: Observation) -> None:
+        """See `ports.progress.Observer.note`. The observation itself is not kept."""
+        self._seen[lineage] = sighted(lineage, observed, self._now())
+
+    def keep(self, report: SyncReport) -> None:
+        """See `ports.progress.Observer.keep`. Where all is as before, nothing is written."""
+        after = partial(after_run, seen=with_delivered(self._seen, report.lineages))
+        before = self._state.sightings()
+        if after(before) != before:
+            self._state.update_sightings(after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certferry.core.certificates.lineage import Version, mark
+from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import CommandDelivery, Delivery, DesiredDeployment
 from certferry.core.observed.observation import (
     DomainState,
@@ -17,8 +17,7 @@ from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action, Deploy
 from certferry.errors import CertferryError, DeployError
 from certferry.ports.receiver import Delivered, Receiver
-from certferry.reconcile.deploy import tell_failure
-from certferry.reconcile.visit import Visit
+from certferry.reconcile.run import StepContext
 from certferry.text import Text
 
 
@@ -29,15 +28,15 @@ def observe_receiver(
     versions: tuple[Version, ...],
     last: RolloutRecord | None,
 ) -> ObservedTarget:
-    """Look at a receiver: what it holds counts as a copy when it is one of the lineage's. `last` is
-    what is remembered of the last delivery.
+    """Observe a receiver: what it holds counts as a copy when it is one of the lineage's. `last` is
+    the record of the last delivery.
     """
-    found = _look(receiver, deployment, last)
+    found = _observed(receiver, deployment, last)
     held = [v.certificate for v in versions if v.certificate.fingerprint == found.bound]
     remotes = tuple(
         RemoteCertificate(
             certificate.fingerprint,
-            mark(lineage, certificate.fingerprint),
+            label_of(lineage, certificate.fingerprint),
             certificate.fingerprint,
             certificate.not_after,
         )
@@ -46,7 +45,7 @@ def observe_receiver(
     return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
 
 
-def _look(
+def _observed(
     receiver: Receiver, deployment: DesiredDeployment, last: RolloutRecord | None
 ) -> ObservedDomain:
     (name,) = deployment.domains or ("",)
@@ -63,45 +62,43 @@ def _delivered(last: RolloutRecord | None) -> Delivered | None:
     return Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)
 
 
-def deliver(step: Deploy, visit: Visit) -> StepOutcome:
-    """Hand the certificate to a receiver. It is at the end then, or it has failed."""
-    state, version = visit.doors.state, visit.version_of(step)
-    told = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
+def deliver(step: Deploy, context: StepContext) -> StepOutcome:
+    """Deliver the certificate to a receiver: that is the end of the rollout, or it has failed."""
+    state, version = context.ports.state, context.version_of(step)
+    result = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
     begun = RolloutRecord(
-        visit.lineage, step.target, step.domain, version.certificate.fingerprint, visit.now
+        context.lineage, step.target, step.domain, version.certificate.fingerprint, context.now
     )
     try:
-        bundle = state.bundle(visit.lineage, version.number)
-        delivery = _delivery(step, visit)
+        bundle = state.bundle(context.lineage, version.number)
+        delivery = _delivery(step, context)
         begun = replace(
             begun,
-            program_digest=_program_digest(delivery),
+            # Files keep their own receipt, which knows of their program.
+            program_digest=delivery.program.digest
+            if isinstance(delivery, CommandDelivery)
+            else None,
             fullchain_digest=bundle.fullchain_digest,
         )
         state.save_rollout(begun)
-        visit.renew_lease()
-        visit.doors.receiver(delivery).deliver(visit.lineage, bundle)
+        context.renew_lease()
+        context.ports.receiver(delivery).deliver(context.lineage, bundle)
     except CertferryError as error:
         # Tried once in a run, since it may cost much.
-        state.save_rollout(replace(begun, failed_at=visit.now))
-        tell_failure(step, error, visit)
-        return told.failed(error)
-    state.save_rollout(replace(begun, verified_at=visit.now))
+        state.save_rollout(replace(begun, failed_at=context.now))
+        context.record_failure(step, error)
+        return result.with_error(error)
+    state.save_rollout(replace(begun, verified_at=context.now))
     facts = {"target": step.target, "domain": step.domain, "fingerprint": begun.fingerprint}
-    visit.tell("deployed", **facts)
-    visit.tell("verified", **facts)
-    return told
+    context.record("deployed", **facts)
+    context.record("verified", **facts)
+    return result
 
 
-def _delivery(step: Deploy, visit: Visit) -> Delivery:
+def _delivery(step: Deploy, context: StepContext) -> Delivery:
     return next(
         deployment.delivery
-        for deployment in visit.desired.deployments
+        for deployment in context.desired.deployments
         if deployment.delivery is not None
         and (deployment.target, deployment.domains) == (step.target, (step.domain,))
     )
-
-
-def _program_digest(delivery: Delivery) -> str | None:
-    # Files keep their own receipt, which knows of their program.
-    return delivery.program.digest if isinstance(delivery, CommandDelivery) else None

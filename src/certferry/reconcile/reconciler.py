@@ -1,61 +1,388 @@
-"""The main job, from above: for each lineage, look at the world, compare it with the wish, carry
-out the difference, and look again until it is served.
+"""The main job: for each lineage, observe the world, compare it with what is desired, carry out the
+difference, and observe again until it is served.
+
+Each pass over a lineage observes and plans anew, so no step remembers being half done. A run knows
+when it began, what it has reported, and how much it has removed; all else that decides is in the
+state.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.planning.planner import Issuing
-from certferry.core.planning.report import SyncReport
-from certferry.core.waiting import Begun, Ended
-from certferry.errors import Interrupted, StateError
-from certferry.reconcile.challenge_cleanup import sweep_ownerless
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.lineage_run import LineageRun
-from certferry.reconcile.visits import Patience, Visits
+from certferry.core.events import StepEnded
+from certferry.core.observed.observation import Observation
+from certferry.core.planning.due import VERIFY_TIMEOUT, Times
+from certferry.core.planning.plan import Doubt, Plan, doubts_in
+from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.report import (
+    LineageReport,
+    Outcome,
+    StepKey,
+    StepOutcome,
+    SyncReport,
+    standings,
+    standings_left_alone,
+    what_was_bound,
+)
+from certferry.core.planning.safety import without_refused
+from certferry.core.planning.steps import Action, Verify
+from certferry.core.waiting import Begun, Ended, Waiting, wait_for
+from certferry.errors import (
+    CertferryError,
+    Interrupted,
+    LeaseHeld,
+    LeaseLost,
+    PlanRefused,
+    StateError,
+)
+from certferry.ports.progress import Progress
+from certferry.ports.state import Lease
+from certferry.reconcile.apply import carry_out, store_waits
+from certferry.reconcile.challenges import sweep_ownerless, without_order
+from certferry.reconcile.issue import rate_limit_hold
+from certferry.reconcile.observe import (
+    observe,
+    with_file_names,
+    with_remembered,
+    with_renewal_info,
+)
+from certferry.reconcile.run import Ports, StepContext
+from certferry.reconcile.work_queue import WaitLimit, WorkQueue
 from certferry.text import Text
+
+AT_LEAST = VERIFY_TIMEOUT
+"""How long another run is waited for, however short the time-out of domains is: with the lease it
+orders a certificate and uploads it, and neither is timed by that.
+"""
 
 _log = logging.getLogger(__name__)
 
 
-class Reconciler:
-    """Syncs declared certificates, through the doors it is given."""
+def plan_lineage(
+    desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
+) -> Plan:
+    """Plan one lineage and take out what safety refuses.
 
-    def __init__(self, doors: Doors, *, stop: Callable[[], None]) -> None:
-        self.doors = doors
-        self.stop = stop
+    A certificate that no place could take now is not issued: after a key or a name is corrected,
+    everything is as it was, and the CA counts no order.
+    """
+    plan = make_plan(desired, observed, times, issuing)
+    plan = without_refused(plan, desired, observed, times.now)
+    could_take_it = plan.rollouts or plan.unchanged or plan.drifts
+    if plan.issue_now is not None and desired.deployments and not could_take_it:
+        return plan_lineage(desired, observed, times, Issuing.NEVER)
+    return plan
+
+
+class Outcomes:
+    """The latest outcome of each step, in the order the steps were first heard of. It decides
+    nothing: what the next pass does is in the plan. `has_looked`: a pass came so far as to report
+    something.
+    """
+
+    def __init__(self, lineage: str, progress: Progress) -> None:
+        self._lineage = lineage
+        self._progress = progress
+        self._latest: dict[StepKey, StepOutcome] = {}
+        self._trouble: StepOutcome | None = None
+        self._waits: dict[StepKey, Waiting] = {}
+        self.has_looked = False
+
+    def begin_pass(self) -> None:
+        """Forget what was waited for: it has to be found again."""
+        self._trouble = None
+        self._waits.clear()
+
+    def note(self, outcome: StepOutcome) -> None:
+        """Keep an outcome, and report it if it is news."""
+        self.has_looked = True
+        self._waits.pop(outcome.key, None)
+        if outcome.waiting is not None:
+            self._waits[outcome.key] = outcome.waiting
+        if self._latest.get(outcome.key) != outcome:
+            self._latest[outcome.key] = outcome
+            self._progress(StepEnded(self._lineage, outcome))
+
+    def note_plan(self, plan: Plan, observed: Observation) -> None:
+        """Keep how everything stands that the plan does not carry out now."""
+        self.has_looked = True
+        unread = {(one.target, one.domain) for one in plan.rollouts if one.unread}
+        known = {key: _under(one, plan, observed) for key, one in self._latest.items()}
+        after = {key: one for key, one in known.items() if one is not None}
+        for outcome in standings(plan, observed):
+            if (outcome.target, outcome.domain) in unread:
+                outcome = self._in_progress(outcome)  # noqa: PLW2901 - the same, by another name
+            last = after.get(outcome.key)
+            is_done = last is not None and last.outcome is Outcome.DONE
+            if not (is_done and outcome.outcome is Outcome.UNCHANGED):
+                after[outcome.key] = outcome
+        for outcome in standings_left_alone(plan):
+            last = after.get(outcome.key)
+            if last is None or last.waiting is not None:
+                after[outcome.key] = outcome
+        self._latest = {key: one for key, one in self._latest.items() if key in after}
+        for key, outcome in after.items():
+            if outcome is not self._latest.get(key):
+                self.note(outcome)
+
+    def _in_progress(self, outcome: StepOutcome) -> StepOutcome:
+        """Return what is in progress at a target that cannot be read, as the run reported it."""
+        deployment = replace(outcome, action=Action.DEPLOY)
+        last = self._latest.get(deployment.key)
+        return deployment if last is not None and last.outcome is Outcome.WAITING else outcome
+
+    def trouble(self, outcome: StepOutcome) -> None:
+        """Keep what stopped the pass as a whole."""
+        self._progress(StepEnded(self._lineage, outcome))
+        self._trouble, self.has_looked = outcome, True
+
+    def all(self) -> tuple[StepOutcome, ...]:
+        """Return every step's latest outcome, and what stopped the last pass."""
+        trouble = () if self._trouble is None else (self._trouble,)
+        return (*self._latest.values(), *trouble)
+
+    def next_look(self) -> Waiting | None:
+        """Return the wait that ends first, of those that this pass found."""
+        if self._trouble is not None:
+            return self._trouble.waiting
+        return min(self._waits.values(), key=lambda waiting: waiting.until, default=None)
+
+
+_ONCE = {Action.ISSUE, Action.ADOPT, Action.ROLLBACK, Action.RETIRE}
+"""Steps that no later plan reports again: what became of them stays."""
+
+
+def _under(known: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome | None:
+    """Return an earlier outcome as it stands under a later plan, `None` when it is over: what was
+    waited for has to be found again. A deployment has ended once the plan has none for its domain;
+    what was bound then is in the state.
+    """
+    target, domain = known.target or "", known.domain or ""
+    found = observed.find(target, domain)
+    is_unread = any(one.label == target and one.failure for one in observed.targets)
+    if domain and found is None and is_unread:
+        return known
+    at_place = [one for one in plan.rollouts if (one.target, one.domain) == (target, domain)]
+    is_deployed = any(one.deploy is not None for one in at_place)
+    if known.action is Action.VERIFY and is_deployed:
+        return None
+    if known.outcome is Outcome.DONE:
+        return known
+    if known.action is Action.DEPLOY and domain:
+        if is_deployed:
+            return known  # carried out now, or it was tried in this run
+        if found is None or not (at_place or (target, domain) in plan.unchanged):
+            return None
+        said = what_was_bound(found[1], observed)
+        return StepOutcome(Action.DEPLOY, Outcome.DONE, said, target, domain)
+    return known if known.action in _ONCE and known.waiting is None else None
+
+
+class LineageReconciler:
+    """Brings one lineage to its desired state, pass by pass."""
+
+    def __init__(
+        self,
+        desired: DesiredCertificate,
+        ports: Ports,
+        issuing: Issuing = Issuing.IF_DUE,
+        *,
+        keeps_pauses: bool = False,
+        removed: Counter[tuple[str, str]] | None = None,
+    ) -> None:
+        self.desired = desired
+        self._ports = ports
+        self._begun = ports.now()
+        self._issuing = issuing
+        self._keeps_pauses = keeps_pauses
+        self._outcomes = Outcomes(desired.lineage, ports.progress)
+        self._fingerprint: str | None = None
+        self._lease_busy_since: datetime | None = None
+        self._certain: frozenset[Doubt] = frozenset()
+        self._keeping: set[str] = set()
+        self._removed = Counter[tuple[str, str]]() if removed is None else removed
+
+    def report(self) -> LineageReport:
+        """Return what has become of the lineage so far."""
+        known = self._outcomes
+        return LineageReport(self.desired.lineage, self._fingerprint, known.all(), known.has_looked)
+
+    def reconcile(self) -> Waiting | None:
+        """Observe, plan, act; return the wait before the next pass, `None` when this was the last.
+
+        Raises `Interrupted` when the run is stopped; everything else becomes an outcome. An error
+        outside a step ends this lineage's run, unless another run holds the lease.
+        """
+        self._outcomes.begin_pass()
+        try:
+            self._make_pass()
+            self._lease_busy_since = None
+        except Interrupted as stopped:
+            self._outcomes.trouble(StepOutcome.of(None, stopped, Outcome.SKIPPED))
+            raise
+        except (LeaseHeld, LeaseLost) as error:
+            since = self._lease_busy_since = self._lease_busy_since or self._ports.now()
+            self._outcomes.trouble(lease_busy(error, self._ports, since))
+        except PlanRefused as refused:
+            self._outcomes.trouble(StepOutcome.of(None, refused, Outcome.REFUSED))
+        except CertferryError as error:
+            self._outcomes.trouble(StepOutcome.of(None, error))
+        except (Exception, SystemExit):  # noqa: BLE001 - logged whole; see below
+            # A mistake of ours in one lineage must not stop the others.
+            _log.exception(Text("{lineage}: unexpected error", lineage=self.desired.lineage))
+            detail = Text("a mistake in certferry; please report it with the traceback above")
+            self._outcomes.trouble(StepOutcome(None, Outcome.FAILED, detail))
+        return self._outcomes.next_look()
+
+    def _make_pass(self) -> None:
+        observed = self._with_renewal_info(self._observe())
+        ordered = observed.remembered.ordered
+        if ordered is not None and not ordered.is_for(self.desired):
+            observed = without_order(observed, self.desired.lineage, self._ports)
+        plan = self.plan(observed)
+        # Without a lease no target is written to, and nothing is reported that another run may
+        # explain.
+        is_open = self._lease_busy_since is not None or doubts_in(plan, observed) - self._certain
+        if not is_open and all(isinstance(step, Verify) for step in plan.ready):
+            self._follow(plan, observed)
+            return
+        with self._ports.lease(self.desired.lineage) as lease:
+            observed, plan = self._again_under_lease(observed, plan, anew=bool(is_open))
+            if plan.issue_now is not None:
+                self._carry_out(plan, self._context(observed, lease))
+                observed = self._in_force(with_remembered(observed, self.desired, self._ports))
+                observed = self._with_renewal_info(observed)
+                plan = self.plan(observed)
+            self._follow(plan, observed, lease)
+
+    def _again_under_lease(
+        self, before: Observation, plan: Plan, *, anew: bool
+    ) -> tuple[Observation, Plan]:
+        """Observe under the lease, and plan again where that shows something else: until the lease
+        was ours, another run may have changed the world. Where it has, or where doubts are left,
+        nothing counts that was read before.
+        """
+        observed = self._observe(anew=anew)
+        if observed != before:
+            plan = self.plan(observed)
+        doubts = doubts_in(plan, observed)
+        is_news = observed.remembered != before.remembered or doubts - self._certain
+        if is_news and not anew:
+            return self._again_under_lease(observed, plan, anew=True)
+        self._certain |= doubts
+        return observed, plan
+
+    def _observe(self, *, anew: bool = False) -> Observation:
+        if self.desired.files is not None:
+            self.desired = with_file_names(self.desired, self._ports)
+        return self._in_force(observe(self.desired, self._ports, anew=anew))
+
+    def plan(self, observed: Observation) -> Plan:
+        """Plan. If the CA would refuse an order now, report when it may be placed; the rest
+        proceeds.
+        """
+        times = Times(
+            now=self._ports.now(),
+            begun=self._begun,
+            timeout=self._ports.verify_timeout,
+            keeps_pauses=self._keeps_pauses,
+        )
+        plan = plan_lineage(self.desired, observed, times, self._issuing)
+        step = plan.issue_now
+        if step is None or step.action is not Action.ISSUE:
+            return plan
+        step = rate_limit_hold(step, self.desired, observed, self._ports.issuer, times.now)
+        if step.due is None:
+            return replace(plan, issue=step)
+        without = plan_lineage(self.desired, observed, times, Issuing.NEVER)
+        return replace(without, issue=step)
+
+    def _with_renewal_info(self, observed: Observation) -> Observation:
+        if self._issuing is Issuing.NEVER:
+            return observed
+        return with_renewal_info(self.desired, observed, self._ports)
+
+    def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
+        """Carry out every step that is ready, and report how the others stand."""
+        context = self._context(observed, lease)
+        self._outcomes.note_plan(plan, observed)
+        self._ports.observer.note(self.desired.lineage, observed)
+        store_waits(plan, context)
+        self._carry_out(plan, context)
+
+    def _context(self, observed: Observation, lease: Lease | None) -> StepContext:
+        return StepContext(self.desired, observed, self._ports, lease, self._keeping, self._removed)
+
+    def _carry_out(self, plan: Plan, context: StepContext) -> None:
+        for outcome in carry_out(plan.ready, context):
+            self._outcomes.note(outcome)
+
+    def _in_force(self, observed: Observation) -> Observation:
+        """Keep which version is in force, for the report."""
+        if observed.current is not None:
+            self._fingerprint = observed.current.certificate.fingerprint
+        return observed
+
+
+def lease_busy(error: LeaseHeld | LeaseLost, ports: Ports, since: datetime) -> StepOutcome:
+    """Wait for the other run, but not for ever: every later run would come to wait as well, and
+    a run that hangs would look like one at work. `since` is when the lease was first refused.
+    """
+    now, longest = ports.now(), max(ports.verify_timeout, AT_LEAST)
+    deadline = since + longest
+    if now < deadline:
+        waiting = wait_for(error.message, since, now, deadline)
+        return replace(StepOutcome.of(None, error, Outcome.WAITING), waiting=waiting)
+    hanging = LeaseHeld(
+        Text(
+            "{held}; it did not end in the {time} that this run has waited",
+            held=error.message,
+            time=longest,
+        ),
+        hint=Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it"),
+    )
+    return StepOutcome.of(None, hanging)
+
+
+class Reconciler:
+    """Syncs declared certificates, through the ports it is given."""
+
+    def __init__(self, ports: Ports) -> None:
+        self.ports = ports
 
     def sync(
         self,
-        wishes: Sequence[DesiredCertificate],
-        patience: Patience,
+        certificates: Sequence[DesiredCertificate],
+        wait_limit: WaitLimit,
         *,
         renew: bool = False,
         scheduled: bool = False,
         before: SyncReport | None = None,
     ) -> SyncReport:
-        """Bring the world to the declared state, as far as patience allows. A `scheduled` run
-        leaves failures alone for a while; later tries follow a report `before`. Raises
-        `StateError` for a lost key.
+        """Bring the world to the declared state, within the limit. A `scheduled` run leaves
+        failures alone for a while; its retries follow a report `before`. Raises `StateError` for a
+        lost key.
         """
-        self.doors.state.must_unseal()
+        self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        report = self.run(wishes, patience, issuing, keeps_pauses=scheduled)
-        return replace(self._noted(report, (before or report).with_newer(report)), renewing=renew)
+        report = self.run(certificates, wait_limit, issuing, keeps_pauses=scheduled)
+        whole = (before or report).with_newer(report)
+        return replace(self._stored(report, whole), renewing=renew)
 
-    def _noted(self, report: SyncReport, whole: SyncReport) -> SyncReport:
-        """Keep when the run ended; return the report with what prevented that."""
+    def _stored(self, report: SyncReport, whole: SyncReport) -> SyncReport:
+        """Store when the run ended and what it saw; return the report with what prevented that."""
         try:
             succeeded = whole.has_succeeded and not whole.leaves_failures
-            self.doors.state.save_run(self.doors.now(), succeeded=succeeded)
-            self.doors.looks.keep(whole)
+            self.ports.state.save_run(self.ports.now(), succeeded=succeeded)
+            self.ports.observer.keep(whole)
         except (KeyboardInterrupt, Interrupted):
-            self.stop()
+            self.ports.run.stop()
             return replace(report, complete=False)
         except StateError as error:
             return replace(report, problem=error)
@@ -63,40 +390,41 @@ class Reconciler:
 
     def run(
         self,
-        wishes: Sequence[DesiredCertificate],
-        patience: Patience,
+        certificates: Sequence[DesiredCertificate],
+        wait_limit: WaitLimit,
         issuing: Issuing,
         *,
         keeps_pauses: bool = False,
     ) -> SyncReport:
-        """Visit every certificate until none waits any longer, as far as patience allows."""
-        removed: Counter[tuple[str, str]] = Counter()
-        runs = [
-            LineageRun(wish, self.doors, issuing, keeps_pauses=keeps_pauses, removed=removed)
-            for wish in wishes
+        """Reconcile every certificate until none waits any longer, within the limit."""
+        ports, removed = self.ports, Counter[tuple[str, str]]()
+        lineages = [
+            LineageReconciler(desired, ports, issuing, keeps_pauses=keeps_pauses, removed=removed)
+            for desired in certificates
         ]
-        tell = self.doors.progress
-        tell(Begun(len(runs)))
-        visits = Visits(
-            runs,
-            patience,
-            self.doors.now,
-            stop=self.stop,
-            ended=lambda run: tell(Ended(run.desired.lineage)),
+        ports.progress(Begun(len(lineages)))
+        queue = WorkQueue(
+            lineages,
+            ports.run,
+            ports.now,
+            wait_limit,
+            ended=lambda one: ports.progress(Ended(one.desired.lineage)),
         )
-        complete = visits.carry_out() and self._swept(wishes)
-        reports = tuple(run.report() for run in runs)
-        return SyncReport(reports, complete=complete)
-
-    def _swept(self, wishes: Sequence[DesiredCertificate]) -> bool:
-        """Clean up after lineages that are no more; tell whether that ran to its end."""
         try:
-            left = self.doors.state.lineages_in_challenge_records()
-            if left:
-                sweep_ownerless(left, wishes, self.doors)
+            queue.carry_out()
+            self._sweep(certificates)
+            complete = True
         except (KeyboardInterrupt, Interrupted):
-            self.stop()
-            return False
+            ports.run.stop()
+            complete = False
+        return SyncReport(tuple(one.report() for one in lineages), complete=complete)
+
+    def _sweep(self, certificates: Sequence[DesiredCertificate]) -> None:
+        """Clean up after lineages that are not issued here any more."""
+        try:
+            lineages = self.ports.state.lineages_in_challenge_records()
+            if lineages:
+                sweep_ownerless(lineages, certificates, self.ports)
         except StateError as error:  # nothing that is declared depends on it
             _log.warning(
                 Text(
@@ -104,4 +432,3 @@ class Reconciler:
                     problem=error.message,
                 )
             )
-        return True

@@ -4,46 +4,40 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import owner_of, owners
 from certferry.core.observed.observation import ObservedTarget
-from certferry.core.observed.records import NO_LINEAGE, OtherCertificate, RolloutRecord, Upload
+from certferry.core.observed.records import NO_LINEAGE, RolloutRecord, Upload
 from certferry.core.planning.removals import allowance, unclaimed
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action, Retire
-from certferry.errors import (
-    CertferryError,
-    TargetAccessDenied,
-    TargetInUse,
-    TargetRejected,
-)
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.visit import Visit
+from certferry.errors import CertferryError, TargetAccessDenied, TargetInUse, TargetRejected
+from certferry.reconcile.run import Ports, StepContext
 from certferry.text import Text
 
 _lock = threading.Lock()
-"""Lineages are visited side by side."""
+"""Lineages are reconciled side by side."""
 
 
-def may_remove(step: Retire, visit: Visit) -> bool:
-    """Count a removal that is about to be tried; tell whether the run may."""
+def may_remove(step: Retire, context: StepContext) -> bool:
+    """Count a removal that is about to be tried; return whether the run may."""
     whose, most = allowance(step)
-    key = ("", whose) if step.unmanaged else (visit.lineage, whose)
+    key = ("", whose) if step.unmanaged else (context.lineage, whose)
     with _lock:
-        visit.removed[key] += 1
-        return visit.removed[key] <= most
+        context.removed[key] += 1
+        return context.removed[key] <= most
 
 
 IN_USE_PAUSE = timedelta(days=1)
 """How long a certificate that the target says is still used is left alone."""
 
 
-def retire(step: Retire, visit: Visit) -> StepOutcome:
+def retire(step: Retire, context: StepContext) -> StepOutcome:
     """Remove a superseded copy. One that the target says is used is kept, and that is fine."""
-    visit.renew_lease()
-    told = StepOutcome(
+    context.renew_lease()
+    result = StepOutcome(
         Action.RETIRE,
         Outcome.DONE,
         Text("removed"),
@@ -52,34 +46,34 @@ def retire(step: Retire, visit: Visit) -> StepOutcome:
         remote_id=step.remote_id,
         unmanaged=step.unmanaged,
     )
-    target = visit.doors.targets[step.target]
+    target = context.ports.targets[step.target]
     try:
         was_there = target.retire(step.remote_id, step.label, unmanaged=step.unmanaged)
     except TargetInUse as error:
-        keep(step, visit)
-        return replace(told, outcome=Outcome.UNCHANGED, detail=error.message)
+        keep(step, context)
+        return replace(result, outcome=Outcome.UNCHANGED, detail=error.message)
     except CertferryError as error:
-        return told.failed(error)
-    visit.doors.state.drop_upload(step.target, step.remote_id)
-    if not was_there:  # another run may have removed it, and told the history
-        return replace(told, detail=Text("it was gone already"))
-    visit.tell("retired", target=step.target, remote_id=step.remote_id, label=step.label)
-    return told
+        return result.with_error(error)
+    context.ports.state.drop_upload(step.target, step.remote_id)
+    if not was_there:  # another run may have removed it, and recorded that
+        return replace(result, detail=Text("it was gone already"))
+    context.record("retired", target=step.target, remote_id=step.remote_id, label=step.label)
+    return result
 
 
-def keep(step: Retire, visit: Visit) -> None:
-    """Leave a copy alone for a while: the target says that something uses it."""
-    found = (remote for target in visit.observed.targets for remote in target.remotes)
+def keep(step: Retire, context: StepContext) -> None:
+    """Store that a copy is left alone for a while: the target says that something uses it."""
+    found = (remote for target in context.observed.targets for remote in target.remotes)
     ours = next((r for r in found if r.remote_id == step.remote_id), None)
-    visit.doors.state.save_upload(
+    context.ports.state.save_upload(
         Upload(
-            lineage=NO_LINEAGE if ours is None else visit.lineage,
+            lineage=NO_LINEAGE if ours is None else context.lineage,
             target=step.target,
             remote_id=step.remote_id,
             label=step.label,
             fingerprint="" if ours is None else ours.fingerprint,
-            uploaded_at=visit.now,
-            in_use_until=visit.now + IN_USE_PAUSE,
+            uploaded_at=context.now,
+            in_use_until=context.now + IN_USE_PAUSE,
         )
     )
 
@@ -89,109 +83,92 @@ SETTLING = timedelta(days=1)
 
 
 def without_claimed(
-    found: ObservedTarget, lineage: str, target: str, doors: Doors
+    found: ObservedTarget, lineage: str, target: str, ports: Ports
 ) -> ObservedTarget:
-    """Leave what no declared certificate owns, with what the store remembers of it.
+    """Drop what a declared certificate owns, and add what the state remembers of the rest.
 
-    The store is asked after the target: what was uploaded by then has its version there.
+    The state is read after the target: what was uploaded by then has its version there.
     """
-    declared = doors.claims.lineages - {lineage}
+    declared = ports.claims.lineages - {lineage}
     found_owners = {owner_of(other.label) for other in found.others}
     remembered = {
-        one: doors.state.versions(one)
-        for one in {lineage, *doors.state.lineages()} - declared
+        one: ports.state.versions(one)
+        for one in {lineage, *ports.state.lineages()} - declared
         if owners(one) & found_owners
     }
-    others = unclaimed(found.others, declared, remembered, doors.now())
+    others = unclaimed(found.others, declared, remembered, ports.now())
+    in_use = {u.remote_id: u.in_use_until for u in ports.state.uploads(NO_LINEAGE, target)}
     return replace(
         found,
-        others=_with_marks_of_use(others, target, doors),
-        unsettled_since=_unsettled_since(lineage, target, doors) if others else None,
+        others=tuple(replace(o, in_use_until=in_use.get(o.remote_id)) for o in others),
+        unsettled_since=_unsettled_since(lineage, target, ports) if others else None,
     )
 
 
-def retire_unmanaged(steps: Sequence[Retire], visit: Visit) -> Iterator[StepOutcome]:
+def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[StepOutcome]:
     """Ask the target to remove each. An account that may not remove one may remove none."""
     for target in dict.fromkeys(step.target for step in steps):
-        if target in visit.keeping:
+        if target in context.keeping:
             continue
-        kept = _Kept()
+        kept: list[StepOutcome] = []
         for step in steps:
-            if step.target != target or not may_remove(step, visit):
+            if step.target != target or not may_remove(step, context):
                 continue
-            told = _retire(step, visit)
-            if told.outcome is Outcome.UNCHANGED:
-                kept.count(told)
+            result = _retire(step, context)
+            if result.outcome is Outcome.UNCHANGED:
+                kept.append(result)
                 continue
-            yield told
-            if isinstance(told.error, TargetAccessDenied):
-                visit.keeping.add(target)
+            yield result
+            if isinstance(result.error, TargetAccessDenied):
+                context.keeping.add(target)
                 break
-        if kept.used or kept.refused:
-            yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, kept.in_words(), target)
+        if kept:
+            yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, _in_words(kept), target)
 
 
-def _retire(step: Retire, visit: Visit) -> StepOutcome:
-    told = retire(step, visit)
-    if not isinstance(told.error, TargetRejected):
-        return told
+def _retire(step: Retire, context: StepContext) -> StepOutcome:
+    result = retire(step, context)
+    if not isinstance(result.error, TargetRejected):
+        return result
     # This very one was not asked for; tried every time, it would fail every run.
-    keep(step, visit)
-    return replace(told, outcome=Outcome.UNCHANGED)
+    keep(step, context)
+    return replace(result, outcome=Outcome.UNCHANGED)
 
 
-@dataclass(slots=True)
-class _Kept:
-    """How many certificates an account keeps."""
-
-    used: int = 0
-    refused: int = 0
-    answer: Text | None = None
-
-    def count(self, told: StepOutcome) -> None:
-        """Add one, as it was told."""
-        if told.error is None:
-            self.used += 1
-        else:
-            self.refused, self.answer = self.refused + 1, told.detail
-
-    def in_words(self) -> Text:
-        """Count them, with the last answer that says something else than that they are used."""
-        used = Text("others that are still in use are kept: {count}", count=self.used)
-        if self.answer is None:
-            return used
-        refused = Text(
-            "others that the target does not remove: {count} ({answer})",
-            count=self.refused,
-            answer=self.answer,
-        )
-        return Text("{counts}", counts=[used, refused]) if self.used else refused
+def _in_words(kept: Sequence[StepOutcome]) -> Text:
+    """Count the certificates that an account keeps, with the last answer of those that it refuses
+    to remove for another reason than that they are used.
+    """
+    answers = [one.detail for one in kept if one.error is not None]
+    used = len(kept) - len(answers)
+    still_used = Text("others that are still in use are kept: {count}", count=used)
+    if not answers:
+        return still_used
+    refused = Text(
+        "others that the target does not remove: {count} ({answer})",
+        count=len(answers),
+        answer=answers[-1],
+    )
+    return Text("{counts}", counts=[still_used, refused]) if used else refused
 
 
-def _with_marks_of_use(
-    others: tuple[OtherCertificate, ...], target: str, doors: Doors
-) -> tuple[OtherCertificate, ...]:
-    in_use = {u.remote_id: u.in_use_until for u in doors.state.uploads(NO_LINEAGE, target)}
-    return tuple(replace(other, in_use_until=in_use.get(other.remote_id)) for other in others)
-
-
-def _unsettled_since(lineage: str, target: str, doors: Doors) -> datetime | None:
+def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
     """Return since when the last of other lineages' certificates is on its way to the target.
     Counted from when the target took it, as its own time is: else this lineage gives up waiting
-    before that one has arrived. Of a lineage that is declared no more, no run will tell that it
-    has: its time is that of a change.
+    before that one has arrived. For a lineage that is declared no more, no run records an arrival:
+    its time is that of a change.
     """
-    now = doors.now()
+    now = ports.now()
 
     def is_arriving(record: RolloutRecord) -> bool:
-        is_declared = record.lineage in doors.claims.lineages
-        time = SETTLING if is_declared else doors.verify_timeout
+        is_declared = record.lineage in ports.claims.lineages
+        time = SETTLING if is_declared else ports.verify_timeout
         # A beginning in the future was written by a clock that was ahead.
         return record.failed_at is None and now - time < record.asked_at <= now
 
     arriving = [
         record.asked_at
-        for record in doors.state.open_rollouts(target)
+        for record in ports.state.open_rollouts(target)
         if record.lineage != lineage and is_arriving(record)
     ]
     return max(arriving, default=None)

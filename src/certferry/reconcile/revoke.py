@@ -10,7 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Revocation, RevocationReason, Version, is_under_way
+from certferry.core.certificates.lineage import (
+    Revocation,
+    RevocationReason,
+    Version,
+    is_in_progress,
+)
 from certferry.core.events import Happened
 from certferry.errors import CaUnavailable, CertificateError, IssuanceError, PlanRefused
 from certferry.ports.issuer import AccountAt
@@ -20,8 +25,8 @@ from certferry.text import Text
 
 
 def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) -> None:
-    """Give `new` the copies of a certificate of `old`, and how far each domain is with it, so that
-    nothing is uploaded or bound once more. A later certificate of `new` keeps its own.
+    """Copy to `new` the uploads of a certificate of `old`, and how far each domain is with it, so
+    that nothing is uploaded or bound once more. A later certificate of `new` keeps its own.
     """
     if any(v.certificate.not_before > certificate.not_before for v in state.versions(new)):
         return
@@ -35,8 +40,8 @@ def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) 
 
 
 @dataclass(frozen=True, slots=True)
-class RevocationDoors:
-    """What a revocation reaches the world through; see `reconcile.doors.Doors`."""
+class RevocationPorts:
+    """What a revocation reaches the world through; see `reconcile.run.Ports`."""
 
     state: StateStore
     account_at: AccountAt
@@ -56,7 +61,7 @@ def to_revoke(
     """
     versions = state.versions(lineage)
     begun = [
-        one for one in versions if is_under_way(one.revocation, one.certificate.not_after, now)
+        one for one in versions if is_in_progress(one.revocation, one.certificate.not_after, now)
     ]
     newest = next(iter(begun or versions), None)
     if newest is None or newest.certificate.not_after <= now:
@@ -83,36 +88,36 @@ def _with_the_key_of(
             yield version
 
 
-def revoke(lineage: str, reason: RevocationReason, doors: RevocationDoors) -> list[Version]:
+def revoke(lineage: str, reason: RevocationReason, ports: RevocationPorts) -> list[Version]:
     """Revoke, and return what was revoked; nothing where that was done before. What the CA refuses
     for good is as it was; where it may have been done, it stays written down, and a later call asks
     the CA again.
 
     Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
     """
-    with doors.lease(lineage) as lease:
-        versions = to_revoke(lineage, reason, doors.state, doors.now())
-        bundles = [doors.state.bundle(lineage, version.number) for version in versions]
+    with ports.lease(lineage) as lease:
+        versions = to_revoke(lineage, reason, ports.state, ports.now())
+        bundles = [ports.state.bundle(lineage, version.number) for version in versions]
         if versions and reason is RevocationReason.KEY_COMPROMISE:
-            doors.state.drop_order(lease)  # it may be for this key
-        begun = Revocation(doors.now(), reason, is_answered=False)
+            ports.state.drop_order(lease)  # it may be for this key
+        begun = Revocation(ports.now(), reason, is_answered=False)
         for version in versions:
-            doors.state.save_revocation(lease, version.number, begun)
+            ports.state.save_revocation(lease, version.number, begun)
         for done, (version, bundle) in enumerate(zip(versions, bundles, strict=True)):
-            doors.state.extend(lease)
+            ports.state.extend(lease)
             try:
-                doors.account_at(version.directory).revoke(bundle, reason)
+                ports.account_at(version.directory).revoke(bundle, reason)
             except (IssuanceError, CertificateError, PlanRefused) as refusal:
                 if not isinstance(refusal, CaUnavailable):
-                    _take_back(versions[done:], lease, doors.state)
+                    _take_back(versions[done:], lease, ports.state)
                 raise
-            doors.state.save_revocation(lease, version.number, Revocation(doors.now(), reason))
+            ports.state.save_revocation(lease, version.number, Revocation(ports.now(), reason))
             facts = {
                 "fingerprint": version.certificate.fingerprint,
                 "serial": version.certificate.serial,
                 "reason": reason.value,
             }
-            doors.progress(Happened(lineage, "revoked", facts))
+            ports.progress(Happened(lineage, "revoked", facts))
     return versions
 
 

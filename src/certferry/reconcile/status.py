@@ -1,140 +1,141 @@
-"""The status of a lineage, its stored records, and its plan. Changes nothing."""
+"""The plan and the status of lineages, and what is recorded. Changes nothing."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
 from typing import TypeVar
 
-from certferry.core.assessment.status import LineageStatus, Remembering, status_of, with_failures
-from certferry.core.assessment.trouble import Trouble, Troubles, troubles_in, troubles_of_runs
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.status import LineageStatus, status_of, with_failures
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.network import must_be_right
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Obstacle, Plan
+from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.steps import Action
-from certferry.core.waiting import Begun, Ended
-from certferry.errors import CertificateError, PlanRefused, StateError
-from certferry.ports.progress import Progress
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.lineage_run import LineageRun, plan_lineage
-from certferry.reconcile.observe import as_known, as_offered, observe
-from certferry.reconcile.proof import Proofs
-from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.unended_runs import notices_of_unended
-from certferry.reconcile.visits import WORKERS
+from certferry.core.waiting import Asking, Begun, Ended
+from certferry.errors import (
+    CertferryError,
+    CertificateError,
+    ClockWrong,
+    DnsError,
+    IssuanceError,
+    PlanRefused,
+    StateError,
+    TargetRejected,
+    ZoneNotFound,
+)
+from certferry.ports.examination import Timed
+from certferry.ports.state import StateStore
+from certferry.reconcile.challenges import provider_of
+from certferry.reconcile.observe import as_known, observe, with_file_names
+from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
+from certferry.reconcile.run import Ports, notices_of_unended
+from certferry.reconcile.work_queue import side_by_side
+from certferry.text import Text
 
-S = TypeVar("S")
 T = TypeVar("T")
 
 
-class SideBySide:
-    """Looks, which leave nothing to put right: those that hang when it is stopped are left."""
+def of_each(
+    read: Callable[[DesiredCertificate], T],
+    certificates: Sequence[DesiredCertificate],
+    ports: Ports,
+) -> list[T]:
+    """Return what `read` finds of each certificate, and report how far that is."""
+    ports.progress(Begun(len(certificates)))
 
-    def __init__(self, progress: Progress, stop: Callable[[], None]) -> None:
-        self._tell = progress
-        self._stop = stop
-
-    def told(
-        self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]
-    ) -> list[T]:
-        """Look at each certificate, and tell how far that is."""
-        self._tell(Begun(len(wishes)))
-
-        def one(wish: DesiredCertificate) -> T:
-            found = look(wish)
-            self._tell(Ended(wish.lineage))
-            return found
-
-        return self.all(one, wishes)
-
-    def all(self, look: Callable[[S], T], subjects: Sequence[S]) -> list[T]:
-        """Look at each. Raises what a look raises, once the others are stopped."""
-        pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="look")
-        try:
-            found = list(pool.map(look, subjects))
-        except BaseException:
-            # Ctrl-C, or what one of them cannot say in its plan.
-            self._stop()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
+    def one(desired: DesiredCertificate) -> T:
+        found = read(desired)
+        ports.progress(Ended(desired.lineage))
         return found
+
+    return side_by_side(one, certificates, ports.run)
 
 
 def plans_of(
-    engine: Reconciler, wishes: Sequence[DesiredCertificate], *, renew: bool = False
+    ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> list[Plan]:
-    """Write down what `sync` would do. Changes nothing. Raises `StateError` for a lost key."""
-    doors, issuing = engine.doors, Issuing.ALWAYS if renew else Issuing.IF_DUE
-    doors.state.must_unseal()
-    proofs = Proofs(doors)
-    return SideBySide(doors.progress, engine.stop).told(
-        lambda wish: proofs.added_to(_plan_now(wish, doors, issuing), wish), wishes
+    """Return what `sync` would do. Raises `StateError` for a lost key."""
+    issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
+    ports.state.must_unseal()
+    proofs = Proofs(ports)
+    return of_each(
+        lambda desired: proofs.added_to(_plan_now(desired, ports, issuing), desired),
+        certificates,
+        ports,
     )
 
 
-def statuses_of(engine: Reconciler, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
-    """Tell how each lineage and each of its domains stands. Changes nothing."""
-    doors = engine.doors
-    troubles = troubles_in(doors.state.notices())
-    return SideBySide(doors.progress, engine.stop).told(
-        lambda wish: _status_now(wish, doors, troubles), wishes
-    )
+def statuses_of(
+    ports: Ports, certificates: Sequence[DesiredCertificate], recorded: Recorded
+) -> list[LineageStatus]:
+    """Return how each lineage and each of its domains stands."""
+    return of_each(lambda desired: _status_now(desired, ports, recorded), certificates, ports)
 
 
-def _status_now(wish: DesiredCertificate, doors: Doors, troubles: Troubles) -> LineageStatus:
+def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -> LineageStatus:
     """Judge by what the files hold; when they cannot be read, by what was taken from them."""
     unreadable = None
     try:
-        wish = as_offered(wish, doors)
+        desired = with_file_names(desired, ports)
     except (CertificateError, PlanRefused) as error:
         unreadable = error
-        wish = as_known(wish, doors.source, doors.state, read=False)
-    observed = observe(wish, doors, every_edge=True)
-    now, timeout = doors.now(), doors.verify_timeout
-    status = status_of(wish, observed, now, timeout, unreadable=unreadable)
-    if all(subject.lineage != wish.lineage for subject in troubles):
+        desired = as_known(desired, ports.source, ports.state, read=False)
+    observed = observe(desired, ports, every_edge=True)
+    now, timeout = ports.now(), ports.verify_timeout
+    status = status_of(desired, observed, now, timeout, unreadable=unreadable)
+    if all(subject.lineage != desired.lineage for subject in recorded.troubles):
         return status
-    # What a scheduled run would hold back, and until when, is for its plan to say.
-    plan = LineageRun(wish, doors, keeps_pauses=True).plan(observed)
-    return with_failures(status, troubles, observed, plan)
+    # Which steps a scheduled run would not try yet, and until when, is for its plan to say.
+    plan = LineageReconciler(desired, ports, keeps_pauses=True).plan(observed)
+    return with_failures(status, recorded, observed, plan)
 
 
-def remembering(doors: Doors) -> Remembering:
-    """Tell when runs ended, whether what is sealed can be opened, and the trouble of runs
-    themselves. Changes nothing.
+def recorded(state: StateStore) -> Recorded:
+    """Read what is recorded of every certificate and of runs. Raises `StateError` for what cannot
+    be read at all.
     """
     problem = None
     try:
-        doors.state.must_unseal()
+        state.must_unseal()
     except StateError as error:
-        problem = Trouble.of(error)
-    troubles = (*notices_of_unended(doors.state), *troubles_of_runs(doors.state.notices()))
-    return Remembering(doors.state.last_run(), problem, troubles)
+        problem = error.problem()
+    return Recorded(
+        state.versions_in_use(),
+        state.sightings(),
+        (*notices_of_unended(state), *state.notices()),
+        state.last_run(),
+        problem,
+    )
 
 
-def _plan_now(wish: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:
-    """Plan one lineage, with what a run refuses once it has adopted what the files hold."""
+def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Plan:
+    """Plan one lineage. What a run refuses once it has adopted what the files hold is known before,
+    and added.
+    """
     try:
-        wish = as_offered(wish, doors)
+        desired = with_file_names(desired, ports)
     except (CertificateError, PlanRefused) as error:
-        return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
-    observed = observe(wish, doors)
-    plan = LineageRun(wish, doors, issuing).plan(observed)
-    return _with_refusals_to_come(plan, wish, observed, doors.now())
+        finding = PlanFinding.of(Weight.BLOCKED, error)
+        return Plan(desired.lineage, desired.names, findings=(finding,))
+    observed = observe(desired, ports)
+    plan = LineageReconciler(desired, ports, issuing).plan(observed)
+    step = plan.issue_now
+    if step is None or step.action is not Action.ADOPT:
+        return plan
+    return _with_refusals_to_come(plan, desired, observed, ports)
 
 
 def _with_refusals_to_come(
-    plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
+    plan: Plan, desired: DesiredCertificate, observed: Observation, ports: Ports
 ) -> Plan:
-    """Add to a plan that adopts what a run refuses once it has: what the files hold is known."""
-    offered = desired.offered
-    if plan.issue is None or plan.issue.action is not Action.ADOPT or offered is None:
+    now, offered = ports.now(), desired.offered
+    if offered is None:
         return plan
     adopted = Version(
         0,
@@ -144,7 +145,81 @@ def _with_refusals_to_come(
         issuer_not_after=desired.offered_issuer_end,
     )
     after = replace(observed, versions=(adopted, *observed.versions))
-    refusals = plan_lineage(desired, after, Times.at(now), Issuing.NEVER).refusals
-    refused = {(one.step.target, one.step.domain) for one in refusals}
+    adopting = plan_lineage(desired, after, Times.at(now), Issuing.NEVER)
+    refusals = adopting.having(Weight.REFUSED)
+    refused = {(one.target, one.domain) for one in refusals}
     rollouts = tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused)
-    return replace(plan, rollouts=rollouts, refusals=(*plan.refusals, *refusals))
+    return replace(plan, rollouts=rollouts, findings=(*plan.findings, *refusals))
+
+
+class Proofs:
+    """What would stop the orders of one run's plans: a wrong clock, refused keys, a missing zone.
+
+    A plan without an order asks nothing, unless no target has a domain for the certificate: a name
+    that is mistyped has no zone either. Each account's clock is asked for once.
+    """
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._clocks: dict[str, CertferryError | None] = {}
+        self._guard = threading.Lock()
+
+    def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
+        """Return the plan with what would stop its order, or which names need no account. Raises
+        `Interrupted`.
+        """
+        step, accounts = plan.issue_now, ", ".join(desired.dns_accounts)
+        if step is None and _is_for_nothing(plan) and accounts:
+            found = self._proof(desired)
+            if not isinstance(found, ZoneNotFound):
+                return plan
+            return _with(plan, found, accounts)
+        if step is None or step.action is not Action.ISSUE or step not in plan.ready:
+            return plan
+        if accounts:
+            what = Text("asking {accounts} for the zones of its names", accounts=accounts)
+            self._ports.progress(Asking(desired.lineage, what))
+        clocks = map(self._clock, desired.dns_accounts)
+        found = next(filter(None, clocks), None) or self._proof(desired)
+        if not isinstance(found, CertferryError):
+            return replace(plan, issue=replace(step, standing=tuple(sorted(found))))
+        return _with(plan, found, accounts or None)
+
+    def _proof(self, desired: DesiredCertificate) -> frozenset[str] | CertferryError:
+        dns = provider_of(desired, self._ports.dns)
+        try:
+            return self._ports.issuer.must_be_provable(desired.names, dns)
+        except (DnsError, IssuanceError) as problem:
+            return problem
+
+    def _clock(self, label: str) -> CertferryError | None:
+        """Judge this machine's clock by the account's service: keys are not blamed for it."""
+        with self._guard:
+            if label not in self._clocks:
+                self._clocks[label] = self._judged(label)
+            return self._clocks[label]
+
+    def _judged(self, label: str) -> CertferryError | None:
+        dns = self._ports.dns[label]
+        try:
+            ahead = dns.clock_ahead() if isinstance(dns, Timed) else None
+            if ahead is not None:
+                must_be_right(label, ahead)
+        except (ClockWrong, DnsError) as problem:
+            return problem
+        return None
+
+
+def _is_for_nothing(plan: Plan) -> bool:
+    """Return whether no target has a domain that the certificate could be for."""
+    if plan.rollouts or plan.unchanged:
+        return False
+    return any(
+        one.domain is None and isinstance(one.error, TargetRejected)
+        for one in plan.having(Weight.BLOCKED)
+    )
+
+
+def _with(plan: Plan, error: CertferryError, accounts: str | None) -> Plan:
+    finding = PlanFinding.of(Weight.BLOCKED, error, accounts)
+    return replace(plan, findings=(*plan.findings, finding))

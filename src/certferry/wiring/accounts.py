@@ -1,34 +1,35 @@
-"""From an account's label to its door: the adapter found, its settings bound, connected."""
+"""From an account's label to its port: the adapter found, its settings bound, connected."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, Any
 
 from certferry.config.bind import bind
 from certferry.config.files import Paths
-from certferry.config.findings import joined
+from certferry.config.mistakes import joined
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.core.certificates.names import base_name
 from certferry.core.desired.certificate import Program
-from certferry.core.discovery.survey import Survey
+from certferry.core.discovery.survey import FoundZone, Survey
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, TargetRejected
 from certferry.ports.adapter import Context
 from certferry.ports.dns import DnsProvider
-from certferry.ports.http import Http
+from certferry.ports.examination import Examined
+from certferry.ports.http import Http, Pace
 from certferry.ports.programs import Ended
-from certferry.ports.progress import Pause, Progress
+from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory, Edit, StateStore
-from certferry.ports.survey import Looked, Surveyed
+from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget
+from certferry.reconcile.run import Run
 from certferry.text import Text, verbatim
 from certferry.wiring.adapters import (
     DNS_PROVIDERS,
@@ -46,11 +47,14 @@ from certferry.wiring.adapters import (
 from certferry.wiring.clock import now
 from certferry.wiring.third_party import Guard, broken
 
+if TYPE_CHECKING:
+    from certferry.adapters.http.client import Pacer
+
 
 class AccountNotes:
     """The notes of one account. The state is opened when one is asked for.
 
-    Unless it `is_kept`, what changes is remembered by this process alone.
+    Unless they are to be `is_kept`, this process alone remembers what changes.
     """
 
     def __init__(self, state: Callable[[], StateStore], account: str, *, is_kept: bool) -> None:
@@ -75,23 +79,41 @@ class AccountNotes:
             return self._changed[name]
 
 
+class Paces:
+    """The pace of each account at each service: that of all runs in this process together."""
+
+    def __init__(self) -> None:
+        self._pacers: dict[tuple[str, str, float], Pacer] = {}
+        self._guard = threading.Lock()
+
+    def joined(self, label: str, pause: Pause, service: str, per_second: float) -> Pace:
+        """Return the pace as a run with this pause takes part in it: see `ports.http.OpenPace`."""
+        from certferry.adapters.http.client import Pacer
+
+        key = (label, service, per_second)
+        with self._guard:
+            pacer = self._pacers.get(key) or Pacer(per_second, pause=pause)
+            self._pacers[key] = pacer
+        return pacer.joined_by(pause)
+
+
 class Accounts:
-    """The accounts of some settings. Each call connects anew; nothing is sent by it."""
+    """The accounts of some settings, for one run. Each call connects anew, and sends nothing."""
 
     def __init__(
         self,
         settings: Settings,
         memory_of: Callable[[str], AccountMemory],
         *,
-        pause: Pause,
-        progress: Progress,
+        run: Run,
+        paces: Paces,
         language: str,
         table: Table | None = None,
     ) -> None:
         self._settings = settings
         self._memory_of = memory_of
-        self._pause = pause
-        self._progress = progress
+        self._run = run
+        self._paces = paces
         self._language = language
         self._table = installed() if table is None else table
 
@@ -100,30 +122,35 @@ class Accounts:
         it is used, so that the others go on. Raises one `ConfigError` of all that is wrong with
         what the operator wrote.
         """
-        wishes = self._settings.certificates
-        deployments = [d for wish in wishes for d in wish.deployments if d.delivery is None]
-        dns: dict[str, DnsProvider] = {}
-        targets: dict[str, DeployTarget] = {}
-        errors: list[ConfigError] = []
-        for label in dict.fromkeys(account for wish in wishes for account in wish.dns_accounts):
-            with _collected(errors):
-                try:
-                    dns[label] = self.dns(label)
-                except BrokenAdapter as wrong:
-                    dns[label] = broken(DNS_PROVIDERS, wrong)
-        for label in dict.fromkeys(deployment.target for deployment in deployments):
-            with _collected(errors):
-                try:
-                    targets[label] = self.target(label)
-                except BrokenAdapter as wrong:
-                    targets[label] = broken(TARGETS, wrong)
+        certificates, errors = self._settings.certificates, list[ConfigError]()
+        deployments = [
+            d for desired in certificates for d in desired.deployments if d.delivery is None
+        ]
+        accounts = [account for desired in certificates for account in desired.dns_accounts]
+        dns: dict[str, DnsProvider] = self._all(accounts, DNS_PROVIDERS, errors)
+        targets: dict[str, DeployTarget] = self._all(
+            [deployment.target for deployment in deployments], TARGETS, errors
+        )
         if errors:
             raise joined(errors)
         return dns, targets
 
+    def _all(
+        self, labels: Sequence[str], family: Family, errors: list[ConfigError]
+    ) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for label in dict.fromkeys(labels):
+            try:
+                found[label] = self._connected(label, family)
+            except BrokenAdapter as wrong:
+                found[label] = broken(family, wrong)
+            except ConfigError as error:
+                errors.append(error)
+        return found
+
     def labels(self, family: Family) -> tuple[str, ...]:
         """Return the labels of the accounts of a family; nothing is imported. One whose type is
-        known nowhere is of each: what is wrong with it is told when it is connected.
+        known nowhere is of each: connecting it reports what is wrong with it.
         """
         accounts = self._settings.accounts.values()
         others = [other for other in FAMILIES.values() if other != family]
@@ -136,24 +163,47 @@ class Accounts:
 
     def dns(self, label: str) -> DnsProvider:
         """Connect the account of a DNS provider. Raises `ConfigError`."""
-        return cast("DnsProvider", self._connected(label, DNS_PROVIDERS))
+        provider: DnsProvider = self._connected(label, DNS_PROVIDERS)
+        return provider
 
     def target(self, label: str) -> DeployTarget:
         """Connect the account of a target. Raises `ConfigError`."""
-        return cast("DeployTarget", self._connected(label, TARGETS))
+        target: DeployTarget = self._connected(label, TARGETS)
+        return target
 
     def survey_of(self, label: str) -> Callable[[Looked], Survey]:
         """Return `ports.survey.Surveyed.survey` of a target; one that lacks it says so. Raises
         `ConfigError`.
         """
         target = self.target(label)
-        if hasattr(target, "survey"):
-            return cast("Surveyed", target).survey
+        if isinstance(target, Surveyed):
+            return target.survey
         name = self._settings.accounts[label].type
         unlisted = TargetRejected(Text("{name} cannot list its domains", name=name))
         return lambda _looked: Survey((), (unlisted,))
 
-    def _connected(self, label: str, family: Family) -> object:
+    def zones_of(self, label: str) -> tuple[FoundZone, ...] | None:
+        """Return the zones of a DNS provider's account; `None` where it cannot list them. Raises
+        `ConfigError`, and `DnsError`.
+        """
+        account = self.dns(label)
+        return account.zones() if isinstance(account, ZoneKeeper) else None
+
+    def credentials_work(self, label: str) -> bool:
+        """Make the first calls that read at an account, of one family or both; return whether there
+        were any: some services have none. Raises the `CertferryError` with which it refuses them.
+        """
+        type_, has_called = self._settings.accounts[label].type, False
+        if self._table.is_known(DNS_PROVIDERS, type_):
+            has_called = self.zones_of(label) is not None
+        if self._table.is_known(TARGETS, type_):
+            target = self.target(label)
+            if isinstance(target, Examined):
+                target.examine(label)
+                return True
+        return has_called
+
+    def _connected(self, label: str, family: Family) -> Any:
         account = self._settings.accounts[label]
         described = self._table.of_account(family, account)
         settings = bound(described, account, self._settings.secrets.resolve)
@@ -167,25 +217,29 @@ class Accounts:
             raise used_by(account, wrong) from wrong
 
     def _context(self, label: str) -> Context:
+        pause = self._run.pause
+        pace = partial(self._paces.joined, label, pause)
+
+        def connections(per_second: float) -> Http:
+            from certferry.adapters.http.client import HttpClient
+
+            return HttpClient(pace=pace("", per_second), pause=pause)
+
         return Context(
-            pause=self._pause,
+            pause=pause,
             now=now,
             memory=self._memory_of(label),
-            http=self._http,
-            progress=self._progress,
-            run=partial(run_program, self._settings, self._pause),
+            http=connections,
+            progress=self._run.progress,
+            run=partial(run_program, self._settings, pause),
             contact=self._contact(),
             language=self._language,
+            pace=pace,
         )
 
-    def _http(self, per_second: float) -> Http:
-        from certferry.adapters.http.client import HttpClient, Pacer
-
-        return HttpClient(pace=Pacer(per_second, pause=self._pause), pause=self._pause)
-
     def _contact(self) -> str:
-        """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
-        names = [wish.names[0] for wish in self._settings.certificates if wish.names]
+        """Return whom a vendor may write to: the operator, or else the zone's (RFC 2142 §7)."""
+        names = [desired.names[0] for desired in self._settings.certificates if desired.names]
         zones = [f"hostmaster@{base_name(name)}" for name in names]
         return self._settings.acme.email or next(iter(zones), "")
 
@@ -215,7 +269,7 @@ def run_program(
 
 
 def bound(described: Described, account: AccountTable, resolve: Resolve) -> object:
-    """Give the adapter's settings, as an account's table has them. Raises `ConfigError`."""
+    """Return the adapter's settings, as an account's table has them. Raises `ConfigError`."""
     seen: set[Secret] = set()
 
     def watched(reference: SecretReference) -> Secret:
@@ -233,11 +287,3 @@ def bound(described: Described, account: AccountTable, resolve: Resolve) -> obje
             raise
         wrong = wrong_with(described.package, verbatim(quoted(in_short(exc), seen)))
         raise used_by(account, wrong) from exc
-
-
-@contextmanager
-def _collected(errors: list[ConfigError]) -> Iterator[None]:
-    try:
-        yield
-    except ConfigError as error:
-        errors.append(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from certferry.config.bind import may_be_told, may_be_written
-from certferry.config.findings import Finding, config_error, instead_of
+from certferry.config.mistakes import Mistake, config_error, instead_of
 from certferry.config.model import AccountTable
 from certferry.errors import (
     CertferryError,
@@ -61,7 +62,7 @@ class BrokenAdapter(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class NothingMore:
-    """What a deployment may be told whose target declares no `DeploySettings`."""
+    """What a deployment may set whose target declares no `DeploySettings`."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Described:
 
     @property
     def options(self) -> Any:
-        """What a deployment may be told, as `config.bind` reads it."""
+        """What a deployment may set, as `config.bind` reads it."""
         return getattr(self.adapter, "DeploySettings", NothingMore)
 
     @property
@@ -111,7 +112,7 @@ class Described:
             return timedelta(0)
         usual = {field.name: field.default for field in dataclasses.fields(self.adapter.Settings)}
         days = written.get(name, usual[name])
-        # What is no number is told when the account is connected.
+        # Connecting the account reports what is no number.
         return timedelta(days=days) if isinstance(days, int) else timedelta(0)
 
 
@@ -124,19 +125,31 @@ _MOVED = {
     "certferry.core.observed": "certferry.core.observed.observation",
     "certferry.core.survey": "certferry.core.discovery.survey",
 }
-"""Modules that packages were told to import, and where what they hold is now."""
+"""Modules that packages import by an earlier CONTRIBUTING, and where what they hold is now."""
+
+
+_RENAMED = {
+    "certferry.ports.target import Look": "certferry.ports.target import Scope",
+}
+"""The same of names."""
 
 
 def _moved(problem: BaseException) -> Text | None:
     """Return which line of a package is to be changed, where it imports what has moved."""
-    new = _MOVED.get(problem.name or "") if isinstance(problem, ImportError) else None
+    if not isinstance(problem, ImportError):
+        return None
+    old, new = f"{problem.name} import …", _MOVED.get(problem.name or "")
+    if new is not None:
+        new += " import …"
+    elif (missing := _MISSING.match(str(problem))) is not None:
+        old = f"{problem.name} import {missing['name']}"
+        new = _RENAMED.get(old)
     if new is None:
         return None
-    return Text(
-        "write `from {new} import …` in place of `from {old} import …`",
-        new=new,
-        old=getattr(problem, "name", ""),
-    )
+    return Text("write `from {new}` in place of `from {old}`", new=new, old=old)
+
+
+_MISSING = re.compile(r"cannot import name '(?P<name>\w+)'")
 
 
 def described(point: EntryPoint, role: Text) -> Described:
@@ -170,24 +183,24 @@ def described(point: EntryPoint, role: Text) -> Described:
 
 
 def package_of(point: EntryPoint) -> str:
-    """Give the name of the package that declares something."""
+    """Return the name of the package that declares something."""
     return point.dist.name if point.dist is not None else point.module.partition(".")[0]
 
 
 def wrong_with(package: str, problem: Text) -> BrokenAdapter:
-    """Say what is wrong with a package."""
+    """Return what is wrong with a package, as an error that names it."""
     said = Text("the package {package}: {problem}", package=package, problem=problem)
     return BrokenAdapter(said, hint=THEIR_MISTAKE)
 
 
 def in_short(error: BaseException) -> str:
-    """Give what a foreign error says, on one line."""
+    """Return what a foreign error says, on one line."""
     words = " ".join(cut(str(error)).split())
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _mistakes(found: Described, module: str) -> Iterator[Text]:
-    """Give what is wrong with a description. It is another author's: nothing is taken for granted,
+    """Yield what is wrong with a description. It is another author's: nothing is taken for granted,
     and whatever is raised is wrong as well.
     """
     names: Any = found.adapter
@@ -208,7 +221,7 @@ def _mistakes(found: Described, module: str) -> Iterator[Text]:
 
 
 def _mistakes_of_more(found: Described, module: str, keys: Collection[str]) -> Iterator[Text]:
-    """Give what is wrong with the names that an adapter need not have."""
+    """Yield what is wrong with the names that an adapter need not have."""
     names: Any = found.adapter
     where: Any = found.where_keys_are
     if where is not None and not isinstance(where, Text):
@@ -235,8 +248,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The adapters of one door: the group that they are declared in, what each is, the protocols of
-    its doors, and the errors of one that refuses, or cannot be reached. Every door keeps the first.
+    """The adapters of one port: the group that they are declared in, what each is, the protocols of
+    its ports, and the errors of one that refuses, or cannot be reached. Every port keeps the first.
     """
 
     group: str
@@ -247,11 +260,11 @@ class Family:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The methods of every door."""
+        """The methods of every port."""
         return tuple(name for name in vars(self.protocols[0]) if not name.startswith("_"))
 
     def methods(self) -> Iterator[tuple[str, tuple[type, ...]]]:
-        """Give each method that a door may have, and of which types what it returns may be."""
+        """Yield each method that a port may have, and the types that it may return."""
         for name, method in chain.from_iterable(vars(one).items() for one in self.protocols):
             if not name.startswith("_"):
                 returned = get_type_hints(method)["return"]
@@ -287,11 +300,11 @@ class Table:
         self._families: dict[str, dict[str, list[EntryPoint]]] = {}
 
     def names(self, family: Family) -> Sequence[str]:
-        """Give what may be written as `type`, certferry's own first."""
+        """Return what may be written as `type`, certferry's own first."""
         return list(self._of(family))
 
     def is_known(self, family: Family, name: str) -> bool:
-        """Tell whether a name is declared; nothing is imported."""
+        """Return whether a name is declared; nothing is imported."""
         return name in self._of(family)
 
     def find(self, family: Family, name: str) -> Described:
@@ -299,6 +312,26 @@ class Table:
         `BrokenAdapter` that names the package where something is wrong with it.
         """
         return described(self._chosen(family, name), family.role)
+
+    def of_type(self, name: str) -> list[Described]:
+        """Import the adapters of a type, of each family of accounts that knows it. Raises
+        `BrokenAdapter`.
+        """
+        known = [family for family in FAMILIES.values() if self.is_known(family, name)]
+        return [self.find(family, name) for family in known]
+
+    def target_of(self, account: AccountTable) -> Described | None:
+        """Import an account's target; `None` where it is none, or a broken one, which is reported
+        when it is connected.
+        """
+        try:
+            return self.find(TARGETS, account.type)
+        except (KeyError, ConfigError):
+            return None
+
+    def labels(self, family: Family, accounts: Iterable[AccountTable]) -> tuple[str, ...]:
+        """Return the labels of the accounts of a family; nothing is imported."""
+        return tuple(one.label for one in accounts if self.is_known(family, one.type))
 
     def of_account(self, family: Family, account: AccountTable) -> Described:
         """Import the adapter of an account. Raises `ConfigError` as `find` does, with the line."""
@@ -311,15 +344,15 @@ class Table:
                 role=family.role,
                 advice=instead_of(account.type, self.names(family)),
             )
-            raise config_error([account.place.finding("type", problem)]) from None
+            raise config_error([account.place.mistake("type", problem)]) from None
         except BrokenAdapter as wrong:
             raise used_by(account, wrong) from wrong
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """See `config.adapters.Adapters.unknown_types`; nothing is imported."""
         known = dict.fromkeys(name for family in FAMILIES.values() for name in self.names(family))
         return [
-            one.place.finding(
+            one.place.mistake(
                 "type",
                 Text(
                     "{type} is neither a DNS provider nor a target; {advice}",
@@ -388,7 +421,7 @@ class Table:
 
 @cache
 def installed() -> Table:
-    """Give the table of what is installed beside this program."""
+    """Return the table of what is installed beside this program."""
 
     def declared(group: str) -> Iterable[EntryPoint]:
         from importlib.metadata import entry_points
@@ -399,5 +432,5 @@ def installed() -> Table:
 
 
 def used_by(account: AccountTable, wrong: BrokenAdapter) -> BrokenAdapter:
-    """Say it with the line of the account that uses the adapter."""
-    return BrokenAdapter(account.place.finding("type", wrong.message).text, hint=wrong.hint)
+    """Return the error with the line of the account that uses the adapter."""
+    return BrokenAdapter(account.place.mistake("type", wrong.message).text, hint=wrong.hint)

@@ -8,16 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import cast
 
-from certferry.config.findings import REFERENCE, config_error, joined
+from certferry.config.mistakes import REFERENCE, config_error, joined
 from certferry.config.model import AccountTable, ChannelTable, Settings
 from certferry.config.secrets import SecretReference
-from certferry.core.assessment.news import Message
-from certferry.core.assessment.notices import News
-from certferry.core.planning.report import SyncReport
+from certferry.core.assessment.notifications import Message, Notification
 from certferry.core.secret import Secret
-from certferry.errors import CertferryError, ConfigError
+from certferry.errors import ConfigError
 from certferry.ports.adapter import Context
 from certferry.ports.http import Http
 from certferry.ports.notifier import Answered, Notifier
@@ -25,12 +22,12 @@ from certferry.ports.progress import Pause, no_listener
 from certferry.ports.state import StateStore
 from certferry.present import news_text
 from certferry.present.language import Voice, voice_in
-from certferry.reconcile.telling import Channel, Telling
+from certferry.reconcile.notifications import Channel, Notifications
+from certferry.reconcile.run import Change, Run
 from certferry.text import Text
 from certferry.wiring.accounts import AccountNotes, bound, run_program
 from certferry.wiring.adapters import CHANNELS, BrokenAdapter, Table, installed
 from certferry.wiring.clock import now
-from certferry.wiring.notices import NoticeKeeper
 
 LONGEST_ANSWER = 64 * 1024
 """Bytes of what a service answers to a message; it has a line to say."""
@@ -41,42 +38,37 @@ _SERVICES = {"qiniu": Text("Qiniu")}
 
 
 class Channels:
-    """The channels of some settings, with what is remembered of them."""
+    """The channels of some settings."""
 
     def __init__(
         self,
         settings: Settings,
         state: Callable[[], StateStore],
         *,
-        pause: Pause,
+        run: Run,
         language: str,
         table: Table | None = None,
     ) -> None:
         self._table = installed() if table is None else table
         self._settings = settings
         self._state = state
-        self._pause = pause
+        self._run = run
         self._language = language
-        self._run = str(uuid.uuid4())
-        self._notices = NoticeKeeper(settings, state)
+        self._message_id = str(uuid.uuid4())
 
-    def tell(self, report: SyncReport) -> Mapping[str, Answered]:
-        """Tell what a run has left, and return what the channels answered."""
-        return self._telling().tell(self._notices.after(report))
-
-    def tell_failure(self, error: CertferryError) -> Mapping[str, Answered]:
-        """Tell what ended a run before it had a report."""
-        return self._telling().tell(self._notices.after_failure(error))
+    def notify(self, change: Change) -> Mapping[str, Answered]:
+        """Change what stands: see `reconcile.notifications.Notifications.notify`."""
+        return self._notifications().notify(change)
 
     def try_out(self, names: Sequence[str]) -> Mapping[str, Answered]:
         """Send a message through these channels, and return what they answered."""
         messages = {
             name: news_text.trial_message(
-                self._voice(self._settings.channels[name]), platform.node(), now(), self._run
+                self._voice(self._settings.channels[name]), platform.node(), now(), self._message_id
             )
             for name in names
         }
-        return self._telling().try_out(messages)
+        return self._notifications().try_out(messages)
 
     def must_connect(self, name: str) -> None:
         """Raise `ConfigError` for a channel whose settings are wrong."""
@@ -88,9 +80,9 @@ class Channels:
         found = {name: self._table.of_account(CHANNELS, table) for name, table in tables.items()}
         return {name: one.adapter.SERVICE for name, one in found.items()}
 
-    def _telling(self) -> Telling:
+    def _notifications(self) -> Notifications:
         channels = [self._channel(table) for table in self._settings.channels.values()]
-        return Telling(channels, self._state(), now=now, pause=self._pause)
+        return Notifications(channels, self._state(), now=now, run=self._run)
 
     def _channel(self, table: ChannelTable) -> Channel:
         return Channel(
@@ -100,7 +92,7 @@ class Channels:
             lambda news: self._message(table, news),
         )
 
-    def _message(self, table: ChannelTable, news: Sequence[News]) -> Message:
+    def _message(self, table: ChannelTable, news: Sequence[Notification]) -> Message:
         accounts = self._settings.accounts
         # An account that the operator has named is known by that name.
         services = {
@@ -108,7 +100,8 @@ class Channels:
             for label, name in _SERVICES.items()
             if label in accounts and accounts[label].type == label
         }
-        return news_text.message(news, self._voice(table), platform.node(), self._run, services)
+        host = platform.node()
+        return news_text.message(news, self._voice(table), host, self._message_id, services)
 
     def _voice(self, table: ChannelTable) -> Voice:
         return voice_in(table.language or self._language)
@@ -119,18 +112,19 @@ class Channels:
         settings = bound(described, table.account, self._settings.secrets.resolve)
         try:
             context = self._context(table, described.adapter.SERVICE)
-            return cast("Notifier", described.adapter.connect(settings, context))
+            notifier: Notifier = described.adapter.connect(settings, context)
         except ConfigError as wrong:
             raise _placed(table, wrong) from wrong
+        return notifier
 
     def _context(self, table: ChannelTable, service: str) -> Context:
         return Context(
-            pause=self._pause,
+            pause=self._run.pause,
             now=now,
             memory=AccountNotes(self._state, f"notify.{table.account.label}", is_kept=True),
-            http=partial(short_http, self._pause, service),
+            http=partial(short_http, self._run.pause, service),
             progress=no_listener,
-            run=partial(run_program, self._settings, self._pause),
+            run=partial(run_program, self._settings, self._run.pause),
             contact=self._settings.acme.email or "",
             language=table.language or self._language,
         )
@@ -138,7 +132,7 @@ class Channels:
 
 def check(settings: Settings, adapters: Table | None = None) -> None:
     """Raise one `ConfigError` of all that is wrong with the channels as they are written. Secrets
-    are looked for when there is something to tell.
+    are read when there is something to send.
     """
     known = installed() if adapters is None else adapters
     errors: list[ConfigError] = []
@@ -153,13 +147,13 @@ def check(settings: Settings, adapters: Table | None = None) -> None:
 
 def check_one(account: AccountTable, known: Table) -> None:
     """Raise `ConfigError` with what is wrong with one channel as it is written."""
-    with suppress(BrokenAdapter):  # told when it is to send something, and no run fails
+    with suppress(BrokenAdapter):  # reported when it is to send something, and no run fails
         bound(known.of_account(CHANNELS, account), account, _anything)
 
 
 def short_http(pause: Pause, service: str, per_second: float) -> Http:
     """Open connections for messages: each is sent once, and answered within the time that a run
-    waits for it. What goes wrong is told of the service, not of its host: an address is a secret.
+    waits for it. An error names the service, not its host: an address is a secret.
     """
     from certferry.adapters.http.client import HttpClient, Pacer
     from certferry.adapters.http.problems import Timeouts
@@ -182,5 +176,5 @@ def _anything(reference: SecretReference) -> Secret:
 
 
 def _placed(table: ChannelTable, wrong: ConfigError) -> ConfigError:
-    finding = table.account.place.finding("", wrong.message)
+    finding = table.account.place.mistake("", wrong.message)
     return config_error([finding], wrong.hint or REFERENCE)

@@ -1,115 +1,101 @@
-"""The checks of `certferry doctor`: every door that a run relies on, each looked at by itself."""
+"""The checks of `certferry doctor`: every port that a run relies on, each looked at by itself."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from certferry.config.certificates import with_equal_names
 from certferry.config.model import Settings
-from certferry.config.write import look_at_files
+from certferry.config.write import examine_files
 from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import Holder, Offer
-from certferry.core.findings import Code, Finding, error, heaviest_first, of_error, warning
+from certferry.core.findings import Code, heaviest_first, warning
 from certferry.core.network import is_loopback
 from certferry.errors import ConfigError, IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
-from certferry.ports.examination import AccountReport, Reported
-from certferry.ports.progress import Pause, Progress
+from certferry.ports.examination import AccountReport, Reporting
+from certferry.ports.progress import Pause
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget
-from certferry.reconcile.dns_by_zone import provider_of
-from certferry.reconcile.doors import Doors
+from certferry.problem import Problem
+from certferry.reconcile.challenges import provider_of
 from certferry.reconcile.examination import (
+    ENTRIES,
     WITHIN_OF_MANY,
     Check,
     Examination,
     cnames_of,
-    look_at_account,
-    look_at_clock,
-    look_at_lineage,
-    look_at_schedule,
-    look_at_state,
-    look_at_telling,
+    examine_account,
+    examine_channels,
+    examine_clock,
+    examine_lineage,
+    examine_records,
+    examine_schedule,
     ordered_names,
 )
+from certferry.reconcile.run import Ports, Run
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
 from certferry.wiring.clock import now
-from certferry.wiring.looking import lost_state
-from certferry.wiring.public_dns import chosen_for, propagation_for, resolvers_for
-from certferry.wiring.session import Session
-from certferry.wiring.undeclared import undeclared
+from certferry.wiring.network import chosen_for, propagation_for, resolvers_for
+from certferry.wiring.recorded import recorded
+from certferry.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
     from certferry.adapters.acme.resolvers import Resolvers
     from certferry.adapters.probe.resolver_look import ResolverLook
 
 
-@contextmanager
-def open_to_examine(settings: Settings, *, progress: Progress, language: str) -> Iterator[Examined]:
-    """Open what the settings name to examine it: not even an empty state is made."""
-    with ExitStack() as resources:
-        yield Examined(settings, progress, resources, language=language, looks_only=True)
+def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
+    """Examine everything that a run would rely on, and return the findings. Changes nothing.
+    Raises `ConfigError` as `Workspace.connect` does.
+    """
+    try:
+        ports = workspace.connect(run)
+    except StateError as problem:
+        return without_state(workspace.settings, schedulers, problem)
+    examination = Examination(progress=run.progress, now=now, stop=run.stop)
+    checked = CheckedRun(workspace.settings, ports, schedulers, run.pause)
+    return examination.carry_out(checks_of(checked))
 
 
-class Examined(Session):
-    """A session whose doors are looked at, and not gone through."""
-
-    def examine(self, schedulers: Iterable[Scheduler]) -> tuple[Finding, ...]:
-        """Look at everything that a run would rely on, and return the findings. Changes nothing.
-        Raises `ConfigError` as `reconciler` does.
-        """
-        try:
-            doors = self.reconciler().doors
-        except StateError as problem:
-            return without_state(self._settings, schedulers, problem)
-        look = Examination(progress=self._progress, now=now, stop=self._stopping.stop)
-        run = CheckedRun(self._settings, doors, schedulers, self._stopping.pause)
-        return look.carry_out(checks_of(run))
-
-    def reports(self) -> Iterator[AccountReport]:
-        """Ask every account that an issue can tell of, whether a certificate names it or not.
-        Raises `ConfigError` where there is none, and for settings that can be none.
-        """
-        self._stopping.begin()
-        reporting: list[Reported] = []
-        for family, connect in (
-            (TARGETS, self.accounts.target),
-            (DNS_PROVIDERS, self.accounts.dns),
-        ):
-            for label in self.accounts.labels(family):
-                with suppress(BrokenAdapter):  # another package's: nothing is reported of it
-                    door: object = connect(label)
-                    reporting += [cast("Reported", door)] if hasattr(door, "report") else []
-        if not reporting:
-            raise ConfigError(
-                Text("{path} has no account that can be reported of", path=self._settings.path),
-                hint=Text(
-                    "declare one at Qiniu or DNSPod, such as [accounts.qiniu], with its keys"
-                ),
-            )
-        return (door.report() for door in reporting)
+def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
+    """Ask every account that an issue can report, whether a certificate names it or not. Raises
+    `ConfigError` where there is none, and for settings that can be none.
+    """
+    accounts, reporting = workspace.accounts(run), list[Reporting]()
+    for family, connect in ((TARGETS, accounts.target), (DNS_PROVIDERS, accounts.dns)):
+        for label in accounts.labels(family):
+            with suppress(BrokenAdapter):  # another package's: nothing is reported of it
+                port: object = connect(label)
+                reporting += [port] if isinstance(port, Reporting) else []
+    if not reporting:
+        raise ConfigError(
+            Text("{path} has no account that can be reported of", path=workspace.settings.path),
+            hint=Text("declare one at Qiniu or DNSPod, such as [accounts.qiniu], with its keys"),
+        )
+    return (port.report() for port in reporting)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedRun:
-    """What is examined: the settings, and the doors that a run of theirs would go through."""
+    """What is examined: the settings, and the ports that a run of theirs would go through."""
 
     settings: Settings
-    doors: Doors
+    ports: Ports
     schedulers: Iterable[Scheduler]
     pause: Pause
 
 
 def checks_of(run: CheckedRun) -> Iterator[Check]:
-    """Give every check. None of them changes anything."""
-    settings, doors = run.settings, run.doors
+    """Return every check. None of them changes anything."""
+    settings, ports = run.settings, run.ports
     yield Check(
         platform.node(),
         Text("looking at the files, the state and the schedule"),
@@ -132,55 +118,53 @@ def checks_of(run: CheckedRun) -> Iterator[Check]:
             Text("looking at the CA, CAA records and DNSSEC"),
             lambda: _authority(run),
         )
-    for label, dns in doors.dns.items():
+    for label, dns in ports.dns.items():
         what = Text("looking at the clock, the keys and the zones")
         yield Check(label, what, partial(_dns_account, run, label, dns))
-    for label, target in doors.targets.items():
+    for label, target in ports.targets.items():
         what = Text("looking at the clock, the keys and the CNAMEs")
         yield Check(label, what, partial(_target_account, run, label, target))
-    for wish in settings.certificates:
+    for desired in settings.certificates:
         what = Text("looking at the certificate and where it is served")
-        yield Check(wish.lineage, what, partial(look_at_lineage, wish, doors), WITHIN_OF_MANY)
+        yield Check(desired.lineage, what, partial(examine_lineage, desired, ports), WITHIN_OF_MANY)
 
 
 def without_state(
-    settings: Settings, schedulers: Iterable[Scheduler], problem: StateError
-) -> tuple[Finding, ...]:
+    settings: Settings, schedulers: Iterable[Scheduler], error: StateError
+) -> tuple[Problem, ...]:
     """Return the findings where the state cannot be opened: a run would end there."""
-    found = of_error(Code.STATE_UNUSABLE, str(settings.state.path), problem)
-    others = [*look_at_files(settings), *look_at_schedule(schedulers), *_telling(settings)]
+    found = error.problem(str(settings.state.path), code=Code.STATE_UNUSABLE)
+    others = [*examine_files(settings), *examine_schedule(schedulers), *_telling(settings)]
     return heaviest_first([found, *others])
 
 
-def _machine(run: CheckedRun) -> Iterator[Finding]:
+def _machine(run: CheckedRun) -> Iterator[Problem]:
     where = run.settings.state
-    declared = [wish.lineage for wish in run.settings.certificates]
+    declared = [desired.lineage for desired in run.settings.certificates]
     if not declared:
         fix = Text("put the file right, or have certferry propose certificates: certferry init")
         said = Text("no certificate is declared, so nothing is renewed")
-        yield error(Code.NONE_DECLARED, str(run.settings.path), said, fix)
-    yield from look_at_files(run.settings)
+        yield Problem(Code.NONE_DECLARED, said, fix, subject=str(run.settings.path))
+    yield from examine_files(run.settings)
     for twin in with_equal_names(run.settings.declared, run.settings.places):
         fix = Text("take one of them out, or give it other names")
-        yield warning(Code.NAMES_TWICE, twin.where, twin.problem, fix)
-    yield from look_at_schedule(run.schedulers)
+        yield warning(Code.NAMES_TWICE, twin.where, twin.message, fix)
+    yield from examine_schedule(run.schedulers)
     yield from _telling(run.settings)
-    yield from look_at_state(run.doors.state, where.path, where.key_file, declared, run.doors.now())
-    lost = lost_state(run.settings, run.doors.state)
-    if lost is not None:
-        yield warning(Code.STATE_MISSING, str(where.path), lost.message, lost.hint)
-    for one in undeclared(run.settings, run.doors.state, run.doors.now()):
-        yield warning(Code.UNDECLARED, one.lineage, one.message, one.hint)
+    state, now_ = run.ports.state, run.ports.now()
+    history = [entry for entry in state.history(None, ENTRIES) if entry.lineage in declared]
+    known = recorded(run.settings, state, now_)
+    yield from examine_records(known, history, where.path, where.key_file, now_)
 
 
-def _telling(settings: Settings) -> Iterator[Finding]:
-    return look_at_telling(
+def _telling(settings: Settings) -> Iterator[Problem]:
+    return examine_channels(
         has_channel=bool(settings.channels),
         has_heartbeat=settings.monitoring.heartbeat is not None,
     )
 
 
-def _authority(run: CheckedRun) -> Iterator[Finding]:
+def _authority(run: CheckedRun) -> Iterator[Problem]:
     from certferry.adapters.acme.examination import NamesLook, look_at_directory
     from certferry.core.network import Applicant
 
@@ -188,7 +172,7 @@ def _authority(run: CheckedRun) -> Iterator[Finding]:
     seen = look_at_directory(
         acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=run.pause, now=now
     )
-    yield from look_at_clock(_host(acme.directory), seen.ahead)
+    yield from examine_clock(_host(acme.directory), seen.ahead)
     resolvers = resolvers_for(run.settings, run.pause)
     if resolvers is None:
         return
@@ -210,7 +194,7 @@ def _standing(run: CheckedRun) -> frozenset[str]:
     resolvers = resolvers_for(run.settings, run.pause)
     if not acme.dns_persist or resolvers is None:
         return frozenset()
-    with suppress(IssuanceError):  # told by the look at the CA
+    with suppress(IssuanceError):  # the check of the CA reports it
         seen = look_at_directory(
             acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=run.pause, now=now
         )
@@ -220,40 +204,40 @@ def _standing(run: CheckedRun) -> frozenset[str]:
 
 def _records(
     run: CheckedRun, resolvers: Resolvers, offer: Offer | None, holder: Holder | None
-) -> tuple[frozenset[str], list[Finding]]:
+) -> tuple[frozenset[str], list[Problem]]:
     """Return the names that records of dns-persist-01 prove, and what was found of each."""
     from certferry.adapters.acme.persist import PersistLook, findings_of, without_records
 
-    wishes = run.settings.certificates
-    names = ordered_names(wishes)
-    alone = set(ordered_names(wish for wish in wishes if not wish.dns_accounts))
+    certificates = run.settings.certificates
+    names = ordered_names(certificates)
+    alone = set(ordered_names(desired for desired in certificates if not desired.dns_accounts))
     spare = frozenset(map(base_name, names)) - set(map(base_name, alone))
     if offer is None or holder is None:
         return frozenset(), list(without_records(names, spare, offer, holder))
     looked = PersistLook(offer, holder, resolvers, now).look(names)
     proven = frozenset(one.name for one in looked if one.is_proven)
-    return proven, list(findings_of(looked, spare, run.doors.now()))
+    return proven, list(findings_of(looked, spare, run.ports.now()))
 
 
 def _holder(run: CheckedRun) -> Holder | None:
     from certferry.adapters.acme.persist import holder_in
 
-    with suppress(StateError):  # told by the look at the machine
-        return holder_in(run.doors.state, run.settings.acme.directory)
+    with suppress(StateError):  # the check of the machine reports it
+        return holder_in(run.ports.state, run.settings.acme.directory)
     return None
 
 
-def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Finding]:
+def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Problem]:
     from certferry.adapters.acme.examination import ZonesLook
 
     settings = run.settings
-    yield from look_at_account(label, dns)
+    yield from examine_account(label, dns)
     propagation = propagation_for(settings, run.pause)
     look = ZonesLook(label, dns, propagation, resolvers_for(settings, run.pause))
     ordered = [
-        (wish.names, provider_of(wish, run.doors.dns))
-        for wish in settings.certificates
-        if label in wish.dns_accounts
+        (desired.names, provider_of(desired, run.ports.dns))
+        for desired in settings.certificates
+        if label in desired.dns_accounts
     ]
     standing = _standing(run)
     yield from look.look(
@@ -264,14 +248,14 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Find
     )
 
 
-def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterator[Finding]:
+def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterator[Problem]:
     settings = run.settings
-    yield from look_at_account(label, target)
+    yield from examine_account(label, target)
     yield from _resolver_look(settings).domains(cnames_of(label, target, settings.certificates))
 
 
 def _resolver_look(settings: Settings) -> ResolverLook:
-    """Give the look through the resolvers by which the edges are found. Where the CA is on
+    """Return the look through the resolvers by which the edges are found. Where the CA is on
     loopback, so is everything.
     """
     from certferry.adapters.probe.resolver_look import ResolverLook
@@ -282,7 +266,7 @@ def _resolver_look(settings: Settings) -> ResolverLook:
     return ResolverLook(resolvers, ANSWER_WITHIN, at_home=at_home)
 
 
-def _resolvers_over_https(run: CheckedRun) -> Iterator[Finding]:
+def _resolvers_over_https(run: CheckedRun) -> Iterator[Problem]:
     from certferry.adapters.acme.examination import look_at_resolvers
 
     return look_at_resolvers(chosen_for(run.settings, run.pause))

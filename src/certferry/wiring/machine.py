@@ -1,4 +1,4 @@
-"""What of this machine a command works with: receivers, schedulers, other ACME clients."""
+"""What of this machine a command works with: receivers, schedulers, backups, other ACME clients."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certferry.adapters.files import handover
 from certferry.adapters.files.directory import write_bundle
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.files import home_directory
-from certferry.config.model import Settings
+from certferry.config.model import Settings, StateSettings
 from certferry.core.desired.certificate import Delivery, FileDelivery
 from certferry.migration.home import OldClient, OldHome
 from certferry.ports.progress import Pause
@@ -21,6 +22,11 @@ from certferry.ports.receiver import Receiver
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.source import CertificateSource
 from certferry.wiring.clock import now
+
+if TYPE_CHECKING:
+    from certferry.adapters.state.backup import Restored
+
+__all__ = ["write_bundle"]
 
 
 def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiver:
@@ -39,8 +45,8 @@ def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiv
 
 
 def sweep_handovers(settings: Settings) -> None:
-    """Remove what a killed run handed to a command: the file may name no command any more that
-    would.
+    """Remove what a killed run handed to a command: the file may name no command any more whose
+    next delivery would remove it.
     """
     handover.sweep(_workspace(settings))
 
@@ -49,11 +55,22 @@ def _workspace(settings: Settings) -> Path:
     return settings.state.path.parent / "handover"
 
 
-__all__ = ["write_bundle"]
+def archive_of(state: StateSettings) -> tuple[bytes, tuple[str, ...]]:
+    """See `adapters.state.backup.back_up`."""
+    from certferry.adapters.state import backup
+
+    return backup.back_up(state.path, state.key_file, now())
+
+
+def restored(archive: bytes, source: Path, state: StateSettings) -> Restored:
+    """See `adapters.state.backup.restore`."""
+    from certferry.adapters.state import backup
+
+    return backup.restore(archive, source, state.path, state.key_file)
 
 
 def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler]:
-    """Give the user's systemd units, the system's for root, and the user's crontab."""
+    """Return the user's systemd units, the system's for root, and the user's crontab."""
     from certferry.adapters.schedule import cron, systemd
 
     root = os.geteuid() == 0
@@ -72,7 +89,7 @@ OLD_CLIENTS = {
 
 
 def certificate_source() -> CertificateSource:
-    """Give what reads other clients' files, for who needs nothing else."""
+    """Return what reads other clients' files."""
     return PemFileSource()
 
 
@@ -83,10 +100,9 @@ def install_deploy_hook(
     another is named.
     """
     from certferry.migration import acme_sh
-    from certferry.migration import acme_sh as deploy_hook
 
     usual = acme_sh.default_home(environ, home_directory(environ))
-    return deploy_hook.install((home or usual).absolute(), command)
+    return acme_sh.install((home or usual).absolute(), command)
 
 
 def old_home(client: OldClient, home: Path | None, environ: Mapping[str, str]) -> OldHome:

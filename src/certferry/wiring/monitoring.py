@@ -1,4 +1,4 @@
-"""What monitors are told of a run: a heartbeat as it begins and ends, a file of metrics. Neither
+"""What monitors hear of a run: a heartbeat as it begins and ends, a file of metrics. Neither
 fails a run, and neither holds it up for longer than a few seconds.
 """
 
@@ -15,11 +15,13 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certferry.adapters.monitoring.heartbeat import SERVICE, Heartbeat
+from certferry.adapters.monitoring.heartbeat import MISSED, SERVICE, Heartbeat
+from certferry.adapters.monitoring.metrics_file import MISSED as NOT_WRITTEN
 from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.adapters.state.connect import may_exist
 from certferry.config.model import HEARTBEAT, METRICS, Settings
-from certferry.core.assessment.notices import Missed
+from certferry.config.secrets import SecretReference
+from certferry.core.assessment.notices import of_channel
 from certferry.core.planning.report import SyncReport
 from certferry.core.schedule import may_ping, recent
 from certferry.errors import CertferryError, LeaseHeld, LeaseLost, Reported
@@ -29,10 +31,11 @@ from certferry.present import report_text
 from certferry.present.check_text import counted, metrics
 from certferry.present.language import voice_in
 from certferry.present.layout import plain
+from certferry.problem import Problem
+from certferry.reconcile.run import change_notices
 from certferry.text import Text
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now
-from certferry.wiring.notices import NoticeKeeper
 from certferry.wiring.recorded import expected, recorded
 
 LONGEST = timedelta(seconds=10)
@@ -42,7 +45,7 @@ _LEAST = 1.0
 """Seconds that the last ping has in any case."""
 
 _LATER = (LeaseHeld, LeaseLost)
-"""What ends a run with exit code 75, which counts as success (contract, "Telling")."""
+"""What ends a run with exit code 75, which counts as success (contract, "Notifications")."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,42 +73,40 @@ class Monitor:
         self._longest = longest
         self._heartbeat: Heartbeat | None = None
         self._starting: threading.Thread | None = None
-        self._wrong: Missed | None = None
+        self._wrong: Problem | None = None
         self._unclaimed: list[datetime] = []
 
     def begin(self) -> None:
-        """Tell that the run begins, and do not wait for the answer."""
+        """Ping that the run begins, and do not wait for the answer."""
         if not self._beats:
             return
         reference = self._settings.monitoring.heartbeat
         try:
             if reference is not None:
-                address = self._settings.secrets.resolve(reference)
-                http = short_http(self._pause, SERVICE, 5.0)
-                self._heartbeat = Heartbeat(address, http, str(uuid.uuid4()))
+                self._heartbeat = _heartbeat(self._settings, reference, self._pause)
         except CertferryError as wrong:
             check = Text("check `url` under [heartbeat]")
-            self._wrong = Missed(wrong.message, wrong.hint or check)
+            self._wrong = Problem(MISSED, wrong.message, wrong.hint or check)
             return
         if self._heartbeat is not None and self._may_ping(ends=False):
             self._starting = _aside(self._heartbeat.start)
 
     def fail(self, error: Reported) -> None:
-        """Tell what ended the run before it had a report."""
+        """Ping what ended the run before it had a report."""
         self._write_metrics({})
         if self._beats:
             said = self._voice.say(Text("error: {message}", message=error.message))
             self._end(said, succeeded=isinstance(error, _LATER))
 
     def end(self, report: SyncReport) -> None:
-        """Tell how the run has ended."""
+        """Ping how the run has ended."""
         self._write_metrics(counted(report))
         if self._beats and report.complete:
             lines = map(plain, report_text.lines(report, self._voice))
             self._end("\n".join(lines) + "\n", succeeded=report.has_succeeded)
 
     def _end(self, said: str, *, succeeded: bool) -> None:
-        """Tell that the run has ended, wait a few seconds for the answer, and keep what went wrong
+        """Ping that the run has ended, wait a few seconds for the answer, and store what went wrong
         with it. Where the minute has no ping left, what is known of it stays.
         """
         missed, heartbeat = self._wrong, self._heartbeat
@@ -116,7 +117,7 @@ class Monitor:
         if heartbeat is not None:
             if not self._may_ping(ends=True):
                 return  # without a ping, this run knows nothing of it
-            answers: queue.SimpleQueue[Missed | None] = queue.SimpleQueue()
+            answers: queue.SimpleQueue[Problem | None] = queue.SimpleQueue()
 
             def ping() -> None:
                 answers.put(heartbeat.end(said, succeeded=succeeded))
@@ -126,8 +127,8 @@ class Monitor:
                 missed = answers.get(timeout=max(end - time.monotonic(), _LEAST))
             except queue.Empty:
                 late = Text("it did not answer within {time}", time=self._longest)
-                missed = Missed(late, Text("the next run pings again"))
-        self._note(HEARTBEAT, "heartbeat_missed", missed)
+                missed = Problem(MISSED, late, Text("the next run pings again"))
+        self._note(HEARTBEAT, missed)
 
     def _may_ping(self, *, ends: bool) -> bool:
         """Claim one of the pings that a minute has. Where there is no state yet, none is made for
@@ -156,47 +157,47 @@ class Monitor:
         if path is None or not may_exist(self._settings.state.path):
             return
         try:
-            state = self._state()
+            state, settings = self._state(), self._settings
             steps = _added(state, counts)
-            known = recorded(state)
-            text = metrics(expected(_of_all(self._settings), known), known, steps)
+            settings = replace(settings, certificates=settings.declared)
+            known = recorded(settings, state, now())
+            text = metrics(expected(settings, known), known, steps)
         except CertferryError as error:
             hint = error.hint or Text("run: certferry doctor")
-            self._note(METRICS, "metrics_missed", Missed(error.message, hint))
+            self._note(METRICS, Problem(NOT_WRITTEN, error.message, hint))
             return
-        self._note(METRICS, "metrics_missed", write_metrics(path, text))
+        self._note(METRICS, write_metrics(path, text))
 
-    def _note(self, name: str, code: str, missed: Missed | None) -> None:
-        """Tell it once in this run, and keep it for `check`, `status` and the channels."""
+    def _note(self, name: str, missed: Problem | None) -> None:
+        """Log it once in this run, and store it for `check`, `status` and the channels."""
         if missed is not None:
             _log.warning(
                 Text(
                     "{name}: {problem} (hint: {hint})",
                     name=name,
-                    problem=missed.problem,
+                    problem=missed.message,
                     hint=missed.hint,
                 )
             )
         if not may_exist(self._settings.state.path):
             return
-        with suppress(CertferryError):  # what is wrong with the state is told where it is used
-            NoticeKeeper(self._settings, self._state).monitored(name, code, missed)
+        with suppress(CertferryError):  # what is wrong with the state is reported where it is used
+            change_notices(self._state(), lambda before: of_channel(name, missed, before, now()))
 
 
-def try_heartbeat(settings: Settings) -> Missed | None:
+def try_heartbeat(settings: Settings) -> Problem | None:
     """Ping the heartbeat once, as a run that has succeeded, and return what went wrong. Raises
     `ConfigError` for an address that can be none.
     """
     reference = settings.monitoring.heartbeat
     if reference is None:
         return None
-    http = short_http(time.sleep, SERVICE, 5.0)
-    heartbeat = Heartbeat(settings.secrets.resolve(reference), http, str(uuid.uuid4()))
-    return heartbeat.end("", succeeded=True)
+    return _heartbeat(settings, reference, time.sleep).end("", succeeded=True)
 
 
-def _of_all(settings: Settings) -> Settings:
-    return replace(settings, certificates=settings.declared)
+def _heartbeat(settings: Settings, reference: SecretReference, pause: Pause) -> Heartbeat:
+    http = short_http(pause, SERVICE, 5.0)
+    return Heartbeat(settings.secrets.resolve(reference), http, str(uuid.uuid4()))
 
 
 def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:

@@ -10,14 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from certferry.config.document import Place
-from certferry.config.findings import Finding, config_error
 from certferry.config.load import load
+from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable, Settings
 from certferry.config.values import DIRECTORIES
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.errors import ConfigError
 from certferry.text import Text
-from certferry.wiring.adapters import TARGETS, Described, installed
+from certferry.wiring.adapters import Described, installed
 from certferry.wiring.settings import ADAPTERS, named_for_two
 
 WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
@@ -36,7 +35,7 @@ _LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-
 class _Unfit:
     """What is wrong where, and what else would help beside another profile."""
 
-    finding: Finding
+    finding: Mistake
     advice: Text | None
 
 
@@ -55,7 +54,7 @@ def checked(settings: Settings) -> Settings:
         check(settings)
     twice = tuple(named_for_two(settings))
     unfit: list[_Unfit] = []
-    declared = tuple(_with_fitting(wish, settings, unfit) for wish in settings.declared)
+    declared = tuple(_with_fitting(desired, settings, unfit) for desired in settings.declared)
     if twice and not unfit:
         raise config_error(twice)
     if unfit:
@@ -67,49 +66,51 @@ def checked(settings: Settings) -> Settings:
 
 
 def _with_fitting(
-    wish: DesiredCertificate, settings: Settings, unfit: list[_Unfit]
+    desired: DesiredCertificate, settings: Settings, unfit: list[_Unfit]
 ) -> DesiredCertificate:
     """Leave to a certificate the profiles that take its names and that all of its targets take, in
     their order; say what is wrong with each where none is left.
     """
-    profiles = wish.issuance.profiles
+    profiles = desired.issuance.profiles
     wrong = {
         profile: [
-            *_too_many_names(profile, wish, settings),
-            *_unfit_deployments(profile, wish, settings),
+            *_too_many_names(profile, desired, settings),
+            *_unfit_deployments(profile, desired, settings),
         ]
         for profile in profiles
     }
     fitting = tuple(profile for profile in profiles if not wrong[profile])
     if profiles and not fitting:
         unfit += (one for found in wrong.values() for one in found)
-    return replace(wish, issuance=replace(wish.issuance, profiles=fitting))
+    return replace(desired, issuance=replace(desired.issuance, profiles=fitting))
 
 
-def _too_many_names(profile: str, wish: DesiredCertificate, settings: Settings) -> Iterator[_Unfit]:
+def _too_many_names(
+    profile: str, desired: DesiredCertificate, settings: Settings
+) -> Iterator[_Unfit]:
     most = MOST_NAMES.get(profile)
-    if most is None or len(wish.names) <= most or settings.acme.directory not in _LETS_ENCRYPT:
+    if most is None or len(desired.names) <= most or settings.acme.directory not in _LETS_ENCRYPT:
         return
     problem = Text(
         "{count} names; a certificate of the profile {profile} can have {most}",
-        count=len(wish.names),
+        count=len(desired.names),
         profile=profile,
         most=most,
     )
-    yield _Unfit(settings.places[wish.lineage].finding("names", problem), None)
+    yield _Unfit(settings.places[desired.lineage].mistake("names", problem), None)
 
 
 def _unfit_deployments(
-    profile: str, wish: DesiredCertificate, settings: Settings
+    profile: str, desired: DesiredCertificate, settings: Settings
 ) -> Iterator[_Unfit]:
     if profile not in WITHOUT_COMMON_NAME | set(LIFETIMES):
         return
-    for number, deployment in enumerate(wish.deployments):
+    for number, deployment in enumerate(desired.deployments):
         account = settings.accounts.get(deployment.target)
-        target = None if wish.files or account is None else _target(account)
+        target = None if desired.files or account is None else installed().target_of(account)
         if target is None or account is None:
             continue
-        place = settings.places[wish.lineage].below("deploy", number)
+        place = settings.places[desired.lineage].below("deploy", number)
         yield from _problems(profile, deployment.target, account, target, place)
 
 
@@ -125,7 +126,7 @@ def _problems(
             target=label,
             profile=profile,
         )
-        yield _Unfit(place.finding("to", problem), rule.advice)
+        yield _Unfit(place.mistake("to", problem), rule.advice)
         return
     lifetime, wanted = LIFETIMES.get(profile), target.least_life(account.values)
     if lifetime is not None and lifetime < wanted:
@@ -137,14 +138,4 @@ def _problems(
             profile=profile,
             lifetime=lifetime,
         )
-        yield _Unfit(place.finding("to", problem), None)
-
-
-def _target(account: AccountTable) -> Described | None:
-    """Return an account's target, `None` where there is something wrong with it, which is told when
-    it is connected.
-    """
-    try:
-        return installed().find(TARGETS, account.type)
-    except (KeyError, ConfigError):
-        return None
+        yield _Unfit(place.mistake("to", problem), None)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from certferry.config.findings import nearest
 from certferry.config.load import find_file, usual_places
+from certferry.config.mistakes import nearest
 from certferry.config.model import Settings
 from certferry.core.certificates.certificate import covered_by, first_of
 from certferry.core.certificates.lineage import Version
@@ -27,10 +27,9 @@ from certferry.migration.renewed import (
 )
 from certferry.ports.source import CertificateSource
 from certferry.text import Text
-from certferry.wiring.looking import open_to_look
 from certferry.wiring.profiles import load_checked
-from certferry.wiring.session import Session
 from certferry.wiring.settings import from_client, from_environment
+from certferry.wiring.workspace import Workspace
 
 _MOST_LISTED = 10
 """Declared names that a message lists: more would hide what it says."""
@@ -52,37 +51,37 @@ def chosen_settings(
 
 
 def select(
-    wishes: Sequence[DesiredCertificate], names: Sequence[str]
+    certificates: Sequence[DesiredCertificate], names: Sequence[str]
 ) -> tuple[DesiredCertificate, ...]:
     """Return those whose lineages are named, or that cover a named domain; all if none is. Raises
     `ConfigError`.
     """
     meant: set[str] = set()
     for name in names:
-        found = lineages_meant(name, wishes)
+        found = lineages_meant(name, certificates)
         if not found:
-            raise _unknown(name, [wish.lineage for wish in wishes])
+            raise _unknown(name, [desired.lineage for desired in certificates])
         meant.update(found)
-    return tuple(wish for wish in wishes if not names or wish.lineage in meant)
+    return tuple(desired for desired in certificates if not names or desired.lineage in meant)
 
 
-def lineages_meant(name: str, wishes: Sequence[DesiredCertificate]) -> list[str]:
+def lineages_meant(name: str, certificates: Sequence[DesiredCertificate]) -> list[str]:
     """Return the lineage of this name, or else those that cover the domain of this name."""
-    if any(wish.lineage == name for wish in wishes):
+    if any(desired.lineage == name for desired in certificates):
         return [name]
-    return _meant(name, {wish.lineage: _names_of(wish) for wish in wishes})
+    return _meant(name, {desired.lineage: _names_of(desired) for desired in certificates})
 
 
-def _names_of(wish: DesiredCertificate) -> Sequence[str]:
+def _names_of(desired: DesiredCertificate) -> Sequence[str]:
     """Return the names of a certificate; of one from files those in the files, none if they cannot
     be read: the pass over that certificate reports it.
     """
-    if wish.files is None:
-        return wish.names
+    if desired.files is None:
+        return desired.names
     from certferry.wiring.machine import certificate_source
 
     with suppress(CertferryError):
-        return certificate_source().read(wish.files).certificate.names
+        return certificate_source().read(desired.files).certificate.names
     return ()
 
 
@@ -96,21 +95,23 @@ def _meant(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
     return [lineage for lineage, names in known.items() if covered_by(names, domain)]
 
 
-def the_one_meant(wishes: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
+def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
     """Return the certificate of that name, or the only one that covers a domain. Raises
     `ConfigError`.
     """
-    found = select(wishes, [name])
-    must_be_one(name, [wish.lineage for wish in found])
+    found = select(certificates, [name])
+    must_be_one(name, [desired.lineage for desired in found])
     return found[0]
 
 
-def must_be_known(name: str, session: Session) -> str:
+def must_be_known(name: str, workspace: Workspace) -> str:
     """Return the lineage of this name, or the one that covers this domain, among those that are
     declared or, where none fits, stored. Raises `ConfigError` for none, and for several.
     """
-    known: dict[str, Sequence[str]] = {wish.lineage: wish.names for wish in session.wishes}
-    found, state = lineages_meant(name, session.wishes), session.state
+    known: dict[str, Sequence[str]] = {
+        desired.lineage: desired.names for desired in workspace.certificates
+    }
+    found, state = lineages_meant(name, workspace.certificates), workspace.state
     if name not in found:
         left = [lineage for lineage in state.lineages() if lineage not in known]
         known |= {
@@ -182,10 +183,10 @@ def meant_by(
 
 
 def _declared_for(settings: Settings, renewed: Renewed, source: CertificateSource) -> Settings:
-    with open_to_look(settings) as session:
+    with Workspace(settings, reads_only=True) as workspace:
 
         def versions(lineage: str) -> Sequence[Version]:
-            return session.state.versions(lineage)  # opened for a certificate that is declared
+            return workspace.state.versions(lineage)  # opened for a certificate that is declared
 
         meant = declared_for(renewed.files, settings.certificates, source, versions)
     if not meant:
@@ -202,9 +203,9 @@ def _declared_for(settings: Settings, renewed: Renewed, source: CertificateSourc
 def _at_qiniu(settings: Settings) -> Settings:
     accounts = {label for label, account in settings.accounts.items() if account.type == QINIU}
     meant = tuple(
-        wish
-        for wish in settings.certificates
-        if any(deployment.target in accounts for deployment in wish.deployments)
+        desired
+        for desired in settings.certificates
+        if any(deployment.target in accounts for deployment in desired.deployments)
     )
     if not meant:
         raise ConfigError(

@@ -12,12 +12,12 @@ from certferry.config import load
 from certferry.config.adapters import ReadOptions, UsualAccount, UsualAccounts
 from certferry.config.bind import must_be_written, read_options
 from certferry.config.document import Place
-from certferry.config.findings import Finding
+from certferry.config.mistakes import Mistake
 from certferry.config.model import AccountTable, Settings
 from certferry.config.propose import Question, questions_of, questions_of_channel
 from certferry.config.secrets import Resolve
 from certferry.config.table import Table as TomlTable
-from certferry.core.desired.certificate import HttpsWish, Kind, PemFiles
+from certferry.core.desired.certificate import DesiredHttps, Kind, PemFiles
 from certferry.errors import ConfigError
 from certferry.ports.adapter import NOTIFY_GROUP, Variable
 from certferry.text import Text, verbatim
@@ -37,13 +37,13 @@ from certferry.wiring.adapters import (
 )
 
 
-def named_for_two(settings: Settings) -> Iterator[Finding]:
-    """Give a finding for each deployment to a second account."""
+def named_for_two(settings: Settings) -> Iterator[Mistake]:
+    """Yield a mistake for each deployment to a second account."""
     first: dict[tuple[str, str], tuple[str, Place]] = {}
     for domain, account, place in _named(settings):
         other, earlier = first.setdefault((account.type, domain), (account.label, place))
-        service = None if other == account.label else _service(account)
-        if service is not None:
+        service = None if other == account.label else installed().target_of(account)
+        if service is not None and service.has_one_account_a_domain:
             problem = Text(
                 "{domain} is named for the account {other} as well, at line {line}, and {service}"
                 " has a domain at one account only; take it out of one",
@@ -52,25 +52,16 @@ def named_for_two(settings: Settings) -> Iterator[Finding]:
                 line=earlier.line,
                 service=service.adapter.SERVICE,
             )
-            yield place.finding("domains", problem)
+            yield place.mistake("domains", problem)
 
 
 def _named(settings: Settings) -> Iterator[tuple[str, AccountTable, Place]]:
-    for wish in settings.declared:
-        for number, deployment in enumerate(wish.deployments):
+    for desired in settings.declared:
+        for number, deployment in enumerate(desired.deployments):
             account = settings.accounts.get(deployment.target)
             if account is not None:
-                place = settings.places[wish.lineage].below("deploy", number)
+                place = settings.places[desired.lineage].below("deploy", number)
                 yield from ((domain, account, place) for domain in deployment.domains or ())
-
-
-def _service(account: AccountTable) -> Described | None:
-    """Give the account's service, if it is one of these."""
-    try:
-        found = installed().find(TARGETS, account.type)
-    except (KeyError, ConfigError):
-        return None  # what is wrong with it is told when it is connected
-    return found if found.has_one_account_a_domain else None
 
 
 log = logging.getLogger(__name__)
@@ -115,7 +106,7 @@ class InstalledAdapters:
         """See `Adapters.variables`."""
         names: set[str] = set()
         for type_ in {*types, *USUAL.values()}:
-            with suppress(ConfigError):  # told when such an account is connected
+            with suppress(ConfigError):  # reported when such an account is connected
                 names |= {name for one in variables_of(type_, self._table()) for name in one.names}
         return names
 
@@ -123,7 +114,7 @@ class InstalledAdapters:
         """See `Adapters.keys_in`. A key that an account can do without is taken only where its
         table is empty: beside other settings, these may stand in its place.
         """
-        with suppress(BrokenAdapter):  # told when such an account is connected
+        with suppress(BrokenAdapter):  # reported when such an account is connected
             needed = needed_by(account.type, self._table())
             return {
                 one.key: f"env:{name}"
@@ -138,9 +129,9 @@ class InstalledAdapters:
         if not self._table().is_known(TARGETS, type_):
             return None
         try:
-            return partial(_told, self._table().find(TARGETS, type_))
+            return partial(_read, self._table().find(TARGETS, type_))
         except BrokenAdapter:
-            return None  # told when such an account is connected
+            return None  # reported when such an account is connected
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """See `Adapters.check`."""
@@ -153,49 +144,39 @@ class InstalledAdapters:
         if self._table().is_known(family, account.type):
             bound(self._table().of_account(family, account), account, resolve)
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Finding]:
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """See `Adapters.unknown_types`."""
         return self._table().unknown_types(accounts)
 
 
-def _told(target: Described, table: TomlTable) -> tuple[Kind, HttpsWish]:
-    """Read what a deployment is told. What a package raises instead is reported as its mistake."""
+def _read(target: Described, table: TomlTable) -> tuple[Kind, DesiredHttps]:
+    """Read what a deployment sets. What a package raises instead is reported as its mistake."""
     try:
         return read_options(target.options, table)
     except Exception as exc:
         if target.is_ours:
             raise
         table.report("to", wrong_with(target.package, verbatim(in_short(exc))).message)
-        return Kind.AUTO, HttpsWish()
+        return Kind.AUTO, DesiredHttps()
 
 
 ADAPTERS = InstalledAdapters()
 
 
 def variables_of(type_: str, table: Table | None = None) -> tuple[Variable, ...]:
-    """Give the keys of an account of this type that the environment may hold. Raises `ConfigError`
-    for an adapter that cannot be imported.
+    """Return the keys of an account of this type that the environment may hold. Raises
+    `ConfigError` for an adapter that cannot be imported.
     """
-    table = installed() if table is None else table
-    found = [
-        variable
-        for family in FAMILIES.values()
-        if table.is_known(family, type_)
-        for variable in table.find(family, type_).adapter.ENVIRONMENT
-    ]
+    known = (table or installed()).of_type(type_)
+    found = [variable for one in known for variable in one.adapter.ENVIRONMENT]
     return tuple({variable.key: variable for variable in found}.values())
 
 
 def needed_by(type_: str, table: Table) -> Collection[str]:
-    """Give the settings without which there is no account of this type. Raises `ConfigError` for an
-    adapter that cannot be imported.
+    """Return the settings without which there is no account of this type. Raises `ConfigError` for
+    an adapter that cannot be imported.
     """
-    return {
-        key
-        for family in FAMILIES.values()
-        if table.is_known(family, type_)
-        for key in must_be_written(table.find(family, type_).adapter.Settings)
-    }
+    return {key for one in table.of_type(type_) for key in must_be_written(one.adapter.Settings)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +192,8 @@ class Service:
 
 
 def offered(family: Family) -> tuple[Service, ...]:
-    """Give what accounts of a family may be of, or channels, the usual one first. A package that is
-    broken is told, and left out.
+    """Return what accounts of a family may be of, or channels, the usual one first. A package that
+    is broken is warned of, and left out.
     """
     table = installed()
     order = [*_IN_ORDER[family], *table.names(family)]
@@ -233,14 +214,9 @@ def offered(family: Family) -> tuple[Service, ...]:
 
 
 def _questions(type_: str) -> tuple[Question, ...]:
-    """Put those of both families together: one account may be of both."""
-    table = installed()
-    found = [
-        question
-        for family in FAMILIES.values()
-        if table.is_known(family, type_)
-        for question in questions_of(type_, table.find(family, type_).adapter)
-    ]
+    """Return those of both families together: one account may be of both."""
+    known = installed().of_type(type_)
+    found = [question for one in known for question in questions_of(type_, one.adapter)]
     return tuple({question.key: question for question in found}.values())
 
 
@@ -273,14 +249,14 @@ def from_client(
 
 
 def _proven_by(environ: Mapping[str, str]) -> UsualAccount:
-    """Give the DNS account whose keys are all in the environment: the usual one's count first, and
-    where there are none of any, the usual one's are those that are missing.
+    """Return the DNS account whose keys are all in the environment: the usual one's count first,
+    and where there are none of any, the usual one's are those that are missing.
     """
     usual = _usual(DNS_PROVIDERS)
     if _has_keys(usual, environ):
         return usual
     for type_ in installed().names(DNS_PROVIDERS):
-        with suppress(BrokenAdapter):  # told where such an account is declared
+        with suppress(BrokenAdapter):  # reported where such an account is declared
             account = _account(DNS_PROVIDERS, type_)
             if _has_keys(account, environ):
                 return account

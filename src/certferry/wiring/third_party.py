@@ -1,4 +1,4 @@
-"""Doors of other people's adapters: whatever ends their work is the failure of their package."""
+"""Ports of other people's adapters: whatever ends their work is the failure of their package."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, NoReturn
 
@@ -24,11 +25,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Whose a door is, the secrets that its errors must not show, and how long it may connect."""
+    """Whose a port is, the secrets that its errors must not show, and how long it may connect."""
 
     whose: Described
     hidden: Callable[[], frozenset[Secret]]
-    patience: timedelta = timedelta(seconds=60)
+    within: timedelta = timedelta(seconds=60)
 
     @contextmanager
     def over(self, refused: type[CertferryError], lost: type[CertferryError]) -> Iterator[None]:
@@ -50,7 +51,7 @@ class Guard:
             raise refused(failed.message, hint=failed.hint) from exc
 
     def connecting(self, required: tuple[str, ...], connect: Callable[[], object]) -> object:
-        """Connect, and see that the door has the methods that are required; what hangs is left to
+        """Connect, and see that the port has the methods that are required; what hangs is left to
         itself, and keeps no process. Raises `BrokenAdapter`.
         """
         outcome: Future[object] = Future()
@@ -62,26 +63,39 @@ class Guard:
                 outcome.set_exception(exc)
 
         threading.Thread(target=work, name="connect", daemon=True).start()
-        if not wait([outcome], self.patience.total_seconds()).done:
-            raise self._wrong(Text("{name} does not connect within {time}"), time=self.patience)
+        if not wait([outcome], self.within.total_seconds()).done:
+            raise self._wrong(Text("{name} does not connect within {time}"), time=self.within)
         with self.over(BrokenAdapter, BrokenAdapter):
-            door = outcome.result()
-            missing = [one for one in required if not callable(getattr(door, one, None))]
+            port = outcome.result()
+            missing = [one for one in required if not callable(getattr(port, one, None))]
         if missing:
             said = Text("the object that {name} connects to has no {missing}")
             raise self._wrong(said, missing=missing)
-        return door
+        return port
 
-    def around(self, family: Family, door: object) -> Any:
-        """Return the door with each method that its family has, by way of this guard."""
+    def around(self, family: Family, port: object) -> Any:
+        """Return the port with each method that its family has, by way of this guard. One that may
+        be a misspelt ability of the family is reported: else it would never be called.
+        """
         with self.over(BrokenAdapter, BrokenAdapter):
-            known = [(name, kinds) for name, kinds in family.methods() if hasattr(door, name)]
-        calls = {name: partial(self._call, family, door, name, kinds) for name, kinds in known}
+            methods = dict(family.methods())
+            lacking = [name for name in methods if not hasattr(port, name)]
+            others = [name for name in dir(type(port)) if name not in methods and name[0] != "_"]
+        for name in others:
+            for meant in get_close_matches(name, lacking, n=1, cutoff=0.8):
+                said = Text("{name} has {method}, which is never called; did you mean {word}?")
+                wrong = self._wrong(said, method=name, word=meant)
+                log.warning(Text("{words}", words=wrong.message))
+        calls = {
+            name: partial(self._call, family, port, name, kinds)
+            for name, kinds in methods.items()
+            if name not in lacking
+        }
         return type("Guarded", (), calls)()
 
-    def _call(self, family: Family, door: Any, name: str, kinds: Any, /, *a: Any, **k: Any) -> Any:
+    def _call(self, family: Family, port: Any, name: str, kinds: Any, /, *a: Any, **k: Any) -> Any:
         with self.over(family.refused, family.unavailable):
-            answer = getattr(door, name)(*a, **k)
+            answer = getattr(port, name)(*a, **k)
             if kinds != (bool,) and not isinstance(answer, kinds):
                 msg = f"gave {type(answer).__name__} and not {kinds[0].__name__}"
                 raise TypeError(msg)
@@ -92,7 +106,7 @@ class Guard:
 
 
 def broken(family: Family, wrong: BrokenAdapter) -> Any:
-    """Return a door that says whenever it is asked, for its zones too, why it cannot be used."""
+    """Return a port that says whenever it is asked, for its zones too, why it cannot be used."""
 
     def fail(*_given: object, **_named: object) -> NoReturn:
         raise family.refused(wrong.message, hint=wrong.hint)

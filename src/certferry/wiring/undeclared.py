@@ -28,7 +28,7 @@ _FORGOTTEN = ""
 
 def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -> SyncReport:
     """Return the report of a run for all certificates with what the file declares no more, and keep
-    that the others are this file's. What is wrong with the state by now is told with the run.
+    that the others are this file's. The run reports what is wrong with the state by now.
     """
     if settings.certificates != settings.declared:
         return report
@@ -45,7 +45,7 @@ def _note_declared(settings: Settings, state: StateStore) -> None:
     file = _called(settings)
     if file is None:
         return
-    _change(dict.fromkeys((wish.lineage for wish in settings.declared), file), state)
+    _change(dict.fromkeys((desired.lineage for desired in settings.declared), file), state)
 
 
 def forget(lineage: str, state: StateStore) -> None:
@@ -60,7 +60,7 @@ def undeclared(settings: Settings, state: StateStore, moment: datetime) -> tuple
     file = _called(settings)
     if file is None or settings.certificates != settings.declared:
         return ()
-    declared = {wish.lineage for wish in settings.declared}
+    declared = {desired.lineage for desired in settings.declared}
     others = [one for one in state.lineages() if one not in declared]
     if not others:
         return ()
@@ -75,19 +75,21 @@ def newest(lineage: str, state: StateStore, moment: datetime) -> Certificate | N
 
 def _undeclared(
     lineages: Collection[str],
-    wishes: Sequence[DesiredCertificate],
+    certificates: Sequence[DesiredCertificate],
     state: StateStore,
     moment: datetime,
 ) -> Iterator[Undeclared]:
     lost = {one: certificate for one in lineages if (certificate := newest(one, state, moment))}
     if not lost:
         return
-    versions = {wish.lineage: state.versions(wish.lineage) for wish in wishes}
+    versions = {desired.lineage: state.versions(desired.lineage) for desired in certificates}
     # One whose certificate goes on under another name (`certferry rename`) is not lost.
     kept = {one.certificate.fingerprint for known in versions.values() for one in known}
     for lineage, certificate in lost.items():
-        same = (wish for wish in wishes if {*wish.names} == {*certificate.names})
-        renamed_to = next((wish.lineage for wish in same if not versions[wish.lineage]), None)
+        same = (desired for desired in certificates if {*desired.names} == {*certificate.names})
+        renamed_to = next(
+            (desired.lineage for desired in same if not versions[desired.lineage]), None
+        )
         if certificate.fingerprint not in kept:
             yield Undeclared(lineage, certificate, renamed_to)
 
@@ -128,5 +130,5 @@ def _called(settings: Settings) -> str | None:
 def _exists(file: str) -> bool:
     try:
         return Path(file).exists()
-    except OSError:  # behind a closed door
+    except OSError:  # behind a closed port
         return True

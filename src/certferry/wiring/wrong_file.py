@@ -1,4 +1,4 @@
-"""A run that could not begin, since its configuration is wrong, is told to whom the file names."""
+"""A run that could not begin, since its file is wrong: those whom the file names are notified."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from certferry.config.model import ChannelTable, Monitoring, Settings
 from certferry.config.secrets import SecretReference
 from certferry.core.planning.report import SyncReport
 from certferry.errors import CertferryError, ConfigError
-from certferry.ports.progress import no_listener
-from certferry.wiring.session import open_session
-from certferry.wiring.teller import Teller
+from certferry.reconcile.run import Run
+from certferry.wiring.notifications import RunNotifications
+from certferry.wiring.workspace import Workspace
 
 _HARMLESS = frozenset(
     {
@@ -34,53 +34,55 @@ knows what `apprise` and the channels of other packages do.
 """
 
 
-def tell_of_wrong_file(
+def notify_of_wrong_file(
     error: ConfigError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
-    """Tell the heartbeat, and the channels where there is a state already, what is wrong with the
-    file. Where it is not known what the state is, the channels are told once a day.
+    """Notify the heartbeat, and the channels where there is a state already, of what is wrong with
+    the file. Where it is not known what the state is, the channels are notified once a day.
     """
 
     def ends() -> SyncReport:
         raise error
 
-    with _teller_by(path, environ, language) as found:
+    with _notifications_by(path, environ, language) as found:
         if found is None:
             return
-        teller, has_state = found
+        notifications, has_state = found
         with suppress(ConfigError):
-            teller.telling(ends, is_whole=True)
+            notifications.notify_of(ends, is_whole=True)
         if not has_state:
-            teller.tell_unremembered(error)
+            notifications.notify_unremembered(error)
 
 
-def tell_in_spite_of_it(
+def notify_in_spite_of_it(
     error: CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
-    """Tell the channels what became of an earlier run, though the file is wrong by now."""
-    with _teller_by(path, environ, language) as found:
+    """Notify the channels of what became of an earlier run, though the file is wrong by now."""
+    with _notifications_by(path, environ, language) as found:
         if found is not None:
-            teller, has_state = found
-            tell = teller.tell_failure if has_state else teller.tell_unremembered
-            tell(error)
+            notifications, has_state = found
+            if has_state:
+                notifications.notify_failure(error)
+            else:
+                notifications.notify_unremembered(error)
 
 
 @contextmanager
-def _teller_by(
+def _notifications_by(
     path: Path | None, environ: Mapping[str, str], language: str
-) -> Iterator[tuple[Teller, bool] | None]:
+) -> Iterator[tuple[RunNotifications, bool] | None]:
     found = salvage(path, environ)
     if found is None:
         yield None
         return
     settings = found.settings if found.is_trusted else _harmless(found.settings)
-    with open_session(settings, progress=no_listener, language=language) as session:
-        yield session.teller, found.has_state
+    with Workspace(settings, language=language) as workspace:
+        yield workspace.notifications(Run()), found.has_state
 
 
 def _harmless(settings: Settings) -> Settings:
-    """Leave of the settings what does no harm, also where another user has written them: the
-    heartbeat, whose secret is sent to its own address alone, and channels that are told nothing
+    """Return of the settings what does no harm, also where another user has written them: the
+    heartbeat, whose secret is sent to its own address alone, and channels that are sent nothing
     which is not in the file. No program is started.
     """
     channels = {name: one for name, one in settings.channels.items() if _is_harmless(one)}

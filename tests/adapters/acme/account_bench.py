@@ -6,13 +6,13 @@ from typing import Any
 
 from certferry.adapters.acme.ca_account import AcmeCaAccount
 from certferry.ports.state import AcmeAccount
-from certferry_sandbox.testing.interruptions import Door, Fate
+from certferry_sandbox.testing.interruptions import Fate, Port
 from tests.adapters.acme.bench import Bench
 
 
 def ca_account(bench: Bench, fate: Fate | None = None) -> AcmeCaAccount:
     """Return the account, by default in a run that nothing happens to."""
-    state: Any = bench.state if fate is None else Door(bench.state, fate)
+    state: Any = bench.state if fate is None else Port(bench.state, fate)
     settings = bench.settings()
     return AcmeCaAccount(
         settings.directory,

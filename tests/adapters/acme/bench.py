@@ -17,10 +17,10 @@ from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import Lease
 from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.pebble import Pebble
-from certferry_sandbox.testing.interruptions import Door, Fate
+from certferry_sandbox.testing.interruptions import Fate, Port
 from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.zones import Zones
-from tests.adapters.acme.doors import AtOnce, Clock, ZoneDns
+from tests.adapters.acme.ports import AtOnce, Clock, ZoneDns
 from tests.adapters.acme.proxy import Proxy
 
 ZONE = "example.com"
@@ -111,19 +111,19 @@ class Bench:
         self.issuer().sweep(self.lineage, [self.dns], self.clock.now())
 
     def doomed_issuer(self, fate: Fate) -> AcmeIssuer:
-        """Give an issuer with a fate over every door."""
+        """Give an issuer with a fate over every port."""
         return connect(
             self.settings(),
-            state=Door(self.state, fate),
-            propagation=Door(self.propagation, fate),
-            pause=Door(self.clock, fate).pause,
+            state=Port(self.state, fate),
+            propagation=Port(self.propagation, fate),
+            pause=Port(self.clock, fate).pause,
             now=self.clock.now,
         )
 
     def issue_under(self, fate: Fate, *names: str) -> CertificateBundle:
-        """Issue with a fate over every door."""
+        """Issue with a fate over every port."""
         return self.doomed_issuer(fate).issue(
-            self.request(*names), Door(self.dns, fate), self.lease(), self.events.append
+            self.request(*names), Port(self.dns, fate), self.lease(), self.events.append
         )
 
     @property

@@ -27,6 +27,7 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
+from tests.adapters.acme.account_bench import account, registrations
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import refusal
 
@@ -47,18 +48,6 @@ def eab_bench(strict_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[B
     bench = Bench(strict_pebble, zones, tmp_path)
     with bench.proxy:
         yield bench
-
-
-def account(bench: Bench) -> AcmeAccount:
-    """The account that the state remembers."""
-    found = bench.state.account(bench.proxy.directory_url)
-    assert found is not None
-    return found
-
-
-def registrations(bench: Bench) -> list[int | None]:
-    """How the CA answered each request for an account: 201 made, 200 found."""
-    return [call.status for call in bench.proxy.journal if call.request.path == "/sign-me-up"]
 
 
 def deactivate(bench: Bench) -> None:

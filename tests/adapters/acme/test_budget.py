@@ -25,7 +25,7 @@ from certferry.ports.issuer import IssueRequest
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
-from tests.adapters.acme.doors import ZoneDns, unavailable
+from tests.adapters.acme.ports import ZoneDns, unavailable
 from tests.adapters.acme.proxy import refusal
 
 HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
@@ -52,7 +52,7 @@ def elsewhere() -> Zones:
 
 def held(bench: Bench, request: IssueRequest | None = None) -> OrderHeldBack | None:
     """Ask an issuer of a later run."""
-    return bench.issuer(limits=LIMITS).held_back(request or bench.request())
+    return bench.issuer(limits=LIMITS).rate_limit_hold(request or bench.request())
 
 
 def test_order_is_counted_and_its_certificate(bench: Bench) -> None:

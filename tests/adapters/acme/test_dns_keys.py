@@ -9,7 +9,7 @@ import pytest
 from certferry.errors import DnsAccessDenied, DnsError
 from certferry.ports.issuer import IssueRequest
 from tests.adapters.acme.bench import Bench
-from tests.adapters.acme.doors import unavailable
+from tests.adapters.acme.ports import unavailable
 
 DENIED = DnsAccessDenied("the token is wrong")
 

@@ -38,7 +38,7 @@ from certferry.errors import (
     RecordMissing,
 )
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.dns_by_zone import ByZone
+from certferry.reconcile.challenges import ZoneRouter
 from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.testing.memory_state import MemoryState
@@ -49,7 +49,7 @@ from tests.adapters.acme.name_servers import ANSWER_WITHIN, IMPATIENT, RESOLVER,
 from tests.adapters.acme.persist_ca import DNS_01, ISSUERS, PREFIX, PersistCa
 from tests.adapters.acme.proxy import with_fields
 
-NO_ACCOUNT = ByZone([])
+NO_ACCOUNT = ZoneRouter([])
 
 
 class Persisting(Bench):

@@ -20,9 +20,10 @@ from certferry.adapters.acme.examination import NamesLook, look_at_resolvers
 from certferry.adapters.acme.nameservers import read_kept
 from certferry.adapters.acme.propagation import Propagation
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, at_urls
-from certferry.core.findings import Code, Severity
+from certferry.core.findings import Code
 from certferry.core.network import Applicant
 from certferry.errors import DnsUnavailable, PropagationTimeout, ZoneNotFound
+from certferry.problem import Severity
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.nameserver.daemon import MESSAGE, Handler, HttpsDns, Reply, Transport
 from certferry_sandbox.nameserver.service import Resolver

@@ -57,19 +57,6 @@ def test_call_that_fails_leaves_no_record_unknown(
     assert call > 10
 
 
-@pytest.mark.parametrize("error", [Interrupted(Text("stopped")), KeyboardInterrupt()])
-def test_run_stopped_while_it_waits_leaves_nothing(bench: Bench, error: BaseException) -> None:
-    """The records are removed at once: stopping is not an accident."""
-    bench.propagation.error = error
-
-    with pytest.raises(type(error)):
-        bench.issue(bench.name, f"*.{bench.name}")
-
-    assert 2 == len(bench.dns.added)
-    assert [] == bench.txt_left
-    assert 0 == bench.rows_left
-
-
 def test_run_that_is_stopped_at_every_removal_tries_them_all(bench: Bench) -> None:
     """It ends as stopped, and each record that is left is known to the next run."""
     bench.dns.while_removing = Interrupted(Text("stopped"))

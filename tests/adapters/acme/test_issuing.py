@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certferry.adapters.acme.issuer import Settings, connect
 from certferry.adapters.acme.propagation import Propagation
@@ -46,19 +44,6 @@ def sans(csr: x509.CertificateSigningRequest) -> list[str]:
     """The names that a CSR asks for, in their order."""
     names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return names.get_values_for_type(x509.DNSName)
-
-
-@pytest.mark.parametrize("key_type", [KeyType.EC256, KeyType.EC384, KeyType.RSA2048])
-def test_certificate_has_a_key_of_the_kind_asked_for(bench: Bench, key_type: KeyType) -> None:
-    """The key is PKCS#8, matches the leaf, and is of the kind in both."""
-    bundle = bench.issue(key_type=key_type)
-
-    pem = bundle.privkey_pem.reveal()
-    key = serialization.load_pem_private_key(pem.encode(), password=None)
-    assert pem.startswith("-----BEGIN PRIVATE KEY-----")
-    assert bundle.key_matches
-    assert key_type == bundle.certificate.key_type
-    assert isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
 
 
 def test_chain_ends_before_the_root(bench: Bench) -> None:

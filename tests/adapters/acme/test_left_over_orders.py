@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from certferry.core.certificates.certificate import KeyType
 from certferry.core.secret import Secret
 from certferry.errors import CaUnavailable, DnsUnavailable, RateLimited, Retry
 from certferry.ports.state import AcmeOrder
@@ -16,7 +15,7 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
-from tests.adapters.acme.doors import ZoneDns, unavailable
+from tests.adapters.acme.ports import ZoneDns, unavailable
 from tests.adapters.acme.proxy import refusal, with_fields
 
 PENDING, READY, PROCESSING, VALID = "pending", "ready", "processing", "valid"
@@ -103,16 +102,6 @@ def test_order_whose_state_lags_behind_its_proofs_is_finished(bench: Bench) -> N
     assert bench.issue().key_matches
     assert [] == bench.dns.added
     assert 1 == orders(bench)
-
-
-def test_order_stays_until_the_version_is_saved(bench: Bench) -> None:
-    """Issuing again gives the same certificate; saving the version ends that."""
-    first, again = bench.issue(), bench.issue()
-    assert first == again
-
-    bench.state.save_version(bench.lease(), first, bench.clock.now())
-
-    assert bench.issue().certificate.fingerprint != first.certificate.fingerprint
 
 
 def test_order_that_stays_in_processing_is_looked_at_again_by_every_run(bench: Bench) -> None:
@@ -250,15 +239,6 @@ def test_order_for_something_else_is_replaced(bench: Bench, change: dict[str, An
     assert bench.issue().key_matches
     assert 2 == orders(bench)
     assert looks == len(bench.proxy.requests(f"POST {path}"))
-
-
-@pytest.mark.parametrize("key_type", [KeyType.EC384, KeyType.RSA2048])
-def test_order_with_another_kind_of_key_is_replaced(bench: Bench, key_type: KeyType) -> None:
-    """The operator has changed `key_type` in the meantime."""
-    leave_order(bench, READY)
-
-    assert key_type == bench.issue(key_type=key_type).certificate.key_type
-    assert 2 == orders(bench)
 
 
 def test_order_whose_names_stand_in_another_order_is_finished(bench: Bench) -> None:

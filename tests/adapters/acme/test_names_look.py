@@ -9,8 +9,9 @@ import pytest
 
 from certferry.adapters.acme.examination import NamesLook
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.core.findings import Code, Severity
+from certferry.core.findings import Code
 from certferry.core.network import Applicant
+from certferry.problem import Severity
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
     RESOLVER,
@@ -61,8 +62,8 @@ def test_what_forbids_is_told_with_the_record_to_add(world: NameServers) -> None
     one, wild = NamesLook(resolvers, US).look(NAMES)
 
     assert f"the CAA records at example.com let other.test issue, and not {CA}" == str(one.message)
-    assert f'add the record `example.com. CAA 0 issue "{CA}"`' in str(one.fix)
-    assert f'CAA 0 issuewild "{CA}"' in str(wild.fix)
+    assert f'add the record `example.com. CAA 0 issue "{CA}"`' in str(one.hint)
+    assert f'CAA 0 issuewild "{CA}"' in str(wild.hint)
     assert Severity.ERROR is one.severity
 
 

@@ -168,18 +168,6 @@ def test_other_chain_that_cannot_be_read(rooted: Bench, rooted_pebble: Pebble) -
 # the key
 
 
-def test_key_of_the_certificate_before_is_used_again(bench: Bench) -> None:
-    """The same key, in a certificate of its own."""
-    first = bench.issue()
-    bench.state.drop_order(bench.lease())
-
-    second = bench.issue(reused_key=first.privkey_pem)
-
-    assert first.privkey_pem == second.privkey_pem
-    assert first.certificate.fingerprint != second.certificate.fingerprint
-    assert second.key_matches
-
-
 @pytest.mark.parametrize("key", [new_key(KeyType.EC384), Secret("nonsense")])
 def test_key_that_does_not_fit_is_not_used_again(bench: Bench, key: Secret) -> None:
     """One of another type, or that cannot be read: a new one is made."""

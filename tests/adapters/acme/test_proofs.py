@@ -27,7 +27,7 @@ from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
-from tests.adapters.acme.doors import AtOnce, ZoneDns, unavailable
+from tests.adapters.acme.ports import AtOnce, ZoneDns, unavailable
 from tests.adapters.acme.proxy import ERROR, refusal, with_fields
 
 

@@ -20,8 +20,8 @@ from certferry.adapters.acme.propagation_status import (
     Heard,
     PropagationStatus,
     Reading,
+    ServerVerdict,
     Sought,
-    Verdict,
     judge,
 )
 from certferry.text import Text
@@ -46,7 +46,9 @@ def test_server_is_seen_when_an_address_shows_all_and_none_shows_less(
     verdict, _ = judge(readings, wanted)
 
     answers = [r for r in readings if r.heard not in {Heard.SILENCE, Heard.NO_ROUTE}]
-    assert (verdict is Verdict.SEEN) == (bool(answers) and all(r.shows(wanted) for r in answers))
+    assert (verdict is ServerVerdict.SEEN) == (
+        bool(answers) and all(r.shows(wanted) for r in answers)
+    )
 
 
 @given(st.lists(READINGS, max_size=5), VALUES)
@@ -57,7 +59,7 @@ def test_server_is_left_out_only_when_it_cannot_be_asked(
     verdict, _ = judge(readings, wanted)
 
     unreachable = [r.heard is Heard.NO_ROUTE for r in readings]
-    assert (verdict is Verdict.LEFT_OUT) == (bool(readings) and all(unreachable))
+    assert (verdict is ServerVerdict.LEFT_OUT) == (bool(readings) and all(unreachable))
 
 
 @given(st.lists(READINGS, min_size=1, max_size=5), VALUES)
@@ -68,7 +70,7 @@ def test_reason_is_that_of_an_address_which_does_not_show_it(
     verdict, why = judge(readings, wanted)
 
     reasons = [r.why for r in readings if not r.shows(wanted)]
-    assert verdict is Verdict.SEEN or why in reasons
+    assert verdict is ServerVerdict.SEEN or why in reasons
 
 
 @given(
@@ -88,12 +90,14 @@ def test_what_is_left_to_ask_is_what_keeps_it_incomplete(
 
     to_ask = status.to_ask()
     verdicts = [verdict for verdict, _ in status.verdicts(sought).values()]
-    assert bool(status.incomplete) == (Verdict.MISSING in verdicts or Verdict.SEEN not in verdicts)
+    assert bool(status.incomplete) == (
+        ServerVerdict.MISSING in verdicts or ServerVerdict.SEEN not in verdicts
+    )
     assert all([NAME] == names for names in to_ask.values())
     for address in to_ask:
         assert not (address in readings and readings[address].shows(wanted))
     for host, (verdict, _) in status.verdicts(sought).items():
-        if verdict is not Verdict.SEEN:
+        if verdict is not ServerVerdict.SEEN:
             lacking = [a for a in hosts[host] if a not in readings or a in to_ask]
             assert bool(hosts[host]) == bool(lacking)
 

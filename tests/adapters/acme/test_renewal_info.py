@@ -18,7 +18,7 @@ from certferry.adapters.acme.network import RESTS
 from certferry.adapters.acme.renewal_info import certificate_id
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import certificate_pem
-from certferry.core.certificates.renewal import RenewalInfo, believed
+from certferry.core.certificates.renewal import RenewalInfo, plausible_window
 from certferry.errors import CaUnavailable, OrderFailed, RateLimited
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
@@ -107,7 +107,7 @@ def test_pebble_names_a_window_for_its_certificate(bench: Bench) -> None:
 
     certificate = bundle.certificate
     assert info.window is not None
-    assert info.window == believed(certificate, info.window)
+    assert info.window == plausible_window(certificate, info.window)
     ideal = certificate.not_after - certificate.lifetime / 3
     assert info.window.start < ideal < info.window.end
     assert info.retry_after == pytest.approx(timedelta(hours=6), abs=timedelta(seconds=5))
@@ -207,7 +207,7 @@ def test_window_that_ends_before_it_starts_is_handed_on_to_be_judged(bench: Benc
     window = bench.issuer().renewal_info(bundle.cert_pem).window
 
     assert window is not None
-    assert believed(bundle.certificate, window) is None
+    assert plausible_window(bundle.certificate, window) is None
 
 
 @pytest.mark.parametrize("kind", ["malformed", "notFound"])

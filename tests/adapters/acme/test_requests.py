@@ -38,7 +38,7 @@ from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench
-from tests.adapters.acme.doors import AtOnce, Clock
+from tests.adapters.acme.ports import AtOnce, Clock
 from tests.adapters.acme.proxy import ERROR, AcmeService, refusal, with_fields
 from tests.adapters.http.peers import drip, peer
 
@@ -335,7 +335,7 @@ def babbler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Babbler,
 
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(document=JSON, status=st.sampled_from([200, 200, 201, 400, 403, 409, 429, 500]))
-def test_whatever_the_ca_says_only_our_errors_pass_the_door(
+def test_whatever_the_ca_says_only_our_errors_pass_the_port(
     babbler: tuple[Babbler, Path], document: object, status: int
 ) -> None:
     """No exception of a library, for any document in place of every answer."""

@@ -12,9 +12,8 @@ from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.report import LineageReport
 from certferry.ports.progress import no_listener
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.lineage_run import LineageRun
-from certferry.reconcile.visit import held_lease
+from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.run import Ports, held_lease
 from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
@@ -28,7 +27,7 @@ HALF_DAY = timedelta(hours=12)
 def run(bench: Bench) -> LineageReport:
     """Run as a process of its own does, for a certificate that is issued and kept."""
     cdn = MemoryCdn(bench.clock.now, processing=timedelta(0), lags=(timedelta(0),))
-    doors = Doors(
+    ports = Ports(
         issuer=bench.issuer(),
         source=MemorySource(),
         dns={"dns": bench.dns},
@@ -40,8 +39,8 @@ def run(bench: Bench) -> LineageReport:
         now=bench.clock.now,
         progress=no_listener,
     )
-    one = LineageRun(DesiredCertificate(bench.lineage, (bench.name,), "dns"), doors)
-    assert one.visit() is None
+    one = LineageReconciler(DesiredCertificate(bench.lineage, (bench.name,), "dns"), ports)
+    assert one.reconcile() is None
     return one.report()
 
 

@@ -12,7 +12,6 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.state import ChallengeRecord
 from certferry.text import Text
 from tests.adapters.acme.bench import Bench
-from tests.adapters.acme.doors import unavailable
 
 VALUE, ANOTHER = "v" * 43, "w" * 43
 
@@ -35,19 +34,6 @@ def test_nothing_left_is_nothing_to_do(bench: Bench) -> None:
     bench.sweep()
 
     assert [] == bench.dns.removals
-
-
-@pytest.mark.parametrize("handle", [True, False])
-def test_record_that_is_there_is_removed_at_once(bench: Bench, *, handle: bool) -> None:
-    """By its handle, or by name and value, without a pause."""
-    record = leave_record(bench, handle=handle)
-
-    bench.sweep()
-
-    assert [record.handle] == bench.dns.removals
-    assert [] == bench.txt_left
-    assert 0 == bench.rows_left
-    assert [] == bench.clock.pauses
 
 
 def test_record_that_is_gone_already_is_forgotten(bench: Bench) -> None:
@@ -113,20 +99,6 @@ def test_time_to_settle_can_be_set(bench: Bench) -> None:
 
     assert 0 == bench.rows_left
     assert [] == bench.clock.pauses
-
-
-def test_failure_keeps_the_record_and_is_told(bench: Bench) -> None:
-    """One record may still be there, so the next run tries again."""
-    leave_record(bench)
-    bench.dns.while_removing = unavailable()
-
-    with pytest.raises(DnsUnavailable):
-        bench.sweep()
-    assert 1 == bench.rows_left
-
-    bench.dns.while_removing = None
-    bench.sweep()
-    assert 0 == bench.rows_left
 
 
 def test_record_whose_zone_has_left_the_account_is_forgotten(
@@ -197,22 +169,13 @@ def test_failure_with_one_record_does_not_keep_the_others(bench: Bench) -> None:
 
 
 def test_run_that_is_stopped_while_it_looks_keeps_the_record(bench: Bench) -> None:
-    """Stopping is no answer to whether it is there."""
+    """Run is no answer to whether it is there."""
     leave_record(bench, in_dns=False, handle=False)
     bench.clock.stopped = Interrupted(Text("stopped"))
 
     with pytest.raises(Interrupted):
         bench.sweep()
     assert 1 == bench.rows_left
-
-
-def test_other_lineages_are_left_alone(bench: Bench) -> None:
-    """Their runs may be under way at this moment."""
-    leave_record(bench)
-
-    bench.issuer().sweep("other", [bench.dns], bench.clock.now())
-
-    assert 1 == bench.rows_left == len(bench.txt_left)
 
 
 @pytest.mark.parametrize("value", ["v=spf1 -all", "google-site-verification=" + VALUE, VALUE + "="])

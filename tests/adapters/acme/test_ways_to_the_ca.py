@@ -146,7 +146,7 @@ def looked_at(
             ca_bundle=folder / "roots.pem",
             answer_within=ANSWER_WITHIN,
         )
-        [seen] = probe.look([ZONE])[ZONE]
+        [seen] = probe.served([ZONE])[ZONE]
     return seen
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import dns.rcode
@@ -12,9 +12,10 @@ from certferry.adapters.acme.examination import ZonesLook
 from certferry.adapters.acme.propagation import FixedWait
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.discovery.survey import FoundZone
-from certferry.core.findings import Code, Finding
+from certferry.core.findings import Code
 from certferry.errors import DnsAccessDenied
-from certferry.reconcile.dns_by_zone import ByZone
+from certferry.problem import Problem
+from certferry.reconcile.challenges import ZoneRouter
 from certferry.text import Text
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.adapters.acme.name_servers import (
@@ -74,23 +75,81 @@ def look(world: NameServers, account: object, *names: str) -> dict[str, Code | s
     return {finding.subject: finding.code for finding in found}
 
 
-def test_zone_that_is_delegated_to_the_account(world: NameServers) -> None:
-    """There is nothing to tell."""
-    assert {} == look(world, Account("example.com"))
+CHALLENGE = "_acme-challenge.img.example.com"
+BELOW_A_CUT = "www.sub.example.com"
 
 
-def test_account_without_the_zone(world: NameServers) -> None:
-    """Each challenge that it cannot write is told, apex and wildcard once."""
-    found = look(world, Account("example.net"), "img.example.com", "*.img.example.com")
-
-    assert {"_acme-challenge.img.example.com": Code.ZONE_MISSING} == found
+def as_it_is(world: NameServers) -> None:
+    """Leave the world as it is."""
 
 
-def test_zone_that_takes_no_records(world: NameServers) -> None:
-    """It is there, and of no use."""
-    found = look(world, Account("example.com", paused="example.com"))
+def cut(world: NameServers) -> None:
+    """Delegate a part of the zone elsewhere."""
+    world.zones.add_zone("sub.example.com", HOSTS[2:])
 
-    assert {"_acme-challenge.img.example.com": Code.ZONE_BLOCKED} == found
+
+def led(*aliases: tuple[str, str]) -> Callable[[NameServers], None]:
+    """Add aliases."""
+
+    def add(world: NameServers) -> None:
+        for name, target in aliases:
+            world.zones.seed(name, "CNAME", target)
+
+    return add
+
+
+AWAY = led((CHALLENGE, "img.example.net."))
+IN_A_CIRCLE = led((CHALLENGE, "a.example.com."), ("a.example.com", f"{CHALLENGE}."))
+BY_WILDCARD = led(("*.example.com", "edge.example.net."))
+
+
+@pytest.mark.parametrize(
+    ("prepare", "account", "names", "expected"),
+    [
+        (as_it_is, Account("example.com"), (), {}),
+        (as_it_is, Account("example.net"), (), {CHALLENGE: Code.ZONE_MISSING}),
+        (
+            as_it_is,
+            Account("example.com", paused="example.com"),
+            (),
+            {CHALLENGE: Code.ZONE_BLOCKED},
+        ),
+        (as_it_is, Account("no.test"), ("www.no.test",), {"no.test": Code.NOT_DELEGATED}),
+        # An account that does not know its name servers, and one that cannot list its zones.
+        (as_it_is, Account("example.com", hosts=()), (), {}),
+        (as_it_is, Unlisted(), (), {}),
+        # What is written above a cut is not seen below it.
+        (cut, Account("example.com"), (BELOW_A_CUT,), {"example.com": Code.DELEGATED_ELSEWHERE}),
+        (
+            cut,
+            MemoryDns(["example.com"]),
+            (BELOW_A_CUT,),
+            {"example.com": Code.DELEGATED_ELSEWHERE},
+        ),
+        # The zone at the end of an alias is the one that counts.
+        (AWAY, Account("example.net", hosts=HOSTS[2:]), (), {}),
+        (AWAY, Account("example.com"), (), {"img.example.net": Code.ZONE_MISSING}),
+        (IN_A_CIRCLE, Account("example.com"), (), {CHALLENGE: Code.ALIAS_BROKEN}),
+        (BY_WILDCARD, Account("example.com"), (), {CHALLENGE: Code.ALIAS_BY_WILDCARD}),
+        (
+            lambda world: world.resolver.refusing(dns.rcode.SERVFAIL),
+            Account("example.com"),
+            (),
+            {CHALLENGE: Code.NOT_LOOKED_AT},
+        ),
+    ],
+)
+def test_account_and_the_world(
+    world: NameServers,
+    prepare: Callable[[NameServers], None],
+    account: object,
+    names: tuple[str, ...],
+    expected: dict[str, Code],
+) -> None:
+    """What stands between them is told of each challenge, or zone, apex and wildcard once."""
+    prepare(world)
+
+    assert expected == look(world, account, *names)
 
 
 def test_delegation_that_leads_elsewhere(world: NameServers) -> None:
@@ -104,61 +163,7 @@ def test_delegation_that_leads_elsewhere(world: NameServers) -> None:
 
     assert (Code.DELEGATED_ELSEWHERE, "example.com") == (finding.code, finding.subject)
     assert "ns1.dns.test, ns2.dns.test" in str(finding.message)
-    assert "at its registrar to ns9.other.test" in str(finding.fix)
-
-
-def test_part_of_the_zone_that_is_delegated_elsewhere(world: NameServers) -> None:
-    """What is written above a cut is not seen below it."""
-    world.zones.add_zone("sub.example.com", HOSTS[2:])
-
-    found = look(world, Account("example.com"), "www.sub.example.com")
-
-    assert {"example.com": Code.DELEGATED_ELSEWHERE} == found
-
-
-def test_account_that_does_not_know_its_name_servers(world: NameServers) -> None:
-    """Which zone the world asks is compared still."""
-    assert {} == look(world, Account("example.com", hosts=()))
-    world.zones.add_zone("sub.example.com", HOSTS[2:])
-
-    found = look(world, MemoryDns(["example.com"]), "www.sub.example.com")
-
-    assert {"example.com": Code.DELEGATED_ELSEWHERE} == found
-
-
-def test_domain_that_no_registry_delegates(world: NameServers) -> None:
-    """The account may have a zone of any name."""
-    found = look(world, Account("nobody-has.test"), "www.nobody-has.test")
-
-    assert {"nobody-has.test": Code.NOT_DELEGATED} == found
-
-
-def test_challenge_that_is_delegated_by_an_alias(world: NameServers) -> None:
-    """The zone at the end of it is the one that counts."""
-    world.zones.seed("_acme-challenge.img.example.com", "CNAME", "img.example.net.")
-
-    assert {} == look(world, Account("example.net", hosts=HOSTS[2:]), "img.example.com")
-    missing = look(world, Account("example.com"), "img.example.com")
-    assert {"img.example.net": Code.ZONE_MISSING} == missing
-
-
-def test_aliases_in_a_circle(world: NameServers) -> None:
-    """They lead nowhere."""
-    world.zones.seed("_acme-challenge.img.example.com", "CNAME", "a.example.com.")
-    world.zones.seed("a.example.com", "CNAME", "_acme-challenge.img.example.com.")
-
-    found = look(world, Account("example.com"), "img.example.com")
-
-    assert {"_acme-challenge.img.example.com": Code.ALIAS_BROKEN} == found
-
-
-def test_resolver_that_fails(world: NameServers) -> None:
-    """What could not be looked at is told as that."""
-    world.resolver.refusing(dns.rcode.SERVFAIL)
-
-    found = look(world, Account("example.com"), "img.example.com")
-
-    assert {"_acme-challenge.img.example.com": Code.NOT_LOOKED_AT} == found
+    assert "at its registrar to ns9.other.test" in str(finding.hint)
 
 
 def test_account_that_is_not_let_in_is_told_as_that(world: NameServers) -> None:
@@ -168,11 +173,6 @@ def test_account_that_is_not_let_in_is_told_as_that(world: NameServers) -> None:
 
     with pytest.raises(DnsAccessDenied):
         look(world, account)
-
-
-def test_provider_that_cannot_list_its_zones_is_not_asked(world: NameServers) -> None:
-    """Nothing is known, so nothing is told."""
-    assert {} == look(world, Unlisted())
 
 
 def test_cname_that_may_be_there_and_is_not_looked_for() -> None:
@@ -187,19 +187,19 @@ def test_cname_that_may_be_there_and_is_not_looked_for() -> None:
 
     assert Code.ZONE_MISSING == finding.code
     assert "with `wait` under [dns] nothing is asked" in str(finding.message)
-    assert "`doh` under [dns] in the place of `wait`" in str(finding.fix)
-    assert "CNAME _acme" not in str(finding.fix)
+    assert "`doh` under [dns] in the place of `wait`" in str(finding.hint)
+    assert "CNAME _acme" not in str(finding.hint)
 
 
 def test_name_that_another_account_writes_is_left_to_it(world: NameServers) -> None:
     """Also where a CNAME leads there; what no account has, is told with the CNAME to set."""
     own, other = Account("example.com"), Account("example.net", hosts=HOSTS[2:])
-    both = ByZone([("example.org", own), ("example.com", own)])
-    shared = ByZone([("example.com", own), ("example.net", other)])
+    both = ZoneRouter([("example.org", own), ("example.com", own)])
+    shared = ZoneRouter([("example.com", own), ("example.net", other)])
     world.zones.seed("_acme-challenge.led.example.com", "CNAME", "led.example.net.")
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
 
-    def found(account: Account, provider: ByZone) -> list[Finding]:
+    def found(account: Account, provider: ZoneRouter) -> list[Problem]:
         look = ZonesLook("dns", account, world.propagation(), resolvers)
         return look.look([("led.example.com", provider), ("img.example.com", provider)])
 
@@ -210,15 +210,6 @@ def test_name_that_another_account_writes_is_left_to_it(world: NameServers) -> N
     assert "the CNAME at _acme-challenge.led.example.com leads to led.example.net" in str(
         missing.message
     )
-
-
-def test_wildcard_in_a_zone_of_the_account_is_no_trouble(world: NameServers) -> None:
-    """It is told, since `dig` shows a CNAME where certferry says that there is none."""
-    world.zones.seed("*.example.com", "CNAME", "edge.example.net.")
-
-    found = look(world, Account("example.com"))
-
-    assert {"_acme-challenge.img.example.com": Code.ALIAS_BY_WILDCARD} == found
 
 
 def test_wildcard_that_answers_for_a_challenge_is_explained(world: NameServers) -> None:
@@ -232,5 +223,5 @@ def test_wildcard_that_answers_for_a_challenge_is_explained(world: NameServers) 
     )
 
     challenge = "_acme-challenge.img.example.net"
-    assert f"{challenge}. CNAME _acme-challenge.example.com." in str(missing.fix)
+    assert f"{challenge}. CNAME _acme-challenge.example.com." in str(missing.hint)
     assert "the CNAME to edge.cdn.test that is seen there is a wildcard's" in str(missing.message)

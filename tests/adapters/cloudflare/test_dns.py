@@ -284,18 +284,6 @@ def test_long_rest_is_left_to_the_next_run(
     assert [] == account.values(NAME)
 
 
-def test_service_that_is_down_is_tried_later(
-    account: CloudflareAccount, provider: DnsProvider
-) -> None:
-    """Its own words are told."""
-    account.service.answer_next(account.ZONES, 1101, "Worker threw", status=500, times=9)
-
-    with pytest.raises(DnsUnavailable, match="Worker threw") as lost:
-        provider.add_txt(NAME, "value")
-
-    assert Retry.LATER == lost.value.retry
-
-
 def test_token_is_in_no_message(account: CloudflareAccount, provider: DnsProvider) -> None:
     """Not even when the service itself repeats it."""
     account.service.answer_next(account.CREATE, 1004, f"bad: {TOKEN}")

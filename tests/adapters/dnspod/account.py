@@ -24,6 +24,16 @@ class DnspodAccount(ZoneAccount):
     `memory` is what the account's runs remember.
     """
 
+    CREATE = "POST /Record.Create"
+    REMOVE = "POST /Record.Remove"
+    READ = "POST /Record.Info"
+    LIST = "POST /Record.List"
+    ZONES = "POST /Domain.List"
+    DUPLICATE = ("104", 200)
+    CONFLICT = ("31", 200)
+    BROKEN = ("3", 200)
+    NOT_ALLOWED = ("-1", 200)
+
     def __init__(self) -> None:
         super().__init__()
         self.service = DnspodService(self.zones)
@@ -42,6 +52,30 @@ class DnspodAccount(ZoneAccount):
             Settings(**{**written, **settings}),
             connected_with(pause=self.waits, now=self.now, memory=self.memory, contact=contact),
         )
+
+    def add_zone(self, name: str) -> None:
+        """Put a domain into the account."""
+        self.service.add_domain(name)
+
+    def denied(self) -> DnsProvider:
+        """Return a provider whose token is another's."""
+        return self.connect(token=Secret("0" * 32))
+
+    def refuse_next(
+        self,
+        which: str,
+        refusal: tuple[str | int, int],
+        *,
+        times: int = 1,
+        does_the_work: bool = False,
+    ) -> None:
+        """Answer the next calls that match with a code; the status is always 200."""
+        action = which.removeprefix("POST /")
+        self.service.answer_next(action, str(refusal[0]), times=times, does_the_work=does_the_work)
+
+    def calls(self, which: str = "*") -> list[str]:
+        """Return the actions of the calls so far."""
+        return [call.action for call in self.service.calls(which.removeprefix("POST /"))]
 
     def ids(self, name: str) -> list[str]:
         """Give the ids of the TXT records at the name."""

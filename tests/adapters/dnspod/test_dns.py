@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 
 from certferry.adapters.dns.records import Zone, zones_holding
 from certferry.adapters.dnspod.client import DnspodRecords, DnspodZone
-from certferry.errors import DnsRejected, DnsUnavailable, ZoneNotFound
+from certferry.errors import DnsRejected, DnsUnavailable
 from certferry.ports.dns import DnsProvider
-from certferry_sandbox.dnspod.service import NAMESERVERS
 from certferry_sandbox.faults import Fault
 from tests.adapters.dnspod.account import DnspodAccount
 
 NAME = "_acme-challenge.img.example.com"
-APEX = "_acme-challenge.example.com"
 
 
 # the record
@@ -62,19 +60,6 @@ def test_line_of_the_international_sibling_is_a_setting(account: DnspodAccount) 
     assert "默认" in str(refused.value.hint)
 
 
-def test_records_of_others_are_left_alone(account: DnspodAccount, provider: DnsProvider) -> None:
-    """Neither another client's challenge nor a record of another type is touched."""
-    account.zones.create(APEX, "TXT", "another client's")
-    account.zones.create("example.com", "TXT", "v=spf1 -all")
-    ours = provider.add_txt(APEX, "ours")
-
-    provider.remove_txt(APEX, "ours", ours)
-    provider.remove_txt(APEX, "ours", None)
-
-    assert ["another client's"] == account.values(APEX)
-    assert ["v=spf1 -all"] == account.values("example.com")
-
-
 def test_removal_of_what_was_just_written_is_a_single_call(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
@@ -96,38 +81,6 @@ def test_another_process_looks_at_a_record_before_it_removes_it(
 
     assert account.connect().remove_txt(NAME, "value", handle)
     assert ["Domain.List", "Record.Info", "Record.Remove"] == account.actions()[before:]
-    assert [] == account.values(NAME)
-
-
-@pytest.mark.parametrize(
-    ("name", "rtype", "value"),
-    [
-        ("www.example.com", "A", "192.0.2.1"),
-        ("example.com", "TXT", "value"),
-        (NAME, "TXT", "another value"),
-        (NAME, "CNAME", "value.example.net"),
-    ],
-)
-def test_handle_that_was_made_another_records_removes_nothing(
-    account: DnspodAccount, provider: DnsProvider, name: str, rtype: str, value: str
-) -> None:
-    """A user who can write to the state must not have other records removed by it."""
-    handle = provider.add_txt("_acme-challenge.other.example.com", "known")
-    record = account.zones.create(name, rtype, value)
-    meddled = f"{handle.partition('|')[0]}|{record.id}"
-
-    assert not account.connect().remove_txt(NAME, "value", meddled)
-    assert [record.id] == [r.id for r in account.zones.records(name=name, rtype=rtype)]
-
-
-def test_record_that_cannot_be_looked_at_is_looked_for(
-    account: DnspodAccount, provider: DnsProvider
-) -> None:
-    """DNSPod lists what it does not let us read by its id."""
-    handle = provider.add_txt(NAME, "value")
-    account.service.answer_next("Record.Info", "-15", "Domain is banned")
-
-    assert account.connect().remove_txt(NAME, "value", handle)
     assert [] == account.values(NAME)
 
 
@@ -155,15 +108,6 @@ def test_handle_of_no_record_is_as_good_as_none(
     assert [] == account.values(NAME)
 
 
-def test_value_is_compared_exactly(account: DnspodAccount, provider: DnsProvider) -> None:
-    """Neither case nor a part of the value is enough."""
-    provider.add_txt(NAME, "Value")
-
-    assert not provider.remove_txt(NAME, "value", None)
-    assert not provider.remove_txt(NAME, "Val", None)
-    assert ["Value"] == account.values(NAME)
-
-
 def test_record_that_is_switched_off_is_not_taken_for_ours(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
@@ -175,15 +119,6 @@ def test_record_that_is_switched_off_is_not_taken_for_ours(
 
 
 # an identical record that is there already
-
-
-def test_identical_record_gives_its_id(account: DnspodAccount, provider: DnsProvider) -> None:
-    """Code 104 is a success once the list has told the id."""
-    account.zones.create(NAME, "TXT", "another")
-    record = account.zones.create(NAME, "TXT", "value")
-
-    assert provider.add_txt(NAME, "value").endswith(f"|{record.id}")
-    assert 1 == len(account.service.calls("Record.List"))
 
 
 def test_identical_record_is_recognised_by_its_words(
@@ -204,19 +139,6 @@ def test_identical_record_is_listed_late(account: DnspodAccount, provider: DnsPr
     assert provider.add_txt(NAME, "value").endswith(f"|{record.id}")
     assert 30 <= account.waits.clock() <= 42
     assert len(account.service.calls("Record.List")) <= 7
-
-
-def test_identical_record_is_never_listed(account: DnspodAccount, provider: DnsProvider) -> None:
-    """The search ends, and the next run may go on with it."""
-    account.service.index_delay = 1e9
-    account.zones.create(NAME, "TXT", "value")
-
-    with pytest.raises(DnsUnavailable, match="does not show it") as unknown:
-        provider.add_txt(NAME, "value")
-
-    assert unknown.value.retry.allowed
-    assert 2 == len(account.service.calls("Record.Create"))
-    assert account.waits.clock() < 90
 
 
 # the TTL
@@ -325,31 +247,6 @@ def test_ttl_that_stays_refused_is_told(
 # the zone
 
 
-def test_longest_zone_is_taken(account: DnspodAccount, provider: DnsProvider) -> None:
-    """A delegated sub-zone of the account holds its names, and its parent the others."""
-    account.service.add_domain("dev.example.com")
-    account.service.add_domain("v.example.com")  # no suffix by labels of what follows
-
-    provider.add_txt("_acme-challenge.dev.example.com", "in-sub-zone")
-    provider.add_txt("_acme-challenge.prev.example.com", "in-parent")
-
-    [first] = account.zones.records(name="_acme-challenge.dev.example.com")
-    [second] = account.zones.records(name="_acme-challenge.prev.example.com")
-    assert ("dev.example.com", "example.com") == (first.zone, second.zone)
-
-
-def test_name_may_be_the_zone_itself(account: DnspodAccount, provider: DnsProvider) -> None:
-    """An alias may lead to the apex of a zone that is kept for challenges."""
-    account.service.add_domain("example-challenges.net")
-
-    handle = provider.add_txt("Example-Challenges.NET.", "value")
-
-    assert ["value"] == account.values("example-challenges.net")
-    assert "@" == account.service.calls("Record.Create")[0].params["sub_domain"]
-    assert provider.remove_txt("Example-Challenges.NET.", "value", None)
-    assert not provider.remove_txt("Example-Challenges.NET.", "value", handle)
-
-
 def test_international_domain_is_found_by_its_a_labels(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
@@ -359,15 +256,6 @@ def test_international_domain_is_found_by_its_a_labels(
     provider.add_txt("_acme-challenge.xn--fsqu00a.com", "value")
 
     assert ["value"] == account.values("_acme-challenge.xn--fsqu00a.com")
-
-
-def test_domains_are_listed_once(account: DnspodAccount, provider: DnsProvider) -> None:
-    """DNSPod asks clients not to fetch the list before each operation."""
-    for value in ("one", "two"):
-        provider.add_txt(NAME, value)
-        provider.remove_txt(NAME, value, None)
-
-    assert 1 == len(account.service.calls("Domain.List"))
 
 
 def test_long_list_of_domains_is_read_to_its_end(
@@ -382,17 +270,6 @@ def test_long_list_of_domains_is_read_to_its_end(
     assert ["0", "500", "1000"] == [
         call.params["offset"] for call in account.service.calls("Domain.List")
     ]
-
-
-def test_long_list_of_records_is_read_to_its_end(
-    account: DnspodAccount, provider: DnsProvider
-) -> None:
-    """The value is found behind five hundred others at the same name."""
-    for number in range(600):
-        account.zones.create(NAME, "TXT", f"value-{number}")
-
-    assert provider.remove_txt(NAME, "value-599", None)
-    assert 2 == len(account.service.calls("Record.List"))
 
 
 @pytest.mark.parametrize(
@@ -421,33 +298,6 @@ def test_paused_sub_zone_gives_way_to_its_parent(
 
     assert "_acme-challenge.dev" == account.service.calls("Record.Create")[0].params["sub_domain"]
     assert "the domain dev.example.com is paused at DNSPod; it is not used" in caplog.text
-
-
-def test_zone_of_another_account_is_not_found(
-    account: DnspodAccount, provider: DnsProvider
-) -> None:
-    """The hint says which domains the account has, not all of them when they are many."""
-    stranger = account.service.add_account("99999", "f" * 32, "stranger@example.net")
-    account.service.add_domain("example.net", account=stranger)
-    for number in range(6):
-        account.service.add_domain(f"site-{number}.org")
-
-    with pytest.raises(ZoneNotFound, match=r"holds _acme-challenge\.example\.net") as no:
-        provider.add_txt("_acme-challenge.example.net", "value")
-
-    assert "it has example.com, site-0.org, site-1.org, site-2.org, site-3.org and 2 more" in str(
-        no.value.hint
-    )
-
-
-def test_account_without_domains_says_so(account: DnspodAccount, provider: DnsProvider) -> None:
-    """An empty list is no error of DNSPod's."""
-    account.service.answer_next("Domain.List", "9")
-
-    with pytest.raises(ZoneNotFound) as nothing:
-        provider.add_txt(NAME, "value")
-
-    assert "it has none at all" in str(nothing.value.hint)
 
 
 LABEL = st.sampled_from(["a", "b", "ab", "ba", "x"])
@@ -479,17 +329,6 @@ def test_zones_are_listed_with_what_is_in_their_way(account: DnspodAccount) -> N
     assert "is paused at DNSPod" in str(zones["example.net"])
 
 
-def test_name_servers_are_those_that_dnspod_serves_by(account: DnspodAccount) -> None:
-    """Also where the registry delegates the domain to others."""
-    account.zones.add_zone("example.org", ["ns1.other.test", "ns2.other.test"])
-    account.service.add_domain("example.org")
-    provider = cast("Any", account.connect())
-
-    for zone in ("example.com", "example.org"):
-        assert frozenset(NAMESERVERS) == provider.name_servers(zone)
-    assert frozenset() == provider.name_servers("example.net")
-
-
 def test_clock_of_dnspod_is_told_without_the_token(account: DnspodAccount) -> None:
     """By `GET /`, which answers 404."""
     ahead = cast("Any", account.connect()).clock_ahead()
@@ -505,13 +344,3 @@ def test_dnspod_that_does_not_answer_tells_no_time(account: DnspodAccount) -> No
 
     with pytest.raises(DnsUnavailable, match="the time"):
         cast("Any", account.connect()).clock_ahead()
-
-
-def test_zones_are_listed_once_for_all_that_asks(account: DnspodAccount) -> None:
-    """The look before an order costs no request more."""
-    provider = cast("Any", account.connect())
-
-    assert ["example.com"] == [zone.name for zone in provider.zones()]
-    provider.add_txt("_acme-challenge.example.com", "value")
-
-    assert 1 == account.actions().count("Domain.List")

@@ -20,7 +20,6 @@ from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount
 
 NAME = "_acme-challenge.img.example.com"
 CREATE = "POST /Record.Create"
-REMOVE = "POST /Record.Remove"
 
 BROKEN = [
     Fault.reset_before(),
@@ -203,86 +202,6 @@ def test_slow_answer_is_waited_for(account: DnspodAccount, provider: DnsProvider
     assert ["Domain.List", "Record.Create"] == account.actions()
 
 
-def test_write_is_not_repeated_without_end(account: DnspodAccount, provider: DnsProvider) -> None:
-    """After two writes in doubt the next run may go on; a record that came of it is listed then."""
-    account.service.index_delay = 1e9
-    account.service.faults.add(Fault.reset_after(), on=CREATE, times=None)
-
-    with pytest.raises(
-        DnsUnavailable, match="the change may or may not have taken effect"
-    ) as unknown:
-        provider.add_txt(NAME, "value")
-
-    assert Retry.LATER == unknown.value.retry
-    assert 2 == len(account.service.calls("Record.Create"))
-    assert 1 == len(account.values(NAME))
-    account.service.index_delay = 0
-    account.service.faults.clear()
-    assert provider.remove_txt(NAME, "value", None)
-
-
-@pytest.mark.parametrize("code", ["9", "-1"])
-def test_record_in_doubt_is_not_reported_as_refused(
-    account: DnspodAccount, provider: DnsProvider, code: str
-) -> None:
-    """When the look for it is refused, it may be there all the same, and must be swept later."""
-    account.service.faults.add(Fault.reset_after(), on=CREATE)
-    account.service.answer_next("Record.List", code, times=9)
-
-    with pytest.raises(DnsUnavailable, match="the change may or may not have taken effect"):
-        provider.add_txt(NAME, "value")
-
-
-def test_connection_that_is_refused_leaves_no_doubt(
-    account: DnspodAccount, provider: DnsProvider
-) -> None:
-    """Nothing was sent, so nothing is looked for."""
-    provider.add_txt(NAME, "one")
-    account.service.stop()
-
-    with pytest.raises(DnsUnavailable, match="no connection") as lost:
-        provider.add_txt(NAME, "two")
-
-    assert "not known" not in str(lost.value)
-    account.service.start()
-
-
-@pytest.mark.parametrize("fault", BROKEN, ids=ids(BROKEN))
-def test_removal_is_certain_after_a_lost_answer(
-    account: DnspodAccount, provider: DnsProvider, fault: Fault
-) -> None:
-    """It is repeated by id, and what was removed by the lost call counts as removed."""
-    handle = provider.add_txt(NAME, "value")
-    account.service.faults.add(fault, on=REMOVE)
-
-    assert provider.remove_txt(NAME, "value", handle)
-    assert [] == account.values(NAME)
-    assert 2 == len(account.service.calls("Record.Remove"))
-
-
-def test_removal_is_not_repeated_without_end(account: DnspodAccount, provider: DnsProvider) -> None:
-    """The handle stays good for the next run."""
-    handle = provider.add_txt(NAME, "value")
-    account.service.faults.add(Fault.reset_before(), on=REMOVE, times=None)
-
-    with pytest.raises(DnsUnavailable, match="the change may or may not have taken effect"):
-        provider.remove_txt(NAME, "value", handle)
-
-    account.service.faults.clear()
-    assert provider.remove_txt(NAME, "value", handle)
-
-
-def test_removal_of_a_new_record_does_not_need_the_list(
-    account: DnspodAccount, provider: DnsProvider
-) -> None:
-    """A handle removes also what lists do not show yet."""
-    account.service.index_delay = 30
-    handle = provider.add_txt(NAME, "value")
-
-    assert provider.remove_txt(NAME, "value", handle)
-    assert [] == account.values(NAME)
-
-
 # status codes
 
 
@@ -330,18 +249,6 @@ def test_refusal_carries_code_words_and_advice(
     assert advice in str(refused.value.hint)
     assert Retry.NEVER == refused.value.retry
     assert ["Domain.List", "Record.Create"] == account.actions()
-
-
-def test_cname_at_the_name_is_told_with_the_way_out(
-    account: DnspodAccount, provider: DnsProvider
-) -> None:
-    """A CNAME excludes a TXT record beside it."""
-    account.zones.create(NAME, "CNAME", "elsewhere.example.net.")
-
-    with pytest.raises(DnsRejected, match="code 31") as conflict:
-        provider.add_txt(NAME, "value")
-
-    assert "remove that record" in str(conflict.value.hint)
 
 
 @pytest.mark.parametrize(

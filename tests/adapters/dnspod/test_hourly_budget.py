@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certferry.adapters.dnspod.client import HourlyBudget
-from certferry.core.planning.limits import rate_of
+from certferry.adapters.dnspod.rate import rate_of
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
 from certferry.ports.state import Edit

@@ -1,18 +1,23 @@
-"""The HTTP client against a real server that misbehaves on demand."""
+"""The HTTP client: what is sent, how fast, and what is written down of it."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from certferry.adapters.http.client import (
     LONGEST_BACK_OFF,
     LONGEST_RETRY_AFTER,
+    Exchange,
     HttpClient,
     Pacer,
     Request,
@@ -20,13 +25,18 @@ from certferry.adapters.http.client import (
     is_server_error,
     seconds_asked_for,
 )
+from certferry.adapters.http.journal import reported, shape
 from certferry.adapters.http.problems import HttpFailure
 from certferry.errors import Interrupted
+from certferry.ports.http import Answer
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
 from tests.adapters.http.calls import SECRET, at_once, get, new_client, post, unused_port
 from tests.adapters.http.peers import peer, read_request
 from tests.adapters.waits import Waits
+
+# --- The HTTP client against a real server that misbehaves on demand
+
 
 # --- what is sent ---------------------------------------------------------------------------
 
@@ -399,3 +409,116 @@ def test_a_stopped_run_leaves_between_attempts(service: httpd.HttpService) -> No
 
     with pytest.raises(Interrupted):
         new_client(stop).exchange(get(service.url), repeatable=True)
+
+
+# --- What a report shows of a call: its words, its way and its shape, and never a value
+
+
+PUBLIC = {"api.example.com", "domain", "limit", "Qiniu"}
+
+
+def told(url: str, body: bytes, **headers: str) -> str:
+    """Say what a report shows of an answer of 200."""
+    came = Answer(200, {}, body)
+    [line] = reported([Exchange(Request("GET", url, headers), came)], PUBLIC)
+    return str(line)
+
+
+@pytest.mark.parametrize(
+    ("found", "written"),
+    [
+        (None, "null"),
+        ([], "[]"),
+        ({}, "{}"),
+        (["a", None, 1, 1.5, True], "[5 × boolean | null | number | string]"),
+        ([{"a": 1, "b": []}, {"a": None}], "[2 × {a: null | number, b?: []}]"),
+        ({"www.example.com": 1, "图片": 2, "a" * 31: 3, "state": "on"}, "{…, state: string}"),
+    ],
+)
+def test_shape(found: object, written: str) -> None:
+    """Fields and kinds; a key that could be a name of the operator's is hidden."""
+    assert written == shape(found)
+
+
+def test_words_that_are_not_public_are_hidden() -> None:
+    """Of the path, of the query, of the host and of the header that signs."""
+    public = told("https://api.example.com/domain?limit=10", b"[]", Authorization="Qiniu key:sign")
+    hidden = told("https://cdn.example.org/domain/a?tbl=b&limit=c", b"[]", Authorization="key sign")
+
+    assert "GET /domain?limit at api.example.com (Qiniu): 200, `[]`" == public
+    assert "GET /domain/…?limit at …: 200, `[]`" == hidden
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (b"<html>", "200, no JSON"),
+        (b"[" * 100_000, "200, no JSON"),
+        (json.dumps({"code": 401001}).encode(), "200, code 401001, `{code: number}`"),
+        (
+            json.dumps({"status": {"code": "-1"}}).encode(),
+            "200, code -1, `{status: {code: string}}`",
+        ),
+        (json.dumps({"code": "www.example.com"}).encode(), "200, `{code: string}`"),
+    ],
+)
+def test_answers(body: bytes, answer: str) -> None:
+    """A code is a number, as Qiniu has it or DNSPod; all else of the body is shape."""
+    assert told("https://api.example.com/", body).endswith(f": {answer}")
+
+
+# --- Pacing: never more requests in a second than a service allows
+
+
+class Moment:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def clock(self) -> float:
+        """Give the time."""
+        return self.now
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass at once."""
+        self.now += seconds
+
+
+@given(per_second=st.integers(1, 50), idle=st.lists(st.floats(0, 3), min_size=2, max_size=40))
+def test_any_two_requests_are_an_interval_apart(per_second: int, idle: list[float]) -> None:
+    """However unevenly requests come, they leave evenly spaced, and none waits without need."""
+    moment = Moment()
+    pacer = Pacer(per_second, clock=moment.clock, pause=moment.pause)
+    left: list[float] = []
+    for seconds in idle:
+        moment.now += seconds
+        came = moment.now
+        pacer.wait()
+        earliest = left[-1] + 1 / per_second if left else 0.0
+        left.append(moment.now)
+        assert pytest.approx(max(came, earliest)) == moment.now
+
+
+def test_many_threads_share_one_pace() -> None:
+    """Twenty threads that ask at once are each given a moment of their own."""
+    waits = Waits()
+    pacer = Pacer(10, clock=lambda: 0.0, pause=waits)
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda _: pacer.wait(), range(20)))
+
+    assert pytest.approx([n / 10 for n in range(1, 20)]) == sorted(waits.seconds)
+
+
+def test_a_stopped_run_is_not_held() -> None:
+    """What the pause raises passes."""
+
+    def stop(seconds: float) -> None:
+        raise Interrupted("stopped")
+
+    pacer = Pacer(1, clock=lambda: 0.0, pause=stop)
+    pacer.wait()
+
+    with pytest.raises(Interrupted):
+        pacer.wait()

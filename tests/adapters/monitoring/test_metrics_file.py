@@ -22,7 +22,7 @@ def test_directory_that_is_a_link_of_another_users(tmp_path: Path) -> None:
     missed = write_metrics(theirs / "link" / "a.prom", "up 1\n")
 
     assert missed is not None
-    assert f"{theirs}/link is a symbolic link that nobody can change" == str(missed.problem)
+    assert f"{theirs}/link is a symbolic link that nobody can change" == str(missed.message)
     assert "another's" == (others / "a.prom").read_text()
 
 

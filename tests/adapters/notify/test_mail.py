@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from certferry.core.assessment.news import Message
+from certferry.core.assessment.notifications import Message
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent

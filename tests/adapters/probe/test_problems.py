@@ -61,7 +61,7 @@ class Looking:
         address, port = place
         if host == HOST:
             self.zones.seed(host, "AAAA" if ":" in address else "A", address)
-        return self.probe().look_at([Host(host, port)])[Host(host, port)]
+        return self.probe().served_by([Host(host, port)])[Host(host, port)]
 
     def probe(self) -> TlsProbe:
         """Give the probe."""
@@ -132,11 +132,7 @@ CHAINS: dict[str, tuple[Callable[[], str], EdgeProblemCode, str]] = {
         EdgeProblemCode.NAME_NOT_COVERED,
         "the certificate names no host",
     ),
-    "self-signed": (
-        self_signed,
-        EdgeProblemCode.SELF_SIGNED,
-        "the certificate is self-signed",
-    ),
+    "self-signed": (self_signed, EdgeProblemCode.SELF_SIGNED, "the certificate is self-signed"),
     "no issuer": (
         lambda: CA.leaf(HOST).pem(),
         EdgeProblemCode.CHAIN_INCOMPLETE,
@@ -469,7 +465,7 @@ def test_hosts_have_their_own_ports(looking: Looking, tmp_path: Path) -> None:
         serving(first.pem(CA.intermediate), tmp_path) as (_, one),
         serving(second.pem(CA.intermediate), tmp_path / "second") as (_, two),
     ):
-        seen = looking.probe().look_at([Host(HOST, one), Host(HOST, two)])
+        seen = looking.probe().served_by([Host(HOST, one), Host(HOST, two)])
 
     assert [fingerprint_of(first), fingerprint_of(second)] == [
         address.fingerprint for host in (one, two) for address in seen[Host(HOST, host)]

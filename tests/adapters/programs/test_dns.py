@@ -87,10 +87,7 @@ def test_program_that_prints_megabytes_is_cut_short(
     """The end is kept, and how much is not; memory and log stay small."""
     caplog.set_level("INFO")
     provider = connected(
-        script(
-            tmp_path,
-            "yes nonsense | head -c 4000000; echo; echo the end; exit 1",
-        )
+        script(tmp_path, "yes nonsense | head -c 4000000; echo; echo the end; exit 1")
     )
 
     with pytest.raises(DnsUnavailable, match="the end"):

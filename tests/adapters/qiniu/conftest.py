@@ -9,7 +9,7 @@ import pytest
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark
+from certferry.core.certificates.lineage import label_of
 from tests.adapters.qiniu.place import Place, bundle, open_place
 
 
@@ -41,7 +41,7 @@ def made() -> CertificateBundle:
 @pytest.fixture
 def label(made: CertificateBundle) -> str:
     """Give its mark, under which it is uploaded."""
-    return mark("img", made.certificate.fingerprint)
+    return label_of("img", made.certificate.fingerprint)
 
 
 @pytest.fixture

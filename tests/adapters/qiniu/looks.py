@@ -8,17 +8,17 @@ from certferry.core.observed.observation import DomainState
 from certferry.errors import (
     DeployError,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 
 NAMES = ("*.example.com", "*.src.example.com")
 
 
-def look(*domains: str, kind: Kind = Kind.AUTO, names: tuple[str, ...] = NAMES) -> Look:
+def look(*domains: str, kind: Kind = Kind.AUTO, names: tuple[str, ...] = NAMES) -> Scope:
     """Look at these domains, or at every covered one when none is named."""
-    return Look("img", names, domains or None, kind, ())
+    return Scope("img", names, domains or None, kind, ())
 
 
-def found(target: Qiniu, what: Look) -> dict[str, Kind]:
+def found(target: Qiniu, what: Scope) -> dict[str, Kind]:
     """Give the domains that a look finds usable, and what they are."""
     domains = target.observe(what).domains
     assert {None} >= {domain.problem for domain in domains}

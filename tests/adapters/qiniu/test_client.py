@@ -19,7 +19,6 @@ from certferry.adapters.http.client import Request
 from certferry.adapters.qiniu.client import MOST_PAGES, QiniuClient
 from certferry.adapters.qiniu.errors import QiniuFailure
 from certferry.adapters.qiniu.records import (
-    BucketDomain,
     CertificateRecord,
     DomainItem,
     HttpsConf,
@@ -29,7 +28,6 @@ from certferry.adapters.qiniu.records import (
 from certferry.adapters.qiniu.wire import Hosts
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.qiniu.kodo import DomainType
 from tests.adapters.qiniu.place import WWW, Place, bundle, open_place
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
@@ -52,32 +50,7 @@ def _conf(
     return HttpsConf(cert_id, force, http2, versions)
 
 
-def _https(cert_id: str, versions: tuple[str, ...]) -> HttpsRecord:
-    return HttpsRecord(
-        cert_id, force_https=True, http2_enable=True, free_cert=False, tls_versions=versions
-    )
-
-
 # --- certificates ---------------------------------------------------------------------------
-
-
-def test_an_upload_is_found_in_the_list(place: Place, client: QiniuClient) -> None:
-    """What was sent is what lies there, under the id that the answer gave."""
-    upload = _upload(WWW, "*.example.com")
-
-    cert_id = client.upload_certificate(upload)
-
-    [stored] = place.service.certificates.stored()
-    assert (upload.ca, upload.pri) == (stored.fullchain_pem, stored.privkey_pem)
-    [listed] = client.list_certificates()
-    assert (cert_id, "certferry-test", (WWW, "*.example.com")) == (
-        listed.certid,
-        listed.name,
-        listed.dnsnames,
-    )
-    leaf = stored.leaf
-    assert int(leaf.not_valid_before_utc.timestamp()) == listed.not_before
-    assert int(leaf.not_valid_after_utc.timestamp()) == listed.not_after
 
 
 def test_an_upload_is_compact_json_in_utf_8(place: Place, client: QiniuClient) -> None:
@@ -96,18 +69,6 @@ def test_an_upload_is_compact_json_in_utf_8(place: Place, client: QiniuClient) -
     compact = json.dumps(expected, ensure_ascii=False, separators=(",", ":"))
     assert compact.encode() == sent.body
     assert "application/json" == sent.headers["Content-Type"]
-
-
-def test_a_removed_certificate_is_gone(client: QiniuClient) -> None:
-    """Nothing in the list afterwards; a second removal is told with its code."""
-    cert_id = client.upload_certificate(_upload(WWW))
-
-    client.delete_certificate(cert_id)
-
-    assert [] == client.list_certificates()
-    with pytest.raises(QiniuFailure) as caught:
-        client.delete_certificate(cert_id)
-    assert 400401 == caught.value.code
 
 
 def test_an_empty_account(client: QiniuClient) -> None:
@@ -338,35 +299,6 @@ def test_a_list_without_an_end() -> None:
 # --- domains --------------------------------------------------------------------------------
 
 
-def test_a_domain_is_read_as_it_is(place: Place, client: QiniuClient) -> None:
-    """State and HTTPS settings, TLS versions as an array."""
-    cert_id = qiniu_calls.seed(place.service, [WWW])
-    place.service.add_domain(
-        WWW, https=cert_id, force_https=True, http2=True, tls_versions=["TLSv1.3", "TLSv1.2"]
-    )
-
-    record = client.read_domain(WWW)
-
-    assert (WWW, "normal", "success", cert_id) == (
-        record.name,
-        record.type,
-        record.operating_state,
-        record.bound,
-    )
-    assert _https(cert_id, ("TLSv1.3", "TLSv1.2")) == record.https
-    assert record.https is not None
-    assert ("TLSv1.2", "TLSv1.3") == record.https.versions
-
-
-@pytest.mark.parametrize("absent", ["empty", "null", "missing"])
-def test_a_domain_without_https(absent: str, place: Place, client: QiniuClient) -> None:
-    """Three spellings of nothing."""
-    place.service.domains.absent_https = absent  # type: ignore[assignment]  # one of the three
-    place.service.add_domain(WWW)
-
-    assert None is client.read_domain(WWW).bound
-
-
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
@@ -385,27 +317,6 @@ def test_tls_versions_may_come_as_a_string(
     assert expected == HttpsRecord(tls_versions=written).versions
 
 
-def test_https_is_switched_on_and_changed(place: Place, client: QiniuClient) -> None:
-    """`sslize` first, `httpsconf` afterwards, each with all flags."""
-    cert_id = client.upload_certificate(_upload(WWW))
-    place.service.add_domain(WWW)
-
-    client.sslize(WWW, _conf(cert_id))
-    client.httpsconf(WWW, _conf(cert_id, force=True, http2=True, versions=("TLSv1.2", "TLSv1.3")))
-
-    assert [
-        {"certId": cert_id, "forceHttps": False, "http2Enable": False},
-        {
-            "certId": cert_id,
-            "forceHttps": True,
-            "http2Enable": True,
-            "tlsVersions": ["TLSv1.2", "TLSv1.3"],
-        },
-    ] == [json.loads(request.body) for request in place.service.requests("PUT *")]
-    found = client.read_domain(WWW)
-    assert _https(cert_id, ("TLSv1.2", "TLSv1.3")) == found.https
-
-
 def test_a_wildcard_domain_is_addressed_with_its_dot(place: Place, client: QiniuClient) -> None:
     """The path holds `.example.com`, unescaped."""
     cert_id = client.upload_certificate(_upload("*.example.com"))
@@ -418,21 +329,6 @@ def test_a_wildcard_domain_is_addressed_with_its_dot(place: Place, client: Qiniu
 
 
 # --- Kodo -----------------------------------------------------------------------------------
-
-
-def test_domains_of_buckets(place: Place, client: QiniuClient) -> None:
-    """Kinds as numbers; a bucket without domains, or that is not there, has none."""
-    place.service.add_bucket_domain("src.example.com", "pictures")
-    place.service.add_bucket_domain("cdn.example.com", "pictures", domain_type=DomainType.CDN)
-    place.service.add_bucket_domain("two.example.com", "pictures", domain_type=DomainType.BOTH)
-    place.service.add_bucket("empty")
-
-    assert ["pictures", "empty"] == client.list_buckets()
-    found = client.list_bucket_domains("pictures")
-    assert [True, False, True] == [domain.is_source for domain in found]
-    assert BucketDomain("src.example.com", "pictures", 1, None, ()) == found[0]
-    assert [] == client.list_bucket_domains("empty")
-    assert [] == client.list_bucket_domains("not&there=1")
 
 
 # --- hosts and schemes ----------------------------------------------------------------------

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from certferry.core.desired.certificate import HttpsWish, Kind
-from certferry.core.findings import Code, Finding, Severity
+from certferry.core.desired.certificate import DesiredHttps, Kind
+from certferry.core.findings import Code
 from certferry.errors import TargetAccessDenied, TargetUnavailable
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
+from certferry.problem import Problem, Severity
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.routes import QBOX, Host
 from tests.adapters.qiniu.place import Place, bundle, refusal
@@ -20,7 +21,7 @@ from tests.sandbox.qiniu_calls import ACCESS_KEY
 IAM_KEY = "IAM-" + "k" * 40
 
 
-def examined(place: Place, **keys: Any) -> dict[str, Finding]:
+def examined(place: Place, **keys: Any) -> dict[str, Problem]:
     """Examine the account, and give the findings by code."""
     found = place.target(**keys).examine("qiniu")
     assert {"qiniu"} == {finding.subject for finding in found}
@@ -49,7 +50,7 @@ def test_calls_that_are_made_beside_them_change_nothing_that_is_told(place: Plac
     place.service.add_domain("img.example.com")
     target = place.target()
     alone = target.examine("qiniu")
-    target.observe(Look("img", ("*.example.com",), None, Kind.AUTO, ()))
+    target.observe(Scope("img", ("*.example.com",), None, Kind.AUTO, ()))
 
     assert alone == target.examine("qiniu")
 
@@ -153,7 +154,7 @@ def test_key_that_may_read_and_not_write(place: Place) -> None:
     with pytest.raises(TargetAccessDenied) as upload:
         target.upload("img", bundle("img.example.com"))
     with pytest.raises(TargetAccessDenied) as bind:
-        target.bind("img.example.com", Kind.CDN, "a" * 24, HttpsWish())
+        target.bind("img.example.com", Kind.CDN, "a" * 24, DesiredHttps())
 
     for refused in (upload, bind):
         assert "may read, but not change anything" in str(refused.value.hint)

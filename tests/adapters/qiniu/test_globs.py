@@ -6,10 +6,10 @@ import pytest
 
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import DesiredDeployment, Kind
+from certferry.core.observed.inferred import with_unmatched
 from certferry.core.observed.observation import DomainState, ObservedTarget
-from certferry.core.planning.choice import with_unmatched
 from certferry.errors import TargetUnavailable
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import WWW, Place, refusal
 
@@ -23,9 +23,9 @@ def look(
     domains: tuple[str, ...] | None = (),
     exclude: tuple[str, ...] = (),
     kind: Kind = Kind.AUTO,
-) -> Look:
+) -> Scope:
     """Look at what these match, and at what is named."""
-    return Look("img", NAMES, domains, kind, (), globs=globs, exclude=exclude)
+    return Scope("img", NAMES, domains, kind, (), globs=globs, exclude=exclude)
 
 
 def names(found: ObservedTarget) -> list[str]:
@@ -116,7 +116,7 @@ def test_kodo_that_is_away_hides_no_named_domain(place: Place, target: Qiniu) ->
 )
 @pytest.mark.parametrize("wanted", [look("*.example.com"), look(domains=None)])
 def test_domain_that_is_switched_off_is_left_out(
-    wanted: Look, state: str, said: str, place: Place, target: Qiniu
+    wanted: Scope, state: str, said: str, place: Place, target: Qiniu
 ) -> None:
     """It was not named; it is told, and why."""
     place.service.add_domain(IMG)

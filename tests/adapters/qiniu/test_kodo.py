@@ -8,7 +8,7 @@ import pytest
 
 from certferry.adapters.qiniu.records import KODO
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     TargetAccessDenied,
@@ -16,20 +16,19 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.habits import bindings_nowhere
 from certferry_sandbox.qiniu.kodo import DomainType
 from tests.adapters.qiniu.looks import NAMES, found, look, problem_of
-from tests.adapters.qiniu.place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
+from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY
 
 IMG = "img.example.com"
 SRC = "src.example.com"
 IAM_KEY = "IAM-" + "k" * 40
-KEEP = HttpsWish()
-UNDONE = [Fault.reset_before(), Fault.html(502)]
+KEEP = DesiredHttps()
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def test_a_source_domain_is_bound(place: Place, target: Qiniu, new: str) -> None
     place.service.add_bucket_domain(SRC, "pictures", https=old)
     [before] = target.observe(look(SRC)).domains
 
-    target.bind(SRC, KODO, new, HttpsWish(force_https=True, http2=True))
+    target.bind(SRC, KODO, new, DesiredHttps(force_https=True, http2=True))
     target.bind(SRC, KODO, new, KEEP)
 
     [domain] = target.observe(look(SRC)).domains
@@ -247,41 +246,6 @@ def test_a_certificate_that_does_not_fit(place: Place, target: Qiniu) -> None:
 # --- when answers are lost ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", LOST, ids=fault_id)
-def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, new: str) -> None:
-    """Bound, as the bindings show: it is not asked for again."""
-    place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(fault, on="POST /cert/bind")
-
-    target.bind(SRC, KODO, new, KEEP)
-
-    assert 1 == place.count("POST /cert/bind")
-    assert new == target.observe(look(SRC)).domains[0].bound
-
-
-@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
-def test_a_change_that_was_not_made(fault: Fault, place: Place, target: Qiniu, new: str) -> None:
-    """No answer, and not bound: asked for once more."""
-    place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(fault, on="POST /cert/bind")
-
-    target.bind(SRC, KODO, new, KEEP)
-
-    assert 2 == place.count("POST /cert/bind")
-    assert new == place.service.bound_at_kodo(SRC)
-
-
-def test_a_change_that_is_late(place: Place, new: str) -> None:
-    """Carried out after the answer was given up: seen, and not asked for again."""
-    place.timeouts = SHORT
-    place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(Fault.delay(1.5), on="POST /cert/bind")
-
-    place.target(pause=place.until_all_is_done).bind(SRC, KODO, new, KEEP)
-
-    assert 1 == place.count("POST /cert/bind")
-
-
 # --- keys that may not ----------------------------------------------------------------------
 
 
@@ -340,7 +304,7 @@ def test_a_sub_account_goes_on_with_the_cdn(place: Place, sub_account: Qiniu) ->
 
 @pytest.mark.parametrize("what", [look(kind=KODO), look()])
 def test_a_sub_account_with_source_domains_alone(
-    what: Look, place: Place, sub_account: Qiniu
+    what: Scope, place: Place, sub_account: Qiniu
 ) -> None:
     """Where there is nothing else, or they were asked for, it is the whole story."""
     place.service.add_bucket_domain(SRC, "pictures")
@@ -416,7 +380,7 @@ def test_a_kodo_that_falls_silent_half_way(place: Place, target: Qiniu) -> None:
 
 
 @pytest.mark.parametrize("what", [look(), look(SRC), look(kind=KODO)])
-def test_silence_about_bindings(what: Look, place: Place, target: Qiniu) -> None:
+def test_silence_about_bindings(what: Scope, place: Place, target: Qiniu) -> None:
     """It is told, and holds nothing up: the edges show as well what is bound."""
     place.service.add_domain(IMG)
     place.service.add_bucket_domain(SRC, "pictures")
@@ -457,6 +421,6 @@ def test_a_copy_that_a_source_domain_uses_is_seen_bound(place: Place, target: Qi
     cert_id = target.upload("img", made)
     target.bind(SRC, KODO, cert_id, KEEP)
 
-    seen = target.observe(Look("img", (SRC,), None, Kind.AUTO, (made.certificate,)))
+    seen = target.observe(Scope("img", (SRC,), None, Kind.AUTO, (made.certificate,)))
 
     assert made.certificate.fingerprint == seen.fingerprint_of(seen.domains[0].bound)

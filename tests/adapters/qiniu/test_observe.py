@@ -14,14 +14,14 @@ from certferry.adapters.qiniu.account import DETAIL_AGE
 from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
 )
 from certferry.core.planning.due import stuck_error
 from certferry.errors import TargetRejected
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.present.status_text import ticket
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
@@ -39,9 +39,9 @@ def look(
     names: tuple[str, ...] = (WWW,),
     kind: Kind = Kind.AUTO,
     known: tuple[Certificate, ...] = (),
-) -> Look:
+) -> Scope:
     """Look at these domains, or at every covered one when none is named."""
-    return Look("img", names, domains or None, kind, known)
+    return Scope("img", names, domains or None, kind, known)
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
@@ -383,7 +383,7 @@ def test_what_another_run_has_done_is_seen_anew(place: Place, target: Qiniu, kin
     place.service.domains.list_lag = timedelta(seconds=2)
     other = place.target()
     remote_id = other.upload("img", made)
-    other.bind(WWW, kind, remote_id, HttpsWish())
+    other.bind(WWW, kind, remote_id, DesiredHttps())
 
     found = target.observe(replace(what, anew=True))
 

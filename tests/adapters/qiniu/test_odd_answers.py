@@ -15,7 +15,7 @@ from certferry.errors import (
     ClockWrong,
     TargetAccessDenied,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import REQUEST_ID, WWW, Place, bundle, refusal
 from tests.adapters.qiniu.test_production import (
@@ -95,7 +95,7 @@ def test_a_number_that_is_written_as_text_is_a_number(place: Place, target: Qini
     listed = json.dumps({"certs": [wire], "marker": ""}).encode()
     place.service.fusion.faults.add(Fault.status(200, listed), on="GET /sslcert", times=None)
 
-    seen = place.target().observe(Look("img", (WWW,), None, Kind.AUTO, (made.certificate,)))
+    seen = place.target().observe(Scope("img", (WWW,), None, Kind.AUTO, (made.certificate,)))
 
     assert [cert_id] == [remote.remote_id for remote in seen.remotes]
 

@@ -10,24 +10,23 @@ from certferry.adapters.qiniu.account import OWN_WRITES_AGE
 from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     CopyGone,
     TargetRejected,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.looks import found, look, problem_of
-from tests.adapters.qiniu.place import LOST, Place, fault_id, refusal
+from tests.adapters.qiniu.place import Place, refusal
 from tests.sandbox import qiniu_calls
 
 IMG = "img.example.com"
 LIVE = "live.example.com"
 PUSH = "push.example.com"
 NAMES = ("*.example.com",)
-KEEP = HttpsWish()
-UNDONE = [Fault.reset_before(), Fault.html(502)]
+KEEP = DesiredHttps()
 
 
 # --- which are found ------------------------------------------------------------------------
@@ -136,7 +135,7 @@ def test_the_binding_is_told_by_name(
     """Ours is found by the id of its copy; what is none of the account's stands for itself."""
     place.service.add_live_domain(LIVE, "studio", https=ours)
     place.service.add_live_domain(PUSH, "studio")
-    known = Look("img", NAMES, (LIVE, PUSH), PILI, (made.certificate,))
+    known = Scope("img", NAMES, (LIVE, PUSH), PILI, (made.certificate,))
 
     seen = target.observe(known)
 
@@ -160,7 +159,7 @@ def test_of_several_copies_the_oldest_is_meant(
     )
     place.service.add_live_domain(LIVE, "studio", https=ours)
 
-    [domain] = target.observe(Look("img", NAMES, None, PILI, (made.certificate,))).domains
+    [domain] = target.observe(Scope("img", NAMES, None, PILI, (made.certificate,))).domains
 
     assert ours == domain.bound
 
@@ -185,7 +184,7 @@ def test_a_live_domain_is_bound_by_name(place: Place, target: Qiniu, ours: str, 
     place.service.add_live_domain(LIVE, "studio")
     [before] = target.observe(look(LIVE)).domains
 
-    request_id = target.bind(LIVE, PILI, ours, HttpsWish(force_https=True))
+    request_id = target.bind(LIVE, PILI, ours, DesiredHttps(force_https=True))
     again = target.bind(LIVE, PILI, ours, KEEP)
 
     assert request_id
@@ -286,26 +285,3 @@ def test_a_domain_that_left_its_hub(place: Place, target: Qiniu, ours: str) -> N
 
     seen = target.observe(look())
     assert ((), ()) == (seen.domains, seen.unread)
-
-
-@pytest.mark.parametrize("fault", LOST, ids=fault_id)
-def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, ours: str) -> None:
-    """Bound, as the detail shows: it is not asked for again."""
-    place.service.add_live_domain(LIVE, "studio")
-    place.service.pili.faults.add(fault, on="POST *")
-
-    target.bind(LIVE, PILI, ours, KEEP)
-
-    assert 1 == place.count("POST /v2/*")
-
-
-@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
-def test_a_change_that_was_not_made(fault: Fault, place: Place, target: Qiniu, ours: str) -> None:
-    """No answer, and not bound: asked for once more."""
-    place.service.add_live_domain(LIVE, "studio")
-    place.service.pili.faults.add(fault, on="POST *")
-
-    target.bind(LIVE, PILI, ours, KEEP)
-
-    assert 2 == place.count("POST /v2/*")
-    assert ours == place.service.bound_at_pili(LIVE)

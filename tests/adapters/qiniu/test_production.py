@@ -18,31 +18,30 @@ from certferry.adapters.qiniu.records import KODO
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import mark, short_mark
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of, short_label_of
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import (
     TargetAccessDenied,
     TargetBusy,
     TargetInUse,
     TargetRejected,
-    TargetUnavailable,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.qiniu import habits
 from certferry_sandbox.qiniu.routes import QBOX, QINIU, Host
 from certferry_sandbox.qiniu.signing import Scheme
-from tests.adapters.qiniu.place import REQUEST_ID, WWW, Place, bundle, refusal
+from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls
 
 IMG = "img.example.com"
 SRC = "src.example.com"
-KEEP = HttpsWish()
+KEEP = DesiredHttps()
 
 
-def look(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = ()) -> Look:
+def look(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = ()) -> Scope:
     """Look at these domains, or at all below example.com."""
-    return Look("img", ("*.example.com",), domains or None, kind, known)
+    return Scope("img", ("*.example.com",), domains or None, kind, known)
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
@@ -160,18 +159,6 @@ def test_number_4_a_key_of_another_certificate(
         target.upload("img", mixed)
 
 
-def test_number_5_a_certificate_without_a_common_name(place: Place, target: Qiniu) -> None:
-    """Qiniu's refusal is told in words. A profile that makes them so is refused when the file is
-    read: see `tests/cli/test_profiles.py`.
-    """
-    made = bundle(WWW, common_name="")
-
-    with pytest.raises(TargetRejected, match="common name is not accepted"):
-        target.upload("img", made)
-    habits.no_common_name_is_taken(place.service)
-    assert target.upload("img", made)
-
-
 @pytest.mark.parametrize("habit", [habits.flags_hidden, habits.https_hidden])
 def test_number_6_settings_that_the_detail_hides(
     habit: habits.Habit, place: Place, target: Qiniu
@@ -182,24 +169,12 @@ def test_number_6_settings_that_the_detail_hides(
     first, second = seed(place), seed(place)
 
     target.bind(WWW, Kind.CDN, first, KEEP)
-    target.bind(WWW, Kind.CDN, second, HttpsWish(http2=False))
+    target.bind(WWW, Kind.CDN, second, DesiredHttps(http2=False))
 
     bodies = [json.loads(request.body) for request in place.service.requests("PUT *")]
     assert [{"certId": first}, {"certId": second, "http2Enable": False}] == bodies
     conf = place.service.domain(WWW).https
     assert (True, False) == (conf.force_https, conf.http2)
-
-
-def test_number_6_settings_that_the_detail_shows(place: Place, target: Qiniu) -> None:
-    """They are sent as they are, so that a server which resets the others resets nothing."""
-    bound(place, force_https=True, http2=True, tls_versions=("TLSv1.2",))
-    habits.left_out_is_reset(place.service)
-    new = seed(place)
-
-    target.bind(WWW, Kind.CDN, new, KEEP)
-
-    conf = place.service.domain(WWW).https
-    assert (True, True, ("TLSv1.2",)) == (conf.force_https, conf.http2, conf.tls_versions)
 
 
 def test_number_7_https_that_is_off_after_all(place: Place, target: Qiniu) -> None:
@@ -261,26 +236,16 @@ def test_number_9_a_name_that_is_too_long(place: Place) -> None:
     one = place.target().upload("a-lineage", first)
     place.target().upload("a-lineage", second)
 
-    short = [short_mark("a-lineage", made.certificate.fingerprint) for made in (first, second)]
+    short = [short_label_of("a-lineage", made.certificate.fingerprint) for made in (first, second)]
     assert short == place.labels()
     assert {23} == {len(label) for label in place.labels()}
     assert 3 == place.count("POST /sslcert")
     known = (first.certificate, second.certificate)
-    seen = place.target().observe(Look("a-lineage", (WWW,), None, Kind.AUTO, known))
+    seen = place.target().observe(Scope("a-lineage", (WWW,), None, Kind.AUTO, known))
     assert short == [remote.label for remote in seen.remotes]
     assert one == place.target().upload("a-lineage", first)
     assert place.target().retire(one, short[0])
     assert short[1:] == place.labels()
-
-
-def test_number_9_a_name_that_is_not(place: Place, target: Qiniu) -> None:
-    """The usual mark, with no request more."""
-    made = bundle(WWW)
-
-    target.upload("img", made)
-
-    assert [mark("img", made.certificate.fingerprint)] == place.labels()
-    assert 1 == place.count("POST /sslcert")
 
 
 def test_number_10_a_certificate_that_is_in_use_for_minutes_more(
@@ -293,26 +258,13 @@ def test_number_10_a_certificate_that_is_in_use_for_minutes_more(
     place.service.add_domain(WWW)
     target.bind(WWW, Kind.CDN, old, KEEP)
     target.bind(WWW, Kind.CDN, seed(place), KEEP)
-    label = mark("img", made.certificate.fingerprint)
+    label = label_of("img", made.certificate.fingerprint)
 
     with pytest.raises(TargetInUse):
         target.retire(old, label)
     place.time.pause(601)
 
     assert target.retire(old, label)
-
-
-@pytest.mark.parametrize("habit", [None, habits.versions_as_string])
-def test_number_11_tls_versions(habit: habits.Habit | None, place: Place, target: Qiniu) -> None:
-    """An array; a string for the server that complains of it."""
-    if habit is not None:
-        habit(place.service)
-    place.service.add_domain(WWW)
-
-    target.bind(WWW, Kind.CDN, seed(place), HttpsWish(tls_versions=("TLSv1.2", "TLSv1.3")))
-
-    sent = [json.loads(r.body)["tlsVersions"] for r in place.service.requests("PUT *")]
-    assert [["TLSv1.2", "TLSv1.3"], "TLSv1.2,TLSv1.3"][: 1 if habit is None else 2] == sent
 
 
 def test_number_12_a_401_proves_no_wrong_key(place: Place, target: Qiniu) -> None:
@@ -334,23 +286,6 @@ def test_number_12_a_401_proves_no_wrong_key(place: Place, target: Qiniu) -> Non
         "GET", f"{place.service.api_url}/domain/{WWW}/nonsense"
     )
     assert 401 == answer.status_code
-
-
-def test_number_14_dcdn_domains_are_in_the_same_list(place: Place, target: Qiniu) -> None:
-    """They are found and bound like the others, whatever else the list says of them."""
-    place.service.add_domain(WWW, product="dcdn", platform="dynamic")
-    new = seed(place)
-
-    [found] = target.observe(look()).domains
-    target.bind(WWW, found.kind, new, KEEP)
-
-    [item] = qiniu_calls.Client(place.service).domains("?limit=10").json()["domains"]
-    assert "dcdn" == item["product"]
-    assert {"uidIsFreezed", "freezeType", "pareDomain", "operTaskId", "operTaskErrCode"} <= set(
-        item
-    )
-    assert "https" not in item
-    assert new == place.service.bound(WWW)
 
 
 def test_number_15_source_domains_by_their_other_call(place: Place) -> None:
@@ -413,44 +348,6 @@ def test_number_17_other_states(state: str, words: str, place: Place, target: Qi
     assert broken.problem.hint
     with pytest.raises(TargetRejected, match=words):
         target.bind(WWW, Kind.CDN, seed(place), KEEP)
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "words"),
-    [
-        (400, 400013, "the same change has been made already"),
-        (400, 400020, "no ICP filing"),
-        (400, 400030, "an earlier change of the domain is not finished"),
-        (400, 400062, "the domain exists at Qiniu already"),
-        (400, 400309, "cache settings are missing"),
-        (400, 400317, "the domain is not offline"),
-        (400, 400323, "the certificate chain cannot be verified"),
-        (400, 400401, "there is no such certificate"),
-        (400, 400402, "this CA cannot issue for the name"),
-        (400, 400129, "400129 its words"),
-        (400, 400932, "not proven that the domain is its own"),
-        (401, 401001, "does not accept access_key and secret_key"),
-        (401, 401002, "does not accept access_key and secret_key"),
-        (403, 403024, "takes no more requests"),
-        (404, 404001, "it is not a CDN domain of this account"),
-        (500, 500000, "Qiniu returned a server error for"),
-        (405, None, "this host does not offer the call"),
-        (503, None, "Qiniu returned a server error for"),
-    ],
-)
-def test_number_17_codes(
-    status: int, code: int | None, words: str, place: Place, target: Qiniu
-) -> None:
-    """Words for each, and the request's id for Qiniu's support. An unknown one is quoted."""
-    bound(place)
-    place.service.api.faults.add(refusal(status, code), on="PUT *", times=None)
-
-    with pytest.raises(
-        (TargetAccessDenied, TargetBusy, TargetRejected, TargetUnavailable), match=words
-    ) as caught:
-        target.bind(WWW, Kind.CDN, seed(place), KEEP)
-
-    assert f"X-Reqid {REQUEST_ID}" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("operation", ["create_domain", "online_domain"])

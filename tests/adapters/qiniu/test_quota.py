@@ -10,7 +10,7 @@ from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.records import TRIED_AGAIN, Quota
 from certferry.errors import TargetRejected
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import WWW, Place, bundle
 from tests.sandbox import qiniu_calls
@@ -18,7 +18,7 @@ from tests.sandbox import qiniu_calls
 
 def quota(target: Qiniu) -> Quota | None:
     """What a look finds."""
-    return target.observe(Look("img", (WWW,), (), Kind.AUTO, ())).quota
+    return target.observe(Scope("img", (WWW,), (), Kind.AUTO, ())).quota
 
 
 def refused(place: Place, held: int) -> None:
@@ -67,7 +67,7 @@ def test_a_list_that_cannot_be_read_then(place: Place) -> None:
     """Nothing is remembered that was not seen."""
     place.service.certificates.quota = 0
     target, made = place.target(), bundle(WWW)
-    target.observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,)))
+    target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,)))
     place.service.fusion.faults.add(Fault.status(500), on="GET *", times=None)
     with pytest.raises(TargetRejected, match="as many certificates as it may"):
         target.upload("img", made)

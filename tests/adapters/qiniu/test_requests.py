@@ -16,11 +16,11 @@ from certferry.adapters.qiniu.account import (
     TASK_AGE,
 )
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.waiting import wait_for
 from certferry.errors import DeployError
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.text import Text
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.domains import HttpsConf
@@ -28,7 +28,7 @@ from tests.adapters.qiniu.place import WWW, Place, bundle
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import seed
 
-KEEP = HttpsWish()
+KEEP = DesiredHttps()
 SOON = timedelta(minutes=10)
 READ = f"GET /domain/{WWW}"
 LIST = "GET /domain"
@@ -36,7 +36,9 @@ LIST = "GET /domain"
 
 def look(target: Qiniu, *domains: str) -> tuple[ObservedDomain, ...]:
     """Observe named domains."""
-    return target.observe(Look("img", ("*.example.com",), domains or (WWW,), Kind.AUTO, ())).domains
+    return target.observe(
+        Scope("img", ("*.example.com",), domains or (WWW,), Kind.AUTO, ())
+    ).domains
 
 
 def the_domain(target: Qiniu) -> ObservedDomain:

@@ -10,31 +10,20 @@ from certferry.adapters.qiniu.account import LIST_AGE
 from certferry.adapters.qiniu.client import CERTIFICATES_PER_PAGE
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.errors import TargetInUse, TargetRejected, TargetUnavailable
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu import habits
-from tests.adapters.qiniu.place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
+from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls
-
-UNDONE = [Fault.reset_before(), Fault.html(502), refusal(500, 500000)]
 
 
 @pytest.fixture
 def made() -> CertificateBundle:
     """Give a certificate of the lineage."""
     return bundle(WWW)
-
-
-def test_a_copy_of_ours_is_removed(place: Place, target: Qiniu, ours: str, label: str) -> None:
-    """True when it was there; False afterwards, without another request to remove."""
-    assert target.retire(ours, label)
-    assert not target.retire(ours, label)
-
-    assert [] == place.labels()
-    assert 1 == place.count("DELETE *")
 
 
 def test_what_is_removed_is_not_seen_any_more(
@@ -46,22 +35,7 @@ def test_what_is_removed_is_not_seen_any_more(
     place.service.fusion.faults.add(Fault.status(200, listed), on="GET *", times=None)
     place.time.pause(6)
 
-    assert () == target.observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
-
-
-@pytest.mark.parametrize("fault", LOST, ids=fault_id)
-def test_a_lost_answer_and_a_list_that_lags(
-    fault: Fault, place: Place, target: Qiniu, ours: str, label: str
-) -> None:
-    """Removed once, though the list shows it for some seconds more."""
-    place.time.pause(10)
-    place.service.certificates.list_lag = timedelta(seconds=5)
-    place.service.fusion.faults.add(fault, on="DELETE *")
-
-    assert target.retire(ours, label)
-
-    assert [] == place.labels()
-    assert 1 == place.count("DELETE *")
+    assert () == target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
 
 
 def test_a_copy_that_another_process_removed_and_the_list_still_shows(
@@ -75,20 +49,11 @@ def test_a_copy_that_another_process_removed_and_the_list_still_shows(
     assert not place.target().retire(ours, label)
 
 
-def test_a_copy_that_another_tool_removed(
-    place: Place, target: Qiniu, ours: str, label: str
-) -> None:
-    """Gone behind our back: Qiniu's 400401 is a False."""
-    qiniu_calls.Client(place.service).delete(ours)
-
-    assert not target.retire(ours, label)
-
-
 def test_a_copy_that_is_not_in_an_old_list(
     place: Place, target: Qiniu, made: CertificateBundle, label: str
 ) -> None:
     """What another process uploaded after we last looked is found nevertheless."""
-    target.observe(Look("img", (WWW,), (), Kind.AUTO, ()))
+    target.observe(Scope("img", (WWW,), (), Kind.AUTO, ()))
     cert_id = place.target().upload("img", made)
 
     assert target.retire(cert_id, label)
@@ -119,26 +84,18 @@ def test_something_like_a_mark(label: str, place: Place, target: Qiniu) -> None:
     assert 0 == place.count("DELETE *")
 
 
-def test_another_label_than_the_one_asked_for(place: Place, target: Qiniu, ours: str) -> None:
-    """The id and the mark must belong together."""
-    with pytest.raises(TargetRejected):
-        target.retire(ours, mark("static", "0" * 64))
-
-    assert 0 == place.count("DELETE *")
-
-
 def test_a_lineage_without_latin_letters(place: Place, target: Qiniu) -> None:
     """Its mark has an empty middle, and is a mark all the same."""
     made = bundle(WWW)
     cert_id = target.upload("图片", made)
 
-    assert target.retire(cert_id, mark("图片", made.certificate.fingerprint))
+    assert target.retire(cert_id, label_of("图片", made.certificate.fingerprint))
 
 
 def test_a_copy_that_is_bound(place: Place, target: Qiniu, ours: str, label: str) -> None:
     """The domain says so: it is not yet, not a failure, and Qiniu is not even asked."""
     place.service.add_domain(WWW)
-    target.bind(WWW, Kind.CDN, ours, HttpsWish())
+    target.bind(WWW, Kind.CDN, ours, DesiredHttps())
 
     with pytest.raises(TargetInUse, match=f"{WWW} is still bound to {label}") as caught:
         target.retire(ours, label)
@@ -200,52 +157,12 @@ def test_a_copy_that_a_kodo_domain_uses(place: Place, target: Qiniu, ours: str, 
         place.target().retire(ours, label)
 
 
-@pytest.mark.parametrize("fault", LOST, ids=fault_id)
-def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, ours: str, label: str) -> None:
-    """Removed, as a fresh list shows: it was there, and is not asked for again."""
-    place.service.fusion.faults.add(fault, on="DELETE *")
-
-    assert target.retire(ours, label)
-    assert 1 == place.count("DELETE *")
-
-
-def test_a_removal_that_is_late(place: Place, ours: str, label: str) -> None:
-    """Carried out after the answer was given up: seen, and not asked for again."""
-    place.timeouts = SHORT
-    place.service.fusion.faults.add(Fault.delay(1.5), on="DELETE *")
-
-    assert place.target(pause=place.until_all_is_done).retire(ours, label)
-    assert 1 == place.count("DELETE *")
-
-
-@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
-def test_a_removal_that_was_not_done(
-    fault: Fault, place: Place, target: Qiniu, ours: str, label: str
-) -> None:
-    """No answer and still in the list: asked for once more."""
-    place.service.fusion.faults.add(fault, on="DELETE *")
-
-    assert target.retire(ours, label)
-    assert 2 == place.count("DELETE *")
-    assert [] == place.labels()
-
-
-def test_a_qiniu_that_stays_broken(place: Place, target: Qiniu, ours: str, label: str) -> None:
-    """Left for a later run."""
-    place.service.fusion.faults.add(Fault.status(503), on="DELETE *", times=None)
-
-    with pytest.raises(TargetUnavailable):
-        target.retire(ours, label)
-
-    assert [label] == place.labels()
-
-
 # --- of any owner ---------------------------------------------------------------------------
 
 
 def others(target: Qiniu) -> dict[str, tuple[str, datetime | None]]:
     """Give what is not ours: names and ends by id."""
-    look = Look("img", (WWW,), (), Kind.AUTO, (), others=True)
+    look = Scope("img", (WWW,), (), Kind.AUTO, (), others=True)
     return {o.remote_id: (o.label, o.not_after) for o in target.observe(look).others}
 
 

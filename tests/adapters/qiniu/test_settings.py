@@ -11,17 +11,17 @@ import pytest
 
 from certferry.adapters.qiniu.account import LIST_AGE
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import ObservedDomain
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.drift import setting_changes
 from certferry.errors import TargetRejected
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from tests.adapters.qiniu.place import WWW, Place, refusal
 from tests.sandbox import qiniu_calls
 
 VERSIONS = ("TLSv1.2", "TLSv1.3")
-WISH = HttpsWish(force_https=True, http2=True, tls_versions=VERSIONS)
+WISH = DesiredHttps(force_https=True, http2=True, tls_versions=VERSIONS)
 
 
 def seed(place: Place) -> str:
@@ -31,7 +31,7 @@ def seed(place: Place) -> str:
 
 def look(target: Qiniu, name: str = WWW) -> ObservedDomain:
     """Look at a domain."""
-    [found] = target.observe(Look("img", (name,), (name,), Kind.AUTO, ())).domains
+    [found] = target.observe(Scope("img", (name,), (name,), Kind.AUTO, ())).domains
     return found
 
 
@@ -87,7 +87,7 @@ def test_a_complaint_about_something_else(place: Place, target: Qiniu) -> None:
     about_versions = "json: cannot unmarshal array into Go struct field SslizeArgs.tlsVersions"
     wishes = [
         (about_a_flag, WISH),
-        (about_versions, HttpsWish()),
+        (about_versions, DesiredHttps()),
         ("invalid tlsVersions", WISH),
     ]
 

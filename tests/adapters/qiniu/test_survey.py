@@ -18,7 +18,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.kodo import DomainType
 from tests.adapters.qiniu.place import Place, refusal
@@ -270,7 +270,7 @@ def test_what_a_run_has_read_is_asked_for_again_only_where_it_has_changed(place:
     for name in names:
         place.service.add_domain(name, https=cert)
     fresh = found(place)
-    place.target().observe(Look("img", ("*.example.com",), names, Kind.AUTO, ()))
+    place.target().observe(Scope("img", ("*.example.com",), names, Kind.AUTO, ()))
     read = len(reads(place))
 
     assert fresh == found(place)
@@ -292,12 +292,12 @@ def test_details_are_read_side_by_side(place: Place) -> None:
         place.service.add_domain(name, free_certificate=True)
     place.service.api.faults.add(Fault.delay(1), on="GET /domain/*", times=None)
 
-    def under_way() -> int:
+    def in_progress() -> int:
         return sum(call.status is None for call in place.service.api.journal)
 
     with ThreadPoolExecutor(1) as pool:
         survey = pool.submit(place.target().survey, unseen)
-        assert eventually(lambda: under_way() >= AT_ONCE // 2)
+        assert eventually(lambda: in_progress() >= AT_ONCE // 2)
         assert set(names) == set(by_name(survey.result()))
 
 

@@ -11,10 +11,9 @@ import pytest
 
 from certferry.adapters.qiniu.target import Qiniu, Settings, connect
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark, short_mark
+from certferry.core.certificates.lineage import label_of, short_label_of
 from certferry.core.observed.observation import (
     DomainState,
-    RemoteCertificate,
     TargetRules,
 )
 from certferry.core.secret import Secret
@@ -69,20 +68,6 @@ def test_a_domain_that_cannot_be_read(
     assert words in str(broken.problem)
     assert broken.problem is not None
     assert broken.problem.retry.allowed
-    assert (IMG, DomainState.READY) == (sound.domain, sound.state)
-
-
-def test_a_401_for_one_path_alone(place: Place, target: Qiniu) -> None:
-    """Where the list was given, the keys are not blamed for one domain, and the others go on."""
-    place.service.add_domain(WWW)
-    place.service.add_domain(IMG)
-    fault = refusal(401, None, "bad token")
-    place.service.api.faults.add(fault, on=f"GET /domain/{WWW}", times=None)
-
-    refused, sound = target.observe(look(names=("*.example.com",))).domains
-
-    assert isinstance(refused.problem, TargetAccessDenied)
-    assert "the same keys are accepted for other calls" in str(refused.problem.hint)
     assert (IMG, DomainState.READY) == (sound.domain, sound.state)
 
 
@@ -154,7 +139,7 @@ def test_one_silent_domain(place: Place) -> None:
 
 
 def test_refused_keys(place: Place) -> None:
-    """Access denied passes the door as such, and no secret with it."""
+    """Access denied passes the port as such, and no secret with it."""
     settings = Settings(
         Secret(ACCESS_KEY),
         Secret("another-secret"),
@@ -214,24 +199,6 @@ def made() -> CertificateBundle:
     return bundle(WWW, "*.example.com")
 
 
-def test_our_copies_are_known_by_their_mark(place: Place, target: Qiniu) -> None:
-    """Ours of this lineage are listed; another lineage's, another tool's and unknown ones not."""
-    issued = qiniu_calls.issue(WWW)
-    ours = bundle_of(issued).certificate
-    label = mark("img", ours.fingerprint)
-    cert_id = place.service.add_certificate(issued, label)
-    place.service.add_certificate(issued, mark("static", ours.fingerprint))
-    place.service.add_certificate(issued, WWW)
-    forgotten = qiniu_calls.issue(WWW)
-    place.service.add_certificate(
-        forgotten, mark("img", bundle_of(forgotten).certificate.fingerprint)
-    )
-
-    found = target.observe(look(known=(ours,))).remotes
-
-    assert (RemoteCertificate(cert_id, label, ours.fingerprint, ours.not_after),) == found
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -246,7 +213,7 @@ def test_a_mark_on_something_else(
     """A label alone proves nothing: names and dates must be the certificate's own."""
     issued = qiniu_calls.issue(WWW, "*.example.com")
     ours = bundle_of(issued).certificate
-    place.service.add_certificate(issued, mark("img", ours.fingerprint))
+    place.service.add_certificate(issued, label_of("img", ours.fingerprint))
     [(field, value)] = change.items()
     other = getattr(ours, field) + value if isinstance(value, timedelta) else value
 
@@ -259,7 +226,7 @@ def test_names_in_another_order_or_not_told(
     names: str, place: Place, target: Qiniu, made: CertificateBundle
 ) -> None:
     """Order and case of names do not matter, and what a list leaves out does not disagree."""
-    label = mark("img", made.certificate.fingerprint)
+    label = label_of("img", made.certificate.fingerprint)
     body = f'{{"code":200,"certs":[{{"certid":"x","name":"{label}","dnsnames":{names}}}]}}'
     place.service.fusion.faults.add(Fault.status(200, body.encode()))
 
@@ -274,8 +241,13 @@ def test_copies_that_the_state_does_not_know(place: Place, target: Qiniu) -> Non
     """
     known, issued = bundle_of(qiniu_calls.issue(WWW)).certificate, qiniu_calls.issue(WWW)
     newer = bundle_of(issued).certificate
-    marks_of_img = (mark("img", newer.fingerprint), short_mark("img", newer.fingerprint))
-    for name in (*marks_of_img, mark("img-2", newer.fingerprint), WWW, "certferry-img-nonsense"):
+    marks_of_img = (label_of("img", newer.fingerprint), short_label_of("img", newer.fingerprint))
+    for name in (
+        *marks_of_img,
+        label_of("img-2", newer.fingerprint),
+        WWW,
+        "certferry-img-nonsense",
+    ):
         place.service.add_certificate(issued, name)
 
     found = target.observe(look(known=(known,))).unremembered
@@ -326,15 +298,3 @@ def test_a_list_that_failed_is_asked_for_again(place: Place, target: Qiniu) -> N
         target.observe(look())
 
     assert 1 == len(target.observe(look()).domains)
-
-
-def test_looking_changes_nothing(place: Place, target: Qiniu) -> None:
-    """Whatever is there, an observation is made of GET requests."""
-    place.service.add_domain(WWW)
-    place.service.add_domain(IMG, state="frozen")
-    place.service.add_bucket_domain("src.example.com", "pictures")
-
-    target.observe(look(names=("*.example.com",)))
-    target.observe(look(WWW, IMG, "src.example.com", "no.example.com"))
-
-    assert [] == place.service.writes()

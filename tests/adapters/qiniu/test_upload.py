@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from certferry.adapters.qiniu.account import OWN_WRITES_AGE
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.lineage import mark
+from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import TargetRules
 from certferry.errors import (
@@ -22,10 +21,10 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry_sandbox.authority import Authority
 from certferry_sandbox.faults import Fault
-from tests.adapters.qiniu.place import LOST, SHORT, WWW, Place, bundle, bundle_of, fault_id, refusal
+from tests.adapters.qiniu.place import LOST, WWW, Place, bundle, bundle_of, fault_id, refusal
 from tests.sandbox import qiniu_calls
 
 STUCK_LIST = Fault.status(200, b'{"code":200,"certs":null,"marker":""}')
@@ -49,7 +48,7 @@ def test_an_upload_carries_our_mark(place: Place, target: Qiniu, made: Certifica
     cert_id = target.upload("img", made)
 
     [stored] = place.service.certificates.stored()
-    assert (cert_id, mark("img", made.certificate.fingerprint)) == (stored.id, stored.name)
+    assert (cert_id, label_of("img", made.certificate.fingerprint)) == (stored.id, stored.name)
     [sent] = place.service.requests("POST /sslcert")
     assert {
         "name": stored.name,
@@ -85,34 +84,14 @@ def test_the_oldest_of_equal_uploads_is_adopted(place: Place, target: Qiniu) -> 
     """
     issued = qiniu_calls.issue(WWW)
     made = bundle_of(issued)
-    label = mark("img", made.certificate.fingerprint)
+    label = label_of("img", made.certificate.fingerprint)
     first = place.service.add_certificate(issued, label)
     place.time.pause(60)
     second = place.service.add_certificate(issued, label)
 
     assert first == target.upload("img", made)
-    found = target.observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+    found = target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
     assert [first, second] == [remote.remote_id for remote in found]
-
-
-def test_a_foreign_label_is_not_adopted(place: Place, target: Qiniu) -> None:
-    """The same certificate under a name of its owner's making is left alone."""
-    issued = qiniu_calls.issue(WWW)
-    foreign = place.service.add_certificate(issued, WWW)
-
-    assert foreign != target.upload("img", bundle_of(issued))
-    assert 2 == len(place.service.certificates.stored())
-
-
-def test_many_threads_upload_one_certificate(
-    place: Place, target: Qiniu, made: CertificateBundle
-) -> None:
-    """Eight at once: one upload, one id."""
-    with ThreadPoolExecutor(8) as pool:
-        ids = set(pool.map(lambda _: target.upload("img", made), range(8)))
-
-    assert 1 == len(ids)
-    assert 1 == place.count("POST *")
 
 
 def test_our_own_upload_is_seen_though_the_list_lags(
@@ -123,7 +102,7 @@ def test_our_own_upload_is_seen_though_the_list_lags(
     place.time.pause(6)
     place.service.fusion.faults.add(STUCK_LIST, on="GET /sslcert", times=None)
 
-    found = target.observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+    found = target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
 
     assert [cert_id] == [remote.remote_id for remote in found]
     assert cert_id == target.upload("img", made)
@@ -153,73 +132,11 @@ def test_two_processes_and_a_list_that_lags(place: Place, made: CertificateBundl
     place.time.pause(3)
 
     assert {first} == {place.target().upload("img", made) for _ in range(3)}
-    found = place.target().observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+    found = place.target().observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
     assert [first, second] == [remote.remote_id for remote in found]
 
 
 # --- lost answers ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("lag", [0, 2, 5])
-@pytest.mark.parametrize("fault", LOST, ids=fault_id)
-def test_a_lost_answer_leads_to_no_second_upload(
-    fault: Fault, lag: float, place: Place, target: Qiniu, made: CertificateBundle
-) -> None:
-    """The upload was done and its answer lost: it is found in a fresh list and adopted, also
-    where the list lags some seconds behind.
-    """
-    place.service.certificates.list_lag = timedelta(seconds=lag)
-    place.service.fusion.faults.add(fault, on="POST *")
-
-    cert_id = target.upload("img", made)
-
-    [stored] = place.service.certificates.stored()
-    assert stored.id == cert_id
-    assert 1 == place.count("POST *")
-
-
-@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
-def test_an_upload_that_was_not_done_is_done_again(
-    fault: Fault, place: Place, target: Qiniu, made: CertificateBundle
-) -> None:
-    """No answer and not in the list: it is sent once more."""
-    place.service.fusion.faults.add(fault, on="POST *")
-
-    target.upload("img", made)
-
-    assert 1 == len(place.service.certificates.stored())
-    assert 2 == place.count("POST *")
-    assert [0.5, 1.5, 4.0] == [seconds for seconds in place.time.pauses if seconds >= 0.5]
-
-
-def test_an_upload_that_is_late(place: Place, made: CertificateBundle) -> None:
-    """Not there at the first look, for it is still being worked on: it is looked for again."""
-    place.timeouts = SHORT
-    place.service.fusion.faults.add(Fault.delay(1.5), on="POST *")
-    looks: list[float] = []
-
-    def pause(seconds: float) -> None:
-        if looks:
-            place.until_all_is_done(seconds)
-        looks.append(seconds)
-
-    cert_id = place.target(pause=pause).upload("img", made)
-
-    [stored] = place.service.certificates.stored()
-    assert stored.id == cert_id
-    assert 1 == place.count("POST *")
-    assert [0.5, 1.5] == looks
-
-
-def test_a_qiniu_that_stays_broken(place: Place, target: Qiniu, made: CertificateBundle) -> None:
-    """After a few attempts it is given up, for a later run."""
-    place.service.fusion.faults.add(Fault.reset_before(), on="POST *", times=None)
-
-    with pytest.raises(TargetUnavailable) as caught:
-        target.upload("img", made)
-
-    assert 2 == place.count("POST *")
-    assert caught.value.retry.allowed
 
 
 def test_a_list_that_cannot_be_had_stops_the_upload(
@@ -289,14 +206,6 @@ def test_a_certificate_that_is_refused(
     assert not caught.value.retry.allowed
     assert 1 == place.count("POST *")
     assert [] == place.service.certificates.stored()
-
-
-def test_a_full_account(place: Place, target: Qiniu, made: CertificateBundle) -> None:
-    """The quota is told as such."""
-    place.service.certificates.quota = 0
-
-    with pytest.raises(TargetRejected, match="as many certificates as it may"):
-        target.upload("img", made)
 
 
 def test_refused_keys(place: Place, target: Qiniu, made: CertificateBundle) -> None:

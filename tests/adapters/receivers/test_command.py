@@ -173,10 +173,10 @@ def test_files_that_cannot_be_removed_hide_nothing(tmp_path: Path, *, stopped: b
         tmp_path, "/bin/sh", "-c", f"{REMOVES_ITSELF}; {'sleep 60' if stopped else 'exit 3'}"
     )
     delivery = CommandDelivery("push", does)
-    door = command.connect(delivery, workspace=tmp_path / "handover", pause=pause)
+    port = command.connect(delivery, workspace=tmp_path / "handover", pause=pause)
 
     with pytest.raises(Interrupted if stopped else DeployError, match=r"stopped|exit code 3"):
-        door.deliver(LINEAGE, issue())
+        port.deliver(LINEAGE, issue())
 
 
 def test_memory_is_the_states(tmp_path: Path, bundle: CertificateBundle) -> None:

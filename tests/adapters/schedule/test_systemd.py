@@ -1,20 +1,26 @@
-"""The units: systemd itself accepts them, and they come and go without a trace."""
+"""systemd's units, written, installed, and the daemon behind them."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from certferry.adapters.schedule.cron import daemon_to_start
 from certferry.adapters.schedule.systemd import TIMER_TEXT, SystemdTimer, units_directory
 from certferry.core.schedule import Installation, Job
 from certferry.errors import ScheduleError
 from certferry.file_trust import user_name
+from tests.adapters.schedule.crontab_owner import cron_daemon
+
+# --- The units: systemd itself accepts them, and they come and go without a trace
+
 
 UNITS = ["certferry-failed.service", "certferry.service", "certferry.timer"]
 
@@ -448,3 +454,54 @@ def test_a_missing_systemctl_is_told(tmp_path: Path, directory: Path, job: Job) 
     for act in (lambda: keeper.install(job), keeper.find, keeper.remove):
         with pytest.raises(ScheduleError, match="`systemctl` cannot be run"):
             act()
+
+
+# --- Whether a cron daemon runs: told only where it can be seen that there is none
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Path:
+    """The processes of a system: its first one, and another."""
+    run(tmp_path, 1, "systemd")
+    run(tmp_path, 17, "cron-helper")
+    (tmp_path / "uptime").touch()
+    return tmp_path
+
+
+def run(processes: Path, number: int, name: str) -> None:
+    """Add a process."""
+    process = processes / str(number)
+    process.mkdir()
+    (process / "comm").write_text(f"{name}\n")
+
+
+def test_a_machine_without_one_is_told_how_to_start_it(processes: Path) -> None:
+    """By the name that the service has there."""
+    assert re.fullmatch(
+        "start the cron daemon, which does not seem to run: service crond? start",
+        str(daemon_to_start(processes)),
+    )
+
+
+@pytest.mark.parametrize("name", ["cron", "crond"])
+def test_a_daemon_that_runs_is_seen(processes: Path, name: str) -> None:
+    """By the name of its process; one that ends meanwhile does not matter."""
+    run(processes, 4711, name)
+    (processes / "4712/comm").mkdir(parents=True)
+
+    assert daemon_to_start(processes) is None
+
+
+def test_where_processes_are_hidden_nothing_is_said(processes: Path) -> None:
+    """No /proc, or one without the processes of others."""
+    (processes / "1/comm").unlink()
+
+    assert daemon_to_start(processes) is None
+    assert daemon_to_start(processes / "none") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
+def test_a_real_process_is_seen() -> None:
+    """On this machine, with a process that is called so."""
+    with cron_daemon():
+        assert daemon_to_start() is None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,28 +22,16 @@ from certferry.adapters.state.columns import (
     to_validity,
 )
 from certferry.core.certificates.lineage import Revocation, RevocationReason
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.errors import StateError
 from certferry.ports.state import StateStore
 from certferry_sandbox.testing.certificates import make_bundle
-from tests.adapters.state.child_program import HOUR, NOW
+from tests.adapters.state.child_program import NOW
 
 moments = st.datetimes(
     min_value=datetime(1970, 1, 2),  # noqa: DTZ001 - the zone is drawn beside it
     max_value=datetime(8999, 12, 30),  # noqa: DTZ001 - the zone is drawn beside it
     timezones=st.timezones(),
 )
-RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-
-
-@given(moments)
-def test_moment_is_read_back(moment: datetime) -> None:
-    """RFC 3339 in UTC, to the microsecond, from any time zone."""
-    written = from_moment(moment)
-
-    assert RFC_3339.fullmatch(written)
-    assert moment.astimezone(UTC) == to_moment(written)
-    assert timedelta(0) == to_moment(written).utcoffset()
 
 
 @pytest.mark.parametrize(
@@ -71,19 +58,6 @@ def test_moments_sort_as_text(one: datetime, other: datetime) -> None:
     in_time = one.astimezone(UTC) < other.astimezone(UTC)
 
     assert in_time == (from_moment(one) < from_moment(other))
-
-
-def test_renewal_window_is_read(path: Path, store: StateStore) -> None:
-    """A window that the CA has named belongs to its version."""
-    lease = store.acquire("img", NOW)
-    store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
-    with closing(sqlite3.connect(path)) as raw, raw:
-        raw.execute(
-            "UPDATE version SET window_start = ?, window_end = ?",
-            (from_moment(NOW), from_moment(NOW + HOUR)),
-        )
-
-    assert [RenewalWindow(NOW, NOW + HOUR)] == [v.window for v in store.versions("img")]
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_look_sees_what_is_there(path: Path, key_file: Path, store: StateStore
 
 
 def test_state_that_cannot_be_looked_for_is_not_taken_for_none(tmp_path: Path) -> None:
-    """Behind a closed door, or on a disk that is not there just now, it may be there: that is an
+    """Behind a closed port, or on a disk that is not there just now, it may be there: that is an
     error, not an empty state.
     """
     (tmp_path / "file").touch()

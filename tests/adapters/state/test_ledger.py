@@ -12,7 +12,14 @@ import pytest
 from certferry.adapters.acme.budget import limits_at
 from certferry.adapters.state.columns import from_moment, from_names
 from certferry.adapters.state.connect import connect
-from certferry.core.planning.limits import MOST_ORDERS, Limits, PastOrder, Spent, Wanted, held_back
+from certferry.core.planning.limits import (
+    MOST_ORDERS,
+    Limits,
+    PastOrder,
+    PlannedOrder,
+    Spent,
+    rate_limit_hold,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -51,14 +58,14 @@ def orders_of_a_month() -> list[PastOrder]:
 @pytest.mark.parametrize(
     "wanted",
     [
-        Wanted(SHOP),
-        Wanted(("a.SHOP.example".lower(), "b.other.example")),
-        Wanted(("www.new.example",)),
-        Wanted(SHOP, renews=True),
+        PlannedOrder(SHOP),
+        PlannedOrder(("a.SHOP.example".lower(), "b.other.example")),
+        PlannedOrder(("www.new.example",)),
+        PlannedOrder(SHOP, renews=True),
     ],
     ids=lambda wanted: f"{wanted.names[0]}{wanted.renews or ''}",
 )
-def test_what_is_read_decides_as_all_of_it_would(tmp_path: Path, wanted: Wanted) -> None:
+def test_what_is_read_decides_as_all_of_it_would(tmp_path: Path, wanted: PlannedOrder) -> None:
     """Of thousands of orders only those that may count are read: the last ones, and those of the
     same registered domain or the same names.
     """
@@ -77,5 +84,5 @@ def test_what_is_read_decides_as_all_of_it_would(tmp_path: Path, wanted: Wanted)
 
     assert len(read.orders) <= MOST_ORDERS + USED_UP + 1
     for moment in (NOW, NOW - 5 * DAY, NOW + DAY + 40 * MINUTE, NOW + 2 * DAY):
-        decided = held_back(limits(), read, wanted, moment)
-        assert held_back(limits(), Spent(tuple(orders)), wanted, moment) == decided
+        decided = rate_limit_hold(limits(), read, wanted, moment)
+        assert rate_limit_hold(limits(), Spent(tuple(orders)), wanted, moment) == decided

@@ -33,6 +33,10 @@ class TencentCloudAccount(ZoneAccount):
         """Give the machine's time, which the pauses move as well."""
         return super().now() + self.ahead
 
+    def add_zone(self, name: str) -> None:
+        """Put a domain into the account."""
+        self.service.add_domain(name)
+
     def connect(self, **settings: Any) -> DnsProvider:
         """Give a provider, as another process would make it; not paced unless asked for."""
         written = {

@@ -121,26 +121,6 @@ def test_ttl_is_the_plans_least_or_that_of_a_free_one(
     assert ttls == [call.fields["TTL"] for call in account.service.calls("CreateRecord")]
 
 
-def test_identical_record_gives_its_id(
-    account: TencentCloudAccount, provider: DnspodRecords
-) -> None:
-    """It is looked for, since the refusal does not tell it."""
-    known = account.zones.create(NAME, "TXT", "value")
-
-    assert provider.add_txt(NAME, "value").endswith(f"|{known.id}")
-    assert ["value"] == account.values(NAME)
-
-
-def test_record_that_is_switched_off_is_not_taken_for_ours(
-    account: TencentCloudAccount, provider: DnspodRecords
-) -> None:
-    """It would never be seen."""
-    account.zones.create(NAME, "TXT", "value", enabled=False)
-
-    with pytest.raises(DnsRejected, match="switched off"):
-        provider.add_txt(NAME, "value")
-
-
 @pytest.mark.parametrize("fault", [Fault.reset_after(), Fault.html(), Fault.truncated()])
 def test_lost_answer_is_looked_for_before_the_record_is_written_again(
     account: TencentCloudAccount, provider: DnspodRecords, fault: Fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -14,19 +14,19 @@ from certferry.core.assessment.health import (
     Checkup,
     Concern,
     Expected,
-    Health,
     Recorded,
     by_share_of_life,
     checkup,
     concerns_of,
-    sorted_by_need,
-    worst,
+    worst_first,
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.observed.records import LastRun
+from certferry.present.check_text import PluginStatus, status_of
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate
 
@@ -58,9 +58,9 @@ def recorded(
     return Recorded(known, places, notices, LastRun(NOW - HOUR, NOW - HOUR))
 
 
-def judged(known: Recorded, expected: Expected = IMG) -> list[tuple[Health, str]]:
+def judged(known: Recorded, expected: Expected = IMG) -> list[tuple[Severity, str]]:
     """What needs a person."""
-    return [(one.health, one.code) for one in concerns_of([expected], known, NOW)]
+    return [(one.problem.severity, one.problem.code) for one in concerns_of([expected], known, NOW)]
 
 
 @pytest.mark.parametrize("lifetime", LIFETIMES, ids=str)
@@ -71,9 +71,9 @@ def test_a_certificate_that_is_not_due_is_in_order(lifetime: timedelta, share: f
     begun, due = made.not_before, renew_at(made)
     half = due + (made.not_after - due) / 2 - timedelta(seconds=1)
 
-    assert Health.OK is by_share_of_life(made, begun + (due - begun) * share)
+    assert Severity.OK is by_share_of_life(made, begun + (due - begun) * share)
     if lifetime > timedelta(days=10):
-        assert Health.OK is by_share_of_life(made, half)
+        assert Severity.OK is by_share_of_life(made, half)
 
 
 @given(
@@ -85,20 +85,21 @@ def test_it_only_gets_worse(lifetime: timedelta, moments: list[float]) -> None:
     made = version(lifetime, lifetime).certificate
     found = [by_share_of_life(made, made.not_before + lifetime * one) for one in sorted(moments)]
 
-    assert sorted(found) == found
-    assert Health.CRITICAL is by_share_of_life(made, made.not_after)
+    ranks = [one.rank for one in found]
+    assert sorted(ranks) == ranks
+    assert Severity.ERROR is by_share_of_life(made, made.not_after)
 
 
 @pytest.mark.parametrize(
     ("days", "expected"),
     [
         (15.1, []),
-        (14.9, [(Health.WARNING, "ends_soon")]),
-        (7.4, [(Health.CRITICAL, "ends_soon")]),
-        (-1, [(Health.CRITICAL, "expired")]),
+        (14.9, [(Severity.WARNING, "ends_soon")]),
+        (7.4, [(Severity.ERROR, "ends_soon")]),
+        (-1, [(Severity.ERROR, "expired")]),
     ],
 )
-def test_a_certificate_that_ends(days: float, expected: list[tuple[Health, str]]) -> None:
+def test_a_certificate_that_ends(days: float, expected: list[tuple[Severity, str]]) -> None:
     """Of 90 days: a warning with a sixth left, critical with a twelfth."""
     assert expected == judged(recorded(version(days * DAY)))
 
@@ -114,10 +115,10 @@ def test_what_was_never_issued_is_critical() -> None:
 
     found = concerns_of([IMG], recorded(notices=[trouble]), NOW)
 
-    assert [(Health.CRITICAL, "never_issued"), (Health.WARNING, "dns_access_denied")] == [
-        (one.health, one.code) for one in found
+    assert [(Severity.ERROR, "never_issued"), (Severity.WARNING, "dns_access_denied")] == [
+        (one.problem.severity, one.problem.code) for one in found
     ]
-    assert trouble.since == found[0].since
+    assert trouble.since == found[0].problem.since
 
 
 def test_a_revoked_certificate_is_critical() -> None:
@@ -126,7 +127,7 @@ def test_a_revoked_certificate_is_critical() -> None:
         version(60 * DAY), revocation=Revocation(NOW - HOUR, RevocationReason.KEY_COMPROMISE)
     )
 
-    assert [(Health.CRITICAL, "revoked")] == judged(recorded(revoked))
+    assert [(Severity.ERROR, "revoked")] == judged(recorded(revoked))
 
 
 def test_a_certificate_whose_signer_has_expired_is_critical() -> None:
@@ -134,7 +135,7 @@ def test_a_certificate_whose_signer_has_expired_is_critical() -> None:
     ended = replace(version(60 * DAY), issuer_not_after=NOW)
     ends = replace(version(60 * DAY), issuer_not_after=NOW + HOUR)
 
-    assert [(Health.CRITICAL, "issuer_expired")] == judged(recorded(ended))
+    assert [(Severity.ERROR, "issuer_expired")] == judged(recorded(ended))
     assert [] == judged(recorded(ends))
 
 
@@ -145,15 +146,17 @@ def test_a_revocation_that_did_not_end_is_told_until_it_has() -> None:
     begun = Revocation(NOW - HOUR, RevocationReason.SUPERSEDED, is_answered=False)
     newest, earlier = version(60 * DAY), replace(version(30 * DAY), revocation=begun)
 
-    assert [(Health.CRITICAL, "revoked")] == judged(recorded(replace(newest, revocation=begun)))
-    assert [(Health.WARNING, "revocation_begun")] == judged(recorded(newest, earlier))
+    assert [(Severity.ERROR, "revoked")] == judged(recorded(replace(newest, revocation=begun)))
+    assert [(Severity.WARNING, "revocation_begun")] == judged(recorded(newest, earlier))
     expired = replace(version(-DAY), revocation=begun)
     assert [] == judged(recorded(newest, expired))
 
 
 def notice(topic: Topic, subject: Subject, code: str = "dns_access_denied") -> Notice:
     """Something that operators are told."""
-    return Notice(topic, subject, NOW - HOUR, code, Text("the token is refused"), Text("check it"))
+    return Notice(
+        topic, subject, NOW - HOUR, Problem(code, Text("the token is refused"), Text("check it"))
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,22 +177,24 @@ def test_trouble_and_drift_are_warnings(told: Notice, expected: list[str]) -> No
     """
     found = concerns_of([IMG], recorded(version(60 * DAY), notices=[told]), NOW)
 
-    assert expected == [one.code for one in found]
-    assert all(one.health is Health.WARNING for one in found)
-    assert all((one.since, one.hint) == (told.since, told.hint) for one in found)
+    assert expected == [one.problem.code for one in found]
+    assert all(one.problem.severity is Severity.WARNING for one in found)
+    assert all(
+        (one.problem.since, one.problem.hint) == (told.since, told.problem.hint) for one in found
+    )
 
 
 @pytest.mark.parametrize(
     ("days", "expected"),
     [
-        (37, [(Health.WARNING, "upload_deadline")]),
+        (37, [(Severity.WARNING, "upload_deadline")]),
         (44, []),
-        (29.9, [(Health.CRITICAL, "upload_deadline")]),
-        (33.7, [(Health.CRITICAL, "upload_deadline")]),
+        (29.9, [(Severity.ERROR, "upload_deadline")]),
+        (33.7, [(Severity.ERROR, "upload_deadline")]),
     ],
 )
 def test_a_new_certificate_that_its_target_takes_no_longer(
-    days: float, expected: list[tuple[Health, str]]
+    days: float, expected: list[tuple[Severity, str]]
 ) -> None:
     """A target that wants 30 days takes one of 45 for 15 days: a warning with half of that left,
     critical with a quarter.
@@ -206,16 +211,20 @@ def test_a_new_certificate_that_its_target_takes_no_longer(
 
 @pytest.mark.parametrize(
     ("days", "expected"),
-    [(20, []), (10, [Health.WARNING]), (5, [Health.CRITICAL]), (-1, [Health.CRITICAL])],
+    [(20, []), (10, [Severity.WARNING]), (5, [Severity.ERROR]), (-1, [Severity.ERROR])],
 )
-def test_a_place_that_still_has_the_earlier_certificate(days: int, expected: list[Health]) -> None:
+def test_a_place_that_still_has_the_earlier_certificate(
+    days: int, expected: list[Severity]
+) -> None:
     """Judged by that one's life, which visitors get. What no place has any more says nothing."""
     old = version(days * DAY, fingerprint=OLD)
     kept = (version(89 * DAY), old)
 
     found = concerns_of([IMG], recorded(*kept, places=[place(served=False, fingerprint=OLD)]), NOW)
 
-    assert [(one, "earlier_ends") for one in expected] == [(o.health, o.code) for o in found]
+    assert [(one, "earlier_ends") for one in expected] == [
+        (o.problem.severity, o.problem.code) for o in found
+    ]
     assert [] == judged(recorded(*kept, places=[place(served=True)]))
 
 
@@ -224,9 +233,9 @@ def test_runs_that_stay_away() -> None:
     known = recorded(version(60 * DAY))
     late = replace(known, last_run=LastRun(NOW - 49 * HOUR))
 
-    assert [(Health.WARNING, "run_overdue")] == judged(late)
+    assert [(Severity.WARNING, "run_overdue")] == judged(late)
     assert [] == list(concerns_of([IMG], late, NOW, timedelta(hours=50)))
-    assert [(Health.WARNING, "run_missing")] == judged(replace(known, last_run=None))
+    assert [(Severity.WARNING, "run_missing")] == judged(replace(known, last_run=None))
 
 
 @pytest.mark.parametrize("what", ["run", "certificate"])
@@ -238,8 +247,8 @@ def test_a_clock_that_is_years_behind(what: str) -> None:
     else:
         known = replace(known, versions={"img": [version(800 * DAY)]})
 
-    assert (Health.UNKNOWN, "clock_off") in judged(known)
-    assert Health.UNKNOWN is checkup([IMG], known, NOW).health
+    assert (Severity.WARNING, "clock_off") in judged(known)
+    assert PluginStatus.UNKNOWN is status_of(checkup([IMG], known, NOW).concerns)
 
 
 def test_files_that_are_gone_are_counted() -> None:
@@ -248,43 +257,54 @@ def test_files_that_are_gone_are_counted() -> None:
 
     found = concerns_of([gone], recorded(version(60 * DAY)), NOW)
 
-    assert ["files_gone"] * 2 == [one.code for one in found]
-    assert ["/opt/a.pem is not there", "/opt/b.pem is not there"] == [str(o.message) for o in found]
+    assert ["files_gone"] * 2 == [one.problem.code for one in found]
+    assert ["/opt/a.pem is not there", "/opt/b.pem is not there"] == [
+        str(o.problem.message) for o in found
+    ]
 
 
 def test_a_certificate_that_others_serve_may_end() -> None:
     """Other lineages serve everything that it was for: it is not renewed, on purpose."""
-    ceded = Sighting("img", "qiniu", "", served=True, since=NOW)
+    owned_elsewhere = Sighting("img", "qiniu", "", served=True, since=NOW)
 
-    assert [] == judged(recorded(version(-1 * DAY), places=[ceded]))
+    assert [] == judged(recorded(version(-1 * DAY), places=[owned_elsewhere]))
 
 
 def test_a_certificate_that_others_serve_need_not_be_issued() -> None:
     """As `status` has it: a run orders nothing for it, so the advice to run one would be wrong."""
-    ceded = Sighting("img", "qiniu", "", served=True, since=NOW)
+    owned_elsewhere = Sighting("img", "qiniu", "", served=True, since=NOW)
 
-    assert [] == judged(recorded(places=[ceded]))
+    assert [] == judged(recorded(places=[owned_elsewhere]))
     unread = notice(Topic.TROUBLE, Subject("img", "other"))
-    assert [Health.CRITICAL, Health.WARNING] == [
-        health for health, _ in judged(recorded(places=[ceded], notices=[unread]))
+    assert [Severity.ERROR, Severity.WARNING] == [
+        health for health, _ in judged(recorded(places=[owned_elsewhere], notices=[unread]))
     ]
     elsewhere = Sighting("img", "other", "a.example.com", served=False, since=NOW)
-    assert [(Health.CRITICAL, "never_issued")] == judged(recorded(places=[ceded, elsewhere]))
+    assert [(Severity.ERROR, "never_issued")] == judged(
+        recorded(places=[owned_elsewhere, elsewhere])
+    )
+
+
+def concern(code: str, severity: Severity, deadline: datetime | None = None) -> Concern:
+    """Something that needs a person."""
+    return Concern(Problem(code, Text("so"), severity=severity), deadline=deadline)
 
 
 def test_what_is_certainly_bad_comes_first() -> None:
     """Critical, then what is not known, then warnings; of those, what ends first."""
     found = [
-        Concern(Health.WARNING, "late", Text("a"), deadline=NOW + DAY),
-        Concern(Health.UNKNOWN, "clock", Text("b")),
-        Concern(Health.WARNING, "early", Text("c"), deadline=NOW),
-        Concern(Health.CRITICAL, "over", Text("d")),
+        concern("late", Severity.WARNING, NOW + DAY),
+        concern("clock_off", Severity.WARNING),
+        concern("early", Severity.WARNING, NOW),
+        concern("over", Severity.ERROR),
     ]
 
-    assert ["over", "clock", "early", "late"] == [one.code for one in sorted_by_need(found)]
-    assert Health.CRITICAL is worst(found)
-    assert Health.UNKNOWN is worst(found[:2])
-    assert Health.OK is worst([])
+    assert ["over", "clock_off", "early", "late"] == [
+        one.problem.code for one in worst_first(found)
+    ]
+    assert PluginStatus.CRITICAL is status_of(found)
+    assert PluginStatus.UNKNOWN is status_of(found[:2])
+    assert PluginStatus.OK is status_of([])
 
 
 def test_all_at_a_glance() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.assessment.news import CUT, Message, shortened
+from certferry.core.assessment.notifications import CUT, Message, shortened
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 lines = words.map(lambda said: " ".join(said.split()))

@@ -9,31 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import (
-    Condition,
+    OF_DOMAINS,
     DomainStatus,
+    LastFailure,
     LineageStatus,
-    Need,
-    Remembering,
     Standing,
     are_in_order,
     most_needed_first,
-    need_of,
-    need_of_domain,
 )
-from certferry.core.assessment.trouble import LastFailure, Trouble
 from certferry.core.desired.certificate import Kind
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.core.strategies import NOW
 
-REFUSED = LastFailure(Trouble("target_rejected", Text("refused")), NOW, NOW)
+REFUSED = LastFailure(Problem("target_rejected", Text("refused")), NOW, NOW)
 DOMAINS = st.builds(
     DomainStatus,
     st.just("qiniu"),
     st.just(Kind.CDN),
     st.text("abc", min_size=1, max_size=3),
-    st.sampled_from(Standing),
+    st.sampled_from(sorted(OF_DOMAINS)),
     last_failure=st.sampled_from([None, REFUSED]),
 )
 STATUSES = st.builds(
@@ -44,7 +42,7 @@ STATUSES = st.builds(
     st.none(),
     st.none(),
     st.lists(DOMAINS, max_size=3).map(tuple),
-    condition=st.sampled_from(Condition),
+    standing=st.sampled_from(sorted({*Standing} - OF_DOMAINS)),
     until=st.integers(-90, 90).map(lambda days: NOW + timedelta(days=days)),
     last_failure=st.sampled_from([None, REFUSED]),
 )
@@ -55,10 +53,10 @@ def test_no_row_stands_before_one_that_needs_a_person_more(statuses: list[Lineag
     """Neither a certificate nor a domain of one; none is lost, and order stays order."""
     ordered = most_needed_first(statuses)
 
-    needs = [need_of(one) for one in ordered]
+    needs = [-one.severity.rank for one in ordered]
     assert sorted(needs) == needs
     for one in ordered:
-        of_domains = list(map(need_of_domain, one.domains))
+        of_domains = [-each.severity.rank for each in one.domains]
         assert sorted(of_domains) == of_domains
     assert sorted(one.lineage for one in statuses) == sorted(one.lineage for one in ordered)
     assert ordered == most_needed_first(ordered)
@@ -67,12 +65,12 @@ def test_no_row_stands_before_one_that_needs_a_person_more(statuses: list[Lineag
 @given(STATUSES)
 def test_what_failed_needs_a_person(status: LineageStatus) -> None:
     """Whatever else is in order; and nothing does where all is."""
-    assert Need.MEND is need_of(replace(status, last_failure=REFUSED))
+    assert Severity.ERROR is replace(status, last_failure=REFUSED).severity
     in_order = [
         replace(one, standing=Standing.VERIFIED, last_failure=None) for one in status.domains
     ]
-    calm = replace(status, domains=tuple(in_order), condition=Condition.VALID, last_failure=None)
-    assert Need.NOTHING is need_of(calm)
+    calm = replace(status, domains=tuple(in_order), standing=Standing.VALID, last_failure=None)
+    assert Severity.OK is calm.severity
 
 
 @pytest.mark.parametrize(
@@ -82,11 +80,11 @@ def test_what_check_calls_critical_needs_a_person(code: ReasonCode) -> None:
     """A certificate that visitors' clients may refuse does not wait for the next run, which would
     replace it; what is only due does.
     """
-    due = LineageStatus("img", (), None, None, None, (), condition=Condition.DUE)
+    due = LineageStatus("img", (), None, None, None, (), standing=Standing.DUE)
     refused = replace(due, reason=Reason(code, Text("revoked")))
 
-    assert are_in_order([due], Remembering())
-    assert not are_in_order([refused], Remembering())
+    assert are_in_order([due], Recorded())
+    assert not are_in_order([refused], Recorded())
 
 
 def test_of_two_alike_the_one_that_ends_first_stands_first() -> None:

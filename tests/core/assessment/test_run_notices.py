@@ -14,9 +14,10 @@ from certferry.core.assessment.notices import (
     Notice,
     Subject,
     Topic,
-    answered,
     failed_run,
     noticed,
+    of_channel,
+    refused,
     without_channels,
 )
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
@@ -28,13 +29,13 @@ from certferry.text import Text
 from tests.core.strategies import NOW, certificate
 
 LATER = NOW + timedelta(hours=5)
-ISSUE_DENIED = StepOutcome(Action.ISSUE, Outcome.WAITING, Text("…")).failed(
-    DnsAccessDenied(Text("the token is refused"), hint=Text("check it"))
+ISSUE_DENIED = StepOutcome.of(
+    Action.ISSUE, DnsAccessDenied(Text("the token is refused"), hint=Text("check it"))
 )
 
 
 def step(
-    action: Action, outcome: Outcome, target: str | None = "qiniu", domain: str | None = "a"
+    action: Action | None, outcome: Outcome, target: str | None = "qiniu", domain: str | None = "a"
 ) -> StepOutcome:
     """One outcome."""
     return StepOutcome(action, outcome, Text("what became of it"), target, domain)
@@ -63,8 +64,11 @@ def test_a_failure_is_trouble_with_what_to_do_and_the_time_left() -> None:
     (found,) = after(report(ISSUE_DENIED), versions=[version])
 
     assert (Topic.TROUBLE, Subject("img")) == found.key
-    assert ("dns_access_denied", "the token is refused") == (found.code, str(found.message))
-    assert Text("check it") == found.hint
+    assert ("dns_access_denied", "the token is refused") == (
+        found.problem.code,
+        str(found.problem.message),
+    )
+    assert Text("check it") == found.problem.hint
     assert version.certificate.not_after == found.deadline
 
 
@@ -84,7 +88,7 @@ def test_a_deployment_in_vain_has_the_time_of_the_certificate_before() -> None:
 def held_until(until: datetime) -> StepOutcome:
     """An order that no CA is asked for before a moment."""
     error = OrderHeldBack(Text("nothing is ordered before then"), retry=Retry.at(until))
-    told = StepOutcome(Action.ISSUE, Outcome.WAITING, error.message).failed(error)
+    told = StepOutcome.of(Action.ISSUE, error)
     return replace(told, outcome=Outcome.WAITING)
 
 
@@ -104,7 +108,7 @@ def test_order_that_is_held_back_too_long_is_trouble(lifetime: timedelta, share:
 
     assert is_overdue(current.certificate, until) is bool(found)
     for notice in found:
-        assert (Topic.TROUBLE, "order_held_back") == (notice.topic, notice.code)
+        assert (Topic.TROUBLE, "order_held_back") == (notice.topic, notice.problem.code)
         assert current.certificate.not_after == notice.deadline
 
 
@@ -129,13 +133,13 @@ def test_trouble_that_goes_on_keeps_its_beginning_and_gets_its_newest_cause() ->
     before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
     (found,) = after(report(step(Action.DEPLOY, Outcome.REFUSED)), before)
 
-    assert (NOW, "refused") == (found.since, found.code)
+    assert (NOW, "refused") == (found.since, found.problem.code)
 
 
 def test_trouble_is_over_when_a_run_has_seen_it() -> None:
     """A run of other certificates, one that was stopped or looked in vain leaves it as it was."""
     before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
-    unread = step(Action.LOOK, Outcome.SKIPPED, None, None)
+    unread = step(None, Outcome.SKIPPED, None, None)
 
     assert before == after(report(step(Action.VERIFY, Outcome.DONE), lineage="other"), before)[:1]
     assert before == after(report(complete=False), before)
@@ -160,7 +164,7 @@ def test_a_certificate_that_came_ends_the_trouble_of_issuing() -> None:
 
 def test_trouble_of_a_whole_target_is_not_over_before_its_domains_are_seen() -> None:
     """One of its domains says nothing of the others."""
-    before = after(report(step(Action.LOOK, Outcome.FAILED, domain=None)))
+    before = after(report(step(None, Outcome.FAILED, domain=None)))
 
     assert before == after(report(step(Action.VERIFY, Outcome.WAITING)), before)
     assert () == after(report(step(Action.VERIFY, Outcome.UNCHANGED)), before)
@@ -179,7 +183,7 @@ def test_one_trouble_a_place() -> None:
     verify = step(Action.VERIFY, Outcome.FAILED)
     (found,) = after(report(step(Action.DEPLOY, Outcome.REFUSED), verify))
 
-    assert "refused" == found.code
+    assert "refused" == found.problem.code
 
 
 def test_what_was_done_is_told_of_each_place_when_it_is_seen() -> None:
@@ -213,7 +217,7 @@ def test_an_event_is_kept_for_a_day() -> None:
 
 def test_what_was_found_and_what_ends_soon() -> None:
     """A target that cannot be read in part, another tool's change, a certificate near its end."""
-    unread = step(Action.LOOK, Outcome.SKIPPED, "qiniu", None)
+    unread = replace(step(None, Outcome.SKIPPED, "qiniu", None), notice=True)
     left = StepOutcome(
         Action.DEPLOY, Outcome.UNCHANGED, Text("changed"), "qiniu", "a", hint=Text("find out")
     )
@@ -242,24 +246,25 @@ def test_a_run_without_a_report_is_trouble_until_there_is_one() -> None:
     failed = failed_run(error, before, LATER)
 
     assert [Subject("img"), Subject()] == [one.subject for one in failed]
-    assert "config" == failed[-1].code
+    assert "config" == failed[-1].problem.code
     assert before == after(report(ISSUE_DENIED), failed)
 
 
 def test_a_channel_that_takes_no_messages_is_trouble() -> None:
     """Until it takes one, or is in the file no more; no run ends it."""
-    refused = answered("ops", Text("wrong key"), (), NOW)
+    first, again = (refused("ops", Text(said)) for said in ("wrong key", "still"))
+    found = of_channel("ops", first, (), NOW)
 
-    assert refused == after(report(), refused)
-    assert [NOW] == [one.since for one in answered("ops", Text("still"), refused, LATER)]
-    assert () == answered("ops", None, refused, LATER)
-    assert refused == without_channels(refused, ["ops"])
-    assert () == without_channels(refused, ["boss"])
+    assert found == after(report(), found)
+    assert [NOW] == [one.since for one in of_channel("ops", again, found, LATER)]
+    assert () == of_channel("ops", None, found, LATER)
+    assert found == without_channels(found, ["ops"])
+    assert () == without_channels(found, ["boss"])
 
 
 OUTCOMES = st.builds(
     step,
-    st.sampled_from([Action.ISSUE, Action.DEPLOY, Action.VERIFY, Action.RETIRE, Action.LOOK]),
+    st.sampled_from([Action.ISSUE, Action.DEPLOY, Action.VERIFY, Action.RETIRE, None]),
     st.sampled_from(list(Outcome)),
     st.sampled_from([None, "qiniu", "files"]),
     st.sampled_from([None, "a", "b"]),

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 
 from certferry.core.assessment.status import Standing, status_of
-from certferry.core.assessment.trouble import Trouble
-from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, HttpsWish
+from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, HttpsSettings
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
 from certferry.core.planning.due import Times
 from certferry.core.planning.planner import make_plan
@@ -45,7 +44,7 @@ def test_each_situation_has_its_word(observed: Observation, standing: Standing) 
 
 def test_drifted_settings_show() -> None:
     """A domain that serves the certificate but not as asked is told to have drifted."""
-    desired = wish(https=HttpsWish(http2=True))
+    desired = wish(https=DesiredHttps(http2=True))
 
     observed = without_problem(world(THIS, https=HttpsSettings(http2=False)))
 
@@ -62,7 +61,7 @@ def test_drifted_settings_show() -> None:
 
 def test_settings_of_a_domain_that_has_not_come_so_far_are_no_problem_yet() -> None:
     """They go along with the certificate that it waits for."""
-    desired = wish(https=HttpsWish(http2=True))
+    desired = wish(https=DesiredHttps(http2=True))
     observed = without_problem(world(THIS, bound=None, https=HttpsSettings(http2=False)))
 
     [domain] = status_of(desired, observed, NOW).domains
@@ -103,7 +102,7 @@ def test_unreadable_target_leaves_named_domains_unknown() -> None:
         status = status_of(desired, observed, NOW)
 
         assert [Standing.UNKNOWN] == [domain.standing for domain in status.domains]
-        assert Trouble.of(failure) == status.domains[0].problem
+        assert failure.problem() == status.domains[0].problem
 
 
 @given(situations())

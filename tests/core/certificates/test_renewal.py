@@ -18,9 +18,9 @@ from certferry.core.certificates.renewal import (
     USUAL_REST,
     RenewalWindow,
     ask_after,
-    believed,
     is_overdue,
     may_ask,
+    plausible_window,
     renew_at,
 )
 from tests.core.strategies import NOW, certificate
@@ -101,7 +101,7 @@ def test_window_that_cannot_be_the_certificates_counts_for_nothing(
     window = RenewalWindow(NOW + start, NOW + start + length)
 
     fits = timedelta(0) < length and start + length <= lifetime
-    assert (window if fits else None) == believed(leaf, window)
+    assert (window if fits else None) == plausible_window(leaf, window)
     if not fits:
         assert renew_at(leaf) == renew_at(leaf, window)
 
@@ -131,7 +131,7 @@ def test_window_before_there_were_computers_counts_for_nothing() -> None:
     leaf = certificate(not_before=NOW)
     never = datetime(1, 1, 1, tzinfo=UTC)
 
-    assert None is believed(leaf, RenewalWindow(never, never + timedelta(days=2)))
+    assert None is plausible_window(leaf, RenewalWindow(never, never + timedelta(days=2)))
 
 
 rests = st.none() | st.timedeltas(timedelta(days=-9), timedelta(days=9))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificates.certificate import covered_by
-from certferry.core.certificates.lineage import mark
+from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.discovery.inventory import (
     SOON,
@@ -20,30 +20,30 @@ from certferry.core.discovery.inventory import (
     Bound,
     DiscoveredDomain,
     Discovery,
-    Problem,
     Urgency,
     Wanted,
     discover,
 )
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
-from certferry.core.observed.inferred import Ledger, Owner
+from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import Remembered, Upload
 from certferry.core.planning.rollouts import Claims
 from certferry.errors import TargetAccessDenied, TargetRejected, TargetUnavailable
+from certferry.problem import Severity
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 
 IMG = "img.example.com"
 CERTIFICATE = certificate()
 OURS = CERTIFICATE.fingerprint
 THEIRS = "cd" * 32
-LABEL = mark(LINEAGE, OURS)
+LABEL = label_of(LINEAGE, OURS)
 END = NOW + timedelta(days=50)
 REMEMBERED = Remembered(
     (version(1, CERTIFICATE),), uploads=(Upload(LINEAGE, "qiniu", "id-1", LABEL, OURS, NOW),)
 )
-LEDGER = Ledger([(LINEAGE, REMEMBERED)])
-NOTHING = Ledger()
+LEDGER = UploadOwners([(LINEAGE, REMEMBERED)])
+NOTHING = UploadOwners()
 
 
 def found(name: str = IMG, **facts: Any) -> FoundDomain:
@@ -78,7 +78,7 @@ def the_domain(
     certificates: tuple[FoundCertificate, ...] = (),
     addresses: tuple[Served, ...] = (),
     declared: tuple[DesiredCertificate, ...] = (),
-    ledger: Ledger = LEDGER,
+    ledger: UploadOwners = LEDGER,
 ) -> DiscoveredDomain:
     """Discover one domain."""
     where = look(domain, certificates=certificates, served={domain.domain: addresses})
@@ -393,7 +393,7 @@ def test_what_could_not_be_looked_at_is_told_by_account() -> None:
     looks = [AccountLook("a", failure=denied), AccountLook("b", Survey((), (silent, denied)))]
 
     assert (
-        Problem("a", denied),
-        Problem("b", silent),
-        Problem("b", denied, is_failure=False),
+        denied.problem("a"),
+        silent.problem("b"),
+        denied.problem("b", Severity.WARNING),
     ) == discover(looks, (), NOTHING, NOW).problems

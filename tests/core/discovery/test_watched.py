@@ -7,16 +7,17 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode, Presented
+from certferry.core.certificates.chain import EdgeProblemCode, Presented
 from certferry.core.discovery.watched import Host, HostLook, changes, judged
 from certferry.core.observed.observation import Served
+from certferry.problem import Problem
 from certferry.text import Text
 from tests.core.strategies import NOW
 
 HOST = Host("img.example.com")
 DAY = timedelta(days=1)
-EXPIRED = EdgeProblem(EdgeProblemCode.EXPIRED, Text("expired"))
-OTHER_NAME = EdgeProblem(EdgeProblemCode.NAME_NOT_COVERED, Text("another name"))
+EXPIRED = Problem(EdgeProblemCode.EXPIRED, Text("expired"))
+OTHER_NAME = Problem(EdgeProblemCode.NAME_NOT_COVERED, Text("another name"))
 
 
 def edge(
@@ -26,7 +27,7 @@ def edge(
     age: int = 1,
     left: int = 89,
     issuer: str = "E7",
-    problem: EdgeProblem | None = None,
+    problem: Problem | None = None,
 ) -> Served:
     """An address that presents a certificate, issued and ending so many days from now."""
     begins, ends = NOW - age * DAY, NOW + left * DAY
@@ -44,7 +45,7 @@ def edge(
 
 def silent(number: int) -> Served:
     """An address that does not answer."""
-    problem = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
+    problem = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
     return Served(f"192.0.2.{number}", None, valid=False, problem=problem, silent=True)
 
 
@@ -62,7 +63,10 @@ hosts_edges = st.lists(edges | st.builds(silent, st.integers(1, 9)), max_size=8)
 
 def told(look: HostLook) -> list[tuple[EdgeProblemCode, str, bool]]:
     """Give what is said of all addresses together."""
-    return [(c.problem.code, str(c.problem.message), c.is_failure) for c in look.concerns]
+    return [
+        (EdgeProblemCode(c.problem.code), str(c.problem.message), c.problem.is_error)
+        for c in look.problems
+    ]
 
 
 @given(hosts_edges, st.none() | st.integers(1, 30).map(lambda days: days * DAY))
@@ -75,7 +79,7 @@ def test_a_host_is_in_order_only_where_every_address_is(
     if look.ok:
         assert served
         assert all(address.valid for address in served)
-        assert not any(concern.is_failure for concern in look.concerns)
+        assert not any(concern.problem.is_error for concern in look.problems)
 
 
 @given(hosts_edges)
@@ -85,8 +89,8 @@ def test_addresses_that_present_the_same_differ_in_nothing(served: list[Served])
     presented = {(address.fingerprint, address.chain) for address in served if address.fingerprint}
 
     if len(presented) <= 1:
-        assert not look.concerns
-    for concern in look.concerns:
+        assert not look.problems
+    for concern in look.problems:
         assert set(concern.addresses) <= {address.address for address in served}
         assert concern.addresses
 
@@ -112,7 +116,7 @@ def test_addresses_that_lag_are_counted() -> None:
     until = f"{NOW + 20 * DAY:%Y-%m-%d %H:%M} UTC"
     said = f"3 of 12 addresses serve an older certificate (until {until})"
     assert [(EdgeProblemCode.OLDER_CERTIFICATE, said, False)] == told(look)
-    assert ("192.0.2.9", "192.0.2.10", "192.0.2.11") == look.concerns[0].addresses
+    assert ("192.0.2.9", "192.0.2.10", "192.0.2.11") == look.problems[0].addresses
     assert look.ok
 
 
@@ -187,7 +191,7 @@ def test_an_address_that_changes_is_news() -> None:
 
     assert ["192.0.2.1"] == [now.address for now, _ in changed.addresses]
     assert ["old"] == [before.fingerprint for _, before in changed.addresses if before]
-    assert changed.concerns
+    assert changed.problems
 
 
 def test_addresses_that_a_cdn_exchanges_are_no_news() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificates.lineage import mark, marks, short_mark
-from certferry.core.observed.inferred import Ledger, Owner
+from certferry.core.certificates.lineage import label_of, labels_of, short_label_of
+from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.records import NO_LINEAGE, Remembered, Upload
 from tests.core.strategies import LINEAGE, NOW, certificate, fingerprints, version
 
@@ -18,12 +18,12 @@ FINGERPRINT = CERTIFICATE.fingerprint
 
 def upload(remote_id: str, *, lineage: str = LINEAGE, target: str = "qiniu") -> Upload:
     """Remember a copy at an account."""
-    return Upload(lineage, target, remote_id, mark(LINEAGE, FINGERPRINT), FINGERPRINT, NOW)
+    return Upload(lineage, target, remote_id, label_of(LINEAGE, FINGERPRINT), FINGERPRINT, NOW)
 
 
-def ledger(*uploads: Upload) -> Ledger:
+def ledger(*uploads: Upload) -> UploadOwners:
     """Remember one certificate, and these copies of it."""
-    return Ledger([(LINEAGE, Remembered((version(1, CERTIFICATE),), uploads=uploads))])
+    return UploadOwners([(LINEAGE, Remembered((version(1, CERTIFICATE),), uploads=uploads))])
 
 
 def test_upload_that_is_remembered_is_ours_whatever_it_is_called() -> None:
@@ -38,20 +38,20 @@ def test_upload_that_is_remembered_is_ours_whatever_it_is_called() -> None:
 
 def test_mark_of_a_known_certificate_tells_which_it_is() -> None:
     """Also where the upload itself is not remembered, under either name."""
-    for label in marks(LINEAGE, FINGERPRINT):
+    for label in labels_of(LINEAGE, FINGERPRINT):
         assert Owner.OURS == ledger().owner("qiniu", "id-1", label)
         assert FINGERPRINT == ledger().fingerprint("qiniu", "id-1", label)
 
 
-@given(st.sampled_from([mark, short_mark]), st.text(min_size=1, max_size=40), fingerprints)
+@given(st.sampled_from([label_of, short_label_of]), st.text(min_size=1, max_size=40), fingerprints)
 def test_any_mark_is_ours_without_a_state(
     make: Callable[[str, str], str], lineage: str, fingerprint: str
 ) -> None:
     """Another machine's upload, or one from before the state was lost; which it is, is unknown."""
     label = make(lineage, fingerprint)
 
-    assert Owner.OURS == Ledger().owner("qiniu", "id-1", label)
-    assert Ledger().fingerprint("qiniu", "id-1", label) is None
+    assert Owner.OURS == UploadOwners().owner("qiniu", "id-1", label)
+    assert UploadOwners().fingerprint("qiniu", "id-1", label) is None
 
 
 def test_what_is_only_known_to_be_in_use_is_foreign() -> None:

@@ -19,10 +19,10 @@ from certferry.core.planning.limits import (
     Hold,
     Limits,
     PastOrder,
+    PlannedOrder,
     Spent,
-    Wanted,
-    held_back,
     hold_of,
+    rate_limit_hold,
 )
 from tests.core.strategies import NOW
 
@@ -57,7 +57,7 @@ def test_no_window_has_more_than_the_limit(
     spent, now = Spent(), NOW
     for pause, names, end in tries:
         now += pause
-        if held_back(LIMITS, spent, Wanted(names), now) is not None:
+        if rate_limit_hold(LIMITS, spent, PlannedOrder(names), now) is not None:
             continue
         order = PastOrder(
             names, now, issued_at=now if end == "issued" else None, given_up=end == "failed"
@@ -92,14 +92,14 @@ def test_moment_that_is_told_is_the_first_at_which_it_goes_on(
         orders.append(PastOrder(others, now, given_up=end == "failed"))
     spent = Spent(tuple(orders))
 
-    error = held_back(LIMITS, spent, Wanted(names), now)
+    error = rate_limit_hold(LIMITS, spent, PlannedOrder(names), now)
 
     if error is not None:
         until = error.retry.after
         assert until is not None
         assert now < until <= now + WEEK
-        assert None is held_back(LIMITS, spent, Wanted(names), until)
-        before = held_back(LIMITS, spent, Wanted(names), until - timedelta(seconds=1))
+        assert None is rate_limit_hold(LIMITS, spent, PlannedOrder(names), until)
+        before = rate_limit_hold(LIMITS, spent, PlannedOrder(names), until - timedelta(seconds=1))
         assert before is not None
         assert until == before.retry.after
 
@@ -113,18 +113,22 @@ FULL = Spent(
 @pytest.mark.parametrize(
     ("wanted", "words", "until"),
     [
-        (Wanted(("example.net",)), "6 orders were made within 3 hours", 3 * HOUR),
-        (Wanted(IMG), "4 certificates for names of example.com were issued within 7 days", WEEK),
-        (Wanted(("*.example.org",), renews=True), "the proof of example.org 3 times", HOUR),
-        (Wanted(IMG, renews=True), None, None),
-        (Wanted(IMG, exempt=True), None, None),
+        (PlannedOrder(("example.net",)), "6 orders were made within 3 hours", 3 * HOUR),
+        (
+            PlannedOrder(IMG),
+            "4 certificates for names of example.com were issued within 7 days",
+            WEEK,
+        ),
+        (PlannedOrder(("*.example.org",), renews=True), "the proof of example.org 3 times", HOUR),
+        (PlannedOrder(IMG, renews=True), None, None),
+        (PlannedOrder(IMG, exempt=True), None, None),
     ],
 )
 def test_what_is_used_up_is_told(
-    wanted: Wanted, words: str | None, until: timedelta | None
+    wanted: PlannedOrder, words: str | None, until: timedelta | None
 ) -> None:
     """A renewal counts by its names only, and what is exempt nowhere."""
-    error = held_back(LIMITS, FULL, wanted, NOW)
+    error = rate_limit_hold(LIMITS, FULL, wanted, NOW)
 
     assert (words is None) is (error is None)
     if error is not None:
@@ -138,7 +142,9 @@ def test_same_names_in_another_order() -> None:
     """Names are compared as a set, and renewals count as well."""
     orders = [PastOrder(names, NOW, renews=True, issued_at=NOW) for names in [("a.b", "c.d")] * 2]
 
-    error = held_back(LIMITS, Spent(tuple(orders)), Wanted(("c.d", "a.b"), renews=True), NOW)
+    error = rate_limit_hold(
+        LIMITS, Spent(tuple(orders)), PlannedOrder(("c.d", "a.b"), renews=True), NOW
+    )
 
     assert error is not None
     assert "exactly these names" in str(error.message)
@@ -146,8 +152,8 @@ def test_same_names_in_another_order() -> None:
 
 def test_order_that_goes_on_spends_nothing() -> None:
     """Nor does one at a CA whose limits are not known."""
-    assert None is held_back(LIMITS, FULL, Wanted(IMG), NOW, going_on=True)
-    assert None is held_back(None, FULL, Wanted(IMG), NOW)
+    assert None is rate_limit_hold(LIMITS, FULL, PlannedOrder(IMG), NOW, going_on=True)
+    assert None is rate_limit_hold(None, FULL, PlannedOrder(IMG), NOW)
 
 
 def test_clock_that_was_ahead_holds_nothing_back() -> None:
@@ -159,7 +165,7 @@ def test_clock_that_was_ahead_holds_nothing_back() -> None:
         holds=(Hold(IMG, late, late + HOUR, for_all=True),),
     )
 
-    assert None is held_back(LIMITS, spent, Wanted(IMG), NOW)
+    assert None is rate_limit_hold(LIMITS, spent, PlannedOrder(IMG), NOW)
 
 
 @given(asked=st.timedeltas(-DAY, timedelta(days=4000)), for_all=st.booleans())
@@ -169,8 +175,8 @@ def test_hold_ends(asked: timedelta, *, for_all: bool) -> None:
     hold = replace(hold, for_all=for_all)
     spent = Spent(holds=(hold,))
 
-    mine = held_back(None, spent, Wanted(IMG), NOW, going_on=True)
-    others = held_back(None, spent, Wanted(("b.example.com",), exempt=True), NOW)
+    mine = rate_limit_hold(None, spent, PlannedOrder(IMG), NOW, going_on=True)
+    others = rate_limit_hold(None, spent, PlannedOrder(("b.example.com",), exempt=True), NOW)
 
     asked = max(asked, timedelta(0))
     longest = min(asked, LONGEST_HOLD)

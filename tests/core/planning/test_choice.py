@@ -13,6 +13,7 @@ from certferry.core.assessment.status import WHOLE_ACCOUNT, Standing, status_of
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.names import match_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.observed.inferred import with_unmatched
 from certferry.core.observed.observation import (
     DomainState,
     Observation,
@@ -20,14 +21,14 @@ from certferry.core.observed.observation import (
     ObservedTarget,
 )
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.choice import choose, found_by, with_unmatched
+from certferry.core.planning.choice import choose, found_by
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Plan, Weight
 from certferry.core.planning.planner import make_plan
 from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetRejected, TargetUnavailable
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.text import Text
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 
@@ -51,9 +52,9 @@ def look(
     domains: tuple[str, ...] | None = None,
     globs: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
-) -> Look:
+) -> Scope:
     """What a target is asked for."""
-    return Look(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=globs, exclude=exclude)
+    return Scope(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=globs, exclude=exclude)
 
 
 @given(named, patterns, patterns)
@@ -180,13 +181,13 @@ def test_glob_that_matches_nothing_is_an_obstacle() -> None:
 
     plan = planned(deployment, ObservedTarget(domains=(domain("img.example.com"),)))
 
-    [obstacle] = plan.obstacles
+    [obstacle] = plan.having(Weight.BLOCKED)
     assert (
         "no domain of the account qiniu that is online, and that the certificate covers,"
         " matches *.example.ogr"
-    ) == str(obstacle.error.message)
-    assert "target_rejected" == obstacle.error.code
-    assert obstacle.error.hint
+    ) == str(obstacle.problem.message)
+    assert "target_rejected" == obstacle.problem.code
+    assert obstacle.problem.hint
     assert {"img.example.com"} == set(why(plan))
 
 
@@ -195,10 +196,12 @@ def test_glob_that_matches_what_others_serve_is_in_order() -> None:
     deployment = DesiredDeployment("qiniu", (), globs=("img.*",))
     found = with_unmatched(ObservedTarget(domains=(domain("img.example.com"),)), deployment)
 
-    plan = planned(deployment, ObservedTarget(ceded=("other",), excluded=("img.example.com",)))
+    plan = planned(
+        deployment, ObservedTarget(owned_elsewhere=("other",), excluded=("img.example.com",))
+    )
 
     assert () == found.unmatched
-    assert () == plan.obstacles
+    assert () == plan.having(Weight.BLOCKED)
 
 
 def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
@@ -208,13 +211,13 @@ def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
 
     plan = planned(deployment, target)
 
-    [obstacle] = plan.obstacles
+    [obstacle] = plan.having(Weight.BLOCKED)
     assert (
         "`exclude` excludes every domain of the account qiniu that is covered:"
         " img.example.com, img-1.example.com"
-    ) == str(obstacle.error.message)
-    assert obstacle.error.hint
-    assert "all_excluded" == obstacle.error.code
+    ) == str(obstacle.problem.message)
+    assert obstacle.problem.hint
+    assert "all_excluded" == obstacle.problem.code
     assert () == plan.steps
     [row] = status_of(wish(deployment), observed(deployment, target), NOW).domains
     assert (WHOLE_ACCOUNT, Standing.UNKNOWN) == (row.domain, row.standing)
@@ -229,22 +232,22 @@ def test_account_without_a_domain_for_the_certificate() -> None:
 
     plan = planned(deployment, ObservedTarget(uncovered=there))
 
-    [obstacle] = plan.obstacles
+    [obstacle] = plan.having(Weight.BLOCKED)
     names = ", ".join(wish(deployment).names)
-    assert f"no domain of the account qiniu is covered by {names}" == str(obstacle.error.message)
+    assert f"no domain of the account qiniu is covered by {names}" == str(obstacle.problem.message)
     assert (
         "the account has imgg.example.com, www.example.com, a, b.example.org, c, and 1 more:"
         " correct `names`, or add the domain at the target; `certferry doctor img` also looks for"
         f" the zones of {names} in the DNS account"
-    ) == str(obstacle.error.hint)
+    ) == str(obstacle.problem.hint)
 
 
 def test_account_without_any_domain() -> None:
     """There is nothing to be corrected."""
     plan = planned(DesiredDeployment("qiniu"), ObservedTarget())
 
-    [obstacle] = plan.obstacles
-    assert "the account has no domain yet: add it at the target first" == str(obstacle.error.hint)
+    [obstacle] = plan.having(Weight.BLOCKED)
+    assert "the account has no domain yet: add it at the target first" == str(obstacle.problem.hint)
 
 
 def test_account_whose_domain_is_switched_off() -> None:
@@ -253,9 +256,9 @@ def test_account_whose_domain_is_switched_off() -> None:
 
     plan = planned(DesiredDeployment("qiniu"), ObservedTarget(left_out=(off,)))
 
-    [obstacle] = plan.obstacles
-    assert str(obstacle.error.message).endswith("is online")
-    assert "bring it online" in str(obstacle.error.hint)
+    [obstacle] = plan.having(Weight.BLOCKED)
+    assert str(obstacle.problem.message).endswith("is online")
+    assert "bring it online" in str(obstacle.problem.hint)
 
 
 def test_excluded_name_that_no_domain_has_is_told_and_stands_in_no_way() -> None:
@@ -265,11 +268,11 @@ def test_excluded_name_that_no_domain_has_is_told_and_stands_in_no_way() -> None
 
     plan = planned(deployment, target)
 
-    [remark] = plan.remarks
+    [remark] = plan.having(Weight.UNMATCHED)
     assert "`exclude` has tset.example.com, but no domain of that name would be deployed to" == str(
-        remark.error.message
+        remark.problem.message
     )
-    assert () == plan.obstacles
+    assert () == plan.having(Weight.BLOCKED)
     assert {"img.example.com"} == set(why(plan))
 
 
@@ -285,9 +288,13 @@ def test_what_could_not_be_read_might_be_meant() -> None:
     )
     wholly = planned(deployment, ObservedTarget(unread=unread))
 
-    assert () == partly.obstacles
-    assert ["src.*"] == [str(remark.error).rpartition(" ")[2] for remark in partly.remarks]
-    assert ["img.*", "src.*"] == [str(o.error).rpartition(" ")[2] for o in wholly.obstacles]
+    assert () == partly.having(Weight.BLOCKED)
+    assert ["src.*"] == [
+        str(remark.error).rpartition(" ")[2] for remark in partly.having(Weight.UNMATCHED)
+    ]
+    assert ["img.*", "src.*"] == [
+        str(o.error).rpartition(" ")[2] for o in wholly.having(Weight.BLOCKED)
+    ]
 
 
 def test_status_says_the_same() -> None:
@@ -300,11 +307,12 @@ def test_status_says_the_same() -> None:
     status = status_of(wish(deployment), observed(deployment, target), NOW)
     failed = Observation(targets=(ObservedTarget("qiniu", failure=TargetRejected(Text("no"))),))
 
-    [(label, remark)] = status.notices
-    assert ("qiniu", True) == (label, "`exclude` has tset.example.com" in str(remark))
+    [remark] = status.notices
+    assert "qiniu" == remark.subject.target
+    assert "`exclude` has tset.example.com" in str(remark.problem.message)
     [_, row] = status.domains
     assert ("x*", Standing.UNKNOWN) == (row.domain, row.standing)
-    assert "matches x*" in str(row.problem)
+    assert "matches x*" in str(row.problem.message if row.problem else None)
     assert ["img.example.com", "x*"] == [
         one.domain for one in status_of(wish(deployment), failed, NOW).domains
     ]

@@ -9,26 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.chain import EdgeProblemCode
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, Served
 from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.core.planning.due import Times, due_of, processing
 from certferry.core.planning.plan import Rollout
-from certferry.core.planning.steps import Blocked, Deploy, Due, Verify
+from certferry.core.planning.steps import Deploy, Due, TimedOut, TriedInThisRun, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Usual, Waiting
 from certferry.errors import CertferryError, DeployError, TargetStuck, VerificationError
+from certferry.problem import Problem
 from certferry.text import Text
 from tests.core.strategies import NOW
 
 OURS = "aa" * 32
-EXPIRED = EdgeProblem(EdgeProblemCode.EXPIRED, Text("the certificate expired"))
-TIMED_OUT = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
+EXPIRED = Problem(EdgeProblemCode.EXPIRED, Text("the certificate expired"))
+TIMED_OUT = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
 TIMEOUT = timedelta(hours=1)
 START = NOW - 2 * TIMEOUT
 REASON = Reason(ReasonCode.NOT_SEEN, Text("not seen"))
-DEPLOY = Deploy("qiniu", "img.example.com", HttpsWish(), REASON)
+DEPLOY = Deploy("qiniu", "img.example.com", DesiredHttps(), REASON)
 VERIFY = Verify("qiniu", "img.example.com", REASON)
 DEPLOYING = Rollout("qiniu", "img.example.com", (DEPLOY, VERIFY))
 VERIFYING = Rollout("qiniu", "img.example.com", (VERIFY,))
@@ -66,8 +67,7 @@ def record(ago: timedelta = timedelta(0), *, problem: str = "None") -> RolloutRe
 
 def error_of(found: Due) -> CertferryError:
     """Give the error that a step is blocked by."""
-    assert isinstance(found, Blocked)
-    assert found.error is not None
+    assert isinstance(found, TimedOut)
     return found.error
 
 
@@ -124,7 +124,7 @@ def test_old_failure_is_no_news_for_a_while() -> None:
     late = due(DEPLOYING, DomainState.FAILED, last=record(LAG, problem=words))
 
     assert isinstance(soon, Waiting)
-    assert isinstance(late, Blocked)
+    assert isinstance(late, TimedOut)
 
 
 def test_a_try_that_failed_for_good_is_one_in_a_run() -> None:
@@ -132,7 +132,7 @@ def test_a_try_that_failed_for_good_is_one_in_a_run() -> None:
     failed = replace(record(LAG), accepted_at=None, failed_at=NOW - LAG)
     ahead = replace(failed, failed_at=NOW + 2 * LAG)
 
-    assert Blocked(tried_at=NOW - LAG) == due(DEPLOYING, last=failed)
+    assert TriedInThisRun(NOW - LAG) == due(DEPLOYING, last=failed)
     assert None is due(DEPLOYING, last=failed, begun=NOW)
     assert None is due(DEPLOYING, last=ahead)
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificates.lineage import Version, mark
+from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
+    DesiredHttps,
     HttpsSettings,
-    HttpsWish,
     Kind,
     Retirement,
 )
@@ -28,6 +28,7 @@ from certferry.core.observed.observation import (
     TargetRules,
 )
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
 from certferry.core.planning.steps import Action, Deploy, Retire, Verify
@@ -45,7 +46,7 @@ OLDEST = certificate("cc" * 32, not_before=NOW - timedelta(days=80))
 def copy_of(number: int, fingerprint: str) -> RemoteCertificate:
     """A target's copy of a version."""
     return RemoteCertificate(
-        f"id-{number}", mark(LINEAGE, fingerprint), fingerprint, NOW + timedelta(days=50)
+        f"id-{number}", label_of(LINEAGE, fingerprint), fingerprint, NOW + timedelta(days=50)
     )
 
 
@@ -106,7 +107,7 @@ def test_every_domain_is_told_of_once(situation: Situation, issuing: Issuing) ->
 
     told = [rollout.domain for rollout in plan.rollouts]
     told += [domain for _, domain in plan.unchanged]
-    told += [obstacle.domain for obstacle in plan.obstacles if obstacle.domain]
+    told += [obstacle.domain for obstacle in plan.having(Weight.BLOCKED) if obstacle.domain]
     there = [domain.domain for target in observed.targets for domain in target.domains]
     assert sorted(there) == sorted(told)
 
@@ -166,10 +167,10 @@ def test_safety_only_takes_away(situation: Situation) -> None:
     safe = without_refused(plan, desired, observed, NOW)
 
     assert set(safe.rollouts) <= set(plan.rollouts)
-    refused = {(refusal.step.target, refusal.step.domain) for refusal in safe.refusals}
+    refused = {(refusal.target, refusal.domain) for refusal in safe.having(Weight.REFUSED)}
     gone = {(r.target, r.domain) for r in set(plan.rollouts) - set(safe.rollouts)}
     assert gone == refused
-    assert all(str(refusal.hint) for refusal in safe.refusals)
+    assert all(str(refusal.problem.hint) for refusal in safe.having(Weight.REFUSED))
 
 
 @given(situations())
@@ -233,7 +234,7 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
     """A setting that the file names is planned when it differs; others are kept."""
     observed = world(version(3, CURRENT), https=HttpsSettings(force_https=False, http2=True))
 
-    plan = make_plan(wish(https=HttpsWish(force_https=True)), observed, Times.at(NOW))
+    plan = make_plan(wish(https=DesiredHttps(force_https=True)), observed, Times.at(NOW))
 
     deploy = plan.rollouts[0].deploy
     assert isinstance(deploy, Deploy)
@@ -245,7 +246,7 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
 
 def test_tls_versions_in_another_order_are_no_drift() -> None:
     """Told or remembered, they are a set."""
-    wished = wish(https=HttpsWish(tls_versions=("TLSv1.3", "TLSv1.2")))
+    wished = wish(https=DesiredHttps(tls_versions=("TLSv1.3", "TLSv1.2")))
     told = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
 
     assert make_plan(wished, world(version(3, CURRENT), https=told), Times.at(NOW)).is_settled
@@ -253,7 +254,7 @@ def test_tls_versions_in_another_order_are_no_drift() -> None:
 
 def test_setting_that_is_not_told_is_deployed_without_the_certificate() -> None:
     """The planner does not know it; what is bound and served stays."""
-    wished = wish(https=HttpsWish(tls_versions=("TLSv1.2",)))
+    wished = wish(https=DesiredHttps(tls_versions=("TLSv1.2",)))
 
     plan = make_plan(wished, world(version(3, CURRENT)), Times.at(NOW))
 
@@ -362,7 +363,7 @@ def test_unreadable_target_and_empty_one_are_obstacles() -> None:
 
         assert plan.is_empty
         assert not plan.is_settled
-        assert 1 == len(plan.obstacles)
+        assert 1 == len(plan.having(Weight.BLOCKED))
 
 
 def test_never_issuing_deploys_what_there_is() -> None:

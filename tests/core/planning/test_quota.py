@@ -13,6 +13,7 @@ from certferry.core.desired.certificate import Retirement
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import OtherCertificate, Quota
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import ReasonCode
@@ -46,7 +47,9 @@ def test_an_upload_is_refused_while_the_account_is_full(
     safe = without_refused(plan, wish(), observed, NOW)
 
     is_full = held >= most and left > timedelta(0)
-    assert [ReasonCode.ACCOUNT_FULL] * is_full == [r.reason.code for r in safe.refusals]
+    assert [ReasonCode.ACCOUNT_FULL] * is_full == [
+        r.problem.code for r in safe.having(Weight.REFUSED)
+    ]
     assert is_full == (safe.rollouts == ())
 
 
@@ -55,11 +58,11 @@ def test_the_hint_says_what_to_do() -> None:
     observed = at(FULL, "bb" * 32, "cc" * 32)
     plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
 
-    [refusal] = without_refused(plan, wish(), observed, NOW).refusals
+    [refusal] = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
 
-    assert "qiniu holds 100 certificates, and refused one more" in str(refusal.reason.message)
-    assert 'set retire = "all-unused"' in str(refusal.hint)
-    assert "superseded ones of img there: 1." in str(refusal.hint)
+    assert "qiniu holds 100 certificates, and refused one more" in str(refusal.problem.message)
+    assert 'set retire = "all-unused"' in str(refusal.problem.hint)
+    assert "superseded ones of img there: 1." in str(refusal.problem.hint)
 
 
 def test_what_lies_there_already_is_bound() -> None:
@@ -67,7 +70,7 @@ def test_what_lies_there_already_is_bound() -> None:
     observed = at(FULL, "aa" * 32)
     plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
 
-    assert () == without_refused(plan, wish(), observed, NOW).refusals
+    assert () == without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
 
 
 @pytest.mark.parametrize("issuing", [Issuing.ALWAYS, Issuing.NEVER])

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.planning.planner import ANEW_AFTER, held_back
+from certferry.core.planning.planner import ANEW_AFTER, retry_pause
 from tests.core.strategies import NOW
 
 
@@ -21,7 +21,7 @@ from tests.core.strategies import NOW
 )
 def test_nothing_is_ordered_for_a_day(since: timedelta, *, held: bool) -> None:
     """It is told until when; what a clock that was ahead wrote down holds nothing back."""
-    error = held_back(NOW - since, NOW)
+    error = retry_pause(NOW - since, NOW)
 
     assert held is (error is not None)
     if error is not None:

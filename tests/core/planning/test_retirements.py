@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.observed.observation import Observation
-from certferry.core.planning.outcomes import outcomes_under
 from certferry.core.planning.plan import Plan
 from certferry.core.planning.removals import MOST_SUPERSEDED, MOST_UNMANAGED, in_one_run
-from certferry.core.planning.report import Outcome
+from certferry.core.planning.report import Outcome, standings
 from certferry.core.planning.steps import Action, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
@@ -69,7 +68,7 @@ def test_a_run_tells_what_it_leaves() -> None:
     """By its count, at each target."""
     plan = Plan("img", ("img.example.com",), retire_later=(("qiniu", 3),))
 
-    [told] = outcomes_under(plan, Observation(), {}).values()
+    [told] = standings(plan, Observation())
 
     assert (Action.RETIRE, Outcome.UNCHANGED, "qiniu") == (told.action, told.outcome, told.target)
     assert "certificates that later runs remove: 3" == str(told.detail)

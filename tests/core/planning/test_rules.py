@@ -15,7 +15,7 @@ from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import Ordered, Remembered
-from certferry.core.planning.deliveries import why_adopt
+from certferry.core.planning.planner import why_adopt
 from certferry.core.planning.rules import LEAST_GAP, first_violated
 from certferry.core.reasons import ReasonCode
 from tests.core.planning.test_planner import CURRENT, wish, world

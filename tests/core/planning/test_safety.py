@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificates.lineage import mark
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, PemFiles
+from certferry.core.certificates.lineage import label_of
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, PemFiles
 from certferry.core.observed.observation import Observation, TargetRules
 from certferry.core.observed.records import OtherCertificate
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
 from certferry.core.planning.steps import Deploy
@@ -47,7 +48,7 @@ def test_unfit_certificate_is_refused(observed: Observation, code: ReasonCode) -
     safe = without_refused(plan, wish(), observed, NOW)
 
     assert () == safe.rollouts
-    assert [code] == [refusal.reason.code for refusal in safe.refusals]
+    assert [code] == [refusal.problem.code for refusal in safe.having(Weight.REFUSED)]
     assert not safe.is_settled
 
 
@@ -75,9 +76,9 @@ def test_certificate_without_a_common_name(observed: Observation, codes: list[Re
     """It is refused before anything is sent, unless it lies at the target already."""
     plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
 
-    refusals = without_refused(plan, wish(), observed, NOW).refusals
+    refusals = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
 
-    assert codes == [refusal.reason.code for refusal in refusals]
+    assert codes == [refusal.problem.code for refusal in refusals]
 
 
 def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:
@@ -86,24 +87,24 @@ def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:
     observed = world(version(3, late), bound=None)
     plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
 
-    [refusal] = without_refused(plan, wish(), observed, NOW).refusals
+    [refusal] = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
 
-    assert ReasonCode.EXPIRED is refusal.reason.code
-    assert f"`certferry history {wish().lineage}`" in str(refusal.hint)
-    assert "where it is made" not in str(refusal.hint)
+    assert ReasonCode.EXPIRED == refusal.problem.code
+    assert f"`certferry history {wish().lineage}`" in str(refusal.problem.hint)
+    assert "where it is made" not in str(refusal.problem.hint)
 
 
 def test_expired_certificate_is_replaced_before_a_setting_is_changed() -> None:
     """The settings go along with the new certificate; without one, nothing is changed."""
     late = certificate("aa" * 32, not_before=NOW - timedelta(days=95), lifetime=timedelta(days=90))
-    wanted = wish(https=HttpsWish(http2=True))
+    wanted = wish(https=DesiredHttps(http2=True))
     observed = world(version(3, late), https=HttpsSettings(http2=False))
 
-    held_back = make_plan(wanted, observed, Times.at(NOW), Issuing.NEVER)
+    without_issue = make_plan(wanted, observed, Times.at(NOW), Issuing.NEVER)
     plan = without_refused(make_plan(wanted, observed, Times.at(NOW)), wanted, observed, NOW)
 
-    safe = without_refused(held_back, wanted, observed, NOW)
-    assert [ReasonCode.EXPIRED] == [refusal.reason.code for refusal in safe.refusals]
+    safe = without_refused(without_issue, wanted, observed, NOW)
+    assert [ReasonCode.EXPIRED] == [refusal.problem.code for refusal in safe.having(Weight.REFUSED)]
     assert () == safe.rollouts
     (first, *later) = plan.steps
     assert plan.issue is first
@@ -119,7 +120,7 @@ def test_uncovered_domain_is_refused_before_anything_is_issued() -> None:
     safe = without_refused(plan, UNLIKE, observed, NOW)
 
     assert plan.issue is not None
-    assert [ReasonCode.NAME_NOT_COVERED] == [r.reason.code for r in safe.refusals]
+    assert [ReasonCode.NAME_NOT_COVERED] == [r.problem.code for r in safe.having(Weight.REFUSED)]
 
 
 def test_short_certificate_that_lies_there_already_is_bound() -> None:
@@ -127,7 +128,7 @@ def test_short_certificate_that_lies_there_already_is_bound() -> None:
     observed = world(version(3, SHORT), bound=None)
     plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
 
-    assert () == without_refused(plan, wish(), observed, NOW).refusals
+    assert () == without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
 
 
 def test_missed_upload_moment_asks_for_a_new_certificate() -> None:
@@ -170,7 +171,7 @@ def test_nothing_older_than_what_is_there_is_deployed(
     ]
     observed = world(*known, bound=None, remotes=(copy_of(3, "00" * 32),))
     others = tuple(
-        OtherCertificate(str(number), mark(LINEAGE, f"{number:02x}ee" * 16), not_before=begin)
+        OtherCertificate(str(number), label_of(LINEAGE, f"{number:02x}ee" * 16), not_before=begin)
         for number, begin in enumerate(there)
     )
     target = replace(observed.targets[0], unremembered=others)
@@ -180,17 +181,17 @@ def test_nothing_older_than_what_is_there_is_deployed(
     safe = without_refused(plan, wish(), observed, NOW)
 
     is_older = any(begin is not None and begin > max(remembered) for begin in there)
-    refused = [r for r in safe.refusals if r.reason.code is ReasonCode.STATE_OLDER]
+    refused = [r for r in safe.having(Weight.REFUSED) if r.problem.code == ReasonCode.STATE_OLDER]
     assert (is_older and issuing is Issuing.NEVER) is bool(refused)
-    assert all("--renew" in str(refusal.hint) for refusal in refused)
+    assert all("--renew" in str(refusal.problem.hint) for refusal in refused)
 
 
 def test_files_decide_which_ferried_certificate_is_served() -> None:
     """An operator who puts an older one back means it."""
-    ferried = replace(wish(), files=PemFiles("fullchain.pem", "privkey.pem"))
-    newer = OtherCertificate("9", mark(LINEAGE, "99" * 32), not_before=NOW)
+    imported = replace(wish(), files=PemFiles("fullchain.pem", "privkey.pem"))
+    newer = OtherCertificate("9", label_of(LINEAGE, "99" * 32), not_before=NOW)
     observed = world(version(3, CURRENT), bound=None)
     observed = replace(observed, targets=(replace(observed.targets[0], unremembered=(newer,)),))
-    plan = make_plan(ferried, observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(imported, observed, Times.at(NOW), Issuing.NEVER)
 
-    assert () == without_refused(plan, ferried, observed, NOW).refusals
+    assert () == without_refused(plan, imported, observed, NOW).having(Weight.REFUSED)

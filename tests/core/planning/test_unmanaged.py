@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificates.lineage import Version, mark
+from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import Retirement
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import OtherCertificate
@@ -26,7 +26,7 @@ ALL = wish(retire=Retirement.ALL_UNUSED)
 
 labels = st.one_of(
     st.sampled_from(["", "by hand", "certferry", "certferry-img"]),
-    st.builds(mark, st.sampled_from(["img", "IMG", "static", "图片"]), fingerprints),
+    st.builds(label_of, st.sampled_from(["img", "IMG", "static", "图片"]), fingerprints),
 )
 
 
@@ -51,7 +51,7 @@ def test_what_carries_the_mark_of_a_declared_lineage_stays(
 
     left = {other.label for other in unclaimed(others, declared, {}, NOW)}
 
-    marks = {mark(lineage, fp * 32) for lineage in declared for fp in ("aa", "bb", "cc")}
+    marks = {label_of(lineage, fp * 32) for lineage in declared for fp in ("aa", "bb", "cc")}
     assert set() == left & marks
     assert {label for label in there if not label.startswith("certferry-")} <= left
 
@@ -61,7 +61,7 @@ def test_a_lineage_that_is_not_declared_here_keeps_what_it_needs() -> None:
     versions = tuple(
         version(number, certificate(fp * 32)) for number, fp in ((4, "aa"), (3, "bb"), (2, "cc"))
     )
-    others = [OtherCertificate(fp, mark("old", fp * 32)) for fp in ("aa", "bb", "cc", "dd")]
+    others = [OtherCertificate(fp, label_of("old", fp * 32)) for fp in ("aa", "bb", "cc", "dd")]
 
     def left(*known: Version) -> list[str]:
         return [o.remote_id for o in unclaimed(others, set(), {"old": known}, NOW)]

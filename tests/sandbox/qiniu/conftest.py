@@ -13,7 +13,7 @@ from tests.sandbox.qiniu_calls import Client, Clock
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give a clock to the service under test."""
+    """Return a clock to the service under test."""
     return Clock()
 
 
@@ -26,5 +26,5 @@ def stand_in(clock: Clock) -> Iterator[QiniuService]:
 
 @pytest.fixture
 def client(stand_in: QiniuService) -> Client:
-    """Give a client with a good key."""
+    """Return a client with a good key."""
     return Client(stand_in)

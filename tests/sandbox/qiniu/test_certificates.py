@@ -1,8 +1,12 @@
-"""Certificates at the Qiniu stand-in: what is taken, what is refused, listing and deletion."""
+"""Certificates at the Qiniu stand-in: what it takes, refuses, lists and removes.
+
+What certferry relies on beyond that is shown by its adapter and by the targets' contract.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,9 +20,15 @@ from certferry_sandbox.authority import Authority, Issued
 from certferry_sandbox.qiniu.certificates import covers
 from certferry_sandbox.qiniu.service import QiniuService
 from tests.sandbox import qiniu_calls as calls
-from tests.sandbox.qiniu_calls import OK, START, Client, Clock, code, issue, refusal
+from tests.sandbox.qiniu_calls import OK, START, Client, code, issue, refusal
 
 DAY = timedelta(days=1)
+TRADITIONAL = serialization.PrivateFormat.TraditionalOpenSSL
+PKCS8 = serialization.PrivateFormat.PKCS8
+NOT_PARSED = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+Chain = tuple[str, str]
+"""What is sent as `ca` and as `pri`."""
 
 
 def blocks(pem: str) -> list[str]:
@@ -27,24 +37,19 @@ def blocks(pem: str) -> list[str]:
     return [part + end for part in pem.split(end) if part]
 
 
-def sec1(issued: Issued) -> str:
-    """Give the key of an EC certificate labelled `EC PRIVATE KEY`."""
-    key = serialization.load_pem_private_key(issued.privkey_pem.encode(), None)
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
-    ).decode()
+def pem_of(key: Any, form: Any = PKCS8, passphrase: bytes | None = None) -> str:
+    """Write a key."""
+    hidden = (
+        serialization.NoEncryption()
+        if passphrase is None
+        else serialization.BestAvailableEncryption(passphrase)
+    )
+    return key.private_bytes(serialization.Encoding.PEM, form, hidden).decode()  # type: ignore[no-any-return]  # the tests' keys are of any kind
 
 
-def encrypted(issued: Issued) -> str:
-    """Give the key under a passphrase."""
-    key = serialization.load_pem_private_key(issued.privkey_pem.encode(), None)
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"pass"),
-    ).decode()
+def key_of(issued: Issued) -> Any:
+    """Read the key of what was issued."""
+    return serialization.load_pem_private_key(issued.privkey_pem.encode(), None)
 
 
 def signed_by(issuer: x509.Name, issuer_key: Any, key: Any) -> str:
@@ -58,230 +63,88 @@ def signed_by(issuer: x509.Name, issuer_key: Any, key: Any) -> str:
     )
 
 
-def pkcs8(key: Any) -> str:
-    """Give a key as Qiniu likes it."""
-    return key.private_bytes(  # type: ignore[no-any-return]  # the tests' keys are of any kind
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
+def sent(issued: Issued, *, ca: str | None = None, pri: str | None = None) -> Chain:
+    """Replace the chain or the key of what was issued."""
+    return (issued.fullchain_pem if ca is None else ca, issued.privkey_pem if pri is None else pri)
 
 
-@pytest.mark.parametrize("key_type", ["ec256", "rsa2048"])
-def test_good_certificate_is_taken(client: Client, key_type: Any) -> None:
-    """An id of 24 hex digits comes back, and the certificate can be read with chain and key."""
-    issued = issue("www.example.com", "*.img.example.com", key_type=key_type)
-    answer = client.upload(issued, "mine")
-
-    assert OK == code(answer)
-    cert_id = answer.json()["certID"]
-    assert re.fullmatch("[0-9a-f]{24}", cert_id)
-
-    read = client.certificate(cert_id).json()["cert"]
-    assert issued.fullchain_pem == read["ca"]
-    assert issued.privkey_pem == read["pri"]
-    expected = {
-        "certid": cert_id,
-        "name": "mine",
-        "common_name": "www.example.com",
-        "dnsnames": ["www.example.com", "*.img.example.com"],
-        "create_time": int(START.timestamp()),
-        "not_before": int((START - DAY).timestamp()),
-        "not_after": int((START + 89 * DAY).timestamp()),
-        "encrypt": "RSA" if key_type == "rsa2048" else "ECDSA",
-    }
-    assert expected == {key: read[key] for key in expected}
-
-
-def test_same_certificate_twice_gets_two_ids(client: Client) -> None:
-    """There is no recognition of duplicates."""
+def in_order(*numbers: int) -> Chain:
+    """Send the certificates of a good chain in another order, 2 being a stranger's."""
     issued = issue()
-
-    assert 2 == len({client.upload(issued).json()["certID"] for _ in range(2)})
-
-
-def test_root_at_the_end_is_fine(client: Client) -> None:
-    """The root is optional."""
-    issued = issue()
-
-    assert OK == code(client.upload(issued, ca=issued.fullchain_pem + calls.authority().root_pem))
+    there = [*blocks(issued.fullchain_pem), Authority("Stranger").intermediate_pem]
+    return sent(issued, ca="".join(there[number] for number in numbers))
 
 
-def test_chain_without_pem_is_404906(client: Client) -> None:
-    """The first look is whether it is PEM at all."""
-    assert refusal(404906) == code(client.upload(issue(), ca="certificate"))
-    assert refusal(404906) == code(client.upload(issue(), ca=""))
+def under_an_impostor(stand_in: QiniuService) -> Chain:
+    """Follow a leaf by a CA of its issuer's name with another key, itself trusted."""
+    issued, impostor = issue(), Authority("Trusted")
+    stand_in.trust(impostor.root_pem)
+    return sent(issued, ca=blocks(issued.fullchain_pem)[0] + impostor.intermediate_pem)
 
 
-def test_pem_that_is_no_certificate_is_404907(client: Client) -> None:
-    """The second is whether it can be parsed."""
-    broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-
-    assert refusal(404907) == code(client.upload(issue(), ca=broken))
-
-
-@pytest.mark.parametrize("pri", ["", "key", "-----BEGIN PRIVATE KEY-----\nAA==\n"])
-def test_unreadable_key_is_400327(client: Client, pri: str) -> None:
-    """The key must parse."""
-    assert refusal(400327) == code(client.upload(issue(), pri=pri))
+def under_itself() -> Chain:
+    """Have a certificate sign itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return signed_by(issue().leaf.subject, key, key), pem_of(key)
 
 
-def test_encrypted_key_is_400327(client: Client) -> None:
-    """The key must not need a passphrase."""
-    issued = issue()
-
-    assert refusal(400327) == code(client.upload(issued, pri=encrypted(issued)))
-
-
-def test_key_of_another_kind_is_400327(client: Client) -> None:
-    """RSA and EC keys are known; whether others are is not, so they are refused."""
-    pri = pkcs8(ed25519.Ed25519PrivateKey.generate())
-
-    assert refusal(400327) == code(client.upload(issue(), pri=pri))
+def under_a_leaf() -> Chain:
+    """Have a leaf sign another."""
+    parent, key = issue(), ec.generate_private_key(ec.SECP256R1())
+    return signed_by(parent.leaf.subject, key_of(parent), key) + parent.fullchain_pem, pem_of(key)
 
 
-def test_key_of_another_certificate_is_400328(client: Client) -> None:
-    """The key must be the leaf's."""
-    assert refusal(400328) == code(client.upload(issue(), pri=issue().privkey_pem))
-    rsa_key = issue(key_type="rsa2048").privkey_pem
-    assert refusal(400328) == code(client.upload(issue(), pri=rsa_key))
-
-
-def test_sec1_key_is_refused_unless_allowed(client: Client, stand_in: QiniuService) -> None:
-    """`EC PRIVATE KEY` gets 400327 by default, and is taken when the switch is off."""
-    issued = issue()
-    assert refusal(400327) == code(client.upload(issued, pri=sec1(issued)))
-
-    stand_in.certificates.rules.refuse_sec1_keys = False
-    assert OK == code(client.upload(issued, pri=sec1(issued)))
-
-
-@pytest.mark.parametrize(
-    ("start", "days", "expected"),
-    [
-        (START + timedelta(seconds=1), 90, 400321),
-        (START - 90 * DAY - timedelta(seconds=1), 90, 400329),
-        (START - 61 * DAY, 90, 400322),
-        (START, 6, 400322),
-    ],
-)
-def test_validity_is_checked(client: Client, start: Any, days: float, expected: int) -> None:
-    """Not yet valid, expired, and fewer than 30 days left each have their code."""
-    assert refusal(expected) == code(client.upload(issue(start=start, days=days)))
-
-
-def test_life_that_must_be_left_is_a_setting(client: Client, stand_in: QiniuService) -> None:
-    """Exactly 30 days are enough; with another setting, fewer are."""
-    assert OK == code(client.upload(issue(start=START - 60 * DAY)))
-
-    stand_in.certificates.rules.min_remaining = 7 * DAY
-    assert OK == code(client.upload(issue(start=START - 83 * DAY)))
-
-
-def test_leaf_alone_is_400338(client: Client) -> None:
-    """The chain is not completed by the service."""
-    issued = issue()
-
-    assert refusal(400338) == code(client.upload(issued, ca=blocks(issued.fullchain_pem)[0]))
-
-
-def test_parent_without_constraints_is_400323(client: Client) -> None:
-    """A certificate that does not say it is a CA's is no certificate's issuer."""
+def under_one_without_constraints() -> Chain:
+    """Have a certificate sign that does not say that it is a CA's."""
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
     name = issue().leaf.subject
     chain = signed_by(name, keys[1], keys[0]) + signed_by(name, keys[1], keys[1])
-
-    assert refusal(400323) == code(client.upload(issue(), ca=chain, pri=pkcs8(keys[0])))
-
-
-def test_wrong_order_is_refused(client: Client) -> None:
-    """The leaf comes first: an intermediate in its place does not go with the key."""
-    issued = issue()
-    leaf, intermediate = blocks(issued.fullchain_pem)
-
-    assert refusal(400328) == code(client.upload(issued, ca=intermediate + leaf))
+    return chain, pem_of(keys[0])
 
 
-def test_parent_that_is_none_is_400338(client: Client) -> None:
-    """A foreign certificate in the middle breaks the chain."""
-    issued = issue()
-    leaf, intermediate = blocks(issued.fullchain_pem)
-    stranger = Authority("Stranger").intermediate_pem
-
-    assert refusal(400338) == code(client.upload(issued, ca=leaf + stranger + intermediate))
-
-
-def test_parent_of_the_same_name_with_another_key_is_400323(
-    client: Client, stand_in: QiniuService
-) -> None:
-    """The parent's signature counts, not its name, however well the parent itself is trusted."""
-    issued, impostor = issue(), Authority("Trusted")
-    stand_in.trust(impostor.root_pem)
-    chain = blocks(issued.fullchain_pem)[0] + impostor.intermediate_pem
-
-    assert refusal(400323) == code(client.upload(issued, ca=chain))
-
-
-def test_private_authority_is_400323(client: Client, stand_in: QiniuService) -> None:
-    """An authority that is not trusted is refused, with and without its root in the chain."""
+def of_a_private_ca(*, with_root: bool) -> Chain:
+    """Issue by an authority that is not trusted."""
     private = Authority("Private")
     issued = issue(by=private)
-
-    assert refusal(400323) == code(client.upload(issued))
-    with_root = issued.fullchain_pem + private.root_pem
-    assert refusal(400323) == code(client.upload(issued, ca=with_root))
-    stand_in.trust(private.root_pem)
-    assert OK == code(client.upload(issued))
+    return sent(issued, ca=issued.fullchain_pem + (private.root_pem if with_root else ""))
 
 
-def test_self_signed_certificate_is_400323(client: Client) -> None:
-    """A root in the leaf's place leads nowhere."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = signed_by(issue().leaf.subject, key, key)
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (lambda _: sent(issue(), ca="certificate"), 404906),
+        (lambda _: sent(issue(), ca=""), 404906),
+        (lambda _: sent(issue(), ca=NOT_PARSED), 404907),
+        (lambda _: sent(issue(), pri=""), 400327),
+        (lambda _: sent(issue(), pri="key"), 400327),
+        (lambda _: sent(issue(), pri="-----BEGIN PRIVATE KEY-----\nAA==\n"), 400327),
+        (lambda _: sent(issue(), pri=pem_of(key_of(issue()), passphrase=b"pass")), 400327),
+        (lambda _: sent(issue(), pri=pem_of(ed25519.Ed25519PrivateKey.generate())), 400327),
+        (lambda _: sent(issue(), pri=issue().privkey_pem), 400328),
+        (lambda _: sent(issue(), pri=issue(key_type="rsa2048").privkey_pem), 400328),
+        (lambda _: in_order(1, 0), 400328),
+        (lambda _: sent(issue(start=START + timedelta(seconds=1))), 400321),
+        (lambda _: sent(issue(start=START - 90 * DAY - timedelta(seconds=1))), 400329),
+        (lambda _: sent(issue(start=START - 61 * DAY)), 400322),
+        (lambda _: sent(issue(start=START, days=6)), 400322),
+        (lambda _: in_order(0), 400338),
+        (lambda _: in_order(0, 2, 1), 400338),
+        (under_an_impostor, 400323),
+        (lambda _: under_itself(), 400323),
+        (lambda _: under_a_leaf(), 400323),
+        (lambda _: under_one_without_constraints(), 400323),
+        (lambda _: of_a_private_ca(with_root=False), 400323),
+        (lambda _: of_a_private_ca(with_root=True), 400323),
+    ],
+)
+def test_certificate_that_is_refused(
+    client: Client, stand_in: QiniuService, made: Callable[[QiniuService], Chain], expected: int
+) -> None:
+    """With the code of the first rule that it breaks; nothing is kept."""
+    ca, pri = made(stand_in)
 
-    assert refusal(400323) == code(client.upload(issue(), ca=pem, pri=pkcs8(key)))
-
-
-def test_leaf_cannot_issue(client: Client) -> None:
-    """A parent must be a CA certificate: a chain through another leaf is refused."""
-    parent, key = issue(), ec.generate_private_key(ec.SECP256R1())
-    parent_key = serialization.load_pem_private_key(parent.privkey_pem.encode(), None)
-    chain = signed_by(parent.leaf.subject, parent_key, key) + parent.fullchain_pem
-
-    assert refusal(400323) == code(client.upload(issue(), ca=chain, pri=pkcs8(key)))
-
-
-def test_empty_common_name_is_400348_unless_allowed(client: Client, stand_in: QiniuService) -> None:
-    """A subject without a common name is refused by default."""
-    issued = issue(common_name="")
-    assert refusal(400348) == code(client.upload(issued))
-
-    stand_in.certificates.rules.refuse_empty_common_name = False
-    assert OK == code(client.upload(issued))
-
-
-def test_quota_is_400500(client: Client, stand_in: QiniuService) -> None:
-    """An account keeps no more than its quota; a deletion makes room."""
-    stand_in.certificates.quota = 1
-    first = client.upload(issue()).json()["certID"]
-
-    assert refusal(400500) == code(client.upload(issue()))
-    client.delete(first)
-    assert OK == code(client.upload(issue()))
-
-
-def test_first_broken_rule_gives_the_code(client: Client, stand_in: QiniuService) -> None:
-    """The order is PEM, key, validity, chain, common name, quota."""
-    stand_in.certificates.quota = 0
-    private = Authority("Private")
-    late = issue(start=START - 100 * DAY, common_name="", by=private)
-
-    assert refusal(404906) == code(client.upload(late, ca="", pri=""))
-    assert refusal(400327) == code(client.upload(late, pri=""))
-    assert refusal(400329) == code(client.upload(late))
-    assert refusal(400323) == code(client.upload(issue(common_name="", by=private)))
-    assert refusal(400348) == code(client.upload(issue(common_name="")))
-    assert refusal(400500) == code(client.upload(issue()))
+    assert refusal(expected) == code(client.upload(issue(), ca=ca, pri=pri))
+    assert [] == stand_in.certificates.stored()
 
 
 @pytest.mark.parametrize(
@@ -296,7 +159,7 @@ def test_first_broken_rule_gives_the_code(client: Client, stand_in: QiniuService
         ({"name": "n" * 129}, "name too long"),
     ],
 )
-def test_body_of_another_shape_is_400000(
+def test_body_of_another_shape(
     client: Client, stand_in: QiniuService, body: Any, words: str
 ) -> None:
     """The body must be an object with strings."""
@@ -306,138 +169,100 @@ def test_body_of_another_shape_is_400000(
     assert words in answer.json()["error"]
 
 
-def test_keys_are_found_in_any_case(client: Client, stand_in: QiniuService) -> None:
-    """Qiniu's Go server does not care about the case of JSON keys."""
-    issued = issue()
-    body = {"Name": "n", "CA": issued.fullchain_pem, "Pri": issued.privkey_pem}
+def test_first_broken_rule_gives_the_code(client: Client, stand_in: QiniuService) -> None:
+    """The order is PEM, key, validity, chain, common name, quota."""
+    stand_in.certificates.quota = 0
+    private = Authority("Private")
+    late = issue(start=START - 100 * DAY, common_name="", by=private)
 
+    assert [404906, 400327, 400329, 400323, 400348, 400500] == [
+        code(answer)[1]
+        for answer in (
+            client.upload(late, ca="", pri=""),
+            client.upload(late, pri=""),
+            client.upload(late),
+            client.upload(issue(common_name="", by=private)),
+            client.upload(issue(common_name="")),
+            client.upload(issue()),
+        )
+    ]
+
+
+def test_what_switches_allow(client: Client, stand_in: QiniuService) -> None:
+    """`EC PRIVATE KEY`, no common name, and little life left are refused until they are not;
+    exactly 30 days are enough, and so is a key of the JSON in any case.
+    """
+    issued, rules = issue(), stand_in.certificates.rules
+
+    def upload() -> list[int | None]:
+        answers = [
+            client.upload(issued, pri=pem_of(key_of(issued), TRADITIONAL)),
+            client.upload(issue(common_name="")),
+            client.upload(issue(start=START - 83 * DAY)),
+        ]
+        return [code(answer)[1] for answer in answers]
+
+    assert [400327, 400348, 400322] == upload()
+    rules.refuse_sec1_keys = rules.refuse_empty_common_name = False
+    rules.min_remaining = 7 * DAY
+    assert [200, 200, 200] == upload()
+    rules.min_remaining = 30 * DAY
+    assert OK == code(client.upload(issue(start=START - 60 * DAY)))
+    body = {"Name": "n", "CA": issued.fullchain_pem, "Pri": issued.privkey_pem}
     assert OK == code(client.qbox("POST", stand_in.fusion_url + "/sslcert", body))
 
 
-def test_list_is_paged_to_its_end(client: Client, stand_in: QiniuService) -> None:
-    """Pages of `limit` in order of upload, no chain and no key, until the marker is empty."""
-    ids = [calls.seed(stand_in, ["a.test"], f"c{number}") for number in range(5)]
-    found, marker, pages = [], "", 0
-    while pages == 0 or marker:
-        page = client.certificates(f"?marker={marker}&limit=2").json()
-        found += page["certs"]
-        marker, pages = page["marker"], pages + 1
+@pytest.mark.parametrize("key_type", ["ec256", "rsa2048"])
+def test_good_certificate_is_taken(client: Client, key_type: Any) -> None:
+    """An id of 24 hex digits comes back, another each time, and all can be read with it."""
+    issued = issue("www.example.com", "*.img.example.com", key_type=key_type)
+    with_root = client.upload(issued, ca=issued.fullchain_pem + calls.authority().root_pem)
+    answer = client.upload(issued, "mine")
 
-    assert ids == [item["certid"] for item in found]
-    assert 3 == pages
-    assert not any({"ca", "pri"} & item.keys() for item in found)
-
-
-def test_full_last_page_is_followed_by_null(client: Client, stand_in: QiniuService) -> None:
-    """When the list ends with a full page, the next one has null in place of an array."""
-    for _ in range(2):
-        calls.seed(stand_in, ["a.test"])
-    full = client.certificates("?limit=2").json()
-    last = client.certificates(f"?limit=2&marker={full['marker']}").json()
-
-    assert 2 == len(full["certs"])
-    assert full["marker"]
-    assert {"code": 200, "error": "", "certs": None, "marker": ""} == last
-
-
-def test_default_page_is_small(client: Client, stand_in: QiniuService) -> None:
-    """Without a limit, ten come."""
-    for _ in range(11):
-        calls.seed(stand_in, ["a.test"])
-
-    assert 10 == len(client.certificates().json()["certs"])
-
-
-def test_marker_survives_a_deletion(client: Client, stand_in: QiniuService) -> None:
-    """What follows a marker does not depend on the certificate it was made from."""
-    ids = [calls.seed(stand_in, ["a.test"]) for _ in range(3)]
-    first = client.certificates("?limit=1").json()
-    client.delete(ids[0])
-    rest = client.certificates(f"?marker={first['marker']}").json()
-
-    assert ids[1:] == [item["certid"] for item in rest["certs"]]
-
-
-def test_marker_that_does_not_advance(client: Client, stand_in: QiniuService) -> None:
-    """With the switch off, every page is the first one, with one and the same marker."""
-    for _ in range(2):
-        calls.seed(stand_in, ["a.test"])
-    stand_in.certificates.pager.advances = False
-    first = client.certificates("?limit=1").json()
-
-    assert first["marker"]
-    assert first == client.certificates(f"?limit=1&marker={first['marker']}").json()
+    assert OK == code(answer) == code(with_root)
+    cert_id = answer.json()["certID"]
+    assert re.fullmatch("[0-9a-f]{24}", cert_id)
+    assert cert_id != with_root.json()["certID"]
+    read = client.certificate(cert_id).json()["cert"]
+    expected = {
+        "certid": cert_id,
+        "name": "mine",
+        "common_name": "www.example.com",
+        "dnsnames": ["www.example.com", "*.img.example.com"],
+        "create_time": int(START.timestamp()),
+        "not_before": int((START - DAY).timestamp()),
+        "not_after": int((START + 89 * DAY).timestamp()),
+        "encrypt": "RSA" if key_type == "rsa2048" else "ECDSA",
+        "ca": issued.fullchain_pem,
+        "pri": issued.privkey_pem,
+    }
+    assert expected == {key: read[key] for key in expected}
 
 
 @pytest.mark.parametrize(
     ("query", "expected"),
     [("?limit=0", 400000), ("?limit=1001", 400000), ("?limit=x", 400000), ("?marker=!", 400021)],
 )
-def test_senseless_paging_is_refused(client: Client, query: str, expected: int) -> None:
+def test_senseless_paging(client: Client, query: str, expected: int) -> None:
     """Limits are 1 to 1000, markers are those that were given out."""
     assert refusal(expected) == code(client.certificates(query))
 
 
 def test_accounts_do_not_see_each_other(client: Client, stand_in: QiniuService) -> None:
-    """A certificate of another account is not listed, and 404908 by its id."""
+    """Another account's certificate is not listed, and 404908 by its id; a key of a sub-account
+    works on the account it belongs to; an id that no account has is 400401.
+    """
     stand_in.add_account("other-key", "other-secret")
+    stand_in.add_iam_key("IAM-key", "iam-secret", owner=calls.ACCESS_KEY)
     other = Client(stand_in, "other-key", "other-secret")
     cert_id = client.upload(issue()).json()["certID"]
 
     assert None is other.certificates().json()["certs"]
-    assert refusal(404908) == code(other.certificate(cert_id))
-    assert refusal(404908) == code(other.delete(cert_id))
-    assert OK == code(client.delete(cert_id))
-
-
-def test_sub_account_sees_its_owners_certificates(client: Client, stand_in: QiniuService) -> None:
-    """A key of a sub-account works on the account it belongs to."""
-    stand_in.add_iam_key("IAM-key", "iam-secret", owner=calls.ACCESS_KEY)
-    cert_id = client.upload(issue()).json()["certID"]
-
+    assert refusal(404908) == code(other.certificate(cert_id)) == code(other.delete(cert_id))
     assert OK == code(Client(stand_in, "IAM-key", "iam-secret").certificate(cert_id))
-
-
-def test_unknown_certificate_is_400401(client: Client) -> None:
-    """Neither read nor deleted."""
-    assert refusal(400401) == code(client.certificate("0" * 24))
-    assert refusal(400401) == code(client.delete("0" * 24))
-
-
-def test_deleted_certificate_is_gone(client: Client, stand_in: QiniuService) -> None:
-    """A deletion is a plain 200, and final."""
-    cert_id = client.upload(issue()).json()["certID"]
-
     assert OK == code(client.delete(cert_id))
-    assert refusal(400401) == code(client.certificate(cert_id))
-    assert [] == stand_in.certificates.stored()
-
-
-def test_bound_certificate_is_not_deleted(
-    client: Client, stand_in: QiniuService, clock: Clock
-) -> None:
-    """Bound to a CDN domain: 400611; the old one stays in use until the change is through."""
-    old, new = (calls.seed(stand_in, ["www.example.com"]) for _ in range(2))
-    stand_in.add_domain("www.example.com", https=old)
-    assert refusal(400611) == code(client.delete(old))
-
-    assert OK == code(client.httpsconf("www.example.com", new))
-    assert refusal(400611) == code(client.delete(old))
-    assert refusal(400611) == code(client.delete(new))
-
-    clock.advance(1)
-    assert OK == code(client.delete(old))
-    assert refusal(400611) == code(client.delete(new))
-
-
-def test_certificate_of_a_source_domain_is_not_deleted(
-    client: Client, stand_in: QiniuService
-) -> None:
-    """Bound to a Kodo domain: 400911."""
-    cert_id = calls.seed(stand_in, ["src.example.com"])
-    stand_in.add_bucket_domain("src.example.com", "bucket", https=cert_id)
-
-    assert refusal(400911) == code(client.delete(cert_id))
+    for known in (cert_id, "0" * 24):
+        assert refusal(400401) == code(client.certificate(known)) == code(client.delete(known))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 
@@ -73,19 +74,28 @@ class Shock:
             raise self._error
 
 
-class Door:
+def _methods(port: object) -> list[str]:
+    known = (name for name in dir(type(port)) if not name.startswith("_"))
+    return [name for name in known if callable(getattr(type(port), name))]
+
+
+class Port:
     """Any port, with a fate that hangs over each of its calls."""
 
-    def __init__(self, door: object, fate: Fate) -> None:
-        self._door = door
+    def __init__(self, port: object, fate: Fate) -> None:
+        self._port = port
         self._fate = fate
+        # What it is able to do is seen (`isinstance` of a protocol) as it is of the port itself.
+        self.__dict__.update((name, self._fated(name)) for name in _methods(port))
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._door, name)
+        getattr(self._port, name)  # one that the port lacks is lacking here
+        return self._fated(name)
 
+    def _fated(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             self._fate.before()
-            result = method(*args, **kwargs)
+            result = getattr(self._port, name)(*args, **kwargs)
             self._fate.after()
             return result
 
@@ -95,12 +105,16 @@ class Door:
 class Altered:
     """Any port, some of whose calls are others."""
 
-    def __init__(self, door: Any, **calls: Callable[..., Any]) -> None:
-        self._door = door
+    def __init__(self, port: Any, **calls: Callable[..., Any]) -> None:
+        self._port = port
+        self.__dict__.update((name, partial(self._now, name)) for name in _methods(port))
         self.__dict__.update(calls)
 
+    def _now(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self._port, name)(*args, **kwargs)
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._door, name)
+        return getattr(self._port, name)
 
 
 def failing(error: BaseException) -> Callable[..., NoReturn]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from secrets import token_urlsafe
-from typing import cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -33,7 +32,7 @@ from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.discovery.survey import FoundZone
 from certferry.core.events import Activity
-from certferry.core.planning.limits import Limits, held_back, hold_of
+from certferry.core.planning.limits import Limits, hold_of, rate_limit_hold
 from certferry.core.secret import Secret
 from certferry.errors import (
     AuthorizationFailed,
@@ -274,21 +273,20 @@ class MemoryIssuer:
         """See `ports.issuer.Issuer.must_be_provable`."""
         known: dict[DnsProvider, Sequence[FoundZone] | None] = {}
         for name in dict.fromkeys(map(challenge_name, names)):
-            account = cast("SharedOut", dns).at(name) if hasattr(dns, "at") else dns
+            account = dns.at(name) if isinstance(dns, SharedOut) else dns
             if account not in known:
-                keeper = cast("ZoneKeeper", account)
-                known[account] = keeper.zones() if hasattr(account, "zones") else None
+                known[account] = account.zones() if isinstance(account, ZoneKeeper) else None
             zones = known[account]
             if zones is not None:
                 must_have_zone(name, zones)
         return frozenset()
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `ports.issuer.Issuer.held_back`."""
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.rate_limit_hold`."""
         kept, now = self._state.order(request.lineage), self._now()
         going_on = kept is not None and self._leads_to(request, kept)
         spent = self._state.spent(self._directory, request.wanted)
-        return held_back(self._limits, spent, request.wanted, now, going_on=going_on)
+        return rate_limit_hold(self._limits, spent, request.wanted, now, going_on=going_on)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress

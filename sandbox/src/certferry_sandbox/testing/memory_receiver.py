@@ -5,9 +5,8 @@ client's files, in memory too.
 from __future__ import annotations
 
 from certferry.core.certificates.certificate import FULLCHAIN, CertificateBundle
-from certferry.core.desired.certificate import Delivery, PemFiles
+from certferry.core.desired.certificate import Delivery, PemFiles, delivered
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, ReceiverDrift
-from certferry.core.planning.deliveries import delivered
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError, CertificateError, DeployError, TargetRejected
 from certferry.ports.receiver import Delivered
@@ -41,7 +40,7 @@ class MemoryReceivers:
         self._receivers: dict[Delivery, MemoryReceiver] = {}
 
     def receiver(self, delivery: Delivery) -> MemoryReceiver:
-        """See `reconcile.doors.Doors.receiver`."""
+        """See `reconcile.run.Ports.receiver`."""
         return self._receivers.setdefault(delivery, MemoryReceiver(delivery))
 
 

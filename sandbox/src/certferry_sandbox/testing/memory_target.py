@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, covered_by
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
-from certferry.core.certificates.lineage import mark, owner_of, owners
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish, Kind
+from certferry.core.certificates.chain import EdgeProblemCode
+from certferry.core.certificates.lineage import label_of, owner_of, owners
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
@@ -32,7 +32,8 @@ from certferry.errors import (
     TargetInUse,
     TargetRejected,
 )
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
+from certferry.problem import Problem
 from certferry.text import Text
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -111,12 +112,12 @@ class Domain:
         ]
 
 
-def merged(found: HttpsSettings, wish: HttpsWish) -> HttpsSettings:
+def merged(found: HttpsSettings, desired: DesiredHttps) -> HttpsSettings:
     """Keep what is there unless the wish names it."""
     return HttpsSettings(
-        found.force_https if wish.force_https is None else wish.force_https,
-        found.http2 if wish.http2 is None else wish.http2,
-        found.tls_versions if wish.tls_versions is None else wish.tls_versions,
+        found.force_https if desired.force_https is None else desired.force_https,
+        found.http2 if desired.http2 is None else desired.http2,
+        found.tls_versions if desired.tls_versions is None else desired.tls_versions,
     )
 
 
@@ -150,7 +151,7 @@ def failing(address: str, *, refuses: bool) -> Served:
     """An edge that answers, and presents nothing, or refuses the handshake."""
     code = EdgeProblemCode.HANDSHAKE_FAILED if refuses else EdgeProblemCode.NO_CERTIFICATE
     message = Text("the handshake failed") if refuses else Text("it presents no certificate")
-    return Served(address, None, valid=False, problem=EdgeProblem(code, message))
+    return Served(address, None, valid=False, problem=Problem(code, message))
 
 
 FOREIGN = "by hand"
@@ -296,15 +297,15 @@ class MemoryCdn:
 
     # DeployTarget
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         self._must_be_let_in()
-        chosen = choose(look, self._domains)
-        names = (*(look.domains or ()), *chosen.wanted)
+        chosen = choose(scope, self._domains)
+        names = (*(scope.domains or ()), *chosen.wanted)
         remotes = tuple(
             RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
-            for known in look.known
-            for label in (mark(look.lineage, known.fingerprint),)
+            for known in scope.known
+            for label in (label_of(scope.lineage, known.fingerprint),)
             for remote_id in self._ids.get(label, ())
             if self._remotes[remote_id].certificate.fingerprint == known.fingerprint
         )
@@ -312,8 +313,8 @@ class MemoryCdn:
             rules=self._rules,
             domains=tuple(self._observe_domain(name) for name in names),
             remotes=remotes,
-            others=self._others(remotes) if look.others else (),
-            unremembered=self._unremembered(look),
+            others=self._others(remotes) if scope.others else (),
+            unremembered=self._unremembered(scope),
             excluded=tuple(chosen.excluded),
             uncovered=() if names else tuple(chosen.uncovered),
         )
@@ -321,7 +322,7 @@ class MemoryCdn:
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """See `ports.target.DeployTarget.upload`."""
         self._must_be_let_in(is_upload=True)
-        label = mark(lineage, bundle.certificate.fingerprint)
+        label = label_of(lineage, bundle.certificate.fingerprint)
         with self._uploading:
             for remote_id in self._ids.get(label, ()):
                 return remote_id
@@ -334,7 +335,7 @@ class MemoryCdn:
                 self._refused.add(bundle.certificate.fingerprint)
             return self.put(label, bundle)
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """See `ports.target.DeployTarget.bind`."""
         self._must_be_let_in()
         if domain not in self._domains:
@@ -383,8 +384,8 @@ class MemoryCdn:
 
     # Probe
 
-    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.look`: one address for each edge."""
+    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`: one address for each edge."""
         return {
             domain: tuple(
                 self._served(f"192.0.2.{number}", remote_id)
@@ -411,9 +412,9 @@ class MemoryCdn:
         there = tuple(self._remotes.items())
         return tuple(remote.listed(key) for key, remote in there if key not in ids)
 
-    def _unremembered(self, look: Look) -> tuple[OtherCertificate, ...]:
-        known = {mark(look.lineage, certificate.fingerprint) for certificate in look.known}
-        ours = owners(look.lineage)
+    def _unremembered(self, scope: Scope) -> tuple[OtherCertificate, ...]:
+        known = {label_of(scope.lineage, certificate.fingerprint) for certificate in scope.known}
+        ours = owners(scope.lineage)
         ids = [remote_id for owner in ours for remote_id in self._ids_of.get(owner, ())]
         return tuple(
             self._remotes[remote_id].listed(remote_id)

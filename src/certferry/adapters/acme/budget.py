@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from certferry.core.planning.limits import Allowance, Limits, held_back
+from certferry.core.planning.limits import Allowance, Limits, rate_limit_hold
 from certferry.core.planning.rules import ORDER_LIFETIME
 from certferry.errors import OrderHeldBack
 from certferry.ports.issuer import IssueRequest
@@ -54,11 +54,13 @@ class Budget:
     state: StateStore
     now: Callable[[], datetime]
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `Issuer.held_back`."""
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `Issuer.rate_limit_hold`."""
         wanted, now = request.wanted, self.now()
         spent = self.state.spent(self.directory, wanted)
-        return held_back(self.limits, spent, wanted, now, going_on=self._goes_on(request, now))
+        return rate_limit_hold(
+            self.limits, spent, wanted, now, going_on=self._goes_on(request, now)
+        )
 
     def _goes_on(self, request: IssueRequest, now: datetime) -> bool:
         """Tell whether an order of an earlier run is most likely gone on with."""

@@ -62,8 +62,8 @@ class AccountClient(Client):
 
     def revoke_certificate(self, leaf: x509.Certificate, reason: RevocationReason) -> None:
         """Revoke a certificate as the account or key that signs (§7.6)."""
-        wish = messages.Revocation(certificate=leaf, reason=reason.code)
-        self._post(self.resource("revokeCert"), wish)
+        desired = messages.Revocation(certificate=leaf, reason=reason.code)
+        self._post(self.resource("revokeCert"), desired)
 
     def sign_with(self, key: PrivateKeyTypes) -> None:
         """Sign everything that follows with a certificate's own key (§7.6). Raises

@@ -203,8 +203,8 @@ class Client(ClientV2):
         identifiers = [
             messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name) for name in names
         ]
-        wish = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
-        response = self._post(self.directory["newOrder"], wish)
+        desired = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
+        response = self._post(self.directory["newOrder"], desired)
         url = _location(response)
         must_be_at(url, self.origins)  # before anything is kept of it
         return read_answer(partial(_order, url, response), response)

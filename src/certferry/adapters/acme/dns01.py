@@ -56,7 +56,7 @@ class Solver:
         """Make the authorizations at these URLs valid, which are for the names that were ordered.
         Those that are valid need no record.
 
-        Raises `AuthorizationFailed`, `OrderFailed` and what the doors raise.
+        Raises `AuthorizationFailed`, `OrderFailed` and what the ports raise.
         """
         if len(urls) > len(names):
             raise _not_as_ordered(Text("the CA asks for more proofs than there are names"))

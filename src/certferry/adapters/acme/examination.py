@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import cast
 
 import dns.message
 import dns.rcode
@@ -29,13 +28,14 @@ from certferry.core.certificates.names import base_name, challenge_name, is_wild
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.discovery.survey import FoundZone
 from certferry.core.dns_persist import Offer
-from certferry.core.findings import Code, Finding, Severity, error, of_error, warning
-from certferry.core.network import Applicant, CaaRecord, Refusal, allowed_by, why_forbidden
+from certferry.core.findings import Code, error, warning
+from certferry.core.network import Applicant, CaaRecord, CaaRefusal, allowed_by, why_forbidden
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider, SharedOut
 from certferry.ports.examination import Delegated
 from certferry.ports.progress import Pause
 from certferry.ports.survey import ZoneFinder, ZoneKeeper
+from certferry.problem import Problem, Severity
 from certferry.text import Text, verbatim
 
 AT_ONCE = 16
@@ -45,25 +45,25 @@ _MANY = 4096
 """Names above the names whose records are kept: they share most of them."""
 
 _FORBIDDEN = {
-    Refusal.OTHER_CA: Text("the CAA records at {at} let {allowed} issue, and not {ca}"),
-    Refusal.OTHER_METHOD: Text(
+    CaaRefusal.OTHER_CA: Text("the CAA records at {at} let {allowed} issue, and not {ca}"),
+    CaaRefusal.OTHER_METHOD: Text(
         "the CAA records at {at} let {ca} issue by other kinds of proof only (validationmethods)"
     ),
-    Refusal.OTHER_ACCOUNT: Text(
+    CaaRefusal.OTHER_ACCOUNT: Text(
         "the CAA records at {at} let {ca} issue for another account only (accounturi)"
     ),
-    Refusal.UNKNOWN_TAG: Text(
+    CaaRefusal.UNKNOWN_TAG: Text(
         "a CAA record at {at} is marked as critical, and of a kind that no CA knows"
     ),
 }
 _FIXES = {
-    Refusal.OTHER_CA: Text(
+    CaaRefusal.OTHER_CA: Text(
         'add the record `{at}. CAA 0 {tag} "{ca}"`, or set `directory` under [acme] to a CA that'
         " is named there"
     ),
-    Refusal.OTHER_METHOD: Text('add "{method}" to validationmethods of that record'),
-    Refusal.OTHER_ACCOUNT: Text("set accounturi of that record to {account}, or take it out"),
-    Refusal.UNKNOWN_TAG: Text("remove that record, or its flag 128"),
+    CaaRefusal.OTHER_METHOD: Text('add "{method}" to validationmethods of that record'),
+    CaaRefusal.OTHER_ACCOUNT: Text("set accounturi of that record to {account}, or take it out"),
+    CaaRefusal.UNKNOWN_TAG: Text("remove that record, or its flag 128"),
 }
 
 
@@ -84,7 +84,7 @@ class NamesLook:
         self._standing = standing
         self._caa = lru_cache(_MANY)(resolvers.caa)
 
-    def look(self, names: Iterable[str]) -> list[Finding]:
+    def look(self, names: Iterable[str]) -> list[Problem]:
         """Return what would keep the CA from issuing for these names."""
         names = list(dict.fromkeys(names))
         bases = list(dict.fromkeys(map(base_name, names)))
@@ -95,13 +95,13 @@ class NamesLook:
             caa = [finding for found in pool.map(self._authorized, asked) for finding in found]
         return [*bogus.values(), *caa]
 
-    def forbidden(self, names: Iterable[str]) -> list[Finding]:
+    def forbidden(self, names: Iterable[str]) -> list[Problem]:
         """Return the CAA records alone that surely keep the CA from issuing."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = list(pool.map(lambda name: list(self._authorized(name)), names))
         return [one for of_name in found for one in of_name if one.code is Code.CAA_FORBIDS]
 
-    def _signatures(self, name: str) -> list[Finding]:
+    def _signatures(self, name: str) -> list[Problem]:
         """Ask each resolver: one that checks no signatures hides what another shows.
 
         CAs do check them: docs/facts/letsencrypt.md §4.1.
@@ -119,11 +119,11 @@ class NamesLook:
         )
         return [error(Code.DNSSEC_BROKEN, name, message, fix)]
 
-    def _authorized(self, name: str) -> Iterator[Finding]:
+    def _authorized(self, name: str) -> Iterator[Problem]:
         try:
             at, records = self._in_force(base_name(name))
         except DnsError as problem:
-            yield of_error(Code.CAA_UNREADABLE, name, problem, Severity.WARNING)
+            yield problem.problem(name, Severity.WARNING, Code.CAA_UNREADABLE)
             return
         if not records:
             return
@@ -148,8 +148,8 @@ class NamesLook:
 
 
 def _forbidden(
-    name: str, at: str, records: tuple[CaaRecord, ...], refusal: Refusal, applicant: Applicant
-) -> Finding:
+    name: str, at: str, records: tuple[CaaRecord, ...], refusal: CaaRefusal, applicant: Applicant
+) -> Problem:
     has_wild = any(record.tag == "issuewild" for record in records)
     places = {
         "at": at,
@@ -170,7 +170,7 @@ def _is_bogus(name: str, resolver: Resolvers) -> bool:
         return False
 
 
-def _not_judged(name: str, at: str, records: tuple[CaaRecord, ...]) -> Finding:
+def _not_judged(name: str, at: str, records: tuple[CaaRecord, ...]) -> Problem:
     message = Text(
         "the CAA records at {at} let {allowed} issue, and the CA does not say what it is called"
         " there",
@@ -198,7 +198,7 @@ class ZonesLook:
         self._propagation = propagation
         self._resolvers = resolvers
 
-    def look(self, names: Iterable[tuple[str, DnsProvider]]) -> list[Finding]:
+    def look(self, names: Iterable[tuple[str, DnsProvider]]) -> list[Problem]:
         """Return what would keep the challenges of these names from being written, or seen. Each
         has the provider of its certificate, which may be several accounts: what goes to another
         one is left to the look at that.
@@ -209,10 +209,10 @@ class ZonesLook:
         wanted = list(dict.fromkeys((challenge_name(name), dns) for name, dns in names))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             places = list(pool.map(self._place, (asked for asked, _ in wanted)))
-        findings = [place for place in places if isinstance(place, Finding)]
+        findings = [place for place in places if isinstance(place, Problem)]
         held: dict[str, str] = {}
         for (asked, prover), place in zip(wanted, places, strict=True):
-            if isinstance(place, Finding):
+            if isinstance(place, Problem):
                 continue
             try:
                 if account_at(prover, place) is self._dns:
@@ -224,15 +224,15 @@ class ZonesLook:
             findings += self._delegation(zone, place)
         return findings
 
-    def _place(self, name: str) -> str | Finding:
+    def _place(self, name: str) -> str | Problem:
         try:
             return self._propagation.follow(name)
         except DnsRejected as problem:
-            return of_error(Code.ALIAS_BROKEN, name, problem)
+            return problem.problem(name, code=Code.ALIAS_BROKEN)
         except DnsError as problem:
-            return of_error(Code.NOT_LOOKED_AT, name, problem, Severity.WARNING)
+            return problem.problem(name, Severity.WARNING, Code.NOT_LOOKED_AT)
 
-    def _wildcard(self, asked: str) -> Iterator[Finding]:
+    def _wildcard(self, asked: str) -> Iterator[Problem]:
         """Explain a CNAME that is seen at a challenge's name and is a wildcard's."""
         with suppress(DnsUnavailable):
             target = self._propagation.wildcard_alias(asked)
@@ -244,16 +244,16 @@ class ZonesLook:
                     "nothing to do: the wildcard no longer applies once the"
                     " challenge is written there"
                 )
-                yield Finding(Severity.INFO, Code.ALIAS_BY_WILDCARD, asked, message, fix)
+                yield Problem(Code.ALIAS_BY_WILDCARD, message, fix, Severity.NOTICE, asked)
 
-    def _unwritable(self, asked: str, place: str, problem: DnsError) -> Finding:
+    def _unwritable(self, asked: str, place: str, problem: DnsError) -> Problem:
         if not isinstance(problem, ZoneNotFound):
-            return of_error(Code.ZONE_BLOCKED, place, problem)
+            return problem.problem(place, code=Code.ZONE_BLOCKED)
         with suppress(DnsUnavailable):  # of a resolver; what is wrong with the zone is known
             problem = explained(problem, asked, place, self._propagation)
-        return of_error(Code.ZONE_MISSING, place, problem)
+        return problem.problem(place, code=Code.ZONE_MISSING)
 
-    def _delegation(self, zone: str, place: str) -> Iterator[Finding]:
+    def _delegation(self, zone: str, place: str) -> Iterator[Problem]:
         """Compare whom the world asks about a place in a zone with who serves the account's."""
         if self._resolvers is None:
             return
@@ -261,23 +261,21 @@ class ZonesLook:
             public = self._resolvers.zone_of(place)
             asked = self._resolvers.name_servers(public)
         except ZoneNotFound as problem:
-            yield of_error(Code.NOT_DELEGATED, zone, problem)
+            yield problem.problem(zone, code=Code.NOT_DELEGATED)
             return
         except DnsError as problem:
-            yield of_error(Code.NOT_LOOKED_AT, zone, problem, Severity.WARNING)
+            yield problem.problem(zone, Severity.WARNING, Code.NOT_LOOKED_AT)
             return
         own = self._own_servers(zone)
         if public != zone or (own and not own.intersection(asked)):
             yield self._elsewhere(zone, place, asked, own)
 
     def _own_servers(self, zone: str) -> frozenset[str]:
-        if not hasattr(self._dns, "name_servers"):
-            return frozenset()
-        return cast("Delegated", self._dns).name_servers(zone)
+        return self._dns.name_servers(zone) if isinstance(self._dns, Delegated) else frozenset()
 
     def _elsewhere(
         self, zone: str, place: str, asked: Sequence[str], own: frozenset[str]
-    ) -> Finding:
+    ) -> Problem:
         message = Text(
             "the account {account} has the zone {zone}, but the public DNS asks other name"
             " servers about {place}: {asked}",
@@ -335,15 +333,14 @@ def unwritable(
 
 def account_at(dns: DnsProvider, place: str) -> DnsProvider:
     """Give the account that writes at a place. Raises `DnsError`."""
-    return cast("SharedOut", dns).at(place) if hasattr(dns, "at") else dns
+    return dns.at(place) if isinstance(dns, SharedOut) else dns
 
 
 def finder_of(dns: DnsProvider) -> FindZone | None:
     """Give what finds an account's zones, `None` where its provider cannot. Raises `DnsError`."""
-    if hasattr(dns, "zone_of"):
-        return cast("ZoneFinder", dns).zone_of
-    zones = cast("ZoneKeeper", dns).zones() if hasattr(dns, "zones") else None
-    return None if zones is None else partial(_among, zones)
+    if isinstance(dns, ZoneFinder):
+        return dns.zone_of
+    return partial(_among, dns.zones()) if isinstance(dns, ZoneKeeper) else None
 
 
 def _among(zones: Sequence[FoundZone], place: str) -> FoundZone:
@@ -419,7 +416,7 @@ _NAME_ANOTHER = Text(
 )
 
 
-def look_at_resolvers(resolvers: Sequence[HttpsResolver]) -> Iterator[Finding]:
+def look_at_resolvers(resolvers: Sequence[HttpsResolver]) -> Iterator[Problem]:
     """Ask each for a name of 16 random digits, which has not been registered. A silent one is a
     warning: it is a second opinion. Raises nothing for what it meets.
     """
@@ -429,7 +426,7 @@ def look_at_resolvers(resolvers: Sequence[HttpsResolver]) -> Iterator[Finding]:
         yield from (found for found in pool.map(_look, resolvers) if found is not None)
 
 
-def _look(resolver: HttpsResolver) -> Finding | None:
+def _look(resolver: HttpsResolver) -> Problem | None:
     query = dns.message.make_query(f"certferry-{secrets.token_hex(8)}.com.", dns.rdatatype.A)
     try:
         answer = resolver.ask(query)
@@ -453,6 +450,6 @@ def _look(resolver: HttpsResolver) -> Finding | None:
     return error(Code.RESOLVER_INVENTS, resolver.called, message, _NAME_ANOTHER)
 
 
-def _silent(resolver: str, why: Text) -> Finding:
+def _silent(resolver: str, why: Text) -> Problem:
     message = Text("the resolver {resolver} does not answer: {why}", resolver=resolver, why=why)
     return warning(Code.RESOLVER_SILENT, resolver, message, _NAME_ANOTHER)

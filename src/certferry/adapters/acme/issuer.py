@@ -140,11 +140,11 @@ class AcmeIssuer:
         must_be_writable(names, dns, self._propagation)
         return frozenset()
 
-    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `Issuer.held_back`."""
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `Issuer.rate_limit_hold`."""
         settings = self._settings
         budget = Budget(settings.directory, settings.limits, self._state, self._now)
-        return budget.held_back(request)
+        return budget.rate_limit_hold(request)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -209,7 +209,7 @@ class AcmeIssuer:
         for finding in look.forbidden(names):
             raise OrderFailed(
                 Text("{name}: {problem}", name=finding.subject, problem=finding.message),
-                hint=finding.fix,
+                hint=finding.hint,
             )
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:

@@ -117,8 +117,8 @@ class Ordering:
 
     def _can_go_on(self, order: Order) -> bool:
         is_over = order.expires is not None and order.expires <= self.context.now()
-        wished = {None, *self.request.profiles}
-        is_other = bool(self.request.profiles) and order.profile not in wished
+        asked_for = {None, *self.request.profiles}
+        is_other = bool(self.request.profiles) and order.profile not in asked_for
         return order.status != INVALID and not is_over and not is_other
 
     def _begin(self) -> tuple[AcmeOrder, Order]:
@@ -175,10 +175,10 @@ class Ordering:
         """Choose the first of the profiles that are wished for, of those that the CA has. Raises
         `OrderFailed`.
         """
-        wished, offered = self.request.profiles, self.client.profiles
-        chosen = next((profile for profile in wished if profile in offered), None)
-        if chosen is None and wished and self.must_have_profile:
-            raise _no_such_profile(wished, offered)
+        asked_for, offered = self.request.profiles, self.client.profiles
+        chosen = next((profile for profile in asked_for if profile in offered), None)
+        if chosen is None and asked_for and self.must_have_profile:
+            raise _no_such_profile(asked_for, offered)
         return chosen
 
     def _key(self) -> Secret:
@@ -282,13 +282,13 @@ def _is_for_what_is_replaced(refused: Refused) -> bool:
     return refused.kind in _NOT_REPLACED or _UNKNOWN_TO_PEBBLE in detail
 
 
-def _no_such_profile(wished: Sequence[str], offered: Sequence[str]) -> OrderFailed:
+def _no_such_profile(asked_for: Sequence[str], offered: Sequence[str]) -> OrderFailed:
     if not offered:
         return OrderFailed(
-            Text("the CA lists no profiles; asked for: {profiles}", profiles=wished),
+            Text("the CA lists no profiles; asked for: {profiles}", profiles=asked_for),
             hint=Text("take `profile` out of [acme]"),
         )
     return OrderFailed(
-        Text("the CA has no profile {profile}", profile=Text("{names}", names=wished)),
+        Text("the CA has no profile {profile}", profile=Text("{names}", names=asked_for)),
         hint=Text("set `profile` under [acme] to one of: {profiles}", profiles=offered),
     )

@@ -26,10 +26,11 @@ from certferry.core.dns_persist import (
     record_name,
     with_wildcards,
 )
-from certferry.core.findings import Code, Finding, Severity, info, of_error, warning
+from certferry.core.findings import Code, info, warning
 from certferry.errors import DnsError, RecordMissing, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.state import StateStore
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 _NOTE = "earlier keys"
@@ -211,7 +212,7 @@ ENDS_SOON = timedelta(days=30)
 
 def findings_of(
     looked: Iterable[Looked], spare: Collection[str], now: datetime
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Tell what each record is worth. The names of `spare`, without `*.`, can be proven by an
     account as well: for them nothing fails.
     """
@@ -221,7 +222,7 @@ def findings_of(
 
 def without_records(
     names: Collection[str], spare: Collection[str], offer: Offer | None, holder: Holder | None
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Tell why no record can prove a name: the CA does not offer it, or there is no account."""
     for name in dict.fromkeys(map(base_name, names)) if offer is None or holder is None else ():
         if offer is None:
@@ -233,22 +234,22 @@ def without_records(
                 NO_ACCOUNT,
                 MAKE_ACCOUNT.filled(name=name),
             )
-        yield Finding(_weight(name in spare), code, name, message, fix)
+        yield Problem(code, message, fix, _weight(name in spare), name)
 
 
 def _weight(is_spare: bool) -> Severity:  # noqa: FBT001 - a yes or no about the name
     return Severity.WARNING if is_spare else Severity.ERROR
 
 
-def _finding(one: Looked, weight: Severity, now: datetime) -> Finding:
+def _finding(one: Looked, weight: Severity, now: datetime) -> Problem:
     found, name, place = one.found, one.name, one.record.name
     if isinstance(found, DnsError):
-        return of_error(Code.NOT_LOOKED_AT, name, found, Severity.WARNING)
+        return found.problem(name, Severity.WARNING, Code.NOT_LOOKED_AT)
     fix = SET_RECORD.filled(record=one.record.as_zone_line)
     if found.fault is not None:
         missing = found.fault is Fault.MISSING
         code = Code.DNS_PERSIST_MISSING if missing else Code.DNS_PERSIST_WRONG
-        return Finding(weight, code, name, one.why, fix)
+        return Problem(code, one.why, fix, weight, name)
     if found.until is None:
         message = Text(
             "the record at {place} proves it for ever (dns-persist-01, experimental)", place=place

@@ -30,7 +30,7 @@ from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 FOREIGN = (errors.Error, JoseError, requests.RequestException)
-"""Everything that the libraries behind this door raise by intention."""
+"""Everything that the libraries behind this port raise by intention."""
 
 _ERRORS: dict[str, type[IssuanceError]] = {
     "badNonce": CaUnavailable,

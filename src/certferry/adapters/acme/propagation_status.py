@@ -53,7 +53,7 @@ class Reading:
 UNASKED = Reading(Heard.SILENCE, NO_ANSWER)
 
 
-class Verdict(Enum):
+class ServerVerdict(Enum):
     """Whether a server counts as showing the values."""
 
     SEEN = "seen"
@@ -61,7 +61,7 @@ class Verdict(Enum):
     LEFT_OUT = "left out"
 
 
-def judge(readings: Sequence[Reading], wanted: frozenset[str]) -> tuple[Verdict, Text]:
+def judge(readings: Sequence[Reading], wanted: frozenset[str]) -> tuple[ServerVerdict, Text]:
     """Judge a server by the readings of all its addresses; for the reason, see `Reading.why`.
 
     Each address that answers must show every value. Silent ones are forgiven while another
@@ -69,15 +69,15 @@ def judge(readings: Sequence[Reading], wanted: frozenset[str]) -> tuple[Verdict,
     without IPv6, is left out: it would never be seen.
     """
     if not readings:
-        return Verdict.MISSING, NO_ADDRESS
+        return ServerVerdict.MISSING, NO_ADDRESS
     asked = [reading for reading in readings if reading.heard is not Heard.NO_ROUTE]
     if not asked:
-        return Verdict.LEFT_OUT, readings[0].why
+        return ServerVerdict.LEFT_OUT, readings[0].why
     answered = [reading for reading in asked if reading.heard is not Heard.SILENCE]
     lacking = [reading for reading in answered or asked if not reading.shows(wanted)]
     if lacking:
-        return Verdict.MISSING, lacking[0].why
-    return Verdict.SEEN, Text("")
+        return ServerVerdict.MISSING, lacking[0].why
+    return ServerVerdict.SEEN, Text("")
 
 
 class PropagationStatus:
@@ -93,12 +93,12 @@ class PropagationStatus:
         self._readings: dict[tuple[str, str], Reading] = {}
         self.opinions: Mapping[str, Mapping[str, Reading]] = {}
         self._without_unlocated = False
-        self._believed: set[str] = set()
+        self._plausible: set[str] = set()
         self._heard: set[str] = set()
 
     def believe(self, names: Iterable[str]) -> None:
         """Take the values of these names for seen."""
-        self._believed |= set(names)
+        self._plausible |= set(names)
 
     def note(self, address: str, name: str, reading: Reading) -> None:
         """Keep the newest reading of a name at an address."""
@@ -120,13 +120,13 @@ class PropagationStatus:
         questions: dict[str, list[str]] = {}
         for one in self.sought:
             for host, (verdict, _) in self.verdicts(one).items():
-                for address in self.addresses[host] if verdict is not Verdict.SEEN else ():
+                for address in self.addresses[host] if verdict is not ServerVerdict.SEEN else ():
                     names = questions.setdefault(address, [])
                     if one.name not in names and not self._reading(one, address).shows(one.values):
                         names.append(one.name)
         return {address: names for address, names in questions.items() if names}
 
-    def verdicts(self, one: Sought) -> dict[str, tuple[Verdict, Text]]:
+    def verdicts(self, one: Sought) -> dict[str, tuple[ServerVerdict, Text]]:
         """Judge every host for one name; an address that was not asked yet counts as silent."""
         return {host: self._verdict(one, host) for host in one.hosts}
 
@@ -136,8 +136,11 @@ class PropagationStatus:
         return [
             one
             for one in self.sought
-            if one.name not in self._believed
-            and (not self._judged(one, Verdict.SEEN) or self._judged(one, Verdict.MISSING))
+            if one.name not in self._plausible
+            and (
+                not self._judged(one, ServerVerdict.SEEN)
+                or self._judged(one, ServerVerdict.MISSING)
+            )
         ]
 
     @property
@@ -152,7 +155,7 @@ class PropagationStatus:
         return {
             host: why
             for one in self.incomplete
-            for host, why in self._judged(one, Verdict.MISSING).items()
+            for host, why in self._judged(one, ServerVerdict.MISSING).items()
         }
 
     def heard(self) -> dict[Heard, set[str]]:
@@ -175,14 +178,15 @@ class PropagationStatus:
                 name=one.name,
                 seen=_listed(
                     Text("was seen at {servers}"),
-                    [*self._judged(one, Verdict.SEEN)] or [Text("none")],
+                    [*self._judged(one, ServerVerdict.SEEN)] or [Text("none")],
                 ),
                 missing=_listed(
-                    Text("; missing at {servers}"), with_reasons(self._judged(one, Verdict.MISSING))
+                    Text("; missing at {servers}"),
+                    with_reasons(self._judged(one, ServerVerdict.MISSING)),
                 ),
                 unreachable=_listed(
                     Text("; not reachable from here: {servers}"),
-                    with_reasons(self._judged(one, Verdict.LEFT_OUT)),
+                    with_reasons(self._judged(one, ServerVerdict.LEFT_OUT)),
                 ),
             )
             for one in self.incomplete
@@ -191,12 +195,12 @@ class PropagationStatus:
     def _reading(self, one: Sought, address: str) -> Reading:
         return self._readings.get((address, one.name), UNASKED)
 
-    def _verdict(self, one: Sought, host: str) -> tuple[Verdict, Text]:
+    def _verdict(self, one: Sought, host: str) -> tuple[ServerVerdict, Text]:
         if self._without_unlocated and not self.addresses[host]:
-            return Verdict.LEFT_OUT, NO_ADDRESS
+            return ServerVerdict.LEFT_OUT, NO_ADDRESS
         return judge([self._reading(one, address) for address in self.addresses[host]], one.values)
 
-    def _judged(self, one: Sought, wanted: Verdict) -> dict[str, Text]:
+    def _judged(self, one: Sought, wanted: ServerVerdict) -> dict[str, Text]:
         """Give the hosts with this verdict, each with the reason."""
         return {
             host: why for host, (verdict, why) in self.verdicts(one).items() if verdict is wanted

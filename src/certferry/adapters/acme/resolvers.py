@@ -305,7 +305,7 @@ class Resolvers:
 
     @contextmanager
     def _told(self, name: str) -> Iterator[None]:
-        """Turn dnspython's errors into those of the door."""
+        """Turn dnspython's errors into those of the port."""
         try:
             yield
         except dns.resolver.LifetimeTimeout as exc:

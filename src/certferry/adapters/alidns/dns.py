@@ -14,7 +14,7 @@ from typing import Annotated
 from certferry.adapters.alidns import client
 from certferry.adapters.alidns.client import TEMPORARY_KEY, AlidnsClient, answers_too_many
 from certferry.adapters.dns.records import TxtRecords
-from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.client import HttpClient, pace_in
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
@@ -68,7 +68,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
         access_key_id=key_id,
         access_key_secret=Secret(secret),
         http=HttpClient(
-            pace=Pacer(REQUESTS_PER_SECOND, pause=context.pause),
+            pace=pace_in(context, settings.api, REQUESTS_PER_SECOND),
             pause=context.pause,
             too_many=answers_too_many,
         ),

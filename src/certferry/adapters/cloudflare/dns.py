@@ -19,7 +19,7 @@ from certferry.adapters.cloudflare.client import (
     CloudflareClient,
 )
 from certferry.adapters.dns.records import TxtRecords
-from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.client import HttpClient, pace_in
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
@@ -65,7 +65,9 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     service = CloudflareClient(
         api=settings.api,
         token=Secret(token),
-        http=HttpClient(pace=Pacer(REQUESTS_PER_SECOND, pause=context.pause), pause=context.pause),
+        http=HttpClient(
+            pace=pace_in(context, settings.api, REQUESTS_PER_SECOND), pause=context.pause
+        ),
         pause=context.pause,
         now=context.now,
     )

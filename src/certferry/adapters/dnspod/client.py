@@ -50,14 +50,14 @@ from certferry.adapters.dnspod.errors import (
     TTL_REFUSED,
     pauses_after,
 )
-from certferry.adapters.http.client import HttpClient, Pace, Request, journal
+from certferry.adapters.dnspod.rate import Rate, Turn, take_turn
+from certferry.adapters.http.client import HttpClient, Request, journal
 from certferry.adapters.http.journal import judged, reported
-from certferry.core.planning.limits import Rate, Turn, take_turn
 from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry
 from certferry.ports.examination import AccountReport
-from certferry.ports.http import Answer
+from certferry.ports.http import Answer, Pace
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
@@ -146,7 +146,7 @@ class DnspodRecords(TxtRecords):
         return frozenset() if found is None else self._api.name_servers(found)
 
     def report(self) -> AccountReport:
-        """See `ports.examination.Reported.report`."""
+        """See `ports.examination.Reporting.report`."""
         zones: list[Zone] | None = None
         with journal() as made, suppress(DnsError):
             zones = list(self._api.list_zones(about=ALL_ZONES))

@@ -14,8 +14,8 @@ from typing import Annotated
 from certferry import __version__
 from certferry.adapters.dnspod import errors
 from certferry.adapters.dnspod.client import DnspodClient, DnspodRecords, HourlyBudget
-from certferry.adapters.http.client import HttpClient, Pacer
-from certferry.core.planning.limits import Rate, rate_of
+from certferry.adapters.dnspod.rate import Rate, rate_of
+from certferry.adapters.http.client import HttpClient, pace_in
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
@@ -79,7 +79,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     budget = HourlyBudget(
         _rate_of(settings.requests_per_hour),
         memory=context.memory,
-        pace=Pacer(_must_be_positive(settings.requests_per_second), pause=context.pause),
+        pace=pace_in(context, settings.api, _must_be_positive(settings.requests_per_second)),
         pause=context.pause,
         now=context.now,
     )

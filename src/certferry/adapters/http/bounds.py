@@ -83,7 +83,8 @@ class BoundedAdapter(HTTPAdapter):
             if limits.bytes_left < 0:
                 raise TooLong("the answer does not end") from failed
             if limits.seconds_left <= 0:
-                raise TooSlow("the answer was not complete", request=args[0]) from failed
+                late = f"the answer was not complete within {self._whole.total_seconds():g} seconds"
+                raise TooSlow(late, request=args[0]) from failed
             raise
         finally:
             _CURRENT.reset(before)

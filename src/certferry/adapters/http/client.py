@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Protocol
+from typing import Any
 
 import requests
 from urllib3.exceptions import HTTPError, InvalidHeader
@@ -24,7 +24,8 @@ from urllib3.util import Retry
 from certferry import __version__
 from certferry.adapters.http.bounds import LONGEST_ANSWER, BoundedAdapter
 from certferry.adapters.http.problems import HttpFailure, Timeouts, explain
-from certferry.ports.http import NO_HEADERS, Answer
+from certferry.ports.adapter import Context
+from certferry.ports.http import NO_HEADERS, Answer, Pace
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -262,14 +263,6 @@ def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-class Pace(Protocol):
-    """Asked for a turn before each request."""
-
-    def wait(self) -> None:
-        """Return when the next request may be sent. Raises whatever a pause raises."""
-        ...
-
-
 class Pacer:
     """Spaces requests evenly, so that no second ever holds more than the limit.
 
@@ -285,11 +278,19 @@ class Pacer:
         self._lock = threading.Lock()
         self._next = clock()
 
+    def joined_by(self, pause: Pause) -> Pace:
+        """Return a pace that shares these moments, and waits with another run's pause."""
+        return _Joined(self, pause)
+
     def wait(self) -> None:
         """Return when the next request may be sent. Raises whatever `pause` raises."""
+        self.wait_with(self._pause)
+
+    def wait_with(self, pause: Pause) -> None:
+        """Wait as `wait` does, with another pause."""
         delay = self._take_moment()
         if delay > 0:
-            self._pause(delay)
+            pause(delay)
 
     def _take_moment(self) -> float:
         # The wait itself is outside the lock, so that a stopped run is not held by its neighbours.
@@ -298,6 +299,25 @@ class Pacer:
             moment = max(self._next, now)
             self._next = moment + self._interval
             return moment - now
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    pacer: Pacer
+    pause: Pause
+
+    def wait(self) -> None:
+        """See `ports.http.Pace.wait`."""
+        self.pacer.wait_with(self.pause)
+
+
+def pace_in(context: Context, service: str, per_second: float) -> Pace:
+    """Return the pace of an account's requests to a service: that of all runs in this process, or
+    its own where a context has none, as in tests of adapters.
+    """
+    if context.pace is None:
+        return Pacer(per_second, pause=context.pause)
+    return context.pace(service, per_second)
 
 
 def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:

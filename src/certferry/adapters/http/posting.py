@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from certferry.core.assessment.news import Message
+from certferry.core.assessment.notifications import Message
 from certferry.core.network import is_loopback
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret

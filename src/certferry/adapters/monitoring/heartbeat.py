@@ -11,12 +11,15 @@ from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from certferry.adapters.http.posting import secret_address
-from certferry.core.assessment.notices import Missed
 from certferry.core.secret import Secret
 from certferry.ports.http import Answer, Http, NoAnswer
+from certferry.problem import Problem
 from certferry.text import Text
 
 SERVICE = "heartbeat"
+MISSED = "heartbeat_missed"
+"""The code of what went wrong with a ping."""
+
 USUAL_LIMIT = 10_000
 """Bytes of a body that every version of the service keeps; more where it says so."""
 MOST = 100_000
@@ -37,22 +40,22 @@ class Heartbeat:
         self._rid = rid
         self._limit = USUAL_LIMIT
 
-    def start(self) -> Missed | None:
+    def start(self) -> Problem | None:
         """Send that a run begins."""
         return self._ping("/start", "")
 
-    def end(self, said: str, *, succeeded: bool) -> Missed | None:
+    def end(self, said: str, *, succeeded: bool) -> Problem | None:
         """Send that it has ended, with the last of its words."""
         return self._ping("" if succeeded else "/fail", said)
 
-    def _ping(self, suffix: str, said: str) -> Missed | None:
+    def _ping(self, suffix: str, said: str) -> Problem | None:
         """Send one ping, once. Follows no redirect; returns what went wrong."""
         body = said.encode()[-self._limit :].decode(errors="ignore").encode()
         try:
             answer = self._http.send("POST", self._url(suffix), _PLAIN, body)
         except NoAnswer as nothing:
             hint = Text("see whether this machine reaches the service; the next run pings again")
-            return Missed(nothing.problem, hint)
+            return Problem(MISSED, nothing.problem, hint)
         self._note_limit(answer)
         return _judged(answer)
 
@@ -68,19 +71,23 @@ class Heartbeat:
             self._limit = max(1, min(int(limit[:9]), MOST))
 
 
-def _judged(answer: Answer) -> Missed | None:
+def _judged(answer: Answer) -> Problem | None:
     status, check_url = answer.status, Text("check `url` under [heartbeat]")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         said = Text("it answered with a redirect (status {status}), which is not followed")
-        return Missed(said.filled(status=status), check_url)
+        return Problem(MISSED, said.filled(status=status), check_url)
     if status == HTTPStatus.TOO_MANY_REQUESTS or _TOO_OFTEN in answer.body:
         said = Text("it was pinged too often, and has not counted this run")
-        return Missed(said, Text("use another check for each machine"))
+        return Problem(MISSED, said, Text("use another check for each machine"))
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} or _UNKNOWN in answer.body:
-        return Missed(Text("it knows no such check"), check_url)
+        return Problem(MISSED, Text("it knows no such check"), check_url)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         said = Text("it answered with status {status}", status=status)
-        return Missed(said, Text("the next run pings again; look at the service if this stays"))
+        return Problem(
+            MISSED, said, Text("the next run pings again; look at the service if this stays")
+        )
     if status >= HTTPStatus.BAD_REQUEST:
-        return Missed(Text("it refused the ping with status {status}", status=status), check_url)
+        return Problem(
+            MISSED, Text("it refused the ping with status {status}", status=status), check_url
+        )
     return None

@@ -8,26 +8,29 @@ import errno
 from pathlib import Path
 
 from certferry.adapters.files.directory import FileAccess, opened_where_it_is
-from certferry.core.assessment.notices import Missed
 from certferry.file_trust import NotTrusted
+from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text
+
+MISSED = "metrics_missed"
+"""The code of what went wrong with the file."""
 
 _ACCESS = FileAccess(0o644)
 """Another user's collector reads it; there is no secret in it."""
 
 
-def write_metrics(path: Path, text: str) -> Missed | None:
+def write_metrics(path: Path, text: str) -> Problem | None:
     """Put the metrics in their place; return why that cannot be."""
     try:
         with opened_where_it_is(path.parent) as place:
             place.replace(path.name, text.encode(), _ACCESS)
     except NotTrusted as exc:
         said = Text("{path} {problem}", path=exc.path, problem=exc.problem)
-        return Missed(said, exc.fix)
+        return Problem(MISSED, said, exc.fix)
     except OSError as exc:
         said = Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc))
-        return Missed(said, _advice(path, exc))
+        return Problem(MISSED, said, _advice(path, exc))
     return None
 
 

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.core.assessment.news import Message
+from certferry.core.assessment.notifications import Message
 from certferry.core.extras import how_to_install
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError

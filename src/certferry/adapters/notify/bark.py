@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from certferry.adapters.http.posting import PostedChannel, Posting, PostReply
-from certferry.core.assessment.news import Message, shortened
+from certferry.core.assessment.notifications import Message, shortened
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent

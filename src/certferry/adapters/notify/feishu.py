@@ -20,7 +20,7 @@ from certferry.adapters.http.posting import (
     PostReply,
     secret_address,
 )
-from certferry.core.assessment.news import Message
+from certferry.core.assessment.notifications import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent

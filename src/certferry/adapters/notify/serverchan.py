@@ -11,7 +11,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from certferry.adapters.http.posting import API_HELP, PostedChannel, Posting, PostReply, next_day
-from certferry.core.assessment.news import Message, shortened
+from certferry.core.assessment.notifications import Message, shortened
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import AgainAt, Answered, Notifier, Sent

@@ -13,7 +13,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from certferry.adapters.http.posting import API_HELP, PostedChannel, Posting, PostReply
-from certferry.core.assessment.news import Message
+from certferry.core.assessment.notifications import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.notifier import Answered, Notifier, Sent

@@ -10,7 +10,8 @@ from datetime import timedelta
 import dns.exception
 import dns.resolver
 
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
+from certferry.problem import Problem
 from certferry.text import Text
 
 
@@ -21,7 +22,7 @@ class Addresses:
     """
 
     found: tuple[str, ...]
-    problems: tuple[EdgeProblem, ...]
+    problems: tuple[Problem, ...]
 
 
 def resolve(
@@ -43,10 +44,10 @@ def resolve(
     )
 
 
-def _ask_both(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], EdgeProblem | None]:
+def _ask_both(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Problem | None]:
     """Ask for A, then AAAA; after the first trouble the other is not asked for."""
     found: list[str] = []
-    problem: EdgeProblem | None = None
+    problem: Problem | None = None
     for kind in ("A", "AAAA"):
         if problem is None:
             answer, problem = _ask(resolver, domain, kind)
@@ -71,13 +72,13 @@ def resolvers_at(
 
 def _ask(
     resolver: dns.resolver.Resolver, domain: str, kind: str
-) -> tuple[list[str], EdgeProblem | None]:
+) -> tuple[list[str], Problem | None]:
     try:
         answer = resolver.resolve(domain, kind, search=False)
     except dns.resolver.NoAnswer:
         return [], None
     except dns.resolver.NXDOMAIN:
-        return [], EdgeProblem(
+        return [], Problem(
             EdgeProblemCode.NOT_IN_DNS,
             Text("{domain} does not exist in DNS", domain=domain),
             Text(
@@ -86,7 +87,7 @@ def _ask(
         )
     except (dns.exception.DNSException, OSError):
         servers = [str(server) for server in resolver.nameservers]
-        return [], EdgeProblem(
+        return [], Problem(
             EdgeProblemCode.RESOLVER_SILENT,
             Text("the resolver {resolver} does not answer", resolver=servers),
             Text("`resolvers` under [verify] names those that are asked"),
@@ -94,16 +95,16 @@ def _ask(
     return [record.to_text() for record in answer], None
 
 
-_NO_RESOLVER = EdgeProblem(
+_NO_RESOLVER = Problem(
     EdgeProblemCode.NO_RESOLVER,
     Text("this machine names no resolver"),
     Text("set `resolvers` under [verify] or [dns]"),
 )
 
 
-def without_address(host: str) -> EdgeProblem:
+def without_address(host: str) -> Problem:
     """Return that a name exists, and has neither an IPv4 nor an IPv6 address."""
-    return EdgeProblem(
+    return Problem(
         EdgeProblemCode.NO_ADDRESS,
         Text("{domain} has no address", domain=host),
         Text("give it the CNAME that the CDN names for the domain"),

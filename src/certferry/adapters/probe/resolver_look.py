@@ -16,8 +16,9 @@ import dns.resolver
 
 from certferry.adapters.probe.addresses import resolvers_at
 from certferry.core.certificates.names import base_name, is_wildcard
-from certferry.core.findings import Code, Finding, Severity, error, warning
+from certferry.core.findings import Code, error, warning
 from certferry.core.network import is_made_up
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 AT_ONCE = 16
@@ -48,7 +49,7 @@ class ResolverLook:
             self._asked = []
         self._at_home = at_home
 
-    def honesty(self) -> list[Finding]:
+    def honesty(self) -> list[Problem]:
         """Ask each resolver for a name that does not exist; if none answers, that is an error."""
         if not self._asked:
             message = Text("this host has no DNS resolver configured")
@@ -63,13 +64,13 @@ class ResolverLook:
             if one is not None
         ]
 
-    def domains(self, cnames: Mapping[str, str]) -> list[Finding]:
+    def domains(self, cnames: Mapping[str, str]) -> list[Problem]:
         """Check that each domain leads to its CNAME."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = pool.map(self._domain, cnames, cnames.values())
             return [finding for findings in found for finding in findings]
 
-    def _domain(self, domain: str, cname: str) -> list[Finding]:
+    def _domain(self, domain: str, cname: str) -> list[Problem]:
         host = f"certferry-probe.{base_name(domain)}" if is_wildcard(domain) else domain
         answers = [answer for answer in (_answer(one, host) for one in self._asked) if answer]
         if not answers:  # `honesty` reports silent resolvers
@@ -123,7 +124,7 @@ def _answer(resolver: dns.resolver.Resolver, host: str) -> _Answer | None:
     return _Answer(found.response)
 
 
-def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Finding | None:
+def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
     """Ask for a name of 16 random digits, which has not been registered."""
     where = ", ".join(str(server) for server in resolver.nameservers)
     try:
@@ -142,7 +143,7 @@ def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Finding | None:
     return error(Code.RESOLVER_INVENTS, where, message, _LET_PASS)
 
 
-def _invented(domain: str, addresses: Sequence[str]) -> Finding:
+def _invented(domain: str, addresses: Sequence[str]) -> Problem:
     message = Text(
         "the resolvers say that {domain} is at {addresses}, which stands for no host",
         domain=domain,
@@ -151,7 +152,7 @@ def _invented(domain: str, addresses: Sequence[str]) -> Finding:
     return error(Code.ADDRESS_MADE_UP, domain, message, _LET_PASS)
 
 
-def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequence[str]) -> Finding:
+def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequence[str]) -> Problem:
     """A domain without any address is served by none; where it leads elsewhere, that may be a
     service in between which leads to the target from other places.
     """

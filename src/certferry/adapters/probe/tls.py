@@ -19,11 +19,12 @@ from certferry.adapters.probe.addresses import Addresses, resolve, without_addre
 from certferry.adapters.probe.trust import Trust, facts_of
 from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import fingerprint
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode, Presented
+from certferry.core.certificates.chain import EdgeProblemCode, Presented
 from certferry.core.discovery.watched import Host, is_address
 from certferry.core.observed.observation import Served
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
+from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -66,14 +67,14 @@ class TlsProbe:
         self._hosts_at_once = hosts_at_once
         self._trust = Trust(ca_bundle)
 
-    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.look`."""
+    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`."""
         hosts = {domain: Host(domain, self._port) for domain in domains}
-        seen = self.look_at(list(hosts.values()))
+        seen = self.served_by(list(hosts.values()))
         return {domain: seen[host] for domain, host in hosts.items()}
 
-    def look_at(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.look_at`. One that is silent takes its time beside the
+    def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
+        """See `ports.probe.HostProbe.served_by`. One that is silent takes its time beside the
         others.
         """
         looking = _Looking(self._pause)
@@ -195,7 +196,7 @@ def _chain(session: ssl.SSLSocket) -> list[bytes]:
     return [ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in sent]
 
 
-_UNREADABLE = EdgeProblem(
+_UNREADABLE = Problem(
     EdgeProblemCode.UNREADABLE,
     Text("it presents a certificate that cannot be read"),
     Text("it is damaged, or no CA made it: bind another one"),
@@ -239,7 +240,7 @@ _TOO_OLD = {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOL
 
 _HTTPS_OFF = Text("turn HTTPS on for the domain where it is served, and bind a certificate to it")
 
-NO_CERTIFICATE = EdgeProblem(
+NO_CERTIFICATE = Problem(
     EdgeProblemCode.NO_CERTIFICATE, Text("it presents no certificate"), _HTTPS_OFF
 )
 
@@ -247,7 +248,7 @@ NO_CERTIFICATE = EdgeProblem(
 class NoHandshake(Exception):
     """The address gave no certificate; `problem` says why, `silent` that it was not reached."""
 
-    def __init__(self, problem: EdgeProblem, *, silent: bool) -> None:
+    def __init__(self, problem: Problem, *, silent: bool) -> None:
         super().__init__(str(problem.message))
         self.problem = problem
         self.silent = silent
@@ -255,7 +256,7 @@ class NoHandshake(Exception):
 
 def no_answer(seconds: int) -> NoHandshake:
     """Return that an address sent nothing for so long."""
-    problem = EdgeProblem(
+    problem = Problem(
         EdgeProblemCode.TIMED_OUT,
         Text("no answer within {seconds} seconds", seconds=seconds),
         Text("the address is down, or a firewall on the way drops the connection"),
@@ -263,32 +264,32 @@ def no_answer(seconds: int) -> NoHandshake:
     return NoHandshake(problem, silent=True)
 
 
-_CLOSED_IN_HANDSHAKE = EdgeProblem(
+_CLOSED_IN_HANDSHAKE = Problem(
     EdgeProblemCode.HANDSHAKE_FAILED,
     Text("the handshake failed: the address closed the connection"),
     _HTTPS_OFF,
 )
-_NO_TLS = EdgeProblem(
+_NO_TLS = Problem(
     EdgeProblemCode.NO_TLS,
     Text("the address does not speak TLS at this port"),
     Text("name the port with --port, or `port` under [verify]"),
 )
-_OLD_TLS = EdgeProblem(
+_OLD_TLS = Problem(
     EdgeProblemCode.OLD_TLS,
     Text("the handshake failed: no TLS version that clients still speak"),
     Text("turn on TLS 1.2 and TLS 1.3 for the domain where it is served"),
 )
-_REFUSED = EdgeProblem(
+_REFUSED = Problem(
     EdgeProblemCode.REFUSED,
     Text("the address refuses connections at this port"),
     Text("check the port, and that HTTPS is on for the domain where it is served"),
 )
-_CLOSED = EdgeProblem(
+_CLOSED = Problem(
     EdgeProblemCode.CLOSED,
     Text("the address closed the connection"),
     Text("a firewall may filter the name of the host; ask the CDN's support if it stays"),
 )
-_NO_IPV6 = EdgeProblem(
+_NO_IPV6 = Problem(
     EdgeProblemCode.NO_IPV6,
     Text("this machine has no IPv6, so the address was not looked at"),
     Text("look from a machine that has IPv6"),
@@ -311,14 +312,14 @@ def refused_handshake(error: ssl.SSLError) -> NoHandshake:
         alert = named.removeprefix("ALERT_").lower()
         message = Text("the handshake failed (TLS alert {alert})", alert=alert)
         message = Text("the handshake failed") if named == reason else message
-        problem = EdgeProblem(EdgeProblemCode.HANDSHAKE_FAILED, message, _HTTPS_OFF)
+        problem = Problem(EdgeProblemCode.HANDSHAKE_FAILED, message, _HTTPS_OFF)
     return NoHandshake(problem, silent=False)
 
 
 def not_connected(error: OSError, address: str) -> NoHandshake:
     """Return why the system could not connect."""
     if error.errno in _OURS:
-        problem = EdgeProblem(
+        problem = Problem(
             EdgeProblemCode.NOT_ASKED,
             Text("this machine could not ask it: {problem}", problem=system_words(error)),
             Text("raise the limit of open files (`ulimit -n`), or look again later"),
@@ -331,7 +332,7 @@ def not_connected(error: OSError, address: str) -> NoHandshake:
     elif ":" in address and error.errno in _NO_WAY:
         problem = _NO_IPV6
     else:
-        problem = EdgeProblem(
+        problem = Problem(
             EdgeProblemCode.UNREACHABLE,
             Text("the address cannot be reached: {problem}", problem=system_words(error)),
             Text("check this machine's network, and that the DNS record is right"),

@@ -21,7 +21,6 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.chain import (
-    EdgeProblem,
     End,
     Presented,
     Way,
@@ -31,6 +30,7 @@ from certferry.core.certificates.chain import (
 from certferry.core.certificates.pem import common_name
 from certferry.core.discovery.watched import is_address
 from certferry.errors import ConfigError
+from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -51,7 +51,7 @@ class Trust:
 
     def problem(
         self, chain: Sequence[x509.Certificate], host: str, now: datetime
-    ) -> EdgeProblem | None:
+    ) -> Problem | None:
         """Return why a client would not accept the chain (leaf first) for the host, a name or an
         address; `None` if it would (RFC 5280 path validation, names per RFC 6125).
 

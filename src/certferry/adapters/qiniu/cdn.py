@@ -30,7 +30,7 @@ from certferry.adapters.qiniu.records import (
     name_here,
 )
 from certferry.core.certificates.certificate import covered_by
-from certferry.core.desired.certificate import HttpsWish
+from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.observed.records import TargetTask
 from certferry.core.redaction import quoted, quoted_code
@@ -77,7 +77,7 @@ class CdnDomains:
             was_silent = is_silent
             yield domain, came
 
-    def bind(self, domain: str, remote_id: str, https: HttpsWish) -> str | None:
+    def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> str | None:
         """Switch HTTPS on, or change it, unless the domain is as desired already; return the
         X-Reqid of the change, where there is one.
         """
@@ -112,7 +112,7 @@ class CdnDomains:
                 raise
             return None
 
-    def _change(self, record: DomainRecord, conf: HttpsConf, https: HttpsWish) -> str:
+    def _change(self, record: DomainRecord, conf: HttpsConf, https: DesiredHttps) -> str:
         """Write, choosing the call by what the domain has. One without HTTPS that was read as one
         with it is switched on in the same run (§5.4).
         """
@@ -258,24 +258,24 @@ def must_be_at_rest(domain: str, record: DomainRecord) -> None:
         raise rejected(sentence, hint, TargetBusy, domain=domain, operation=operation)
 
 
-def wanted_conf(record: DomainRecord, cert_id: str, wish: HttpsWish) -> HttpsConf:
+def wanted_conf(record: DomainRecord, cert_id: str, desired: DesiredHttps) -> HttpsConf:
     """Return what to send: the certificate, the desired settings, and all others as they are. What
     the domain does not show is not sent: a guess would replace it (§5.3).
     """
     if not record.has_https:
-        return first_conf(cert_id, wish)
+        return first_conf(cert_id, desired)
     found = record.settings
     return HttpsConf(
         cert_id=cert_id,
-        force_https=found.force_https if wish.force_https is None else wish.force_https,
-        http2_enable=found.http2 if wish.http2 is None else wish.http2,
-        tls_versions=wish.tls_versions or found.tls_versions,
+        force_https=found.force_https if desired.force_https is None else desired.force_https,
+        http2_enable=found.http2 if desired.http2 is None else desired.http2,
+        tls_versions=desired.tls_versions or found.tls_versions,
     )
 
 
-def first_conf(cert_id: str, wish: HttpsWish) -> HttpsConf:
+def first_conf(cert_id: str, desired: DesiredHttps) -> HttpsConf:
     """Return what to send to switch HTTPS on: visitors are redirected only if that is declared."""
-    return HttpsConf(cert_id, bool(wish.force_https), bool(wish.http2), wish.tls_versions)
+    return HttpsConf(cert_id, bool(desired.force_https), bool(desired.http2), desired.tls_versions)
 
 
 def is_in_force(record: DomainRecord, conf: HttpsConf) -> bool:

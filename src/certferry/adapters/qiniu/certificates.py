@@ -23,12 +23,12 @@ from certferry.adapters.qiniu.errors import (
 from certferry.adapters.qiniu.records import CertificateRecord, UploadBody
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, short
 from certferry.core.certificates.lineage import (
-    beginnings,
-    mark,
-    marks,
+    label_of,
+    labels_of,
     owner_of,
     owners,
-    short_mark,
+    prefixes,
+    short_label_of,
 )
 from certferry.core.observed.observation import RemoteCertificate
 from certferry.core.observed.records import TRIED_AGAIN, OtherCertificate, Quota
@@ -84,8 +84,8 @@ class Copies:
         """
         if not known:
             return
-        labels = {label for one in known for label in marks(lineage, one.fingerprint)}
-        begins, ours = beginnings(lineage), owners(lineage)
+        labels = {label for one in known for label in labels_of(lineage, one.fingerprint)}
+        begins, ours = prefixes(lineage), owners(lineage)
         for record in self._certificates.all().values():
             name = record.name or ""
             if name.startswith(begins) and name not in labels and owner_of(name) in ours:
@@ -142,7 +142,7 @@ class Copies:
         age: float | None = None,
     ) -> list[CertificateRecord]:
         """List the copies of a certificate, oldest first, so that every run adopts the same one."""
-        labels = marks(lineage, certificate.fingerprint)
+        labels = labels_of(lineage, certificate.fingerprint)
         listed = self._certificates.all(anew=anew, age=age).values()
         found = (one for one in listed if one.name in labels and _agrees(one, certificate))
         return sorted(found, key=lambda record: record.age_order)
@@ -151,13 +151,13 @@ class Copies:
         """Upload under the usual name, or under a short one where that was once too long."""
         fingerprint = bundle.certificate.fingerprint
         if self._memory.note(_NAMES) == _SHORT:
-            return self._upload_as(short_mark(lineage, fingerprint), bundle)
+            return self._upload_as(short_label_of(lineage, fingerprint), bundle)
         try:
-            return self._upload_as(mark(lineage, fingerprint), bundle)
+            return self._upload_as(label_of(lineage, fingerprint), bundle)
         except QiniuFailure as failure:
             if failure.maybe_done or not is_name_too_long(failure.words):
                 raise
-        cert_id = self._upload_as(short_mark(lineage, fingerprint), bundle)
+        cert_id = self._upload_as(short_label_of(lineage, fingerprint), bundle)
         self._memory.update(_NAMES, lambda _: _SHORT)
         return cert_id
 

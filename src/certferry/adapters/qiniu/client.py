@@ -59,7 +59,7 @@ from certferry.adapters.qiniu.wire import (
 )
 from certferry.core.certificates.certificate import short
 from certferry.errors import TargetUnavailable
-from certferry.ports.http import Answer
+from certferry.ports.http import Answer, OpenPace, Pace
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
@@ -119,7 +119,13 @@ class QiniuTransport:
         now: Callable[[], datetime],
         clock: Callable[[], float] = time.monotonic,
         timeouts: Timeouts = HTTP_TIMEOUTS,
+        pace: OpenPace | None = None,
     ) -> None:
+        def paced(url: str) -> Pace:
+            # Hosts that are one share the lower rate.
+            rate = FUSION_RATE if url == hosts.fusion else RATE
+            return Pacer(rate, clock=clock, pause=pause) if pace is None else pace(url, rate)
+
         self.hosts = hosts
         self.with_iam_key = keys.access_key.reveal().startswith(IAM_PREFIX)
         self._keys = keys
@@ -127,13 +133,7 @@ class QiniuTransport:
         self._endpoints = Endpoints(hosts, memory)
         self._proven: dict[CallGroup, Endpoint] = {}
         self._https = {
-            url: HttpClient(
-                # Hosts that are one share the lower rate.
-                pace=Pacer(FUSION_RATE if url == hosts.fusion else RATE, clock=clock, pause=pause),
-                pause=pause,
-                timeouts=timeouts,
-                too_many=too_many,
-            )
+            url: HttpClient(pace=paced(url), pause=pause, timeouts=timeouts, too_many=too_many)
             for url in self._endpoints.urls
         }
 

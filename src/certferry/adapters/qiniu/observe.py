@@ -17,7 +17,7 @@ from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.planning.choice import choose, searches
 from certferry.errors import CertferryError, DeployError, TargetUnavailable
-from certferry.ports.target import Look
+from certferry.ports.target import Scope
 from certferry.text import Text
 
 _AS_CDN = Text('set kind = "cdn" for it, or leave `kind` out')
@@ -30,34 +30,34 @@ _BOUND_ALL_THE_SAME = Text(
 
 
 class ObservedDomains:
-    """The `domains` of one look. `unread`: why there may be more; `excluded` by the deployment;
-    `left_out`, since they are switched off; `uncovered` by the certificate. Raises `QiniuFailure`
-    and `DeployError`.
+    """The `domains` of one observation. `unread`: why there may be more; `excluded` by the
+    deployment; `left_out`, since they are switched off; `uncovered` by the certificate. Raises
+    `QiniuFailure` and `DeployError`.
     """
 
     def __init__(
-        self, look: Look, cdn: CdnDomains, sources: SourceDomains, live: LiveDomains
+        self, scope: Scope, cdn: CdnDomains, sources: SourceDomains, live: LiveDomains
     ) -> None:
         self._cdn = cdn
         self._sources = sources
         self._live = live
-        self._look = look
+        self._scope = scope
         self.unread: list[CertferryError] = []
         self.excluded: list[str] = []
         self.left_out: list[ObservedDomain] = []
         self.uncovered: list[str] = []
         self.domains = list(self._named())
-        if searches(look):
+        if searches(scope):
             self._find()
 
     # --- those that are named
 
     def _named(self) -> Iterator[ObservedDomain]:
-        domains, kind = self._look.domains or (), self._look.kind
+        domains, kind = self._scope.domains or (), self._scope.kind
         if kind in WITHOUT_SETTINGS:
             yield from map(self._named_source if kind == KODO else self._named_live, domains)
             return
-        for domain, came in self._cdn.read(domains, anew=self._look.anew):
+        for domain, came in self._cdn.read(domains, anew=self._scope.anew):
             if isinstance(came, QiniuFailure):
                 yield self._not_at_the_cdn(domain, came)
             else:
@@ -66,7 +66,7 @@ class ObservedDomains:
     def _not_at_the_cdn(self, domain: str, failure: QiniuFailure) -> ObservedDomain:
         if failure.code not in NO_SUCH_DOMAIN:
             return _problem(domain, Kind.CDN, failure.error)
-        sources, is_for_cdn = self._sources.all(), self._look.kind == Kind.CDN
+        sources, is_for_cdn = self._sources.all(), self._scope.kind == Kind.CDN
         source = sources.domains.get(domain)
         if source is not None or (sources.failure and self._sources.is_bound_at_all(domain)):
             if not is_for_cdn:
@@ -142,14 +142,14 @@ class ObservedDomains:
 
     def _find(self) -> None:
         """Add the domains that are not named, unless another part of Qiniu has them already."""
-        look = self._look
-        if look.kind in {Kind.AUTO, Kind.CDN}:
+        scope = self._scope
+        if scope.kind in {Kind.AUTO, Kind.CDN}:
             self.domains += self._found_at_cdn()
-        if look.kind in {Kind.AUTO, PILI}:
+        if scope.kind in {Kind.AUTO, PILI}:
             self._add(self._found_live())
-        if look.kind in {Kind.AUTO, KODO}:
+        if scope.kind in {Kind.AUTO, KODO}:
             self._add(self._found_sources())
-        failure = self._live.failure if look.kind == Kind.AUTO else None
+        failure = self._live.failure if scope.kind == Kind.AUTO else None
         if failure is not None and not self._may_go_on_without(failure):
             raise failure
 
@@ -158,7 +158,7 @@ class ObservedDomains:
         self.domains += [domain for domain in found if domain.domain not in known]
 
     def _chosen(self, names: Iterable[str]) -> Sequence[str]:
-        chosen = choose(self._look, names)
+        chosen = choose(self._scope, names)
         self.excluded += chosen.excluded
         self.uncovered += chosen.uncovered
         return chosen.wanted
@@ -167,14 +167,14 @@ class ObservedDomains:
         """Return whether a run may go on without source or live domains: an outage of Kodo's or
         Pili's must not stop the CDN, nor pass for an empty account where there is nothing else.
         """
-        return self._look.kind == Kind.AUTO and (bool(self.domains) or not _is_silence(failure))
+        return self._scope.kind == Kind.AUTO and (bool(self.domains) or not _is_silence(failure))
 
     def _found_at_cdn(self) -> Iterator[ObservedDomain]:
         """Find CDN domains. These were not named, so one that has just been removed is no trouble,
         nor is one that is switched off at Qiniu: that is left out.
         """
         listed = self._cdn.served_by_themselves()
-        for domain, came in self._cdn.read(self._chosen(listed), anew=self._look.anew):
+        for domain, came in self._cdn.read(self._chosen(listed), anew=self._scope.anew):
             if isinstance(came, QiniuFailure):
                 if came.code not in NO_SUCH_DOMAIN:
                     yield _problem(domain, listed[domain].kind, came.error)
@@ -189,7 +189,7 @@ class ObservedDomains:
         """
         names = self._chosen(self._live.served_by_themselves())
         found = [one for one in map(self._live.named, names) if one is not None]
-        is_asked_for = self._look.kind == PILI
+        is_asked_for = self._scope.kind == PILI
         failure = self._live.all().failure if is_asked_for else self._live.failure
         if failure is not None:
             if is_asked_for and not [*self.domains, *found]:
@@ -202,7 +202,7 @@ class ObservedDomains:
         """Find source domains. Where none were asked for, keys that may not see the buckets cost
         only these; those that are seen are reported, or their certificates would expire unnoticed.
         """
-        part, is_asked_for = self._sources.all(), self._look.kind == KODO
+        part, is_asked_for = self._sources.all(), self._scope.kind == KODO
         names = self._chosen(self._not_at_cdn(part.domains))
         if part.failure is not None:
             if not names and not self._may_go_on_without(part.failure):

@@ -36,7 +36,7 @@ from certferry.adapters.qiniu.records import (
     name_here,
 )
 from certferry.core.certificates.certificate import short
-from certferry.core.desired.certificate import HttpsWish
+from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.discovery.survey import FoundDomain
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import CopyGone, DeployError, TargetInUse
@@ -142,7 +142,7 @@ class SourceDomains:
         except QiniuFailure:
             return False
 
-    def bind(self, domain: str, remote_id: str, https: HttpsWish) -> None:
+    def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> None:
         """Bind a domain, unless it is bound so already. It has no settings, and what is bound is in
         force at once: no request would have to be asked about.
         """

@@ -26,11 +26,12 @@ from certferry.adapters.qiniu.parts import LiveDomains, SourceDomains
 from certferry.adapters.qiniu.records import CertificateRecord, DomainItem, name_here
 from certferry.adapters.qiniu.wire import CallGroup, endpoints_of
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
-from certferry.core.findings import Code, Finding, Severity, info, of_error, of_refusal, warning
+from certferry.core.findings import Code, info, of_refusal, warning
 from certferry.core.network import WANTED
 from certferry.core.redaction import quoted
 from certferry.ports.examination import AccountReport
 from certferry.ports.survey import Looked
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 AT_ONCE = 10
@@ -146,7 +147,7 @@ _SEVERITIES = {
 
 def examine(
     account: str, client: QiniuClient, details: Details, certificates: Certificates
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Make one reading call of each group; return which are refused, where the others were
     answered, and how many certificates there are. Raises `QiniuFailure` where nothing can be asked.
     """
@@ -161,7 +162,7 @@ def examine(
         raise failures[CallGroup.DOMAINS]
     for group, failure in failures.items():
         if failure.is_denied:
-            yield of_error(Code.CALL_REFUSED, account, failure.error, _SEVERITIES[group])
+            yield failure.error.problem(account, _SEVERITIES[group], Code.CALL_REFUSED)
         else:
             yield of_refusal(account, failure.error)
     if client.transport.with_iam_key:
@@ -206,13 +207,13 @@ FIRST_ENDPOINTS = (
 
 
 def report_of(client: QiniuClient) -> AccountReport:
-    """See `ports.examination.Reported.report`: what an issue about Qiniu needs, by the client that
+    """See `ports.examination.Reporting.report`: what an issue about Qiniu needs, by the client that
     runs use, and what that shows of the guesses (§10).
     """
     with journal() as made:
         shown = tuple(_asked(client))
     lines = (*shown, *reported(made, PUBLIC))
-    return AccountReport("Qiniu", lines, keys_accepted=bool(client.transport.proven))
+    return AccountReport("Qiniu", lines, credentials_work=bool(client.transport.proven))
 
 
 def _asked(client: QiniuClient) -> Iterator[Text]:

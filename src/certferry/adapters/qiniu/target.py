@@ -33,9 +33,8 @@ from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.survey import Surveyor, examine, report_of
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.discovery.survey import Survey
-from certferry.core.findings import Finding
 from certferry.core.observed.observation import ObservedTarget, TargetRules
 from certferry.core.secret import Secret
 from certferry.core.waiting import Usual
@@ -45,7 +44,8 @@ from certferry.ports.examination import AccountReport
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.ports.survey import Looked
-from certferry.ports.target import DeployTarget, Look
+from certferry.ports.target import DeployTarget, Scope
+from certferry.problem import Problem
 from certferry.text import Text
 
 __all__ = (
@@ -177,7 +177,12 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
     """Return the target for an account: one for all its deployments, which share a pace."""
     keys = QiniuKeys(settings.access_key, settings.secret_key)
     transport = QiniuTransport(
-        keys, settings.hosts, context.memory, pause=context.pause, now=context.now
+        keys,
+        settings.hosts,
+        context.memory,
+        pause=context.pause,
+        now=context.now,
+        pace=context.pace,
     )
     rules = TargetRules(
         timedelta(days=settings.min_remaining_days),
@@ -226,17 +231,17 @@ class Qiniu:
         self._live = LiveDomains(client, self._certificates, settler, clock)
 
     @_translating_errors()
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """Read the domains, and find our copies by mark, names and dates. What cannot be read
         beside them is part of the answer.
         """
-        _must_be_served_here(look.kind)
-        if look.anew:  # another run may have changed what there is, and what is bound
+        _must_be_served_here(scope.kind)
+        if scope.anew:  # another run may have changed what there is, and what is bound
             self._certificates.forget()
             self._details.listed.forget()
             self._sources.bindings.forget()
             self._live.forget()
-        seen = ObservedDomains(look, self._cdn, self._sources, self._live)
+        seen = ObservedDomains(scope, self._cdn, self._sources, self._live)
         found = ObservedTarget(
             rules=self._rules,
             domains=tuple(seen.domains),
@@ -246,12 +251,12 @@ class Qiniu:
             unread=tuple(dict.fromkeys(seen.unread)),
         )
         try:
-            ours = tuple(self._copies.of(look.lineage, look.known))
+            ours = tuple(self._copies.of(scope.lineage, scope.known))
             return replace(
                 found,
                 remotes=ours,
-                others=tuple(self._copies.others(ours)) if look.others else (),
-                unremembered=tuple(self._copies.unremembered(look.lineage, look.known)),
+                others=tuple(self._copies.others(ours)) if scope.others else (),
+                unremembered=tuple(self._copies.unremembered(scope.lineage, scope.known)),
                 quota=self._quota.seen(),
             )
         except QiniuFailure as failure:
@@ -267,7 +272,7 @@ class Qiniu:
         return surveyor.survey(looked)
 
     @_translating_errors()
-    def examine(self, account: str) -> tuple[Finding, ...]:
+    def examine(self, account: str) -> tuple[Problem, ...]:
         """See `ports.examination.Examined.examine`."""
         return tuple(examine(account, self._client, self._details, self._certificates))
 
@@ -286,7 +291,7 @@ class Qiniu:
         return self._client.transport.clock_ahead()
 
     def report(self) -> AccountReport:
-        """See `ports.examination.Reported.report`."""
+        """See `ports.examination.Reporting.report`."""
         return report_of(self._client)
 
     @_translating_errors()
@@ -294,7 +299,7 @@ class Qiniu:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
         return self._copies.upload(lineage, bundle)
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Switch HTTPS on, or change it, unless the domain is as desired already; return the
         X-Reqid of the change, where there is one.
         """
@@ -306,7 +311,7 @@ class Qiniu:
             self._copies.forget(remote_id)
             raise
 
-    def _bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+    def _bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         if kind == PILI:
             return self._live.bind(domain, remote_id)
         halves = (self._cdn, self._sources)

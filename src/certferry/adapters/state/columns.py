@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings
 from certferry.errors import StateError
 from certferry.text import Text
 
-T = TypeVar("T", HttpsWish, HttpsSettings)
+T = TypeVar("T", DesiredHttps, HttpsSettings)
 
 _UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
 
@@ -99,14 +99,14 @@ def to_facts(written: str) -> dict[str, str]:
         raise spoilt() from problem
 
 
-def from_optional_settings(settings: HttpsWish | HttpsSettings | None) -> str | None:
+def from_optional_settings(settings: DesiredHttps | HttpsSettings | None) -> str | None:
     """Write settings that may be unknown."""
     return None if settings is None else json.dumps(asdict(settings))
 
 
-def to_optional_wish(written: str | None) -> HttpsWish | None:
+def to_optional_wish(written: str | None) -> DesiredHttps | None:
     """Read settings that were sent, where they are known."""
-    return None if written is None else _settings(written, HttpsWish)
+    return None if written is None else _settings(written, DesiredHttps)
 
 
 def to_optional_settings(written: str | None) -> HttpsSettings | None:

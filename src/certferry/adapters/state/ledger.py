@@ -23,9 +23,9 @@ from certferry.core.planning.limits import (
     Hold,
     Limits,
     PastOrder,
+    PlannedOrder,
     Spent,
-    Wanted,
-    held_back,
+    rate_limit_hold,
 )
 from certferry.ports.state import Lease
 
@@ -38,18 +38,18 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def spent(self, directory: str, wanted: Wanted) -> Spent:
+    def spent(self, directory: str, wanted: PlannedOrder) -> Spent:
         """See `StateStore.spent`."""
         with self._database.snapshot():
             return self._read(directory, wanted)
 
     def claim_order(
-        self, lease: Lease, directory: str, wanted: Wanted, limits: Limits, now: datetime
+        self, lease: Lease, directory: str, wanted: PlannedOrder, limits: Limits, now: datetime
     ) -> None:
         """See `StateStore.claim_order`."""
         with self._database.transaction(serializable=True) as connection:
             must_be_in_force(connection, lease)
-            error = held_back(limits, self._read(directory, wanted), wanted, now)
+            error = rate_limit_hold(limits, self._read(directory, wanted), wanted, now)
             if error is not None:
                 raise error
             give_up(connection, lease.lineage, directory)
@@ -88,7 +88,7 @@ class Ledger:
                 ),
             )
 
-    def _read(self, directory: str, wanted: Wanted) -> Spent:
+    def _read(self, directory: str, wanted: PlannedOrder) -> Spent:
         orders = self._orders(directory, wanted)
         names = sorted({base_name(name) for name in wanted.names})
         places = ", ".join("?" * len(names))
@@ -122,7 +122,7 @@ class Ledger:
             ),
         )
 
-    def _orders(self, directory: str, wanted: Wanted) -> Sequence[tuple[Any, ...]]:
+    def _orders(self, directory: str, wanted: PlannedOrder) -> Sequence[tuple[Any, ...]]:
         """Read the orders that decide: with a hundred thousand certificates, the others of a month
         would take a second, for each that waits.
         """
@@ -149,7 +149,12 @@ class Ledger:
         return next((str(at) for (at,) in found), "")
 
     def _insert(
-        self, connection: Connection, lineage: str, directory: str, wanted: Wanted, now: datetime
+        self,
+        connection: Connection,
+        lineage: str,
+        directory: str,
+        wanted: PlannedOrder,
+        now: datetime,
     ) -> None:
         connection.execute(
             "DELETE FROM issuance WHERE directory = ? AND ordered_at < ?",

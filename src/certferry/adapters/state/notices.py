@@ -18,7 +18,16 @@ from certferry.adapters.state.columns import (
     to_text,
 )
 from certferry.adapters.state.database import Column, Connection, Database
-from certferry.core.assessment.notices import ChannelState, Notice, Subject, Told, Topic
+from certferry.core.assessment.notices import (
+    REFUSED,
+    ChannelState,
+    Delivery,
+    Notice,
+    Subject,
+    Topic,
+)
+from certferry.problem import Problem
+from certferry.text import Text
 
 _SUBJECT = "topic, lineage, target, domain, channel"
 
@@ -39,9 +48,7 @@ class Notices:
             Notice(
                 *_key(topic, subject),
                 to_moment(since),
-                code,
-                to_text(message),
-                to_optional_text(hint),
+                Problem(code, to_text(message), to_optional_text(hint)),
                 to_optional_moment(deadline),
             )
             for topic, *subject, since, code, message, hint, deadline in rows
@@ -82,22 +89,14 @@ class Channels:
         known = self._database.rows(
             "SELECT sent, again_at, refused_since, problem, hint FROM channel WHERE name = ?", name
         )
-        state = ChannelState(
-            told=tuple(
-                Told(*_key(topic, subject), to_moment(since), to_moment(at), code)
-                for topic, *subject, since, at, code in told
-            )
+        deliveries = tuple(
+            Delivery(*_key(topic, subject), to_moment(since), to_moment(at), code)
+            for topic, *subject, since, at, code in told
         )
         for sent, again_at, refused_since, problem, hint in known:
-            return ChannelState(
-                state.told,
-                to_moments(sent),
-                to_optional_moment(again_at),
-                to_optional_moment(refused_since),
-                to_optional_text(problem),
-                to_optional_text(hint),
-            )
-        return state
+            refusal = _refusal(refused_since, to_optional_text(problem), to_optional_text(hint))
+            return ChannelState(deliveries, to_moments(sent), to_optional_moment(again_at), refusal)
+        return ChannelState(deliveries)
 
     def update_channel(
         self, name: str, change: Callable[[ChannelState], ChannelState]
@@ -109,6 +108,7 @@ class Channels:
             if after == before:
                 return before
             _replace_told(connection, name, before, after)
+            refusal = after.refusal
             connection.execute(
                 "INSERT INTO channel (name, sent, again_at, refused_since, problem, hint)"
                 " VALUES (?, ?, ?, ?, ?, ?)"
@@ -119,9 +119,9 @@ class Channels:
                     name,
                     from_moments(after.sent),
                     from_optional_moment(after.again_at),
-                    from_optional_moment(after.refused_since),
-                    from_optional_text(after.problem),
-                    from_optional_text(after.hint),
+                    from_optional_moment(None if refusal is None else refusal.since),
+                    from_optional_text(None if refusal is None else refusal.message),
+                    from_optional_text(None if refusal is None else refusal.hint),
                 ),
             )
         return after
@@ -136,9 +136,9 @@ def _save(connection: Connection, one: Notice) -> None:
         (
             *_columns(*one.key),
             from_moment(one.since),
-            one.code,
-            from_text(one.message),
-            from_optional_text(one.hint),
+            one.problem.code,
+            from_text(one.problem.message),
+            from_optional_text(one.problem.hint),
             from_optional_moment(one.deadline),
         ),
     )
@@ -147,18 +147,24 @@ def _save(connection: Connection, one: Notice) -> None:
 def _replace_told(
     connection: Connection, name: str, before: ChannelState, after: ChannelState
 ) -> None:
-    for one in set(before.told) - set(after.told):
+    for one in set(before.deliveries) - set(after.deliveries):
         connection.execute(
             "DELETE FROM told WHERE name = ? AND topic = ? AND lineage = ? AND target = ?"
             " AND domain = ? AND channel = ?",
             (name, *_columns(*one.key)),
         )
-    for one in set(after.told) - set(before.told):
+    for one in set(after.deliveries) - set(before.deliveries):
         connection.execute(
             f"INSERT INTO told (name, {_SUBJECT}, since, at, code)"  # noqa: S608 - a constant
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (name, *_columns(*one.key), from_moment(one.since), from_moment(one.at), one.code),
         )
+
+
+def _refusal(since: str | None, message: Text | None, hint: Text | None) -> Problem | None:
+    if message is None:
+        return None
+    return Problem(REFUSED, message, hint, since=to_optional_moment(since))
 
 
 def _columns(topic: Topic, subject: Subject) -> tuple[Column, ...]:

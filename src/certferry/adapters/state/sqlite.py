@@ -292,7 +292,7 @@ def _opened(path: Path, prove: Prove) -> SqliteDatabase:
 
 def _is_made(path: Path) -> bool:
     """Tell whether there is a state. Raises `OSError` when it cannot be known: behind a closed
-    door, or where a link leads nowhere, as to a disk that is not there just now.
+    port, or where a link leads nowhere, as to a disk that is not there just now.
     """
     for place in (path, *path.parents):
         try:

@@ -17,7 +17,7 @@ from certferry.errors import StateError
 
 
 class SqlState:
-    """Every door of `StateStore`, each leading to its group of tables. With a `problem` it can be
+    """Every port of `StateStore`, each leading to its group of tables. With a `problem` it can be
     read, and no run can use it.
     """
 

@@ -109,7 +109,7 @@ class Versions:
             known = _find(connection, lease.lineage, bundle.certificate.fingerprint)
             if known is None:
                 return self._insert(connection, lease.lineage, bundle, now, directory)
-            if not known.is_bettered_by(bundle):
+            if not known.should_replace(bundle):
                 return known
             return self._replace(connection, lease.lineage, bundle, known)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from certferry.adapters.dnspod.client import DnspodRecords
-from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.client import HttpClient, pace_in
 from certferry.adapters.tencentcloud import errors
 from certferry.adapters.tencentcloud.client import (
     TencentCloudClient,
@@ -79,7 +79,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     secret_id = settings.secret_id.reveal().strip()
     secret_key = settings.secret_key.reveal().strip()
     _must_be_a_key(secret_id, secret_key)
-    pace = Pacer(_must_be_positive(settings.requests_per_second), pause=context.pause)
+    pace = pace_in(context, settings.api, _must_be_positive(settings.requests_per_second))
     client = TencentCloudClient(
         api=settings.api,
         keys=TencentKeys(secret_id, Secret(secret_key)),

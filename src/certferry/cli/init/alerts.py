@@ -13,8 +13,8 @@ from certferry.cli.init.keys import KeyRing, account_of, fresh_in, option_of
 from certferry.cli.interview import NONE, Back, Interview
 from certferry.config.bind import as_a_key
 from certferry.config.document import Document
-from certferry.config.findings import instead_of
 from certferry.config.load import load_before
+from certferry.config.mistakes import instead_of
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, with_tables
 from certferry.core.secret import Secret
@@ -22,11 +22,12 @@ from certferry.errors import CertferryError, ConfigError
 from certferry.ports.notifier import Sent
 from certferry.present.console import Console
 from certferry.present.news_text import answer_lines
+from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS
-from certferry.wiring.looking import open_to_look
 from certferry.wiring.monitoring import try_heartbeat
 from certferry.wiring.settings import offered
+from certferry.wiring.workspace import Workspace
 
 LABEL = "ops"
 """How the channel is called in the file."""
@@ -127,8 +128,9 @@ class Alerts:
             return False
         table = {"type": channel.type, **channel.settings}
         settings = self._settings({"notify": {channel.label: table}}, alert)
-        with open_to_look(settings, language=self.console.voice.language) as session:
-            channels, names = session.teller.channels, [channel.label]
+        language = self.console.voice.language
+        with Workspace(settings, reads_only=True, language=language) as workspace:
+            channels, names = workspace.notifications(Run()).channels, [channel.label]
             channels.must_connect(channel.label)
             self.interview.print(Text("Sending a test message …"))
             answers = channels.try_out(names)
@@ -140,7 +142,7 @@ class Alerts:
         self.interview.print(Text("Sending a test ping …"))
         missed = try_heartbeat(self._settings({"heartbeat": {"url": alert.heartbeat}}, alert))
         if missed is not None:
-            self._complain(missed.problem, missed.hint)
+            self._complain(missed.message, missed.hint)
             return False
         self.interview.print(Text("heartbeat: the ping was taken."))
         return True

@@ -15,8 +15,8 @@ from certferry.cli.interview import Interview, Option, Step, walk
 from certferry.config.bind import as_a_key
 from certferry.config.check import RESERVED
 from certferry.config.document import Document
-from certferry.config.findings import in_lines, instead_of
 from certferry.config.load import load_before
+from certferry.config.mistakes import in_lines, instead_of
 from certferry.config.propose import NewAccount, Question, with_accounts
 from certferry.core.secret import Secret
 from certferry.errors import (
@@ -28,10 +28,11 @@ from certferry.errors import (
 )
 from certferry.present.console import Console
 from certferry.present.layout import line
+from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.adapters import Family
-from certferry.wiring.key_check import let_in
 from certferry.wiring.settings import Service, offered
+from certferry.wiring.workspace import Workspace
 
 _IN_THE_FILE = Text(
     "write settings that are no variables under their account, in a file for --settings"
@@ -228,7 +229,8 @@ class Trial:
             # They stand in no file yet: what is wrong with them names none.
             document = replace(with_accounts(self.given, [account]), path=None)
             settings = load_before(document, self.config, environ)
-            was_asked = let_in(settings, label, language=voice.language)
+            with Workspace(settings, reads_only=True, language=voice.language) as workspace:
+                was_asked = workspace.accounts(Run()).credentials_work(label)
         except _ASK_AGAIN as error:
             self.console.print_stderr(text.complaint(error.message, error.hint, voice))
             return False

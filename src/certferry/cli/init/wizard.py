@@ -47,16 +47,15 @@ from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError, Interrupted
 from certferry.migration.home import OldCertificate, OldClient, OldHome
 from certferry.migration.takeover import as_remembered, propose_takeover
-from certferry.ports.progress import no_listener
 from certferry.present.layout import line
 from certferry.present.log_entries import log_change
+from certferry.reconcile.run import Run
 from certferry.text import Text
+from certferry.wiring.accounts import Accounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
-from certferry.wiring.adoption import adopt_into
-from certferry.wiring.looking import open_to_look, survey_of, zones_of
 from certferry.wiring.machine import old_home
-from certferry.wiring.session import Session, open_session
 from certferry.wiring.settings import Service, offered
+from certferry.wiring.workspace import Workspace, who_runs
 
 NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
 """Directories that want an external account (RFC 8555 §7.3.4), whose key no client gives away."""
@@ -266,16 +265,17 @@ class _Wizard:
         dns, target = known.dns, known.target
         with (
             self._kept(known),
-            open_to_look(settings, language=self._voice.language) as session,
+            Workspace(settings, reads_only=True, language=self._voice.language) as workspace,
         ):
             if dns:
                 self._say(Text("Looking at the zones of the account {account} …", account=dns))
-            zones = zones_of(session, dns) if dns else ()
+            accounts = workspace.accounts(Run())
+            zones = accounts.zones_of(dns) if dns else ()
             places = Places(dns, zones, target, ())
             if target:
-                places = replace(places, domains=in_order(self._survey(session, target)))
+                places = replace(places, domains=in_order(self._survey(accounts, target)))
             if home is not None:
-                home = replace(home, certificates=as_remembered(home.certificates, session.state))
+                home = replace(home, certificates=as_remembered(home.certificates, workspace.state))
         return replace(known, places=places, home=home)
 
     @contextmanager
@@ -290,14 +290,14 @@ class _Wizard:
                 self._say(Text("The keys are kept in {path}, for the next `init`.", path=path))
             raise
 
-    def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
+    def _survey(self, accounts: Accounts, target: str) -> tuple[FoundDomain, ...]:
         def looked(count: int, total: int) -> None:
             # An account of hundreds of domains takes a minute.
             if count % SIGNS_OF_LIFE == 0 and count < total:
                 self._say(Text("… {count} of {total} domains", count=count, total=total))
 
         self._say(Text("Looking at the domains of the account {account} …", account=target))
-        survey = survey_of(session, target, looked)
+        survey = accounts.survey_of(target)(looked)
         for error in survey.unread:
             self._warn(Text("not everything could be read: {problem}", problem=error.message))
         if not survey.domains and not survey.unread:
@@ -484,10 +484,10 @@ class _Wizard:
         proposal, home = known.proposal, known.home
 
         def adopt(settings: Settings) -> None:
-            with open_session(settings, progress=no_listener) as session:
+            with Workspace(settings) as workspace:
                 for one in proposal.certificates:
                     if one.adopts is not None:
-                        adopt_into(session, one.lineage, one.adopts)
+                        workspace.adopt(one.lineage, one.adopts, who_runs())
 
         files = self._asked.files
         fresh = {name: secret.reveal() for name, secret in known.keys.items()}

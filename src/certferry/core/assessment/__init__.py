@@ -1,1 +1,1 @@
-"""How everything stands, and who is told."""
+"""How everything stands, and what operators are notified of."""

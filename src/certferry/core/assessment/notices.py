@@ -1,4 +1,4 @@
-"""Notices for operators: those that stand now, and those that each channel was told."""
+"""Notices for operators: those that stand now, and those that each channel was sent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from certferry.core.planning.pauses import WITHOUT_ANY
 from certferry.core.planning.report import CODE, LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.planning.steps import Action
 from certferry.errors import CertferryError
+from certferry.problem import Problem
 from certferry.text import Text
 
 
@@ -28,7 +29,7 @@ class Topic(StrEnum):
 
 
 USUAL = (Topic.TROUBLE, Topic.RECOVERED)
-"""What a channel is told of, unless its table says otherwise."""
+"""What a channel is sent, unless its table says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,23 +44,20 @@ class Subject:
     channel: str = ""
 
 
+OF_ALL = Subject()
 Key = tuple[Topic, Subject]
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that stands, since a moment: trouble that is not over, or an event of the last day.
-
-    `code` is stable, `message` says what happened and `hint` what to do. Until the `deadline`,
-    where there is one, the old certificate still works.
+    """Something that stands, since a moment: trouble that is not over, or an event of the last day,
+    whose `problem` says what happened. Until the `deadline` the old certificate still works.
     """
 
     topic: Topic
     subject: Subject
     since: datetime
-    code: str
-    message: Text
-    hint: Text | None = None
+    problem: Problem
     deadline: datetime | None = None
 
     @property
@@ -69,8 +67,8 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A channel was told `at` a moment of the notice that stands since another."""
+class Delivery:
+    """A channel was sent, `at` a moment, the notice that stands since another."""
 
     topic: Topic
     subject: Subject
@@ -86,38 +84,19 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class ChannelState:
-    """What is remembered of a channel: what it was `told`, and when it was `sent` its last
-    messages; nothing is sent before `again_at`. `problem` is what its service last answered where
-    it took no message, since `refused_since`.
+    """What is stored of a channel: what it has been sent, and when it was `sent` its last messages;
+    nothing is sent before `again_at`. `refusal` is what its service last answered where it took no
+    message, with the moment since when it takes none.
     """
 
-    told: tuple[Told, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
     sent: tuple[datetime, ...] = ()
     again_at: datetime | None = None
-    refused_since: datetime | None = None
-    problem: Text | None = None
-    hint: Text | None = None
+    refusal: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class News:
-    """One thing to tell. `again` is trouble that was told before and is not over."""
-
-    topic: Topic
-    subject: Subject
-    since: datetime
-    code: str
-    message: Text
-    hint: Text | None = None
-    deadline: datetime | None = None
-    again: bool = False
-
-    @property
-    def key(self) -> Key:
-        """The notice's, which what is over does not have any more."""
-        topic = Topic.TROUBLE if self.topic is Topic.RECOVERED else self.topic
-        return (topic, self.subject)
-
+REFUSED = "channel_refused"
+"""The code of a channel that takes no messages."""
 
 KEPT = timedelta(days=1)
 """How long an event is kept for a channel that takes no message. Trouble stays until it is over."""
@@ -125,17 +104,8 @@ KEPT = timedelta(days=1)
 _IN_ORDER = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 _BAD = frozenset({Outcome.FAILED, Outcome.REFUSED})
 _GO_ON = frozenset({Topic.TROUBLE, Topic.FOUND})
-_RUN = Subject()
 
 Notices = tuple[Notice, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """What a monitor was not told: why, and what to do."""
-
-    problem: Text
-    hint: Text
 
 
 def noticed(
@@ -149,15 +119,15 @@ def noticed(
     """Return the notices that stand after a run. `versions` are those of the report's lineages,
     newest first; of what is not `declared` any more, nothing stands.
 
-    A run that was stopped tells nothing: it has not seen everything.
+    A run that was stopped changes nothing: it has not seen everything.
     """
     if not report.complete:
         return before
     reports = {lineage.lineage: lineage for lineage in report.lineages}
-    wanted = {*declared, *reports}
-    kept = [one for one in before if _stands(one, reports, wanted, now)]
+    known = {*declared, *reports}
+    kept = [one for one in before if _stands(one, reports, known, now)]
     if report.undeclared is None:
-        kept += [one for one in before if one.code == CODE and one not in kept]
+        kept += [one for one in before if one.problem.code == CODE and one not in kept]
     found = [
         notice
         for lineage in report.lineages
@@ -165,7 +135,12 @@ def noticed(
         for notice in _of_lineage(lineage, versions.get(lineage.lineage, ()), now)
     ]
     found += [
-        Notice(Topic.TROUBLE, Subject(one.lineage), now, CODE, one.message, one.hint)
+        Notice(
+            Topic.TROUBLE,
+            Subject(one.lineage),
+            now,
+            Problem(CODE, one.problem.message, one.problem.hint),
+        )
         for one in report.undeclared or ()
     ]
     return _merged(kept, found, before)
@@ -173,30 +148,26 @@ def noticed(
 
 def failed_run(error: CertferryError, before: Notices, now: datetime) -> Notices:
     """Return the notices that stand after a run that an error ended before it had a report."""
-    trouble = Notice(Topic.TROUBLE, _RUN, now, error.code, error.message, error.hint)
-    return _merged(before, [trouble], before)
+    return _merged(before, [Notice(Topic.TROUBLE, OF_ALL, now, error.problem())], before)
 
 
-def answered(channel: str, problem: Text | None, before: Notices, now: datetime) -> Notices:
-    """Return the notices that stand after a channel took a message, or did not for a `problem`."""
+def of_channel(channel: str, problem: Problem | None, before: Notices, now: datetime) -> Notices:
+    """Return the notices that stand after a channel took a message, or a monitor a run's end, or
+    did not for a `problem`.
+    """
     subject = Subject(channel=channel)
     if problem is None:
         return tuple(one for one in before if one.subject != subject)
-    message = Text("{channel} takes no messages: {problem}", channel=channel, problem=problem)
-    hint = Text("run `certferry notify test {channel}` when it is put right", channel=channel)
-    refused = Notice(Topic.TROUBLE, subject, now, "channel_refused", message, hint)
-    return _merged(before, [refused], before)
+    return _merged(before, [Notice(Topic.TROUBLE, subject, now, problem)], before)
 
 
-def monitored(
-    name: str, code: str, missed: Missed | None, before: Notices, now: datetime
-) -> Notices:
-    """Return the notices that stand after a run told a monitor of itself, or could not."""
-    subject = Subject(channel=name)
-    if missed is None:
-        return tuple(one for one in before if one.subject != subject)
-    trouble = Notice(Topic.TROUBLE, subject, now, code, missed.problem, missed.hint)
-    return _merged(before, [trouble], before)
+def refused(channel: str, answer: Text) -> Problem:
+    """Return what is wrong with a channel that takes no messages."""
+    return Problem(
+        REFUSED,
+        Text("{channel} takes no messages: {problem}", channel=channel, problem=answer),
+        Text("run `certferry notify test {channel}` after fixing it", channel=channel),
+    )
 
 
 def without_channels(before: Notices, known: Collection[str]) -> Notices:
@@ -215,15 +186,13 @@ def _merged(kept: Iterable[Notice], found: Iterable[Notice], before: Iterable[No
 
 
 def _stands(
-    notice: Notice, reports: Mapping[str, LineageReport], wanted: Collection[str], now: datetime
+    notice: Notice, reports: Mapping[str, LineageReport], known: Collection[str], now: datetime
 ) -> bool:
-    """Tell whether a notice of an earlier run still stands, whatever this one found."""
+    """Whether a notice of an earlier run still stands, whatever this one found."""
     subject = notice.subject
     if subject.channel:
         return True
-    if subject == _RUN:
-        return False  # this run has a report
-    if subject.lineage not in wanted:
+    if subject.lineage not in known:  # nor does the trouble of a run: this one has a report
         return False
     report = reports.get(subject.lineage)
     match notice.topic:
@@ -236,33 +205,36 @@ def _stands(
 
 
 def _unresolved(report: LineageReport) -> Iterator[StepOutcome]:
-    return (
-        step for step in report.outcomes if step.outcome not in _IN_ORDER and not step.is_notice
-    )
+    return (step for step in report.outcomes if step.outcome not in _IN_ORDER and not step.notice)
 
 
 def _hides(step: StepOutcome, subject: Subject) -> bool:
-    """Tell whether a step that has not ended well leaves open whether the trouble is over."""
+    """Whether a step that has not ended well leaves open whether the trouble is over."""
     if step.target is None:
         return True
-    if not subject.target:
-        return False  # the certificate came; what its targets do is trouble of their own
     if step.target != subject.target:
-        return False
+        return False  # the certificate came; what its targets do is trouble of their own
     if step.domain is None:
-        return step.action is Action.LOOK or not subject.domain
+        return step.action is None or not subject.domain
     return step.domain == subject.domain or not subject.domain
 
 
 def _is_quiet(report: LineageReport) -> bool:
-    """Tell whether all is as it was: so it is in most runs, which are to be quick."""
+    """Whether all is as it was: so it is in most runs, which are to be quick."""
     return all(step.outcome is Outcome.UNCHANGED and step.hint is None for step in report.outcomes)
 
 
 def _of_lineage(
     report: LineageReport, versions: Sequence[Version], now: datetime
 ) -> Iterator[Notice]:
-    yield from _troubles(report, versions, now)
+    troubles: set[Subject] = set()
+    for step in report.outcomes:
+        subject = _subject(report, step)
+        if subject not in troubles and (
+            step.outcome in _BAD or _waits_too_long(step, versions, now)
+        ):
+            troubles.add(subject)
+            yield _notice(Topic.TROUBLE, report, step, now, _time_left(step, versions, now))
     yield from _done(report, now)
     for step in report.outcomes:
         if _is_a_finding(step):
@@ -271,24 +243,11 @@ def _of_lineage(
         yield _deadline(report.lineage, versions[0])
 
 
-def _troubles(
-    report: LineageReport, versions: Sequence[Version], now: datetime
-) -> Iterator[Notice]:
-    told: set[Subject] = set()
-    for step in report.outcomes:
-        if step.outcome not in _BAD and not _waits_too_long(step, versions, now):
-            continue
-        notice = _notice(Topic.TROUBLE, report, step, now, _time_left(step, versions, now))
-        if notice.subject not in told:
-            told.add(notice.subject)
-            yield notice
-
-
 def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetime) -> bool:
-    """Tell whether an order is held back until a moment at which the renewal is overdue; or, where
+    """Whether an order waits for the CA until a moment at which the renewal is overdue; or, where
     no certificate is of use, for longer than a CA may fail before another one is asked.
     """
-    until = step.held_back_until
+    until = step.held_until
     if until is None:
         return False
     if not versions or versions[0].revocation is not None:
@@ -306,7 +265,7 @@ def _time_left(step: StepOutcome, versions: Sequence[Version], now: datetime) ->
 
 
 def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
-    """Tell of certificates that came, and of places that have them: seen there where there is
+    """Return the certificates that came, and the places that have them: seen there where there is
     something to be seen.
     """
     verified = {(s.target, s.domain) for s in report.outcomes if s.action is Action.VERIFY}
@@ -315,32 +274,32 @@ def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
             continue
         if step.action in {Action.ISSUE, Action.ADOPT}:
             yield _notice(Topic.RENEWED, report, step, now)
-        is_last = step.action is Action.VERIFY or (
+        if step.action is Action.VERIFY or (
             step.action is Action.DEPLOY and (step.target, step.domain) not in verified
-        )
-        if is_last:
+        ):
             yield _notice(Topic.DEPLOYED, report, step, now)
 
 
 def _is_a_finding(step: StepOutcome) -> bool:
-    """Tell whether something was found that another person should know: an account that cannot be
-    read in part, or what another tool changed and the file leaves like that.
+    """Whether something was found that another person should know: an account that cannot be read
+    in part, or what another tool changed and the file leaves like that.
     """
     left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
-    return step.is_notice or (left and step.hint is not None)
+    return step.notice or (left and step.hint is not None)
 
 
 def _deadline(lineage: str, version: Version) -> Notice:
-    certificate = version.certificate
-    return Notice(
-        Topic.DEADLINE,
-        Subject(lineage),
-        version.saved_at,
+    end = version.certificate.not_after
+    problem = Problem(
         "overdue",
-        Text("the certificate ends at {end} and is not renewed", end=certificate.not_after),
+        Text("the certificate ends at {end} and is not renewed", end=end),
         Text("see with `certferry status {lineage}` what holds it up", lineage=lineage),
-        certificate.not_after,
     )
+    return Notice(Topic.DEADLINE, Subject(lineage), version.saved_at, problem, end)
+
+
+def _subject(report: LineageReport, step: StepOutcome) -> Subject:
+    return Subject(report.lineage, step.target or "", step.domain or "")
 
 
 def _notice(
@@ -350,7 +309,6 @@ def _notice(
     now: datetime,
     deadline: datetime | None = None,
 ) -> Notice:
-    subject = Subject(report.lineage, step.target or "", step.domain or "")
     usual = topic.value if step.outcome in _IN_ORDER else step.outcome.value
-    code = step.code or usual
-    return Notice(topic, subject, now, code, step.detail, step.hint, deadline)
+    problem = Problem(step.code or usual, step.detail, step.hint)
+    return Notice(topic, _subject(report, step), now, problem, deadline)

@@ -1,8 +1,7 @@
-"""What a look saw where a certificate is to be served: whether each place has it, since when."""
+"""What a run saw where a certificate is to be served: whether each place has it, and since when."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +14,8 @@ from certferry.core.observed.observation import (
     ObservedTarget,
     is_served,
 )
-from certferry.core.planning.deliveries import why_deliver
 from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.rollouts import why_deliver
 from certferry.core.planning.steps import Action
 
 Place = tuple[str, str, str]
@@ -45,7 +44,7 @@ class Sighting:
         return (self.lineage, self.target, self.domain)
 
     @property
-    def is_ceded(self) -> bool:
+    def is_owned_elsewhere(self) -> bool:
         """Whether other lineages serve all that was to be served there."""
         return not self.domain
 
@@ -71,7 +70,7 @@ def sighted(lineage: str, observed: Observation, now: datetime) -> Sighted:
         label = target.label
         if target.failure is not None:
             unread.append(label)
-        if target.is_ceded:
+        if target.is_owned_elsewhere:
             places[lineage, label, ""] = Sighting(lineage, label, "", served=True, since=now)
         for domain in target.domains:
             place = (lineage, label, domain.domain)
@@ -106,19 +105,6 @@ def _presented(
     return found.most_common(1)[0][0] if found else None
 
 
-def with_delivered(
-    looks: Mapping[str, Sighted], reports: Iterable[LineageReport]
-) -> dict[str, Sighted]:
-    """Return what the last look at each lineage of a run saw, with what its receivers took after
-    that: no later look was needed.
-    """
-    return {
-        report.lineage: _with_delivered(looks[report.lineage], report)
-        for report in reports
-        if report.lineage in looks
-    }
-
-
 def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[Sighting, ...]:
     """Return what is known after a run, given what was before and what it saw of each lineage. What
     it could not look at stays as it was known, and so do lineages that it was not for.
@@ -128,19 +114,6 @@ def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[
     for looked in seen.values():
         after |= {one.place: _joined(known.get(one.place), one) for one in looked.places}
     return tuple(sorted(after.values(), key=lambda one: one.place))
-
-
-def digest_of(seen: Mapping[str, Sighted]) -> str:
-    """Return what stands for all that a run saw, but for the moment: a run that saw the same need
-    not compare every place with what is kept.
-    """
-    rows = (
-        f"{one.lineage}\0{one.target}\0{one.domain}\0{one.served}\0{one.fingerprint}"
-        for looked in seen.values()
-        for one in looked.places
-    )
-    unread = ",".join(sorted({label for looked in seen.values() for label in looked.unread}))
-    return hashlib.sha256("\0\n".join([unread, *rows]).encode()).hexdigest()
 
 
 def _stands(known: Sighting, seen: Mapping[str, Sighted]) -> bool:
@@ -155,6 +128,19 @@ def _joined(before: Sighting | None, now: Sighting) -> Sighting:
         return before
     since = before.since if before.served == now.served else now.since
     return replace(now, since=since, fingerprint=now.fingerprint or before.fingerprint)
+
+
+def with_delivered(
+    seen: Mapping[str, Sighted], reports: Iterable[LineageReport]
+) -> dict[str, Sighted]:
+    """Return what a run saw last of each lineage, with what its receivers took after that: nothing
+    else observes them again.
+    """
+    return {
+        report.lineage: _with_delivered(seen[report.lineage], report)
+        for report in reports
+        if report.lineage in seen
+    }
 
 
 def _with_delivered(looked: Sighted, report: LineageReport) -> Sighted:

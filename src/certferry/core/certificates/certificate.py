@@ -47,9 +47,8 @@ class Certificate:
 
 
 def covers(name: str, domain: str) -> bool:
-    """Tell whether a SAN covers a domain: itself, or one label below a wildcard (RFC 6125 §6.4.3).
-
-    A wildcard domain is covered by the same wildcard only.
+    """Return whether a SAN covers a domain: itself, or one label below a wildcard (RFC 6125
+    §6.4.3). A wildcard domain is covered by the same wildcard only.
     """
     if name == domain:
         return True
@@ -60,8 +59,13 @@ def covers(name: str, domain: str) -> bool:
 
 
 def covered_by(names: Iterable[str], domain: str) -> bool:
-    """Tell whether any of the SANs covers the domain."""
+    """Return whether any of the SANs covers the domain."""
     return any(covers(name, domain) for name in names)
+
+
+def same_names(one: Iterable[str], other: Iterable[str]) -> bool:
+    """Return whether two certificates are for the same names, whatever their order."""
+    return set(one) == set(other)
 
 
 CERT, CHAIN, FULLCHAIN, PRIVKEY = "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"
@@ -70,11 +74,10 @@ CERT, CHAIN, FULLCHAIN, PRIVKEY = "cert.pem", "chain.pem", "fullchain.pem", "pri
 
 @dataclass(frozen=True, slots=True)
 class CertificateBundle:
-    """A certificate with its chain and key.
-
-    `chain` holds the issuer certificates as PEM, the leaf's issuer first, without the root unless
-    that is the leaf's issuer. `key_matches`, `chain_complete` and until when the leaf's issuer is
-    valid are facts for safety to judge, found when it was read.
+    """A certificate with its chain and key. `chain` holds the issuer certificates as PEM, the
+    leaf's issuer first, without the root unless that is the leaf's issuer. `key_matches`,
+    `chain_complete` and until when the leaf's issuer is valid are facts for safety to judge, found
+    when it was read.
     """
 
     certificate: Certificate
@@ -102,7 +105,7 @@ class CertificateBundle:
 
 
 def fingerprint(leaf_der: bytes) -> str:
-    """Give SHA-256 over a DER certificate, lower-case hex."""
+    """Return SHA-256 over a DER certificate, lower-case hex."""
     return hashlib.sha256(leaf_der).hexdigest()
 
 

@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
-from certferry.core.certificates.certificate import CertificateBundle, covered_by, first_of
+from certferry.core.certificates.certificate import (
+    CertificateBundle,
+    covered_by,
+    first_of,
+    same_names,
+)
 from certferry.errors import CertificateRejected
+from certferry.problem import Problem
 from certferry.text import LINEAGE, Text
 
 
@@ -50,15 +56,6 @@ class EdgeProblemCode(StrEnum):
     CHAINS_DIFFER = "chains_differ"
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeProblem:
-    """Something that is wrong at an address, or at the addresses of a host together."""
-
-    code: EdgeProblemCode
-    message: Text
-    hint: Text | None = None
-
-
 _MOST_LISTED = 3
 """Names that a sentence lists: a CDN's own certificate has a hundred."""
 
@@ -88,29 +85,28 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The certificates that lead up from the leaf, leaf first, as far as they were found.
-
-    The last one is trusted, signs itself, or names an issuer that is neither presented nor trusted.
+    """The certificates that lead up from the leaf, leaf first, as far as they were found. The last
+    one is trusted, signs itself, or names an issuer that is neither presented nor trusted.
     """
 
     certificates: tuple[Presented, ...]
     end: End
 
 
-def what_is_wrong(way: Way, host: str, now: datetime) -> EdgeProblem:
-    """Say why clients refuse the chain, the plainest fault first."""
+def what_is_wrong(way: Way, host: str, now: datetime) -> Problem:
+    """Return why clients refuse the chain, the plainest fault first."""
     return _of_the_leaf(way.certificates[0], host, now) or _of_its_issuers(way, now)
 
 
-def _of_the_leaf(leaf: Presented, host: str, now: datetime) -> EdgeProblem | None:
+def _of_the_leaf(leaf: Presented, host: str, now: datetime) -> Problem | None:
     if now > leaf.not_after:
-        return EdgeProblem(
+        return Problem(
             EdgeProblemCode.EXPIRED,
             Text("the certificate expired {ago} ago", ago=now - leaf.not_after),
             Text("bind a certificate that is valid; `certferry sync` does for those you declare"),
         )
     if now < leaf.not_before:
-        return EdgeProblem(
+        return Problem(
             EdgeProblemCode.NOT_YET_VALID,
             Text("the certificate is valid only from {moment}", moment=leaf.not_before),
             Text("if it was issued just now, the clock of this machine may be slow"),
@@ -120,7 +116,7 @@ def _of_the_leaf(leaf: Presented, host: str, now: datetime) -> EdgeProblem | Non
     return None
 
 
-def _for_another_name(leaf: Presented, host: str) -> EdgeProblem:
+def _for_another_name(leaf: Presented, host: str) -> Problem:
     hint = Text(
         "bind a certificate for {host} to the domain; a CDN presents one of its own or of another"
         " domain where HTTPS is off",
@@ -130,19 +126,19 @@ def _for_another_name(leaf: Presented, host: str) -> EdgeProblem:
         message = Text("the certificate names no host")
     else:
         message = Text("the certificate is for {names}", names=first_of(leaf.names, _MOST_LISTED))
-    return EdgeProblem(EdgeProblemCode.NAME_NOT_COVERED, message, hint)
+    return Problem(EdgeProblemCode.NAME_NOT_COVERED, message, hint)
 
 
-def _of_its_issuers(way: Way, now: datetime) -> EdgeProblem:
+def _of_its_issuers(way: Way, now: datetime) -> Problem:
     last = way.certificates[-1]
     if way.end is End.SELF_SIGNED_LEAF:
-        return EdgeProblem(
+        return Problem(
             EdgeProblemCode.SELF_SIGNED,
             Text("the certificate is self-signed"),
             Text("bind one that a CA has issued"),
         )
     if way.end is End.MISSING_ISSUER and len(way.certificates) == 1:
-        return EdgeProblem(
+        return Problem(
             EdgeProblemCode.CHAIN_INCOMPLETE,
             Text("the chain lacks the issuer {issuer}", issuer=last.issuer),
             Text("serve the fullchain: the leaf first, then its issuer certificates"),
@@ -152,24 +148,24 @@ def _of_its_issuers(way: Way, now: datetime) -> EdgeProblem:
     expired = [issuer for issuer in way.certificates[1:] if now > issuer.not_after]
     if expired:
         return _expired(expired[0], now)
-    return EdgeProblem(
+    return Problem(
         EdgeProblemCode.NOT_ACCEPTED,
         Text("clients do not accept the certificate: its key, signature or extensions"),
         Text("have it issued anew, for a web server, with RSA of 2048 bits or more or ECDSA P-256"),
     )
 
 
-def without_valid_signer(signers: Sequence[Presented], now: datetime) -> EdgeProblem | None:
-    """Say that what signed the leaf is presented and past its end. This machine may trust another
-    certificate with the same key; a visitor's may not.
+def without_valid_signer(signers: Sequence[Presented], now: datetime) -> Problem | None:
+    """Return the problem where what signed the leaf is presented and past its end. This machine may
+    trust another certificate with the same key; a visitor's may not.
     """
     if not signers or any(now <= signer.not_after for signer in signers):
         return None
     return _expired(signers[0], now)
 
 
-def _expired(issuer: Presented, now: datetime) -> EdgeProblem:
-    return EdgeProblem(
+def _expired(issuer: Presented, now: datetime) -> Problem:
+    return Problem(
         EdgeProblemCode.ISSUER_EXPIRED,
         Text(
             "its issuer {issuer} expired {ago} ago",
@@ -180,9 +176,9 @@ def _expired(issuer: Presented, now: datetime) -> EdgeProblem:
     )
 
 
-def _untrusted(last: Presented) -> EdgeProblem:
+def _untrusted(last: Presented) -> Problem:
     """The root is usually not presented, so it is the last one's issuer; of itself, its own."""
-    return EdgeProblem(
+    return Problem(
         EdgeProblemCode.UNTRUSTED_ISSUER,
         Text("its issuer {issuer} is not trusted (a staging CA?)", issuer=last.issuer),
         Text(
@@ -221,10 +217,8 @@ class _Case:
 
 
 def must_be_as_ordered(bundle: CertificateBundle, names: Iterable[str], now: datetime) -> None:
-    """See that a certificate is for exactly these names and our key, valid now, and comes with its
-    issuers. That it is a leaf, no issuer, was seen when it was read.
-
-    Raises `CertificateRejected`.
+    """Require that a certificate is for exactly these names and our key, valid now, and comes with
+    its issuers. That it is a leaf was seen when it was read. Raises `CertificateRejected`.
     """
     case = _Case(bundle, tuple(names), now)
     for question in _QUESTIONS:
@@ -234,7 +228,7 @@ def must_be_as_ordered(bundle: CertificateBundle, names: Iterable[str], now: dat
 
 
 def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
-    """Give the error for a certificate that is not what was ordered."""
+    """Return the error for a certificate that is not what was ordered."""
     return CertificateRejected(
         Text("the CA gave a certificate that was not ordered: {problem}", problem=problem),
         hint=hint,
@@ -243,7 +237,7 @@ def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
 
 def _other_names(case: _Case) -> Text | None:
     had, wanted = case.bundle.certificate.names, case.names
-    if set(had) == set(wanted):
+    if same_names(had, wanted):
         return None
     return Text("it is for {had}; asked for: {wanted}", had=_few(had), wanted=_few(wanted))
 

@@ -1,4 +1,4 @@
-"""The succession of certificates under one name, and the mark by which we know our own uploads."""
+"""The succession of certificates under one name, and the label by which we know our own uploads."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class Revocation:
         return self.reason is RevocationReason.KEY_COMPROMISE
 
 
-def is_under_way(revocation: Revocation | None, not_after: datetime, now: datetime) -> bool:
-    """Tell whether a certificate's revocation was begun, its CA's answer is not known, and the
+def is_in_progress(revocation: Revocation | None, not_after: datetime, now: datetime) -> bool:
+    """Return whether a certificate's revocation was begun, its CA's answer is not known, and the
     certificate is valid until `not_after`.
     """
     return revocation is not None and not revocation.is_answered and not_after > now
@@ -90,23 +90,22 @@ class Withdrawal:
 MARK = "certferry"
 SHORT = "cf"
 _SLUG = 24
-"""Characters of the lineage's name in a mark. Targets limit the length of a label without saying
+"""Characters of the lineage's name in a label. Targets limit the length of a label without saying
 where (docs/facts/qiniu.md §4.1), so it is kept short."""
 _PREFIX = 20
-"""Hex digits of the fingerprint in a mark: 80 bits, more than an account can hold by chance."""
+"""Hex digits of the fingerprint in a label: 80 bits, more than an account can hold by chance."""
 _TAG, _SHORT_PREFIX = 7, 12
-"""Hex digits that stand for the lineage, and of the fingerprint, in a short mark: with what joins
+"""Hex digits that stand for the lineage, and of the fingerprint, in a short label: with what joins
 them 23 characters, which Qiniu takes from a widely used client (docs/facts/qiniu.md §4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One certificate of a lineage as the store knows it; numbers grow by one.
-
-    `fullchain_digest` is that of its bundle, `None` where that is unknown. `window` is what the CA
-    last said of its renewal, `ask_after` when it may be asked again. `directory` is where it was
-    ordered, `None` for one that was made elsewhere or came before this was kept.
-    `issuer_not_after` is until when what signed the leaf is valid, where that is known.
+    """One certificate of a lineage as the store knows it; numbers grow by one. `fullchain_digest`
+    is that of its bundle, `None` where that is unknown. `window` is what the CA last said of its
+    renewal, `ask_after` when it may be asked again. `directory` is where it was ordered, `None` for
+    one that was made elsewhere or came before this was kept. `issuer_not_after` is until when what
+    signed the leaf is valid, where that is known.
     """
 
     number: int
@@ -121,12 +120,17 @@ class Version:
     revocation: Revocation | None = None
     issuer_not_after: datetime | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """Of its certificate."""
+        return self.certificate.fingerprint
+
     def has_expired_issuer(self, now: datetime) -> bool:
-        """Tell whether what signed the leaf, as it stands in its chain, is not valid any more."""
+        """Return whether what signed the leaf, as it stands in its chain, is not valid any more."""
         return self.issuer_not_after is not None and self.issuer_not_after <= now
 
-    def is_bettered_by(self, bundle: CertificateBundle) -> bool:
-        """Tell whether the same certificate, kept without its key or chain, now comes with it, or
+    def should_replace(self, bundle: CertificateBundle) -> bool:
+        """Return whether the same certificate, kept without its key or chain, now comes with it, or
         with other issuers: its maker knows best which.
         """
         had = (self.key_matches, self.chain_complete)
@@ -134,7 +138,7 @@ class Version:
         return has > had or (has == had and bundle.fullchain_digest != self.fullchain_digest)
 
     def with_pem_of(self, bundle: CertificateBundle) -> Version:
-        """Give the version as it is once the bundle has taken the place of what was kept."""
+        """Return the version as it is once the bundle has taken the place of what was kept."""
         return replace(
             self,
             key_matches=bundle.key_matches,
@@ -152,9 +156,8 @@ def version_for(
     there is none.
     """
     for place, version in enumerate(versions):
-        certificate = version.certificate
-        is_good = certificate.not_after > now and version.revocation is None
-        if certificate.fingerprint not in withdrawn and (place == 0 or is_good):
+        is_good = version.certificate.not_after > now and version.revocation is None
+        if version.fingerprint not in withdrawn and (place == 0 or is_good):
             return version
     return None
 
@@ -163,41 +166,45 @@ _MARK = re.compile(rf"{MARK}-(?P<owner>[a-z0-9.-]*)-[0-9a-f]{{{_PREFIX}}}")
 _SHORT_MARK = re.compile(rf"(?P<owner>{SHORT}-[0-9a-f]{{{_TAG}}})-[0-9a-f]{{{_SHORT_PREFIX}}}")
 
 
-def mark(lineage: str, fingerprint: str) -> str:
-    """Give the label of an upload: who made it, for which lineage, which certificate."""
+def label_of(lineage: str, fingerprint: str) -> str:
+    """Return the label of an upload: who made it, for which lineage, which certificate."""
     return f"{MARK}-{_slug(lineage)}-{fingerprint[:_PREFIX]}"
 
 
-def short_mark(lineage: str, fingerprint: str) -> str:
+mark = label_of
+"""The name by which packages of others may still import it."""
+
+
+def short_label_of(lineage: str, fingerprint: str) -> str:
     """Return the label for a target that refuses the usual one as too long. It says the same, in 23
     characters.
     """
     return f"{_tag(lineage)}-{fingerprint[:_SHORT_PREFIX]}"
 
 
-def marks(lineage: str, fingerprint: str) -> tuple[str, ...]:
+def labels_of(lineage: str, fingerprint: str) -> tuple[str, ...]:
     """Return every label that an upload of ours may have."""
-    return mark(lineage, fingerprint), short_mark(lineage, fingerprint)
+    return label_of(lineage, fingerprint), short_label_of(lineage, fingerprint)
 
 
 def owner_of(label: str) -> str | None:
-    """Return what stands for a lineage in a label, `None` when the label is no mark of ours."""
+    """Return what stands for a lineage in a label, `None` when it is none of ours."""
     found = _MARK.fullmatch(label) or _SHORT_MARK.fullmatch(label)
     return None if found is None else found["owner"]
 
 
-def beginnings(lineage: str) -> tuple[str, ...]:
+def prefixes(lineage: str) -> tuple[str, ...]:
     """Return what the labels of a lineage begin with; those of others may as well."""
     return f"{MARK}-{_slug(lineage)}-", f"{_tag(lineage)}-"
 
 
 def owners(lineage: str) -> frozenset[str]:
-    """Return what stands for a lineage in its marks. Several lineages may have the same."""
+    """Return what stands for a lineage in its labels. Several lineages may have the same."""
     return frozenset((_slug(lineage), _tag(lineage)))
 
 
 def is_owner(lineage: str, label: str) -> bool:
-    """Tell whether a label is certainly this lineage's: its name stands there whole, or its tag."""
+    """Return whether a label is surely this lineage's: its name is there whole, or its tag."""
     owner = owner_of(label)
     is_whole = len(_spelt(lineage)) <= _SLUG and owner == _slug(lineage)
     return is_whole or owner == _tag(lineage)

@@ -19,10 +19,9 @@ _LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
 
 
 def normalise(name: str) -> str:
-    """Give the one spelling of a name: lower case, A-labels, no final dot, `*.` for a wildcard.
-
-    A leading dot, as some targets write wildcards, is read as `*.`. Raises `ConfigError` for
-    anything that is not a host name of two labels or more, a URL or an address among them.
+    """Return the one spelling of a name: lower case, A-labels, no final dot, `*.` for a wildcard. A
+    leading dot, as some targets write wildcards, is read as `*.`. Raises `ConfigError` for anything
+    that is not a host name of two labels or more, a URL or an address among them.
     """
     stripped = name.strip().rstrip(".")
     if stripped.startswith("."):
@@ -43,7 +42,7 @@ def normalise(name: str) -> str:
 
 
 def zone_name(written: str) -> str:
-    """Give the one spelling of a zone: as `normalise`, and it may be below a label that no host
+    """Return the one spelling of a zone: as `normalise`, and it may be below a label that no host
     has, such as `_acme-challenge`. Raises `ConfigError` for what is in no A-labels.
     """
     labels = written.strip().strip(".").split(".")
@@ -76,35 +75,34 @@ def _not_a_name(written: str) -> ConfigError:
 
 
 def is_wildcard(name: str) -> bool:
-    """Tell whether the name stands for every name one label below it."""
+    """Return whether the name stands for every name one label below it."""
     return name.startswith(WILDCARD)
 
 
 def base_name(name: str) -> str:
-    """Give the name without `*.`."""
+    """Return the name without `*.`."""
     return name.removeprefix(WILDCARD)
 
 
 def challenge_name(identifier: str) -> str:
-    """Give the name of the TXT record that proves an identifier (RFC 8555 §8.4).
-
-    Apex and wildcard share one, since the wildcard's `*.` is left out.
+    """Return the name of the TXT record that proves an identifier (RFC 8555 §8.4). Apex and
+    wildcard share one, since the wildcard's `*.` is left out.
     """
     return f"{CHALLENGE}.{base_name(identifier)}"
 
 
 def is_challenge_value(value: str) -> bool:
-    """Tell whether a TXT value can be a challenge's: SHA-256 in base64url (RFC 8555 §8.4)."""
+    """Return whether a TXT value can be a challenge's: SHA-256 in base64url (RFC 8555 §8.4)."""
     return _CHALLENGE_VALUE.fullmatch(value) is not None
 
 
 def is_within(name: str, zone: str) -> bool:
-    """Tell whether a name is a zone's, or below it."""
+    """Return whether a name is a zone's, or below it."""
     return name == zone or name.endswith(f".{zone}")
 
 
 def suffixes(name: str) -> tuple[str, ...]:
-    """Give the name and each of its parents down to two labels, longest first."""
+    """Return the name and each of its parents down to two labels, longest first."""
     labels = name.split(".")
     return tuple(".".join(labels[start:]) for start in range(len(labels) - 1))
 
@@ -117,12 +115,12 @@ _GLOB = re.compile(r"(?!\.)(?!.*\.\.)[a-z0-9*.-]+(?<!\.)")
 
 
 def is_glob(pattern: str) -> bool:
-    """Tell whether a pattern is neither a name nor a wildcard domain."""
+    """Return whether a pattern is neither a name nor a wildcard domain."""
     return STAR in pattern
 
 
 def read_pattern(written: str) -> str:
-    """Give the one spelling of a pattern. Raises `ConfigError` for what is none."""
+    """Return the one spelling of a pattern. Raises `ConfigError` for what is none."""
     stripped = written.strip()
     if _OTHER_SIGNS.search(stripped):
         raise ConfigError(
@@ -145,7 +143,7 @@ def _read_glob(written: str, glob: str) -> str:
 
 
 def _in_ascii(label: str) -> str:
-    """Give an A-label. A part of a name in another script has none: idna refuses the star."""
+    """Return an A-label. A part of a name in another script has none: idna refuses the star."""
     return label if label.isascii() else idna.encode(label, uts46=True).decode("ascii")
 
 
@@ -160,17 +158,17 @@ def _matches_nothing(written: str) -> ConfigError:
 
 
 def pattern_of(domain: str) -> str:
-    """Give the pattern that matches this domain alone."""
+    """Return the pattern that matches this domain alone."""
     return domain.removeprefix(STAR) if is_wildcard(domain) else domain
 
 
 def domain_of(pattern: str) -> str:
-    """Give the domain that a pattern names which is no glob, in certferry's spelling."""
+    """Return the domain that a pattern names which is no glob, in certferry's spelling."""
     return STAR + pattern if pattern.startswith(".") else pattern
 
 
 def matches(pattern: str, domain: str) -> bool:
-    """Tell whether a pattern matches a domain, in a time that no pattern makes long."""
+    """Return whether a pattern matches a domain, in a time that no pattern makes long."""
     if not is_glob(pattern):
         return domain == domain_of(pattern)
     first, *middle, last = pattern.split(STAR)
@@ -186,12 +184,12 @@ def matches(pattern: str, domain: str) -> bool:
 
 
 def match_of(patterns: Iterable[str], domain: str) -> str | None:
-    """Give the first pattern that matches a domain, `None` when none does."""
+    """Return the first pattern that matches a domain, `None` when none does."""
     return next((pattern for pattern in patterns if matches(pattern, domain)), None)
 
 
 def takes_all(wide: str, pattern: str) -> bool:
-    """Tell whether one pattern matches everything that another matches."""
+    """Return whether one pattern matches everything that another matches."""
     if not is_glob(wide):
         return wide == pattern
     # A star is matched by a star alone, and that star matches what the first one stands for.
@@ -199,7 +197,7 @@ def takes_all(wide: str, pattern: str) -> bool:
 
 
 def closeness(globs: Iterable[str], domain: str) -> int:
-    """Tell how closely a domain is described: by the letters of the longest glob that matches."""
+    """Return how closely a domain is described: by the letters of the longest glob that matches."""
     return max((1 + len(g.replace(STAR, "")) for g in globs if matches(g, domain)), default=0)
 
 
@@ -223,11 +221,9 @@ _SECOND_LEVELS = {
 
 def registered_domain(name: str) -> str:
     """Return what was registered for a name: its last two labels, or three below a suffix such as
-    com.cn.
-
-    CAs use the whole public suffix list, which changes every week and has 10,000 lines. Where a
-    suffix is not known here, the names of several owners count together: their budget ends too
-    early, and never too late.
+    com.cn. CAs use the whole public suffix list, which changes every week and has 10,000 lines.
+    Where a suffix is not known here, the names of several owners count together: their budget ends
+    too early, and never too late.
     """
     labels = base_name(name).split(".")
     wide = set(labels[-2:-1]) & set(_SECOND_LEVELS.get(labels[-1], "").split())

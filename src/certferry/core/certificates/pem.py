@@ -1,4 +1,4 @@
-"""Certificates and keys as PEM text: read, judged, and told of in words when that cannot be."""
+"""Certificates and keys as PEM text: read and judged; errors in words for people."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
     none of these is needed. A small company's CA may sign leaves with its root: where nothing else
     follows, that is the issuer, and stays. Raises `CertificateError` when one cannot be read.
     """
-    with _told():
+    with _translating_errors():
         first, *others = _load(fullchain_pem)
         roots = [other for other in others if other.subject == other.issuer]
         kept = [first, *(other for other in others if other not in roots)]
@@ -69,7 +69,7 @@ def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
 
 def parse_certificates(pem: str) -> list[x509.Certificate]:
     """Read the certificates of a PEM text, at least one. Raises `CertificateError`."""
-    with _told():
+    with _translating_errors():
         certificates = _load(pem)
         for certificate in certificates:
             _ = (certificate.subject, certificate.issuer)
@@ -112,9 +112,9 @@ def pkcs8_pem(key: PrivateKeyTypes) -> Secret:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Say what is wrong with a certificate in other words than the library's, which are not for
-    people: they show how its parser is built.
+def _translating_errors() -> Iterator[None]:
+    """Raise `CertificateError` in place of the library's errors, whose words are not for people:
+    they show how its parser is built.
     """
     try:
         yield
@@ -165,14 +165,13 @@ def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
 
 
 def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> CertificateBundle:
-    """Put a leaf, its issuer certificates and its key together.
-
-    The key is turned into PKCS#8, the one form every target takes. Raises `CertificateError` when
-    the leaf does not stand first, or has no names.
+    """Put a leaf, its issuer certificates and its key together. The key is turned into PKCS#8, the
+    one form every target takes. Raises `CertificateError` when the leaf does not stand first, or
+    has no names.
     """
     leaf, *issuers = certificates
     _must_begin_with_the_leaf(leaf, issuers, key)
-    with _told():
+    with _translating_errors():
         complete = _is_complete(certificates)
     return CertificateBundle(
         certificate=read_certificate(leaf),
@@ -197,7 +196,7 @@ def read_certificate(leaf: x509.Certificate) -> Certificate:
     """Read a leaf's facts. Raises `CertificateError` for a certificate without DNS names, or from
     before there were any.
     """
-    with _told():
+    with _translating_errors():
         if leaf.not_valid_after_utc.year < _FIRST_YEAR:
             raise ValueError
     return Certificate(
@@ -213,7 +212,7 @@ def read_certificate(leaf: x509.Certificate) -> Certificate:
 
 
 def common_name(subject: x509.Name) -> str:
-    """Give the (first) common name, or an empty string."""
+    """Return the (first) common name, or an empty string."""
     found = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(found[0].value) if found else ""
 
@@ -221,7 +220,7 @@ def common_name(subject: x509.Name) -> str:
 def _must_begin_with_the_leaf(
     first: x509.Certificate, others: list[x509.Certificate], key: PrivateKeyTypes
 ) -> None:
-    """Say that the order is wrong before anything is said of names: an issuer certificate of a
+    """Raise for a wrong order before anything is said of names: an issuer certificate of a
     public CA has none.
     """
     if not _belongs(key, first) and any(_belongs(key, other) for other in others):
@@ -267,10 +266,9 @@ def _key_type(public_key: object) -> str:
 
 
 def _is_complete(chain: list[x509.Certificate]) -> bool:
-    """Tell whether each is issued by the next, which may issue, down to at least one issuer
-    certificate.
-
-    Whether the last one leads to a trusted root is for the verifier at the edge to say.
+    """Return whether each is issued by the next, which may issue, down to at least one issuer
+    certificate. Whether the last one leads to a trusted root is for the verifier at the edge to
+    say.
     """
     pairs = list(itertools.pairwise(chain))
     return bool(pairs) and all(

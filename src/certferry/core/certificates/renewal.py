@@ -51,7 +51,9 @@ class RenewalInfo:
     retry_after: timedelta | None = None
 
 
-def believed(certificate: Certificate, window: RenewalWindow | None) -> RenewalWindow | None:
+def plausible_window(
+    certificate: Certificate, window: RenewalWindow | None
+) -> RenewalWindow | None:
     """Return a window that can be this certificate's: not empty, and over before the certificate
     is. One that lies before its life is how a CA asks for another one at once (RFC 9773 §4.2). Any
     other is none, be it absurd or a later certificate's.
@@ -68,7 +70,7 @@ def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> d
     """
     share = 2 if certificate.lifetime < SHORT_LIVED else 3
     left = certificate.lifetime / share
-    found = believed(certificate, window)
+    found = plausible_window(certificate, window)
     if found is None:
         return certificate.not_after - left
     moment = min(_moment_in(found, certificate.fingerprint), certificate.not_after - left / 2)
@@ -95,8 +97,8 @@ def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
 
 
 def may_ask(kept: datetime | None, now: datetime) -> bool:
-    """Tell whether the CA may be asked, given what `ask_after` said then. A moment that is further
-    ahead than any it gives was written by a clock that was ahead.
+    """Return whether the CA may be asked, given what `ask_after` said then. A moment that is
+    further ahead than any it gives was written by a clock that was ahead.
     """
     return kept is None or not now < kept <= now + LONGEST_REST
 
@@ -107,7 +109,7 @@ most renew a third before (acme.sh, certbot and lego with 30 of 90 days left), p
 
 
 def is_overdue(certificate: Certificate, now: datetime) -> bool:
-    """Tell whether its client should have replaced the certificate by now: it ends within two
+    """Return whether its client should have replaced the certificate by now: it ends within two
     weeks, or for short-lived ones within half of the time that a renewal has.
     """
     return now >= overdue_at(certificate)

@@ -35,10 +35,9 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class FileDelivery:
-    """Four PEM files in a directory, and what is run when they have changed.
-
-    `owner` and `group` are names or numbers; `None` is the user that runs certferry. `mode` is
-    that of everything but the key.
+    """Four PEM files in a directory, and what is run when they have changed. `owner` and `group`
+    are names or numbers; `None` is the user that runs certferry. `mode` is that of everything but
+    the key.
     """
 
     directory: str
@@ -137,9 +136,8 @@ class ExternalAccount:
 
 class Kind(str):
     """What a domain is at its target, in the target's own word. `AUTO` asks the target, and a `CDN`
-    domain is one like any other, whatever the target; `DCDN` is a CDN domain for dynamic content.
-
-    A directory or a command is a receiver: the name under which it is declared is no domain name.
+    domain is one like any other, whatever the target; `DCDN` is a CDN domain for dynamic content. A
+    directory or a command is a receiver: the name under which it is declared is no domain name.
     """
 
     __slots__ = ()
@@ -161,12 +159,12 @@ class Kind(str):
         return self in {Kind.FILES, Kind.COMMAND}
 
     @property
-    def is_peculiar(self) -> bool:
+    def is_target_specific(self) -> bool:
         """Whether it is the target's own: its name alone does not tell what the domain is."""
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
 
     def is_about(self, found: Kind) -> bool:
-        """Tell whether a deployment to domains of this kind is to one that was found to be such."""
+        """Return whether a deployment to this kind is to a domain that was found to be such."""
         return Kind.AUTO in {self, found} or self == found or (self, found) == (Kind.CDN, Kind.DCDN)
 
 
@@ -175,7 +173,7 @@ Kind.FILES, Kind.COMMAND = Kind("files"), Kind("command")
 
 
 @dataclass(frozen=True, slots=True)
-class HttpsWish:
+class DesiredHttps:
     """A domain's other HTTPS settings; `None` keeps what is there."""
 
     force_https: bool | None = None
@@ -183,20 +181,23 @@ class HttpsWish:
     tls_versions: tuple[str, ...] | None = None
 
 
+HttpsWish = DesiredHttps
+"""The name by which packages of others may still import it."""
+
+
 @dataclass(frozen=True, slots=True)
 class DesiredDeployment:
     """Where a certificate is to be served. `domains` are named; with `globs` also those it covers
-    that one of them matches. `domains=None` means every domain it covers. What is not named is
-    less those that `exclude` matches (see `core.certificates.names`), and those that another one
-    has the better claim to (`ownership.Claims`).
-
-    With a `delivery` it goes to a receiver, whose name is the only domain; see `delivered`.
+    that one of them matches. `domains=None` means every domain it covers. What is not named is less
+    those that `exclude` matches (see `core.certificates.names`), and those that another one has the
+    better claim to (`ownership.Claims`). With a `delivery` it goes to a receiver, whose name is the
+    only domain; see `delivered`.
     """
 
     target: str
     domains: tuple[str, ...] | None = None
     kind: Kind = Kind.AUTO
-    https: HttpsWish = field(default_factory=HttpsWish)
+    https: DesiredHttps = field(default_factory=DesiredHttps)
     retire: Retirement = Retirement.SUPERSEDED
     delivery: Delivery | None = None
     drift: DriftPolicy = DriftPolicy.REPAIR
@@ -210,6 +211,17 @@ class DesiredDeployment:
         return bool(self.globs or self.exclude)
 
 
+def delivered(delivery: Delivery) -> DesiredDeployment:
+    """Return the deployment to a receiver. There is nothing to retire there: a new certificate
+    takes the old one's place.
+    """
+    if isinstance(delivery, FileDelivery):
+        kind, name = Kind.FILES, delivery.directory
+    else:
+        kind, name = Kind.COMMAND, delivery.label
+    return DesiredDeployment(kind.value, (name,), kind, retire=Retirement.NEVER, delivery=delivery)
+
+
 @dataclass(frozen=True, slots=True)
 class PemFiles:
     """Where another client keeps a certificate: the paths of its fullchain and its key."""
@@ -220,13 +232,10 @@ class PemFiles:
 
 @dataclass(frozen=True, slots=True)
 class DesiredCertificate:
-    """One lineage as declared: its names, its key, who proves them, where it is served.
-
-    `dns` is the account that writes the challenge records. Where several do, it is empty, and
-    `dns_zones` has each zone with its account, the longest first. The first name becomes the common
-    name.
-
-    A certificate with `files` is made elsewhere and only ferried: it needs no `dns`, and its names
+    """One lineage as declared: its names, its key, who proves them, where it is served. `dns` is
+    the account that writes the challenge records. Where several do, it is empty, and `dns_zones`
+    has each zone with its account, the longest first. The first name becomes the common name. A
+    certificate with `files` is made elsewhere and only imported: it needs no `dns`, and its names
     are those of `offered`, which is what the files hold once they have been read, with
     `offered_fullchain` as the digest of leaf and issuers; the leaf's ends at `offered_issuer_end`.
     """

@@ -11,10 +11,11 @@ from enum import IntEnum
 from certferry.core.certificates.names import WILDCARD, is_wildcard
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
-from certferry.core.observed.inferred import Ledger, Owner
+from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.planning.rollouts import Claims
 from certferry.errors import CertferryError
+from certferry.problem import Problem, Severity
 
 SOON = timedelta(days=30)
 """A certificate that ends within this time, and that nothing declared replaces, needs a person."""
@@ -122,15 +123,6 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """What could not be looked at, of which account."""
-
-    account: str
-    error: CertferryError
-    is_failure: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class AccountLook:
     """What a look at one account gave: its survey, and what the addresses of its domains serve, or
     why there is none.
@@ -147,9 +139,9 @@ class AccountLook:
         may not see, or that is not there for them, is no failure: a later look sees no more.
         """
         if self.failure is not None:
-            return (Problem(self.label, self.failure),)
+            return (self.failure.problem(self.label),)
         return tuple(
-            Problem(self.label, error, is_failure=error.retry.allowed)
+            error.problem(self.label, Severity.ERROR if error.retry.allowed else Severity.WARNING)
             for error in self.survey.unread
         )
 
@@ -197,9 +189,9 @@ class _Coverage:
 
     def __init__(self, declared: Iterable[DesiredCertificate]) -> None:
         self._by_name: defaultdict[str, list[str]] = defaultdict(list)
-        for wish in declared:
-            for name in wish.names:
-                self._by_name[name].append(wish.lineage)
+        for desired in declared:
+            for name in desired.names:
+                self._by_name[name].append(desired.lineage)
 
     def of(self, domain: str) -> Iterator[str]:
         yield from self._by_name.get(domain, ())
@@ -211,7 +203,7 @@ class _Coverage:
 def discover(
     looks: Sequence[AccountLook],
     declared: Sequence[DesiredCertificate],
-    ledger: Ledger,
+    ledger: UploadOwners,
     now: datetime,
 ) -> Discovery:
     """Join it all. The names of ferried certificates must have been filled in. Domains come with
@@ -247,7 +239,7 @@ def _bound(
     found: FoundDomain,
     served: Sequence[Served],
     listed: Mapping[str, DiscoveredCertificate],
-    ledger: Ledger,
+    ledger: UploadOwners,
 ) -> Bound | None:
     if found.bound is not None:
         one = listed.get(found.bound)
@@ -278,7 +270,7 @@ def _served_by_all(served: Sequence[Served]) -> Served | None:
     return answered[0] if answered[0].valid else None
 
 
-def _certificates(look: AccountLook, ledger: Ledger) -> Iterator[DiscoveredCertificate]:
+def _certificates(look: AccountLook, ledger: UploadOwners) -> Iterator[DiscoveredCertificate]:
     bound_to: defaultdict[str, list[str]] = defaultdict(list)
     for domain in look.survey.domains:
         if domain.bound is not None:

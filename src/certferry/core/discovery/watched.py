@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
-from certferry.core.certificates.chain import EdgeProblem, EdgeProblemCode
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.observed.observation import Served
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 HTTPS = 443  # RFC 9110 §4.2.2
@@ -44,14 +45,13 @@ def is_address(host: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Concern:
-    """Something about several addresses of a host together. Not every one `is_failure`: during a
-    change the addresses of a CDN differ.
+class HostProblem:
+    """Something about several addresses of a host together. A difference is often a warning:
+    during a change the addresses of a CDN differ.
     """
 
-    problem: EdgeProblem
+    problem: Problem
     addresses: tuple[str, ...]
-    is_failure: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ class HostLook:
 
     host: Host
     served: tuple[Served, ...]
-    concerns: tuple[Concern, ...] = ()
+    problems: tuple[HostProblem, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether every address presents a valid certificate, and no difference does harm."""
         counted = within_reach(self.served)
         valid = all(a.answered and a.valid for a in counted)
-        return bool(counted) and valid and not any(c.is_failure for c in self.concerns)
+        return bool(counted) and valid and not any(one.problem.is_error for one in self.problems)
 
 
 def within_reach(served: Sequence[Served]) -> list[Served]:
@@ -77,7 +77,7 @@ def within_reach(served: Sequence[Served]) -> list[Served]:
     if not any(address.answered for address in served):
         return list(served)
     unreachable = EdgeProblemCode.NO_IPV6
-    return [one for one in served if one.problem is None or one.problem.code is not unreachable]
+    return [one for one in served if one.problem is None or one.problem.code != unreachable]
 
 
 def judged(
@@ -88,15 +88,15 @@ def judged(
     """
     presenting = [address for address in served if address.fingerprint is not None]
     groups = _by_certificate([address for address in presenting if address.valid])
-    concerns = [*_differing(presenting, now, ends_within or SOON), *_chains(groups)]
+    problems = [*_differing(presenting, now, ends_within or SOON), *_chains(groups)]
     if ends_within is not None:
-        concerns[:0] = _ending(groups, len(presenting), now, ends_within)
-    return HostLook(host, tuple(served), tuple(concerns))
+        problems[:0] = _ending(groups, len(presenting), now, ends_within)
+    return HostLook(host, tuple(served), tuple(problems))
 
 
 def _ending(
     groups: Sequence[Sequence[Served]], presenting: int, now: datetime, within: timedelta
-) -> Iterator[Concern]:
+) -> Iterator[HostProblem]:
     for group in groups:
         ends = group[0].not_after
         if ends is not None and ends - now <= within:
@@ -104,10 +104,12 @@ def _ending(
             if len(group) < presenting:
                 words = Text("{count} of {all} addresses serve a certificate that ends in {left}")
             message = words.filled(count=len(group), all=presenting, left=ends - now)
-            yield _concern(EdgeProblemCode.ENDS_SOON, message, _RENEW, group, is_failure=True)
+            yield _problem(EdgeProblemCode.ENDS_SOON, message, _RENEW, group, is_failure=True)
 
 
-def _differing(presenting: Sequence[Served], now: datetime, soon: timedelta) -> Iterator[Concern]:
+def _differing(
+    presenting: Sequence[Served], now: datetime, soon: timedelta
+) -> Iterator[HostProblem]:
     """Compare with the newest certificate that is valid: the one a change brings."""
     newest = max((address for address in presenting if address.valid), key=_age, default=None)
     for group in _by_certificate(presenting):
@@ -118,16 +120,16 @@ def _differing(presenting: Sequence[Served], now: datetime, soon: timedelta) -> 
         code = EdgeProblemCode.CERTIFICATES_DIFFER
         words = Text("{count} of {all} addresses serve another certificate (until {until})")
         # Only what was right itself, and can be read, is a predecessor.
-        was_right = one.valid or (one.problem and one.problem.code is EdgeProblemCode.EXPIRED)
+        was_right = one.valid or (one.problem and one.problem.code == EdgeProblemCode.EXPIRED)
         if was_right and one.chain and _age(one) < _age(newest):
             code = EdgeProblemCode.OLDER_CERTIFICATE
             words = Text("{count} of {all} addresses serve an older certificate (until {until})")
         until = one.not_after or Text("unknown")
         message = words.filled(count=len(group), all=len(presenting), until=until)
-        yield _concern(code, message, _AT_CDN, group, is_failure=harms)
+        yield _problem(code, message, _AT_CDN, group, is_failure=harms)
 
 
-def _chains(groups: Sequence[Sequence[Served]]) -> Iterator[Concern]:
+def _chains(groups: Sequence[Sequence[Served]]) -> Iterator[HostProblem]:
     for group in groups:
         first = _issuers(group[0])
         others = [address for address in group if _issuers(address) != first]
@@ -135,7 +137,7 @@ def _chains(groups: Sequence[Sequence[Served]]) -> Iterator[Concern]:
             words = Text("{count} of {all} addresses serve the certificate with another chain")
             message = words.filled(count=len(others), all=len(group))
             code = EdgeProblemCode.CHAINS_DIFFER
-            yield _concern(code, message, _AT_CDN, others, is_failure=False)
+            yield _problem(code, message, _AT_CDN, others, is_failure=False)
 
 
 def _by_certificate(served: Sequence[Served]) -> list[list[Served]]:
@@ -156,24 +158,25 @@ def _issuers(address: Served) -> tuple[str, ...]:
     return tuple(issuer.fingerprint for issuer in address.chain[1:])
 
 
-def _concern(
+def _problem(
     code: EdgeProblemCode, message: Text, hint: Text, group: Sequence[Served], *, is_failure: bool
-) -> Concern:
+) -> HostProblem:
+    severity = Severity.ERROR if is_failure else Severity.WARNING
     addresses = tuple(address.address for address in group)
-    return Concern(EdgeProblem(code, message, hint), addresses, is_failure)
+    return HostProblem(Problem(code, message, hint, severity), addresses)
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What changed at a host: addresses that present something else, each with what it presented
-    before (`None` for a new one), and whether the `concerns` are others.
+    before (`None` for a new one), and whether the `problems` are others.
     """
 
     addresses: tuple[tuple[Served, Served | None], ...]
-    concerns: bool
+    problems: bool
 
     def __bool__(self) -> bool:
-        return bool(self.addresses) or self.concerns
+        return bool(self.addresses) or self.problems
 
 
 def changes(before: HostLook, now: HostLook) -> Changes:
@@ -190,10 +193,10 @@ def changes(before: HostLook, now: HostLook) -> Changes:
     return Changes(tuple(changed), _codes(before) != _codes(now))
 
 
-def _presents(address: Served) -> tuple[str | None, EdgeProblemCode | None]:
+def _presents(address: Served) -> tuple[str | None, str | None]:
     """Return what an address presents, without what passes by itself, such as the days left."""
     return address.fingerprint, None if address.problem is None else address.problem.code
 
 
-def _codes(look: HostLook) -> set[tuple[EdgeProblemCode, bool]]:
-    return {(concern.problem.code, concern.is_failure) for concern in look.concerns}
+def _codes(look: HostLook) -> set[tuple[str, Severity]]:
+    return {(one.problem.code, one.problem.severity) for one in look.problems}

@@ -1,23 +1,28 @@
-"""What a target does not tell, inferred: our copies from the state, the bound certificate from its
-edges and from our record of the last change.
+"""What is added to what a target reports: our copies from the state, the bound certificate from its
+edges and from our record of the last change, patterns that match nothing, withdrawals.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, marks, owner_of
+from certferry.core.certificates.lineage import Version, Withdrawal, labels_of, owner_of
+from certferry.core.certificates.names import domain_of, is_glob, matches
+from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed.observation import (
+    Observation,
     ObservedDomain,
     ObservedTarget,
     RemoteCertificate,
     Served,
 )
-from certferry.core.observed.records import NO_LINEAGE, Remembered, Upload
+from certferry.core.observed.records import NO_LINEAGE, Remembered, RolloutRecord, Upload
+from certferry.errors import CertferryError
 
 
 class Owner(StrEnum):
@@ -28,14 +33,14 @@ class Owner(StrEnum):
     FREE = "free"
 
 
-class Ledger:
+class UploadOwners:
     """Which certificates at the accounts are ours, by the state: what was uploaded, and what was
     issued, of every lineage.
     """
 
     def __init__(self, remembered: Iterable[tuple[str, Remembered]] = ()) -> None:
         self._uploaded: dict[tuple[str, str], str] = {}
-        self._marked: dict[str, str] = {}
+        self._labelled: dict[str, str] = {}
         self._issued: dict[str, Certificate] = {}
         for lineage, known in remembered:
             for upload in known.uploads:
@@ -44,15 +49,15 @@ class Ledger:
             for version in known.versions:
                 certificate = version.certificate
                 self._issued[certificate.fingerprint] = certificate
-                for label in marks(lineage, certificate.fingerprint):
-                    self._marked[label] = certificate.fingerprint
+                for label in labels_of(lineage, certificate.fingerprint):
+                    self._labelled[label] = certificate.fingerprint
 
     def fingerprint(self, account: str, remote_id: str, label: str) -> str | None:
         """Return what identifies a certificate of ours, as far as the state knows it."""
-        return self._uploaded.get((account, remote_id)) or self._marked.get(label)
+        return self._uploaded.get((account, remote_id)) or self._labelled.get(label)
 
     def owner(self, account: str, remote_id: str, label: str) -> Owner:
-        """Tell whose a certificate in an account's list is: a mark of ours counts, also where the
+        """Tell whose a certificate in an account's list is: a label of ours counts, also where the
         state that knew it is another machine's, or gone.
         """
         known = self.fingerprint(account, remote_id, label) is not None
@@ -86,7 +91,7 @@ def with_unlisted_copies(
     found: ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
 ) -> ObservedTarget:
     """Add our copies that a domain is bound to and that the target did not tell as ours: another
-    run may have uploaded one a moment ago, or it has the mark of the lineage's former name.
+    run may have uploaded one a moment ago, or it has the label of the lineage's former name.
     """
     listed = {remote.remote_id for remote in found.remotes}
     bound = {domain.bound for domain in found.domains} - listed
@@ -149,10 +154,9 @@ def likely_binding(
     now: datetime,
     timeout: timedelta,
 ) -> str | None:
-    """Return the remote id that is probably bound, `None` when it is probably none of ours.
-
-    A change that we asked for a moment ago counts before what the edges still serve; after
-    `timeout`, what the edges serve counts. Where no edge answers, our record does.
+    """Return the remote id that is probably bound, `None` when it is probably none of ours. A
+    change that we asked for a moment ago counts before what the edges still serve; after `timeout`,
+    what the edges serve counts. Where no edge answers, our record does.
     """
     by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
     asked = None if last is None else by_fingerprint.get(last.fingerprint)
@@ -162,3 +166,71 @@ def likely_binding(
     if not seen:
         return asked
     return by_fingerprint.get(seen.pop() or "") if len(seen) == 1 else None
+
+
+def with_unmatched(found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
+    """Add which patterns match nothing, before another lineage gets what it owns. A name under
+    `exclude` is one of them; a glob there may be for domains to come.
+    """
+    there = [*(domain.domain for domain in found.domains), *found.excluded]
+    globs = (glob for glob in deployment.globs if not any(matches(glob, d) for d in there))
+    names = (
+        pattern
+        for pattern in deployment.exclude
+        if not is_glob(pattern) and domain_of(pattern) not in found.excluded
+    )
+    return replace(found, unmatched=(*globs, *names))
+
+
+def about_lineage(target: ObservedTarget, lineage: str) -> ObservedTarget:
+    """Return a target with the lineage's name in the advice on its domains, where the adapter does
+    not know it.
+    """
+    domains = (
+        replace(one, problem=one.problem and one.problem.about(lineage)) for one in target.domains
+    )
+    return replace(target, domains=tuple(domains))
+
+
+def with_withdrawals(
+    found: ObservedTarget, label: str, withdrawals: Iterable[Withdrawal]
+) -> ObservedTarget:
+    """Add to each domain of a target what was withdrawn from it."""
+    withdrawn = defaultdict[str, set[str]](set)
+    for one in withdrawals:
+        if one.target == label:
+            withdrawn[one.domain].add(one.fingerprint)
+    domains = (
+        replace(domain, withdrawn=frozenset(withdrawn[domain.domain])) for domain in found.domains
+    )
+    return replace(found, domains=tuple(domains))
+
+
+def unread(
+    label: str, error: CertferryError, records: Iterable[RolloutRecord], current: str | None
+) -> ObservedTarget:
+    """Return a target that cannot be read, with what is in progress there of the certificate in
+    force; `current` is its fingerprint.
+    """
+    in_progress = tuple(
+        one
+        for one in records
+        if one.verified_at is None and one.failed_at is None and one.fingerprint == current
+    )
+    return ObservedTarget(label, failure=error, in_progress=in_progress)
+
+
+def without_found(observed: Observation) -> Observation:
+    """Leave in progress only what no other deployment of the account has found."""
+    targets = (
+        replace(
+            target,
+            in_progress=tuple(
+                record
+                for record in target.in_progress
+                if observed.find(target.label, record.domain) is None
+            ),
+        )
+        for target in observed.targets
+    )
+    return replace(observed, targets=tuple(targets))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate, short
-from certferry.core.certificates.chain import EdgeProblem, Presented
+from certferry.core.certificates.chain import Presented
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.observed.records import (
@@ -22,7 +22,31 @@ from certferry.core.observed.records import (
 from certferry.core.reasons import Reason
 from certferry.core.waiting import Usual
 from certferry.errors import CertferryError
+from certferry.problem import Problem
 from certferry.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What to observe for one deployment of a lineage. `domains` are named, and observed in any
+    case; `None` means every domain that `names` cover. With `globs` those that `names` cover and a
+    glob matches are wanted beside the named. `exclude` takes away from what is not named: see
+    `core.planning.choice.choose`. `known` are the lineage's certificates, newest first: a copy at
+    the target counts as ours only when it is one of these. With `others` every other certificate of
+    the account is wanted as well. With `anew` nothing counts that was read before the look: another
+    run may have written since.
+    """
+
+    lineage: str
+    names: tuple[str, ...]
+    domains: tuple[str, ...] | None
+    kind: Kind
+    known: Sequence[Certificate]
+    others: bool = False
+    globs: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    anew: bool = False
+
 
 CERTIFICATE = "certificate"
 """What changes where another certificate is bound or delivered."""
@@ -36,7 +60,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that a step changes. A certificate is told by its fingerprint, and nothing else:
+    """One thing that a step changes. A certificate is its fingerprint, and nothing else:
     `before` is `None` where there was none, or where it is not known; `after` where it is still to
     be issued. `remote_id` is the target's id of the certificate that is bound, where there is one.
     `untold`: the target does not say what there is.
@@ -78,17 +102,16 @@ class DomainState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What one address presents: the leaf's fingerprint, whether name and chain are valid.
-
-    An address that is `silent` could not be reached. One that was reached and refused the
-    handshake has no fingerprint either, but it answered: a visitor there gets an error. `chain` is
-    what it presents, leaf first, where that can be read.
+    """What one address presents: the leaf's fingerprint, whether name and chain are valid. An
+    address that is `silent` could not be reached. One that was reached and refused the handshake
+    has no fingerprint either, but it answered: a visitor there gets an error. `chain` is what it
+    presents, leaf first, where that can be read.
     """
 
     address: str
     fingerprint: str | None
     valid: bool
-    problem: EdgeProblem | None = None
+    problem: Problem | None = None
     not_after: datetime | None = None
     silent: bool = False
     chain: tuple[Presented, ...] = ()
@@ -109,18 +132,15 @@ class ReceiverDrift:
 
 @dataclass(frozen=True, slots=True)
 class ObservedDomain:
-    """A domain at its target. `bound` is the remote id in force, `None` without HTTPS.
-
-    Of a receiver, `domain` is the name it is declared by, `bound` the fingerprint of what it holds,
-    `fullchain_digest` that of leaf and issuers, where it knows.
-
-    `problem` says why the target cannot serve it (state `UNAVAILABLE`) or what its last change
-    failed of (state `FAILED`). `binding_hidden`: the target does not tell what is bound, so `bound`
-    is what the edges and our own record of the last change suggest. `last` is that record, of
-    whichever certificate. Of one without `has_settings`, only the certificate can be set.
-
-    `withdrawn` are the fingerprints of certificates that are not to be bound here again. `task` is
-    what the target tells of the change that it carries out, or that failed.
+    """A domain at its target. `bound` is the remote id in force, `None` without HTTPS. Of a
+    receiver, `domain` is the name it is declared by, `bound` the fingerprint of what it holds,
+    `fullchain_digest` that of leaf and issuers, where it knows. `problem` says why the target
+    cannot serve it (state `UNAVAILABLE`) or what its last change failed of (state `FAILED`).
+    `binding_hidden`: the target does not tell what is bound, so `bound` is what the edges and our
+    own record of the last change suggest. `last` is that record, of whichever certificate. Of one
+    without `has_settings`, only the certificate can be set. `withdrawn` are the fingerprints of
+    certificates that are not to be bound here again. `task` is what the target tells of the change
+    that it carries out, or that failed.
     """
 
     domain: str
@@ -145,10 +165,9 @@ class ObservedDomain:
 
 @dataclass(frozen=True, slots=True)
 class RemoteCertificate:
-    """A target's copy of a certificate of this lineage, proven ours by mark and fingerprint.
-
-    `in_use_until` is when it may be tried again after the target said that something of ours or
-    of others still uses it.
+    """A target's copy of a certificate of this lineage, proven ours by label and fingerprint.
+    `in_use_until` is when it may be tried again after the target said that something of ours or of
+    others still uses it.
     """
 
     remote_id: str
@@ -162,7 +181,7 @@ class RemoteCertificate:
 class TargetRules:
     """What a target demands of a certificate that it takes in: how long it has to be valid still,
     and whether it needs a common name. A whole chain is always asked for. `usual_change` is how
-    long a change usually takes there, `None` where that is not known: then no time is told.
+    long a change usually takes there, `None` where that is not known.
     """
 
     min_remaining: timedelta = timedelta(0)
@@ -184,15 +203,15 @@ class ObservedTarget:
     after elsewhere. `unsettled_since` tells since when another lineage's certificate is on its way
     to the account: until it has arrived, what it replaces may still be served.
 
-    `unremembered` is what carries the lineage's mark, and is none of its certificates that the
+    `unremembered` is what carries the lineage's label, and is none of its certificates that the
     state knows.
 
-    `ceded` are the lineages that serve, in this one's stead, domains that it covers as well.
+    `owned_elsewhere` are the lineages that serve, in place of this one, domains that it covers too.
 
     `served` holds a domain's addresses only where the bound certificate is the current one, or not
-    told: elsewhere there is nothing to verify yet.
+    known: elsewhere there is nothing to verify yet.
 
-    `under_way` is what was begun at a target that could not be looked at, and not seen since.
+    `in_progress` is what was begun at a target that could not be looked at, and not seen since.
 
     `excluded` are the domains that `exclude` takes away, `unmatched` (filled in by the engine) the
     patterns that match nothing there.
@@ -214,11 +233,11 @@ class ObservedTarget:
     remotes: tuple[RemoteCertificate, ...] = ()
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     failure: CertferryError | None = None
-    under_way: tuple[RolloutRecord, ...] = ()
+    in_progress: tuple[RolloutRecord, ...] = ()
     others: tuple[OtherCertificate, ...] = ()
     unsettled_since: datetime | None = None
     unremembered: tuple[OtherCertificate, ...] = ()
-    ceded: tuple[str, ...] = ()
+    owned_elsewhere: tuple[str, ...] = ()
     unread: tuple[CertferryError, ...] = ()
     remotes_hidden: bool = False
     excluded: tuple[str, ...] = ()
@@ -228,16 +247,16 @@ class ObservedTarget:
     quota: Quota | None = None
 
     @property
-    def is_ceded(self) -> bool:
+    def is_owned_elsewhere(self) -> bool:
         """Whether other lineages serve everything here that this one covers."""
-        return bool(self.ceded) and not self.domains
+        return bool(self.owned_elsewhere) and not self.domains
 
     def remote_of(self, fingerprint: str) -> RemoteCertificate | None:
-        """Give the target's copy of a certificate."""
+        """Return the target's copy of a certificate."""
         return next((r for r in self.remotes if r.fingerprint == fingerprint), None)
 
     def fingerprint_of(self, remote_id: str | None) -> str | None:
-        """Give the fingerprint of a bound certificate, `None` when it is not one of ours."""
+        """Return the fingerprint of a bound certificate, `None` when it is not one of ours."""
         return next((r.fingerprint for r in self.remotes if r.remote_id == remote_id), None)
 
 
@@ -269,14 +288,18 @@ class Observation:
         return any(domain.withdrawn for target in self.targets for domain in target.domains)
 
     @property
-    def is_ceded(self) -> bool:
+    def is_owned_elsewhere(self) -> bool:
         """Whether other lineages serve everything that this one was to serve."""
-        return bool(self.targets) and all(target.is_ceded for target in self.targets)
+        return bool(self.targets) and all(target.is_owned_elsewhere for target in self.targets)
 
     @property
-    def ceded(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    def owned_elsewhere(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The targets at which others serve everything, with these others' lineages."""
-        return tuple((target.label, target.ceded) for target in self.targets if target.is_ceded)
+        return tuple(
+            (target.label, target.owned_elsewhere)
+            for target in self.targets
+            if target.is_owned_elsewhere
+        )
 
     def find(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain] | None:
         """Find a domain at its target, which may not be readable: one account may stand in several
@@ -291,10 +314,6 @@ class Observation:
         )
         return next(places, None)
 
-    def target_of(self, label: str, domain: str) -> ObservedTarget:
-        """Return the target at which a domain was found."""
-        return self.locate(label, domain)[0]
-
     def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
         """Return a domain that was found at its target."""
         found = self.find(label, domain)
@@ -304,8 +323,8 @@ class Observation:
 
 
 def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:
-    """Tell whether every address that answered, and at least one, presents the certificate
-    with a valid name and chain.
+    """Return whether every address that answered, and at least one, presents the certificate with a
+    valid name and chain.
     """
     answered = [address for address in addresses if address.answered]
     return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)

@@ -6,26 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from certferry.core.certificates.certificate import KeyType
+from certferry.core.certificates.certificate import KeyType, same_names
 from certferry.core.certificates.lineage import Version, Withdrawal
-from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, HttpsWish
+from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, HttpsSettings
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutRecord:
     """How far one certificate is with one domain: since when it is needed there, when the target
     took it, what the target said of the domain before that, when a try failed for good, when it was
-    first seen served by all.
-
-    `sent` are the settings that the target took with it, `None` where that is unknown;
-    `settings_before` are those that the domain showed before. At a receiver, `program_digest` is
-    that of the program which was run, and `fullchain_digest` that of leaf and issuers.
-
-    `request_id` is the target's own of the change that it took. `worked_before`: every
+    first seen served by all. `sent` are the settings that the target took with it, `None` where
+    that is unknown; `settings_before` are those that the domain showed before. At a receiver,
+    `program_digest` is that of the program which was run, and `fullchain_digest` that of leaf and
+    issuers. `request_id` is the target's own of the change that it took. `worked_before`: every
     address that was reached completed a handshake just before that; `refused_since`: addresses have
-    refused the certificate since then. `tries` counts how often the certificate was sent there in
-    vain or is on its way. `drift` names what another tool changed, as it was last told; `repairs`
-    are the moments at which that was set right, newest first.
+    refused the certificate since then. `tries` counts how often the certificate was sent there
+    without success or is on its way. `drift` names what another tool changed, as it was last
+    reported; `repairs` are the moments at which that was repaired, newest first.
     """
 
     lineage: str
@@ -37,7 +34,7 @@ class RolloutRecord:
     problem_before: str | None = None
     failed_at: datetime | None = None
     verified_at: datetime | None = None
-    sent: HttpsWish | None = None
+    sent: DesiredHttps | None = None
     program_digest: str | None = None
     fullchain_digest: str | None = None
     settings_before: HttpsSettings | None = None
@@ -88,10 +85,10 @@ class Ordered:
     key_type: KeyType | None = None
 
     def is_for(self, desired: DesiredCertificate) -> bool:
-        """Tell whether it is what is declared now: nothing waits for any other order."""
+        """Return whether it is what is declared now: nothing waits for any other order."""
         return (
             desired.files is None
-            and set(self.names) == set(desired.names)
+            and same_names(self.names, desired.names)
             and self.key_type in {None, desired.key_type}
         )
 
@@ -100,7 +97,6 @@ class Ordered:
 class OtherCertificate:
     """A certificate at a target that is not this lineage's, as the target lists it: another
     lineage's, another tool's, or one uploaded by hand. `label` may be empty, and no identity.
-
     `in_use_until` is as for our own.
     """
 
@@ -126,7 +122,7 @@ class Quota:
     until: datetime
 
     def is_full(self, now: datetime) -> bool:
-        """Tell whether an upload would be refused, as far as that is known."""
+        """Return whether an upload would be refused, as far as that is known."""
         return self.held >= self.most and now < self.until
 
 
@@ -174,13 +170,11 @@ class HistoryEntry:
 @dataclass(frozen=True, slots=True)
 class Remembered:
     """What the store knows of a lineage at one moment, without keys: a lineage that it does not
-    know has nothing of it.
-
-    `versions` are newest first; `ordered` is the order under way, `issue_tried_at` when a
-    certificate was last ordered or adopted, `issue_tries` how often in vain since one came,
-    `failing_since` when a CA first failed since then, `rejected_at` when what came was not what was
-    ordered; `uploads` are those at every target, by target and newest first; `rollouts`
-    are by target and domain; `withdrawals` say what is bound nowhere again. With
+    know has nothing of it. `versions` are newest first; `ordered` is the order in progress,
+    `issue_tried_at` when a certificate was last ordered or adopted, `issue_tries` how often in vain
+    since one came, `failing_since` when a CA first failed since then, `rejected_at` when what came
+    was not what was ordered; `uploads` are those at every target, by target and newest first;
+    `rollouts` are by target and domain; `withdrawals` say what is bound nowhere again. With
     `has_challenge_records`, TXT values of ours may still be in DNS.
     """
 

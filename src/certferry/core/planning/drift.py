@@ -1,18 +1,19 @@
-"""What was changed at a domain outside certferry since it was seen as declared, and when two tools
-fight over one.
+"""What another tool changed at a domain since certferry saw it as declared, and how often that is
+repaired before two tools are said to fight over it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import (
     DesiredDeployment,
+    DesiredHttps,
     DriftPolicy,
     HttpsSettings,
-    HttpsWish,
 )
 from certferry.core.observed.observation import (
     UNKNOWN,
@@ -22,48 +23,50 @@ from certferry.core.observed.observation import (
     ObservedTarget,
 )
 from certferry.core.observed.records import LAG, RolloutRecord
+from certferry.core.planning.steps import Deploy
 from certferry.text import Text
 
-_NAMES = tuple(field.name for field in fields(HttpsWish))
+_NAMES = tuple(field.name for field in fields(DesiredHttps))
+
+_Https = DesiredHttps | HttpsSettings | None
 
 
-def setting_changes(wish: HttpsWish, domain: ObservedDomain) -> tuple[Change, ...]:
-    """List where a domain's settings differ from what is asked for.
-
-    What the target does not tell differs until it has been sent, which is all that can be known of
-    it. Where there is nothing to set, there is nothing to wish for.
+def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> tuple[Change, ...]:
+    """List where a domain's settings differ from what is asked for; of a domain without settings,
+    none. One that the target does not report differs until it was sent: more is not known of it.
     """
     if not domain.has_settings:
         return ()
-    return tuple(
-        _setting_change(name, domain, _in_words(getattr(wish, name)))
-        for name in _differing(wish, domain)
-    )
+    sent = None if domain.bound is None else _sent(domain)
+    changes = []
+    for name in _NAMES:
+        wanted, found = getattr(desired, name), getattr(domain.https, name)
+        known = _value(sent, name) if found is None else _value(domain.https, name)
+        if wanted is None or _value(desired, name) == known:
+            continue
+        untold = found is None and domain.bound is not None
+        before = None if found is None else _in_words(found)
+        changes.append(Change(name, before, _in_words(wanted), untold=untold))
+    return tuple(changes)
 
 
 def changes_unasked(
-    before: HttpsSettings, asked: HttpsWish | None, now: HttpsSettings
+    before: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
 ) -> tuple[Change, ...]:
-    """List which settings differ from what they were before a change that did not ask for it, as
-    far as the target told them both times.
+    """List which settings a change altered without being asked to, as far as the target reported
+    them both times.
     """
-    wish = asked or HttpsWish()
     return tuple(
         Change(name, _in_words(getattr(before, name)), _in_words(getattr(now, name)))
         for name in _NAMES
-        if getattr(wish, name) is None
-        and None not in {getattr(before, name), getattr(now, name)}
-        and _unordered(getattr(before, name)) != _unordered(getattr(now, name))
+        if _value(asked, name) is None
+        and None not in {_value(before, name), _value(now, name)}
+        and _value(before, name) != _value(now, name)
     )
 
 
-def as_wished(name: str, wish: HttpsWish, sent: HttpsWish | None) -> bool:
-    """Tell whether a setting was sent as it is wished now."""
-    return sent is not None and _unordered(getattr(sent, name)) == _unordered(getattr(wish, name))
-
-
 def in_sentences(changes: Iterable[Change]) -> list[Text]:
-    """Give the changes for a sentence that lists them."""
+    """Return the changes for a sentence that lists them."""
     return [
         Text(
             "{setting} {before} → {after}",
@@ -75,16 +78,7 @@ def in_sentences(changes: Iterable[Change]) -> list[Text]:
     ]
 
 
-def _differing(wish: HttpsWish, domain: ObservedDomain) -> Iterator[str]:
-    sent = (None if domain.bound is None else _sent(domain)) or HttpsWish()
-    for name in _NAMES:
-        wished, found = getattr(wish, name), getattr(domain.https, name)
-        known = getattr(sent, name) if found is None else found
-        if wished is not None and _unordered(wished) != _unordered(known):
-            yield name
-
-
-def _sent(domain: ObservedDomain) -> HttpsWish | None:
+def _sent(domain: ObservedDomain) -> DesiredHttps | None:
     """Return what the domain was last sent, unless it is that change which has failed."""
     record = domain.last
     if record is None or (domain.state is DomainState.FAILED and not _has_succeeded(record)):
@@ -97,16 +91,10 @@ def _has_succeeded(record: RolloutRecord) -> bool:
     return record.verified_at is not None and record.verified_at - record.asked_at >= LAG
 
 
-def _unordered(value: object) -> object:
-    """Versions are a set, whatever order they are written in."""
+def _value(settings: _Https, name: str) -> object:
+    """Return a setting to compare: versions are a set, whatever order they are written in."""
+    value = None if settings is None else getattr(settings, name)
     return frozenset(value) if isinstance(value, tuple) else value
-
-
-def _setting_change(name: str, domain: ObservedDomain, after: str) -> Change:
-    found = getattr(domain.https, name)
-    if found is not None:
-        return Change(name, _in_words(found), after)
-    return Change(name, None, after, untold=domain.bound is not None)
 
 
 def _in_words(value: object) -> str:
@@ -122,9 +110,9 @@ class Drift:
     certificate: bool = False
     settings: tuple[Change, ...] = ()
 
-    def without(self, wish: HttpsWish) -> HttpsWish:
-        """Return a wish that leaves the settings that drifted as they are."""
-        return replace(wish, **dict.fromkeys((change.what for change in self.settings), None))
+    def without(self, desired: DesiredHttps) -> DesiredHttps:
+        """Return the desired settings without those that drifted."""
+        return replace(desired, **dict.fromkeys((change.what for change in self.settings), None))
 
 
 def drift_of(
@@ -134,40 +122,68 @@ def drift_of(
     wanted: Version | None,
 ) -> Drift | None:
     """Compare a domain with what was last seen in order there; `None` where it has not drifted. A
-    change that was never seen in force, and one of the file, are none: they are for a rollout.
+    change that was never seen in force, or one of the file, is no drift: a rollout carries it out.
     """
-    last = domain.last
+    last, https = domain.last, deployment.https
     if last is None or domain.kind.is_receiver or domain.binding_hidden:
         return None
-    expected = {last.fingerprint, None if wanted is None else wanted.certificate.fingerprint}
-    if _was_ours(last) and target.fingerprint_of(domain.bound) not in expected - {None}:
+    expected = {last.fingerprint, None if wanted is None else wanted.fingerprint} - {None}
+    is_to_be_repaired = last.drift is not None and last.accepted_at is None
+    was_ours = last.verified_at is not None or bool(last.repairs) or is_to_be_repaired
+    if was_ours and target.fingerprint_of(domain.bound) not in expected:
         return Drift(certificate=True)
     settings = tuple(
         change
-        for change in setting_changes(deployment.https, domain)
-        if as_wished(change.what, deployment.https, last.sent)
+        for change in setting_changes(https, domain)
+        if last.sent is not None and _value(last.sent, change.what) == _value(https, change.what)
     )
     # Until the certificate is seen, only what was left when it was bound is known to be drift.
     is_known = last.verified_at is not None or last.drift == in_one_line(settings)
     return Drift(settings=settings) if settings and is_known else None
 
 
-def _was_ours(last: RolloutRecord) -> bool:
-    """Tell whether the domain was as declared, or a repair has set out to make it so, or is to."""
-    is_to_be_repaired = last.drift is not None and last.accepted_at is None
-    return last.verified_at is not None or bool(last.repairs) or is_to_be_repaired
-
-
 def in_one_line(changes: Iterable[Change]) -> str:
-    """Write changes for the record: the same drift is told once."""
+    """Write changes for the record, so that the same drift is reported once."""
     return ", ".join(f"{change.what}: {change.was}" for change in changes)
 
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """A domain that was changed outside certferry, and that is left like that (`policy`)."""
+    """A domain that another tool changed, and that stays like that (`policy`)."""
 
     target: str
     domain: str
     policy: DriftPolicy
     changes: tuple[Change, ...]
+
+
+PER_DAY = 2
+"""Repairs of one domain within a day; what is changed a third time is changed by another tool."""
+
+DAY = timedelta(days=1)
+
+
+def recent(repairs: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
+    """Return the repairs of the last day, newest first. One in the future was written by a clock
+    that was ahead.
+    """
+    return tuple(moment for moment in repairs if now - DAY < moment <= now)
+
+
+def next_repair(repairs: Sequence[datetime], now: datetime) -> datetime | None:
+    """Return the moment before which a domain is not repaired again, `None` when it may be now."""
+    made = recent(repairs, now)
+    return None if len(made) < PER_DAY else made[PER_DAY - 1] + DAY
+
+
+def as_repair(
+    record: RolloutRecord, step: Deploy, now: datetime, *, is_made: bool
+) -> RolloutRecord:
+    """Return the record of a rollout that undoes what another tool changed, with that change. A
+    repair is counted before it is made: killed in between, the run may have made it.
+    """
+    if is_made:
+        record = replace(record, repairs=(now, *recent(record.repairs, now)))
+    if is_made or record.accepted_at is None:
+        record = replace(record, drift=in_one_line(step.changes))
+    return record

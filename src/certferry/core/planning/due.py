@@ -14,14 +14,239 @@ from certferry.core.planning.drift import in_sentences
 from certferry.core.planning.pauses import PAUSES, paused_until
 from certferry.core.planning.plan import Rollout
 from certferry.core.planning.rollbacks import until_confirmed
-from certferry.core.planning.steps import Blocked, Deploy, Due
+from certferry.core.planning.steps import Deploy, Due, HeldUntil, TimedOut, TriedInThisRun
 from certferry.core.reasons import ReasonCode
 from certferry.core.waiting import Usual, Waiting, applying, in_minutes, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, TargetStuck, VerificationError
 from certferry.text import Text
 
-_LAG = timedelta(minutes=1)
+VERIFY_TIMEOUT = timedelta(hours=1)
+
+_CLOCKS = timedelta(minutes=1)
 """How far the clocks of a target and of this machine may be apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """This moment, when the run began, and how long a domain may take to serve what is bound. A
+    scheduled run `keeps_pauses` after a failure, none longer than the `longest_pause`. `usual` is
+    how long a change takes at the target most times, where that is known.
+    """
+
+    now: datetime
+    begun: datetime
+    timeout: timedelta = VERIFY_TIMEOUT
+    keeps_pauses: bool = False
+    longest_pause: timedelta = PAUSES[-1]
+    usual: Usual | None = None
+
+    def in_this_run(self, moment: datetime) -> bool:
+        """Return whether something stored happened since the run began. A moment in the future was
+        written by a clock that was ahead; a step back of a moment within a run is none.
+        """
+        return self.begun <= moment <= self.now + LAG
+
+    @classmethod
+    def at(cls, now: datetime) -> Self:
+        """Return those of a run that begins now."""
+        return cls(now, now)
+
+
+def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> RolloutRecord | None:
+    """Return what is remembered of bringing this certificate to the domain, `None` when it has to
+    be begun: for a new certificate, and if a served certificate is no longer served.
+    """
+    last = domain.last
+    # A start in the future was written by a clock that was ahead.
+    if last is None or last.fingerprint != fingerprint or last.started_at > now:
+        return None
+    return None if last.verified_at is not None else last
+
+
+def due_of(
+    rollout: Rollout,
+    domain: ObservedDomain,
+    served: tuple[Served, ...],
+    *,
+    fingerprint: str,
+    times: Times,
+) -> Due:
+    """Return when the rollout's first step is due. `fingerprint` is the certificate's that is to be
+    served.
+    """
+    last = open_record(domain, fingerprint, times.now)
+    due = _due_by_itself(rollout, domain, served, fingerprint, last, times)
+    if due is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
+        return due
+    tried_at, longest = last.failed_at or last.accepted_at, times.longest_pause
+    until = paused_until(tried_at, last.tries, times.now, longest)
+    return None if until is None else HeldUntil(until)
+
+
+def _due_by_itself(
+    rollout: Rollout,
+    domain: ObservedDomain,
+    served: tuple[Served, ...],
+    fingerprint: str,
+    last: RolloutRecord | None,
+    times: Times,
+) -> Due:
+    since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
+    failed = _failed_in_this_run(domain, fingerprint, times)
+    if domain.kind.is_receiver:
+        return failed
+    if domain.state is DomainState.PROCESSING:
+        stuck = stuck_since(domain, times.now, times.timeout)
+        if stuck is None:
+            return wait_or_fail(processing(rollout.target, since, times.usual), since, times)
+        error = stuck_error(
+            rollout.target, domain, stuck, times.now, served=served, fingerprint=fingerprint
+        )
+        return TimedOut(error)
+    if rollout.deploy is None:
+        if is_served(served, fingerprint):
+            return None
+        due = wait_or_fail(not_served(served, fingerprint, since), since, times)
+        if isinstance(due, TimedOut) and last is not None:
+            return until_confirmed(last, domain, served, times.now) or due
+        return due
+    if failed is not None or last is None or last.accepted_at is None:
+        return failed
+    return _after_acceptance(rollout.deploy, domain, last, last.accepted_at, times)
+
+
+def waiting_since(record: RolloutRecord, times: Times) -> datetime:
+    """Return since when a run waits for a domain: the change was taken, or this run had to wait."""
+    return record.accepted_at or max(record.started_at, times.begun)
+
+
+def _seen_since(domain: ObservedDomain, fingerprint: str, times: Times) -> datetime:
+    """Return since when a domain without an open record is waited for: one that was seen before,
+    since this run has begun or has seen it.
+    """
+    seen = domain.seen_at(fingerprint)
+    return times.now if seen is None else min(max(seen, times.begun), times.now)
+
+
+def _after_acceptance(
+    deploy: Deploy, domain: ObservedDomain, last: RolloutRecord, accepted_at: datetime, times: Times
+) -> Due:
+    """Judge a change that the target took and that is not to be seen. It is asked for once in a
+    run; a later run asks again when it has failed, or its time is over.
+    """
+    in_this_run = accepted_at >= times.begun
+    # Reads may lag behind writes: a failure that was reported before the change is no news.
+    is_news = str(domain.problem) != last.problem_before or times.now - accepted_at >= LAG
+    if domain.state is DomainState.FAILED and is_news:
+        error = domain.problem or DeployError(Text("the target could not carry out the change"))
+        return TimedOut(error) if in_this_run else None
+    due = wait_or_fail(without_effect(deploy, domain, accepted_at), accepted_at, times)
+    if isinstance(due, TimedOut):
+        return due if in_this_run else None
+    if times.now - accepted_at < LAG:
+        return replace(due, why=applying(deploy.target, times.usual))
+    return due
+
+
+def _failed_in_this_run(
+    domain: ObservedDomain, fingerprint: str, times: Times
+) -> TriedInThisRun | None:
+    last = domain.last
+    if last is None or last.fingerprint != fingerprint or last.failed_at is None:
+        return None
+    return TriedInThisRun(last.failed_at) if times.in_this_run(last.failed_at) else None
+
+
+def wait_or_fail(problem: CertferryError, since: datetime, times: Times) -> Waiting | TimedOut:
+    """Wait for a CDN while there is time, because of a problem; afterwards it is the failure."""
+    deadline = since + times.timeout
+    if times.now >= deadline:
+        return TimedOut(problem)
+    return wait_for(problem.message, since, times.now, deadline, times.usual)
+
+
+def processing(target: str, since: datetime, usual: Usual | None) -> TargetBusy:
+    """Return the problem of a target that is still carrying out a change."""
+    hint = Text(
+        "the change began at {since}. If it does not end, ask the support of {target} to push the"
+        " domain's task",
+        target=target,
+        since=since,
+    )
+    if usual is not None:
+        hint = Text(
+            "the change began at {since}; it usually takes {least} to {most} minutes, sometimes"
+            " hours. If it does not end, ask the support of {target} to push the domain's task",
+            target=target,
+            since=since,
+            **in_minutes(usual),
+        )
+    return TargetBusy(applying(target, usual), hint=hint)
+
+
+def without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> DeployError:
+    """Return the problem of a change that the target accepted, and that is not to be seen there."""
+    if deploy.reason.code is ReasonCode.SETTINGS_DRIFTED:
+        message = Text(
+            "the accepted change has not taken effect: {changes}",
+            changes=in_sentences(deploy.changes),
+        )
+        hint = Text(
+            "it was accepted at {since}; the certificate is in force. The target may not offer this"
+            " for the domain: set it in its console or ask its support, or take it out of the file",
+            since=since,
+        )
+    elif domain.bound is None:
+        message = Text("the accepted change has not taken effect; nothing is bound")
+        hint = Text(
+            "it was accepted at {since}. If it stays like this, look at the domain in the"
+            " target's console, or ask its support",
+            since=since,
+        )
+    else:
+        bound = short(domain.bound)
+        message = Text("the accepted change has not taken effect; bound is {id}", id=bound)
+        hint = Text(
+            "it was accepted at {since}. If another tool binds its certificate to this domain, stop"
+            " it there; then run `certferry sync` again",
+            since=since,
+        )
+    return DeployError(message, hint=hint)
+
+
+def not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) -> VerificationError:
+    """Return the problem of addresses that do not serve the certificate, or do not answer."""
+    answered = [address for address in served if address.answered]
+    if not answered:
+        problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
+        return VerificationError(
+            Text("no address answers ({problems})", problems=problems),
+            hint=Text(
+                "check that the domain's CNAME points at the CDN, and that the port and the"
+                " resolvers under [verify] are right"
+            ),
+        )
+    others = [a for a in answered if a.fingerprint != fingerprint or not a.valid]
+    return VerificationError(
+        Text(
+            "{count} of {all} addresses do not serve it yet ({addresses})",
+            count=len(others),
+            all=len(answered),
+            addresses=[_in_words(address, fingerprint) for address in others],
+        ),
+        hint=Text(
+            "bound since {since}; nothing is retired until every address serves it. If it stays"
+            " like this, ask the CDN's support about these addresses",
+            since=since,
+        ),
+    )
+
+
+def _in_words(address: Served, fingerprint: str) -> Text:
+    problem = address.problem
+    if problem is None or address.fingerprint not in {None, fingerprint}:  # it serves another
+        return Text("{address}", address=address.address)
+    return Text("{address}: {problem}", address=address.address, problem=problem.message)
 
 
 def stuck_since(domain: ObservedDomain, now: datetime, timeout: timedelta) -> datetime | None:
@@ -30,9 +255,21 @@ def stuck_since(domain: ObservedDomain, now: datetime, timeout: timedelta) -> da
     """
     if domain.state is not DomainState.PROCESSING:
         return None
-    began = [moment for moment in _beginnings(domain) if moment <= now]
-    since = min(began, default=now)
+    since = min((moment for moment in _starts(domain) if moment <= now), default=now)
     return since if now - since >= timeout else None
+
+
+def _starts(domain: ObservedDomain) -> Iterator[datetime]:
+    last, reported = domain.last, None if domain.task is None else domain.task.since
+    if last is None or last.verified_at is not None or last.failed_at is not None:
+        if reported is not None:
+            yield reported
+        return
+    yield last.asked_at
+    # A time from before the target took our change belongs to a change before it.
+    is_ours = last.accepted_at is None or (reported and reported >= last.accepted_at - _CLOCKS)
+    if reported is not None and is_ours:
+        yield reported
 
 
 def stuck_error(
@@ -44,7 +281,7 @@ def stuck_error(
     served: Sequence[Served],
     fingerprint: str,
 ) -> TargetStuck:
-    """Say that a change is stuck, and what visitors get meanwhile."""
+    """Return the problem of a change that is stuck, with what visitors get meanwhile."""
     if is_served(tuple(served), fingerprint):
         message = Text(
             "{target} has not ended its change since {since}; every address serves the"
@@ -68,19 +305,6 @@ def stuck_error(
         ),
         ticket=tuple(_ticket(domain, since, now, served, fingerprint)),
     )
-
-
-def _beginnings(domain: ObservedDomain) -> Iterator[datetime]:
-    last, told = domain.last, None if domain.task is None else domain.task.since
-    is_ours = last is not None and last.verified_at is None and last.failed_at is None
-    if last is None or not is_ours:
-        if told is not None:
-            yield told
-        return
-    yield last.asked_at
-    # A time from before the target took our change belongs to a change before it.
-    if told is not None and (last.accepted_at is None or told >= last.accepted_at - _LAG):
-        yield told
 
 
 def _ticket(
@@ -110,250 +334,10 @@ def _ticket(
     if last is not None and last.request_id is not None:
         yield Text("request: {id}, accepted at {moment}", id=last.request_id, moment=last.asked_at)
     yield Text("certificate that is bound: {id}", id=domain.bound or "—")
-    yield from _edges(served, fingerprint)
-
-
-def _edges(served: Sequence[Served], fingerprint: str) -> Iterator[Text]:
     answered = [address for address in served if address.answered]
-    right = [a for a in answered if a.valid and a.fingerprint == fingerprint]
     if answered:
         yield Text(
             "addresses that serve the new certificate: {count} of {all}",
-            count=len(right),
+            count=sum(a.valid and a.fingerprint == fingerprint for a in answered),
             all=len(answered),
         )
-
-
-def processing(target: str, since: datetime, usual: Usual | None) -> TargetBusy:
-    """Say that the target is at the change."""
-    hint = Text(
-        "the change began at {since}. If it does not end, ask the support of {target} to push the"
-        " domain's task",
-        target=target,
-        since=since,
-    )
-    if usual is not None:
-        hint = Text(
-            "the change began at {since}; it usually takes {least} to {most} minutes, sometimes"
-            " hours. If it does not end, ask the support of {target} to push the domain's task",
-            target=target,
-            since=since,
-            **in_minutes(usual),
-        )
-    return TargetBusy(applying(target, usual), hint=hint)
-
-
-def without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> DeployError:
-    """Say that what the target accepted is not to be seen there."""
-    if deploy.reason.code is ReasonCode.SETTINGS_DRIFTED:
-        return _settings_ignored(deploy, since)
-    if domain.bound is None:
-        return DeployError(
-            Text("the accepted change has not taken effect; nothing is bound"),
-            hint=Text(
-                "it was accepted at {since}. If it stays like this, look at the domain in the"
-                " target's console, or ask its support",
-                since=since,
-            ),
-        )
-    return DeployError(
-        Text("the accepted change has not taken effect; bound is {id}", id=short(domain.bound)),
-        hint=Text(
-            "it was accepted at {since}. If another tool binds its certificate to this domain, stop"
-            " it there; then run `certferry sync` again",
-            since=since,
-        ),
-    )
-
-
-def _settings_ignored(deploy: Deploy, since: datetime) -> DeployError:
-    return DeployError(
-        Text(
-            "the accepted change has not taken effect: {changes}",
-            changes=in_sentences(deploy.changes),
-        ),
-        hint=Text(
-            "it was accepted at {since}; the certificate is in force. The target may not offer this"
-            " for the domain: set it in its console or ask its support, or take it out of the file",
-            since=since,
-        ),
-    )
-
-
-def not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) -> VerificationError:
-    """Say which addresses do not serve the certificate."""
-    answered = [address for address in served if address.answered]
-    others = [a for a in answered if a.fingerprint != fingerprint or not a.valid]
-    if not answered:
-        return _silent(served)
-    return VerificationError(
-        Text(
-            "{count} of {all} addresses do not serve it yet ({addresses})",
-            count=len(others),
-            all=len(answered),
-            addresses=[_in_words(address, fingerprint) for address in others],
-        ),
-        hint=Text(
-            "bound since {since}; nothing is retired until every address serves it. If it stays"
-            " like this, ask the CDN's support about these addresses",
-            since=since,
-        ),
-    )
-
-
-def _silent(served: tuple[Served, ...]) -> VerificationError:
-    problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
-    return VerificationError(
-        Text("no address answers ({problems})", problems=problems),
-        hint=Text(
-            "check that the domain's CNAME points at the CDN, and that the port and the resolvers"
-            " under [verify] are right"
-        ),
-    )
-
-
-def _in_words(address: Served, fingerprint: str) -> Text:
-    problem = address.problem
-    if problem is None or address.fingerprint not in {None, fingerprint}:  # it serves another
-        return Text("{address}", address=address.address)
-    return Text("{address}: {problem}", address=address.address, problem=problem.message)
-
-
-VERIFY_TIMEOUT = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """This moment, when the run began, and how long a domain may take to serve what is bound. A
-    scheduled run `keeps_pauses` after a failure, none longer than the `longest_pause`. `usual` is
-    how long a change takes at the target most times, where that is known.
-    """
-
-    now: datetime
-    begun: datetime
-    timeout: timedelta = VERIFY_TIMEOUT
-    keeps_pauses: bool = False
-    longest_pause: timedelta = PAUSES[-1]
-    usual: Usual | None = None
-
-    def in_this_run(self, moment: datetime) -> bool:
-        """Tell whether something stored happened since the run began. A moment in the future was
-        written by a clock that was ahead; a step back of a moment within a run is none.
-        """
-        return self.begun <= moment <= self.now + LAG
-
-    @classmethod
-    def at(cls, now: datetime) -> Self:
-        """Give those of a run that begins now."""
-        return cls(now, now)
-
-
-def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> RolloutRecord | None:
-    """Return what is remembered of bringing this certificate to the domain, `None` when it has to
-    be begun: for a new certificate, and where one that was served is served no more.
-    """
-    last = domain.last
-    # A start in the future was written by a clock that was ahead.
-    if last is None or last.fingerprint != fingerprint or last.started_at > now:
-        return None
-    return None if last.verified_at is not None else last
-
-
-def due_of(
-    rollout: Rollout,
-    domain: ObservedDomain,
-    served: tuple[Served, ...],
-    *,
-    fingerprint: str,
-    times: Times,
-) -> Due:
-    """Return when the rollout's first step is due. `fingerprint` is the certificate's that is to be
-    served.
-    """
-    last = open_record(domain, fingerprint, times.now)
-    due = _due_by_itself(rollout, domain, served, fingerprint, last, times)
-    if due is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
-        return due
-    tried_at, longest = last.failed_at or last.accepted_at, times.longest_pause
-    until = paused_until(tried_at, last.tries, times.now, longest)
-    return None if until is None else Blocked(until=until)
-
-
-def _due_by_itself(
-    rollout: Rollout,
-    domain: ObservedDomain,
-    served: tuple[Served, ...],
-    fingerprint: str,
-    last: RolloutRecord | None,
-    times: Times,
-) -> Due:
-    since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
-    failed_at = _failed_in_this_run(domain, fingerprint, times)
-    if domain.kind.is_receiver:
-        return None if failed_at is None else Blocked(tried_at=failed_at)
-    if domain.state is DomainState.PROCESSING:
-        stuck = stuck_since(domain, times.now, times.timeout)
-        if stuck is not None:
-            place = (rollout.target, domain)
-            return Blocked(
-                stuck_error(*place, stuck, times.now, served=served, fingerprint=fingerprint)
-            )
-        return wait_in_time(processing(rollout.target, since, times.usual), since, times)
-    if rollout.deploy is None:
-        if is_served(served, fingerprint):
-            return None
-        due = wait_in_time(not_served(served, fingerprint, since), since, times)
-        if isinstance(due, Blocked) and last is not None and last.worked_before:
-            due = until_confirmed(last, domain, served, due, times.now)
-        return due
-    if failed_at is not None:
-        return Blocked(tried_at=failed_at)
-    if last is None or last.accepted_at is None:
-        return None
-    return _after_acceptance(rollout.deploy, domain, last, last.accepted_at, times)
-
-
-def waiting_since(record: RolloutRecord, times: Times) -> datetime:
-    """Return since when a run waits for a domain: the change was taken, or this run had to wait."""
-    return record.accepted_at or max(record.started_at, times.begun)
-
-
-def _seen_since(domain: ObservedDomain, fingerprint: str, times: Times) -> datetime:
-    """Return since when a domain without an open record is waited for: one that was seen before,
-    since this run has begun or has seen it.
-    """
-    seen = domain.seen_at(fingerprint)
-    return times.now if seen is None else min(max(seen, times.begun), times.now)
-
-
-def _after_acceptance(
-    deploy: Deploy, domain: ObservedDomain, last: RolloutRecord, accepted_at: datetime, times: Times
-) -> Due:
-    """Judge a change that the target took and that is not to be seen. It is asked for once in a
-    run; a later run asks again when it has failed, or its time is over.
-    """
-    in_this_run = accepted_at >= times.begun
-    # Reads may lag behind writes: a failure that was told before the change is no news.
-    is_news = str(domain.problem) != last.problem_before or times.now - accepted_at >= LAG
-    if domain.state is DomainState.FAILED and is_news:
-        error = domain.problem or DeployError(Text("the target could not carry out the change"))
-        return Blocked(error) if in_this_run else None
-    due = wait_in_time(without_effect(deploy, domain, accepted_at), accepted_at, times)
-    if isinstance(due, Waiting) and times.now - accepted_at < LAG:
-        due = replace(due, why=applying(deploy.target, times.usual))
-    return due if in_this_run or not isinstance(due, Blocked) else None
-
-
-def _failed_in_this_run(domain: ObservedDomain, fingerprint: str, times: Times) -> datetime | None:
-    last = domain.last
-    if last is None or last.fingerprint != fingerprint or last.failed_at is None:
-        return None
-    return last.failed_at if times.in_this_run(last.failed_at) else None
-
-
-def wait_in_time(error: CertferryError, since: datetime, times: Times) -> Waiting | Blocked:
-    """Wait while there is time; afterwards it has failed. Only a CDN is waited for like this."""
-    deadline = since + times.timeout
-    if times.now >= deadline:
-        return Blocked(error)
-    return wait_for(error.message, since, times.now, deadline, times.usual)

@@ -6,94 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from certferry.core.certificates.certificate import same_names
 from certferry.core.certificates.names import base_name, registered_domain
 from certferry.errors import OrderHeldBack, Retry
 from certferry.text import Text
 
-HOUR = timedelta(hours=1)
-BURST_SHARE = 6  # a sixth of an hour's requests at once; our choice
-MOST = HOUR // timedelta(microseconds=1)  # intervals are no finer than that
-
 CLOCKS_APART = timedelta(minutes=1)
-"""What the clocks of hosts that share a note may differ by, and what a clock that was set back may
-cost. A moment further ahead than a burst and this was written by a clock that was wrong.
+"""What the clocks of hosts that share a state may differ by. A moment further ahead was written by
+a clock that was wrong.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A burst of requests at once, and after it one each interval.
-
-    No hour, wherever it begins, holds more than the burst and the intervals of an hour.
-    """
-
-    burst: int
-    interval: timedelta
-
-    @property
-    def room(self) -> timedelta:
-        """Return how far ahead of the clock time may be used up."""
-        return self.burst * self.interval
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """Whether a request may be sent: now, or after a wait to be asked again.
-
-    `note` is what to remember in place of the note that was asked about.
-    """
-
-    wait: timedelta
-    note: str
-
-
-def rate_of(requests: int) -> Rate:
-    """Return the rate that lets no hour have more requests than this, of which there must be one.
-
-    An hour may begin with a full burst, so what follows must fit into the rest.
-    """
-    requests = min(requests, MOST)
-    burst = max(1, requests // BURST_SHARE)
-    rest = max(1, requests - burst)
-    microseconds = (MOST + rest - 1) // rest  # rounded up: an hour must never have one more
-    return Rate(burst, timedelta(microseconds=microseconds))
-
-
-def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
-    """Return whether a request may be sent now, by what is remembered of those before it.
-
-    A caller that is told to wait has taken nothing, and waits no longer than an interval and
-    `CLOCKS_APART`.
-    """
-    used_until = _believed(rate, note, now)
-    wait = used_until - now + rate.interval - rate.room
-    if wait > timedelta(0):
-        return Turn(wait, used_until.isoformat())
-    return Turn(timedelta(0), (max(used_until, now) + rate.interval).isoformat())
-
-
-def _believed(rate: Rate, note: str | None, now: datetime) -> datetime:
-    """Read the moment up to which time is used up.
-
-    What cannot be read, or cannot be true, counts as a burst just sent: no request is held up for
-    longer than an interval, and no hour gets too many.
-    """
-    if note is None:
-        return now
-    moment = _moment(note)
-    if moment is None or moment - now > rate.room + CLOCKS_APART:
-        return now + rate.room
-    return moment
-
-
-def _moment(note: str) -> datetime | None:
-    """Read an RFC 3339 moment, `None` where there is none."""
-    try:
-        moment = datetime.fromisoformat(note)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None
-
 
 _Held = tuple[datetime, Text]
 """Until when, and why."""
@@ -124,9 +45,8 @@ class Allowance:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a CA allows: orders by account; certificates by registered domain, and by exact set of
-    names; proofs that fail, by name.
-
-    A CA that refills such a budget bit by bit allows more than this, and never less.
+    names; proofs that fail, by name. A CA that refills such a budget bit by bit allows more than
+    this, and never less.
     """
 
     orders: Allowance
@@ -136,7 +56,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PlannedOrder:
     """An order that is to be made. `renews`: the lineage has had a certificate for exactly these
     names, so the CA counts it by these names only. `exempt`: the CA counts it nowhere.
     """
@@ -187,7 +107,7 @@ class Hold:
 
     def end_for(self, names: tuple[str, ...]) -> datetime | None:
         """Return until when it holds back an order of these names."""
-        if set(names) == set(self.names):
+        if same_names(names, self.names):
             return self.until
         if self.for_all:
             return min(self.until, self.told_at + LONGEST_HOLD_FOR_ALL)
@@ -206,10 +126,15 @@ class Spent:
     holds: tuple[Hold, ...] = ()
 
 
-def held_back(
-    limits: Limits | None, spent: Spent, wanted: Wanted, now: datetime, *, going_on: bool = False
+def rate_limit_hold(
+    limits: Limits | None,
+    spent: Spent,
+    wanted: PlannedOrder,
+    now: datetime,
+    *,
+    going_on: bool = False,
 ) -> OrderHeldBack | None:
-    """Tell why an order is not made now, and until when; `None` when it may be. Without `limits`,
+    """Return why an order is not made now, and until when; `None` when it may be. Without `limits`,
     only what the CA asked for holds it back, as it does an order that is `going_on` already.
     """
     found = list(_holds(spent, wanted, now))
@@ -245,7 +170,7 @@ def _until(found: _Held) -> datetime:
     return found[0]
 
 
-def _holds(spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
+def _holds(spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]:
     for hold in spent.holds:
         until = hold.end_for(wanted.names)
         # Told in the future: written by a clock that was ahead.
@@ -253,7 +178,7 @@ def _holds(spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
             yield until, Text("the CA asked to retry later")
 
 
-def _exceeded(limits: Limits, spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
+def _exceeded(limits: Limits, spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]:
     new = [order for order in spent.orders if not order.renews]
     if not wanted.renews:
         why = Text(
@@ -278,7 +203,7 @@ def _exceeded(limits: Limits, spent: Spent, wanted: Wanted, now: datetime) -> It
         count=limits.same_names.most,
         time=limits.same_names.within,
     )
-    same = _issued(order for order in spent.orders if set(order.names) == set(wanted.names))
+    same = _issued(order for order in spent.orders if same_names(order.names, wanted.names))
     yield from _used_up(limits.same_names, same, now, why)
     for name in sorted({base_name(name) for name in wanted.names}):
         why = Text(
@@ -302,7 +227,7 @@ def _issued(orders: Iterable[PastOrder]) -> Iterator[datetime]:
 def _used_up(
     allowance: Allowance, moments: Iterable[datetime], now: datetime, why: Text
 ) -> Iterator[_Held]:
-    """Tell when enough of an allowance is free again that is used up now."""
+    """Return when enough of an allowance is free again that is used up now."""
     # A moment in the future was written by a clock that was ahead.
     counted = sorted(m for m in moments if now - allowance.within < m <= now + CLOCKS_APART)
     if len(counted) >= allowance.most:

@@ -103,7 +103,7 @@ def of_use(observed: Observation) -> Certificate | None:
 def may_fall_back(
     current: Certificate | None, failing_since: datetime | None, now: datetime
 ) -> bool:
-    """Tell whether other CAs may be asked. `current` is the certificate in force, if it is of any
+    """Return whether other CAs may be asked. `current` is the certificate in force, if it is of any
     use; `failing_since` is when a CA first failed since one came.
     """
     # A failure in the future was written by a clock that was ahead.
@@ -115,7 +115,7 @@ def may_fall_back(
 
 
 def may_pass_over(current: Certificate | None, held_until: datetime, now: datetime) -> bool:
-    """Tell whether a CA that is not asked before a moment, by its limits or its own words, may be
+    """Return whether a CA that is not asked before a moment, by its limits or its own words, may be
     passed over: near the deadline, or without a certificate that is of use (`current`), when that
     is later than an error that passes would last.
     """
@@ -128,8 +128,8 @@ def _is_near(current: Certificate, now: datetime) -> bool:
     return current.remaining(now) <= current.lifetime / LAST_SHARE
 
 
-def in_order(authorities: tuple[Authority, ...], under_way: str | None) -> tuple[Authority, ...]:
+def in_order(authorities: tuple[Authority, ...], in_progress: str | None) -> tuple[Authority, ...]:
     """Return the CAs in the order in which they are asked: first the one at whose directory an
     order is under way, so that a run that was killed there is not followed by a second certificate.
     """
-    return tuple(sorted(authorities, key=lambda one: one.directory != under_way))
+    return tuple(sorted(authorities, key=lambda one: one.directory != in_progress))

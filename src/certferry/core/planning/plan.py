@@ -4,30 +4,35 @@ rollout, then what is retired once every domain has been seen.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
-from certferry.core.planning.drift import Drifted
+from certferry.core.observed.observation import Observation
+from certferry.core.planning.drift import Drifted, in_one_line
 from certferry.core.planning.rollbacks import RolledBack
 from certferry.core.planning.steps import (
-    Blocked,
     Clean,
     Deploy,
     Due,
+    HeldUntil,
     Issue,
     Retire,
     Rollback,
     Step,
+    TimedOut,
     Verify,
 )
 from certferry.core.reasons import Reason
 from certferry.errors import CertferryError
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """The way of the certificate to one domain. A failure stops this rollout only. `unread`: its
-    target cannot be read now, and what was begun there is looked for again.
+    target cannot be read now, and the next pass looks again for the change that was begun.
     """
 
     target: str
@@ -42,7 +47,7 @@ class Rollout:
 
     @property
     def is_seen(self) -> bool:
-        """Whether the certificate was seen served, which is only to be written down."""
+        """Whether the certificate was seen served, which is only to be stored."""
         return self.due is None and all(isinstance(step, Verify) for step in self.steps)
 
     @property
@@ -51,39 +56,67 @@ class Rollout:
         return next((step for step in self.steps if isinstance(step, Deploy)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Something found that keeps a wish from coming true: a target that cannot be read, a domain
-    that is frozen or unknown. `domain=None` concerns the whole deployment, `target=None` the
-    certificate itself, wherever it is to be served.
+class Weight(StrEnum):
+    """How a finding weighs: it keeps what is declared from coming true; safety refuses a
+    deployment for it; it could not be read, and blocks nothing; it is a setting of the file that
+    matches nothing; it is a domain that is switched off, and that the file does not name.
     """
 
-    target: str | None
-    domain: str | None
-    error: CertferryError
+    BLOCKED = "blocked"
+    REFUSED = "refused"
+    UNREAD = "unread"
+    UNMATCHED = "in_vain"
+    SKIPPED = "skipped"
+
+    @property
+    def severity(self) -> Severity:
+        """Its place on the scale of all problems."""
+        if self is Weight.SKIPPED:
+            return Severity.NOTICE
+        return Severity.ERROR if self in {Weight.BLOCKED, Weight.REFUSED} else Severity.WARNING
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A deployment that safety refuses, why, and what to do instead."""
+class PlanFinding:
+    """What a plan found and does not change: a target that cannot be read, a domain that is frozen,
+    a deployment (`step`) that safety refuses. `domain=None` concerns the whole deployment,
+    `target=None` the certificate, wherever it is to be served. `error` is where it came from.
+    """
 
-    step: Deploy
-    reason: Reason
-    hint: Text
+    weight: Weight
+    problem: Problem
+    target: str | None = None
+    domain: str | None = None
+    error: CertferryError | None = None
+    step: Deploy | None = None
+
+    @classmethod
+    def of(
+        cls,
+        weight: Weight,
+        error: CertferryError,
+        target: str | None = None,
+        domain: str | None = None,
+    ) -> PlanFinding:
+        """Return an error as a finding."""
+        problem = Problem(error.code, error.message, error.hint, weight.severity)
+        return cls(weight, problem, target, domain, error)
+
+    @classmethod
+    def refused(cls, step: Deploy, reason: Reason, hint: Text) -> PlanFinding:
+        """Return why safety refuses a deployment, and what to do instead."""
+        problem = Problem(reason.code.value, reason.message, hint)
+        return cls(Weight.REFUSED, problem, step.target, step.domain, step=step)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What must change for one lineage.
-
-    `unchanged` holds (target, domain) of what is as declared; `obstacles` and `refusals` what is
-    not and cannot be made so. Retirements of a target wait for all its rollouts; `retire_later` is
-    how many more later runs would remove at each. `ceded` holds the targets at which other lineages
-    serve everything that this one covers, and those lineages. `notices` tell of what could not be
-    read and stands in nothing's way, `remarks` of what stands in the file in vain, `left_out` of
-    domains that are switched off at their target and that the file does not name. `issue_not_now`
-    is one that would be needed and was tried since the run began, or is left alone for a while.
-    `drifts` are left as they were found, and where one was `rolled_back` that is said.
+    """What must change for one lineage. `issue` may be due now, later or not in this run: see
+    `issue_now`. `unchanged` holds (target, domain) of what is as declared, `findings` what is not
+    and cannot be made so. Retirements of a target wait for all its rollouts; `retire_later` is how
+    many more later runs would remove at each. `owned_elsewhere` holds the targets at which other
+    lineages serve everything that this one covers, and those lineages. `drifts` stay as they were
+    found; `rolled_back` are the domains that serve the previous certificate on purpose.
     """
 
     lineage: str
@@ -92,23 +125,29 @@ class Plan:
     rollouts: tuple[Rollout, ...] = ()
     retirements: tuple[Retire, ...] = ()
     unchanged: tuple[tuple[str, str], ...] = ()
-    obstacles: tuple[Obstacle, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    notices: tuple[Obstacle, ...] = ()
+    findings: tuple[PlanFinding, ...] = ()
+    owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
     clean: Clean | None = None
-    issue_not_now: Issue | None = None
     drifts: tuple[Drifted, ...] = ()
     rolled_back: tuple[RolledBack, ...] = ()
-    remarks: tuple[Obstacle, ...] = ()
-    left_out: tuple[Obstacle, ...] = ()
     retire_later: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def issue_now(self) -> Issue | None:
+        """The order or adoption to carry out now."""
+        return self.issue if self.issue is not None and self.issue.due is None else None
+
+    @property
+    def issue_later(self) -> Issue | None:
+        """An order that is needed, and not made before a moment."""
+        is_held = self.issue is not None and isinstance(self.issue.due, HeldUntil)
+        return self.issue if is_held else None
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """Every step, in the order it is carried out."""
         rolled_out = (step for rollout in self.rollouts for step in rollout.steps)
-        found = (self.issue, *rolled_out, *self.retirements, self.clean)
+        found = (self.issue_now, *rolled_out, *self.retirements, self.clean)
         return tuple(step for step in found if step is not None)
 
     @property
@@ -117,8 +156,8 @@ class Plan:
         depends on what it brings; a retirement waits until its successor was seen wherever its
         target is to serve it.
         """
-        if self.issue is not None:
-            return (self.issue,)
+        if self.issue_now is not None:
+            return (self.issue_now,)
         unseen = {rollout.target for rollout in self.rollouts if not rollout.is_seen}
         found = (
             *(rollout.steps[0] for rollout in self.rollouts if rollout.due is None),
@@ -130,33 +169,66 @@ class Plan:
     @property
     def pending(self) -> tuple[Step, ...]:
         """The steps that change something: not those that are only tried again, and not what is
-        only written down.
+        only stored.
         """
         seen = {rollout.steps[0] for rollout in self.rollouts if rollout.is_seen}
         again = {step for step in self.retirements if step.again}
         return tuple(step for step in self.steps if step not in seen | again)
 
     @property
-    def in_vain(self) -> tuple[Rollout, ...]:
+    def timed_out(self) -> tuple[Rollout, ...]:
         """The rollouts that a run would not go on with: what they wait for takes too long."""
-        return tuple(
-            one
-            for one in self.rollouts
-            if isinstance(one.due, Blocked) and one.due.error is not None and one.due.until is None
-        )
+        return tuple(one for one in self.rollouts if isinstance(one.due, TimedOut))
 
-    @property
-    def held_back(self) -> Issue | None:
-        """An order that is needed, and not made before a moment."""
-        step = self.issue_not_now
-        return step if step and isinstance(step.due, Blocked) and step.due.until else None
+    def having(self, *weights: Weight) -> tuple[PlanFinding, ...]:
+        """Return the findings of these weights."""
+        return tuple(one for one in self.findings if one.weight in weights)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no change is pending; obstacles, refusals and notices may still stand."""
+        """Whether no change is pending; findings may still stand."""
         return not self.pending
 
     @property
     def is_settled(self) -> bool:
         """Whether the world is as declared."""
-        return self.is_empty and not (self.obstacles or self.refusals or self.held_back)
+        bad = self.having(Weight.BLOCKED, Weight.REFUSED)
+        return self.is_empty and not bad and self.issue_later is None
+
+
+Doubt = tuple[str, str, str]
+"""A target, a domain or `""`, and what is doubtful about it."""
+
+
+def doubts_in(plan: Plan, observed: Observation) -> frozenset[Doubt]:
+    """Return what needs a second look, since another run may explain it: what another tool seems to
+    have changed, unless an earlier run has stored that; waits that timed out; and copies to be
+    removed that the state does not know, or knows no more.
+    """
+    return frozenset((*_changed(plan, observed), *_timed_out(plan), *_unknown(plan, observed)))
+
+
+def _changed(plan: Plan, observed: Observation) -> Iterator[Doubt]:
+    deploys = (rollout.deploy for rollout in plan.rollouts)
+    refused = (finding.step for finding in plan.findings)
+    repairs = (step for step in (*deploys, *refused) if step is not None and step.repair)
+    found = [(step.target, step.domain, step.changes) for step in repairs]
+    found += ((drift.target, drift.domain, drift.changes) for drift in plan.drifts)
+    for target, domain, changes in found:
+        last, said = observed.locate(target, domain)[1].last, in_one_line(changes)
+        if last is None or last.drift != said:
+            yield target, domain, said
+
+
+def _timed_out(plan: Plan) -> Iterator[Doubt]:
+    for rollout in plan.timed_out:
+        if not rollout.unread:
+            yield rollout.target, rollout.domain, rollout.steps[0].fingerprint or ""
+
+
+def _unknown(plan: Plan, observed: Observation) -> Iterator[Doubt]:
+    known = {(upload.target, upload.remote_id) for upload in observed.remembered.uploads}
+    removed = (step for step in plan.ready if isinstance(step, Retire) and not step.unmanaged)
+    for step in removed:
+        if (step.target, step.remote_id) not in known:
+            yield step.target, "", step.remote_id

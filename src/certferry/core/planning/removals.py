@@ -6,16 +6,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 
-from certferry.core.certificates.lineage import Version, marks, owner_of, owners
-from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
-from certferry.core.observed.observation import Observation, ObservedTarget, RemoteCertificate
+from certferry.core.certificates.lineage import Version, labels_of, owner_of, owners
+from certferry.core.desired.certificate import DesiredCertificate, Retirement
+from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import OtherCertificate
 from certferry.core.planning.due import Times
 from certferry.core.planning.rollbacks import versions_after_rollbacks
-from certferry.core.planning.steps import Blocked, Due, Retire
+from certferry.core.planning.steps import Due, NotReady, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import wait_for
 from certferry.text import Text
@@ -27,7 +26,7 @@ each day's; a mistake that removes everything would be noticed before it has."""
 
 def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str]]:
     """Return what one run may remove, and how many are left to later runs at each target. What was
-    tried in vain before comes last: else it would keep what can be removed from its turn.
+    refused before comes last: else it would keep what can be removed from its turn.
     """
     chosen: list[Retire] = []
     left: Counter[str] = Counter()
@@ -50,7 +49,7 @@ def allowance(step: Retire) -> tuple[str, int]:
 
 
 def left_to_later_runs(count: int) -> Text:
-    """Say that a run removes only so many."""
+    """Return in words that a run removes only so many."""
     return Text("certificates that later runs remove: {count}", count=count)
 
 
@@ -64,38 +63,30 @@ def superseded(
     kept = _kept_fingerprints(observed, now, issuing=issuing)
     # By place, since one account may stand in several deployments.
     retired = {
-        (deployment.target, remote.remote_id): _retire(deployment, remote, now)
+        (deployment.target, remote.remote_id): Retire(
+            deployment.target,
+            remote.remote_id,
+            remote.label,
+            Reason(ReasonCode.SUPERSEDED, Text("superseded")),
+            not_after=remote.not_after,
+            left=remote.not_after - now,
+            again=remote.in_use_until is not None,
+        )
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
         if deployment.retire is not Retirement.NEVER and not target.remotes_hidden
         for remote in target.remotes
-        if remote.fingerprint not in kept and not _is_said_to_be_used(remote, now)
+        if remote.fingerprint not in kept
+        and not (remote.in_use_until is not None and now < remote.in_use_until)
     }
     return tuple(retired.values())
 
 
 def _kept_fingerprints(observed: Observation, now: datetime, *, issuing: bool) -> frozenset[str]:
     versions = observed.versions
-    current, previous = (0, 0) if issuing else (1, 1)
-    in_force = versions[:current]
-    fallback = [v for v in versions[previous : previous + 1] if v.certificate.not_after > now]
-    after_rollbacks = versions_after_rollbacks(observed, now) if observed.has_withdrawn else ()
-    return frozenset(v.certificate.fingerprint for v in (*in_force, *fallback, *after_rollbacks))
-
-
-def _is_said_to_be_used(remote: RemoteCertificate, now: datetime) -> bool:
-    return remote.in_use_until is not None and now < remote.in_use_until
-
-
-def _retire(deployment: DesiredDeployment, remote: RemoteCertificate, now: datetime) -> Retire:
-    return Retire(
-        deployment.target,
-        remote.remote_id,
-        remote.label,
-        Reason(ReasonCode.SUPERSEDED, Text("superseded")),
-        not_after=remote.not_after,
-        left=remote.not_after - now,
-        again=remote.in_use_until is not None,
-    )
+    in_force, previous = ((), versions[:1]) if issuing else (versions[:1], versions[1:2])
+    fallback = (version for version in previous if version.certificate.not_after > now)
+    after_rollbacks = versions_after_rollbacks(observed, now)
+    return frozenset(one.fingerprint for one in (*in_force, *fallback, *after_rollbacks))
 
 
 _KEPT = 2
@@ -112,11 +103,10 @@ def unclaimed(
     remembered: Mapping[str, tuple[Version, ...]],
     now: datetime,
 ) -> tuple[OtherCertificate, ...]:
-    """Take out what is looked after, here or elsewhere.
-
-    A mark of one of the `declared` lineages leaves the certificate to that lineage, which may be
-    about to bind it. Of `remembered` ones that are declared no more, here at least, what is in
-    force and what a rollback would go back to stays until it expires.
+    """Take out what another lineage owns, here or elsewhere. A label of one of the `declared`
+    lineages leaves the certificate to that lineage, which may be about to bind it. Of `remembered`
+    ones that are declared no more, here at least, what is in force and what a rollback would go
+    back to stays until it expires.
     """
     theirs = {owner for lineage in declared for owner in owners(lineage)}
     kept = {
@@ -124,21 +114,28 @@ def unclaimed(
         for lineage, versions in remembered.items()
         for version in versions[:_KEPT]
         if version.certificate.not_after > now
-        for label in marks(lineage, version.certificate.fingerprint)
+        for label in labels_of(lineage, version.fingerprint)
     }
     return tuple(o for o in others if o.label not in kept and owner_of(o.label) not in theirs)
 
 
-def retirements(
-    desired: DesiredCertificate, observed: Observation, times: Times
-) -> tuple[Retire, ...]:
-    """List what is to be tried, once for each account, what ends first at the top."""
+def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> tuple[Retire, ...]:
+    """List what nothing is known to use, once for each account, what ends first at the top."""
     now = times.now
     steps = {
-        (deployment.target, other.remote_id): replace(
-            _retire_other(deployment, other, now), due=_due(target.unsettled_since, times)
+        (deployment.target, other.remote_id): Retire(
+            deployment.target,
+            other.remote_id,
+            other.label,
+            Reason(ReasonCode.UNUSED, _WHY),
+            not_after=other.not_after,
+            left=None if other.not_after is None else other.not_after - now,
+            unmanaged=True,
+            again=other.in_use_until is not None,
+            due=_due(target.unsettled_since, times),
         )
-        for deployment, target in _places(desired, observed)
+        for deployment, target in zip(desired.deployments, observed.targets, strict=True)
+        if deployment.retire is Retirement.ALL_UNUSED
         for other in target.others
         if other.in_use_until is None or other.in_use_until <= now
     }
@@ -153,26 +150,5 @@ def _due(unsettled_since: datetime | None, times: Times) -> Due:
         return None
     deadline = unsettled_since + times.timeout
     if times.now >= deadline:
-        return Blocked()
+        return NotReady()
     return wait_for(OTHERS_FIRST, unsettled_since, times.now, deadline)
-
-
-def _places(
-    desired: DesiredCertificate, observed: Observation
-) -> Iterable[tuple[DesiredDeployment, ObservedTarget]]:
-    for deployment, target in zip(desired.deployments, observed.targets, strict=True):
-        if deployment.retire is Retirement.ALL_UNUSED:
-            yield deployment, target
-
-
-def _retire_other(deployment: DesiredDeployment, other: OtherCertificate, now: datetime) -> Retire:
-    return Retire(
-        deployment.target,
-        other.remote_id,
-        other.label,
-        Reason(ReasonCode.UNUSED, _WHY),
-        not_after=other.not_after,
-        left=None if other.not_after is None else other.not_after - now,
-        unmanaged=True,
-        again=other.in_use_until is not None,
-    )

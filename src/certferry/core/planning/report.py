@@ -1,25 +1,40 @@
-"""What was done: outcomes of steps, and reports of lineages."""
+"""How steps ended, or stand; and what became of a lineage and of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.planning.steps import Action
-from certferry.core.reasons import ReasonCode
+from certferry.core.desired.certificate import DriftPolicy
+from certferry.core.observed.observation import Observation, ObservedDomain
+from certferry.core.planning.drift import Drifted, in_sentences
+from certferry.core.planning.plan import Plan, PlanFinding, Weight
+from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
+from certferry.core.planning.rollbacks import in_words, previous_of
+from certferry.core.planning.steps import (
+    Action,
+    Deploy,
+    HeldUntil,
+    Issue,
+    Step,
+    TimedOut,
+    TriedInThisRun,
+)
 from certferry.core.waiting import Waiting
-from certferry.errors import CertferryError, Reported
+from certferry.errors import CertferryError, CertificateError, DeployError, Reported, Retry
+from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 CODE = "undeclared"
-"""Of the notice, of the finding and of the concern."""
+"""The code of a certificate that the file declares no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undeclared:
-    """One of them: certferry does not renew it any more. `renamed_to` is a declared certificate of
+    """A certificate that certferry does not renew any more. `renamed_to` is a declared one of
     exactly its names that has never been issued.
     """
 
@@ -28,34 +43,31 @@ class Undeclared:
     renamed_to: str | None = None
 
     @property
-    def message(self) -> Text:
-        """Say what that means."""
+    def problem(self) -> Problem:
+        """What that means, and how to end it."""
         if self.renamed_to is not None:
-            return Text(
+            message = Text(
                 "{old} is not declared any more, and {new} has exactly its names",
                 old=self.lineage,
                 new=self.renamed_to,
             )
-        return Text(
+            hint = Text(
+                "`certferry rename {old} {new}` keeps its certificate, and no new one is issued",
+                old=self.lineage,
+                new=self.renamed_to,
+            )
+            return Problem(CODE, message, hint, Severity.WARNING, self.lineage)
+        message = Text(
             "{lineage} is not declared any more: certferry no longer renews or deploys it; its"
             " certificate is valid until {moment}",
             lineage=self.lineage,
             moment=self.certificate.not_after,
         )
-
-    @property
-    def hint(self) -> Text:
-        """Say how to end that."""
-        if self.renamed_to is not None:
-            return Text(
-                "`certferry rename {old} {new}` keeps its certificate, and no new one is issued",
-                old=self.lineage,
-                new=self.renamed_to,
-            )
-        return Text(
+        hint = Text(
             "declare it again, or, if it is meant to end, run `certferry forget {lineage}`",
             lineage=self.lineage,
         )
+        return Problem(CODE, message, hint, Severity.WARNING, self.lineage)
 
 
 UNEXPECTED = "unexpected"
@@ -73,18 +85,20 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
-StepKey = tuple[Action, str | None, str | None]
+StepKey = tuple[Action | None, str | None, str | None]
 """An action, its target, and the domain, remote id or label it is about."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What became of one step. An issue has no target, a retirement a label, a remote id and no
-    domain. The label of an `unmanaged` copy may be anything. Something that is `left` is not as the
-    file alone says: another tool changed it, or it was rolled back.
+    """What became of one step, or, without an `action`, of the pass itself: the world could not be
+    observed, or the run was stopped. An issue has no target, a retirement a label, a remote id and
+    no domain. The label of an `unmanaged` copy may be anything. A domain that is `left` is not as
+    the file alone says: another tool changed it, or it was rolled back. A `notice` is of something
+    that could not be read, and kept nothing waiting.
     """
 
-    action: Action
+    action: Action | None
     outcome: Outcome
     detail: Text
     target: str | None = None
@@ -95,26 +109,36 @@ class StepOutcome:
     waiting: Waiting | None = None
     remote_id: str | None = None
     unmanaged: bool = False
-    reason: ReasonCode | None = None  # why safety refused it
+    reason: str | None = None  # why safety refused it
     left: bool = False
+    notice: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        action: Action | None,
+        error: Reported,
+        outcome: Outcome = Outcome.FAILED,
+        target: str | None = None,
+        domain: str | None = None,
+    ) -> StepOutcome:
+        """Return a step that an error ended so."""
+        return cls(action, outcome, error.message, target, domain, error=error, hint=error.hint)
+
+    @property
+    def word(self) -> str:
+        """The action in JSON and in words."""
+        return "look" if self.action is None else self.action.value
 
     @property
     def code(self) -> str | None:
         """What went wrong, for programs. A failure without an error of ours is our mistake."""
         if self.error is not None:
             return self.error.code
-        if self.reason is not None:
-            return self.reason.value
-        return UNEXPECTED if self.outcome is Outcome.FAILED else None
+        return self.reason or (UNEXPECTED if self.outcome is Outcome.FAILED else None)
 
     @property
-    def is_notice(self) -> bool:
-        """Whether something could not be read, and nothing was kept waiting by it."""
-        at_a_target = self.action is Action.LOOK and self.target is not None
-        return at_a_target and self.outcome is Outcome.SKIPPED
-
-    @property
-    def held_back_until(self) -> datetime | None:
+    def held_until(self) -> datetime | None:
         """Until when no CA is asked for the certificate, by its limits or its own words."""
         is_held = self.outcome is Outcome.WAITING and self.error is not None and self.error.is_early
         return self.error.retry.after if is_held and self.error is not None else None
@@ -122,7 +146,7 @@ class StepOutcome:
     @property
     def is_left_alone(self) -> bool:
         """Whether it waits since it failed before, and was not tried again."""
-        is_kept = self.outcome is Outcome.WAITING and self.held_back_until is None
+        is_kept = self.outcome is Outcome.WAITING and self.held_until is None
         return is_kept and self.error is not None and self.error.retry.after is not None
 
     @property
@@ -130,12 +154,8 @@ class StepOutcome:
         """What identifies the step within its lineage."""
         return (self.action, self.target, self.domain or self.remote_id or self.label)
 
-    def failed(self, error: Reported) -> StepOutcome:
-        """Return the step as it ends in failure."""
-        return self.with_error(error, Outcome.FAILED)
-
-    def with_error(self, error: Reported, outcome: Outcome) -> StepOutcome:
-        """Return the step as an error has it end."""
+    def with_error(self, error: Reported, outcome: Outcome = Outcome.FAILED) -> StepOutcome:
+        """Return the step as an error ends it."""
         return replace(
             self,
             outcome=outcome,
@@ -165,7 +185,7 @@ class LineageReport:
     def ok(self) -> bool:
         """Whether the lineage is as declared."""
         return self.looked_at and all(
-            step.is_notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED}
+            step.notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED}
             for step in self.outcomes
         )
 
@@ -173,7 +193,7 @@ class LineageReport:
     def is_unchanged(self) -> bool:
         """Whether there was nothing to do."""
         return self.looked_at and all(
-            step.is_notice or step.outcome is Outcome.UNCHANGED for step in self.outcomes
+            step.notice or step.outcome is Outcome.UNCHANGED for step in self.outcomes
         )
 
 
@@ -255,3 +275,155 @@ def of_run(report: SyncReport) -> Result:
         return Result.FAILED
     found = {of_lineage(lineage) for lineage in report.lineages}
     return next((result for result in _WORST_FIRST if result in found), Result.IN_ORDER)
+
+
+# how the steps of a plan stand that it does not carry out now
+
+BOUND = Text("bound")
+SEEN = Text("served by every address that answers")
+_HELD = Text("delivered, and as it was delivered")
+_FIND_OUT = Text(
+    'find out who changed it; drift = "repair" in the deployment has certferry set it right'
+)
+
+
+def standings(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
+    """Return how everything stands that this plan does not carry out now: what others serve, what
+    is blocked or refused, what waits, what is as declared or left as it was found.
+    """
+    for target, lineages in plan.owned_elsewhere:
+        yield StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
+    for weight in (Weight.SKIPPED, Weight.UNREAD, Weight.BLOCKED, Weight.REFUSED):
+        yield from map(_of_finding, plan.having(weight))
+    for rollout in plan.rollouts:
+        step = rollout.steps[0]
+        match step.due:
+            case Waiting() as due:
+                place = (step.target, step.domain)
+                yield StepOutcome(step.action, Outcome.WAITING, due.why, *place, waiting=due)
+            case TimedOut(error):
+                yield StepOutcome.of(step.action, error, Outcome.FAILED, step.target, step.domain)
+    for target, domain in plan.unchanged:
+        yield _as_declared(target, domain, observed)
+    rolled_out = {(rollout.target, rollout.domain) for rollout in plan.rollouts}
+    for drifted in plan.drifts:
+        # Where a certificate is on its way, the rollout reports the domain.
+        if (drifted.target, drifted.domain) not in rolled_out:
+            yield _as_found(drifted)
+    yield from _not_removed(plan)
+
+
+def standings_left_alone(plan: Plan) -> Iterator[StepOutcome]:
+    """Return until when steps wait, since they failed before or the CA would refuse the order; and
+    what another run tried since this one began, and failed.
+    """
+    for step in (plan.issue, *(rollout.steps[0] for rollout in plan.rollouts)):
+        if step is None:
+            continue
+        place = (None, None) if isinstance(step, Issue) else (step.target, step.domain)
+        match step.due:
+            case HeldUntil(until, error):
+                error = error or _paused(step, until, plan.lineage)
+                yield StepOutcome.of(step.action, error, Outcome.WAITING, *place)
+            case TriedInThisRun(at):
+                failure = (DeployError if isinstance(step, Deploy) else CertificateError)(
+                    Text("another run tried it at {moment} and failed", moment=at),
+                    hint=Text(
+                        "`certferry history {lineage}` tells why; the next run tries again",
+                        lineage=plan.lineage,
+                    ),
+                )
+                yield StepOutcome.of(step.action, failure, Outcome.FAILED, *place)
+
+
+def _paused(step: Step, until: datetime, lineage: str) -> CertferryError:
+    return (CertificateError if isinstance(step, Issue) else DeployError)(
+        Text("it has failed before, and is tried again at {moment}", moment=until),
+        hint=Text(
+            "`certferry history {lineage}` tells why; `certferry sync {lineage}` tries at once",
+            lineage=lineage,
+        ),
+        retry=Retry.at(until),
+    )
+
+
+def _of_finding(finding: PlanFinding) -> StepOutcome:
+    problem, place = finding.problem, (finding.target, finding.domain)
+    if finding.error is None:
+        return StepOutcome(
+            Action.DEPLOY,
+            Outcome.REFUSED,
+            problem.message,
+            *place,
+            hint=problem.hint,
+            reason=problem.code,
+        )
+    match finding.weight:
+        case Weight.SKIPPED:
+            return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, problem.message, *place, left=True)
+        case Weight.UNREAD:
+            unread = StepOutcome.of(None, finding.error, Outcome.SKIPPED, finding.target)
+            return replace(unread, notice=True)
+        case _:
+            action = None if finding.target is None else Action.DEPLOY
+            return StepOutcome.of(action, finding.error, Outcome.FAILED, *place)
+
+
+def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:
+    _, found = observed.locate(target, domain)
+    if found.kind.is_receiver:
+        return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
+    back = previous_of(found, observed) if found.withdrawn else None
+    detail = SEEN if back is None else in_words(back)
+    return StepOutcome(
+        Action.VERIFY, Outcome.UNCHANGED, detail, target, domain, left=back is not None
+    )
+
+
+def _as_found(drifted: Drifted) -> StepOutcome:
+    return StepOutcome(
+        Action.DEPLOY,
+        Outcome.UNCHANGED,
+        Text(
+            'changed outside certferry, and left like that (drift = "{policy}"): {changes}',
+            policy=drifted.policy.value,
+            changes=in_sentences(drifted.changes),
+        ),
+        drifted.target,
+        drifted.domain,
+        hint=_FIND_OUT if drifted.policy is DriftPolicy.WARN else None,
+        left=True,
+    )
+
+
+def _not_removed(plan: Plan) -> Iterator[StepOutcome]:
+    """Return what waits at each target, and what is left to later runs."""
+    waiting = {step.target: step.due for step in plan.retirements if step.due is not None}
+    for target, due in waiting.items():
+        outcome = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, target)
+        if isinstance(due, Waiting):
+            outcome = replace(outcome, outcome=Outcome.WAITING, waiting=due)
+        yield outcome
+    for target, count in plan.retire_later:
+        if target not in waiting:
+            yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, left_to_later_runs(count), target)
+
+
+def served_by(lineages: Iterable[str]) -> Text:
+    """Return why a certificate has nothing to serve at a target."""
+    return Text("every domain that it covers is served by {lineages}", lineages=list(lineages))
+
+
+def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
+    """Return whether it was the previous certificate, and until when that is valid; or whether the
+    change of another tool was undone.
+    """
+    last = domain.last
+    previous = previous_of(domain, observed) if domain.withdrawn else None
+    if previous is not None:
+        until = previous.certificate.not_after
+        return Text("bound: the previous certificate, valid until {moment}", moment=until)
+    # Repairs before this rollout stay in the record.
+    if last is not None and last.repairs and last.repairs[0] >= last.started_at:
+        return Text("bound: what another tool had changed is undone")
+    return BOUND

@@ -1,21 +1,23 @@
-"""The way of a certificate to each domain of a target: what it takes, and why."""
+"""The way of a certificate to each domain of a target, and to a receiver: what it takes, and why.
+
+A receiver has no edges: it has a certificate, or it has not, and nothing is left to verify.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import NamedTuple
 
-from certferry.core.certificates.certificate import short
-from certferry.core.certificates.lineage import Version
-from certferry.core.certificates.names import WILDCARD
+from certferry.core.certificates.certificate import FULLCHAIN, short
+from certferry.core.certificates.lineage import Version, version_for
+from certferry.core.certificates.names import WILDCARD, closeness
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,
+    DesiredHttps,
     DriftPolicy,
-    HttpsWish,
     Kind,
     OnFailure,
 )
@@ -29,16 +31,15 @@ from certferry.core.observed.observation import (
     is_served,
 )
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.choice import closest, unavailable, unreadable, why_new
-from certferry.core.planning.deliveries import NEW_CERTIFICATE, plan_delivery
+from certferry.core.planning.choice import is_found, searches, why_new
 from certferry.core.planning.drift import Drift, Drifted, changes_unasked, drift_of, setting_changes
-from certferry.core.planning.due import Times, due_of, open_record
-from certferry.core.planning.plan import Obstacle, Rollout
+from certferry.core.planning.due import Times, due_of, open_record, wait_or_fail, waiting_since
+from certferry.core.planning.plan import PlanFinding, Rollout, Weight
 from certferry.core.planning.rollbacks import BACK, plan_rollback
-from certferry.core.planning.steps import Blocked, Deploy, Rollback, Verify
+from certferry.core.planning.steps import Deploy, Due, NotReady, Rollback, TimedOut, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import applying
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 
 BINDING_UNKNOWN = Reason(
@@ -47,21 +48,28 @@ BINDING_UNKNOWN = Reason(
 HTTPS_OFF = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
 SERVES_PREVIOUS = Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
 SETTINGS_DRIFTED = Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
+NEW_CERTIFICATE = Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is coming"))
 
 NOT_SEEN = Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
 NOT_RECORDED = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not recorded yet"))
 
 
-def change_failed(problem: CertferryError) -> Reason:
-    """The target could not carry out the last change."""
-    sentence = Text("the last change failed: {problem}", problem=problem.message)
-    return Reason(ReasonCode.CHANGE_FAILED, sentence)
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """The certificates that domains may be given. `version` is the one in force, or what is about
+    to be adopted. While another one `is_coming`, nothing else has a time.
+    """
 
+    version: Version | None
+    versions: tuple[Version, ...]
+    times: Times
+    is_coming: bool = False
 
-def serves_foreign(remote_id: str) -> Reason:
-    """A certificate is bound that is none of the lineage's."""
-    sentence = Text("the bound certificate was not uploaded for it ({id})", id=short(remote_id))
-    return Reason(ReasonCode.SERVES_FOREIGN, sentence)
+    def version_for(self, withdrawn: frozenset[str]) -> Version | None:
+        """Return what a domain is to serve: the one before, where this one was withdrawn there."""
+        if self.version is None or self.version.fingerprint not in withdrawn:
+            return self.version
+        return version_for(withdrawn, self.versions, self.times.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,232 +78,300 @@ class TargetPlan:
 
     rollouts: tuple[Rollout, ...] = ()
     unchanged: tuple[tuple[str, str], ...] = ()
-    obstacles: tuple[Obstacle, ...] = ()
+    findings: tuple[PlanFinding, ...] = ()
     drifts: tuple[Drifted, ...] = ()
 
 
-Choice = Callable[[frozenset[str]], Version | None]
-"""Gives the certificate that a domain is to serve, without those that were withdrawn there; `None`
-while it is about to be issued: until it has come, nothing else has a time.
-"""
-
-
 def plan_target(
-    deployment: DesiredDeployment, target: ObservedTarget, choice: Choice, times: Times | None
+    deployment: DesiredDeployment, target: ObservedTarget, supply: Supply
 ) -> TargetPlan:
     """Plan one deployment."""
     if target.failure is not None:
-        rollouts, obstacles = unreadable(deployment, target, target.failure, times)
-        return TargetPlan(rollouts, obstacles=obstacles)
-    if not target.domains:  # told by `core.planning.choice`
-        return TargetPlan()
-    usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]
-    parts = [_DomainPlanner(deployment, target, domain, choice, times).plan() for domain in usable]
-    planned = [rollout for rollout, _ in parts]
-    drifts = tuple(drifted for _, drifted in parts if drifted is not None)
-    drifted = {drift.domain for drift in drifts}
+        return _unreadable(deployment, target, target.failure, supply)
+    cases = [
+        _Case(deployment, target, domain, supply, supply.version_for(domain.withdrawn))
+        for domain in target.domains
+        if domain.state is not DomainState.UNAVAILABLE
+    ]
+    planned = [_plan_domain(case) for case in cases]
     return TargetPlan(
-        rollouts=tuple(rollout for rollout in planned if rollout.steps),
+        rollouts=tuple(rollout for rollout, _ in planned if rollout.steps),
         unchanged=tuple(
-            (r.target, r.domain) for r in planned if not r.steps and r.domain not in drifted
+            (one.target, one.domain) for one, drifted in planned if not one.steps and not drifted
         ),
-        obstacles=tuple(
-            unavailable(deployment, domain) for domain in target.domains if domain not in usable
+        findings=tuple(
+            _unavailable(deployment, domain)
+            for domain in target.domains
+            if domain.state is DomainState.UNAVAILABLE
         ),
-        drifts=drifts,
+        drifts=tuple(drifted for _, drifted in planned if drifted is not None),
     )
 
 
-class _DomainPlanner:
-    """Plans one domain."""
+_UNREAD = Reason(ReasonCode.NOT_SEEN, Text("under way at a target that cannot be read now"))
 
-    def __init__(
-        self,
-        deployment: DesiredDeployment,
-        target: ObservedTarget,
-        domain: ObservedDomain,
-        choice: Choice,
-        times: Times | None,
-    ) -> None:
-        self._deployment = deployment
-        self._target = target
-        self._domain = domain
-        self._choice = choice
-        self._version = version = choice(domain.withdrawn)
-        self._fingerprint = None if version is None else version.certificate.fingerprint
-        self._times = times
-        self._place = (deployment.target, domain.domain)
-        drift = self._drift()
-        self._is_repaired = drift is not None and deployment.drift is DriftPolicy.REPAIR
-        self._left = None if self._is_repaired else drift
 
-    def plan(self) -> tuple[Rollout, Drifted | None]:
-        """Return the domain's rollout, and what another tool changed there and is left."""
-        if self._domain.kind.is_receiver:
-            label = self._deployment.target
-            return self._with_due(
-                plan_delivery(label, self._target, self._domain, self._version)
-            ), None
-        if self._left is None:
-            return self._with_due(self._rollout(self._deployment.https)), None
-        if self._left.certificate:
-            return Rollout(*self._place, ()), self._left_as_found((self._certificate_change(),))
-        rollout = self._rollout(self._left.without(self._deployment.https))
-        return self._with_due(rollout), self._left_as_found(self._left.settings)
-
-    def _drift(self) -> Drift | None:
-        """Return what another tool changed: nothing where all is as declared, or new."""
-        bound = self._target.fingerprint_of(self._domain.bound)
-        is_bound = bound is not None and bound == self._fingerprint
-        is_as_declared = is_bound and not self._setting_changes(self._deployment.https)
-        if is_as_declared or self._domain.last is None:
-            return None
-        return drift_of(self._deployment, self._target, self._domain, self._version)
-
-    def _left_as_found(self, changes: tuple[Change, ...]) -> Drifted:
-        return Drifted(*self._place, self._deployment.drift, changes)
-
-    def _rollout(self, https: HttpsWish) -> Rollout:
-        """Plan what the domain needs."""
-        deploy = self._deploy(https)
-        verify = Verify(
-            *self._place,
-            self._not_seen(),
-            kind=self._domain.kind,
-            fingerprint=self._fingerprint,
+def _unreadable(
+    deployment: DesiredDeployment,
+    target: ObservedTarget,
+    failure: CertferryError,
+    supply: Supply,
+) -> TargetPlan:
+    """Look again for what is in progress at a target that cannot be read, while there is time: it
+    goes on without us.
+    """
+    finding = PlanFinding.of(Weight.BLOCKED, failure, deployment.target)
+    times, in_progress = supply.times, target.in_progress
+    if supply.is_coming or not in_progress:
+        return TargetPlan(findings=(finding,))
+    dues: list[Due] = [
+        wait_or_fail(failure, waiting_since(record, times), times)
+        if failure.retry.allowed
+        else TimedOut(failure)
+        for record in in_progress
+    ]
+    rollouts = tuple(
+        Rollout(
+            deployment.target,
+            record.domain,
+            (Verify(deployment.target, record.domain, _UNREAD, due=due),),
+            unread=True,
         )
-        if deploy is not None:
-            return Rollout(*self._place, (deploy, verify))
-        record = self._open_record()
-        if self._fingerprint is None or not self._is_verified(self._fingerprint):
-            withdrawn = self._withdrawn(record)
-            return Rollout(*self._place, (verify,) if withdrawn is None else (withdrawn,))
-        return Rollout(*self._place, () if record is None else (self._seen(verify),))
+        for record, due in zip(in_progress, dues, strict=True)
+    )
+    # What this run began is reported at its domains; else the target itself is blocked.
+    begun_here = any(times.in_this_run(record.asked_at) for record in in_progress)
+    return TargetPlan(rollouts, findings=() if begun_here else (finding,))
 
-    def _open_record(self) -> RolloutRecord | None:
-        if self._fingerprint is None or self._times is None:
-            return None
-        return open_record(self._domain, self._fingerprint, self._times.now)
 
-    def _withdrawn(self, record: RolloutRecord | None) -> Rollback | None:
-        if self._times is None or self._deployment.on_failure is not OnFailure.ROLLBACK:
-            return None
-        chosen = set() if self._fingerprint is None else {self._fingerprint}
-        previous = self._choice(self._domain.withdrawn | chosen)
-        return plan_rollback(
-            self._deployment, self._target, self._domain, record, previous, self._times.now
+def _unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> PlanFinding:
+    """Return why a domain cannot be changed now."""
+    error = domain.problem or TargetRejected(
+        Text(
+            "{domain} cannot be changed now, and the target does not say why", domain=domain.domain
         )
+    )
+    return PlanFinding.of(Weight.BLOCKED, error, deployment.target, domain.domain)
 
-    def _with_due(self, rollout: Rollout) -> Rollout:
-        """Say when the first step is due. Without a certificate there is nothing to bring there."""
-        if not rollout.steps or self._times is None:
-            return rollout
-        first, *later = rollout.steps
-        if isinstance(first, Rollback):
-            return rollout
-        if self._fingerprint is None:
-            return replace(rollout, steps=(replace(first, due=Blocked()), *later))
-        due = due_of(
-            rollout,
-            self._domain,
-            self._served,
-            fingerprint=self._fingerprint,
-            times=replace(self._times, usual=self._target.rules.usual_change),
-        )
-        return replace(rollout, steps=(replace(first, due=due), *later))
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One domain, and the version that it is to serve; `None` before there is one."""
+
+    deployment: DesiredDeployment
+    target: ObservedTarget
+    domain: ObservedDomain
+    supply: Supply
+    version: Version | None
 
     @property
-    def _served(self) -> tuple[Served, ...]:
-        return self._target.served.get(self._domain.domain, ())
+    def place(self) -> tuple[str, str]:
+        """The account's label and the domain."""
+        return self.deployment.target, self.domain.domain
 
-    def _seen(self, verify: Verify) -> Verify:
-        """Say what is to be written down of a certificate that is served at last."""
-        last = self._domain.last
-        changes: tuple[Change, ...] = ()
-        if last is not None and last.settings_before not in {None, self._domain.https}:
-            changes = changes_unasked(last.settings_before, last.sent, self._domain.https)
-        return replace(verify, reason=NOT_RECORDED, changes=changes)
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the version."""
+        return None if self.version is None else self.version.fingerprint
 
-    def _is_verified(self, fingerprint: str) -> bool:
-        """Done means served, and the target at rest: a change under way may still end otherwise."""
-        at_rest = self._domain.state is not DomainState.PROCESSING
-        return at_rest and is_served(self._served, fingerprint)
+    @property
+    def served(self) -> tuple[Served, ...]:
+        """What the domain's addresses present."""
+        return self.target.served.get(self.domain.domain, ())
 
-    def _deploy(self, https: HttpsWish) -> Deploy | None:
-        changes = self._setting_changes(https)
-        reason = self._reason_to_deploy(changes)
-        if reason is None:
-            return None
-        if reason.code is not ReasonCode.SETTINGS_DRIFTED:
-            changes = (self._certificate_change(), *changes)
-        comes_later = self._domain.last is None and any(d.last for d in self._target.domains)
-        if comes_later and self._times is not None:
-            reason = why_new(self._deployment, self._target, self._domain, reason, self._times)
-        return Deploy(
-            *self._place,
-            https,
-            reason,
-            changes,
-            self._domain.kind,
-            fingerprint=self._fingerprint,
-            repair=self._is_repaired,
-            left=() if self._left is None else self._left.settings,
-            upload_by=self._upload_by(),
-        )
+    @property
+    def is_served(self) -> bool:
+        """Whether every address presents the version."""
+        return self.fingerprint is not None and is_served(self.served, self.fingerprint)
 
-    def _setting_changes(self, https: HttpsWish) -> tuple[Change, ...]:
-        """List where the domain's other settings differ; most files wish nothing of them."""
-        return () if https == HttpsWish() else setting_changes(https, self._domain)
+    def setting_changes(self, https: DesiredHttps) -> tuple[Change, ...]:
+        """List where the domain's other settings differ; most files ask for none."""
+        return () if https == DesiredHttps() else setting_changes(https, self.domain)
 
-    def _upload_by(self) -> datetime | None:
-        if self._version is None:
-            return None
-        certificate = self._version.certificate
-        if self._target.remote_of(certificate.fingerprint) is not None:
-            return None
-        return self._target.rules.upload_deadline(certificate)
 
-    def _reason_to_deploy(self, changes: tuple[Change, ...]) -> Reason | None:
-        domain, fingerprint = self._domain, self._fingerprint
-        if domain.bound is None and domain.binding_hidden:
-            return BINDING_UNKNOWN
-        if domain.bound is None:
-            return HTTPS_OFF
-        if fingerprint is None:
-            return NEW_CERTIFICATE
-        bound = self._target.fingerprint_of(domain.bound)
-        if bound == fingerprint and not self._is_undone(fingerprint):
-            return SETTINGS_DRIFTED if changes else None
-        if domain.state is DomainState.FAILED and domain.problem is not None:
-            return change_failed(domain.problem)
-        if bound in domain.withdrawn:
-            return BACK
-        if bound is not None:
-            return SERVES_PREVIOUS
-        return serves_foreign(domain.bound)
+def _plan_domain(case: _Case) -> tuple[Rollout, Drifted | None]:
+    """Return the domain's rollout, and what another tool changed there and stays."""
+    deployment = case.deployment
+    if case.domain.kind.is_receiver:
+        return _with_due(_delivery(case), case), None
+    drift = _drift(case)
+    if drift is None or deployment.drift is DriftPolicy.REPAIR:
+        rollout = _rollout(case, deployment.https, repair=drift is not None)
+        return _with_due(rollout, case), None
+    if drift.certificate:
+        changes = (_certificate_change(case),)
+        return Rollout(*case.place, ()), Drifted(*case.place, deployment.drift, changes)
+    rollout = _rollout(case, drift.without(deployment.https), left=drift.settings)
+    return _with_due(rollout, case), Drifted(*case.place, deployment.drift, drift.settings)
 
-    def _is_undone(self, fingerprint: str) -> bool:
-        """Tell whether the target names our certificate, failed to bring it out, and does not serve
-        it. One that is served everywhere has failed at something else.
-        """
-        failed = self._domain.state is DomainState.FAILED and self._domain.problem is not None
-        return failed and not is_served(self._served, fingerprint)
 
-    def _certificate_change(self) -> Change:
-        bound = self._domain.bound
-        return Change(
-            CERTIFICATE,
-            self._target.fingerprint_of(bound),
-            self._fingerprint,
-            untold=self._domain.binding_hidden,
-            remote_id=bound,
-        )
+def _drift(case: _Case) -> Drift | None:
+    """Return what another tool changed: nothing where all is as declared, or new."""
+    bound = case.target.fingerprint_of(case.domain.bound)
+    is_bound = bound is not None and bound == case.fingerprint
+    if case.domain.last is None:
+        return None
+    if is_bound and not case.setting_changes(case.deployment.https):
+        return None
+    return drift_of(case.deployment, case.target, case.domain, case.version)
 
-    def _not_seen(self) -> Reason:
-        if self._domain.state is DomainState.PROCESSING:
-            usual = self._target.rules.usual_change
-            return Reason(ReasonCode.NOT_SEEN, applying(self._place[0], usual))
+
+def _rollout(
+    case: _Case, https: DesiredHttps, *, repair: bool = False, left: tuple[Change, ...] = ()
+) -> Rollout:
+    """Plan what the domain needs."""
+    deploy = _deploy(case, https, repair=repair, left=left)
+    verify = Verify(
+        *case.place, _not_seen(case), kind=case.domain.kind, fingerprint=case.fingerprint
+    )
+    if deploy is not None:
+        return Rollout(*case.place, (deploy, verify))
+    record = None
+    if case.fingerprint is not None and not case.supply.is_coming:
+        record = open_record(case.domain, case.fingerprint, case.supply.times.now)
+    # Done means served, and the target at rest: a change in progress may still end otherwise.
+    if not case.is_served or case.domain.state is DomainState.PROCESSING:
+        return Rollout(*case.place, (_rollback(case, record) or verify,))
+    if record is None:
+        return Rollout(*case.place, ())
+    changes: tuple[Change, ...] = ()
+    if record.settings_before not in {None, case.domain.https}:
+        changes = changes_unasked(record.settings_before, record.sent, case.domain.https)
+    return Rollout(*case.place, (replace(verify, reason=NOT_RECORDED, changes=changes),))
+
+
+def _rollback(case: _Case, record: RolloutRecord | None) -> Rollback | None:
+    if record is None or case.deployment.on_failure is not OnFailure.ROLLBACK:
+        return None
+    previous = case.supply.version_for(case.domain.withdrawn | {record.fingerprint})
+    now = case.supply.times.now
+    return plan_rollback(case.deployment, case.target, case.domain, record, previous, now)
+
+
+def _with_due(rollout: Rollout, case: _Case) -> Rollout:
+    """Add when the first step is due."""
+    if not rollout.steps or case.supply.is_coming:
+        return rollout
+    first, *later = rollout.steps
+    if isinstance(first, Rollback):
+        return rollout
+    if case.fingerprint is None:
+        return replace(rollout, steps=(replace(first, due=NotReady()), *later))
+    times = replace(case.supply.times, usual=case.target.rules.usual_change)
+    due = due_of(rollout, case.domain, case.served, fingerprint=case.fingerprint, times=times)
+    return replace(rollout, steps=(replace(first, due=due), *later))
+
+
+def _deploy(
+    case: _Case, https: DesiredHttps, *, repair: bool, left: tuple[Change, ...]
+) -> Deploy | None:
+    changes = case.setting_changes(https)
+    reason = _why_deploy(case, changes)
+    if reason is None:
+        return None
+    if reason.code is not ReasonCode.SETTINGS_DRIFTED:
+        changes = (_certificate_change(case), *changes)
+    comes_later = case.domain.last is None and any(d.last for d in case.target.domains)
+    if comes_later and not case.supply.is_coming:
+        reason = why_new(case.deployment, case.target, case.domain, reason, case.supply.times)
+    upload_by = None
+    if case.version is not None and case.target.remote_of(case.version.fingerprint) is None:
+        upload_by = case.target.rules.upload_deadline(case.version.certificate)
+    return Deploy(
+        *case.place,
+        https,
+        reason,
+        changes,
+        case.domain.kind,
+        fingerprint=case.fingerprint,
+        repair=repair,
+        left=left,
+        upload_by=upload_by,
+    )
+
+
+def _why_deploy(case: _Case, changes: tuple[Change, ...]) -> Reason | None:
+    domain = case.domain
+    if domain.bound is None:
+        return BINDING_UNKNOWN if domain.binding_hidden else HTTPS_OFF
+    if case.fingerprint is None:
+        return NEW_CERTIFICATE
+    bound = case.target.fingerprint_of(domain.bound)
+    failure = domain.problem if domain.state is DomainState.FAILED else None
+    # What is served everywhere has failed at something else.
+    if bound == case.fingerprint and (failure is None or case.is_served):
+        return SETTINGS_DRIFTED if changes else None
+    if failure is not None:
+        sentence = Text("the last change failed: {problem}", problem=failure.message)
+        return Reason(ReasonCode.CHANGE_FAILED, sentence)
+    if bound in domain.withdrawn:
+        return BACK
+    if bound is not None:
+        return SERVES_PREVIOUS
+    remote_id = short(domain.bound)
+    sentence = Text("the bound certificate was not uploaded for it ({id})", id=remote_id)
+    return Reason(ReasonCode.SERVES_FOREIGN, sentence)
+
+
+def _certificate_change(case: _Case) -> Change:
+    bound = case.domain.bound
+    return Change(
+        CERTIFICATE,
+        case.target.fingerprint_of(bound),
+        case.fingerprint,
+        untold=case.domain.binding_hidden,
+        remote_id=bound,
+    )
+
+
+def _not_seen(case: _Case) -> Reason:
+    if case.domain.state is not DomainState.PROCESSING:
         return NOT_SEEN
+    usual = case.target.rules.usual_change
+    return Reason(ReasonCode.NOT_SEEN, applying(case.deployment.target, usual))
+
+
+def _delivery(case: _Case) -> Rollout:
+    """Plan one receiver."""
+    reason = why_deliver(case.target, case.domain, case.version)
+    if reason is None:
+        return Rollout(*case.place, ())
+    changes: tuple[Change, ...] = (Change(CERTIFICATE, case.domain.bound, case.fingerprint),)
+    if case.version is not None and case.domain.bound == case.fingerprint:
+        drift = () if case.domain.drift is None else case.domain.drift.changes
+        changes = (*_change_of_issuers(case.domain, case.version), *drift)
+    step = Deploy(
+        *case.place, DesiredHttps(), reason, changes, case.domain.kind, fingerprint=case.fingerprint
+    )
+    return Rollout(*case.place, (step,))
+
+
+def why_deliver(
+    target: ObservedTarget, domain: ObservedDomain, version: Version | None
+) -> Reason | None:
+    """Return why a receiver is to get a version, `None` when nothing is left to do. Without a
+    version, one is about to come.
+    """
+    if version is None:
+        return NEW_CERTIFICATE
+    if domain.bound is None:
+        return Reason(ReasonCode.NOT_DELIVERED, Text("it has not been delivered yet"))
+    if domain.bound == version.fingerprint:
+        if _change_of_issuers(domain, version):
+            sentence = Text("it was delivered with other issuer certificates")
+            return Reason(ReasonCode.DELIVERED_PREVIOUS, sentence)
+        return None if domain.drift is None else domain.drift.reason
+    if target.fingerprint_of(domain.bound) is not None:
+        return Reason(ReasonCode.DELIVERED_PREVIOUS, Text("an earlier certificate was delivered"))
+    return Reason(ReasonCode.HOLDS_FOREIGN, Text("the certificate there was not delivered for it"))
+
+
+def _change_of_issuers(domain: ObservedDomain, version: Version) -> tuple[Change, ...]:
+    """The same leaf may be there with other issuers. What is not known is no difference."""
+    held, wanted = domain.fullchain_digest, version.fullchain_digest
+    if held is None or wanted is None or held == wanted:
+        return ()
+    return (Change(FULLCHAIN, held, wanted),)
 
 
 class _Claim(NamedTuple):
@@ -304,40 +380,38 @@ class _Claim(NamedTuple):
 
 
 class Claims:
-    """What all the declared certificates lay claim to, whichever of them a run is for.
-
-    The names of ferried certificates must have been filled in. To find an owner takes the same
-    time with one certificate as with thousands.
+    """What all the declared certificates lay claim to, whichever of them a run is for. The names of
+    ferried certificates must have been filled in. To find an owner takes the same time with one
+    certificate as with thousands.
     """
 
     def __init__(self, declared: Iterable[DesiredCertificate] = ()) -> None:
-        wishes = tuple(declared)
-        self.lineages = frozenset(wish.lineage for wish in wishes)
+        all_declared = tuple(declared)
+        self.lineages = frozenset(desired.lineage for desired in all_declared)
         self._named: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
         self._covering: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
-        for wish in wishes:
-            for deployment in wish.deployments:
-                self._add(wish, deployment)
+        for desired in all_declared:
+            for deployment in desired.deployments:
+                claim, target = _Claim(desired.lineage, deployment), deployment.target
+                for domain in deployment.domains or ():
+                    self._named[target, domain].append(claim)
+                for name in desired.names if searches(deployment) else ():
+                    self._covering[target, name].append(claim)
 
     def owns(self, lineage: str, deployment: DesiredDeployment, domain: str, kind: Kind) -> bool:
-        """Tell whether this deployment is the one to serve a domain that is such at its target."""
+        """Return whether this deployment is the one to serve a domain of such a kind."""
         owner = self._owner(deployment.target, domain, kind)
         return owner is None or owner == (lineage, deployment)
 
     def owner(self, target: str, domain: str, kind: Kind) -> str | None:
-        """Give the lineage that is to serve a domain, `None` when none has a claim."""
+        """Return the lineage that is to serve a domain, `None` when none has a claim."""
         owner = self._owner(target, domain, kind)
         return None if owner is None else owner.lineage
 
-    def _add(self, wish: DesiredCertificate, deployment: DesiredDeployment) -> None:
-        claim = _Claim(wish.lineage, deployment)
-        if deployment.domains is None or deployment.globs:
-            for name in wish.names:
-                self._covering[deployment.target, name].append(claim)
-        for domain in deployment.domains or ():
-            self._named[deployment.target, domain].append(claim)
-
     def _owner(self, target: str, domain: str, kind: Kind) -> _Claim | None:
+        """Return the claim of a deployment that names the domain; else the closest of those that
+        cover it, an exact name before a wildcard.
+        """
         for claim in self._named.get((target, domain), ()):
             if claim.deployment.kind.is_about(kind):
                 return claim
@@ -347,6 +421,7 @@ class Claims:
             *self._covering.get((target, WILDCARD + parent), ()),
         )
         about = [claim for claim in exact_first if claim.deployment.kind.is_about(kind)]
-        if any(claim.deployment.has_patterns for claim in about):
-            return closest(about, domain)
-        return next(iter(about), None)
+        if not any(claim.deployment.has_patterns for claim in about):
+            return next(iter(about), None)
+        finding = (claim for claim in about if is_found(claim.deployment, domain))
+        return max(finding, key=lambda one: closeness(one.deployment.globs, domain), default=None)

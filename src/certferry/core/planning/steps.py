@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import Authority, HttpsWish, Kind
+from certferry.core.desired.certificate import Authority, DesiredHttps, Kind
 from certferry.core.observed.observation import Change
 from certferry.core.reasons import Reason
 from certferry.core.waiting import Waiting
@@ -15,9 +15,7 @@ from certferry.errors import CertferryError
 
 
 class Action(StrEnum):
-    """The kinds of step. `LOOK` is never planned: it is a whole visit to a lineage, or the reading
-    of a target.
-    """
+    """The kinds of step."""
 
     ISSUE = "issue"
     ADOPT = "adopt"
@@ -26,23 +24,38 @@ class Action(StrEnum):
     ROLLBACK = "rollback"
     RETIRE = "retire"
     CLEAN = "clean"
-    LOOK = "look"
 
 
 @dataclass(frozen=True, slots=True)
-class Blocked:
-    """Not to be carried out in this run: it was waited for in vain, for an `error`; or it failed
-    when it was tried at `tried_at`, by this run or by another one since this one began; or it
-    failed before, or the CA would refuse it (`error`), and is left alone `until` then. None of
-    these: what it needs is not there.
-    """
+class TimedOut:
+    """The run does not wait any longer: the change failed, or takes too long (`error`)."""
 
+    error: CertferryError
+
+
+@dataclass(frozen=True, slots=True)
+class TriedInThisRun:
+    """The step failed at this moment, in this run or in another one since this one began."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HeldUntil:
+    """The step failed before, or the CA would refuse the order (`error`): not before a moment."""
+
+    until: datetime
     error: CertferryError | None = None
-    tried_at: datetime | None = None
-    until: datetime | None = None
 
 
-Due = Waiting | Blocked | None
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """What the step needs is missing: a certificate, or the arrival of another one."""
+
+
+NotInThisRun = TimedOut | TriedInThisRun | HeldUntil | NotReady
+
+Due = Waiting | NotInThisRun | None
 """When a step is to be carried out: `None` now, after the steps before it; after a moment; or not
 in this run.
 """
@@ -51,8 +64,8 @@ in this run.
 @dataclass(frozen=True, slots=True)
 class Issue:
     """Order a certificate, or adopt one that was made elsewhere (`action`). `authorities` are the
-    CAs that may be asked, each when those before it have failed; `standing` names, without `*.`,
-    are proven by a record that stays (`core.dns_persist`).
+    CAs that may be asked, each when those before it have failed; the names `standing`, without
+    `*.`, are proven by a record that stays (`core.dns_persist`).
     """
 
     names: tuple[str, ...]
@@ -66,15 +79,15 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """Bind a certificate to a domain, uploading it first where needed. `fingerprint` is that of the
-    version, `None` before it is issued; a `repair` undoes what another tool changed. Before
-    `upload_by` the certificate has to be at the target, where it is not there yet. `left` are
-    settings that stay as another tool set them, and are not in `https`.
+    """Bind a certificate to a domain, after an upload where needed. `fingerprint` is that of the
+    version, `None` before it is issued; a `repair` undoes what another tool changed. `upload_by` is
+    the last moment to upload it, where it is not there yet. `left` are settings that stay as
+    another tool set them, and are not in `https`.
     """
 
     target: str
     domain: str
-    https: HttpsWish
+    https: DesiredHttps
     reason: Reason
     changes: tuple[Change, ...] = ()
     kind: Kind = Kind.AUTO
@@ -88,9 +101,8 @@ class Deploy:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Look until every address of the domain presents the certificate, then write that down: it is
-    due once that was seen. `changes` are other settings that the target changed along with the
-    certificate without being asked to.
+    """Wait until every address of the domain presents the certificate, then store that. `changes`
+    are settings that the target changed along with the certificate, unasked.
     """
 
     target: str
@@ -121,11 +133,9 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """Remove a remote certificate of ours that its successor has replaced, or `unmanaged` that
-    nothing uses. `not_after` and `left` tell until when it is valid, where the target does.
-
-    `again` marks one that the target has refused to let go of before: it is tried, and most likely
-    nothing changes.
+    """Remove a copy of ours that its successor has replaced, or an `unmanaged` one that nothing
+    uses. `not_after` and `left` are how long it is valid, where the target says. `again`: the
+    target has refused its removal before, and most likely does so again.
     """
 
     target: str

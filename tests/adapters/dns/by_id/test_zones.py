@@ -11,7 +11,8 @@ from certferry.errors import DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Timed
 from certferry.ports.survey import ZoneKeeper
-from tests.adapters.dns.by_id.any_account import AnAccount, opened
+from certferry_sandbox.dnspod.service import NAMESERVERS
+from tests.adapters.dns.by_id.any_account import READ_BACK, AnAccount, opened
 
 NAME = "_acme-challenge.img.example.com"
 
@@ -68,7 +69,11 @@ def test_name_without_a_zone_is_told_with_those_that_are_there(
 
 @pytest.mark.parametrize(
     ("service", "words"),
-    [("alidns", "it has none at all"), ("cloudflare", "lacks a permission or this zone")],
+    [
+        ("alidns", "it has none at all"),
+        ("cloudflare", "lacks a permission or this zone"),
+        ("dnspod", "it has none at all"),
+    ],
 )
 def test_account_without_any_zone(service: str, words: str) -> None:
     """Told apart from a name that is elsewhere."""
@@ -83,6 +88,7 @@ def test_account_without_any_zone(service: str, words: str) -> None:
     [
         ("alidns", {"dns1.hichina.com", "dns2.hichina.com"}),
         ("cloudflare", {"ada.ns.cloudflare.com", "bob.ns.cloudflare.com"}),
+        ("dnspod", set(NAMESERVERS)),
     ],
 )
 def test_name_servers_of_a_zone(service: str, servers: set[str]) -> None:
@@ -93,9 +99,10 @@ def test_name_servers_of_a_zone(service: str, servers: set[str]) -> None:
 
         assert servers == provider.name_servers("example.com")
         assert not provider.name_servers("example.net")
-        assert 1 == len(account.calls())
+        assert 1 == len(account.calls(account.ZONES))
 
 
+@READ_BACK
 def test_clock_is_told_without_keys(account: AnAccount) -> None:
     """By whatever answers a call that proves nothing."""
     provider = cast("Timed", account.connect(late=timedelta(minutes=7)))
@@ -106,6 +113,7 @@ def test_clock_is_told_without_keys(account: AnAccount) -> None:
     assert "Authorization" not in request.headers
 
 
+@READ_BACK
 def test_clock_of_a_service_that_does_not_answer(account: AnAccount) -> None:
     """It is told like any call without an answer."""
     provider = cast("Timed", account.connect())

@@ -30,7 +30,7 @@ from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.state import ChallengeRecord, Lease, StateStore
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle
-from certferry_sandbox.testing.interruptions import Door, Fate, Killed, Life, Shock
+from certferry_sandbox.testing.interruptions import Fate, Killed, Life, Port, Shock
 from certferry_sandbox.testing.memory_state import MemoryState
 
 LINEAGE = "img"
@@ -98,7 +98,7 @@ class IssuerWorld(ABC):
         fate: Fate | None = None,
     ) -> CertificateBundle:
         """Issue in a process of its own."""
-        dns = self.dns if fate is None else Door(self.dns, fate)
+        dns = self.dns if fate is None else Port(self.dns, fate)
         request = self.request(*names, key_type=key_type, reused_key=reused_key)
         lease = self.lease()
         return self.issuer(fate).issue(request, dns, lease, self.events.append)

@@ -11,12 +11,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core.assessment.notices import ChannelState, Notice, Subject, Told, Topic
+from certferry.core.assessment.notices import (
+    REFUSED,
+    ChannelState,
+    Delivery,
+    Notice,
+    Subject,
+    Topic,
+)
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.observed.records import Ordered, Remembered
 from certferry.errors import LeaseHeld, LeaseLost, Retry
 from certferry.ports.state import Lease, StateStore
+from certferry.problem import Problem
 from certferry.text import Quoted, Text
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.contracts.state_deployments import (
@@ -182,19 +190,21 @@ TROUBLE = Notice(
     Topic.TROUBLE,
     Subject("img", "qiniu", "img.example.com"),
     NOW,
-    "target_rejected",
-    Text(
-        "{where}: {problem}, after {time}, at {moments}, {count} times",
-        where=Text("the target"),
-        problem=Quoted("七牛说不行"),
-        time=timedelta(minutes=3),
-        moments=[NOW, NOW],
-        count=3,
+    Problem(
+        "target_rejected",
+        Text(
+            "{where}: {problem}, after {time}, at {moments}, {count} times",
+            where=Text("the target"),
+            problem=Quoted("七牛说不行"),
+            time=timedelta(minutes=3),
+            moments=[NOW, NOW],
+            count=3,
+        ),
+        Text("wait"),
     ),
-    Text("wait"),
     NOW + timedelta(days=9),
 )
-RENEWED = Notice(Topic.RENEWED, Subject("img"), NOW, "renewed", Text("issued"))
+RENEWED = Notice(Topic.RENEWED, Subject("img"), NOW, Problem("renewed", Text("issued")))
 
 
 class NoticesContract:
@@ -206,24 +216,27 @@ class NoticesContract:
 
         assert (TROUBLE, RENEWED) == store.update_notices(lambda _: (TROUBLE, RENEWED))
         assert (RENEWED, TROUBLE) == other.notices()
-        assert str(TROUBLE.message) == str(other.notices()[1].message)
+        assert str(TROUBLE.problem.message) == str(other.notices()[1].problem.message)
 
-        later = replace(TROUBLE, code="target_busy", hint=None, deadline=None)
+        later = replace(
+            TROUBLE, problem=replace(TROUBLE.problem, code="target_busy", hint=None), deadline=None
+        )
         other.update_notices(lambda before: (later,) if RENEWED in before else ())
         assert (later,) == store.notices()
 
     def test_a_channel_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """All of it, and by its name."""
-        told = Told(*TROUBLE.key, NOW, NOW + timedelta(seconds=1), "target_rejected")
-        state = ChannelState((told,), (NOW,), NOW, NOW, Text("no {why}", why="key"), Text("look"))
+        refusal = Problem(REFUSED, Text("no {why}", why="key"), Text("look"), since=NOW)
+        told = Delivery(*TROUBLE.key, NOW, NOW + timedelta(seconds=1), "target_rejected")
+        state = ChannelState((told,), (NOW,), NOW, refusal)
         assert ChannelState() == store.channel("ops")
 
         assert state == store.update_channel("ops", lambda _: state)
         assert state == other.channel("ops")
         assert ChannelState() == other.channel("boss")
 
-        other.update_channel("ops", lambda before: replace(before, told=(), problem=None))
-        assert replace(state, told=(), problem=None) == store.channel("ops")
+        other.update_channel("ops", lambda before: replace(before, deliveries=(), refusal=None))
+        assert replace(state, deliveries=(), refusal=None) == store.channel("ops")
 
     def test_one_of_many_claims(self, store: StateStore, other: StateStore) -> None:
         """Of runs that claim the same at once, in two processes, one gets it."""
@@ -235,8 +248,8 @@ class NoticesContract:
 
             def change(before: ChannelState) -> ChannelState:
                 nonlocal got
-                got = not before.told and place.notices() == (TROUBLE,)
-                return replace(before, told=(Told(*TROUBLE.key, NOW, NOW),))
+                got = not before.deliveries and place.notices() == (TROUBLE,)
+                return replace(before, deliveries=(Delivery(*TROUBLE.key, NOW, NOW),))
 
             place.update_channel("ops", change)
             return got

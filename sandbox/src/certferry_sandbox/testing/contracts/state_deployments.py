@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certferry.core.certificates.lineage import Withdrawal
-from certferry.core.desired.certificate import HttpsSettings, HttpsWish
+from certferry.core.desired.certificate import DesiredHttps, HttpsSettings
 from certferry.core.observed.records import NO_LINEAGE, HistoryEntry, LastRun, RolloutRecord, Upload
 from certferry.core.planning.limits import (
     Allowance,
@@ -19,8 +19,8 @@ from certferry.core.planning.limits import (
     Hold,
     Limits,
     PastOrder,
+    PlannedOrder,
     Spent,
-    Wanted,
 )
 from certferry.errors import LeaseLost, OrderHeldBack
 from certferry.ports.state import StateStore
@@ -118,15 +118,15 @@ class TargetsContract:
         """By the end of its process alone, until the next run begins; one that is under way, or has
         ended, is none.
         """
-        under_way = store.begin_run(NOW)
+        in_progress = store.begin_run(NOW)
         killed = other.begin_run(NOW + HOUR)
-        assert (under_way.number, NOW) != (killed.number, killed.began_at)
+        assert (in_progress.number, NOW) != (killed.number, killed.began_at)
         assert () == store.unended_runs() == other.unended_runs()
 
         other.close()
 
         assert (killed,) == store.unended_runs()
-        store.end_run(under_way)
+        store.end_run(in_progress)
         assert (killed,) == store.unended_runs()
         store.end_run(store.begin_run(NOW + 2 * HOUR))
         assert () == store.unended_runs()
@@ -154,9 +154,11 @@ class TargetsContract:
             first,
             replace(first, accepted_at=NOW + HOUR, problem_before="证书被拒绝"),
             replace(first, failed_at=NOW, verified_at=NOW + HOUR),
-            replace(first, sent=HttpsWish()),
+            replace(first, sent=DesiredHttps()),
             replace(first, settings_before=HttpsSettings(http2=True, tls_versions=("TLSv1.2",))),
-            replace(first, sent=HttpsWish(force_https=False, tls_versions=("TLSv1.3", "TLSv1.2"))),
+            replace(
+                first, sent=DesiredHttps(force_https=False, tls_versions=("TLSv1.3", "TLSv1.2"))
+            ),
             replace(first, program_digest="cd" * 32, fullchain_digest="ef" * 32),
             replace(first, fingerprint="ff", started_at=NOW + 2 * HOUR),
         ):
@@ -254,7 +256,7 @@ DIRECTORY = "https://ca.test/directory"
 OTHER = "https://other-ca.test/directory"
 RACERS = 8
 
-IMG = Wanted(("*.img.example.com", "img.example.com"))
+IMG = PlannedOrder(("*.img.example.com", "img.example.com"))
 ALLOWED = 3
 WEEK = timedelta(days=7)
 LIMITS = Limits(
@@ -298,7 +300,7 @@ class LedgerContract:
         self, store: StateStore, other: StateStore
     ) -> None:
         """And so does dropping an order whose certificate is not kept. Others' orders stay."""
-        for lineage, names in (("img", IMG), ("static", Wanted(("static.example.com",)))):
+        for lineage, names in (("img", IMG), ("static", PlannedOrder(("static.example.com",)))):
             store.claim_order(store.acquire(lineage, NOW), DIRECTORY, names, LIMITS, NOW)
         lease = store.acquire("pics", NOW)
         store.claim_order(lease, DIRECTORY, IMG, LIMITS, NOW)
@@ -316,12 +318,12 @@ class LedgerContract:
     def test_renewal_counts_by_its_names_only(self, store: StateStore, other: StateStore) -> None:
         """The questions of others do not show it; what is exempt is not written down at all."""
         lease = store.acquire("img", NOW)
-        renewal = Wanted(IMG.names, renews=True)
+        renewal = PlannedOrder(IMG.names, renews=True)
         store.claim_order(lease, DIRECTORY, renewal, LIMITS, NOW)
         assert (PastOrder(IMG.names, NOW, renews=True),) == other.spent(DIRECTORY, IMG).orders
-        assert () == other.spent(DIRECTORY, Wanted(("img.example.com",))).orders
+        assert () == other.spent(DIRECTORY, PlannedOrder(("img.example.com",))).orders
 
-        store.claim_order(lease, DIRECTORY, Wanted(IMG.names, exempt=True), LIMITS, LATER)
+        store.claim_order(lease, DIRECTORY, PlannedOrder(IMG.names, exempt=True), LIMITS, LATER)
         (order,) = other.spent(DIRECTORY, IMG).orders
         assert order.given_up
 
@@ -329,7 +331,7 @@ class LedgerContract:
         """It is refused with the moment, and nothing is written."""
         lease = store.acquire("img", NOW)
         for number in range(ALLOWED):
-            wanted = Wanted((f"n{number}.example.com",))
+            wanted = PlannedOrder((f"n{number}.example.com",))
             other.claim_order(lease, DIRECTORY, wanted, LIMITS, NOW)
         before = store.spent(DIRECTORY, IMG)
 
@@ -360,7 +362,7 @@ class LedgerContract:
             start.wait()
             try:
                 handle.claim_order(
-                    lease, DIRECTORY, Wanted((f"n{number}.example.com",)), LIMITS, NOW
+                    lease, DIRECTORY, PlannedOrder((f"n{number}.example.com",)), LIMITS, NOW
                 )
                 let_go.append(number)
             except OrderHeldBack:
@@ -401,5 +403,7 @@ class LedgerContract:
         everybodys = Hold(("z.example.com",), NOW, LATER, for_all=True)
         store.save_hold(DIRECTORY, everybodys)
 
-        assert (mine, everybodys) == other.spent(DIRECTORY, Wanted(("img.example.com",))).holds
+        assert (mine, everybodys) == other.spent(
+            DIRECTORY, PlannedOrder(("img.example.com",))
+        ).holds
         assert () == other.spent(OTHER, IMG).holds

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle
-from certferry.core.certificates.lineage import mark
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain, ObservedTarget
 from certferry.errors import (
     CopyGone,
@@ -20,14 +20,14 @@ from certferry.errors import (
     TargetInUse,
     TargetRejected,
 )
-from certferry.ports.target import DeployTarget, Look
+from certferry.ports.target import DeployTarget, Scope
 
 LINEAGE = "img"
 IMG = "img.example.com"
 WWW = "www.example.com"
 WILDCARD = "*.example.com"
 NAMES = (IMG, WILDCARD)
-KEEP = HttpsWish()
+KEEP = DesiredHttps()
 
 
 class TargetWorld(ABC):
@@ -69,7 +69,7 @@ def observe(
     target: DeployTarget, *domains: str, known: tuple[Certificate, ...] = ()
 ) -> ObservedTarget:
     """Look at these domains, or at all that the lineage covers when none is named."""
-    return target.observe(Look(LINEAGE, NAMES, domains or None, Kind.AUTO, known))
+    return target.observe(Scope(LINEAGE, NAMES, domains or None, Kind.AUTO, known))
 
 
 def the_domain(target: DeployTarget, name: str = IMG) -> ObservedDomain:
@@ -79,11 +79,11 @@ def the_domain(target: DeployTarget, name: str = IMG) -> ObservedDomain:
 
 
 def deploy(
-    target: DeployTarget, world: TargetWorld, domain: str = IMG, wish: HttpsWish = KEEP
+    target: DeployTarget, world: TargetWorld, domain: str = IMG, desired: DesiredHttps = KEEP
 ) -> str:
     """Bring a new certificate to a domain, wait for the end, and give the remote id."""
     remote_id = target.upload(LINEAGE, world.issue(*NAMES))
-    target.bind(domain, Kind.CDN, remote_id, wish)
+    target.bind(domain, Kind.CDN, remote_id, desired)
     world.settle()
     return remote_id
 
@@ -98,7 +98,7 @@ class UploadingContract:
         remote_id = target.upload(LINEAGE, bundle)
 
         certificate = bundle.certificate
-        label = mark(LINEAGE, certificate.fingerprint)
+        label = label_of(LINEAGE, certificate.fingerprint)
         assert [label] == world.labels()
         [remote] = observe(target, known=(certificate,)).remotes
         assert (remote_id, label, certificate.fingerprint, certificate.not_after) == (
@@ -141,16 +141,16 @@ class UploadingContract:
 
         target.upload(LINEAGE, second)
 
-        expected = [*before, mark(LINEAGE, second.certificate.fingerprint)]
+        expected = [*before, label_of(LINEAGE, second.certificate.fingerprint)]
         assert sorted(expected) == sorted(world.labels())
 
     def test_only_what_is_known_is_ours(self, target: DeployTarget, world: TargetWorld) -> None:
         """Other lineages' copies, other people's, and our mark on something else are not."""
         known, another = world.issue(*NAMES), world.issue("www.example.org")
-        world.put(mark("other", known.certificate.fingerprint), known)
+        world.put(label_of("other", known.certificate.fingerprint), known)
         world.put("theirs", known)
-        world.put(mark(LINEAGE, known.certificate.fingerprint), another)
-        world.put(mark(LINEAGE, another.certificate.fingerprint), another)
+        world.put(label_of(LINEAGE, known.certificate.fingerprint), another)
+        world.put(label_of(LINEAGE, another.certificate.fingerprint), another)
 
         assert () == observe(target, known=(known.certificate,)).remotes
 
@@ -164,13 +164,13 @@ class RetiringContract:
         """True when it was there, False ever after; nothing else goes with it."""
         first, second = world.issue(*NAMES), world.issue(*NAMES)
         old, new = (target.upload(LINEAGE, bundle) for bundle in (first, second))
-        label = mark(LINEAGE, first.certificate.fingerprint)
+        label = label_of(LINEAGE, first.certificate.fingerprint)
 
         assert target.retire(old, label)
         assert not target.retire(old, label)
         assert not other.retire(old, label)
 
-        assert [mark(LINEAGE, second.certificate.fingerprint)] == world.labels()
+        assert [label_of(LINEAGE, second.certificate.fingerprint)] == world.labels()
         known = (second.certificate, first.certificate)
         assert [new] == [r.remote_id for r in observe(target, known=known).remotes]
 
@@ -180,7 +180,7 @@ class RetiringContract:
         bundle = world.issue(*NAMES)
         remote_id = target.upload(LINEAGE, bundle)
         target.bind(IMG, Kind.CDN, remote_id, KEEP)
-        label = mark(LINEAGE, bundle.certificate.fingerprint)
+        label = label_of(LINEAGE, bundle.certificate.fingerprint)
 
         with pytest.raises(TargetInUse):
             target.retire(remote_id, label)
@@ -199,12 +199,12 @@ class RetiringContract:
         bundle = world.issue(*NAMES)
         theirs = world.put("theirs", bundle)
         ours = target.upload(LINEAGE, bundle)
-        label = mark(LINEAGE, bundle.certificate.fingerprint)
+        label = label_of(LINEAGE, bundle.certificate.fingerprint)
 
         for remote_id, claimed in (
             (theirs, label),
             (theirs, "theirs"),
-            (ours, mark("other", "0" * 64)),
+            (ours, label_of("other", "0" * 64)),
         ):
             with pytest.raises(TargetRejected):
                 target.retire(remote_id, claimed)
@@ -224,7 +224,7 @@ class ForeignersContract:
         elsewhere = target.upload("other", foreign)
         ids = {world.put("theirs", foreign), world.put("theirs", foreign), world.put("", known)}
 
-        look = Look(LINEAGE, NAMES, (), Kind.AUTO, (known.certificate,))
+        look = Scope(LINEAGE, NAMES, (), Kind.AUTO, (known.certificate,))
         found = target.observe(replace(look, others=True))
 
         assert () == target.observe(look).others
@@ -289,7 +289,7 @@ class LookingContract:
             world.add_domain(name)
 
         assert {IMG, WWW, WILDCARD} == {domain.domain for domain in observe(target).domains}
-        apex = Look(LINEAGE, ("example.com",), None, Kind.AUTO, ())
+        apex = Scope(LINEAGE, ("example.com",), None, Kind.AUTO, ())
         assert ["example.com"] == [domain.domain for domain in target.observe(apex).domains]
 
     def test_named_domains_are_found(self, target: DeployTarget, world: TargetWorld) -> None:
@@ -314,7 +314,7 @@ class LookingContract:
         def found(
             domains: tuple[str, ...] | None, glob: str, exclude: str
         ) -> tuple[set[str], set[str]]:
-            look = Look(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=(glob,), exclude=(exclude,))
+            look = Scope(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=(glob,), exclude=(exclude,))
             told = target.observe(look)
             names = [domain.domain for domain in told.domains]
             assert len(names) == len(set(names))
@@ -379,10 +379,10 @@ class BindingContract:
         remote_id = target.upload(LINEAGE, bundle)
 
         target.bind(IMG, Kind.CDN, remote_id, KEEP)
-        under_way = the_domain(target)
+        in_progress = the_domain(target)
         world.settle()
 
-        assert (DomainState.PROCESSING, None) == (under_way.state, under_way.bound)
+        assert (DomainState.PROCESSING, None) == (in_progress.state, in_progress.bound)
         found = observe(target, IMG, known=(bundle.certificate,))
         [domain] = found.domains
         assert (DomainState.READY, remote_id) == (domain.state, domain.bound)
@@ -429,7 +429,7 @@ class BindingContract:
     def test_other_settings_stay(self, target: DeployTarget, world: TargetWorld) -> None:
         """A wish that names nothing changes nothing but the certificate."""
         world.add_domain(IMG)
-        deploy(target, world, wish=HttpsWish(force_https=True, http2=True))
+        deploy(target, world, desired=DesiredHttps(force_https=True, http2=True))
         before = the_domain(target)
 
         remote_id = deploy(target, world)
@@ -441,9 +441,9 @@ class BindingContract:
     def test_setting_that_is_wished_changes(self, target: DeployTarget, world: TargetWorld) -> None:
         """That one alone, also where the certificate is bound already."""
         world.add_domain(IMG)
-        remote_id = deploy(target, world, wish=HttpsWish(force_https=True, http2=True))
+        remote_id = deploy(target, world, desired=DesiredHttps(force_https=True, http2=True))
 
-        target.bind(IMG, Kind.CDN, remote_id, HttpsWish(http2=False))
+        target.bind(IMG, Kind.CDN, remote_id, DesiredHttps(http2=False))
         world.settle()
 
         found = the_domain(target)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle
-from certferry.core.certificates.lineage import mark, owner_of
-from certferry.core.desired.certificate import HttpsWish, Kind
+from certferry.core.certificates.lineage import label_of, owner_of
+from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
@@ -30,7 +30,7 @@ from certferry.errors import (
 )
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.http import Http, NoAnswer
-from certferry.ports.target import DeployTarget, Look
+from certferry.ports.target import DeployTarget, Scope
 from certferry.text import Text
 
 SERVICE = "Harbour"
@@ -59,19 +59,19 @@ class Domains:
         self._settings = settings
         self._http = http
 
-    def observe(self, look: Look) -> ObservedTarget:
+    def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         bound: dict[str, str | None] = self._ask("GET", "domains")
-        chosen = choose(look, bound)
-        names = (*(look.domains or ()), *chosen.wanted)
+        chosen = choose(scope, bound)
+        names = (*(scope.domains or ()), *chosen.wanted)
         return ObservedTarget(
             domains=tuple(_domain(name, bound) for name in names),
             excluded=tuple(chosen.excluded),
             remotes=tuple(
                 RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
                 for remote_id, label in self._labels().items()
-                for known in look.known
-                if label == _label(look.lineage, known)
+                for known in scope.known
+                if label == _label(scope.lineage, known)
             ),
         )
 
@@ -84,7 +84,7 @@ class Domains:
         pem = {"fullchain": bundle.fullchain_pem, "privkey": bundle.privkey_pem.reveal()}
         return str(self._ask("PUT", f"certificates/{label}", pem)["id"])
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> None:
         """See `ports.target.DeployTarget.bind`. A domain has no other settings."""
         if remote_id not in self._labels():
             raise CopyGone(Text("Harbour has no certificate {id}", id=remote_id))
@@ -136,4 +136,4 @@ def _domain(name: str, bound: dict[str, str | None]) -> ObservedDomain:
 
 
 def _label(lineage: str, certificate: Certificate) -> str:
-    return mark(lineage, certificate.fingerprint)
+    return label_of(lineage, certificate.fingerprint)

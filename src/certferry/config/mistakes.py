@@ -1,0 +1,139 @@
+"""What is wrong with the settings, a value for each mistake, and one error of them all."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+REFERENCE = Text("`certferry help config` prints what every setting means")
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake: where it stands and what it is.
+
+    `path` is as the operator gave it, `None` for the environment. `table` is written as in the
+    file, `[accounts.mine]` or `[[certificates]]`; empty for the settings above the first table.
+    `hint` is what to do where the message does not say it, and the reference would not help.
+    """
+
+    path: Path | None
+    line: int | None
+    table: str
+    key: str
+    message: Text
+    hint: Text | None = None
+
+    @property
+    def where(self) -> str:
+        """The place, as `certferry.toml:12: [accounts.mine] token`."""
+        location = ":".join(str(part) for part in (self.path, self.line) if part is not None)
+        subject = " ".join(part for part in (self.table, self.key) if part)
+        return _on_one_line(": ".join(part for part in (location, subject) if part))
+
+    @property
+    def text(self) -> Text:
+        """The whole line, place first."""
+        if not self.where:
+            return self.message
+        return Text("{where}: {problem}", where=self.where, problem=self.message)
+
+
+def config_error(mistakes: Iterable[Mistake], hint: Text = REFERENCE) -> ConfigError:
+    """Return one error of all mistakes, one line each, in the order of each file's lines. The hint
+    is for those that have none of their own.
+    """
+    found = list(mistakes)
+    files = list(dict.fromkeys(one.path for one in found))
+    ordered = sorted(found, key=lambda one: (files.index(one.path), one.line or 0))
+    hints = [one.hint for one in ordered]
+    own = [*filter(None, hints), *([] if hints and all(hints) else [hint])]
+    return ConfigError(in_lines([one.text for one in ordered]), hint=_together(own))
+
+
+def joined(errors: Sequence[ConfigError]) -> ConfigError:
+    """Return one error of several, such as those of each account, with their hints."""
+    hints = [error.hint for error in errors if error.hint is not None]
+    message = in_lines([error.message for error in errors])
+    return ConfigError(message, hint=_together(hints) if hints else None)
+
+
+def set_first(*variables: str) -> Text:
+    """Return how variables get to certferry: the shell's own are not those of a run by cron."""
+    return _SET_FIRST.filled(assignments=" ".join(f"{name}=…" for name in variables))
+
+
+_SET_FIRST = Text(
+    "run `export {assignments}` first; cron and systemd start a run without it: for them, name a"
+    " file with such KEY=value lines under `env_files`"
+)
+
+
+def said_below(hint: Text | None) -> bool:
+    """Whether a hint is said once, below all mistakes, and not behind each."""
+    return hint is not None and _SET_FIRST.template in _templates(hint)
+
+
+def _templates(hint: Text) -> set[str]:
+    parts = (part for part in hint.values.values() if isinstance(part, Text))
+    return {hint.template}.union(*map(_templates, parts))
+
+
+def _together(hints: Sequence[Text]) -> Text:
+    """Return one hint of several, each once; of variables to set there is one for all."""
+    parts = [part for hint in hints for part in _parts(hint)]
+    names = dict.fromkeys(
+        name
+        for part in parts
+        if part.template == _SET_FIRST.template
+        for name in str(part.values["assignments"]).split()
+    )
+    every = _SET_FIRST.filled(assignments=" ".join(names))
+    merged = [every if part.template == _SET_FIRST.template else part for part in parts]
+    first, *more = sorted(dict.fromkeys(merged), key=lambda part: part == REFERENCE)
+    for one in more:
+        first = _AND.filled(one=first, other=one)
+    return first
+
+
+def _parts(hint: Text) -> list[Text]:
+    if hint.template != _AND.template:
+        return [hint]
+    return [
+        part for value in hint.values.values() if isinstance(value, Text) for part in _parts(value)
+    ]
+
+
+_AND = Text("{one}; {other}")
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """Return the word that was probably meant, or `None` when nothing is like it."""
+    spelled = {other.lower(): other for other in words}
+    close = difflib.get_close_matches(word.lower().replace("-", "_"), spelled, n=1)
+    close = close or difflib.get_close_matches(word.lower(), spelled, n=1)
+    return spelled[close[0]] if close else None
+
+
+def instead_of(word: str, words: Sequence[str]) -> Text:
+    """Return which word was probably meant; when none is like it, which ones there are."""
+    meant = nearest(word, words)
+    if meant is not None:
+        return Text("did you mean {word}?", word=meant)
+    return Text("known are {words}", words=list(words)) if words else Text("there are none")
+
+
+def in_lines(texts: Sequence[Text]) -> Text:
+    """Return texts below one another."""
+    # The template is made of places and line ends alone, so there is nothing in it to translate.
+    template = "\n".join(f"{{line{number}}}" for number in range(len(texts)))
+    return Text(template, **{f"line{number}": text for number, text in enumerate(texts)})
+
+
+def _on_one_line(words: str) -> str:
+    return words if words.isprintable() else repr(words)

@@ -1,0 +1,216 @@
+"""The CAs that the settings name: their issuers, for runs that may never need one, the accounts
+there, and a rehearsal at a staging directory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from certferry.adapters.acme.budget import Budget, limits_at
+from certferry.config.acme import called
+from certferry.config.model import CaSettings, Settings
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.desired.certificate import ExternalAccount
+from certferry.errors import ConfigError, OrderHeldBack
+from certferry.ports.dns import DnsProvider
+from certferry.ports.issuer import CaAccount, Issuer, IssueRequest
+from certferry.ports.progress import Pause, Progress
+from certferry.ports.state import Lease, StateStore
+from certferry.text import Text
+from certferry.wiring.clock import now
+from certferry.wiring.network import propagation_for, resolvers_for
+
+if TYPE_CHECKING:
+    from certferry.adapters.acme.issuer import Settings as IssuerSettings
+    from certferry.core.certificates.lineage import RevocationReason, Version
+    from certferry.core.dns_persist import PersistRecord
+    from certferry.reconcile.run import Run
+
+
+def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
+    """Return the issuer of a run. What is wrong with it is reported when it is first asked."""
+
+    def budget(asked: str) -> Budget:
+        directory = asked or settings.acme.directory
+        return Budget(directory, limits_at(directory), state, now)
+
+    return LateIssuer(partial(_connect, settings, state, pause), budget)
+
+
+class LateIssuer:
+    """An issuer at several directories, each of which is connected when a certificate is first
+    needed from it: `connect` takes the directory's URL, empty for the usual one. What may be
+    ordered there is known before, from its `budget`.
+    """
+
+    def __init__(self, connect: Callable[[str], Issuer], budget: Callable[[str], Budget]) -> None:
+        self._budget = budget
+        self._connect = connect
+        self._issuers: dict[str, Issuer] = {}
+        self._lock = threading.Lock()
+
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
+        """See `ports.issuer.Issuer.must_be_provable`."""
+        return self._at("").must_be_provable(names, dns)
+
+    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.rate_limit_hold`. Nothing is connected."""
+        return self._budget(request.directory).rate_limit_hold(request)
+
+    def issue(
+        self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
+    ) -> CertificateBundle:
+        """See `ports.issuer.Issuer.issue`."""
+        return self._at(request.directory).issue(request, dns, lease, progress)
+
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
+        """See `ports.issuer.Issuer.renewal_info`."""
+        return self._at(directory).renewal_info(cert_pem)
+
+    def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
+        """See `ports.issuer.Issuer.sweep`."""
+        self._at("").sweep(lineage, accounts, now)
+
+    def _at(self, directory: str) -> Issuer:
+        with self._lock:
+            if directory not in self._issuers:
+                self._issuers[directory] = self._connect(directory)
+            return self._issuers[directory]
+
+
+def _authority_at(settings: Settings, directory: str) -> CaSettings:
+    """Return what the settings say of a directory; one that they do not name is reached as the
+    usual one.
+    """
+    acme = settings.acme
+    known = (ca for ca in acme.authorities if ca.directory == directory)
+    return next(known, CaSettings(directory, directory, acme.ca_bundle, acme.proxy))
+
+
+def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
+    """Return what the settings say of the CA at a directory. Raises `ConfigError`."""
+    from certferry.adapters.acme import issuer
+
+    acme, ca = settings.acme, _authority_at(settings, directory)
+    external = None
+    if ca.eab_kid is not None and ca.eab_hmac_key is not None:
+        external = ExternalAccount(ca.eab_kid, settings.secrets.resolve(ca.eab_hmac_key))
+    return issuer.Settings(
+        directory=ca.directory,
+        email=acme.email,
+        ca_bundle=ca.ca_bundle,
+        proxy=ca.proxy,
+        preferred_chain=acme.preferred_chain,
+        # Profiles are the usual CA's; near the deadline, any certificate is better than none.
+        must_have_profile=ca is acme.usual,
+        external=external,
+        limits=limits_at(ca.directory),
+        dns_persist=acme.dns_persist and ca is acme.usual,
+    )
+
+
+def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str) -> Issuer:
+    from certferry.adapters.acme import issuer
+
+    return issuer.connect(
+        issuer_settings(settings, directory or settings.acme.directory),
+        state=state,
+        propagation=propagation_for(settings, pause),
+        pause=pause,
+        now=now,
+        resolvers=resolvers_for(settings, pause),
+    )
+
+
+def account_at(
+    directory: str | None, settings: Settings, state: StateStore, pause: Pause
+) -> CaAccount:
+    """Return the account at a directory; at the usual one where that is not known."""
+    from certferry.adapters.acme.ca_account import AcmeCaAccount
+
+    ca = _authority_at(settings, directory or settings.acme.directory)
+    return AcmeCaAccount(
+        ca.directory, state, ca_bundle=ca.ca_bundle, proxy=ca.proxy, pause=pause, now=now
+    )
+
+
+def directory_of(name: str | None, settings: Settings) -> str:
+    """Return the URL of a CA that is called so, the usual one's without a name. Raises
+    `ConfigError`.
+    """
+    from certferry.config.values import directory_url
+
+    known = {ca.name: ca.directory for ca in settings.acme.authorities}
+    if name is None:
+        return settings.acme.directory
+    return known.get(name) or directory_url(name)
+
+
+def persist_record_of(
+    name: str, settings: Settings, state: StateStore, pause: Pause
+) -> PersistRecord:
+    """Return the record of dns-persist-01 that proves a name to the usual CA; with its wildcard
+    where that is asked for, or declared. See `adapters.acme.persist_record.persist_record`.
+    """
+    from certferry.adapters.acme.persist_record import persist_record
+    from certferry.core.certificates.names import base_name
+    from certferry.core.dns_persist import with_wildcards
+
+    declared = [name for desired in settings.certificates for name in desired.names]
+    return persist_record(
+        name,
+        issuer_settings(settings, settings.acme.directory),
+        wildcard=with_wildcards([name, *declared])[base_name(name)],
+        state=state,
+        pause=pause,
+        now=now,
+    )
+
+
+def revoke(
+    lineage: str, reason: RevocationReason, settings: Settings, state: StateStore, run: Run
+) -> Sequence[Version]:
+    """See `reconcile.revoke.revoke`."""
+    from certferry.reconcile import revoke
+    from certferry.reconcile.run import held_lease, history_keeper
+
+    ports = revoke.RevocationPorts(
+        state,
+        lambda directory: account_at(directory, settings, state, run.pause),
+        partial(held_lease, state, now),
+        now,
+        history_keeper(state, now, run.who),
+    )
+    return revoke.revoke(lineage, reason, ports)
+
+
+def rehearsing(settings: Settings) -> Settings:
+    """Return the settings of a rehearsal. Raises `ConfigError` for a directory whose staging
+    directory is not known.
+    """
+    acme = settings.acme
+    if acme.staging is None:
+        raise ConfigError(
+            Text("certferry knows no staging directory of {directory}", directory=acme.directory),
+            hint=Text(
+                "write `staging` under [acme]: the URL of a directory of the same CA whose"
+                " certificates are for tests"
+            ),
+        )
+    usual = replace(acme.usual, name=called(acme.staging), directory=acme.staging)
+    # A record proves names to the account at the usual directory alone.
+    at_staging = replace(acme, usual=usual, fallback=(), dns_persist=False)
+    return replace(settings, acme=at_staging)
+
+
+def rehearsal_issuer(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
+    """Return the issuer of a rehearsal, whose settings `rehearsing` gives."""
+    from certferry.reconcile.rehearsal import WithoutOrders
+
+    return issuer_for(settings, cast("StateStore", WithoutOrders(state)), pause)

@@ -1,0 +1,95 @@
+"""The public DNS and the edges, as `[dns]` and `[verify]` say that they are to be asked."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from certferry.config.model import DnsSettings, Settings, VerifySettings
+from certferry.ports.probe import HostProbe
+from certferry.ports.progress import Pause
+from certferry.wiring.clock import now
+
+if TYPE_CHECKING:
+    from certferry.adapters.acme import order_context
+    from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
+
+USUAL_DOH = (
+    "https://223.5.5.5/dns-query",  # Alibaba Cloud, in China
+    "https://1.12.12.12/dns-query",  # DNSPod, in China
+    "https://1.1.1.1/dns-query",  # Cloudflare, outside
+)
+"""Asked in trouble only, where `[dns]` names neither `doh` nor a resolver of a network's own; by
+address, so that no resolver is needed to find them. Their certificates are for these addresses.
+"""
+
+
+def propagation_for(settings: Settings, pause: Pause) -> order_context.Propagation:
+    """Return what looks for challenge records, or waits in its place."""
+    from certferry.adapters.acme.propagation import FixedWait, Propagation
+
+    dns = settings.dns
+    if dns.wait is not None:
+        return FixedWait(dns.wait, pause, now)
+    return Propagation(
+        resolvers=[(server.host, server.port) for server in dns.resolvers],
+        port=dns.port,
+        timeout=dns.propagation_timeout,
+        pause=pause,
+        now=now,
+        over_https=_over_https(dns, pause),
+        chosen=bool(dns.doh),
+    )
+
+
+def resolvers_for(settings: Settings, pause: Pause) -> Resolvers | None:
+    """Return the resolvers by themselves; `None` where none may be asked."""
+    from certferry.adapters.acme.propagation import ANSWER_WITHIN
+    from certferry.adapters.acme.resolvers import Resolvers
+
+    dns = settings.dns
+    if dns.wait is not None:
+        return None
+    servers = [(server.host, server.port) for server in dns.resolvers]
+    return Resolvers(servers, ANSWER_WITHIN, _over_https(dns, pause))
+
+
+def chosen_for(settings: Settings, pause: Pause) -> tuple[HttpsResolver, ...]:
+    """Return the resolvers that `[dns]` names to be asked by HTTPS; those that are asked in trouble
+    only are none of them.
+    """
+    return _over_https(settings.dns, pause) if settings.dns.doh else ()
+
+
+def doh_of(dns: DnsSettings) -> tuple[str, ...]:
+    """Return the URLs of the resolvers that are asked by HTTPS. Where `[dns]` names resolvers of a
+    network's own, no name leaves that network unless `doh` says so.
+    """
+    if dns.doh is not None:
+        return dns.doh
+    own = [one for one in dns.resolvers if not ipaddress.ip_address(one.host).is_global]
+    return () if own else USUAL_DOH
+
+
+def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
+    from certferry.adapters.acme.propagation import ANSWER_WITHIN
+    from certferry.adapters.acme.resolvers import at_urls
+
+    return at_urls(doh_of(dns), ANSWER_WITHIN, pause)
+
+
+def probe_for(verify: VerifySettings, pause: Pause, *, alone: bool = False) -> HostProbe:
+    """Return the probe of edges and hosts: of more at once where nothing else goes on beside it.
+    Raises `ConfigError` when the bundle of trusted roots cannot be read.
+    """
+    from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, HOSTS_AT_ONCE, TlsProbe
+
+    resolvers = [(server.host, server.port) for server in verify.resolvers]
+    return TlsProbe(
+        resolvers,
+        now,
+        pause=pause,
+        port=verify.port,
+        ca_bundle=verify.ca_bundle,
+        hosts_at_once=HOSTS_AT_ONCE if alone else DOMAINS_AT_ONCE,
+    )

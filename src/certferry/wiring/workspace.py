@@ -1,0 +1,135 @@
+"""What the runs of one process share: the settings, the state, the pace of each account."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import threading
+from contextlib import ExitStack, closing
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from certferry.adapters.files.source import PemFileSource
+from certferry.config.model import Settings
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.planning.rollouts import Claims
+from certferry.migration.takeover import adopt
+from certferry.ports.progress import each_of
+from certferry.ports.state import StateStore
+from certferry.reconcile.observe import SightingsKeeper, as_known
+from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
+from certferry.wiring.accounts import AccountNotes, Accounts, Paces
+from certferry.wiring.authorities import issuer_for
+from certferry.wiring.clock import now
+from certferry.wiring.machine import receiver_for, sweep_handovers
+from certferry.wiring.network import probe_for
+from certferry.wiring.notifications import RunNotifications
+
+
+class Workspace:
+    """What the runs of one process share, each part opened when it is first asked for, and closed
+    at the end of the `with` block. Safe to use from any thread: runs may follow one another, or
+    overlap. One that `reads_only` stores nothing, and makes not even an empty state.
+    """
+
+    def __init__(
+        self, settings: Settings, *, reads_only: bool = False, language: str = "en"
+    ) -> None:
+        self.settings = settings
+        self.language = language
+        self._reads_only = reads_only
+        self._paces = Paces()
+        self._resources = ExitStack()
+        self._guard = threading.Lock()
+        self._state: StateStore | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._resources.__exit__(kind, error, trace)
+
+    @property
+    def certificates(self) -> tuple[DesiredCertificate, ...]:
+        """The certificates that a run is for."""
+        return self.settings.certificates
+
+    @property
+    def state(self) -> StateStore:
+        """What certferry remembers, opened once. Raises `StateError`."""
+        from certferry.adapters.state.connect import connect
+
+        with self._guard:
+            if self._state is None:
+                where = self.settings.state
+                state = connect(where.path, where.key_file, looks_only=self._reads_only)
+                self._state = self._resources.enter_context(closing(state))
+            return self._state
+
+    def accounts(self, run: Run) -> Accounts:
+        """Return the accounts that the settings name, as one run connects them."""
+        return Accounts(
+            self.settings,
+            lambda label: AccountNotes(lambda: self.state, label, is_kept=not self._reads_only),
+            run=run,
+            paces=self._paces,
+            language=self.language,
+        )
+
+    def connect(self, run: Run) -> Ports:
+        """Connect every account that the certificates name, and return the ports of a run. Each run
+        connects anew: a token that was refused before may be right by now, and zones appear. Raises
+        one `ConfigError` of all that is wrong with the accounts, and `StateError`.
+        """
+        # First: with a mistake in the settings, not even an empty state is made.
+        dns, targets = self.accounts(run).meant()
+        settings, state, source = self.settings, self.state, PemFileSource()
+        meant = {desired.lineage for desired in settings.certificates}
+        if not self._reads_only:
+            sweep_handovers(settings)
+        return Ports(
+            issuer=issuer_for(settings, state, run.pause),
+            source=source,
+            dns=dns,
+            targets=targets,
+            receiver=partial(receiver_for, settings, run.pause),
+            probe=probe_for(settings.verify, run.pause),
+            state=state,
+            lease=partial(held_lease, state, now),
+            now=now,
+            progress=each_of(history_keeper(state, now, run.who), run.progress),
+            verify_timeout=settings.verify.timeout,
+            claims=Claims(
+                as_known(desired, source, state, read=desired.lineage in meant)
+                for desired in settings.declared
+            ),
+            observer=SightingsKeeper(state, now),
+            run=run,
+        )
+
+    def notifications(self, run: Run) -> RunNotifications:
+        """Return what notifies operators and monitors of a run."""
+        return RunNotifications(self.settings, lambda: self.state, run=run, language=self.language)
+
+    def adopt(self, lineage: str, bundle: CertificateBundle, who: str) -> bool:
+        """Store another client's certificate: see `migration.takeover.adopt`."""
+        state = self.state
+        lease = partial(held_lease, state, now)
+        return adopt(lineage, bundle, state=state, lease=lease, now=now(), who=who)
+
+
+def who_runs() -> str:
+    """Return who runs certferry; a number where the system has no name, as in containers."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.geteuid())
+    return f"{user}@{platform.node()}"

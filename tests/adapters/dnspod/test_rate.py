@@ -1,0 +1,196 @@
+"""At most so many requests an hour, whatever happens: arrivals, notes and clocks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from certferry.adapters.dnspod.rate import CLOCKS_APART, HOUR, Rate, Turn, rate_of, take_turn
+from tests.core.strategies import NOW
+
+DNSPOD = rate_of(3600)
+NO_WAIT = timedelta(0)
+
+gaps = st.timedeltas(timedelta(0), timedelta(minutes=40))
+arrivals = st.lists(st.tuples(gaps, st.integers(1, 1500)), min_size=1, max_size=6)
+"""Groups of requests that are wanted at once, each a while after the one before was sent."""
+
+
+def written(moment: datetime) -> str:
+    """Give a note that says this moment."""
+    return moment.isoformat()
+
+
+def is_given(rate: Rate, note: str, moment: datetime) -> bool:
+    """Tell whether there is a turn."""
+    return take_turn(rate, note, moment).wait == NO_WAIT
+
+
+class Account:
+    """An account's note, and when requests were sent, on a clock that was set back by `late`."""
+
+    def __init__(self, rate: Rate, note: str | None = None) -> None:
+        self.rate = rate
+        self.note = note
+        self.time = NOW
+        self.late = timedelta(0)
+        self.sent: list[datetime] = []
+
+    def ask(self) -> timedelta:
+        """Want a turn now, and give the wait."""
+        turn = take_turn(self.rate, self.note, self.time - self.late)
+        self.note = turn.note
+        return turn.wait
+
+    def send(self) -> None:
+        """Send a request as soon as there is a turn."""
+        while (wait := self.ask()) > NO_WAIT:
+            self.time += wait
+        self.sent.append(self.time)
+
+    def most_in_an_hour(self) -> int:
+        """Count the requests of the fullest hour, with both its ends."""
+        most = first = 0
+        for last, moment in enumerate(self.sent):
+            while moment - self.sent[first] > HOUR:
+                first += 1
+            most = max(most, last - first + 1)
+        return most
+
+
+# how many
+
+
+@given(arrivals)
+@example([(timedelta(0), 4000)])
+@example([(timedelta(0), 1), (timedelta(minutes=20), 1500), (timedelta(0), 1500)])
+def test_no_hour_has_more_than_3600_requests(groups: list[tuple[timedelta, int]]) -> None:
+    """However they come; and a hurry of 4,000 is told to wait only as much as it must."""
+    account = Account(DNSPOD)
+    for gap, requests in groups:
+        account.time += gap
+        for _ in range(requests):
+            account.send()
+
+    assert account.most_in_an_hour() <= 3600
+
+
+@given(st.integers(1, 500), arrivals)
+def test_no_hour_has_more_requests_than_it_may(
+    requests: int, groups: list[tuple[timedelta, int]]
+) -> None:
+    """Whatever number was written down; its last moment belongs to an hour as well."""
+    account = Account(rate_of(requests))
+    for gap, wanted in groups:
+        account.time += gap
+        for _ in range(wanted % 200):
+            account.send()
+
+    # Of one an hour, two stand at an hour's ends.
+    assert account.most_in_an_hour() <= max(requests, 2)
+
+
+def test_a_whole_hour_is_made_use_of() -> None:
+    """A run that never stops sends 3,600 in its first hour."""
+    account = Account(DNSPOD)
+    for _ in range(3600):
+        account.send()
+
+    assert NOW + HOUR >= account.sent[-1]
+    assert 3600 == account.most_in_an_hour()
+
+
+def test_a_burst_passes_without_waiting() -> None:
+    """Six hundred go at once; the next has to wait for its interval, and then each."""
+    account = Account(DNSPOD)
+    waits = [account.ask() for _ in range(600)]
+
+    assert {NO_WAIT} == set(waits)
+    assert timedelta(seconds=1.2) == account.ask() == account.ask()
+    account.time += timedelta(seconds=1.2)
+    assert [NO_WAIT, timedelta(seconds=1.2)] == [account.ask(), account.ask()]
+
+
+def test_a_burst_is_there_again_after_a_rest() -> None:
+    """Twelve minutes give back what a burst takes, a longer rest no more than that."""
+    account = Account(DNSPOD)
+    for rest in (timedelta(0), timedelta(minutes=12), timedelta(days=300)):
+        account.time += rest
+        waits = [account.ask() for _ in range(601)]
+        assert {NO_WAIT} == set(waits[:600])
+        assert waits[600] > NO_WAIT
+
+
+@pytest.mark.parametrize(
+    ("requests", "burst", "interval"),
+    [
+        (3600, 600, timedelta(seconds=1.2)),
+        (60, 10, timedelta(seconds=72)),
+        (7, 1, timedelta(minutes=10)),
+        (1, 1, timedelta(hours=1)),
+        (3_600_000_000, 600_000_000, timedelta(microseconds=2)),
+        (10**30, 600_000_000, timedelta(microseconds=2)),
+    ],
+)
+def test_a_sixth_may_go_at_once(requests: int, burst: int, interval: timedelta) -> None:
+    """And the rest evenly, over the hour that the burst began."""
+    assert Rate(burst, interval) == rate_of(requests)
+
+
+# notes that say something else
+
+
+@given(st.integers(1, 10_000), st.text() | st.datetimes().map(str) | st.none())
+@example(3600, "0001-01-01T00:00:00+14:00")
+@example(3600, "9999-12-31T23:59:59-14:00")
+@example(3600, "2026-11-24T12:00:00")
+@example(3600, "-")
+def test_no_note_blocks_for_longer_than_its_bound(requests: int, note: str | None) -> None:
+    """Whatever it says: an interval, and what clocks may be apart; and then there is a turn."""
+    rate = rate_of(requests)
+    turn = take_turn(rate, note, NOW)
+
+    assert turn.wait <= rate.interval + CLOCKS_APART
+    assert not turn.wait or is_given(rate, turn.note, NOW + turn.wait)
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_no_moment_blocks_for_longer_than_its_bound(moment: datetime) -> None:
+    """A clock may have been at any time when it was written."""
+    turn = take_turn(DNSPOD, written(moment), NOW)
+
+    assert turn.wait <= DNSPOD.interval + CLOCKS_APART
+    assert not turn.wait or is_given(DNSPOD, turn.note, NOW + turn.wait)
+
+
+@pytest.mark.parametrize("note", ["", "spent", "1764000000", written(NOW + timedelta(days=9))])
+def test_what_cannot_be_true_counts_as_a_burst_just_sent(note: str) -> None:
+    """The number of requests is not known, so the account goes on at its even pace."""
+    turn = take_turn(DNSPOD, note, NOW)
+
+    assert Turn(timedelta(seconds=1.2), written(NOW + timedelta(minutes=12))) == turn
+
+
+def test_a_clock_that_is_a_little_behind_is_believed() -> None:
+    """Two hosts share the note, and the later one must not give the earlier one's turns away."""
+    note = written(NOW + timedelta(minutes=12, seconds=30))
+
+    assert Turn(timedelta(seconds=31.2), note) == take_turn(DNSPOD, note, NOW)
+
+
+@given(arrivals, st.lists(st.timedeltas(timedelta(0), timedelta(days=1)), min_size=6, max_size=6))
+def test_a_clock_that_is_set_back_lets_no_more_requests_go(
+    groups: list[tuple[timedelta, int]], steps: list[timedelta]
+) -> None:
+    """Again and again, before each group: real hours stay within the limit."""
+    account = Account(DNSPOD)
+    for (gap, requests), step in zip(groups, steps, strict=False):
+        account.time += gap
+        account.late += step
+        for _ in range(requests):
+            account.send()
+
+    assert account.most_in_an_hour() <= 3600

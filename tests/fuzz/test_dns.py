@@ -1,0 +1,308 @@
+"""DNS services and servers under bent answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from random import Random
+from typing import cast
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certferry.adapters.acme.examination import NamesLook
+from certferry.adapters.acme.nameservers import SecondOpinion, ask
+from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
+from certferry.adapters.probe.addresses import resolve
+from certferry.adapters.probe.resolver_look import ResolverLook
+from certferry.core.network import Applicant
+from certferry.ports.examination import Delegated, Reporting, Timed
+from certferry.ports.http import NO_HEADERS, Answer
+from certferry.ports.survey import ZoneKeeper
+from certferry_sandbox.nameserver.daemon import DnsDaemon, Handler, Reply, Transport
+from certferry_sandbox.nameserver.service import DnsServer
+from certferry_sandbox.testing.contracts.dns import VALUE
+from tests.adapters.acme.name_servers import RESOLVER, NameServers
+from tests.adapters.acme_dns.account import AcmeDnsAccount, acme_dns_account
+from tests.adapters.dns.by_id.any_account import SERVICES, AnAccount, opened
+from tests.adapters.dnspod.account import DnspodAccount
+from tests.adapters.lexicon.account import at
+from tests.adapters.rfc2136.account import connected
+from tests.adapters.rfc2136.scripted_server import Scripted, scripted
+from tests.fuzz.bent import Bend, Bent, bends
+from tests.fuzz.outcomes import only_ours, over_sockets
+from tests.support.powerdns import PowerDns
+from tests.support.tiers import examples
+
+# --- Whatever DNS services answer, their adapters raise certferry's errors alone
+
+
+CHALLENGE = "_acme-challenge.www.example.com"
+
+
+@dataclass(frozen=True, repr=False)
+class BentAccount:
+    """An account with two zones, and what stands before its service."""
+
+    account: AnAccount
+    front: Bent
+
+    @property
+    def api(self) -> str:
+        """The address of the API, behind the front."""
+        return self.front.url + urlsplit(self.account.service.url).path
+
+
+@pytest.fixture(scope="module", params=SERVICES)
+def bent(request: pytest.FixtureRequest) -> Iterator[BentAccount]:
+    """Run the stand-in of each service."""
+    with opened(request.param) as account, Bent(account.service.http.url) as front:
+        account.add_zone("example.com")
+        account.add_zone("example.org")
+        yield BentAccount(account, front)
+
+
+@over_sockets
+@given(bend=bends())
+def test_a_dns_service_is_asked(bent: BentAccount, bend: Bend) -> None:
+    """Zones, a record put and taken away, with its handle and without."""
+    provider = bent.account.connect(api=bent.api)
+    fresh = bent.account.connect(api=bent.api)  # it has not listed the zones
+    for call in (
+        cast("ZoneKeeper", provider).zones,
+        cast("Timed", provider).clock_ahead,
+        partial(cast("Delegated", provider).name_servers, "example.com"),
+        partial(provider.add_txt, CHALLENGE, "a value"),
+        partial(fresh.add_txt, CHALLENGE, "another value"),
+        partial(provider.remove_txt, CHALLENGE, "a value", None),
+        partial(provider.remove_txt, CHALLENGE, "another value", "1|2"),
+        partial(provider.add_txt, "_acme-challenge.example.net", "a value"),
+    ):
+        bent.front.turn = bend.turns()
+        only_ours(call)
+    if isinstance(bent.account, DnspodAccount):
+        bent.front.turn = bend.turns()
+        assert not any("example" in str(one) for one in cast("Reporting", fresh).report().lines)
+
+
+# --- Whatever an acme-dns server answers, its port raises certferry's errors alone
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[AcmeDnsAccount]:
+    """Run the stand-in."""
+    with acme_dns_account() as account:
+        yield account
+
+
+@pytest.fixture(scope="module")
+def front(account: AcmeDnsAccount) -> Iterator[Bent]:
+    """Bend what it answers."""
+    with Bent(account.service.url) as front:
+        yield front
+
+
+@over_sockets
+@given(bend=bends())
+def test_an_acme_dns_server_is_asked(account: AcmeDnsAccount, front: Bent, bend: Bend) -> None:
+    """For a value, and whether it runs."""
+    one = account.service.register()
+    provider = account.connect(one, api=front.url)
+    for call in (partial(provider.add_txt, one.fulldomain, VALUE), provider.clock_ahead):
+        front.turn = bend.turns()
+        only_ours(call)
+
+
+# --- Whatever a service answers to the library lexicon, the port raises certferry's errors
+# alone
+
+
+NAME = "_acme-challenge.www.example.com"
+
+
+@pytest.fixture(scope="module")
+def lexicon_front(one_powerdns: PowerDns) -> Iterator[Bent]:
+    """Bend what a real PowerDNS answers."""
+    with Bent(one_powerdns.url) as lexicon_front:
+        yield lexicon_front
+
+
+@over_sockets
+@given(bend=bends())
+def test_a_service_is_asked_by_lexicon(lexicon_front: Bent, bend: Bend) -> None:
+    """For a record put and taken away, and for the zone of a name."""
+    provider = at(lexicon_front.url)
+    for call in (
+        partial(provider.add_txt, NAME, VALUE),
+        partial(provider.remove_txt, NAME, VALUE, None),
+        partial(at(lexicon_front.url).zone_of, NAME),
+    ):
+        lexicon_front.turn = bend.turns()
+        only_ours(call)
+
+
+# --- Whatever comes in place of a DNS answer, nothing but certferry's errors gets out
+
+
+SERVER = "127.0.53.1"
+WITHIN = timedelta(seconds=0.05)  # for what is not there: most bent answers count as none
+US = Applicant(frozenset({"ca.test"}))
+HEADER = 12  # bytes (RFC 1035 §4.1.1)
+
+
+class BentDns:
+    """The name servers of a small world, with a resolver; what they send is bent.
+
+    An answer keeps its number, or it would be a stranger's and not read at all.
+    """
+
+    def __init__(self) -> None:
+        self.world = NameServers()
+        self.chance = Random(0)  # noqa: S311 - it bends answers, and guards nothing
+        zones = self.world.zones
+        zones.seed("www.example.com", "A", "127.0.0.1")
+        zones.seed("www.example.com", "AAAA", "::1")
+        zones.seed(NAME, "CNAME", "other.example.net.")
+        zones.seed("other.example.net", "TXT", "a value")
+        zones.seed("example.com", "CAA", '0 issue "ca.test; validationmethods=dns-01"')
+        servers: list[DnsServer] = [*self.world.servers, self.world.resolver]
+        handlers: dict[str, Handler] = {one.address: self._bending(one) for one in servers}
+        self.daemon = DnsDaemon(handlers)
+
+    def _bending(self, server: DnsServer) -> Handler:
+        def handle(wire: bytes, transport: Transport) -> Reply | None:
+            reply = server.handle(wire, transport)
+            return reply and Reply(bent_wire(reply.wire, self.chance))
+
+        return handle
+
+
+def bent_wire(wire: bytes, chance: Random) -> bytes:
+    """Overwrite some bytes of an answer, cut it, or let a name point somewhere else."""
+    bent = bytearray(wire)
+    for _ in range(chance.randint(0, 3)):
+        at = chance.randrange(2, len(bent))
+        match chance.randrange(5):
+            case 0:
+                bent[at] = chance.randrange(256)
+            case 1:
+                bent[at : at + 2] = bytes((0xC0, chance.randrange(len(bent)) & 0xFF))
+            case 2:
+                del bent[max(at, HEADER) :]
+            case 3:
+                bent[2] |= 0x02  # truncated: asked again over TCP (RFC 1035 §4.1.1)
+            case _:
+                bent[at:at] = chance.randbytes(chance.randint(1, 4))
+    return bytes(bent)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[BentDns]:
+    """Run them."""
+    made = BentDns()
+    made.daemon.start()
+    yield made
+    made.daemon.stop()
+
+
+QUESTIONS: tuple[Callable[[Resolvers, int], object], ...] = (
+    lambda resolvers, _: resolvers.alias(NAME),
+    lambda resolvers, _: resolvers.zone_of(NAME),
+    lambda resolvers, _: resolvers.name_servers("example.com"),
+    lambda resolvers, _: resolvers.addresses("www.example.com"),
+    lambda resolvers, _: resolvers.invented(),
+    lambda _, port: ask(SERVER, port, NAME, WITHIN),
+    lambda _, port: resolve("www.example.com", [(RESOLVER, port)], WITHIN),
+    lambda resolvers, _: NamesLook(resolvers, US).look(["www.example.com"]),
+    lambda _, port: ResolverLook([(RESOLVER, port)], WITHIN).honesty(),
+    lambda _, port: ResolverLook([(RESOLVER, port)], WITHIN).domains({"www.example.com": "a.test"}),
+)
+"""Aliases, zones, name servers, addresses, the values of a challenge, and what `doctor` asks."""
+
+
+@settings(over_sockets, max_examples=examples(80))
+@given(seed=st.integers(0, 2**32 - 1), question=st.sampled_from(range(len(QUESTIONS))))
+def test_an_answer_of_dns(servers: BentDns, seed: int, question: int) -> None:
+    """It is understood, or told as none."""
+    servers.chance.seed(seed)
+    port = servers.daemon.port
+
+    only_ours(partial(QUESTIONS[question], Resolvers([(RESOLVER, port)], WITHIN), port))
+
+
+class BentHttps:
+    """An `Http` behind which the resolver is; what it sends is bent."""
+
+    def __init__(self, servers: BentDns) -> None:
+        self._servers = servers
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+        body: bytes | None = None,
+        *,
+        repeatable: bool = False,
+    ) -> Answer:
+        """Answer a question."""
+        del method, url, repeatable
+        reply = self._servers.world.resolver.handle(body or b"", Transport.TCP)
+        assert reply is not None
+        found = {"Content-Type": headers["Accept"]}
+        return Answer(200, found, bent_wire(reply.wire, self._servers.chance))
+
+
+OVER_HTTPS: tuple[Callable[[HttpsResolver], object], ...] = (
+    lambda one: SecondOpinion([one], chosen=True).ask([NAME, "other.example.net"]),
+    lambda one: Resolvers((), WITHIN, [one], plain=False).zone_of(NAME),
+    lambda one: Resolvers((), WITHIN, [one], plain=False).addresses("www.example.com"),
+)
+"""The values of a challenge, zones, addresses."""
+
+
+@settings(max_examples=examples(200))
+@given(seed=st.integers(0, 2**32 - 1), question=st.sampled_from(range(len(OVER_HTTPS))))
+def test_an_answer_over_https(servers: BentDns, seed: int, question: int) -> None:
+    """It is understood, or told as none."""
+    servers.chance.seed(seed)
+    resolver = HttpsResolver("https://127.0.0.1/dns-query", BentHttps(servers))
+
+    only_ours(partial(OVER_HTTPS[question], resolver))
+
+
+# --- Whatever a server answers to a signed update, nothing but certferry's errors gets out
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Scripted]:
+    """Run a server."""
+    with scripted() as server:
+        yield server
+
+
+@over_sockets
+@given(seed=st.integers(0, 2**32 - 1), is_signed=st.booleans())
+def test_an_answer_to_an_update(server: Scripted, seed: int, *, is_signed: bool) -> None:
+    """Bent by the server, which signs it all the same, or on the way."""
+    chance = Random(seed)  # noqa: S311 - it bends answers, and guards nothing
+
+    def bend(wire: bytes) -> bytes:
+        return bent_wire(wire, chance)
+
+    def none(wire: bytes) -> bytes:
+        return wire
+
+    server.bend, server.turn = (bend, none) if is_signed else (none, bend)
+    provider = connected(server.address, timeout=timedelta(seconds=1))
+
+    only_ours(
+        partial(provider.add_txt, NAME, "a value"),
+        partial(provider.remove_txt, NAME, "a value", None),
+        provider.clock_ahead,
+        partial(connected(server.address, zones=("example.com",)).zone_of, NAME),
+    )

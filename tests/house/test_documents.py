@@ -1,0 +1,431 @@
+"""What the documents say is so: READMEs, guides, promises, drawings, rooms, the glossary."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import re
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from certferry import errors
+from certferry.adapters.alidns import dns as alidns
+from certferry.adapters.cloudflare import dns as cloudflare
+from certferry.adapters.dnspod import dns as dnspod
+from certferry.adapters.qiniu import target as qiniu
+from certferry.cli import main as front_desk
+from certferry.config.certificates import SETTINGS
+from certferry.config.load import load
+from certferry.errors import ConfigError
+from certferry.wiring.settings import ADAPTERS
+from tests.house.main_path import MOST_FILES, MOST_LINES, MainPath, walked
+from tests.house.named_tests import missing_tests, named_tests
+from tests.house.tree import PACKAGE, ROOT, SANDBOX, relative
+
+# --- The READMEs speak of the commands and settings that exist, of all of them, in both
+# languages
+
+
+README = ROOT / "README.md"
+READMES = (README, ROOT / "README.zh-CN.md")
+PAGE = ROOT / "docs" / "reference" / "config.md"
+PAGES = (PAGE, PAGE.with_suffix(".zh-CN.md"))
+GUIDES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ENV_FILE = "/etc/ssl/.cdn-env"
+CODE = re.compile(r"^```.*?^```$|`[^`]*`|\]\([^)]*\)", re.MULTILINE | re.DOTALL)
+AS_PRINTED = "证书未变更,跳过同步"
+"""The one sentence whose comma is what operators search their logs for."""
+
+both = pytest.mark.parametrize("readme", READMES, ids=relative)
+both_pages = pytest.mark.parametrize("page", PAGES, ids=relative)
+
+
+def commands() -> set[str]:
+    """Return the names of the command line's commands."""
+    [group] = {value for value in vars(front_desk).values() if isinstance(value, click.Group)}
+    with click.Context(group) as context:
+        return set(group.list_commands(context))
+
+
+def global_options() -> set[str]:
+    """Return what may stand before the command."""
+    options = [p for p in front_desk.program.params if isinstance(p, click.Option)]
+    return {min(option.opts, key=len) for option in options} - {"--version"}
+
+
+def examples(document: Path) -> list[str]:
+    """Return the configurations that a README or a page shows."""
+    return TOML.findall(document.read_text(encoding="utf-8"))
+
+
+def known_keys(tmp_path: Path) -> set[str]:
+    """Return every setting, from what the loader says to a key that there is not in each table."""
+    config = tmp_path / "unknown.toml"
+    deploy = '[[certificates.deploy]]\nto = "qiniu"'
+    imported = '[[certificates]]\nfullchain = "f"\nprivkey = "p"'
+    tables = ("", "[state]", "[acme]", "[dns]", "[verify]", "[[certificates]]", deploy, imported)
+    config.write_text("\n".join(f"{table}\nzqj = 1" for table in tables) + "\n[accounts.qiniu]\n")
+    with pytest.raises(ConfigError) as refused:
+        load(config, {"HOME": str(tmp_path)}, ADAPTERS)
+    listed = re.findall(r"zqj: unknown key; known are (.*)", str(refused.value))
+    assert len(tables) == len(listed)
+    keys = {key for words in listed for key in words.split(", ")}
+    for settings in (qiniu.Settings, alidns.Settings, cloudflare.Settings, dnspod.Settings):
+        keys |= {field.name for field in dataclasses.fields(settings)}
+    return keys.union(*SETTINGS.values())
+
+
+@both
+def test_every_command_has_one_row(readme: Path) -> None:
+    """An operator finds each command in the table, once."""
+    rows = re.findall(r"^\| `certferry ([a-z-]+)", readme.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert sorted(commands()) == sorted(rows)
+
+
+@both
+def test_a_readme_names_no_command_that_is_not_there(readme: Path) -> None:
+    """Each command of a README can be typed."""
+    typed = set(
+        re.findall(
+            r"^(?:[$#] )?certferry (?:--\S+ \S+ )?([a-z]+)\b",
+            readme.read_text(encoding="utf-8"),
+            re.MULTILINE,
+        )
+    )
+
+    assert typed
+    assert typed <= commands()
+
+
+@both
+def test_the_options_before_the_command_are_told(readme: Path) -> None:
+    """None of them has to be found by chance."""
+    text = readme.read_text(encoding="utf-8")
+
+    assert [] == [option for option in global_options() if f"`{option}" not in text]
+
+
+@pytest.mark.parametrize("document", [*READMES, *PAGES, *GUIDES], ids=relative)
+def test_what_is_shown_as_a_configuration_is_one(document: Path, tmp_path: Path) -> None:
+    """Every block loads as it is written, with the files that it names."""
+    keys = tmp_path / "keys"
+    keys.write_text('export QINIU_AK="a"\nexport QINIU_SK="s"\n')
+    keys.chmod(0o600)
+    for bundle in ("ca.pem", "root.pem"):
+        (tmp_path / bundle).touch()
+
+    assert document in GUIDES or examples(document)
+    for number, written in enumerate(examples(document)):
+        config = tmp_path / f"{number}.toml"
+        config.write_text(written.replace(ENV_FILE, str(keys)), encoding="utf-8")
+
+        assert load(config, {"HOME": str(tmp_path)}, ADAPTERS).certificates
+
+
+@pytest.mark.parametrize("document", [ROOT / "SECURITY.md", *GUIDES], ids=relative)
+def test_the_tests_that_a_document_names_are_there(document: Path) -> None:
+    """A promise, or a step of a recipe, is shown by a test that runs, whatever it is called now."""
+    assert [] == missing_tests(document.read_text(encoding="utf-8"))
+
+
+@both_pages
+def test_every_setting_is_on_the_page(page: Path, tmp_path: Path) -> None:
+    """Errors send their readers there."""
+    shown = "".join(examples(page))
+
+    missing = {key for key in known_keys(tmp_path) if not re.search(rf"\b{key}\b", shown)}
+
+    assert set() == missing
+
+
+@pytest.mark.parametrize("documents", [READMES, PAGES], ids=["readme", "page"])
+def test_both_languages_show_the_same_settings(documents: tuple[Path, Path]) -> None:
+    """The same tables with the same values, in the same order."""
+    english, chinese = ([tomllib.loads(one) for one in examples(each)] for each in documents)
+
+    assert english == chinese
+
+
+@pytest.mark.parametrize(
+    "document", [*ROOT.glob("*.zh-CN.md"), *ROOT.glob("docs/**/*.zh-CN.md")], ids=relative
+)
+def test_chinese_has_chinese_punctuation(document: Path) -> None:
+    """Outside code no half-width mark stands beside a Chinese character."""
+    prose = CODE.sub("`", document.read_text(encoding="utf-8").replace(AS_PRINTED, ""))
+
+    found = re.findall(r"[^\n]{0,12}(?:[\u4e00-\u9fff`][,:;?!()]|[,;?!()][\u4e00-\u9fff`])", prose)
+
+    assert [] == found
+
+
+@pytest.mark.parametrize("script", ["./scripts/demo", "./scripts/test"])
+@both
+def test_a_readme_has_the_two_commands(script: str, readme: Path) -> None:
+    """The demo and the tests are one command each."""
+    assert script in readme.read_text(encoding="utf-8")
+    assert (ROOT / script).exists()
+
+
+@both
+def test_the_contents_of_a_readme_are_its_headings(readme: Path) -> None:
+    """Each section can be reached from the first screen, and nothing else is named there."""
+    text = readme.read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    contents = text.partition("\n## ")[0].rpartition("**")[2]
+
+    assert headings == re.findall(r"\[([^]]+)\]\(#", contents)
+    anchors = [heading.lower().replace(" ", "-") for heading in headings]
+    assert anchors == re.findall(r"\]\(#([^)]+)\)", contents)
+
+
+# --- What the guides say is the same in both languages
+
+
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_both_languages_tell_the_same() -> None:
+    """The same tests in the same order, the same commands, the same settings."""
+    chinese = [guide for guide in GUIDES if guide.name.endswith(".zh-CN.md")]
+    assert chinese
+    for guide in chinese:
+        english = guide.with_name(guide.name.replace(".zh-CN", ""))
+        settings = [
+            [re.sub(r"\s*#.*", "", written) for written in TOML.findall(one.read_text("utf-8"))]
+            for one in (guide, english)
+        ]
+        tests = [named_tests(one.read_text("utf-8")) for one in (guide, english)]
+        assert tests[0]
+        assert tests[0] == tests[1]
+        assert settings[0] == settings[1]
+        typed = [
+            [block.replace("--lang zh ", "") for block in CONSOLE.findall(one.read_text("utf-8"))]
+            for one in (guide, english)
+        ]
+        assert typed[0] == typed[1]
+
+
+# --- What SECURITY.md promises is shown by tests
+
+
+def promises() -> list[str]:
+    """Return each promise, with the tests behind it."""
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    promised = text.partition("\n## What is promised\n")[2].partition("\n## ")[0]
+    return re.findall(r"^- .*(?:\n  .*)*", promised, re.MULTILINE)
+
+
+def test_every_promise_names_its_test() -> None:
+    """What no test shows is not promised."""
+    assert promises()
+    assert [] == [promise for promise in promises() if not named_tests(promise)]
+
+
+# --- The glossary has few words, and each is carried by a type that exists
+
+
+MOST_WORDS = 25
+ROW = re.compile(r"^\| (\w+) \| (.+?) \| `([\w.]+)\.(\w+)` \|$", re.MULTILINE)
+
+WORDS = ROW.findall(
+    (ROOT / "docs" / "glossary.md")
+    .read_text(encoding="utf-8")
+    .partition("## Words")[2]
+    .partition("\n## ")[0]
+)
+
+
+def test_the_words_are_few_and_each_has_one_line() -> None:
+    """A new word is paid for with an old one."""
+    assert 0 < len(WORDS) <= MOST_WORDS
+    assert len({word for word, *_ in WORDS}) == len(WORDS)
+
+
+@pytest.mark.parametrize(("word", "sentence", "module", "name"), WORDS)
+def test_a_word_has_one_sentence_and_a_type(
+    word: str, sentence: str, module: str, name: str
+) -> None:
+    """The type is where the line says."""
+    assert sentence.endswith(".")
+    assert ". " not in sentence
+    assert hasattr(importlib.import_module(f"certferry.{module}"), name), word
+
+
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "STYLE.md"])
+def test_what_a_newcomer_reads_leads_to_it(document: str) -> None:
+    """By a link."""
+    assert "(docs/glossary.md)" in (ROOT / document).read_text(encoding="utf-8")
+
+
+# --- The drawings in the documents equal what they draw
+
+
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+BRANCH = re.compile(r"^(?P<stem>(?:│   |    )*)[├└]── (?P<name>[\w./]+)")
+
+
+def drawn(drawing: str) -> list[tuple[int, str]]:
+    """Return depth and name of each branch of a tree drawn with `├──` and `└──`."""
+    return [
+        (len(match["stem"]) // 4, match["name"])
+        for match in map(BRANCH.match, drawing.splitlines())
+        if match
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "package", "opened"),
+    [("The rooms", PACKAGE, ("adapters", "core")), ("The sandbox", SANDBOX, ())],
+)
+def test_architecture_draws_the_rooms_that_exist(
+    section: str, package: Path, opened: tuple[str, ...]
+) -> None:
+    """Its tree names every room and every module beside the rooms, and no other."""
+    actual = {
+        f"{path.relative_to(package).as_posix()}/"
+        for folder in (package, *(package / room for room in opened))
+        for path in folder.iterdir()
+        if (path / "__init__.py").exists()
+    } | {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
+
+    parent = ""
+    named = set()
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for depth, name in drawn(text.partition(f"## {section}\n")[2].partition("\n## ")[0]):
+        if depth == 0:
+            parent = name
+        named.add(name if depth == 0 else parent + name)
+
+    assert named == actual
+
+
+def test_errors_draws_the_classes_that_exist() -> None:
+    """The tree in the docstring of `certferry.errors` is the tree of its classes."""
+    actual = {
+        (cls.__bases__[0].__name__, name)
+        for name, cls in vars(errors).items()
+        if inspect.isclass(cls) and issubclass(cls, errors.Reported)
+    }
+
+    named = {("Exception", "Reported")}
+    for root in re.split(r"\n\n(?=\w+ {2,})", inspect.getdoc(errors) or "")[1:]:
+        line = [root.partition(" ")[0]]
+        named.add(("Reported", line[0]))
+        for depth, name in drawn(root):
+            line[depth + 1 :] = [name]
+            named.add((line[depth], name))
+
+    assert named == actual
+
+
+def test_documents_link_only_to_files_that_exist() -> None:
+    """Every relative link of a document leads somewhere."""
+    missing = [
+        f"{relative(document)}: {link}"
+        for document in [
+            *ROOT.glob("*.md"),
+            *ROOT.glob("docs/**/*.md"),
+            *PACKAGE.rglob("README.md"),
+            *(ROOT / "sandbox").rglob("README.md"),
+        ]
+        for link in LINK.findall(document.read_text(encoding="utf-8"))
+        if not (document.parent / link).exists()
+    ]
+
+    assert [] == missing
+
+
+# --- Each room says on one short page what lives in it, and the tests lie in the same rooms
+
+
+LONGEST = 15  # lines: a page that is read before the code, not in its place
+MODULE = re.compile(r"`((?:\w+/)*\w+\.py|(?:\w+/)+)`")
+MIRRORED = ("adapters", "core")
+
+ROOMS = sorted(
+    [*(file.parent for file in PACKAGE.glob("*/__init__.py")), SANDBOX, SANDBOX / "testing"]
+)
+ROOM_PAGES = sorted([*PACKAGE.rglob("README.md"), *SANDBOX.rglob("README.md")])
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=relative)
+def test_each_room_has_a_page(room: Path) -> None:
+    """Also each room of the core."""
+    assert (room / "README.md") in ROOM_PAGES
+    if "core" == room.name:
+        assert all((file.parent / "README.md") in ROOM_PAGES for file in room.glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("page", ROOM_PAGES, ids=relative)
+def test_a_page_is_short(page: Path) -> None:
+    """It says where to begin and what may not be imported, and leaves the rest to docstrings."""
+    text = page.read_text(encoding="utf-8")
+
+    assert len(text.splitlines()) <= LONGEST
+    assert "**Begin** with" in text
+    assert ("**May not be imported:**" in text) or ("**Not here:**" in text)
+
+
+@pytest.mark.parametrize("page", ROOM_PAGES, ids=relative)
+def test_a_page_names_only_modules_that_exist(page: Path) -> None:
+    """By their path in the room, beside it, or in its package."""
+    places = (page.parent, page.parent.parent, PACKAGE)
+    named = MODULE.findall(page.read_text(encoding="utf-8"))
+
+    assert [] == [name for name in named if not any((place / name).exists() for place in places)]
+
+
+@pytest.mark.parametrize("room", MIRRORED)
+def test_the_tests_lie_in_the_rooms_that_they_are_about(room: str) -> None:
+    """No folder of tests is left of a room that is no more."""
+    tests = {
+        folder.name for folder in (ROOT / "tests" / room).iterdir() if any(folder.glob("*.py"))
+    }
+    rooms = {file.parent.name for file in (PACKAGE / room).glob("*/__init__.py")}
+
+    assert tests <= rooms
+
+
+# --- ARCHITECTURE.md leads a newcomer along the way that a run really takes
+
+
+WAY_MODULE = re.compile(r"\b(?:cli|wiring|reconcile|core)(?:/\w+)+\.py\b")
+SUM = re.compile(r"These are (\d+) files and about (\d+) lines")
+
+
+@pytest.fixture(scope="module")
+def path() -> MainPath:
+    """The way, found by going it."""
+    return walked()
+
+
+def section() -> str:
+    """Return what the document says of the way."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    return text.partition("## The way of the main job")[2].partition("\n## ")[0]
+
+
+def test_the_document_names_the_modules_of_the_way(path: MainPath) -> None:
+    """All of them, and no other."""
+    assert path.modules == frozenset(WAY_MODULE.findall(section()))
+
+
+def test_the_document_says_how_long_the_way_is(path: MainPath) -> None:
+    """To the nearest fifty lines."""
+    found = SUM.search(section())
+    assert found is not None
+    files, lines = map(int, found.groups())
+    assert files == len(path.modules)
+    assert abs(lines - path.lines) <= 50, path.lines
+
+
+def test_the_way_does_not_grow(path: MainPath) -> None:
+    """A feature that most runs do not need lies beside it."""
+    assert len(path.modules) <= MOST_FILES
+    assert path.lines <= MOST_LINES

@@ -1,0 +1,426 @@
+"""What is installed: the script, the pins, the pages in the package, how little a start loads."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import venv
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
+
+from certferry import __version__
+from certferry.cli.commands import COMMANDS
+from certferry.present.pages import FOLDERS, PAGES, pages, schemas
+from tests.house import constraints
+from tests.house.tree import ROOT, modules, relative
+from tests.support.tiers import thorough
+
+# --- `scripts/install` puts certferry where root's cron, or one user, finds it
+
+
+LONGEST = 600  # seconds
+SCRIPT = "./scripts/install"
+MANUALS = (
+    *(ROOT / name for name in ("README.md", "README.zh-CN.md")),
+    *sorted((ROOT / "docs" / "how-to").glob("from-acme-sh*.md")),
+    *sorted((ROOT / "docs" / "how-to").glob("upgrade*.md")),
+)
+
+
+def install(home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Install into `home`, and link into `bin` beside it."""
+    places = {"CERTFERRY_HOME": str(home), "CERTFERRY_BIN": str(home.parent / "bin")}
+    return subprocess.run(
+        [SCRIPT, *words],
+        cwd=ROOT,
+        env={**os.environ, **places, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LONGEST,
+    )
+
+
+@pytest.mark.parametrize("manual", MANUALS, ids=relative)
+def test_a_manual_installs_by_one_command(manual: Path) -> None:
+    """It is the same everywhere, and no manual has pip's commands beside it."""
+    text = manual.read_text(encoding="utf-8")
+
+    assert f"# {SCRIPT}\n" in text
+    assert "bin/pip install" not in text
+
+
+def test_libraries_are_installed_by_their_hashes() -> None:
+    """No mirror can put another file in the place of the one that certferry was tested with."""
+    installing = [
+        line
+        for line in (ROOT / SCRIPT).read_text(encoding="utf-8").splitlines()
+        if line.startswith("pip install")
+    ]
+
+    assert [
+        'pip install --require-hashes "${wanted[@]}"',
+        'pip install --no-build-isolation --no-deps --force-reinstall "${packages[@]}"',
+    ] == installing
+
+
+def test_what_lies_there_already_is_not_touched(tmp_path: Path) -> None:
+    """A directory of something else is named; nothing in it changes."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "theirs").write_text("kept")
+
+    done = install(home)
+
+    assert 1 == done.returncode
+    assert f"install: {home} is something else" in done.stderr
+    assert ["theirs"] == [one.name for one in home.iterdir()]
+
+
+@pytest.mark.parametrize("words", [("--with",), ("--without", "x"), ("keyring",)])
+def test_other_words_are_answered_with_the_usage(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Nothing is made."""
+    done = install(tmp_path / "home", *words)
+
+    assert 2 == done.returncode
+    assert "usage: scripts/install [--with EXTRA]..." in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_extra_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    """Nothing is made."""
+    done = install(tmp_path / "home", "--with", "postgres")
+
+    assert 1 == done.returncode
+    assert "there is no extra postgres" in done.stderr
+    assert "keyring.txt" in done.stderr
+
+
+@thorough
+@pytest.mark.timeout(3 * LONGEST)
+def test_the_script_installs_certferry_and_upgrades_it(tmp_path: Path) -> None:
+    """The command that is linked runs, also after a second time with an extra. With that of the
+    sandbox, by its old name, the sandbox's commands are there too.
+    """
+    home = tmp_path / "home"
+    for words in ((), ("--with", "keyring"), ("--with", "sandbox")):
+        done = install(home, *words)
+        if "Could not find a version" in done.stderr:
+            pytest.skip("no package registry can be reached")
+        assert 0 == done.returncode, done.stderr
+        linked = [str(tmp_path / "bin" / "certferry"), "--version"]
+        said = subprocess.run(linked, capture_output=True, text=True, check=True, timeout=LONGEST)
+        assert said.stdout.startswith("certferry "), said.stderr
+    practise = [linked[0], "demo", "--help"]
+    assert 0 == subprocess.run(practise, check=False, timeout=LONGEST).returncode
+
+
+# --- What operators install is known by its hash, and the oldest libraries that are allowed do
+
+
+NEEDED = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "trustme")
+"""What the tests that are run with the oldest libraries import themselves."""
+WITH_FLOORS = ("tests/core", "tests/adapters/probe", "tests/adapters/http/test_client.py")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """Return a fresh environment. Skips where no registry can be reached."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    asked = pip(python, "download", "--no-deps", "--dest", str(tmp_path / "asked"), "idna")
+    if asked.returncode:
+        pytest.skip(f"no package registry can be reached: {asked.stderr.strip()[-200:]}")
+    return python
+
+
+def pip(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run pip in the checkout, to its end."""
+    return run([str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", *words])
+
+
+def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program in the checkout, to its end."""
+    return subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LONGEST
+    )
+
+
+def test_the_files_are_those_of_the_project() -> None:
+    """They were made from what `pyproject.toml` asks for now, and every pin has hashes."""
+    assert [] == list(constraints.breaches())
+
+
+def test_the_files_name_no_registry() -> None:
+    """Where the files come from is for each machine to say."""
+    written = [one.path.read_text(encoding="utf-8") for one in constraints.wanted()]
+
+    assert [] == [text for text in written if "://" in text or "index-url" in text]
+
+
+def test_a_file_that_is_not_in_order_is_told() -> None:
+    """One without a hash, and one that was made from other floors."""
+    one = constraints.wanted()[0]
+    text = one.path.read_text(encoding="utf-8")
+    older = replace(one, requirements=("urllib3>=2.5", *one.requirements[1:]))
+
+    assert "" == constraints.problem_of(one, text)
+    assert "no pin with its hashes: idna==3" == constraints.problem_of(one, f"{text}idna==3\n")
+    assert "no pin" in constraints.problem_of(one, text.replace("--hash=sha256:", "--hash=md5:", 1))
+    assert "something else" in constraints.problem_of(older, text)
+
+
+@thorough
+@pytest.mark.timeout(2 * LONGEST)
+def test_the_oldest_libraries_that_are_allowed(environment: Path) -> None:
+    """Each at its floor, the tests of what they do for us pass."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    floors = [requirement.replace(">=", "==") for requirement in project["dependencies"]]
+    installed = pip(environment, "install", *floors, *NEEDED, str(ROOT))
+    assert 0 == installed.returncode, installed.stderr
+
+    tested = run([str(environment), "-m", "pytest", "-q", "-n", "2", *WITH_FLOORS])
+
+    assert 0 == tested.returncode, tested.stdout[-4000:]
+
+
+# --- The pages that an installed user reads: in the package, in both languages, one source
+
+
+TYPED = re.compile(r"`certferry help ([a-z][a-z-]*)(?: ([a-z]+))?`")
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *modules()]
+
+
+def shipped() -> set[str]:
+    """Return what the pages of the checkout are called in a package."""
+    return {
+        f"certferry/pages/{folder}/{path.relative_to(ROOT / 'docs' / folder).as_posix()}"
+        for folder in FOLDERS
+        for path in (ROOT / "docs" / folder).rglob("*")
+        if path.suffix in {".md", ".json"}
+    }
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that is made of the sources' archive, as a registry would do it."""
+    folder = tmp_path_factory.mktemp("build")
+    [sources] = SdistBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    with tarfile.open(sources) as archive:
+        archive.extractall(folder, filter="data")
+    [unpacked] = (path for path in folder.iterdir() if path.is_dir())
+    [built] = WheelBuilder(str(unpacked)).build(directory=str(folder), versions=["standard"])
+    return Path(built)
+
+
+@pytest.fixture(scope="module")
+def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that is made of a checkout."""
+    folder = tmp_path_factory.mktemp("checkout")
+    [built] = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    return Path(built)
+
+
+def test_every_page_is_in_the_wheel(wheel: Path) -> None:
+    """Of the sources' archive, and of a checkout, where `pip install .` makes it."""
+    with zipfile.ZipFile(wheel) as archive:
+        assert shipped() <= set(archive.namelist())
+
+
+def test_the_wheel_of_a_checkout_has_them_too(checkouts: Path) -> None:
+    """What leads to the pages there is followed."""
+    with zipfile.ZipFile(checkouts) as archive:
+        assert shipped() <= set(archive.namelist())
+
+
+@pytest.mark.parametrize("made_of", ["sources", "checkout"])
+def test_the_rooms_pages_are_not_in_the_wheel(made_of: str, wheel: Path, checkouts: Path) -> None:
+    """They are for those who read the code, and lie in the sources' archive."""
+    with zipfile.ZipFile(wheel if made_of == "sources" else checkouts) as archive:
+        assert [] == [name for name in archive.namelist() if name.endswith("README.md")]
+
+
+def test_an_installed_user_reads_the_reference(wheel: Path, tmp_path: Path) -> None:
+    """Without the checkout."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)  # noqa: S202 - our own wheel
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path), "CERTFERRY_LANG": "zh"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "certferry", "help", "config"],
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.startswith("配置\n")
+    assert "propagation_timeout" in done.stdout
+
+
+def test_the_package_has_no_copy_of_its_own() -> None:
+    """In the checkout each folder leads to the one in docs/."""
+    assert [(ROOT / "docs" / folder).resolve() for folder in FOLDERS] == [
+        (PAGES / folder).resolve() for folder in FOLDERS
+    ]
+
+
+def test_every_page_is_there_in_both_languages() -> None:
+    """Each leads to the other, in its first lines."""
+    english, chinese = pages("en"), pages("zh")
+    assert list(english) == list(chinese)
+    for topic, page in english.items():
+        assert page.path.with_suffix(".zh-CN.md") == chinese[topic].path
+        for one, other in ((page, chinese[topic]), (chinese[topic], page)):
+            head = "\n".join(one.text.splitlines()[:4])
+            assert f"]({other.path.name})" in head, relative(one.path.resolve())
+
+
+def test_what_is_said_to_be_helped_with_is_there() -> None:
+    """Every `certferry help TOPIC` of a document, a page or a sentence prints something."""
+    asked = {
+        (topic, document)
+        for path in DOCUMENTS
+        for topic, document in TYPED.findall(path.read_text(encoding="utf-8"))
+    }
+    topics = {*pages("en"), *COMMANDS}
+
+    assert ("config", "") in asked
+    assert set() == {topic for topic, _ in asked} - topics
+    assert set() == {document for _, document in asked if document} - set(schemas())
+
+
+# --- What is asked often costs little: `--version` and `--help` load no heavy library
+
+
+# Network, crypto, display, storage: everything a command may need and these two do not.
+HEAVY = {
+    "acme",
+    "asyncio",
+    "cryptography",
+    "dns",
+    "email",
+    "http",
+    "josepy",
+    "keyring",
+    "msgspec",
+    "OpenSSL",
+    "requests",
+    "rich",
+    "socket",
+    "sqlite3",
+    "ssl",
+    "trustme",
+    "urllib3",
+}
+
+PROBE = """
+import sys
+from certferry.__main__ import main
+try:
+    code = main()
+except SystemExit as end:
+    code = end.code or 0
+print(*sys.modules, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def loaded_by(*arguments: str, code: int = 0) -> tuple[str, set[str]]:
+    """Run certferry in a fresh interpreter; give its output and the modules it has loaded."""
+    # Measuring coverage in the child would load libraries of its own.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
+    result = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert code == result.returncode, result.stderr
+    return result.stdout, set(result.stderr.split())
+
+
+def test_version_loads_next_to_nothing() -> None:
+    """The version is answered before the command line itself is imported."""
+    output, modules = loaded_by("--version")
+
+    assert f"certferry {__version__}\n" == output
+    assert {"certferry", "certferry.__main__"} == {m for m in modules if m.startswith("certferry")}
+    assert set() == {module.partition(".")[0] for module in modules} & (HEAVY | {"click"})
+
+
+def test_help_loads_no_network_crypto_or_display_library() -> None:
+    """Help is answered from the command line alone: no adapter, no heavy library."""
+    output, modules = loaded_by("--help")
+
+    assert "sync" in output
+    assert "click" in modules
+    assert set() == {module.partition(".")[0] for module in modules} & HEAVY
+    assert set() == {m for m in modules if m.startswith(("certferry.adapters", "certferry.wiring"))}
+
+
+def test_a_catalogue_is_read_only_for_who_wants_it() -> None:
+    """English needs none; Chinese needs its own, and no library besides."""
+    _, english = loaded_by("--help")
+    output, chinese = loaded_by("--lang", "zh", "--help")
+
+    assert "用法: certferry" in output
+    assert set() == {module.partition(".")[0] for module in chinese} & (HEAVY | {"babel"})
+    assert "certferry.present.language" in english
+    assert not [path for path in opened_by("--help") if path.endswith(".mo")]
+    assert [path for path in opened_by("--lang", "zh", "--help") if path.endswith(".mo")]
+
+
+def test_a_file_without_channels_loads_nothing_of_them(tmp_path: Path) -> None:
+    """Nor does one with channels, as long as there is nothing to send."""
+    config = tmp_path / "certferry.toml"
+    config.write_text(f'[state]\nurl = "sqlite:///{tmp_path}/state/state.db"\n')
+    config.chmod(0o600)
+    _, without = loaded_by("--config", str(config), "sync", code=2)
+    config.write_text(f'{config.read_text()}[notify.ops]\ntype = "bark"\nkey = "env:NONE"\n')
+    _, having = loaded_by("--config", str(config), "sync", code=2)
+
+    channels = (
+        "certferry.wiring.channels",
+        "certferry.reconcile.notifications",
+        "certferry.adapters.n",
+    )
+    assert set() == {module for module in without if module.startswith(channels)}
+    assert "certferry.adapters.notify.bark" in having
+    assert "certferry.adapters.http.client" not in having
+    assert {"smtplib", "apprise"} & having == set()
+
+
+def opened_by(*arguments: str) -> list[str]:
+    """Run certferry in a fresh interpreter; give the files that it has opened."""
+    script = (
+        "import sys\n"
+        "sys.addaudithook(lambda event, given: event == 'open' and print(given[0]))\n"
+        "from certferry.__main__ import main\nmain()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
+    )
+    return result.stdout.splitlines()
+
+
+@pytest.mark.parametrize("command", [["-m", "certferry"], ["-m", "certferry.__main__"]])
+def test_the_module_is_the_command(command: list[str]) -> None:
+    """`python -m certferry` is the same program as the command `certferry`."""
+    result = subprocess.run(
+        [sys.executable, *command, "--version"], capture_output=True, text=True, check=True
+    )
+
+    assert f"certferry {__version__}\n" == result.stdout

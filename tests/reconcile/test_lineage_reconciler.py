@@ -1,0 +1,260 @@
+"""What one run does about one lineage: the main job, what it issues, and what it says."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from certferry.core.events import Activity
+from certferry.core.observed.records import HistoryEntry
+from certferry.core.planning.report import Outcome
+from certferry.core.planning.steps import Action
+from certferry.core.waiting import Asking
+from certferry.errors import (
+    CaUnavailable,
+    DnsUnavailable,
+    StateUnavailable,
+)
+from certferry.ports.state import ChallengeRecord
+from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.run import history_keeper
+from certferry.text import Text
+from tests.reconcile.model import START, ModelWorld
+from tests.reconcile.one_lineage import IMG, OTHER, one_visit, outcome, synced
+
+
+def test_first_run_does_everything_once(world: ModelWorld) -> None:
+    """Issue, deploy, verify; each is told as done."""
+    report = synced(world)
+
+    assert report.ok
+    assert {Outcome.DONE} == {step.outcome for step in report.outcomes}
+    assert world.state.versions("img")[0].certificate.fingerprint == report.fingerprint
+    events = [entry.event for entry in reversed(world.state.history("img", 10))]
+    assert ["issued", "uploaded", "deployed", "verified"] == events
+
+
+def test_two_domains_share_one_upload(world: ModelWorld) -> None:
+    """One copy at the target, and one entry in the history."""
+    world.cdn.add_domain(OTHER)
+
+    assert synced(world).ok
+
+    events = [entry.event for entry in world.state.history("img", 10)]
+    assert 1 == events.count("uploaded")
+    assert 2 == events.count("deployed")
+
+
+def test_second_run_says_unchanged_and_writes_nothing(world: ModelWorld) -> None:
+    """Nothing is written at the target, and nothing into the state."""
+    synced(world)
+    entries = world.state.history(None, 100)
+    writes = world.cdn.writes, world.cdn.uploads, world.issuer.issued
+
+    report = synced(world)
+
+    assert report.is_unchanged
+    assert writes == (world.cdn.writes, world.cdn.uploads, world.issuer.issued)
+    assert entries == world.state.history(None, 100)
+
+
+def test_run_that_finds_served_what_an_earlier_one_sent(world: ModelWorld) -> None:
+    """`--no-wait`, or a run that was stopped: the one that first sees it served has news."""
+    sending = one_visit(world)
+    world.alive.discard("run")
+    world.pass_time(timedelta(hours=1))
+
+    report = synced(world)
+
+    assert not sending.ok
+    assert Outcome.DONE is outcome(report, Action.VERIFY, IMG).outcome
+    assert not report.is_unchanged
+    assert synced(world).is_unchanged
+
+
+def test_ca_that_fails_leaves_what_is_there(world: ModelWorld) -> None:
+    """A renewal that fails is told; the certificate in force is still brought where it lacks."""
+    synced(world)
+    world.pass_time(timedelta(days=61))
+    world.cdn.add_domain(OTHER)
+    world.issuer.fail_with(CaUnavailable(Text("the CA is away"), hint=Text("later")))
+
+    report = synced(world)
+
+    assert Outcome.FAILED is outcome(report, Action.ISSUE).outcome
+    assert Outcome.DONE is outcome(report, Action.VERIFY, OTHER).outcome
+    assert "issue failed" in {entry.event for entry in world.state.history("img", 5)}
+
+
+def test_ca_that_quotes_a_header(world: ModelWorld) -> None:
+    """The history, which no program can delete, has it without what must not be seen."""
+    world.issuer.fail_with(CaUnavailable(Text("bad header Authorization: Bearer planted")))
+
+    synced(world)
+
+    (entry,) = world.state.history("img", 5)
+    assert {"problem": "bad header Authorization: •••"} == entry.facts
+
+
+def test_ca_that_fails_the_first_time_leaves_nothing_to_deploy(world: ModelWorld) -> None:
+    """Without any certificate there is one failure, and no step pretends to wait."""
+    world.issuer.fail_with(CaUnavailable(Text("the CA is away")))
+
+    report = synced(world)
+
+    assert [Outcome.FAILED] == [step.outcome for step in report.outcomes]
+    assert report.fingerprint is None
+    assert 0 == world.cdn.writes
+
+
+def test_one_order_in_a_run_whatever_comes_of_it() -> None:
+    """A CA that gives names we did not ask for is not asked again and again."""
+    world = ModelWorld(lifetime=timedelta(days=20))
+    world.cdn.add_domain(IMG)
+
+    report = synced(world)
+
+    assert 1 == world.issuer.issued
+    refused = outcome(report, Action.DEPLOY, IMG)
+    assert Outcome.REFUSED is refused.outcome
+    assert refused.hint is not None
+    assert 0 == world.cdn.uploads
+
+
+def test_renewing_on_demand_issues_once(world: ModelWorld) -> None:
+    """`--renew` gives a new certificate before the old one is due, and keeps the old one."""
+    first = synced(world).fingerprint
+
+    report = world.run(world.wish(), renew=True)
+
+    assert report is not None
+    assert report.ok
+    assert first != report.fingerprint
+    assert 2 == world.issuer.issued
+    assert 2 == len(world.cdn.remote_labels)
+
+
+def test_mistake_of_ours_is_one_lineages_failure(
+    world: ModelWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unexpected exception is logged whole, and does not leave the visit."""
+
+    class Broken:
+        def rate_limit_hold(self, *_: object, **__: object) -> None:
+            return None
+
+        def issue(self, *_: object) -> object:
+            raise ZeroDivisionError
+
+    report = one_visit(world, issuer=Broken())
+
+    assert [Outcome.FAILED] == [step.outcome for step in report.outcomes]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_state_that_cannot_be_read_is_told(world: ModelWorld) -> None:
+    """The state's own error is the outcome, hint included."""
+
+    class Unreadable:
+        def __getattr__(self, name: str) -> object:
+            raise StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
+
+    report = one_visit(world, state=Unreadable())
+
+    (told,) = report.outcomes
+    assert Outcome.FAILED is told.outcome
+    assert "the disk is full" == str(told.detail)
+    assert told.hint is not None
+
+
+def test_history_that_cannot_be_written_fails_no_step(
+    world: ModelWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was done is told as done, nothing is done twice, and the gap is a warning."""
+
+    class Unwritable:
+        def append_history(self, entry: HistoryEntry) -> None:
+            raise StateUnavailable(Text("the disk is full"))
+
+    keep = history_keeper(Unwritable(), world.now, "tester")  # type: ignore[arg-type]  # writes history alone
+    report = one_visit(world, progress=keep)
+
+    assert Outcome.DONE is outcome(report, Action.ISSUE).outcome
+    assert Outcome.WAITING is outcome(report, Action.DEPLOY, IMG).outcome
+    assert 1 == world.cdn.uploads
+    assert 'img: "uploaded" is missing in the history: the disk is full' in caplog.messages
+    assert synced(world).ok
+    assert 1 == world.cdn.uploads
+
+
+def test_record_left_by_an_earlier_run_is_swept(world: ModelWorld) -> None:
+    """Also when there is nothing else to do."""
+    synced(world)
+    name = f"_acme-challenge.{IMG}"
+    handle = world.dns.add_txt(name, "left")
+    world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, handle))
+
+    world.events.clear()
+    synced(world)
+
+    assert [] == world.challenge_values()
+    assert () == world.state.challenge_records("img")
+    said = [str(event.what) for event in world.events if isinstance(event, Activity)]
+    assert ["removing challenge records that an earlier run left"] == said
+
+
+def test_record_that_cannot_be_swept_is_told_and_kept_in_mind(world: ModelWorld) -> None:
+    """A failure to clean up is a failure, and the next run tries again."""
+    synced(world)
+    name = f"_acme-challenge.{IMG}"
+    handle = world.dns.add_txt(name, "left")
+    world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, handle))
+    world.dns.fail_with(DnsUnavailable(Text("away"), hint=Text("later")))
+
+    assert not synced(world).ok
+
+    world.dns.fail_with(None)
+    assert synced(world).ok
+    assert [] == world.challenge_values()
+
+
+def test_clean_up_that_fails_does_not_hide_what_became_of_the_issue(world: ModelWorld) -> None:
+    """Both are told; and once the records are gone, nothing of it is left in the report."""
+    name = f"_acme-challenge.{IMG}"
+    world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, "record-9"))
+
+    class Forgetful:
+        left = 1
+
+        def __getattr__(self, method: str) -> object:
+            return getattr(world.issuer, method)
+
+        def sweep(self, *arguments: object) -> None:
+            if Forgetful.left:
+                Forgetful.left -= 1
+                raise DnsUnavailable(Text("away"), hint=Text("later"))
+            world.issuer.sweep(*arguments)  # type: ignore[arg-type]  # passed on
+
+    world.alive.add("run")
+    ports = replace(world.ports("run"), issuer=Forgetful())  # type: ignore[arg-type]  # by name
+    run = LineageReconciler(world.wish(), ports)
+    run.reconcile()
+    after_one = {step.action: step.outcome for step in run.report().outcomes}
+    world.visit_to_the_end(run)
+
+    assert Outcome.DONE is after_one[Action.ISSUE]
+    assert Outcome.FAILED is after_one[Action.CLEAN]
+    assert run.report().ok
+
+
+def test_wait_is_told_once_and_again_only_when_it_changes(world: ModelWorld) -> None:
+    """A listener of the run is told each outcome, and not the same one twice in a row."""
+    synced(world)
+
+    # What is asked of whom is told at each look: a display alone shows it.
+    told = [event for event in world.events if not isinstance(event, Asking)]
+    assert told
+    assert all(one != other for one, other in itertools.pairwise(told))

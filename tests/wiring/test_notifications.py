@@ -1,0 +1,217 @@
+"""A run whose last writes find no room: its certificates are in order, and it has failed all the
+same, since no later run and no monitor knows of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from certferry.cli.exits import Exit, of_report
+from certferry.config.load import load
+from certferry.core.assessment.notices import ChannelState
+from certferry.core.planning.report import SyncReport
+from certferry.errors import (
+    ConfigError,
+    Interrupted,
+    LeaseHeld,
+    LeaseLost,
+    Reported,
+    StateUnavailable,
+)
+from certferry.ports.state import StateStore
+from certferry.present.language import Voice
+from certferry.present.layout import plain
+from certferry.present.report_text import lines, what_is_wrong
+from certferry.text import Text
+from certferry.wiring.notifications import RunNotifications
+from certferry.wiring.settings import InstalledAdapters
+from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.testing.interruptions import Altered, failing
+from certferry_sandbox.testing.memory_state import MemoryState
+from tests.support.runs import AtOnce
+
+FULL = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
+
+
+def full_disk() -> Any:
+    """Return a state that nothing can be written to."""
+    return Altered(MemoryState(), update_notices=failing(FULL))
+
+
+@pytest.fixture
+def hook() -> Iterator[EventReceiver]:
+    """A service that takes messages."""
+    with EventReceiver() as service:
+        yield service
+
+
+@pytest.fixture
+def heart() -> Iterator[HeartbeatService]:
+    """A service that takes pings."""
+    with HeartbeatService() as service:
+        yield service
+
+
+@pytest.fixture
+def teller(tmp_path: Path, hook: EventReceiver, heart: HeartbeatService) -> RunNotifications:
+    """Tells through both, over a state on a full disk."""
+    (tmp_path / "state.db").touch()
+    return teller_of(tmp_path / "state.db", tmp_path, hook, heart)
+
+
+def teller_of(
+    state: Path,
+    folder: Path,
+    hook: EventReceiver,
+    heart: HeartbeatService,
+    opened: Callable[[], StateStore] = full_disk,
+) -> RunNotifications:
+    """Make one over a state at a path."""
+    path = folder / "certferry.toml"
+    path.write_text(
+        f'[state]\nurl = "sqlite:///{state}"\n'
+        f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
+        f'[heartbeat]\nurl = "{heart.address}"\n[metrics]\nfile = "{folder / "metrics.prom"}"\n'
+    )
+    path.chmod(0o600)
+    settings = load(path, {}, InstalledAdapters())
+    return RunNotifications(settings, opened, run=AtOnce(), language="en")
+
+
+class Killed(Altered):
+    """The state of two runs: the first is killed before it writes down what a channel answered."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryState())
+        self.before_that = 2
+
+    def update_channel(
+        self, name: str, change: Callable[[ChannelState], ChannelState]
+    ) -> ChannelState:
+        """See `StateStore.update_channel`."""
+        self.before_that -= 1
+        if self.before_that == -1:
+            raise KeyboardInterrupt
+        changed: ChannelState = self._port.update_channel(name, change)
+        return changed
+
+
+def codes(hook: EventReceiver) -> list[str]:
+    """What the service was told."""
+    return [event["code"] for event in hook.events]
+
+
+def test_a_run_that_cannot_be_told_of_has_failed(
+    teller: RunNotifications, hook: EventReceiver, heart: HeartbeatService
+) -> None:
+    """Its report says why, its exit code tells, the heartbeat fails, and the channel is told."""
+    report = teller.notify_of(lambda: SyncReport(()), is_whole=True)
+
+    assert FULL == report.problem
+    assert Exit.FAILED is of_report(report)
+    assert ["start", "fail"] == [ping.kind for ping in heart.pings]
+    assert ["state_unavailable"] == codes(hook)
+
+
+def test_a_run_that_could_not_record_its_end_has_failed(
+    teller: RunNotifications, hook: EventReceiver
+) -> None:
+    """It says so, also where only what is wrong is told, and the channel is told, once a day."""
+    for _ in range(2):
+        report = teller.notify_of(lambda: SyncReport((), problem=FULL))
+
+    assert Exit.FAILED is of_report(report)
+    assert ["state_unavailable"] == codes(hook)
+    words = "error: could not record the end of the run: the disk is full"
+    for written in (lines(report, Voice()), what_is_wrong(report, Voice())):
+        said = [plain(one).strip() for one in written]
+        assert words in said
+        assert "hint: free some space" in said
+
+
+def test_an_error_that_ends_a_run_is_told_without_a_state(
+    teller: RunNotifications, hook: EventReceiver
+) -> None:
+    """What ended the run is what it was."""
+
+    def fails() -> SyncReport:
+        raise ConfigError(Text("no key"))
+
+    with pytest.raises(ConfigError, match="no key"):
+        teller.notify_of(fails)
+
+    assert ["config"] == codes(hook)
+
+
+def test_a_state_that_cannot_be_looked_for_is_told(
+    tmp_path: Path, hook: EventReceiver, heart: HeartbeatService
+) -> None:
+    """As in a directory that may not be entered any more: to the channel and the heartbeat."""
+
+    def fails() -> SyncReport:
+        raise FULL
+
+    teller = teller_of(tmp_path / ("x" * 300) / "state.db", tmp_path, hook, heart)
+
+    with pytest.raises(StateUnavailable):
+        teller.notify_of(fails, is_whole=True)
+
+    assert ["start", "fail"] == [ping.kind for ping in heart.pings]
+    assert ["state_unavailable"] == codes(hook)
+
+
+@pytest.mark.parametrize(
+    ("end", "answer"),
+    [
+        (LeaseHeld(Text("another run is at work")), {"success"}),
+        (LeaseLost(Text("another run has taken over")), {"success"}),
+        (Interrupted(Text("stopped")), set()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_ends_a_run_without_being_trouble(
+    tmp_path: Path,
+    hook: EventReceiver,
+    heart: HeartbeatService,
+    end: Reported,
+    answer: set[str],
+) -> None:
+    """No channel is told; to a monitor another run at work is a success, a run that was stopped
+    none at all.
+    """
+
+    def ends() -> SyncReport:
+        raise end
+
+    path, state = tmp_path / "state.db", MemoryState()
+    path.touch()
+    teller = teller_of(path, tmp_path, hook, heart, lambda: state)
+
+    with pytest.raises(type(end)):
+        teller.notify_of(ends, is_whole=True)
+
+    assert answer == {ping.kind for ping in heart.pings} - {"start"}
+    assert [] == hook.events
+
+
+def test_the_end_of_trouble_that_no_state_remembered_is_told_once(
+    tmp_path: Path, hook: EventReceiver, heart: HeartbeatService
+) -> None:
+    """Also where the run is killed while it tells."""
+    path, state = tmp_path / "state.db", cast("Any", Killed())
+    path.touch()
+    teller = teller_of(path, tmp_path, hook, heart, lambda: state)
+    teller.notify_unremembered(FULL)
+
+    for _ in range(2):
+        with suppress(KeyboardInterrupt):
+            teller.notify_of(lambda: SyncReport(()))
+
+    assert -1 == state.before_that  # it was killed, and the second had nothing to write
+    assert ["trouble", "recovered"] == [event["event"] for event in hook.events]

@@ -1,0 +1,64 @@
+"""What runs of one process share: one state, and one pace for each account."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from certferry.config.load import load
+from certferry.wiring.accounts import Paces
+from certferry.wiring.settings import ADAPTERS
+from certferry.wiring.workspace import Workspace
+
+PER_SECOND = 4.0
+
+
+def workspace_in(folder: Path, *, reads_only: bool = False) -> Workspace:
+    """A workspace whose state is in a folder."""
+    path = folder / "certferry.toml"
+    path.write_text(f'[state]\nurl = "sqlite:///{folder}/state.db"\n')
+    path.chmod(0o600)
+    return Workspace(load(path, {}, ADAPTERS), reads_only=reads_only)
+
+
+def test_the_state_is_opened_once(tmp_path: Path) -> None:
+    """However many threads ask for it at once."""
+    meeting = threading.Barrier(8, timeout=30)
+
+    def state(workspace: Workspace) -> object:
+        meeting.wait()
+        return workspace.state
+
+    with workspace_in(tmp_path) as workspace, ThreadPoolExecutor(8) as pool:
+        opened = set(map(id, pool.map(state, [workspace] * 8)))
+
+    assert 1 == len(opened)
+
+
+def test_what_reads_only_makes_no_state(tmp_path: Path) -> None:
+    """Not even an empty one."""
+    with workspace_in(tmp_path, reads_only=True) as workspace:
+        assert () == workspace.state.lineages()
+
+    assert ["certferry.toml"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_two_runs_share_the_pace_of_an_account() -> None:
+    """Together they send no more than one alone may; each waits with its own pause."""
+    paces, waits = Paces(), {"one": list[float](), "other": list[float]()}
+    runs = [
+        paces.joined("qiniu", waits[name].append, "https://api.example.com", PER_SECOND)
+        for name in waits
+    ]
+    elsewhere = paces.joined("other", waits["one"].append, "https://api.example.com", PER_SECOND)
+
+    for _ in range(4):
+        for pace in runs:
+            pace.wait()
+    apart = [*waits["one"], *waits["other"]]
+    elsewhere.wait()
+
+    assert 7 == len(apart)
+    assert max(apart) > 7 / PER_SECOND - 0.2
+    assert 7 == len(waits["one"] + waits["other"]), "another account has its own"
