@@ -50,7 +50,7 @@ CROWD, DOMAINS_PER_SECOND = 100, 400
 """Domains up to which the list is as fresh as each wait wants it, and, of larger accounts, domains
 for which it may be a second old: reading it must not take the requests that their changes need."""
 
-AT_REST, AT_WORK = "success", "processing"
+AT_WORK = "processing"
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -91,13 +91,14 @@ class TtlCache(Generic[T]):
 class Notes(Generic[T]):
     """Values of one type that later runs find in the account's memory."""
 
-    def __init__(self, memory: AccountMemory, type_: type[T]) -> None:
+    def __init__(self, memory: AccountMemory, type_: type[T], prefix: str = "") -> None:
         self._memory = memory
         self._type = type_
+        self._prefix = prefix
 
     def read(self, name: str) -> T | None:
         """Return a note's value; `None` where there is none, or a newer certferry wrote it."""
-        text = self._memory.note(name)
+        text = self._memory.note(self._prefix + name)
         if text is None:
             return None
         try:
@@ -109,12 +110,12 @@ class Notes(Generic[T]):
     def write(self, name: str, value: T) -> None:
         """Replace a note."""
         text = msgspec.json.encode(value).decode()
-        self._memory.update(name, lambda _: text)
+        self._memory.update(self._prefix + name, lambda _: text)
 
     def remove(self, name: str) -> None:
         """Remove a note, if it is there."""
-        if self._memory.note(name) is not None:
-            self._memory.update(name, lambda _: None)
+        if self._memory.note(self._prefix + name) is not None:
+            self._memory.update(self._prefix + name, lambda _: None)
 
 
 class Certificates:
@@ -149,14 +150,13 @@ class Certificates:
         """Return a certificate, `None` where there is none, also in a list that is read now."""
         return self.all().get(cert_id) or self.all(anew=True).get(cert_id)
 
-    @property
-    def age_for_uploads(self) -> float:
-        """How old the list may be in which a copy is looked for before an upload, since another
-        machine may have had the lineage's lease a moment ago; of a long list, not to read it for
-        each of many uploads.
+    def for_uploads(self) -> dict[str, CertificateRecord]:
+        """Return the list in which a copy is looked for before an upload, as fresh as another
+        machine needs that had the lineage's lease a moment ago; a long one, not read for each of
+        many uploads.
         """
         listed = self._listed.cached
-        return max(LIST_AGE, 0.0 if listed is None else len(listed) / PER_SECOND)
+        return self.all(age=max(LIST_AGE, 0.0 if listed is None else len(listed) / PER_SECOND))
 
     def note_own(self, cert_id: str, record: CertificateRecord | None) -> None:
         """Count a certificate in from now on, or out where there is no record of it."""
@@ -213,7 +213,7 @@ class Details:
         now: Callable[[], datetime],
     ) -> None:
         self._client = client
-        self._notes = Notes(memory, Note)
+        self._notes = Notes(memory, Note, "domain: ")
         self._clock = clock
         self._now = now
         self.listed = TtlCache(self._list, LIST_AGE, clock)
@@ -239,7 +239,8 @@ class Details:
             return self.read_now(domain)
         if known is None:
             return note if note and shows_no_change(item, note) else self.read_now(domain)
-        if self._clock() - known.read_at >= _age(known.detail):
+        age = TASK_AGE if known.detail.operating_state == AT_WORK else DETAIL_AGE
+        if self._clock() - known.read_at >= age:
             return self.read_now(domain)
         if listed.asked_at < known.read_at or shows_no_change(item, known.detail):
             return known.detail
@@ -257,8 +258,8 @@ class Details:
             if failure.code in NO_SUCH_DOMAIN:
                 self._known[domain] = None
             raise
-        if detail.operating_state == AT_REST:
-            self._notes.write(_note_of(domain), Note(self._now(), detail))
+        if detail.operating_state == "success":
+            self._notes.write(domain, Note(self._now(), detail))
         return self._keep(domain, detail, read_at)
 
     def survey(self, item: DomainItem) -> DomainRecord:
@@ -276,7 +277,7 @@ class Details:
     def forget(self, domain: str) -> None:
         """Have the next look read the domain, also that of a later run: it is about to change."""
         self._known[domain] = None
-        self._notes.remove(_note_of(domain))
+        self._notes.remove(domain)
 
     def note_change(self, domain: str, before: DomainRecord) -> None:
         """Store that Qiniu works on a domain, until a newer list or the domain itself says
@@ -295,7 +296,7 @@ class Details:
         return DomainList(asked_at, {name_here(item.name): item for item in items})
 
     def _note(self, domain: str) -> DomainRecord | None:
-        note = self._notes.read(_note_of(domain))
+        note = self._notes.read(domain)
         is_young = note is not None and timedelta(0) <= self._now() - note.at < NOTE_AGE
         return note.detail if note is not None and is_young else None
 
@@ -355,14 +356,6 @@ def _as_listed(detail: DomainRecord, item: DomainItem) -> DomainRecord:
         modify_at=item.modify_at,
         oper_task_id=item.oper_task_id,
     )
-
-
-def _age(detail: DomainRecord) -> float:
-    return TASK_AGE if detail.operating_state == AT_WORK else DETAIL_AGE
-
-
-def _note_of(domain: str) -> str:
-    return f"domain: {domain}"
 
 
 ATTEMPTS = 2  # at a write whose answer does not come

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 
@@ -17,7 +18,7 @@ from certferry.adapters.qiniu.errors import (
     ACCOUNT_FULL,
     NO_SUCH_CERTIFICATE,
     QiniuFailure,
-    is_name_too_long,
+    attempt,
     rejected,
 )
 from certferry.adapters.qiniu.records import CertificateRecord, UploadBody
@@ -37,38 +38,46 @@ from certferry.text import Text
 
 log = logging.getLogger(__name__)
 
+_QUOTA = "most certificates"
 _NAMES, _SHORT = "names of certificates", "short"
 """A note of the account, and what it says where the usual name of a certificate is too long."""
+_TOO_LONG = "name too long"  # as in "certification name too long", whose code is not known (§4.1)
+
+
+class QuotaNote(msgspec.Struct, frozen=True):
+    """What the account's memory keeps: how many there were when one more was refused."""
+
+    held: int
+    at: datetime
 
 
 class Copies:
-    """Copies of certificates at one account. Raises `QiniuFailure` and `DeployError`."""
+    """Copies of certificates at one account, and how many it may hold. Raises `QiniuFailure` and
+    `DeployError`. `now` is the wall clock.
+    """
 
     def __init__(
         self,
         client: QiniuClient,
         certificates: Certificates,
-        quota: AccountQuota,
         settler: Settler,
         memory: AccountMemory,
+        now: Callable[[], datetime],
     ) -> None:
         self._client = client
         self._certificates = certificates
-        self._quota = quota
         self._settler = settler
         self._memory = memory
+        self._quota = Notes(memory, QuotaNote)
+        self._now = now
         self._uploading = threading.Lock()
 
     def of(self, lineage: str, known: Sequence[Certificate]) -> Iterator[RemoteCertificate]:
         """Find the copies of a lineage's certificates, by mark, names and dates."""
         for certificate in known:
-            for record in self._copies(lineage, certificate):
-                yield RemoteCertificate(
-                    record.certid,
-                    record.name or "",
-                    certificate.fingerprint,
-                    certificate.not_after,
-                )
+            for record in _copies(lineage, certificate, self._certificates.all()):
+                label, proof = record.name or "", certificate.fingerprint
+                yield RemoteCertificate(record.certid, label, proof, certificate.not_after)
 
     def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
         """Return every certificate of the account but ours."""
@@ -91,13 +100,33 @@ class Copies:
             if name.startswith(begins) and name not in labels and owner_of(name) in ours:
                 yield _other(record)
 
+    def quota(self) -> Quota | None:
+        """Return how full the account is, `None` where it refused nothing in the last day."""
+        refused = self._quota.read(_QUOTA)
+        if refused is None or not timedelta(0) <= self._now() - refused.at < TRIED_AGAIN:
+            return None
+        held = len(self._certificates.all())
+        return Quota(held, refused.held, refused.at + TRIED_AGAIN)
+
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
-        certificate = bundle.certificate
+
+        def find(listed: Mapping[str, CertificateRecord]) -> str | None:
+            copies = _copies(lineage, bundle.certificate, listed)
+            return copies[0].certid if copies else None
+
         with self._uploading:
-            return self._find_if_listed(lineage, certificate) or self._settler.until_settled(
+            found = None
+            try:
+                found = find(self._certificates.for_uploads())
+            except QiniuFailure as unread:
+                # A list in an unknown shape would hold up every upload for ever; one that does not
+                # come holds the run up, since there may be a copy in it.
+                if unread.is_common or unread.is_passing:
+                    raise
+            return found or self._settler.until_settled(
                 lambda: self._upload(lineage, bundle),
-                lambda: self._find(lineage, certificate, anew=True),
+                lambda: find(self._certificates.all(anew=True)),
             )
 
     def forget(self, remote_id: str) -> None:
@@ -117,36 +146,6 @@ class Copies:
             lambda: copy.certid not in self._certificates.all(anew=True) or None,
         )
 
-    def _find_if_listed(self, lineage: str, certificate: Certificate) -> str | None:
-        """Find a copy to adopt. A list in an unknown shape would hold up every upload for ever; one
-        that does not come holds the run up, since there may be a copy in it.
-        """
-        try:
-            return self._find(lineage, certificate)
-        except QiniuFailure as unread:
-            if unread.is_common or unread.is_passing:
-                raise
-            return None
-
-    def _find(self, lineage: str, certificate: Certificate, *, anew: bool = False) -> str | None:
-        age = self._certificates.age_for_uploads
-        copies = self._copies(lineage, certificate, anew=anew, age=age)
-        return copies[0].certid if copies else None
-
-    def _copies(
-        self,
-        lineage: str,
-        certificate: Certificate,
-        *,
-        anew: bool = False,
-        age: float | None = None,
-    ) -> list[CertificateRecord]:
-        """List the copies of a certificate, oldest first, so that every run adopts the same one."""
-        labels = labels_of(lineage, certificate.fingerprint)
-        listed = self._certificates.all(anew=anew, age=age).values()
-        found = (one for one in listed if one.name in labels and _agrees(one, certificate))
-        return sorted(found, key=lambda record: record.age_order)
-
     def _upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Upload under the usual name, or under a short one where that was once too long."""
         fingerprint = bundle.certificate.fingerprint
@@ -155,7 +154,7 @@ class Copies:
         try:
             return self._upload_as(label_of(lineage, fingerprint), bundle)
         except QiniuFailure as failure:
-            if failure.maybe_done or not is_name_too_long(failure.words):
+            if failure.maybe_done or _TOO_LONG not in failure.words.lower():
                 raise
         cert_id = self._upload_as(short_label_of(lineage, fingerprint), bundle)
         self._memory.update(_NAMES, lambda _: _SHORT)
@@ -173,13 +172,21 @@ class Copies:
             cert_id = self._client.upload_certificate(upload)
         except QiniuFailure as failure:
             if failure.code == ACCOUNT_FULL:
-                self._quota.note_refused()
+                self._note_full()
             raise
-        self._quota.note_taken()
+        self._quota.remove(_QUOTA)
         moments = (int(certificate.not_before.timestamp()), int(certificate.not_after.timestamp()))
         record = CertificateRecord(cert_id, name, certificate.names, *moments)
         self._certificates.note_own(cert_id, record)
         return cert_id
+
+    def _note_full(self) -> None:
+        """Remember that an upload was refused. How many there are now is looked at anew."""
+        listed = attempt(partial(self._certificates.all, anew=True))
+        if isinstance(listed, QiniuFailure):
+            log.info("how many certificates there are cannot be seen: %s", listed)
+        else:
+            self._quota.write(_QUOTA, QuotaNote(len(listed), self._now()))
 
     def _remove(self, remote_id: str) -> bool:
         try:
@@ -190,6 +197,15 @@ class Copies:
             return False
         self._certificates.note_own(remote_id, None)
         return True
+
+
+def _copies(
+    lineage: str, certificate: Certificate, listed: Mapping[str, CertificateRecord]
+) -> list[CertificateRecord]:
+    """List the copies of a certificate, oldest first, so that every run adopts the same one."""
+    labels = labels_of(lineage, certificate.fingerprint)
+    found = (one for one in listed.values() if one.name in labels and _agrees(one, certificate))
+    return sorted(found, key=lambda record: record.age_order)
 
 
 def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
@@ -204,49 +220,3 @@ def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
 
 def _other(record: CertificateRecord) -> OtherCertificate:
     return OtherCertificate(record.certid, record.name or "", record.ends, not_before=record.begins)
-
-
-_NOTE = "most certificates"
-
-
-class QuotaNote(msgspec.Struct, frozen=True):
-    """What the account's memory keeps: how many there were when one more was refused."""
-
-    held: int
-    at: datetime
-
-
-class AccountQuota:
-    """How many certificates the account may hold, as far as that is known. `now` is the wall
-    clock.
-    """
-
-    def __init__(
-        self, certificates: Certificates, memory: AccountMemory, now: Callable[[], datetime]
-    ) -> None:
-        self._certificates = certificates
-        self._notes = Notes(memory, QuotaNote)
-        self._now = now
-
-    def seen(self) -> Quota | None:
-        """Return how full the account is, `None` where it refused nothing in the last day. Raises
-        `QiniuFailure`.
-        """
-        refused = self._notes.read(_NOTE)
-        if refused is None or not timedelta(0) <= self._now() - refused.at < TRIED_AGAIN:
-            return None
-        held = len(self._certificates.all())
-        return Quota(held, refused.held, refused.at + TRIED_AGAIN)
-
-    def note_refused(self) -> None:
-        """Remember that an upload was refused. How many there are now is looked at anew."""
-        try:
-            held = len(self._certificates.all(anew=True))
-        except QiniuFailure as failure:
-            log.info("how many certificates there are cannot be seen: %s", failure)
-            return
-        self._notes.write(_NOTE, QuotaNote(held, self._now()))
-
-    def note_taken(self) -> None:
-        """Forget it: an upload was taken."""
-        self._notes.remove(_NOTE)

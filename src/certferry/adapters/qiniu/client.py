@@ -7,8 +7,8 @@ Where each call is answered and how it is signed stands in `wire`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -46,12 +46,14 @@ from certferry.adapters.qiniu.records import (
 )
 from certferry.adapters.qiniu.wire import (
     SOURCE_FORM,
+    ApiCall,
     CallGroup,
     Endpoint,
     Endpoints,
     Hosts,
     QiniuKeys,
     Scheme,
+    endpoints_of,
     read_reply,
     sign_qbox,
     sign_qiniu,
@@ -78,35 +80,12 @@ T = TypeVar("T")
 RawList: Any = tuple[msgspec.Raw, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class ApiCall:
-    """One call to Qiniu: `what` names it for sentences, `path` may depend on the endpoint."""
-
-    group: CallGroup
-    path: str | Callable[[Endpoint], str]
-    what: Text
-    method: str = "GET"
-    body: msgspec.Struct | Mapping[str, object] | None = None
-
-    @property
-    def is_change(self) -> bool:
-        """Whether it does more than read. What reads is sent again when no answer came."""
-        return self.method != "GET"
-
-    def request(self, endpoint: Endpoint) -> Request:
-        """Return the request, unsigned. The body is compact JSON: what is signed is sent."""
-        path = self.path if isinstance(self.path, str) else self.path(endpoint)
-        if self.body is None:
-            return Request(self.method, endpoint.url + path)
-        headers = {"Content-Type": "application/json"}
-        return Request(self.method, endpoint.url + path, headers, msgspec.json.encode(self.body))
-
-
 class QiniuTransport:
     """Qiniu's hosts, for one account. Safe to share between threads; raises `QiniuFailure`.
 
     `now` is the wall clock that signatures are dated by, `clock` the one that requests are paced
-    by: it counts seconds and never goes back. `with_iam_key`: the access key is a sub-account's.
+    by: it counts seconds and never goes back. `with_iam_key`: the access key is a sub-account's;
+    `proven`: the endpoint that answered each group of calls with success.
     """
 
     def __init__(
@@ -131,16 +110,14 @@ class QiniuTransport:
         self._keys = keys
         self._now = now
         self._endpoints = Endpoints(hosts, memory)
-        self._proven: dict[CallGroup, Endpoint] = {}
+        self.proven: dict[CallGroup, Endpoint] = {}
         self._https = {
-            url: HttpClient(pace=paced(url), pause=pause, timeouts=timeouts, too_many=too_many)
-            for url in self._endpoints.urls
+            one.url: HttpClient(
+                pace=paced(one.url), pause=pause, timeouts=timeouts, too_many=too_many
+            )
+            for endpoints in endpoints_of(hosts).values()
+            for one in endpoints
         }
-
-    @property
-    def proven(self) -> Mapping[CallGroup, Endpoint]:
-        """The endpoint that answered each group of calls with success."""
-        return dict(self._proven)
 
     def clock_ahead(self) -> timedelta | None:
         """Return how far Qiniu's clock is ahead, by any answer to a request without keys."""
@@ -149,10 +126,6 @@ class QiniuTransport:
             return ask_the_time(self._https[url], Request("GET", f"{url}/"), self._now)
         except HttpFailure as failure:
             raise explain_failure(Text("the time of the service"), failure) from None
-
-    def has(self, group: CallGroup) -> bool:
-        """Return whether there is a host for such calls."""
-        return bool(self._endpoints.of(group))
 
     def send(self, call: ApiCall) -> Answer:
         """Return the answer of success of the first endpoint that does not ask for another one.
@@ -177,18 +150,13 @@ class QiniuTransport:
             raise explain_failure(call.what, came, endpoints) from None
         if not read_reply(came).is_success:
             sent = Call(
-                call.what,
-                call.group,
-                endpoint.host,
-                endpoints,
-                with_iam_key=self.with_iam_key,
-                is_change=call.is_change,
-                worked_before=bool(self._proven),
-                is_proven=call.group in self._proven,
+                *(call, endpoint.host, endpoints, self.with_iam_key),
+                worked_before=bool(self.proven),
+                is_proven=call.group in self.proven,
             )
             raise explain_refusal(sent, came, self._now())
         self._endpoints.worked(call.group, endpoint)
-        self._proven[call.group] = endpoint
+        self.proven[call.group] = endpoint
         return came
 
     def read(self, call: ApiCall, into: type[T]) -> T:
@@ -368,7 +336,7 @@ class QiniuClient:
     @property
     def has_pili(self) -> bool:
         """Whether the account has an address for Pili: a mirror of Qiniu may have none."""
-        return self.transport.has(CallGroup.LIVE)
+        return bool(self.transport.hosts.pili)
 
     def list_hubs(self) -> list[str]:
         """List the account's hubs (§7)."""

@@ -16,6 +16,7 @@ from certferry.adapters.http.client import ahead_of, is_server_error, seconds_as
 from certferry.adapters.http.problems import Contact, HttpFailure
 from certferry.adapters.qiniu.wire import (
     TOO_MANY,
+    ApiCall,
     CallGroup,
     Endpoint,
     QiniuReply,
@@ -222,18 +223,6 @@ MEANINGS |= {code: MEANINGS[known] for known, codes in _SAME.items() for code in
 _TOO_SHORT_WORDS = "expire day should more than"  # without a code of its own (§4.6)
 
 
-def meaning_of(code: int, words: str) -> Meaning | None:
-    """Return what an answer means, by its code or else by its words."""
-    return MEANINGS.get(code) or (_TOO_SHORT if _TOO_SHORT_WORDS in words.lower() else None)
-
-
-def is_name_too_long(words: str) -> bool:
-    """Return whether an upload was refused for its name's length alone, as in "certification name
-    too long", whose code is not known (§4.1).
-    """
-    return "name too long" in words.lower()
-
-
 def advice_on(code: int) -> Text:
     """Return what to do about a code that the table has."""
     return _advice_of(MEANINGS[code])
@@ -313,18 +302,15 @@ def attempt(call: Callable[[], T]) -> T | QiniuFailure:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call as it went out, for the sentences: its purpose in words, the host that answered.
-
-    `is_change`: it does not only read; `worked_before`: Qiniu has accepted the same key;
-    `is_proven`: also for a call of this group. `tried` are the endpoints that were asked.
+    """A call as it went out, for the sentences: the host that answered, the endpoints that were
+    tried. `worked_before`: Qiniu has accepted the same key; `is_proven`: also for a call of its
+    group.
     """
 
-    what: Text
-    group: CallGroup
+    asked: ApiCall
     host: str
     tried: tuple[Endpoint, ...]
     with_iam_key: bool
-    is_change: bool
     worked_before: bool
     is_proven: bool
 
@@ -417,8 +403,9 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     if reply.status == HTTPStatus.FORBIDDEN and "domaintype" in reply.words.lower():
         error = _error(TargetRejected, refused, call, reply, _NOT_A_SOURCE)
         return QiniuFailure(error, code=WRONG_DOMAIN_TYPE)
-    meaning = meaning_of(code, reply.words)
-    if meaning is NO_DOMAIN and call.group is CallGroup.LIVE:  # Pili says so of hubs too
+    is_too_short = _TOO_SHORT_WORDS in reply.words.lower()
+    meaning = MEANINGS.get(code) or (_TOO_SHORT if is_too_short else None)
+    if meaning is NO_DOMAIN and call.asked.group is CallGroup.LIVE:  # Pili says so of hubs too
         meaning = None
     if meaning is not None:
         sentence = Text("Qiniu refused {what}: {meaning} ({answer})")
@@ -472,13 +459,13 @@ def _wrong_clock(reply: QiniuReply, answer: Answer, now: datetime) -> timedelta 
 
 def _advice_on_keys(call: Call, reply: QiniuReply) -> Text:
     lacks_a_right = call.worked_before or call.with_iam_key
-    if call.group.is_undocumented and lacks_a_right:
+    if call.asked.group.is_undocumented and lacks_a_right:
         return _MAIN_KEYS
-    if call.is_change and call.worked_before and reply.status == HTTPStatus.FORBIDDEN:
+    if call.asked.is_change and call.worked_before and reply.status == HTTPStatus.FORBIDDEN:
         return _READ_ONLY
     if call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED:
         return _OTHER_CALLS_WORK
-    if call.group is CallGroup.LIVE and lacks_a_right:
+    if call.asked.group is CallGroup.LIVE and lacks_a_right:
         return _ALLOW_PILI
     return _CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS
 
@@ -497,7 +484,7 @@ def _error(
     if reply.words:
         said = Text("{number} {words}", number=number, words=reply.words)
     answer = _with_endpoints(said, call.tried)
-    message = sentence.filled(host=call.host, what=call.what, answer=answer, **more)
+    message = sentence.filled(host=call.host, what=call.asked.what, answer=answer, **more)
     return kind(message, hint=_with_request_id(advice, reply.request_id))
 
 

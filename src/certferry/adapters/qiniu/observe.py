@@ -46,6 +46,8 @@ class ObservedDomains:
         self.excluded: list[str] = []
         self.left_out: list[ObservedDomain] = []
         self.uncovered: list[str] = []
+        if scope.kind == PILI:
+            live.must_have_address()
         self.domains = list(self._named())
         if searches(scope):
             self._find()
@@ -79,7 +81,7 @@ class ObservedDomains:
             return _problem(domain, KODO, rejected(sentence, hint, domain=domain, bucket=bucket))
         live = self._live.named(domain)
         if live is None:
-            error = _in_doubt(failure.error, sources.failure, self._live.failure)
+            error = _in_doubt(failure.error, sources.failure, self._live.all().failure)
             return _problem(domain, Kind.CDN, error)
         if not is_for_cdn:
             return live
@@ -149,7 +151,7 @@ class ObservedDomains:
             self._add(self._found_live())
         if scope.kind in {Kind.AUTO, KODO}:
             self._add(self._found_sources())
-        failure = self._live.failure if scope.kind == Kind.AUTO else None
+        failure = self._live.all().failure if scope.kind == Kind.AUTO else None
         if failure is not None and not self._may_go_on_without(failure):
             raise failure
 
@@ -190,7 +192,7 @@ class ObservedDomains:
         names = self._chosen(self._live.served_by_themselves())
         found = [one for one in map(self._live.named, names) if one is not None]
         is_asked_for = self._scope.kind == PILI
-        failure = self._live.all().failure if is_asked_for else self._live.failure
+        failure = self._live.all().failure
         if failure is not None:
             if is_asked_for and not [*self.domains, *found]:
                 raise failure

@@ -255,10 +255,13 @@ class LiveDomains:
         """Return the live domains, as far as the keys may see them."""
         return self._domains.get()
 
-    @property
-    def failure(self) -> QiniuFailure | None:
-        """Why there may be more of them; `None` where there is no Pili to ask."""
-        return self.all().failure if self._client.has_pili else None
+    def must_have_address(self) -> None:
+        """Raise `TargetRejected` for an account without an address of Pili's."""
+        if not self._client.has_pili:
+            sentence = Text(
+                "no address of Pili is known for this account, whose `api` is another than Qiniu's"
+            )
+            raise rejected(sentence, Text("set `pili` of the account as well"))
 
     def served_by_themselves(self) -> list[str]:
         """Return the names of the domains that may have a certificate, which one for RTMP alone
@@ -325,7 +328,8 @@ class LiveDomains:
         """Raise `TargetInUse` for a certificate that a live domain is bound to, or may be. One of
         ours, by an account that may not see Pili, is not.
         """
-        for name, held in self.all().domains.items():
+        live = self.all()
+        for name, held in live.domains.items():
             if held.record.bound in {remote_id, label} - {""}:
                 hint = Text("bind the live domain to another certificate; a later run tries again")
                 sentence = Text("the live domain {domain} of Pili still uses {label}")
@@ -333,7 +337,7 @@ class LiveDomains:
             if unmanaged and _hides_binding(held):
                 problem = Text("Pili does not name the certificate of {domain}", domain=name)
                 raise _may_be_used(label or remote_id, problem, _LOOK)
-        failure = self.failure
+        failure = live.failure
         has_no_right = failure is not None and (failure.is_denied or failure.code in NOT_THERE)
         if failure is not None and (unmanaged or not has_no_right):
             raise _may_be_used(label or remote_id, failure.error.message, failure.error.hint)
@@ -386,12 +390,7 @@ class LiveDomains:
 
     def _list(self) -> Part[LiveRecord]:
         if not self._client.has_pili:
-            sentence = Text(
-                "no address of Pili is known for this account, whose `api` is another than Qiniu's"
-            )
-            return Part(
-                failure=QiniuFailure(rejected(sentence, Text("set `pili` of the account as well")))
-            )
+            return Part()
         self._part = read_part(self._hubs.get(), self._domains_of, self._part)
         return self._part
 

@@ -90,7 +90,7 @@ class Surveyor:
     def _live_domains(self) -> tuple[list[FoundDomain], list[QiniuFailure]]:
         """Read the live domains, which name their certificates by what these are called."""
         certificates, _ = self._listed_certificates()
-        found, failure = list(self.live.survey(certificates)), self.live.failure
+        found, failure = list(self.live.survey(certificates)), self.live.all().failure
         return found, [] if failure is None else [failure]
 
     def _cdn(self, item: DomainItem) -> FoundDomain | None:

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 from certferry.adapters.qiniu.account import Certificates, Details, Settler
 from certferry.adapters.qiniu.cdn import CdnDomains
-from certferry.adapters.qiniu.certificates import AccountQuota, Copies
+from certferry.adapters.qiniu.certificates import Copies
 from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.errors import (
     CODES,
@@ -48,19 +48,7 @@ from certferry.ports.target import DeployTarget, Scope
 from certferry.problem import Problem
 from certferry.text import Text
 
-__all__ = (
-    "CODES",
-    "ENVIRONMENT",
-    "LEAST_LIFE",
-    "NEEDS_COMMON_NAME",
-    "ONE_ACCOUNT_A_DOMAIN",
-    "SERVICE",
-    "WHERE_KEYS_ARE",
-    "DeploySettings",
-    "Qiniu",
-    "Settings",
-    "connect",
-)
+__all__ = ("CODES",)  # which `ports.adapter.Adapter` looks for here, beside what follows
 
 SERVICE = "Qiniu"
 WHERE_KEYS_ARE = Text("portal.qiniu.com → avatar → Key management (AK and SK of one pair)")
@@ -223,8 +211,7 @@ class Qiniu:
         self._client = client
         self._rules = rules
         self._certificates = Certificates(client, clock)
-        self._quota = AccountQuota(self._certificates, memory, now)
-        self._copies = Copies(client, self._certificates, self._quota, settler, memory)
+        self._copies = Copies(client, self._certificates, settler, memory, now)
         self._details = Details(client, memory, clock=clock, now=now)
         self._cdn = CdnDomains(client, self._details, settler)
         self._sources = SourceDomains(client, settler, clock)
@@ -257,7 +244,7 @@ class Qiniu:
                 remotes=ours,
                 others=tuple(self._copies.others(ours)) if scope.others else (),
                 unremembered=tuple(self._copies.unremembered(scope.lineage, scope.known)),
-                quota=self._quota.seen(),
+                quota=self._copies.quota(),
             )
         except QiniuFailure as failure:
             if failure.is_common:

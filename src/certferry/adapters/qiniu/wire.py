@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -27,7 +27,7 @@ from certferry.core.redaction import quoted, quoted_id
 from certferry.core.secret import Secret
 from certferry.ports.http import Answer
 from certferry.ports.state import AccountMemory
-from certferry.text import Quoted
+from certferry.text import Quoted, Text
 
 log = logging.getLogger(__name__)
 
@@ -115,32 +115,20 @@ SOURCE_FORM = "/domain?bucket="
 
 def endpoints_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Endpoint, ...]]:
     """Return the endpoints of each group of calls, first what works for most accounts."""
-    qbox, qiniu = Scheme.QBOX, Scheme.QINIU
-    api, fusion, uc = hosts.api, hosts.fusion, hosts.uc
-    ways: Mapping[CallGroup, Iterable[Endpoint]] = {
+    api_qbox, api = Endpoint(hosts.api, Scheme.QBOX), Endpoint(hosts.api, Scheme.QINIU)
+    uc, uc_backup = Endpoint(hosts.uc, Scheme.QINIU), Endpoint(hosts.uc_backup, Scheme.QINIU)
+    endpoints = {
         # fusion as in the documents of 2026 and several programs, api as in acme.sh and certimate.
-        CallGroup.CERTIFICATES: (Endpoint(fusion, qbox), Endpoint(api, qbox), Endpoint(api, qiniu)),
-        CallGroup.DOMAINS: (Endpoint(api, qiniu), Endpoint(api, qbox)),
-        CallGroup.BUCKETS: (Endpoint(uc, qiniu), Endpoint(hosts.uc_backup, qiniu)),
-        CallGroup.BUCKET_DOMAINS: (
-            Endpoint(uc, qiniu),
-            Endpoint(hosts.uc_backup, qiniu),
-            Endpoint(uc, qiniu, SOURCE_FORM),
-        ),
+        CallGroup.CERTIFICATES: (Endpoint(hosts.fusion, Scheme.QBOX), api_qbox, api),
+        CallGroup.DOMAINS: (api, api_qbox),
+        CallGroup.BUCKETS: (uc, uc_backup),
+        CallGroup.BUCKET_DOMAINS: (uc, uc_backup, replace(uc, form=SOURCE_FORM)),
         # uc since 2024-11, api.qiniuapi.com before that.
-        CallGroup.BINDINGS: (
-            Endpoint(uc, qiniu),
-            Endpoint(api, qbox),
-            Endpoint(api, qiniu),
-            Endpoint(hosts.api_backup, qiniu),
-        ),
-        CallGroup.BIND: (Endpoint(api, qbox), Endpoint(api, qiniu)),
-        CallGroup.LIVE: (Endpoint(hosts.pili, qiniu),),
+        CallGroup.BINDINGS: (uc, api_qbox, api, Endpoint(hosts.api_backup, Scheme.QINIU)),
+        CallGroup.BIND: (api_qbox, api),
+        CallGroup.LIVE: (Endpoint(hosts.pili, Scheme.QINIU),),
     }
-    return {
-        group: tuple(endpoint for endpoint in found if endpoint.url)
-        for group, found in ways.items()
-    }
+    return {group: tuple(one for one in found if one.url) for group, found in endpoints.items()}
 
 
 class Endpoints:
@@ -152,11 +140,6 @@ class Endpoints:
         self._endpoints = endpoints_of(hosts)
         self._memory = memory
         self._preferred: dict[CallGroup, Endpoint | None] = {}
-
-    @property
-    def urls(self) -> frozenset[str]:
-        """The base URLs of all hosts."""
-        return frozenset(one.url for found in self._endpoints.values() for one in found)
 
     def of(self, group: CallGroup) -> tuple[Endpoint, ...]:
         """Return the endpoints of a group, in the order in which to try them."""
@@ -183,6 +166,30 @@ class Endpoints:
         self._preferred[group] = endpoint
         noted = None if endpoint is None else endpoint.as_note
         self._memory.update(f"way: {group}", lambda _: noted)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCall:
+    """One call to Qiniu: `what` names it for sentences, `path` may depend on the endpoint."""
+
+    group: CallGroup
+    path: str | Callable[[Endpoint], str]
+    what: Text
+    method: str = "GET"
+    body: msgspec.Struct | Mapping[str, object] | None = None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether it does more than read. What reads is sent again when no answer came."""
+        return self.method != "GET"
+
+    def request(self, endpoint: Endpoint) -> Request:
+        """Return the request, unsigned. The body is compact JSON: what is signed is sent."""
+        path = self.path if isinstance(self.path, str) else self.path(endpoint)
+        if self.body is None:
+            return Request(self.method, endpoint.url + path)
+        headers = {"Content-Type": "application/json"}
+        return Request(self.method, endpoint.url + path, headers, msgspec.json.encode(self.body))
 
 
 FORM = "application/x-www-form-urlencoded"
