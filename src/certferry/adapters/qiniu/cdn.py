@@ -9,13 +9,7 @@ from functools import partial
 from certferry.adapters.qiniu.account import AT_WORK, Details, Settler
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import (
-    CHANGE_GOES_ON,
     HTTPS_IS_OFF,
-    NO_CNAME,
-    NO_SELF_SERVICE,
-    OFFLINE,
-    STILL_BOUND,
-    SUSPENDED,
     UNCHANGED,
     QiniuFailure,
     advice_on,
@@ -98,19 +92,11 @@ class CdnDomains:
         as the domains can be read: Qiniu refuses to remove it as well.
         """
         names, cert_id = certificate.dnsnames or (), certificate.certid
-        for domain in self._details.listed.get().by_name:
-            if covered_by(names, domain) and self._bound(domain) == cert_id:
+        covered = [one for one in self._details.listed.get().by_name if covered_by(names, one)]
+        for domain, came in self.read(covered, anew=False):
+            if not isinstance(came, QiniuFailure) and came.bound == cert_id:
                 sentence, label = Text("{domain} is still bound to {label}"), label or cert_id
-                hint = advice_on(STILL_BOUND)
-                raise rejected(sentence, hint, TargetInUse, domain=domain, label=label)
-
-    def _bound(self, domain: str) -> str | None:
-        try:
-            return self._details.read(domain).bound
-        except QiniuFailure as failure:
-            if failure.is_common or failure.silent:
-                raise
-            return None
+                raise rejected(sentence, advice_on(400611), TargetInUse, domain=domain, label=label)
 
     def _change(self, record: DomainRecord, conf: HttpsConf, https: DesiredHttps) -> str:
         """Write, choosing the call by what the domain has. One without HTTPS that was read as one
@@ -134,13 +120,13 @@ class CdnDomains:
         return "" if now.operating_state == AT_WORK or is_in_force(now, conf) else None
 
 
-_IS_FROZEN = (Text("{domain} is frozen at Qiniu"), SUSPENDED)
+_IS_FROZEN = (Text("{domain} is frozen at Qiniu"), 500923)
 _UNUSABLE = {
     "frozen": _IS_FROZEN,
     "notIcpFrozen": _IS_FROZEN,
-    "offlined": (Text("{domain} is offline at Qiniu"), OFFLINE),
+    "offlined": (Text("{domain} is offline at Qiniu"), 400320),
     "deleted": (Text("{domain} is deleted at Qiniu"), 404001),
-    "waitCNAME": (Text("{domain} waits at Qiniu for its CNAME"), NO_CNAME),
+    "waitCNAME": (Text("{domain} waits at Qiniu for its CNAME"), 404904),
 }
 """States in which a domain cannot be changed, and the code that the advice belongs to."""
 SWITCHED_OFF = frozenset(_UNUSABLE) - {"waitCNAME"}
@@ -208,7 +194,7 @@ def why_unusable(domain: str, record: DomainRecord) -> DeployError | None:
     # While a change is carried out, whether another would be allowed says nothing about later.
     if record.could_operate_by_self is False and state != AT_WORK:
         sentence = Text("{domain} cannot be changed by self-service at Qiniu")
-        return rejected(sentence, advice_on(NO_SELF_SERVICE), domain=domain)
+        return rejected(sentence, advice_on(400407), domain=domain)
     if state not in _STATES:
         hint = Text("look at the domain in Qiniu's console")
         sentence = Text("{domain} is {state} at Qiniu")
@@ -254,7 +240,7 @@ def must_be_at_rest(domain: str, record: DomainRecord) -> None:
     if record.operating_state == AT_WORK:
         sentence = Text("Qiniu is still carrying out an earlier change of {domain} ({operation})")
         operation = quoted(record.operation_type or "—")
-        hint = advice_on(CHANGE_GOES_ON)
+        hint = advice_on(400030)
         raise rejected(sentence, hint, TargetBusy, domain=domain, operation=operation)
 
 

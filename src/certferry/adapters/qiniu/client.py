@@ -41,11 +41,12 @@ from certferry.adapters.qiniu.records import (
     UploadBody,
     Uploaded,
     decode,
-    decode_entries,
     decode_entry,
 )
 from certferry.adapters.qiniu.wire import (
+    ANSWERING_404,
     SOURCE_FORM,
+    WITH_BACKUP,
     ApiCall,
     CallGroup,
     Endpoint,
@@ -169,7 +170,8 @@ class QiniuTransport:
 
     def read_list(self, call: ApiCall, into: type[T]) -> list[T]:
         """Read a list, or null (§3.3), whose odd entries are passed over."""
-        return decode_entries(self.read(call, RawList), into)
+        raws = self.read(call, RawList) or ()
+        return [item for raw in raws if (item := decode_entry(raw, into)) is not None]
 
     def read_pages(
         self, call: ApiCall, into: type[T], identity: Callable[[T], str], *, limit: int = 0
@@ -215,11 +217,14 @@ class QiniuTransport:
 
 
 def _asks_for_another_endpoint(group: CallGroup, came: Answer | HttpFailure) -> bool:
+    # Pili has one endpoint. A host that does not know a path may say so with a web page.
+    is_refused = group is not CallGroup.LIVE and (
+        came.status == HTTPStatus.UNAUTHORIZED
+        or (came.status == HTTPStatus.NOT_FOUND and group not in ANSWERING_404)
+    )
     if isinstance(came, HttpFailure):
-        # A host that does not know a path may say so with a web page.
-        return (group.has_backup and _is_unreached(came)) or came.status in group.refusals
-    reply = read_reply(came)
-    return reply.status in group.refusals and not reply.has_own_code
+        return is_refused or (group in WITH_BACKUP and _is_unreached(came))
+    return is_refused and not read_reply(came).has_own_code
 
 
 def _is_unreached(came: Answer | HttpFailure) -> bool:

@@ -16,6 +16,7 @@ from certferry.adapters.http.client import ahead_of, is_server_error, seconds_as
 from certferry.adapters.http.problems import Contact, HttpFailure
 from certferry.adapters.qiniu.wire import (
     TOO_MANY,
+    UNDOCUMENTED,
     ApiCall,
     CallGroup,
     Endpoint,
@@ -47,8 +48,6 @@ HTTPS_IS_OFF = frozenset({400302, 400})  # with its code, or none at all
 NO_SUCH_CERTIFICATE = frozenset({400401, 404001})  # 404001 is any resource (§4.4)
 NO_SUCH_DOMAIN = frozenset({612, 404001})  # of a write, and of a read
 WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", which comes without a code (§6.5)
-SUSPENDED, OFFLINE, NO_CNAME, NO_SELF_SERVICE = 500923, 400320, 404904, 400407
-CHANGE_GOES_ON, STILL_BOUND = 400030, 400611
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ MEANINGS = {
         "the domain has no ICP filing",
         "domains served in mainland China need one: file it, or set another area for the domain",
     ),
-    CHANGE_GOES_ON: Meaning(
+    400030: Meaning(
         "an earlier change of the domain is not finished",
         "changes take 5 to 15 minutes, at times hours; a later run goes on from here",
         TargetBusy,
@@ -105,7 +104,7 @@ MEANINGS = {
         "the domain is not offline",
         "this change is possible only for a domain that is offline; look at it in Qiniu's console",
     ),
-    OFFLINE: Meaning(
+    400320: Meaning(
         "the domain is offline", "bring it online in Qiniu's console, or take it out of `domains`"
     ),
     400321: Meaning(
@@ -161,12 +160,12 @@ MEANINGS = {
         'set `key_type = "rsa2048"` under [acme], and issue anew: `certferry sync --renew'
         " {lineage}`; or have the client that makes it use an RSA key",
     ),
-    STILL_BOUND: Meaning(
+    400611: Meaning(
         "a CDN domain is still bound to it",
         "this is normal until a change of the domain has come to its end; a later run tries again",
         TargetInUse,
     ),
-    NO_SELF_SERVICE: Meaning(
+    400407: Meaning(
         "the domain cannot be changed by self-service",
         "ask Qiniu's support, with the name of the domain, to lift the restriction",
     ),
@@ -187,7 +186,7 @@ MEANINGS = {
     403023: Meaning(
         "the domain belongs to another account", "use the keys of the account that the domain is in"
     ),
-    NO_CNAME: Meaning(
+    404904: Meaning(
         "the domain's CNAME does not point at Qiniu",
         "set the CNAME that Qiniu's console shows for the domain, and wait for it to be seen",
     ),
@@ -203,7 +202,7 @@ MEANINGS = {
         "HTTPS is not possible for a private bucket on the video platform",
         "change the domain's platform or source in Qiniu's console",
     ),
-    SUSPENDED: Meaning(
+    500923: Meaning(
         "the domain is frozen",
         "Qiniu's console says why (unpaid bill, ICP filing, content); lift that first",
     ),
@@ -216,7 +215,7 @@ _SAME = {
     400322: (500233,),
     400323: (400325, 400338),
     400324: (400328,),
-    NO_SELF_SERVICE: (400722, 404905, 404910),
+    400407: (400722, 404905, 404910),
     404906: (404907,),
 }
 MEANINGS |= {code: MEANINGS[known] for known, codes in _SAME.items() for code in codes}
@@ -459,7 +458,7 @@ def _wrong_clock(reply: QiniuReply, answer: Answer, now: datetime) -> timedelta 
 
 def _advice_on_keys(call: Call, reply: QiniuReply) -> Text:
     lacks_a_right = call.worked_before or call.with_iam_key
-    if call.asked.group.is_undocumented and lacks_a_right:
+    if call.asked.group in UNDOCUMENTED and lacks_a_right:
         return _MAIN_KEYS
     if call.asked.is_change and call.worked_before and reply.status == HTTPStatus.FORBIDDEN:
         return _READ_ONLY

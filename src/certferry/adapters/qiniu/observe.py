@@ -91,7 +91,7 @@ class ObservedDomains:
         return _problem(domain, PILI, rejected(sentence, hint, domain=domain, hub=hub))
 
     def _named_source(self, domain: str) -> ObservedDomain:
-        if self._is_at_cdn(domain):
+        if self._at_cdn([domain]):
             sentence = Text("{domain} is a CDN domain, not a source domain of Kodo")
             return _problem(domain, Kind.CDN, rejected(sentence, _AS_CDN, domain=domain))
         failure = self._sources.all().failure
@@ -123,22 +123,22 @@ class ObservedDomains:
             return found
         if failure is not None:
             raise failure
-        if self._is_at_cdn(domain):
+        if self._at_cdn([domain]):
             sentence = Text("{domain} is a CDN domain, not a live domain of Pili")
             return _problem(domain, Kind.CDN, rejected(sentence, _AS_CDN, domain=domain))
         sentence = Text("{domain} is not a live domain of any Pili hub of this account")
         hint = Text("bind it to a hub in Qiniu's console (直播云), or correct `domains`")
         return _problem(domain, PILI, rejected(sentence, hint, domain=domain))
 
-    def _is_at_cdn(self, domain: str) -> bool:
-        """Return whether the CDN has a domain; false where its domains cannot be listed."""
+    def _at_cdn(self, names: Iterable[str]) -> frozenset[str]:
+        """Return which of some domains the CDN has: none where its domains cannot be listed."""
         try:
-            return self._cdn.has(domain)
+            return frozenset(name for name in names if self._cdn.has(name))
         except QiniuFailure as failure:
             if failure.is_common:
                 raise
             self.unread.append(failure.error)
-            return False
+            return frozenset()
 
     # --- those that are found
 
@@ -205,7 +205,8 @@ class ObservedDomains:
         only these; those that are seen are reported, or their certificates would expire unnoticed.
         """
         part, is_asked_for = self._sources.all(), self._scope.kind == KODO
-        names = self._chosen(self._not_at_cdn(part.domains))
+        at_cdn = self._at_cdn(part.domains)
+        names = self._chosen(name for name in part.domains if name not in at_cdn)
         if part.failure is not None:
             if not names and not self._may_go_on_without(part.failure):
                 raise part.failure
@@ -224,15 +225,6 @@ class ObservedDomains:
             # Keys that may read no binding may not make one either.
             error = failure.error if failure.is_denied else with_hint(failure.error, _BY_NAME)
             return [_problem(name, KODO, with_hint(error, _CDN_ALONE)) for name in names]
-
-    def _not_at_cdn(self, names: Iterable[str]) -> list[str]:
-        try:
-            return [name for name in names if not self._cdn.has(name)]
-        except QiniuFailure as failure:
-            if failure.is_common:
-                raise
-            self.unread.append(failure.error)
-            return list(names)
 
 
 def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:

@@ -2,16 +2,14 @@
 Pili's hubs, found, read, bound (docs/facts/qiniu.md §6, §7).
 
 Neither has settings. A change has no state of its own: what is read back shows that it was made,
-and the edges show the rest. The calls that bind source domains are in no document, and Kodo shows
-what they are bound to in a list of its own. Pili binds a certificate by the name that it was
-uploaded under. No document says that Qiniu keeps a certificate that a live domain is bound to, so
-that is checked before a removal.
+and the edges show the rest. No document says how source domains are bound, nor that Qiniu keeps a
+certificate that a live domain is bound to, so that is checked before a removal.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
@@ -171,25 +169,23 @@ class SourceDomains:
 
     def survey(self) -> tuple[list[FoundDomain], list[QiniuFailure]]:
         """Find every domain, and why there may be more, or what cannot be seen of them."""
-        part = self.all()
-        failures = [] if part.failure is None else [part.failure]
-        try:
-            bindings = self.bindings.get() if part.domains else {}
-        except QiniuFailure as failure:
-            found = [replace(self._found(name, None), binding_hidden=True) for name in part.domains]
-            return found, [failure, *failures]
-        return [self._found(name, bindings.get(name)) for name in part.domains], failures
-
-    def _found(self, domain: str, bound: str | None) -> FoundDomain:
-        frozen = self._why_frozen(domain)
-        return FoundDomain(
-            domain=domain,
-            kind=KODO,
-            has_https=bound is not None,
-            problem=frozen,
-            bound=bound,
-            state=None if frozen is None else "frozen",
-        )
+        part, found = self.all(), []
+        bindings = attempt(self.bindings.get) if part.domains else {}
+        is_hidden = isinstance(bindings, QiniuFailure)
+        for name in part.domains:
+            bound = None if isinstance(bindings, QiniuFailure) else bindings.get(name)
+            frozen = self._why_frozen(name)
+            domain = FoundDomain(
+                name,
+                KODO,
+                has_https=bound is not None,
+                problem=frozen,
+                bound=bound,
+                binding_hidden=is_hidden,
+                state=None if frozen is None else "frozen",
+            )
+            found.append(domain)
+        return found, [one for one in (bindings, part.failure) if isinstance(one, QiniuFailure)]
 
     def _observed(self, domain: str, bound: str | None) -> ObservedDomain:
         frozen = self._why_frozen(domain)
@@ -342,20 +338,27 @@ class LiveDomains:
         if failure is not None and (unmanaged or not has_no_right):
             raise _may_be_used(label or remote_id, failure.error.message, failure.error.hint)
 
-    def survey(self, certificates: Mapping[str, CertificateRecord]) -> Iterator[FoundDomain]:
-        """Find every domain, and what it is bound to. What is for RTMP alone says so."""
-        for name, held in self.all().domains.items():
+    def survey(
+        self, certificates: Mapping[str, CertificateRecord]
+    ) -> tuple[list[FoundDomain], list[QiniuFailure]]:
+        """Find every domain, what it is bound to, and why there may be more. What is for RTMP alone
+        says so.
+        """
+        part, found = self.all(), []
+        for name, held in part.domains.items():
             bound, is_for_rtmp = held.record.bound, held.record.is_for_rtmp
             for_rtmp = rejected(Text("{domain} is for RTMP, and has no HTTPS"), None, domain=name)
-            yield FoundDomain(
-                domain=name,
-                kind=PILI,
+            domain = FoundDomain(
+                name,
+                PILI,
                 has_https=bound is not None or bool(held.record.cert_enable),
                 bound=None if bound is None else _id_of(bound, certificates),
                 binding_hidden=_hides_binding(held),
                 problem=for_rtmp if is_for_rtmp else None,
                 by_itself=not is_for_rtmp,
             )
+            found.append(domain)
+        return found, [] if part.failure is None else [part.failure]
 
     def _read(self, hub: str, domain: str) -> LiveRecord:
         try:
@@ -385,7 +388,7 @@ class LiveDomains:
             return failure
         self._hubs.forget()
         self._domains.forget()
-        gone = hub if "hub" in failure.words.lower() else None
+        gone = hub if "hub" in failure.words.lower() else ""
         return QiniuFailure(_is_gone(domain, gone), code=failure.code)
 
     def _list(self) -> Part[LiveRecord]:
@@ -417,15 +420,15 @@ def _spellings(certificate: CertificateRecord) -> frozenset[str]:
     return frozenset({certificate.name or certificate.certid, certificate.certid})
 
 
-def _is_gone(domain: str, hub: str | None = None) -> DeployError:
+def _is_gone(domain: str, hub: str = "") -> DeployError:
     """Return the error for a domain, or its hub, that Pili has no longer."""
+    sentence = Text("the live domain {domain} is gone from Pili")
+    if hub:
+        sentence = Text("the Pili hub {hub} is gone, and {domain} with it")
     hint = Text(
         "it was removed at Qiniu; put it back in Qiniu's console (直播云), or take the domain"
         " out of `domains`"
     )
-    if hub is None:
-        return rejected(Text("the live domain {domain} is gone from Pili"), hint, domain=domain)
-    sentence = Text("the Pili hub {hub} is gone, and {domain} with it")
     return rejected(sentence, hint, hub=hub, domain=domain)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -57,11 +56,6 @@ def decode_entry(raw: msgspec.Raw, into: type[T]) -> T | None:
     except ValueError as problem:
         log.debug("an entry of a list is passed over: %s", problem)
         return None
-
-
-def decode_entries(raws: Iterable[msgspec.Raw] | None, into: type[T]) -> list[T]:
-    """Read a list, or null, whose odd entries are passed over."""
-    return [item for raw in raws or () if (item := decode_entry(raw, into)) is not None]
 
 
 class ListPage(msgspec.Struct, frozen=True):

@@ -89,9 +89,7 @@ class Surveyor:
 
     def _live_domains(self) -> tuple[list[FoundDomain], list[QiniuFailure]]:
         """Read the live domains, which name their certificates by what these are called."""
-        certificates, _ = self._listed_certificates()
-        found, failure = list(self.live.survey(certificates)), self.live.all().failure
-        return found, [] if failure is None else [failure]
+        return self.live.survey(self._listed_certificates()[0])
 
     def _cdn(self, item: DomainItem) -> FoundDomain | None:
         name = name_here(item.name)

@@ -50,26 +50,14 @@ class CallGroup(StrEnum):
     BIND = "bind"
     LIVE = "pili"
 
-    @property
-    def refusals(self) -> frozenset[int]:
-        """The statuses that ask for another endpoint. A 404 about a domain or a bucket is an
-        answer, and so is whatever Pili says, which has one endpoint.
-        """
-        if self is CallGroup.LIVE:
-            return frozenset()
-        answers_404 = self in {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND}
-        absent = set() if answers_404 else {HTTPStatus.NOT_FOUND}
-        return frozenset({HTTPStatus.UNAUTHORIZED} | absent)
 
-    @property
-    def has_backup(self) -> bool:
-        """Whether another host is asked when there is no connection to the first."""
-        return self in {CallGroup.BUCKETS, CallGroup.BUCKET_DOMAINS, CallGroup.BINDINGS}
-
-    @property
-    def is_undocumented(self) -> bool:
-        """Whether the calls are in no document (§6)."""
-        return self in {CallGroup.BINDINGS, CallGroup.BIND}
+ANSWERING_404 = {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND, CallGroup.LIVE}
+"""Groups of which a 404 is an answer, about a domain or a bucket; of others it asks for another
+endpoint, as a 401 does."""
+WITH_BACKUP = {CallGroup.BUCKETS, CallGroup.BUCKET_DOMAINS, CallGroup.BINDINGS}
+"""Groups of which another host is asked when there is no connection to the first."""
+UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}
+"""Groups whose calls are in no document (§6)."""
 
 
 @dataclass(frozen=True, slots=True)
