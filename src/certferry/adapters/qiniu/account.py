@@ -77,10 +77,9 @@ class TtlCache(Generic[T]):
             return self._found[1]
 
     @property
-    def cached(self) -> T | None:
-        """The value that was fetched last, however old."""
-        found = self._found
-        return None if found is None else found[1]
+    def cached(self) -> tuple[float, T] | None:
+        """The value that was fetched last, however old, and when it was asked for."""
+        return self._found
 
     def forget(self) -> None:
         """Let the next caller fetch it."""
@@ -155,8 +154,8 @@ class Certificates:
         machine needs that had the lineage's lease a moment ago; a long one, not read for each of
         many uploads.
         """
-        listed = self._listed.cached
-        return self.all(age=max(LIST_AGE, 0.0 if listed is None else len(listed) / PER_SECOND))
+        cached = self._listed.cached
+        return self.all(age=max(LIST_AGE, 0.0 if cached is None else len(cached[1]) / PER_SECOND))
 
     def note_own(self, cert_id: str, record: CertificateRecord | None) -> None:
         """Count a certificate in from now on, or out where there is no record of it."""
@@ -171,16 +170,6 @@ class Certificates:
     def forget(self) -> None:
         """Have the next caller read the list."""
         self._listed.forget()
-
-
-@dataclass(frozen=True, slots=True)
-class DomainList:
-    """The CDN and DCDN domains, by certferry's spelling of their names, as they were after
-    `asked_at`.
-    """
-
-    asked_at: float
-    by_name: Mapping[str, DomainItem]
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -205,12 +194,7 @@ class Details:
     """
 
     def __init__(
-        self,
-        client: QiniuClient,
-        memory: AccountMemory,
-        *,
-        clock: Clock,
-        now: Callable[[], datetime],
+        self, client: QiniuClient, memory: AccountMemory, clock: Clock, now: Callable[[], datetime]
     ) -> None:
         self._client = client
         self._notes = Notes(memory, Note, "domain: ")
@@ -233,16 +217,15 @@ class Details:
         note = self._note(domain) if is_first else None
         if known is None and note is None:
             return self.read_now(domain)
-        listed = self._fresh_list(known)
-        item = None if listed is None else listed.by_name.get(domain)
-        if listed is None or item is None:
+        item = self._fresh_list(known).get(domain)
+        if item is None:
             return self.read_now(domain)
         if known is None:
             return note if note and shows_no_change(item, note) else self.read_now(domain)
         age = TASK_AGE if known.detail.operating_state == AT_WORK else DETAIL_AGE
         if self._clock() - known.read_at >= age:
             return self.read_now(domain)
-        if listed.asked_at < known.read_at or shows_no_change(item, known.detail):
+        if self._is_listed_before(known.read_at) or shows_no_change(item, known.detail):
             return known.detail
         if item.operating_state != AT_WORK:
             return self.read_now(domain)
@@ -290,10 +273,8 @@ class Details:
             self.listed.forget()
         self._keep(domain, processing, self._clock())
 
-    def _list(self) -> DomainList:
-        asked_at = self._clock()
-        items = self._client.list_domains()
-        return DomainList(asked_at, {name_here(item.name): item for item in items})
+    def _list(self) -> dict[str, DomainItem]:
+        return {name_here(item.name): item for item in self._client.list_domains()}
 
     def _note(self, domain: str) -> DomainRecord | None:
         note = self._notes.read(domain)
@@ -308,12 +289,16 @@ class Details:
             self._known[domain] = _Known(detail, read_at, since)
         return detail
 
-    def _fresh_list(self, known: _Known | None) -> DomainList | None:
-        """Return the list, as fresh as the wait for the domain wants it, `None` where it cannot be
-        read. Raises what a read of the domain would fail of as well.
+    def _is_listed_before(self, read_at: float) -> bool:
+        cached = self.listed.cached
+        return cached is not None and cached[0] < read_at
+
+    def _fresh_list(self, known: _Known | None) -> Mapping[str, DomainItem]:
+        """Return the list, as fresh as the wait for the domain wants it, an empty one where it
+        cannot be read. Raises what a read of the domain would fail of as well.
         """
         if self._clock() < self._unlisted_until:
-            return None
+            return {}
         try:
             return self.listed.get(age=self._list_age(known))
         except QiniuFailure as failure:
@@ -321,7 +306,7 @@ class Details:
                 raise
             log.info("the list of domains cannot be read; each is read by itself: %s", failure)
             self._unlisted_until = self._clock() + LIST_AGE
-            return None
+            return {}
 
     def _list_age(self, known: _Known | None) -> float:
         """Return how old the list may be: see `core.waiting`, which leaves this much of its rule
@@ -333,8 +318,8 @@ class Details:
         return min(max(waited / 60 + 0.2, self._freshest()), LIST_AGE)
 
     def _freshest(self) -> float:
-        listed = self.listed.cached
-        count = 0 if listed is None else len(listed.by_name)
+        cached = self.listed.cached
+        count = 0 if cached is None else len(cached[1])
         return 0 if count <= CROWD else count / DOMAINS_PER_SECOND
 
 

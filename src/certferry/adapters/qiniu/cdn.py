@@ -42,11 +42,11 @@ class CdnDomains:
 
     def has(self, domain: str) -> bool:
         """Return whether the account has such a domain."""
-        return domain in self._details.listed.get().by_name
+        return domain in self._details.listed.get()
 
     def served_by_themselves(self) -> dict[str, DomainItem]:
         """Return the domains that take a certificate of their own, by name."""
-        listed = self._details.listed.get().by_name
+        listed = self._details.listed.get()
         return {name: item for name, item in listed.items() if item.by_itself}
 
     def read(
@@ -92,7 +92,7 @@ class CdnDomains:
         as the domains can be read: Qiniu refuses to remove it as well.
         """
         names, cert_id = certificate.dnsnames or (), certificate.certid
-        covered = [one for one in self._details.listed.get().by_name if covered_by(names, one)]
+        covered = [one for one in self._details.listed.get() if covered_by(names, one)]
         for domain, came in self.read(covered, anew=False):
             if not isinstance(came, QiniuFailure) and came.bound == cert_id:
                 sentence, label = Text("{domain} is still bound to {label}"), label or cert_id

@@ -270,14 +270,11 @@ class QiniuClient:
     def read_domain(self, name: str) -> DomainRecord:
         """Read a domain as it is now (§5.2). A wildcard domain's name begins with a dot."""
         what = Text("the domain {domain}", domain=name)
-        return self.transport.read(
-            ApiCall(CallGroup.DOMAINS, f"/domain/{name}", what), DomainRecord
-        )
+        call = ApiCall(CallGroup.DOMAINS, f"/domain/{name}", what)
+        return self.transport.read(call, DomainRecord)
 
     def httpsconf(self, name: str, conf: HttpsConf) -> str:
-        """Change the certificate or the settings of a domain that has HTTPS; return the X-Reqid
-        (§5.3).
-        """
+        """Change certificate or settings where HTTPS is on; return the X-Reqid (§5.3)."""
         what = Text("the change of {domain}", domain=name)
         return self._configure(f"/domain/{name}/httpsconf", what, conf)
 
@@ -296,9 +293,8 @@ class QiniuClient:
             words = failure.words.lower()  # as Go says that it could not decode a field
             if not conf.tls_versions or "unmarshal" not in words or "tlsversions" not in words:
                 raise
-        request_id = _request_id(
-            self.transport.send(replace(call, body=conf.body(joined=not joined)))
-        )
+        call = replace(call, body=conf.body(joined=not joined))
+        request_id = _request_id(self.transport.send(call))
         self._tls_versions_joined = not joined
         return request_id
 
@@ -316,10 +312,9 @@ class QiniuClient:
             return f"/v3/domains?{urlencode({'tbl': bucket})}"
 
         what = Text("the domains of bucket {bucket}", bucket=bucket)
+        call = ApiCall(CallGroup.BUCKET_DOMAINS, path, what)
         try:
-            return self.transport.read_list(
-                ApiCall(CallGroup.BUCKET_DOMAINS, path, what), BucketDomain
-            )
+            return self.transport.read_list(call, BucketDomain)
         except QiniuFailure as failure:
             if failure.status == HTTPStatus.NOT_FOUND:
                 return []
@@ -328,9 +323,8 @@ class QiniuClient:
     def list_bindings(self) -> list[Binding]:
         """List the source domains that have a certificate, and which (§6.3)."""
         what = Text("the certificates of source domains")
-        return self.transport.read_list(
-            ApiCall(CallGroup.BINDINGS, "/cert/bindings", what), Binding
-        )
+        call = ApiCall(CallGroup.BINDINGS, "/cert/bindings", what)
+        return self.transport.read_list(call, Binding)
 
     def bind_source(self, domain: str, cert_id: str) -> None:
         """Bind a source domain to a certificate, whatever it is bound to (§6.1)."""
@@ -363,9 +357,7 @@ class QiniuClient:
         return self.transport.read(call, LiveRecord)
 
     def bind_live_domain(self, hub: str, domain: str, certificate: str) -> str:
-        """Bind a live domain to the certificate of a name, whatever it is bound to; return the
-        X-Reqid.
-        """
+        """Bind a live domain to a certificate by its name or id; return the X-Reqid."""
         what = Text("the certificate of live domain {domain}", domain=domain)
         path = f"/v2/hubs/{hub}/domains/{domain}/cert"
         call = ApiCall(CallGroup.LIVE, path, what, "POST", {"certName": certificate})

@@ -64,7 +64,7 @@ class Surveyor:
     def _survey(self, pool: ThreadPoolExecutor, looked: Looked) -> Survey:
         listing = pool.submit(self._listed_certificates)
         reading = [pool.submit(self._live_domains), pool.submit(self.sources.survey)]
-        items = self.details.listed.get().by_name.values()
+        items = self.details.listed.get().values()
         at_cdn = list(_awaited([pool.submit(self._cdn, item) for item in items], looked))
         parts = [part.result() for part in reading]
         certificates, failures = listing.result()

@@ -210,7 +210,7 @@ class Qiniu:
         self._rules = rules
         self._certificates = Certificates(client, clock)
         self._copies = Copies(client, self._certificates, settler, memory, now)
-        self._details = Details(client, memory, clock=clock, now=now)
+        self._details = Details(client, memory, clock, now)
         self._cdn = CdnDomains(client, self._details, settler)
         self._sources = SourceDomains(client, settler, clock)
         self._live = LiveDomains(client, self._certificates, settler, clock)
