@@ -1,6 +1,6 @@
 """What a Qiniu account holds: listed at most every few seconds, our own writes always counted in.
 
-A thousand lineages on one account look at the same lists, and Qiniu's lists may lag behind a
+A thousand lineages on one account read the same lists, and Qiniu's lists may lag behind a
 write for some seconds (docs/facts/qiniu.md §5.1): without the memory of what was just uploaded, it
 would be uploaded again. The detail of a domain stands while the list of domains shows no change,
 since at ten requests a second ten thousand domains take a quarter of an hour.
@@ -207,9 +207,9 @@ class Details:
         self._unlisted_until = clock()
 
     def read(self, domain: str) -> DomainRecord:
-        """Return a domain's detail for a look: what is known of it, where the list shows that it is
-        so still. What an earlier run read is good for one look, so that what is done about it is
-        decided by a detail that was read now.
+        """Return a domain's detail to observe it by: what is known of it, where the list shows that
+        it is so still. What an earlier run read is good for one observation, so that what is done
+        about it is decided by a detail that was read now.
         """
         with self._lock:
             is_first = domain not in self._known
@@ -246,9 +246,8 @@ class Details:
         return self._keep(domain, detail, read_at)
 
     def survey(self, item: DomainItem) -> DomainRecord:
-        """Return the detail of a domain that was just listed, for a look at the whole account: from
-        the list alone where there is no HTTPS, and what an earlier run read, where nothing has
-        changed since.
+        """Return the detail of a domain that was just listed: from the list alone where there is no
+        HTTPS, and what an earlier run read, where nothing has changed since.
         """
         if (without_https := item.without_https) is not None:
             return without_https
@@ -258,7 +257,7 @@ class Details:
         return self._client.read_domain(item.name)
 
     def forget(self, domain: str) -> None:
-        """Have the next look read the domain, also that of a later run: it is about to change."""
+        """Have the next observation, also a later run's, read a domain that is about to change."""
         self._known[domain] = None
         self._notes.remove(domain)
 
@@ -344,8 +343,8 @@ def _as_listed(detail: DomainRecord, item: DomainItem) -> DomainRecord:
 
 
 ATTEMPTS = 2  # at a write whose answer does not come
-# Seconds before each look for a write without an answer: it may still be on its way.
-LOOKS = (0.5, 1.5, 4.0)
+# Seconds before each search for a write without an answer: it may still be on its way.
+SEARCHES = (0.5, 1.5, 4.0)
 
 
 class Settler:
@@ -354,8 +353,8 @@ class Settler:
     def __init__(self, pause: Pause) -> None:
         self._pause = pause
 
-    def until_settled(self, write: Callable[[], T], look: Callable[[], T | None]) -> T:
-        """Write; when the answer is lost, look whether it was done before doing it again."""
+    def until_settled(self, write: Callable[[], T], find: Callable[[], T | None]) -> T:
+        """Write; when the answer is lost, find out whether it was done before doing it again."""
         for _ in range(ATTEMPTS):
             try:
                 return write()
@@ -363,8 +362,8 @@ class Settler:
                 if not failure.maybe_done:
                     raise
                 lost = failure
-            for seconds in LOOKS:
+            for seconds in SEARCHES:
                 self._pause(seconds)
-                if (found := look()) is not None:
+                if (found := find()) is not None:
                     return found
         raise lost

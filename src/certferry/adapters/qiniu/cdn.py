@@ -209,14 +209,14 @@ def failed_change(record: DomainRecord) -> DeployError | None:
     description = record.operating_state_desc or "—"
     return rejected(
         Text("Qiniu could not carry out {operation}: {description}"),
-        _ADVICE.get(description, _LOOK),
+        _ADVICE.get(description, _SEE_CONSOLE),
         operation=quoted(record.operation_type or "—"),
         # Known words are no foreign ones, and the history may keep them.
         description=description if description in _ADVICE else quoted(description),
     )
 
 
-_LOOK = Text("look at the domain in Qiniu's console, or ask its support")
+_SEE_CONSOLE = Text("look at the domain in Qiniu's console, or ask its support")
 _ADVICE = {
     "verify https crt fail": Text(
         "Qiniu rejected the certificate; a new one is needed: `certferry sync --renew"

@@ -181,7 +181,7 @@ class Copies:
         return cert_id
 
     def _note_full(self) -> None:
-        """Remember that an upload was refused. How many there are now is looked at anew."""
+        """Remember that an upload was refused. How many there are now is read anew."""
         listed = attempt(partial(self._certificates.all, anew=True))
         if isinstance(listed, QiniuFailure):
             log.info("how many certificates there are cannot be seen: %s", listed)

@@ -47,7 +47,9 @@ HOLDERS_AGE = 300.0  # seconds; buckets and hubs change seldom, and each bucket 
 NOT_THERE = NO_SUCH_DOMAIN | {HTTPStatus.NOT_FOUND}
 """What Pili says of a hub or a domain that is not there [G]; the words are in its SDK's tests."""
 
-_LOOK = Text("look at the domain in Qiniu's console (直播云), and remove what is unused there")
+_SEE_CONSOLE = Text(
+    "look at the domain in Qiniu's console (直播云), and remove what is unused there"
+)
 
 R = TypeVar("R")
 
@@ -244,7 +246,7 @@ class LiveDomains:
         self._domains = TtlCache(self._list, LIST_AGE, clock)
 
     def forget(self) -> None:
-        """Have the next look read the domains: another run may have changed them."""
+        """Have the next observation read the domains: another run may have changed them."""
         self._domains.forget()
 
     def all(self) -> Part[LiveRecord]:
@@ -332,7 +334,7 @@ class LiveDomains:
                 raise rejected(sentence, hint, TargetInUse, domain=name, label=label or remote_id)
             if unmanaged and _hides_binding(held):
                 problem = Text("Pili does not name the certificate of {domain}", domain=name)
-                raise _may_be_used(label or remote_id, problem, _LOOK)
+                raise _may_be_used(label or remote_id, problem, _SEE_CONSOLE)
         failure = live.failure
         has_no_right = failure is not None and (failure.is_denied or failure.code in NOT_THERE)
         if failure is not None and (unmanaged or not has_no_right):

@@ -1,5 +1,5 @@
 """The target for an account at Qiniu: CDN and DCDN domains, source domains of its Kodo buckets, and
-live domains of Pili.
+live domains of Pili (docs/facts/qiniu.md §1 to §7).
 
 Permissions: a key pair that may read and change CDN domains and SSL certificates. Source domains
 want a pair of the main account, which may list Kodo's buckets; live domains one that may use Pili.

@@ -76,7 +76,7 @@ class Hosts:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A host, by its base URL, and a scheme; `form` tells calls apart that ask for the same."""
+    """A host, by its base URL, and a scheme; `form` distinguishes calls that ask for the same."""
 
     url: str
     scheme: Scheme
