@@ -15,10 +15,9 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
-from certferry.cli.plan import show_plans
-from certferry.cli.run_report import show_report
-from certferry.cli.status import show_status
+from certferry.cli.status import show_plans, show_status
 from certferry.cli.stored import show_history, write_files
+from certferry.cli.sync import show_report
 from certferry.cli.watch import Watch
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import DomainState

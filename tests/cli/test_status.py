@@ -28,8 +28,7 @@ from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import LastRun
 from certferry.ports.progress import no_listener
-from certferry.present import plan_document as status_document
-from certferry.present import status_text
+from certferry.present import documents, status_text
 from certferry.present.language import Voice
 from certferry.present.layout import aligned, fitted, plain
 from certferry.problem import Problem
@@ -99,7 +98,7 @@ def told(*statuses: LineageStatus) -> str:
 
 def written(*statuses: LineageStatus, recorded: Recorded | None = None) -> dict[str, Any]:
     """Give what a program reads."""
-    document = status_document.of_statuses(statuses, recorded or Recorded(), Voice())
+    document = documents.of_statuses(statuses, recorded or Recorded(), Voice())
     return json.loads(json.dumps(document))  # type: ignore[no-any-return]  # a document
 
 

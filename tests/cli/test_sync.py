@@ -13,7 +13,7 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, wait_limit_of
-from certferry.cli.run_report import show_report
+from certferry.cli.sync import show_report
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode

@@ -40,7 +40,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.present import history_text
+from certferry.present import documents, status_text
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice
 from certferry.present.run_log import Format
@@ -441,7 +441,7 @@ def test_each_event_is_one_line() -> None:
     assert dedent("""\
         2026-11-24 12:09 UTC  static  deploy failed  root@edge  s.example.com · it said �[31mno
         2026-11-24 12:00 UTC  img     issued         root@edge  fedc · issuer=Test Issuer
-        """) == values.text_of(history_text.lines([FAILED, ISSUED], Voice()))
+        """) == values.text_of(status_text.history([FAILED, ISSUED], Voice()))
 
 
 def test_where_what_and_which_stand_in_one_order() -> None:
@@ -449,15 +449,15 @@ def test_where_what_and_which_stand_in_one_order() -> None:
     facts = {"remote_id": "5f3c8e1b0d2a77aa", "target": "qiniu", "domain": "s.example.com"}
     entry = HistoryEntry(NOON, "img", "deployed", "root@edge", facts)
 
-    (told,) = values.text_of(history_text.lines([entry], Voice())).splitlines()
+    (told,) = values.text_of(status_text.history([entry], Voice())).splitlines()
 
     assert told.endswith("  root@edge  qiniu → s.example.com · 5f3c8e1b0d2a")
-    assert facts == history_text.document([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
+    assert facts == documents.of_history([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
 
 
 def test_an_empty_history_says_so() -> None:
     """Silence would look like a failure."""
-    assert "Nothing has happened yet.\n" == values.text_of(history_text.lines([], Voice()))
+    assert "Nothing has happened yet.\n" == values.text_of(status_text.history([], Voice()))
 
 
 def test_the_document_holds_every_fact() -> None:
@@ -468,4 +468,4 @@ def test_the_document_holds_every_fact() -> None:
         "event": "issued",
         "who": "root@edge",
         "facts": {"fingerprint": "fedc", "issuer": "Test Issuer"},
-    } == history_text.document([ISSUED])["entries"][0]  # type: ignore[index]  # a list of entries
+    } == documents.of_history([ISSUED])["entries"][0]  # type: ignore[index]  # a list of entries

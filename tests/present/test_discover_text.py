@@ -26,7 +26,7 @@ from certferry.core.observed.observation import Served
 from certferry.errors import TargetRejected, TargetUnavailable
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present import discover_text
-from certferry.present.documents import of_discovery
+from certferry.present.discover_text import of_discovery
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import aligned, fitted, plain, width
 from certferry.present.news_text import MOST_EVENTS, answer_lines, message, trial_message
@@ -277,7 +277,7 @@ def test_account_that_cannot_be_looked_at_is_told_with_what_to_do() -> None:
         error: second: no answer
         hint: try later
         warning: third: no right
-        """) == values.text_of(list(discover_text.problems(problems, EN)))
+        """) == values.text_of([row for one in problems for row in EN.problem(one)])
 
 
 def test_the_document_has_the_promised_keys() -> None:

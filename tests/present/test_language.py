@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.cli import complaints
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
+from certferry.cli import exits
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.main import run
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import (
@@ -30,18 +29,9 @@ from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action
 from certferry.core.waiting import applying
 from certferry.errors import DnsUnavailable
-from certferry.present import (
-    documents,
-    history_text,
-    plan_document,
-    plan_text,
-    report_text,
-    status_text,
-)
-from certferry.present import plan_document as status_document
-from certferry.present.language import LANGUAGES, VARIABLE, Voice, voice_for, voice_in
+from certferry.present import documents, plan_text, report_text, status_text
+from certferry.present.language import LANGUAGES, VARIABLE, WORDS, Voice, voice_for, voice_in
 from certferry.present.layout import aligned, plain, stacked, width, wrapped
-from certferry.present.vocabulary import WORDS
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.consoles import TestConsole
@@ -172,7 +162,7 @@ def test_a_mistake_of_the_command_line_is_a_text() -> None:
     """What certferry itself finds wrong needs no reading."""
     mistake = UsageMistake(Text("--wait and --no-wait exclude each other"))
 
-    (told, *_) = complaints.lines(complaints.problem_of(mistake), ZH)
+    (told, *_) = exits.error_lines(exits.problem_of(mistake), ZH)
 
     assert "错误：--wait 和 --no-wait 不能同时使用" == plain(told)
 
@@ -366,7 +356,7 @@ def test_an_error_in_chinese() -> None:
               missing at ns2.example.net
 
         提示：请几分钟后重试
-        """) == values.text_of(list(complaints.lines(complaints.problem_of(error), ZH)))
+        """) == values.text_of(list(exits.error_lines(exits.problem_of(error), ZH)))
 
 
 def test_history_in_chinese() -> None:
@@ -386,11 +376,12 @@ def test_history_in_chinese() -> None:
         ),
         "2026-11-24 12:00 UTC  img  已签发  root@host  签发者=R13 · ca=letsencrypt",
     ] == [
-        values.text_of(history_text.lines([one], ZH)).rstrip("\n") for one in (entry, drift, issued)
+        values.text_of(status_text.history([one], ZH)).rstrip("\n")
+        for one in (entry, drift, issued)
     ]
-    [written] = values.text_of(history_text.lines([drift], EN)).splitlines()
+    [written] = values.text_of(status_text.history([drift], EN)).splitlines()
     assert written.endswith(f"found={found}")
-    assert found in str(history_text.document([drift]))
+    assert found in str(documents.of_history([drift]))
 
 
 def test_programs_read_the_same_words_in_every_language() -> None:
@@ -402,8 +393,8 @@ def test_programs_read_the_same_words_in_every_language() -> None:
             json.dumps(
                 [
                     documents.of_report(report, voice),
-                    plan_document.of_plans([PLAN], voice),
-                    status_document.of_statuses([STATUS], Recorded(), voice),
+                    documents.of_plans([PLAN], voice),
+                    documents.of_statuses([STATUS], Recorded(), voice),
                 ]
             )
         )

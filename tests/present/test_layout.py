@@ -7,7 +7,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.present.language import Voice
+from certferry.present.language import Voice, once, one_or_many
 from certferry.present.layout import (
     Span,
     Table,
@@ -24,7 +24,6 @@ from certferry.present.layout import (
     stacked,
     width,
 )
-from certferry.present.vocabulary import once, one_or_many
 from certferry.text import Text, verbatim
 from certferry_sandbox.testing.certificates import make_key
 from tests.cli import values

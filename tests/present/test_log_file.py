@@ -26,8 +26,12 @@ from certferry.core.planning.steps import Action
 from certferry.core.waiting import Asking, Begun, Counted, Ended, applying
 from certferry.errors import ConfigError, TargetUnavailable
 from certferry.present.language import voice_in
-from certferry.present.log_entries import log_in_order, log_looks, log_unchanged, of_event
-from certferry.present.progress import logged_progress
+from certferry.present.progress import (
+    log_look,
+    log_unchanged,
+    logged_progress,
+    of_event,
+)
 from certferry.present.run_log import Entry, Format, Level, LogFile, RunLog
 from certferry.problem import Problem
 from certferry.text import Text, verbatim
@@ -317,8 +321,8 @@ def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> No
     good = Served("192.0.2.1", "ab" * 32, valid=True)
 
     look = judged(Host(IMG), (good, bad), NOON)
-    log_looks([look], run_log(tmp_path / "a.log"))
-    log_looks([look], run_log(tmp_path / "b.log", format_=Format.JSON))
+    log_look(look, run_log(tmp_path / "a.log"))
+    log_look(look, run_log(tmp_path / "b.log", format_=Format.JSON))
 
     told = (tmp_path / "a.log").read_text()
     assert f"[2026-11-24 12:00:00] {IMG} 192.0.2.2: no answer\n" == told
@@ -337,8 +341,8 @@ def test_addresses_that_differ_are_in_the_log(tmp_path: Path) -> None:
     ]
     log = run_log(tmp_path / "a.log", format_=Format.JSON)
 
-    log_looks([judged(Host(IMG), edges, NOON)], log)
-    log_in_order(judged(Host(IMG), edges[:1], NOON), log)
+    log_look(judged(Host(IMG), edges, NOON), log)
+    log_look(judged(Host(IMG), edges[:1], NOON), log, has_changed=True)
 
     differ, alike = map(json.loads, (tmp_path / "a.log").read_text().splitlines())
     assert ("watch.differs", "warning", "certificates_differ", ["192.0.2.2"]) == (

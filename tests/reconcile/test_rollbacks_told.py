@@ -8,7 +8,7 @@ from datetime import timedelta
 from certferry.core.assessment.status import status_of
 from certferry.core.planning.report import SyncReport
 from certferry.core.planning.steps import Action
-from certferry.present import plan_document, plan_text, report_text
+from certferry.present import documents, plan_text, report_text
 from certferry.present.language import Voice
 from certferry.present.layout import plain
 from certferry.reconcile.observe import observe
@@ -73,6 +73,6 @@ def test_plan_and_run_say_what_is_left_on_the_previous_certificate() -> None:
     assert plan.is_settled
     (*_, last) = map(plain, report_text.lines(SyncReport((report,)), Voice()))
     assert "Nothing changed: 1 domain is left as it is, all else is as declared." == last
-    document = json.loads(json.dumps(plan_document.of_plans([plan], Voice())))
+    document = json.loads(json.dumps(documents.of_plans([plan], Voice())))
     (written,) = document["certificates"]
     assert ["rolled_back"] == [one["reason"]["code"] for one in written["rolled_back"]]

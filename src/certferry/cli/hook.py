@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli import exits
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front, no_wait_option, say, wait_limit_of, wait_option
-from certferry.cli.run_report import show_report
+from certferry.cli.sync import show_report
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def _sync(mode: str, front: Front, wait_limit: WaitLimit, env_files: Sequence[Pa
 
 
 def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
-    from certferry.present.log_entries import log_change
+    from certferry.present.progress import log_change
     from certferry.wiring.machine import install_deploy_hook
 
     path, changed = install_deploy_hook(home, command, front.console.environ)

@@ -13,8 +13,8 @@ import click
 
 from certferry.errors import ConfigError, Interrupted
 from certferry.present.console import Console
+from certferry.present.language import one_or_many
 from certferry.present.layout import line
-from certferry.present.vocabulary import one_or_many
 from certferry.text import Text
 
 T = TypeVar("T")

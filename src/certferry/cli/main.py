@@ -16,19 +16,23 @@ from typing import TextIO
 import click
 
 from certferry import __version__
-from certferry.cli import complaints
 from certferry.cli.commands import Commands
-from certferry.cli.complaints import UsageMistake
 from certferry.cli.ending import end_in_order
-from certferry.cli.exits import Exit, of_error
+from certferry.cli.exits import (
+    Exit,
+    UsageMistake,
+    error_document,
+    error_lines,
+    of_error,
+    problem_of,
+)
 from certferry.cli.help import click_speaks, spoken
 from certferry.cli.options import COMPLETION, PROGRAM, Front
 from certferry.present.console import Console, Verbosity, standard_console
 from certferry.present.diagnostics import begin_logging
 from certferry.present.language import LANGUAGES, must_be_spoken, voice_for
-from certferry.present.layout import Tone, labelled, line
+from certferry.present.layout import line
 from certferry.present.run_log import Format
-from certferry.present.vocabulary import WARNING
 from certferry.text import Text
 
 CHECK = "check"
@@ -196,17 +200,17 @@ def _invoke(command: click.Command, name: str, arguments: Sequence[str], console
 
 def _complain(error: BaseException, arguments: Sequence[str], console: Console) -> int:
     with click_speaks(console.voice.language):
-        problem, ending = complaints.problem_of(error), of_error(error)
+        problem, ending = problem_of(error), of_error(error)
     console.run_log.complain(problem.code, problem.message, problem.hint)
     if _command_word(arguments) == CHECK and not isinstance(error, OSError):
-        from certferry.cli.check import UNKNOWN, print_failure
+        from certferry.cli.status import UNKNOWN, print_failure
 
         _end_log(UNKNOWN, console)
         return print_failure(problem, Front(console), as_json="--json" in arguments)
     _end_log(ending, console)
-    console.print_stderr(complaints.lines(problem, console.voice))
+    console.print_stderr(error_lines(problem, console.voice))
     if "--json" in arguments and not isinstance(error, OSError):
-        console.print_json(complaints.document(problem, console.voice))
+        console.print_json(error_document(problem, console.voice))
     console.flush()
     return ending
 
@@ -227,9 +231,9 @@ def _command_word(arguments: Sequence[str]) -> str | None:
 def _end_log(code: int, console: Console) -> None:
     """Write how the run ended, and warn a person if the log lacks something."""
     console.run_log.end(code)
-    trouble, say = console.run_log.trouble, console.voice.say
+    trouble = console.run_log.trouble
     if trouble is not None:
-        console.print_stderr(labelled(say(WARNING), Tone.PENDING, say(trouble)))
+        console.print_stderr(console.voice.warning(trouble))
 
 
 def _let_go_of(*streams: TextIO) -> None:

@@ -25,7 +25,7 @@ from certferry.present import schedule_text
 from certferry.present.console import Console
 from certferry.present.language import ENGLISH
 from certferry.present.layout import line
-from certferry.present.log_entries import log_change
+from certferry.present.progress import log_change
 from certferry.present.run_log import is_stream
 from certferry.reconcile.examination import examine_channels
 from certferry.system_words import system_words

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from certferry.cli.complaints import UsageMistake
+from certferry.cli.exits import UsageMistake
 from certferry.cli.options import Front, interview_or_refuse, note, warn
 from certferry.config.certificates import with_equal_names
 from certferry.config.document import Document
@@ -17,9 +17,12 @@ from certferry.config.load import NAME, find_file, load_before
 from certferry.config.model import Settings
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.errors import ConfigError, NoneDeclared, StateError
-from certferry.present.vocabulary import one_or_many
+from certferry.present.console import Verbosity
+from certferry.present.language import one_or_many
+from certferry.present.progress import progress_on
 from certferry.reconcile.run import Run
 from certferry.text import Text
+from certferry.wiring.clock import now
 from certferry.wiring.profiles import load_checked
 from certferry.wiring.recorded import lost_state
 from certferry.wiring.selection import (
@@ -30,9 +33,34 @@ from certferry.wiring.selection import (
 )
 from certferry.wiring.settings import without_certificates
 from certferry.wiring.undeclared import undeclared
-from certferry.wiring.workspace import Workspace
+from certferry.wiring.workspace import Workspace, who_runs
 
 _log = logging.getLogger(__name__)
+
+
+@contextmanager
+def running(
+    front: Front, settings: Settings, *, reads_only: bool = False, live_only: bool = False
+) -> Iterator[tuple[Workspace, Run]]:
+    """Open a workspace, and show in it a run as `progress_on` does."""
+    console, language = front.console, front.voice.language
+    with (
+        progress_on(
+            console, front.verbosity, now, changes_nothing=reads_only, live_only=live_only
+        ) as progress,
+        Workspace(settings, reads_only=reads_only, language=language) as workspace,
+    ):
+        yield workspace, Run(who_runs(), progress)
+
+
+def observing(
+    front: Front, settings: Settings, *, as_json: bool
+) -> AbstractContextManager[tuple[Workspace, Run]]:
+    """Open a workspace for a command whose answer is all that it prints: a live display shows on a
+    terminal what it asks.
+    """
+    listener = replace(front, verbosity=Verbosity.QUIET) if as_json else front
+    return running(listener, settings, reads_only=True, live_only=True)
 
 
 def warn_of_state(settings: Settings, *, language: str, to_channels: bool) -> None:
@@ -63,8 +91,7 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
     settings = chosen_settings(names, front.config, front.console.environ)
     said = Text("{name} is for several certificates: {lineages}")
     for name in names:
-        meant = lineages_meant(name, settings.certificates)
-        if len(meant) > 1:
+        if len(meant := lineages_meant(name, settings.certificates)) > 1:
             note(front, said.filled(name=name, lineages=meant))
     return settings
 
@@ -158,8 +185,10 @@ def warn_who_renews(
     for one in desired:
         if one.files is None:
             continue
-        said = Text("`--renew` is not for {lineage}: the client that makes it renews it")
-        said = said.filled(lineage=one.lineage)
+        said = Text(
+            "`--renew` is not for {lineage}: the client that makes it renews it",
+            lineage=one.lineage,
+        )
         if names:
             hint = Text("renew it with its own client; the next run deploys the files")
             raise ConfigError(said, hint=hint)
@@ -185,5 +214,5 @@ def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:
         Text("Order 1 certificate anew, due or not?"),
         Text("Order all {count} certificates anew, due or not?"),
     )
-    mistake = UsageMistake(refusal.filled(count=count), hint=hint)
-    return not count or interview_or_refuse(front, mistake).confirm(question.filled(count=count))
+    mistake = UsageMistake(refusal, hint=hint)
+    return not count or interview_or_refuse(front, mistake).confirm(question)

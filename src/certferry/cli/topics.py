@@ -18,16 +18,13 @@ from click.shell_completion import (
 )
 
 from certferry.cli.commands import COMMANDS
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
-from certferry.cli.familiar import familiar_word
+from certferry.cli.exits import Exit, UsageMistake, familiar_word
 from certferry.cli.options import COMPLETION, PROGRAM, Front
 from certferry.ports.adapter import CodeMeaning
 from certferry.present import pages as page_text
 from certferry.present.console import Console
-from certferry.present.layout import Line, Span, Tone, columns, labelled, line
+from certferry.present.layout import Line, Span, Tone, columns, line
 from certferry.present.pages import about_code, pages, schemas
-from certferry.present.vocabulary import HINT
 from certferry.text import Text
 
 _JSON = "json"
@@ -99,7 +96,7 @@ def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iter
         if known.meaning is not None:
             said = Text("{said}: {meaning}", said=said, meaning=known.meaning)
         yield line(say(said))
-        yield from labelled(say(HINT), Tone.FAINT, say(known.advice))
+        yield from front.voice.hint(known.advice)
 
 
 def _show(text: str, console: Console) -> None:

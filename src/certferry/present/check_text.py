@@ -19,9 +19,8 @@ from certferry.core.assessment.health import (
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.planning.report import SyncReport
 from certferry.present.documents import Document, moment, of_problem, of_subject
-from certferry.present.language import Voice
+from certferry.present.language import Voice, of_lineage, one_or_many
 from certferry.present.layout import visible
-from certferry.present.vocabulary import of_lineage, one_or_many
 from certferry.problem import Problem
 from certferry.text import Text, verbatim
 
@@ -108,15 +107,15 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
 def summary(found: Checkup, now: datetime, voice: Voice) -> str:
     """Write the worst in a sentence, and how the whole stands."""
     counted: list[Text] = []
-    if found.concerns:
-        worst, more = _in_words(found.concerns[0]), len(found.concerns) - 1
-        counted.append(Text("{said} (and {count} more)", said=worst, count=more) if more else worst)
+    for worst in found.concerns[:1]:
+        more, said = len(found.concerns) - 1, _in_words(worst)
+        counted.append(Text("{said} (and {count} more)", said=said, count=more) if more else said)
     if found.places == found.served and found.places:
         counted.append(Text("{count} served", count=found.served))
     elif found.places:
         counted.append(Text("{served} of {count} served", served=found.served, count=found.places))
     else:
-        one, many = Text("1 certificate"), Text("{count} certificates", count=found.certificates)
+        one, many = Text("1 certificate"), Text("{count} certificates")
         counted.append(one_or_many(found.certificates, one, many))
     if found.soonest is not None:
         days = days_left(found.soonest.certificate.not_after, now)

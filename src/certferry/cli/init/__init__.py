@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front
 from certferry.errors import ConfigError
 from certferry.text import Text

@@ -26,13 +26,11 @@ from certferry.present.layout import (
     Span,
     Table,
     Tone,
-    labelled,
     line,
     visible,
     width,
     wrapped,
 )
-from certferry.present.vocabulary import ERROR, HINT, WARNING
 from certferry.text import Text
 
 _SHOWN = 3
@@ -104,19 +102,6 @@ def grouped(grouping: Grouping, certificates: Sequence[Sequence[str]]) -> Text:
 def no_such_number(answer: str) -> Text:
     """Refuse an answer that is none of a list."""
     return Text("{answer} is not in the list", answer=repr(answer))
-
-
-def warned(problems: Sequence[Text], voice: Voice) -> Iterator[Line]:
-    """Warn of what could not be looked at or taken."""
-    for problem in problems:
-        yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(problem))
-
-
-def complaint(problem: Text, hint: Text | None, voice: Voice) -> Iterator[Line]:
-    """Render what is wrong with an answer, and what to do."""
-    yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(problem))
-    if hint is not None:
-        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
 
 
 def may_be_followed(one: OldCertificate, doubt: Text) -> Text:

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from certferry.cli import plan
 from certferry.cli.exits import Exit
 from certferry.cli.init import text
-from certferry.cli.init.alerts import Alert, Alerts
 from certferry.cli.init.files import Asked, env_files_in, keep, put, settings_to_begin_with
 from certferry.cli.init.keys import (
+    Alert,
+    Alerts,
     KeyRing,
     Missing,
     Trial,
@@ -25,6 +25,7 @@ from certferry.cli.init.keys import (
 )
 from certferry.cli.interview import Back, Interview, Option, Step, walk
 from certferry.cli.options import Front
+from certferry.cli.status import show_plan
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.env_files import fill_in
 from certferry.config.load import NAME, load_before
@@ -48,7 +49,7 @@ from certferry.errors import CertferryError, ConfigError, Interrupted
 from certferry.migration.home import OldCertificate, OldClient, OldHome
 from certferry.migration.takeover import as_remembered, propose_takeover
 from certferry.present.layout import line
-from certferry.present.log_entries import log_change
+from certferry.present.progress import log_change
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.accounts import Accounts
@@ -526,14 +527,15 @@ class _Wizard:
             is_wanted = ask.confirm(Text("Run `certferry plan` now?"), usual=True)
         if not is_wanted:
             return Exit.OK
-        return plan.show(replace(self._front, config=self._asked.files.config))
+        return show_plan(replace(self._front, config=self._asked.files.config))
 
     def _say(self, text_: Text) -> None:
         if not self._front.quiet:
             self._console.print_stderr([line(self._voice.say(text_))])
 
     def _warn(self, *problems: Text) -> None:
-        self._console.print_stderr(text.warned(problems, self._voice))
+        for problem in problems:
+            self._console.print_stderr(self._voice.warning(problem))
 
 
 def _is_usable(directory: str) -> bool:
