@@ -65,9 +65,10 @@ def test_the_language_is_chosen_once() -> None:
 
 def test_one_is_one_and_two_are_many() -> None:
     """No number stands before the wrong form."""
-    one, many = Text("1 deployment"), Text("{count} deployments", count=2)
+    one, many = Text("1 deployment"), Text("{count} deployments")
 
-    assert (one, many) == (one_or_many(1, one, many), one_or_many(2, one, many))
+    assert "1 deployment" == str(one_or_many(1, one, many))
+    assert "2 deployments" == str(one_or_many(2, one, many))
 
 
 def test_a_subject_is_said_once() -> None:

@@ -55,15 +55,14 @@ def show_report(front: Front) -> Exit:
     """Print the text for an issue. Raises `CertferryError` after it where an account answered no
     call with success: the text says little then.
     """
-    from certferry.cli.selection import settings_with_accounts
+    from certferry.cli.selection import settings_with_accounts, workspace_of
     from certferry.present import doctor_text
     from certferry.reconcile.run import Run
     from certferry.wiring.doctor import reports_of
     from certferry.wiring.settings import from_keys
-    from certferry.wiring.workspace import Workspace
 
     settings, console = settings_with_accounts(front, from_keys), front.console
-    with Workspace(settings, reads_only=True, language=front.voice.language) as workspace:
+    with workspace_of(front, settings) as workspace:
         reports = reports_of(workspace, Run())
         note(front, Text("asking the accounts…"))
         found = list(reports)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.options import Front, interview_or_refuse, name_argument, say, warn
+from certferry.cli.options import Front, interview_or_refuse, name_argument, say, say_changed, warn
 from certferry.errors import ConfigError
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, line
@@ -124,7 +124,6 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
     """
     from certferry.config.load import NAME, load_text
     from certferry.config.write import change_file
-    from certferry.present.progress import log_change
     from certferry.wiring.profiles import checked
     from certferry.wiring.settings import ADAPTERS
 
@@ -143,9 +142,7 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
             say(front, Text("Nothing was written."))
             return False
     change_file(path, document.text, edited.text)
-    written = Text("Written: {path}", path=path)
-    log_change(event, written, front.console.run_log)
-    say(front, written)
+    say_changed(front, event, Text("Written: {path}", path=path))
     return True
 
 
@@ -167,19 +164,19 @@ def rename(front: Front, old: str, new: str) -> Exit:
 
     Rename it in the configuration file first. Nothing is issued, uploaded or bound again.
     """
-    from certferry.cli.selection import read_settings
+    from certferry.cli.selection import read_settings, workspace_of
     from certferry.reconcile.revoke import carry_over
     from certferry.reconcile.run import held_lease
     from certferry.wiring.clock import now
     from certferry.wiring.selection import the_one_meant
     from certferry.wiring.undeclared import forget, newest
-    from certferry.wiring.workspace import Workspace, who_runs
+    from certferry.wiring.workspace import who_runs
 
     settings = read_settings(front, ())
     if old in {one.lineage for one in settings.certificates}:
         raise _still_declared(old, Text("give it its new name in the file first"))
     new = the_one_meant(settings.certificates, new).lineage
-    with Workspace(settings, language=front.voice.language) as workspace:
+    with workspace_of(front, settings, reads_only=False) as workspace:
         certificate = newest(old, workspace.state, now())
         if certificate is None:
             raise ConfigError(
@@ -208,31 +205,28 @@ def forget(front: Front, name: str) -> Exit:
     Until then every run tells of it while its certificate is valid. Nothing is removed: where it is
     deployed, the certificate stays until it expires. Declared again, NAME goes on.
     """
-    from certferry.cli.selection import settings_or_defaults
+    from certferry.cli.selection import workspace_of
     from certferry.core.observed.records import HistoryEntry
     from certferry.wiring import undeclared
     from certferry.wiring.clock import now
     from certferry.wiring.selection import lineages_meant, must_be_known
-    from certferry.wiring.workspace import Workspace, who_runs
+    from certferry.wiring.workspace import who_runs
 
-    settings = settings_or_defaults(front)
-    for declared in lineages_meant(name, settings.declared):
-        raise _still_declared(declared, Text("remove it from the file first"))
     moment = now()
-    with Workspace(settings, language=front.voice.language) as workspace:
+    with workspace_of(front, reads_only=False) as workspace:
+        for declared in lineages_meant(name, workspace.settings.declared):
+            raise _still_declared(declared, Text("remove it from the file first"))
         lineage = must_be_known(name, workspace)
         certificate = undeclared.newest(lineage, workspace.state, moment)
         undeclared.forget(lineage, workspace.state)
         workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who_runs()))
-    said = Text("No run tells of {lineage} any more.", lineage=lineage)
-    if certificate is not None:
-        said = Text(
-            "No run tells of {lineage} any more. Its certificate is valid until {moment}, and stays"
-            " where it is.",
-            lineage=lineage,
-            moment=certificate.not_after,
-        )
-    return say(front, said)
+    if certificate is None:
+        return say(front, Text("No run tells of {lineage} any more.", lineage=lineage))
+    said = Text(
+        "No run tells of {lineage} any more. Its certificate is valid until {moment}, and stays"
+        " where it is."
+    )
+    return say(front, said.filled(lineage=lineage, moment=certificate.not_after))
 
 
 def _still_declared(lineage: str, hint: Text) -> ConfigError:

@@ -146,6 +146,14 @@ def note(front: Front, *said: Text) -> None:
         front.console.print_stderr([line(front.voice.say(one)) for one in said])
 
 
+def say_changed(front: Front, event: str, said: Text) -> None:
+    """Print what was changed on this machine, and log it."""
+    from certferry.present.progress import log_change
+
+    log_change(event, said, front.console.run_log)
+    say(front, said)
+
+
 def say(front: Front, *said: Text) -> Exit:
     """Print what became of it, a sentence a line, unless the operator wants errors alone (`-q`)."""
     if not front.quiet:

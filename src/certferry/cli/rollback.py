@@ -72,22 +72,22 @@ def revoke(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
     This cannot be undone. With `keyCompromise` every valid certificate with the same key is
     revoked, and the key is not used again.
     """
-    from certferry.cli.selection import settings_or_defaults
+    from certferry.cli.selection import workspace_of
     from certferry.reconcile.revoke import to_revoke
     from certferry.reconcile.run import Run
     from certferry.wiring.authorities import revoke
     from certferry.wiring.selection import must_be_known
-    from certferry.wiring.workspace import Workspace, who_runs
+    from certferry.wiring.workspace import who_runs
 
-    settings, because = settings_or_defaults(front), RevocationReason(reason)
-    with Workspace(settings, reads_only=True, language=front.voice.language) as workspace:
+    because = RevocationReason(reason)
+    with workspace_of(front) as workspace:
         name = must_be_known(name, workspace)
         meant = to_revoke(name, because, workspace.state, now())
         if not meant:
             return say(front, Text("{name}: revoked already; nothing was changed.", name=name))
         if not is_wanted(front, _question(name, meant), yes=yes):
             return say(front, Text("Nothing was changed."))
-        for version in revoke(name, because, settings, workspace.state, Run(who_runs())):
+        for version in revoke(name, because, workspace.settings, workspace.state, Run(who_runs())):
             serial = version.certificate.serial
             say(front, Text("{name}: revoked, serial {serial}", name=name, serial=serial))
         newest = workspace.state.versions(name)[0]

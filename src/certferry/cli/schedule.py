@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
-from certferry.cli.options import PROGRAM, Front
+from certferry.cli.options import PROGRAM, Front, say, say_changed
 from certferry.config import unattended
 from certferry.config.load import load
 from certferry.config.mistakes import Mistake
@@ -25,7 +25,6 @@ from certferry.present import schedule_text
 from certferry.present.console import Console
 from certferry.present.language import ENGLISH
 from certferry.present.layout import line
-from certferry.present.progress import log_change
 from certferry.present.run_log import is_stream
 from certferry.reconcile.examination import examine_channels
 from certferry.system_words import system_words
@@ -123,7 +122,7 @@ def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled:
     if not front.quiet:
         front.console.print([*schedule_text.lines(installed, front.voice), line()])
     outcome = schedule_text.OUTCOMES[change].filled(when=installed.when)
-    show_change("schedule.install", outcome, front)
+    say_changed(front, "schedule.install", outcome)
     return installed
 
 
@@ -133,10 +132,9 @@ def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
     for scheduler in schedulers:
         if (place := scheduler.remove()) is not None:
             places.append(place)
-            show_change("schedule.remove", Text("Removed from {place}.", place=place), front)
-    if not places and not front.quiet:
-        said = Text("Nothing was scheduled, and nothing was changed.")
-        front.console.print([line(front.voice.say(said))])
+            say_changed(front, "schedule.remove", Text("Removed from {place}.", place=place))
+    if not places:
+        say(front, Text("Nothing was scheduled, and nothing was changed."))
 
 
 def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
@@ -166,13 +164,6 @@ def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
             if (scheduled := scheduler.find()) is not None:
                 places.append(scheduled.place)
     return places
-
-
-def show_change(event: str, said: Text, front: Front) -> None:
-    """Show a change, and log it."""
-    log_change(event, said, front.console.run_log)
-    if not front.quiet:
-        front.console.print([line(front.voice.say(said))])
 
 
 def job_for(settings: Settings, root: click.Context, console: Console) -> Job:

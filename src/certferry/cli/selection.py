@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from certferry.cli.exits import UsageMistake
@@ -38,18 +37,22 @@ from certferry.wiring.workspace import Workspace, who_runs
 _log = logging.getLogger(__name__)
 
 
+def workspace_of(
+    front: Front, settings: Settings | None = None, *, reads_only: bool = True
+) -> Workspace:
+    """Open a workspace without a run to show; by default, of the settings that there are."""
+    found = settings_or_defaults(front) if settings is None else settings
+    return Workspace(found, reads_only=reads_only, language=front.voice.language)
+
+
 @contextmanager
 def running(
     front: Front, settings: Settings, *, reads_only: bool = False, live_only: bool = False
 ) -> Iterator[tuple[Workspace, Run]]:
     """Open a workspace, and show in it a run as `progress_on` does."""
-    console, language = front.console, front.voice.language
-    with (
-        progress_on(
-            console, front.verbosity, now, changes_nothing=reads_only, live_only=live_only
-        ) as progress,
-        Workspace(settings, reads_only=reads_only, language=language) as workspace,
-    ):
+    verbosity, only = front.verbosity, live_only
+    shown = progress_on(front.console, verbosity, now, changes_nothing=reads_only, live_only=only)
+    with shown as progress, workspace_of(front, settings, reads_only=reads_only) as workspace:
         yield workspace, Run(who_runs(), progress)
 
 
@@ -63,25 +66,20 @@ def observing(
     return running(listener, settings, reads_only=True, live_only=True)
 
 
-def warn_of_state(settings: Settings, *, language: str, to_channels: bool) -> None:
+def warn_of_state(settings: Settings, front: Front, *, to_channels: bool) -> None:
     """Warn of a lost state, and of each certificate in it that the file declares no more. The run
     itself reports what else is wrong with the state.
 
     `to_channels`: the run that begins issues every certificate of a lost state again, and at night
     no operator reads its warning.
     """
-    with (
-        suppress(StateError),
-        Workspace(settings, reads_only=True, language=language) as workspace,
-    ):
+    with suppress(StateError), workspace_of(front, settings) as workspace:
         lost = lost_state(settings, workspace.state)
-        if lost is not None:
-            _log.warning(Text("{problem}; {hint}", problem=lost.message, hint=lost.hint))
-            if to_channels and settings.channels:
-                workspace.notifications(Run()).notify_unremembered(lost)
-        for one in undeclared(settings, workspace.state, datetime.now(UTC)):
-            lapsed = one.problem
-            _log.warning(Text("{problem}; {hint}", problem=lapsed.message, hint=lapsed.hint))
+        if lost is not None and to_channels and settings.channels:
+            workspace.notifications(Run()).notify_unremembered(lost)
+        lapsed = [one.problem for one in undeclared(settings, workspace.state, now())]
+        for problem in lapsed if lost is None else [lost.problem(), *lapsed]:
+            _log.warning(Text("{problem}; {hint}", problem=problem.message, hint=problem.hint))
 
 
 def read_settings(front: Front, names: Sequence[str]) -> Settings:
@@ -117,7 +115,7 @@ def settings_of_run(
             must_be_one(name, lineages_meant(name, settings.certificates) or [name])
         warn_who_renews(settings.certificates, names, front)
     if not names:
-        warn_of_state(settings, language=front.voice.language, to_channels=to_channels)
+        warn_of_state(settings, front, to_channels=to_channels)
     return settings
 
 

@@ -166,13 +166,12 @@ def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: boo
 
 
 def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
-    from certferry.cli.selection import read_settings
+    from certferry.cli.selection import read_settings, workspace_of
     from certferry.core.assessment.health import checkup
     from certferry.wiring.recorded import expected, recorded
-    from certferry.wiring.workspace import Workspace
 
     settings = read_settings(front, tuple(names))
-    with Workspace(settings, reads_only=True, language=front.voice.language) as workspace:
+    with workspace_of(front, settings) as workspace:
         known = recorded(settings, workspace.state, now)
     return checkup(expected(settings, known), known, now, run_within)
 

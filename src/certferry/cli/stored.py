@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, WholeNumber, json_option, name_argument, say
-from certferry.errors import CertificateError
+from certferry.cli.options import Front, WholeNumber, json_option, name_argument, say, say_changed
+from certferry.errors import CertificateError, ConfigError
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.text import Text
@@ -39,10 +39,9 @@ def history(front: Front, name: str | None, *, limit: int, as_json: bool) -> Exi
 
     Without NAME: every certificate there has been.
     """
-    from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.workspace import Workspace
+    from certferry.cli.selection import workspace_of
 
-    with Workspace(settings_or_defaults(front), reads_only=True) as workspace:
+    with workspace_of(front) as workspace:
         return show_history(workspace, name, limit, front.console, as_json=as_json)
 
 
@@ -80,10 +79,9 @@ def export(front: Front, name: str, directory: Path) -> Exit:
     They are called cert.pem, chain.pem, fullchain.pem and privkey.pem. Each is replaced as a whole;
     only its owner can read the key.
     """
-    from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.workspace import Workspace
+    from certferry.cli.selection import workspace_of
 
-    with Workspace(settings_or_defaults(front), reads_only=True) as workspace:
+    with workspace_of(front) as workspace:
         return write_files(workspace, name, directory, front.console)
 
 
@@ -127,7 +125,6 @@ def backup(front: Front, file: Path, *, force: bool) -> Exit:
     """
     from certferry.config.load import load_state
     from certferry.config.write import drafted
-    from certferry.present.progress import log_change
     from certferry.wiring.machine import archive_of
 
     state = load_state(front.config, front.console.environ)
@@ -138,9 +135,8 @@ def backup(front: Front, file: Path, *, force: bool) -> Exit:
         else:
             draft.put_new()
     said = Text("Written (mode 0600): {path}, with {names}", path=file, names=list(lineages) or "—")
-    log_change("state.backup", said, front.console.run_log)
-    kept = Text("It opens your private keys: keep it where only you can read it.")
-    return say(front, said, kept)
+    say_changed(front, "state.backup", said)
+    return say(front, Text("It opens your private keys: keep it where only you can read it."))
 
 
 @click.command("restore")
@@ -155,8 +151,6 @@ def restore(front: Front, file: Path) -> Exit:
     """
     from certferry.config.files import read_private_file
     from certferry.config.load import load_state
-    from certferry.errors import ConfigError
-    from certferry.present.progress import log_change
     from certferry.wiring.machine import restored
 
     state = load_state(front.config, front.console.environ)
@@ -172,6 +166,6 @@ def restore(front: Front, file: Path) -> Exit:
         names=list(done.lineages) or "—",
         moment=done.made_at,
     )
-    log_change("state.restore", said, front.console.run_log)
+    say_changed(front, "state.restore", said)
     kept = [Text("What was there is kept: {path}", path=path) for path in done.kept]
-    return say(front, said, *kept, Text("What is to be done: `certferry plan`"))
+    return say(front, *kept, Text("What is to be done: `certferry plan`"))

@@ -19,7 +19,7 @@ from certferry.present.documents import (
     of_subject,
     said_or_none,
 )
-from certferry.present.language import Voice, of_lineage
+from certferry.present.language import Voice, at_target, of_lineage
 from certferry.present.layout import Line, Span, Tone, line
 from certferry.problem import Problem
 from certferry.text import Text, verbatim
@@ -171,7 +171,10 @@ def _what_is_in_order(one: Notice, services: Mapping[str, Text]) -> Text:
     """Name what of a certificate was in trouble: the name alone says too little."""
     lineage, target, domain = one.subject.lineage, one.subject.target, one.subject.domain
     if lineage and target:
-        service = services.get(target, target)
+        if target not in services:
+            where = at_target(target, domain)
+            return Text("{lineage}: deployment to {where}", lineage=lineage, where=where)
+        service = services[target]
         if domain:
             service = Text("{service} → {domain}", service=service, domain=domain)
         return Text("{lineage}: deployment to {service}", lineage=lineage, service=service)

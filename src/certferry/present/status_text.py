@@ -335,12 +335,12 @@ def _facts(entry: HistoryEntry, voice: Voice) -> Text:
     if "found" in facts:
         facts["found"] = _in_words(facts["found"], voice)
     target, domain = facts.pop("target", None), facts.pop("domain", None)
-    place = [] if target is None else [str(at_target(target, domain))]
+    place = domain if target is None else str(at_target(target, domain))
     ids = [short(facts.pop(name)) for name in ("remote_id", "fingerprint") if name in facts]
     rest = [
         fact if name == "problem" else f"{voice.word(name)}={fact}" for name, fact in facts.items()
     ]
-    return verbatim(" · ".join([*place, *ids, *rest]))
+    return verbatim(" · ".join([*filter(None, [place]), *ids, *rest]))
 
 
 def _in_words(fact: str, voice: Voice) -> str:

@@ -1,6 +1,6 @@
 """The keys that `certferry init` works with: referred to where they are already, asked for and
-tried at their service, or taken from another client. None of them is ever shown, nor written into
-the configuration.
+tried at their service, or taken from another client; and how operators are alerted. No key is ever
+shown, nor written into the configuration.
 """
 
 from __future__ import annotations
@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
+from certferry.cli.init.files import Beginning
 from certferry.cli.interview import NONE, Back, Interview, Option, Step, walk
 from certferry.config.bind import as_a_key
 from certferry.config.check import RESERVED
 from certferry.config.document import Document
-from certferry.config.load import load_before
 from certferry.config.mistakes import in_lines, instead_of
-from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, Question, with_accounts, with_tables
 from certferry.core.secret import Secret
 from certferry.errors import (
@@ -54,7 +52,7 @@ Missing = tuple[Question, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WrittenKey:
     """What is written of a key: its value, or a reference to a variable, of that `name`. A `fresh`
     secret is not where that leads yet.
     """
@@ -91,7 +89,7 @@ class KeyRing:
         self._inherited = inherited
         self._interview = interview
         self._takes = takes
-        self._earlier: dict[str, Answer] = {}
+        self._earlier: dict[str, WrittenKey] = {}
 
     def service(self, family: Family, there: Mapping[str, Mapping[str, object]]) -> Service:
         """Choose the service of a family that an account is to be of; `there` are the accounts of
@@ -146,7 +144,7 @@ class KeyRing:
                 missing = [(q, label) for q in unknown if q.key not in given]
                 return Keys(account, new, tuple(missing))
 
-    def found(self, question: Question) -> Answer | None:
+    def found(self, question: Question) -> WrittenKey | None:
         """Find a key without asking."""
         name = next((name for name in question.names if self._environ.get(name)), None)
         if name is not None:
@@ -162,7 +160,7 @@ class KeyRing:
         read: Callable[[str], Secret] | None = None,
         *,
         optional: bool = False,
-    ) -> dict[str, Answer] | None:
+    ) -> dict[str, WrittenKey] | None:
         """Ask for keys, one after the other; `None` if the first answer of an `optional` account
         says that there is no such account. `read` makes a secret of what was typed.
         """
@@ -176,7 +174,7 @@ class KeyRing:
         take = partial(self._ask_one, ask, read or typed_key, first)
         steps = [Step(question.key, partial(take, question)) for question in questions]
         try:
-            given: dict[str, Answer] = walk(steps, {}, ask, inside=True)
+            given: dict[str, WrittenKey] = walk(steps, {}, ask, inside=True)
         except _NoAccount:
             return None
         return given
@@ -187,8 +185,8 @@ class KeyRing:
         read: Callable[[str], Secret],
         first: Question | None,
         question: Question,
-        given: dict[str, Answer],
-    ) -> dict[str, Answer]:
+        given: dict[str, WrittenKey],
+    ) -> dict[str, WrittenKey]:
         may_end = question is first
         what, needed = question.what, not may_end and not question.may_be_empty
         name = next(iter(question.names), f"{question.key}: {question.what}")
@@ -196,10 +194,10 @@ class KeyRing:
         if not needed and earlier is None:
             what = Text("{what} (Enter to skip)", what=what)
 
-        def answer(typed: str) -> Answer:
+        def answer(typed: str) -> WrittenKey:
             if question.names:
                 return _reference(name, read(typed))
-            return Answer(question.read(typed))
+            return WrittenKey(question.read(typed))
 
         hidden = bool(question.names) and not question.may_be_seen
         answered = ask.ask_for(what, answer, needed=needed, kept=earlier, hidden=hidden)
@@ -215,52 +213,43 @@ class _NoAccount(Exception):
     """The first key of an optional account was skipped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """Tries the keys of one account after the other, by calls that read alone."""
-
-    given: Document
-    config: Path
-    environ: Mapping[str, str]
-    console: Console
-
-    def takes(self, account: NewAccount, fresh: Mapping[str, Secret]) -> bool:
-        """See `Takes`. A service that does not answer now has not refused the keys."""
-        voice, label = self.console.voice, account.label
-        self._print(Text("Checking the keys of {account} …", account=label))
-        environ = {**self.environ, **{name: key.reveal() for name, key in fresh.items()}}
-        try:
-            # They stand in no file yet: what is wrong with them names none.
-            document = replace(with_accounts(self.given, [account]), path=None)
-            settings = load_before(document, self.config, environ)
-            with Workspace(settings, reads_only=True, language=voice.language) as workspace:
-                was_asked = workspace.accounts(Run()).credentials_work(label)
-        except _ASK_AGAIN as error:
-            self.console.print_stderr(voice.problem(error.problem()))
-            return False
-        except CertferryError as error:
-            said = Text("the keys could not be checked: {problem}", problem=error.message)
-            self.console.print_stderr(voice.warning(said))
-            return True
-        said = Text("{account} accepts the keys.", account=label)
-        if not was_asked:
-            said = Text(
-                "{account} cannot be asked for that yet: `certferry sync --rehearse` tries it"
-                " without counting."
-            ).filled(account=label)
-        self._print(said)
+def takes(
+    start: Beginning, console: Console, account: NewAccount, fresh: Mapping[str, Secret]
+) -> bool:
+    """Try the keys of an account, by calls that read alone: see `Takes`. A service that does not
+    answer now has not refused the keys.
+    """
+    voice, label = console.voice, account.label
+    console.print_stderr([line(voice.say(Text("Checking the keys of {account} …", account=label)))])
+    try:
+        # They stand in no file yet: what is wrong with them names none.
+        document = replace(with_accounts(start.given, [account]), path=None)
+        settings = start.settings(document, fresh)
+        with Workspace(settings, reads_only=True, language=voice.language) as workspace:
+            was_asked = workspace.accounts(Run()).credentials_work(label)
+    except _ASK_AGAIN as error:
+        console.print_stderr([*voice.error(error.message), *voice.hint(error.hint)])
+        return False
+    except CertferryError as error:
+        said = Text("the keys could not be checked: {problem}", problem=error.message)
+        console.print_stderr(voice.warning(said))
         return True
+    said = Text("{account} accepts the keys.")
+    if not was_asked:
+        said = Text(
+            "{account} cannot be asked for that yet: `certferry sync --rehearse` tries it"
+            " without counting."
+        )
+    console.print_stderr([line(voice.say(said.filled(account=label)))])
+    return True
 
-    def _print(self, said: Text) -> None:
-        self.console.print_stderr([line(self.console.voice.say(said))])
 
-
-def account_of(label: str, type_: str, answers: Mapping[str, Answer]) -> NewAccount:
+def account_of(label: str, type_: str, answers: Mapping[str, WrittenKey]) -> NewAccount:
     """Return the table in which answers stand."""
     return NewAccount(label, type_, {key: answer.written for key, answer in answers.items()})
 
 
-def fresh_in(answers: Mapping[str, Answer]) -> dict[str, Secret]:
+def fresh_in(answers: Mapping[str, WrittenKey]) -> dict[str, Secret]:
     """Return the keys that are to be kept yet, by the names of their variables."""
     return {answer.name: answer.fresh for answer in answers.values() if answer.fresh}
 
@@ -280,11 +269,10 @@ def must_not_be_missing(missing: Sequence[Missing], given: Document) -> None:
     hint = _hint_of(given) if "env_files" in given.values else _ANYHOW
     if not all(question.names for question, _ in missing):
         hint = Text("{one}; {other}", one=hint, other=_IN_THE_FILE)
-    unset = Text("{name}: not set: {what}")
-    named = [
-        (next(iter(one.names), f"[accounts.{label}] {one.key}"), one.what) for one, label in missing
-    ]
-    lines = [unset.filled(name=name, what=what) for name, what in named]
+    lines = []
+    for question, label in missing:
+        name = next(iter(question.names), f"[accounts.{label}] {question.key}")
+        lines.append(Text("{name}: not set: {what}", name=name, what=question.what))
     raise ConfigError(in_lines(lines), hint=hint)
 
 
@@ -317,8 +305,8 @@ def option_of(service: Service, interview: Interview, *, with_type: bool = False
     return Option(label, frozenset({type_, service.name.casefold(), called.casefold()}))
 
 
-def _reference(name: str, fresh: Secret | None = None) -> Answer:
-    return Answer(f"env:{name}", name, fresh)
+def _reference(name: str, fresh: Secret | None = None) -> WrittenKey:
+    return WrittenKey(f"env:{name}", name, fresh)
 
 
 LABEL = "ops"
@@ -346,9 +334,7 @@ class Alert:
 class Alerts:
     """Asks how operators are to be alerted, and tries it."""
 
-    given: Document
-    config: Path
-    environ: Mapping[str, str]
+    start: Beginning
     console: Console
     keys: KeyRing
     interview: Interview
@@ -360,7 +346,7 @@ class Alerts:
         """
         services, ask = offered(CHANNELS), self.interview
         options = [option_of(service, ask) for service in services]
-        earlier = None if kept is None or kept.channel is None else kept.channel.type
+        earlier = kept and kept.channel and kept.channel.type
         usual = next((n for n, one in enumerate(services) if one.type == earlier), None)
 
         def refused(answer: str) -> Text:
@@ -385,7 +371,7 @@ class Alerts:
         """Ask for the address of a heartbeat, unless the environment has it; `None` where there is
         to be none. No answer means the one that was `kept`.
         """
-        if self.environ.get(VARIABLE):
+        if self.start.environ.get(VARIABLE):
             there = Alert(heartbeat=_REFERENCE)
             return there if self._is_meant(self._is_pinged, there) else None
         self.interview.print(_WHAT_A_HEARTBEAT_IS)
@@ -418,8 +404,8 @@ class Alerts:
         channel = alert.channel
         if channel is None:
             return False
-        table = {"type": channel.type, **channel.settings}
-        settings = self._settings({"notify": {channel.label: table}}, alert)
+        tables = {"notify": {channel.label: {"type": channel.type, **channel.settings}}}
+        settings = self.start.settings(with_tables(self.start.given, tables), alert.fresh)
         language = self.console.voice.language
         with Workspace(settings, reads_only=True, language=language) as workspace:
             channels, names = workspace.notifications(Run()).channels, [channel.label]
@@ -432,17 +418,13 @@ class Alerts:
 
     def _is_pinged(self, alert: Alert) -> bool:
         self.interview.print(Text("Sending a test ping …"))
-        missed = try_heartbeat(self._settings({"heartbeat": {"url": alert.heartbeat}}, alert))
-        if missed is not None:
+        document = with_tables(self.start.given, {"heartbeat": {"url": alert.heartbeat}})
+        missed = try_heartbeat(self.start.settings(document, alert.fresh))
+        if missed is None:
+            self.interview.print(Text("heartbeat: the ping was taken."))
+        else:
             self._complain(missed)
-            return False
-        self.interview.print(Text("heartbeat: the ping was taken."))
-        return True
-
-    def _settings(self, tables: Mapping[str, Mapping[str, object]], alert: Alert) -> Settings:
-        fresh = {name: key.reveal() for name, key in alert.fresh.items()}
-        document = with_tables(self.given, tables)
-        return load_before(document, self.config, {**self.environ, **fresh})
+        return missed is None
 
     def _complain(self, problem: Problem) -> None:
         voice = self.console.voice

@@ -141,11 +141,6 @@ def left_out(proposal: Proposal, asked_for: Collection[str] = ()) -> Iterator[Te
             yield Text("{name}: {reason}", name=one.name, reason=remark)
 
 
-def writing_of(path: Path) -> Text:
-    """Return that a file was written."""
-    return Text("Written (mode 0600): {path}", path=path)
-
-
 def proposed(
     certificates: Sequence[ProposedCertificate], client: str, now: datetime, voice: Voice
 ) -> Iterator[Line]:

@@ -12,23 +12,31 @@ from pathlib import Path
 
 from certferry.cli.exits import Exit
 from certferry.cli.init import text
-from certferry.cli.init.files import Asked, env_files_in, keep, put, settings_to_begin_with
+from certferry.cli.init.files import (
+    Asked,
+    Beginning,
+    env_files_in,
+    keep,
+    put,
+    revealed,
+    settings_to_begin_with,
+)
 from certferry.cli.init.keys import (
     Alert,
     Alerts,
     KeyRing,
     Missing,
-    Trial,
     label_of,
     must_have_a_place,
     must_not_be_missing,
+    takes,
 )
 from certferry.cli.interview import Back, Interview, Option, Step, walk
 from certferry.cli.options import Front
 from certferry.cli.status import show_plan
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.env_files import fill_in
-from certferry.config.load import NAME, load_before
+from certferry.config.load import NAME
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
 from certferry.config.values import DIRECTORIES, directory_url, email_address
@@ -133,15 +141,15 @@ class _Wizard:
         self._given = settings_to_begin_with(self._asked.settings)
         self._env_files = env_files_in(self._given, self._asked.files, self._console.environ)
         self._environ = fill_in(self._environ, self._env_files)
+        self._start = Beginning(self._given, self._asked.files.config, self._environ)
         # What is wrong in the given file is reported before a key is typed.
-        load_before(self._given, self._asked.files.config, self._environ)
+        self._start.settings(self._given, {})
         if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
             self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
         # Keys that could be written nowhere are not asked for.
         has_place = "env_files" not in self._given.values
-        trial = Trial(self._given, self._asked.files.config, self._environ, self._console)
-        theirs = self._home.keys if self._home else {}
-        ring = KeyRing(self._environ, theirs, self._interview if has_place else None, trial.takes)
+        theirs, ask = self._home.keys if self._home else {}, self._interview if has_place else None
+        ring = KeyRing(self._environ, theirs, ask, partial(takes, self._start, self._console))
         answers = walk(self._steps(ring, has_place=has_place), Answers(), self._interview)
         if not answers.is_agreed:
             self._say(Text("Nothing was written."))
@@ -170,11 +178,10 @@ class _Wizard:
 
     def _alerts(self, ring: KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
         """Ask how operators are to be alerted, where the given settings do not say it."""
-        config, given = self._asked.files.config, self._given
-        alerts = Alerts(given, config, self._environ, self._console, ring, interview)
-        if "notify" not in given.values:
+        alerts = Alerts(self._start, self._console, ring, interview)
+        if "notify" not in self._given.values:
             yield Step("channel", partial(self._ask_channel, alerts))
-        if "heartbeat" not in given.values:
+        if "heartbeat" not in self._given.values:
             yield Step("heartbeat", partial(self._ask_heartbeat, alerts))
 
     def _ask_channel(self, alerts: Alerts, known: Answers) -> Answers:
@@ -250,9 +257,7 @@ class _Wizard:
 
     def _settings(self, known: Answers) -> Settings:
         # What is wrong with the given settings is wrong in their file: the other is not there yet.
-        document = with_accounts(self._given, known.accounts)
-        fresh = {name: secret.reveal() for name, secret in known.fresh.items()}
-        return load_before(document, self._asked.files.config, self._environ | fresh)
+        return self._start.settings(with_accounts(self._given, known.accounts), known.fresh)
 
     # what is found
 
@@ -345,7 +350,7 @@ class _Wizard:
         )
 
     def _offered(self, known: Answers) -> list[FoundDomain]:
-        """Return the domains that can have certificates; where another client's are gone on with,
+        """Return the domains that can have certificates; where another client's are taken over,
         those that they cover.
         """
         places, home = known.places, known.home
@@ -491,11 +496,12 @@ class _Wizard:
                         workspace.adopt(one.lineage, one.adopts, who_runs())
 
         files = self._asked.files
-        fresh = {name: secret.reveal() for name, secret in known.keys.items()}
-        paths, copies = put(files, known.text, known.keys, self._environ | fresh, adopt)
+        environ = self._environ | revealed(known.keys)
+        paths, copies = put(files, known.text, known.keys, environ, adopt)
         run_log, voice = self._console.run_log, self._voice
-        for path in paths:
-            log_change("init.write", text.writing_of(path), run_log)
+        written = [Text("Written (mode 0600): {path}", path=path) for path in paths]
+        for said in written:
+            log_change("init.write", said, run_log)
         for one in proposal.certificates:
             if one.adopts is not None:
                 said = text.standing_of(one, self._client, self._now)
@@ -503,7 +509,7 @@ class _Wizard:
         if self._front.quiet:
             return
         kept = [Text("The previous file is kept: {path}", path=path) for path in copies]
-        self._console.print(line(voice.say(said)) for said in (*map(text.writing_of, paths), *kept))
+        self._console.print(line(voice.say(said)) for said in (*written, *kept))
         self._console.print(text.proposed(proposal.certificates, self._client, self._now, voice))
         asked_for = {one.domain for one in self._offered(known)} if self._interview else set()
         self._warn(*text.left_out(proposal, asked_for))
