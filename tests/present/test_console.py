@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from certferry.present.layout import Span, Table, Tone, coloured, line, plain, width
+from certferry.present.layout import Span, TextTable, Tone, coloured, line, plain, width
 from certferry.present.pages import lines
 from tests.cli.consoles import Paper, TestConsole, terminal
 from tests.house import translations
@@ -17,7 +17,7 @@ from tests.house import translations
 
 
 FAILED = line(Span("failed", Tone.BAD), " img")
-TABLE = Table(
+TABLE = TextTable(
     ("NAME", "STATE", "SERVED"),
     (
         (Span("  图片.example.com"), Span("verified", Tone.GOOD), Span("2 of 2")),

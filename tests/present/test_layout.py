@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from certferry.present.language import Voice, once, one_or_many
 from certferry.present.layout import (
     Span,
-    Table,
+    TextTable,
     Tone,
     aligned,
     coloured,
@@ -105,7 +105,7 @@ def test_columns_line_up_in_any_script() -> None:
 def test_a_table_can_be_written_downwards() -> None:
     """Where columns do not fit, each row is its first cell and a line for each of the others."""
     rows = ((Span("img"), Span("valid"), Span("")), (Span("  a.img"), Span(""), Span("2 of 2")))
-    table = Table(("NAME", "STATE", "SERVED"), rows)
+    table = TextTable(("NAME", "STATE", "SERVED"), rows)
     columns_ = "NAME     STATE  SERVED\nimg      valid\n  a.img         2 of 2\n"
     downwards = "img\n  state   valid\n  a.img\n    served  2 of 2\n"
 
@@ -118,7 +118,7 @@ def test_a_table_may_hang() -> None:
     their columns; where these do not fit either, every cell has a line.
     """
     rows = ((Span("img.example.com"), Span("valid"), Span("2")), (Span("a"), Span("x"), Span("")))
-    table = Table(("NAME", "STATE", "SERVED"), rows, hangs=True)
+    table = TextTable(("NAME", "STATE", "SERVED"), rows, hangs=True)
     hung = "NAME  STATE  SERVED\nimg.example.com\n      valid  2\na     x\n"
     narrow = "NAME\n   STATE  SERVED\nimg.example.com\n   valid  2\na  x\n"
 
@@ -134,7 +134,7 @@ def test_a_table_may_hang() -> None:
 @given(st.lists(st.text("ab中", max_size=12), min_size=1, max_size=5), st.integers(8, 40))
 def test_a_table_that_hangs_loses_nothing_and_fits(names: list[str], cells: int) -> None:
     """Every cell is there, in lines that fit unless a word alone does not."""
-    table = Table(("NAME", "X"), tuple((Span(name), Span("yes")) for name in names), hangs=True)
+    table = TextTable(("NAME", "X"), tuple((Span(name), Span("yes")) for name in names), hangs=True)
 
     written = [plain(row) for row in fitted(table, cells)]
 

@@ -17,14 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certferry.errors import (
-    ConfigError,
-    Interrupted,
-    LeaseHeld,
-    LeaseLost,
-    PlanRefused,
-    Reported,
-)
+from certferry.errors import ConfigError, Interrupted, LeaseHeld, LeaseLost, PlanRefused, Reported
 from certferry.present.language import Voice
 from certferry.present.layout import Line, line
 from certferry.problem import Problem

@@ -67,8 +67,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     installed = install_at(timer if systemd else cron, job, front)
     lost = unattended.lost_programs(settings, installed.path, environ)
     unread = examine_channels(
-        has_channel=bool(settings.channels),
-        has_heartbeat=settings.monitoring.heartbeat is not None,
+        has_channel=bool(settings.channels), has_heartbeat=settings.monitoring.heartbeat is not None
     )
     concerns = [
         schedule_text.undone(installed),

@@ -24,12 +24,7 @@ from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.profiles import load_checked
 from certferry.wiring.recorded import lost_state
-from certferry.wiring.selection import (
-    chosen_settings,
-    lineages_meant,
-    must_be_one,
-    the_one_meant,
-)
+from certferry.wiring.selection import chosen_settings, lineages_meant, must_be_one, the_one_meant
 from certferry.wiring.settings import without_certificates
 from certferry.wiring.undeclared import undeclared
 from certferry.wiring.workspace import Workspace, who_runs

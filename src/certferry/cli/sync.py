@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 @click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
 @click.option("--all", "every", is_flag=True, help="With --renew and no NAME: all, unasked.")
 @click.option(
-    "--scheduled",
-    is_flag=True,
-    help="Retry failures after 1, 10 and 100 minutes, then daily.",
+    "--scheduled", is_flag=True, help="Retry failures after 1, 10 and 100 minutes, then daily."
 )
 @click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
 @wait_option("Stop waiting after SECONDS. Default: wait to the end.")

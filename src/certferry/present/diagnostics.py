@@ -31,11 +31,7 @@ BELOW = "\n    "
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
-_LEVELS = {
-    logging.DEBUG: Level.DEBUG,
-    logging.INFO: Level.INFO,
-    logging.WARNING: Level.WARNING,
-}
+_LEVELS = {logging.DEBUG: Level.DEBUG, logging.INFO: Level.INFO, logging.WARNING: Level.WARNING}
 
 
 class DiscreetFormatter(logging.Formatter):

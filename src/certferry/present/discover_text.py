@@ -19,7 +19,7 @@ from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
 from certferry.present.documents import Document, moment, of_problem, of_served
 from certferry.present.language import Voice, in_brackets, once, one_or_many
-from certferry.present.layout import Line, Span, Table, Tone, line, width
+from certferry.present.layout import Line, Span, TextTable, Tone, line, width
 from certferry.present.status_text import NOTHING, served_by_addresses
 from certferry.text import Text, verbatim
 
@@ -37,13 +37,13 @@ _AT_REST = "success"
 """A state that is no news."""
 
 
-def domains(found: Discovery, now: datetime, voice: Voice) -> Table:
+def domains(found: Discovery, now: datetime, voice: Voice) -> TextTable:
     """Render a row for each domain; with several accounts, each names its own."""
     rows = [(_domain(one, now, voice), one.account) for one in found.domains]
     return _table(_DOMAINS, rows, found, voice)
 
 
-def unused(found: Discovery, now: datetime, voice: Voice) -> Table:
+def unused(found: Discovery, now: datetime, voice: Voice) -> TextTable:
     """Render a row for each certificate that none of the domains is bound to."""
     rows = [(_certificate(one, now, voice), one.account) for one in found.unused]
     return _table(_CERTIFICATES, rows, found, voice)
@@ -54,11 +54,11 @@ def _table(
     rows: Sequence[tuple[tuple[Span, ...], str]],
     found: Discovery,
     voice: Voice,
-) -> Table:
+) -> TextTable:
     several = len(found.accounts) > 1
     named = (*headers, Text("ACCOUNT")) if several else headers
     shown = tuple((*row, Span(account)) if several else row for row, account in rows)
-    return Table(tuple(map(voice.say, named)), shown, hangs=True)
+    return TextTable(tuple(map(voice.say, named)), shown, hangs=True)
 
 
 def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
@@ -298,10 +298,10 @@ _HEADERS = (
 )
 
 
-def hosts(looks: Sequence[HostLook], now: datetime, voice: Voice) -> Table:
+def hosts(looks: Sequence[HostLook], now: datetime, voice: Voice) -> TextTable:
     """Render a row per address."""
     rows = [_row(look, address, now, voice) for look in looks for address in look.served]
-    return Table(tuple(map(voice.say, _HEADERS)), tuple(rows))
+    return TextTable(tuple(map(voice.say, _HEADERS)), tuple(rows))
 
 
 def below(looks: Sequence[HostLook], voice: Voice) -> Iterator[Line]:

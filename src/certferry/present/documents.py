@@ -11,12 +11,7 @@ from types import MappingProxyType
 
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.notices import ChannelState, Subject
-from certferry.core.assessment.status import (
-    DomainStatus,
-    LastFailure,
-    LineageStatus,
-    are_in_order,
-)
+from certferry.core.assessment.status import DomainStatus, LastFailure, LineageStatus, are_in_order
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.observed.observation import CERTIFICATE, Change, Served
 from certferry.core.observed.records import HistoryEntry

@@ -184,7 +184,7 @@ GAP = "  "
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TextTable:
     """Rows of cells under headers. Where one that `hangs` is too wide, a long first cell has a line
     to itself.
     """
@@ -194,20 +194,20 @@ class Table:
     hangs: bool = False
 
 
-def without_empty(table: Table, nothing: str, keeping: int) -> Table:
+def without_empty(table: TextTable, nothing: str, keeping: int) -> TextTable:
     """Leave out the columns behind the first few whose cells say nothing."""
     kept = [
         place < keeping or any(row[place].words not in {"", nothing} for row in table.rows)
         for place in range(len(table.headers))
     ]
-    return Table(
+    return TextTable(
         tuple(compress(table.headers, kept)),
         tuple(tuple(compress(row, kept)) for row in table.rows),
         table.hangs,
     )
 
 
-def aligned(table: Table) -> list[Line]:
+def aligned(table: TextTable) -> list[Line]:
     """Write a table as aligned columns."""
     headers = tuple(Span(header, Tone.STRONG) for header in table.headers)
     return columns((headers, *table.rows))
@@ -225,11 +225,11 @@ def _row(cells: tuple[Span, ...], widths: Sequence[int]) -> Iterator[Span]:
     yield cells[-1]
 
 
-def hanging(table: Table, cells_wide: int) -> list[Line]:
+def hanging(table: TextTable, cells_wide: int) -> list[Line]:
     """Write a table as columns in so many cells: a first cell that is too long for its column has a
     line to itself.
     """
-    below = aligned(Table(table.headers[1:], tuple(row[1:] for row in table.rows)))
+    below = aligned(TextTable(table.headers[1:], tuple(row[1:] for row in table.rows)))
     firsts = [Span(table.headers[0], Tone.STRONG), *(row[0] for row in table.rows)]
     room = cells_wide - len(GAP) - max(width(plain(row)) for row in below)
     column = max((cells for first in firsts if (cells := width(first.words)) <= room), default=0)
@@ -242,7 +242,7 @@ def hanging(table: Table, cells_wide: int) -> list[Line]:
     return rows
 
 
-def stacked(table: Table) -> Iterator[Line]:
+def stacked(table: TextTable) -> Iterator[Line]:
     """Write each row downwards, for terminals that are too narrow: below the first cell a line for
     each of the others that says something.
     """
@@ -256,7 +256,7 @@ def stacked(table: Table) -> Iterator[Line]:
                 yield line(indent, Span(label, Tone.FAINT), cell)
 
 
-def fitted(table: Table, cells_wide: int) -> list[Line]:
+def fitted(table: TextTable, cells_wide: int) -> list[Line]:
     """Write a table as columns where they fit, downwards elsewhere; see `Table.hangs`."""
     ways = [aligned(table)]
     if table.hangs:

@@ -12,13 +12,7 @@ from certferry.core.assessment.notices import ChannelState, Notice, Subject, Top
 from certferry.core.assessment.notifications import Message, Notification
 from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
-from certferry.present.documents import (
-    Document,
-    moment,
-    of_problem,
-    of_subject,
-    said_or_none,
-)
+from certferry.present.documents import Document, moment, of_problem, of_subject, said_or_none
 from certferry.present.language import Voice, at_target, of_lineage
 from certferry.present.layout import Line, Span, Tone, line
 from certferry.problem import Problem

@@ -20,14 +20,7 @@ from certferry.core.planning.report import (
 )
 from certferry.core.planning.steps import Action
 from certferry.present import plan_text
-from certferry.present.language import (
-    WORDS,
-    Voice,
-    at_target,
-    copy_at_target,
-    once,
-    one_or_many,
-)
+from certferry.present.language import WORDS, Voice, at_target, copy_at_target, once, one_or_many
 from certferry.present.layout import Line, Span, Tone, line, padded
 from certferry.present.plan_text import INDENT, VERB
 from certferry.text import Text, verbatim

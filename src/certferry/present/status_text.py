@@ -24,14 +24,8 @@ from certferry.core.planning.report import served_by
 from certferry.core.planning.rules import window_in_words
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetStuck
-from certferry.present.language import (
-    Voice,
-    at_target,
-    in_brackets,
-    once,
-    voice_in,
-)
-from certferry.present.layout import Line, Span, Table, Tone, columns, line, without_empty
+from certferry.present.language import Voice, at_target, in_brackets, once, voice_in
+from certferry.present.layout import Line, Span, TextTable, Tone, columns, line, without_empty
 from certferry.problem import Severity
 from certferry.text import Text, verbatim
 
@@ -84,7 +78,7 @@ _LEFT_ALONE = {TargetStuck.code, ReasonCode.FOUGHT_OVER.value}
 _ON_ITS_WAY = {Standing.PENDING, Standing.PROCESSING}
 
 
-def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Table:
+def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> TextTable:
     """Write a row per certificate, and below it one per domain that serves it, what needs a person
     first. A column that would say nothing is left out.
     """
@@ -96,7 +90,7 @@ def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Tab
             *(_domain(one, status, now, voice) for one in status.domains),
         )
     ]
-    whole = Table(tuple(map(voice.say, _HEADERS)), tuple(rows), hangs=True)
+    whole = TextTable(tuple(map(voice.say, _HEADERS)), tuple(rows), hangs=True)
     return without_empty(whole, NOTHING.words, _ALWAYS)
 
 

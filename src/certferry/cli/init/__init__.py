@@ -33,9 +33,7 @@ def _path(*, directory: bool = False) -> click.Path:
     help="That client's directory, if it is not the usual one.",
 )
 @click.option(
-    "--keep-client",
-    is_flag=True,
-    help="Deploy only; that client keeps renewing its certificates.",
+    "--keep-client", is_flag=True, help="Deploy only; that client keeps renewing its certificates."
 )
 @click.option(
     "--output",

@@ -21,16 +21,7 @@ from certferry.core.discovery.survey import FoundDomain
 from certferry.file_trust import user_name
 from certferry.migration.home import OldCertificate, OldHome
 from certferry.present.language import Voice
-from certferry.present.layout import (
-    Line,
-    Span,
-    Table,
-    Tone,
-    line,
-    visible,
-    width,
-    wrapped,
-)
+from certferry.present.layout import Line, Span, TextTable, Tone, line, visible, width, wrapped
 from certferry.text import Text
 
 _SHOWN = 3
@@ -42,7 +33,7 @@ INTRODUCTION = 79
 
 def found(
     places: Places, service: str, now: datetime, voice: Voice, numbered: Sequence[str] = ()
-) -> Table:
+) -> TextTable:
     """Render a row for each domain: what it is, its certificate, and, where the zones of a DNS
     account are known, the one that holds it; `service` is that account's. Those to choose from are
     `numbered` from 1.
@@ -66,7 +57,7 @@ def found(
         held = [Span(zone.name) if zone else none for zone in zones]
         rows = [(*row, zone) for row, zone in zip(rows, held, strict=True)]
     first, *others = map(voice.say, headers)
-    return Table((free + first, *others), tuple(rows))
+    return TextTable((free + first, *others), tuple(rows))
 
 
 def https_is_off(domains: Sequence[str]) -> Text:
