@@ -44,7 +44,7 @@ COMMANDS = {
     "account": "Show the accounts at the CAs, replace a key, or deactivate an account.",
     "dns-persist": "Print the one DNS record that proves NAME for ever (experimental).",
     "schedule": "Have `certferry sync` run twice a day, by cron or by systemd.",
-    "notify": "Try the channels through which you are told of trouble.",
+    "notify": "Try the channels through which you hear of trouble.",
     "sandbox": "Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on.",
     "demo": "Run the main job in a simulated world, and check every edge.",
     "completion": "Print a script that completes certferry's commands in a shell.",

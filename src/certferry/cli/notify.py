@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group("notify", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Try the channels through which you are told of trouble."""
+    """Try the channels through which you hear of trouble."""
 
 
 @command.command("test")

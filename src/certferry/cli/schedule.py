@@ -56,7 +56,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     lies beside the state. It tries again what has failed, after 1, 10 and 100 minutes. Installed
     again, it keeps its time; when nothing has changed, nothing is written.
 
-    A run that was killed or could not begin is told through the channels of notifications.
+    A run that was killed or could not begin is reported through the channels of notifications.
     """
     front: Front = ctx.obj
     environ = front.console.environ
