@@ -130,10 +130,10 @@ class Accounts:
     ) -> tuple[int, str]:
         """Answer each question in turn; give the exit code and the whole screen."""
         with self.terminal(*arguments, columns=columns, **environ) as terminal:
-            told = Counter[str]()
+            written = Counter[str]()
             for asked, answer in turns:
-                told[asked] += 1
-                terminal.until(partial(_is_asked, asked, told[asked]))
+                written[asked] += 1
+                terminal.until(partial(_is_asked, asked, written[asked]))
                 terminal.type(answer)
             return terminal.end(), terminal.screen.text
 

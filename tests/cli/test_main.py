@@ -300,7 +300,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["completion", "bash"], ["--help"], ["history"], ["-V"]])
-def test_a_full_disk_under_stdout_is_told(arguments: Sequence[str]) -> None:
+def test_a_full_disk_under_stdout_is_reported(arguments: Sequence[str]) -> None:
     """What cannot be written is a failure with a name, not a traceback."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         result = subprocess.run(

@@ -68,7 +68,7 @@ def failed(label: str, error: CertferryError) -> AccountLook:
 
 
 @pytest.mark.parametrize(
-    ("looks", "told"),
+    ("looks", "written"),
     [
         ([failed("a", DENIED)], "bad token"),
         ([failed("a", NO_KEYS)], "no keys"),
@@ -77,14 +77,14 @@ def failed(label: str, error: CertferryError) -> AccountLook:
     ids=["denied", "settings", "settings-of-all"],
 )
 def test_where_there_is_nothing_to_show_it_is_the_error(
-    looks: list[AccountLook], told: str
+    looks: list[AccountLook], written: str
 ) -> None:
     """The only account, or a mistake in the settings of each."""
     with pytest.raises(CertferryError) as caught:
         must_be_read(Discovery(tuple(looks)))
 
-    assert told == str(caught.value)
-    assert isinstance(caught.value, ConfigError) == (told != "bad token")
+    assert written == str(caught.value)
+    assert isinstance(caught.value, ConfigError) == (written != "bad token")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_where_there_is_nothing_to_show_it_is_the_error(
     ],
     ids=["both", "of-two-kinds", "one", "a-part"],
 )
-def test_where_there_is_more_to_tell_it_is_shown(looks: list[AccountLook]) -> None:
+def test_where_there_is_more_to_report_it_is_shown(looks: list[AccountLook]) -> None:
     """Each account has its own problem, or some hold something."""
     must_be_read(Discovery(tuple(looks)))
 
@@ -123,7 +123,7 @@ def test_account_that_could_not_be_looked_at_is_no_empty_one(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("verbosity", "said"), [(Verbosity.NORMAL, True), (Verbosity.QUIET, False)]
 )
-def test_no_tables_are_told_as_such(verbosity: Verbosity, *, said: bool) -> None:
+def test_no_tables_are_reported_as_such(verbosity: Verbosity, *, said: bool) -> None:
     """On stderr: what is on stdout is to be pasted."""
     desk = TestConsole()
 
@@ -207,7 +207,7 @@ def test_without_an_error_all_is_in_order(findings: list[Problem], conclusion: s
     assert Exit.OK == code
 
 
-def test_quiet_run_tells_errors_alone() -> None:
+def test_quiet_run_shows_errors_alone() -> None:
     """On stderr; of anything else, nothing."""
     code, console = shown([ERROR, WARNING, INFO], quiet=True)
 
@@ -449,9 +449,9 @@ def test_where_what_and_which_stand_in_one_order() -> None:
     facts = {"remote_id": "5f3c8e1b0d2a77aa", "target": "qiniu", "domain": "s.example.com"}
     entry = HistoryEntry(NOON, "img", "deployed", "root@edge", facts)
 
-    (told,) = values.text_of(status_text.history([entry], Voice())).splitlines()
+    (written,) = values.text_of(status_text.history([entry], Voice())).splitlines()
 
-    assert told.endswith("  root@edge  qiniu → s.example.com · 5f3c8e1b0d2a")
+    assert written.endswith("  root@edge  qiniu → s.example.com · 5f3c8e1b0d2a")
     assert facts == documents.of_history([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
 
 

@@ -73,7 +73,7 @@ def test_a_table_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatc
         assert all(width(row) <= columns for row in console.out.split("\n"))
 
 
-def test_a_table_is_coloured_unless_told_otherwise() -> None:
+def test_a_table_is_coloured_unless_asked_otherwise() -> None:
     """NO_COLOR is obeyed by tables too."""
     coloured, bare = terminal(), terminal(NO_COLOR="1")
 

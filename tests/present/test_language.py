@@ -143,7 +143,7 @@ def test_a_language_that_there_is_not_is_two() -> None:
         ),
     ],
 )
-def test_a_mistyped_command_line_is_told_in_chinese(
+def test_a_mistyped_command_line_is_reported_in_chinese(
     arguments: list[str], error: str, hint: str
 ) -> None:
     """What click finds wrong is told as everything else, in the language that is asked for."""
@@ -157,9 +157,9 @@ def test_a_mistake_of_the_command_line_is_a_text() -> None:
     """What certferry itself finds wrong needs no reading."""
     mistake = UsageMistake(Text("--wait and --no-wait exclude each other"))
 
-    (told, *_) = exits.error_lines(exits.problem_of(mistake), ZH)
+    (shown, *_) = exits.error_lines(exits.problem_of(mistake), ZH)
 
-    assert "错误：--wait 和 --no-wait 不能同时使用" == plain(told)
+    assert "错误：--wait 和 --no-wait 不能同时使用" == plain(shown)
 
 
 def test_help_is_chinese_and_fits(capsys: pytest.CaptureFixture[str]) -> None:
@@ -466,7 +466,7 @@ def test_punctuation_stays_with_its_character(words: str) -> None:
     assert not [row for row in later if row[0] in "，。）"]
 
 
-def test_moments_are_told_by_the_clock_of_the_reader() -> None:
+def test_moments_are_reported_by_the_clock_of_the_reader() -> None:
     """With its offset; a day and a time of today are of the same clock."""
     reader = Voice(zone=timezone(timedelta(hours=8)))
     late = NOON + timedelta(hours=5)

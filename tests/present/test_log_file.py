@@ -171,7 +171,7 @@ def test_a_log_that_another_program_reads(fifo: Path) -> None:
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
-def test_a_fifo_without_a_reader_is_told_of(fifo: Path) -> None:
+def test_a_fifo_without_a_reader_is_reported_of(fifo: Path) -> None:
     """Before any work, and at once."""
     with pytest.raises(ConfigError, match="cannot be written: No such device or address"):
         RunLog(voice_in("en")).open(fifo)
@@ -324,8 +324,8 @@ def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> No
     log_look(look, run_log(tmp_path / "a.log"))
     log_look(look, run_log(tmp_path / "b.log", format_=Format.JSON))
 
-    told = (tmp_path / "a.log").read_text()
-    assert f"[2026-11-24 12:00:00] {IMG} 192.0.2.2: no answer\n" == told
+    shown = (tmp_path / "a.log").read_text()
+    assert f"[2026-11-24 12:00:00] {IMG} 192.0.2.2: no answer\n" == shown
     event = json.loads((tmp_path / "b.log").read_text())
     assert ("watch.failed", "error", IMG) == (event["event"], event["level"], event["domain"])
     assert ("no answer", "192.0.2.2") == (event["detail"], event["address"])
@@ -541,7 +541,9 @@ def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verbosity", ["-q", "-v"])
-def test_the_log_has_what_a_person_needs_whatever_is_told(tmp_path: Path, verbosity: str) -> None:
+def test_the_log_has_what_a_person_needs_whatever_is_reported(
+    tmp_path: Path, verbosity: str
+) -> None:
     """-q makes stderr quiet, not the log: begin, failure with its hint, and end."""
     path = tmp_path / "log"
     nothing = str(tmp_path / "none.toml")
