@@ -244,10 +244,12 @@ def _usage_hint(error: click.UsageError) -> Text:
 
 
 def _of_the_system(error: OSError) -> Text:
-    problem = system_words(error)
-    if error.filename is None:  # a stream has no name
-        return Text("the output cannot be written: {problem}", problem=problem)
-    return Text("{path}: {problem}", path=error.filename, problem=problem)
+    # A stream has no name.
+    nameless = error.filename is None
+    said = (
+        Text("the output cannot be written: {problem}") if nameless else Text("{path}: {problem}")
+    )
+    return said.filled(path=error.filename, problem=system_words(error))
 
 
 def _mistake_of_ours(error: BaseException) -> Problem:

@@ -117,7 +117,7 @@ def program(
 
 
 def main() -> int:
-    """Run the command line of this process and give its exit code."""
+    """Run the command line of this process and return its exit code."""
     # The parent may have had it ignored: then no exit code of a program can be learnt.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _leave_no_core()
@@ -126,7 +126,7 @@ def main() -> int:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     # What ends a library's own thread would be shown as it is, with the keys that it quotes.
-    threading.excepthook = _log_what_ended_a_thread
+    threading.excepthook = lambda ended: _log.debug("unexpected error", exc_info=ended.exc_value)
     end_in_order()
     console = standard_console(os.environ)
     try:
@@ -139,10 +139,6 @@ def main() -> int:
     return code
 
 
-def _log_what_ended_a_thread(ended: threading.ExceptHookArgs) -> None:
-    _log.debug("unexpected error", exc_info=ended.exc_value)
-
-
 def _leave_no_core() -> None:
     """Have a crash write no memory to the disk, in which there are keys. Programs that are started
     may raise the limit again for themselves (setrlimit(2)).
@@ -152,7 +148,7 @@ def _leave_no_core() -> None:
 
 
 def run(arguments: Sequence[str], console: Console) -> int:
-    """Run the command line and give its exit code.
+    """Run the command line and return its exit code.
 
     Raises only `OSError`: when an error cannot be printed, or the output has no reader any more.
     """
@@ -168,7 +164,7 @@ def run(arguments: Sequence[str], console: Console) -> int:
 def run_command(
     command: click.Command, name: str, arguments: Sequence[str], console: Console
 ) -> int:
-    """Run a command that is called `name`, and give its exit code: see `run`."""
+    """Run a command that is called `name`, and return its exit code: see `run`."""
     try:
         code = _invoke(spoken(command, console.voice), name, arguments, console)
         console.flush()

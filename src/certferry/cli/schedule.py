@@ -72,9 +72,9 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     concerns = [
         schedule_text.undone(installed),
         *([] if settings.certificates else [schedule_text.nothing_to_do(settings.path)]),
-        (_texts(unattended.lost_secrets(settings)), schedule_text.LOST),
-        (_texts(lost), schedule_text.MISSED.filled(path=installed.path)),
-        (_texts(unattended.withheld_variables(environ)), schedule_text.WITHHELD),
+        _found(unattended.lost_secrets(settings), schedule_text.LOST),
+        _found(lost, schedule_text.MISSED.filled(path=installed.path)),
+        _found(unattended.withheld_variables(environ), schedule_text.WITHHELD),
         schedule_text.not_needed(starts_of(known)),
         *(([finding.message], finding.hint) for finding in unread),
     ]
@@ -237,5 +237,5 @@ def _absolute(path: Path) -> str:
     return str(path.absolute())
 
 
-def _texts(findings: Iterable[Mistake]) -> list[Text]:
-    return [finding.text for finding in findings]
+def _found(findings: Iterable[Mistake], hint: Text) -> schedule_text.Concern:
+    return [finding.text for finding in findings], hint

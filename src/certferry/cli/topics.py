@@ -53,6 +53,8 @@ def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit
     finding or a document has, or one that Qiniu or another service answers with. With `json`, a
     DOCUMENT prints the JSON Schema of that document.
     """
+    from certferry.wiring.adapters import installed
+
     front: Front = ctx.obj
     language = front.voice.language
     known = pages(language)
@@ -64,7 +66,7 @@ def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit
         _show(known[topic].text, front.console)
     elif (part := about_code(topic, language)) is not None:
         _show(part, front.console)
-    elif meanings := _meanings_of(topic):
+    elif meanings := installed().meanings_of(topic):
         front.console.print_wrapped(_meant(topic, meanings, front))
     else:
         _help_of_command(topic, front, ctx)
@@ -78,12 +80,6 @@ def _listed(front: Front) -> Iterator[Line]:
     rows = [(Span(topic, Tone.STRONG), Span(page.title)) for topic, page in found.items()]
     yield from (line(say(how)), line(), *columns(rows, "  "), line())
     yield line(say(schema.filled(list=", ".join(schemas()))))
-
-
-def _meanings_of(code: str) -> Mapping[str, CodeMeaning]:
-    from certferry.wiring.adapters import installed
-
-    return installed().meanings_of(code)
 
 
 def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iterator[Line]:

@@ -56,7 +56,7 @@ def status_of(concerns: Iterable[Concern]) -> PluginStatus:
 def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
     """Write the plugin's line, and a line of detail for each thing that needs a person."""
     status = status_of(found.concerns)
-    yield _first(status, summary(found, now, voice), _performance(found, now))
+    yield f"{_first(status, summary(found, now, voice))} | {_performance(found, now)}"
     for concern in found.concerns[:MOST_DETAILS]:
         yield _detail(concern, voice)
     more = len(found.concerns) - MOST_DETAILS
@@ -66,7 +66,7 @@ def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
 
 def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
     """Write that nothing can be judged."""
-    yield _first(PluginStatus.UNKNOWN, voice.say_on_one_line(problem.message), "")
+    yield _first(PluginStatus.UNKNOWN, voice.say_on_one_line(problem.message))
     if problem.hint is not None:
         yield _harmless(voice.say_on_one_line(problem.hint))
 
@@ -129,9 +129,8 @@ def days_left(end: datetime, now: datetime) -> int:
     return (end - now) // _DAY
 
 
-def _first(status: PluginStatus, sentence: str, performance: str) -> str:
-    line = f"{SERVICE} {status.name} - {_harmless(sentence)}"
-    return f"{line} | {performance}" if performance else line
+def _first(status: PluginStatus, sentence: str) -> str:
+    return f"{SERVICE} {status.name} - {_harmless(sentence)}"
 
 
 def _performance(found: Checkup, now: datetime) -> str:

@@ -173,13 +173,25 @@ def log_unchanged(report: SyncReport, log: RunLog) -> None:
 def log_plans(plans: Sequence[Plan], log: RunLog) -> None:
     """Write what safety refuses, and what else keeps a plan from what is declared."""
     for plan in plans:
-        _write_found(plan.lineage, _of_plan(plan), log)
+        for weight in sorted(Weight, key=lambda weight: weight is not Weight.REFUSED):
+            level, event = _LEVELS.get(weight.severity, Level.INFO), f"plan.{weight.value}"
+            for one in plan.having(weight):
+                place = one.target, one.domain
+                _write_found(event, plan.lineage, one.problem, level, log, *place)
 
 
 def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
     """Write why a domain does not stand as it should."""
     for status in statuses:
-        _write_found(status.lineage, _of_status(status), log)
+        reason = status.reason
+        if reason is not None and reason.code is ReasonCode.OVERDUE:
+            late = Problem(reason.code.value, reason.message)
+            _write_found(f"status.{late.code}", status.lineage, late, Level.WARNING, log)
+        for one in status.domains:
+            if one.problem is not None:
+                level = Level.ERROR if one.standing in _WRONG else Level.WARNING
+                event, place = f"status.{one.standing.value}", (one.target, one.domain)
+                _write_found(event, status.lineage, one.problem, level, log, *place)
 
 
 def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
@@ -259,39 +271,20 @@ def _of_step(lineage: str, step: StepOutcome, words: str | None) -> Entry:
 _LEVELS = {Severity.ERROR: Level.ERROR, Severity.WARNING: Level.WARNING}
 
 
-def _of_plan(plan: Plan) -> Iterator[Entry]:
-    """Write the findings of a plan, what is refused first."""
-    for weight in sorted(Weight, key=lambda weight: weight is not Weight.REFUSED):
-        for finding in plan.having(weight):
-            level = _LEVELS.get(weight.severity, Level.INFO)
-            found = _found("plan", weight.value, level, finding.problem)
-            yield replace(found, target=finding.target, domain=finding.domain)
-
-
-def _of_status(status: LineageStatus) -> Iterator[Entry]:
-    reason = status.reason
-    if reason is not None and reason.code is ReasonCode.OVERDUE:
-        problem = Problem(reason.code.value, reason.message)
-        yield _found("status", problem.code, Level.WARNING, problem)
-    for one in status.domains:
-        if one.problem is not None:
-            level = Level.ERROR if one.standing in _WRONG else Level.WARNING
-            found = _found("status", one.standing.value, level, one.problem)
-            yield replace(found, target=one.target, domain=one.domain)
-
-
-def _found(kind: str, outcome: str, level: Level, problem: Problem) -> Entry:
-    event, code = f"{kind}.{outcome}", {"code": problem.code}
-    return Entry(event, problem.message, level, outcome=outcome, hint=problem.hint, more=code)
-
-
-def _write_found(lineage: str, found: Iterator[Entry], log: RunLog) -> None:
+def _write_found(
+    event: str,
+    lineage: str,
+    problem: Problem,
+    level: Level,
+    log: RunLog,
+    target: str | None = None,
+    domain: str | None = None,
+) -> None:
     """Write what is wrong: a person's line names the place, and how it ended."""
-    say = log.voice.say_on_one_line
-    for one in found:
-        words = say(one.detail)
-        if one.target is not None:
-            place = say(at_target(one.target, one.domain))
-            words = f"{place}: {once(one.domain or one.target, words)}"
-        words = f"{lineage}: {log.voice.word(one.outcome or '')}: {words}"
-        log.write(replace(one, lineage=lineage, words=words))
+    say, outcome = log.voice.say_on_one_line, event.partition(".")[2]
+    words, code = say(problem.message), {"code": problem.code}
+    if target is not None:
+        words = f"{say(at_target(target, domain))}: {once(domain or target, words)}"
+    words = f"{lineage}: {log.voice.word(outcome)}: {words}"
+    detail, hint = problem.message, problem.hint
+    log.write(Entry(event, detail, level, lineage, target, domain, outcome, hint, words, more=code))

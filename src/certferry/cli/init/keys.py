@@ -168,7 +168,7 @@ class KeyRing:
         if ask is None or not questions:
             return {}
         if service.where_keys_are is not None:
-            called = ask.word(service.name)
+            called = ask.voice.word(service.name)
             ask.print(Text("{service}: {where}", service=called, where=service.where_keys_are))
         first = questions[0] if optional else None
         take = partial(self._ask_one, ask, read or typed_key, first)
@@ -298,7 +298,7 @@ def typed_key(answer: str) -> Secret:
 
 def option_of(service: Service, interview: Interview, *, with_type: bool = False) -> Option:
     """Return a service as it is called, and `with_type` by its type too, where that differs."""
-    called, type_ = interview.word(service.name), service.type
+    called, type_ = interview.voice.word(service.name), service.type
     label = called
     if with_type and called.casefold() not in {type_, type_.replace("-", " ")}:
         label = f"{called} ({type_})"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from certferry.cli.init.files import Files
+from certferry.config.load import NAME
 from certferry.core.discovery.proposal import (
     Grouping,
     Places,
@@ -88,11 +89,6 @@ def grouped(grouping: Grouping, certificates: Sequence[Sequence[str]]) -> Text:
         return Text("{said} ({count} certificates)", said=said, count=count)
     shown = [[*one[:_SHOWN], *(["…"] if len(one) > _SHOWN else [])] for one in certificates]
     return Text("{said}: {names}", said=said, names=" | ".join(map(", ".join, shown)))
-
-
-def no_such_number(answer: str) -> Text:
-    """Refuse an answer that is none of a list."""
-    return Text("{answer} is not in the list", answer=repr(answer))
 
 
 def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
@@ -183,27 +179,22 @@ def introduction(files: Files, voice: Voice) -> Iterator[Line]:
     yield line()
 
 
-def steps(*, has_channel: bool, has_heartbeat: bool) -> dict[str, Text]:
-    """Return the commands that follow, up to a certificate that renews by itself and trouble that
+def next_steps(
+    path: Path, *, has_channel: bool, has_heartbeat: bool, voice: Voice
+) -> Iterator[Line]:
+    """Render the commands that follow, up to a certificate that renews by itself and trouble that
     reaches the operator, and what each does.
     """
-    found = {
+    steps = {
         "plan": Text("shows what a sync would do"),
         "sync": Text("issues, deploys and verifies"),
         "schedule install": Text("runs that twice a day, so that certificates renew"),
     }
     if not has_channel:
-        found["help notify"] = Text("how a channel, [notify.ops], tells you of trouble")
+        steps["help notify"] = Text("how a channel, [notify.ops], tells you of trouble")
     if not has_heartbeat:
-        found["help monitoring"] = Text("how a [heartbeat] tells you that the runs stopped")
-    return found
-
-
-def next_steps(
-    path: Path, steps: Mapping[str, Text], *, usual: bool, voice: Voice
-) -> Iterator[Line]:
-    """Render how to go on."""
-    program = "certferry" if usual else f"certferry --config {shlex.quote(str(path))}"
+        steps["help monitoring"] = Text("how a [heartbeat] tells you that the runs stopped")
+    program = "certferry" if path == Path(NAME) else f"certferry --config {shlex.quote(str(path))}"
     yield line(voice.say(Text("Next:")))
     commands = [
         f"certferry {step}" if step.startswith("help ") else f"{program} {step}" for step in steps

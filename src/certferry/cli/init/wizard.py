@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 from certferry.cli.exits import Exit
 from certferry.cli.init import text
@@ -36,7 +35,6 @@ from certferry.cli.options import Front
 from certferry.cli.status import show_plan
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.env_files import fill_in
-from certferry.config.load import NAME
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
 from certferry.config.values import DIRECTORIES, directory_url, email_address
@@ -380,7 +378,7 @@ class _Wizard:
             Option(self._voice.say(text.grouped(grouping, names)), frozenset({grouping.value}))
             for names, grouping in ways.items()
         ]
-        chosen = ask.choose(Text("Certificates"), options, 0, text.no_such_number)
+        chosen = ask.choose(Text("Certificates"), options, 0, _no_such_number)
         return replace(known, grouping=list(ways.values())[chosen or 0])
 
     # what is proposed
@@ -439,8 +437,8 @@ class _Wizard:
             directory=directory,
             email=known.email,
             accounts=tuple(one for one in known.accounts if one.label not in there),
-            channel=None if known.channel is None else known.channel.channel,
-            heartbeat="" if known.heartbeat is None else known.heartbeat.heartbeat,
+            channel=known.channel.channel if known.channel else None,
+            heartbeat=known.heartbeat.heartbeat if known.heartbeat else "",
         )
 
     def _as_allowed(self, one: OldCertificate) -> OldCertificate:
@@ -478,7 +476,7 @@ class _Wizard:
             return replace(known, is_agreed=False)
         ways.append(("", Text("stop, and write nothing")))
         options = [Option(self._voice.say(said), frozenset({to or "stop"})) for to, said in ways]
-        chosen = ask.choose(Text("What now"), options, 0, text.no_such_number)
+        chosen = ask.choose(Text("What now"), options, 0, _no_such_number)
         to, _ = ways[chosen or 0]
         if to:
             raise Back(to)
@@ -519,9 +517,10 @@ class _Wizard:
             self._console.print(text.to_switch_off(home, proposal, voice))
         has_channel = known.channel is not None or "notify" in self._given.values
         has_heartbeat = known.heartbeat is not None or "heartbeat" in self._given.values
-        steps = text.steps(has_channel=has_channel, has_heartbeat=has_heartbeat)
-        usual = files.config == Path(NAME)
-        self._console.print_wrapped(text.next_steps(files.config, steps, usual=usual, voice=voice))
+        following = text.next_steps(
+            files.config, has_channel=has_channel, has_heartbeat=has_heartbeat, voice=voice
+        )
+        self._console.print_wrapped(following)
 
     def _plan(self, known: Answers) -> Exit:
         """Offer to run `certferry plan`; the files are written, whatever comes of it."""
@@ -542,6 +541,10 @@ class _Wizard:
     def _warn(self, *problems: Text) -> None:
         for problem in problems:
             self._console.print_stderr(self._voice.warning(problem))
+
+
+def _no_such_number(answer: str) -> Text:
+    return Text("{answer} is not in the list", answer=repr(answer))
 
 
 def _is_usable(directory: str) -> bool:
