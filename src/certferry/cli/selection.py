@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from certferry.cli.exits import UsageMistake
@@ -150,10 +151,8 @@ def warn_of_equal_names(settings: Settings, front: Front) -> None:
 
 def settings_or_defaults(front: Front) -> Settings:
     """Read the configuration file; without one, go by the defaults, with nothing declared."""
-    environ = front.console.environ
-    if find_file(front.config, environ) is None:
-        return load_before(Document(None, {}), Path(NAME), environ)
-    return load_checked(front.config, environ)
+    defaults = partial(load_before, Document(None, {}), Path(NAME))
+    return settings_with_accounts(front, defaults)
 
 
 def settings_with_accounts(

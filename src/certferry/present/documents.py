@@ -15,10 +15,8 @@ from certferry.core.assessment.status import DomainStatus, LastFailure, LineageS
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.observed.observation import CERTIFICATE, Change, Served
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.planning.drift import Drifted
 from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.core.planning.report import (
-    LineageReport,
     StepOutcome,
     SyncReport,
     Undeclared,
@@ -63,7 +61,16 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
         "result": of_run(report).value,
         "complete": report.complete,
         "undeclared": [of_undeclared(one, voice) for one in report.undeclared or ()],
-        "certificates": [_lineage_report(lineage, voice) for lineage in report.lineages],
+        "certificates": [
+            {
+                "name": lineage.lineage,
+                "ok": lineage.ok,
+                "result": of_lineage(lineage).value,
+                "fingerprint": lineage.fingerprint,
+                "steps": [_outcome(step, voice) for step in lineage.outcomes],
+            }
+            for lineage in report.lineages
+        ],
     }
 
 
@@ -96,16 +103,6 @@ def of_persist_record(record: PersistRecord) -> Document:
 def moment(value: datetime | None) -> str | None:
     """Write a moment."""
     return None if value is None else rfc3339(value)
-
-
-def _lineage_report(lineage: LineageReport, voice: Voice) -> Document:
-    return {
-        "name": lineage.lineage,
-        "ok": lineage.ok,
-        "result": of_lineage(lineage).value,
-        "fingerprint": lineage.fingerprint,
-        "steps": [_outcome(step, voice) for step in lineage.outcomes],
-    }
 
 
 def _outcome(step: StepOutcome, voice: Voice) -> Document:
@@ -204,7 +201,15 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                     for weight in (Weight.UNREAD, Weight.UNMATCHED, Weight.SKIPPED)
                     for one in plan.having(weight)
                 ],
-                "drifts": [_drifted(drifted) for drifted in plan.drifts],
+                "drifts": [
+                    {
+                        "target": drifted.target,
+                        "domain": drifted.domain,
+                        "policy": drifted.policy.value,
+                        "diff": _diff(drifted.changes),
+                    }
+                    for drifted in plan.drifts
+                ],
                 "rolled_back": [
                     {
                         "target": back.target,
@@ -284,15 +289,6 @@ def _diff(changes: Sequence[Change]) -> Document:
         change.what: {"before": change.before, "after": change.after}
         | ({"remote_id": change.remote_id} if change.what == CERTIFICATE else {})
         for change in changes
-    }
-
-
-def _drifted(drifted: Drifted) -> Document:
-    return {
-        "target": drifted.target,
-        "domain": drifted.domain,
-        "policy": drifted.policy.value,
-        "diff": _diff(drifted.changes),
     }
 
 

@@ -59,12 +59,10 @@ def plain(written: Line) -> str:
 
 def coloured(written: Line) -> str:
     """Return a line with the terminal's codes for its tones."""
-    return "".join(map(_coloured, written))
-
-
-def _coloured(span: Span) -> str:
-    words = visible(span.words)
-    return words if span.tone is Tone.PLAIN else f"\x1b[{_CODES[span.tone]}m{words}\x1b[0m"
+    return "".join(
+        visible(words) if tone is Tone.PLAIN else f"\x1b[{_CODES[tone]}m{visible(words)}\x1b[0m"
+        for words, tone in ((span.words, span.tone) for span in written)
+    )
 
 
 def visible(words: str) -> str:
@@ -216,13 +214,12 @@ def aligned(table: TextTable) -> list[Line]:
 def columns(rows: Sequence[tuple[Span, ...]], indent: str = "") -> list[Line]:
     """Write rows as aligned columns without headers."""
     widths = [max(width(cell.words) for cell in column) for column in zip(*rows, strict=True)]
-    return [line(indent, *_row(cells, widths)) for cells in rows]
-
-
-def _row(cells: tuple[Span, ...], widths: Sequence[int]) -> Iterator[Span]:
-    for cell, cells_wide in zip(cells[:-1], widths[:-1], strict=True):
-        yield Span(padded(cell.words, cells_wide) + GAP, cell.tone)
-    yield cells[-1]
+    written = list[Line]()
+    for *others, last in rows:
+        cells = zip(others, widths, strict=False)
+        padding = (Span(padded(cell.words, wide) + GAP, cell.tone) for cell, wide in cells)
+        written.append(line(indent, *padding, last))
+    return written
 
 
 def hanging(table: TextTable, cells_wide: int) -> list[Line]:
@@ -257,7 +254,7 @@ def stacked(table: TextTable) -> Iterator[Line]:
 
 
 def fitted(table: TextTable, cells_wide: int) -> list[Line]:
-    """Write a table as columns where they fit, downwards elsewhere; see `Table.hangs`."""
+    """Write a table as columns where they fit, downwards elsewhere; see `TextTable.hangs`."""
     ways = [aligned(table)]
     if table.hangs:
         ways.append(hanging(table, cells_wide))

@@ -196,9 +196,10 @@ class _Wizard:
         if self._asked.client is None:
             return None
         found = old_home(OldClient(self._asked.client), self._asked.home, self._environ)
-        for entry in found.unreadable:
-            said, client = Text("{client}: {entry} is left out: {problem}"), found.client.value
-            self._warn(said.filled(client=client, entry=entry.entry, problem=entry.problem))
+        client = found.client.value
+        for one in found.unreadable:
+            said = Text("{client}: {entry} is left out: {problem}")
+            self._warn(said.filled(client=client, entry=one.entry, problem=one.problem))
         if found.certificates:
             return found
         said = Text("no certificate of {client}'s is in {home}")
@@ -208,7 +209,7 @@ class _Wizard:
             hint = Text(
                 "see the warnings above; if the files are another user's, run this as that user"
             )
-        raise ConfigError(said.filled(client=found.client.value, home=found.home), hint=hint)
+        raise ConfigError(said.filled(client=client, home=found.home), hint=hint)
 
     def _choose_service(self, ring: KeyRing, family: Family, known: Answers) -> Answers:
         service = ring.service(family, self._given.tables("accounts"))
@@ -227,13 +228,8 @@ class _Wizard:
         missing = (*known.missing, *keys.missing)
         if keys.account is None:
             return replace(known, labels=labels if label in there else known.labels)
-        return replace(
-            known,
-            labels=labels,
-            accounts=(*known.accounts, keys.account),
-            fresh={**known.fresh, **keys.fresh},
-            missing=missing,
-        )
+        accounts, fresh = (*known.accounts, keys.account), {**known.fresh, **keys.fresh}
+        return replace(known, labels=labels, accounts=accounts, fresh=fresh, missing=missing)
 
     def _ask_address(self, known: Answers) -> Answers:
         must_not_be_missing(known.missing, self._given)
@@ -472,14 +468,12 @@ class _Wizard:
             ways.append(("domains", Text("choose the domains again")))
         if known.fresh:
             ways.append(("keys", Text("type other keys")))
-        if not ways:
-            return replace(known, is_agreed=False)
-        ways.append(("", Text("stop, and write nothing")))
-        options = [Option(self._voice.say(said), frozenset({to or "stop"})) for to, said in ways]
-        chosen = ask.choose(Text("What now"), options, 0, _no_such_number)
-        to, _ = ways[chosen or 0]
-        if to:
-            raise Back(to)
+        if ways:
+            ways.append(("stop", Text("stop, and write nothing")))
+            options = [Option(self._voice.say(said), frozenset({to})) for to, said in ways]
+            chosen = ask.choose(Text("What now"), options, 0, _no_such_number)
+            if (to := ways[chosen or 0][0]) != "stop":
+                raise Back(to)
         return replace(known, is_agreed=False)
 
     # what is written
