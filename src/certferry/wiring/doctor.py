@@ -49,7 +49,7 @@ from certferry.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
     from certferry.adapters.acme.resolvers import Resolvers
-    from certferry.adapters.probe.resolver_look import ResolverLook
+    from certferry.adapters.probe.resolvers import ResolverLook
 
 
 def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
@@ -258,7 +258,7 @@ def _resolver_look(settings: Settings) -> ResolverLook:
     """Return the look through the resolvers by which the edges are found. Where the CA is on
     loopback, so is everything.
     """
-    from certferry.adapters.probe.resolver_look import ResolverLook
+    from certferry.adapters.probe.resolvers import ResolverLook
     from certferry.adapters.probe.tls import ANSWER_WITHIN
 
     resolvers = [(server.host, server.port) for server in settings.verify.resolvers]
