@@ -384,7 +384,7 @@ class Script:
 
 
 def silent(name: str) -> Step[str]:
-    """Give a step that asks nothing."""
+    """Return a step that asks nothing."""
     return Step(name, lambda known: known + name)
 
 

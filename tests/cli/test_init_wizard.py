@@ -46,7 +46,7 @@ def written(accounts: Accounts) -> dict[str, Any]:
 
 
 def names_in(accounts: Accounts) -> list[list[str]]:
-    """Give the names of each declared certificate."""
+    """Return the names of each declared certificate."""
     return [one["names"] for one in written(accounts)["certificates"]]
 
 

@@ -370,7 +370,7 @@ def in_one_line(screen: str) -> str:
 
 
 def ends_with(*words: str) -> Exit:
-    """Give the exit code of a look: none of the certificates has been issued."""
+    """Return the exit code of a look: none of the certificates has been issued."""
     return Exit.FAILED if "status" in words else Exit.OK
 
 

@@ -36,14 +36,14 @@ def open_to_all(path: Path, content: str = "") -> Path:
 
 
 def said(act: Callable[[], object]) -> str:
-    """Give the message and the hint of an error."""
+    """Return the message and the hint of an error."""
     with pytest.raises(CertferryError) as caught:
         act()
     return f"{caught.value.message}\n{caught.value.hint or ''}"
 
 
 def command(words: str, program: str) -> list[str]:
-    """Give the command of a program that a message ends with, as a shell reads it."""
+    """Return the command of a program that a message ends with, as a shell reads it."""
     _, found, rest = words.strip().rpartition(f"{program} ")
     return shlex.split((found + rest).partition("\n")[0])
 

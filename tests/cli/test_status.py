@@ -90,14 +90,14 @@ def edge(number: int, fingerprint: str | None = NEW, *, valid: bool = True) -> S
 
 
 def message(*statuses: LineageStatus) -> str:
-    """Give what a person reads in a file."""
+    """Return what a person reads in a file."""
     voice = Voice()
     remarks = list(status_text.remarks(statuses, voice))
     return values.text_of([*aligned(status_text.table(statuses, NOW, voice)), *remarks])
 
 
 def written(*statuses: LineageStatus, recorded: Recorded | None = None) -> dict[str, Any]:
-    """Give what a program reads."""
+    """Return what a program reads."""
     document = documents.of_statuses(statuses, recorded or Recorded(), Voice())
     return json.loads(json.dumps(document))  # type: ignore[no-any-return]  # a document
 

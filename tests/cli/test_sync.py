@@ -64,7 +64,7 @@ REFUSED = StepOutcome(
 def shown(
     rendered: SyncReport, *, quiet: bool = False, as_json: bool = False
 ) -> tuple[Exit, TestConsole]:
-    """Give the exit code and what was written."""
+    """Return the exit code and what was written."""
     console = TestConsole()
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
     return show_report(

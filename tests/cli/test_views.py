@@ -165,7 +165,7 @@ INFO = info("ways", "qiniu", Text("the keys are accepted\x1b[2J"))
 def shown(
     findings: Sequence[Problem], *, as_json: bool = False, quiet: bool = False
 ) -> tuple[Exit, TestConsole]:
-    """Give the exit code, and what was written."""
+    """Return the exit code, and what was written."""
     console = TestConsole()
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
     return show_findings(

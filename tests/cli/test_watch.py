@@ -110,7 +110,7 @@ class Edges:
 def watched(
     hosts: Hosts, *, as_json: bool = False, ends_within: timedelta | None = None
 ) -> tuple[Exit, TestConsole]:
-    """Give the exit code and what was written."""
+    """Return the exit code and what was written."""
     console = TestConsole()
     places = [Host(host) for host in hosts]
     watch = Watch(Edges(hosts), places, console.console, lambda: NOON, ends_within, as_json=as_json)
@@ -118,7 +118,7 @@ def watched(
 
 
 def followed(*looks: Hosts, as_json: bool = False) -> str:
-    """Give what is written while one look follows another, until Ctrl-C."""
+    """Return what is written while one look follows another, until Ctrl-C."""
     console = TestConsole()
     places = [Host(host) for host in looks[0]]
     watch = Watch(Edges(*looks), places, console.console, lambda: NOON, as_json=as_json)

@@ -125,7 +125,7 @@ def test_a_document_on_a_terminal_moves_no_cursor(encoding: str) -> None:
 
 
 def shown(text: str, cells: int = 40) -> str:
-    """Give a page without colour."""
+    """Return a page without colour."""
     return "\n".join(plain(row) for row in lines(dedent(text), cells))
 
 

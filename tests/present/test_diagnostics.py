@@ -37,7 +37,7 @@ def logging_as_before() -> Iterator[None]:
 
 
 def formatted(message: str, *args: object, error: BaseException | None = None) -> str:
-    """Give a record as it is written."""
+    """Return a record as it is written."""
     info = None if error is None else (type(error), error, error.__traceback__)
     record = logging.LogRecord("certferry.x", logging.INFO, "x.py", 1, message, args, info)
     return DiscreetFormatter("%(message)s").format(record)

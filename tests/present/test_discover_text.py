@@ -123,7 +123,7 @@ FOUND = Discovery((LOOK,), DOMAINS, CERTIFICATES)
 
 
 def shown(found: Discovery, voice: Voice, everything: Discovery | None = None) -> str:
-    """Give what a person reads in a file."""
+    """Return what a person reads in a file."""
     return values.text_of(
         [
             *aligned(discover_text.domains(found, NOON, voice)),

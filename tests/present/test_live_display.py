@@ -51,7 +51,7 @@ class Clock:
         self.moment = moment
 
     def __call__(self) -> datetime:
-        """Give the moment."""
+        """Return the moment."""
         return self.moment
 
 
@@ -63,7 +63,7 @@ def drawn(
     after: timedelta = timedelta(minutes=3, seconds=12),
     changes_nothing: bool = False,
 ) -> str:
-    """Give what is on the screen some time after noon, when these things have been heard of."""
+    """Return what is on the screen some time after noon, when these things have been heard of."""
     clock = Clock()
     display = Display(Voice(), clock, changes_nothing=changes_nothing)
     for event in events:
@@ -190,7 +190,7 @@ def test_more_than_fits_is_counted(certificates: int, rows: int, expected: list[
 
 
 def rollout(number: int, deploy: Outcome, verify: Outcome | None = None) -> list[Event]:
-    """Tell how one of many domains stands."""
+    """Report how one of many domains stands."""
     waiting = replace(values.waiting(), usual=(timedelta(minutes=8), timedelta(minutes=15)))
     details = {Outcome.DONE: Text("bound"), Outcome.WAITING: Text("qiniu is applying the change")}
     name = f"img{number:02}.example.com"
@@ -208,7 +208,7 @@ def rollout(number: int, deploy: Outcome, verify: Outcome | None = None) -> list
 
 
 def thirty() -> Iterable[Event]:
-    """Give a run in the middle: twelve are served, seven bound, nine under way, two failed."""
+    """Return a run in the middle: twelve are served, seven bound, nine under way, two failed."""
     yield StepEnded("img", ISSUED)
     for number in range(12):
         yield from rollout(number, Outcome.DONE, Outcome.DONE)

@@ -100,7 +100,7 @@ def certferry(*options: str, stdout: int | None = None) -> subprocess.Popen[byte
 
 
 def is_whole(log: str) -> bool:
-    """Tell whether the log of a run is there."""
+    """Report whether the log of a run is there."""
     return ": completion begins\n" in log and "] ended with exit code 0\n" in log
 
 

@@ -124,21 +124,11 @@ class Watch:
 
     def once(self) -> Exit:
         """Look once."""
-        looks = self._first()
-        if self.as_json:
-            document = discover_text.of_looks(looks, self.now(), self.console.voice)
-            self.console.print_json(document)
-        else:
-            self._print_table(looks)
-        return of_looks(looks)
+        return of_looks(self._begin(follows=False))
 
     def follow(self, pause: Pause, every: float) -> Exit:
         """Look again and again, and print what has changed, until the run is stopped."""
-        looks, voice = self._first(), self.console.voice
-        if self.as_json:
-            self._print_documents(looks)
-        else:
-            self._print_table(looks)
+        looks = self._begin(follows=True)
         while True:
             self.console.flush()  # a program reads it through a pipe
             pause(every)
@@ -148,30 +138,31 @@ class Watch:
                     continue
                 log_look(look, self.console.run_log, has_changed=True)
                 if self.as_json:
-                    self._print_documents([look])
+                    self._print_document(look)
                 else:
-                    news = discover_text.news(changed, look, self.now(), voice)
+                    news = discover_text.news(changed, look, self.now(), self.console.voice)
                     self.console.print_wrapped(news)
 
-    def _first(self) -> list[HostLook]:
-        looks = self._looks()
+    def _begin(self, *, follows: bool) -> list[HostLook]:
+        looks, now, voice = self._looks(), self.now(), self.console.voice
         for look in looks:
             log_look(look, self.console.run_log)
+            if self.as_json and follows:
+                self._print_document(look)
+        if not self.as_json:
+            below = discover_text.below(looks, voice)
+            self.console.print_table(discover_text.hosts(looks, now, voice), below)
+        elif not follows:
+            self.console.print_json(discover_text.of_looks(looks, now, voice))
         return looks
+
+    def _print_document(self, look: HostLook) -> None:
+        document = discover_text.of_change(look, self.now(), self.console.voice)
+        self.console.print_json(document, on_one_line=True)
 
     def _looks(self) -> list[HostLook]:
         seen, now = self.probe.served_by(self.hosts), self.now()
         return [judged(host, seen[host], now, self.ends_within) for host in self.hosts]
-
-    def _print_table(self, looks: Sequence[HostLook]) -> None:
-        now, voice = self.now(), self.console.voice
-        below = discover_text.below(looks, voice)
-        self.console.print_table(discover_text.hosts(looks, now, voice), below)
-
-    def _print_documents(self, looks: Sequence[HostLook]) -> None:
-        for look in looks:
-            document = discover_text.of_change(look, self.now(), self.console.voice)
-            self.console.print_json(document, on_one_line=True)
 
 
 def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Host]:
