@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.tencentcloud.client import (
+from certferry.adapters.tencentcloud.dns import (
     SignedCall,
     TencentKeys,
     authorization,

@@ -9,7 +9,7 @@ from aliyunsdkcore.auth.composer.rpc_signature_composer import get_signed_url
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.alidns.client import common, form, new_nonce, signature
+from certferry.adapters.alidns.dns import common, form, new_nonce, signature
 from certferry.core.secret import Secret
 from certferry_sandbox.alidns.wire import expected_signature, read_form
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.adapters.dnspod.client import HourlyBudget
-from certferry.adapters.dnspod.rate import rate_of
+from certferry.adapters.dnspod.dns import HourlyBudget, rate_of
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
 from certferry.ports.state import Edit

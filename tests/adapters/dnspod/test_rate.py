@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from certferry.adapters.dnspod.rate import CLOCKS_APART, HOUR, Rate, Turn, rate_of, take_turn
+from certferry.adapters.dnspod.dns import CLOCKS_APART, HOUR, Rate, Turn, rate_of, take_turn
 from tests.core.strategies import NOW
 
 DNSPOD = rate_of(3600)

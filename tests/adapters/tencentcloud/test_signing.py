@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tencentcloud.common.abstract_client import AbstractClient
 from tencentcloud.common.credential import Credential
 
-from certferry.adapters.tencentcloud.client import (
+from certferry.adapters.tencentcloud.dns import (
     SignedCall,
     TencentKeys,
     authorization,

@@ -303,6 +303,17 @@ class _Joined:
         self.pacer.wait_with(self.pause)
 
 
+def client_in(
+    context: Context,
+    service: str,
+    per_second: float,
+    too_many: Callable[[Answer], bool] = answers_too_many,
+) -> HttpClient:
+    """Return an account's client of a service, at a pace that all runs in this process share."""
+    pace = pace_in(context, service, per_second)
+    return HttpClient(pace=pace, pause=context.pause, too_many=too_many)
+
+
 def pace_in(context: Context, service: str, per_second: float) -> Pace:
     """Return the pace of an account's requests to a service: that of all runs in this process, or
     its own where a context has none, as in tests of adapters.
