@@ -17,9 +17,9 @@ from certferry.core.network import is_loopback
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Context
+from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
-from certferry.ports.notifier import AgainAt, Answered, RefusedForGood
+from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood
 from certferry.text import Text
 
 SOON = timedelta(minutes=1)
@@ -132,6 +132,17 @@ class PostedChannel:
     def send(self, message: Message, /) -> Answered:
         """See `ports.notifier.Notifier.send`."""
         return self.posting.send(self.address(), self.fields(message), self.judge)
+
+
+@dataclass(frozen=True, slots=True)
+class PostedAdapter:
+    """A `ports.adapter.Adapter` as a value, where one module has several."""
+
+    SERVICE: str
+    Settings: type[Any]
+    connect: Callable[[Any, Context], Notifier]
+    CODES: Mapping[str, CodeMeaning] = field(default_factory=dict)
+    ENVIRONMENT: tuple[Variable, ...] = ()
 
 
 def fields_of(answer: Answer) -> Mapping[str, Any] | None:
