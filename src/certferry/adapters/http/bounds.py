@@ -23,7 +23,7 @@ WHOLE = timedelta(seconds=60)  # for a whole exchange; what certferry asks for t
 LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one mebibyte
 FRAMES = 2  # times that: what may come in all, with headers and the frames of chunks
 CHUNK = 64 * 2**10  # bytes read at once
-
+POOL_SIZE = 16  # connections kept per host: two for each lineage that is worked on by default
 
 Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """An address of a host, as `socket.getaddrinfo` returns it."""
@@ -46,12 +46,10 @@ class BoundedAdapter(HTTPAdapter):
     first address that is tried to the last byte; `longest` the bytes of a body.
     """
 
-    def __init__(
-        self, whole: timedelta = WHOLE, longest: int = LONGEST_ANSWER, **options: Any
-    ) -> None:
+    def __init__(self, whole: timedelta = WHOLE, longest: int = LONGEST_ANSWER) -> None:
         self._whole = whole
         self._longest = longest
-        super().__init__(**options)
+        super().__init__(pool_maxsize=POOL_SIZE)
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return a pool whose connections read within the limits of their exchange."""
