@@ -201,9 +201,9 @@ def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         ({"subdomain": ""}, "lacks"),
         ({"username": None}, "lacks"),
         ({"storage": Path("/nowhere")}, "as well"),
-        ({"api": "auth.example.org"}, "must be a URL"),
-        ({"api": "https://[::1"}, "must be a URL"),
-        ({"api": "https://me:pass@auth.example.org"}, "must be a URL"),
+        ({"api": "auth.example.org"}, "must be the whole address"),
+        ({"api": "https://[::1"}, "must be the whole address"),
+        ({"api": "https://me:pass@auth.example.org"}, "must not hold"),
         ({"api": "http://auth.example.org"}, "https://"),
     ],
 )

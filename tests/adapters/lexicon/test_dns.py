@@ -19,8 +19,14 @@ from lexicon._private.providers.gandi import Provider
 from lexicon.config import ConfigResolver
 from requests.adapters import HTTPAdapter
 
-from certferry.adapters.lexicon.client import LexiconCalls, LexiconErrors, is_no_zone
-from certferry.adapters.lexicon.dns import BY_OTHER_MEANS, LexiconRecords, records_of
+from certferry.adapters.lexicon.dns import (
+    BY_OTHER_MEANS,
+    LexiconCalls,
+    LexiconErrors,
+    LexiconRecords,
+    is_no_zone,
+    records_of,
+)
 from certferry.core.discovery.survey import FoundZone
 from certferry.core.secret import Secret
 from certferry.errors import (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from certferry.core.assessment.notifications import Message
 from certferry.core.network import is_loopback
@@ -166,21 +166,30 @@ def secret_address(written: Secret, api: str = "", usual: str = "") -> Secret:
 
     Raises `ConfigError`, which does not show it.
     """
-    address = written.reveal()
+    parts = must_be_address("url", written.reveal())
+    if api == usual:
+        return written
+    query = f"?{parts.query}" if parts.query else ""
+    return Secret(f"{api.rstrip('/')}{parts.path}{query}")
+
+
+def must_be_address(key: str, address: str) -> SplitResult:
+    """Return the parts of an address under a key. Raises `ConfigError` for one that is none, holds
+    keys of its own, or leads elsewhere in the clear.
+    """
     try:
         parts = urlsplit(address)
         complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         complete = False
     if not complete:
-        raise ConfigError(Text("`url` must be the whole address, such as https://host/path"))
+        said = Text("`{key}` must be the whole address, such as https://host/path", key=key)
+        raise ConfigError(said)
     if parts.username is not None or parts.password is not None:
-        raise ConfigError(Text("`url` must not hold a user name or password"))
+        raise ConfigError(Text("`{key}` must not hold a user name or password", key=key))
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ConfigError(
-            Text("`url` must begin with https://; http:// is for addresses of this machine only")
+        said = Text(
+            "`{key}` must begin with https://; http:// is for addresses of this machine only"
         )
-    if api == usual:
-        return written
-    query = f"?{parts.query}" if parts.query else ""
-    return Secret(f"{api.rstrip('/')}{parts.path}{query}")
+        raise ConfigError(said.filled(key=key))
+    return parts
