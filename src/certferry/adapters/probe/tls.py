@@ -1,32 +1,57 @@
-"""Look at domains from outside: every address, one handshake each."""
+"""Observe domains from outside: every address, one handshake each; and whether a client accepts
+the chain that is served.
+"""
 
 from __future__ import annotations
 
 import errno
+import logging
+import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from certferry.adapters.probe.addresses import Addresses, resolve, without_address
-from certferry.adapters.probe.trust import Trust, facts_of
-from certferry.core.certificates import names as identifiers
+from certferry.adapters.probe.resolver_check import (
+    Addresses,
+    host_of,
+    resolve,
+    without_address,
+)
 from certferry.core.certificates.certificate import fingerprint
-from certferry.core.certificates.chain import EdgeProblemCode, Presented
+from certferry.core.certificates.chain import (
+    EdgeProblemCode,
+    End,
+    Presented,
+    Way,
+    what_is_wrong,
+    without_valid_signer,
+)
+from certferry.core.certificates.pem import common_name
 from certferry.core.discovery.watched import Host, is_address
 from certferry.core.observed.observation import Served
-from certferry.errors import Interrupted
+from certferry.errors import ConfigError, Interrupted
 from certferry.ports.progress import Pause
 from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text
+
+_log = logging.getLogger(__name__)
 
 DOMAINS_AT_ONCE = 4
 ADDRESSES_AT_ONCE = 8
@@ -41,6 +66,7 @@ ANSWER_WITHIN = timedelta(seconds=5)
 """How long a resolver may take for one question."""
 
 
+@dataclass(eq=False)
 class TlsProbe:
     """Shakes hands with the addresses that the resolvers name; a wildcard under a label of ours.
 
@@ -48,28 +74,21 @@ class TlsProbe:
     stopped. Raises `ConfigError` when `ca_bundle` cannot be read; default is the system's trust.
     """
 
-    def __init__(
-        self,
-        resolvers: Sequence[tuple[str, int]],
-        now: Callable[[], datetime],
-        *,
-        pause: Pause,
-        port: int = 443,
-        ca_bundle: Path | None = None,
-        answer_within: timedelta = ANSWER_WITHIN,
-        hosts_at_once: int = DOMAINS_AT_ONCE,
-    ) -> None:
-        self._resolvers = resolvers
-        self._now = now
-        self._pause = pause
-        self._port = port
-        self._answer_within = answer_within
-        self._hosts_at_once = hosts_at_once
-        self._trust = Trust(ca_bundle)
+    resolvers: Sequence[tuple[str, int]]
+    now: Callable[[], datetime]
+    _: KW_ONLY
+    pause: Pause
+    port: int = 443
+    ca_bundle: Path | None = None
+    answer_within: timedelta = ANSWER_WITHIN
+    hosts_at_once: int = DOMAINS_AT_ONCE
+
+    def __post_init__(self) -> None:
+        self._trust = Trust(self.ca_bundle)
 
     def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
         """See `ports.probe.Probe.served`."""
-        hosts = {domain: Host(domain, self._port) for domain in domains}
+        hosts = {domain: Host(domain, self.port) for domain in domains}
         seen = self.served_by(list(hosts.values()))
         return {domain: seen[host] for domain, host in hosts.items()}
 
@@ -77,23 +96,25 @@ class TlsProbe:
         """See `ports.probe.HostProbe.served_by`. One that is silent takes its time beside the
         others.
         """
-        looking = _Looking(self._pause)
-        pool = ThreadPoolExecutor(self._hosts_at_once, thread_name_prefix="look")
+        observing = _Observing(self.pause)
+        pool = ThreadPoolExecutor(self.hosts_at_once, thread_name_prefix="probe")
         try:
-            seen = pool.map(lambda host: self._look(host, looking), hosts)
+            seen = pool.map(lambda host: self._observe(host, observing), hosts)
             found = dict(zip(hosts, seen, strict=True))
         except BaseException:
             # The run does not wait for a handshake in progress.
-            looking.end()
+            observing.end()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         pool.shutdown()
         return found
 
-    def _look(self, host: Host, looking: _Looking) -> tuple[Served, ...]:
-        looking.must_go_on()
-        name = _asked(host.name)
-        addresses = self._addresses(name)
+    def _observe(self, host: Host, observing: _Observing) -> tuple[Served, ...]:
+        observing.must_go_on()
+        name = host_of(host.name)
+        addresses = Addresses((name,), ())
+        if not is_address(name):
+            addresses = resolve(name, self.resolvers, self.answer_within)
         nothing = () if addresses.found else (without_address(name),)
         silent = tuple(
             Served(address="", fingerprint=None, valid=False, problem=problem, silent=True)
@@ -102,27 +123,22 @@ class TlsProbe:
         if not addresses.found:
             return silent
         with ThreadPoolExecutor(min(ADDRESSES_AT_ONCE, len(addresses.found))) as pool:
-            look_at = partial(self._look_at, name=name, port=host.port, looking=looking)
-            seen = tuple(pool.map(look_at, addresses.found))
+            shake = partial(self._shake_hands, name=name, port=host.port, observing=observing)
+            seen = tuple(pool.map(shake, addresses.found))
         return seen + silent
 
-    def _addresses(self, name: str) -> Addresses:
-        if is_address(name):
-            return Addresses((name,), ())
-        return resolve(name, self._resolvers, self._answer_within)
-
-    def _look_at(self, address: str, name: str, port: int, looking: _Looking) -> Served:
-        looking.must_go_on()
+    def _shake_hands(self, address: str, name: str, port: int, observing: _Observing) -> Served:
+        observing.must_go_on()
         try:
             chain_der = served_chain(address, port, name)
         except NoHandshake as error:
             return Served(address, None, valid=False, problem=error.problem, silent=error.silent)
-        return presented(address, chain_der, self._trust, name, self._now())
+        return presented(address, chain_der, self._trust, name, self.now())
 
 
-class _Looking:
-    """One look, by many threads: the first that notices that the run was stopped ends it for all
-    (`ports.progress.Pause`).
+class _Observing:
+    """One observation, by many threads: the first that notices that the run was stopped ends it for
+    all (`ports.progress.Pause`).
     """
 
     def __init__(self, pause: Pause) -> None:
@@ -144,12 +160,6 @@ class _Looking:
             raise
 
 
-def _asked(domain: str) -> str:
-    if identifiers.is_wildcard(domain):
-        return f"certferry-probe.{identifiers.base_name(domain)}"
-    return domain
-
-
 TIMEOUT = 10.0
 """Seconds for connecting, and again for the handshake."""
 
@@ -167,7 +177,12 @@ def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) ->
         ):
             chain_der = _chain(session)
     except TimeoutError as error:
-        raise no_answer(int(within)) from error
+        problem = Problem(
+            EdgeProblemCode.TIMED_OUT,
+            Text("no answer within {seconds} seconds", seconds=int(within)),
+            Text("the address is down, or a firewall on the way drops the connection"),
+        )
+        raise NoHandshake(problem, silent=True) from error
     except ssl.SSLError as error:
         raise refused_handshake(error) from error
     except OSError as error:
@@ -214,15 +229,12 @@ def presented(
         problem = trust.problem(chain, host, now)
     except Exception:  # noqa: BLE001 - the library reads lazily, and documents no exceptions
         return seen
-    return replace(seen, valid=problem is None, problem=problem, chain=_facts(chain))
-
-
-def _facts(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
-    """Return the facts of the chain, for people: where they cannot be read, the verdict stays."""
-    try:
-        return facts_of(chain)
-    except Exception:  # noqa: BLE001 - the library reads lazily, and documents no exceptions
-        return ()
+    seen = replace(seen, valid=problem is None, problem=problem)
+    with suppress(
+        Exception
+    ):  # as above: for people, and where it cannot be read, the verdict stays
+        seen = replace(seen, chain=facts_of(chain))
+    return seen
 
 
 _OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -252,16 +264,6 @@ class NoHandshake(Exception):
         super().__init__(str(problem.message))
         self.problem = problem
         self.silent = silent
-
-
-def no_answer(seconds: int) -> NoHandshake:
-    """Return that an address sent nothing for so long."""
-    problem = Problem(
-        EdgeProblemCode.TIMED_OUT,
-        Text("no answer within {seconds} seconds", seconds=seconds),
-        Text("the address is down, or a firewall on the way drops the connection"),
-    )
-    return NoHandshake(problem, silent=True)
 
 
 _CLOSED_IN_HANDSHAKE = Problem(
@@ -338,3 +340,160 @@ def not_connected(error: OSError, address: str) -> NoHandshake:
             Text("check this machine's network, and that the DNS record is right"),
         )
     return NoHandshake(problem, silent=True)
+
+
+_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_MOST_READ = 16
+"""Certificates of a chain that are looked at: a hostile edge could have us compare hundreds."""
+_LONGEST_NAME = 200  # characters; a subject may hold anything
+
+Roots = Mapping[x509.Name, Sequence[x509.Certificate]]
+"""Trusted certificates by their subject."""
+
+
+class Trust:
+    """A set of trusted roots: a PEM bundle of the operator's, or the system's.
+
+    Raises `ConfigError` when the bundle cannot be read or holds no certificate.
+    """
+
+    def __init__(self, ca_bundle: Path | None = None) -> None:
+        self._trusted = _read(ca_bundle or _system_bundle())
+        self._store = Store(self._trusted)
+
+    def problem(
+        self, chain: Sequence[x509.Certificate], host: str, now: datetime
+    ) -> Problem | None:
+        """Return why a client would not accept the chain (leaf first) for the host, a name or an
+        address; `None` if it would (RFC 5280 path validation, names per RFC 6125).
+
+        The library decides. Its words are for its own developers, so why is found out anew.
+        """
+        is_ip = is_address(host)
+        subject = x509.IPAddress(ip_address(host)) if is_ip else x509.DNSName(host)
+        verifier = PolicyBuilder().store(self._store).time(now).build_server_verifier(subject)
+        try:
+            verifier.verify(chain[0], list(chain[1:]))
+        except VerificationError as error:
+            _log.debug("%s: %s", host, error)
+            return what_is_wrong(way_up(chain, self._roots), host, now)
+        return without_valid_signer(signers_of(chain), now)
+
+    @cached_property
+    def _roots(self) -> Roots:
+        roots = defaultdict[x509.Name, list[x509.Certificate]](list)
+        for root in self._trusted:
+            roots[root.subject].append(root)
+        return dict(roots)
+
+
+def _system_bundle() -> Path:
+    """The system's bundle, where it has one in a file; else the one that comes with `requests`."""
+    cafile = ssl.get_default_verify_paths().cafile
+    debian = Path("/etc/ssl/certs/ca-certificates.crt")
+    found = [Path(cafile)] if cafile else []
+    for path in (*found, debian):
+        if path.is_file():
+            return path
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    return Path(DEFAULT_CA_BUNDLE_PATH)
+
+
+def _read(bundle: Path) -> list[x509.Certificate]:
+    """Read each certificate by itself: a system's bundle may hold one that the library, stricter
+    than the others were (RFC 5280 §4.1.2.2), does not take, and that must not cost the rest.
+    """
+    try:
+        blocks = _BLOCK.findall(bundle.read_bytes())
+    except OSError as error:
+        raise _unreadable(bundle, system_words(error)) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        roots = [root for block in blocks if (root := _root(block)) is not None]
+    if not roots:
+        raise _unreadable(bundle, Text("no certificate in it"))
+    return roots
+
+
+def _root(block: bytes) -> x509.Certificate | None:
+    try:
+        return x509.load_pem_x509_certificate(block)
+    except (ValueError, x509.InvalidVersion):
+        return None
+
+
+def _unreadable(bundle: Path, problem: Text) -> ConfigError:
+    return ConfigError(
+        Text("{path} is not a bundle of certificates: {problem}", path=bundle, problem=problem),
+        hint=Text("`ca_bundle` under [verify] names a PEM file of trusted roots"),
+    )
+
+
+def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> Way:
+    """Follow the issuers of a leaf through what is presented, in any order, to a trusted one."""
+    leaf, *others = chain[:_MOST_READ]
+    if _issued_by(leaf, leaf):
+        return Way(facts_of([leaf]), End.SELF_SIGNED_LEAF)
+    paths = [[leaf]]
+    seen = {leaf}
+    for path in paths:  # it grows on the way
+        last = path[-1]
+        for root in roots.get(last.issuer, ()):
+            if _issued_by(last, root):
+                return Way(facts_of([*path, root]), End.TRUSTED)
+        found = [other for other in others if other not in seen and _issued_by(last, other)]
+        seen.update(found)
+        paths += [[*path, other] for other in found]
+    longest = max(paths, key=len)
+    ends_in_a_root = _issued_by(longest[-1], longest[-1])
+    end = End.UNTRUSTED_ROOT if ends_in_a_root else End.MISSING_ISSUER
+    return Way(facts_of(longest), end)
+
+
+def signers_of(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
+    """Return what is presented of the leaf's issuers, in its order."""
+    leaf, *others = chain[:_MOST_READ]
+    return tuple(_facts(other) for other in others if _issued_by(leaf, other))
+
+
+def facts_of(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
+    """Read the facts of a chain, leaf first. Raises whatever the library does."""
+    leaf, *issuers = chain[:_MOST_READ]
+    return (_facts(leaf, _names(leaf)), *map(_facts, issuers))
+
+
+def _facts(certificate: x509.Certificate, names: tuple[str, ...] = ()) -> Presented:
+    return Presented(
+        fingerprint=fingerprint(certificate.public_bytes(Encoding.DER)),
+        subject=_spelled(certificate.subject),
+        issuer=_spelled(certificate.issuer),
+        names=names,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+    )
+
+
+def _names(leaf: x509.Certificate) -> tuple[str, ...]:
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    hosts = [_on_one_line(name.lower()) for name in found.get_values_for_type(x509.DNSName)]
+    return (*hosts, *map(str, found.get_values_for_type(x509.IPAddress)))
+
+
+def _spelled(name: x509.Name) -> str:
+    return _on_one_line(common_name(name) or name.rfc4514_string())
+
+
+def _on_one_line(words: str) -> str:
+    return " ".join(words.split())[:_LONGEST_NAME]
+
+
+def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        child.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True

@@ -1,11 +1,13 @@
-"""Check the resolvers that the edges are found through, and where they say that domains are."""
+"""What resolvers say: the addresses of a domain, whether they are honest, and where they say that
+domains are.
+"""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +16,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
 
-from certferry.adapters.probe.addresses import resolvers_at
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.names import base_name, is_wildcard
 from certferry.core.findings import Code, error, warning
 from certferry.core.network import is_made_up
@@ -29,10 +31,101 @@ _LET_PASS = Text(
     " leaves alone under [dns] and [verify], such as 223.5.5.5"
 )
 _NAME_SOME = Text("name resolvers that answer, such as 223.5.5.5, under [dns] and [verify]")
+_NO_RESOLVER = Problem(
+    EdgeProblemCode.NO_RESOLVER,
+    Text("this machine names no resolver"),
+    Text("set `resolvers` under [verify] or [dns]"),
+)
 
 
-class ResolverLook:
-    """Looks through some resolvers, the system's where none is given. In a world that is `at_home`,
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """What the resolvers said together: addresses in order, and what went wrong where."""
+
+    found: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def resolve(
+    domain: str, resolvers: Sequence[tuple[str, int]], answer_within: timedelta
+) -> Addresses:
+    """Ask every resolver (host, port) for A and AAAA, all at once; none given means the system's.
+
+    CNAMEs are followed by the resolver. `answer_within` is for one question, retries included.
+    """
+    try:
+        asked = resolvers_at(resolvers, answer_within)
+    except dns.resolver.NoResolverConfiguration:
+        return Addresses((), (_NO_RESOLVER,))
+    with ThreadPoolExecutor(len(asked)) as pool:
+        answers = list(pool.map(lambda resolver: _ask_both(resolver, domain), asked))
+    return Addresses(
+        found=tuple(sorted({address for found, _ in answers for address in found})),
+        problems=tuple(problem for _, problem in answers if problem is not None),
+    )
+
+
+def _ask_both(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Problem | None]:
+    """Ask for A, then AAAA; after the first trouble the other is not asked for."""
+    found, problem = _ask(resolver, domain, "A")
+    if problem is not None:
+        return found, problem
+    others, problem = _ask(resolver, domain, "AAAA")
+    return found + others, problem
+
+
+def resolvers_at(
+    places: Sequence[tuple[str, int]], answer_within: timedelta
+) -> list[dns.resolver.Resolver]:
+    """Return each resolver (host, port) by itself; none given means the system's together. Raises
+    `NoResolverConfiguration` where the system has none.
+    """
+    asked = [dns.resolver.Resolver(configure=False) for _ in places] or [dns.resolver.Resolver()]
+    for resolver, (host, port) in zip(asked, places, strict=False):
+        resolver.nameservers = [host]
+        resolver.port = port
+    for resolver in asked:
+        resolver.lifetime = answer_within.total_seconds()
+    return asked
+
+
+def _ask(
+    resolver: dns.resolver.Resolver, domain: str, kind: str
+) -> tuple[list[str], Problem | None]:
+    try:
+        answer = resolver.resolve(domain, kind, search=False)
+    except dns.resolver.NoAnswer:
+        return [], None
+    except dns.resolver.NXDOMAIN:
+        said = Text("{domain} does not exist in DNS", domain=domain)
+        hint = Text(
+            "check the spelling; a new name needs the CNAME that the CDN names for the domain"
+        )
+        return [], Problem(EdgeProblemCode.NOT_IN_DNS, said, hint)
+    except (dns.exception.DNSException, OSError):
+        servers = [str(server) for server in resolver.nameservers]
+        said = Text("the resolver {resolver} does not answer", resolver=servers)
+        hint = Text("`resolvers` under [verify] names those that are asked")
+        return [], Problem(EdgeProblemCode.RESOLVER_SILENT, said, hint)
+    return [record.to_text() for record in answer], None
+
+
+def without_address(host: str) -> Problem:
+    """Return that a name exists, and has neither an IPv4 nor an IPv6 address."""
+    return Problem(
+        EdgeProblemCode.NO_ADDRESS,
+        Text("{domain} has no address", domain=host),
+        Text("give it the CNAME that the CDN names for the domain"),
+    )
+
+
+def host_of(domain: str) -> str:
+    """Return the host that is asked for: for a wildcard, a label of ours."""
+    return f"certferry-probe.{base_name(domain)}" if is_wildcard(domain) else domain
+
+
+class ResolverCheck:
+    """Checks some resolvers, the system's where none is given. In a world that is `at_home`,
     on loopback as a whole, loopback addresses are true. Raises nothing for what it meets.
     """
 
@@ -71,11 +164,14 @@ class ResolverLook:
             return [finding for findings in found for finding in findings]
 
     def _domain(self, domain: str, cname: str) -> list[Problem]:
-        host = f"certferry-probe.{base_name(domain)}" if is_wildcard(domain) else domain
+        host = host_of(domain)
         answers = [answer for answer in (_answer(one, host) for one in self._asked) if answer]
         if not answers:  # `honesty` reports silent resolvers
             return []
-        made_up = sorted({a for one in answers for a in one.addresses if self._is_made_up(a)})
+        home = self._at_home
+        made_up = sorted(
+            {a for one in answers for a in one.addresses if is_made_up(a, at_home=home)}
+        )
         if made_up:
             return [_invented(domain, made_up)]
         addresses = {address for one in answers for address in one.addresses}
@@ -89,18 +185,13 @@ class ResolverLook:
         found = (_answer(resolver, host) for resolver in self._asked)
         return {address for one in found if one is not None for address in one.addresses}
 
-    def _is_made_up(self, address: str) -> bool:
-        return is_made_up(address, at_home=self._at_home)
-
 
 class _Answer:
     """Where a name leads: its aliases in order, and the addresses at their end."""
 
     def __init__(self, message: Any) -> None:
-        self.chain: tuple[str, ...] = tuple(
-            str(record.target).rstrip(".").lower()
-            for record in _of_type(message, dns.rdatatype.CNAME)
-        )
+        aliases = _of_type(message, dns.rdatatype.CNAME)
+        self.chain = tuple(str(record.target).rstrip(".").lower() for record in aliases)
         self.addresses: tuple[str, ...] = tuple(
             record.address for record in _of_type(message, dns.rdatatype.A)
         )
