@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from certferry.adapters.files import handover
+from certferry.adapters.files import directory as handover
 from tests.adapters.files import stuck_handover
 from tests.adapters.receivers.bench import issue
 
@@ -37,6 +37,6 @@ def test_key_of_another_directory_stays(tmp_path: Path) -> None:
     with handover.handed_over(issue(), tmp_path / "handover") as directory:
         directory.rename(tmp_path / "moved")
         directory.symlink_to(elsewhere)
-    handover.sweep(tmp_path / "handover")
+    handover.sweep_handovers(tmp_path / "handover")
 
     assert "another's key" == (elsewhere / "privkey.pem").read_text()
