@@ -129,8 +129,8 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
             "bad failed: AttributeError: 'Settings' object has no attribute 'nothing'",
         ),
         (adapter().replace("return Port()", "return None"), "has no add_txt, remove_txt"),
-        (f"{adapter()}\n{DEPLOYED}    colour: str = ''", "no deployment can be told colour"),
-        (f"{adapter()}\n{DEPLOYED}    http2: bool", "no deployment can be told http2"),
+        (f"{adapter()}\n{DEPLOYED}    colour: str = ''", "no deployment has colour"),
+        (f"{adapter()}\n{DEPLOYED}    http2: bool", "no deployment has http2"),
         (
             f"{LITERAL}{adapter()}\n{DEPLOYED}    kind: Literal['files'] = 'files'",
             "no domain is any of files",
@@ -256,11 +256,7 @@ def test_import_of_what_is_called_otherwise_is_told_with_the_line(
 
 @pytest.mark.parametrize(("method", "word"), [("zone", "zones"), ("zones_of", "zone_of")])
 def test_ability_that_is_misspelt_is_told(
-    packages: Packages,
-    connect: Connect,
-    caplog: pytest.LogCaptureFixture,
-    method: str,
-    word: str,
+    packages: Packages, connect: Connect, caplog: pytest.LogCaptureFixture, method: str, word: str
 ) -> None:
     """Otherwise the port would only be taken for one that lacks it. One of another kind is not."""
     module = adapter() + f"\nPort.{method} = lambda self: ()\nPort.close = lambda self: None\n"
