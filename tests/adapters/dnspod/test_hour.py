@@ -155,7 +155,7 @@ class Runs:
         )
 
 
-def test_a_burst_is_not_held_up() -> None:
+def test_a_burst_is_not_delayed() -> None:
     """Each turn goes on to the pace of seconds."""
     runs = Runs()
     run = runs.run()

@@ -174,7 +174,7 @@ def test_what_cannot_be_true_counts_as_a_burst_just_sent(note: str) -> None:
     assert Turn(timedelta(seconds=1.2), written(NOW + timedelta(minutes=12))) == turn
 
 
-def test_a_clock_that_is_a_little_behind_is_believed() -> None:
+def test_a_clock_that_is_a_little_behind_is_trusted() -> None:
     """Two hosts share the note, and the later one must not give the earlier one's turns away."""
     note = written(NOW + timedelta(minutes=12, seconds=30))
 

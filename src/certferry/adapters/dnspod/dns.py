@@ -39,7 +39,7 @@ ENVIRONMENT = (
     Variable("token", ("DP_Key", "DNSPOD_API_KEY"), Text("DNSPod token")),
 )
 
-# "3,600 requests an hour" is what DNSPod's support told a user in 2021 (§1.2). A
+# "3,600 requests an hour" is what DNSPod's support wrote to a user in 2021 (§1.2). A
 # sixth of them may go at once: 600, and then 3,000 an hour, so that no hour has more than 3,600.
 REQUESTS_PER_HOUR = 3600
 REQUESTS_PER_SECOND = 2.0  # what DNSPod allows is not published; this is modest (§1.2)
@@ -185,7 +185,7 @@ def rate_of(requests: int) -> Rate:
 def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
     """Return whether a request may be sent now, by what is remembered of those before it.
 
-    A caller that is told to wait has taken nothing, and waits no longer than an interval and
+    A caller that has to wait has taken nothing, and waits no longer than an interval and
     `CLOCKS_APART`.
     """
     used_until = _used_until(rate, note, now)

@@ -26,7 +26,7 @@ TIMEOUT = (5.0, 15.0)
 Refusals = list[Text]
 
 _REFUSED: ContextVar[Refusals | None] = ContextVar("refused", default=None)
-"""What was refused of the work under way; `None` where nothing is held."""
+"""What was refused of the work in progress; `None` where nothing is held."""
 
 _usual = requests.Session.get_adapter
 
