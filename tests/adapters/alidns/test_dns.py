@@ -109,7 +109,7 @@ def test_international_domain_is_found_by_its_a_labels(
 
 
 @pytest.mark.parametrize("told", ['"\\ud800"', '"a\\u0000b"', '""', "null", "{}"])
-def test_domain_that_is_reported_as_what_cannot_be_sent(
+def test_domain_that_is_listed_as_what_cannot_be_sent(
     account: AlidnsAccount, provider: DnsProvider, told: str
 ) -> None:
     """Half a character, or nothing: its A-labels stand in."""
@@ -350,7 +350,7 @@ def test_signature_is_the_sdks(params: dict[str, str], secret: str) -> None:
     assert sent.pop("Signature") == signature("POST", sent, Secret(secret))
 
 
-def test_moment_is_reported_in_utc() -> None:
+def test_moment_is_written_in_utc() -> None:
     """Whatever zone the clock is in."""
     moment = datetime(2026, 11, 24, 20, 0, 5, tzinfo=timezone(timedelta(hours=8)))
 

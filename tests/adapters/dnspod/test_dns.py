@@ -84,7 +84,7 @@ def test_another_process_looks_at_a_record_before_it_removes_it(
     assert [] == account.values(NAME)
 
 
-def test_record_that_is_reported_of_otherwise_is_looked_for(
+def test_record_that_is_reported_otherwise_is_looked_for(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
     """The page that says what a record's fields are called is of 2016."""

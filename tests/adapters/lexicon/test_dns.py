@@ -420,7 +420,7 @@ def test_options_that_are_missing_are_reported(powerdns: PowerDns) -> None:
         ("", False),
     ],
 )
-def test_words_tell_a_zone_that_is_missing_from_keys_that_are_refused(
+def test_words_distinguish_a_zone_that_is_missing_from_keys_that_are_refused(
     said: str, *, expected: bool
 ) -> None:
     """Lexicon raises one and the same for both."""

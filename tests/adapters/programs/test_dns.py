@@ -36,7 +36,7 @@ def script(tmp_path: Path, body: str) -> list[str]:
     return [str(path)]
 
 
-def test_program_is_reported_what_to_do_with_which_name_and_value(tmp_path: Path) -> None:
+def test_program_gets_what_to_do_with_which_name_and_value(tmp_path: Path) -> None:
     """Behind its own arguments, and no shell makes anything of them."""
     log = tmp_path / "log"
     command = script(tmp_path, f'printf "%s|" "$@" >> {log}')

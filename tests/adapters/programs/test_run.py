@@ -69,7 +69,7 @@ def test_environment_and_directory(tmp_path: Path, said: Callable[[], list[str]]
     assert [f"/bin/sh: {os.environ['HOME']} so {tmp_path}"] == said()
 
 
-def test_variables_that_are_reported_or_withheld(
+def test_variables_that_are_passed_or_withheld(
     tmp_path: Path, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it is told counts, whatever certferry has under that name; what is withheld is not

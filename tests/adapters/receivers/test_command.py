@@ -45,7 +45,7 @@ def left(folder: Path) -> list[Path]:
     return list((folder / "handover").iterdir())
 
 
-def test_command_is_reported_everything(tmp_path: Path, bundle: CertificateBundle) -> None:
+def test_command_gets_everything(tmp_path: Path, bundle: CertificateBundle) -> None:
     """Names, fingerprint, end, and four paths, which lead to the four files."""
     shell(tmp_path, TELL).deliver(LINEAGE, bundle)
 

@@ -330,7 +330,7 @@ def manager(tmp_path: Path, directory: Path) -> Manager:
     return Manager(tmp_path / "manager", directory)
 
 
-def test_a_running_systemd_is_reported_once(manager: Manager, job: Job) -> None:
+def test_a_running_systemd_is_asked_once(manager: Manager, job: Job) -> None:
     """Read again and enabled the first time; not bothered the second time."""
     manager.timer.install(job)
     assert ["daemon-reload", "enable --now certferry.timer"] == manager.told()
@@ -421,7 +421,7 @@ def test_a_timer_that_cannot_be_stopped_is_not_removed(
     assert UNITS == sorted(path.name for path in directory.iterdir())
 
 
-def test_a_manager_that_still_knows_removed_units_is_reported_of(
+def test_a_manager_that_still_knows_removed_units_is_reloaded(
     manager: Manager, job: Job, directory: Path
 ) -> None:
     """The units are gone all the same."""
@@ -475,7 +475,7 @@ def run(processes: Path, number: int, name: str) -> None:
     (process / "comm").write_text(f"{name}\n")
 
 
-def test_a_machine_without_one_is_reported_how_to_start_it(processes: Path) -> None:
+def test_a_machine_without_one_is_shown_how_to_start_it(processes: Path) -> None:
     """By the name that the service has there."""
     assert re.fullmatch(
         "start the cron daemon, which does not seem to run: service crond? start",

@@ -324,7 +324,7 @@ def test_refused_key_is_not_sent_again(
     assert 1 == len(account.service.calls())
 
 
-def test_key_of_the_other_site_is_reported_its_address(account: TencentCloudAccount) -> None:
+def test_key_of_the_other_site_gets_its_address(account: TencentCloudAccount) -> None:
     """Each site knows its own keys alone, and says of others that there are none."""
     with pytest.raises(DnsAccessDenied, match="SecretIdNotFound") as refused:
         account.connect(secret_id=Secret("IKIDabroad")).add_txt(NAME, "value")
@@ -332,7 +332,7 @@ def test_key_of_the_other_site_is_reported_its_address(account: TencentCloudAcco
     assert "https://dnspod.intl.tencentcloudapi.com" in str(refused.value.hint)
 
 
-def test_key_that_may_only_read_is_reported_which_policy_it_needs(
+def test_key_that_may_only_read_is_refused_with_which_policy_it_needs(
     account: TencentCloudAccount,
 ) -> None:
     """The domains can be listed with it, and nothing written."""
