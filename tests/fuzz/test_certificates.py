@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.files.source import PemFileSource
-from certferry.adapters.probe.tls import NoHandshake, Trust, served_chain
+from certferry.adapters.probe.tls import NoHandshake, served_chain
+from certferry.adapters.probe.trust import Trust
 from certferry.core.certificates.pem import parse_bundle, parse_chain, parse_key, read_certificate
 from certferry.core.desired.certificate import PemFiles
 from certferry.core.secret import Secret

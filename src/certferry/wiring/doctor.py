@@ -49,7 +49,7 @@ from certferry.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
     from certferry.adapters.acme.resolvers import Resolvers
-    from certferry.adapters.probe.resolver_check import ResolverCheck
+    from certferry.adapters.probe.resolvers import ResolverCheck
 
 
 def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
@@ -255,10 +255,10 @@ def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterat
 
 
 def _resolver_check(settings: Settings) -> ResolverCheck:
-    """Return the look through the resolvers by which the edges are found. Where the CA is on
+    """Return the check of the resolvers by which the edges are found. Where the CA is on
     loopback, so is everything.
     """
-    from certferry.adapters.probe.resolver_check import ResolverCheck
+    from certferry.adapters.probe.resolvers import ResolverCheck
     from certferry.adapters.probe.tls import ANSWER_WITHIN
 
     resolvers = [(server.host, server.port) for server in settings.verify.resolvers]

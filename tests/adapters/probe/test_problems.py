@@ -172,7 +172,7 @@ CHAINS: dict[str, tuple[Callable[[], str], EdgeProblemCode, str]] = {
 
 
 @pytest.mark.parametrize("kind", CHAINS)
-def test_a_chain_that_clients_refuse_is_reported_in_our_words(
+def test_a_chain_that_clients_refuse_is_told_in_our_words(
     looking: Looking, tmp_path: Path, kind: str
 ) -> None:
     """Each fault has its code, its sentence and advice; the plainest is told first."""
@@ -328,7 +328,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_a_handshake_that_fails_is_reported_in_our_words(looking: Looking, kind: str) -> None:
+def test_a_handshake_that_fails_is_told_in_our_words(looking: Looking, kind: str) -> None:
     """What the address said instead, without the TLS library's words."""
     answer, code, message, silent = ANSWERS[kind]
 
@@ -340,7 +340,7 @@ def test_a_handshake_that_fails_is_reported_in_our_words(looking: Looking, kind:
     assert seen.problem.hint is not None
 
 
-def test_a_connection_that_is_reset_is_reported(looking: Looking) -> None:
+def test_a_connection_that_is_reset_is_told(looking: Looking) -> None:
     """A firewall does that to names that it does not like; the address itself said nothing."""
     with answering(b"", abruptly=True) as place:
         (seen,) = looking.look(place)
@@ -349,7 +349,7 @@ def test_a_connection_that_is_reset_is_reported(looking: Looking) -> None:
     assert (EdgeProblemCode.CLOSED, True) == (seen.problem.code, seen.silent)
 
 
-def test_a_port_that_is_closed_is_reported(looking: Looking) -> None:
+def test_a_port_that_is_closed_is_told(looking: Looking) -> None:
     """Nothing listens there."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         place = server.getsockname()
@@ -360,7 +360,7 @@ def test_a_port_that_is_closed_is_reported(looking: Looking) -> None:
     assert (EdgeProblemCode.REFUSED, True) == (seen.problem.code, seen.silent)
 
 
-def test_an_address_that_keeps_silent_is_reported() -> None:
+def test_an_address_that_keeps_silent_is_told() -> None:
     """The connection is taken, and nothing is said."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address, port = server.getsockname()
@@ -383,7 +383,7 @@ def test_an_address_that_keeps_silent_is_reported() -> None:
         (errno.EPIPE, "192.0.2.1", EdgeProblemCode.CLOSED, True),
     ],
 )
-def test_what_the_system_says_of_a_connection_is_reported_apart(
+def test_what_the_system_says_of_a_connection_is_told_apart(
     number: int,
     address: str,
     code: EdgeProblemCode,
@@ -426,7 +426,7 @@ def test_what_cannot_be_read_of_a_valid_chain_changes_no_judgement(
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
-def test_a_server_of_old_versions_is_reported(looking: Looking, tmp_path: Path) -> None:
+def test_a_server_of_old_versions_is_told(looking: Looking, tmp_path: Path) -> None:
     """TLS 1.1 is spoken by no client any more."""
     context = context_of(CA.leaf(HOST).pem(CA.intermediate), tmp_path)
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
@@ -440,7 +440,7 @@ def test_a_server_of_old_versions_is_reported(looking: Looking, tmp_path: Path) 
     assert EdgeProblemCode.OLD_TLS is seen.problem.code
 
 
-def test_names_that_have_no_address_are_reported_apart(looking: Looking) -> None:
+def test_names_that_have_no_address_are_told_apart(looking: Looking) -> None:
     """Not in DNS, and in DNS without an address."""
     looking.zones.seed("empty.example.com", "TXT", "no address here")
 

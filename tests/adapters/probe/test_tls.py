@@ -19,8 +19,9 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from certferry.adapters.probe.resolver_check import ResolverCheck
-from certferry.adapters.probe.tls import ADDRESSES_AT_ONCE, DOMAINS_AT_ONCE, TlsProbe, Trust
+from certferry.adapters.probe.resolvers import ResolverCheck
+from certferry.adapters.probe.tls import ADDRESSES_AT_ONCE, DOMAINS_AT_ONCE, TlsProbe
+from certferry.adapters.probe.trust import Trust
 from certferry.core.findings import Code
 from certferry.core.observed.observation import Served, is_served
 from certferry.errors import ConfigError, Interrupted
@@ -123,7 +124,7 @@ def test_wildcard_domain_is_looked_at_under_a_label(edges: Edges) -> None:
     assert is_served(edges.look("*.cdn.example.com"), fingerprint)
 
 
-def test_edge_that_is_down_is_reported_and_does_not_count(edges: Edges) -> None:
+def test_edge_that_is_down_is_told_and_does_not_count(edges: Edges) -> None:
     """An address that does not answer is reported; those that do decide."""
     fingerprint = edges.serve(DOMAIN)
     edges.qiniu.edges[0].down = True
@@ -349,7 +350,7 @@ def test_address_that_could_not_be_asked_is_not_taken_for_silent() -> None:
     assert "silent: False\n" == done.stdout
 
 
-def test_missing_name_is_reported(edges: Edges) -> None:
+def test_missing_name_is_told(edges: Edges) -> None:
     """A domain that does not exist, or has no address, is one entry that says so."""
     edges.zones.seed("empty.example.com", "TXT", "no address here")
 

@@ -42,8 +42,8 @@ class UnknownProxy(requests.exceptions.ProxyError):
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Reads each answer whole before it returns it. `whole` is the time for one exchange, from the
-    first address that is tried to the last byte; `longest` the bytes of a body.
+    """Reads each answer whole before it returns it, within the time `whole` from the first address
+    that is tried to the last byte, and up to the `longest` body in bytes.
     """
 
     def __init__(self, whole: timedelta = WHOLE, longest: int = LONGEST_ANSWER) -> None:
@@ -59,8 +59,7 @@ class BoundedAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Raise `UnknownProxy` for SOCKS: its connections would not end with the exchange."""
-        scheme = proxy.partition("://")[0].lower()
-        if scheme not in _CONNECTIONS:
+        if (scheme := proxy.partition("://")[0].lower()) not in _CONNECTIONS:
             raise UnknownProxy(scheme)
         return super().proxy_manager_for(proxy, **kwargs)
 

@@ -38,7 +38,7 @@ class NotHeld(requests.RequestException):
 @contextmanager
 def held() -> Iterator[Refusals]:
     """Hold the requests that libraries make in a `with` block, and in threads that take its context
-    along; give a list of what was refused of them.
+    along; yield a list of what was refused of them.
     """
     refused: Refusals = []
     before = _REFUSED.set(refused)
@@ -49,8 +49,6 @@ def held() -> Iterator[Refusals]:
 
 
 class _HeldAdapter(BoundedAdapter):
-    """Sends one request of a library's."""
-
     def __init__(self, refused: Refusals) -> None:
         super().__init__()
         self._refused = refused

@@ -1,11 +1,11 @@
-"""What resolvers say: the addresses of a domain, whether they are honest, and where they say that
-domains are.
+"""The resolvers that the edges are found through: the addresses of a domain as they give them, and
+whether what they say is true.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -31,19 +31,16 @@ _LET_PASS = Text(
     " leaves alone under [dns] and [verify], such as 223.5.5.5"
 )
 _NAME_SOME = Text("name resolvers that answer, such as 223.5.5.5, under [dns] and [verify]")
-_NO_RESOLVER = Problem(
-    EdgeProblemCode.NO_RESOLVER,
-    Text("this machine names no resolver"),
-    Text("set `resolvers` under [verify] or [dns]"),
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What the resolvers said together: addresses in order, and what went wrong where."""
+    """What the resolvers said together: addresses in order, and what went wrong where. There is a
+    problem where there is no address.
+    """
 
     found: tuple[str, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[Problem, ...] = ()
 
 
 def resolve(
@@ -56,22 +53,29 @@ def resolve(
     try:
         asked = resolvers_at(resolvers, answer_within)
     except dns.resolver.NoResolverConfiguration:
-        return Addresses((), (_NO_RESOLVER,))
+        problem = Problem(
+            EdgeProblemCode.NO_RESOLVER,
+            Text("this machine names no resolver"),
+            Text("set `resolvers` under [verify] or [dns]"),
+        )
+        return Addresses((), (problem,))
     with ThreadPoolExecutor(len(asked)) as pool:
-        answers = list(pool.map(lambda resolver: _ask_both(resolver, domain), asked))
-    return Addresses(
-        found=tuple(sorted({address for found, _ in answers for address in found})),
-        problems=tuple(problem for _, problem in answers if problem is not None),
+        answers = list(pool.map(lambda resolver: _ask(resolver, domain), asked))
+    found = tuple(sorted({address for found, _ in answers for address in found}))
+    problems = tuple(problem for _, problem in answers if problem is not None)
+    if found or problems:
+        return Addresses(found, problems)
+    without_address = Problem(
+        EdgeProblemCode.NO_ADDRESS,
+        Text("{domain} has no address", domain=domain),
+        Text("give it the CNAME that the CDN names for the domain"),
     )
+    return Addresses((), (without_address,))
 
 
-def _ask_both(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Problem | None]:
-    """Ask for A, then AAAA; after the first trouble the other is not asked for."""
-    found, problem = _ask(resolver, domain, "A")
-    if problem is not None:
-        return found, problem
-    others, problem = _ask(resolver, domain, "AAAA")
-    return found + others, problem
+def probed_name(domain: str) -> str:
+    """Return the name by which a domain is looked up: of a wildcard, one under a label of ours."""
+    return f"certferry-probe.{base_name(domain)}" if is_wildcard(domain) else domain
 
 
 def resolvers_at(
@@ -89,39 +93,25 @@ def resolvers_at(
     return asked
 
 
-def _ask(
-    resolver: dns.resolver.Resolver, domain: str, kind: str
-) -> tuple[list[str], Problem | None]:
-    try:
-        answer = resolver.resolve(domain, kind, search=False)
-    except dns.resolver.NoAnswer:
-        return [], None
-    except dns.resolver.NXDOMAIN:
-        said = Text("{domain} does not exist in DNS", domain=domain)
-        hint = Text(
-            "check the spelling; a new name needs the CNAME that the CDN names for the domain"
-        )
-        return [], Problem(EdgeProblemCode.NOT_IN_DNS, said, hint)
-    except (dns.exception.DNSException, OSError):
-        servers = [str(server) for server in resolver.nameservers]
-        said = Text("the resolver {resolver} does not answer", resolver=servers)
-        hint = Text("`resolvers` under [verify] names those that are asked")
-        return [], Problem(EdgeProblemCode.RESOLVER_SILENT, said, hint)
-    return [record.to_text() for record in answer], None
-
-
-def without_address(host: str) -> Problem:
-    """Return that a name exists, and has neither an IPv4 nor an IPv6 address."""
-    return Problem(
-        EdgeProblemCode.NO_ADDRESS,
-        Text("{domain} has no address", domain=host),
-        Text("give it the CNAME that the CDN names for the domain"),
-    )
-
-
-def host_of(domain: str) -> str:
-    """Return the host that is asked for: for a wildcard, a label of ours."""
-    return f"certferry-probe.{base_name(domain)}" if is_wildcard(domain) else domain
+def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Problem | None]:
+    """Ask for A, then AAAA; after the first trouble the other is not asked for."""
+    found: list[str] = []
+    for kind in ("A", "AAAA"):
+        try:
+            answer = resolver.resolve(domain, kind, search=False, raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN:
+            message = Text("{domain} does not exist in DNS", domain=domain)
+            hint = Text(
+                "check the spelling; a new name needs the CNAME that the CDN names for the domain"
+            )
+            return found, Problem(EdgeProblemCode.NOT_IN_DNS, message, hint)
+        except (dns.exception.DNSException, OSError):
+            servers = [str(server) for server in resolver.nameservers]
+            message = Text("the resolver {resolver} does not answer", resolver=servers)
+            hint = Text("`resolvers` under [verify] names those that are asked")
+            return found, Problem(EdgeProblemCode.RESOLVER_SILENT, message, hint)
+        found += [record.to_text() for record in answer]
+    return found, None
 
 
 class ResolverCheck:
@@ -164,17 +154,19 @@ class ResolverCheck:
             return [finding for findings in found for finding in findings]
 
     def _domain(self, domain: str, cname: str) -> list[Problem]:
-        host = host_of(domain)
+        host = probed_name(domain)
         answers = [answer for answer in (_answer(one, host) for one in self._asked) if answer]
         if not answers:  # `honesty` reports silent resolvers
             return []
-        home = self._at_home
-        made_up = sorted(
-            {a for one in answers for a in one.addresses if is_made_up(a, at_home=home)}
-        )
-        if made_up:
-            return [_invented(domain, made_up)]
         addresses = {address for one in answers for address in one.addresses}
+        made_up = sorted(one for one in addresses if is_made_up(one, at_home=self._at_home))
+        if made_up:
+            message = Text(
+                "the resolvers say that {domain} is at {addresses}, which stands for no host",
+                domain=domain,
+                addresses=made_up,
+            )
+            return [error(Code.ADDRESS_MADE_UP, domain, message, _LET_PASS)]
         if any(cname in one.chain for one in answers) or addresses & self._addresses(cname):
             return []
         chain = next((one.chain for one in answers if one.chain), ())
@@ -186,33 +178,28 @@ class ResolverCheck:
         return {address for one in found if one is not None for address in one.addresses}
 
 
+@dataclass(frozen=True, slots=True)
 class _Answer:
     """Where a name leads: its aliases in order, and the addresses at their end."""
 
-    def __init__(self, message: Any) -> None:
-        aliases = _of_type(message, dns.rdatatype.CNAME)
-        self.chain = tuple(str(record.target).rstrip(".").lower() for record in aliases)
-        self.addresses: tuple[str, ...] = tuple(
-            record.address for record in _of_type(message, dns.rdatatype.A)
-        )
-
-
-def _of_type(message: Any, rdtype: dns.rdatatype.RdataType) -> Iterator[Any]:
-    """Return an answer's records of one type. Those of another class than IN have other fields."""
-    for records in message.answer:
-        if records.rdclass == dns.rdataclass.IN and records.rdtype == rdtype:
-            yield from records
+    chain: tuple[str, ...]
+    addresses: tuple[str, ...]
 
 
 def _answer(resolver: dns.resolver.Resolver, host: str) -> _Answer | None:
     """Ask for a host's address; `None` where no usable answer comes."""
     try:
-        found = resolver.resolve(host, "A", search=False, raise_on_no_answer=False)
+        message: Any = resolver.resolve(host, "A", search=False, raise_on_no_answer=False).response
     except dns.resolver.NXDOMAIN as missing:
-        return _Answer(next(iter(missing.kwargs["responses"].values())))
+        message = next(iter(missing.kwargs["responses"].values()))
     except (dns.exception.DNSException, OSError):
         return None
-    return _Answer(found.response)
+    # Records of another class than IN have other fields.
+    found = [one for one in message.answer if one.rdclass == dns.rdataclass.IN]
+    aliases = (one for records in found if records.rdtype == dns.rdatatype.CNAME for one in records)
+    hosts = (one for records in found if records.rdtype == dns.rdatatype.A for one in records)
+    chain = tuple(str(record.target).rstrip(".").lower() for record in aliases)
+    return _Answer(chain, tuple(record.address for record in hosts))
 
 
 def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
@@ -232,15 +219,6 @@ def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
         addresses=addresses,
     )
     return error(Code.RESOLVER_INVENTS, where, message, _LET_PASS)
-
-
-def _invented(domain: str, addresses: Sequence[str]) -> Problem:
-    message = Text(
-        "the resolvers say that {domain} is at {addresses}, which stands for no host",
-        domain=domain,
-        addresses=addresses,
-    )
-    return error(Code.ADDRESS_MADE_UP, domain, message, _LET_PASS)
 
 
 def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequence[str]) -> Problem:

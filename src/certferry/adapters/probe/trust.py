@@ -1,0 +1,198 @@
+"""Which roots are trusted at the edge, and whether a served chain leads there."""
+
+from __future__ import annotations
+
+import logging
+import re
+import ssl
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from certferry.core.certificates.certificate import fingerprint
+from certferry.core.certificates.chain import (
+    End,
+    Presented,
+    Way,
+    what_is_wrong,
+    without_valid_signer,
+)
+from certferry.core.certificates.pem import common_name
+from certferry.core.discovery.watched import is_address
+from certferry.errors import ConfigError
+from certferry.problem import Problem
+from certferry.system_words import system_words
+from certferry.text import Text
+
+_log = logging.getLogger(__name__)
+
+_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class Trust:
+    """A set of trusted roots: a PEM bundle of the operator's, or the system's.
+
+    Raises `ConfigError` when the bundle cannot be read or holds no certificate.
+    """
+
+    def __init__(self, ca_bundle: Path | None = None) -> None:
+        self._trusted = _read(ca_bundle or _system_bundle())
+        self._store = Store(self._trusted)
+
+    def problem(
+        self, chain: Sequence[x509.Certificate], host: str, now: datetime
+    ) -> Problem | None:
+        """Return why a client would not accept the chain (leaf first) for the host, a name or an
+        address; `None` if it would (RFC 5280 path validation, names per RFC 6125).
+
+        The library decides. Its words are for its own developers, so why is found out anew.
+        """
+        policy = PolicyBuilder().store(self._store).time(now)
+        verifier = policy.build_server_verifier(_subject(host))
+        try:
+            verifier.verify(chain[0], list(chain[1:]))
+        except VerificationError as error:
+            _log.debug("%s: %s", host, error)
+            return what_is_wrong(way_up(chain, self._roots), host, now)
+        return without_valid_signer(signers_of(chain), now)
+
+    @cached_property
+    def _roots(self) -> Roots:
+        roots = defaultdict[x509.Name, list[x509.Certificate]](list)
+        for root in self._trusted:
+            roots[root.subject].append(root)
+        return dict(roots)
+
+
+def _subject(host: str) -> x509.DNSName | x509.IPAddress:
+    return x509.IPAddress(ip_address(host)) if is_address(host) else x509.DNSName(host)
+
+
+def _system_bundle() -> Path:
+    """The system's bundle, where it has one in a file; else the one that comes with `requests`."""
+    cafile = ssl.get_default_verify_paths().cafile
+    debian = Path("/etc/ssl/certs/ca-certificates.crt")
+    found = [Path(cafile)] if cafile else []
+    for path in (*found, debian):
+        if path.is_file():
+            return path
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    return Path(DEFAULT_CA_BUNDLE_PATH)
+
+
+def _read(bundle: Path) -> list[x509.Certificate]:
+    """Read each certificate by itself: a system's bundle may hold one that the library, stricter
+    than the others were (RFC 5280 §4.1.2.2), does not take, and that must not cost the rest.
+    """
+    try:
+        blocks = _BLOCK.findall(bundle.read_bytes())
+    except OSError as error:
+        raise _unreadable(bundle, system_words(error)) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        roots = [root for block in blocks if (root := _root(block)) is not None]
+    if not roots:
+        raise _unreadable(bundle, Text("no certificate in it"))
+    return roots
+
+
+def _root(block: bytes) -> x509.Certificate | None:
+    try:
+        return x509.load_pem_x509_certificate(block)
+    except (ValueError, x509.InvalidVersion):
+        return None
+
+
+def _unreadable(bundle: Path, problem: Text) -> ConfigError:
+    return ConfigError(
+        Text("{path} is not a bundle of certificates: {problem}", path=bundle, problem=problem),
+        hint=Text("`ca_bundle` under [verify] names a PEM file of trusted roots"),
+    )
+
+
+_MOST_READ = 16
+"""Certificates of a chain that are read: a hostile edge could have us compare hundreds."""
+_LONGEST_NAME = 200  # characters; a subject may hold anything
+
+Roots = Mapping[x509.Name, Sequence[x509.Certificate]]
+"""Trusted certificates by their subject."""
+
+
+def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> Way:
+    """Follow the issuers of a leaf through what is presented, in any order, to a trusted one."""
+    leaf, *others = chain[:_MOST_READ]
+    if _issued_by(leaf, leaf):
+        return Way(facts_of([leaf]), End.SELF_SIGNED_LEAF)
+    paths = [[leaf]]
+    seen = {leaf}
+    for path in paths:  # it grows on the way
+        last = path[-1]
+        for root in roots.get(last.issuer, ()):
+            if _issued_by(last, root):
+                return Way(facts_of([*path, root]), End.TRUSTED)
+        found = [other for other in others if other not in seen and _issued_by(last, other)]
+        seen.update(found)
+        paths += [[*path, other] for other in found]
+    longest = max(paths, key=len)
+    ends_in_a_root = _issued_by(longest[-1], longest[-1])
+    end = End.UNTRUSTED_ROOT if ends_in_a_root else End.MISSING_ISSUER
+    return Way(facts_of(longest), end)
+
+
+def signers_of(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
+    """Return what is presented of the leaf's issuers, in its order."""
+    leaf, *others = chain[:_MOST_READ]
+    return tuple(_facts(other) for other in others if _issued_by(leaf, other))
+
+
+def facts_of(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
+    """Read the facts of a chain, leaf first. Raises whatever the library does."""
+    leaf, *issuers = chain[:_MOST_READ]
+    return (_facts(leaf, _names(leaf)), *map(_facts, issuers))
+
+
+def _facts(certificate: x509.Certificate, names: tuple[str, ...] = ()) -> Presented:
+    return Presented(
+        fingerprint=fingerprint(certificate.public_bytes(Encoding.DER)),
+        subject=_spelled(certificate.subject),
+        issuer=_spelled(certificate.issuer),
+        names=names,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+    )
+
+
+def _names(leaf: x509.Certificate) -> tuple[str, ...]:
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    hosts = [_on_one_line(name.lower()) for name in found.get_values_for_type(x509.DNSName)]
+    return (*hosts, *map(str, found.get_values_for_type(x509.IPAddress)))
+
+
+def _spelled(name: x509.Name) -> str:
+    return _on_one_line(common_name(name) or name.rfc4514_string())
+
+
+def _on_one_line(words: str) -> str:
+    return " ".join(words.split())[:_LONGEST_NAME]
+
+
+def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        child.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
