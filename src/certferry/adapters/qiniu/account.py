@@ -308,7 +308,7 @@ class Details:
             return {}
 
     def _list_age(self, known: _Known | None) -> float:
-        """Return how old the list may be: see `core.waiting`, which leaves this much of its rule
+        """Return how old the list may be: see `core.reasons`, which leaves this much of its rule
         to targets.
         """
         if known is None or known.at_work_since is None:
