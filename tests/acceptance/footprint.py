@@ -54,6 +54,5 @@ def assert_nothing_written(left: Footprint) -> None:
 
 
 def challenges(world: World) -> list[str]:
-    """Give the names at which challenge values are left in DNS."""
     records = world.zones.records(rtype="TXT")
     return [record.name for record in records if record.name.startswith("_acme-challenge.")]

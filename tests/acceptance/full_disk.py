@@ -48,7 +48,6 @@ class FullDisk:
 
     @staticmethod
     def after(host: Host) -> Path:
-        """Where the files of that disk are after the run."""
         return host.directory / "after"
 
 

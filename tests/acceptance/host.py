@@ -88,7 +88,6 @@ class Host:
 
     @property
     def key_file(self) -> Path:
-        """Where the key of the state lies."""
         return self.state.with_name("secret.key")
 
     def rewrite(self, old: str, new: str) -> None:

@@ -20,8 +20,6 @@ MAY_HOLD = {"privkey.pem": "private key", "secret.key": "sealing key"}
 
 @dataclass(frozen=True)
 class Unspeakable:
-    """One spelling of one secret."""
-
     what: str
     spelling: bytes
 
@@ -83,7 +81,6 @@ def of_host(host: Host, *lineages: str) -> Iterator[Unspeakable]:
 
 
 def streams(runs: Mapping[str, Run]) -> Iterator[Place]:
-    """Give what runs wrote."""
     for title, run in runs.items():
         yield Place(f"stdout of {title}", run.out.encode())
         yield Place(f"stderr of {title}", run.err.encode())

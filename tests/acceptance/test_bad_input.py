@@ -253,7 +253,6 @@ NO_KEYS = {"DP_Id": "", "DP_Key": "", "QINIU_ACCESS_KEY": "", "QINIU_SECRET_KEY"
 
 @pytest.fixture
 def keys(world: World, tmp_path: Path) -> Path:
-    """A file as the old scripts source it."""
     made_up = world.credentials
     path = tmp_path / ".cdn-env"
     path.write_text(
@@ -271,12 +270,11 @@ DP_Key='{made_up.dnspod_token}'
 
 
 @pytest.fixture
-def host_of_env_files(host_of_env_files: Host, keys: Path) -> Host:
-    """A machine whose configuration takes every key from that file."""
-    text = host_of_env_files.config.read_text().replace("env:QINIU_ACCESS_KEY", "env:QINIU_AK")
+def host_of_env_files(host: Host, keys: Path) -> Host:
+    text = host.config.read_text().replace("env:QINIU_ACCESS_KEY", "env:QINIU_AK")
     text = text.replace("env:QINIU_SECRET_KEY", "env:QINIU_SK")
-    host_of_env_files.config.write_text(f'env_files = ["{keys}"]\n{text}')
-    return host_of_env_files
+    host.config.write_text(f'env_files = ["{keys}"]\n{text}')
+    return host
 
 
 def refused(host_of_env_files: Host) -> Run:

@@ -56,7 +56,6 @@ def with_second(world: World) -> str:
 
 
 def domains(run: Run) -> dict[str, Any]:
-    """Give the domains of a document by their names."""
     return {one["domain"]: one for one in run.document["domains"]}
 
 

@@ -45,7 +45,6 @@ class Running:
 
 @contextmanager
 def alidns(world: World) -> Iterator[Running]:
-    """Run Alibaba Cloud DNS."""
     with AlidnsService(world.zones) as service:
         service.add_account("LTAI5t", "secret")
         service.add_domain(ZONE)
@@ -59,7 +58,6 @@ def alidns(world: World) -> Iterator[Running]:
 
 @contextmanager
 def cloudflare(world: World) -> Iterator[Running]:
-    """Run Cloudflare."""
     with CloudflareService(world.zones) as service:
         service.add_token(TOKEN)
         service.add_zone(ZONE)
@@ -125,7 +123,6 @@ def host_with(world: World, server: AcmeDnsService, one: Registered, path: Path,
 
 
 def keys(one: Registered) -> dict[str, str]:
-    """Give the keys as the environment has them."""
     return {"ACMEDNS_USERNAME": one.username, "ACMEDNS_PASSWORD": one.password}
 
 
@@ -208,7 +205,6 @@ def at_powerdns(powerdns: PowerDns) -> OwnServer:
 
 
 def written(directory: Path, pebble: Pebble, running: OwnServer, *names: str) -> Path:
-    """Write a configuration with the account."""
     (directory / "ca.pem").write_bytes(pebble.ca_bundle.read_bytes())
     config = directory / "certferry.toml"
     listed = ", ".join(f'"{name}"' for name in names)
@@ -224,21 +220,18 @@ def written(directory: Path, pebble: Pebble, running: OwnServer, *names: str) ->
 
 
 def run(config: Path, running: OwnServer, *words: str, **environ: str) -> Ended:
-    """Run the command."""
     variables = {**os.environ, **running.environ, **environ}
     return run_here(["--config", str(config), *words], variables)
 
 
 @pytest.fixture(scope="module")
 def ca_of_bind(one_bind: Bind) -> Iterator[Pebble]:
-    """A CA that asks the BIND."""
     with Pebble(one_bind.address) as pebble:
         yield pebble
 
 
 @pytest.fixture(scope="module")
 def ca_of_powerdns(one_powerdns: PowerDns) -> Iterator[Pebble]:
-    """A CA that asks the PowerDNS."""
     with Pebble(one_powerdns.address) as pebble:
         yield pebble
 
@@ -357,7 +350,6 @@ class DnsHost(Host):
         )
 
     def run(self, *arguments: str, **environ: str) -> Run:
-        """With the keys of Tencent Cloud as well."""
         return super().run(*arguments, **{**KEYS, **environ})
 
 

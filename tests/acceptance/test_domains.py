@@ -34,7 +34,6 @@ def steps(run: Run, action: str) -> dict[str, Any]:
 
 
 def outcomes(run: Run, action: str) -> dict[str, str]:
-    """Give how they ended."""
     return {domain: step["outcome"] for domain, step in steps(run, action).items()}
 
 
@@ -263,7 +262,6 @@ def test_domain_that_is_named_for_both(
 
 
 def deployed(run: Run) -> dict[str, set[str]]:
-    """Which domains each certificate of a plan would be deployed to."""
     return {
         one["name"]: {step["domain"] for step in one["steps"] if step["action"] == "deploy"}
         for one in run.document["certificates"]
@@ -391,7 +389,6 @@ def renamed_host(world: World, tmp_path: Path, name: str) -> Host:
 
 
 def said(words: str) -> str:
-    """Give what was said on one line."""
     return " ".join(words.split())
 
 

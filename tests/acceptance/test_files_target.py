@@ -27,7 +27,6 @@ def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
 
 
 def orders(site: Site, act: Callable[[], object]) -> int:
-    """Count the orders of what is done."""
     before = Footprint.of(site.world)
     act()
     return (Footprint.of(site.world) - before).orders

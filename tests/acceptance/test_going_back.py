@@ -20,7 +20,6 @@ FAILED, USAGE, REFUSED = 1, 2, 3
 
 
 def bound(host: Host, name: str) -> str | None:
-    """The certificate that is bound to a domain."""
     return host.world.qiniu.bound(name)
 
 
@@ -193,7 +192,6 @@ def test_stuck_change_comes_with_a_ticket(world: World, host: Host, name: str) -
 
 
 def fullchain_of(world: World, cert_id: str | None) -> str:
-    """The chain of a certificate at Qiniu."""
     stored = world.qiniu.certificates.stored()
     return next(one.fullchain_pem for one in stored if one.id == cert_id)
 

@@ -47,7 +47,6 @@ def served(world: World, name: str) -> dict[str, str]:
 
 
 def everywhere(world: World, fullchain: Path) -> dict[str, str]:
-    """What is served when every edge has the certificate in a file."""
     leaf = x509.load_pem_x509_certificate(fullchain.read_bytes())
     der = leaf.public_bytes(serialization.Encoding.DER)
     return dict.fromkeys(world.qiniu.edges.addresses, fingerprint(der))
@@ -59,7 +58,6 @@ def sentences(log: str) -> list[str]:
 
 
 def imported(name: str, fullchain: Path, privkey: Path) -> str:
-    """Declare a certificate that ."""
     return (
         f'\n[[certificates]]\nname = "{name}"\nfullchain = "{fullchain}"\nprivkey = "{privkey}"\n'
         '[[certificates.deploy]]\nto = "qiniu"\n'
@@ -337,8 +335,6 @@ def test_the_old_dispatchers_mode(
 
 
 class Certbot:
-    """One user's certbot in a world."""
-
     def __init__(self, world: World, directory: Path, **environ: str) -> None:
         self._world = world
         self._environ = {**environ, "REQUESTS_CA_BUNDLE": str(world.pebble.ca_bundle)}

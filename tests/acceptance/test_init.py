@@ -37,7 +37,6 @@ class Machine:
         return self.directory / "certferry.toml"
 
     def certferry(self, *arguments: str, **environ: str) -> Run:
-        """Run the command in the machine's directory."""
         done = run_here(arguments, {**os.environ, **environ}, self.directory)
         assert not any(secret in done.out + done.err for secret in self.world.secrets())
         return Run(done.code, done.out, done.err, Footprint.of(self.world))

@@ -54,13 +54,11 @@ def document(run: Run) -> Any:
 
 
 def domains(host: Host) -> dict[str, dict[str, Any]]:
-    """Give how each domain of the one certificate stands."""
     [certificate] = document(host.run("status", "--json"))["certificates"]
     return {found["domain"]: found for found in certificate["domains"]}
 
 
 def writes(world: World, before: Footprint) -> tuple[int, int, int]:
-    """Count what was changed anywhere since a moment."""
     since = Footprint.of(world) - before
     return since.qiniu_writes, since.dnspod_writes, since.orders
 

@@ -22,7 +22,6 @@ SAMPLE = re.compile(r"^(\w+)(\{.*\})? (-?\d+)$", re.MULTILINE)
 
 @pytest.fixture
 def service() -> Iterator[HeartbeatService]:
-    """A service that waits for heartbeats."""
     with HeartbeatService() as running:
         yield running
         assert [] == running.mistakes
@@ -30,13 +29,11 @@ def service() -> Iterator[HeartbeatService]:
 
 @pytest.fixture
 def beating(host: Host, service: HeartbeatService) -> Host:
-    """A machine whose heartbeat the service expects."""
     declare(host, f'[heartbeat]\nurl = "{service.address}"\n')
     return host
 
 
 def declare(host: Host, tables: str) -> None:
-    """Add tables to the configuration."""
     host.config.write_text(f"{host.config.read_text()}\n{tables}")
 
 
@@ -218,7 +215,6 @@ def test_a_heartbeat_that_hangs_holds_a_run_up_for_seconds(
 
 
 def beating_name(host: Host) -> str:
-    """The one certificate's name."""
     found = re.search(r'^name = "(.*)"$', host.config.read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
@@ -242,7 +238,6 @@ def samples(text: str) -> dict[str, int]:
 
 
 def promtool(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
-    """Run Prometheus' own tool."""
     return subprocess.run(
         ["promtool", *arguments], input=said, capture_output=True, text=True, check=False
     )

@@ -108,7 +108,6 @@ command = ["{sys.executable}", "-c", "{script}", "{self.folder / "events"}"]
 
     @property
     def taken(self) -> dict[str, list[str]]:
-        """The messages that each has."""
         events = self.folder / "events"
         return {
             **{name: list(service.taken) for name, service in self.services.items()},
@@ -154,7 +153,6 @@ def channels(tmp_path: Path) -> Iterator[Channels]:
 
 
 def declare(host: Host, tables: str) -> None:
-    """Add tables to the configuration."""
     host.config.write_text(host.config.read_text() + tables)
 
 

@@ -42,7 +42,6 @@ def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Iterator[
 
 
 def is_alive(site: Site) -> bool:
-    """Tell whether the command is there."""
     try:
         stat = Path("/proc", (site.folder / "pid").read_text().strip(), "stat").read_text()
     except FileNotFoundError:
@@ -51,7 +50,6 @@ def is_alive(site: Site) -> bool:
 
 
 def has_the_key(site: Site) -> bool:
-    """Tell whether a key lies where the command finds it."""
     return "privkey.pem" in {path.name for path in site.handed_over}
 
 

@@ -45,7 +45,6 @@ def ca_host(world: World, tmp_path: Path, name: str) -> Host:
 
 
 def with_acme(ca_host: Host, lines: str) -> None:
-    """Add settings to [acme]."""
     ca_host.rewrite("[acme]\n", f"[acme]\n{lines}\n")
 
 
@@ -61,7 +60,6 @@ def with_fallback(ca_host: Host, other: Pebble) -> None:
 
 
 def fail_since(ca_host: Host, name: str, past: timedelta) -> None:
-    """Let the usual CA have failed for so long."""
     with ca_host.remembering() as store:
         store.save_issue_try(name, datetime.now(UTC) - past, failed=True, by_ca=True)
 
@@ -322,7 +320,6 @@ def persist_host(world: World, ca: PersistCa, tmp_path: Path, name: str) -> Host
 
 
 def record_of(persist_host: Host, name: str) -> dict[str, Any]:
-    """Have the record printed."""
     run = persist_host.run("dns-persist", name, "--json")
     assert 0 == run.code, run
     assert_nothing_written(run.left)

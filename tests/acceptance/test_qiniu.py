@@ -38,7 +38,6 @@ class Site:
 
     @property
     def domains(self) -> set[str]:
-        """Every domain."""
         return {self.https, self.http, self.source}
 
 
@@ -232,7 +231,6 @@ def table(domain: str, *more: str) -> str:
 
 @pytest.fixture
 def host(world: World, tmp_path: Path, name: str, kinds: dict[str, str]) -> Host:
-    """A machine that is to serve all four."""
     del kinds
     return Host(world, tmp_path, table(name))
 
@@ -243,7 +241,6 @@ def document(run: Run) -> Any:
 
 
 def writes(world: World, before: Footprint) -> tuple[int, int, int]:
-    """Count what was changed anywhere since a moment."""
     since = Footprint.of(world) - before
     return since.qiniu_writes, since.dnspod_writes, since.orders
 

@@ -103,12 +103,10 @@ WRONG = "0123456789abcdef" * 2
 
 
 def of(document: Any, lineage: str) -> Any:
-    """One certificate of a document."""
     return next(one for one in document["certificates"] if one["name"] == lineage)
 
 
 def minutes_ago(moment: str) -> float:
-    """How long ago a moment of a document is."""
     return (datetime.now(UTC) - datetime.fromisoformat(moment)) / timedelta(minutes=1)
 
 

@@ -88,20 +88,17 @@ class Services:
         return {name: value for name, value in known.items() if value}
 
     def report(self, *arguments: str, **environ: str) -> Ended:
-        """Run the command in this process."""
         words = ["--config", str(self.config), *arguments, "doctor", "--report"]
         return run_here(words, self.environ(**environ))
 
 
 def judged(ended: Ended, assumed: str) -> str:
-    """Give what a report says of a guess."""
     [found] = re.findall(rf"^- §.*{re.escape(assumed)}.*[:：] ?(.*)$", ended.out, re.MULTILINE)
     return str(found)
 
 
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
-    """Accounts that hold what most hold."""
     qiniu = service()
     qiniu.add_account(ACCESS_KEY, SECRET_KEY)
     issued = issue(*DOMAINS, start=utc_now() - timedelta(hours=20))
@@ -241,7 +238,6 @@ def as_of_the_real_hosts(report: str, services: Services) -> str:
 
 
 def dated(report: str) -> str:
-    """Take the moment and the version out."""
     return WHEN.sub("now", report.replace(__version__, "version"))
 
 

@@ -26,7 +26,6 @@ MARK = " # certferry schedule"
 
 @pytest.fixture
 def prepared(host: Host, world: World) -> Host:
-    """A machine whose keys stand in a file."""
     keys = host.directory / "keys.env"
     keys.touch(0o600)
     keys.write_text("".join(f"{name}='{value}'\n" for name, value in world.environment.items()))

@@ -105,7 +105,6 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
 
 
 def spellings(token: str) -> Iterator[bytes]:
-    """Write a token as services and libraries do."""
     raw = token.encode()
     yield from (raw, base64.b64encode(raw), raw.hex().encode(), quote(raw, safe="").encode())
 
@@ -263,7 +262,6 @@ def test_secret_command_that_tells_a_key(site: Site, name: str) -> None:
 
 @pytest.fixture
 def kept(host: Host, name: str) -> list[Unspeakable]:
-    """The secrets of a machine whose certificate is served."""
     assert 0 == host.run("sync").code
     return [*of_world(host.world), *of_host(host, name)]
 
@@ -356,7 +354,6 @@ def site_of_keys(world: World, tmp_path: Path, new_name: Callable[[], str]) -> S
 
 
 def write_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
-    """Write a key in OpenSSL's own form."""
     form = PrivateFormat.TraditionalOpenSSL
     path.write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
 

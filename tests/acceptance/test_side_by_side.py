@@ -119,7 +119,6 @@ class Stopper:
         self.is_set = False
 
     def __call__(self, event: Event) -> None:
-        """See `ports.progress.Progress`."""
         if self.is_set and isinstance(event, StepEnded):
             self.is_set = False
             raise KeyboardInterrupt
@@ -134,7 +133,6 @@ def workspace(host: Host) -> Iterator[Workspace]:
 
 
 def synced(workspace: Workspace, run: Run) -> SyncReport:
-    """Make a run."""
     return Reconciler(workspace.connect(run)).sync(workspace.certificates, WaitLimit())
 
 

@@ -31,7 +31,6 @@ FAILED = 1
 
 @pytest.fixture
 def synced(host: Host) -> Host:
-    """A machine whose certificate is served."""
     assert 0 == host.run("sync").code
     return host
 
@@ -298,7 +297,6 @@ STAMPS = ".certferry-told-*"
 
 @pytest.fixture
 def hook() -> Iterator[EventReceiver]:
-    """A service that takes messages."""
     with EventReceiver() as service:
         yield service
 
@@ -314,12 +312,10 @@ def told(world: World, tmp_path: Path, name: str, hook: EventReceiver) -> Host:
 
 
 def events(hook: EventReceiver) -> list[tuple[str, str]]:
-    """What the service was told."""
     return [(event["event"], event["code"]) for event in hook.events]
 
 
 def stamps(host: Host) -> list[Path]:
-    """The stamps that are there."""
     return [*host.directory.rglob(STAMPS)]
 
 

@@ -185,18 +185,15 @@ class KilledHost:
                 process.communicate()
 
     def requests(self, ending: str) -> int:
-        """Count the requests so far whose URL ends so."""
         return sum(ending in line for line in self.log.read_text().splitlines())
 
     @property
     def uploads(self) -> list[str]:
-        """The names of the uploaded certificates of this host's lineage."""
         mark = f"certferry-{self.domain}"[: len("certferry-") + 24]
         return [c.name for c in self.world.qiniu.certificates.stored() if c.name.startswith(mark)]
 
     @property
     def challenges(self) -> list[str]:
-        """The challenge values left in DNS."""
         records = self.world.zones.records(name=f"_acme-challenge.{self.domain}", rtype="TXT")
         return [record.value for record in records]
 

@@ -61,7 +61,6 @@ class Place:
         subprocess.run([*pip, "install", *without, str(package)], check=True, timeout=LONGEST)
 
     def run(self, *arguments: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        """Run the command of the environment to its end."""
         return subprocess.run(
             [str(self.python), "-m", "certferry", *arguments],
             env={**os.environ, **environ},
@@ -93,7 +92,6 @@ def test_recipe_is_what_is_built_here() -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """An environment with the package of the recipe."""
     place = Place(tmp_path_factory.mktemp("third-party"))
     shutil.copytree(PACKAGE, place.folder / "package")
     place.install(place.folder / "package")
@@ -102,7 +100,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture
 def service(world: World) -> Iterator[Harbour]:
-    """The service that the package is for."""
     with harbour(world.zones) as running:
         yield running
 
@@ -129,7 +126,6 @@ def configured(world: World, service: Harbour, tmp_path: Path) -> Callable[[str]
 
 
 def environment(world: World, service: Harbour) -> dict[str, str]:
-    """Give the variables with the keys of every service."""
     return {**world.environment, "HARBOUR_TOKEN": service.token}
 
 

@@ -29,7 +29,6 @@ DEADLINE = 30.0  # seconds until something that a test waits for has not happene
 
 
 def read_until(process: subprocess.Popen[str], words: str) -> None:
-    """Read what a run tells until these words."""
     assert process.stderr is not None
     for line in process.stderr:
         if words in line:
@@ -309,7 +308,6 @@ class Strain:
         }
 
     def arm(self, fault: Fault, service: str) -> None:
-        """Let every kind of call to a service go wrong once."""
         for place, calls in self.calls[service].items():
             for call in calls:
                 place.faults.add(fault, on=call)

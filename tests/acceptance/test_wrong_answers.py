@@ -38,7 +38,6 @@ FAILED = 1
 
 
 def ask_for_challenge(world: World, name: str) -> None:
-    """Ask the resolver as the CA does."""
     question = dns.message.make_query(f"_acme-challenge.{name}", "TXT")
     dns.query.udp(question, world.dns.resolver.address, port=world.dns.port, timeout=5)
 
@@ -215,7 +214,6 @@ def gateway(host: Host) -> Iterator[Proxy]:
 
 
 def with_another(request: Request, response: Response) -> Response:
-    """Give a certificate for another owner's names."""
     if not request.path.startswith("/certZ/"):
         return response
     evil = make_bundle(EVIL, not_before=Clock().now())
@@ -275,7 +273,6 @@ def doh(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def with_dns(closed_host: Host, lines: str) -> None:
-    """Add settings to [dns]."""
     closed_host.rewrite("[dns]\n", f"[dns]\n{lines}\n")
 
 
@@ -406,14 +403,12 @@ OK, USAGE = 0, 2
 
 @pytest.fixture
 def hook() -> Iterator[EventReceiver]:
-    """A service that takes messages."""
     with EventReceiver() as service:
         yield service
 
 
 @pytest.fixture
 def heart() -> Iterator[HeartbeatService]:
-    """A service that takes pings."""
     with HeartbeatService() as service:
         yield service
 
@@ -435,17 +430,14 @@ def host_of_a_wrong_file(
 
 
 def declare(host_of_a_wrong_file: Host, tables: str) -> None:
-    """Add tables to the configuration."""
     host_of_a_wrong_file.config.write_text(host_of_a_wrong_file.config.read_text() + tables)
 
 
 def events(hook: EventReceiver) -> list[tuple[str, str]]:
-    """What the service was told."""
     return [(event["event"], event["code"]) for event in hook.events]
 
 
 def kinds(heart: HeartbeatService) -> list[str]:
-    """How the service was pinged."""
     return [ping.kind for ping in heart.pings]
 
 

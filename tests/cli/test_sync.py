@@ -64,7 +64,6 @@ REFUSED = StepOutcome(
 def shown(
     told: SyncReport, *, quiet: bool = False, as_json: bool = False
 ) -> tuple[Exit, TestConsole]:
-    """Give the exit code and what was written."""
     console = TestConsole()
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
     return show_report(told, Front(console.console, verbosity=verbosity), as_json=as_json), console

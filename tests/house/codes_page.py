@@ -101,12 +101,10 @@ CHINESE = Words(
 
 
 def pages() -> dict[Path, str]:
-    """Return the pages and where they lie."""
     return {PAGE: page(ENGLISH), PAGE.with_suffix(".zh-CN.md"): page(CHINESE)}
 
 
 def page(words: Words) -> str:
-    """Write the page in one language."""
     parts = [words.title, words.intro]
     for section, heading in words.sections.items():
         found = _of_doctor(words) if section == "doctor" else meanings(words.language)[section]

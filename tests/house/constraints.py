@@ -36,7 +36,6 @@ class Wanted:
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
         return FOLDER / f"{self.name}.txt"
 
 

@@ -146,7 +146,6 @@ CHINESE = Words(
 
 
 def pages() -> dict[Path, str]:
-    """Return the pages and where they lie."""
     return {
         PAGE: page(ENGLISH, voice_in("en").say),
         PAGE.with_suffix(".zh-CN.md"): page(CHINESE, voice_in("zh").say),
@@ -159,7 +158,6 @@ def all_pages() -> dict[Path, str]:
 
 
 def page(words: Words, say: Say) -> str:
-    """Write the page in one language."""
     parts = [words.title, words.intro]
     for family, heading in words.families.items():
         parts.append(heading)
@@ -247,7 +245,6 @@ def _table(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
 
 
 def main() -> None:
-    """Write them."""
     for path, text in all_pages().items():
         path.write_text(text, encoding="utf-8")
 

@@ -46,7 +46,6 @@ both_pages = pytest.mark.parametrize("page", PAGES, ids=relative)
 
 
 def commands() -> set[str]:
-    """Return the names of the command line's commands."""
     [group] = {value for value in vars(front_desk).values() if isinstance(value, click.Group)}
     with click.Context(group) as context:
         return set(group.list_commands(context))
@@ -406,7 +405,6 @@ def path() -> MainPath:
 
 
 def section() -> str:
-    """Return what the document says of the way."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     return text.partition("## The way of the main job")[2].partition("\n## ")[0]
 

@@ -72,6 +72,9 @@ def literal(tree: ast.Module, text: str) -> Iterator[Breach]:
         (source_rules.plain_words, "# whoever comes next", True),
         (source_rules.plain_words, '"""Nobody is asked."""', True),
         (source_rules.plain_words, "NOBODY = 'nobody@example.com'  # a name", False),
+        (source_rules.properties, "def test_it(): ...", True),
+        (source_rules.properties, "class TestIt:\n def test_it(self): ...", True),
+        (source_rules.properties, "def prepare(): ...", False),
         (source_rules.vendors, "x = 'Qiniu refused it'", True),
         (source_rules.vendors, "def ask_dnspod(x): ...", True),
         (source_rules.vendors, "from certferry.adapters import cloudflare", True),
@@ -166,7 +169,6 @@ LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 
 
 def lint_imports(source: Path) -> subprocess.CompletedProcess[str]:
-    """Check the contracts of pyproject.toml on a copy of the package."""
     return subprocess.run(
         [LINT_IMPORTS, "--no-cache", ROOT / "pyproject.toml"],
         env=os.environ | {"PYTHONPATH": str(source), "NO_COLOR": "1", "COLUMNS": "200"},

@@ -202,7 +202,6 @@ DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *modules()]
 
 
 def shipped() -> set[str]:
-    """Return what the pages of the checkout are called in a package."""
     return {
         f"certferry/pages/{folder}/{path.relative_to(ROOT / 'docs' / folder).as_posix()}"
         for folder in FOLDERS
@@ -225,7 +224,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that is made of a checkout."""
     folder = tmp_path_factory.mktemp("checkout")
     [built] = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
     return Path(built)

@@ -178,7 +178,6 @@ SOURCES = re.compile(r"\(.*?\)|（.*?）")
 
 
 def tables(page: str) -> list[list[str]]:
-    """Return the rows of each table."""
     return [table.splitlines() for table in TABLE.findall(page)]
 
 

@@ -31,13 +31,11 @@ from tests.support.manual_clock import ManualClock
 
 @pytest.fixture
 def zones(clock: ManualClock) -> Zones:
-    """The zones that the service writes to."""
     return Zones(clock)
 
 
 @pytest.fixture
 def service(zones: Zones) -> Iterator[DnspodService]:
-    """Two accounts with domains of every kind."""
     with DnspodService(zones, nameservers=["ns1.dns.test", "ns2.dns.test"], now=lambda: NOW) as api:
         api.add_account(TOKEN_ID, TOKEN, "ops@example.com")
         other = api.add_account("77777", "0" * 32, "other@example.org")
@@ -52,7 +50,6 @@ def service(zones: Zones) -> Iterator[DnspodService]:
 
 @pytest.fixture
 def session() -> Iterator[requests.Session]:
-    """A client that introduces itself as the documentation asks."""
     with requests.Session() as session:
         session.trust_env = False
         session.headers["User-Agent"] = USER_AGENT

@@ -31,7 +31,6 @@ LAGS = {
 
 @pytest.fixture
 def clock() -> Clock:
-    """Return a clock to the service under test."""
     return Clock()
 
 
@@ -44,7 +43,6 @@ def stand_in(clock: Clock) -> Iterator[QiniuService]:
 
 @pytest.fixture
 def client(stand_in: QiniuService) -> Client:
-    """Return a client with a good key."""
     return Client(stand_in)
 
 

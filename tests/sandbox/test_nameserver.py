@@ -51,7 +51,6 @@ def authority(message: dns.message.Message) -> list[str]:
 
 
 def is_authoritative(message: dns.message.Message) -> bool:
-    """Return whether AA is set."""
     return bool(message.flags & dns.flags.AA)
 
 
@@ -86,8 +85,6 @@ def service(zones: Zones) -> Iterator[DnsService]:
 
 @pytest.fixture
 def ask(service: DnsService) -> Ask:
-    """Ask a server over UDP."""
-
     def ask(
         server: DnsServer, name: str, rtype: str = "TXT", timeout: float = PATIENCE
     ) -> dns.message.Message:

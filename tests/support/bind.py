@@ -57,8 +57,6 @@ away NS ns.elsewhere.test.
 
 @dataclass(frozen=True)
 class Bind:
-    """Where it listens."""
-
     port: int
 
     @property
@@ -84,7 +82,6 @@ class Bind:
         self._send(change)
 
     def clear(self) -> None:
-        """Take away what tests have put."""
         for zone in ("example.com", "sub.example.com"):
             change = _change(zone)
             kept = {dns.name.from_text(name, None) for name in ("@", "ns", "away")}

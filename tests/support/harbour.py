@@ -48,7 +48,6 @@ class Harbour:
         self.domains[name] = None
 
     def served(self, name: str) -> str | None:
-        """Give the label of the certificate that is bound to a domain."""
         bound = self.domains[name]
         return None if bound is None else self.labels[bound]
 

@@ -46,14 +46,12 @@ def full_disk() -> Any:
 
 @pytest.fixture
 def hook() -> Iterator[EventReceiver]:
-    """A service that takes messages."""
     with EventReceiver() as service:
         yield service
 
 
 @pytest.fixture
 def heart() -> Iterator[HeartbeatService]:
-    """A service that takes pings."""
     with HeartbeatService() as service:
         yield service
 
@@ -72,7 +70,6 @@ def teller_of(
     heart: HeartbeatService,
     opened: Callable[[], StateStore] = full_disk,
 ) -> RunNotifications:
-    """Make one over a state at a path."""
     path = folder / "certferry.toml"
     path.write_text(
         f'[state]\nurl = "sqlite:///{state}"\n'
@@ -94,7 +91,6 @@ class Killed(Altered):
     def update_channel(
         self, name: str, change: Callable[[ChannelState], ChannelState]
     ) -> ChannelState:
-        """See `StateStore.update_channel`."""
         self.before_that -= 1
         if self.before_that == -1:
             raise KeyboardInterrupt
@@ -103,7 +99,6 @@ class Killed(Altered):
 
 
 def codes(hook: EventReceiver) -> list[str]:
-    """What the service was told."""
     return [event["code"] for event in hook.events]
 
 

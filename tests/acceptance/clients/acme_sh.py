@@ -21,8 +21,6 @@ AGENT = "acme.sh/3.1 (ops@example.com)"
 
 
 class AcmeSh:
-    """One user's acme.sh in a world."""
-
     def __init__(self, world: World, directory: Path, **environ: str) -> None:
         self.world = world
         self.home = directory / ".acme.sh"
@@ -80,5 +78,4 @@ class AcmeSh:
         )
 
     def certificate(self, name: str) -> Path:
-        """Give the fullchain that it keeps."""
         return self.home / f"{name}_ecc" / "fullchain.cer"

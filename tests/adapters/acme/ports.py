@@ -23,7 +23,6 @@ class Clock:
         self.stopped: Interrupted | None = None
 
     def now(self) -> datetime:
-        """The moment."""
         return datetime.now(UTC) + self._ahead
 
     def pause(self, seconds: float) -> None:
@@ -62,7 +61,6 @@ class ZoneDns:
         return tuple(map(FoundZone, sorted({record.zone for record in self._zones.records()})))
 
     def add_txt(self, name: str, value: str) -> str:
-        """Write a record."""
         if self.before_adding is not None:
             raise self.before_adding
         self.added.append((name, value))
@@ -72,7 +70,6 @@ class ZoneDns:
         return handle
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """Remove exactly this record."""
         self.removals.append(handle)
         if self.while_removing is not None:
             raise self.while_removing
@@ -99,13 +96,11 @@ class AtOnce:
         self.sees_cnames = True
 
     def follow(self, name: str) -> str:
-        """Give the target of a CNAME."""
         for record in self._zones.records(name=name, rtype="CNAME"):
             return record.value.removesuffix(".")
         return name
 
     def wildcard_alias(self, name: str) -> str | None:
-        """Give the target of a wildcard's CNAME beside a name."""
         _, _, parent = name.partition(".")
         for record in self._zones.records(name=f"*.{parent}", rtype="CNAME"):
             return record.value.removesuffix(".")

@@ -51,7 +51,6 @@ HMAC_KEY = b64encode(bytes(range(32))).decode()
 
 @pytest.fixture(scope="module")
 def strict_pebble(dns_service: DnsService) -> Iterator[Pebble]:
-    """A CA that wants an external account binding."""
     eab = {"customer-1": HMAC_KEY}
     with Pebble(dns_service.resolver_endpoint, nonce_reject=0, eab=eab) as pebble:
         yield pebble
@@ -59,7 +58,6 @@ def strict_pebble(dns_service: DnsService) -> Iterator[Pebble]:
 
 @pytest.fixture
 def eab_bench(strict_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    """A bench at that CA."""
     bench = Bench(strict_pebble, zones, tmp_path)
     with bench.proxy:
         yield bench
@@ -211,7 +209,6 @@ def test_no_secret_is_logged(eab_bench: Bench, caplog: pytest.LogCaptureFixture)
 
 
 def pem_lines(key_pem: Secret) -> list[str]:
-    """The lines between the first and the last."""
     return key_pem.reveal().splitlines()[1:-1]
 
 
@@ -457,7 +454,6 @@ def test_account_that_another_run_changed_meanwhile(bench: Bench) -> None:
             """Before a call."""
 
         def after(self) -> None:
-            """After a call."""
             bench.state.replace_account(account(bench), other)
 
     with pytest.raises(StateUnavailable, match="changed meanwhile"):
@@ -479,7 +475,6 @@ def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:
         """Another run, which is first."""
 
         def before(self) -> None:
-            """Before a call."""
             if bench.proxy.requests("POST /sign-me-up")[1:]:
                 bench.state.replace_account(changing, after)
 

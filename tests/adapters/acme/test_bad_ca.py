@@ -222,8 +222,6 @@ def test_document_of_many_megabytes(bench: Bench) -> None:
 
 
 def giving(bench: Bench, text: str) -> None:
-    """Let the CA answer with this where the certificate is fetched."""
-
     def rewrite(request: Request, response: Response) -> Response:
         is_certificate = request.path.startswith("/certZ/")
         return replace(response, body=text.encode()) if is_certificate else response
@@ -273,7 +271,6 @@ def test_leaf_of_a_private_ca_whose_issuer_is_in_the_bundle(bench: Bench, tmp_pa
 
 
 def leaf_alone(request: Request, response: Response) -> Response:
-    """Cut the chain off behind its first certificate."""
     if not request.path.startswith("/certZ/"):
         return response
     leaf, end, _ = response.body.partition(b"-----END CERTIFICATE-----\n")
@@ -351,7 +348,6 @@ def test_certificate_of_an_old_order_that_has_expired_is_ordered_anew(bench: Ben
 
 
 def without_end(request: Request, response: Response) -> Response:
-    """Let an order be valid for as long as the client asks for it."""
     is_order = request.path.startswith("/my-order/")
     return with_fields(response, expires=None) if is_order else response
 
@@ -363,7 +359,6 @@ SUPERSEDED = RevocationReason.SUPERSEDED
 
 
 def status(bench: Bench, bundle: CertificateBundle) -> str:
-    """What the CA says of a certificate."""
     return bench.proxy.upstream.certificate_status(bundle.certificate.serial)
 
 

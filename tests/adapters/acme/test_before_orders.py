@@ -54,7 +54,6 @@ class Account(MemoryDns):
         self._paused = paused
 
     def zones(self) -> tuple[FoundZone, ...]:
-        """See `ports.survey.ZoneKeeper.zones`."""
         paused = Text("it is paused")
         return tuple(
             FoundZone(zone.name, paused if zone.name == self._paused else None)
@@ -62,7 +61,6 @@ class Account(MemoryDns):
         )
 
     def name_servers(self, zone: str) -> frozenset[str]:
-        """See `ports.examination.Delegated.name_servers`."""
         return self._hosts
 
 
@@ -70,7 +68,6 @@ class Unlisted:
     """A provider that cannot list its zones."""
 
     def add_txt(self, name: str, value: str) -> str:
-        """See `ports.dns.DnsProvider.add_txt`."""
         raise AssertionError
 
     remove_txt = add_txt  # neither is called
@@ -101,13 +98,10 @@ def as_it_is(world: NameServers) -> None:
 
 
 def cut(world: NameServers) -> None:
-    """Delegate a part of the zone elsewhere."""
     world.zones.add_zone("sub.example.com", HOSTS[2:])
 
 
 def led(*aliases: tuple[str, str]) -> Callable[[NameServers], None]:
-    """Add aliases."""
-
     def add(world: NameServers) -> None:
         for name, target in aliases:
             world.zones.seed(name, "CNAME", target)
@@ -416,7 +410,6 @@ def naming(*identities: str) -> Callable[[Request, Response], Response]:
 
 @pytest.fixture
 def issuer(bench: Bench, dns_service: DnsService) -> Callable[..., AcmeIssuer]:
-    """Makes issuers that ask the CA's own resolver."""
     host, _, port = dns_service.resolver_endpoint.rpartition(":")
     bench.proxy.rewrite = naming(PEBBLE)
 
@@ -434,7 +427,6 @@ def issuer(bench: Bench, dns_service: DnsService) -> Callable[..., AcmeIssuer]:
 
 
 def orders(bench: Bench) -> int:
-    """How often something was ordered."""
     return len(bench.proxy.requests("POST /order-plz"))
 
 

@@ -73,7 +73,6 @@ class Persisting(Bench):
         )
 
     def record(self, name: str, *, wildcard: bool = False) -> PersistRecord:
-        """Have the record made that proves a name."""
         return persist_record(
             name,
             self.settings(),
@@ -98,7 +97,6 @@ class Persisting(Bench):
 def bench(
     pebble: Pebble, zones: Zones, dns_service: DnsService, tmp_path: Path
 ) -> Iterator[Persisting]:
-    """A bench of the test's own at the common Pebble."""
     resolver = dns_service.resolver_endpoint
     with PersistCa(pebble, zones, resolver) as ca:
         yield Persisting(ca, zones, tmp_path, resolver)
@@ -383,7 +381,6 @@ def silent_look(bench: Persisting) -> list[Looked]:
 
 
 def found(looked: list[Looked]) -> list[tuple[str, str, str]]:
-    """What the doctor tells of it."""
     told = findings_of(looked, (), datetime.now(UTC))
     return [(one.severity, one.code, one.subject) for one in told]
 

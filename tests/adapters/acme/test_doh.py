@@ -45,7 +45,6 @@ ASKED = "POST /dns-query"
 
 @pytest.fixture
 def world() -> Iterator[NameServers]:
-    """Three name servers and a resolver."""
     with name_servers() as world:
         yield world
 
@@ -76,22 +75,18 @@ def honest(world: NameServers) -> Resolver:
 
 @pytest.fixture
 def doh(honest: Resolver, start: Callable[..., HttpsDns]) -> HttpsDns:
-    """That resolver behind HTTPS."""
     return start(honest.handle)
 
 
 def over_https(world: NameServers, *services: HttpsDns) -> tuple[HttpsResolver, ...]:
-    """Ask these."""
     return at_urls(tuple(one.question_url for one in services), ANSWER_WITHIN, world.waits)
 
 
 def propagation(world: NameServers, *services: HttpsDns, **settings: Any) -> Propagation:
-    """Look with their help."""
     return world.propagation(over_https=over_https(world, *services), **settings)
 
 
 def txt_asked(resolver: Resolver) -> list[str]:
-    """Give the names whose TXT values were asked for."""
     return [query.name for query in resolver.queries if query.type == "TXT"]
 
 
@@ -277,7 +272,6 @@ def test_resolver_that_invents_is_said(world: NameServers, reports: Reports) -> 
 
 
 def lame(world: NameServers) -> None:
-    """Let something answer in the place of every name server."""
     for server in world.servers:
         server.lame()
 
@@ -398,7 +392,6 @@ TXT_OF_YESTERDAY = ("answer", f"{NAME}.", 240, "IN", "TXT", "yesterday")
 
 
 def kept(*records: tuple[Any, ...]) -> Handler:
-    """Answer with what was kept."""
     return OddServer({(NAME, "TXT"): list(records)}).handle
 
 

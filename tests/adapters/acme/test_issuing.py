@@ -45,14 +45,12 @@ from tests.support.tiers import thorough
 
 @pytest.fixture(scope="module")
 def moody_pebble(dns_service: DnsService) -> Iterator[Pebble]:
-    """A CA that refuses every other nonce."""
     with Pebble(dns_service.resolver_endpoint, nonce_reject=50) as pebble:
         yield pebble
 
 
 @pytest.fixture
 def moody_bench(moody_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    """A bench at that CA."""
     bench = Bench(moody_pebble, zones, tmp_path)
     with bench.proxy:
         yield bench
@@ -278,7 +276,6 @@ def listing(bench: Bench, *profiles: str) -> None:
 
 
 def ordered_profile(bench: Bench) -> object:
-    """The profile that stood in the last order."""
     return bench.proxy.payload("POST /order-plz").get("profile")
 
 
@@ -339,26 +336,22 @@ def test_other_ca_chooses_itself_where_it_has_no_such_profile(bench: Bench) -> N
 
 @pytest.fixture(scope="module")
 def rooted_pebble(dns_service: DnsService) -> Iterator[Pebble]:
-    """A CA with two chains beside the usual one."""
     with Pebble(dns_service.resolver_endpoint, nonce_reject=0, alternate_roots=2) as pebble:
         yield pebble
 
 
 @pytest.fixture
 def rooted(rooted_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    """A bench at that CA."""
     bench = Bench(rooted_pebble, zones, tmp_path)
     with bench.proxy:
         yield bench
 
 
 def root_of(pebble: Pebble, number: int) -> str:
-    """The common name of one of the CA's roots."""
     return common_name(x509.load_pem_x509_certificate(pebble.root_pem(number)).subject)
 
 
 def led_to(bundle: CertificateBundle) -> str:
-    """Who issued the topmost certificate."""
     [*_, topmost] = x509.load_pem_x509_certificates(bundle.fullchain_pem.encode())
     return common_name(topmost.issuer)
 

@@ -31,7 +31,6 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 def subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
-    """The class and everything below it."""
     yield base
     for child in base.__subclasses__():
         yield from subclasses(child)
@@ -49,7 +48,6 @@ FOREIGN = sorted(
 
 
 def answer(status: int, body: bytes = b"") -> requests.Response:
-    """An answer to a request."""
     response = requests.Response()
     response.status_code = status
     response.request = requests.Request("POST", "https://ca.example").prepare()
@@ -75,12 +73,10 @@ MADE: dict[type[Exception], Callable[[], Exception]] = {
 
 
 def made(cls: type[Exception]) -> Exception:
-    """Make an exception of a class."""
     return MADE.get(cls, lambda: cls("something foreign"))()
 
 
 def refused(kind: str, detail: str = "what the CA says", **more: object) -> Refused:
-    """A refusal with a problem document."""
     document = {"type": f"{ERROR}{kind}", "detail": detail, **more}
     return Refused.from_response(answer(403, json.dumps(document).encode()))
 

@@ -48,8 +48,6 @@ def write_elsewhere(bench: Bench) -> Zones:
 
 
 def showing_authorization(**fields: Any) -> Callable[[Request, Response], Response]:
-    """Change what authorizations look like."""
-
     def rewrite(request: Request, response: Response) -> Response:
         is_authorization = request.path.startswith("/authZ/")
         return with_fields(response, **fields) if is_authorization else response
@@ -149,7 +147,6 @@ def test_challenges_of_unknown_types_are_passed_over(bench: Bench) -> None:
 
 
 def with_new_challenge(response: Response) -> Response:
-    """Put a challenge of a new type in front."""
     challenges = json.loads(response.body).get("challenges")
     if challenges is None:
         return response
@@ -300,7 +297,6 @@ def test_proof_with_sub_problems_is_told_whole(bench: Bench) -> None:
 
 
 def identifier(name: str) -> dict[str, str]:
-    """Name something as ACME does."""
     return {"type": "dns", "value": name}
 
 
@@ -313,7 +309,6 @@ VALUE, ANOTHER = "v" * 43, "w" * 43
 def leave_record(
     bench: Bench, value: str = VALUE, *, in_dns: bool = True, handle: bool = True
 ) -> ChallengeRecord:
-    """Leave a record as a run does that is killed."""
     name = f"_acme-challenge.{bench.name}"
     known = bench.dns.add_txt(name, value) if in_dns else "0"
     record = ChallengeRecord(

@@ -61,7 +61,6 @@ NET_NAME = "_acme-challenge.example.net"
 
 
 def asked_for_txt(server: DnsServer) -> list[str]:
-    """Give the transports over which TXT was asked for."""
     return [query.transport.value for query in server.queries if query.type == "TXT"]
 
 

@@ -191,7 +191,6 @@ def test_certificate_that_is_none_is_told(bench: Bench) -> None:
 
 
 def ordered(bench: Bench) -> dict[str, object]:
-    """What was asked for with the last order."""
     return bench.proxy.payload("POST /order-plz")
 
 
@@ -398,7 +397,6 @@ class Crowd:
         return Response(404)
 
     def pause(self, seconds: float) -> None:
-        """Wait outside."""
         with self._changed:
             self.waiting += 1
             self._changed.notify_all()

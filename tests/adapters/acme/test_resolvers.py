@@ -281,7 +281,6 @@ class OneServer:
         self.resolver = Resolver(zones, [self.server], V6)
 
     def handle(self, wire: bytes, transport: Transport) -> Reply | None:
-        """Answer one message."""
         recursive = dns.message.from_wire(wire).flags & dns.flags.RD
         return (self.resolver if recursive else self.server).handle(wire, transport)
 

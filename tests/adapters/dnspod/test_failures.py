@@ -39,7 +39,6 @@ BROKEN = [
 
 
 def ids(faults: list[Fault]) -> list[str]:
-    """Name the faults in the tests' names."""
     return [f"{fault.kind.value}-{fault.code or number}" for number, fault in enumerate(faults)]
 
 

@@ -51,7 +51,6 @@ class Time:
         self._lock = threading.Lock()
 
     def pause(self, seconds: float) -> None:
-        """Let time pass at once."""
         with self._lock:
             self.pauses.append(seconds)
             self._passed += seconds
@@ -62,11 +61,9 @@ class Time:
             return self._passed
 
     def now(self) -> datetime:
-        """Give the moment by the clients' clock."""
         return self.true_now() + self.offset
 
     def true_now(self) -> datetime:
-        """Give the moment by the stand-in's clock."""
         return START + timedelta(seconds=self.clock())
 
 
@@ -84,7 +81,6 @@ class Place:
 
     @property
     def hosts(self) -> Hosts:
-        """Give the stand-in's hosts."""
         service = self.service
         return Hosts(
             service.api_url,
@@ -97,7 +93,6 @@ class Place:
 
     @property
     def context(self) -> Context:
-        """Give what a run would connect the account with."""
         return connected_with(pause=self.time.pause, now=self.time.now, memory=self.memory)
 
     def client(
@@ -141,7 +136,6 @@ class Place:
             time.sleep(0.01)
 
     def count(self, pattern: str) -> int:
-        """Count the requests whose "METHOD /path" matches."""
         return len(self.service.requests(pattern))
 
     def labels(self) -> list[str]:
@@ -161,7 +155,6 @@ def open_place(*, strict: bool = True) -> Iterator[Place]:
 
 
 def bundle_of(issued: Issued) -> CertificateBundle:
-    """Read an issued certificate as the store would hold it."""
     return parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem))
 
 
@@ -171,7 +164,6 @@ def bundle(*names: str, **options: Any) -> CertificateBundle:
 
 
 def refusal(status: int, code: int | None = None, words: str = "its words", **more: Any) -> Fault:
-    """Make Qiniu answer with an error in place of doing the work."""
     body = {"error": words, **more} | ({} if code is None else {"code": code})
     return Fault.status(
         status, json.dumps(body, ensure_ascii=False).encode(), headers=[("X-Reqid", REQUEST_ID)]
@@ -179,5 +171,4 @@ def refusal(status: int, code: int | None = None, words: str = "its words", **mo
 
 
 def fault_id(fault: Fault) -> str:
-    """Name a fault in a test's id."""
     return f"{fault.kind.value} {fault.code or ''}".strip()

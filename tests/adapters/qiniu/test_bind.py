@@ -31,7 +31,6 @@ KEEP = DesiredHttps()
 
 @pytest.fixture
 def new(place: Place) -> str:
-    """Give the id of a certificate to bind."""
     return qiniu_calls.seed(place.service, [WWW, "*.example.com"], "new")
 
 
@@ -46,7 +45,6 @@ def old(place: Place) -> str:
 
 
 def bind(target: Qiniu, cert_id: str, wish: DesiredHttps = KEEP, domain: str = WWW) -> None:
-    """Bind a certificate to a domain."""
     target.bind(domain, Kind.CDN, cert_id, wish)
 
 
@@ -59,7 +57,6 @@ def writes(place: Place) -> list[tuple[str, Any]]:
 
 
 def https(place: Place, domain: str = WWW) -> HttpsConf:
-    """Look at a domain's HTTPS as Qiniu has it."""
     return place.service.domain(domain).https
 
 
@@ -375,11 +372,9 @@ class Account:
     made: CertificateBundle
 
     def retire(self, target: Qiniu) -> object:
-        """Remove ours."""
         return target.retire(self.ours, label_of("img", self.there.certificate.fingerprint))
 
     def bind(self, target: Qiniu, kind: Kind, domain: str) -> object:
-        """Bind ours."""
         target.bind(domain, kind, self.ours, DesiredHttps())
         return self.ours
 
@@ -438,7 +433,6 @@ def it(place: Place) -> Account:
 
 
 def disturb(it: Account, write: Write, fault: Fault, times: int | None = 1) -> None:
-    """Have requests for this write meet a fault."""
     service = it.place.service
     for host in (service.api, service.fusion, service.pili):
         host.faults.add(fault, on=write.request, times=times)

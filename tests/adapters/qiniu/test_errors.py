@@ -31,7 +31,6 @@ CONF = HttpsConf("694d196ee691b4be3e838346", force_https=False, http2_enable=Fal
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    """Run a strict stand-in."""
     with open_place() as opened:
         opened.service.add_domain(WWW)
         yield opened

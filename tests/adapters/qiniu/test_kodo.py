@@ -35,7 +35,6 @@ def sub_account(place: Place) -> Qiniu:
 
 @pytest.fixture
 def new(place: Place) -> str:
-    """Give the id of a certificate to bind."""
     return qiniu_calls.seed(place.service, list(NAMES), "new")
 
 

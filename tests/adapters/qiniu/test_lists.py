@@ -37,14 +37,12 @@ LIST = "GET /domain"
 
 
 def look(target: Qiniu, *domains: str) -> tuple[ObservedDomain, ...]:
-    """Observe named domains."""
     return target.observe(
         Scope("img", ("*.example.com",), domains or (WWW,), Kind.AUTO, ())
     ).domains
 
 
 def the_domain(target: Qiniu) -> ObservedDomain:
-    """Observe the one that everything here is about."""
     [domain] = look(target)
     return domain
 
@@ -335,7 +333,6 @@ def look_by_globs(
 
 
 def names(found: ObservedTarget) -> list[str]:
-    """Give the domains that were observed."""
     return [domain.domain for domain in found.domains]
 
 
@@ -440,7 +437,6 @@ def test_domain_that_is_switched_off_is_left_out(
 
 
 def quota(target: Qiniu) -> Quota | None:
-    """What a look finds."""
     return target.observe(Scope("img", (WWW,), (), Kind.AUTO, ())).quota
 
 

@@ -42,7 +42,6 @@ def look(
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
-    """Observe one domain by name."""
     [found] = target.observe(look(name)).domains
     return found
 

@@ -42,7 +42,6 @@ def look(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = (
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
-    """Look at one domain by its name."""
     [found] = target.observe(look(name)).domains
     return found
 

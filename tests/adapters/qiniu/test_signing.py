@@ -209,7 +209,6 @@ def seed(place: Place) -> str:
 
 
 def look(target: Qiniu, name: str = WWW) -> ObservedDomain:
-    """Look at a domain."""
     [found] = target.observe(Scope("img", (name,), (name,), Kind.AUTO, ())).domains
     return found
 

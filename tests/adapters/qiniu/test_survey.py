@@ -36,7 +36,6 @@ def found(place: Place) -> dict[str, FoundDomain]:
 
 
 def by_name(survey: Survey) -> dict[str, FoundDomain]:
-    """Give the domains of a survey by name."""
     return {domain.domain: domain for domain in survey.domains}
 
 
@@ -231,7 +230,6 @@ def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str)
 
 
 def reads(place: Place) -> list[str]:
-    """Give the domains that were asked for by themselves."""
     paths = [request.path for request in place.service.requests("GET /domain/*")]
     return [path.removeprefix("/domain/") for path in paths]
 

@@ -188,7 +188,6 @@ def test_the_hosts_of_the_documents_are_the_default() -> None:
 
 @pytest.fixture
 def made() -> CertificateBundle:
-    """Give a certificate of the lineage."""
     return bundle(WWW, "*.example.com")
 
 

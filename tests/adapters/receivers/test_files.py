@@ -31,7 +31,6 @@ def ran(tmp_path: Path) -> Callable[[], list[str]]:
 
 
 def look(delivery: FileDelivery) -> ObservedDomain:
-    """Look at the directory."""
     return directory(delivery).observe(None)
 
 

@@ -40,14 +40,12 @@ BROKEN = Migration(3, "0003_broken", "CREATE TABLE quay (name TEXT); CREATE NONS
 
 @pytest.fixture
 def database(path: Path) -> Iterator[SqliteDatabase]:
-    """An empty database."""
     path.touch()
     with closing(SqliteDatabase(path)) as opened:
         yield opened
 
 
 def tables(database: SqliteDatabase) -> set[str]:
-    """Give the names of the tables."""
     rows = database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
     return {name for (name,) in rows}
 

@@ -33,7 +33,6 @@ def old(stand_in: QiniuService) -> str:
 
 @pytest.fixture
 def new(stand_in: QiniuService) -> str:
-    """Return a certificate that could be bound."""
     return calls.seed(stand_in, [WWW, "*.example.com"], "new")
 
 
@@ -45,7 +44,6 @@ def other(stand_in: QiniuService) -> Client:
 
 
 def https_of(client: Client, name: str = WWW) -> Any:
-    """Read a domain's https object."""
     return client.domain(name).json().get("https", "missing")
 
 
@@ -210,7 +208,6 @@ def files(stand_in: QiniuService) -> str:
 
 
 def ask_kodo(client: Client, target: str) -> tuple[int, Any]:
-    """GET from the uc host."""
     answer = client.qiniu("GET", client.service.uc_url + target)
     return answer.status_code, answer.json()
 
@@ -225,7 +222,6 @@ def bind(
 
 
 def bindings(client: Client) -> list[tuple[str, str]]:
-    """Ask which source domain is bound to which certificate."""
     return [(item["domain"], item["certid"]) for item in ask_kodo(client, "/cert/bindings")[1]]
 
 
@@ -325,7 +321,6 @@ def studio(stand_in: QiniuService) -> str:
 
 
 def ask_pili(client: Client, path: str) -> tuple[int, Any]:
-    """GET from the Pili host."""
     answer = client.qiniu("GET", client.service.pili_url + path)
     return answer.status_code, answer.json()
 
@@ -333,7 +328,6 @@ def ask_pili(client: Client, path: str) -> tuple[int, Any]:
 def bind_live(
     client: Client, name: str, domain: str = LIVE, hub: str = "studio", **more: Any
 ) -> requests.Response:
-    """Set the certificate of a live domain."""
     url = f"{client.service.pili_url}/v2/hubs/{hub}/domains/{domain}/cert"
     return client.qiniu("POST", url, {"certName": name} | more)
 
