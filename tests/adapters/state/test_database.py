@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.state.connect import connect
-from certferry.adapters.state.failures import in_our_words
-from certferry.adapters.state.runs import History
+from certferry.adapters.state.database import Transaction
+from certferry.adapters.state.failures import translating_errors
+from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite import SqliteDatabase
+from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import HistoryEntry
 from certferry.errors import ConfigError, StateError, StateUnavailable
 from certferry.ports.state import StateStore
@@ -236,10 +238,13 @@ def test_writes_are_on_the_disk_when_they_return(path: Path, store: StateStore) 
     """Write-ahead log, synchronous in full, foreign keys: on every thread's connection."""
     with closing(SqliteDatabase(path)) as database, ThreadPoolExecutor(1) as pool:
         for ask in (database.rows, lambda query: pool.submit(database.rows, query).result()):
-            assert [("wal",)] == ask("PRAGMA journal_mode")
-            assert [(2,)] == ask("PRAGMA synchronous")
-            assert [(1,)] == ask("PRAGMA foreign_keys")
-            assert [(10_000,)] == ask("PRAGMA busy_timeout")
+            for pragma, expected in (
+                ("journal_mode", "wal"),
+                ("synchronous", 2),
+                ("foreign_keys", 1),
+                ("busy_timeout", 10_000),
+            ):
+                assert [(expected,)] == list(map(tuple, ask(f"PRAGMA {pragma}")))
 
 
 def test_reading_neither_waits_for_a_writer_nor_writes(
@@ -266,7 +271,7 @@ def test_database_that_stays_locked(path: Path, store: StateStore) -> None:
         closing(SqliteDatabase(path, patience=timedelta(milliseconds=20))) as impatient,
         closing(sqlite3.connect(path, isolation_level=None)) as writer,
     ):
-        late = History(impatient)
+        late = SqlState(impatient, Sealing(path.with_name("secret.key")), "localhost")
         writer.execute("BEGIN IMMEDIATE")
         with pytest.raises(StateUnavailable, match="locked by another process") as refused:
             late.append_history(ENTRY)
@@ -300,20 +305,55 @@ def test_file_system_that_cannot_share_a_database() -> None:
     assert "put the state on a local disk" == str(refused.value.hint)
 
 
-def test_block_that_raises_leaves_nothing(path: Path, store: StateStore) -> None:
+def test_function_that_raises_leaves_nothing(path: Path, store: StateStore) -> None:
     """A transaction that is interrupted has not happened, and the connection can go on."""
     with closing(SqliteDatabase(path)) as database:
 
-        def interrupted() -> None:
-            with database.transaction() as connection:
-                connection.execute("INSERT INTO lease (lineage, token) VALUES ('img', 1)")
-                raise KeyboardInterrupt
+        def write(transaction: Transaction) -> None:
+            transaction.execute("INSERT INTO lease (lineage, token) VALUES ('img', 1)")
+
+        def interrupted(transaction: Transaction) -> None:
+            write(transaction)
+            raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            interrupted()
+            database.run(interrupted)
         assert [] == database.rows("SELECT * FROM lease")
-        with database.transaction() as connection:
-            connection.execute("INSERT INTO lease (lineage, token) VALUES ('img', 1)")
+        database.run(write)
+        assert 1 == len(database.rows("SELECT * FROM lease"))
+
+
+def test_function_that_meets_a_lock_runs_again(path: Path, store: StateStore) -> None:
+    """What its earlier tries wrote has not happened."""
+    tries: list[int] = []
+    with (
+        closing(SqliteDatabase(path)) as database,
+        closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as locked_out,
+    ):
+
+        def write(transaction: Transaction) -> int:
+            transaction.execute("INSERT INTO lease (lineage, token) VALUES ('img', 1)")
+            tries.append(len(tries))
+            if len(tries) < 3:
+                locked_out.execute("BEGIN IMMEDIATE")
+            return len(transaction.rows("SELECT * FROM lease"))
+
+        assert 1 == database.run(write)
+    assert [0, 1, 2] == tries
+
+
+@pytest.mark.parametrize("use", ["rows", "read", "run"])
+def test_function_that_uses_the_database_itself(path: Path, store: StateStore, use: str) -> None:
+    """It has to use its transaction: another database would not read in that."""
+    with closing(SqliteDatabase(path)) as database:
+        uses: dict[str, Callable[[object], object]] = {
+            "rows": lambda _: database.rows("SELECT 1"),
+            "read": lambda _: database.read(lambda _: None),
+            "run": lambda _: database.run(lambda _: None),
+        }
+        with pytest.raises(RuntimeError):
+            database.run(uses[use])
+        assert [] == database.rows("SELECT * FROM lease")
 
 
 def test_state_can_be_closed_under_threads_that_read_it(path: Path, key_file: Path) -> None:
@@ -452,5 +492,5 @@ def test_unforeseen_error(path: Path) -> None:
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_file_system_without_room(path: Path, code: int) -> None:
     """A key file that finds no room is told like a database that finds none."""
-    with pytest.raises(StateUnavailable, match="the disk is full"), in_our_words(path):
+    with pytest.raises(StateUnavailable, match="the disk is full"), translating_errors(path):
         raise OSError(code, os.strerror(code))

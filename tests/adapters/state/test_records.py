@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 
 from certferry.adapters.acme.budget import limits_at
 from certferry.adapters.state.columns import (
+    FACTS,
+    SETTINGS,
+    WISH,
     from_moment,
     from_names,
-    to_facts,
     to_moment,
-    to_optional_settings,
-    to_optional_wish,
     to_text,
     to_validity,
 )
 from certferry.adapters.state.connect import connect
-from certferry.adapters.state.database import migrate, read_migrations
-from certferry.adapters.state.leases import LeaseLocks
-from certferry.adapters.state.runs import Runs
+from certferry.adapters.state.database import Upgrade, migrate
+from certferry.adapters.state.leases import HostState, LeaseLocks
+from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.observed.records import HistoryEntry
@@ -80,26 +80,26 @@ def test_moments_sort_as_text(one: datetime, other: datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoilt", ["", "soon", "2026-11-26T12:00:00", "[", "7", "null", "[" * 100_000, "{" * 100_000]
+    "corrupt", ["", "soon", "2026-11-26T12:00:00", "[", "7", "null", "[" * 100_000, "{" * 100_000]
 )
-@pytest.mark.parametrize("read", [to_moment, to_facts, to_optional_wish, to_optional_settings])
-def test_column_that_another_program_wrote(read: Callable[[str], object], spoilt: str) -> None:
+@pytest.mark.parametrize("read", [to_moment, FACTS.read, WISH.read, SETTINGS.read])
+def test_column_that_another_program_wrote(read: Callable[[str], object], corrupt: str) -> None:
     """A state that was tampered with is told as such, whatever stands in it."""
-    with pytest.raises(StateError, match="holds what certferry did not write") as caught:
-        read(spoilt)
+    with pytest.raises(StateError, match="contains data that certferry did not write") as caught:
+        read(corrupt)
 
     assert caught.value.hint is not None
 
 
-@pytest.mark.parametrize("spoilt", ["", "[", "7", "[" * 100_000])
-def test_names_that_another_program_wrote(path: Path, store: StateStore, spoilt: str) -> None:
+@pytest.mark.parametrize("corrupt", ["", "[", "7", "[" * 100_000])
+def test_names_that_another_program_wrote(path: Path, store: StateStore, corrupt: str) -> None:
     """The lineage fails with the state's own error."""
     lease = store.acquire("img", NOW)
     store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
     with closing(sqlite3.connect(path)) as raw, raw:
-        raw.execute("UPDATE version SET names = ?", (spoilt,))
+        raw.execute("UPDATE version SET names = ?", (corrupt,))
 
-    with pytest.raises(StateError, match="holds what certferry did not write"):
+    with pytest.raises(StateError, match="contains data that certferry did not write"):
         store.remembered("img")
 
 
@@ -111,7 +111,7 @@ def test_revocation_that_another_program_wrote(path: Path, store: StateStore) ->
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("UPDATE version SET revocation_reason = 'because'")
 
-    with pytest.raises(StateError, match="holds what certferry did not write"):
+    with pytest.raises(StateError, match="contains data that certferry did not write"):
         store.versions("img")
 
 
@@ -155,10 +155,10 @@ def test_history_is_neither_changed_nor_removed(
     assert (entry,) == store.history(None, 10)
 
 
-# --- The ledger of a host with very many certificates
+# --- The order log of a host with very many certificates
 
 
-LEDGER_NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ORDER_NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -181,14 +181,14 @@ def test_no_limit_by_account_counts_more_orders_than_are_read() -> None:
 def orders_of_a_month() -> list[PastOrder]:
     """Six days ago a domain's budget was used up, by names that vary; then came many others."""
     shop = [
-        PastOrder((f"{number}.shop.example",), LEDGER_NOW - 6 * DAY + number * MINUTE)
+        PastOrder((f"{number}.shop.example",), ORDER_NOW - 6 * DAY + number * MINUTE)
         for number in range(USED_UP)
     ]
     others = [
-        PastOrder((f"www.n{number}.example",), LEDGER_NOW - 5 * DAY + number * MINUTE)
+        PastOrder((f"www.n{number}.example",), ORDER_NOW - 5 * DAY + number * MINUTE)
         for number in range(2 * MOST_ORDERS)
     ]
-    return [PastOrder(SHOP, LEDGER_NOW - 20 * DAY), *shop, *others]
+    return [PastOrder(SHOP, ORDER_NOW - 20 * DAY), *shop, *others]
 
 
 @pytest.mark.parametrize(
@@ -220,10 +220,10 @@ def test_what_is_read_decides_as_all_of_it_would(tmp_path: Path, wanted: Planned
 
     assert len(read.orders) <= MOST_ORDERS + USED_UP + 1
     for moment in (
-        LEDGER_NOW,
-        LEDGER_NOW - 5 * DAY,
-        LEDGER_NOW + DAY + 40 * MINUTE,
-        LEDGER_NOW + 2 * DAY,
+        ORDER_NOW,
+        ORDER_NOW - 5 * DAY,
+        ORDER_NOW + DAY + 40 * MINUTE,
+        ORDER_NOW + 2 * DAY,
     ):
         decided = rate_limit_hold(limits(), read, wanted, moment)
         assert rate_limit_hold(limits(), Spent(tuple(orders)), wanted, moment) == decided
@@ -232,11 +232,17 @@ def test_what_is_read_decides_as_all_of_it_would(tmp_path: Path, wanted: Planned
 # --- The runs that are under way, while another process looks which of them are
 
 
+Opened = Callable[[LeaseLocks], HostState]
+
+
 class Watched(LeaseLocks):
     """Locks of a process to which something happens when it takes the first one."""
 
     def __init__(
-        self, directory: Path, before: Callable[[], object] = str, after: Callable[[], object] = str
+        self,
+        directory: Path,
+        before: Callable[[], object] = str,
+        after: Callable[[], object] = str,
     ) -> None:
         super().__init__(directory)
         self._before, self._after = [before], [after]
@@ -252,45 +258,44 @@ class Watched(LeaseLocks):
 
 
 @pytest.fixture
-def opened(path: Path) -> Iterator[Callable[[], SqliteDatabase]]:
-    """Open the database of a state, as each process does for itself."""
+def opened(path: Path) -> Iterator[Opened]:
+    """Open a state, as each process does for itself."""
     path.touch()
+    sealing = Sealing(path.with_name("secret.key"))
     with ExitStack() as all_of_them:
 
-        def another() -> SqliteDatabase:
-            database = all_of_them.enter_context(closing(SqliteDatabase(path)))
-            migrate(database, read_migrations("sqlite"))
+        def another(locks: LeaseLocks) -> HostState:
+            database = SqliteDatabase(path)
+            migrate(database, Upgrade("localhost", sealing.proof_of))
             database.use_write_ahead_log()
-            return database
+            return all_of_them.enter_context(
+                closing(HostState(database, sealing, locks, "localhost"))
+            )
 
         yield another
 
 
-def test_run_that_ends_while_another_process_looks(
-    opened: Callable[[], SqliteDatabase], tmp_path: Path
-) -> None:
+def test_run_that_ends_while_another_process_looks(opened: Opened, tmp_path: Path) -> None:
     """It has ended, and nothing is told of it."""
-    running = Runs(opened(), LeaseLocks(tmp_path))
+    running = opened(LeaseLocks(tmp_path))
     run = running.begin_run(NOW)
 
-    looking = Runs(opened(), Watched(tmp_path, before=lambda: running.end_run(run)))
+    looking = opened(Watched(tmp_path, before=lambda: running.end_run(run)))
 
     assert () == looking.unended_runs()
 
 
-def test_run_that_begins_while_another_process_looks(
-    opened: Callable[[], SqliteDatabase], tmp_path: Path
-) -> None:
+def test_run_that_begins_while_another_process_looks(opened: Opened, tmp_path: Path) -> None:
     """That has the lock of a run that was killed for a moment. The run is kept all the same."""
     locks = LeaseLocks(tmp_path)
-    killed = Runs(opened(), locks)
+    killed = opened(locks)
     number = killed.begin_run(NOW).number
     killed.close()
     looking = locks.take(f"\0run {number}")
     assert looking is not None
 
-    with closing(Runs(opened(), Watched(tmp_path, after=looking.close))) as begun:
-        begun.begin_run(NOW)
-        begun.begin_run(NOW)
+    begun = opened(Watched(tmp_path, after=looking.close))
+    begun.begin_run(NOW)
+    begun.begin_run(NOW)
 
-        assert () == begun.unended_runs()
+    assert () == begun.unended_runs()
