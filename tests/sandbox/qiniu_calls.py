@@ -130,9 +130,6 @@ class Client:
         url = f"{self.service.api_url}/domain/{name}/sslize"
         return self.qiniu("PUT", url, {"certId": cert_id, **more})
 
-    def unsslize(self, name: str) -> requests.Response:
-        return self.qiniu("PUT", f"{self.service.api_url}/domain/{name}/unsslize")
-
 
 def send(
     method: str, url: str, data: bytes | None = None, headers: dict[str, str] | None = None

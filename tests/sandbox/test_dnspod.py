@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from xml.etree import ElementTree as ET
 
 import pytest
 import requests
@@ -79,15 +78,12 @@ def call(service: DnspodService, session: requests.Session) -> CallApi:
 def test_answer_is_json_only_when_asked_for(
     service: DnspodService, session: requests.Session
 ) -> None:
-    """Without format=json the answer is XML, with the same content."""
-    form = {"login_token": LOGIN}
-    response = session.post(f"{service.url}/Domain.List", data=form, timeout=TIMEOUT)
-    root = ET.fromstring(response.content)  # noqa: S314 - our own stand-in's answer
+    """Without format=json the answer is XML."""
+    response = session.post(
+        f"{service.url}/Domain.List", data={"login_token": LOGIN}, timeout=TIMEOUT
+    )
 
-    assert ("dnspod", "1") == (root.tag, root.findtext("status/code"))
-    found = [item.findtext("punycode") for item in root.findall("domains/item")]
-    assert ["example.com", "dev.example.com", "xn--fsqu00a.com"] == found[:3]
-    assert "false" == root.findtext("domains/item/remark")
+    assert "text/xml;charset=UTF-8" == response.headers["Content-Type"]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
@@ -162,14 +158,6 @@ def test_wrong_login_is_refused(
     assert "10" == code(call("Record.List", domain="example.com", sub_domain="_acme-challenge"))
 
 
-def test_login_by_email_is_dead(service: DnspodService, session: requests.Session) -> None:
-    """The old way of logging in has its own answer."""
-    form = {"login_email": "ops@example.com", "login_password": "x", "format": "json"}
-    response = session.post(f"{service.url}/Info.Version", data=form, timeout=TIMEOUT)
-
-    assert "Prohibit req by email, Request by token" == response.json()["status"]["message"]
-
-
 def test_too_many_failed_logins_block_for_an_hour(call: CallApi, clock: ManualClock) -> None:
     """The thirtieth failure within five minutes shuts the right token out as well."""
     for _ in range(30):
@@ -197,21 +185,6 @@ def test_failed_logins_far_apart_do_not_block(call: CallApi, clock: ManualClock)
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"offset": "-1"}, "6"),
-        ({"offset": "x"}, "6"),
-        ({"length": "0"}, "7"),
-        ({"type": "nonsense"}, "6"),
-        ({"type": "share"}, "9"),
-    ],
-)
-def test_domain_list_refuses(call: CallApi, fields: dict[str, str], expected: str) -> None:
-    """Bad offsets, lengths and types; and emptiness, unless asked not to."""
-    assert expected == code(call("Domain.List", **fields))
-
-
-@pytest.mark.parametrize(
     ("fields", "info", "records", "write"),
     [
         ({"domain": "www.example.com"}, "13", "6", "6"),
@@ -232,9 +205,6 @@ def test_domain_that_is_not_ours_is_refused(
     assert records == code(call("Record.List", **fields))
     assert write == code(call("Record.Create", **record, **fields))
     assert write == code(call("Record.Remove", record_id=1, **fields))
-
-
-# --- the limit of an hour
 
 
 # --- faults and the journal
@@ -307,12 +277,23 @@ def test_record_list_can_be_narrowed(
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
-    [({"offset": "x"}, "7"), ({"length": "0"}, "8"), ({"sub_domain": "nothing"}, "10")],
+    ("action", "fields", "expected"),
+    [
+        ("Domain.List", {"offset": "-1"}, "6"),
+        ("Domain.List", {"offset": "x"}, "6"),
+        ("Domain.List", {"length": "0"}, "7"),
+        ("Domain.List", {"type": "nonsense"}, "6"),
+        ("Domain.List", {"type": "share"}, "9"),
+        ("Record.List", {"offset": "x"}, "7"),
+        ("Record.List", {"length": "0"}, "8"),
+        ("Record.List", {"sub_domain": "nothing"}, "10"),
+    ],
 )
-def test_record_list_refuses(call: CallApi, fields: dict[str, str], expected: str) -> None:
-    """Bad offsets and lengths; and emptiness, unless asked not to."""
-    assert expected == code(call("Record.List", domain="example.com", **fields))
+def test_list_that_is_refused(
+    call: CallApi, action: str, fields: dict[str, str], expected: str
+) -> None:
+    """Bad offsets, lengths and types; and emptiness, unless asked not to."""
+    assert expected == code(call(action, domain="example.com", **fields))
 
 
 @pytest.mark.parametrize(
@@ -396,27 +377,3 @@ def test_blocked_domain_takes_no_records(
     assert expected == code(create(call, domain=domain))
     assert expected == code(call("Record.Remove", domain=domain, record_id=held.id))
     assert "1" == code(call("Record.List", domain=domain))
-
-
-def test_modified_record_keeps_its_id_and_tells_it_as_a_number(call: CallApi) -> None:
-    """Record.Modify checks as Record.Create does, with its own code for the TTL."""
-    record_id = create(call, value="old")["record"]["id"]
-    create(call, value="taken")
-    wish = {
-        "domain": "example.com",
-        "record_id": record_id,
-        "sub_domain": "_acme-challenge",
-        "record_type": "TXT",
-        "record_line_id": 0,
-    }
-
-    answer = call("Record.Modify", **wish, value="new")
-    assert {
-        "id": int(record_id),
-        "name": "_acme-challenge",
-        "value": "new",
-        "status": "enabled",
-    } == (answer["record"])
-    assert "104" == code(call("Record.Modify", **wish, value="taken"))
-    assert "29" == code(call("Record.Modify", **wish, value="new", ttl=1))
-    assert "8" == code(call("Record.Modify", **(wish | {"record_id": 1}), value="x"))

@@ -62,7 +62,7 @@ def test_domain_that_is_not_there(client: Client, new: str) -> None:
 
     assert (refusal(404001), "无此域名") == (code(read), read.json()["error"])
     assert ((612, 612), "no such domain") == (code(written), written.json()["error"])
-    assert (612, 612) == code(client.sslize(WWW, new)) == code(client.unsslize(WWW))
+    assert (612, 612) == code(client.sslize(WWW, new))
 
 
 def test_domain_of_another_account(
@@ -100,13 +100,14 @@ def test_setting_of_another_type(
     assert "success" == state_of(client)[0]
 
 
-def test_https_on_and_off(client: Client, stand_in: QiniuService, clock: Clock, new: str) -> None:
+def test_https_is_switched_on(
+    client: Client, stand_in: QiniuService, clock: Clock, new: str
+) -> None:
     """Certificate and protocol change together, when the change is through; `httpsconf` wants
-    HTTPS, `sslize` none unless it is switched off, `unsslize` frees the certificate.
+    HTTPS, `sslize` none unless it is switched off.
     """
     stand_in.add_domain(WWW)
     assert refusal(400302) == code(client.httpsconf(WWW, new))
-    assert refusal(400013) == code(client.unsslize(WWW))
     assert OK == code(client.sslize(WWW, new, http2Enable=True))
     assert ("processing", "sslize", "") == state_of(client)
     assert "http" == client.domain(WWW).json()["protocol"]
@@ -115,14 +116,8 @@ def test_https_on_and_off(client: Client, stand_in: QiniuService, clock: Clock, 
     assert (new, True) == (https_of(client)["certId"], https_of(client)["http2Enable"])
 
     assert refusal(400013) == code(client.sslize(WWW, new))
-    assert OK == code(client.unsslize(WWW))
-    assert ("processing", "unsslize", "") == state_of(client)
-    clock.advance(1)
-    assert ("http", None) == (client.domain(WWW).json()["protocol"], stand_in.bound(WWW))
     stand_in.domains.refuse_repeated_sslize = False
-    for _ in range(2):
-        assert OK == code(client.sslize(WWW, new))
-        clock.advance(1)
+    assert OK == code(client.sslize(WWW, new))
 
 
 def without_names(stand_in: QiniuService) -> str:
@@ -213,11 +208,11 @@ def ask_kodo(client: Client, target: str) -> tuple[int, Any]:
 
 
 def bind(
-    client: Client, cert_id: str, domain: str = SOURCE, call: str = "bind", method: str = "POST"
+    client: Client, cert_id: str, domain: str = SOURCE, method: str = "POST"
 ) -> tuple[int, Any]:
-    """Call /cert/bind or /cert/unbind."""
-    url = f"{client.service.api_url}/cert/{call}"
-    answer = client.qbox(method, url, {"certid": cert_id, "domain": domain})
+    answer = client.qbox(
+        method, f"{client.service.api_url}/cert/bind", {"certid": cert_id, "domain": domain}
+    )
     return answer.status_code, answer.json()
 
 
@@ -225,14 +220,13 @@ def bindings(client: Client) -> list[tuple[str, str]]:
     return [(item["domain"], item["certid"]) for item in ask_kodo(client, "/cert/bindings")[1]]
 
 
-def test_domains_in_four_dialects(client: Client, files: str) -> None:
-    """v3 has the type, v2 all names; the old call names source domains, in two forms. A bucket
-    without domains is 404 for v3 only, one that is not there for all.
+def test_domains_in_three_dialects(client: Client, files: str) -> None:
+    """v3 has the type; the old call names source domains, in two forms. A bucket without domains
+    is 404 for v3 only, one that is not there for both.
     """
     status, v3 = ask_kodo(client, "/v3/domains?tbl=files")
     found = [(item["domain"], item["domaintype"]) for item in v3]
     assert (200, [("cdn.example.com", 0), (SOURCE, 1)]) == (status, found)
-    assert (200, ["cdn.example.com", SOURCE]) == ask_kodo(client, "/v2/domains?tbl=files")
     status, old = ask_kodo(client, "/domain?bucket=files")
     assert (200, [(SOURCE, "files")]) == (status, [(one["domain"], one["bucket"]) for one in old])
     typed = [{"domain": SOURCE, "domain_types": ["source"], "api_scope": 0}]
@@ -241,17 +235,16 @@ def test_domains_in_four_dialects(client: Client, files: str) -> None:
     assert (200, ["empty", "files"]) == ask_kodo(client, "/buckets")
 
     assert 404 == ask_kodo(client, "/v3/domains?tbl=empty")[0]
-    assert (200, []) == ask_kodo(client, "/v2/domains?tbl=empty")
     assert (200, []) == ask_kodo(client, "/domain?bucket=empty")
-    for target in ("/v3/domains?tbl=no", "/v2/domains?tbl=no", "/domain?bucket=no", "/domain"):
+    for target in ("/v3/domains?tbl=no", "/domain?bucket=no", "/domain"):
         assert 404 == ask_kodo(client, target)[0]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_source_domain_is_bound_and_unbound(
+def test_source_domain_is_bound(
     client: Client, stand_in: QiniuService, files: str, method: str
 ) -> None:
-    """At once, by the certificate that is bound; a bound one is not removed (400911)."""
+    """At once; a bound certificate is not removed (400911)."""
     second = calls.seed(stand_in, ["*.example.com"])
 
     assert (200, {}) == bind(client, files, method=method)
@@ -259,9 +252,6 @@ def test_source_domain_is_bound_and_unbound(
     assert (200, {}) == bind(client, second, method=method)
     assert [(SOURCE, second)] == bindings(client)
     assert refusal(400911) == code(client.delete(second))
-    assert (400, {"error": "cert is not bound"}) == bind(client, files, call="unbind")
-    assert (200, {}) == bind(client, second, call="unbind")
-    assert [] == bindings(client)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +293,7 @@ def test_keys_that_see_no_source_domain(
     assert (401, {"error": "bad token"}) == bind(sub_account, files)
     assert 401 == ask_kodo(sub_account, "/cert/bindings")[0]
     assert (200, []) == ask_kodo(other, "/buckets")
-    assert 404 == ask_kodo(other, "/v2/domains?tbl=files")[0]
+    assert 404 == ask_kodo(other, "/v3/domains?tbl=files")[0]
     assert (400, {"error": "invalid domain"}) == bind(other, files)
     assert [] == bindings(other)
 

@@ -168,8 +168,7 @@ class Accounts:
     def _check(self, params: Params) -> Account:
         login_token = params.text("login_token")
         if not login_token:
-            by_email = params.text("login_email")
-            raise Refused(Status.BY_EMAIL if by_email else Status.LOGIN_FAILED)
+            raise Refused(Status.LOGIN_FAILED)
         token_id, comma, token = login_token.partition(",")
         if not token_id.isascii() or not token_id.isdigit() or not comma:
             raise Refused(Status.TOKEN_ID_INVALID)
@@ -203,7 +202,7 @@ CHOICES: Mapping[str, Callable[[Domain], bool]] = {  # Domain.List's `type`
 
 
 class DomainCalls:
-    """Info.Version, User.Detail, Domain.List, Domain.Info and Domain.Purview."""
+    """Info.Version, Domain.List, Domain.Info and Domain.Purview."""
 
     def __init__(self, accounts: Accounts, zones: Zones, page_limit: int) -> None:
         self._accounts = accounts
@@ -213,19 +212,6 @@ class DomainCalls:
     def version(self, account: Account, params: Params) -> Body:
         """Info.Version: the version is the status message, so nothing comes beside it."""
         return {}
-
-    def user(self, account: Account, params: Params) -> Body:
-        """User.Detail: who the token belongs to."""
-        user = {
-            "id": str(account.user_id),
-            "email": account.email,
-            "status": "enabled",
-            "user_type": "personal",
-            "user_grade": "Free",
-            "email_verified": "yes",
-            "balance": 0,
-        }
-        return {"info": {"user": user}}
 
     def list_domains(self, account: Account, params: Params) -> Body:
         """Domain.List: a page of the account's domains; their ids are numbers here."""

@@ -46,7 +46,7 @@ class RequestedRecord:
 
 
 class RecordCalls:
-    """Record.List, Record.Info, Record.Create, Record.Modify and Record.Remove.
+    """Record.List, Record.Info, Record.Create and Record.Remove.
 
     A new record is in lists only after `index_delay` seconds (§1.7), while all other
     rules know it at once.
@@ -145,32 +145,6 @@ class RecordCalls:
                 "name": _sub_domain(record, domain),
                 "status": _state(record),
                 "weight": None,
-            }
-        }
-
-    def modify(self, account: Account, params: Params) -> Body:
-        """Record.Modify: the id is a number here."""
-        domain = self._writable(account, params)
-        old = self._record(domain, params)
-        requested = self._requested(domain, params, bad_ttl=Status.MODIFY_BAD_TTL)
-        others = [
-            r for r in self._zones.records(domain.name, name=requested.name) if r.id != old.id
-        ]
-        self._must_fit(requested, others, domain)
-        new = self._zones.change(
-            old.id,
-            requested.name,
-            requested.rtype,
-            requested.value,
-            ttl=requested.ttl,
-            enabled=requested.enabled,
-        )
-        return {
-            "record": {
-                "id": new.id,
-                "name": _sub_domain(new, domain),
-                "value": new.value,
-                "status": _state(new),
             }
         }
 

@@ -28,7 +28,7 @@ NAMESERVERS = ("f1g1ns1.dnspod.net", "f1g1ns2.dnspod.net")
 VERSION = "4.6"
 PAGE_LIMIT = 3000  # records and domains in one answer, whatever is asked for
 USER_AGENT = re.compile(r"[\w .-]+/\S+ \(\S+@\S+\)")  # "Program-Name/Version (mail)" (§1.2, §4)
-WRITES = frozenset({"Record.Create", "Record.Modify", "Record.Remove"})
+WRITES = frozenset({"Record.Create", "Record.Remove"})
 
 Action = Callable[[Account, Params], Body]
 Answer = tuple[str, str, Body]
@@ -86,14 +86,12 @@ class DnspodService(HttpStandIn):
     def _all_actions(self, domains: DomainCalls) -> dict[str, Action]:
         return {
             "Info.Version": domains.version,
-            "User.Detail": domains.user,
             "Domain.List": domains.list_domains,
             "Domain.Info": domains.info,
             "Domain.Purview": domains.purview,
             "Record.List": self._records.list_records,
             "Record.Info": self._records.info,
             "Record.Create": self._records.create,
-            "Record.Modify": self._records.modify,
             "Record.Remove": self._records.remove,
         }
 

@@ -351,13 +351,6 @@ class Domains:
             raise Refused(400013)
         return self._accept(domain, "sslize", conf, call.now)
 
-    def unsslize(self, call: SignedCall) -> Response:
-        """`PUT /domain/<name>/unsslize` (§5.5)."""
-        domain = self._changeable(call)
-        if not domain.https.is_on:
-            raise Refused(400013)
-        return self._accept(domain, "unsslize", HttpsConf(), call.now)
-
     def _changeable(self, call: SignedCall) -> Domain:
         """The domain, if it can be changed now; checks in the order of §11.2."""
         domain = self._domains.get(call.name)
