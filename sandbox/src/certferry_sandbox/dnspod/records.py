@@ -237,11 +237,9 @@ class RecordCalls:
 
 def _is_wanted(record: Record, domain: Domain, params: Params) -> bool:
     sub_domain = _sub_domain(record, domain)
-    keyword = params.text("keyword").lower()
     return (
         params.text("sub_domain", sub_domain).lower() == sub_domain
         and params.text("record_type", record.rtype) == record.rtype
-        and (keyword in sub_domain or keyword in record.value.lower())
     )
 
 
