@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from certferry_sandbox.edges import Edges, Since
+from certferry_sandbox.edges import Edges
 from certferry_sandbox.httpd import HttpService, Request, Response, utc_now
 from certferry_sandbox.zones import Zones
 
@@ -51,7 +51,7 @@ class Harbour:
         bound = self.domains[name]
         return None if bound is None else self.labels[bound]
 
-    def _serving(self, name: str, moment: datetime, since: Since) -> Pem | None:
+    def _serving(self, name: str, moment: datetime) -> Pem | None:
         bound = self.domains.get(name)
         return None if bound is None else self._pem[bound]
 

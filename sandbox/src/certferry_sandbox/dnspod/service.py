@@ -66,7 +66,6 @@ class DnspodService(HttpStandIn):
         port: int = 0,
     ) -> None:
         self.http = HttpService(self._answer, port=port, clock=now)
-        self.refuses_user_agents_with: Literal["403", "-8"] = "403"
         self._zones = zones
         self._nameservers = tuple(nameservers)
         self._now = now
@@ -187,9 +186,7 @@ class DnspodService(HttpStandIn):
         action = request.path.removeprefix("/")
         params = Params.of(request)
         if not USER_AGENT.fullmatch(request.headers.get("User-Agent", "")):
-            if self.refuses_user_agents_with == "403":
-                return page(403, "Forbidden")
-            return self._refusal(Status.LOGIN_BANNED, params)
+            return page(403, "Forbidden")
         if action not in self._actions:
             return page(404, "Not Found")
         if request.method != "POST":
