@@ -46,11 +46,11 @@ class Run:
     @property
     def complaint(self) -> Complaint:
         """What a run with `-q` complained of: it must have said this once, and nothing else."""
-        told = _COMPLAINT.fullmatch(self.err)
-        assert told is not None, self
+        reported = _COMPLAINT.fullmatch(self.err)
+        assert reported is not None, self
         assert ["error", "hint"] == _LABEL.findall(self.err), self
         assert "" == self.out, self
-        return Complaint(_on_one_line(told["error"]), _on_one_line(told["hint"]))
+        return Complaint(_on_one_line(reported["error"]), _on_one_line(reported["hint"]))
 
     @property
     def document(self) -> Any:

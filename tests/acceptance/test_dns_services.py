@@ -150,7 +150,7 @@ def test_challenges_are_written_at_the_end_of_the_cname(
     assert one.password not in first.out + first.err
 
 
-def test_cname_that_is_missing_is_told_before_an_order(
+def test_cname_that_is_missing_is_reported_before_an_order(
     world: World, server: AcmeDnsService, tmp_path: Path, name: str
 ) -> None:
     """With the record to set, by `sync` and by `doctor`."""
@@ -270,7 +270,7 @@ def test_lexicon_proves_wildcard_and_apex(
     assert [] == at_powerdns.values(f"_acme-challenge.{NAME}")
 
 
-def test_zone_that_the_server_lacks_is_told_before_an_order(
+def test_zone_that_the_server_lacks_is_reported_before_an_order(
     at_bind: OwnServer, ca_of_bind: Pebble, tmp_path: Path
 ) -> None:
     """The server is asked for it: it cannot list its zones."""
@@ -283,7 +283,7 @@ def test_zone_that_the_server_lacks_is_told_before_an_order(
     assert "primary of away.example.com" in ended.err
 
 
-def test_secret_that_is_not_the_servers_is_told(
+def test_secret_that_is_not_the_servers_is_reported(
     at_bind: OwnServer, ca_of_bind: Pebble, tmp_path: Path
 ) -> None:
     """With what to compare, and without the secret."""
@@ -441,7 +441,7 @@ def test_program_beside_the_file_runs_without_the_accounts_keys(
 
 
 @pytest.mark.parametrize(
-    ("does", "told"),
+    ("does", "reported"),
     [
         ("while :; do echo more; sleep 0.05; done", "still running after 1 second"),
         ("yes nonsense | head -c 4000000; echo the end; exit 1", "failed with exit code 1"),
@@ -449,7 +449,7 @@ def test_program_beside_the_file_runs_without_the_accounts_keys(
     ids=["never ends", "prints megabytes"],
 )
 def test_program_of_no_use_costs_one_order(
-    world: World, tmp_path: Path, name: str, does: str, told: str
+    world: World, tmp_path: Path, name: str, does: str, reported: str
 ) -> None:
     """The challenge's value is the order's: it is made before the program is called, and gone on
     with by every later run. What the program did is told in few words.
@@ -468,12 +468,12 @@ def test_program_of_no_use_costs_one_order(
 
     assert [RUN_FAILED, RUN_FAILED] == [run.code for run in runs]
     for run in runs:
-        assert told in run.err
+        assert reported in run.err
         assert len(run.out + run.err) < 5000
     assert (1, 0) == (sum(run.left.orders for run in runs), runs[-1].left.certificates)
 
 
-def test_zone_that_no_account_has_is_told_with_the_cname_to_set(
+def test_zone_that_no_account_has_is_reported_with_the_cname_to_set(
     world: World, tencent: TencentCloudService, tmp_path: Path
 ) -> None:
     """By the plan, by the doctor and by the run, and nothing is ordered; once the record is set,
@@ -515,7 +515,7 @@ def test_table_without_the_zone_of_a_name(
 
 
 @pytest.mark.parametrize("variable", list(KEYS))
-def test_wrong_kind_of_key_is_told(
+def test_wrong_kind_of_key_is_reported(
     world: World, tencent: TencentCloudService, tmp_path: Path, variable: str
 ) -> None:
     """A DNSPod token where a key of Tencent Cloud belongs."""

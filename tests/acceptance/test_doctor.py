@@ -72,13 +72,13 @@ def test_machine_in_order_after_a_run(host: Host, name: str) -> None:
     assert {("last_change", name), ("last_run", "sync")} == examined(host)
 
 
-def test_what_is_looked_at_is_told_from_the_beginning(host: Host) -> None:
+def test_what_is_looked_at_is_reported_from_the_beginning(host: Host) -> None:
     """On stderr, in the operator's language, before the findings."""
     run = host.run("--lang", "zh", "doctor")
 
-    told = run.err.splitlines()
+    reported = run.err.splitlines()
     for subject in ("dnspod", "qiniu", host.world.pebble.directory_url[8:-4]):
-        assert any(line.startswith(f"{subject}: ") for line in told), told
+        assert any(line.startswith(f"{subject}: ") for line in reported), reported
     assert "back_up" in run.out
     assert not run.out.isascii()
 
@@ -301,7 +301,7 @@ def test_state_that_cannot_be_written(host: Host) -> None:
     ]
 
 
-def test_mistake_in_the_file_is_told_as_everywhere(host: Host) -> None:
+def test_mistake_in_the_file_is_reported_as_everywhere(host: Host) -> None:
     """Nothing can be looked at then."""
     host.rewrite('to = "qiniu"', 'to = "quiniu"')
 

@@ -119,7 +119,7 @@ def test_nothing_is_left_to_serve(
 
 
 @thorough
-def test_misspelt_exclude_is_told(world: World, tmp_path: Path, name: str) -> None:
+def test_misspelt_exclude_is_reported(world: World, tmp_path: Path, name: str) -> None:
     """Before the domain that was meant is deployed to; nothing waits for it."""
     host = Host(world, tmp_path, table(name, f'exclude = ["tset.{name}"]'))
 
@@ -357,8 +357,8 @@ def test_copy_of_a_certificate_is_judged_alike_by_every_command(
     )
     doctor = host_of_both.run("doctor", "--json").document["findings"]
     assert ["names_twice"] == [one["code"] for one in doctor if "same names" in one["message"]]
-    for told in (plan, status, run):
-        assert f":{second + 2}: [[certificates]] names: {same}" in told.err
+    for reported in (plan, status, run):
+        assert f":{second + 2}: [[certificates]] names: {same}" in reported.err
     assert same not in host_of_both.run("-q", "plan").err
     host_of_both.config.write_text(
         host_of_both.config.read_text() + covering("other", f"other.{name}")
@@ -415,8 +415,8 @@ def test_renamed_certificate_goes_on_without_a_new_one(renamed_host: Host) -> No
     assert old.certificate.fingerprint == new.certificate.fingerprint
     renewed = renamed_host.run("sync", "--renew", "pics")
     assert (0, 1, 2) == (renewed.code, renewed.left.qiniu_uploads, renewed.left.qiniu_writes)
-    told = [line for line in renamed_host.run("history").out.splitlines() if "drift" in line]
-    assert [] == told
+    reported = [line for line in renamed_host.run("history").out.splitlines() if "drift" in line]
+    assert [] == reported
 
 
 def test_renamed_twice_and_back_changes_nothing_at_the_cdn(renamed_host: Host) -> None:
@@ -434,7 +434,7 @@ def test_renamed_twice_and_back_changes_nothing_at_the_cdn(renamed_host: Host) -
     assert 0 == sync.left.qiniu_writes
 
 
-def test_renamed_certificate_that_leaves_the_file_is_told_by_its_last_name(
+def test_renamed_certificate_that_leaves_the_file_is_reported_by_its_last_name(
     renamed_host: Host,
 ) -> None:
     """`forget` of that name ends it: no run speaks of a name that was given up before."""
@@ -456,7 +456,7 @@ def test_renamed_certificate_that_leaves_the_file_is_told_by_its_last_name(
 WORDS = "img is not declared any more: certferry no longer renews or deploys it"
 
 
-def test_certificate_that_the_file_has_no_more_is_told_by_every_run(
+def test_certificate_that_the_file_has_no_more_is_reported_by_every_run(
     renamed_host: Host, name: str
 ) -> None:
     """And by whatever else looks, until it is said that this is meant; declared again, it is told
@@ -473,7 +473,7 @@ def test_certificate_that_the_file_has_no_more_is_told_by_every_run(
             [renamed_host.run("sync", "--json") for _ in range(2)],
         )
         alone = renamed_host.run("sync", f"other.{name}")
-        told = [one["code"] for one in hook.events]
+        reported = [one["code"] for one in hook.events]
         check, status = renamed_host.run("check", "--json").document, renamed_host.run("status")
         doctor = renamed_host.run("doctor", "--json").document
 
@@ -481,7 +481,7 @@ def test_certificate_that_the_file_has_no_more_is_told_by_every_run(
         assert all("certferry forget img" in said(run.err) for run in (plan, *runs))
         assert ["img"] == [one["name"] for one in runs[1].document["undeclared"]]
         assert WORDS not in said(alone.err)
-        assert ["undeclared"] == told
+        assert ["undeclared"] == reported
         assert "WARNING" == check["status"]
         assert ["undeclared"] == [one["code"] for one in check["problems"]]
         assert WORDS in said(status.out)

@@ -180,8 +180,8 @@ def test_stuck_change_comes_with_a_ticket(world: World, host: Host, name: str) -
     assert "您好" in (host.directory / "run.log").read_text(encoding="utf-8")
     status = host.run("status")
     assert "您好" in status.out
-    [told] = host.run("status", "--json").document["certificates"]
-    [stuck] = (domain for domain in told["domains"] if domain["domain"] == name)
+    [reported] = host.run("status", "--json").document["certificates"]
+    [stuck] = (domain for domain in reported["domains"] if domain["domain"] == name)
     assert ("target_stuck", "processing") == (stuck["problem"]["code"], stuck["state"])
     assert stuck["ticket"].startswith("您好")
     assert name in stuck["ticket"]

@@ -221,7 +221,7 @@ def test_settings_are_applied_and_drift_is_mended(
 
 
 @thorough
-def test_tls_versions_that_qiniu_never_tells(
+def test_tls_versions_that_qiniu_never_reports(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
     """Added for a domain that serves our certificate, they are in the plan as unknown, sent once

@@ -42,7 +42,7 @@ def must_hide(run: Run, service: HeartbeatService) -> None:
     assert [] == [one for one in (CHECK, service.url) if one in run.out + run.err]
 
 
-def test_a_run_tells_that_it_begins_and_how_it_ended(
+def test_a_run_reports_that_it_begins_and_how_it_ended(
     beating: Host, service: HeartbeatService, name: str
 ) -> None:
     """Under one `rid` a run, with its last lines; a failure says what failed, and what waits is
@@ -159,7 +159,7 @@ def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
     assert OK == beating.run("check").code
 
 
-def test_what_is_wrong_with_monitors_is_told_once_by_the_channels(
+def test_what_is_wrong_with_monitors_is_reported_once_by_the_channels(
     beating: Host, service: HeartbeatService
 ) -> None:
     """One message for both, by the run after the one that met it; none by four more, though the
@@ -339,7 +339,7 @@ def test_metrics_that_cannot_be_written_change_nothing_of_a_run(
         ('[heartbeat]\nuri = "https://x"', "did you mean url"),
     ],
 )
-def test_tables_that_are_wrong_are_told_when_the_file_is_read(
+def test_tables_that_are_wrong_are_reported_when_the_file_is_read(
     host: Host, table: str, said: str
 ) -> None:
     """With the nearest right spelling, as everywhere."""

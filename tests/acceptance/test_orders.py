@@ -135,7 +135,7 @@ def test_other_ca_near_the_deadline(ca_host: Host, name: str, other_ca: Pebble) 
 
 
 @thorough
-def test_every_ca_that_failed_is_told(ca_host: Host, name: str, other_ca: Pebble) -> None:
+def test_every_ca_that_failed_is_reported(ca_host: Host, name: str, other_ca: Pebble) -> None:
     """In one sentence, with the hint of the usual one."""
     with_fallback(ca_host, other_ca)
     ca_host.rewrite(ca_host.world.pebble.directory_url, DEAD)
@@ -156,7 +156,7 @@ RUN_FAILED, MISUSED, PENDING, TRY_LATER = 1, 2, 4, 75
 
 
 @thorough
-def test_slip_that_was_put_right_orders_nothing(host: Host, name: str) -> None:
+def test_slip_that_was_corrected_orders_nothing(host: Host, name: str) -> None:
     """Another owner's name comes into the file and goes again: the certificate stays."""
     assert 0 == host.run("-q", "sync").code
     (kept,) = host.fingerprints(name)
@@ -191,9 +191,9 @@ def test_moment_that_the_ca_names_is_kept(host: Host, world: World, name: str) -
     (step,) = first.document["certificates"][0]["steps"]
     (again,) = later.document["certificates"][0]["steps"]
     assert (TRY_LATER, TRY_LATER) == (first.code, later.code)
-    for told in (step, again):
-        assert ("issue", "waiting") == (told["action"], told["outcome"])
-        assert step["retry_at"] == told["retry_at"]
+    for reported in (step, again):
+        assert ("issue", "waiting") == (reported["action"], reported["outcome"])
+        assert step["retry_at"] == reported["retry_at"]
     left = datetime.fromisoformat(step["retry_at"]) - datetime.now(UTC)
     assert timedelta(minutes=118) < left <= timedelta(hours=2)
     assert ("rate_limited", "order_held_back") == (step["code"], again["code"])
@@ -375,7 +375,7 @@ def test_record_is_printed_set_and_used(
     assert {name} == set(ca.proven)
 
 
-def test_record_that_is_told_to_an_operator(persist_host: Host, name: str) -> None:
+def test_record_that_is_reported_to_an_operator(persist_host: Host, name: str) -> None:
     """Name, type and value by themselves, and that it is experimental, beside them."""
     run = persist_host.run("dns-persist", f"*.{name}")
 

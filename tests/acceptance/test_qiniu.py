@@ -131,7 +131,7 @@ def _refused(world: World) -> Counter[str]:
 
 
 @pytest.mark.parametrize("habit", [HABITS["bindings_nowhere"]])
-def test_bindings_that_qiniu_does_not_tell(habit: Habit, world: World, site: Site) -> None:
+def test_bindings_that_qiniu_does_not_report(habit: Habit, world: World, site: Site) -> None:
     """Plan and sync say what could not be read, with every way that was tried, and succeed."""
     habit(world.qiniu)
 
@@ -150,7 +150,7 @@ def test_bindings_that_qiniu_does_not_tell(habit: Habit, world: World, site: Sit
 
 
 @thorough
-def test_a_binding_that_drifts_where_the_target_tells_none(world: World, site: Site) -> None:
+def test_a_binding_that_drifts_where_the_target_reports_none(world: World, site: Site) -> None:
     """The edges show it, and the domain is bound again."""
     HABITS["bindings_nowhere"](world.qiniu)
     assert 0 == site.host.run("sync").code
@@ -163,7 +163,7 @@ def test_a_binding_that_drifts_where_the_target_tells_none(world: World, site: S
     assert ours == world.qiniu.bound_at_kodo(site.source)
 
 
-def test_settings_that_a_change_resets_are_told(world: World, site: Site) -> None:
+def test_settings_that_a_change_resets_are_reported(world: World, site: Site) -> None:
     """Qiniu showed them before, and shows them otherwise afterwards: the first look says so."""
     host, qiniu = site.host, world.qiniu
     qiniu.hold(site.https)
@@ -186,7 +186,7 @@ def test_settings_that_a_change_resets_are_told(world: World, site: Site) -> Non
 
 
 @thorough
-def test_a_change_that_is_told_done_and_is_not(world: World, site: Site) -> None:
+def test_a_change_that_is_reported_done_and_is_not(world: World, site: Site) -> None:
     """Success is what the edges serve, whatever Qiniu says."""
     done_at_once(world.qiniu)
     https_hidden(world.qiniu)
@@ -301,9 +301,9 @@ def test_a_hub_that_is_gone(world: World, tmp_path: Path, name: str, kinds: dict
     assert "correct `domains`" in run.complaint.hint
     host.rewrite("domains =", 'kind = "pili"\ndomains =')
     host.rewrite(f'"{kinds["cdn"]}", ', "")
-    told = host.run("-q", "sync")
-    assert 1 == told.code
-    assert f"{kinds['pili']} is not a live domain of any Pili hub" in told.complaint.error
+    reported = host.run("-q", "sync")
+    assert 1 == reported.code
+    assert f"{kinds['pili']} is not a live domain of any Pili hub" in reported.complaint.error
 
 
 def test_keys_that_may_not_see_pili(world: World, host: Host, kinds: dict[str, str]) -> None:
@@ -337,7 +337,7 @@ def test_a_setting_that_a_live_domain_has_not(
     assert 'not with kind = "pili": a live domain has no such setting' in run.complaint.error
 
 
-def test_a_pili_that_does_not_tell_the_certificate(
+def test_a_pili_that_does_not_report_the_certificate(
     world: World, tmp_path: Path, name: str, kinds: dict[str, str]
 ) -> None:
     """The edges are the proof: it is bound once, and the next run asks for nothing."""

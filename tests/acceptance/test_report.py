@@ -126,8 +126,14 @@ def test_only_reading_calls_are_made(services: Services) -> None:
     assert ["Domain.List"] == [call.action for call in services.dnspod.calls()]
     assert [] == services.dnspod.refused_user_agents()
     assert ["certferry.toml"] == [one.name for one in services.directory.iterdir()]
-    for told in (f"certferry {__version__}", "Python 3.", "requests 2.", "### Qiniu", "### DNSPod"):
-        assert told in done.out
+    for reported in (
+        f"certferry {__version__}",
+        "Python 3.",
+        "requests 2.",
+        "### Qiniu",
+        "### DNSPod",
+    ):
+        assert reported in done.out
     for call in (
         "/domain?marker&limit",
         "/domain/…",

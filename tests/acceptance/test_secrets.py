@@ -208,7 +208,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("body", PROGRAMS.values(), ids=PROGRAMS)
-def test_programs_that_tell_secrets(site: Site, body: str) -> None:
+def test_programs_that_report_secrets(site: Site, body: str) -> None:
     """Those of `env_files`, of a reference, and of the environment, on one line or several: in no
     stream, no log and no table; and what a program said is not kept for ever.
     """
@@ -241,7 +241,7 @@ def test_programs_that_tell_secrets(site: Site, body: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["QINIU_SK", "CDN_SK"])
-def test_secret_command_that_tells_a_key(site: Site, name: str) -> None:
+def test_secret_command_that_reports_a_key(site: Site, name: str) -> None:
     """The key that another reference leads to, which no run has followed yet, is masked too."""
     key = "planted-secret-key-0123456789"
     (site.folder / "key").write_text(key)
@@ -386,10 +386,12 @@ def test_programs_that_print_a_key(site_of_keys: Site, body: str) -> None:
     """Whether the delivered key or another one, in its frame: no line of it is anywhere; the other
     lines of the program are there.
     """
-    told = f"{{ {body}; }} 2>&1; echo 'Authorization: Bearer {BEARER}'; echo LOOK AT THIS; exit 1"
-    site_of_keys.let_reload(f'KEY="$CERTFERRY_PRIVKEY"; {told}')
-    site_of_keys.let_push(f'KEY="$CERTFERRY_PRIVKEY"; {told}')
-    script(site_of_keys.folder / "reload-static", f"KEY=ferried; {told}")
+    reported = (
+        f"{{ {body}; }} 2>&1; echo 'Authorization: Bearer {BEARER}'; echo LOOK AT THIS; exit 1"
+    )
+    site_of_keys.let_reload(f'KEY="$CERTFERRY_PRIVKEY"; {reported}')
+    site_of_keys.let_push(f'KEY="$CERTFERRY_PRIVKEY"; {reported}')
+    script(site_of_keys.folder / "reload-static", f"KEY=ferried; {reported}")
     text, document = (str(site_of_keys.folder / f"log-{form}") for form in ("text", "json"))
 
     runs = {

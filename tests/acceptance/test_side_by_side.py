@@ -72,7 +72,7 @@ def test_four_runs_at_once(slow_host: Host, share: int) -> None:
     for number in range(ROUNDS // (SHARES if THOROUGH else 1)):
         seed = f"{share}/{number}/{os.urandom(4).hex()}"
         moments = random.Random(seed)  # noqa: S311 - when a test begins a run is no secret
-        before, told_before = Footprint.of(slow_host.world), len(history(slow_host))
+        before, reported_before = Footprint.of(slow_host.world), len(history(slow_host))
 
         runs = at_once(slow_host, sorted(moments.uniform(0, usual) for _ in range(PROCESSES - 1)))
 
@@ -81,7 +81,7 @@ def test_four_runs_at_once(slow_host: Host, share: int) -> None:
             assert json.loads(out)["ok"], seed
             assert not [words for words in WHAT_MISLED if words in out + err], (seed, out, err)
         left = Footprint.of(slow_host.world) - before
-        events = Counter(entry.event for entry in history(slow_host)[told_before:])
+        events = Counter(entry.event for entry in history(slow_host)[reported_before:])
         assert {"issued": 1, "uploaded": 1, "deployed": 2, "verified": 2, "retired": 1} == events, (
             seed,
             runs,

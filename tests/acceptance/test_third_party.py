@@ -155,7 +155,7 @@ def test_package_of_the_recipe_issues_and_deploys(
     assert [] == world.zones.records(name=f"_acme-challenge.{name}", rtype="TXT")
 
 
-def test_wrong_token_is_told_in_the_packages_words(
+def test_wrong_token_is_reported_in_the_packages_words(
     place: Place,
     world: World,
     service: Harbour,
@@ -194,7 +194,7 @@ def test_broken_package_is_named_and_the_others_go_on(
     module: str,
 ) -> None:
     """One error for the certificate that needs it; the other one is issued and served."""
-    text, told = BROKEN[module]
+    text, reported = BROKEN[module]
     Packages(tmp_path).install("certferry-bad", "bad_target", text, bad="certferry.targets")
     good, bad = new_name(), new_name()
     more = (
@@ -213,7 +213,7 @@ def test_broken_package_is_named_and_the_others_go_on(
     assert {good: True, bad: False} == {name: one["ok"] for name, one in found.items()}
     (failed,) = [str(step) for step in found[bad]["steps"] if step["outcome"] == "failed"]
     assert "the package certferry-bad: " in failed
-    assert told in failed
+    assert reported in failed
 
 
 @pytest.fixture

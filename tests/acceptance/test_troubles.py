@@ -391,9 +391,9 @@ def test_record_that_was_not_written(
 
     with ExitStack() as running:
         runs = [running.enter_context(host.begin("sync")) for host in hosts.values()]
-        told = [run.communicate(timeout=3 * DEADLINE) for run in runs]
+        reported = [run.communicate(timeout=3 * DEADLINE) for run in runs]
 
-    assert [0, 0] == [run.returncode for run in runs], told
+    assert [0, 0] == [run.returncode for run in runs], reported
     left = Footprint.of(world) - before
     assert (2, 2, 2, 0) == (left.orders, left.certificates, left.qiniu_uploads, left.challenges)
     assert 4 + 2 == left.dnspod_writes  # each written twice, and removed once

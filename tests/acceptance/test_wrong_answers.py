@@ -235,9 +235,9 @@ def test_certificate_for_another_name(host: Host, name: str, gateway: Proxy) -> 
     assert 1 == gateway.finalized
     (lineage,) = json.loads(second.out)["certificates"]
     assert None is lineage["fingerprint"]
-    (told,) = (step for step in lineage["steps"] if step["action"] == "look")
-    assert "nothing is ordered before" in told["detail"]
-    assert told["retry_at"] is not None
+    (reported,) = (step for step in lineage["steps"] if step["action"] == "look")
+    assert "nothing is ordered before" in reported["detail"]
+    assert reported["retry_at"] is not None
     assert_nothing_written(second.left)
     assert [] == host.fingerprints(name)
 
@@ -451,7 +451,7 @@ def kinds(heart: HeartbeatService) -> list[str]:
     ],
     ids=["misspelt", "no quote", "wrong place", "no bracket"],
 )
-def test_a_mistake_in_the_file_is_told_once_and_so_is_its_end(
+def test_a_mistake_in_the_file_is_reported_once_and_so_is_its_end(
     host_of_a_wrong_file: Host,
     hook: EventReceiver,
     heart: HeartbeatService,
@@ -476,7 +476,7 @@ def test_a_mistake_in_the_file_is_told_once_and_so_is_its_end(
     assert [("trouble", "config"), ("recovered", "config")] == events(hook)
 
 
-def test_a_mistake_in_what_is_tried_by_hand_is_not_told(
+def test_a_mistake_in_what_is_tried_by_hand_is_not_reported(
     host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
     """A run for one certificate, and a command that only looks, have an operator before them."""
@@ -518,7 +518,7 @@ def test_an_empty_file_has_failed(host_of_a_wrong_file: Host) -> None:
 # --- a file that others may write
 
 
-def test_a_file_that_others_may_write_is_told_without_a_state(
+def test_a_file_that_others_may_write_is_reported_without_a_state(
     host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
     """Once a day, and so is its end; where the state lies is not taken from it."""
@@ -563,13 +563,13 @@ def test_a_file_that_others_may_write_starts_no_program_and_gives_no_secret_away
     assert [] == hook.journal
 
 
-def test_a_killed_run_is_told_though_the_file_is_wrong_by_now(
+def test_a_killed_run_is_reported_though_the_file_is_wrong_by_now(
     host_of_a_wrong_file: Host, hook: EventReceiver
 ) -> None:
     """What the system saw reaches the channel all the same."""
     host_of_a_wrong_file.rewrite("names = [", "nams = [")
 
-    told = host_of_a_wrong_file.run("notify", "failed", MONITOR_SERVICE_RESULT="oom-kill")
+    reported = host_of_a_wrong_file.run("notify", "failed", MONITOR_SERVICE_RESULT="oom-kill")
 
-    assert USAGE == told.code
+    assert USAGE == reported.code
     assert [("trouble", "run_cut_short")] == events(hook)

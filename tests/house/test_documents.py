@@ -103,7 +103,7 @@ def test_a_readme_names_no_command_that_is_not_there(readme: Path) -> None:
 
 
 @both
-def test_the_options_before_the_command_are_told(readme: Path) -> None:
+def test_the_options_before_the_command_are_reported(readme: Path) -> None:
     """None of them has to be found by chance."""
     text = readme.read_text(encoding="utf-8")
 
@@ -189,7 +189,7 @@ def test_the_contents_of_a_readme_are_its_headings(readme: Path) -> None:
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_both_languages_tell_the_same() -> None:
+def test_both_languages_report_the_same() -> None:
     """The same tests in the same order, the same commands, the same settings."""
     chinese = [guide for guide in GUIDES if guide.name.endswith(".zh-CN.md")]
     assert chinese

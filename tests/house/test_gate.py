@@ -83,7 +83,7 @@ def literal(tree: ast.Module, text: str) -> Iterator[Breach]:
         (literal, "Text('said', x=words)", False),
     ],
 )
-def test_a_rule_tells_right_from_wrong(rule: Rule, source: str, refused: object) -> None:
+def test_a_rule_can_fail(rule: Rule, source: str, refused: object) -> None:
     """Each can fail, and lets pass what keeps it."""
     assert refused is bool(list(rule(ast.parse(source), source)))
 

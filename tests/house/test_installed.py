@@ -97,7 +97,7 @@ def test_other_words_are_answered_with_the_usage(tmp_path: Path, words: tuple[st
     assert not (tmp_path / "home").exists()
 
 
-def test_an_extra_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+def test_an_extra_that_is_not_there_is_reported_with_those_that_are(tmp_path: Path) -> None:
     """Nothing is made."""
     done = install(tmp_path / "home", "--with", "postgres")
 
@@ -168,7 +168,7 @@ def test_the_files_name_no_registry() -> None:
     assert [] == [text for text in written if "://" in text or "index-url" in text]
 
 
-def test_a_file_that_is_not_in_order_is_told() -> None:
+def test_a_file_that_is_not_in_order_is_reported() -> None:
     """One without a hash, and one that was made from other floors."""
     one = constraints.wanted()[0]
     text = one.path.read_text(encoding="utf-8")

@@ -54,7 +54,7 @@ def test_a_schema_is_one(name: str) -> None:
 
 
 @each
-def test_a_schema_asks_for_no_key_that_it_does_not_tell_of(name: str) -> None:
+def test_a_schema_asks_for_no_key_that_it_does_not_report_of(name: str) -> None:
     """And a document may have more: keys are added in later versions."""
     for part in parts(schema(name)):
         if part.get("type") == "object" and "properties" in part:

@@ -137,7 +137,7 @@ def test_it_dies_with_a_parent_that_was_killed() -> None:
     assert until(lambda: not directory.exists())
 
 
-def test_missing_program_is_told_with_its_package(
+def test_missing_program_is_reported_with_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hint says what to install."""
@@ -148,7 +148,7 @@ def test_missing_program_is_told_with_its_package(
     assert "apt install pebble" in str(caught.value.hint)
 
 
-def test_process_that_breaks_is_told_with_its_last_words(
+def test_process_that_breaks_is_reported_with_its_last_words(
     programs: Callable[[str], None], tmp_path: Path
 ) -> None:
     """The error carries the log, and nothing stays behind."""

@@ -110,7 +110,7 @@ def ask(service: DnsService) -> Ask:
     ],
     ids=["no such name", "no such type", "alias itself", "only names below"],
 )
-def test_missing_name_and_missing_type_are_told_apart(
+def test_missing_name_and_missing_type_are_distinguished(
     service: DnsService, zones: Zones, ask: Ask, name: str, rtype: str, rcode: dns.rcode.Rcode
 ) -> None:
     """NXDOMAIN is for names that do not exist, and nothing above a record does not exist."""

@@ -158,7 +158,7 @@ def test_refusal_for_another_reason_costs_no_account(bench: Bench) -> None:
     assert [201, 200] == registrations(bench)
 
 
-def test_question_about_the_account_that_fails_is_told(bench: Bench) -> None:
+def test_question_about_the_account_that_fails_is_reported(bench: Bench) -> None:
     """When the CA cannot say whether it knows the account, nothing is forgotten."""
     bench.issue()
     bench.state.drop_order(bench.lease())
@@ -251,7 +251,7 @@ def test_hmac_key_in_base64url_is_taken(key: bytes) -> None:
 
 
 @pytest.mark.parametrize("pem", ["nonsense", "rsa"])
-def test_account_key_that_cannot_be_used_is_told(bench: Bench, pem: str) -> None:
+def test_account_key_that_cannot_be_used_is_reported(bench: Bench, pem: str) -> None:
     """The state is at fault, and nothing is registered."""
     key = new_key(KeyType.RSA2048) if pem == "rsa" else Secret(pem)
     bench.state.save_account(AcmeAccount(bench.proxy.directory_url, key))
@@ -302,7 +302,7 @@ def test_account_whose_registration_was_interrupted_is_shown_as_such(bench: Benc
     assert AccountFacts(None, None) == ca_account(bench).look()
 
 
-def test_account_that_makes_no_sense_is_told(bench: Bench) -> None:
+def test_account_that_makes_no_sense_is_reported(bench: Bench) -> None:
     """Whatever a CA may answer."""
     bench.issue()
 
@@ -315,7 +315,7 @@ def test_account_that_makes_no_sense_is_told(bench: Bench) -> None:
         ca_account(bench).look()
 
 
-def test_look_that_is_refused_is_told(bench: Bench) -> None:
+def test_look_that_is_refused_is_reported(bench: Bench) -> None:
     """It is not taken for an account that is gone."""
     bench.issue()
     bench.proxy.faults.add(refusal("unauthorized", "not today"), on="POST /my-account/*")

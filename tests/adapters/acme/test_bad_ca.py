@@ -109,10 +109,10 @@ def test_address_at_another_host(bench: Bench, change: Change) -> None:
 
     bench.proxy.rewrite = rewrite
 
-    with pytest.raises(CaUnavailable, match=r"another host: 10\.0\.0\.5:443") as told:
+    with pytest.raises(CaUnavailable, match=r"another host: 10\.0\.0\.5:443") as reported:
         bench.issue()
 
-    assert bench.proxy.url.removeprefix("https://") in str(told.value.hint)
+    assert bench.proxy.url.removeprefix("https://") in str(reported.value.hint)
     assert [] == bench.txt_left
     kept = bench.state.order(bench.lineage)
     assert kept is None or bench.proxy.url in kept.url
@@ -410,7 +410,7 @@ def test_certificate_that_is_revoked_already_is_done(bench: Bench) -> None:
     assert "Revoked" == status(bench, bundle)
 
 
-def test_refusal_for_another_reason_is_told(bench: Bench) -> None:
+def test_refusal_for_another_reason_is_reported(bench: Bench) -> None:
     """It is not tried with the key, which would be refused as well."""
     bundle = bench.issue()
     bench.proxy.faults.add(refusal("badRevocationReason", "not that", 400), on="POST /revoke-cert")

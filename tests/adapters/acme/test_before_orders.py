@@ -177,7 +177,7 @@ def test_delegation_that_leads_elsewhere(world: NameServers) -> None:
     assert "at its registrar to ns9.other.test" in str(finding.hint)
 
 
-def test_account_that_is_not_let_in_is_told_as_that(world: NameServers) -> None:
+def test_account_that_is_not_let_in_is_reported_as_that(world: NameServers) -> None:
     """By the error of the provider."""
     account = Account("example.com")
     account.fail_with(DnsAccessDenied("the token is refused"))
@@ -277,7 +277,7 @@ def test_record_above_the_name_is_in_force(named_world: NameServers) -> None:
     assert {} == look_at_names(named_world)
 
 
-def test_what_forbids_is_told_with_the_record_to_add(named_world: NameServers) -> None:
+def test_what_forbids_is_reported_with_the_record_to_add(named_world: NameServers) -> None:
     """Where it stands, whom it names, and what to write there."""
     named_world.zones.seed("example.com", "CAA", '0 issue "other.test"')
     named_world.zones.seed("example.com", "CAA", '0 issuewild ";"')
@@ -299,7 +299,7 @@ def test_records_at_the_end_of_an_alias_are_in_force(named_world: NameServers) -
     assert {"www.example.com": Code.CAA_FORBIDS} == look_at_names(named_world, "www.example.com")
 
 
-def test_ca_that_does_not_tell_its_name_is_not_judged(named_world: NameServers) -> None:
+def test_ca_that_does_not_report_its_name_is_not_judged(named_world: NameServers) -> None:
     """Who may issue is told all the same; without records there is nothing to compare."""
     unknown = Applicant(frozenset())
     assert {} == look_at_names(named_world, applicant=unknown)
@@ -372,13 +372,13 @@ def test_identities_are_read_in_lower_case() -> None:
 @pytest.mark.parametrize(
     "meta", [None, {}, {"caaIdentities": []}, {"caaIdentities": None}, {"caaIdentities": 5}]
 )
-def test_directory_that_tells_no_identity(meta: object) -> None:
+def test_directory_that_reports_no_identity(meta: object) -> None:
     """They are optional (RFC 8555 §7.1.1); what is no list tells none."""
     assert frozenset() == found_in_directory(meta).identities
 
 
 @pytest.mark.parametrize("minutes", [0, 20, -20])
-def test_clock_of_the_ca_is_told(minutes: int) -> None:
+def test_clock_of_the_ca_is_reported(minutes: int) -> None:
     """By the Date of its answer."""
     ahead = timedelta(minutes=minutes)
 

@@ -136,7 +136,7 @@ def test_wildcard_that_the_record_does_not_allow(bench: Persisting) -> None:
     assert 0 == bench.ca.orders
 
 
-def test_each_missing_record_is_told_at_once(bench: Persisting) -> None:
+def test_each_missing_record_is_reported_at_once(bench: Persisting) -> None:
     """An operator sets them by hand, so that all of them are told; the one that is there is not."""
     here, first, second = (f"{label}.{bench.name}" for label in ("here", "one", "two"))
     bench.set_record(here)
@@ -381,8 +381,8 @@ def silent_look(bench: Persisting) -> list[Looked]:
 
 
 def found(looked: list[Looked]) -> list[tuple[str, str, str]]:
-    told = findings_of(looked, (), datetime.now(UTC))
-    return [(one.severity, one.code, one.subject) for one in told]
+    reported = findings_of(looked, (), datetime.now(UTC))
+    return [(one.severity, one.code, one.subject) for one in reported]
 
 
 def test_resolvers_that_do_not_answer(bench: Persisting) -> None:

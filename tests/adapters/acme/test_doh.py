@@ -192,11 +192,11 @@ def test_answer_over_https_that_is_none(
     doh.faults.add(fault, on=ASKED, times=None)
     resolvers = Resolvers((), ANSWER_WITHIN, over_https(world, doh), plain=False)
 
-    with pytest.raises(DnsUnavailable, match=why) as told:
+    with pytest.raises(DnsUnavailable, match=why) as reported:
         resolvers.zone_of(NAME)
 
-    assert doh.url in str(told.value)
-    assert "dns-query" not in str(told.value)
+    assert doh.url in str(reported.value)
+    assert "dns-query" not in str(reported.value)
 
 
 def test_resolver_over_https_whose_certificate_is_not_trusted(
@@ -276,7 +276,7 @@ def lame(world: NameServers) -> None:
         server.lame()
 
 
-def test_resolver_over_https_is_believed_where_no_name_server_is_heard(
+def test_resolver_over_https_is_trusted_where_no_name_server_is_heard(
     world: NameServers,
     honest: Resolver,
     doh: HttpsDns,
@@ -294,7 +294,7 @@ def test_resolver_over_https_is_believed_where_no_name_server_is_heard(
     assert "resolvers asked over HTTPS show the challenge" in caplog.text
 
 
-def test_resolver_over_https_is_believed_at_the_end_of_a_short_time(
+def test_resolver_over_https_is_trusted_at_the_end_of_a_short_time(
     world: NameServers, doh: HttpsDns, reports: Reports
 ) -> None:
     """Where questions get lost, as with a firewall, it is asked before anything is given up."""
@@ -395,7 +395,7 @@ def kept(*records: tuple[Any, ...]) -> Handler:
     return OddServer({(NAME, "TXT"): list(records)}).handle
 
 
-def test_chosen_resolver_that_keeps_older_values_is_told_and_not_waited_for(
+def test_chosen_resolver_that_keeps_older_values_is_reported_and_not_waited_for(
     world: NameServers,
     start: Callable[..., HttpsDns],
     reports: Reports,
@@ -450,7 +450,7 @@ def test_chosen_resolvers_are_asked_when_it_is_too_late(
         propagation(world, doh, chosen=True).wait(one(), reports)
 
 
-def test_older_value_at_a_name_server_is_told(world: NameServers, reports: Reports) -> None:
+def test_older_value_at_a_name_server_is_reported(world: NameServers, reports: Reports) -> None:
     """It is something else than a record that is not there."""
     world.zones.create(NAME, "TXT", "yesterday")
 
@@ -529,7 +529,7 @@ def test_resolver_that_cannot_look_it_up(
     assert "REFUSED" in str(silent.message)
 
 
-def test_refusal_over_https_is_told(
+def test_refusal_over_https_is_reported(
     world: NameServers, honest: Resolver, doh: HttpsDns, reports: Reports
 ) -> None:
     """By its code."""

@@ -180,12 +180,12 @@ def test_progress_says_what_is_being_done(bench: Bench) -> None:
         "removing the challenge records",
         "waiting for the CA to issue the certificate",
     ] == bench.activities
-    told = [event for event in bench.events if isinstance(event, Activity)]
-    assert told == bench.events
-    assert {bench.lineage} == {event.lineage for event in told}
+    reported = [event for event in bench.events if isinstance(event, Activity)]
+    assert reported == bench.events
+    assert {bench.lineage} == {event.lineage for event in reported}
 
 
-def test_of_several_names_it_is_told_how_many_are_done(bench: Bench) -> None:
+def test_of_several_names_it_is_reported_how_many_are_done(bench: Bench) -> None:
     """While their records are written, while the CA validates them, and while they are removed."""
     names = [f"{label}.{bench.name}" for label in "abc"]
 
@@ -194,10 +194,10 @@ def test_of_several_names_it_is_told_how_many_are_done(bench: Bench) -> None:
     counts: dict[str, list[int]] = {}
     for event in bench.events:
         if isinstance(event, Activity):
-            counts[str(event.what)] = told = []
+            counts[str(event.what)] = reported = []
         elif isinstance(event, Counted):
             assert 3 == event.all
-            told.append(event.done)
+            reported.append(event.done)
     assert {
         "ordering a certificate": [],
         "writing the challenge records": [0, 1, 2],
@@ -290,12 +290,12 @@ def ordered_profile(bench: Bench) -> object:
     ids=["none", "one", "a list", "in another order"],
 )
 def test_first_profile_that_the_directory_lists(
-    bench: Bench, wished: tuple[str, ...], asked: str | None
+    bench: Bench, wanted: tuple[str, ...], asked: str | None
 ) -> None:
     """It goes out with the order; without a wish the CA chooses."""
     listing(bench, "classic", "tlsserver")
 
-    assert bench.issue(profiles=wished).key_matches
+    assert bench.issue(profiles=wanted).key_matches
     assert asked == ordered_profile(bench)
 
 

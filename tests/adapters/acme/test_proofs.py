@@ -71,7 +71,7 @@ def test_failed_proof_shows_what_the_ca_says(bench: Bench) -> None:
     assert bench.state.order(bench.lineage) is None
 
 
-def test_every_name_whose_proof_failed_is_told(bench: Bench) -> None:
+def test_every_name_whose_proof_failed_is_reported(bench: Bench) -> None:
     """The operator need not find them one by one."""
     names = [f"{letter}.{bench.name}" for letter in "abc"]
     write_elsewhere(bench)
@@ -276,7 +276,7 @@ def test_record_that_cannot_be_removed_does_not_cost_the_certificate(bench: Benc
     assert 1 == len(bench.txt_left) == bench.rows_left
 
 
-def test_proof_with_sub_problems_is_told_whole(bench: Bench) -> None:
+def test_proof_with_sub_problems_is_reported_whole(bench: Bench) -> None:
     """Every part of a compound problem is shown (RFC 8555 §6.7.1)."""
     parts = [
         {"type": f"{ERROR}caa", "detail": "CAA says no", "identifier": identifier(bench.name)},
@@ -401,9 +401,9 @@ def test_record_whose_zone_has_left_the_account_is_forgotten(
     bench.sweep()
 
     assert 0 == bench.rows_left
-    (told,) = (logged.getMessage() for logged in caplog.records)
-    assert record.name in told
-    assert record.value in told
+    (reported,) = (logged.getMessage() for logged in caplog.records)
+    assert record.name in reported
+    assert record.value in reported
 
 
 def test_account_that_is_named_by_mistake_costs_no_record(bench: Bench) -> None:
@@ -481,9 +481,9 @@ def test_record_that_is_no_challenge_is_left_alone(
     assert [] == bench.dns.removals
     assert [value] == bench.txt_left
     assert 0 == bench.rows_left
-    (told,) = (logged.getMessage() for logged in caplog.records)
-    assert record.name in told
-    assert "See who can write to the state" in told
+    (reported,) = (logged.getMessage() for logged in caplog.records)
+    assert record.name in reported
+    assert "See who can write to the state" in reported
 
 
 def test_record_that_the_state_cannot_prove_is_left_alone(
@@ -498,6 +498,6 @@ def test_record_that_the_state_cannot_prove_is_left_alone(
     assert [] == bench.dns.removals
     assert [VALUE] == bench.txt_left
     assert 0 == bench.rows_left
-    (told,) = (logged.getMessage() for logged in caplog.records)
-    assert record.name in told
-    assert "a row that certferry did not write" in told
+    (reported,) = (logged.getMessage() for logged in caplog.records)
+    assert record.name in reported
+    assert "a row that certferry did not write" in reported

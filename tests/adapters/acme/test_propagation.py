@@ -294,7 +294,7 @@ def test_alias_beside_a_wildcard_is_followed(world: NameServers) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
-def test_aliases_in_a_circle_are_told(world: NameServers, length: int) -> None:
+def test_aliases_in_a_circle_are_reported(world: NameServers, length: int) -> None:
     """With the whole circle, so that it can be broken."""
     names = [NAME, *(f"alias-{number}.example.com" for number in range(1, length))]
     for name, target in zip(names, [*names[1:], NAME], strict=True):
@@ -325,7 +325,9 @@ def test_name_too_long_for_dns_is_refused(world: NameServers) -> None:
         world.propagation().follow(name)
 
 
-def test_domain_that_is_not_delegated_is_told_at_once(world: NameServers, reports: Reports) -> None:
+def test_domain_that_is_not_delegated_is_reported_at_once(
+    world: NameServers, reports: Reports
+) -> None:
     """No resolver would ever see the value."""
     with pytest.raises(ZoneNotFound, match=r"a\.unregistered\.test") as nowhere:
         world.propagation().wait(one("a.unregistered.test"), reports)

@@ -44,8 +44,8 @@ def old(place: Place) -> str:
     return cert_id
 
 
-def bind(target: Qiniu, cert_id: str, wish: DesiredHttps = KEEP, domain: str = WWW) -> None:
-    target.bind(domain, Kind.CDN, cert_id, wish)
+def bind(target: Qiniu, cert_id: str, wanted: DesiredHttps = KEEP, domain: str = WWW) -> None:
+    target.bind(domain, Kind.CDN, cert_id, wanted)
 
 
 def writes(place: Place) -> list[tuple[str, Any]]:
@@ -117,7 +117,7 @@ def test_tls_versions_that_are_not_reported_are_left_out(
 
 
 @pytest.mark.parametrize(
-    ("wish", "expected"),
+    ("desired", "expected"),
     [
         (DesiredHttps(force_https=False), (False, True, ("TLSv1.2", "TLSv1.3"))),
         (DesiredHttps(http2=False), (True, False, ("TLSv1.2", "TLSv1.3"))),
@@ -126,7 +126,7 @@ def test_tls_versions_that_are_not_reported_are_left_out(
     ],
 )
 def test_only_what_is_wished_changes(
-    wish: DesiredHttps,
+    wanted: DesiredHttps,
     expected: tuple[object, ...],
     place: Place,
     target: Qiniu,
@@ -134,14 +134,14 @@ def test_only_what_is_wished_changes(
     new: str,
 ) -> None:
     """Each setting by itself."""
-    bind(target, new, wish)
+    bind(target, new, wanted)
 
     found = https(place)
     assert expected == (found.force_https, found.http2, found.tls_versions)
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "desired",
     [
         KEEP,
         DesiredHttps(force_https=True, http2=True),
@@ -149,10 +149,10 @@ def test_only_what_is_wished_changes(
     ],
 )
 def test_nothing_is_written_when_all_is_as_wished(
-    wish: DesiredHttps, place: Place, target: Qiniu, old: str
+    wanted: DesiredHttps, place: Place, target: Qiniu, old: str
 ) -> None:
     """Bound already and settings as wished, TLS versions in whatever order: only a look."""
-    bind(target, old, wish)
+    bind(target, old, wanted)
 
     assert [] == place.service.writes()
 

@@ -401,7 +401,7 @@ def test_every_page_of_others_is_read(place: Place, target: Qiniu) -> None:
 
 
 @pytest.mark.parametrize("end", ["null", "99999999999999999"])
-def test_others_that_tell_little(end: str, place: Place, target: Qiniu) -> None:
+def test_others_that_report_little(end: str, place: Place, target: Qiniu) -> None:
     """No name, and no end or none that a calendar knows."""
     body = f'{{"code":200,"certs":[{{"certid":"x","name":null,"not_after":{end}}}]}}'
     place.service.fusion.faults.add(Fault.status(200, body.encode()), times=None)

@@ -45,7 +45,7 @@ def test_keys_that_are_let_in_everywhere(place: Place) -> None:
     assert "certificates in the account: 1;" in str(found[Code.CERTIFICATES_KEPT].message)
 
 
-def test_calls_that_are_made_beside_them_change_nothing_that_is_told(place: Place) -> None:
+def test_calls_that_are_made_beside_them_change_nothing_that_is_reported(place: Place) -> None:
     """Two examinations tell the same, whether other looks at the account came first or not."""
     place.service.add_domain("img.example.com")
     target = place.target()
@@ -55,7 +55,7 @@ def test_calls_that_are_made_beside_them_change_nothing_that_is_told(place: Plac
     assert alone == target.examine("qiniu")
 
 
-def test_way_that_is_not_the_usual_one_is_told(place: Place) -> None:
+def test_way_that_is_not_the_usual_one_is_reported(place: Place) -> None:
     """As where only api.qiniu.com answers for certificates."""
     place.service.hosting.certificates = {Host.API: QBOX}
 
@@ -112,7 +112,7 @@ def test_wrong_clock_is_not_blamed_on_the_keys(place: Place) -> None:
 
 
 @pytest.mark.parametrize("minutes", [0, 7, -20])
-def test_clock_is_told_without_keys(place: Place, minutes: int) -> None:
+def test_clock_is_reported_without_keys(place: Place, minutes: int) -> None:
     """Whatever is answered to such a request has a Date."""
     place.time.offset = timedelta(minutes=-minutes)
 
@@ -120,14 +120,14 @@ def test_clock_is_told_without_keys(place: Place, minutes: int) -> None:
     assert "" == place.service.requests("GET /")[0].headers.get("Authorization", "")
 
 
-def test_clock_is_told_by_a_web_page_too(place: Place) -> None:
+def test_clock_is_reported_by_a_web_page_too(place: Place) -> None:
     """Its Date is as good as any."""
     place.service.api.faults.add(Fault.html(404), on="GET /")
 
     assert timedelta(0) == place.target().clock_ahead()
 
 
-def test_service_that_does_not_answer_tells_no_time(place: Place) -> None:
+def test_service_that_does_not_answer_reports_no_time(place: Place) -> None:
     """That is told as it is."""
     place.service.api.faults.add(Fault.reset_before(), on="GET /", times=None)
 

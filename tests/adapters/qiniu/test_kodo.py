@@ -253,7 +253,7 @@ def test_a_sub_account_may_not_bind(place: Place, sub_account: Qiniu, new: str) 
     assert "main account" in str(caught.value.hint)
 
 
-def test_a_key_that_does_not_tell_what_it_is(place: Place, target: Qiniu, new: str) -> None:
+def test_a_key_that_does_not_say_what_it_is(place: Place, target: Qiniu, new: str) -> None:
     """Without the prefix of sub-accounts, what worked before gives it away."""
     place.service.add_bucket_domain(SRC, "pictures")
     for host in (place.service.uc, place.service.api, place.service.api_backup):
@@ -269,7 +269,7 @@ def test_a_key_that_does_not_tell_what_it_is(place: Place, target: Qiniu, new: s
         assert "keys of the main account" in str(error.hint)
 
 
-def test_wrong_keys_are_told_as_ever(place: Place) -> None:
+def test_wrong_keys_are_reported_as_ever(place: Place) -> None:
     """A key that works nowhere is not explained by sub-accounts."""
     with pytest.raises(TargetAccessDenied) as caught:
         place.target(secret="wrong").bind(SRC, KODO, "id", KEEP)

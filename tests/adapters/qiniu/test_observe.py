@@ -95,7 +95,7 @@ def test_a_domain_that_is_switched_off(state: str, place: Place, target: Qiniu) 
     assert DomainState.UNAVAILABLE is the_domain(target).state
 
 
-def test_a_frozen_account_is_told_in_any_case(place: Place, target: Qiniu) -> None:
+def test_a_frozen_account_is_reported_in_any_case(place: Place, target: Qiniu) -> None:
     """Its domains are not left out: all of them would be, and nothing seem wrong."""
     place.service.add_domain(WWW)
     body = b'{"name":"www.example.com","operatingState":"success","uidIsFreezed":true}'
@@ -207,12 +207,12 @@ def test_a_failed_change_that_quotes_a_key(place: Place, target: Qiniu) -> None:
     place.service.fail_next(WWW, f"bad pri {key}\x1b[2J\n" + "so it is " * 1000)
     qiniu_calls.Client(place.service).httpsconf(WWW, new)
 
-    told = str(the_domain(target).problem)
+    reported = str(the_domain(target).problem)
 
-    assert told.startswith("Qiniu could not carry out modify_https_conf: bad pri •••")
-    assert key not in told
-    assert not {"\x1b", "\n"} & set(told)
-    assert len(told) < 1100
+    assert reported.startswith("Qiniu could not carry out modify_https_conf: bad pri •••")
+    assert key not in reported
+    assert not {"\x1b", "\n"} & set(reported)
+    assert len(reported) < 1100
 
 
 def test_a_failed_change_that_left_its_certificate_behind(place: Place, target: Qiniu) -> None:
@@ -354,10 +354,10 @@ def test_ticket_holds_no_secret(where: str, secret: str, place: Place) -> None:
     error = stuck_error("qiniu", domain, since, now, served=(), fingerprint="aa" * 32)
 
     assert error.ticket
-    told = ticket(error.ticket) + str(error)
-    assert WWW in told
+    reported = ticket(error.ticket) + str(error)
+    assert WWW in reported
     for key in (OWN_ACCESS_KEY, OWN_SECRET_KEY, SIGNATURE, KEY_LINE):
-        assert key not in told
+        assert key not in reported
 
 
 # --- what another run has done --------------------------------------------------------------

@@ -447,7 +447,9 @@ def test_number_13_list_is_never_filtered(place: Place, target: Qiniu) -> None:
         (timedelta(minutes=-20), "this machine's clock is 20 minutes behind Qiniu's"),
     ],
 )
-def test_a_wrong_clock_is_told_before_the_keys(offset: timedelta, words: str, place: Place) -> None:
+def test_a_wrong_clock_is_reported_before_the_keys(
+    offset: timedelta, words: str, place: Place
+) -> None:
     """With how much, from the answer's Date; and what to do."""
     place.time.offset = offset
 
@@ -458,7 +460,7 @@ def test_a_wrong_clock_is_told_before_the_keys(offset: timedelta, words: str, pl
     assert "timedatectl" in str(caught.value.hint)
 
 
-def test_wrong_keys_with_a_right_clock_are_told_as_that(place: Place) -> None:
+def test_wrong_keys_with_a_right_clock_are_reported_as_that(place: Place) -> None:
     """A second of difference explains nothing."""
     place.time.offset = timedelta(seconds=40)
 

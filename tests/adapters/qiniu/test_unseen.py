@@ -210,7 +210,7 @@ def test_a_mark_on_something_else(
 
 
 @pytest.mark.parametrize("names", ['["*.EXAMPLE.com","WWW.example.com"]', "null", "[]"])
-def test_names_in_another_order_or_not_told(
+def test_names_in_another_order_or_not_reported(
     names: str, place: Place, target: Qiniu, made: CertificateBundle
 ) -> None:
     """Order and case of names do not matter, and what a list leaves out does not disagree."""
