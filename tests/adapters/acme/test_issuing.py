@@ -280,7 +280,7 @@ def ordered_profile(bench: Bench) -> object:
 
 
 @pytest.mark.parametrize(
-    ("wished", "asked"),
+    ("wanted", "asked"),
     [
         ((), None),
         (("tlsserver",), "tlsserver"),

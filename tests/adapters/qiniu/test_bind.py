@@ -44,8 +44,8 @@ def old(place: Place) -> str:
     return cert_id
 
 
-def bind(target: Qiniu, cert_id: str, wanted: DesiredHttps = KEEP, domain: str = WWW) -> None:
-    target.bind(domain, Kind.CDN, cert_id, wanted)
+def bind(target: Qiniu, cert_id: str, desired: DesiredHttps = KEEP, domain: str = WWW) -> None:
+    target.bind(domain, Kind.CDN, cert_id, desired)
 
 
 def writes(place: Place) -> list[tuple[str, Any]]:
@@ -75,7 +75,7 @@ def test_a_domain_without_https(absent: Any, place: Place, target: Qiniu, new: s
     assert new == place.service.bound(WWW)
 
 
-def test_a_domain_without_https_and_wishes(place: Place, target: Qiniu, new: str) -> None:
+def test_a_domain_without_https_or_desired_settings(place: Place, target: Qiniu, new: str) -> None:
     """What is asked for is set from the first moment on."""
     place.service.add_domain(WWW)
 
@@ -125,8 +125,8 @@ def test_tls_versions_that_are_not_reported_are_left_out(
         (DesiredHttps(force_https=True, http2=True), (True, True, ("TLSv1.2", "TLSv1.3"))),
     ],
 )
-def test_only_what_is_wished_changes(
-    wanted: DesiredHttps,
+def test_only_what_is_desired_changes(
+    desired: DesiredHttps,
     expected: tuple[object, ...],
     place: Place,
     target: Qiniu,
@@ -134,7 +134,7 @@ def test_only_what_is_wished_changes(
     new: str,
 ) -> None:
     """Each setting by itself."""
-    bind(target, new, wanted)
+    bind(target, new, desired)
 
     found = https(place)
     assert expected == (found.force_https, found.http2, found.tls_versions)
@@ -148,17 +148,17 @@ def test_only_what_is_wished_changes(
         DesiredHttps(tls_versions=("TLSv1.3", "TLSv1.2")),
     ],
 )
-def test_nothing_is_written_when_all_is_as_wished(
-    wanted: DesiredHttps, place: Place, target: Qiniu, old: str
+def test_nothing_is_written_when_all_is_as_desired(
+    desired: DesiredHttps, place: Place, target: Qiniu, old: str
 ) -> None:
-    """Bound already and settings as wished, TLS versions in whatever order: only a look."""
-    bind(target, old, wanted)
+    """Bound already and settings as desired, TLS versions in whatever order: only a look."""
+    bind(target, old, desired)
 
     assert [] == place.service.writes()
 
 
 def test_a_setting_alone_is_changed(place: Place, target: Qiniu, old: str) -> None:
-    """The certificate is the same, a setting differs from the wish: one write."""
+    """The certificate is the same, a setting differs from what is desired: one write."""
     bind(target, old, DesiredHttps(force_https=False))
     bind(target, old, DesiredHttps(force_https=False))
 
@@ -281,7 +281,7 @@ def test_a_lost_answer_to_a_change_that_takes_long(
 def test_a_read_that_does_not_show_what_was_bound_yet(
     place: Place, target: Qiniu, old: str, new: str
 ) -> None:
-    """Asked for again, and refused as unchanged: the domain and its settings are as wished."""
+    """Asked for again, and refused as unchanged: the domain and its settings are as desired."""
     place.service.domains.read_lag = timedelta(seconds=5)
     place.service.domains.refuse_unchanged = True
     bind(target, new)
