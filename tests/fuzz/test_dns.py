@@ -15,10 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.adapters.acme.examination import NamesLook
-from certferry.adapters.acme.nameservers import SecondOpinion, ask
+from certferry.adapters.acme.nameservers import ask, opinions_of
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
-from certferry.adapters.probe.addresses import resolve
-from certferry.adapters.probe.resolver_look import ResolverLook
+from certferry.adapters.probe.resolvers import ResolverLook, resolve
 from certferry.core.network import Applicant
 from certferry.ports.examination import Delegated, Reporting, Timed
 from certferry.ports.http import NO_HEADERS, Answer
@@ -252,7 +251,7 @@ class BentHttps:
 
 
 OVER_HTTPS: tuple[Callable[[HttpsResolver], object], ...] = (
-    lambda one: SecondOpinion([one], chosen=True).ask([NAME, "other.example.net"]),
+    lambda one: opinions_of([one], [NAME, "other.example.net"]),
     lambda one: Resolvers((), WITHIN, [one], plain=False).zone_of(NAME),
     lambda one: Resolvers((), WITHIN, [one], plain=False).addresses("www.example.com"),
 )

@@ -49,7 +49,6 @@ def share(covered: int, total: int) -> float:
 
 
 def measure(room: str, files: dict[str, Any]) -> Measured:
-    """Add up the files of a room in coverage's JSON report."""
     found = [
         one["summary"] for path, one in files.items() if Path(PACKAGE, room) in Path(path).parents
     ]

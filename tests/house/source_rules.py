@@ -217,7 +217,6 @@ def _line(text: str, found: re.Match[str]) -> int:
 
 
 def properties(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """A test's docstring is the property that it holds."""
     del text
     for node in ast.walk(tree):
         match node:

@@ -54,7 +54,6 @@ def database(path: Path) -> Iterator[SqliteDatabase]:
 
 
 def apply(database: SqliteDatabase, migrations: Sequence[Migration]) -> None:
-    """Apply what is missing of these."""
     migrate(database, Upgrade("localhost", lambda *_: None), migrations)
 
 
@@ -249,7 +248,6 @@ def test_state_of_every_released_schema(path: Path, key_file: Path, number: int)
 
 
 def store_everything(store: StateStore) -> None:
-    """Store a row in every table."""
     store.begin_run(NOW)
     lease = store.acquire("img", NOW)
     bundle = make_bundle("img.example.com", not_before=NOW)
