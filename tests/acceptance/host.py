@@ -57,6 +57,13 @@ class Run:
         """What a run with `--json` handed out."""
         return json.loads(self.out)
 
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The steps of the one certificate in its document."""
+        (certificate,) = self.document["certificates"]
+        steps: list[dict[str, Any]] = certificate["steps"]
+        return steps
+
 
 def certificate(
     *names: str, name: str | None = None, domains: Sequence[str] = (), to: str | None = "qiniu"

@@ -52,9 +52,8 @@ def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str)
 
     assert 0 == run.code, run.err
     assert first == bound(host, name)
-    (found,) = run.document["certificates"]
     assert {("deploy", "done"), ("verify", "done")} <= {
-        (step["action"], step["outcome"]) for step in found["steps"]
+        (step["action"], step["outcome"]) for step in run.steps
     }
     again = host.run("rollback", name)
     assert (0, 0) == (again.code, again.left.qiniu_writes)
@@ -171,8 +170,7 @@ def test_stuck_change_comes_with_a_ticket(world: World, host: Host, name: str) -
     run = host.run("--log-file", str(host.directory / "run.log"), "sync", "--json")
 
     assert FAILED == run.code
-    (found,) = run.document["certificates"]
-    (step,) = (step for step in found["steps"] if step["outcome"] == "failed")
+    (step,) = (step for step in run.steps if step["outcome"] == "failed")
     assert "target_stuck" == step["code"]
     assert step["ticket"].startswith("您好")
     for words in (name, "processing", "请求 ID"):
@@ -225,8 +223,7 @@ def test_edges_that_break_get_the_previous_certificate_back(
 
         assert FAILED == run.code
         assert eventually(lambda: first == bound(host, name))
-        (found,) = run.document["certificates"]
-        (step,) = (step for step in found["steps"] if step["action"] == "rollback")
+        (step,) = (step for step in run.steps if step["action"] == "rollback")
         assert "refused the new certificate" in step["detail"]
         assert "certferry sync --renew" in step["hint"]
         again = host.run("sync")

@@ -188,8 +188,8 @@ def test_moment_that_the_ca_names_is_kept(host: Host, world: World, name: str) -
 
         assert asked == len(ca.journal)
 
-    (step,) = first.document["certificates"][0]["steps"]
-    (again,) = later.document["certificates"][0]["steps"]
+    (step,) = first.steps
+    (again,) = later.steps
     assert (TRY_LATER, TRY_LATER) == (first.code, later.code)
     for reported in (step, again):
         assert ("issue", "waiting") == (reported["action"], reported["outcome"])
@@ -291,7 +291,7 @@ def test_rehearsal_that_the_ca_holds_back(host: Host, world: World) -> None:
 
         assert asked == len(ca.journal)
     assert (TRY_LATER, TRY_LATER) == (first.code, again.code)
-    (step,) = again.document["certificates"][0]["steps"]
+    (step,) = again.steps
     assert ("waiting", "order_held_back") == (step["outcome"], step["code"])
     assert step["retry_at"] is not None
 

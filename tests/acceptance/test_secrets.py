@@ -149,9 +149,6 @@ def test_nothing_secret_is_written_anywhere(host: Host, name: str, clean_environ
     assert "cannot parse" not in kept
 
 
-# --- what programs say
-
-
 @pytest.fixture
 def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
     """A machine with programs, whose accounts' keys are in a file that its programs know of."""
@@ -255,9 +252,6 @@ def test_secret_command_that_reports_a_key(site: Site, name: str) -> None:
     assert f"the command sh failed with exit code 1: trying {MASK}" in run.err
     places = [*streams({"sync": run}), Place("log", log.read_bytes())]
     assert set() == leaks(places, list(value("the secret key", key)))
-
-
-# --- the search itself
 
 
 @pytest.fixture

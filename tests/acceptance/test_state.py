@@ -35,9 +35,6 @@ def synced(host: Host) -> Host:
     return host
 
 
-# --- the state
-
-
 def test_state_of_a_newer_version(synced: Host, name: str) -> None:
     """A newer schema is told with both numbers, and the file is left alone."""
     with closing(sqlite3.connect(synced.state)) as database, database:
@@ -238,9 +235,6 @@ def test_a_new_machine_misses_no_state(host: Host) -> None:
     for command in ("plan", "status", "doctor"):
         run = host.run(command)
         assert "there is the key file" not in run.err + run.out
-
-
-# --- a full disk
 
 
 @thorough

@@ -42,9 +42,6 @@ def ask_for_challenge(world: World, name: str) -> None:
     dns.query.udp(question, world.dns.resolver.address, port=world.dns.port, timeout=5)
 
 
-# --- what the CA says
-
-
 class ChoosyPebble(Pebble):
     """A CA whose policy forbids one name (`domainBlocklist` of Pebble's configuration)."""
 
@@ -139,9 +136,6 @@ def test_directory_that_is_not_trusted(host: Host, name: str) -> None:
     assert "a private CA needs `ca_bundle` under [acme]" in run.complaint.hint
     assert_nothing_written(run.left)
     assert [] == host.fingerprints(name)
-
-
-# --- resolvers
 
 
 @pytest.fixture
@@ -513,9 +507,6 @@ def test_an_empty_file_has_failed(host_of_a_wrong_file: Host) -> None:
     run = host_of_a_wrong_file.run("sync", "--json")
 
     assert (USAGE, "none_declared") == (run.code, run.document["error"]["code"])
-
-
-# --- a file that others may write
 
 
 def test_a_file_that_others_may_write_is_reported_without_a_state(

@@ -72,9 +72,6 @@ def call(service: DnspodService, session: requests.Session) -> CallApi:
 # --- The stand-in of DNSPod over real HTTP: what it wants, what it answers, and how it fails
 
 
-# --- the wire
-
-
 def test_answer_is_json_only_when_asked_for(
     service: DnspodService, session: requests.Session
 ) -> None:
@@ -132,9 +129,6 @@ def test_user_agent_of_another_form_is_refused_and_remembered(
     assert [agent or ""] == service.refused_user_agents()
 
 
-# --- the login
-
-
 @pytest.mark.parametrize(
     ("token", "expected"),
     [
@@ -179,9 +173,6 @@ def test_failed_logins_far_apart_do_not_block(call: CallApi, clock: ManualClock)
     assert "1" == code(call("Info.Version"))
 
 
-# --- account and domains
-
-
 @pytest.mark.parametrize(
     ("fields", "info", "records", "write"),
     [
@@ -203,9 +194,6 @@ def test_domain_that_is_not_ours_is_refused(
     assert records == code(call("Record.List", **fields))
     assert write == code(call("Record.Create", **record, **fields))
     assert write == code(call("Record.Remove", record_id=1, **fields))
-
-
-# --- faults and the journal
 
 
 def test_journal_holds_every_call_without_the_token(service: DnspodService, call: CallApi) -> None:

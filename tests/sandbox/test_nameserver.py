@@ -97,9 +97,6 @@ def ask(service: DnsService) -> Ask:
 # --- The name servers, asked over real sockets: what they answer
 
 
-# --- what an authoritative server answers
-
-
 @pytest.mark.parametrize(
     ("name", "rtype", "rcode"),
     [
@@ -164,9 +161,6 @@ def test_delegated_name_is_referred_to_its_servers(service: DnsService, ask: Ask
     assert (dns.rcode.NOERROR, False) == (response.rcode(), is_authoritative(response))
     assert ([], ["lab.example.com. NS"]) == (response.answer, authority(response))
     assert ["127.0.53.3"] == [str(rrset[0]) for rrset in response.additional]
-
-
-# --- sizes and transports
 
 
 @pytest.mark.parametrize(("count", "edns_version"), [(9, -1), (22, 0)], ids=["512", "1232"])
@@ -241,9 +235,6 @@ def test_garbage_is_answered_with_a_format_error(service: DnsService) -> None:
     assert (good[:2], dns.rcode.FORMERR, 12) == (answer[:2], answer[3], len(answer))
 
 
-# --- the resolver
-
-
 def test_alias_loop_is_a_server_failure(service: DnsService, zones: Zones, ask: Ask) -> None:
     """A chain that comes back to itself ends."""
     zones.seed("a.example.com", "CNAME", "b.example.com")
@@ -257,9 +248,6 @@ def test_alias_loop_is_a_server_failure(service: DnsService, zones: Zones, ask: 
 
 
 IMPATIENCE = 0.15
-
-
-# --- troubles
 
 
 def test_server_that_is_down_answers_on_no_transport(service: DnsService, ask: Ask) -> None:
@@ -291,9 +279,6 @@ def test_slow_server_answers_late(service: DnsService, ask: Ask) -> None:
         assert ([], [], []) == select.select([client], [], [], 0)
         assert query[:2] == client.recv(512)[:2]
     assert time.monotonic() - started >= 1.0
-
-
-# --- running
 
 
 # Other workers use other addresses, so that no port is taken from under these two.

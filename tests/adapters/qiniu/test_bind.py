@@ -60,9 +60,6 @@ def https(place: Place, domain: str = WWW) -> HttpsConf:
     return place.service.domain(domain).https
 
 
-# --- switching HTTPS on ---------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("absent", ["empty", "null", "missing"])
 def test_a_domain_without_https(absent: Any, place: Place, target: Qiniu, new: str) -> None:
     """`sslize`, and no visitor is redirected unless the file asks for it."""
@@ -83,9 +80,6 @@ def test_a_domain_without_https_or_desired_settings(place: Place, target: Qiniu,
 
     found = https(place)
     assert (True, True, ("TLSv1.3",)) == (found.force_https, found.http2, found.tls_versions)
-
-
-# --- replacing a certificate ----------------------------------------------------------------
 
 
 def test_everything_else_stays(place: Place, target: Qiniu, old: str, new: str) -> None:
@@ -189,9 +183,6 @@ def test_a_free_certificate_of_qinius_own(place: Place, target: Qiniu, new: str)
     assert new == place.service.bound(WWW)
 
 
-# --- a domain at work -----------------------------------------------------------------------
-
-
 def test_a_change_that_began_a_moment_ago(place: Place, target: Qiniu, old: str, new: str) -> None:
     """At rest when it was read, at work when it was written: 400030 is later, not success."""
     place.service.api.faults.add(refusal(400, 400030), on="PUT *")
@@ -230,9 +221,6 @@ def test_a_failed_change_is_not_taken_for_the_next_one(
     assert "success" == place.service.domain(WWW).state
 
 
-# --- a domain that cannot be changed --------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "options",
     [{"state": "frozen"}, {"state": "offlined"}, {"could_operate": False}, {"type": "pan"}],
@@ -258,9 +246,6 @@ def test_a_kind_that_is_not_deployed_to(kind: Kind, place: Place, target: Qiniu)
         target.bind(WWW, kind, "id", KEEP)
 
     assert 0 == place.count("*")
-
-
-# --- lost answers ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", LOST, ids=fault_id)

@@ -143,9 +143,6 @@ def test_two_processes_and_a_list_that_lags(place: Place, made: CertificateBundl
     assert [first, second] == [remote.remote_id for remote in found]
 
 
-# --- lost answers ---------------------------------------------------------------------------
-
-
 def test_a_list_that_cannot_be_had_stops_the_upload(
     place: Place, target: Qiniu, made: CertificateBundle
 ) -> None:
@@ -378,9 +375,6 @@ def test_a_copy_that_a_kodo_domain_uses(place: Place, target: Qiniu, ours: str, 
     habits.bindings_nowhere(place.service)
     with pytest.raises(TargetInUse, match="400911"):
         place.target().retire(ours, label)
-
-
-# --- of any owner ---------------------------------------------------------------------------
 
 
 def others(target: Qiniu) -> dict[str, tuple[str, datetime | None]]:

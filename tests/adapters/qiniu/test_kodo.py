@@ -38,9 +38,6 @@ def new(place: Place) -> str:
     return qiniu_calls.seed(place.service, list(NAMES), "new")
 
 
-# --- which are found ------------------------------------------------------------------------
-
-
 def test_both_halves_are_found(place: Place, target: Qiniu) -> None:
     """CDN domains and source domains that the certificate covers, each once, of their kind."""
     place.service.add_domain(IMG)
@@ -109,9 +106,6 @@ def test_a_frozen_source_domain(place: Place, target: Qiniu, new: str) -> None:
     with pytest.raises(TargetRejected, match="frozen"):
         target.bind(SRC, KODO, new, KEEP)
     assert 0 == place.count("* /cert/bind")
-
-
-# --- how they are bound ---------------------------------------------------------------------
 
 
 def test_a_source_domain_is_bound(place: Place, target: Qiniu, new: str) -> None:
@@ -237,9 +231,6 @@ def test_a_certificate_that_does_not_fit(place: Place, target: Qiniu) -> None:
             target.bind(SRC, KODO, cert_id, KEEP)
 
 
-# --- when answers are lost ------------------------------------------------------------------
-
-
 # --- keys that may not ----------------------------------------------------------------------
 
 
@@ -335,9 +326,6 @@ def test_one_bucket_that_may_not_be_seen(place: Place, target: Qiniu) -> None:
     assert "cannot be seen" in str(problem_of(target, WWW))
 
 
-# --- when Kodo is silent --------------------------------------------------------------------
-
-
 def test_a_silent_kodo(place: Place, target: Qiniu) -> None:
     """The CDN goes on; with nothing else to see, silence does not pass for an empty account."""
     place.service.add_domain(IMG)
@@ -403,9 +391,6 @@ def test_a_call_that_is_no_more(place: Place, target: Qiniu) -> None:
     assert "name it under `domains`" in str(source.problem.hint)
     [named] = target.observe(look(SRC)).domains
     assert (DomainState.READY, True) == (named.state, named.binding_hidden)
-
-
-# --- copies ---------------------------------------------------------------------------------
 
 
 def test_a_copy_that_a_source_domain_uses_is_seen_bound(place: Place, target: Qiniu) -> None:

@@ -61,9 +61,6 @@ def bound(place: Place) -> str:
     return cert_id
 
 
-# --- within a run -----------------------------------------------------------------------------
-
-
 def test_a_domain_at_rest_is_read_once(place: Place, target: Qiniu, bound: str) -> None:
     """While the list shows no change, its detail stands; after five minutes it is read again."""
     for _ in range(4):
@@ -132,9 +129,6 @@ def test_refused_keys_are_reported_by_the_list_as_well(
 def qiniu_refusal(code: int) -> Fault:
     """A refusal that has nothing to do with any domain."""
     return Fault.status(403, json.dumps({"code": code, "error": "its words"}).encode())
-
-
-# --- while Qiniu works ------------------------------------------------------------------------
 
 
 def test_waiting_for_a_change_reads_the_list_alone(place: Place, target: Qiniu, bound: str) -> None:
@@ -254,9 +248,6 @@ def test_a_long_list_is_not_read_for_each_of_many_uploads(place: Place, target: 
         counts.append(place.count("GET /sslcert"))
 
     assert [pages, pages, 2 * pages] == counts
-
-
-# --- between runs -----------------------------------------------------------------------------
 
 
 def test_a_run_that_finds_nothing_to_do_reads_no_domain(place: Place, bound: str) -> None:

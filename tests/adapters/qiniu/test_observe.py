@@ -46,9 +46,6 @@ def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
     return found
 
 
-# --- which domains --------------------------------------------------------------------------
-
-
 def test_every_covered_domain_is_found(place: Place, target: Qiniu) -> None:
     """One label below a wildcard and no further; a wildcard domain under its own name only."""
     for name in (
@@ -133,9 +130,6 @@ def test_a_kind_that_is_not_deployed_to(kind: Kind, target: Qiniu) -> None:
     """It says so before anything is asked."""
     with pytest.raises(TargetRejected, match=kind.value):
         target.observe(look(WWW, kind=kind))
-
-
-# --- in which state -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("absent", ["empty", "null", "missing"])
@@ -294,9 +288,6 @@ def test_a_change_of_a_domain_that_could_not_be_changed_otherwise(
     assert DomainState.PROCESSING is the_domain(target).state
 
 
-# --- which are no CDN domains ---------------------------------------------------------------
-
-
 def test_a_domain_that_is_nowhere(place: Place, target: Qiniu) -> None:
     """Not a CDN domain of the account; the other domains are looked at all the same."""
     place.service.add_domain(IMG)
@@ -358,9 +349,6 @@ def test_ticket_holds_no_secret(where: str, secret: str, place: Place) -> None:
     assert WWW in reported
     for key in (OWN_ACCESS_KEY, OWN_SECRET_KEY, SIGNATURE, KEY_LINE):
         assert key not in reported
-
-
-# --- what another run has done --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [Kind.CDN, KODO, PILI])

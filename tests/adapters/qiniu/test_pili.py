@@ -39,9 +39,6 @@ NAMES = ("*.example.com",)
 KEEP = DesiredHttps()
 
 
-# --- which are found ------------------------------------------------------------------------
-
-
 def test_every_part_of_qiniu_is_found(place: Place, target: Qiniu) -> None:
     """CDN, DCDN, source and live domains that the certificate covers, each once, of its kind."""
     place.service.add_domain(IMG)
@@ -131,9 +128,6 @@ def test_a_domain_that_was_asked_for_as_another_kind(place: Place, target: Qiniu
     assert "not a live domain of any Pili hub of this account" in str(nowhere)
 
 
-# --- what is told of their certificates -----------------------------------------------------
-
-
 def test_the_binding_is_reported_by_name(
     place: Place, target: Qiniu, ours: str, label: str, made: CertificateBundle
 ) -> None:
@@ -179,9 +173,6 @@ def test_a_binding_that_is_not_reported(place: Place, target: Qiniu, ours: str) 
     [unnamed] = target.observe(look(LIVE)).domains
 
     assert [(None, True)] * 2 == [(d.bound, d.binding_hidden) for d in (unlisted, unnamed)]
-
-
-# --- how they are bound ---------------------------------------------------------------------
 
 
 def test_a_live_domain_is_bound_by_name(place: Place, target: Qiniu, ours: str, label: str) -> None:
@@ -438,9 +429,6 @@ def test_a_mirror_without_pili(place: Place) -> None:
     with pytest.raises(TargetRejected, match="no address of Pili") as caught:
         target.observe(look(kind=PILI))
     assert "set `pili`" in str(caught.value.hint)
-
-
-# --- what they keep -------------------------------------------------------------------------
 
 
 def test_a_certificate_that_a_live_domain_uses_is_kept(

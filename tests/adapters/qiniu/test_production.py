@@ -385,9 +385,6 @@ def test_number_21_too_little_life(habit: habits.Habit | None, place: Place, tar
     assert old.certificate.remaining(start) < rules.min_remaining
 
 
-# --- speed ------------------------------------------------------------------------------------
-
-
 def test_a_first_deployment_makes_no_more_requests_than_before(place: Place, target: Qiniu) -> None:
     """Where the first way of each call works: the same calls as in version 0.1, once each."""
     place.service.add_domain(WWW)
@@ -437,9 +434,6 @@ def test_number_13_list_is_never_filtered(place: Place, target: Qiniu) -> None:
 # --- Answers of Qiniu that say something else: a wrong clock, other shapes, lists that are none
 
 
-# --- the clock --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("offset", "words"),
     [
@@ -466,9 +460,6 @@ def test_wrong_keys_with_a_right_clock_are_reported_as_that(place: Place) -> Non
 
     with pytest.raises(TargetAccessDenied, match="access_key and secret_key"):
         place.target(secret="wrong").observe(look(WWW))
-
-
-# --- answers of another shape -----------------------------------------------------------------
 
 
 SHAPES: dict[str, tuple[bytes, str, str]] = {
@@ -508,9 +499,6 @@ def test_a_number_that_is_written_as_text_is_a_number(place: Place, target: Qini
     seen = place.target().observe(Scope("img", (WWW,), None, Kind.AUTO, (made.certificate,)))
 
     assert [cert_id] == [remote.remote_id for remote in seen.remotes]
-
-
-# --- no single reading blocks the rest --------------------------------------------------------
 
 
 def test_a_bucket_that_cannot_be_read(place: Place, target: Qiniu) -> None:

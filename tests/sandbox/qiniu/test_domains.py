@@ -53,9 +53,6 @@ def state_of(client: Client, name: str = WWW) -> tuple[str, str, str]:
     return found["operatingState"], found["operationType"], found["operatingStateDesc"]
 
 
-# --- what is read
-
-
 def test_domain_that_is_not_there(client: Client, new: str) -> None:
     """404001 on read, in Qiniu's words, and HTTP 612 on write."""
     read, written = client.domain(WWW), client.httpsconf("*.example.com", new)
@@ -74,9 +71,6 @@ def test_domain_of_another_account(
     assert [] == client.domains().json()["domains"]
     assert refusal(404001) == code(client.domain(WWW))
     assert refusal(403023) == code(client.sslize(WWW, new))
-
-
-# --- what is changed
 
 
 @pytest.mark.parametrize(
@@ -189,9 +183,6 @@ def test_change_that_changes_nothing(
     assert OK == code(client.httpsconf(WWW, old, forceHttps=False, http2Enable=True))
 
 
-# --- source domains of Kodo
-
-
 @pytest.fixture
 def files(stand_in: QiniuService) -> str:
     """Have an empty bucket, and one that has a domain of each kind; give a certificate."""
@@ -298,9 +289,6 @@ def test_keys_that_see_no_source_domain(
     assert [] == bindings(other)
 
 
-# --- live domains of Pili
-
-
 @pytest.fixture
 def studio(stand_in: QiniuService) -> str:
     """Have two hubs, of which one has domains; give a certificate for them."""
@@ -374,9 +362,6 @@ def test_wrong_binding_of_a_live_domain(
     assert 400 == answer.status_code
     assert words in answer.json()["error"]
     assert None is stand_in.bound_at_pili(LIVE)
-
-
-# --- the service as a whole
 
 
 @pytest.mark.parametrize("status", [403, 429])
