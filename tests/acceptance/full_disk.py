@@ -52,7 +52,7 @@ class FullDisk:
 
 
 def read_only(folder: Path) -> list[str]:
-    """Give what goes before a command to which a folder's file system takes no writes."""
+    """Return what goes before a command to which a folder's file system takes no writes."""
     name = shlex.quote(str(folder))
     script = f'mount --bind {name} {name} && mount -o remount,bind,ro {name} && "$@"'
     return ["unshare", "--mount", "sh", "-c", script, "sh"]

@@ -68,7 +68,7 @@ class Run:
 def certificate(
     *names: str, name: str | None = None, domains: Sequence[str] = (), to: str | None = "qiniu"
 ) -> str:
-    """Give the tables of a certificate; it is deployed to its own names if no others are named."""
+    """Return the tables of a certificate; it is deployed to its own names if no others are named."""
     served = domains or names
     lines = ["", "[[certificates]]", f'name = "{name or names[0]}"', 'dns = "dnspod"']
     lines += [f"names = [{_quoted(names)}]"]
@@ -158,7 +158,7 @@ class Host:
             yield store
 
     def fingerprints(self, lineage: str) -> list[str]:
-        """Give the certificates that the host has had for a lineage, newest first."""
+        """Return the certificates that the host has had for a lineage, newest first."""
         if not self.state.exists():
             return []
         with self.remembering() as store:

@@ -66,7 +66,7 @@ class Site(Host):
         return fingerprint(leaf.public_bytes(Encoding.DER))
 
     def sync(self, *arguments: str) -> dict[str, dict[str, Any]]:
-        """Sync, and give the steps by their domains."""
+        """Sync, and return the steps by their domains."""
         run = self.run("sync", "--json", *arguments)
         assert run.code in {0, 1}, run
         (lineage,) = json.loads(run.out)["certificates"]
@@ -74,5 +74,5 @@ class Site(Host):
         return {step["domain"] or step["action"]: step for step in lineage["steps"]}
 
     def outcomes(self, *arguments: str) -> dict[str, str]:
-        """Sync, and give each step's outcome."""
+        """Sync, and return each step's outcome."""
         return {name: step["outcome"] for name, step in self.sync(*arguments).items()}

@@ -43,7 +43,7 @@ def host(world: World, tmp_path: Path, name: str, second: dict[str, str]) -> Hos
 
 
 def with_second(world: World) -> str:
-    """Give the table of the second account, at the same hosts."""
+    """Return the table of the second account, at the same hosts."""
     hosts = {
         "api": world.qiniu.api_url,
         "fusion": world.qiniu.fusion_url,

@@ -112,7 +112,7 @@ def server(shared_world: World) -> Iterator[AcmeDnsService]:
 
 
 def host_with(world: World, server: AcmeDnsService, one: Registered, path: Path, name: str) -> Host:
-    """Give a machine with one registration, for a name and its wildcard."""
+    """Return a machine with one registration, for a name and its wildcard."""
     return Host(
         world,
         path,
@@ -315,7 +315,7 @@ def test_doctor_looks_at_the_name_server(
 
 
 def found(ended: Ended) -> dict[str, str]:
-    """Give what doctor says, by whom it says it of."""
+    """Return what doctor says, by whom it says it of."""
     return {one["subject"]: one["message"] for one in json.loads(ended.out)["findings"]}
 
 
@@ -364,7 +364,7 @@ def tencent(shared_world: World) -> Iterator[TencentCloudService]:
 
 
 def tables(dns: str, *names: str) -> str:
-    """Give a certificate that is only issued."""
+    """Return a certificate that is only issued."""
     listed = ", ".join(f'"{name}"' for name in names)
     return f'\n[[certificates]]\nname = "both"\nnames = [{listed}]\ndns = {dns}\n'
 

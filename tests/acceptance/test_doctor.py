@@ -29,8 +29,8 @@ never ordered.
 
 
 def examined(host: Host, **environ: str) -> set[tuple[str, str]]:
-    """Examine, and give the codes beyond what is to be known, with their subjects. Nothing may have
-    been changed, and the code has to say whether an error is among them.
+    """Examine, and return the codes beyond what is to be known, with their subjects. Nothing may
+    have been changed, and the code has to say whether an error is among them.
     """
     run = host.run("doctor", "--json", **environ)
     assert_nothing_written(run.left)

@@ -21,14 +21,14 @@ from tests.support.tiers import thorough
 
 
 def table(name: str, *deploy: str) -> str:
-    """Give the tables of a certificate for a domain and everything below, deployed so."""
+    """Return the tables of a certificate for a domain and everything below, deployed so."""
     lines = ["", "[[certificates]]", f'name = "{name}"', 'dns = "dnspod"']
     lines += [f'names = ["{name}", "*.{name}"]']
     return "\n".join([*lines, "[[certificates.deploy]]", 'to = "qiniu"', *deploy, ""])
 
 
 def steps(run: Run, action: str) -> dict[str, Any]:
-    """Give the steps of the one certificate, by domain."""
+    """Return the steps of the one certificate, by domain."""
     [certificate] = run.document["certificates"]
     return {step["domain"]: step for step in certificate["steps"] if step["action"] == action}
 
@@ -175,7 +175,7 @@ class TwoAccounts(Host):
 
 
 def tables(name: str, one: str = '"auto"', two: str = '"auto"') -> str:
-    """Give the tables of a certificate that both accounts serve, each these domains."""
+    """Return the tables of a certificate that both accounts serve, each these domains."""
     return (
         f'\n[[certificates]]\nname = "{name}"\nnames = ["{name}", "*.{name}"]\ndns = "dnspod"\n'
         f'[[certificates.deploy]]\nto = "one"\ndomains = {one}\n'

@@ -24,7 +24,7 @@ def bound(host: Host, name: str) -> str | None:
 
 
 def with_drift(host: Host, policy: str) -> None:
-    """Say what is to be done about what another tool changes."""
+    """Return what is to be done about what another tool changes."""
     host.rewrite('to = "qiniu"', f'to = "qiniu"\ndrift = "{policy}"')
 
 

@@ -43,7 +43,7 @@ NOT_HERE = ("./scripts/install",)
 
 
 def commands(guide: str, heading: str) -> list[str]:
-    """Give what a guide tells to type under a heading, or under what stands in bold there."""
+    """Return what a guide tells to type under a heading, or under what stands in bold there."""
     text = (GUIDES / f"{guide}.md").read_text(encoding="utf-8")
     _, found, rest = text.partition(heading)
     assert found, heading

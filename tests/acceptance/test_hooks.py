@@ -32,7 +32,7 @@ QINIU_KEYS = ("QINIU_ACCESS_KEY", "QINIU_SECRET_KEY")
 
 
 def served(world: World, name: str) -> dict[str, str]:
-    """Give the leaf that each edge serves, as a visitor gets it."""
+    """Return the leaf that each edge serves, as a visitor gets it."""
     context = ssl.create_default_context(cadata=world.pebble.root_pem().decode())
     found = {}
     for address in world.qiniu.edges.addresses:
@@ -53,7 +53,7 @@ def everywhere(world: World, fullchain: Path) -> dict[str, str]:
 
 
 def sentences(log: str) -> list[str]:
-    """Give the lines of a log without their moments."""
+    """Return the lines of a log without their moments."""
     return [line.partition("] ")[2] for line in log.splitlines()]
 
 
@@ -65,7 +65,7 @@ def imported(name: str, fullchain: Path, privkey: Path) -> str:
 
 
 def run(world: World, *arguments: str, **environ: str) -> str:
-    """Run a client to its end, with `certferry` in its PATH; give what it told."""
+    """Run a client to its end, with `certferry` in its PATH; return what it told."""
     variables = {
         **os.environ,
         **world.environment,

@@ -222,7 +222,7 @@ def kinds(world: World, name: str) -> dict[str, str]:
 
 
 def table(domain: str, *more: str) -> str:
-    """Give the tables of a certificate for everything below a domain, deployed where it can."""
+    """Return the tables of a certificate for everything below a domain, deployed where it can."""
     lines = ["", "[[certificates]]", f'name = "{domain}"', 'dns = "dnspod"']
     lines += [f'names = ["*.{domain}"]', "[[certificates.deploy]]", 'to = "qiniu"']
     return "\n".join([*lines, *more, ""])

@@ -55,7 +55,7 @@ class Services:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Give where each of Qiniu's hosts is, by its setting."""
+        """Return where each of Qiniu's hosts is, by its setting."""
         names = ("api", "fusion", "uc", "api_backup", "uc_backup", "pili")
         return {name: getattr(self.qiniu, f"{name}_url") for name in names}
 
@@ -76,7 +76,7 @@ class Services:
 
     @staticmethod
     def environ(**other: str) -> dict[str, str]:
-        """Give the environment of a run: an empty variable is left out of it."""
+        """Return the environment of a run: an empty variable is left out of it."""
         keys = dict(
             zip(
                 ("QINIU_AK", "QINIU_SK", "DP_Id", "DP_Key"),
@@ -230,7 +230,7 @@ def test_the_guide_shows_what_is_printed(services: Services, guide: str) -> None
 
 
 def as_of_the_real_hosts(report: str, services: Services) -> str:
-    """Give a report as it would be written of the real services, at no certain time."""
+    """Return a report as it would be written of the real services, at no certain time."""
     real = {
         "api": "api.qiniu.com",
         "fusion": "fusion.qiniuapi.com",

@@ -27,7 +27,7 @@ def status_at_ca(host: Host, name: str, number: int) -> str:
 
 
 def killed_after(host: Host, requests: int, *arguments: str) -> int:
-    """Run the command, killed after so many requests, and give how many it made."""
+    """Run the command, killed after so many requests, and return how many it made."""
     log = host.directory / "requests.log"
     log.write_text("")
     command = [sys.executable, str(RUNNER), str(requests), str(log)]

@@ -353,7 +353,7 @@ def write_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -
 
 
 def keys(site_of_keys: Site) -> Iterator[Unspeakable]:
-    """Give every key that a program could print, in both forms."""
+    """Return every key that a program could print, in both forms."""
     for name in ("ferried", "another-ec", "static/privkey.pem", "ssl/privkey.pem"):
         pem = (site_of_keys.folder / name).read_bytes()
         key = load_pem_private_key(pem, None)
@@ -366,7 +366,7 @@ def keys(site_of_keys: Site) -> Iterator[Unspeakable]:
 
 
 def places(site_of_keys: Site, runs: dict[str, Run]) -> Iterator[Place]:
-    """Give what the runs wrote, also without what wraps a key or stands between its bytes."""
+    """Return what the runs wrote, also without what wraps a key or stands between its bytes."""
     logs = [Place(path.name, path.read_bytes()) for path in site_of_keys.folder.glob("log-*")]
     for place in (*streams(runs), *logs):
         yield place

@@ -90,7 +90,7 @@ def test_four_runs_at_once(slow_host: Host, share: int) -> None:
 
 
 def at_once(slow_host: Host, moments: list[float]) -> list[tuple[int, str, str]]:
-    """Renew, begin another run at each moment after that, and give what all ended with."""
+    """Renew, begin another run at each moment after that, and return what all ended with."""
     with ExitStack() as beside:
         first = beside.enter_context(slow_host.begin("sync", "--renew", "img", "--json"))
         others, begun = [], time.monotonic()

@@ -314,14 +314,14 @@ def stamps(host: Host) -> list[Path]:
 
 
 def spoil(host: Host) -> Callable[[], object]:
-    """Write something else in the place of the state; give what puts it back."""
+    """Write something else in the place of the state; return what puts it back."""
     whole = host.state.read_bytes()
     host.state.write_bytes(b"this is a diary, not a database\n" * 999)
     return lambda: host.state.write_bytes(whole)
 
 
 def hide_key(host: Host) -> Callable[[], object]:
-    """Take the key file away; give what puts it back."""
+    """Take the key file away; return what puts it back."""
     key = host.key_file.rename(host.directory / "key")
     return lambda: key.rename(host.key_file)
 

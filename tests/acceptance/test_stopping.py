@@ -55,7 +55,7 @@ def begun(directory: Path, command: list[str]) -> subprocess.Popen[str]:
 
 
 def catches(process: subprocess.Popen[str], number: int) -> bool:
-    """Tell whether a process has a handler for a signal by now (proc(5), SigCgt)."""
+    """Return whether a process has a handler for a signal by now (proc(5), SigCgt)."""
     try:
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
     except OSError:
@@ -65,7 +65,7 @@ def catches(process: subprocess.Popen[str], number: int) -> bool:
 
 
 def lived_for(directory: Path, command: list[str]) -> tuple[float, int, str]:
-    """Measure how long it lives from its first line on; give its own end, too."""
+    """Measure how long it lives from its first line on; return its own end, too."""
     with begun(directory, command) as process:
         while not catches(process, signal.SIGTERM) and process.poll() is None:
             os.sched_yield()
@@ -286,7 +286,7 @@ def silent_server() -> Iterator[tuple[str, threading.Event]]:
 
 
 def seconds_to_end(process: Popen[str], how: signal.Signals) -> float:
-    """Tell the process to end, and measure."""
+    """Signal the process, and measure until its end."""
     begun = time.monotonic()
     process.send_signal(how)
     process.communicate(timeout=DEADLINE)

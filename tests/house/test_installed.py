@@ -336,7 +336,7 @@ sys.exit(code)
 
 
 def loaded_by(*arguments: str, code: int = 0) -> tuple[str, set[str]]:
-    """Run certferry in a fresh interpreter; give its output and the modules it has loaded."""
+    """Run certferry in a fresh interpreter; return its output and the modules it has loaded."""
     # Measuring coverage in the child would load libraries of its own.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
     result = subprocess.run(
@@ -402,7 +402,7 @@ def test_a_file_without_channels_loads_nothing_of_them(tmp_path: Path) -> None:
 
 
 def opened_by(*arguments: str) -> list[str]:
-    """Run certferry in a fresh interpreter; give the files that it has opened."""
+    """Run certferry in a fresh interpreter; return the files that it has opened."""
     script = (
         "import sys\n"
         "sys.addaudithook(lambda event, given: event == 'open' and print(given[0]))\n"

@@ -84,7 +84,7 @@ def test_every_command_with_json_has_its_schema() -> None:
 
 
 def weights() -> Iterator[str]:
-    """Give what `doctor` calls each severity of a finding."""
+    """Return what `doctor` calls each severity of a finding."""
     for severity in set(Severity) - {Severity.OK}:
         finding = Problem("code", Text("m"), severity=severity)
         yield cast("list[Any]", of_findings([finding], Voice())["findings"])[0]["severity"]

@@ -57,7 +57,7 @@ def session() -> Iterator[requests.Session]:
 
 @pytest.fixture
 def call(service: DnspodService, session: requests.Session) -> CallApi:
-    """Call an action as a good client does, and give the answer."""
+    """Call an action as a good client does, and return the answer."""
 
     def call(action: str, **fields: str | int) -> Answer:
         form = {"login_token": LOGIN, "format": "json", "lang": "en"} | fields

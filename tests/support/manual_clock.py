@@ -10,7 +10,7 @@ class ManualClock:
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Give the seconds."""
+        """Return the seconds."""
         return self.now
 
     def advance(self, seconds: float) -> None:

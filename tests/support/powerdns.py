@@ -61,7 +61,7 @@ class PowerDns:
         return f"{HOST}:{self.dns_port}"
 
     def values(self, name: str) -> list[str]:
-        """Give every TXT value at a name, one for each record."""
+        """Return every TXT value at a name, one for each record."""
         return [
             record["content"].strip('"')
             for rrset in self._rrsets()

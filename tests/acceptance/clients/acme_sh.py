@@ -69,7 +69,7 @@ class AcmeSh:
         cwd: Path | None = None,
         **environ: str,
     ) -> str:
-        """Run acme.sh to its end, which must be this one; give what it told."""
+        """Run acme.sh to its end, which must be this one; return what it told."""
         return run_to_its_end(
             [str(program or self.home / "acme.sh"), *arguments],
             {**self._environ, **environ},

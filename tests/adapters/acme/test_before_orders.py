@@ -81,7 +81,7 @@ def world() -> Iterator[NameServers]:
 
 
 def look(world: NameServers, account: object, *names: str) -> dict[str, Code | str]:
-    """Look at names, and give the codes by what they are about."""
+    """Look at names, and return the codes by what they are about."""
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
     zones = ZonesLook("dns", account, world.propagation(), resolvers)  # type: ignore[arg-type]  # one is no provider
     asked = names or ("img.example.com", "*.img.example.com")
@@ -257,7 +257,7 @@ def named_world() -> Iterator[NameServers]:
 def look_at_names(
     named_world: NameServers, *names: str, applicant: Applicant = US
 ) -> dict[str, Code | str]:
-    """Look at names, and give the codes by what they are about."""
+    """Look at names, and return the codes by what they are about."""
     resolvers = Resolvers([(RESOLVER, named_world.port)], ANSWER_WITHIN)
     found = NamesLook(resolvers, applicant).look(names or NAMES)
     return {finding.subject: finding.code for finding in found}

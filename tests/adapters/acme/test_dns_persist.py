@@ -56,7 +56,7 @@ class Persisting(Bench):
         self.endpoint = host, int(port)
 
     def issuer_now(self, **settings: Any) -> AcmeIssuer:
-        """Give an issuer, as of another run."""
+        """Return an issuer, as of another run."""
         return connect(
             self.settings(**{"dns_persist": True, **settings}),
             state=self.state,

@@ -309,7 +309,7 @@ def spent(bench: Bench) -> Spent:
 
 
 def other_directory() -> Zones:
-    """Give zones that the CA does not look into."""
+    """Return zones that the CA does not look into."""
     zones = Zones()
     zones.add_zone(ZONE, ["ns1.dns.test"])
     return zones

@@ -213,7 +213,7 @@ def authoritative(name: str, value: str) -> list[tuple[str, Any]] | Callable[...
 
 
 def truncated_then(over_tcp: bytes | None) -> Callable[..., bytes | None]:
-    """Say over UDP that the answer is too long, and over TCP this."""
+    """Answer over UDP that it is too long, and over TCP with this."""
 
     def act(response: Any, transport: Transport) -> bytes | None:
         if transport is Transport.TCP:
@@ -454,7 +454,7 @@ def answer(
     flags: int = dns.flags.AA,
     rcode: dns.rcode.Rcode = dns.rcode.NOERROR,
 ) -> dns.message.Message:
-    """Give a response as it comes off the wire: name → the strings of one TXT record."""
+    """Return a response as it comes off the wire: name → the strings of one TXT record."""
     query = dns.message.make_query(STATUS_NAME, "TXT")
     response = dns.message.make_response(query)
     response.flags |= flags

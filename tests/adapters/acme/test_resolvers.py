@@ -233,7 +233,7 @@ ZONE, HOST = "six.test", "ns1.six.test"
 
 @contextmanager
 def counting_proxy() -> Iterator[tuple[str, list[str]]]:
-    """Run a proxy; give its URL and to where it was asked for a way."""
+    """Run a proxy; return its URL and to where it was asked for a way."""
     asked: list[str] = []
 
     def counted(connection: socket.socket) -> None:
@@ -287,7 +287,7 @@ class OneServer:
 
 @contextmanager
 def only_v6(zones: Zones) -> Iterator[tuple[OneServer, int]]:
-    """Serve a zone at an IPv6 address alone; give the server and its port."""
+    """Serve a zone at an IPv6 address alone; return the server and its port."""
     zones.add_zone(ZONE, [HOST])
     for name in (HOST, ZONE):
         zones.seed(name, "AAAA", V6)

@@ -36,11 +36,11 @@ def made() -> CertificateBundle:
 
 @pytest.fixture
 def label(made: CertificateBundle) -> str:
-    """Give its mark, under which it is uploaded."""
+    """Return its mark, under which it is uploaded."""
     return label_of("img", made.certificate.fingerprint)
 
 
 @pytest.fixture
 def ours(target: Qiniu, made: CertificateBundle) -> str:
-    """Upload it, and give its id."""
+    """Upload it, and return its id."""
     return target.upload("img", made)

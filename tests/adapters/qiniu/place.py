@@ -55,7 +55,7 @@ class Time:
             self._passed += seconds
 
     def clock(self) -> float:
-        """Give the seconds since the beginning."""
+        """Return the seconds since the beginning."""
         with self._lock:
             return self._passed
 
@@ -97,7 +97,7 @@ class Place:
     def client(
         self, *, hosts: Hosts | None = None, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY
     ) -> QiniuClient:
-        """Give a client: of this account, on the stand-in's hosts, unless told otherwise."""
+        """Return a client: of this account, on the stand-in's hosts, unless told otherwise."""
         return QiniuClient(
             QiniuTransport(
                 QiniuKeys(Secret(access_key), Secret(secret)),
@@ -118,7 +118,7 @@ class Place:
         secret: str = SECRET_KEY,
         hosts: Hosts | None = None,
     ) -> Qiniu:
-        """Give the target, as a process of its own would have it."""
+        """Return the target, as a process of its own would have it."""
         wait = pause or self.time.pause
         client = self.client(hosts=hosts, access_key=access_key, secret=secret)
         return Qiniu(
@@ -138,7 +138,7 @@ class Place:
         return len(self.service.requests(pattern))
 
     def labels(self) -> list[str]:
-        """Give the names of the certificates that are there, oldest first."""
+        """Return the names of the certificates that are there, oldest first."""
         return [stored.name for stored in self.service.certificates.stored()]
 
 

@@ -36,7 +36,7 @@ def new(place: Place) -> str:
 
 @pytest.fixture
 def old(place: Place) -> str:
-    """Have a domain with HTTPS, redirect, HTTP/2 and two TLS versions; give the bound id."""
+    """Have a domain with HTTPS, redirect, HTTP/2 and two TLS versions; return the bound id."""
     cert_id = qiniu_calls.seed(place.service, [WWW])
     place.service.add_domain(
         WWW, https=cert_id, force_https=True, http2=True, tls_versions=["TLSv1.2", "TLSv1.3"]
@@ -49,7 +49,7 @@ def bind(target: Qiniu, cert_id: str, desired: DesiredHttps = KEEP, domain: str 
 
 
 def writes(place: Place) -> list[tuple[str, Any]]:
-    """Give the last word of the path and the body of every change that was asked for."""
+    """Return the last word of the path and the body of every change that was asked for."""
     return [
         (request.path.rpartition("/")[2], json.loads(request.body))
         for request in place.service.requests("PUT *")

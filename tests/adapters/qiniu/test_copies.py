@@ -378,7 +378,7 @@ def test_a_copy_that_a_kodo_domain_uses(place: Place, target: Qiniu, ours: str, 
 
 
 def others(target: Qiniu) -> dict[str, tuple[str, datetime | None]]:
-    """Give what is not ours: names and ends by id."""
+    """Return what is not ours: names and ends by id."""
     look = Scope("img", (WWW,), (), Kind.AUTO, (), others=True)
     return {o.remote_id: (o.label, o.not_after) for o in target.observe(look).others}
 

@@ -22,7 +22,7 @@ IAM_KEY = "IAM-" + "k" * 40
 
 
 def examined(place: Place, **keys: Any) -> dict[str, Problem]:
-    """Examine the account, and give the findings by code."""
+    """Examine the account, and return the findings by code."""
     found = place.target(**keys).examine("qiniu")
     assert {"qiniu"} == {finding.subject for finding in found}
     assert [] == place.service.writes()

@@ -28,7 +28,7 @@ KEEP = DesiredHttps()
 
 @pytest.fixture
 def sub_account(place: Place) -> Qiniu:
-    """Give the target as a sub-account's key sees it: `/cert/...` refuses its signature."""
+    """Return the target as a sub-account's key sees it: `/cert/...` refuses its signature."""
     place.service.add_iam_key(IAM_KEY, "iam-secret", owner=ACCESS_KEY)
     return place.target(access_key=IAM_KEY, secret="iam-secret")
 

@@ -47,14 +47,14 @@ def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
 
 
 def bound(place: Place, name: str = WWW, **options: Any) -> str:
-    """Have a domain with HTTPS, and give its certificate's id."""
+    """Have a domain with HTTPS, and return its certificate's id."""
     cert_id = qiniu_calls.seed(place.service, ["*.example.com"], f"old {name}")
     place.service.add_domain(name, https=cert_id, **options)
     return cert_id
 
 
 def seed(place: Place) -> str:
-    """Have a new certificate for every domain, and give its id."""
+    """Have a new certificate for every domain, and return its id."""
     return qiniu_calls.seed(place.service, ["*.example.com"], "new")
 
 

@@ -204,7 +204,7 @@ DESIRED = DesiredHttps(force_https=True, http2=True, tls_versions=VERSIONS)
 
 
 def seed(place: Place) -> str:
-    """Have a certificate, and give its id."""
+    """Have a certificate, and return its id."""
     return qiniu_calls.seed(place.service, [WWW])
 
 
@@ -214,7 +214,7 @@ def look(target: Qiniu, name: str = WWW) -> ObservedDomain:
 
 
 def sent(place: Place) -> list[Any]:
-    """Give the versions of every change that was asked for, as they were written."""
+    """Return the versions of every change that was asked for, as they were written."""
     bodies = (json.loads(request.body) for request in place.service.requests("PUT *"))
     return [body.get("tlsVersions") for body in bodies]
 

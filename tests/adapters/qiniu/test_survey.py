@@ -30,7 +30,7 @@ def unseen(count: int, total: int) -> None:
 
 
 def found(place: Place) -> dict[str, FoundDomain]:
-    """Survey, and give what was found by name."""
+    """Survey, and return what was found by name."""
     return by_name(place.target().survey(unseen))
 
 

@@ -25,7 +25,7 @@ LIVE = "live.example.com"
 
 @pytest.fixture
 def old(stand_in: QiniuService) -> str:
-    """Have an HTTPS domain, and give the certificate it is bound to."""
+    """Have an HTTPS domain, and return the certificate it is bound to."""
     cert_id = calls.seed(stand_in, [WWW])
     stand_in.add_domain(WWW, https=cert_id, force_https=True, http2=True)
     return cert_id
@@ -185,7 +185,7 @@ def test_change_that_changes_nothing(
 
 @pytest.fixture
 def files(stand_in: QiniuService) -> str:
-    """Have an empty bucket, and one that has a domain of each kind; give a certificate."""
+    """Have an empty bucket, and one that has a domain of each kind; return a certificate."""
     stand_in.add_bucket("empty")
     stand_in.add_bucket_domain("cdn.example.com", "files", domain_type=DomainType.CDN)
     stand_in.add_bucket_domain(SOURCE, "files")
@@ -291,7 +291,7 @@ def test_keys_that_see_no_source_domain(
 
 @pytest.fixture
 def studio(stand_in: QiniuService) -> str:
-    """Have two hubs, of which one has domains; give a certificate for them."""
+    """Have two hubs, of which one has domains; return a certificate for them."""
     stand_in.live.add_hub("empty", stand_in.accounts.uid())
     stand_in.add_live_domain(LIVE, "studio")
     stand_in.add_live_domain("push.example.com", "studio", type="publishRtmp")
