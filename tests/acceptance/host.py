@@ -68,7 +68,7 @@ class Run:
 def certificate(
     *names: str, name: str | None = None, domains: Sequence[str] = (), to: str | None = "qiniu"
 ) -> str:
-    """Return the tables of a certificate; it is deployed to its own names if no others are named."""
+    """Return tables of a certificate, deployed to its own names if no others are named."""
     served = domains or names
     lines = ["", "[[certificates]]", f'name = "{name or names[0]}"', 'dns = "dnspod"']
     lines += [f"names = [{_quoted(names)}]"]

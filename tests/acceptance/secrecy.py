@@ -33,7 +33,7 @@ class Place:
 
 
 def value(what: str, secret: str) -> Iterator[Unspeakable]:
-    """Return a password or token as it stands, and as base64 and hexadecimal digits would have it."""
+    """Return a secret as it stands, and as base64 and hexadecimal digits would have it."""
     raw = secret.encode()
     for spelling in (raw, base64.b64encode(raw).rstrip(b"="), raw.hex().encode()):
         yield Unspeakable(what, spelling)

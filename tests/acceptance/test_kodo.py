@@ -42,7 +42,7 @@ def host(world: World, tmp_path: Path, domain: str, source: str) -> Host:
 
 
 def table(domain: str, *more: str) -> str:
-    """Return the tables of a certificate for a domain and everything below, deployed where it can."""
+    """Return tables of a certificate for a domain and everything below, deployed where it can."""
     lines = ["", "[[certificates]]", f'name = "{domain}"', 'dns = "dnspod"']
     lines += [f'names = ["{domain}", "*.{domain}"]']
     return "\n".join([*lines, "[[certificates.deploy]]", 'to = "qiniu"', *more, ""])

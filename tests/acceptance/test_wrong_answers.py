@@ -271,7 +271,7 @@ def with_dns(closed_host: Host, lines: str) -> None:
 
 
 def questions(world: World) -> list[Query]:
-    """Return what the world's servers were asked so far, but by the CA: that asks for TXT and CAA."""
+    """Return what servers were asked so far, but by the CA, which asks for TXT and CAA."""
     servers = [world.dns.resolver, *world.dns.servers]
     of_ca = {"TXT", "CAA"}
     asked = [query for server in servers for query in server.queries]
