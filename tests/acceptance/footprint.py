@@ -47,6 +47,12 @@ class Footprint:
 NOBODY_ASKED = Footprint()
 
 
+def writes_since(world: World, before: Footprint) -> tuple[int, int, int]:
+    """Count the writes at Qiniu and at DNSPod, and the orders."""
+    since = Footprint.of(world) - before
+    return since.qiniu_writes, since.dnspod_writes, since.orders
+
+
 def assert_nothing_written(left: Footprint) -> None:
     """No provider was asked for a change, no certificate issued, nothing left in DNS."""
     written = (left.qiniu_writes, left.dnspod_writes, left.certificates, left.challenges)

@@ -77,6 +77,15 @@ def certificate(
     return "\n".join(lines) + "\n"
 
 
+def covering(domain: str, *deploy: str, names: str | None = None) -> str:
+    """Return tables of a certificate for a domain and everything below, or for these names;
+    deployed to what it covers, or as these lines say.
+    """
+    lines = ["", "[[certificates]]", f'name = "{domain}"', 'dns = "dnspod"']
+    lines += [f"names = [{names or _quoted((domain, f'*.{domain}'))}]"]
+    return "\n".join([*lines, "[[certificates.deploy]]", 'to = "qiniu"', *deploy, ""])
+
+
 class Host:
     """One machine; what the world holds is said apart from it."""
 

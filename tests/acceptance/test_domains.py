@@ -13,24 +13,16 @@ from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
-from tests.acceptance.host import Host, Run, certificate
+from tests.acceptance.host import Host, Run, certificate, covering
 from tests.core.certificates.odd_kinds import on_curve
 from tests.support.tiers import thorough
 
 # --- Globs over an account's domains, from the command to the edges
 
 
-def table(name: str, *deploy: str) -> str:
-    """Return the tables of a certificate for a domain and everything below, deployed so."""
-    lines = ["", "[[certificates]]", f'name = "{name}"', 'dns = "dnspod"']
-    lines += [f'names = ["{name}", "*.{name}"]']
-    return "\n".join([*lines, "[[certificates.deploy]]", 'to = "qiniu"', *deploy, ""])
-
-
 def steps(run: Run, action: str) -> dict[str, Any]:
     """Return the steps of the one certificate, by domain."""
-    [certificate] = run.document["certificates"]
-    return {step["domain"]: step for step in certificate["steps"] if step["action"] == action}
+    return {step["domain"]: step for step in run.steps if step["action"] == action}
 
 
 def outcomes(run: Run, action: str) -> dict[str, str]:
@@ -46,7 +38,7 @@ def test_domain_that_appears_is_served_by_the_next_run(
     for label in ("img-1", "img-2", "test", "img-test"):
         world.add_http_domain(f"{label}.{name}")
     deploy = f'domains = ["img-*.{name}", "{name}"]', f'exclude = ["*test.{name}"]'
-    host = Host(world, tmp_path, table(name, *deploy))
+    host = Host(world, tmp_path, covering(name, *deploy))
 
     first = host.run("sync", "--json")
     world.add_http_domain(f"img-3.{name}")
@@ -80,7 +72,7 @@ def test_wildcard_domain_and_its_children(world: World, tmp_path: Path, name: st
     world.add_http_domain(f"*.{name}")
     child = f"child.{name}"
     world.qiniu.add_domain(child, type="pan", parent=f".{name}")
-    host = Host(world, tmp_path, table(name, f'domains = ["*.{name}"]'))
+    host = Host(world, tmp_path, covering(name, f'domains = ["*.{name}"]'))
 
     run = host.run("sync", "--json")
 
@@ -107,7 +99,7 @@ def test_nothing_is_left_to_serve(
 ) -> None:
     """Told with what to do, by every command; nothing is ordered, and nothing changed."""
     lines = [line.format(name=name) for line in deploy]
-    host = Host(world, tmp_path, table(name, *lines))
+    host = Host(world, tmp_path, covering(name, *lines))
 
     for command, code in (("plan", 1), ("sync", 1), ("status", 1)):
         run = host.run(command)
@@ -121,7 +113,7 @@ def test_nothing_is_left_to_serve(
 @thorough
 def test_misspelt_exclude_is_reported(world: World, tmp_path: Path, name: str) -> None:
     """Before the domain that was meant is deployed to; nothing waits for it."""
-    host = Host(world, tmp_path, table(name, f'exclude = ["tset.{name}"]'))
+    host = Host(world, tmp_path, covering(name, f'exclude = ["tset.{name}"]'))
 
     plan, run, settled = host.run("plan"), host.run("sync"), host.run("plan")
 
@@ -134,7 +126,7 @@ def test_misspelt_exclude_is_reported(world: World, tmp_path: Path, name: str) -
 
 def test_file_that_empties_its_own_list(world: World, tmp_path: Path, name: str) -> None:
     """Refused with the line, before certferry asks a service."""
-    host = Host(world, tmp_path, table(name, f'domains = ["{name}"]', 'exclude = ["*"]'))
+    host = Host(world, tmp_path, covering(name, f'domains = ["{name}"]', 'exclude = ["*"]'))
     line = 1 + host.config.read_text().splitlines().index('exclude = ["*"]')
 
     run = host.run("-q", "sync")
@@ -319,7 +311,7 @@ def test_each_domain_has_one_certificate(host_of_both: Host, name: str) -> None:
     assert {"pics": pics} == deployed(host_of_both.run("plan", "--json", "pics"))
 
 
-def covering(lineage: str, name: str) -> str:
+def lineage(lineage: str, name: str) -> str:
     """Declare a certificate for a name, deployed to whatever it covers."""
     return (
         f'\n[[certificates]]\nname = "{lineage}"\nnames = ["{name}"]\ndns = "dnspod"\n'
@@ -334,7 +326,7 @@ def test_copy_of_a_certificate_is_judged_alike_by_every_command(
     made by copy and paste are named with their lines.
     """
     world.add_http_domain(name)
-    host_of_both = Host(world, tmp_path, covering("img", name) + covering("img2", name))
+    host_of_both = Host(world, tmp_path, lineage("img", name) + lineage("img2", name))
     lines = host_of_both.config.read_text().splitlines()
     first, second = (number for number, one in enumerate(lines, 1) if one == "[[certificates]]")
     same = f"img2 has the same names as img, at line {first}"
@@ -360,7 +352,7 @@ def test_copy_of_a_certificate_is_judged_alike_by_every_command(
         assert f":{second + 2}: [[certificates]] names: {same}" in reported.err
     assert same not in host_of_both.run("-q", "plan").err
     host_of_both.config.write_text(
-        host_of_both.config.read_text() + covering("other", f"other.{name}")
+        host_of_both.config.read_text() + lineage("other", f"other.{name}")
     )
     assert same not in host_of_both.run("plan", "other").err
 
@@ -369,8 +361,8 @@ def test_same_names_with_another_kind_of_key_are_no_mistake(
     world: World, tmp_path: Path, name: str
 ) -> None:
     """Such a pair is made for old clients."""
-    old = covering("old", name).replace('dns = "dnspod"', 'dns = "dnspod"\nkey_type = "rsa2048"')
-    host_of_both = Host(world, tmp_path, covering("img", name) + old)
+    old = lineage("old", name).replace('dns = "dnspod"', 'dns = "dnspod"\nkey_type = "rsa2048"')
+    host_of_both = Host(world, tmp_path, lineage("img", name) + old)
 
     assert "same names" not in host_of_both.run("plan").err
 

@@ -8,15 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.habits import HABITS, TOGETHER, Habit, done_at_once, https_hidden
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint
-from tests.acceptance.host import Host, Run, certificate
+from tests.acceptance.footprint import Footprint, writes_since
+from tests.acceptance.host import Host, certificate, covering
 from tests.support.tiers import thorough
 
 # --- Whole syncs against each of Qiniu's answers in production, alone and all together
@@ -221,27 +220,10 @@ def kinds(world: World, name: str) -> dict[str, str]:
     return place
 
 
-def table(domain: str, *more: str) -> str:
-    """Return the tables of a certificate for everything below a domain, deployed where it can."""
-    lines = ["", "[[certificates]]", f'name = "{domain}"', 'dns = "dnspod"']
-    lines += [f'names = ["*.{domain}"]', "[[certificates.deploy]]", 'to = "qiniu"']
-    return "\n".join([*lines, *more, ""])
-
-
 @pytest.fixture
 def host(world: World, tmp_path: Path, name: str, kinds: dict[str, str]) -> Host:
     del kinds
-    return Host(world, tmp_path, table(name))
-
-
-def document(run: Run) -> Any:
-    """Read what `--json` printed."""
-    return json.loads(run.out)
-
-
-def writes(world: World, before: Footprint) -> tuple[int, int, int]:
-    since = Footprint.of(world) - before
-    return since.qiniu_writes, since.dnspod_writes, since.orders
+    return Host(world, tmp_path, covering(name, names=f'"*.{name}"'))
 
 
 def test_four_kinds_are_served_by_one_certificate(
@@ -255,14 +237,14 @@ def test_four_kinds_are_served_by_one_certificate(
     first = host.run("sync", "--json")
 
     deployed = {(domain, kind) for kind, domain in kinds.items()}
-    [plan] = document(planned)["certificates"]
+    [plan] = planned.document["certificates"]
     steps = [step for step in plan["steps"] if step["action"] == "deploy"]
     assert deployed == {(step["domain"], step["kind"]) for step in steps}
     for kind in ("dcdn", "kodo", "pili"):
         assert f"{kinds[kind]} ({kind})" in read.out
     assert 0 == first.code, first
     status = host.run("status", "--json")
-    [certificate] = document(status)["certificates"]
+    [certificate] = status.document["certificates"]
     found = {one["domain"]: one for one in certificate["domains"]}
     assert {(domain, kind, "verified") for domain, kind in deployed} == {
         (one["domain"], one["kind"], one["state"]) for one in found.values()
@@ -275,7 +257,7 @@ def test_four_kinds_are_served_by_one_certificate(
     before = Footprint.of(world)
     second = host.run("sync")
     assert "Nothing changed" in second.out
-    assert UNCHANGED == writes(world, before)
+    assert UNCHANGED == writes_since(world, before)
     assert 0 == host.run("plan", "--check").code
 
     renewed = host.run("sync", "--renew", name, "--json")
@@ -290,7 +272,7 @@ def test_four_kinds_are_served_by_one_certificate(
 def test_a_hub_that_is_gone(world: World, tmp_path: Path, name: str, kinds: dict[str, str]) -> None:
     """A domain that the file names is told to be nowhere, with what to do; the others go on."""
     named = ", ".join(f'"{kinds[kind]}"' for kind in ("cdn", "pili"))
-    host = Host(world, tmp_path, table(name, f"domains = [{named}]"))
+    host = Host(world, tmp_path, covering(name, f"domains = [{named}]", names=f'"*.{name}"'))
     assert 0 == host.run("sync").code
     world.qiniu.live.remove_hub(f"hub-{name.partition('.')[0]}")
 
@@ -314,12 +296,12 @@ def test_keys_that_may_not_see_pili(world: World, host: Host, kinds: dict[str, s
     run = host.run("sync", "--json")
 
     assert 0 == run.code, run
-    [certificate] = document(run)["certificates"]
+    [certificate] = run.document["certificates"]
     served = [step["domain"] for step in certificate["steps"] if step["domain"]]
     assert {kinds["cdn"], kinds["dcdn"], kinds["kodo"]} == set(served)
     [skipped] = [step for step in certificate["steps"] if step["outcome"] == "skipped"]
     assert "list of hubs" in skipped["detail"]
-    [certificate] = document(host.run("status", "--json"))["certificates"]
+    [certificate] = host.run("status", "--json").document["certificates"]
     [notice] = certificate["notices"]
     assert "list of hubs" in notice["error"]["message"]
     assert 'kind = "cdn" or "kodo"' in notice["error"]["hint"]
@@ -329,7 +311,7 @@ def test_a_setting_that_a_live_domain_has_not(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
     """Refused when the file is read."""
-    host = Host(world, tmp_path, table(new_name(), 'kind = "pili"', "force_https = true"))
+    host = Host(world, tmp_path, covering(new_name(), 'kind = "pili"', "force_https = true"))
 
     run = host.run("plan")
 
@@ -341,7 +323,11 @@ def test_a_pili_that_does_not_report_the_certificate(
     world: World, tmp_path: Path, name: str, kinds: dict[str, str]
 ) -> None:
     """The edges are the proof: it is bound once, and the next run asks for nothing."""
-    host = Host(world, tmp_path, table(name, f'domains = ["{kinds["pili"]}"]', 'kind = "pili"'))
+    host = Host(
+        world,
+        tmp_path,
+        covering(name, f'domains = ["{kinds["pili"]}"]', 'kind = "pili"', names=f'"*.{name}"'),
+    )
     world.qiniu.live.names_certificates = False
     try:
         first = host.run("sync")
@@ -349,7 +335,7 @@ def test_a_pili_that_does_not_report_the_certificate(
         second = host.run("sync")
 
         assert (0, 0) == (first.code, second.code)
-        assert UNCHANGED == writes(world, before)
+        assert UNCHANGED == writes_since(world, before)
         assert 0 == host.run("plan", "--check").code
         assert world.qiniu.bound_at_pili(kinds["pili"])
     finally:
