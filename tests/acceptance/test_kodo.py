@@ -173,8 +173,8 @@ def test_settings_are_applied_and_drift_is_mended(
     world.add_https_domain(name, force_https=False, http2=False)
     world.qiniu.domains.tls_versions = "string"
     try:
-        wishes = ("force_https = true", "http2 = true", 'tls_versions = ["TLSv1.2", "TLSv1.3"]')
-        host = Host(world, tmp_path, covering(name, f'domains = ["{name}"]', *wishes))
+        desired = ("force_https = true", "http2 = true", 'tls_versions = ["TLSv1.2", "TLSv1.3"]')
+        host = Host(world, tmp_path, covering(name, f'domains = ["{name}"]', *desired))
         assert 0 == host.run("sync").code
         assert 0 == host.run("plan", "--check").code
         conf = world.qiniu.domain(name).https

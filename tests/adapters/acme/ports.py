@@ -43,7 +43,7 @@ class ZoneDns:
     """A DNS provider that writes straight into the sandbox's zones.
 
     What is set in `before_adding`, `after_adding` and `while_removing` is raised there; values in
-    `fails_for` cannot be removed; the next `looks_in_vain` searches by name and value find nothing.
+    `fails_for` cannot be removed; the next `finds_nothing` searches by name and value find nothing.
     """
 
     def __init__(self, zones: Zones) -> None:
@@ -54,7 +54,7 @@ class ZoneDns:
         self.after_adding: DnsError | None = None
         self.while_removing: DnsError | Interrupted | None = None
         self.fails_for: set[str] = set()
-        self.looks_in_vain = 0
+        self.finds_nothing = 0
 
     def zones(self) -> tuple[FoundZone, ...]:
         """Each zone has a record: its name servers."""
@@ -75,8 +75,8 @@ class ZoneDns:
             raise self.while_removing
         if value in self.fails_for:
             raise unavailable()
-        if handle is None and self.looks_in_vain:
-            self.looks_in_vain -= 1
+        if handle is None and self.finds_nothing:
+            self.finds_nothing -= 1
             return False
         for record in self._zones.records(name=name, rtype="TXT"):
             if record.value == value and handle in {None, str(record.id)}:

@@ -177,7 +177,7 @@ def test_delegation_that_leads_elsewhere(world: NameServers) -> None:
     assert "at its registrar to ns9.other.test" in str(finding.hint)
 
 
-def test_account_that_is_not_let_in_is_reported_as_that(world: NameServers) -> None:
+def test_account_that_is_refused_is_reported_as_that(world: NameServers) -> None:
     """By the error of the provider."""
     account = Account("example.com")
     account.fail_with(DnsAccessDenied("the token is refused"))
@@ -479,7 +479,7 @@ def test_records_that_cannot_be_read(bench: Bench, issuer: Callable[..., AcmeIss
     assert bench.issue(issuer=issuer(9, timedelta(seconds=0.1))).key_matches
 
 
-def test_order_under_way_is_finished(bench: Bench, issuer: Callable[..., AcmeIssuer]) -> None:
+def test_open_order_is_finished(bench: Bench, issuer: Callable[..., AcmeIssuer]) -> None:
     """It was allowed when it was made; the CA has looked by itself."""
     bench.issue()
     bench.zones.seed(bench.name, "CAA", '0 issue "other.test"')

@@ -383,7 +383,7 @@ def test_preferred_root_that_the_ca_does_not_offer(
     )
 
 
-def test_only_the_usual_chain_is_downloaded_without_a_wish(rooted: Bench) -> None:
+def test_only_the_usual_chain_is_downloaded_by_default(rooted: Bench) -> None:
     """No request is made that nothing asks for."""
     rooted.issue()
 

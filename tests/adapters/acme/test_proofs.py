@@ -337,7 +337,7 @@ def test_record_that_is_gone_already_is_forgotten(bench: Bench) -> None:
 def test_record_that_may_still_appear_is_looked_for_until_it_does(bench: Bench) -> None:
     """A provider's lists may lag (docs/facts/dnspod.md §1.7)."""
     leave_record(bench, handle=False)
-    bench.dns.looks_in_vain = 3
+    bench.dns.finds_nothing = 3
 
     bench.sweep()
 

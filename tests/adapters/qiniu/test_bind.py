@@ -277,7 +277,7 @@ def test_a_read_that_does_not_show_what_was_bound_yet(
     assert (new, True, True) == (place.service.bound(WWW), found.force_https, found.http2)
 
 
-def test_a_read_that_does_not_show_the_change_under_way(
+def test_a_read_that_does_not_show_the_pending_change(
     place: Place, target: Qiniu, old: str, new: str
 ) -> None:
     """Qiniu refuses the second change: later, and the first one takes its course."""

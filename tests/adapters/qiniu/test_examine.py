@@ -29,7 +29,7 @@ def examined(place: Place, **keys: Any) -> dict[str, Problem]:
     return {finding.code: finding for finding in found}
 
 
-def test_keys_that_are_let_in_everywhere(place: Place) -> None:
+def test_keys_that_are_accepted_everywhere(place: Place) -> None:
     """Where each call is answered is told, and how many certificates there are."""
     place.service.add_certificate(qiniu_calls.issue("img.example.com"), "by hand")
 
@@ -95,7 +95,7 @@ def test_call_that_the_keys_may_not_make(
     assert Code.WAYS in found
 
 
-def test_keys_that_are_let_in_nowhere(place: Place) -> None:
+def test_keys_that_are_accepted_nowhere(place: Place) -> None:
     """It is one error of the account, and not three."""
     with pytest.raises(TargetAccessDenied):
         place.target(secret="another").examine("qiniu")

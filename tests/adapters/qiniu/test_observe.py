@@ -152,7 +152,7 @@ def test_a_domain_with_https(place: Place, target: Qiniu) -> None:
     )
 
 
-def test_a_change_under_way(place: Place, target: Qiniu) -> None:
+def test_a_pending_change(place: Place, target: Qiniu) -> None:
     """Processing, still bound to what was bound before, and no problem."""
     old, new = (qiniu_calls.seed(place.service, [WWW]) for _ in range(2))
     place.service.add_domain(WWW, https=old)

@@ -263,13 +263,13 @@ def test_a_complaint_about_something_else(place: Place, target: Qiniu) -> None:
     cert_id = seed(place)
     about_a_flag = "json: cannot unmarshal string into Go struct field SslizeArgs.forceHttps"
     about_versions = "json: cannot unmarshal array into Go struct field SslizeArgs.tlsVersions"
-    wishes = [
+    desired_settings = [
         (about_a_flag, DESIRED),
         (about_versions, DesiredHttps()),
         ("invalid tlsVersions", DESIRED),
     ]
 
-    for words, wanted in wishes:
+    for words, wanted in desired_settings:
         place.service.api.faults.add(refusal(400, 400000, words), on="PUT *")
         with pytest.raises(TargetRejected, match=r"400000"):
             target.bind(WWW, Kind.CDN, cert_id, wanted)
