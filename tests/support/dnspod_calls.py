@@ -31,7 +31,3 @@ def create(call: CallApi, **fields: str | int) -> Answer:
         "ttl": 600,
     }
     return call("Record.Create", **(defaults | fields))
-
-
-def names(answer: Answer, list_of: str = "domains") -> list[str]:
-    return [entry["name"] for entry in answer[list_of]]
