@@ -193,10 +193,6 @@ def test_certificate_that_is_none_is_reported(bench: Bench) -> None:
     assert bench.state.order(bench.lineage) is not None
 
 
-def ordered(bench: Bench) -> dict[str, object]:
-    return bench.proxy.payload("POST /order-plz")
-
-
 def test_no_listener_is_reported(bench: Bench) -> None:
     """The cause in the system's words, and where the address comes from."""
     with socket.create_server(("127.0.0.1", 0)) as server:
