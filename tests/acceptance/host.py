@@ -59,7 +59,6 @@ class Run:
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """The steps of the one certificate in its document."""
         (certificate,) = self.document["certificates"]
         steps: list[dict[str, Any]] = certificate["steps"]
         return steps

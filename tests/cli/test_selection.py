@@ -60,11 +60,11 @@ def declared(path: Path, *names: str) -> Path:
 
 def test_without_names_everything_is_meant() -> None:
     """No NAME is every certificate, in the order of the file."""
-    wishes = (wish("b"), wish("a"))
+    desired_ones = (wish("b"), wish("a"))
 
-    assert wishes == select(wishes, ())
-    assert (wishes[1],) == select(wishes, ("a",))
-    assert wishes == select(wishes, ("a", "b", "a"))
+    assert desired_ones == select(desired_ones, ())
+    assert (desired_ones[1],) == select(desired_ones, ("a",))
+    assert desired_ones == select(desired_ones, ("a", "b", "a"))
 
 
 def test_names_choose_among_what_the_file_declares(somewhere: Path) -> None:
@@ -223,7 +223,7 @@ COMMANDS = pytest.mark.parametrize("command", ["sync", "plan"])
 NOT_FOR_PICS = "`--renew` is not for pics: the client that makes it renews it"
 
 
-FERRIED = """
+IMPORTED = """
 [[certificates]]
 name = "pics"
 fullchain = "fullchain"
@@ -252,9 +252,9 @@ name = "own"
 names = ["own.example.com"]
 dns = "dnspod"
 
-{FERRIED}
+{IMPORTED}
 """)
-    (tmp_path / "ferried.toml").write_text(FERRIED)
+    (tmp_path / "ferried.toml").write_text(IMPORTED)
     return tmp_path
 
 
@@ -330,7 +330,9 @@ def test_a_terminal_is_asked_before_all_are_renewed(two: Path) -> None:
 
 @COMMANDS
 @pytest.mark.parametrize("names", [["pics"], ["own", "pics"]])
-def test_a_ferried_certificate_that_is_named(machine: Path, command: str, names: list[str]) -> None:
+def test_a_imported_certificate_that_is_named(
+    machine: Path, command: str, names: list[str]
+) -> None:
     """What was asked for cannot be done: a usage error, as for a name that is not known, with who
     can do it; and nothing is done.
     """
@@ -344,7 +346,7 @@ def test_a_ferried_certificate_that_is_named(machine: Path, command: str, names:
 
 
 @COMMANDS
-def test_a_ferried_certificate_by_its_domain(machine: Path, command: str) -> None:
+def test_a_imported_certificate_by_its_domain(machine: Path, command: str) -> None:
     """Its names are those in its files; where these cannot be read, it is found by its name."""
     code, out, _ = certferry(machine / "certferry.toml", command, "PICS.example.com")
 
@@ -357,7 +359,7 @@ def test_a_ferried_certificate_by_its_domain(machine: Path, command: str) -> Non
 
 
 @COMMANDS
-def test_ferried_certificates_among_all(machine: Path, command: str) -> None:
+def test_imported_certificates_among_all(machine: Path, command: str) -> None:
     """They are told of and treated as in any other run; nothing has failed."""
     code, out, err = certferry(machine / "ferried.toml", command, "--renew")
 
@@ -368,13 +370,13 @@ def test_ferried_certificates_among_all(machine: Path, command: str) -> None:
 
 
 @COMMANDS
-def test_ferried_certificates_among_all_are_not_wrong(machine: Path, command: str) -> None:
+def test_imported_certificates_among_all_are_not_wrong(machine: Path, command: str) -> None:
     """Told to be quiet, a run says nothing of them."""
     assert "" == certferry(machine / "ferried.toml", "-q", command, "--renew")[2]
 
 
 @COMMANDS
-def test_without_renew_a_ferried_certificate_is_one_like_any_other(
+def test_without_renew_a_imported_certificate_is_one_like_any_other(
     machine: Path, command: str
 ) -> None:
     """Named or not."""

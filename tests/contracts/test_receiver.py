@@ -63,7 +63,7 @@ class TestFiles(ReceiverContract):
     def receiver(self, program: ProgramWorld, tmp_path: Path) -> Receiver:
         """A directory that is not there yet."""
         delivery = FileDelivery(str(tmp_path / "ssl"), reload=program.program)
-        return files.connect(delivery, pause=no_pause)
+        return files.FilesReceiver(delivery, pause=no_pause)
 
 
 class TestCommand(ReceiverContract):
@@ -76,7 +76,7 @@ class TestCommand(ReceiverContract):
     @pytest.fixture
     def receiver(self, program: ProgramWorld, tmp_path: Path) -> Receiver:
         delivery = CommandDelivery("program", program.program)
-        return command.connect(delivery, workspace=tmp_path / "handover", pause=no_pause)
+        return command.CommandReceiver(delivery, workspace=tmp_path / "handover", pause=no_pause)
 
 
 class TestMemoryReceiver(ReceiverContract):

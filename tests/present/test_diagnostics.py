@@ -98,7 +98,7 @@ def test_times_are_utc_and_say_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert ("WARNING", "certferry:", "so it is\n") == (level, name, words)
 
 
-def test_a_sentence_is_told_in_the_language_of_the_run(
+def test_a_sentence_is_reported_in_the_language_of_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A record's `Text` is translated on stderr and in the log; a traceback stands as it is."""

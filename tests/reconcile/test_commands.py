@@ -103,7 +103,7 @@ class Machine:
 
     def receiver(self, delivery: Delivery) -> Receiver:
         assert isinstance(delivery, CommandDelivery)
-        return command.connect(delivery, workspace=self.folder / "w", pause=lambda _: None)
+        return command.CommandReceiver(delivery, workspace=self.folder / "w", pause=lambda _: None)
 
     @property
     def ran(self) -> list[str]:

@@ -129,7 +129,7 @@ class Adapter(Protocol):
         ...
 
     def connect(self, settings: Any, context: Context, /) -> Any:
-        """Give the account's port, for all that a run does with it: it may be shared between
+        """Return the account's port, for all that a run does with it: it may be shared between
         threads. Sends nothing yet. Raises `ConfigError` for settings that can be none.
         """
         ...

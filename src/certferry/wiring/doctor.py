@@ -49,7 +49,7 @@ from certferry.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
     from certferry.adapters.acme.resolvers import Resolvers
-    from certferry.adapters.probe.resolvers import ResolverLook
+    from certferry.adapters.probe.resolvers import ResolverCheck
 
 
 def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
@@ -104,7 +104,7 @@ def checks_of(run: CheckedRun) -> Iterator[Check]:
     yield Check(
         ", ".join(server.host for server in settings.verify.resolvers) or "resolv.conf",
         Text("asking for a name that does not exist"),
-        lambda: _resolver_look(settings).honesty(),
+        lambda: _resolver_check(settings).honesty(),
     )
     if settings.dns.doh:
         yield Check(
@@ -251,19 +251,19 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Prob
 def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterator[Problem]:
     settings = run.settings
     yield from examine_account(label, target)
-    yield from _resolver_look(settings).domains(cnames_of(label, target, settings.certificates))
+    yield from _resolver_check(settings).domains(cnames_of(label, target, settings.certificates))
 
 
-def _resolver_look(settings: Settings) -> ResolverLook:
-    """Return the look through the resolvers by which the edges are found. Where the CA is on
+def _resolver_check(settings: Settings) -> ResolverCheck:
+    """Return the check of the resolvers by which the edges are found. Where the CA is on
     loopback, so is everything.
     """
-    from certferry.adapters.probe.resolvers import ResolverLook
+    from certferry.adapters.probe.resolvers import ResolverCheck
     from certferry.adapters.probe.tls import ANSWER_WITHIN
 
     resolvers = [(server.host, server.port) for server in settings.verify.resolvers]
     at_home = is_loopback(urlsplit(settings.acme.directory).hostname or "")
-    return ResolverLook(resolvers, ANSWER_WITHIN, at_home=at_home)
+    return ResolverCheck(resolvers, ANSWER_WITHIN, at_home=at_home)
 
 
 def _resolvers_over_https(run: CheckedRun) -> Iterator[Problem]:

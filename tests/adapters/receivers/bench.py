@@ -36,7 +36,7 @@ def python(folder: Path, source: str, timeout: float = 30) -> Program:
 
 
 def directory(delivery: FileDelivery) -> Receiver:
-    return files.connect(delivery, pause=no_pause)
+    return files.FilesReceiver(delivery, pause=no_pause)
 
 
 def held(folder: Path) -> dict[str, bytes]:
