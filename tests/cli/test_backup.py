@@ -36,7 +36,6 @@ def host(tmp_path: Path) -> Path:
 
 
 def configured(folder: Path) -> Path:
-    """Put the configuration into a folder."""
     folder.mkdir(exist_ok=True)
     path = folder / "certferry.toml"
     path.write_text(CONFIG)
@@ -45,7 +44,6 @@ def configured(folder: Path) -> Path:
 
 
 def run(host: Path, *arguments: str) -> Ended:
-    """Run the command on a machine."""
     return run_here(arguments, {"HOME": str(host), "PATH": os.environ["PATH"]}, host)
 
 

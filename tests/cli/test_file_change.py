@@ -80,7 +80,6 @@ def run(file: Path, *arguments: str, **environ: str) -> Ended:
 
 
 def at_a_terminal(file: Path, *arguments: str) -> Terminal:
-    """Run it where it can ask."""
     command = [sys.executable, "-m", "certferry", *arguments]
     environ = {"TERM": "dumb", "HOME": str(file.parent), **KEYS}
     return Terminal(command, columns=100, environ=environ, cwd=file.parent)

@@ -190,14 +190,12 @@ CERTFERRY = [sys.executable, "-m", "certferry"]
 
 
 def script(shell: str) -> str:
-    """Return the script of a shell."""
     return subprocess.run(
         [*CERTFERRY, "completion", shell], capture_output=True, text=True, check=True
     ).stdout
 
 
 def offered(words: str, cwd: Path) -> list[str]:
-    """Return what bash is offered for the last word of a line."""
     result = subprocess.run(
         CERTFERRY,
         cwd=cwd,

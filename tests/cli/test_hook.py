@@ -312,7 +312,6 @@ def test_env_file_that_cannot_be_used(
 
 
 def acme_sh_at(home: Path) -> None:
-    """Make the home of an acme.sh."""
     home.mkdir()
     (home / "account.conf").touch()
 

@@ -26,7 +26,6 @@ from tests.migration.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """What every file below a folder holds."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 

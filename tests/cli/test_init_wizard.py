@@ -41,12 +41,10 @@ AS_BEFORE = "(Enter: as before)"
 
 
 def written(accounts: Accounts) -> dict[str, Any]:
-    """Read the configuration that was written."""
     return tomllib.loads(accounts.config.read_text())
 
 
 def names_in(accounts: Accounts) -> list[list[str]]:
-    """Return the names of each declared certificate."""
     return [one["names"] for one in written(accounts)["certificates"]]
 
 

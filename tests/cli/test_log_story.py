@@ -47,14 +47,12 @@ class LoggedHost:
         return [row.partition("] ")[2] for row in rows[1:-1]]
 
     def entries_of(self, *words: str, **environ: str) -> list[dict[str, Any]]:
-        """The same as documents."""
         rows = self.log_of("--log-format", "json", *words, **environ)[1].splitlines()
         return [json.loads(row) for row in rows[1:-1]]
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """The demo's world."""
     with demonstration() as started:
         yield started
 
@@ -228,7 +226,6 @@ class Operator:
         return code, json.loads(out)
 
     def sits_at(self, *words: str, columns: int) -> Terminal:
-        """Run a command on a terminal of this width."""
         command = [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
         return Terminal(command, columns=columns, environ=self.environ)
 
@@ -355,17 +352,14 @@ class Desk:
         slow_world.qiniu.api.faults.add(Fault.held_until(gate), on="GET /domain*", times=None)
 
     def command(self, *words: str) -> list[str]:
-        """The command as the system runs it."""
         return [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
 
     def sits_at(self, *words: str, columns: int, language: str = "C.UTF-8") -> Terminal:
-        """Run a command on a terminal of this width."""
         environ = self.environ | {"LANG": language}
         return Terminal(self.command(*words), columns=columns, environ=environ)
 
 
 def in_one_line(screen: str) -> str:
-    """Undo the breaks of a narrow terminal."""
     return "".join(screen.split())
 
 

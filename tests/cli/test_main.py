@@ -213,7 +213,6 @@ def silence() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def config(tmp_path: Path, silence: socket.socket) -> Path:
-    """A configuration whose services are all silent."""
     place = f"127.0.0.1:{silence.getsockname()[1]}"
     path = tmp_path / "certferry.toml"
     written = CONFIG.format(state=tmp_path / "state.db", place=place, url=f"http://{place}")

@@ -22,21 +22,18 @@ from tests.cli.consoles import TestConsole
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A directory whose name a shell would take apart."""
     path = tmp_path / "it's 50% $HOME"
     path.mkdir()
     return path
 
 
 def open_to_all(path: Path, content: str = "") -> Path:
-    """Write a file that every user may read."""
     path.write_text(content)
     path.chmod(0o644)
     return path
 
 
 def said(act: Callable[[], object]) -> str:
-    """Return the message and the hint of an error."""
     with pytest.raises(CertferryError) as caught:
         act()
     return f"{caught.value.message}\n{caught.value.hint or ''}"

@@ -321,15 +321,12 @@ class Unreachable:
     """A scheduler that never answers."""
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """Fail."""
         raise ScheduleError("gone")
 
     def remove(self) -> Text | None:
-        """Fail."""
         raise ScheduleError("gone")
 
     def find(self) -> Scheduled | None:
-        """Fail."""
         raise ScheduleError("gone")
 
 

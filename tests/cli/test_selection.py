@@ -49,7 +49,6 @@ def front(
 
 
 def declared(path: Path, *names: str) -> Path:
-    """Write a configuration with these certificates."""
     tables = [
         f'[[certificates]]\nname = "{name}"\nnames = ["{name}.example.com"]\ndns = "dnspod"\n'
         for name in names
@@ -117,7 +116,6 @@ def test_a_look_goes_by_the_file_where_there_is_one(somewhere: Path) -> None:
 
 
 def known(*lineages: str) -> TwinSession:
-    """A session that declares these."""
     return TwinSession(TwinWorld(), tuple(wish(lineage) for lineage in lineages), no_listener)
 
 
@@ -273,7 +271,6 @@ UNASKED = "`--renew` without NAME would order all 2 certificates anew, due or no
 
 @pytest.fixture
 def two(machine: Path) -> Path:
-    """A configuration with two certificates of certferry's own."""
     file = machine / "certferry.toml"
     other = '[[certificates]]\nnames = ["other.example.com"]\ndns = "dnspod"\n'
     file.write_text(file.read_text() + other)

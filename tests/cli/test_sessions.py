@@ -57,7 +57,6 @@ def synced(
 
 
 def plans_of(world: TwinWorld, *, renew: bool = False) -> list[Plan]:
-    """Plan what is declared."""
     session = world.session()
     return status.plans_of(session.ports, session.certificates, renew=renew)
 
@@ -307,7 +306,6 @@ FILES = {"cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"}
 
 
 def mode(path: Path) -> int:
-    """Who may do what with a file."""
     return stat.S_IMODE(path.stat().st_mode)
 
 

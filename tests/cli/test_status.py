@@ -76,28 +76,24 @@ def lineage(*domains: DomainStatus, **facts: object) -> LineageStatus:
 
 
 def standing(until: datetime, reason: object) -> Standing:
-    """How a certificate stands that ends then."""
     if until <= NOW:
         return Standing.EXPIRED
     return Standing.VALID if reason is None else Standing.DUE
 
 
 def edge(number: int, fingerprint: str | None = NEW, *, valid: bool = True) -> Served:
-    """What one address presents."""
     problem = TIMED_OUT if fingerprint is None else None
     silent = fingerprint is None
     return Served(f"192.0.2.{number}", fingerprint, valid=valid, problem=problem, silent=silent)
 
 
 def message(*statuses: LineageStatus) -> str:
-    """Return what a person reads in a file."""
     voice = Voice()
     remarks = list(status_text.remarks(statuses, voice))
     return values.text_of([*aligned(status_text.table(statuses, NOW, voice)), *remarks])
 
 
 def written(*statuses: LineageStatus, recorded: Recorded | None = None) -> dict[str, Any]:
-    """Return what a program reads."""
     document = documents.of_statuses(statuses, recorded or Recorded(), Voice())
     return json.loads(json.dumps(document))  # type: ignore[no-any-return]  # a document
 

@@ -64,7 +64,6 @@ REFUSED = StepOutcome(
 def shown(
     rendered: SyncReport, *, quiet: bool = False, as_json: bool = False
 ) -> tuple[Exit, TestConsole]:
-    """Return the exit code and what was written."""
     console = TestConsole()
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
     return show_report(

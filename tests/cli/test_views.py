@@ -262,7 +262,6 @@ def reports() -> st.SearchStrategy[SyncReport]:
 
 
 def outcomes(report: SyncReport) -> set[Outcome]:
-    """Every outcome of a report."""
     return {step.outcome for lineage in report.lineages for step in lineage.outcomes}
 
 
@@ -341,7 +340,6 @@ def test_a_plan_is_judged_by_what_stands_in_its_way(plans: Sequence[Plan], check
 
 
 def every_error() -> list[type[Reported]]:
-    """Every class of the tree."""
     found: list[type[Reported]] = [Reported]
     for kind in found:
         found += kind.__subclasses__()
@@ -388,7 +386,6 @@ def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
 
 
 def problem(code: EdgeProblemCode) -> Problem:
-    """Something that is wrong at an address."""
     return Problem(code, Text("wrong"))
 
 

@@ -97,12 +97,10 @@ class Edges:
         self._looks = list(looks)
 
     def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.served`."""
         hosts = self._looks[0] if len(self._looks) == 1 else self._looks.pop(0)
         return {domain: hosts[domain] for domain in domains}
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.served_by`."""
         seen = self.served([host.name for host in hosts])
         return {host: seen[host.name] for host in hosts}
 
@@ -110,7 +108,6 @@ class Edges:
 def watched(
     hosts: Hosts, *, as_json: bool = False, ends_within: timedelta | None = None
 ) -> tuple[Exit, TestConsole]:
-    """Return the exit code and what was written."""
     console = TestConsole()
     places = [Host(host) for host in hosts]
     watch = Watch(Edges(hosts), places, console.console, lambda: NOON, ends_within, as_json=as_json)

@@ -61,18 +61,15 @@ class TwinWorld:
         return START + self._passed + timedelta(seconds=time.monotonic() - self._begun)
 
     def pass_time(self, duration: timedelta) -> None:
-        """Let time pass at once."""
         self._passed += duration
 
     def pause(self, seconds: float) -> None:
-        """Let a run's own wait pass at once."""
         if self.stopped is not None:
             raise self.stopped
         self.pauses.append(timedelta(seconds=seconds))
         self.pass_time(self.pauses[-1])
 
     def session(self, *wishes: DesiredCertificate, progress: Progress = no_listener) -> TwinSession:
-        """Open a session of a new run."""
         return TwinSession(self, wishes or (wish(),), progress)
 
 
@@ -109,11 +106,9 @@ class TwinSession(Workspace):
         )
 
     def connect(self, run: Run) -> Ports:
-        """Return the twins."""
         return replace(self.ports, run=run)
 
     def reconciler(self) -> Reconciler:
-        """Return the engine over the twins."""
         return Reconciler(self.ports)
 
     def notifications(self, run: Run) -> TwinNotifications:
@@ -123,12 +118,10 @@ class TwinSession(Workspace):
 
     @property
     def state(self) -> StateStore:
-        """What the twins remember."""
         return self._world.state
 
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:
-        """What is declared."""
         return self._wishes
 
 
@@ -139,7 +132,6 @@ class CdnHosts:
         self.served = cdn.served
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.served_by`."""
         return {host: self.served([host.name])[host.name] for host in hosts}
 
 

@@ -45,7 +45,6 @@ DUE = Reason(
 
 
 def issue(*names: str, reason: Reason = DUE) -> Issue:
-    """An issue."""
     return Issue(names or (IMG, f"*.{IMG}"), KeyType.EC256, reason)
 
 
@@ -54,7 +53,6 @@ def rollout(
     reason: Reason = NEW_CERTIFICATE,
     changes: tuple[Change, ...] = (Change("certificate", OLD, None, remote_id="5f3c"),),
 ) -> Rollout:
-    """A deployment and the look at it."""
     deploy = Deploy("qiniu", domain, DesiredHttps(), reason, changes)
     return Rollout("qiniu", domain, (deploy, Verify("qiniu", domain, NOT_SEEN)))
 
@@ -69,7 +67,6 @@ def look(domain: str = IMG) -> Rollout:
 
 
 def retire(label: str = "certferry-img-0123456789abcdef0123") -> Retire:
-    """A retirement."""
     return Retire("qiniu", "5f3c", label, SUPERSEDED)
 
 
@@ -88,7 +85,6 @@ def plan(
     retire_later: tuple[tuple[str, int], ...] = (),
     lineage: str = "img",
 ) -> Plan:
-    """A plan."""
     return Plan(
         lineage,
         (IMG, f"*.{IMG}"),
@@ -110,7 +106,6 @@ def frozen(domain: str | None = "a.img.example.com") -> PlanFinding:
 
 
 def too_short(domain: str = IMG) -> PlanFinding:
-    """A deployment that safety refuses."""
     step = rollout(domain).deploy
     assert step is not None
     reason = Reason(
@@ -131,17 +126,14 @@ def waiting(
     since: datetime = NOON,
     look_again: timedelta = timedelta(seconds=10),
 ) -> Waiting:
-    """A wait of an hour at most."""
     return Waiting(Text(why), since, since + look_again, since + timedelta(hours=1))
 
 
 def report(*lineages: LineageReport, complete: bool = True) -> SyncReport:
-    """A report."""
     return SyncReport(lineages, complete)
 
 
 def lineage(*outcomes: StepOutcome, name: str = "img") -> LineageReport:
-    """What became of a lineage."""
     return LineageReport(name, NEW, outcomes)
 
 
@@ -152,7 +144,6 @@ UNSEEN = LineageReport("static", None, (), looked_at=False)
 def certificate(
     fingerprint: str = NEW, *, not_before: datetime = NOON, lifetime: timedelta = timedelta(days=90)
 ) -> Certificate:
-    """A certificate's facts."""
     return Certificate(
         fingerprint=fingerprint,
         names=(IMG, f"*.{IMG}"),
@@ -166,10 +157,8 @@ def certificate(
 
 
 def version(number: int = 1, of: Certificate | None = None) -> Version:
-    """A version of the lineage."""
     return Version(number, of or certificate(), NOON)
 
 
 def text_of(lines: list[Line] | tuple[Line, ...]) -> str:
-    """What is written in a file."""
     return "".join(plain(line) + "\n" for line in lines)

@@ -51,7 +51,6 @@ def refused(folder: Path, text: str | bytes, **environ: str) -> ConfigError:
 
 
 def hint_of(error: ConfigError) -> str:
-    """Give the hint in English."""
     assert error.hint is not None
     return str(error.hint)
 
@@ -312,7 +311,6 @@ def texts(draw: st.DrawFn) -> str:
 
 
 def walk(value: object, trail: Trail = ()) -> Iterator[tuple[Trail, object]]:
-    """Give everything in a parsed text with the trail to it."""
     if trail:
         yield trail, value
     if isinstance(value, dict):

@@ -219,7 +219,6 @@ def test_line_that_is_commented_out_is_one_when_it_is_taken_in() -> None:
 
 
 def mode(path: Path) -> int:
-    """Give the permission bits."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
@@ -430,7 +429,6 @@ to = "qiniu"
 
 
 def document(text: str) -> Document:
-    """Give a text as a file that was read."""
     return document_of(Path("certferry.toml"), text)
 
 

@@ -71,7 +71,6 @@ def in_memory(_: Fixture, *, among_others: bool = False) -> Iterator[Place]:
 
 @contextmanager
 def by_zone(request: Fixture) -> Iterator[Place]:
-    """Open several accounts as one."""
     with in_memory(request, among_others=True) as place:
         yield place
 
@@ -140,13 +139,11 @@ class TestProvider(DnsProviderContract):
 
     @pytest.fixture(params=PLACES)
     def place(self, request: Fixture) -> Iterator[Place]:
-        """The account."""
         with PLACES[request.param](request) as place:
             yield place
 
     @pytest.fixture
     def provider(self, place: Place) -> DnsProvider:
-        """A connection to it."""
         return place.connect()
 
     @pytest.fixture
@@ -156,12 +153,10 @@ class TestProvider(DnsProviderContract):
 
     @pytest.fixture
     def denied(self, place: Place) -> DnsProvider:
-        """A connection with wrong keys."""
         return place.denied()
 
     @pytest.fixture
     def values(self, place: Place) -> Values:
-        """What is in the zone."""
         return place.values
 
 
@@ -190,10 +185,8 @@ class TestAcmeDns(DnsWritingContract):
 
     @pytest.fixture
     def denied(self, account: AcmeDnsAccount, registrations: list[Registered]) -> DnsProvider:
-        """A registration with another's password."""
         return account.connect(registrations[0], password=Secret(registrations[1].password))
 
     @pytest.fixture
     def values(self, account: AcmeDnsAccount) -> Values:
-        """What is in the zone."""
         return account.values

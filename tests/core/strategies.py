@@ -46,7 +46,6 @@ def certificate(
     lifetime: timedelta = timedelta(days=90),
     key_type: str = "ec256",
 ) -> Certificate:
-    """A leaf's facts."""
     return Certificate(
         fingerprint=fingerprint,
         names=names,
@@ -62,7 +61,6 @@ def certificate(
 def version(
     number: int, of: Certificate, *, key_matches: bool = True, chain: bool = True
 ) -> Version:
-    """A version as the store gives it."""
     return Version(number, of, of.not_before, key_matches, chain)
 
 

@@ -58,7 +58,6 @@ class BentAccount:
 
 @pytest.fixture(scope="module", params=SERVICES)
 def bent(request: pytest.FixtureRequest) -> Iterator[BentAccount]:
-    """Run the stand-in of each service."""
     with opened(request.param) as account, Bent(account.service.http.url) as front:
         account.add_zone("example.com")
         account.add_zone("example.org")
@@ -93,14 +92,12 @@ def test_a_dns_service_is_asked(bent: BentAccount, bend: Bend) -> None:
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[AcmeDnsAccount]:
-    """Run the stand-in."""
     with acme_dns_account() as account:
         yield account
 
 
 @pytest.fixture(scope="module")
 def front(account: AcmeDnsAccount) -> Iterator[Bent]:
-    """Bend what it answers."""
     with Bent(account.service.url) as front:
         yield front
 
@@ -125,7 +122,6 @@ NAME = "_acme-challenge.www.example.com"
 
 @pytest.fixture(scope="module")
 def lexicon_front(one_powerdns: PowerDns) -> Iterator[Bent]:
-    """Bend what a real PowerDNS answers."""
     with Bent(one_powerdns.url) as lexicon_front:
         yield lexicon_front
 
@@ -201,7 +197,6 @@ def bent_wire(wire: bytes, chance: Random) -> bytes:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[BentDns]:
-    """Run them."""
     made = BentDns()
     made.daemon.start()
     yield made
@@ -250,7 +245,6 @@ class BentHttps:
         *,
         repeatable: bool = False,
     ) -> Answer:
-        """Answer a question."""
         del method, url, repeatable
         reply = self._servers.world.resolver.handle(body or b"", Transport.TCP)
         assert reply is not None
@@ -281,7 +275,6 @@ def test_an_answer_over_https(servers: BentDns, seed: int, question: int) -> Non
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Scripted]:
-    """Run a server."""
     with scripted() as server:
         yield server
 

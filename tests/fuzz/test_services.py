@@ -97,7 +97,6 @@ def qiniu() -> Iterator[BentQiniu]:
 
 
 def with_zones(account: AnAccount) -> AnAccount:
-    """Put two zones into an account."""
     account.service.add_domain("example.com")
     account.service.add_domain("example.org", grade="DP_Plus")
     return account

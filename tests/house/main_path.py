@@ -39,13 +39,11 @@ class MainPath:
 
     @property
     def lines(self) -> int:
-        """How long they are in all."""
         texts = ((PACKAGE / name).read_text(encoding="utf-8") for name in self.modules)
         return sum(len(text.splitlines()) for text in texts)
 
 
 def walked() -> MainPath:
-    """Run the main job and return the modules that it went through."""
     seen: set[str] = set()
 
     def note(frame: FrameType, event: str, _: object) -> None:

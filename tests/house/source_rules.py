@@ -49,7 +49,6 @@ def docstring(tree: ast.Module, text: str) -> Iterator[Breach]:
 
 
 def length(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """A module can be read in one sitting."""
     del tree
     if len(text.splitlines()) > MOST_LINES:
         yield MOST_LINES + 1, f"the module is longer than {MOST_LINES} lines"
@@ -111,7 +110,6 @@ ACTORLESS = re.compile(
 
 
 def plain_words(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """Comments and docstrings name who acts."""
     del tree
     if ACTORLESS.search(text) is None:
         return
@@ -218,12 +216,20 @@ def _line(text: str, found: re.Match[str]) -> int:
     return text.count("\n", 0, found.start()) + 1
 
 
+def properties(tree: ast.Module, text: str) -> Iterator[Breach]:
+    del text
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) if name.startswith("test_"):
+                if not ast.get_docstring(node):
+                    yield node.lineno, f"{name} does not say what it holds"
+
+
 PRODUCTION: tuple[Rule, ...] = (docstring, length, late_annotations, warnings)
 EVERYWHERE: tuple[Rule, ...] = (exceptions, plain_words, citations)
 
 
 def breaches() -> Iterator[str]:
-    """Ask every rule of every file."""
     for folder in (PACKAGE, SANDBOX, ROOT / "tests", ROOT / "benchmarks"):
         for path in modules(folder):
             text = path.read_text(encoding="utf-8")
@@ -240,6 +246,8 @@ def _rules_of(path: Path) -> Iterator[Rule]:
     yield from EVERYWHERE
     package = next((one for one in (PACKAGE, SANDBOX) if path.is_relative_to(one)), None)
     if package is None:
+        if path.is_relative_to(ROOT / "tests"):
+            yield properties
         return
     within = path.relative_to(package)
     yield from PRODUCTION
@@ -251,7 +259,6 @@ def _rules_of(path: Path) -> Iterator[Rule]:
 
 
 def main() -> int:
-    """Print every breach."""
     found = list(breaches())
     print("\n".join(found) or "source rules: kept")  # noqa: T201 - a program's output
     return 1 if found else 0

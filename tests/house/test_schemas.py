@@ -53,7 +53,7 @@ def test_a_schema_is_one(name: str) -> None:
 
 
 @each
-def test_a_schema_asks_for_no_key_that_it_does_not_tell_of(name: str) -> None:
+def test_a_schema_asks_for_no_key_that_it_does_not_report_of(name: str) -> None:
     """And a document may have more: keys are added in later versions."""
     for part in parts(schema(name)):
         if part.get("type") == "object" and "properties" in part:
@@ -83,7 +83,7 @@ def test_every_command_with_json_has_its_schema() -> None:
 
 
 def weights() -> Iterator[str]:
-    """Give what `doctor` calls each severity of a finding."""
+    """Return what `doctor` calls each severity of a finding."""
     for severity in set(Severity) - {Severity.OK}:
         finding = Problem("code", Text("m"), severity=severity)
         yield cast("list[Any]", of_findings([finding], Voice())["findings"])[0]["severity"]

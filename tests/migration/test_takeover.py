@@ -252,7 +252,6 @@ COPIES = Installed(f"{SSL}/fullchain.pem", f"{SSL}/privkey.pem")
 
 
 def remarks(one: ProposedCertificate) -> str:
-    """Give everything that is remarked on a certificate."""
     return "\n".join(map(str, one.remarks))
 
 
@@ -388,12 +387,10 @@ LINEAGE = "img"
 
 
 def made(age: int) -> CertificateBundle:
-    """Make a certificate that is some days old."""
     return make_bundle("img.example.com", not_before=NOW - timedelta(days=age))
 
 
 def adopted(state: MemoryState, bundle: CertificateBundle) -> bool:
-    """Adopt it."""
     lease = partial(held_lease, state, lambda: NOW)
     return adopt(LINEAGE, bundle, state=state, lease=lease, now=NOW, who="ops@host")
 

@@ -27,7 +27,6 @@ from certferry_sandbox.testing.certificates import make_key
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Leave the process's logging as it was."""
     root, ours = logging.getLogger(), logging.getLogger("certferry")
     handlers, levels = root.handlers[:], (root.level, ours.level)
     yield
@@ -37,7 +36,6 @@ def logging_as_before() -> Iterator[None]:
 
 
 def formatted(message: str, *args: object, error: BaseException | None = None) -> str:
-    """Return a record as it is written."""
     info = None if error is None else (type(error), error, error.__traceback__)
     record = logging.LogRecord("certferry.x", logging.INFO, "x.py", 1, message, args, info)
     return DiscreetFormatter("%(message)s").format(record)

@@ -55,7 +55,6 @@ FROZEN = TargetRejected(
 
 
 def cdn(name: str, **facts: Any) -> FoundDomain:
-    """A domain of the CDN."""
     return FoundDomain(**{"domain": name, "kind": Kind.CDN, "state": "success", **facts})
 
 
@@ -124,7 +123,6 @@ FOUND = Discovery((LOOK,), DOMAINS, CERTIFICATES)
 
 
 def shown(found: Discovery, voice: Voice, everything: Discovery | None = None) -> str:
-    """Return what a person reads in a file."""
     return values.text_of(
         [
             *aligned(discover_text.domains(found, NOON, voice)),
@@ -383,7 +381,6 @@ DENIED = Notification(
 def news_of(
     topic: Topic, subject: Subject, code: str, words: Text, *, again: bool = False
 ) -> Notification:
-    """Return something that a channel is sent."""
     return Notification(Notice(topic, subject, NOW, Problem(code, words)), again)
 
 

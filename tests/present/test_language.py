@@ -404,7 +404,6 @@ SENTENCES = {"message", "detail", "hint", "problem"}
 
 
 def without_sentences(document: object) -> object:
-    """Return a document without what people read."""
     if isinstance(document, list):
         return [without_sentences(item) for item in document]
     if isinstance(document, dict):

@@ -50,7 +50,6 @@ class Clock:
         self.moment = moment
 
     def __call__(self) -> datetime:
-        """Return the moment."""
         return self.moment
 
 
@@ -189,7 +188,6 @@ def test_more_than_fits_is_counted(certificates: int, rows: int, expected: list[
 
 
 def rollout(number: int, deploy: Outcome, verify: Outcome | None = None) -> list[Event]:
-    """Report how one of many domains stands."""
     waiting = replace(values.waiting(), usual=(timedelta(minutes=8), timedelta(minutes=15)))
     details = {Outcome.DONE: Text("bound"), Outcome.WAITING: Text("qiniu is applying the change")}
     name = f"img{number:02}.example.com"

@@ -103,13 +103,11 @@ def test_a_log_that_is_moved_all_the_time(tmp_path: Path) -> None:
 
 
 def certferry(*options: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
-    """Begin a command that has data for stdout."""
     words = [sys.executable, "-m", "certferry", *options, "completion", "bash"]
     return subprocess.Popen(words, stdout=stdout or subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def is_whole(log: str) -> bool:
-    """Report whether the log of a run is there."""
     return ": completion begins\n" in log and "] ended with exit code 0\n" in log
 
 
@@ -156,7 +154,6 @@ def test_a_log_on_a_stdout_that_is_a_socket() -> None:
 
 @pytest.fixture
 def fifo(tmp_path: Path) -> Path:
-    """A named pipe."""
     path = tmp_path / "fifo"
     os.mkfifo(path)
     return path
@@ -293,7 +290,6 @@ def run_log(path: Path, language: str = "en", format_: Format = Format.TEXT) -> 
 
 
 def a_day(log: RunLog) -> None:
-    """Let everything happen that a run can tell of."""
     failure = TargetUnavailable(Text("{host} did not answer within {read}", host="h", read=NOON))
     waiting = StepOutcome(
         Action.DEPLOY,

@@ -33,7 +33,6 @@ from tests.cli.values import DRIFTED, HTTPS_OFF, IMG, NEW, OLD, plan, rollout
 
 
 def shown(*plans: Plan) -> str:
-    """Return what a person reads in a file."""
     return values.text_of(list(plan_text.lines(plans, Voice())))
 
 

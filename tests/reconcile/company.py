@@ -21,7 +21,6 @@ from certferry_sandbox.testing.memory_target import MemoryCdn
 
 
 def now() -> datetime:
-    """The real clock."""
     return datetime.now(UTC)
 
 
@@ -63,7 +62,6 @@ class Company:
         return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))
 
     def ports(self) -> Ports:
-        """These ports."""
         return Ports(
             issuer=self.issuer,
             source=MemorySource(),
@@ -80,5 +78,4 @@ class Company:
         )
 
     def reconciler(self) -> Reconciler:
-        """The engine over these ports."""
         return Reconciler(self.ports())

@@ -53,7 +53,6 @@ class FallenEdges:
     """A `Probe` of edges that present something else than they did, whatever is bound."""
 
     def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.served`."""
         return dict.fromkeys(domains, (Served("192.0.2.1", "ff" * 32, valid=True),))
 
 
@@ -87,11 +86,9 @@ class ModelWorld:
         self._runs = 0
 
     def now(self) -> datetime:
-        """The virtual moment."""
         return self.clock
 
     def pass_time(self, duration: timedelta) -> None:
-        """Let time pass between two runs."""
         self.clock += duration
 
     def wish(
@@ -164,7 +161,6 @@ class ModelWorld:
         raise AssertionError("it waits for ever")
 
     def ports(self, process: str, life: Life | None = None) -> Ports:
-        """The ports as one process sees them."""
         fate = life or Life(IMMORTAL)
         state: Any = Port(self.state.seen_by(process), fate)
 
@@ -195,7 +191,6 @@ class ModelWorld:
         )
 
     def challenge_values(self) -> list[str]:
-        """What is left of our challenges in DNS."""
         return self.dns.values("_acme-challenge.img.example.com")
 
     def plan(

@@ -15,14 +15,12 @@ OTHER = "a.img.example.com"
 
 
 def synced(world: ModelWorld) -> LineageReport:
-    """Run to the end."""
     report = world.run(world.wish())
     assert report is not None
     return report
 
 
 def outcome(report: LineageReport, action: Action, domain: str | None = None) -> StepOutcome:
-    """The outcome of one step."""
     (found,) = (o for o in report.outcomes if o.action is action and o.domain == domain)
     return found
 

@@ -44,12 +44,9 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 @dataclass(frozen=True)
 class Cas:
-    """An issuer at several directories."""
-
     by_directory: dict[str, MemoryIssuer]
 
     def at(self, authority: Authority) -> MemoryIssuer:
-        """One of them."""
         return self.by_directory[authority.directory]
 
     def seen_by(self, state: StateStore) -> Cas:
@@ -57,31 +54,24 @@ class Cas:
         return Cas({url: issuer.seen_by(state) for url, issuer in self.by_directory.items()})
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
-        """See `ports.issuer.Issuer.must_be_provable`."""
         return self.at(USUAL).must_be_provable(names, dns)
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `ports.issuer.Issuer.rate_limit_hold`."""
         return self.by_directory[request.directory].rate_limit_hold(request)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
-        """See `ports.issuer.Issuer.issue`."""
         return self.by_directory[request.directory].issue(request, dns, lease, progress)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """See `ports.issuer.Issuer.renewal_info`."""
         return self.by_directory[directory].renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
-        """See `ports.issuer.Issuer.sweep`."""
         self.at(USUAL).sweep(lineage, accounts, now)
 
 
 class TwoCas(ModelWorld):
-    """A world in which a certificate may be ordered at two CAs."""
-
     def __init__(self) -> None:
         super().__init__()
         self.cdn.add_domain(IMG)
@@ -93,23 +83,19 @@ class TwoCas(ModelWorld):
         self.issuer = self.cas  # type: ignore[assignment]  # it does what the world asks of it
 
     def wanted(self) -> DesiredCertificate:
-        """The wish."""
         return replace(self.wish(), issuance=ISSUANCE)
 
     def sync(self, **options: object) -> LineageReport:
-        """Run to the end."""
         report = self.run(self.wanted(), **options)  # type: ignore[arg-type]  # a test's shorthand
         assert report is not None
         return report
 
     def fail(self, usual: IssuanceError | None = DOWN, other: IssuanceError | None = None) -> None:
-        """Let the CAs fail like this."""
         self.cas.at(USUAL).fail_with(usual)
         self.cas.at(OTHER).fail_with(other)
 
     @property
     def issued(self) -> tuple[int, int]:
-        """How many certificates each has issued."""
         return self.cas.at(USUAL).issued, self.cas.at(OTHER).issued
 
     def told(self, event: str) -> list[dict[str, str]]:
@@ -119,7 +105,6 @@ class TwoCas(ModelWorld):
 
 
 def asked_in_plan(world: TwoCas) -> list[str]:
-    """Which CAs a plan names."""
     ports = world.ports("planner")
     run = LineageReconciler(world.wanted(), ports)
     issue = run.plan(observe(run.desired, ports)).issue

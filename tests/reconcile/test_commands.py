@@ -95,19 +95,16 @@ class Machine:
         return [step for step in plan.steps if isinstance(step, Deploy)]
 
     def standing(self, wish: DesiredCertificate) -> Standing:
-        """Tell how the command stands."""
         observed = observe(wish, replace(self.world.ports("looker"), receiver=self.receiver))
         [found] = status_of(wish, observed, self.world.clock).domains
         return found.standing
 
     def receiver(self, delivery: Delivery) -> Receiver:
-        """See `reconcile.run.Ports.receiver`."""
         assert isinstance(delivery, CommandDelivery)
         return command.CommandReceiver(delivery, workspace=self.folder / "w", pause=lambda _: None)
 
     @property
     def ran(self) -> list[str]:
-        """What the commands have written down."""
         path = self.folder / "ran"
         return path.read_text().splitlines() if path.exists() else []
 
@@ -184,7 +181,6 @@ class Edges:
         self.asked: list[int] = []
 
     def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.served`."""
         self.asked.append(len(domains))
         return {domain: (Served("192.0.2.1", "ab" * 32, valid=True),) for domain in domains}
 
@@ -200,7 +196,6 @@ class Desk:
         self.clock: Callable[[], datetime] = now
 
     def survey(self, surveys: Surveys) -> tuple[AccountSurvey, ...]:
-        """Survey accounts."""
         return survey_accounts(surveys, self.edges, self.clock, self.run)
 
     def _hear(self, event: Event) -> None:
@@ -212,8 +207,6 @@ class Desk:
 
 
 def holding(*domains: FoundDomain) -> Callable[[Looked], Survey]:
-    """An account with these domains."""
-
     def survey(looked: Looked) -> Survey:
         for count, _ in enumerate(domains, start=1):
             looked(count, len(domains))
@@ -233,7 +226,6 @@ def failing(trouble: BaseException) -> Callable[[Looked], Survey]:
 
 
 def domain(name: str, *, https: bool = True, hidden: bool = False) -> FoundDomain:
-    """A domain of the CDN."""
     return FoundDomain(name, Kind.CDN, has_https=https, binding_hidden=hidden)
 
 
@@ -358,7 +350,6 @@ class Asked:
         """List none."""
 
     def zone_of(self, name: str) -> FoundZone:
-        """Find the zone of a name."""
         return must_have_zone(name, self._zones)
 
 
@@ -429,7 +420,6 @@ class Two:
         return replace(ports, dns={**ports.dns, "other": self.other})
 
     def visited(self) -> LineageReconciler:
-        """Reconcile the lineage once."""
         run = LineageReconciler(self.wish, self.ports())
         run.reconcile()
         return run

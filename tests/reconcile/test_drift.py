@@ -50,7 +50,6 @@ def wish(
 
 
 def synced(drift: DriftPolicy, https: DesiredHttps | None = None) -> ModelWorld:
-    """A world in which the domain is as declared."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     world.run(wish(world, drift, https))
@@ -59,7 +58,6 @@ def synced(drift: DriftPolicy, https: DesiredHttps | None = None) -> ModelWorld:
 
 
 def run(world: ModelWorld, wanted: DesiredCertificate) -> LineageReport:
-    """Run to the end."""
     report = world.run(wanted)
     assert report is not None
     return report
@@ -140,7 +138,6 @@ class Meanwhile:
         self._wanted = wanted
 
     def served(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.served`."""
         found = self._probe.served(domains)
         self._world.run(self._wanted)
         return found
@@ -368,7 +365,6 @@ def run_model(position: int, *, renew: bool) -> Deed:
 
 
 def wait(hours: int) -> Deed:
-    """Let time pass."""
     return lambda world, _: world.pass_time(timedelta(hours=hours))
 
 
@@ -383,18 +379,15 @@ def begin(domain: str) -> Deed:
 
 
 def switch_off(domain: str) -> Deed:
-    """An operator switches HTTPS off."""
     return lambda world, _: world.cdn.set_by_others(domain, None)
 
 
 def set_http2(domain: str) -> Deed:
-    """An operator changes a setting that the file names."""
     off = HttpsSettings(http2=False)
     return lambda world, _: world.cdn.set_by_others(domain, world.cdn.bound_to(domain), off)
 
 
 def break_edges(world: ModelWorld, _: DesiredCertificate) -> None:
-    """Edges refuse what is uploaded from now on."""
     world.cdn.breaks_new = True
 
 

@@ -24,12 +24,10 @@ WHAT = Text("looking at it")
 
 
 def check(subject: str, look: Callable[[], Iterable[Problem]]) -> Check:
-    """Give a check."""
     return Check(subject, WHAT, look)
 
 
 def found(subject: str) -> Problem:
-    """Give a finding that says that its check was carried out."""
     return info("seen", subject, Text("so"))
 
 

@@ -58,7 +58,6 @@ def made(world: ModelWorld, *names: str) -> CertificateBundle:
 
 
 def synced(world: ModelWorld) -> LineageReport:
-    """Run to the end."""
     report = world.run(WISH)
     assert report is not None
     return report

@@ -52,7 +52,6 @@ def told(findings: object) -> list[tuple[str, str, Severity]]:
 
 
 def lineage(world: ModelWorld) -> list[tuple[str, str, Severity]]:
-    """Look at the lineage of the world."""
     return told(examine_lineage(world.wish(), world.ports("doctor")))
 
 
@@ -135,7 +134,6 @@ class HalfRead:
         self._target = target
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """See `ports.target.DeployTarget.observe`."""
         unread = (TargetUnavailable(Text("the buckets cannot be listed")),)
         return replace(self._target.observe(scope), unread=unread)
 
@@ -172,15 +170,12 @@ class Account:
         self.ahead = ahead
 
     def clock_ahead(self) -> timedelta | None:
-        """See `ports.examination.Timed.clock_ahead`."""
         return self.ahead
 
     def examine(self, account: str) -> tuple[Problem, ...]:
-        """See `ports.examination.Examined.examine`."""
         return (info("seen", account, Text("so")),)
 
     def cnames(self) -> Mapping[str, str]:
-        """See `ports.examination.PointedAt.cnames`."""
         return {name: f"{name}.cdn" for name in (IMG, "a.img.example.com", "www.example.com")}
 
 
@@ -235,7 +230,6 @@ def test_names_that_are_ordered(world: ModelWorld) -> None:
 
 
 def of_state(state: StateStore, declared: Sequence[str]) -> Iterator[Problem]:
-    """Judge what a state has recorded."""
     history = [one for one in state.history(None, ENTRIES) if one.lineage in declared]
     return examine_records(recorded(state), history, STATE, KEY, NOW)
 
@@ -282,7 +276,6 @@ def test_last_run_is_told(runs: list[bool], hours: int, severity: Severity, word
 
 
 def entry(event: str, minute: int, **facts: str) -> HistoryEntry:
-    """Give an entry of the history."""
     at = datetime(2026, 11, 24, 12, minute, tzinfo=UTC)
     return HistoryEntry(at, "img", event, "tester", facts)
 
@@ -354,22 +347,18 @@ class Clockwork:
         self._scheduled = scheduled
 
     def find(self) -> Scheduled | None:
-        """See `ports.scheduler.Scheduler.find`."""
         if isinstance(self._scheduled, ScheduleError):
             raise self._scheduled
         return self._scheduled
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """See `ports.scheduler.Scheduler.install`."""
         raise AssertionError(job)
 
     def remove(self) -> Text | None:
-        """See `ports.scheduler.Scheduler.remove`."""
         raise AssertionError
 
 
 def scheduled(to_do: Text | None = None) -> Scheduled:
-    """Give a daily run."""
     when = Text("every day at {time}", time=f"{time(3, 7):%H:%M}")
     return Scheduled(verbatim("crontab"), "certferry sync", when, START, to_do, "/usr/bin")
 

@@ -344,7 +344,6 @@ def _without_https() -> ObservedTarget:
 
 
 def ports_of(world: ModelWorld) -> Ports:
-    """The ports of a run."""
     return world.ports("run")
 
 
@@ -402,15 +401,12 @@ def test_account_with_the_zone_is_no_obstacle(world: ModelWorld) -> None:
 
 
 class Timely:
-    """A provider that tells the time."""
-
     def __init__(self, dns: MemoryDns, ahead: timedelta | DnsError) -> None:
         self._dns = dns
         self._ahead = ahead
         self.looks = 0
 
     def clock_ahead(self) -> timedelta:
-        """See `ports.examination.Timed.clock_ahead`."""
         self.looks += 1
         if isinstance(self._ahead, DnsError):
             raise self._ahead

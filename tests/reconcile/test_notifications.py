@@ -35,7 +35,6 @@ class Service:
         self.got: list[Message] = []
 
     def send(self, message: Message, /) -> Answered:
-        """See `ports.notifier.Notifier.send`."""
         self.got.append(message)
         answer = self.answers.pop(0) if self.answers else Sent()
         if isinstance(answer, BaseException):
@@ -44,12 +43,10 @@ class Service:
 
     @property
     def words(self) -> list[tuple[str, ...]]:
-        """What each message was about."""
         return [message.paragraphs for message in self.got]
 
 
 def words(due: Sequence[Notification]) -> Message:
-    """A message that names what it is about."""
     notices = [one.notice for one in due]
     return Message("t", tuple(f"{one.topic} {one.subject.lineage or '#'}" for one in notices))
 
@@ -64,7 +61,6 @@ class Ship:
         self.waited: list[float] = []
 
     def clock(self) -> datetime:
-        """The moment."""
         return self.now
 
     def run(self, *standing: Notice) -> dict[str, Answered]:
@@ -72,7 +68,6 @@ class Ship:
         return dict(self.notifications().notify(stands(*standing)))
 
     def notifications(self) -> Notifications:
-        """What a run tells with."""
         channels = [
             Channel(name, frozenset(USUAL), lambda name=name: self.connect(name), words)  # type: ignore[misc]  # a lambda's own default
             for name in self.services
@@ -82,7 +77,6 @@ class Ship:
         )
 
     def connect(self, name: str) -> Notifier:
-        """Connect a channel."""
         service = self.services[name]
         if isinstance(service, BaseException):
             raise service

@@ -38,7 +38,6 @@ def undeployed(lineage: str) -> DesiredCertificate:
 
 @pytest.fixture
 def world(world: ModelWorld) -> ModelWorld:
-    """A world whose CA has limits."""
     world.issuer = MemoryIssuer(world.state, world.now, limits=LIMITS)
     return world
 
@@ -142,5 +141,4 @@ def test_refused_keys_spend_no_second_order(world: ModelWorld) -> None:
 
 
 def ordered(world: ModelWorld) -> tuple[PastOrder, ...]:
-    """What the ledger has of the lineage's orders."""
     return world.state.spent(DIRECTORY, PlannedOrder(world.wish().names)).orders

@@ -291,7 +291,6 @@ def renewed(world: ModelWorld) -> None:
 
 
 def ended(world: ModelWorld, run: LineageReconciler) -> LineageReport:
-    """Visit to the end."""
     world.visit_to_the_end(run)
     return run.report()
 
@@ -437,7 +436,6 @@ def test_copy_that_another_run_removed_is_not_removed_again(world: ModelWorld) -
 
 
 def now() -> datetime:
-    """The real clock."""
     return datetime.now(UTC)
 
 

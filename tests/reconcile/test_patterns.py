@@ -65,7 +65,6 @@ def wish(*deployments: DesiredDeployment) -> DesiredCertificate:
 def by(
     *globs: str, exclude: tuple[str, ...] = (), https: DesiredHttps | None = None
 ) -> DesiredDeployment:
-    """A deployment to what these match."""
     return DesiredDeployment(
         "qiniu", (), globs=globs, exclude=exclude, https=https or DesiredHttps()
     )
@@ -75,7 +74,6 @@ class SwitchedOffCdn(MemoryCdn):
     """A CDN that leaves out what it finds and cannot serve."""
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """See `ports.target.DeployTarget.observe`."""
         found = super().observe(scope)
         off = tuple(d for d in found.domains if d.state is DomainState.UNAVAILABLE)
         on = tuple(d for d in found.domains if d not in off)
@@ -86,7 +84,6 @@ pattern = st.sampled_from(["*", f"*.{IMG}", "a.*", "*b.img*", "x*"])
 
 
 def bound(world: ModelWorld, names: set[str]) -> set[str]:
-    """Which of these domains present a certificate."""
     served = world.cdn.served(sorted(names))
     return {name for name in names if any(address.fingerprint for address in served[name])}
 
@@ -293,7 +290,6 @@ OTHER_SIGHTED = Sighting("other", "qiniu", "c.example.com", served=True, since=N
 
 
 def after(before: tuple[Sighting, ...], looked: Sighted | None) -> tuple[Sighting, ...]:
-    """What is known after a run of one lineage."""
     looks = {} if looked is None else {"img": looked}
     return after_run(before, with_delivered(looks, [LineageReport("img", "bb" * 32, ())]))
 
@@ -399,7 +395,6 @@ def test_a_target_that_others_serve_is_ceded() -> None:
 def killed_with_an_order(
     world: ModelWorld, wish: DesiredCertificate, *, renew: bool = False
 ) -> None:
-    """Kill a run as soon as it has ordered."""
     for position in range(40):
         assert None is world.run(wish, kill_after=position, renew=renew)
         if world.state.order("img") is not None:

@@ -45,7 +45,6 @@ def world() -> ModelWorld:
 
 @pytest.fixture
 def receiver(world: ModelWorld) -> MemoryReceiver:
-    """The directory."""
     return world.receivers.receiver(DELIVERY)
 
 
@@ -57,7 +56,6 @@ def wish(world: ModelWorld, *, cdn: bool = False) -> DesiredCertificate:
 
 
 def synced(world: ModelWorld, *, cdn: bool = False) -> LineageReport:
-    """Run to the end."""
     report = world.run(wish(world, cdn=cdn))
     assert report is not None
     return report
@@ -70,7 +68,6 @@ def step(report: LineageReport) -> StepOutcome:
 
 
 def standing(world: ModelWorld) -> Standing:
-    """How the directory stands."""
     wished = wish(world)
     status = status_of(wished, observe(wished, world.ports("looker")), world.clock)
     (found,) = status.domains
@@ -295,7 +292,6 @@ def served(*, untold: frozenset[str] = UNTOLD) -> ModelWorld:
 
 
 def synced_with_settings(world: ModelWorld, wish: DesiredCertificate) -> LineageReport:
-    """Run to the end."""
     report = world.run(wish)
     assert report is not None
     return report

@@ -56,23 +56,17 @@ from tests.reconcile.one_lineage import IMG, OTHER, outcome, synced
 
 
 class SlowCdn(MemoryCdn):
-    """A CDN whose answer comes when as many have asked as may at once."""
-
     asked = threading.Barrier(WORKERS, timeout=20)
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """See `ports.target.DeployTarget.observe`."""
         self.asked.wait()
         return super().observe(scope)
 
 
 class StoppedCdn(MemoryCdn):
-    """A CDN during whose first answer Ctrl-C is typed."""
-
     trouble: BaseException = KeyboardInterrupt()
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """See `ports.target.DeployTarget.observe`."""
         raise self.trouble
 
 
@@ -92,8 +86,6 @@ class InterruptedCdn(StoppedCdn):
 
 
 class BrokenCdn(StoppedCdn):
-    """A CDN during whose first answer the state's disk is gone."""
-
     trouble = StateUnavailable(Text("it cannot be read"))
 
 
@@ -281,8 +273,6 @@ class Around:
 
 
 def raising(error: Exception, when: Callable[..., bool]) -> Callable[..., Any]:
-    """Return a call that fails whenever its arguments say so."""
-
     def call(own: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         if when(*arguments):
             raise error
@@ -300,13 +290,11 @@ def nth(number: int) -> Callable[..., bool]:
 def run_at(
     world: ModelWorld, wish: DesiredCertificate | None = None, **ports: Any
 ) -> LineageReconciler:
-    """Begin a run with some ports replaced."""
     world.alive.add("run")
     return LineageReconciler(wish or world.wish(), replace(world.ports("run"), **ports))
 
 
 def ended(world: ModelWorld, run: LineageReconciler) -> LineageReport:
-    """Visit to the end."""
     world.visit_to_the_end(run)
     return run.report()
 

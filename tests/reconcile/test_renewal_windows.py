@@ -44,7 +44,6 @@ def revoking(certificate: Certificate) -> RenewalInfo:
 
 
 def fails(_: Certificate) -> RenewalInfo:
-    """Be away."""
     raise CaUnavailable(Text("the CA is away"))
 
 
@@ -316,7 +315,6 @@ class Damaged:
         self._state = state
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
-        """Fail for the first."""
         if number == 1:
             raise StateError(Text("the row is damaged"))
         return self._state.bundle(lineage, number)

@@ -47,14 +47,12 @@ def wish(world: ModelWorld) -> DesiredCertificate:
 
 
 def synced(world: ModelWorld, wish: DesiredCertificate) -> LineageReport:
-    """Run to the end."""
     report = world.run(wish)
     assert report is not None
     return report
 
 
 def retirements(report: LineageReport) -> list[StepOutcome]:
-    """What became of the steps that remove."""
     return [step for step in report.outcomes if step.action is Action.RETIRE]
 
 
@@ -201,7 +199,6 @@ class Refusing:
         return getattr(self._world.cdn, name)
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool) -> bool:
-        """Refuse."""
         assert unmanaged, label
         self.tried.append(remote_id)
         raise self._error

@@ -50,24 +50,19 @@ class Unreadable(MemoryCdn):
 
 
 class Denied(MemoryIssuer):
-    """The keys of one certificate's account are refused."""
-
     def issue(self, request: IssueRequest, *ports: Any) -> CertificateBundle:
-        """Fail for that one."""
         if request.lineage == "denied":
             raise DnsAccessDenied(Text("no"))
         return super().issue(request, *ports)
 
 
 def world_of_quick_changes() -> TwinWorld:
-    """A CDN that is done at once."""
     return TwinWorld(processing=timedelta(0), lag=timedelta(0))
 
 
 def scheduled(
     world: TwinWorld, *wishes: DesiredCertificate, wait_limit: WaitLimit | None = None
 ) -> SyncReport:
-    """Run as the schedule does."""
     session = world.session(*wishes)
     run = ScheduledRun(session.reconciler, world.pause, wait_limit or WaitLimit())
     return run.sync(session.certificates)
@@ -79,7 +74,6 @@ def pauses_of(world: TwinWorld) -> list[int]:
 
 
 def heal_after(world: TwinWorld, pauses: int) -> None:
-    """Let the CA come back in the pause of this number."""
     wait = world.pause
 
     def pause(seconds: float) -> None:
@@ -264,12 +258,10 @@ class Engine:
     def sync(
         self, wishes: Sequence[DesiredCertificate], wait_limit: WaitLimit, **_: bool
     ) -> SyncReport:
-        """Tell the next report."""
         self.runs.append(([wish.lineage for wish in wishes], wait_limit.limit))
         return SyncReport((self._reports.pop(0),))
 
     def run(self, world: TwinWorld, wait_limit: WaitLimit) -> SyncReport:
-        """Run as the schedule does."""
         engine = cast("Reconciler", self)
         return ScheduledRun(lambda: engine, world.pause, wait_limit).sync([wish()])
 
@@ -278,7 +270,6 @@ IN_ORDER = LineageReport("img", None, ())
 
 
 def failed(error: CertferryError) -> StepOutcome:
-    """An issue that has failed."""
     return StepOutcome(Action.ISSUE, Outcome.FAILED, error.message).with_error(error)
 
 

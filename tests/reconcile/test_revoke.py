@@ -34,13 +34,10 @@ class UploadOwners:
         self.asked_at: list[str | None] = []
 
     def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
-        """See `ports.issuer.CaAccount.revoke`."""
         self.revoked.setdefault(bundle.certificate.fingerprint, reason)
 
 
 class Ca(ModelWorld):
-    """A world with a CA that revokes."""
-
     def __init__(self, *, reuse_key: bool = False) -> None:
         super().__init__()
         self.cdn.add_domain(IMG)
@@ -48,11 +45,9 @@ class Ca(ModelWorld):
         self._reuse_key = reuse_key
 
     def wanted(self) -> DesiredCertificate:
-        """The wish."""
         return replace(self.wish(IMG), issuance=Issuance(reuse_key=self._reuse_key))
 
     def sync(self, *, renew: bool = False) -> LineageReport:
-        """Run to the end."""
         report = self.run(self.wanted(), renew=renew)
         assert report is not None
         return report
@@ -89,7 +84,6 @@ class Ca(ModelWorld):
         return [self.state.bundle("img", version.number).privkey_pem for version in versions]
 
     def served(self) -> str | None:
-        """The certificate that the domain serves."""
         (found,) = {address.fingerprint for address in self.cdn.served([IMG])[IMG]}
         return found
 
@@ -125,7 +119,6 @@ def test_revoked_once(world_with_one: Ca) -> None:
 
 @pytest.fixture
 def world_with_one() -> Ca:
-    """A world in which a certificate is served."""
     world = Ca()
     world.sync()
     return world
@@ -312,7 +305,6 @@ def test_refusal_of_the_ca_leaves_it_as_it_was(
         """A CA that does not do it."""
 
         def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
-            """See `ports.issuer.CaAccount.revoke`."""
             raise refusal
 
     def lease(lineage: str) -> Any:

@@ -40,7 +40,6 @@ def wish(world: ModelWorld, on_failure: OnFailure = OnFailure.ROLLBACK) -> Desir
 
 
 def run(world: ModelWorld, wanted: DesiredCertificate, *, renew: bool = False) -> LineageReport:
-    """Run to the end."""
     report = world.run(wanted, renew=renew)
     assert report is not None
     return report
@@ -68,7 +67,6 @@ def fingerprints(world: ModelWorld) -> list[str]:
 
 
 def bound(world: ModelWorld, domain: str = IMG) -> str | None:
-    """The fingerprint of what is bound to a domain."""
     remote_id = world.cdn.bound_to(domain)
     found = {u.remote_id: u.fingerprint for u in world.state.uploads("img", "qiniu")}
     return found.get(remote_id or "")
@@ -260,7 +258,6 @@ def back_by_hand(world: ModelWorld, wanted: DesiredCertificate) -> int:
 
 
 def with_two_certificates(*domains: str, rules: TargetRules | None = None) -> ModelWorld:
-    """A world in which a second certificate is served everywhere."""
     world = ModelWorld(rules=rules)
     for domain in domains or (IMG,):
         world.cdn.add_domain(domain)
@@ -306,7 +303,6 @@ class Refusing:
         return getattr(self._target, name)
 
     def bind(self, *_: object) -> None:
-        """Refuse."""
         raise self._error
 
 

@@ -100,7 +100,6 @@ def test_the_end_of_a_run_is_no_error(end: type[RunEnded]) -> None:
 
 
 def now() -> datetime:
-    """The real clock."""
     return datetime.now(UTC)
 
 
@@ -138,7 +137,6 @@ def done() -> None:
 
 
 def shortly() -> timedelta:
-    """Come back soon."""
     return timedelta(milliseconds=5)
 
 
@@ -298,17 +296,14 @@ LONG = timedelta(minutes=2)
 
 
 def engine(company: Company, run: Run) -> Reconciler:
-    """The engine as one run has it."""
     return Reconciler(replace(company.ports(), run=run))
 
 
 def begin(company: Company, run: Run, number: int) -> SyncReport:
-    """Make a run for one certificate."""
     return engine(company, run).sync(company.certificates[number : number + 1], WaitLimit())
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so."""
     end = time.monotonic() + 30
     while not is_so():
         assert time.monotonic() < end
@@ -316,7 +311,6 @@ def until(is_so: Callable[[], bool]) -> None:
 
 
 def is_waiting(company: Company, number: int) -> bool:
-    """Whether the change of a certificate's domain was asked for."""
     state, wish = company.state, company.certificates[number]
     return any(one.accepted_at for one in state.remembered(wish.lineage).rollouts)
 

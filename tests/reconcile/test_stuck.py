@@ -41,7 +41,6 @@ class Gateway:
         self._issuer = issuer
 
     def must_be_provable(self, *arguments: Any) -> frozenset[str]:
-        """As ever."""
         proven: frozenset[str] = self._issuer.must_be_provable(*arguments)
         return proven
 
@@ -53,22 +52,18 @@ class Gateway:
         return evil
 
     def rate_limit_hold(self, *asked: Any, **how: Any) -> OrderHeldBack | None:
-        """As ever."""
         held: OrderHeldBack | None = self._issuer.rate_limit_hold(*asked, **how)
         return held
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """As ever."""
         answer: RenewalInfo = self._issuer.renewal_info(cert_pem)
         return answer
 
     def sweep(self, *arguments: Any) -> None:
-        """As ever."""
         self._issuer.sweep(*arguments)
 
 
 def run(world: ModelWorld, *, renew: bool = False) -> LineageReport:
-    """Run to the end behind the gateway."""
     world.alive.add("run")
     ports = world.ports("run")
     issuing, ports = issuing_of(renew=renew), replace(ports, issuer=Gateway(ports.issuer))
@@ -162,7 +157,6 @@ def stuck() -> tuple[ModelWorld, LineageReport]:
 
 
 def error_of(report: LineageReport) -> TargetStuck:
-    """The trouble that a run ended with."""
     (outcome,) = report.having(Outcome.FAILED)
     assert isinstance(outcome.error, TargetStuck)
     return outcome.error

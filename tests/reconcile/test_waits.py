@@ -91,7 +91,6 @@ def visited(world: ModelWorld, run: LineageReconciler) -> LineageReport:
 
 
 def run_with(world: ModelWorld, **ports: Any) -> LineageReconciler:
-    """Begin a run with some ports replaced."""
     world.alive.add("run")
     return LineageReconciler(world.wish(), replace(world.ports("run"), **ports))
 
@@ -221,7 +220,6 @@ MINUTE = timedelta(minutes=1)
 
 
 def scheduled(world: ModelWorld) -> LineageReport:
-    """Run as the schedule does."""
     report = world.run(world.wish(), scheduled=True)
     assert report is not None
     return report

@@ -38,7 +38,6 @@ def connect(settings, context):
 
 
 def adapter(raised: str = "RuntimeError('no token for you')") -> str:
-    """Give the module of a provider that raises this."""
     return ADAPTER.replace("{raised}", raised)
 
 

@@ -69,7 +69,6 @@ def connect(packages: Packages, tmp_path: Path) -> Connect:
 
 
 def settings(folder: Path, text: str) -> Settings:
-    """Write a file of accounts and read it."""
     return load(written(folder, text), {"HOME": str(folder)})
 
 

@@ -53,13 +53,11 @@ def connect(settings, context):
 
 
 def horn(body: str = "return Sent()") -> str:
-    """Give the module of a channel that does this with a message."""
     return HORN.replace("{body}", body)
 
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packages]:
-    """A folder of packages."""
     monkeypatch.syspath_prepend(tmp_path)
     yield Packages(tmp_path)
     for name in [name for name in sys.modules if name.startswith("horn_")]:
@@ -67,7 +65,6 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packag
 
 
 def settings(folder: Path, table: str) -> Settings:
-    """Read a configuration with a channel."""
     path = folder / "certferry.toml"
     path.write_text(f"[notify.ops]\n{table}\n")
     path.chmod(0o600)
@@ -75,7 +72,6 @@ def settings(folder: Path, table: str) -> Settings:
 
 
 def tried(packages: Packages, folder: Path, table: str) -> Answered:
-    """Try the channel out."""
     state = MemoryState()
     channels = Channels(
         settings(folder, table), lambda: state, run=AtOnce(), language="en", table=packages.table()

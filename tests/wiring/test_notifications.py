@@ -48,14 +48,12 @@ def full_disk() -> Any:
 
 @pytest.fixture
 def hook() -> Iterator[EventReceiver]:
-    """A service that takes messages."""
     with EventReceiver() as service:
         yield service
 
 
 @pytest.fixture
 def heart() -> Iterator[HeartbeatService]:
-    """A service that takes pings."""
     with HeartbeatService() as service:
         yield service
 
@@ -74,7 +72,6 @@ def teller_of(
     heart: HeartbeatService,
     opened: Callable[[], StateStore] = full_disk,
 ) -> RunNotifications:
-    """Make one over a state at a path."""
     path = folder / "certferry.toml"
     path.write_text(
         f'[state]\nurl = "sqlite:///{state}"\n'
@@ -98,7 +95,6 @@ class Killed(Altered):
         name: str,
         change: Callable[[ChannelState, tuple[Notice, ...]], tuple[ChannelState, T]],
     ) -> T:
-        """See `StateStore.update_channel`."""
         self.before_that -= 1
         if self.before_that == -1:
             raise KeyboardInterrupt
@@ -107,7 +103,6 @@ class Killed(Altered):
 
 
 def codes(hook: EventReceiver) -> list[str]:
-    """What the service was told."""
     return [event["code"] for event in hook.events]
 
 

@@ -123,19 +123,16 @@ KEY, SECRET = "LTAIplanted", "planted-4711"
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where the configuration is written."""
     return tmp_path / "certferry.toml"
 
 
 def settings(file: Path, text: str, **environ: str) -> Settings:
-    """Write a configuration and read it."""
     file.write_text(text)
     file.chmod(0o600)
     return load(file, environ, ADAPTERS)
 
 
 def account_of(settings: Settings, label: str) -> AccountTable:
-    """Give an account as it was read."""
     return settings.accounts[label]
 
 
@@ -340,7 +337,6 @@ TOKEN = "planted-token-0123456789"
 
 
 def guard(within: timedelta = timedelta(seconds=20)) -> Guard:
-    """Watch over a port of a package's."""
     whose = Described("bad", "certferry-bad", ModuleType("bad_dns"))
     return Guard(whose, lambda: frozenset({Secret(TOKEN)}), within)
 
@@ -412,7 +408,6 @@ deploy = [{{ to = "files", directory = "{folder}/static" }}]
 
 
 def read(tmp_path: Path, known: Recorded, more: str = "") -> dict[str, Expected]:
-    """What is expected of the two certificates of a file."""
     config = tmp_path / "certferry.toml"
     config.write_text(FILE.format(more=more, folder=tmp_path / "ssl"))
     settings = load(config, {"HOME": str(tmp_path)}, ADAPTERS)

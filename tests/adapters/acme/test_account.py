@@ -51,7 +51,6 @@ HMAC_KEY = b64encode(bytes(range(32))).decode()
 
 @pytest.fixture(scope="module")
 def strict_pebble(dns_service: DnsService) -> Iterator[Pebble]:
-    """A CA that wants an external account binding."""
     eab = {"customer-1": HMAC_KEY}
     with Pebble(dns_service.resolver_endpoint, nonce_reject=0, eab=eab) as pebble:
         yield pebble
@@ -59,7 +58,6 @@ def strict_pebble(dns_service: DnsService) -> Iterator[Pebble]:
 
 @pytest.fixture
 def eab_bench(strict_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    """A bench at that CA."""
     bench = Bench(strict_pebble, zones, tmp_path)
     with bench.proxy:
         yield bench
@@ -160,7 +158,7 @@ def test_refusal_for_another_reason_costs_no_account(bench: Bench) -> None:
     assert [201, 200] == registrations(bench)
 
 
-def test_question_about_the_account_that_fails_is_told(bench: Bench) -> None:
+def test_question_about_the_account_that_fails_is_reported(bench: Bench) -> None:
     """When the CA cannot say whether it knows the account, nothing is forgotten."""
     bench.issue()
     bench.state.drop_order(bench.lease())
@@ -211,7 +209,6 @@ def test_no_secret_is_logged(eab_bench: Bench, caplog: pytest.LogCaptureFixture)
 
 
 def pem_lines(key_pem: Secret) -> list[str]:
-    """The lines between the first and the last."""
     return key_pem.reveal().splitlines()[1:-1]
 
 
@@ -254,7 +251,7 @@ def test_hmac_key_in_base64url_is_taken(key: bytes) -> None:
 
 
 @pytest.mark.parametrize("pem", ["nonsense", "rsa"])
-def test_account_key_that_cannot_be_used_is_told(bench: Bench, pem: str) -> None:
+def test_account_key_that_cannot_be_used_is_reported(bench: Bench, pem: str) -> None:
     """The state is at fault, and nothing is registered."""
     key = new_key(KeyType.RSA2048) if pem == "rsa" else Secret(pem)
     bench.state.save_account(AcmeAccount(bench.proxy.directory_url, key))
@@ -305,7 +302,7 @@ def test_account_whose_registration_was_interrupted_is_shown_as_such(bench: Benc
     assert AccountFacts(None, None) == ca_account(bench).look()
 
 
-def test_account_that_makes_no_sense_is_told(bench: Bench) -> None:
+def test_account_that_makes_no_sense_is_reported(bench: Bench) -> None:
     """Whatever a CA may answer."""
     bench.issue()
 
@@ -318,7 +315,7 @@ def test_account_that_makes_no_sense_is_told(bench: Bench) -> None:
         ca_account(bench).look()
 
 
-def test_look_that_is_refused_is_told(bench: Bench) -> None:
+def test_look_that_is_refused_is_reported(bench: Bench) -> None:
     """It is not taken for an account that is gone."""
     bench.issue()
     bench.proxy.faults.add(refusal("unauthorized", "not today"), on="POST /my-account/*")
@@ -457,7 +454,6 @@ def test_account_that_another_run_changed_meanwhile(bench: Bench) -> None:
             """Before a call."""
 
         def after(self) -> None:
-            """After a call."""
             bench.state.replace_account(account(bench), other)
 
     with pytest.raises(StateUnavailable, match="changed meanwhile"):
@@ -479,7 +475,6 @@ def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:
         """Another run, which is first."""
 
         def before(self) -> None:
-            """Before a call."""
             if bench.proxy.requests("POST /sign-me-up")[1:]:
                 bench.state.replace_account(changing, after)
 

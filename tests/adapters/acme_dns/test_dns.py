@@ -32,19 +32,16 @@ PASSWORD = "htB9mR9DYgcu9bX_afHF62erXaH2TS7bg9KW3F7Z"
 
 @pytest.fixture
 def account() -> Iterator[AcmeDnsAccount]:
-    """A server."""
     with acme_dns_account() as account:
         yield account
 
 
 @pytest.fixture
 def one(account: AcmeDnsAccount) -> Registered:
-    """A registration there."""
     return account.service.register()
 
 
 def stored(path: Path, document: object) -> Path:
-    """Write a file as clients of acme-dns keep it."""
     path.write_text(json.dumps(document, indent=2))
     path.chmod(0o600)
     return path

@@ -34,7 +34,6 @@ NAME = "_acme-challenge.img.example.com"
 
 @pytest.fixture
 def account() -> Iterator[AlidnsAccount]:
-    """An account that holds example.com."""
     with alidns_account() as account:
         account.add_zone("example.com")
         yield account
@@ -42,7 +41,6 @@ def account() -> Iterator[AlidnsAccount]:
 
 @pytest.fixture
 def provider(account: AlidnsAccount) -> DnsProvider:
-    """The provider of the account."""
     return account.connect()
 
 

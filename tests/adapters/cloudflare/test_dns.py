@@ -31,7 +31,6 @@ GLOBAL_KEY = "c2547eb745079dac9320b638f5e225cf483cc"  # as long as a real one
 
 @pytest.fixture
 def account() -> Iterator[CloudflareAccount]:
-    """An account that holds example.com."""
     with cloudflare_account() as account:
         account.add_zone("example.com")
         yield account
@@ -39,7 +38,6 @@ def account() -> Iterator[CloudflareAccount]:
 
 @pytest.fixture
 def provider(account: CloudflareAccount) -> DnsProvider:
-    """The provider of the account."""
     return account.connect()
 
 

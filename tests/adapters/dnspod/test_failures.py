@@ -41,7 +41,6 @@ LOST = [*BROKEN, Fault.status(408, b"Request Timeout"), Fault.html(408)]
 
 
 def ids(faults: list[Fault]) -> list[str]:
-    """Name the faults in the tests' names."""
     return [f"{fault.kind.value}-{fault.code or number}" for number, fault in enumerate(faults)]
 
 

@@ -26,7 +26,6 @@ LIMIT = 60
 
 
 def limited(account: DnspodAccount) -> DnsProvider:
-    """Begin a run that keeps to as much as the stand-in allows."""
     account.service.calls_per_hour = LIMIT
     return account.connect(requests_per_hour=LIMIT)
 
@@ -37,7 +36,6 @@ def write(provider: DnsProvider, number: int) -> None:
 
 
 def pauses(account: DnspodAccount) -> list[int]:
-    """Give the pauses of a second and more."""
     return [round(seconds) for seconds in account.waits.seconds if seconds >= 1]
 
 
@@ -116,19 +114,15 @@ class Counted:
         self.turns = 0
 
     def wait(self) -> None:
-        """Count a turn."""
         self.turns += 1
 
 
 class WatchedMemory(MemoryAccount):
-    """A memory that knows whether a note is just being changed."""
-
     def __init__(self) -> None:
         super().__init__()
         self.is_changing = False
 
     def update(self, name: str, change: Edit) -> str | None:
-        """See `AccountMemory.update`."""
         self.is_changing = True
         try:
             return super().update(name, change)
@@ -145,11 +139,9 @@ class Runs:
         self.pace = Counted()
 
     def now(self) -> datetime:
-        """Give the time."""
         return BUDGET_NOW + timedelta(seconds=self.waits.clock())
 
     def run(self, pause: Pause | None = None) -> HourlyBudget:
-        """Begin one more run."""
         return HourlyBudget(
             RATE, memory=self.memory, pace=self.pace, pause=pause or self.waits, now=self.now
         )

@@ -20,12 +20,10 @@ arrivals = st.lists(st.tuples(gaps, st.integers(1, 1500)), min_size=1, max_size=
 
 
 def written(moment: datetime) -> str:
-    """Give a note that says this moment."""
     return moment.isoformat()
 
 
 def is_given(rate: Rate, note: str, moment: datetime) -> bool:
-    """Tell whether there is a turn."""
     return take_turn(rate, note, moment).wait == NO_WAIT
 
 
@@ -46,7 +44,6 @@ class Account:
         return turn.wait
 
     def send(self) -> None:
-        """Send a request as soon as there is a turn."""
         while (wait := self.ask()) > NO_WAIT:
             self.time += wait
         self.sent.append(self.time)

@@ -27,7 +27,6 @@ def refuse(event: str, given: tuple[object, ...]) -> None:
 
 
 def names(directory: Path) -> list[str]:
-    """Give what lies there."""
     return sorted(path.name for path in directory.iterdir())
 
 

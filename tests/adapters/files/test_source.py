@@ -39,7 +39,6 @@ class Directory:
         self.write(self.issued)
 
     def issue(self) -> Issued:
-        """Issue a certificate for the names."""
         now = datetime.now(UTC)
         return self.authority.issue(NAMES, now, now + timedelta(days=90))
 
@@ -50,7 +49,6 @@ class Directory:
 
     @property
     def files(self) -> PemFiles:
-        """Where they are."""
         return PemFiles(str(self.fullchain), str(self.privkey))
 
     def refused(self) -> CertferryError:
@@ -63,13 +61,11 @@ class Directory:
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    """A CA with an intermediate."""
     return Authority("Their CA")
 
 
 @pytest.fixture
 def directory(tmp_path: Path, authority: Authority) -> Directory:
-    """A pair in order."""
     return Directory(tmp_path, authority)
 
 

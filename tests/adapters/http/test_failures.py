@@ -422,7 +422,6 @@ def server_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLConte
 
 @pytest.fixture
 def service_in_tls(server_side: ssl.SSLContext) -> Iterator[httpd.HttpService]:
-    """Start an HTTPS service."""
     with httpd.HttpService(
         lambda request: httpd.Response.json({"path": request.path}), tls=server_side
     ) as running:
@@ -437,8 +436,6 @@ def client(waits: Waits, whole: timedelta = timedelta(seconds=30)) -> HttpClient
 
 
 def within_tls(context: ssl.SSLContext, treat: Treat) -> Treat:
-    """Treat what comes by TLS."""
-
     def secured(connection: socket.socket) -> None:
         with context.wrap_socket(connection, server_side=True) as inside:
             treat(inside)

@@ -99,7 +99,6 @@ class AtGandi(LexiconCalls):
 
     @contextmanager
     def opened(self, zone: str) -> Iterator[Any]:
-        """Make it for an address on loopback."""
         options = {"auth_token": "k" * 40, "api_protocol": "rest"}
         written = {"provider_name": "gandi", "domain": zone, "gandi": options}
         provider: Any = Provider(ConfigResolver().with_dict(written))  # type: ignore[no-untyped-call]  # lexicon types it not
@@ -440,8 +439,6 @@ def test_error_of_a_request_without_an_answer_may_pass() -> None:
 
 
 class Listed:
-    """A provider whose list has names as services write them."""
-
     def __init__(self, *records: dict[str, str]) -> None:
         self._records = records
 

@@ -29,7 +29,6 @@ DEADLINE = 10  # seconds for something to happen
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Give what went to the log."""
     caplog.set_level(logging.INFO)
     return lambda: [record.getMessage() for record in caplog.records]
 
@@ -129,7 +128,6 @@ KEYS: dict[str, PrivateKeyTypes] = {
 
 
 def pem_of(kind: str, form: PrivateFormat) -> str:
-    """Write a key as a program of the operator's may have it."""
     return KEYS[kind].private_bytes(Encoding.PEM, form, NoEncryption()).decode()
 
 

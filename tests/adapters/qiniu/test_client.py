@@ -50,9 +50,6 @@ def _conf(
     return HttpsConf(cert_id, force, http2, versions)
 
 
-# --- certificates ---------------------------------------------------------------------------
-
-
 def test_an_upload_is_compact_json_in_utf_8(place: Place, client: QiniuClient) -> None:
     """Sign and send the same bytes: no spaces, no escapes, exactly this content type."""
     upload = _upload(WWW, name="证书")
@@ -79,9 +76,6 @@ def test_a_certificate_is_never_read_back(place: Place, client: QiniuClient) -> 
     client.list_certificates()
 
     assert 0 == place.count("GET /sslcert/*")
-
-
-# --- lists ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [199, 200, 201, 450])
@@ -291,9 +285,6 @@ def test_a_list_without_an_end() -> None:
     assert MOST_PAGES + 1 == next(pages)
 
 
-# --- domains --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
@@ -324,9 +315,6 @@ def test_a_wildcard_domain_is_addressed_with_its_dot(place: Place, client: Qiniu
 
 
 # --- Kodo -----------------------------------------------------------------------------------
-
-
-# --- hosts and schemes ----------------------------------------------------------------------
 
 
 def _schemes(requests: list[httpd.Request]) -> set[str]:
@@ -384,9 +372,6 @@ def test_a_path_on_the_wrong_hosts_says_so(place: Place) -> None:
     assert not caught.value.error.retry.allowed
 
 
-# --- pace -----------------------------------------------------------------------------------
-
-
 def test_requests_per_second(place: Place, client: QiniuClient) -> None:
     """Ten a second to the api host and five to fusion: the service's own limit never answers."""
     place.service.add_domain(WWW)
@@ -420,9 +405,6 @@ def test_a_rate_limit_is_waited_out(status: int, place: Place, client: QiniuClie
     assert 3 == statuses.count(200)
     assert status in statuses
     assert 2 == len(place.service.certificates.stored())
-
-
-# --- what is never shown --------------------------------------------------------------------
 
 
 def test_nothing_secret_is_logged(

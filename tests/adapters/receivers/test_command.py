@@ -25,23 +25,19 @@ TELL = 'env | grep ^CERTFERRY_ > told; cp -p "$CERTFERRY_DIRECTORY"/* .; stat -c
 
 @pytest.fixture
 def bundle() -> CertificateBundle:
-    """A certificate."""
     return issue()
 
 
 def receiver(folder: Path, does: Program, label: str = "push") -> Receiver:
-    """Give the receiver for a command that works in a folder."""
     delivery = CommandDelivery(label, does)
     return command.CommandReceiver(delivery, workspace=folder / "handover", pause=no_pause)
 
 
 def shell(folder: Path, script: str) -> Receiver:
-    """Give the receiver for a script."""
     return receiver(folder, program(folder, "/bin/sh", "-c", script))
 
 
 def left(folder: Path) -> list[Path]:
-    """Give what of the handed-over files is left."""
     return list((folder / "handover").iterdir())
 
 

@@ -31,7 +31,6 @@ def ran(tmp_path: Path) -> Callable[[], list[str]]:
 
 
 def look(delivery: FileDelivery) -> ObservedDomain:
-    """Look at the directory."""
     return directory(delivery).observe(None)
 
 
@@ -296,7 +295,7 @@ def test_program_that_was_edited(
 
 
 @pytest.mark.parametrize(
-    "spoilt",
+    "corrupt",
     [b"", b"{", b"[]", b'{"fingerprint": 1}', b"\xff", b"null", b"[" * 100_000],
     ids=["empty", "cut", "list", "half", "bytes", "null", "deep"],
 )

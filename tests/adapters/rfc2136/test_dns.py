@@ -40,7 +40,6 @@ ALLOWED = "_acme-challenge.host.limited.example"
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    """A server that answers as it is told."""
     with scripted() as server:
         yield server
 

@@ -53,7 +53,6 @@ CRONTABS = st.lists(ACCEPTED, max_size=6).map(lambda lines: b"".join(x + b"\n" f
 
 
 def cron(environ: Mapping[str, str], number: int = DRAWN) -> Cron:
-    """Give a crontab's keeper whose random number is known."""
     return Cron(environ, lambda below: number % below, lambda: NOON, lambda: None)
 
 

@@ -325,7 +325,6 @@ class Manager:
 
 @pytest.fixture
 def manager(tmp_path: Path, directory: Path) -> Manager:
-    """The system's manager."""
     (tmp_path / "manager").mkdir()
     return Manager(tmp_path / "manager", directory)
 
@@ -469,7 +468,6 @@ def processes(tmp_path: Path) -> Path:
 
 
 def run(processes: Path, number: int, name: str) -> None:
-    """Add a process."""
     process = processes / str(number)
     process.mkdir()
     (process / "comm").write_text(f"{name}\n")

@@ -30,12 +30,10 @@ PLENTY = 1000
 
 
 def say(what: Any) -> None:
-    """Tell the test."""
     print(json.dumps(what), flush=True)  # noqa: T201 - this is the conversation
 
 
 def wait() -> None:
-    """Wait for the test."""
     sys.stdin.readline()
 
 
@@ -45,7 +43,6 @@ def opened(folder: Path) -> StateStore:
 
 
 def bundle(number: int = 1) -> CertificateBundle:
-    """Make a certificate that tells its number."""
     return make_bundle(f"v{number}.example.com", not_before=NOW)
 
 

@@ -164,12 +164,10 @@ def no_umask() -> Iterator[None]:
 
 
 def mode(path: Path) -> int:
-    """Give the permissions of a file."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
 def open_files(folder: Path) -> list[str]:
-    """Give what this process has open in a folder."""
     links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return [str(target) for link in links if folder in (target := link.readlink()).parents]
 

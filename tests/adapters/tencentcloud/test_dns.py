@@ -44,7 +44,6 @@ NAME = "_acme-challenge.img.example.com"
 
 @pytest.fixture
 def account() -> Iterator[TencentCloudAccount]:
-    """An account that holds example.com."""
     with tencentcloud_account() as account:
         account.service.add_domain("example.com")
         yield account
@@ -52,7 +51,6 @@ def account() -> Iterator[TencentCloudAccount]:
 
 @pytest.fixture
 def provider(account: TencentCloudAccount) -> DnspodRecords:
-    """The provider of the account."""
     return connected(account)
 
 
@@ -417,7 +415,6 @@ KEYS = TencentKeys("AKIDEXAMPLE", Secret("SECRETEXAMPLE"))
 
 
 def signed(body: bytes = BODY, moment: datetime = MOMENT, keys: TencentKeys = KEYS) -> str:
-    """Sign a call."""
     call = SignedCall("dnspod", HOST, "/", "application/json", body)
     return authorization(keys, call, moment)
 
@@ -464,7 +461,6 @@ def test_signature_is_the_sdks(body: str, moment: datetime, secret_key: str) -> 
 
 
 def request(authorized: str, body: bytes = BODY, moment: datetime = MOMENT) -> Request:
-    """Make the request that a signature belongs to."""
     fields = {
         "Host": HOST,
         "Content-Type": "application/json",

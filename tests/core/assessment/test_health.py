@@ -60,20 +60,17 @@ def version(
 
 
 def place(*, served: bool, fingerprint: str | None = NEW) -> Sighting:
-    """What a run saw at the one domain."""
     return Sighting("img", "qiniu", "img.example.com", served, NOW - DAY, fingerprint)
 
 
 def recorded(
     *versions: Version, places: Sequence[Sighting] = (), notices: Sequence[Notice] = ()
 ) -> Recorded:
-    """What a run an hour ago left."""
     known = {"img": versions} if versions else {}
     return Recorded(known, places, notices, LastRun(NOW - HOUR, NOW - HOUR))
 
 
 def judged(known: Recorded, expected: Expected = IMG) -> list[tuple[Severity, str]]:
-    """What needs a person."""
     return [(one.problem.severity, one.problem.code) for one in concerns_of([expected], known, NOW)]
 
 
@@ -167,7 +164,6 @@ def test_a_revocation_that_did_not_end_is_reported_until_it_has() -> None:
 
 
 def notice(topic: Topic, subject: Subject, code: str = "dns_access_denied") -> Notice:
-    """Something that operators are told."""
     return Notice(
         topic, subject, NOW - HOUR, Problem(code, Text("the token is refused"), Text("check it"))
     )
@@ -300,7 +296,6 @@ def test_a_certificate_that_others_serve_need_not_be_issued() -> None:
 
 
 def concern(code: str, severity: Severity, deadline: datetime | None = None) -> Concern:
-    """Something that needs a person."""
     return Concern(Problem(code, Text("so"), severity=severity), deadline=deadline)
 
 

@@ -56,7 +56,6 @@ ALL = tuple(Topic)
 def trouble(
     subject: Subject = SUBJECTS[0], since: datetime = NOW, deadline: datetime | None = None
 ) -> Notice:
-    """Trouble that stands."""
     return Notice(Topic.TROUBLE, subject, since, DENIED, deadline)
 
 
@@ -247,12 +246,10 @@ ISSUE_DENIED = StepOutcome.of(
 def step(
     action: Action | None, outcome: Outcome, target: str | None = "qiniu", domain: str | None = "a"
 ) -> StepOutcome:
-    """One outcome."""
     return StepOutcome(action, outcome, Text("what became of it"), target, domain)
 
 
 def report(*steps: StepOutcome, lineage: str = "img", complete: bool = True) -> SyncReport:
-    """A run of one lineage."""
     return SyncReport((LineageReport(lineage, "ab" * 32, steps),), complete=complete)
 
 
@@ -262,7 +259,6 @@ def after(
     versions: Sequence[Version] = (),
     declared: Sequence[str] = ("img", "other"),
 ) -> tuple[Notice, ...]:
-    """What stands after a run."""
     now = LATER if before else NOW
     return noticed(ran, before, now, versions={"img": versions}, declared=declared)
 

@@ -70,7 +70,6 @@ def test_settings_of_a_domain_that_has_not_come_so_far_are_no_problem_yet() -> N
 
 
 def without_problem(observed: Observation) -> Observation:
-    """Take the words about a failed change away."""
     [target] = observed.targets
     domains = tuple(replace(domain, problem=None) for domain in target.domains)
     return replace(observed, targets=(replace(target, domains=domains),))

@@ -35,13 +35,11 @@ _DER = serialization.Encoding.DER
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    """A CA with a root and an intermediate."""
     return Authority("Test CA")
 
 
 @pytest.fixture(scope="module")
 def issued(authority: Authority) -> Issued:
-    """A leaf with its chain and key."""
     return authority.issue(NAMES, NOW, NOW + timedelta(days=90))
 
 
@@ -339,7 +337,6 @@ def signed_by_a_root(root_name: str) -> tuple[str, str, Secret]:
 
 
 def named(common_name: str) -> x509.Name:
-    """Give a subject with a common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 

@@ -66,7 +66,6 @@ def test_due_exactly_from_that_moment_on(lifetime: timedelta, later: timedelta) 
 
 
 def is_due(leaf: Certificate, now: datetime, window: RenewalWindow | None = None) -> bool:
-    """Tell whether it is to be replaced now."""
     return now >= renew_at(leaf, window)
 
 
@@ -216,7 +215,6 @@ moments = st.timedeltas(timedelta(days=-400), timedelta(days=400)).map(lambda si
 
 
 def presented(names: tuple[str, ...], begins: datetime, ends: datetime) -> Presented:
-    """A certificate of a chain."""
     return Presented("ab" * 32, "subject", "issuer", names, begins, ends)
 
 

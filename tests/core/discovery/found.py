@@ -14,10 +14,8 @@ FROZEN = TargetRejected(Text("it is frozen"))
 def domain(
     name: str, problem: CertferryError | None = None, *, by_itself: bool = True
 ) -> FoundDomain:
-    """Find a domain on the CDN."""
     return FoundDomain(name, Kind.CDN, problem=problem, by_itself=by_itself)
 
 
 def places(*domains: FoundDomain, zones: tuple[str, ...] = ("example.com",)) -> Places:
-    """Put domains and zones into two accounts."""
     return Places("dnspod", tuple(map(FoundZone, zones)), "qiniu", domains)

@@ -49,7 +49,6 @@ NOTHING = UploadOwners()
 
 
 def found(name: str = IMG, **facts: Any) -> FoundDomain:
-    """A domain of the CDN with HTTPS."""
     return replace(FoundDomain(name, Kind.CDN, has_https=True, state="success"), **facts)
 
 
@@ -63,13 +62,11 @@ def served(
 def declared(
     lineage: str, *names: str, to: str = "qiniu", domains: tuple[str, ...] | None = None
 ) -> DesiredCertificate:
-    """A certificate that is deployed to one account."""
     deployment = DesiredDeployment(to, domains)
     return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
 
 
 def look(*domains: FoundDomain, **more: Any) -> AccountSurvey:
-    """A look at one account."""
     certificates = more.pop("certificates", ())
     return AccountSurvey("qiniu", Survey(domains, certificates=certificates), **more)
 
@@ -82,7 +79,6 @@ def the_domain(
     declared: tuple[DesiredCertificate, ...] = (),
     ledger: UploadOwners = LEDGER,
 ) -> DiscoveredDomain:
-    """Discover one domain."""
     where = look(domain, certificates=certificates, served={domain.domain: addresses})
     [one] = discover([where], declared, ledger, NOW).domains
     return one

@@ -62,7 +62,6 @@ hosts_edges = st.lists(edges | st.builds(silent, st.integers(1, 9)), max_size=8)
 
 
 def reported(look: HostObservation) -> list[tuple[EdgeProblemCode, str, bool]]:
-    """Give what is said of all addresses together."""
     return [
         (EdgeProblemCode(c.problem.code), str(c.problem.message), c.problem.is_error)
         for c in look.problems

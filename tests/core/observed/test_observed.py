@@ -65,19 +65,16 @@ REMOTES = [RemoteCertificate(f"id-{name}", name, name, OBSERVED_AT) for name in 
 
 
 def edges(*fingerprints: str | None, silent: bool = False) -> list[Served]:
-    """Give one edge for each fingerprint."""
     return [
         Served(f"192.0.2.{n}", f, valid=True, silent=silent) for n, f in enumerate(fingerprints)
     ]
 
 
 def last(fingerprint: str, *, ago: timedelta, seen: bool) -> LastChange:
-    """Give a change that was asked for some time ago."""
     return LastChange(fingerprint, OBSERVED_AT - ago, seen)
 
 
 def likely(served: list[Served], change: LastChange | None = None) -> str | None:
-    """Judge as of now."""
     return likely_binding(REMOTES, served, change, OBSERVED_AT, TIMEOUT)
 
 
@@ -180,7 +177,6 @@ FINGERPRINT = CERTIFICATE.fingerprint
 
 
 def upload(remote_id: str, *, lineage: str = LINEAGE, target: str = "qiniu") -> Upload:
-    """Remember a copy at an account."""
     return Upload(lineage, target, remote_id, label_of(LINEAGE, FINGERPRINT), FINGERPRINT, NOW)
 
 

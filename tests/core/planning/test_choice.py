@@ -52,7 +52,6 @@ def look(
     globs: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
 ) -> Scope:
-    """What a target is asked for."""
     return Scope(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=globs, exclude=exclude)
 
 
@@ -112,24 +111,20 @@ def domain(name: str, *, seen: timedelta | None = None) -> ObservedDomain:
 
 
 def observed(deployment: DesiredDeployment, target: ObservedTarget) -> Observation:
-    """What the engine makes of a target."""
     found = with_unmatched(replace(target, label="qiniu"), deployment)
     return Observation(versions=(version(1, CURRENT),), targets=(found,))
 
 
 def declared(deployment: DesiredDeployment) -> DesiredCertificate:
-    """A certificate that is deployed so."""
     return DesiredCertificate(LINEAGE, NAMES, "dnspod", deployments=(deployment,))
 
 
 def planned(deployment: DesiredDeployment, target: ObservedTarget) -> Plan:
-    """Plan for one deployment."""
     times = Times(NOW, NOW - timedelta(minutes=1))
     return make_plan(declared(deployment), observed(deployment, target), times)
 
 
 def why(plan: Plan) -> dict[str, str]:
-    """The reason of each deployment."""
     return {
         step.domain: str(step.reason.message) for step in plan.steps if isinstance(step, Deploy)
     }

@@ -78,7 +78,6 @@ def record(ago: timedelta = timedelta(0), *, problem: str = "None") -> RolloutRe
 
 
 def error_of(found: Due) -> CertferryError:
-    """Give the error that a step is blocked by."""
     assert isinstance(found, TimedOut)
     return found.error
 
@@ -396,7 +395,6 @@ def owners(certificates: list[DesiredCertificate], domain: str, kind: Kind = Kin
 
 
 def _takes(names: tuple[str, ...], one: DesiredDeployment, domain: str, kind: Kind) -> bool:
-    """Whether the certificate alone would be deployed to the domain."""
     as_written = {Kind.DCDN: {Kind.CDN}}.get(kind, set())
     if one.kind not in {Kind.AUTO, kind} | as_written:
         return False

@@ -326,7 +326,6 @@ revocations = st.sampled_from([None, REVOKED])
 
 
 def certificate(lifetime: timedelta, left: timedelta) -> Certificate:
-    """One with so much of its life left."""
     end, name = ASKED_AT + left, "img.example.com"
     return Certificate("ab" * 32, (name,), name, "1", "CA", end - lifetime, end, "ec256")
 
@@ -336,7 +335,6 @@ def asked(
     failing_since: datetime | None,
     revocation: Revocation | None = None,
 ) -> tuple[Authority, ...]:
-    """Which CAs may be asked now."""
     versions = () if current is None else (Version(1, current, ASKED_AT, revocation=revocation),)
     return authorities_now(
         BOTH, Observation(versions, remembered=Remembered(failing_since=failing_since)), ASKED_AT

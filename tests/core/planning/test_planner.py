@@ -43,7 +43,6 @@ OLDEST = certificate("cc" * 32, not_before=NOW - timedelta(days=80))
 
 
 def copy_of(number: int, fingerprint: str) -> RemoteCertificate:
-    """A target's copy of a version."""
     return RemoteCertificate(
         f"id-{number}", label_of(LINEAGE, fingerprint), fingerprint, NOW + timedelta(days=50)
     )
@@ -67,7 +66,6 @@ def world(
     https: HttpsSettings | None = None,
     remotes: tuple[RemoteCertificate, ...] = (),
 ) -> Observation:
-    """One target with one domain."""
     domain = ObservedDomain(
         "img.example.com",
         Kind.CDN,
