@@ -20,8 +20,8 @@ from certferry.errors import ConfigError
 from certferry.ports.progress import no_listener
 from certferry.present.console import Verbosity
 from certferry.reconcile.work_queue import WaitLimit
-from certferry.wiring.profiles import load_checked
 from certferry.wiring.selection import must_be_known, select
+from certferry.wiring.settings import load_checked
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.cli.consoles import TestConsole
 from tests.cli.terminals import Terminal

@@ -30,7 +30,7 @@ from certferry.reconcile.run import Run
 from certferry.reconcile.status import recorded
 from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
-from certferry.wiring.overview import overview
+from certferry.wiring.recorded import overview
 from tests.another_user import as_root, given_away
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import START, CdnHosts, TwinWorld, wish

@@ -12,7 +12,7 @@ from certferry.config.document import read_document
 from certferry.config.load import load
 from certferry.config.mistakes import REFERENCE
 from certferry.errors import ConfigError
-from certferry.wiring.profiles import load_checked
+from certferry.wiring.settings import load_checked
 from tests.cli.consoles import TestConsole
 from tests.config.conftest import FILE, Load, Refusal
 

@@ -12,7 +12,7 @@ import pytest
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.challenges import ZoneRouter
+from certferry.reconcile.issue import ZoneRouter
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, installed
 from certferry_sandbox.acme_dns import Registered

@@ -18,7 +18,7 @@ from certferry.core.desired.certificate import (
     OnFailure,
 )
 from certferry.errors import CertferryError
-from certferry.reconcile.rollback import withdraw_by_hand
+from certferry.reconcile.by_hand import withdraw_by_hand
 from tests.reconcile.model import IMMORTAL, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER
 from tests.support.tiers import examples

@@ -16,7 +16,7 @@ from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable, CertferryError, OrderFailed, PlanRefused
-from certferry.reconcile.revoke import RevocationPorts, revoke
+from certferry.reconcile.by_hand import RevocationPorts, revoke
 from certferry.reconcile.run import held_lease
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Killed, Life, Port

@@ -17,8 +17,8 @@ from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CopyGone, DeployError, PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget
+from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 from certferry.reconcile.observe import observe
-from certferry.reconcile.rollback import go_back, withdraw_by_hand
 from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld

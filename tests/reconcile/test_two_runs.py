@@ -14,8 +14,7 @@ import pytest
 
 from certferry.core.planning.report import Outcome, SyncReport
 from certferry.errors import Interrupted, OrderFailed
-from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.retries import ScheduledRun
+from certferry.reconcile.reconciler import Reconciler, ScheduledRun
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import plans_of
 from certferry.reconcile.work_queue import WaitLimit

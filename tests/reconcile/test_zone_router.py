@@ -16,7 +16,7 @@ from certferry.core.planning.report import Outcome
 from certferry.core.planning.steps import Action
 from certferry.errors import DnsAccessDenied, DnsUnavailable, ZoneNotFound
 from certferry.ports.state import ChallengeRecord
-from certferry.reconcile.challenges import ZoneRouter
+from certferry.reconcile.issue import ZoneRouter
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports
 from certferry_sandbox.testing.memory_dns import MemoryDns

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from certferry.errors import ConfigError
-from certferry.wiring.profiles import load_checked
+from certferry.wiring.settings import load_checked
 
 HEAD = """\
 [acme]

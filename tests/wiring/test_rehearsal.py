@@ -8,7 +8,7 @@ import pytest
 
 from certferry.errors import LeaseLost
 from certferry.ports.state import ChallengeRecord
-from certferry.reconcile.rehearsal import WithoutOrders
+from certferry.reconcile.status import WithoutOrders
 from certferry_sandbox.testing.contracts.state_issuance import make_order
 from certferry_sandbox.testing.memory_state import MemoryState
 

@@ -12,8 +12,7 @@ import pytest
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
 from certferry.text import Text
-from certferry.wiring.adapters import Described
-from certferry.wiring.third_party import Guard
+from certferry.wiring.adapters import Described, Guard
 
 TOKEN = "planted-token-0123456789"
 

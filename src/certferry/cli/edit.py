@@ -56,7 +56,7 @@ def add(
     from certferry.config.propose import tables_of
     from certferry.core.discovery.proposal import Proposal
     from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
-    from certferry.wiring.profiles import load_checked
+    from certferry.wiring.settings import load_checked
 
     settings = load_checked(front.config, front.console.environ)
     if already_declared(settings, domains):
@@ -87,8 +87,8 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
     bound, and is not renewed any more.
     """
     from certferry.config.edit import without_certificate
-    from certferry.wiring.profiles import load_checked
     from certferry.wiring.selection import the_one_meant
+    from certferry.wiring.settings import load_checked
 
     settings = load_checked(front.config, front.console.environ)
     desired = the_one_meant(settings.declared, name)
@@ -125,8 +125,7 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
     from certferry.config.load import NAME, load_text
     from certferry.config.write import change_file
     from certferry.present.log_entries import log_change
-    from certferry.wiring.profiles import checked
-    from certferry.wiring.settings import ADAPTERS
+    from certferry.wiring.settings import ADAPTERS, checked
 
     path = document.path or Path(NAME)
     try:

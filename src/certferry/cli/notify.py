@@ -57,8 +57,8 @@ def failed(front: Front) -> Exit:
     """
     from certferry.cli.selection import settings_or_defaults
     from certferry.reconcile.run import Run
+    from certferry.wiring.notifications import notify_in_spite_of_it
     from certferry.wiring.workspace import Workspace
-    from certferry.wiring.wrong_file import notify_in_spite_of_it
 
     error = cut_short(front.console.environ)
     if error is None:

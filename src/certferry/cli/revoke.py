@@ -37,7 +37,7 @@ def command(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
     revoked, and the key is not used again.
     """
     from certferry.cli.selection import settings_or_defaults
-    from certferry.reconcile.revoke import to_revoke
+    from certferry.reconcile.by_hand import to_revoke
     from certferry.reconcile.run import Run
     from certferry.wiring.authorities import revoke
     from certferry.wiring.clock import now

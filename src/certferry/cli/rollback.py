@@ -25,7 +25,7 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
     from certferry.cli.run_report import show_report
     from certferry.cli.selection import settings_of_one
     from certferry.present.progress import progress_on
-    from certferry.reconcile.rollback import go_back, withdraw_by_hand
+    from certferry.reconcile.by_hand import go_back, withdraw_by_hand
     from certferry.reconcile.run import Run
     from certferry.wiring.workspace import Workspace, who_runs
 

@@ -39,8 +39,8 @@ def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: boo
     from certferry.cli.selection import read_settings
     from certferry.present import plan_document, rehearsal_text, report_text
     from certferry.present.progress import progress_on
-    from certferry.reconcile.rehearsal import rehearse
     from certferry.reconcile.run import Run
+    from certferry.reconcile.status import rehearse
     from certferry.wiring.authorities import rehearsal_issuer, rehearsing
     from certferry.wiring.workspace import Workspace, who_runs
 

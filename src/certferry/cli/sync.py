@@ -61,11 +61,10 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     """
     from certferry.cli.selection import may_renew_all, must_declare, settings_to_sync
     from certferry.present.progress import progress_on
-    from certferry.reconcile.reconciler import Reconciler
-    from certferry.reconcile.retries import ScheduledRun
+    from certferry.reconcile.reconciler import Reconciler, ScheduledRun
     from certferry.reconcile.run import Run
     from certferry.wiring.clock import now
-    from certferry.wiring.undeclared import with_undeclared
+    from certferry.wiring.recorded import with_undeclared
     from certferry.wiring.workspace import Workspace, who_runs
 
     wait_limit = wait_limit_of(wait, no_wait=no_wait)

@@ -20,11 +20,11 @@ def rename(front: Front, old: str, new: str) -> Exit:
     Rename it in the configuration file first. Nothing is issued, uploaded or bound again.
     """
     from certferry.cli.selection import read_settings
-    from certferry.reconcile.revoke import carry_over
+    from certferry.reconcile.by_hand import carry_over
     from certferry.reconcile.run import held_lease
     from certferry.wiring.clock import now
+    from certferry.wiring.recorded import forget, newest
     from certferry.wiring.selection import the_one_meant
-    from certferry.wiring.undeclared import forget, newest
     from certferry.wiring.workspace import Workspace, who_runs
 
     settings = read_settings(front, ())
@@ -62,7 +62,7 @@ def forget(front: Front, name: str) -> Exit:
     """
     from certferry.cli.selection import settings_or_defaults
     from certferry.core.observed.records import HistoryEntry
-    from certferry.wiring import undeclared
+    from certferry.wiring import recorded
     from certferry.wiring.clock import now
     from certferry.wiring.selection import lineages_meant, must_be_known
     from certferry.wiring.workspace import Workspace, who_runs
@@ -73,8 +73,8 @@ def forget(front: Front, name: str) -> Exit:
     moment = now()
     with Workspace(settings, language=front.voice.language) as workspace:
         lineage = must_be_known(name, workspace)
-        certificate = undeclared.newest(lineage, workspace.state, moment)
-        undeclared.forget(lineage, workspace.state)
+        certificate = recorded.newest(lineage, workspace.state, moment)
+        recorded.forget(lineage, workspace.state)
         workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who_runs()))
     said = Text("No run tells of {lineage} any more.", lineage=lineage)
     if certificate is not None:

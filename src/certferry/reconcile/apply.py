@@ -14,7 +14,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version, Withdrawal, label_of
-from certferry.core.desired.certificate import DesiredHttps, OnFailure
+from certferry.core.desired.certificate import (
+    CommandDelivery,
+    Delivery,
+    DesiredHttps,
+    OnFailure,
+)
 from certferry.core.observed.records import RolloutRecord, Upload
 from certferry.core.planning.drift import Drifted, in_one_line, in_sentences
 from certferry.core.planning.plan import Plan, Rollout
@@ -31,10 +36,14 @@ from certferry.core.planning.steps import (
     Verify,
 )
 from certferry.core.waiting import Waiting, applying, wait_for
-from certferry.errors import CertferryError, CopyGone, Interrupted, TargetBusy, VerificationError
-from certferry.reconcile.challenges import clean
-from certferry.reconcile.issue import issue
-from certferry.reconcile.receivers import deliver
+from certferry.errors import (
+    CertferryError,
+    CopyGone,
+    Interrupted,
+    TargetBusy,
+    VerificationError,
+)
+from certferry.reconcile.issue import clean, issue
 from certferry.reconcile.retire import may_remove, retire, retire_unmanaged
 from certferry.reconcile.run import StepContext
 from certferry.text import Text
@@ -334,3 +343,45 @@ def withdraw(step: Rollback, context: StepContext, *, by_hand: bool = False) -> 
     )
     facts = {"target": step.target, "domain": step.domain, "fingerprint": step.fingerprint}
     context.record("rolled back", **facts)
+
+
+def deliver(step: Deploy, context: StepContext) -> StepOutcome:
+    """Deliver the certificate to a receiver: that is the end of the rollout, or it has failed."""
+    state, version = context.ports.state, context.version_of(step)
+    result = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
+    begun = RolloutRecord(
+        context.lineage, step.target, step.domain, version.certificate.fingerprint, context.now
+    )
+    try:
+        bundle = state.bundle(context.lineage, version.number)
+        delivery = _delivery(step, context)
+        begun = replace(
+            begun,
+            # Files keep their own receipt, which knows of their program.
+            program_digest=delivery.program.digest
+            if isinstance(delivery, CommandDelivery)
+            else None,
+            fullchain_digest=bundle.fullchain_digest,
+        )
+        state.save_rollout(begun)
+        context.renew_lease()
+        context.ports.receiver(delivery).deliver(context.lineage, bundle)
+    except CertferryError as error:
+        # Tried once in a run, since it may cost much.
+        state.save_rollout(replace(begun, failed_at=context.now))
+        context.record_failure(step, error)
+        return result.with_error(error)
+    state.save_rollout(replace(begun, verified_at=context.now))
+    facts = {"target": step.target, "domain": step.domain, "fingerprint": begun.fingerprint}
+    context.record("deployed", **facts)
+    context.record("verified", **facts)
+    return result
+
+
+def _delivery(step: Deploy, context: StepContext) -> Delivery:
+    return next(
+        deployment.delivery
+        for deployment in context.desired.deployments
+        if deployment.delivery is not None
+        and (deployment.target, deployment.domains) == (step.target, (step.domain,))
+    )

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 
 from certferry.core.assessment.sightings import Sighted, after_run, sighted, with_delivered
-from certferry.core.certificates.lineage import Version, labels_of, owners, version_for
+from certferry.core.certificates.lineage import Version, label_of, labels_of, owners, version_for
 from certferry.core.certificates.renewal import (
     RenewalInfo,
     RenewalWindow,
@@ -17,7 +17,11 @@ from certferry.core.certificates.renewal import (
     may_ask,
     plausible_window,
 )
-from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    Retirement,
+)
 from certferry.core.observed.inferred import (
     about_lineage,
     unread,
@@ -30,9 +34,11 @@ from certferry.core.observed.inferred import (
     without_found,
 )
 from certferry.core.observed.observation import (
+    DomainState,
     Observation,
     ObservedDomain,
     ObservedTarget,
+    RemoteCertificate,
     Served,
 )
 from certferry.core.observed.records import RolloutRecord
@@ -40,10 +46,10 @@ from certferry.core.planning.report import SyncReport
 from certferry.core.planning.rules import first_violated
 from certferry.core.waiting import Asking
 from certferry.errors import DeployError, IssuanceError, StateError
+from certferry.ports.receiver import Delivered, Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
-from certferry.reconcile.receivers import observe_receiver
 from certferry.reconcile.retire import without_claimed
 from certferry.reconcile.run import Ports
 from certferry.text import Text
@@ -359,3 +365,44 @@ class SightingsKeeper:
         before = self._state.sightings()
         if after(before) != before:
             self._state.update_sightings(after)
+
+
+def observe_receiver(
+    receiver: Receiver,
+    lineage: str,
+    deployment: DesiredDeployment,
+    versions: tuple[Version, ...],
+    last: RolloutRecord | None,
+) -> ObservedTarget:
+    """Observe a receiver: what it holds counts as a copy when it is one of the lineage's. `last` is
+    the record of the last delivery.
+    """
+    found = _observed(receiver, deployment, last)
+    held = [v.certificate for v in versions if v.certificate.fingerprint == found.bound]
+    remotes = tuple(
+        RemoteCertificate(
+            certificate.fingerprint,
+            label_of(lineage, certificate.fingerprint),
+            certificate.fingerprint,
+            certificate.not_after,
+        )
+        for certificate in held
+    )
+    return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
+
+
+def _observed(
+    receiver: Receiver, deployment: DesiredDeployment, last: RolloutRecord | None
+) -> ObservedDomain:
+    (name,) = deployment.domains or ("",)
+    try:
+        return replace(receiver.observe(_delivered(last)), last=last)
+    except DeployError as error:
+        return ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)
+
+
+def _delivered(last: RolloutRecord | None) -> Delivered | None:
+    """Return what was last delivered to a receiver, when that ended well."""
+    if last is None or last.verified_at is None:
+        return None
+    return Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)

@@ -1,22 +1,26 @@
-"""The plan and the status of lineages, and what is recorded. Changes nothing."""
+"""The plan and the status of lineages, and what is recorded, none of which changes anything; and a
+rehearsal, which has the orders of a plan made at a staging directory.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import LineageStatus, status_of, with_failures
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.events import StepEnded
 from certferry.core.network import must_be_right
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
-from certferry.core.planning.steps import Action
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.planning.steps import Action, Issue
 from certferry.core.waiting import Asking, Begun, Ended
 from certferry.errors import (
     CertferryError,
@@ -24,14 +28,17 @@ from certferry.errors import (
     ClockWrong,
     DnsError,
     IssuanceError,
+    LeaseHeld,
+    LeaseLost,
     PlanRefused,
     StateError,
     TargetRejected,
     ZoneNotFound,
 )
 from certferry.ports.examination import Timed
-from certferry.ports.state import StateStore
-from certferry.reconcile.challenges import provider_of
+from certferry.ports.issuer import Issuer, IssueRequest
+from certferry.ports.state import AcmeOrder, Lease, StateStore
+from certferry.reconcile.issue import provider_of
 from certferry.reconcile.observe import as_known, observe, with_file_names
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
 from certferry.reconcile.run import Ports, notices_of_unended
@@ -223,3 +230,84 @@ def _is_for_nothing(plan: Plan) -> bool:
 def _with(plan: Plan, error: CertferryError, accounts: str | None) -> Plan:
     finding = PlanFinding.of(Weight.BLOCKED, error, accounts)
     return replace(plan, findings=(*plan.findings, finding))
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What came of it, for each lineage that would order, and the plans of the run itself."""
+
+    report: SyncReport
+    plans: tuple[Plan, ...]
+
+
+def rehearse(
+    ports: Ports, certificates: Sequence[DesiredCertificate], issuer: Issuer, *, renew: bool
+) -> Rehearsed:
+    """Have this issuer issue, for tests, what `sync` would order; `renew` as there."""
+    plans = plans_of(ports, certificates, renew=renew)
+    orders = zip(certificates, map(_order_of, plans), strict=True)
+    due = [(desired, step) for desired, step in orders if step is not None]
+    at_staging = replace(ports, issuer=issuer)
+    reports = side_by_side(lambda one: _rehearsed(*one, at_staging), due, ports.run)
+    return Rehearsed(SyncReport(tuple(reports)), tuple(plans))
+
+
+def _order_of(plan: Plan) -> Issue | None:
+    """Return what a run would order for this plan, now or later."""
+    step = plan.issue_now or plan.issue_later
+    return step if step is not None and step.action is Action.ISSUE else None
+
+
+def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> LineageReport:
+    """Have a test certificate issued by the ports' issuer, and drop it. Raises `Interrupted`."""
+    request = IssueRequest(
+        lineage=desired.lineage,
+        names=step.names,
+        key_type=step.key_type,
+        profiles=desired.issuance.profiles,
+        dns=",".join(desired.dns_accounts),
+    )
+    outcome = _tried(request, desired, ports)
+    ports.progress(StepEnded(desired.lineage, outcome))
+    return LineageReport(desired.lineage, None, (outcome,))
+
+
+def _tried(request: IssueRequest, desired: DesiredCertificate, ports: Ports) -> StepOutcome:
+    result = StepOutcome(Action.ISSUE, Outcome.DONE, Text("rehearsed"))
+    try:
+        held = ports.issuer.rate_limit_hold(request)
+        if held is not None:
+            raise held
+        with ports.lease(desired.lineage) as lease:
+            dns = provider_of(desired, ports.dns)
+            bundle = ports.issuer.issue(request, dns, lease, ports.progress)
+    except (CertferryError, LeaseLost) as error:
+        waits = error.is_early or isinstance(error, LeaseHeld)
+        outcome = Outcome.WAITING if waits else Outcome.FAILED
+        return result.with_error(error.about(desired.lineage), outcome)
+    ca = bundle.certificate.issuer
+    return replace(result, detail=Text("rehearsed: a test certificate came from {ca}", ca=ca))
+
+
+class WithoutOrders:
+    """A state that stores no order and shows none, so that a rehearsal neither goes on with a real
+    one nor takes its place.
+    """
+
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+
+    def order(self, _lineage: str) -> AcmeOrder | None:
+        """See `StateStore.order`."""
+        return None
+
+    def save_order(self, lease: Lease, _order: object) -> None:
+        """See `StateStore.save_order`."""
+        self._state.extend(lease)
+
+    def drop_order(self, lease: Lease, **_: object) -> None:
+        """See `StateStore.drop_order`."""
+        self._state.extend(lease)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state, name)

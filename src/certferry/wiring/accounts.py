@@ -38,14 +38,15 @@ from certferry.wiring.adapters import (
     BrokenAdapter,
     Described,
     Family,
+    Guard,
     Table,
+    broken,
     in_short,
     installed,
     used_by,
     wrong_with,
 )
 from certferry.wiring.clock import now
-from certferry.wiring.third_party import Guard, broken
 
 if TYPE_CHECKING:
     from certferry.adapters.http.client import Pacer

@@ -1,7 +1,8 @@
 """The table of adapters: certferry's own and other people's, all found as entry points.
 
 Nothing of one is imported until an account of its type is used: a package that cannot be imported
-fails that account, and no other.
+fails that account, and no other. Whatever ends the work of another package's port is the failure of
+that package.
 """
 
 from __future__ import annotations
@@ -10,24 +11,30 @@ import dataclasses
 import inspect
 import logging
 import re
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from difflib import get_close_matches
+from functools import cache, partial
 from itertools import chain
 from types import MappingProxyType, UnionType
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 from certferry.config.bind import may_be_told, may_be_written
 from certferry.config.mistakes import Mistake, config_error, instead_of
 from certferry.config.model import AccountTable
+from certferry.core.redaction import quoted
+from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
     ConfigError,
     DeployError,
     DnsError,
     DnsUnavailable,
+    Reported,
     TargetUnavailable,
 )
 from certferry.ports.adapter import (
@@ -41,6 +48,7 @@ from certferry.ports.adapter import (
 )
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
+from certferry.ports.http import NoAnswer
 from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget
 from certferry.text import Text, cut, verbatim
@@ -434,3 +442,94 @@ def installed() -> Table:
 def used_by(account: AccountTable, wrong: BrokenAdapter) -> BrokenAdapter:
     """Return the error with the line of the account that uses the adapter."""
     return BrokenAdapter(account.place.mistake("type", wrong.message).text, hint=wrong.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Whose a port is, the secrets that its errors must not show, and how long it may connect."""
+
+    whose: Described
+    hidden: Callable[[], frozenset[Secret]]
+    within: timedelta = timedelta(seconds=60)
+
+    @contextmanager
+    def over(self, refused: type[CertferryError], lost: type[CertferryError]) -> Iterator[None]:
+        """Let certferry's own errors pass, and raise these in place of what else ends the block:
+        `sys.exit` too, which would end a thread of work without a word.
+        """
+        try:
+            yield
+        except (Reported, KeyboardInterrupt):
+            raise
+        except NoAnswer as exc:
+            where = self.whose.adapter.SERVICE
+            raise lost(Text("{where}: {problem}", where=where, problem=exc.problem)) from exc
+        except BaseException as exc:
+            hidden = self.hidden()  # while these are held here, the log shows none of them
+            log.debug("%s", type(exc).__name__, exc_info=exc)
+            problem = quoted(in_short(exc), hidden)
+            failed = self._wrong(Text("{name} failed: {problem}"), problem=problem)
+            raise refused(failed.message, hint=failed.hint) from exc
+
+    def connecting(self, required: tuple[str, ...], connect: Callable[[], object]) -> object:
+        """Connect, and see that the port has the methods that are required; what hangs is left to
+        itself, and keeps no process. Raises `BrokenAdapter`.
+        """
+        outcome: Future[object] = Future()
+
+        def work() -> None:
+            try:
+                outcome.set_result(connect())
+            except BaseException as exc:  # noqa: BLE001 - raised again where the caller waits
+                outcome.set_exception(exc)
+
+        threading.Thread(target=work, name="connect", daemon=True).start()
+        if not wait([outcome], self.within.total_seconds()).done:
+            raise self._wrong(Text("{name} does not connect within {time}"), time=self.within)
+        with self.over(BrokenAdapter, BrokenAdapter):
+            port = outcome.result()
+            missing = [one for one in required if not callable(getattr(port, one, None))]
+        if missing:
+            said = Text("the object that {name} connects to has no {missing}")
+            raise self._wrong(said, missing=missing)
+        return port
+
+    def around(self, family: Family, port: object) -> Any:
+        """Return the port with each method that its family has, by way of this guard. One that may
+        be a misspelt ability of the family is reported: else it would never be called.
+        """
+        with self.over(BrokenAdapter, BrokenAdapter):
+            methods = dict(family.methods())
+            lacking = [name for name in methods if not hasattr(port, name)]
+            others = [name for name in dir(type(port)) if name not in methods and name[0] != "_"]
+        for name in others:
+            for meant in get_close_matches(name, lacking, n=1, cutoff=0.8):
+                said = Text("{name} has {method}, which is never called; did you mean {word}?")
+                wrong = self._wrong(said, method=name, word=meant)
+                log.warning(Text("{words}", words=wrong.message))
+        calls = {
+            name: partial(self._call, family, port, name, kinds)
+            for name, kinds in methods.items()
+            if name not in lacking
+        }
+        return type("Guarded", (), calls)()
+
+    def _call(self, family: Family, port: Any, name: str, kinds: Any, /, *a: Any, **k: Any) -> Any:
+        with self.over(family.refused, family.unavailable):
+            answer = getattr(port, name)(*a, **k)
+            if kinds != (bool,) and not isinstance(answer, kinds):
+                msg = f"gave {type(answer).__name__} and not {kinds[0].__name__}"
+                raise TypeError(msg)
+            return answer
+
+    def _wrong(self, said: Text, **values: object) -> BrokenAdapter:
+        return wrong_with(self.whose.package, said.filled(name=self.whose.name, **values))
+
+
+def broken(family: Family, wrong: BrokenAdapter) -> Any:
+    """Return a port that says whenever it is asked, for its zones too, why it cannot be used."""
+
+    def fail(*_given: object, **_named: object) -> NoReturn:
+        raise family.refused(wrong.message, hint=wrong.hint)
+
+    return type("Broken", (), dict.fromkeys((*family.required, "zones"), fail))()

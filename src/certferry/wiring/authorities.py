@@ -176,18 +176,18 @@ def persist_record_of(
 def revoke(
     lineage: str, reason: RevocationReason, settings: Settings, state: StateStore, run: Run
 ) -> Sequence[Version]:
-    """See `reconcile.revoke.revoke`."""
-    from certferry.reconcile import revoke
+    """See `reconcile.by_hand.revoke`."""
+    from certferry.reconcile import by_hand
     from certferry.reconcile.run import held_lease, history_keeper
 
-    ports = revoke.RevocationPorts(
+    ports = by_hand.RevocationPorts(
         state,
         lambda directory: account_at(directory, settings, state, run.pause),
         partial(held_lease, state, now),
         now,
         history_keeper(state, now, run.who),
     )
-    return revoke.revoke(lineage, reason, ports)
+    return by_hand.revoke(lineage, reason, ports)
 
 
 def rehearsing(settings: Settings) -> Settings:
@@ -211,6 +211,6 @@ def rehearsing(settings: Settings) -> Settings:
 
 def rehearsal_issuer(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
     """Return the issuer of a rehearsal, whose settings `rehearsing` gives."""
-    from certferry.reconcile.rehearsal import WithoutOrders
+    from certferry.reconcile.status import WithoutOrders
 
     return issuer_for(settings, cast("StateStore", WithoutOrders(state)), pause)

@@ -24,7 +24,6 @@ from certferry.ports.progress import Pause
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget
 from certferry.problem import Problem
-from certferry.reconcile.challenges import provider_of
 from certferry.reconcile.examination import (
     ENTRIES,
     WITHIN_OF_MANY,
@@ -39,6 +38,7 @@ from certferry.reconcile.examination import (
     examine_schedule,
     ordered_names,
 )
+from certferry.reconcile.issue import provider_of
 from certferry.reconcile.run import Ports, Run
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter

@@ -1,5 +1,6 @@
 """Notify operators and monitors of runs: what a run has left, what ended it before it had a report,
-and that it could not begin. Where the file declares no channel, nothing more is loaded.
+and that it could not begin, since its file is wrong. Where the file declares no channel, nothing
+more is loaded.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certferry.adapters.state.connect import empty_state, may_exist
-from certferry.config.model import Settings
+from certferry.config.load import salvage
+from certferry.config.model import ChannelTable, Monitoring, Settings
+from certferry.config.secrets import SecretReference
 from certferry.core.assessment.notices import (
     ChannelState,
     Delivery,
@@ -29,6 +32,7 @@ from certferry.core.assessment.notices import (
 from certferry.core.planning.report import SyncReport
 from certferry.errors import (
     CertferryError,
+    ConfigError,
     Interrupted,
     LeaseHeld,
     LeaseLost,
@@ -259,3 +263,100 @@ def _directories(settings: Settings) -> Iterator[Path]:
         yield _RUN_OF_ROOT
     elif os.environ.get("XDG_RUNTIME_DIR"):
         yield Path(os.environ["XDG_RUNTIME_DIR"])
+
+
+_HARMLESS = frozenset(
+    {
+        "dingtalk",
+        "feishu",
+        "wecom",
+        "serverchan",
+        "pushplus",
+        "bark",
+        "telegram",
+        "webhook",
+        "email",
+    }
+)
+"""Channels that send a message to an address and do nothing else. `command` runs a program, and who
+knows what `apprise` and the channels of other packages do.
+"""
+
+
+def notify_of_wrong_file(
+    error: ConfigError, path: Path | None, environ: Mapping[str, str], *, language: str
+) -> None:
+    """Notify the heartbeat, and the channels where there is a state already, of what is wrong with
+    the file. Where it is not known what the state is, the channels are notified once a day.
+    """
+
+    def ends() -> SyncReport:
+        raise error
+
+    with _notifications_by(path, environ, language) as found:
+        if found is None:
+            return
+        notifications, has_state = found
+        with suppress(ConfigError):
+            notifications.notify_of(ends, is_whole=True)
+        if not has_state:
+            notifications.notify_unremembered(error)
+
+
+def notify_in_spite_of_it(
+    error: CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
+) -> None:
+    """Notify the channels of what became of an earlier run, though the file is wrong by now."""
+    with _notifications_by(path, environ, language) as found:
+        if found is not None:
+            notifications, has_state = found
+            if has_state:
+                notifications.notify_failure(error)
+            else:
+                notifications.notify_unremembered(error)
+
+
+@contextmanager
+def _notifications_by(
+    path: Path | None, environ: Mapping[str, str], language: str
+) -> Iterator[tuple[RunNotifications, bool] | None]:
+    found = salvage(path, environ)
+    if found is None:
+        yield None
+        return
+    from certferry.wiring.workspace import Workspace
+
+    settings = found.settings if found.is_trusted else _harmless(found.settings)
+    with Workspace(settings, language=language) as workspace:
+        yield workspace.notifications(Run()), found.has_state
+
+
+def _harmless(settings: Settings) -> Settings:
+    """Return of the settings what does no harm, also where another user has written them: the
+    heartbeat, whose secret is sent to its own address alone, and channels that are sent nothing
+    which is not in the file. No program is started.
+    """
+    channels = {name: one for name, one in settings.channels.items() if _is_harmless(one)}
+    heartbeat = settings.monitoring.heartbeat
+    if heartbeat is not None and not heartbeat.is_at_rest:
+        heartbeat = None
+    return replace(settings, channels=channels, monitoring=Monitoring(heartbeat))
+
+
+def _is_harmless(channel: ChannelTable) -> bool:
+    words = _words(channel.account.values)
+    return channel.account.type in _HARMLESS and all(
+        SecretReference(word).is_literal for word in words
+    )
+
+
+def _words(value: object) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for one in value.values():
+                yield from _words(one)
+        case list():
+            for one in value:
+                yield from _words(one)

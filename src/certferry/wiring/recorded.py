@@ -1,24 +1,150 @@
-"""What is recorded of the declared certificates, and what the settings and the disk say of them:
-all that is judged without asking any service.
+"""What is recorded of the declared certificates, and what the settings and the disk say of them;
+which file declares what is remembered, and what it declares no more.
+
+A state may be that of several files. Each run for all certificates of a file notes that these are
+this file's; what has no note is taken for this file's, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certferry.config.model import AccountTable, Settings
 from certferry.core.assessment.health import Expected, Recorded
-from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY
+from certferry.core.assessment.notices import ChannelState
+from certferry.core.assessment.status import LineageStatus
+from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certificate
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
-from certferry.errors import ConfigError, StateMissing
+from certferry.core.planning.report import SyncReport, Undeclared
+from certferry.errors import ConfigError, StateError, StateMissing
 from certferry.ports.state import StateStore
+from certferry.reconcile.run import Run
 from certferry.reconcile.status import recorded as stored
+from certferry.reconcile.status import statuses_of
 from certferry.text import Text
 from certferry.wiring.adapters import TARGETS, installed
-from certferry.wiring.undeclared import undeclared
+from certferry.wiring.clock import now
+
+if TYPE_CHECKING:
+    from certferry.wiring.workspace import Workspace
+
+_LABEL, _NAME = "[certificates]", "files"
+_FORGOTTEN = ""
+"""In place of a file: that it ends is meant."""
+
+
+def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -> SyncReport:
+    """Return the report of a run for all certificates with what the file declares no more, and keep
+    that the others are this file's. The run reports what is wrong with the state by now.
+    """
+    if settings.certificates != settings.declared:
+        return report
+    with suppress(StateError):
+        _note_declared(settings, state)
+        return replace(report, undeclared=undeclared(settings, state, now()))
+    return report
+
+
+def _note_declared(settings: Settings, state: StateStore) -> None:
+    """Keep that the declared certificates are this file's. Where that is known, nothing is
+    written.
+    """
+    file = _called(settings)
+    if file is None:
+        return
+    _change(dict.fromkeys((desired.lineage for desired in settings.declared), file), state)
+
+
+def forget(lineage: str, state: StateStore) -> None:
+    """Keep that a certificate is meant to end."""
+    _change({lineage: _FORGOTTEN}, state)
+
+
+def undeclared(settings: Settings, state: StateStore, moment: datetime) -> tuple[Undeclared, ...]:
+    """Return what this file declares no more; nothing where only some of its certificates are
+    chosen, or where there is no file.
+    """
+    file = _called(settings)
+    if file is None or settings.certificates != settings.declared:
+        return ()
+    declared = {desired.lineage for desired in settings.declared}
+    others = [one for one in state.lineages() if one not in declared]
+    if not others:
+        return ()
+    return tuple(_undeclared(_ours(others, file, state), settings.declared, state, moment))
+
+
+def newest(lineage: str, state: StateStore, moment: datetime) -> Certificate | None:
+    """Return a lineage's newest certificate that is valid still."""
+    valid = (version.certificate for version in state.versions(lineage))
+    return next((one for one in valid if one.not_after > moment), None)
+
+
+def _undeclared(
+    lineages: Collection[str],
+    certificates: Sequence[DesiredCertificate],
+    state: StateStore,
+    moment: datetime,
+) -> Iterator[Undeclared]:
+    lost = {one: certificate for one in lineages if (certificate := newest(one, state, moment))}
+    if not lost:
+        return
+    versions = {desired.lineage: state.versions(desired.lineage) for desired in certificates}
+    # One whose certificate goes on under another name (`certferry rename`) is not lost.
+    kept = {one.certificate.fingerprint for known in versions.values() for one in known}
+    for lineage, certificate in lost.items():
+        same = (desired for desired in certificates if {*desired.names} == {*certificate.names})
+        renamed_to = next(
+            (desired.lineage for desired in same if not versions[desired.lineage]), None
+        )
+        if certificate.fingerprint not in kept:
+            yield Undeclared(lineage, certificate, renamed_to)
+
+
+def _ours(lineages: Collection[str], file: str, state: StateStore) -> list[str]:
+    """Leave out those that are forgotten, and those of another file that is still there."""
+    files = _files(state.account_note(_LABEL, _NAME))
+
+    def is_ours(lineage: str) -> bool:
+        known = files.get(lineage, file)
+        return known == file or (known != _FORGOTTEN and not _exists(known))
+
+    return [one for one in lineages if is_ours(one)]
+
+
+def _change(more: Mapping[str, str], state: StateStore) -> None:
+    before = _files(state.account_note(_LABEL, _NAME))
+    if {**before, **more} == before:
+        return
+
+    def change(note: str | None) -> str | None:
+        return json.dumps({**_files(note), **more}, sort_keys=True)
+
+    state.update_account_note(_LABEL, _NAME, change)
+
+
+def _files(note: str | None) -> dict[str, str]:
+    try:
+        return {str(lineage): str(file) for lineage, file in json.loads(note or "{}").items()}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def _called(settings: Settings) -> str | None:
+    return None if settings.path is None else str(settings.path.resolve())
+
+
+def _exists(file: str) -> bool:
+    try:
+        return Path(file).exists()
+    except OSError:  # behind a closed port
+        return True
 
 
 def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorded:
@@ -113,3 +239,18 @@ def _gone(paths: Iterable[str]) -> Iterator[str]:
             yield path
         except OSError:
             continue
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How everything stands: certificates, what is recorded, and channels."""
+
+    statuses: Sequence[LineageStatus]
+    recorded: Recorded
+    channels: Mapping[str, ChannelState]
+
+
+def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
+    """Return how everything stands that the workspace declares. Changes nothing."""
+    statuses = statuses_of(workspace.connect(run), workspace.certificates, recorded)
+    return Overview(statuses, recorded, workspace.notifications(run).channel_states())

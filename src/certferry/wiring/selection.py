@@ -27,8 +27,7 @@ from certferry.migration.renewed import (
 )
 from certferry.ports.source import CertificateSource
 from certferry.text import Text
-from certferry.wiring.profiles import load_checked
-from certferry.wiring.settings import from_client, from_environment
+from certferry.wiring.settings import from_client, from_environment, load_checked
 from certferry.wiring.workspace import Workspace
 
 _MOST_LISTED = 10

@@ -15,7 +15,7 @@ from certferry.core.discovery.survey import FoundZone
 from certferry.core.findings import Code
 from certferry.errors import DnsAccessDenied
 from certferry.problem import Problem
-from certferry.reconcile.challenges import ZoneRouter
+from certferry.reconcile.issue import ZoneRouter
 from certferry.text import Text
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.adapters.acme.name_servers import (
