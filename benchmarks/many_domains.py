@@ -29,7 +29,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -58,7 +57,7 @@ from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
 from certferry.reconcile.discover import survey_accounts
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.run import Ports, Run, held_lease
+from certferry.reconcile.run import Ports, Run
 from certferry.reconcile.status import plans_of
 from certferry.wiring.accounts import AccountNotes
 from certferry_sandbox.testing.memory_dns import MemoryDns
@@ -339,7 +338,6 @@ class Benchmark:
             receiver=MemoryReceivers().receiver,
             probe=edges,
             state=self.state,
-            lease=partial(held_lease, self.state, self.time.now),
             now=self.time.now,
             progress=silence.told,
             claims=Claims(),

@@ -31,7 +31,7 @@ from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import no_listener
 from certferry.reconcile.notifications import Channel, Notifications
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler, ScheduledRun
-from certferry.reconcile.run import Ports, held_lease
+from certferry.reconcile.run import Ports
 from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, Port
@@ -292,7 +292,6 @@ class World:
             receiver=MemoryReceivers().receiver,
             probe=self.cdn,
             state=self.state,
-            lease=partial(held_lease, self.state, self.now),
             now=self.now,
             progress=no_listener,
             claims=Claims(),

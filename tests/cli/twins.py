@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 
 from certferry.core.assessment.notices import ChannelState
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
@@ -15,7 +14,7 @@ from certferry.core.observed.observation import Served, TargetRules
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
+from certferry.reconcile.run import Ports, Run, history_keeper
 from certferry.wiring.notifications import RunNotifications
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.memory_dns import MemoryDns
@@ -103,7 +102,6 @@ class TwinSession(Workspace):
             receiver=MemoryReceivers().receiver,
             probe=world.cdn,
             state=world.state,
-            lease=partial(held_lease, world.state, world.now),
             now=world.now,
             progress=each_of(history_keeper(world.state, world.now, "tester@host"), progress),
         )

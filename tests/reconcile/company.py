@@ -72,7 +72,6 @@ class Company:
             receiver=MemoryReceivers().receiver,
             probe=self.cdn,
             state=self.state,
-            lease=self.lease,
             now=now,
             progress=self.watch,
             claims=self.claims,

@@ -4,8 +4,7 @@ can be killed between any two calls that go through a port.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
@@ -25,7 +24,6 @@ from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport
 from certferry.core.planning.rollouts import Claims
 from certferry.ports.progress import each_of
-from certferry.ports.state import Lease
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
 from certferry.reconcile.run import Ports, history_keeper
@@ -172,14 +170,6 @@ class ModelWorld:
         cdn: Any = Port(self.cdn, fate)
         source: Any = Port(self.source, fate)
 
-        @contextmanager
-        def lease(lineage: str) -> Iterator[Lease]:
-            held = state.acquire(lineage, self.now())
-            try:
-                yield held
-            finally:
-                state.release(held)
-
         return Ports(
             issuer=self.issuer.seen_by(state),
             source=source,
@@ -188,7 +178,6 @@ class ModelWorld:
             receiver=lambda delivery: Port(self.receivers.receiver(delivery), fate),
             probe=cdn,
             state=state,
-            lease=lease,
             now=self.now,
             progress=each_of(history_keeper(state, self.now, "tester"), self.events.append),
             claims=self.claims,

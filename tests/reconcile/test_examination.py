@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -17,7 +18,7 @@ from certferry.core.findings import Code, info
 from certferry.core.waiting import Begun, Ended
 from certferry.errors import Interrupted, TargetAccessDenied
 from certferry.problem import Problem
-from certferry.reconcile.examination import AT_ONCE, WITHIN, Check, Examination
+from certferry.reconcile.examination import AT_ONCE, WITHIN, Check, carry_out_checks
 from certferry.text import Text
 from tests.reconcile.model import START
 
@@ -40,13 +41,16 @@ class Run:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.stopped = threading.Event()
-        self.examination = Examination(
-            progress=self.events.append, now=lambda: START, stop=self.stopped.set
+        self.examine = partial(
+            carry_out_checks,
+            progress=self.events.append,
+            now=lambda: START,
+            stop=self.stopped.set,
         )
 
     def carry_out(self, *checks: Check) -> list[tuple[str, str]]:
         """Give subjects and codes, sorted."""
-        findings = self.examination.carry_out(checks)
+        findings = self.examine(checks)
         return sorted((finding.subject, str(finding.code)) for finding in findings)
 
 
@@ -90,7 +94,7 @@ def test_mistake_of_ours_is_a_finding(caplog: pytest.LogCaptureFixture) -> None:
         yield found("qiniu")
         raise ZeroDivisionError("secret")
 
-    [finding, _] = Run().examination.carry_out([check("qiniu", look)])
+    [finding, _] = Run().examine([check("qiniu", look)])
 
     assert Code.NOT_LOOKED_AT == finding.code
     assert "secret" not in str(finding.message)
@@ -101,7 +105,7 @@ def test_check_that_ends_its_thread_is_a_finding() -> None:
     """It is told at once; the run does not wait for an answer that cannot come any more."""
     begun = time.monotonic()
 
-    [finding] = Run().examination.carry_out([check("qiniu", lambda: sys.exit(0))])
+    [finding] = Run().examine([check("qiniu", lambda: sys.exit(0))])
 
     assert Code.NOT_LOOKED_AT == finding.code
     assert time.monotonic() - begun < WITHIN.total_seconds() / 2
@@ -145,13 +149,11 @@ def test_run_that_is_stopped_stops_its_checks() -> None:
     """What is raised by the progress, as by a signal, ends the waits of them all."""
     run = Run()
 
-    def tell(event: Event) -> None:
+    def stop(event: Event) -> None:
         raise Interrupted("stopped")
 
-    examination = Examination(progress=tell, now=lambda: START, stop=run.stopped.set)
-
     with pytest.raises(Interrupted):
-        examination.carry_out([check("qiniu", list)])
+        run.examine([check("qiniu", list)], progress=stop)
     assert run.stopped.is_set()
 
 

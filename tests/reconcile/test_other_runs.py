@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -23,6 +22,7 @@ from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import StepContext
 from certferry.text import Text
+from certferry_sandbox.testing.interruptions import Altered
 from tests.reconcile.model import START, ModelWorld, issuing_of
 from tests.reconcile.one_lineage import IMG, OTHER, one_visit, synced
 
@@ -214,13 +214,12 @@ def test_another_run_that_finishes_first_leaves_nothing_to_do(world: ModelWorld)
     ports = world.ports("late")
     world.alive.add("late")
 
-    @contextmanager
-    def late_lease(lineage: str) -> Iterator[Lease]:
+    def acquire(lineage: str, now: datetime) -> Lease:
         assert world.run(world.wish()) is not None
-        with ports.lease(lineage) as lease:
-            yield lease
+        return ports.state.acquire(lineage, now)
 
-    run = LineageReconciler(world.wish(), replace(ports, lease=late_lease))
+    late: Any = Altered(ports.state, acquire=acquire)
+    run = LineageReconciler(world.wish(), replace(ports, state=late))
     world.visit_to_the_end(run)
 
     assert run.report().ok

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,7 +10,7 @@ import pytest
 from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredCertificate, Retirement
 from certferry.core.events import StepEnded
-from certferry.core.observed.observation import DomainState, Observation
+from certferry.core.observed.observation import DomainState
 from certferry.core.observed.records import NO_LINEAGE, RolloutRecord
 from certferry.core.planning.removals import MOST_SUPERSEDED, MOST_UNMANAGED
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
@@ -20,8 +19,7 @@ from certferry.core.planning.steps import Action, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.retire import may_remove
-from certferry.reconcile.run import StepContext
+from certferry.reconcile.run import Removals
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import START, ModelWorld
@@ -289,17 +287,13 @@ def test_one_run_removes_only_so_many(world: ModelWorld, wish: DesiredCertificat
     assert () == world.plan(wish).retire_later
 
 
-def test_lineages_share_what_a_run_may_remove(world: ModelWorld, wish: DesiredCertificate) -> None:
+def test_lineages_share_what_a_run_may_remove() -> None:
     """Of what nothing uses in an account; of its own, each lineage may remove as many."""
     step = Retire("qiniu", "id", "certferry", Reason(ReasonCode.SUPERSEDED, Text("superseded")))
-    removed: Counter[tuple[str, str]] = Counter()
-    visits = [
-        StepContext(replace(wish, lineage=one), Observation(), world.ports("run"), removed=removed)
-        for one in "ab" * 60
-    ]
+    removals = Removals()
 
     of_account, of_lineage = (
-        sum(may_remove(replace(step, unmanaged=unmanaged), visit) for visit in visits)
+        sum(removals.may_try(replace(step, unmanaged=unmanaged), one) for one in "ab" * 60)
         for unmanaged in (True, False)
     )
 

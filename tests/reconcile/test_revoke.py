@@ -16,8 +16,7 @@ from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable, CertferryError, OrderFailed, PlanRefused
-from certferry.reconcile.by_hand import RevocationPorts, revoke
-from certferry.reconcile.run import held_lease
+from certferry.reconcile.by_hand import revoke
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Killed, Life, Port
 from tests.reconcile.model import IMMORTAL, ModelWorld
@@ -72,7 +71,10 @@ class Ca(ModelWorld):
             revoked = revoke(
                 "img",
                 reason,
-                RevocationPorts(state, account_at, ports.lease, self.now, ports.progress),
+                state=state,
+                account_at=account_at,
+                now=self.now,
+                progress=ports.progress,
             )
             return [version.certificate.fingerprint for version in revoked]
         finally:
@@ -315,21 +317,15 @@ def test_refusal_of_the_ca_leaves_it_as_it_was(
             """See `ports.issuer.CaAccount.revoke`."""
             raise refusal
 
-    def lease(lineage: str) -> Any:
-        return held_lease(world_with_one.state, world_with_one.now, lineage)
-
     refusing: Any = Refusing()
     with pytest.raises(type(refusal)):
         revoke(
             "img",
             SUPERSEDED,
-            RevocationPorts(
-                world_with_one.state,
-                lambda _: refusing,
-                lease,
-                world_with_one.now,
-                world_with_one.events.append,
-            ),
+            state=world_with_one.state,
+            account_at=lambda _: refusing,
+            now=world_with_one.now,
+            progress=world_with_one.events.append,
         )
     expected = Revocation(world_with_one.clock, SUPERSEDED, is_answered=False) if begun else None
     assert [expected] == [version.revocation for version in world_with_one.state.versions("img")]

@@ -15,11 +15,9 @@ from certferry.core.assessment.sightings import (
 from certferry.core.desired.certificate import FileDelivery, delivered
 from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.reconcile.observe import SightingsKeeper
-from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.work_queue import WaitLimit
 from tests.core.strategies import NOW
-from tests.reconcile.company import Company, Counted, now
+from tests.reconcile.company import Company, Counted
 
 LATER = NOW + timedelta(days=1)
 A = Sighting("img", "qiniu", "a.example.com", served=True, since=NOW, fingerprint="aa" * 32)
@@ -62,11 +60,11 @@ def test_the_beginning_and_the_last_that_was_seen_are_kept() -> None:
 def test_a_certificate_that_arrives_is_seen() -> None:
     """Not while its domain serves nothing of ours, and in the run that brought it."""
     company = Company(1)
-    early = looking(company).sync(company.certificates, WaitLimit(timedelta(0)))
+    early = company.reconciler().sync(company.certificates, WaitLimit(timedelta(0)))
     assert not early.ok
     assert [False] == [one.served for one in company.state.sightings()]
 
-    late = looking(company).sync(company.certificates, WaitLimit())
+    late = company.reconciler().sync(company.certificates, WaitLimit())
 
     (lineage,) = late.lineages
     (found,) = company.state.sightings()
@@ -80,7 +78,7 @@ def test_what_a_receiver_took_is_seen_without_another_look() -> None:
     to_files = delivered(FileDelivery("/opt/ssl/img"))
     wish = replace(company.certificates[0], deployments=(to_files,))
 
-    report = looking(company).sync([wish], WaitLimit())
+    report = company.reconciler().sync([wish], WaitLimit())
 
     (found,) = company.state.sightings()
     assert ("files", "/opt/ssl/img") == (found.target, found.domain)
@@ -90,12 +88,12 @@ def test_what_a_receiver_took_is_seen_without_another_look() -> None:
 def test_a_target_that_does_not_answer_is_unread() -> None:
     """What an earlier run saw there stays."""
     company = Company(1)
-    looking(company).sync(company.certificates, WaitLimit())
+    company.reconciler().sync(company.certificates, WaitLimit())
     (seen,) = company.state.sightings()
     assert seen.served
 
     company.cdn.denies = True
-    report = looking(company).sync(company.certificates, WaitLimit())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert report.any(Outcome.FAILED)
     assert (seen,) == company.state.sightings()
@@ -106,16 +104,9 @@ def test_nothing_is_written_where_all_is_as_before() -> None:
     company = Company(1)
     company.state = state = Counted(company.state)
     for _ in range(3):
-        assert looking(company).sync(company.certificates, WaitLimit()).ok
+        assert company.reconciler().sync(company.certificates, WaitLimit()).ok
 
     assert 1 == state.calls["update_sightings"]
-
-
-def looking(company: Company) -> Reconciler:
-    """The engine, with what it sees kept."""
-    engine = company.reconciler()
-    keeper = SightingsKeeper(company.state, now)
-    return Reconciler(replace(engine.ports, observer=keeper))
 
 
 def test_a_target_that_others_serve_is_ceded() -> None:

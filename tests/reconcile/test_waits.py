@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from certferry.errors import (
 from certferry.ports.state import ChallengeRecord, Lease
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import Text
+from certferry_sandbox.testing.interruptions import Altered
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG
 
@@ -156,14 +156,12 @@ def test_lease_that_is_another_runs_is_waited_for(
     ports = world.ports("run")
     is_held = False
 
-    @contextmanager
-    def lease(lineage: str) -> Iterator[Lease]:
+    def acquire(lineage: str, now: datetime) -> Lease:
         if is_held:
             raise error(Text("{lineage}: another run", lineage=lineage))
-        with ports.lease(lineage) as taken:
-            yield taken
+        return ports.state.acquire(lineage, now)
 
-    run = run_with(world, lease=lease)
+    run = run_with(world, state=Altered(ports.state, acquire=acquire))
     waiting = run.reconcile()
     name = f"_acme-challenge.{IMG}"
     world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, "handle"))

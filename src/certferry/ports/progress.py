@@ -8,8 +8,6 @@ from typing import Protocol
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Version
 from certferry.core.events import Event
-from certferry.core.observed.observation import Observation
-from certferry.core.planning.report import SyncReport
 
 Progress = Callable[[Event], None]
 """Called from the thread that does the work; must return at once and not raise."""
@@ -33,30 +31,6 @@ def each_of(*listeners: Progress) -> Progress:
 def no_listener(event: Event) -> None:
     """Follow nothing."""
     del event
-
-
-class Observer(Protocol):
-    """Follows what a run observes. Safe to use from several threads."""
-
-    def note(self, lineage: str, observed: Observation) -> None:
-        """Take in what was observed of a lineage. Asks nothing and writes nothing."""
-        ...
-
-    def keep(self, report: SyncReport) -> None:
-        """Store what the run has seen, now that it has ended. Raises `StateError`."""
-        ...
-
-
-class _NoObserver:
-    def note(self, lineage: str, observed: Observation) -> None:
-        """See `Observer.note`."""
-
-    def keep(self, report: SyncReport) -> None:
-        """See `Observer.keep`."""
-
-
-NO_OBSERVER: Observer = _NoObserver()
-"""Keeps nothing."""
 
 
 class Sightings(Protocol):

@@ -44,7 +44,7 @@ from certferry.errors import (
     VerificationError,
 )
 from certferry.reconcile.issue import clean, issue
-from certferry.reconcile.retire import may_remove, retire, retire_unmanaged
+from certferry.reconcile.retire import retire, retire_unmanaged
 from certferry.reconcile.run import StepContext
 from certferry.text import Text
 
@@ -71,7 +71,7 @@ def carry_out(steps: Sequence[Step], context: StepContext) -> Iterator[StepOutco
                 yield from roll_back(step, context)
             case Retire(unmanaged=True):
                 unmanaged.append(step)
-            case Retire() if not may_remove(step, context):
+            case Retire() if not context.removals.may_try(step, context.lineage):
                 continue
             case _:
                 try:

@@ -6,8 +6,7 @@ next run replaces it whatever happens meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.certificates.certificate import Certificate
@@ -43,7 +42,7 @@ from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.apply import withdraw
 from certferry.reconcile.observe import as_known, observe
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import Ports, StepContext
+from certferry.reconcile.run import Ports, StepContext, held_lease
 from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
 
@@ -195,17 +194,6 @@ def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) 
             state.replace_rollout(None, replace(record, lineage=new))
 
 
-@dataclass(frozen=True, slots=True)
-class RevocationPorts:
-    """What a revocation reaches the world through; see `reconcile.run.Ports`."""
-
-    state: StateStore
-    account_at: AccountAt
-    lease: Callable[[str], AbstractContextManager[Lease]]
-    now: Callable[[], datetime]
-    progress: Progress
-
-
 def to_revoke(
     lineage: str, reason: RevocationReason, state: StateStore, now: datetime
 ) -> list[Version]:
@@ -244,36 +232,44 @@ def _with_the_key_of(
             yield version
 
 
-def revoke(lineage: str, reason: RevocationReason, ports: RevocationPorts) -> list[Version]:
+def revoke(
+    lineage: str,
+    reason: RevocationReason,
+    *,
+    state: StateStore,
+    account_at: AccountAt,
+    now: Callable[[], datetime],
+    progress: Progress,
+) -> list[Version]:
     """Revoke, and return what was revoked; nothing where that was done before. What the CA refuses
     for good is as it was; where it may have been done, it stays written down, and a later call asks
     the CA again.
 
     Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
     """
-    with ports.lease(lineage) as lease:
-        versions = to_revoke(lineage, reason, ports.state, ports.now())
-        bundles = [ports.state.bundle(lineage, version.number) for version in versions]
+    with held_lease(state, now, lineage) as lease:
+        versions = to_revoke(lineage, reason, state, now())
+        bundles = [state.bundle(lineage, version.number) for version in versions]
         if versions and reason is RevocationReason.KEY_COMPROMISE:
-            ports.state.drop_order(lease)  # it may be for this key
-        begun = Revocation(ports.now(), reason, is_answered=False)
+            state.drop_order(lease)  # it may be for this key
+        begun = Revocation(now(), reason, is_answered=False)
         for version in versions:
-            ports.state.save_revocation(lease, version.number, begun)
+            state.save_revocation(lease, version.number, begun)
         for done, (version, bundle) in enumerate(zip(versions, bundles, strict=True)):
-            ports.state.extend(lease)
+            state.extend(lease)
             try:
-                ports.account_at(version.directory).revoke(bundle, reason)
+                account_at(version.directory).revoke(bundle, reason)
             except (IssuanceError, CertificateError, PlanRefused) as refusal:
                 if not isinstance(refusal, CaUnavailable):
-                    _take_back(versions[done:], lease, ports.state)
+                    _take_back(versions[done:], lease, state)
                 raise
-            ports.state.save_revocation(lease, version.number, Revocation(ports.now(), reason))
+            state.save_revocation(lease, version.number, Revocation(now(), reason))
             facts = {
                 "fingerprint": version.certificate.fingerprint,
                 "serial": version.certificate.serial,
                 "reason": reason.value,
             }
-            ports.progress(Happened(lineage, "revoked", facts))
+            progress(Happened(lineage, "revoked", facts))
     return versions
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import PurePath
 
 from certferry.core.assessment.health import RUN_WITHIN, Recorded
@@ -39,6 +39,7 @@ from certferry.ports.scheduler import Scheduler
 from certferry.problem import Problem, Severity
 from certferry.reconcile.observe import observe, with_file_names
 from certferry.reconcile.run import Ports
+from certferry.reconcile.work_queue import aside
 from certferry.text import Text
 
 AT_ONCE = 16
@@ -63,60 +64,37 @@ class Check:
     within: timedelta = WITHIN
 
 
-class Examination:
-    """One run of all checks. `stop` ends what is still in progress."""
-
-    def __init__(
-        self, *, progress: Progress, now: Callable[[], datetime], stop: Callable[[], None]
-    ) -> None:
-        self._progress = progress
-        self._now = now
-        self._stop = stop
-        self._ended: queue.SimpleQueue[tuple[Check, list[Problem]]] = queue.SimpleQueue()
-
-    def carry_out(self, checks: Iterable[Check]) -> tuple[Problem, ...]:
-        """Carry out every check, and return what they found, heaviest first. Raises `Interrupted`
-        when the run is stopped, and what the progress raises.
-        """
-        waiting = list(checks)
-        deadlines: dict[Check, float] = {}
-        findings: list[Problem] = []
-        try:
-            self._progress(Begun(len(waiting)))
-            while waiting or deadlines:
-                while waiting and len(deadlines) < AT_ONCE:
-                    check = waiting.pop(0)
-                    deadlines[check] = time.monotonic() + check.within.total_seconds()
-                    self._begin(check)
-                check, found = self._next(deadlines)
-                if deadlines.pop(check, None) is not None:  # one that was given up may end later
-                    findings += found
-                    self._report_end(check)
-        finally:
-            self._stop()
-        return heaviest_first(findings)
-
-    def _begin(self, check: Check) -> None:
-        self._progress(Activity(check.subject, check.what, self._now()))
-        # A daemon: a check that was given up must not keep the process.
-        threading.Thread(
-            target=lambda: self._ended.put((check, _found_by(check))),
-            name=f"check {check.subject}",
-            daemon=True,
-        ).start()
-
-    def _next(self, deadlines: Mapping[Check, float]) -> tuple[Check, list[Problem]]:
-        """Wait for the next check to end, or to have had its time."""
-        check, deadline = min(deadlines.items(), key=lambda one: one[1])
-        try:
-            return self._ended.get(timeout=max(deadline - time.monotonic(), 0))
-        except queue.Empty:
-            return check, [_overdue(check)]
-
-    def _report_end(self, check: Check) -> None:
-        examined = StepOutcome(None, Outcome.UNCHANGED, check.what)
-        self._progress(StepEnded(check.subject, examined))
-        self._progress(Ended(check.subject))
+def carry_out_checks(
+    checks: Iterable[Check],
+    *,
+    progress: Progress,
+    now: Callable[[], datetime],
+    stop: Callable[[], None],
+) -> tuple[Problem, ...]:
+    """Carry out every check, and return what they found, heaviest first; `stop` ends what is still
+    in progress. Raises `Interrupted` when the run is stopped, and what the progress raises.
+    """
+    waiting, findings = list(checks), list[Problem]()
+    running: dict[Future[list[Problem]], tuple[float, Check]] = {}
+    try:
+        progress(Begun(len(waiting)))
+        while waiting or running:
+            while waiting and len(running) < AT_ONCE:
+                check = waiting.pop(0)
+                progress(Activity(check.subject, check.what, now()))
+                end = time.monotonic() + check.within.total_seconds()
+                running[aside(partial(_found_by, check), f"check {check.subject}")] = end, check
+            first = min(running, key=lambda one: running[one][0])
+            time_left = max(running[first][0] - time.monotonic(), 0)
+            for one in wait(running, time_left, FIRST_COMPLETED).done or {first}:
+                _, check = running.pop(one)
+                findings += one.result() if one.done() else [_overdue(check)]
+                examined = StepOutcome(None, Outcome.UNCHANGED, check.what)
+                progress(StepEnded(check.subject, examined))
+                progress(Ended(check.subject))
+    finally:
+        stop()
+    return heaviest_first(findings)
 
 
 def _found_by(check: Check) -> list[Problem]:

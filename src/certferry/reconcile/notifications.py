@@ -5,11 +5,11 @@ none delays the run.
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from certferry.core.assessment.notices import (
     REFUSED,
@@ -32,6 +32,7 @@ from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood
 from certferry.ports.state import StateStore
 from certferry.problem import Problem
 from certferry.reconcile.run import Change, Run, stopped
+from certferry.reconcile.work_queue import aside
 from certferry.text import Text
 
 LONGEST = timedelta(seconds=10)
@@ -137,8 +138,7 @@ class Notifications:
             answers.put((name, _answer(self._channels[name], message, self._now)))
 
         for name, message in messages.items():
-            # Daemons: a service that hangs does not keep the process.
-            threading.Thread(target=send, args=(name, message), daemon=True).start()
+            aside(partial(send, name, message))
         late = AgainAt(
             self._now() + AGAIN, Text("it did not answer within {time}", time=self._longest)
         )

@@ -1,14 +1,11 @@
-"""Observe the state, the targets and the edges of one lineage, and store what was seen."""
+"""Observe the state, the targets, the receivers and the edges of one lineage."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
-from functools import partial
 
-from certferry.core.assessment.sightings import Sighted, after_run, sighted, with_delivered
 from certferry.core.certificates.lineage import Version, label_of, labels_of, owners, version_for
 from certferry.core.certificates.renewal import (
     RenewalInfo,
@@ -42,7 +39,6 @@ from certferry.core.observed.observation import (
     Served,
 )
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.report import SyncReport
 from certferry.core.planning.rules import first_violated
 from certferry.core.waiting import Asking
 from certferry.errors import DeployError, IssuanceError, StateError
@@ -343,28 +339,6 @@ class _TargetObserver:
             return False
         bound = found.fingerprint_of(domain.bound)
         return domain.binding_hidden or bound == wanted.certificate.fingerprint
-
-
-class SightingsKeeper:
-    """A `ports.progress.Observer` that stores what a run saw at the places of its certificates, for
-    commands that ask no service. The last pass over each lineage counts.
-    """
-
-    def __init__(self, state: StateStore, now: Callable[[], datetime]) -> None:
-        self._state = state
-        self._now = now
-        self._seen: dict[str, Sighted] = {}
-
-    def note(self, lineage: str, observed: Observation) -> None:
-        """See `ports.progress.Observer.note`. The observation itself is not kept."""
-        self._seen[lineage] = sighted(lineage, observed, self._now())
-
-    def keep(self, report: SyncReport) -> None:
-        """See `ports.progress.Observer.keep`. Where all is as before, nothing is written."""
-        after = partial(after_run, seen=with_delivered(self._seen, report.lineages))
-        before = self._state.sightings()
-        if after(before) != before:
-            self._state.update_sightings(after)
 
 
 def observe_receiver(

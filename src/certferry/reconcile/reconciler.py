@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
+from certferry.core.assessment.sightings import Sighted, after_run, sighted, with_delivered
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity, StepEnded
 from certferry.core.observed.observation import Observation
@@ -56,7 +58,7 @@ from certferry.reconcile.observe import (
     with_remembered,
     with_renewal_info,
 )
-from certferry.reconcile.run import Ports, StepContext
+from certferry.reconcile.run import Ports, Removals, StepContext
 from certferry.reconcile.work_queue import WaitLimit, WorkQueue
 from certferry.text import Text
 
@@ -198,7 +200,7 @@ class LineageReconciler:
         issuing: Issuing = Issuing.IF_DUE,
         *,
         keeps_pauses: bool = False,
-        removed: Counter[tuple[str, str]] | None = None,
+        removals: Removals | None = None,
     ) -> None:
         self.desired = desired
         self._ports = ports
@@ -210,7 +212,8 @@ class LineageReconciler:
         self._lease_busy_since: datetime | None = None
         self._certain: frozenset[Doubt] = frozenset()
         self._keeping: set[str] = set()
-        self._removed = Counter[tuple[str, str]]() if removed is None else removed
+        self._removals = removals or Removals()
+        self.seen: Sighted | None = None
 
     def report(self) -> LineageReport:
         """Return what has become of the lineage so far."""
@@ -316,12 +319,14 @@ class LineageReconciler:
         """Carry out every step that is ready, and report how the others stand."""
         context = self._context(observed, lease)
         self._outcomes.note_plan(plan, observed)
-        self._ports.observer.note(self.desired.lineage, observed)
+        self.seen = sighted(self.desired.lineage, observed, self._ports.now())
         store_waits(plan, context)
         self._carry_out(plan, context)
 
     def _context(self, observed: Observation, lease: Lease | None) -> StepContext:
-        return StepContext(self.desired, observed, self._ports, lease, self._keeping, self._removed)
+        return StepContext(
+            self.desired, observed, self._ports, lease, self._keeping, self._removals
+        )
 
     def _carry_out(self, plan: Plan, context: StepContext) -> None:
         for outcome in carry_out(plan.ready, context):
@@ -359,6 +364,7 @@ class Reconciler:
 
     def __init__(self, ports: Ports) -> None:
         self.ports = ports
+        self._seen: Mapping[str, Sighted] = {}
 
     def sync(
         self,
@@ -384,13 +390,22 @@ class Reconciler:
         try:
             succeeded = whole.has_succeeded and not whole.leaves_failures
             self.ports.state.save_run(self.ports.now(), succeeded=succeeded)
-            self.ports.observer.keep(whole)
+            self._store_sightings(whole)
         except (KeyboardInterrupt, Interrupted):
             self.ports.run.stop()
             return replace(report, complete=False)
         except StateError as error:
             return replace(report, problem=error)
         return report
+
+    def _store_sightings(self, report: SyncReport) -> None:
+        """Store what the run saw at the places of its certificates, for commands that ask no
+        service. Where all is as before, nothing is written.
+        """
+        after = partial(after_run, seen=with_delivered(self._seen, report.lineages))
+        before = self.ports.state.sightings()
+        if after(before) != before:
+            self.ports.state.update_sightings(after)
 
     def run(
         self,
@@ -401,9 +416,9 @@ class Reconciler:
         keeps_pauses: bool = False,
     ) -> SyncReport:
         """Reconcile every certificate until none waits any longer, within the limit."""
-        ports, removed = self.ports, Counter[tuple[str, str]]()
+        ports, removals = self.ports, Removals()
         lineages = [
-            LineageReconciler(desired, ports, issuing, keeps_pauses=keeps_pauses, removed=removed)
+            LineageReconciler(desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals)
             for desired in certificates
         ]
         ports.progress(Begun(len(lineages)))
@@ -421,6 +436,7 @@ class Reconciler:
         except (KeyboardInterrupt, Interrupted):
             ports.run.stop()
             complete = False
+        self._seen = {one.desired.lineage: one.seen for one in lineages if one.seen is not None}
         return SyncReport(tuple(one.report() for one in lineages), complete=complete)
 
     def _sweep(self, certificates: Sequence[DesiredCertificate]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,25 +9,12 @@ from datetime import datetime, timedelta
 from certferry.core.certificates.lineage import owner_of, owners
 from certferry.core.observed.observation import ObservedTarget
 from certferry.core.observed.records import NO_LINEAGE, RolloutRecord, Upload
-from certferry.core.planning.removals import allowance, unclaimed
+from certferry.core.planning.removals import unclaimed
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action, Retire
 from certferry.errors import CertferryError, TargetAccessDenied, TargetInUse, TargetRejected
 from certferry.reconcile.run import Ports, StepContext
 from certferry.text import Text
-
-_lock = threading.Lock()
-"""Lineages are reconciled side by side."""
-
-
-def may_remove(step: Retire, context: StepContext) -> bool:
-    """Count a removal that is about to be tried; return whether the run may."""
-    whose, most = allowance(step)
-    key = ("", whose) if step.unmanaged else (context.lineage, whose)
-    with _lock:
-        context.removed[key] += 1
-        return context.removed[key] <= most
-
 
 IN_USE_PAUSE = timedelta(days=1)
 """How long a certificate that the target says is still used is left alone."""
@@ -112,7 +98,7 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
             continue
         kept: list[StepOutcome] = []
         for step in steps:
-            if step.target != target or not may_remove(step, context):
+            if step.target != target or not context.removals.may_try(step, context.lineage):
                 continue
             result = _retire(step, context)
             if result.outcome is Outcome.UNCHANGED:

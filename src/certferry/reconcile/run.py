@@ -24,14 +24,15 @@ from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import BegunRun, HistoryEntry, RolloutRecord
 from certferry.core.planning.drift import as_repair
 from certferry.core.planning.due import open_record
+from certferry.core.planning.removals import allowance
 from certferry.core.planning.rollouts import Claims
-from certferry.core.planning.steps import Deploy, Verify
+from certferry.core.planning.steps import Deploy, Retire, Verify
 from certferry.core.redaction import redacted
 from certferry.errors import CertferryError, Interrupted, LeaseLost, RunCutShort, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
-from certferry.ports.progress import NO_OBSERVER, Observer, Progress, no_listener
+from certferry.ports.progress import Progress, no_listener
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore
@@ -185,10 +186,9 @@ class Ports:
     """The ports of one run, joined by the wiring. Providers and targets are found by their
     account's label, receivers by what is to be delivered how.
 
-    `lease` takes the lease of a lineage for a `with` block; `now` is the only clock; `progress`
-    follows what happens, the history's keeper included; `verify_timeout` is how long a
-    domain may take to serve what it is bound to; `claims` are those of the whole configuration,
-    for however few certificates the run is; `observer` follows what the run observes.
+    `now` is the only clock; `progress` follows what happens, the history's keeper included;
+    `verify_timeout` is how long a domain may take to serve what it is bound to; `claims` are those
+    of the whole configuration, for however few certificates the run is.
     """
 
     issuer: Issuer
@@ -198,13 +198,15 @@ class Ports:
     receiver: Callable[[Delivery], Receiver]
     probe: Probe
     state: StateStore
-    lease: Callable[[str], AbstractContextManager[Lease]]
     now: Callable[[], datetime]
     progress: Progress
     verify_timeout: timedelta = timedelta(hours=1)
     claims: Claims = field(default_factory=Claims)
-    observer: Observer = NO_OBSERVER
     run: Run = field(default_factory=Run)
+
+    def lease(self, lineage: str) -> AbstractContextManager[Lease]:
+        """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld`."""
+        return held_lease(self.state, self.now, lineage)
 
 
 def history_keeper(state: StateStore, now: Callable[[], datetime], who: str) -> Progress:
@@ -241,11 +243,26 @@ def held_lease(state: StateStore, now: Callable[[], datetime], lineage: str) -> 
         state.release(lease)
 
 
+class Removals:
+    """How many copies a run has tried to remove. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._tried = Counter[tuple[str, str]]()
+        self._guard = threading.Lock()
+
+    def may_try(self, step: Retire, lineage: str) -> bool:
+        """Count a removal that is about to be tried; return whether the run may."""
+        whose, most = allowance(step)
+        key = ("" if step.unmanaged else lineage, whose)
+        with self._guard:
+            self._tried[key] += 1
+            return self._tried[key] <= most
+
+
 @dataclass(frozen=True, slots=True)
 class StepContext:
     """What is desired and what was found, the ports, and the lease, without which nothing is
-    written to any target. `keeping` are the targets that let this run remove nothing, `removed`
-    how many it has removed of what: see `reconcile.retire`.
+    written to any target. `keeping` are the targets that let this run remove nothing.
     """
 
     desired: DesiredCertificate
@@ -253,7 +270,7 @@ class StepContext:
     ports: Ports
     lease: Lease | None = None
     keeping: set[str] = field(default_factory=set)
-    removed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    removals: Removals = field(default_factory=Removals)
 
     @property
     def lineage(self) -> str:

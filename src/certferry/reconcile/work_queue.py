@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
@@ -168,6 +168,22 @@ class WorkQueue(Generic[W]):
             if self._limit.allows(at - self._begun):
                 heapq.heappush(self._heap, _Due(at, next(self._numbers), work))
                 self._changed.notify()  # it may be due before what is waited for
+
+
+def aside(work: Callable[[], T], name: str | None = None) -> Future[T]:
+    """Begin work in a thread of its own, and return what it will come to. What hangs there is left
+    to itself by a caller that has a deadline, and keeps no process.
+    """
+    coming: Future[T] = Future()
+
+    def carry_out() -> None:
+        try:
+            coming.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where the caller asks for the result
+            coming.set_exception(error)
+
+    threading.Thread(target=carry_out, name=name, daemon=True).start()
+    return coming
 
 
 class _Reading(Generic[S, T]):

@@ -11,9 +11,8 @@ import dataclasses
 import inspect
 import logging
 import re
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -51,6 +50,7 @@ from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
 from certferry.ports.http import NoAnswer
 from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget
+from certferry.reconcile.work_queue import aside
 from certferry.text import Text, cut, verbatim
 
 if TYPE_CHECKING:
@@ -475,15 +475,7 @@ class Guard:
         """Connect, and see that the port has the methods that are required; what hangs is left to
         itself, and keeps no process. Raises `BrokenAdapter`.
         """
-        outcome: Future[object] = Future()
-
-        def work() -> None:
-            try:
-                outcome.set_result(connect())
-            except BaseException as exc:  # noqa: BLE001 - raised again where the caller waits
-                outcome.set_exception(exc)
-
-        threading.Thread(target=work, name="connect", daemon=True).start()
+        outcome = aside(connect, "connect")
         if not wait([outcome], self.within.total_seconds()).done:
             raise self._wrong(Text("{name} does not connect within {time}"), time=self.within)
         with self.over(BrokenAdapter, BrokenAdapter):

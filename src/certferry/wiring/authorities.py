@@ -178,16 +178,16 @@ def revoke(
 ) -> Sequence[Version]:
     """See `reconcile.by_hand.revoke`."""
     from certferry.reconcile import by_hand
-    from certferry.reconcile.run import held_lease, history_keeper
+    from certferry.reconcile.run import history_keeper
 
-    ports = by_hand.RevocationPorts(
-        state,
-        lambda directory: account_at(directory, settings, state, run.pause),
-        partial(held_lease, state, now),
-        now,
-        history_keeper(state, now, run.who),
+    return by_hand.revoke(
+        lineage,
+        reason,
+        state=state,
+        account_at=lambda directory: account_at(directory, settings, state, run.pause),
+        now=now,
+        progress=history_keeper(state, now, run.who),
     )
-    return by_hand.revoke(lineage, reason, ports)
 
 
 def rehearsing(settings: Settings) -> Settings:

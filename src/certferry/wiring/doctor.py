@@ -28,7 +28,7 @@ from certferry.reconcile.examination import (
     ENTRIES,
     WITHIN_OF_MANY,
     Check,
-    Examination,
+    carry_out_checks,
     cnames_of,
     examine_account,
     examine_channels,
@@ -60,9 +60,8 @@ def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> 
         ports = workspace.connect(run)
     except StateError as problem:
         return without_state(workspace.settings, schedulers, problem)
-    examination = Examination(progress=run.progress, now=now, stop=run.stop)
-    checked = CheckedRun(workspace.settings, ports, schedulers, run.pause)
-    return examination.carry_out(checks_of(checked))
+    checks = checks_of(CheckedRun(workspace.settings, ports, schedulers, run.pause))
+    return carry_out_checks(checks, progress=run.progress, now=now, stop=run.stop)
 
 
 def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:

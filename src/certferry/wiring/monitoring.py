@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import json
 import logging
-import queue
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from certferry.adapters.monitoring.heartbeat import MISSED, SERVICE, Heartbeat
 from certferry.adapters.monitoring.metrics_file import MISSED as NOT_WRITTEN
@@ -33,6 +33,7 @@ from certferry.present.language import voice_in
 from certferry.present.layout import plain
 from certferry.problem import Problem
 from certferry.reconcile.run import change_notices
+from certferry.reconcile.work_queue import aside
 from certferry.text import Text
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now
@@ -51,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 
 class Monitor:
-    """Tells monitors of one run. `is_whole`: the run is for every certificate, so that it is a
+    """Notifies monitors of one run. `is_whole`: the run is for every certificate, so that it is a
     beat of the heart.
     """
 
@@ -72,7 +73,7 @@ class Monitor:
         self._beats = is_whole and settings.monitoring.heartbeat is not None
         self._longest = longest
         self._heartbeat: Heartbeat | None = None
-        self._starting: threading.Thread | None = None
+        self._starting: Future[Problem | None] | None = None
         self._wrong: Problem | None = None
         self._unclaimed: list[datetime] = []
 
@@ -89,7 +90,7 @@ class Monitor:
             self._wrong = Problem(MISSED, wrong.message, wrong.hint or check)
             return
         if self._heartbeat is not None and self._may_ping(ends=False):
-            self._starting = _aside(self._heartbeat.start)
+            self._starting = aside(self._heartbeat.start)
 
     def fail(self, error: Reported) -> None:
         """Ping what ended the run before it had a report."""
@@ -113,21 +114,16 @@ class Monitor:
         end = time.monotonic() + self._longest.total_seconds()
         if self._starting is not None:
             # A beginning that came after its end would look like a run that hangs.
-            self._starting.join(self._longest.total_seconds())
+            wait([self._starting], self._longest.total_seconds())
         if heartbeat is not None:
             if not self._may_ping(ends=True):
                 return  # without a ping, this run knows nothing of it
-            answers: queue.SimpleQueue[Problem | None] = queue.SimpleQueue()
-
-            def ping() -> None:
-                answers.put(heartbeat.end(said, succeeded=succeeded))
-
-            _aside(ping)
-            try:
-                missed = answers.get(timeout=max(end - time.monotonic(), _LEAST))
-            except queue.Empty:
-                late = Text("it did not answer within {time}", time=self._longest)
-                missed = Problem(MISSED, late, Text("the next run pings again"))
+            late = Text("it did not answer within {time}", time=self._longest)
+            missed = Problem(MISSED, late, Text("the next run pings again"))
+            ping = aside(partial(heartbeat.end, said, succeeded=succeeded))
+            answered = wait([ping], max(end - time.monotonic(), _LEAST)).done
+            if answered and ping.exception() is None:
+                missed = ping.result()
         self._note(HEARTBEAT, missed)
 
     def _may_ping(self, *, ends: bool) -> bool:
@@ -228,15 +224,3 @@ def _moments(note: str | None) -> tuple[datetime, ...]:
         return tuple(datetime.fromisoformat(one) for one in json.loads(note or "[]"))
     except (ValueError, TypeError):
         return ()
-
-
-def _aside(work: Callable[[], object]) -> threading.Thread:
-    """Work in a thread that keeps no process: a service may hang, or its name."""
-
-    def quietly() -> None:
-        with suppress(Exception):  # the waiting caller tells how a ping ended
-            work()
-
-    thread = threading.Thread(target=quietly, daemon=True)
-    thread.start()
-    return thread

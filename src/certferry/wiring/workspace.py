@@ -19,7 +19,7 @@ from certferry.core.planning.rollouts import Claims
 from certferry.migration.takeover import adopt
 from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore
-from certferry.reconcile.observe import SightingsKeeper, as_known
+from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
 from certferry.wiring.accounts import AccountNotes, Accounts, Paces
 from certferry.wiring.authorities import issuer_for
@@ -103,7 +103,6 @@ class Workspace:
             receiver=partial(receiver_for, settings, run.pause),
             probe=probe_for(settings.verify, run.pause),
             state=state,
-            lease=partial(held_lease, state, now),
             now=now,
             progress=each_of(history_keeper(state, now, run.who), run.progress),
             verify_timeout=settings.verify.timeout,
@@ -111,7 +110,6 @@ class Workspace:
                 as_known(desired, source, state, read=desired.lineage in meant)
                 for desired in settings.declared
             ),
-            observer=SightingsKeeper(state, now),
             run=run,
         )
 

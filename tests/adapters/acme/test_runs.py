@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from certferry.adapters.acme.renewal_info import certificate_id
@@ -13,7 +12,7 @@ from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.report import LineageReport
 from certferry.ports.progress import no_listener
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.run import Ports, held_lease
+from certferry.reconcile.run import Ports
 from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
@@ -35,7 +34,6 @@ def run(bench: Bench) -> LineageReport:
         receiver=MemoryReceivers().receiver,
         probe=cdn,
         state=bench.state,
-        lease=partial(held_lease, bench.state, bench.clock.now),
         now=bench.clock.now,
         progress=no_listener,
     )
