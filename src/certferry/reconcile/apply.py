@@ -14,12 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version, Withdrawal, label_of
-from certferry.core.desired.certificate import (
-    CommandDelivery,
-    Delivery,
-    DesiredHttps,
-    OnFailure,
-)
+from certferry.core.desired.certificate import CommandDelivery, Delivery, DesiredHttps, OnFailure
 from certferry.core.observed.records import RolloutRecord, Upload
 from certferry.core.planning.drift import Drifted, in_one_line, in_sentences
 from certferry.core.planning.plan import Plan, Rollout
@@ -36,13 +31,7 @@ from certferry.core.planning.steps import (
     Verify,
 )
 from certferry.core.waiting import Waiting, applying, wait_for
-from certferry.errors import (
-    CertferryError,
-    CopyGone,
-    Interrupted,
-    TargetBusy,
-    VerificationError,
-)
+from certferry.errors import CertferryError, CopyGone, Interrupted, TargetBusy, VerificationError
 from certferry.reconcile.issue import clean, issue
 from certferry.reconcile.retire import retire, retire_unmanaged
 from certferry.reconcile.run import StepContext

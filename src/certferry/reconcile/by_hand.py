@@ -170,11 +170,7 @@ def _must_be_possible(steps: Sequence[Rollback], context: StepContext) -> None:
     for refusal in plan.having(Weight.REFUSED):
         problem = refusal.problem
         raise PlanRefused(
-            Text(
-                "{domain} cannot go back: {why}",
-                domain=refusal.domain,
-                why=problem.message,
-            ),
+            Text("{domain} cannot go back: {why}", domain=refusal.domain, why=problem.message),
             hint=problem.hint,
         )
 

@@ -345,8 +345,6 @@ def _stuck(observed: Observation, target: ObservedTarget, ports: Ports) -> Itera
         since = stuck_since(domain, ports.now(), ports.verify_timeout)
         if since is not None:
             message = Text(
-                "{target} has not ended its change since {since}",
-                target=target.label,
-                since=since,
+                "{target} has not ended its change since {since}", target=target.label, since=since
             )
             yield warning(Code.DOMAIN_STUCK, domain.domain, message, fix)

@@ -11,13 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from certferry.core.assessment.notices import (
-    REFUSED,
-    ChannelState,
-    Topic,
-    of_channel,
-    refused,
-)
+from certferry.core.assessment.notices import REFUSED, ChannelState, Topic, of_channel, refused
 from certferry.core.assessment.notifications import (
     Dispatch,
     Message,

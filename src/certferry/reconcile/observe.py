@@ -14,11 +14,7 @@ from certferry.core.certificates.renewal import (
     may_ask,
     plausible_window,
 )
-from certferry.core.desired.certificate import (
-    DesiredCertificate,
-    DesiredDeployment,
-    Retirement,
-)
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.observed.inferred import (
     about_lineage,
     unread,

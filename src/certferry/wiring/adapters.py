@@ -136,9 +136,7 @@ _MOVED = {
 """Modules that packages import by an earlier CONTRIBUTING, and where what they hold is now."""
 
 
-_RENAMED = {
-    "certferry.ports.target import Look": "certferry.ports.target import Scope",
-}
+_RENAMED = {"certferry.ports.target import Look": "certferry.ports.target import Scope"}
 """The same of names."""
 
 

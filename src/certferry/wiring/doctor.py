@@ -158,8 +158,7 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
 
 def _telling(settings: Settings) -> Iterator[Problem]:
     return examine_channels(
-        has_channel=bool(settings.channels),
-        has_heartbeat=settings.monitoring.heartbeat is not None,
+        has_channel=bool(settings.channels), has_heartbeat=settings.monitoring.heartbeat is not None
     )
 
 

@@ -37,10 +37,7 @@ def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiv
     if isinstance(delivery, FileDelivery):
         connect = files.connect
     return connect(
-        delivery,
-        pause=pause,
-        withheld=settings.secrets.withheld(),
-        hidden=settings.secrets.known(),
+        delivery, pause=pause, withheld=settings.secrets.withheld(), hidden=settings.secrets.known()
     )
 
 
