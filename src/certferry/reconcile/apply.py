@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version, Withdrawal, label_of
-from certferry.core.desired.certificate import CommandDelivery, Delivery, DesiredHttps, OnFailure
+from certferry.core.desired.certificate import CommandDelivery, OnFailure
 from certferry.core.observed.records import RolloutRecord, Upload
 from certferry.core.planning.drift import Drifted, in_one_line, in_sentences
 from certferry.core.planning.plan import Plan, Rollout
@@ -107,12 +107,15 @@ def _begin(rollout: Rollout, context: StepContext) -> None:
         context.begin(rollout.deploy)
         return
     (verify,) = (step for step in rollout.steps if isinstance(step, Verify))
-    _, domain = context.observed.locate(verify.target, verify.domain)
+    target, domain = context.observed.locate(verify.target, verify.domain)
     if domain.seen_at(verify.fingerprint) is not None:
         return  # stays known as seen: what another tool binds next is drift
     record = context.begin(verify)
     if record.worked_before:  # otherwise there is nothing that a rollback would mend
-        note_refusal(verify, record, context)
+        served = target.served.get(verify.domain, ())
+        after = with_refusal(record, domain, served, context.now)
+        if after != record:
+            context.ports.state.replace_rollout(record, after)
 
 
 def _note_drift(drifted: Drifted, context: StepContext) -> None:
@@ -177,7 +180,9 @@ def deploy(step: Deploy, context: StepContext) -> StepOutcome:
     except TargetBusy as error:
         if step.repair:  # nothing was written
             context.ports.state.save_rollout(replace(record, repairs=before))
-        return _busy(result, error, record.started_at, context)
+        if context.now >= record.started_at + context.ports.verify_timeout:
+            return result.with_error(error)
+        return _wait(result, error.message, record.started_at, context)
     except CertferryError as error:
         context.ports.state.save_rollout(
             replace(record, failed_at=context.now, repairs=before, tries=record.tries + 1)
@@ -254,14 +259,19 @@ def _store_acceptance(
 ) -> datetime:
     """Store when the target took the change, and what it said of the domain before."""
     _, domain = context.observed.locate(step.target, step.domain)
-    now = context.now
+    now, sent = context.now, step.https
+    if record.sent is not None:
+        # What was sent before of the settings that are left stays known as drift, and no later
+        # run sets it.
+        left = {change.what: getattr(record.sent, change.what) for change in step.left}
+        sent = replace(sent, **left)
     context.ports.state.save_rollout(
         replace(
             record,
             accepted_at=now,
             problem_before=str(domain.problem),
             failed_at=None,
-            sent=_sent(step, record),
+            sent=sent,
             settings_before=domain.https,
             refused_since=None,
             drift=in_one_line(step.left) if step.left else None,
@@ -272,35 +282,9 @@ def _store_acceptance(
     return now
 
 
-def _sent(step: Deploy, record: RolloutRecord) -> DesiredHttps:
-    """Return what was sent, with what was sent before of the settings that are left: they stay
-    known as drift, and no later run sets them.
-    """
-    if record.sent is None:
-        return step.https
-    left = {change.what: getattr(record.sent, change.what) for change in step.left}
-    return replace(step.https, **left)
-
-
-def _busy(
-    result: StepOutcome, error: TargetBusy, since: datetime, context: StepContext
-) -> StepOutcome:
-    if context.now >= since + context.ports.verify_timeout:
-        return result.with_error(error)
-    return _wait(result, error.message, since, context)
-
-
 def _wait(result: StepOutcome, why: Text, since: datetime, context: StepContext) -> StepOutcome:
     waiting = wait_for(why, since, context.now, since + context.ports.verify_timeout)
     return replace(result, detail=why, waiting=waiting)
-
-
-def note_refusal(step: Verify, record: RolloutRecord, context: StepContext) -> None:
-    """Store since when edges that worked before refuse the certificate."""
-    target, domain = context.observed.locate(step.target, step.domain)
-    after = with_refusal(record, domain, target.served.get(step.domain, ()), context.now)
-    if after != record:
-        context.ports.state.replace_rollout(record, after)
 
 
 def roll_back(step: Rollback, context: StepContext) -> Iterator[StepOutcome]:
@@ -343,7 +327,11 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
     )
     try:
         bundle = state.bundle(context.lineage, version.number)
-        delivery = _delivery(step, context)
+        delivery = next(
+            one.delivery
+            for one in context.desired.deployments
+            if one.delivery and (one.target, one.domains) == (step.target, (step.domain,))
+        )
         begun = replace(
             begun,
             # Files keep their own receipt, which knows of their program.
@@ -365,12 +353,3 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
     context.record("deployed", **facts)
     context.record("verified", **facts)
     return result
-
-
-def _delivery(step: Deploy, context: StepContext) -> Delivery:
-    return next(
-        deployment.delivery
-        for deployment in context.desired.deployments
-        if deployment.delivery is not None
-        and (deployment.target, deployment.domains) == (step.target, (step.domain,))
-    )

@@ -5,7 +5,7 @@ next run replaces it whatever happens meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -32,13 +32,12 @@ from certferry.errors import (
     CopyGone,
     IssuanceError,
     PlanRefused,
-    Reported,
     TargetAccessDenied,
     TargetRejected,
 )
 from certferry.ports.issuer import AccountAt
 from certferry.ports.progress import Progress
-from certferry.ports.state import Lease, StateStore
+from certferry.ports.state import StateStore
 from certferry.reconcile.apply import withdraw
 from certferry.reconcile.observe import as_known, observe
 from certferry.reconcile.reconciler import Reconciler
@@ -81,7 +80,9 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
     refused = {
         (step.target, step.domain)
         for step in report.outcomes
-        if step.action is Action.DEPLOY and _is_refusal(step.error)
+        if step.action is Action.DEPLOY
+        and isinstance(step.error, TargetAccessDenied | TargetRejected)
+        and not isinstance(step.error, CopyGone)  # a copy can be uploaded again
     }
     for withdrawal in ports.state.remembered(report.lineage).withdrawals:
         if (withdrawal.target, withdrawal.domain) not in refused:
@@ -90,15 +91,6 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
             ports.state.drop_withdrawal(withdrawal)
             facts = {"target": withdrawal.target, "domain": withdrawal.domain}
             ports.progress(Happened(report.lineage, "rollback refused", facts))
-
-
-def _is_refusal(error: Reported | None) -> bool:
-    """Return whether the target does not take the certificate back. That the copy of it is gone
-    says nothing of that: it can be uploaded again.
-    """
-    return isinstance(error, TargetAccessDenied | TargetRejected) and not isinstance(
-        error, CopyGone
-    )
 
 
 def _steps_back(context: StepContext) -> list[Rollback]:
@@ -211,21 +203,18 @@ def to_revoke(
         )
     if not begun and newest.revocation is not None:
         return []
-    found = begun or [newest]
+    found = list(begun or [newest])
     if reason is RevocationReason.KEY_COMPROMISE:
-        others = [one for one in versions if one not in found]
-        found = [*found, *_with_the_key_of(newest, others, lineage, state, now)]
+        key = state.bundle(lineage, newest.number).privkey_pem
+        found += (
+            one
+            for one in versions
+            if one not in found
+            and one.certificate.not_after > now
+            and one.revocation is None
+            and state.bundle(lineage, one.number).privkey_pem == key
+        )
     return found
-
-
-def _with_the_key_of(
-    newest: Version, others: Sequence[Version], lineage: str, state: StateStore, now: datetime
-) -> Iterator[Version]:
-    key = state.bundle(lineage, newest.number).privkey_pem
-    for version in others:
-        is_valid = version.certificate.not_after > now and version.revocation is None
-        if is_valid and state.bundle(lineage, version.number).privkey_pem == key:
-            yield version
 
 
 def revoke(
@@ -257,7 +246,9 @@ def revoke(
                 account_at(version.directory).revoke(bundle, reason)
             except (IssuanceError, CertificateError, PlanRefused) as refusal:
                 if not isinstance(refusal, CaUnavailable):
-                    _take_back(versions[done:], lease, state)
+                    # What was known before the call stays: an earlier one may have been heard.
+                    for one in versions[done:]:
+                        state.save_revocation(lease, one.number, one.revocation)
                 raise
             state.save_revocation(lease, version.number, Revocation(now(), reason))
             facts = {
@@ -267,11 +258,3 @@ def revoke(
             }
             progress(Happened(lineage, "revoked", facts))
     return versions
-
-
-def _take_back(versions: Sequence[Version], lease: Lease, state: StateStore) -> None:
-    """Write down what was known of versions before the call: an earlier call may have been heard
-    by the CA, and stays.
-    """
-    for version in versions:
-        state.save_revocation(lease, version.number, version.revocation)

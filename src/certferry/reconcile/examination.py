@@ -144,27 +144,22 @@ def cnames_of(
     `DeployError`.
     """
     cnames = port.cnames() if isinstance(port, PointedAt) else {}
-    return {
-        domain: cname
-        for domain, cname in cnames.items()
-        if _is_deployed_to(label, domain, certificates)
-    }
+
+    def is_deployed(domain: str) -> bool:
+        return any(
+            domain in (deployment.domains or ())
+            or (covered_by(desired.names, domain) and is_found(deployment, domain))
+            for desired in certificates
+            for deployment in desired.deployments
+            if deployment.target == label
+        )
+
+    return {domain: cname for domain, cname in cnames.items() if is_deployed(domain)}
 
 
 def ordered_names(certificates: Iterable[DesiredCertificate]) -> list[str]:
     """Return the names that are proven."""
     return [name for desired in certificates if desired.files is None for name in desired.names]
-
-
-def _is_deployed_to(label: str, domain: str, certificates: Sequence[DesiredCertificate]) -> bool:
-    """Whether a domain is named, or found among those that a certificate covers."""
-    return any(
-        domain in (deployment.domains or ())
-        or (covered_by(desired.names, domain) and is_found(deployment, domain))
-        for desired in certificates
-        for deployment in desired.deployments
-        if deployment.target == label
-    )
 
 
 ENTRIES = 500

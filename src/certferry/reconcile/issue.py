@@ -12,7 +12,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from certferry.core.certificates.certificate import CertificateBundle, same_names
-from certferry.core.certificates.lineage import Version
 from certferry.core.certificates.names import is_within
 from certferry.core.desired.certificate import Authority, DesiredCertificate
 from certferry.core.discovery.proposal import must_have_zone
@@ -21,7 +20,6 @@ from certferry.core.observed.observation import Observation
 from certferry.core.planning.pauses import in_order, may_pass_over, of_use
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.steps import Action, Clean, HeldUntil, Issue
-from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
     CertificateRejected,
@@ -130,18 +128,26 @@ def without_order(observed: Observation, lineage: str, ports: Ports) -> Observat
     return replace(observed, remembered=replace(observed.remembered, ordered=None))
 
 
-def sweep_ownerless(
-    lineages: Sequence[str], certificates: Sequence[DesiredCertificate], ports: Ports
-) -> None:
-    """Remove the challenge records that killed runs left of those `lineages` that are not issued
-    here any more: they are declared under another name, or with files, or not at all. Every account
-    of the run is tried: which of them wrote the records is not known any more.
+def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) -> None:
+    """Remove the challenge records that killed runs left of lineages that are not issued here any
+    more: they are declared under another name, or with files, or not at all. Every account of the
+    run is tried: which of them wrote the records is not known any more.
 
     An error is only logged: nothing that is declared depends on it. Raises `Interrupted`.
     """
+    try:
+        left = ports.state.lineages_in_challenge_records()
+    except StateError as error:
+        _log.warning(
+            Text(
+                "certferry could not look for challenge records of earlier runs: {problem}",
+                problem=error.message,
+            )
+        )
+        return
     issued = {desired.lineage for desired in certificates} | ports.claims.lineages
     issued -= {desired.lineage for desired in certificates if desired.files is not None}
-    for lineage in lineages if ports.dns else ():
+    for lineage in left if ports.dns else ():
         if lineage in issued:
             continue
         try:
@@ -260,29 +266,15 @@ def _ordered(step: Issue, context: StepContext, authority: Authority | None) -> 
     ports, desired, current = context.ports, context.desired, context.observed.current
     request = _request_of(step, desired, context.observed, authority)
     if request.exempt and current is not None:
-        request = replace(request, replaced_pem=_leaf_of(current, context))
-    if desired.issuance.reuse_key:
-        request = replace(request, reused_key=_reused_key(context))
-    provider = ports.dns[desired.dns] if desired.dns else provider_of(desired, ports.dns)
+        with suppress(StateError):  # a leaf that cannot be read is replaced all the same
+            leaf = ports.state.bundle(context.lineage, current.number).cert_pem
+            request = replace(request, replaced_pem=leaf)
+    spoils = current is not None and current.revocation and current.revocation.spoils_key
+    if desired.issuance.reuse_key and current is not None and current.key_matches and not spoils:
+        key = ports.state.bundle(context.lineage, current.number).privkey_pem
+        request = replace(request, reused_key=key)
+    provider = provider_of(desired, ports.dns)
     return ports.issuer.issue(request, provider, context.renew_lease(), ports.progress)
-
-
-def _leaf_of(version: Version, context: StepContext) -> str | None:
-    """Return the leaf that is replaced. One that cannot be read is replaced all the same."""
-    try:
-        return context.ports.state.bundle(context.lineage, version.number).cert_pem
-    except StateError:
-        return None
-
-
-def _reused_key(context: StepContext) -> Secret | None:
-    """Return the key of the certificate in force, where it may be used again."""
-    current = context.observed.current
-    if current is None or not current.key_matches:
-        return None
-    if current.revocation is not None and current.revocation.spoils_key:
-        return None
-    return context.ports.state.bundle(context.lineage, current.number).privkey_pem
 
 
 def _request_of(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from certferry.core.certificates.lineage import Version, label_of, labels_of, owners, version_for
 from certferry.core.certificates.renewal import (
-    RenewalInfo,
-    RenewalWindow,
     ask_after,
     may_ask,
     plausible_window,
@@ -48,8 +46,6 @@ from certferry.text import Text
 
 _log = logging.getLogger(__name__)
 
-_EDGES = Text("asking the edges what they serve")
-
 
 def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> ObservedTarget:
     """Drop what a lineage with the same marks knows.
@@ -76,11 +72,10 @@ def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertifi
     if desired.files is None:
         return desired
     bundle = ports.source.read(desired.files)
-    offered = bundle.certificate
     return replace(
         desired,
-        names=offered.names,
-        offered=offered,
+        names=bundle.certificate.names,
+        offered=bundle.certificate,
         offered_fullchain=bundle.fullchain_digest,
         offered_issuer_end=bundle.issuer_not_after,
     )
@@ -130,7 +125,7 @@ def observe(
 def _observe(
     desired: DesiredCertificate, ports: Ports, known: Observation, *, every_edge: bool, anew: bool
 ) -> Observation:
-    observer = _TargetObserver(desired, ports, known, every_edge=every_edge, anew=anew)
+    observer = _TargetObserver(desired, ports, known, every_edge, anew)
     targets = tuple(observer.observe(deployment) for deployment in desired.deployments)
     observed = Observation(known.versions, targets, known.remembered)
     is_unread = any(target.in_progress for target in targets)
@@ -176,7 +171,17 @@ def with_renewal_info(
     try:
         leaf = ports.state.bundle(desired.lineage, version.number).cert_pem
         info = ports.issuer.renewal_info(leaf, version.directory or "")
-        window, retry_after = _plausible(desired, version, info), info.retry_after
+        window, retry_after = plausible_window(version.certificate, info.window), info.retry_after
+        if window is None and info.window is not None:
+            _log.warning(
+                Text(
+                    "{lineage}: the CA wants it renewed between {start} and {end}: ignored, since"
+                    " that lies outside the certificate's validity",
+                    lineage=desired.lineage,
+                    start=info.window.start,
+                    end=info.window.end,
+                )
+            )
     except (IssuanceError, StateError) as error:  # the certificate is as good as before
         _log.info(
             Text(
@@ -190,49 +195,19 @@ def with_renewal_info(
     return with_remembered(observed, desired, ports)
 
 
-def _plausible(
-    desired: DesiredCertificate, version: Version, info: RenewalInfo
-) -> RenewalWindow | None:
-    """Return the window that the CA names, if it fits this certificate; otherwise warn and ignore
-    it.
-    """
-    found = plausible_window(version.certificate, info.window)
-    if found is None and info.window is not None:
-        _log.warning(
-            Text(
-                "{lineage}: the CA wants it renewed between {start} and {end}: ignored, since that"
-                " lies outside the certificate's validity",
-                lineage=desired.lineage,
-                start=info.window.start,
-                end=info.window.end,
-            )
-        )
-    return found
-
-
+@dataclass(frozen=True, slots=True)
 class _TargetObserver:
-    """Observes the targets of one lineage."""
+    """Observes the targets of one lineage, of which the state knows what is `known`."""
 
-    def __init__(
-        self,
-        desired: DesiredCertificate,
-        ports: Ports,
-        known: Observation,
-        *,
-        every_edge: bool,
-        anew: bool,
-    ) -> None:
-        self._desired = desired
-        self._ports = ports
-        self._remembered = known.remembered
-        self._versions = known.versions
-        self._current = None if known.current is None else known.current.certificate.fingerprint
-        self._every_edge = every_edge
-        self._anew = anew
+    desired: DesiredCertificate
+    ports: Ports
+    known: Observation
+    every_edge: bool
+    anew: bool
 
     def observe(self, deployment: DesiredDeployment) -> ObservedTarget:
         """Observe the target of one deployment, and add what is stored of it."""
-        label, remembered = deployment.target, self._remembered
+        label, remembered = deployment.target, self.known.remembered
         records = {r.domain: r for r in remembered.rollouts if r.target == label}
         found = self._found(deployment, records)
         if remembered.withdrawals:
@@ -242,7 +217,7 @@ class _TargetObserver:
         found = self._with_edges(self._with_uploads(found, label), label, records)
         if not any(domain.binding_hidden for domain in found.domains):
             return found
-        return with_likely_bindings(found, self._ports.now(), self._ports.verify_timeout)
+        return with_likely_bindings(found, self.ports.now(), self.ports.verify_timeout)
 
     def _found(
         self, deployment: DesiredDeployment, records: Mapping[str, RolloutRecord]
@@ -251,46 +226,48 @@ class _TargetObserver:
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
             self._report(Text("looking at {name}", name=name))
-            receiver = self._ports.receiver(deployment.delivery)
+            receiver = self.ports.receiver(deployment.delivery)
             return observe_receiver(
-                receiver, self._desired.lineage, deployment, self._versions, records.get(name)
+                receiver, self.desired.lineage, deployment, self.known.versions, records.get(name)
             )
         self._report(Text("asking {target} for its domains", target=deployment.target))
         try:
             return self._read(deployment)
         except DeployError as error:
-            return unread(deployment.target, error, records.values(), self._current)
+            current = self.known.current
+            fingerprint = None if current is None else current.certificate.fingerprint
+            return unread(deployment.target, error, records.values(), fingerprint)
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
-        found = self._ports.targets[deployment.target].observe(
+        found = self.ports.targets[deployment.target].observe(
             Scope(
-                lineage=self._desired.lineage,
-                names=self._desired.names,
+                lineage=self.desired.lineage,
+                names=self.desired.names,
                 domains=deployment.domains,
                 kind=deployment.kind,
-                known=[version.certificate for version in self._versions],
+                known=[version.certificate for version in self.known.versions],
                 others=deployment.retire is Retirement.ALL_UNUSED,
                 globs=deployment.globs,
                 exclude=deployment.exclude,
-                anew=self._anew,
+                anew=self.anew,
             )
         )
         if any(domain.problem for domain in found.domains):
-            found = about_lineage(found, self._desired.lineage)
+            found = about_lineage(found, self.desired.lineage)
         if deployment.has_patterns:
             found = with_unmatched(found, deployment)
         if found.unremembered:
-            found = without_remembered(found, self._desired.lineage, self._ports)
+            found = without_remembered(found, self.desired.lineage, self.ports)
         found = self._without_owned_elsewhere(found, deployment)
         if not found.others:
             return found
-        return without_claimed(found, self._desired.lineage, deployment.target, self._ports)
+        return without_claimed(found, self.desired.lineage, deployment.target, self.ports)
 
     def _without_owned_elsewhere(
         self, found: ObservedTarget, deployment: DesiredDeployment
     ) -> ObservedTarget:
         """Drop domains that another lineage or deployment owns."""
-        lineage, claims = self._desired.lineage, self._ports.claims
+        lineage, claims = self.desired.lineage, self.ports.claims
 
         def owned_of(domains: tuple[ObservedDomain, ...]) -> tuple[ObservedDomain, ...]:
             return tuple(d for d in domains if claims.owns(lineage, deployment, d.domain, d.kind))
@@ -306,11 +283,11 @@ class _TargetObserver:
 
     def _with_uploads(self, found: ObservedTarget, label: str) -> ObservedTarget:
         """Add what is stored of our copies, where the target does not list them."""
-        uploads = [upload for upload in self._remembered.uploads if upload.target == label]
+        uploads = [upload for upload in self.known.remembered.uploads if upload.target == label]
         if found.remotes_hidden:
-            found = with_remembered_remotes(found, self._versions, uploads)
+            found = with_remembered_remotes(found, self.known.versions, uploads)
         elif uploads and _is_bound_to_unknown(found):
-            found = with_unlisted_copies(found, self._versions, uploads)
+            found = with_unlisted_copies(found, self.known.versions, uploads)
         if any(upload.in_use_until for upload in uploads):
             found = with_uses(found, uploads)
         return found
@@ -319,18 +296,18 @@ class _TargetObserver:
         self, found: ObservedTarget, label: str, records: Mapping[str, RolloutRecord]
     ) -> ObservedTarget:
         """Add what the edges serve, and to each domain its record."""
-        asked = [d.domain for d in found.domains if self._every_edge or self._may_serve(found, d)]
+        asked = [d.domain for d in found.domains if self.every_edge or self._may_serve(found, d)]
         if asked:
-            self._report(_EDGES)
-        served: Mapping[str, tuple[Served, ...]] = self._ports.probe.served(asked)
+            self._report(Text("asking the edges what they serve"))
+        served: Mapping[str, tuple[Served, ...]] = self.ports.probe.served(asked)
         domains = (replace(domain, last=records.get(domain.domain)) for domain in found.domains)
         return replace(found, label=label, domains=tuple(domains), served=served)
 
     def _report(self, what: Text) -> None:
-        self._ports.progress(Asking(self._desired.lineage, what))
+        self.ports.progress(Asking(self.desired.lineage, what))
 
     def _may_serve(self, found: ObservedTarget, domain: ObservedDomain) -> bool:
-        wanted = version_for(domain.withdrawn, self._versions, self._ports.now())
+        wanted = version_for(domain.withdrawn, self.known.versions, self.ports.now())
         if wanted is None:
             return False
         bound = found.fingerprint_of(domain.bound)
@@ -344,35 +321,22 @@ def observe_receiver(
     versions: tuple[Version, ...],
     last: RolloutRecord | None,
 ) -> ObservedTarget:
-    """Observe a receiver: what it holds counts as a copy when it is one of the lineage's. `last` is
-    the record of the last delivery.
+    """Observe a receiver: what it holds counts as a copy when it is one of the lineage's. It is
+    shown the `last` delivery if that ended well.
     """
-    found = _observed(receiver, deployment, last)
-    held = [v.certificate for v in versions if v.certificate.fingerprint == found.bound]
+    delivered = None
+    if last is not None and last.verified_at is not None:
+        delivered = Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)
+    try:
+        found = replace(receiver.observe(delivered), last=last)
+    except DeployError as error:
+        (name,) = deployment.domains or ("",)
+        found = ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)
     remotes = tuple(
         RemoteCertificate(
-            certificate.fingerprint,
-            label_of(lineage, certificate.fingerprint),
-            certificate.fingerprint,
-            certificate.not_after,
+            one.fingerprint, label_of(lineage, one.fingerprint), one.fingerprint, one.not_after
         )
-        for certificate in held
+        for one in (version.certificate for version in versions)
+        if one.fingerprint == found.bound
     )
     return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
-
-
-def _observed(
-    receiver: Receiver, deployment: DesiredDeployment, last: RolloutRecord | None
-) -> ObservedDomain:
-    (name,) = deployment.domains or ("",)
-    try:
-        return replace(receiver.observe(_delivered(last)), last=last)
-    except DeployError as error:
-        return ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)
-
-
-def _delivered(last: RolloutRecord | None) -> Delivered | None:
-    """Return what was last delivered to a receiver, when that ended well."""
-    if last is None or last.verified_at is None:
-        return None
-    return Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)

@@ -116,9 +116,13 @@ class Outcomes:
         unread = {(one.target, one.domain) for one in plan.rollouts if one.unread}
         known = {key: _under(one, plan, observed) for key, one in self._latest.items()}
         after = {key: one for key, one in known.items() if one is not None}
-        for outcome in standings(plan, observed):
-            if (outcome.target, outcome.domain) in unread:
-                outcome = self._in_progress(outcome)  # noqa: PLW2901 - the same, by another name
+        for standing in standings(plan, observed):
+            # What is in progress at a target that cannot be read stays as the run reported it.
+            deployment = replace(standing, action=Action.DEPLOY)
+            begun = self._latest.get(deployment.key)
+            is_begun = begun is not None and begun.outcome is Outcome.WAITING
+            is_unread = (standing.target, standing.domain) in unread
+            outcome = deployment if is_unread and is_begun else standing
             last = after.get(outcome.key)
             is_done = last is not None and last.outcome is Outcome.DONE
             if not (is_done and outcome.outcome is Outcome.UNCHANGED):
@@ -131,12 +135,6 @@ class Outcomes:
         for key, outcome in after.items():
             if outcome is not self._latest.get(key):
                 self.note(outcome)
-
-    def _in_progress(self, outcome: StepOutcome) -> StepOutcome:
-        """Return what is in progress at a target that cannot be read, as the run reported it."""
-        deployment = replace(outcome, action=Action.DEPLOY)
-        last = self._latest.get(deployment.key)
-        return deployment if last is not None and last.outcome is Outcome.WAITING else outcome
 
     def trouble(self, outcome: StepOutcome) -> None:
         """Keep what stopped the pass as a whole."""
@@ -285,6 +283,12 @@ class LineageReconciler:
             self.desired = with_file_names(self.desired, self._ports)
         return self._in_force(observe(self.desired, self._ports, anew=anew))
 
+    def _in_force(self, observed: Observation) -> Observation:
+        """Keep which version is in force, for the report."""
+        if observed.current is not None:
+            self._fingerprint = observed.current.certificate.fingerprint
+        return observed
+
     def plan(self, observed: Observation) -> Plan:
         """Plan. If the CA would refuse an order now, report when it may be placed; the rest
         proceeds.
@@ -312,9 +316,9 @@ class LineageReconciler:
 
     def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and report how the others stand."""
-        context = self._context(observed, lease)
         self._outcomes.note_plan(plan, observed)
         self.seen = sighted(self.desired.lineage, observed, self._ports.now())
+        context = self._context(observed, lease)
         store_waits(plan, context)
         self._carry_out(plan, context)
 
@@ -326,12 +330,6 @@ class LineageReconciler:
     def _carry_out(self, plan: Plan, context: StepContext) -> None:
         for outcome in carry_out(plan.ready, context):
             self._outcomes.note(outcome)
-
-    def _in_force(self, observed: Observation) -> Observation:
-        """Keep which version is in force, for the report."""
-        if observed.current is not None:
-            self._fingerprint = observed.current.certificate.fingerprint
-        return observed
 
 
 def lease_busy(error: LeaseHeld | LeaseLost, ports: Ports, since: datetime) -> StepOutcome:
@@ -426,31 +424,13 @@ class Reconciler:
         )
         try:
             queue.carry_out()
-            self._sweep(certificates)
+            sweep_ownerless(certificates, ports)
             complete = True
         except (KeyboardInterrupt, Interrupted):
             ports.run.stop()
             complete = False
         self._seen = {one.desired.lineage: one.seen for one in lineages if one.seen is not None}
         return SyncReport(tuple(one.report() for one in lineages), complete=complete)
-
-    def _sweep(self, certificates: Sequence[DesiredCertificate]) -> None:
-        """Clean up after lineages that are not issued here any more."""
-        try:
-            lineages = self.ports.state.lineages_in_challenge_records()
-            if lineages:
-                sweep_ownerless(lineages, certificates, self.ports)
-        except StateError as error:  # nothing that is declared depends on it
-            _log.warning(
-                Text(
-                    "certferry could not look for challenge records of earlier runs: {problem}",
-                    problem=error.message,
-                )
-            )
-
-
-ONLY_THE_OPERATOR = (DnsAccessDenied, TargetAccessDenied)
-"""Keys that are refused are not sent again and again, as services lock accounts for it."""
 
 
 class ScheduledRun:
@@ -500,19 +480,17 @@ class ScheduledRun:
     def _due(self, report: SyncReport) -> dict[str, datetime]:
         """Return when each lineage is tried again that is tried again in this run."""
         now = self._ports.now()
-        found = {each.lineage: self._next_try(each, now) for each in report.lineages}
-        return {
-            lineage: moment
-            for lineage, moment in found.items()
-            if moment is not None and moment - now <= LONGEST_IN_A_RUN
-        }
+        found = ((each.lineage, self._next_try(each, now)) for each in report.lineages)
+        return {one: moment for one, moment in found if moment and moment - now <= LONGEST_IN_A_RUN}
 
     def _next_try(self, report: LineageReport, now: datetime) -> datetime | None:
         failed = [step.error for step in report.having(Outcome.FAILED) if step.error is not None]
         paused = [
             s.error for s in report.having(Outcome.WAITING) if s.error and s.error.retry.after
         ]
-        if not paused and all(isinstance(error, ONLY_THE_OPERATOR) for error in failed):
+        # Keys that are refused are not sent again and again, as services lock accounts for it.
+        refused = [isinstance(error, DnsAccessDenied | TargetAccessDenied) for error in failed]
+        if not paused and all(refused):
             return None
         ends = pause_end(self._ports.state.remembered(report.lineage), now)
         if ends is None and not paused:

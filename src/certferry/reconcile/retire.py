@@ -100,7 +100,11 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
         for step in steps:
             if step.target != target or not context.removals.may_try(step, context.lineage):
                 continue
-            result = _retire(step, context)
+            result = retire(step, context)
+            if isinstance(result.error, TargetRejected):
+                # This very one was not asked for; tried every time, it would fail every run.
+                keep(step, context)
+                result = replace(result, outcome=Outcome.UNCHANGED)
             if result.outcome is Outcome.UNCHANGED:
                 kept.append(result)
                 continue
@@ -110,15 +114,6 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
                 break
         if kept:
             yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, _in_words(kept), target)
-
-
-def _retire(step: Retire, context: StepContext) -> StepOutcome:
-    result = retire(step, context)
-    if not isinstance(result.error, TargetRejected):
-        return result
-    # This very one was not asked for; tried every time, it would fail every run.
-    keep(step, context)
-    return replace(result, outcome=Outcome.UNCHANGED)
 
 
 def _in_words(kept: Sequence[StepOutcome]) -> Text:

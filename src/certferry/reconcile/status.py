@@ -144,13 +144,8 @@ def _with_refusals_to_come(
     now, offered = ports.now(), desired.offered
     if offered is None:
         return plan
-    adopted = Version(
-        0,
-        offered,
-        now,
-        fullchain_digest=desired.offered_fullchain,
-        issuer_not_after=desired.offered_issuer_end,
-    )
+    digest, issuer_end = desired.offered_fullchain, desired.offered_issuer_end
+    adopted = Version(0, offered, now, fullchain_digest=digest, issuer_not_after=issuer_end)
     after = replace(observed, versions=(adopted, *observed.versions))
     adopting = plan_lineage(desired, after, Times.at(now), Issuing.NEVER)
     refusals = adopting.having(Weight.REFUSED)
@@ -201,30 +196,24 @@ class Proofs:
 
     def _clock(self, label: str) -> CertferryError | None:
         """Judge this machine's clock by the account's service: keys are not blamed for it."""
+        dns = self._ports.dns[label]
         with self._guard:
             if label not in self._clocks:
-                self._clocks[label] = self._judged(label)
+                self._clocks[label] = None
+                try:
+                    ahead = dns.clock_ahead() if isinstance(dns, Timed) else None
+                    if ahead is not None:
+                        must_be_right(label, ahead)
+                except (ClockWrong, DnsError) as problem:
+                    self._clocks[label] = problem
             return self._clocks[label]
-
-    def _judged(self, label: str) -> CertferryError | None:
-        dns = self._ports.dns[label]
-        try:
-            ahead = dns.clock_ahead() if isinstance(dns, Timed) else None
-            if ahead is not None:
-                must_be_right(label, ahead)
-        except (ClockWrong, DnsError) as problem:
-            return problem
-        return None
 
 
 def _is_for_nothing(plan: Plan) -> bool:
     """Return whether no target has a domain that the certificate could be for."""
-    if plan.rollouts or plan.unchanged:
-        return False
-    return any(
-        one.domain is None and isinstance(one.error, TargetRejected)
-        for one in plan.having(Weight.BLOCKED)
-    )
+    blocked = [one.error for one in plan.having(Weight.BLOCKED) if one.domain is None]
+    is_refused = any(isinstance(error, TargetRejected) for error in blocked)
+    return is_refused and not (plan.rollouts or plan.unchanged)
 
 
 def _with(plan: Plan, error: CertferryError, accounts: str | None) -> Plan:
@@ -245,17 +234,15 @@ def rehearse(
 ) -> Rehearsed:
     """Have this issuer issue, for tests, what `sync` would order; `renew` as there."""
     plans = plans_of(ports, certificates, renew=renew)
-    orders = zip(certificates, map(_order_of, plans), strict=True)
-    due = [(desired, step) for desired, step in orders if step is not None]
+    orders = ((plan.issue_now or plan.issue_later) for plan in plans)  # now or later in a run
+    due = [
+        (desired, step)
+        for desired, step in zip(certificates, orders, strict=True)
+        if step is not None and step.action is Action.ISSUE
+    ]
     at_staging = replace(ports, issuer=issuer)
     reports = side_by_side(lambda one: _rehearsed(*one, at_staging), due, ports.run)
     return Rehearsed(SyncReport(tuple(reports)), tuple(plans))
-
-
-def _order_of(plan: Plan) -> Issue | None:
-    """Return what a run would order for this plan, now or later."""
-    step = plan.issue_now or plan.issue_later
-    return step if step is not None and step.action is Action.ISSUE else None
 
 
 def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> LineageReport:
@@ -267,12 +254,6 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> Lineag
         profiles=desired.issuance.profiles,
         dns=",".join(desired.dns_accounts),
     )
-    outcome = _tried(request, desired, ports)
-    ports.progress(StepEnded(desired.lineage, outcome))
-    return LineageReport(desired.lineage, None, (outcome,))
-
-
-def _tried(request: IssueRequest, desired: DesiredCertificate, ports: Ports) -> StepOutcome:
     result = StepOutcome(Action.ISSUE, Outcome.DONE, Text("rehearsed"))
     try:
         held = ports.issuer.rate_limit_hold(request)
@@ -284,9 +265,13 @@ def _tried(request: IssueRequest, desired: DesiredCertificate, ports: Ports) -> 
     except (CertferryError, LeaseLost) as error:
         waits = error.is_early or isinstance(error, LeaseHeld)
         outcome = Outcome.WAITING if waits else Outcome.FAILED
-        return result.with_error(error.about(desired.lineage), outcome)
-    ca = bundle.certificate.issuer
-    return replace(result, detail=Text("rehearsed: a test certificate came from {ca}", ca=ca))
+        result = result.with_error(error.about(desired.lineage), outcome)
+    else:
+        ca = bundle.certificate.issuer
+        detail = Text("rehearsed: a test certificate came from {ca}", ca=ca)
+        result = replace(result, detail=detail)
+    ports.progress(StepEnded(desired.lineage, result))
+    return LineageReport(desired.lineage, None, (result,))
 
 
 class WithoutOrders:
