@@ -1,8 +1,9 @@
-"""Bad input: one clear message with a hint, the right exit code, and everything as it was."""
+"""Bad input: in the file, and in the files that set its variables."""
 
 from __future__ import annotations
 
 import secrets
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import pytest
 from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED, Footprint, assert_nothing_written
-from tests.acceptance.host import Host, certificate
+from tests.acceptance.host import Host, Run, certificate
+
+# --- Bad input: one clear message with a hint, the right exit code, and everything as it was
+
 
 FAILED, USAGE = 1, 2
 
@@ -120,12 +124,7 @@ def test_plan_with_wrong_keys_of_qiniu(host: Host) -> None:
     ],
 )
 def test_wrong_keys_of_dnspod(
-    world: World,
-    tmp_path: Path,
-    new_name: Callable[[], str],
-    variable: str,
-    wrong: str,
-    said: str,
+    world: World, tmp_path: Path, new_name: Callable[[], str], variable: str, wrong: str, said: str
 ) -> None:
     """DNSPod is asked once for all certificates, which keeps the account from being banned; the
     hint says which of the two is wrong. No order was begun, so the CA counts none.
@@ -243,3 +242,80 @@ def assert_untouched(host: Host, name: str, left: Footprint) -> None:
     """Qiniu alone was asked, for reading alone, and nothing is remembered."""
     assert Footprint(qiniu_requests=left.qiniu_requests) == left
     assert [] == host.fingerprints(name)
+
+
+# --- The keys file of the well-known recipe, as it is: read for its keys, never executed
+
+
+NO_KEYS = {"DP_Id": "", "DP_Key": "", "QINIU_ACCESS_KEY": "", "QINIU_SECRET_KEY": ""}
+"""Nothing in the environment but what the file says."""
+
+
+@pytest.fixture
+def keys(world: World, tmp_path: Path) -> Path:
+    """A file as the old scripts source it."""
+    made_up = world.credentials
+    path = tmp_path / ".cdn-env"
+    path.write_text(
+        f"""\
+# sourced by the old scripts
+export QINIU_AK="{made_up.access_key}"
+export QINIU_SK="{made_up.secret_key}"
+
+export DP_Id="{made_up.dnspod_id}"   # DNSPod
+DP_Key='{made_up.dnspod_token}'
+"""
+    )
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def host_of_env_files(host_of_env_files: Host, keys: Path) -> Host:
+    """A machine whose configuration takes every key from that file."""
+    text = host_of_env_files.config.read_text().replace("env:QINIU_ACCESS_KEY", "env:QINIU_AK")
+    text = text.replace("env:QINIU_SECRET_KEY", "env:QINIU_SK")
+    host_of_env_files.config.write_text(f'env_files = ["{keys}"]\n{text}')
+    return host_of_env_files
+
+
+def refused(host_of_env_files: Host) -> Run:
+    """Run into a file that must not be used: nothing is asked for at any service."""
+    run = host_of_env_files.run("-q", "sync", **NO_KEYS)
+    assert 2 == run.code, run
+    assert (0, 0, 0) == (run.left.qiniu_writes, run.left.dnspod_writes, run.left.orders)
+    return run
+
+
+def test_the_file_is_all_it_takes(world: World, host_of_env_files: Host, name: str) -> None:
+    """Both accounts' keys come from it: issued, deployed, and served."""
+    run = host_of_env_files.run("sync", **NO_KEYS)
+
+    assert 0 == run.code, run
+    assert f"verify   done      {name}: served by every address that answers" in run.out
+    assert world.qiniu.bound(name) is not None
+
+
+@pytest.mark.parametrize("line", ['QINIU_SK="$(touch {trace})"', "QINIU_SK=`touch {trace}`"])
+def test_a_command_in_it_is_refused_and_not_run(
+    host_of_env_files: Host, keys: Path, tmp_path: Path, line: str
+) -> None:
+    """What a shell would carry out is an error that names file, line and variable; its effect is
+    not there, as it is when a shell does read the file.
+    """
+    trace = tmp_path / "was-run"
+    keys.write_text(keys.read_text() + "export " + line.format(trace=trace) + "\n")
+
+    complaint = refused(host_of_env_files).complaint
+
+    assert f"{keys}:7: QINIU_SK: a shell would " in complaint.error
+    assert not trace.exists()
+    subprocess.run(["sh", str(keys)], check=True)
+    assert trace.exists()
+
+
+def test_a_file_that_others_can_read_is_refused(host_of_env_files: Host, keys: Path) -> None:
+    """The error says how to close it."""
+    keys.chmod(0o644)
+
+    assert f"run: chmod 600 {keys}" in refused(host_of_env_files).complaint.error

@@ -280,7 +280,7 @@ def test_a_channel_that_is_down_changes_nothing_of_a_run(host: Host, channels: C
 def _after_a_minute(host: Host) -> Run:
     """Run when the channel may be tried again: the state's word for it is set back."""
     with host.remembering() as store:
-        store.update_channel("hook", lambda before: replace(before, again_at=None))
+        store.update_channel("hook", lambda before, _: (replace(before, again_at=None), None))
     return host.run("sync")
 
 

@@ -277,10 +277,7 @@ def test_target_that_wants_no_life_left_takes_a_short_one() -> None:
 
 @pytest.mark.parametrize(
     ("rules", "expected"),
-    [
-        (TargetRules(needs_common_name=True), [Code.COMMON_NAME_MISSING]),
-        (TargetRules(), []),
-    ],
+    [(TargetRules(needs_common_name=True), [Code.COMMON_NAME_MISSING]), (TargetRules(), [])],
 )
 def test_target_that_wants_a_common_name(rules: TargetRules, expected: list[Code]) -> None:
     """As safety would refuse it before an upload."""

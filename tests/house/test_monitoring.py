@@ -48,7 +48,7 @@ def test_prometheus_takes_the_rules() -> None:
 @thorough
 def test_the_rules_alert_when_they_are_to() -> None:
     """And not before: of 90 and of 45 days, before an upload's deadline, without runs. In the gate
-    the guide's own command says so, in tests/acceptance/test_how_to_monitor.py.
+    the guide's own command says so, in tests/acceptance/test_guides.py.
     """
     tested = promtool("test", "rules", TESTS.name)
 

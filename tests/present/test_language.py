@@ -17,12 +17,7 @@ from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.core.assessment.health import Recorded
-from certferry.core.assessment.status import (
-    OF_DOMAINS,
-    DomainStatus,
-    LineageStatus,
-    Standing,
-)
+from certferry.core.assessment.status import OF_DOMAINS, DomainStatus, LineageStatus, Standing
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import HistoryEntry

@@ -275,10 +275,7 @@ def test_what_is_as_declared_is_left_out_beside_what_is_not() -> None:
 def test_the_document_has_the_promised_keys() -> None:
     """`--json` gives the plan of docs/reference/json.md: every step, its reason and its diff."""
     whole = plan(
-        rollout(),
-        issue=values.issue(),
-        retirements=(values.retire(),),
-        findings=(values.frozen(),),
+        rollout(), issue=values.issue(), retirements=(values.retire(),), findings=(values.frozen(),)
     )
 
     document = json.loads(json.dumps(plan_document.of_plans([whole, plan()], Voice())))

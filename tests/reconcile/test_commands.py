@@ -1,35 +1,67 @@
-"""Certificates that are handed to a command: run once for each certificate, and once more when the
-command itself was edited.
-"""
+"""Commands beside a run: discover, examination, state calls, DNS by zone."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from certferry.adapters.receivers import command
 from certferry.core.assessment.status import Standing, status_of
+from certferry.core.certificates.names import is_within
 from certferry.core.desired.certificate import (
     CommandDelivery,
     Delivery,
     DesiredCertificate,
+    Kind,
     PemFiles,
     Program,
     delivered,
 )
-from certferry.core.observed.observation import Change
+from certferry.core.discovery.inventory import AccountLook
+from certferry.core.discovery.proposal import must_have_zone
+from certferry.core.discovery.survey import FoundDomain, FoundZone, Survey
+from certferry.core.events import Activity, Event
+from certferry.core.observed.observation import Change, Served
 from certferry.core.planning.due import Times
 from certferry.core.planning.planner import Issuing
-from certferry.core.planning.report import LineageReport
-from certferry.core.planning.steps import Deploy
+from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.steps import Action, Deploy
+from certferry.core.waiting import Begun, Ended
+from certferry.errors import (
+    ConfigError,
+    DnsAccessDenied,
+    DnsUnavailable,
+    Interrupted,
+    TargetUnavailable,
+    ZoneNotFound,
+)
 from certferry.ports.receiver import Receiver
+from certferry.ports.state import ChallengeRecord
+from certferry.ports.survey import Looked
+from certferry.reconcile.discover import MOST_SIGNS, SIGNS_OF_LIFE, Surveys, survey_accounts
+from certferry.reconcile.issue import ZoneRouter
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
+from certferry.reconcile.run import Ports, Run
+from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle, with_another_chain
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from tests.core.strategies import hostnames, labels
+from tests.reconcile.company import Counted, now
 from tests.reconcile.model import MOMENT, ModelWorld
+from tests.reconcile.one_lineage import IMG, outcome
+
+# --- Certificates that are handed to a command: run once for each certificate, and once more
+# when the command itself was edited
+
 
 FILES = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")
 
@@ -139,3 +171,337 @@ def test_leaf_with_another_chain_is_handed_over_again(machine: Machine) -> None:
         assert machine.sync(wish).ok
 
     assert ["well", "well"] == machine.ran
+
+
+# --- Accounts that are looked at side by side, whatever becomes of one of them
+
+
+SILENT = TargetUnavailable(Text("no answer"))
+
+
+class Edges:
+    """A `Probe` that finds one address everywhere, and counts how many domains it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.served`."""
+        self.asked.append(len(domains))
+        return {domain: (Served("192.0.2.1", "ab" * 32, valid=True),) for domain in domains}
+
+
+class Desk:
+    """What a look works with, and what it told."""
+
+    def __init__(self) -> None:
+        self.edges = Edges()
+        self.told: list[tuple[str, str]] = []
+        self.counted: list[Event] = []
+        self.run = Run(progress=self._hear)
+        self.clock: Callable[[], datetime] = now
+
+    def survey(self, surveys: Surveys) -> tuple[AccountLook, ...]:
+        """Survey accounts."""
+        return survey_accounts(surveys, self.edges, self.clock, self.run)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Begun | Ended):
+            self.counted.append(event)
+            return
+        assert isinstance(event, Activity)
+        self.told.append((event.lineage, str(event.what)))
+
+
+def holding(*domains: FoundDomain) -> Callable[[Looked], Survey]:
+    """An account with these domains."""
+
+    def survey(looked: Looked) -> Survey:
+        for count, _ in enumerate(domains, start=1):
+            looked(count, len(domains))
+        return Survey(domains)
+
+    return survey
+
+
+def failing(trouble: BaseException) -> Callable[[Looked], Survey]:
+    """An account that cannot be looked at."""
+
+    def survey(looked: Looked) -> Survey:
+        del looked
+        raise trouble
+
+    return survey
+
+
+def domain(name: str, *, https: bool = True, hidden: bool = False) -> FoundDomain:
+    """A domain of the CDN."""
+    return FoundDomain(name, Kind.CDN, has_https=https, binding_hidden=hidden)
+
+
+@pytest.mark.parametrize("trouble", [SILENT, ConfigError(Text("no keys"))])
+def test_account_that_fails_hides_no_other(trouble: Exception) -> None:
+    """It is told with what the others hold, in the order they were asked for."""
+    desk = Desk()
+    img = domain("img.example.com")
+
+    bad, good = desk.survey({"bad": failing(trouble), "good": holding(img)})
+
+    assert ("bad", trouble) == (bad.label, bad.failure)
+    assert (img,) == good.survey.domains
+    assert {"img.example.com"} == set(good.served)
+    assert ("bad", str(trouble)) in desk.told
+    assert [Begun(2), Ended("bad"), Ended("good")] == sorted(desk.counted, key=str)
+
+
+def test_edges_are_looked_at_where_there_may_be_https() -> None:
+    """A domain without it has no certificate to present."""
+    desk = Desk()
+    plain = domain("plain.example.com", https=False)
+    hidden = domain("hidden.example.com", https=False, hidden=True)
+
+    [look] = desk.survey({"qiniu": holding(plain, hidden, domain("img.example.com"))})
+
+    assert {"hidden.example.com", "img.example.com"} == set(look.served)
+
+
+def test_accounts_are_looked_at_side_by_side() -> None:
+    """A slow one does not keep the next one waiting."""
+    both = threading.Barrier(2, timeout=20)
+
+    def survey(looked: Looked) -> Survey:
+        del looked
+        both.wait()
+        return Survey(())
+
+    assert 2 == len(Desk().survey({"a": survey, "b": survey}))
+
+
+def test_a_sign_of_life_comes_at_once_and_then_every_few_domains() -> None:
+    """First that the account is looked at, then how far it is, with its domains and their edges."""
+    desk = Desk()
+    total = 2 * SIGNS_OF_LIFE + 1
+    domains = [domain(f"d{number}.example.com") for number in range(total)]
+
+    desk.survey({"qiniu": holding(*domains)})
+
+    steps = (SIGNS_OF_LIFE, 2 * SIGNS_OF_LIFE)
+    assert [
+        "looking at the domains of the account",
+        *(f"{count} of {total} domains read" for count in steps),
+        *(f"edges of {count} of {total} domains looked at" for count in (0, *steps)),
+        "looked at",
+    ] == [what for _, what in desk.told]
+    assert [SIGNS_OF_LIFE, SIGNS_OF_LIFE, 1] == desk.edges.asked
+
+
+def test_how_long_the_rest_takes_is_told_of_a_long_look() -> None:
+    """Ten thousand domains are a quarter of an hour: forty signs of life, each with what is left at
+    the pace so far.
+    """
+    desk, total, passed = Desk(), 10_000, timedelta(0)
+
+    def survey(looked: Looked) -> Survey:
+        nonlocal passed
+        for count in range(1, total + 1):
+            passed += timedelta(seconds=0.1)
+            looked(count, total)
+        return Survey(())
+
+    desk.clock = lambda: now() + passed
+
+    desk.survey({"qiniu": survey})
+
+    told = [what for _, what in desk.told if "read" in what]
+    assert MOST_SIGNS - 1 == len(told)
+    assert "250 of 10000 domains read, about 16 minutes left" == told[0]
+    assert "9750 of 10000 domains read" == told[-1]
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt(), Interrupted(Text("stopped"))])
+def test_what_is_stopped_stops_them_all(trouble: BaseException) -> None:
+    """A look leaves nothing to put right, so the run waits for no other account."""
+    desk = Desk()
+
+    with pytest.raises(type(trouble)):
+        desk.survey({"a": failing(trouble), "b": holding()})
+
+    assert desk.run.is_stopped
+
+
+# --- Several DNS accounts of one certificate: each writes what is in its zones
+
+
+NAME = "_acme-challenge.img.example.com"
+ELSEWHERE = "_acme-challenge.delegated.net"
+
+
+class Unlisted:
+    """An account that cannot tell which zones it has."""
+
+    def __init__(self, *zones: str) -> None:
+        self._dns = MemoryDns(zones)
+        self.add_txt = self._dns.add_txt
+        self.remove_txt = self._dns.remove_txt
+        self.values = self._dns.values
+
+
+class Asked:
+    """An account that tells of a name which zone holds it, and cannot list its zones."""
+
+    def __init__(self, *zones: str) -> None:
+        self._zones = tuple(FoundZone(zone) for zone in zones)
+        self._dns = MemoryDns(zones)
+        self.add_txt = self._dns.add_txt
+        self.remove_txt = self._dns.remove_txt
+        self.values = self._dns.values
+
+    def zones(self) -> None:
+        """List none."""
+
+    def zone_of(self, name: str) -> FoundZone:
+        """Find the zone of a name."""
+        return must_have_zone(name, self._zones)
+
+
+def test_account_that_cannot_list_its_zones_is_asked_for_the_name() -> None:
+    """In the order of the table, before one that can tell nothing."""
+    one, two, silent = Asked("example.com"), Asked("delegated.net"), Unlisted("elsewhere.org")
+    provider = ZoneRouter([("example.com", one), ("example.net", silent), ("example.org", two)])
+
+    provider.add_txt(ELSEWHERE, "value")
+    provider.add_txt("_acme-challenge.elsewhere.org", "value")
+
+    assert ["value"] == two.values(ELSEWHERE)
+    assert ["value"] == silent.values("_acme-challenge.elsewhere.org")
+
+
+@given(st.lists(hostnames, min_size=1, max_size=6, unique=True), labels)
+def test_longest_zone_decides(zones: list[str], label: str) -> None:
+    """Whatever else the accounts have."""
+    ordered = sorted(zones, key=lambda zone: -zone.count("."))
+    accounts = {zone: MemoryDns(zones) for zone in zones}
+    provider = ZoneRouter([(zone, accounts[zone]) for zone in ordered])
+
+    for zone in zones:
+        name = f"{label}.{zone}"
+        holding = [other for other in zones if is_within(name, other)]
+        assert provider.at(name) is accounts[max(holding, key=len)]
+
+
+def test_name_outside_the_zones_goes_to_the_account_that_has_its_zone() -> None:
+    """A CNAME has led there."""
+    one, two = MemoryDns(["example.com"]), MemoryDns(["example.org", "delegated.net"])
+    provider = ZoneRouter([("example.com", one), ("example.org", two)])
+
+    handle = provider.add_txt(ELSEWHERE, "value")
+
+    assert ["value"] == two.values(ELSEWHERE)
+    assert provider.remove_txt(ELSEWHERE, "value", handle)
+    with pytest.raises(ZoneNotFound, match=r"example\.net"):
+        provider.add_txt("_acme-challenge.example.net", "value")
+
+
+def test_account_that_cannot_tell_its_zones_comes_last() -> None:
+    """It is asked where no other has the zone, and may have it."""
+    silent, other = Unlisted("example.com", "delegated.net"), MemoryDns(["example.org"])
+    provider = ZoneRouter([("example.com", silent), ("example.org", other)])
+
+    provider.add_txt(ELSEWHERE, "value")
+    provider.add_txt("_acme-challenge.www.example.org", "value")
+
+    assert ["value"] == silent.values(ELSEWHERE)
+    assert ["value"] == other.values("_acme-challenge.www.example.org")
+
+
+class Two:
+    """A world with a second account, and a certificate that needs both."""
+
+    def __init__(self, world: ModelWorld) -> None:
+        self.world = world
+        self.other = MemoryDns(["delegated.net"])
+        wish = world.wish(names=("img.example.com", "delegated.net"))
+        zones = (("delegated.net", "other"), ("example.com", "dnspod"))
+        self.wish: DesiredCertificate = replace(wish, dns="", dns_zones=zones)
+
+    def ports(self, run: str = "run") -> Ports:
+        """The ports of a run, with both accounts."""
+        ports = self.world.ports(run)
+        self.world.alive.add(run)
+        return replace(ports, dns={**ports.dns, "other": self.other})
+
+    def visited(self) -> LineageReconciler:
+        """Reconcile the lineage once."""
+        run = LineageReconciler(self.wish, self.ports())
+        run.reconcile()
+        return run
+
+
+def test_order_is_proven_by_both_accounts(world: ModelWorld) -> None:
+    """Each gets the records of its zone, and loses them again."""
+    two = Two(world)
+
+    report = two.visited().report()
+
+    assert Outcome.DONE is outcome(report, Action.ISSUE).outcome
+    assert 1 == world.issuer.issued
+    assert two.other.calls > 0
+    assert ([], []) == (world.challenge_values(), two.other.values(ELSEWHERE))
+
+
+@pytest.mark.parametrize("refusing", ["dnspod", "other"])
+def test_refusal_of_either_account_stands_in_the_way(world: ModelWorld, refusing: str) -> None:
+    """Before an order is made."""
+    two = Two(world)
+    denied = DnsAccessDenied("the keys are refused")
+    {"dnspod": world.dns, "other": two.other}[refusing].fail_with(denied)
+
+    report = two.visited().report()
+
+    assert "the keys are refused" in str(outcome(report, Action.ISSUE).detail)
+    assert 0 == world.issuer.issued
+
+
+def test_what_an_earlier_run_left_is_removed_at_its_account(world: ModelWorld) -> None:
+    """Also where the other cannot be asked."""
+    two = Two(world)
+    two.visited()
+    from_other = two.other.add_txt(ELSEWHERE, "A" * 43)
+    left = ChallengeRecord("img", ELSEWHERE, "A" * 43, world.now(), from_other)
+    world.state.save_challenge_record(left)
+    world.dns.fail_with(DnsUnavailable("away"))
+
+    report = two.visited().report()
+
+    assert Outcome.DONE is outcome(report, Action.CLEAN).outcome
+    assert [] == two.other.values(ELSEWHERE)
+
+
+# --- How often the engine asks the state: a thousand waiting domains share one
+
+
+MOST_PER_VISIT = 1.5
+"""Version 0.1 made 231 calls in 34 visits. What is left is mostly the one reading at each visit."""
+
+
+def test_a_life_of_visits_asks_the_state_seldom() -> None:
+    """From nothing to an edge verified, with a change that takes forty minutes."""
+    world = ModelWorld(processing=timedelta(minutes=40))
+    world.cdn.add_domain(IMG)
+    world.alive.add("run")
+    ports = world.ports("run")
+    state: Any = Counted(ports.state)
+    visits = 0
+
+    class Run(LineageReconciler):
+        def reconcile(self) -> Any:
+            nonlocal visits
+            visits += 1
+            return super().reconcile()
+
+    run = Run(world.wish(), replace(ports, state=state))
+    world.visit_to_the_end(run)
+
+    assert run.report().ok
+    assert visits >= 30
+    assert state.calls.total() <= MOST_PER_VISIT * visits, state.calls

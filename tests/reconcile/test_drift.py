@@ -1,10 +1,9 @@
-"""What another tool changed at a domain since it was seen as declared: set right, told or ignored;
-and two tools that fight over a domain.
-"""
+"""Drift: what another hand changed, and changes that have not arrived."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,18 +17,25 @@ from certferry.core.desired.certificate import (
     DesiredHttps,
     DriftPolicy,
     HttpsSettings,
+    OnFailure,
 )
 from certferry.core.observed.observation import Served
 from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
+from certferry.errors import CertferryError
 from certferry.ports.probe import Probe
+from certferry.reconcile.by_hand import withdraw_by_hand
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
-from tests.reconcile.model import ModelWorld
-from tests.reconcile.one_lineage import IMG, outcome
+from tests.reconcile.model import IMMORTAL, ModelWorld
+from tests.reconcile.one_lineage import IMG, OTHER, outcome
 from tests.support.tiers import examples
+
+# --- What another tool changed at a domain since it was seen as declared: set right, told or
+# ignored; and two tools that fight over a domain
+
 
 LEFT = [DriftPolicy.WARN, DriftPolicy.IGNORE]
 HTTP2 = DesiredHttps(http2=True)
@@ -282,3 +288,170 @@ def test_status_tells_drift() -> None:
     assert domain.standing is Standing.DRIFTED
     assert theirs in str(domain.problem)
     assert Action.DEPLOY not in {step.action for step in world.plan(wanted).steps}
+
+
+# --- Drift that is met in the middle of a change, of a renewal, or while the target is busy
+
+
+@pytest.mark.parametrize("policy", LEFT)
+def test_setting_that_is_left_stays_so_after_a_renewal(policy: DriftPolicy) -> None:
+    """The new certificate is bound and seen, and no later run sets what was left."""
+    world = synced(policy, HTTP2)
+    before = world.cdn.bound_to(IMG)
+    world.cdn.set_by_others(IMG, before, HttpsSettings(http2=False))
+    world.pass_time(timedelta(days=61))
+
+    for _ in range(3):
+        assert run(world, wish(world, policy, HTTP2)).ok
+        assert world.cdn.settings(IMG).http2 is False
+        assert before != world.cdn.bound_to(IMG)
+        world.pass_time(timedelta(days=1))
+
+    (record,) = world.state.remembered("img").rollouts
+    assert record.verified_at is not None
+    assert () == record.repairs
+    assert 2 == world.issuer.issued
+
+
+@pytest.mark.parametrize("policy", LEFT)
+def test_certificate_that_another_tool_is_about_to_bind_is_left(policy: DriftPolicy) -> None:
+    """A look while its change is under way does not make the domain one that was never in order."""
+    world = synced(policy)
+    theirs = world.cdn.put_foreign(IMG)
+    world.cdn.begin_by_others(IMG, theirs)
+
+    for _ in range(2):
+        assert run(world, wish(world, policy)).ok
+        assert theirs == world.cdn.bound_to(IMG)
+        world.pass_time(timedelta(days=1))
+
+    assert ["drift found"] == told(world)
+
+
+def test_tools_that_fight_are_noticed_though_each_look_meets_a_change() -> None:
+    """The third repair within a day is refused, also where each began as a wait."""
+    world = synced(DriftPolicy.REPAIR)
+    theirs = world.cdn.put_foreign(IMG)
+    refused = []
+    for _ in range(4):
+        world.cdn.begin_by_others(IMG, theirs)
+        refused.append(bool(run(world, wish(world, DriftPolicy.REPAIR)).having(Outcome.REFUSED)))
+        world.pass_time(timedelta(hours=1))
+
+    assert [False, False, True, True] == refused
+
+
+def test_repair_that_a_busy_target_puts_off_is_counted_once() -> None:
+    """Nothing was written while the target was busy: it is no fight, and told once."""
+    world = synced(DriftPolicy.REPAIR)
+    ours = world.cdn.bound_to(IMG)
+    world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))
+    world.cdn.touch(IMG)
+    world.cdn.hide_changes(IMG, 30)
+
+    assert run(world, wish(world, DriftPolicy.REPAIR)).ok
+
+    assert ours == world.cdn.bound_to(IMG)
+    assert ["drift found"] == told(world)
+    (record,) = world.state.remembered("img").rollouts
+    assert 1 == len(record.repairs)
+
+
+# --- The law where others change the domains, edges break and an operator goes back
+
+
+Deed = Callable[[ModelWorld, DesiredCertificate], object]
+
+
+def run_model(position: int, *, renew: bool) -> Deed:
+    """Run, killed after so many calls."""
+    return lambda world, wish: world.run(wish, kill_after=position, renew=renew)
+
+
+def wait(hours: int) -> Deed:
+    """Let time pass."""
+    return lambda world, _: world.pass_time(timedelta(hours=hours))
+
+
+def bind(domain: str) -> Deed:
+    """Another tool binds its certificate at once."""
+    return lambda world, _: world.cdn.set_by_others(domain, world.cdn.put_foreign(domain))
+
+
+def begin(domain: str) -> Deed:
+    """Another tool begins to bind its certificate."""
+    return lambda world, _: world.cdn.begin_by_others(domain, world.cdn.put_foreign(domain))
+
+
+def switch_off(domain: str) -> Deed:
+    """An operator switches HTTPS off."""
+    return lambda world, _: world.cdn.set_by_others(domain, None)
+
+
+def set_http2(domain: str) -> Deed:
+    """An operator changes a setting that the file names."""
+    off = HttpsSettings(http2=False)
+    return lambda world, _: world.cdn.set_by_others(domain, world.cdn.bound_to(domain), off)
+
+
+def break_edges(world: ModelWorld, _: DesiredCertificate) -> None:
+    """Edges refuse what is uploaded from now on."""
+    world.cdn.breaks_new = True
+
+
+def go_back(world: ModelWorld, wish: DesiredCertificate) -> None:
+    """Roll back by hand, where that is possible."""
+    world.alive.add("hand")
+    with suppress(CertferryError):
+        withdraw_by_hand(world.ports("hand"), wish)
+    world.alive.discard("hand")
+
+
+some_domain = st.sampled_from([IMG, OTHER])
+deeds: st.SearchStrategy[Deed] = st.one_of(
+    st.builds(run_model, st.integers(0, 150) | st.just(IMMORTAL), renew=st.booleans()),
+    st.sampled_from([1, 24, 24 * 16, 24 * 61]).map(wait),
+    *(some_domain.map(deed) for deed in (bind, begin, switch_off, set_http2)),
+    st.sampled_from([break_edges, go_back]),
+)
+
+
+@settings(max_examples=examples(40))
+@given(
+    done=st.lists(deeds, min_size=3, max_size=12),
+    drift=st.sampled_from(DriftPolicy),
+    minutes=st.sampled_from([0, 10, 50, 90]),
+)
+def test_whatever_others_do_it_comes_to_rest(
+    done: list[Deed], drift: DriftPolicy, minutes: int
+) -> None:
+    """Nothing is removed that is served, no withdrawn certificate stays bound, and after some days
+    of peace nothing is planned or written any more.
+    """
+    world = ModelWorld(processing=timedelta(minutes=minutes))
+    for name in (IMG, OTHER):
+        world.cdn.add_domain(name)
+    wish = world.wish(https=DesiredHttps(http2=True))
+    (deployment,) = wish.deployments
+    deployment = replace(deployment, drift=drift, on_failure=OnFailure.ROLLBACK)
+    wish = replace(wish, deployments=(deployment,))
+    for deed in done:
+        deed(world, wish)
+        assert [] == world.cdn.broken
+    world.cdn.breaks_new = False
+    world.run(wish, renew=True)
+
+    for _ in range(4):
+        world.pass_time(timedelta(days=1))
+        world.run(wish)
+
+    plan = world.plan(wish)
+    assert plan.is_settled
+    assert [] == world.cdn.broken
+    uploads = {u.remote_id: u.fingerprint for u in world.state.uploads("img", "qiniu")}
+    for withdrawal in world.state.remembered("img").withdrawals:
+        bound = world.cdn.bound_to(withdrawal.domain) or ""
+        assert withdrawal.fingerprint != uploads.get(bound)
+    writes = world.cdn.writes
+    world.run(wish)
+    assert writes == world.cdn.writes

@@ -188,10 +188,7 @@ def test_clock_is_told_before_the_keys() -> None:
     """It is to be set before they are blamed."""
     found = told(examine_account("qiniu", Account(timedelta(minutes=20))))
 
-    assert [
-        ("qiniu", Code.CLOCK_OFF, Severity.ERROR),
-        ("qiniu", "seen", Severity.NOTICE),
-    ] == found
+    assert [("qiniu", Code.CLOCK_OFF, Severity.ERROR), ("qiniu", "seen", Severity.NOTICE)] == found
 
 
 @pytest.mark.parametrize("ahead", [None, timedelta(0)])

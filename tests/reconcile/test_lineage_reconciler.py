@@ -1,29 +1,56 @@
-"""What one run does about one lineage: the main job, what it issues, and what it says."""
+"""One lineage in a run: its plan, its proof, its steps."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.events import Activity
+from certferry.core.observed.observation import (
+    DomainState,
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+)
 from certferry.core.observed.records import HistoryEntry
+from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Weight
+from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import Outcome
 from certferry.core.planning.steps import Action
+from certferry.core.reasons import ReasonCode
 from certferry.core.waiting import Asking
 from certferry.errors import (
     CaUnavailable,
+    ClockWrong,
+    DnsAccessDenied,
+    DnsError,
     DnsUnavailable,
+    StateError,
     StateUnavailable,
+    TargetAccessDenied,
+    TargetRejected,
+    ZoneNotFound,
 )
 from certferry.ports.state import ChallengeRecord
-from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.run import history_keeper
+from certferry.reconcile.reconciler import LineageReconciler, Reconciler, plan_lineage
+from certferry.reconcile.run import Ports, history_keeper
+from certferry.reconcile.status import plans_of
+from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from tests.core.strategies import LINEAGE, NOW, situations
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, one_visit, outcome, synced
+
+# --- What one run does about one lineage: the main job, what it issues, and what it says
 
 
 def test_first_run_does_everything_once(world: ModelWorld) -> None:
@@ -258,3 +285,189 @@ def test_wait_is_told_once_and_again_only_when_it_changes(world: ModelWorld) -> 
     told = [event for event in world.events if not isinstance(event, Asking)]
     assert told
     assert all(one != other for one, other in itertools.pairwise(told))
+
+
+# --- The plan of one lineage, after safety has looked at it
+
+
+DENIED = ObservedTarget("qiniu", failure=TargetAccessDenied("bad token"))
+WISH = DesiredCertificate(
+    lineage=LINEAGE,
+    names=("img.example.com",),
+    dns="dnspod",
+    deployments=(DesiredDeployment("qiniu"),),
+)
+
+
+@given(situations(), st.sampled_from(Issuing))
+def test_nothing_is_issued_that_no_place_could_take(
+    situation: tuple[DesiredCertificate, Observation], issuing: Issuing
+) -> None:
+    """Where something is to be served, a certificate is issued only if one domain can take it."""
+    desired, observed = situation
+
+    plan = plan_lineage(desired, observed, Times.at(NOW), issuing)
+
+    assert plan.issue is None or plan.rollouts or not desired.deployments
+
+
+def test_denied_access_leaves_an_empty_plan() -> None:
+    """With wrong keys nothing is to be done, and what stands in the way is told."""
+    plan = plan_lineage(WISH, Observation((), (DENIED,)), Times.at(NOW), Issuing.ALWAYS)
+
+    assert plan.is_empty
+    assert [DENIED.failure] == [obstacle.error for obstacle in plan.having(Weight.BLOCKED)]
+
+
+def test_certificate_without_a_deployment_is_issued() -> None:
+    """What is only kept, to be exported, needs no target."""
+    plan = plan_lineage(replace(WISH, deployments=()), Observation(), Times.at(NOW), Issuing.IF_DUE)
+
+    assert plan.issue is not None
+    assert ReasonCode.MISSING is plan.issue.reason.code
+
+
+def test_one_place_that_can_take_it_is_enough() -> None:
+    """A target that denies access does not keep the others waiting."""
+    desired = replace(WISH, deployments=(DesiredDeployment("cdn"), *WISH.deployments))
+    ready = replace(_without_https(), label="cdn")
+
+    plan = plan_lineage(desired, Observation((), (ready, DENIED)), Times.at(NOW), Issuing.IF_DUE)
+
+    assert plan.issue is not None
+    assert ["cdn"] == [rollout.target for rollout in plan.rollouts]
+
+
+def _without_https() -> ObservedTarget:
+    return ObservedTarget(domains=(ObservedDomain("img.example.com", Kind.CDN, DomainState.READY),))
+
+
+# --- What would stop an order is told by the plan, and before the order is made
+
+
+def ports_of(world: ModelWorld) -> Ports:
+    """The ports of a run."""
+    return world.ports("run")
+
+
+def test_refused_token_is_told_by_the_plan(world: ModelWorld) -> None:
+    """The plan still says what is to be issued, and that it is blocked, at the account."""
+    denied = DnsAccessDenied("the token is refused")
+    world.dns.fail_with(denied)
+
+    [plan] = plans_of(ports_of(world), [world.wish()])
+
+    assert plan.issue is not None
+    assert [("dnspod", None, denied)] == [
+        (o.target, o.domain, o.error) for o in plan.having(Weight.BLOCKED)
+    ]
+
+
+def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> None:
+    """A no-op is not slowed by it."""
+    synced(world)
+    asked = world.dns.calls
+
+    [plan] = plans_of(ports_of(world), [world.wish()])
+
+    assert (True, asked) == (plan.is_empty, world.dns.calls)
+
+
+def test_name_that_neither_the_target_nor_the_dns_account_has(world: ModelWorld) -> None:
+    """A mistyped name is told from both sides, though nothing would be ordered."""
+    wish = replace(world.wish(), names=("www.foo.test",))
+
+    [plan] = plans_of(ports_of(world), [wish])
+
+    assert plan.issue is None
+    assert [("qiniu", TargetRejected), ("dnspod", ZoneNotFound)] == [
+        (one.target, type(one.error)) for one in plan.having(Weight.BLOCKED)
+    ]
+
+
+def test_name_that_only_the_target_lacks(world: ModelWorld) -> None:
+    """The zone is there: nothing more is said."""
+    wish = replace(world.wish(), names=("www.example.com",))
+
+    [plan] = plans_of(ports_of(world), [wish])
+
+    assert [("qiniu", TargetRejected)] == [
+        (one.target, type(one.error)) for one in plan.having(Weight.BLOCKED)
+    ]
+
+
+def test_account_with_the_zone_is_no_obstacle(world: ModelWorld) -> None:
+    """It is asked, and nothing stands in the way."""
+    [plan] = plans_of(ports_of(world), [world.wish()])
+
+    assert (1, ()) == (world.dns.calls, plan.having(Weight.BLOCKED))
+
+
+class Timely:
+    """A provider that tells the time."""
+
+    def __init__(self, dns: MemoryDns, ahead: timedelta | DnsError) -> None:
+        self._dns = dns
+        self._ahead = ahead
+        self.looks = 0
+
+    def clock_ahead(self) -> timedelta:
+        """See `ports.examination.Timed.clock_ahead`."""
+        self.looks += 1
+        if isinstance(self._ahead, DnsError):
+            raise self._ahead
+        return self._ahead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dns, name)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "expected"),
+    [
+        (timedelta(minutes=20), ClockWrong),
+        (timedelta(minutes=5), None),
+        (DnsUnavailable("no answer"), DnsUnavailable),
+    ],
+)
+def test_wrong_clock_is_told_before_an_order(
+    world: ModelWorld, ahead: timedelta | DnsError, expected: type[Exception] | None
+) -> None:
+    """Once for all the plans of a run, and before the keys are blamed."""
+    dns = Timely(world.dns, ahead)
+    ports = replace(world.ports("run"), dns={"dnspod": dns})
+    wishes = [world.wish(lineage="one"), world.wish(lineage="two")]
+
+    plans = plans_of(ports, wishes)
+
+    found = [type(o.error) for plan in plans for o in plan.having(Weight.BLOCKED)]
+    assert ([] if expected is None else [expected] * 2) == found
+    assert 1 == dns.looks
+    assert (0 if expected else 2) == world.dns.calls
+
+
+def test_slip_that_is_put_back_orders_nothing(world: ModelWorld) -> None:
+    """A name of no zone's fails before an order is made, so none is there to be gone on with."""
+    synced(world)
+    wish = world.wish()
+    slip = replace(wish, names=(*wish.names, "x.notmine.test"))
+
+    failed = world.run(slip)
+
+    assert failed is not None
+    step = outcome(failed, Action.ISSUE)
+    assert (Outcome.FAILED, ZoneNotFound) == (step.outcome, type(step.error))
+    assert world.state.order(wish.lineage) is None
+    [plan] = plans_of(ports_of(world), [wish])
+    assert plan.is_empty
+
+
+def test_lost_key_is_told_before_anything_is_done(world: ModelWorld) -> None:
+    """Also where nothing is due: not on the day of a renewal."""
+    synced(world)
+    world.state.lose_key()
+
+    with pytest.raises(StateError, match="does not open"):
+        plans_of(ports_of(world), [world.wish()])
+    with pytest.raises(StateError, match="does not open"):
+        Reconciler(ports_of(world)).sync([world.wish()], WaitLimit())

@@ -1,4 +1,4 @@
-"""Globs and `exclude` in the engine: what is served, by which deployment, and when nothing is."""
+"""What is matched and sighted: patterns, sightings, slips."""
 
 from __future__ import annotations
 
@@ -13,13 +13,26 @@ from hypothesis import strategies as st
 from certferry.cli.exits import Exit, of_plans, of_report, of_statuses
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.notices import noticed
+from certferry.core.assessment.sightings import (
+    Sighted,
+    Sighting,
+    after_run,
+    sighted,
+    with_delivered,
+)
 from certferry.core.assessment.status import status_of
-from certferry.core.certificates.certificate import covered_by
+from certferry.core.certificates.certificate import KeyType, covered_by
 from certferry.core.certificates.names import match_of
-from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, DesiredHttps
-from certferry.core.observed.observation import DomainState, ObservedTarget
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    DesiredHttps,
+    FileDelivery,
+    delivered,
+)
+from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
 from certferry.core.planning.plan import Weight
-from certferry.core.planning.report import Outcome, SyncReport
+from certferry.core.planning.report import LineageReport, Outcome, SyncReport
 from certferry.core.planning.rollouts import Claims
 from certferry.core.planning.steps import Action, Deploy
 from certferry.ports.target import Scope
@@ -27,11 +40,18 @@ from certferry.present import plan_document, plan_text, report_text, status_text
 from certferry.present import plan_document as status_document
 from certferry.present.language import Voice
 from certferry.reconcile.observe import observe
+from certferry.reconcile.work_queue import WaitLimit
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.cli.values import text_of
+from tests.core.strategies import NOW
+from tests.reconcile.company import Company, Counted
 from tests.reconcile.model import ModelWorld
-from tests.reconcile.one_lineage import IMG, OTHER, outcome
+from tests.reconcile.one_lineage import IMG, OTHER, outcome, synced
 from tests.support.tiers import examples
+
+# --- Globs and `exclude` in the engine: what is served, by which deployment, and when nothing
+# is
+
 
 EN = Voice()
 NAMES = (IMG, f"*.{IMG}")
@@ -262,3 +282,154 @@ def test_status_tells_of_a_domain_that_is_switched_off(
     )
     assert document["ok"]
     assert Exit.OK is of_statuses([status], Recorded())
+
+
+# --- What runs leave behind of the places of their certificates
+
+
+LATER = NOW + timedelta(days=1)
+A = Sighting("img", "qiniu", "a.example.com", served=True, since=NOW, fingerprint="aa" * 32)
+B = Sighting("img", "files", "/ssl", served=False, since=NOW)
+OTHER_SIGHTED = Sighting("other", "qiniu", "c.example.com", served=True, since=NOW)
+
+
+def after(before: tuple[Sighting, ...], looked: Sighted | None) -> tuple[Sighting, ...]:
+    """What is known after a run of one lineage."""
+    looks = {} if looked is None else {"img": looked}
+    return after_run(before, with_delivered(looks, [LineageReport("img", "bb" * 32, ())]))
+
+
+def test_what_the_run_was_not_for_stays() -> None:
+    """Another lineage's places, and all of one that did not come to a look."""
+    before = (B, A, OTHER_SIGHTED)
+
+    assert before == after(before, None)
+    assert before == after_run(before, with_delivered({"img": Sighted()}, []))
+
+
+def test_what_could_not_be_read_stays_and_what_is_gone_goes() -> None:
+    """A target that does not answer says nothing; one that answers says which domains it has."""
+    unread = Sighted((), ("qiniu",))
+
+    assert (A, OTHER_SIGHTED) == after((B, A, OTHER_SIGHTED), unread)
+    assert (OTHER_SIGHTED,) == after((B, A, OTHER_SIGHTED), Sighted())
+
+
+def test_the_beginning_and_the_last_that_was_seen_are_kept() -> None:
+    """While it stays as it is; when it changes, it is so since this look."""
+    again = replace(A, since=LATER)
+    gone = replace(A, served=False, since=LATER, fingerprint=None)
+
+    assert (A,) == after((A,), Sighted((again,)))
+    (found,) = after((A,), Sighted((gone,)))
+    assert (False, LATER, A.fingerprint) == (found.served, found.since, found.fingerprint)
+
+
+def test_a_certificate_that_arrives_is_seen() -> None:
+    """Not while its domain serves nothing of ours, and in the run that brought it."""
+    company = Company(1)
+    early = company.reconciler().sync(company.certificates, WaitLimit(timedelta(0)))
+    assert not early.ok
+    assert [False] == [one.served for one in company.state.sightings()]
+
+    late = company.reconciler().sync(company.certificates, WaitLimit())
+
+    (lineage,) = late.lineages
+    (found,) = company.state.sightings()
+    assert (True, lineage.fingerprint) == (found.served, found.fingerprint)
+    assert (found.lineage, "cdn", found.lineage) == found.place
+
+
+def test_what_a_receiver_took_is_seen_without_another_look() -> None:
+    """It holds what was delivered."""
+    company = Company(1)
+    to_files = delivered(FileDelivery("/opt/ssl/img"))
+    wish = replace(company.certificates[0], deployments=(to_files,))
+
+    report = company.reconciler().sync([wish], WaitLimit())
+
+    (found,) = company.state.sightings()
+    assert ("files", "/opt/ssl/img") == (found.target, found.domain)
+    assert (True, report.lineages[0].fingerprint) == (found.served, found.fingerprint)
+
+
+def test_a_target_that_does_not_answer_is_unread() -> None:
+    """What an earlier run saw there stays."""
+    company = Company(1)
+    company.reconciler().sync(company.certificates, WaitLimit())
+    (seen,) = company.state.sightings()
+    assert seen.served
+
+    company.cdn.denies = True
+    report = company.reconciler().sync(company.certificates, WaitLimit())
+
+    assert report.any(Outcome.FAILED)
+    assert (seen,) == company.state.sightings()
+
+
+def test_nothing_is_written_where_all_is_as_before() -> None:
+    """A run with nothing to do costs no write for what it saw."""
+    company = Company(1)
+    company.state = state = Counted(company.state)
+    for _ in range(3):
+        assert company.reconciler().sync(company.certificates, WaitLimit()).ok
+
+    assert 1 == state.calls["update_sightings"]
+
+
+def test_a_target_that_others_serve_is_ceded() -> None:
+    """It has no domain of this lineage's, and no place that is missed."""
+    observed = Observation(targets=(ObservedTarget("qiniu", owned_elsewhere=("other",)),))
+
+    (found,) = sighted("img", observed, NOW).places
+
+    assert found.is_owned_elsewhere
+    assert ("img", "qiniu", "", True) == (*found.place, found.served)
+
+
+# --- A slip in the file that was put right leaves nothing to be ordered
+
+
+def killed_with_an_order(
+    world: ModelWorld, wish: DesiredCertificate, *, renew: bool = False
+) -> None:
+    """Kill a run as soon as it has ordered."""
+    for position in range(40):
+        assert None is world.run(wish, kill_after=position, renew=renew)
+        if world.state.order("img") is not None:
+            return
+    raise AssertionError("it never ordered")
+
+
+def test_names_that_were_put_back(world: ModelWorld) -> None:
+    """The names of before need no new certificate, and the order for others is forgotten."""
+    synced(world)
+    killed_with_an_order(world, world.wish(names=("img.example.com", "slip.example.com")))
+
+    assert None is world.plan(world.wish()).issue
+    report = synced(world)
+
+    assert Action.ISSUE not in {step.action for step in report.outcomes}
+    assert 1 == world.issuer.issued
+    assert None is world.state.order("img")
+
+
+def test_key_type_that_was_put_back(world: ModelWorld) -> None:
+    """The same holds for the kind of key."""
+    synced(world)
+    slip = replace(world.wish(), key_type=KeyType.RSA2048)
+    killed_with_an_order(world, slip)
+
+    assert synced(world).ok
+    assert 1 == world.issuer.issued
+
+
+def test_order_for_what_is_declared_is_finished(world: ModelWorld) -> None:
+    """A renewal on demand that was killed is not forgotten."""
+    synced(world)
+    killed_with_an_order(world, world.wish(), renew=True)
+
+    synced(world)
+
+    assert 2 == world.issuer.issued
+    assert None is world.state.order("img")

@@ -1,8 +1,10 @@
-"""The engine from above, with its threads: plan, sync, status."""
+"""A run over all lineages, in as many passes as it takes."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,20 +12,48 @@ import pytest
 
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import Standing
-from certferry.core.desired.certificate import DesiredCertificate, PemFiles
+from certferry.core.certificates.lineage import label_of
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    DesiredHttps,
+    Kind,
+    PemFiles,
+    Retirement,
+)
 from certferry.core.events import StepEnded
 from certferry.core.observed.observation import ObservedTarget
-from certferry.core.planning.report import Result, of_run
+from certferry.core.planning.plan import Weight
+from certferry.core.planning.planner import Issuing
+from certferry.core.planning.report import LineageReport, Outcome, Result, of_run
 from certferry.core.planning.rollouts import Claims
-from certferry.errors import Interrupted, StateUnavailable
+from certferry.core.planning.steps import Action, Clean
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.errors import (
+    AuthorizationFailed,
+    Interrupted,
+    LeaseLost,
+    StateUnavailable,
+    TargetAccessDenied,
+    TargetRejected,
+    TargetUnavailable,
+)
 from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Scope
+from certferry.reconcile.apply import carry_out
+from certferry.reconcile.observe import observe
+from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.run import StepContext
 from certferry.reconcile.status import plans_of, statuses_of
 from certferry.reconcile.work_queue import WORKERS, WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, failing
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.reconcile.company import Company, now
+from tests.reconcile.model import ModelWorld, issuing_of
+from tests.reconcile.one_lineage import IMG, OTHER, outcome, synced
+
+# --- The engine from above, with its threads: plan, sync, status
 
 
 class SlowCdn(MemoryCdn):
@@ -228,3 +258,274 @@ def test_hundred_waiting_domains_hold_no_thread() -> None:
 
     assert report.ok
     assert max(counts) <= WORKERS
+
+
+# --- What was told of a step stays true over the visits of a run, whatever happens between them
+
+
+REFUSED = TargetRejected(Text("refused for good"))
+SILENT = TargetUnavailable(Text("no answer"))
+ELSEWHERE = Kind("elsewhere")
+
+
+class Around:
+    """A port with some of its calls replaced: each gets the port's own call and its arguments."""
+
+    def __init__(self, port: Any, **calls: Callable[..., Any]) -> None:
+        self._port = port
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        own = getattr(self._port, name)
+        replaced = self._calls.get(name)
+        return own if replaced is None else lambda *a, **k: replaced(own, *a, **k)
+
+
+def raising(error: Exception, when: Callable[..., bool]) -> Callable[..., Any]:
+    """Return a call that fails whenever its arguments say so."""
+
+    def call(own: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        if when(*arguments):
+            raise error
+        return own(*arguments, **named)
+
+    return call
+
+
+def nth(number: int) -> Callable[..., bool]:
+    """Tell the call of this number, counted from one."""
+    calls = iter(range(1, 10_000))
+    return lambda *_: next(calls) == number
+
+
+def run_at(
+    world: ModelWorld, wish: DesiredCertificate | None = None, **ports: Any
+) -> LineageReconciler:
+    """Begin a run with some ports replaced."""
+    world.alive.add("run")
+    return LineageReconciler(wish or world.wish(), replace(world.ports("run"), **ports))
+
+
+def ended(world: ModelWorld, run: LineageReconciler) -> LineageReport:
+    """Visit to the end."""
+    world.visit_to_the_end(run)
+    return run.report()
+
+
+@pytest.mark.parametrize("days", [0, 1])
+@pytest.mark.parametrize("look", [4, 5])
+def test_failure_outlives_a_target_that_cannot_be_read_once(
+    world: ModelWorld, days: int, look: int
+) -> None:
+    """A domain that was refused for good is told as failed at the end, on any day."""
+    world.cdn.add_domain(OTHER)
+    refusing = raising(REFUSED, lambda domain, *_: domain == OTHER)
+    for _ in range(days):
+        ended(world, run_at(world, targets={"qiniu": Around(world.cdn, bind=refusing)}))
+        world.pass_time(timedelta(days=1))
+        world.cdn.add_domain(IMG)  # switched off at the console: there is something to wait for
+    cdn = Around(world.cdn, bind=refusing, observe=raising(SILENT, nth(look)))
+
+    report = ended(world, run_at(world, targets={"qiniu": cdn}))
+
+    failed = outcome(report, Action.DEPLOY, OTHER)
+    assert (Outcome.FAILED, "refused for good") == (failed.outcome, str(failed.detail))
+    assert Outcome.DONE is outcome(report, Action.VERIFY, IMG).outcome
+
+
+@pytest.mark.parametrize("renew", [False, True])
+@pytest.mark.parametrize("what", ["issue", "bind"])
+def test_failure_of_another_run_is_no_all_clear(
+    world: ModelWorld, what: str, *, renew: bool
+) -> None:
+    """A run that waited for another one tells that the other one failed, and where to read why."""
+    denied = AuthorizationFailed(Text("CAA forbids it"))
+    issuer = Around(world.issuer, issue=raising(denied, lambda *_: what == "issue"))
+    cdn = Around(world.cdn, bind=raising(REFUSED, lambda *_: what == "bind"))
+    ports: dict[str, Any] = {"issuer": issuer, "targets": {"qiniu": cdn}}
+    world.alive.update({"first", "second"})
+    first = LineageReconciler(world.wish(), replace(world.ports("first"), **ports))
+    issuing = issuing_of(renew=renew)
+    second = LineageReconciler(world.wish(), replace(world.ports("second"), **ports), issuing)
+    world.pass_time(timedelta(seconds=1))
+    first.reconcile()
+
+    second.reconcile()
+
+    [failed] = [o for o in second.report().outcomes if o.outcome is Outcome.FAILED]
+    assert "another run tried it" in str(failed.detail)
+    assert "certferry history img" in str(failed.hint)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(days=365)])
+@pytest.mark.parametrize("what", ["issue", "bind"])
+def test_clock_that_was_ahead_holds_up_nothing(
+    world: ModelWorld, what: str, ahead: timedelta
+) -> None:
+    """What was tried and failed by a wrong clock is tried again once the clock is right."""
+    denied = AuthorizationFailed(Text("the CA's own certificate has expired"))
+    issuer = Around(world.issuer, issue=raising(denied, lambda *_: what == "issue"))
+    cdn = Around(world.cdn, bind=raising(REFUSED, lambda *_: what == "bind"))
+    world.clock += ahead
+    run_at(world, issuer=issuer, targets={"qiniu": cdn}).reconcile()
+    world.clock -= ahead
+
+    assert synced(world).ok
+
+
+def two_deployments(other: str = OTHER) -> DesiredCertificate:
+    """Ask for two deployments to one account, of different kinds."""
+    deployments = (
+        DesiredDeployment("qiniu", (IMG,), kind=ELSEWHERE),
+        DesiredDeployment("qiniu", (other,), kind=Kind.CDN),
+    )
+    names = ("img.example.com", "*.img.example.com")
+    return DesiredCertificate("img", names, "dnspod", deployments=deployments)
+
+
+def test_one_of_two_deployments_that_cannot_be_read_takes_no_other_along(world: ModelWorld) -> None:
+    """The other one goes on, and both are served in the end."""
+    world.cdn.add_domain(OTHER)
+    number = nth(4)
+    silent = raising(SILENT, lambda look: look.kind == ELSEWHERE and number())
+    run = run_at(world, two_deployments(), targets={"qiniu": Around(world.cdn, observe=silent)})
+
+    report = ended(world, run)
+
+    assert {Outcome.DONE} == {o.outcome for o in report.outcomes}
+
+
+def test_deployment_that_cannot_be_read_switches_no_check_off(world: ModelWorld) -> None:
+    """A name that the certificate does not cover is refused, whatever else is silent."""
+    foreign = "www.example.org"
+    world.cdn.add_domain(foreign, foreign=True)
+    asked: list[str] = []
+
+    def bind(own: Callable[..., Any], domain: str, *more: Any) -> Any:
+        asked.append(domain)
+        return own(domain, *more)
+
+    silent = raising(SILENT, lambda look: look.kind == ELSEWHERE)
+    cdn = Around(world.cdn, observe=silent, bind=bind)
+
+    report = ended(world, run_at(world, two_deployments(foreign), targets={"qiniu": cdn}))
+
+    assert Outcome.REFUSED is outcome(report, Action.DEPLOY, foreign).outcome
+    assert [] == asked
+
+
+def test_look_overwrites_nothing_that_another_run_wrote_meanwhile(world: ModelWorld) -> None:
+    """A run without the lease sees the old certificate served, while one with it binds a new one:
+    what that one wrote down stays, and a change that fails is asked for once.
+    """
+    world.alive.update({"looking", "renewing"})
+    others: list[LineageReconciler] = []
+
+    def look(own: Callable[..., Any], domains: Any) -> Any:
+        found = own(domains)
+        if others:
+            others.pop().reconcile()
+        return found
+
+    probe = Around(world.cdn, look=look)
+    looking = LineageReconciler(world.wish(), replace(world.ports("looking"), probe=probe))
+    looking.reconcile()
+    world.pass_time(timedelta(minutes=20))
+    world.cdn.fail_next(IMG, "verify https crt fail")
+    renewing = LineageReconciler(world.wish(), world.ports("renewing"), Issuing.ALWAYS)
+    others.append(renewing)
+    writes = world.cdn.writes
+    looking.reconcile()
+
+    assert Outcome.FAILED is outcome(ended(world, renewing), Action.DEPLOY, IMG).outcome
+    assert 1 == world.cdn.writes - writes
+
+
+def test_failure_of_yesterday_is_no_part_of_todays_wait(world: ModelWorld) -> None:
+    """A run waits for a change made at the console from the moment it finds it."""
+    cdn = Around(world.cdn, bind=raising(SILENT, nth(1)))
+    ended(world, run_at(world, targets={"qiniu": cdn}))
+    world.pass_time(timedelta(days=1))
+    theirs = world.cdn.put_foreign(IMG)
+    world.cdn.bind(IMG, Kind.CDN, theirs, DesiredHttps())
+
+    assert synced(world).ok
+
+
+def test_rollout_that_failed_for_good_holds_up_no_removal(world: ModelWorld) -> None:
+    """`all-unused` waits for what is on its way, not for what was refused."""
+    static = "static.example.com"
+    world.cdn.add_domain(static)
+    synced(world)
+    world.cdn.put_foreign("x.example.org")
+    cdn = Around(world.cdn, bind=raising(REFUSED, lambda *_: True))
+    wish = world.wish(static, names=(static,), lineage="static")
+    run_at(world, wish, targets={"qiniu": cdn}).reconcile()
+    begun = world.clock
+
+    world.run(world.wish(IMG, retire=Retirement.ALL_UNUSED))
+
+    assert world.clock - begun < timedelta(minutes=1)
+
+
+def test_keys_that_may_not_remove_are_asked_once_in_a_run(world: ModelWorld) -> None:
+    """However many certificates there are, and however often the run comes back."""
+    world.cdn.add_domain(OTHER)
+    for name in ("x.example.org", "y.example.org"):
+        world.cdn.put_foreign(name)
+    asked: list[str] = []
+
+    def retire(own: object, remote_id: str, *_: object, **__: object) -> None:
+        asked.append(remote_id)
+        raise TargetAccessDenied(Text("may not delete"))
+
+    deployments = (
+        DesiredDeployment("qiniu", (IMG,), retire=Retirement.ALL_UNUSED),
+        DesiredDeployment("second", (OTHER,)),
+    )
+    names = ("img.example.com", "*.img.example.com")
+    wish = DesiredCertificate("img", names, "dnspod", deployments=deployments)
+    targets = {"qiniu": Around(world.cdn, retire=retire), "second": world.cdn}
+
+    ended(world, run_at(world, wish, targets=targets))
+
+    assert len(asked) <= 1
+
+
+def test_two_copies_of_one_label_are_told_apart(world: ModelWorld) -> None:
+    """The removal that failed is not hidden by the one that went well."""
+    synced(world)
+    [first] = world.state.versions("img")
+    bundle = world.state.bundle("img", first.number)
+    world.cdn.put(label_of("img", first.certificate.fingerprint), bundle)
+    world.pass_time(timedelta(days=61))
+    synced(world)
+    world.pass_time(timedelta(days=61))
+    cdn = Around(world.cdn, retire=raising(SILENT, nth(1)))
+
+    report = ended(world, run_at(world, targets={"qiniu": cdn}))
+
+    removals = [o.outcome for o in report.outcomes if o.action is Action.RETIRE]
+    assert [Outcome.DONE, Outcome.FAILED] == sorted(removals)
+
+
+def test_dns_is_not_cleaned_without_the_lease(world: ModelWorld) -> None:
+    """The records may be those of a run that has taken over."""
+    world.alive.add("run")
+    ports = world.ports("run")
+    visit = StepContext(world.wish(), observe(world.wish(), ports), ports)
+    left = Clean(Reason(ReasonCode.LEFT_BEHIND, Text("left")))
+
+    with pytest.raises(LeaseLost):
+        list(carry_out([left], visit))
+
+
+def test_plan_tells_of_a_target_that_cannot_be_read(world: ModelWorld) -> None:
+    """Also while a change of an earlier run is under way there."""
+    run_at(world).reconcile()
+    world.pass_time(timedelta(minutes=5))
+    cdn = Around(world.cdn, observe=raising(SILENT, lambda *_: True))
+
+    plan = world.plan(world.wish(), targets={"qiniu": cdn})
+
+    assert [("qiniu", None)] == [(o.target, o.domain) for o in plan.having(Weight.BLOCKED)]

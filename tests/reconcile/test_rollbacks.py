@@ -1,7 +1,8 @@
-"""Going back to the previous certificate: when edges refuse the new one, and when asked to."""
+"""Going back to the previous certificate, and how it is reported."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import cast
@@ -11,19 +12,24 @@ import pytest
 from certferry.core.assessment.status import Standing, status_of
 from certferry.core.desired.certificate import DesiredCertificate, OnFailure
 from certferry.core.observed.observation import Served, TargetRules
-from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.report import LineageReport, Outcome, SyncReport
 from certferry.core.planning.rollbacks import all_work
 from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CopyGone, DeployError, PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget
+from certferry.present import plan_document, plan_text, report_text
+from certferry.present.language import Voice
+from certferry.present.layout import plain
 from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 from certferry.reconcile.observe import observe
 from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
-from tests.reconcile.one_lineage import IMG, OTHER
+from tests.reconcile.one_lineage import IMG, OTHER, outcome
 from tests.support.tiers import sampled
+
+# --- Going back to the previous certificate: when edges refuse the new one, and when asked to
 
 
 def wish(world: ModelWorld, on_failure: OnFailure = OnFailure.ROLLBACK) -> DesiredCertificate:
@@ -403,3 +409,68 @@ def test_rollback_to_what_could_not_be_uploaded_any_more_is_refused() -> None:
 
     assert "left" in str(refused.value)
     assert () == world.state.remembered("img").withdrawals
+
+
+# --- What `status`, `plan` and `sync` say of a domain that went back to the previous
+# certificate
+
+
+def test_status_tells_of_the_certificate_that_is_served() -> None:
+    """Its end, and the moment from which a new one is issued in place of both: until then nothing
+    is planned, and then something is.
+    """
+    world, wanted = renewed()
+    run(world, wanted)
+    new, previous = world.state.versions("img")
+
+    status = status_of(wanted, observe(wanted, world.ports("looker")), world.clock)
+
+    (domain,) = status.domains
+    assert previous.certificate.not_after == status.until == domain.not_after
+    assert new.certificate.not_after > previous.certificate.not_after
+    assert domain.problem is not None
+    assert "rolled_back" == domain.problem.code
+    assert status.renew_at is not None
+    world.pass_time(status.renew_at - world.clock - timedelta(minutes=1))
+    assert world.plan(wanted).issue is None
+    world.pass_time(timedelta(minutes=1))
+    assert world.plan(wanted).issue is not None
+
+
+def test_run_that_goes_back_says_until_when_the_previous_certificate_is_valid() -> None:
+    """Who goes back sees how long that lasts; a newer certificate is bound as any other."""
+    world, wanted = renewed()
+
+    report = run(world, wanted)
+    _, previous = world.state.versions("img")
+    world.pass_time(timedelta(days=80))
+    newer = run(world, wanted)
+
+    assert (
+        Text(
+            "bound: the previous certificate, valid until {moment}",
+            moment=previous.certificate.not_after,
+        )
+        == outcome(report, Action.DEPLOY, IMG).detail
+    )
+    assert "bound" == str(outcome(newer, Action.DEPLOY, IMG).detail)
+
+
+def test_plan_and_run_say_what_is_left_on_the_previous_certificate() -> None:
+    """Neither ends as if all were as the file says."""
+    world, wanted = renewed()
+    run(world, wanted)
+
+    plan, report = world.plan(wanted), run(world, wanted)
+
+    (back,) = plan.rolled_back
+    assert ("qiniu", IMG) == (back.target, back.domain)
+    said = "\n".join(map(plain, plan_text.lines([plan], Voice())))
+    assert f"kept     qiniu → {IMG}: rolled back: the previous certificate is served" in said
+    assert "1 rolled back. Nothing was changed." in said
+    assert plan.is_settled
+    (*_, last) = map(plain, report_text.lines(SyncReport((report,)), Voice()))
+    assert "Nothing changed: 1 domain is left as it is, all else is as declared." == last
+    document = json.loads(json.dumps(plan_document.of_plans([plan], Voice())))
+    (written,) = document["certificates"]
+    assert ["rolled_back"] == [one["reason"]["code"] for one in written["rolled_back"]]

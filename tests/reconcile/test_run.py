@@ -1,16 +1,29 @@
-"""Run a run: each thread is interrupted once, and has time for its clean-up."""
+"""Runs: their work queue, and two of them in one process."""
 
 from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
-from certferry.errors import CertferryError, Interrupted, Retry, RunEnded
+from certferry.core.planning.report import Outcome, SyncReport
+from certferry.core.waiting import Waiting
+from certferry.errors import CertferryError, Interrupted, OrderFailed, Retry, RunEnded
+from certferry.reconcile.reconciler import Reconciler, ScheduledRun
 from certferry.reconcile.run import Run
+from certferry.reconcile.status import plans_of
+from certferry.reconcile.work_queue import WaitLimit, WorkQueue
+from certferry.text import Text
+from tests.reconcile.company import Company
+
+# --- Run a run: each thread is interrupted once, and has time for its clean-up
+
 
 FOR_EVER = 600.0
 
@@ -80,3 +93,335 @@ def test_the_end_of_a_run_is_no_error(end: type[RunEnded]) -> None:
     """No handler of errors takes it for the failure of its own step."""
     assert not issubclass(end, CertferryError)
     assert Retry.LATER == end("so it is").retry
+
+
+# --- When work is taken up: concurrently, bounded, without holding threads, until stopped
+
+
+def now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
+class Passes:
+    """Work: what each of its passes does is given."""
+
+    def __init__(self, *visits: Callable[[], timedelta | None]) -> None:
+        self._visits = iter(visits)
+        self.count = 0
+
+    def reconcile(self) -> Waiting | None:
+        """Do the next thing; wait as long as it says."""
+        self.count += 1
+        pause = next(self._visits)()
+        moment = now()
+        return None if pause is None else Waiting(Text("…"), moment, moment + pause)
+
+
+def carry_out(
+    *works: Passes,
+    wait_limit: WaitLimit = WaitLimit(),  # noqa: B008 - a frozen value
+    run: Run | None = None,
+    workers: int = 8,
+) -> bool:
+    """Carry them all out; return whether that was not stopped."""
+    try:
+        WorkQueue(works, run or Run(), now, wait_limit, workers=workers).carry_out()
+    except Interrupted:
+        return False
+    return True
+
+
+def done() -> None:
+    """Nothing is left."""
+
+
+def shortly() -> timedelta:
+    """Come back soon."""
+    return timedelta(milliseconds=5)
+
+
+def test_a_clock_that_is_set_back_holds_up_no_visit() -> None:
+    """The machine's time goes back an hour while a lineage waits: it is visited when its pause is
+    over.
+    """
+    set_back = timedelta(0)
+
+    def wall() -> datetime:
+        return now() - set_back
+
+    class Wanderer:
+        count = 0
+
+        def reconcile(self) -> Waiting | None:
+            nonlocal set_back
+            self.count += 1
+            if self.count > 1:
+                return None
+            moment = wall()
+            threading.Timer(0.02, adjust).start()
+            return Waiting(Text("…"), moment, moment + timedelta(milliseconds=60))
+
+    def adjust() -> None:
+        nonlocal set_back
+        set_back = timedelta(hours=1)
+
+    work = Wanderer()
+    begun = time.monotonic()
+
+    WorkQueue([work], Run(), wall).carry_out()
+
+    assert 2 == work.count
+    assert time.monotonic() - begun < 30
+
+
+def test_each_is_visited_until_it_waits_for_nothing() -> None:
+    """A run ends when its last visit has nothing to wait for."""
+    runs = [Passes(shortly, shortly, done), Passes(done)]
+
+    assert carry_out(*runs)
+    assert [3, 1] == [run.count for run in runs]
+
+
+def test_hundred_waiting_lineages_hold_no_thread() -> None:
+    """While a hundred wait, a visit that needs a thread gets one at once."""
+    waiting = [Passes(lambda: timedelta(milliseconds=300), done) for _ in range(100)]
+    threads: list[int] = []
+
+    def count() -> None:
+        threads.append(threading.active_count())
+
+    before = threading.active_count()
+    assert carry_out(*waiting, Passes(shortly, count), workers=2)
+
+    assert all(2 == run.count for run in waiting)
+    assert max(threads) <= before + 2
+
+
+def test_no_more_at_once_than_workers() -> None:
+    """Concurrency is bounded."""
+    inside = threading.Semaphore(2)
+    crowded = threading.Event()
+
+    def work() -> None:
+        if not inside.acquire(blocking=False):
+            crowded.set()
+            return
+        threading.Event().wait(0.01)
+        inside.release()
+
+    assert carry_out(*(Passes(work) for _ in range(12)), workers=2)
+    assert not crowded.is_set()
+
+
+def test_eight_work_side_by_side() -> None:
+    """Eight that need each other can meet."""
+    meeting = threading.Barrier(8, timeout=20)
+
+    def meet() -> None:
+        meeting.wait()
+
+    assert carry_out(*(Passes(meet) for _ in range(8)))
+
+
+def test_without_patience_each_is_visited_once() -> None:
+    """`--no-wait` submits and leaves the rest to the next run."""
+    run = Passes(shortly, done)
+
+    assert carry_out(run, wait_limit=WaitLimit(timedelta(0)))
+    assert 1 == run.count
+
+
+def test_patience_ends_where_it_was_told_to() -> None:
+    """`--wait` comes back only to what is due within its bound."""
+    patient = Passes(shortly, done)
+    late = Passes(lambda: timedelta(hours=1), done)
+
+    assert carry_out(patient, late, wait_limit=WaitLimit(timedelta(minutes=1)))
+    assert [2, 1] == [patient.count, late.count]
+
+
+def test_stopped_run_asks_the_others_to_stop_and_waits_for_them() -> None:
+    """A run that is stopped tells so, and every visit under way comes to its own end."""
+    run, ended = Run(), list[bool]()
+
+    def long_work() -> None:
+        with pytest.raises(Interrupted):
+            run.pause(20)
+        ended.append(run.is_stopped)
+        raise Interrupted(Text("stopped"))
+
+    def interrupted() -> None:
+        raise Interrupted(Text("stopped"))
+
+    runs = [Passes(long_work), Passes(interrupted)]
+    assert not carry_out(*runs, run=run)
+    assert [True] == ended
+
+
+def test_a_wait_ends_while_another_visit_goes_on() -> None:
+    """The thread that made the first visit is at another lineage by then: one more thread comes."""
+    looked_again = threading.Event()
+
+    def look_again() -> None:
+        looked_again.set()
+
+    def go_on() -> None:
+        assert looked_again.wait(timeout=30)
+
+    assert carry_out(Passes(shortly, look_again), Passes(go_on), workers=2)
+
+
+def test_first_mistake_of_a_visit_ends_the_run() -> None:
+    """It is raised where the run was begun, and no further lineage is visited."""
+    begun = threading.Event()
+
+    def fail() -> None:
+        begun.set()
+        raise ZeroDivisionError
+
+    later = Passes(lambda: timedelta(hours=1), done)
+    with pytest.raises(ZeroDivisionError):
+        carry_out(Passes(fail), later)
+    assert begun.is_set()
+    assert later.count <= 1
+
+
+# --- Several runs in one process: one after the other, at once, and each stopped by itself
+
+
+AT_ONCE = 1.0
+"""Seconds within which a run ends that is stopped."""
+
+LONG = timedelta(minutes=2)
+
+
+def engine(company: Company, run: Run) -> Reconciler:
+    """The engine as one run has it."""
+    return Reconciler(replace(company.ports(), run=run))
+
+
+def begin(company: Company, run: Run, number: int) -> SyncReport:
+    """Make a run for one certificate."""
+    return engine(company, run).sync(company.certificates[number : number + 1], WaitLimit())
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def is_waiting(company: Company, number: int) -> bool:
+    """Whether the change of a certificate's domain was asked for."""
+    state, wish = company.state, company.certificates[number]
+    return any(one.accepted_at for one in state.remembered(wish.lineage).rollouts)
+
+
+def ended(future: Future[SyncReport], begun: float) -> SyncReport:
+    """The report of a run that has to end soon after it was stopped."""
+    report = future.result(timeout=30)
+    assert time.monotonic() - begun < AT_ONCE
+    return report
+
+
+def test_runs_follow_one_another() -> None:
+    """The stop of one is none of the next, over the same accounts and state."""
+    company = Company(1)
+    first, second = Run(), Run()
+    first.stop()
+
+    assert not begin(company, first, 0).complete
+    report = begin(company, second, 0)
+
+    assert report.complete
+    assert report.ok
+
+
+def test_a_stop_from_another_thread_ends_a_run_that_waits() -> None:
+    """It waits for two minutes at the CDN; stopped, it ends within a second, and the other run, at
+    work on another certificate meanwhile, goes on to its end.
+    """
+    company, slow, quick = Company(2, processing=LONG), Run(), Run()
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(begin, company, slow, 0)
+        other = pool.submit(begin, company, quick, 1)
+        until(lambda: is_waiting(company, 0) and is_waiting(company, 1))
+        begun = time.monotonic()
+        slow.stop()
+
+        report = ended(waiting, begun)
+
+        assert not report.complete
+        assert report.any(Outcome.WAITING)
+        assert not other.done()
+        assert not quick.is_stopped
+        quick.stop()
+        assert not other.result(timeout=30).complete
+
+
+def test_two_runs_at_once_do_their_own_work() -> None:
+    """Each has its certificate issued and served, and its own listener."""
+    company = Company(2)
+    heard: dict[int, list[object]] = {0: [], 1: []}
+    meeting = threading.Barrier(2, timeout=30)
+
+    def make(number: int) -> SyncReport:
+        meeting.wait()
+        ports = replace(company.ports(), run=Run(), progress=heard[number].append)
+        wishes = company.certificates[number : number + 1]
+        return Reconciler(ports).sync(wishes, WaitLimit())
+
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(make, range(2)))
+
+    assert all(report.ok for report in reports)
+    assert [{wish.lineage} for wish in company.certificates] == [
+        {event.lineage for event in heard[number] if hasattr(event, "lineage")}
+        for number in range(2)
+    ]
+
+
+def test_a_stop_ends_the_pause_before_a_retry() -> None:
+    """A scheduled run waits a minute after a failure; stopped, it ends at once."""
+    company, run = Company(1), Run()
+    company.issuer.fail_with(OrderFailed(Text("the CA refused")))
+    retrying = ScheduledRun(partial(engine, company, run), run.pause, WaitLimit())
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(retrying.sync, company.certificates)
+        until(lambda: company.state.remembered(company.certificates[0].lineage).issue_tries == 1)
+        time.sleep(0.1)
+        begun = time.monotonic()
+        run.stop()
+
+        assert not ended(waiting, begun).complete
+
+
+def test_a_stop_ends_a_plan_whose_target_hangs() -> None:
+    """Nothing has to be cleaned up after it: what hangs is left."""
+    company, run, hanging = Company(1), Run(), threading.Event()
+    is_asked = threading.Event()
+
+    class Hanging:
+        def observe(self, _scope: object) -> None:
+            is_asked.set()
+            hanging.wait(30)
+
+    ports = replace(company.ports(), run=run, targets={"cdn": Hanging()})  # type: ignore[dict-item]  # by name
+
+    def stop() -> None:
+        is_asked.wait(30)
+        run.stop()
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    begun = time.monotonic()
+
+    with pytest.raises(Interrupted):
+        plans_of(ports, company.certificates)
+
+    assert time.monotonic() - begun < 10
+    hanging.set()
+    stopping.join()

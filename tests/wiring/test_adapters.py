@@ -256,11 +256,7 @@ def test_import_of_what_is_called_otherwise_is_told_with_the_line(
 
 @pytest.mark.parametrize(("method", "word"), [("zone", "zones"), ("zones_of", "zone_of")])
 def test_ability_that_is_misspelt_is_told(
-    packages: Packages,
-    connect: Connect,
-    caplog: pytest.LogCaptureFixture,
-    method: str,
-    word: str,
+    packages: Packages, connect: Connect, caplog: pytest.LogCaptureFixture, method: str, word: str
 ) -> None:
     """Otherwise the port would only be taken for one that lacks it. One of another kind is not."""
     module = adapter() + f"\nPort.{method} = lambda self: ()\nPort.close = lambda self: None\n"

@@ -78,11 +78,7 @@ def tried(packages: Packages, folder: Path, table: str) -> Answered:
     """Try the channel out."""
     state = MemoryState()
     channels = Channels(
-        settings(folder, table),
-        lambda: state,
-        run=AtOnce(),
-        language="en",
-        table=packages.table(),
+        settings(folder, table), lambda: state, run=AtOnce(), language="en", table=packages.table()
     )
     return channels.try_out(["ops"])["ops"]
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 
 from certferry.cli.exits import Exit, of_report
 from certferry.config.load import load
-from certferry.core.assessment.notices import ChannelState
+from certferry.core.assessment.notices import ChannelState, Notice
 from certferry.core.planning.report import SyncReport
 from certferry.errors import (
     ConfigError,
@@ -35,6 +35,8 @@ from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.testing.interruptions import Altered, failing
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.support.runs import AtOnce
+
+T = TypeVar("T")
 
 FULL = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
 
@@ -92,14 +94,16 @@ class Killed(Altered):
         self.before_that = 2
 
     def update_channel(
-        self, name: str, change: Callable[[ChannelState], ChannelState]
-    ) -> ChannelState:
+        self,
+        name: str,
+        change: Callable[[ChannelState, tuple[Notice, ...]], tuple[ChannelState, T]],
+    ) -> T:
         """See `StateStore.update_channel`."""
         self.before_that -= 1
         if self.before_that == -1:
             raise KeyboardInterrupt
-        changed: ChannelState = self._port.update_channel(name, change)
-        return changed
+        answer: T = self._port.update_channel(name, change)
+        return answer
 
 
 def codes(hook: EventReceiver) -> list[str]:
@@ -176,11 +180,7 @@ def test_a_state_that_cannot_be_looked_for_is_told(
     ids=lambda value: type(value).__name__,
 )
 def test_what_ends_a_run_without_being_trouble(
-    tmp_path: Path,
-    hook: EventReceiver,
-    heart: HeartbeatService,
-    end: Reported,
-    answer: set[str],
+    tmp_path: Path, hook: EventReceiver, heart: HeartbeatService, end: Reported, answer: set[str]
 ) -> None:
     """No channel is told; to a monitor another run at work is a success, a run that was stopped
     none at all.

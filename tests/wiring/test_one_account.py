@@ -1,13 +1,42 @@
-"""A domain that a file names for two accounts of one service."""
+"""Accounts, keys and adapters, connected when they are first needed."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from certferry.errors import ConfigError
-from certferry.wiring.settings import load_checked
+from certferry.adapters.alidns.dns import Settings as AlidnsSettings
+from certferry.config.load import load, load_text
+from certferry.config.model import AccountTable, Settings
+from certferry.config.unattended import lost_secrets
+from certferry.config.values import DIRECTORIES
+from certferry.core.assessment.health import Expected, Recorded
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.planning.limits import Hold
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted, LeaseLost
+from certferry.ports.issuer import IssueRequest
+from certferry.ports.state import ChallengeRecord
+from certferry.reconcile.status import WithoutOrders
+from certferry.text import Text
+from certferry.wiring.accounts import bound
+from certferry.wiring.adapters import DNS_PROVIDERS, Described, Guard, installed
+from certferry.wiring.authorities import issuer_for, rehearsing
+from certferry.wiring.clock import now
+from certferry.wiring.recorded import expected
+from certferry.wiring.settings import ADAPTERS, load_checked
+from certferry_sandbox.testing.contracts.state_issuance import make_order
+from certferry_sandbox.testing.memory_state import MemoryState
+
+# --- A domain that a file names for two accounts of one service
+
 
 HEAD = """\
 [acme]
@@ -57,10 +86,7 @@ def test_it_is_refused_with_both_lines(tmp_path: Path) -> None:
 def test_it_is_told_beside_the_rest(tmp_path: Path) -> None:
     """All mistakes at once."""
     path = write(
-        tmp_path,
-        ("one", ["img.example.com"]),
-        ("two", ["img.example.com"]),
-        profile="shortlived",
+        tmp_path, ("one", ["img.example.com"]), ("two", ["img.example.com"]), profile="shortlived"
     )
 
     with pytest.raises(ConfigError) as caught:
@@ -80,3 +106,354 @@ def test_everything_else_is_read(two: list[str], type_: str, tmp_path: Path) -> 
     path = write(tmp_path, ("one", ["img.example.com"]), ("two", two), type_=type_)
 
     assert load_checked(path, {}).certificates
+
+
+# --- An account whose table has no keys takes them from the variables that other clients use
+
+
+ALIDNS = """\
+[accounts.alidns]
+[[certificates]]
+names = ["example.com"]
+dns = "alidns"
+"""
+KEY, SECRET = "LTAIplanted", "planted-4711"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where the configuration is written."""
+    return tmp_path / "certferry.toml"
+
+
+def settings(file: Path, text: str, **environ: str) -> Settings:
+    """Write a configuration and read it."""
+    file.write_text(text)
+    file.chmod(0o600)
+    return load(file, environ, ADAPTERS)
+
+
+def account_of(settings: Settings, label: str) -> AccountTable:
+    """Give an account as it was read."""
+    return settings.accounts[label]
+
+
+def lines_of(settings: Settings, label: str) -> list[str]:
+    """Connect an account that cannot be connected, and give the lines of the refusal."""
+    account = account_of(settings, label)
+    described = installed().of_account(DNS_PROVIDERS, account)
+    with pytest.raises(ConfigError) as caught:
+        bound(described, account, settings.secrets.resolve)
+    return str(caught.value.message).splitlines()
+
+
+@pytest.mark.parametrize(
+    "names", [("Ali_Key", "Ali_Secret"), ("ALICLOUD_ACCESS_KEY", "ALICLOUD_SECRET_KEY")]
+)
+def test_a_table_without_keys(file: Path, names: tuple[str, str]) -> None:
+    """The keys are those that acme.sh's and lego's variables hold. No program gets them, and cron
+    is told that it will lack them.
+    """
+    found = settings(file, ALIDNS, **dict(zip(names, (KEY, SECRET), strict=True)))
+
+    account = account_of(found, "alidns")
+    expected = {"access_key_id": f"env:{names[0]}", "access_key_secret": f"env:{names[1]}"}
+    assert expected == dict(account.values)
+    one = bound(installed().of_account(DNS_PROVIDERS, account), account, found.secrets.resolve)
+    assert isinstance(one, AlidnsSettings)
+    assert KEY == one.access_key_id.reveal()
+    assert set(names) <= found.secrets.withheld()
+    said = [str(finding.text) for finding in lost_secrets(found)]
+    assert [True, True] == [name in line for name, line in zip(names, said, strict=True)]
+
+
+def test_keys_in_a_file_of_the_environment(file: Path) -> None:
+    """What `env_files` set counts as much, so that cron has it too."""
+    keys = file.with_name("keys.env")
+    keys.write_text(f"Ali_Key={KEY}\nAli_Secret={SECRET}\n")
+    keys.chmod(0o600)
+
+    found = settings(file, f'env_files = ["{keys}"]\n{ALIDNS}')
+
+    assert "env:Ali_Secret" == account_of(found, "alidns").values["access_key_secret"]
+    assert [] == lost_secrets(found)
+
+
+def test_other_settings_of_a_table_without_keys(file: Path) -> None:
+    """An address is no key."""
+    text = ALIDNS.replace(
+        "[accounts.alidns]\n", '[accounts.mine]\ntype = "alidns"\napi = "https://127.0.0.1"\n'
+    ).replace('dns = "alidns"', 'dns = "mine"')
+
+    found = settings(file, text, Ali_Key=KEY, Ali_Secret=SECRET)
+
+    assert "env:Ali_Key" == account_of(found, "mine").values["access_key_id"]
+
+
+def test_the_line_to_write_is_named(file: Path) -> None:
+    """For each key that is nowhere; of an account that has one key in its table, the other is not
+    looked for elsewhere: halves of two accounts would be no account.
+    """
+    line = (
+        'missing, and {names} is not set; write `{key} = "env:{first}"`, and `{first}=…` into one'
+        " of the `env_files`"
+    )
+    of_id = line.format(names="Ali_Key / ALICLOUD_ACCESS_KEY", key="access_key_id", first="Ali_Key")
+    of_secret = line.format(
+        names="Ali_Secret / ALICLOUD_SECRET_KEY", key="access_key_secret", first="Ali_Secret"
+    )
+
+    assert [
+        f"{file}:1: [accounts.alidns] access_key_id: {of_id}",
+        f"{file}:1: [accounts.alidns] access_key_secret: {of_secret}",
+    ] == lines_of(settings(file, ALIDNS), "alidns")
+
+    half = ALIDNS.replace("]\n[[", f']\naccess_key_id = "{KEY}"\n[[')
+    assert [f"{file}:1: [accounts.alidns] access_key_secret: {of_secret}"] == lines_of(
+        settings(file, half, Ali_Key="LTAIanother", Ali_Secret=SECRET), "alidns"
+    )
+
+
+def test_a_setting_that_no_variable_holds(file: Path) -> None:
+    """It is missing, and that is all."""
+    text = ALIDNS.replace("alidns", "lexicon")
+
+    [line] = lines_of(settings(file, text), "lexicon")
+
+    assert line.endswith("[accounts.lexicon] provider: missing")
+
+
+def test_keys_that_others_may_replace(file: Path) -> None:
+    """A registration of acme-dns may be a file: variables are not mixed into it."""
+    environ = {
+        "ACMEDNS_BASE_URL": "https://acme-dns.example.com",
+        "ACMEDNS_USERNAME": "planted-user",
+        "ACMEDNS_PASSWORD": "planted-4711",
+        "ACMEDNS_SUBDOMAIN": "planted-sub",
+    }
+    text = ALIDNS.replace("alidns", "acme-dns")
+    in_a_file = text.replace("]\n[[", ']\nstorage = "registrations.json"\n[[')
+
+    whole = account_of(settings(file, text, **environ), "acme-dns").values
+    beside = account_of(settings(file, in_a_file, **environ), "acme-dns").values
+
+    assert {"api", "username", "password", "subdomain"} == set(whole)
+    assert {"api", "storage"} == set(beside)
+
+
+# --- The CAs of a run, before any of them is asked
+
+
+USUAL, OTHER = DIRECTORIES["letsencrypt"], DIRECTORIES["zerossl"]
+STAGING = DIRECTORIES["letsencrypt-staging"]
+REQUEST = IssueRequest("img", ("img.example.com",), KeyType.EC256)
+
+
+@pytest.fixture
+def issuer_settings(tmp_path: Path) -> Settings:
+    """Two CAs, as the settings name them."""
+    text = """
+acme.fallback = ["zerossl"]
+[accounts.dnspod]
+[[certificates]]
+names = ["img.example.com"]
+dns = "dnspod"
+"""
+    return load_text(text, tmp_path / "certferry.toml", {})
+
+
+@pytest.mark.parametrize("asked", [USUAL, OTHER])
+def test_each_directory_has_a_budget_of_its_own(issuer_settings: Settings, asked: str) -> None:
+    """What one CA asked for holds back no order at the other; without a directory it is about the
+    usual one.
+    """
+    state, at = MemoryState(), now()
+    state.save_hold(asked, Hold(REQUEST.names, at, at + timedelta(hours=1), for_all=True))
+    issuer = issuer_for(issuer_settings, state, lambda _: None)
+
+    held = {
+        directory
+        for directory in ("", USUAL, OTHER)
+        if issuer.rate_limit_hold(replace(REQUEST, directory=directory)) is not None
+    }
+
+    assert held == ({"", USUAL} if asked == USUAL else {OTHER})
+
+
+def test_rehearsal_asks_the_staging_directory_alone(issuer_settings: Settings) -> None:
+    """No other CA's certificate is one for tests."""
+    acme = rehearsing(issuer_settings).acme
+
+    assert [("letsencrypt-staging", STAGING)] == [
+        (ca.name, ca.directory) for ca in acme.authorities
+    ]
+
+
+# --- A rehearsal beside what is really under way
+
+
+NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
+
+
+def test_real_order_is_neither_seen_nor_replaced() -> None:
+    """It is gone on with by the next run."""
+    state = MemoryState()
+    lease = state.acquire("img", NOW)
+    order = make_order("img")
+    state.save_order(lease, order)
+    rehearsed = WithoutOrders(state)
+
+    assert None is rehearsed.order("img")
+    rehearsed.save_order(lease, make_order("img"))
+    rehearsed.drop_order(lease)
+
+    assert order == state.order("img")
+
+
+def test_run_that_was_overtaken_rehearses_nothing() -> None:
+    """Another run may be at work on the same names."""
+    state = MemoryState()
+    lost = state.acquire("img", NOW)
+    state.release(lost)
+
+    with pytest.raises(LeaseLost):
+        WithoutOrders(state).save_order(lost, make_order("img"))
+    with pytest.raises(LeaseLost):
+        WithoutOrders(state).drop_order(lost)
+
+
+def test_challenge_records_are_kept() -> None:
+    """What a killed rehearsal leaves in DNS, a later run removes."""
+    state = MemoryState()
+    record = ChallengeRecord("img", "_acme-challenge.img.example.com", "value", NOW)
+
+    WithoutOrders(state).save_challenge_record(record)
+
+    assert (record,) == state.challenge_records("img")
+
+
+# --- Ports of other people's: whatever ends their work is told as theirs
+
+
+TOKEN = "planted-token-0123456789"
+
+
+def guard(within: timedelta = timedelta(seconds=20)) -> Guard:
+    """Watch over a port of a package's."""
+    whose = Described("bad", "certferry-bad", ModuleType("bad_dns"))
+    return Guard(whose, lambda: frozenset({Secret(TOKEN)}), within)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [SystemExit(f"gone {TOKEN}"), GeneratorExit(), asyncio.CancelledError(), ValueError(TOKEN)],
+    ids=lambda one: type(one).__name__,
+)
+def test_whatever_ends_the_work_is_the_packages_failure(raised: BaseException) -> None:
+    """Not the thread's end, nor the process's; and it shows no secret."""
+    with (
+        pytest.raises(DnsError, match="certferry-bad: bad failed") as told,
+        guard().over(DnsError, DnsUnavailable),
+    ):
+        raise raised
+    assert type(raised).__name__ in str(told.value)
+    assert TOKEN not in str(told.value)
+
+    def connect() -> object:
+        raise raised
+
+    with pytest.raises(ConfigError, match="certferry-bad: bad failed"):
+        guard().connecting((), connect)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), Interrupted(Text("stopped"))])
+def test_a_stop_stays_one(stop: BaseException) -> None:
+    """The operator's, by Ctrl-C or within a pause."""
+    with pytest.raises(type(stop)), guard().over(DnsError, DnsUnavailable):
+        raise stop
+
+
+def test_port_that_never_connects() -> None:
+    """It is given up, and told: no command waits for ever."""
+    never = threading.Event()
+    try:
+        with pytest.raises(ConfigError, match="bad does not connect within"):
+            guard(timedelta(seconds=0.1)).connecting((), never.wait)
+    finally:
+        never.set()
+
+
+# --- What the settings and the disk say of certificates, for those who judge what is recorded
+
+
+RECORDED_NOW = datetime(2026, 11, 26, tzinfo=UTC)
+FILE = """
+[accounts.qiniu]
+access_key = "env:AK"
+secret_key = "env:SK"
+{more}
+[accounts.dnspod]
+id = "env:ID"
+token = "env:TOKEN"
+[accounts.gone]
+type = "of-a-package-that-is-gone"
+[[certificates]]
+name = "img"
+names = ["img.example.com"]
+dns = "dnspod"
+deploy = [{{ to = "qiniu" }}, {{ to = "files", directory = "{folder}" }}, {{ to = "gone" }}]
+[[certificates]]
+name = "static"
+fullchain = "{folder}/nowhere/fullchain.pem"
+privkey = "{folder}/key/below/a/file.pem"
+deploy = [{{ to = "files", directory = "{folder}/static" }}]
+"""
+
+
+def read(tmp_path: Path, known: Recorded, more: str = "") -> dict[str, Expected]:
+    """What is expected of the two certificates of a file."""
+    config = tmp_path / "certferry.toml"
+    config.write_text(FILE.format(more=more, folder=tmp_path / "ssl"))
+    settings = load(config, {"HOME": str(tmp_path)}, ADAPTERS)
+    return {one.lineage: one for one in expected(settings, known)}
+
+
+@pytest.mark.parametrize(("more", "days"), [("", 30), ("min_remaining_days = 10", 10)])
+def test_the_least_life_is_what_the_accounts_ask_for(tmp_path: Path, more: str, days: int) -> None:
+    """The most that any target of it asks for; an account without an adapter asks for nothing."""
+    found = read(tmp_path, Recorded(), more)
+
+    assert timedelta(days=days) == found["img"].least_life
+    assert timedelta(0) == found["static"].least_life
+    assert (False, True) == (found["img"].is_imported, found["static"].is_imported)
+
+
+def test_files_are_missed_where_they_were(tmp_path: Path) -> None:
+    """Those of another client always, and what was delivered once it was."""
+    (tmp_path / "ssl").mkdir()
+    (tmp_path / "ssl" / "key").write_text("a file in the place of a directory")
+    folder = str(tmp_path / "ssl")
+    delivered = Sighting(
+        "img", "files", folder, served=True, since=RECORDED_NOW, fingerprint="ab" * 32
+    )
+
+    before = read(tmp_path, Recorded())
+    after = read(tmp_path, Recorded(sightings=[delivered]))
+
+    theirs = (f"{folder}/nowhere/fullchain.pem", f"{folder}/key/below/a/file.pem")
+    assert ((), theirs) == (before["img"].gone, before["static"].gone)
+    assert (f"{folder}/fullchain.pem", f"{folder}/privkey.pem") == after["img"].gone
+    assert theirs == after["static"].gone
+
+
+def test_what_may_not_be_looked_for_is_not_missed(tmp_path: Path) -> None:
+    """A name that no file can have stands for a directory that this user may not enter."""
+    (tmp_path / "ssl").mkdir()
+    read(tmp_path, Recorded())
+    config = tmp_path / "certferry.toml"
+    config.write_text(config.read_text().replace("nowhere", "n" * 300))
+    settings = load(config, {"HOME": str(tmp_path)}, ADAPTERS)
+
+    [static] = [one for one in expected(settings, Recorded()) if one.lineage == "static"]
+
+    assert [] == [path for path in static.gone if "nnn" in path]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
 
-from certferry.core.assessment.sightings import Sighting
-from certferry.core.certificates.lineage import Version
 from certferry.core.events import Event
 
 Progress = Callable[[Event], None]
@@ -31,23 +28,3 @@ def each_of(*listeners: Progress) -> Progress:
 def no_listener(event: Event) -> None:
     """Follow nothing."""
     del event
-
-
-class Sightings(Protocol):
-    """See `ports.state.StateStore`, which has the same promises."""
-
-    def sightings(self) -> tuple[Sighting, ...]:
-        """What every place was last seen to have, by lineage, target and domain."""
-        ...
-
-    def update_sightings(
-        self, change: Callable[[tuple[Sighting, ...]], tuple[Sighting, ...]]
-    ) -> tuple[Sighting, ...]:
-        """Change the sightings in one transaction, and return those that are kept now."""
-        ...
-
-    def versions_in_use(self) -> Mapping[str, tuple[Version, ...]]:
-        """Every lineage's newest version, those that a place of it was last seen to have, and those
-        whose revocation did not end, newest first: read at once, whatever the number of lineages.
-        """
-        ...

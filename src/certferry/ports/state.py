@@ -1,19 +1,24 @@
-"""The port to what certferry remembers.
+"""The port to what certferry stores between runs, by its users: leases, versions, orders, places,
+notices.
 
 Every call is one transaction: it has happened whole when it returns, or not at all when it
 raises. All of them may be called from several threads and processes at once. Moments are aware.
 All raise `StateError` (`StateUnavailable`, `StateTooNew`) when the store cannot be used; calls
 that take a lease raise `LeaseLost` when it is no longer in force, and change nothing.
+
+A function that a call takes may run again, where another writer came first: it changes nothing, and
+calls no store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from certferry.core.assessment.notices import ChannelState, Notice
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import Revocation, Version, Withdrawal
 from certferry.core.certificates.renewal import RenewalWindow
@@ -27,7 +32,8 @@ from certferry.core.observed.records import (
 )
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.secret import Secret
-from certferry.ports.progress import Sightings
+
+T = TypeVar("T")
 
 Edit = Callable[[str | None], str | None]
 """From what a note says to what it is to say; `None` is no note."""
@@ -35,25 +41,29 @@ Edit = Callable[[str | None], str | None]
 
 class AccountMemory(Protocol):
     """Short notes about one account. Nothing in them is secret, and losing them costs a few
-    requests: an adapter works with none, and never believes one against what it sees.
+    requests: an adapter works with none, and prefers what it sees to what one says.
     """
 
     def note(self, name: str) -> str | None:
         """Return what a note says, `None` where there is none."""
-        ...
 
     def update(self, name: str, change: Edit) -> str | None:
-        """Edit a note and return what it says now. Whole: no other run changes it in between."""
-        ...
+        """Edit a note and return what it says now. Whole: no other run changes it in between. The
+        edit may be made again.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on a lineage. `token` grows with every new holder (fencing)."""
+    """The right to work on a lineage. `token` grows with every new holder (fencing). `until` is
+    when it ends by the store's clock unless it is extended, `None` for one that ends with its
+    process.
+    """
 
     lineage: str
     holder: str
     token: int
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +79,15 @@ class AcmeAccount:
     next_key_pem: Secret | None = None
 
     def has_only(self, key_pem: Secret) -> bool:
-        """Tell whether this is its key, and none is to take its place."""
+        """Return whether this is its key, and none is to take its place."""
         return self.key_pem == key_pem and self.next_key_pem is None
 
 
 @dataclass(frozen=True, slots=True)
 class AcmeOrder:
-    """An order under way. The key of its certificate is kept before the CA is asked to finalize,
-    so that the next run can still use what the CA issued. `key_type` is `None` in one that was
-    kept before it was written down.
+    """An order in progress. The key of its certificate is stored before the CA is asked to
+    finalize, so that the next run can still use what the CA issued. `key_type` is `None` in one of
+    a version that did not store it.
     """
 
     lineage: str
@@ -91,9 +101,9 @@ class AcmeOrder:
 
 @dataclass(frozen=True, slots=True)
 class ChallengeRecord:
-    """A TXT value of ours in DNS, written down before it is sent. `handle` is `None` until the
-    provider has answered. One that a store gives and that is not `is_ours` was written or changed
-    by another program; it is no reason to remove anything.
+    """A TXT value of ours in DNS, stored before it is sent. `handle` is `None` until the provider
+    has answered. One that a store returns and that is not `is_ours` was written or changed by
+    another program; it is no reason to remove anything.
     """
 
     lineage: str
@@ -104,164 +114,118 @@ class ChallengeRecord:
     is_ours: bool = True
 
 
-class StateStore(Sightings, Protocol):
-    """Remembers lineages, accounts, orders, challenge records, uploads, rollouts, history."""
-
-    # leases
+class LeaseStore(Protocol):
+    """Who works on what, and which runs are in progress."""
 
     def acquire(self, lineage: str, now: datetime) -> Lease:
         """Take the lease of a lineage. Raises `LeaseHeld` while another holder has it, which may
         be a thread of this process: until it is released, the holder's store is closed, or its
-        process has ended. A process that is at work keeps it whatever the clock says.
+        process has ended. A process that is at work keeps it whatever the host's clock says.
 
         Each store decides how a lease ends with its process: by a lock of the system's, or by a
         time that the store extends.
         """
-        ...
 
     def extend(self, lease: Lease) -> None:
-        """Make sure, before something is changed elsewhere, that a lease is still in force, and
-        hold on to it. Raises `LeaseLost`.
+        """Check, before something is changed elsewhere, that a lease is still in force, and hold on
+        to it. Raises `LeaseLost`.
         """
-        ...
 
     def release(self, lease: Lease) -> None:
-        """Give a lease back. A lost one is let go silently."""
-        ...
+        """Release a lease. Releasing a lost one does nothing."""
 
-    # the seal
-
-    def must_unseal(self) -> None:
-        """Raise `StateError` when the state can only be read, or what is sealed cannot be opened:
-        the key file is gone, or another one. Where nothing is sealed yet, all is in order.
+    def begin_run(self, now: datetime) -> BegunRun:
+        """Store that a run of this host is in progress, until `end_run`, and delete those of
+        `unended_runs`.
         """
-        ...
 
-    # lineages and versions
+    def end_run(self, run: BegunRun) -> None:
+        """Store that a run is not in progress any more."""
+
+    def unended_runs(self) -> tuple[BegunRun, ...]:
+        """Return the runs of this host that began, and whose process is gone without `end_run`; the
+        first one first.
+        """
+
+
+class VersionStore(Protocol):
+    """Lineages and their versions."""
 
     def lineages(self) -> tuple[str, ...]:
-        """Every lineage with at least one version, by name."""
-        ...
+        """Return every lineage with at least one version, by name."""
 
     def remembered(self, lineage: str) -> Remembered:
-        """All that is remembered of a lineage, read at one moment. Its rollouts are ordered by
-        target and domain.
+        """Return all that is stored of a lineage, read at one moment. Its rollouts are ordered by
+        target and domain; those of receivers are this host's.
         """
-        ...
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
-        """The versions of a lineage, newest first, without keys."""
-        ...
+        """Return the versions of a lineage, newest first, without keys."""
+
+    def versions_in_use(self) -> Mapping[str, tuple[Version, ...]]:
+        """Return every lineage's newest version, those that a place of it was last seen to have,
+        and those whose revocation did not end, newest first: read at once, whatever the number of
+        lineages.
+        """
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
-        """One version with its key. Raises `StateError` when there is none or the key file does
-        not fit.
+        """Return one version with its key. Raises `StateError` when there is none or the key file
+        does not fit.
         """
-        ...
 
     def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:
-        """Keep a new certificate and forget the order it came from, in one transaction.
+        """Store a new certificate and delete the order it came from, in one transaction.
 
         The same fingerprint twice is the same version. Its directory is that of the order, if that
         was for its names.
         """
-        ...
 
     def save_revocation(self, lease: Lease, number: int, revocation: Revocation | None) -> None:
-        """Keep that a version was revoked, or is about to be; `None` takes that back."""
-        ...
+        """Store that a version was revoked, or is about to be; `None` takes that back."""
 
     def save_renewal_info(
         self, lineage: str, fingerprint: str, window: RenewalWindow | None, ask_after: datetime
     ) -> None:
-        """Keep what the CA says of a certificate's renewal with the version it belongs to, and when
-        the CA may be asked again. A certificate that the lineage does not have gets nothing.
+        """Store what the CA says of a certificate's renewal with the version it belongs to, and
+        when the CA may be asked again. Does nothing for a certificate that the lineage does not
+        have.
         """
-        ...
 
-    # ACME
+
+class OrderStore(Protocol):
+    """Accounts, orders, challenge records, and the order log that a CA's limits count."""
 
     def account(self, directory: str) -> AcmeAccount | None:
-        """The account at a directory."""
-        ...
+        """Return the account at a directory."""
 
     def accounts(self) -> tuple[AcmeAccount, ...]:
-        """Every account, by directory."""
-        ...
+        """Return every account, by directory."""
 
     def save_account(self, account: AcmeAccount) -> AcmeAccount:
-        """Keep an account, and give the one that is in force: when two runs begin at once, the
+        """Store an account, and return the one that is in force: when two runs begin at once, the
         first key wins.
         """
-        ...
 
     def forget_account(self, directory: str, key_pem: Secret) -> None:
-        """Forget an account that the server no longer knows, if it still has this key and is to
+        """Delete an account that the server no longer knows, if it still has this key and is to
         have no other.
         """
-        ...
 
     def replace_account(self, before: AcmeAccount, after: AcmeAccount | None) -> bool:
-        """Keep an account as it is now, or nothing of it, if what is known of it is still `before`,
-        and tell whether it was.
+        """Store an account as it is now, or delete it, if what is stored is still `before`. Return
+        whether it was.
         """
-        ...
 
     def order(self, lineage: str) -> AcmeOrder | None:
-        """The order under way for a lineage."""
-        ...
+        """Return the order in progress for a lineage."""
 
     def save_order(self, lease: Lease, order: AcmeOrder) -> None:
-        """Keep the order under way, in place of an earlier one."""
-        ...
+        """Store the order in progress, in place of an earlier one."""
 
     def drop_order(self, lease: Lease, *, issued_at: datetime | None = None) -> None:
-        """Forget the order under way. It leads to no certificate, unless it has done so at
-        `issued_at` to one that is not kept.
+        """Delete the order in progress. It leads to no certificate, unless it has done so at
+        `issued_at` to one that is not stored.
         """
-        ...
-
-    # the budget
-
-    def spent(self, directory: str, wanted: PlannedOrder) -> Spent:
-        """What is remembered of a directory, as far as it decides whether this may be ordered."""
-        ...
-
-    def claim_order(
-        self, lease: Lease, directory: str, wanted: PlannedOrder, limits: Limits, now: datetime
-    ) -> None:
-        """Write down that an order is about to be made, which takes the place of the lineage's
-        earlier one there. Saving the version says that it was issued. Raises `OrderHeldBack`, with
-        nothing written, when the limits allow none now (`core.planning.limits.rate_limit_hold`):
-        however many runs ask at once, no more than these may order.
-        """
-        ...
-
-    def save_failed_proofs(self, directory: str, names: tuple[str, ...], now: datetime) -> None:
-        """Keep which names' proofs the CA did not accept; a wildcard counts as its base name."""
-        ...
-
-    def save_hold(self, directory: str, hold: Hold) -> None:
-        """Keep that the CA asked to be left alone, in place of what it asked for these names."""
-        ...
-
-    def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
-        """Our TXT values that may still be in DNS, oldest first."""
-        ...
-
-    def lineages_in_challenge_records(self) -> tuple[str, ...]:
-        """Every lineage with a TXT value that may still be in DNS, by name."""
-        ...
-
-    def save_challenge_record(self, record: ChallengeRecord) -> None:
-        """Keep a TXT value, or its handle once it is known. Needs no lease: it must work also
-        when the lease is lost, or the record would be orphaned.
-        """
-        ...
-
-    def drop_challenge_record(self, record: ChallengeRecord) -> None:
-        """Forget a TXT value that is gone from DNS."""
-        ...
 
     def save_issue_try(
         self,
@@ -272,109 +236,139 @@ class StateStore(Sightings, Protocol):
         rejected: bool = False,
         by_ca: bool = False,
     ) -> None:
-        """Keep when a certificate was ordered or adopted, whether that `failed`, which is counted
+        """Store when a certificate was ordered or adopted, whether that `failed`, which is counted
         until one comes, whether what came was `rejected`, and whether it was a CA that failed.
         """
-        ...
 
-    # targets
+    def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
+        """Return our TXT values that may still be in DNS, oldest first."""
+
+    def lineages_in_challenge_records(self) -> tuple[str, ...]:
+        """Return every lineage with a TXT value that may still be in DNS, by name."""
+
+    def save_challenge_record(self, record: ChallengeRecord) -> None:
+        """Store a TXT value, or its handle once it is known. Needs no lease: it must work also
+        when the lease is lost, or the record would be orphaned.
+        """
+
+    def drop_challenge_record(self, record: ChallengeRecord) -> None:
+        """Delete a TXT value that is gone from DNS."""
+
+    def spent(self, directory: str, wanted: PlannedOrder) -> Spent:
+        """Return what is stored of a directory, as far as it decides about this order."""
+
+    def claim_order(
+        self, lease: Lease, directory: str, wanted: PlannedOrder, limits: Limits, now: datetime
+    ) -> None:
+        """Store that an order is about to be made, which takes the place of the lineage's earlier
+        one there. Saving the version says that it was issued. Raises `OrderHeldBack`, with nothing
+        written, when the limits allow none now (`core.planning.limits.rate_limit_hold`): however
+        many runs ask at once, no more than these are allowed.
+        """
+
+    def save_failed_proofs(self, directory: str, names: tuple[str, ...], now: datetime) -> None:
+        """Store which names' proofs the CA did not accept; a wildcard counts as its base name."""
+
+    def save_hold(self, directory: str, hold: Hold) -> None:
+        """Store that the CA asked to be left alone, in place of what it asked for these names."""
+
+
+class PlaceStore(Protocol):
+    """What was put where. What belongs to a receiver is this host's: no other host sees it."""
 
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
-        """Our copies at a target that have not been retired, newest first."""
-        ...
+        """Return our copies at a target that have not been retired, newest first."""
 
     def save_upload(self, upload: Upload) -> None:
-        """Keep an upload, by target and remote id."""
-        ...
+        """Store an upload, by target and remote id."""
 
     def drop_upload(self, target: str, remote_id: str) -> None:
-        """Forget an upload that was retired."""
-        ...
+        """Delete an upload that was retired."""
 
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
-        """Whatever is on its way to a target and has not been seen served, of every lineage."""
-        ...
-
-    def replace_rollout(self, before: RolloutRecord | None, after: RolloutRecord) -> bool:
-        """Keep a rollout if what is known of its domain is still `before`, and tell whether it was:
-        without a lease, another run may have written meanwhile.
-        """
-        ...
+        """Return what is on its way to a target and has not been seen served, of every lineage."""
 
     def save_rollout(self, rollout: RolloutRecord) -> None:
-        """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
-        ...
+        """Store a rollout, by lineage, target and domain: a new certificate takes its place."""
+
+    def replace_rollout(self, before: RolloutRecord | None, after: RolloutRecord) -> bool:
+        """Store a rollout if what is stored of its domain is still `before`. Return whether it was:
+        without a lease, another run may have written meanwhile.
+        """
 
     def save_withdrawal(self, withdrawal: Withdrawal) -> None:
-        """Keep that a certificate is not to be bound to a domain again."""
-        ...
+        """Store that a certificate is not to be bound to a domain again."""
 
     def drop_withdrawal(self, withdrawal: Withdrawal) -> None:
-        """Forget a withdrawal that could not be carried out."""
-        ...
+        """Delete a withdrawal that could not be carried out."""
 
-    # accounts
+    def sightings(self) -> tuple[Sighting, ...]:
+        """Return what every place was last seen to have, by lineage, target and domain."""
 
-    def account_note(self, account: str, name: str) -> str | None:
-        """Return what is remembered of an account under a name; see `AccountMemory`."""
-        ...
+    def update_sightings(
+        self, change: Callable[[tuple[Sighting, ...]], tuple[Sighting, ...]]
+    ) -> tuple[Sighting, ...]:
+        """Change the sightings in one transaction, and return those that are stored now."""
 
-    def update_account_note(self, account: str, name: str, change: Edit) -> str | None:
-        """Change a note in one transaction, and return what it says now."""
-        ...
 
-    # what operators are told of
+class NoticeStore(Protocol):
+    """What operators and monitors are to know: notices, notes, the last run, the history."""
 
     def notices(self) -> tuple[Notice, ...]:
-        """What stands now, by what it is about."""
-        ...
+        """Return what stands now, by what it is about."""
 
     def update_notices(
         self, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
     ) -> tuple[Notice, ...]:
         """Change what stands in one transaction, and return what stands now."""
-        ...
 
     def channel(self, name: str) -> ChannelState:
-        """Return what is remembered of a channel; nothing of one that is not known."""
-        ...
+        """Return what is stored of a channel; nothing of one that is not known."""
 
     def update_channel(
-        self, name: str, change: Callable[[ChannelState], ChannelState]
-    ) -> ChannelState:
-        """Change what is remembered of a channel in one transaction, and return it. `change` may
-        ask for the notices, which are of the same moment.
+        self,
+        name: str,
+        change: Callable[[ChannelState, tuple[Notice, ...]], tuple[ChannelState, T]],
+    ) -> T:
+        """Change what is stored of a channel in one transaction, given that and the notices of the
+        same moment. Return what `change` returns beside the new state.
         """
-        ...
+
+    def account_note(self, account: str, name: str) -> str | None:
+        """Return what is stored of an account under a name; see `AccountMemory`."""
+
+    def update_account_note(self, account: str, name: str, change: Edit) -> str | None:
+        """Change a note in one transaction, and return what it says now."""
+
+    def update_host_note(self, account: str, name: str, change: Edit) -> str | None:
+        """Change a note of this host in one transaction, and return what it says now."""
 
     def save_run(self, ended_at: datetime, *, succeeded: bool) -> None:
-        """Keep when a run ended, and whether nothing failed in it."""
-        ...
+        """Store when a run of this host ended, and whether nothing failed in it."""
 
     def last_run(self) -> LastRun | None:
-        """When the last run ended, `None` before the first."""
-        ...
-
-    def begin_run(self, now: datetime) -> BegunRun:
-        """Keep that a run is under way, until `end_run`, and forget those of `unended_runs`."""
-        ...
-
-    def end_run(self, run: BegunRun) -> None:
-        """Keep that a run is not under way any more."""
-        ...
-
-    def unended_runs(self) -> tuple[BegunRun, ...]:
-        """Runs that began, and whose process is gone without `end_run`; the first one first."""
-        ...
+        """Return when the last run of this host ended, `None` before the first."""
 
     def append_history(self, entry: HistoryEntry) -> None:
-        """Write down what happened. Never changed, never removed."""
-        ...
+        """Store what happened. Never changed, never deleted."""
 
-    def history(self, lineage: str | None, limit: int) -> tuple[HistoryEntry, ...]:
-        """What happened, newest first, of one lineage or of all."""
-        ...
+    def history(
+        self, lineage: str | None, limit: int, before: int | None = None
+    ) -> tuple[HistoryEntry, ...]:
+        """Return what happened, newest first, of one lineage or of all: of what was appended
+        `before` the entry with this number.
+        """
+
+
+class StateStore(LeaseStore, VersionStore, OrderStore, PlaceStore, NoticeStore, Protocol):
+    """What certferry stores, for one host. `host` is its name in the keys of what belongs to it."""
+
+    host: str
+
+    def must_unseal(self) -> None:
+        """Raise `StateError` when the state can only be read, or what is sealed cannot be opened:
+        the key file is gone, or another one. Where nothing is sealed yet, all is in order.
+        """
 
     def close(self) -> None:
-        """Let go of every resource and lease. The store is not used afterwards."""
-        ...
+        """Release every resource and lease. The store is not used afterwards."""

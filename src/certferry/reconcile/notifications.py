@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from certferry.core.assessment.notices import REFUSED, ChannelState, Topic, of_channel, refused
+from certferry.core.assessment.notices import (
+    REFUSED,
+    ChannelState,
+    Notice,
+    Topic,
+    of_channel,
+    refused,
+)
 from certferry.core.assessment.notifications import (
     Dispatch,
     Message,
@@ -111,16 +118,14 @@ class Notifications:
         """Claim what a channel is to be sent, for this run alone, and return what was stored of it
         before.
         """
-        found: list[tuple[Dispatch, ChannelState]] = []
 
-        def change(before: ChannelState) -> ChannelState:
-            notices = self._state.notices()
+        def change(
+            before: ChannelState, notices: tuple[Notice, ...]
+        ) -> tuple[ChannelState, tuple[Dispatch, ChannelState]]:
             claimed = dispatch(channel.name, notices, before, channel.topics, self._now())
-            found[:] = [(claimed, before)]
-            return claimed.state
+            return claimed.state, (claimed, before)
 
-        self._state.update_channel(channel.name, change)
-        return found[0]
+        return self._state.update_channel(channel.name, change)
 
     def _sent(self, messages: Mapping[str, Message], end: float) -> dict[str, Answered]:
         """Send all at once, and wait for their answers until the end of the time. Raises
@@ -158,7 +163,7 @@ class Notifications:
             isinstance(answer, RefusedForGood) and answer.partly
         )
 
-        def change(state: ChannelState) -> ChannelState:
+        def change(state: ChannelState, _: tuple[Notice, ...]) -> tuple[ChannelState, None]:
             after = state if was_sent else taken_back(due, before, state)
             refusal = None
             if problem is not None:
@@ -166,7 +171,7 @@ class Notifications:
                 hint = answer.hint if isinstance(answer, RefusedForGood) else None
                 refusal = Problem(REFUSED, problem, hint, since=since)
             again_at = answer.moment if isinstance(answer, AgainAt) else None
-            return replace(after, again_at=again_at, refusal=refusal)
+            return replace(after, again_at=again_at, refusal=refusal), None
 
         trouble = None if problem is None else refused(name, problem)
         self._state.update_channel(name, change)

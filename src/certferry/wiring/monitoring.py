@@ -8,6 +8,7 @@ import json
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -134,19 +135,17 @@ class Monitor:
         if not may_exist(self._settings.state.path):
             self._unclaimed.append(moment)
             return True
-        allowed: list[bool] = []
 
         def claim(before: str | None) -> str | None:
             sent = recent((*_moments(before), *self._unclaimed), moment)
-            allowed[:] = [may_ping(sent, moment, ends=ends)]
-            after = (*sent, moment) if allowed[0] else sent
+            after = (*sent, moment) if may_ping(sent, moment, ends=ends) else sent
             return json.dumps([one.isoformat() for one in after])
 
         try:
-            self._state().update_account_note(HEARTBEAT, "sent", claim)
+            claimed = self._state().update_account_note(HEARTBEAT, "sent", claim)
         except CertferryError:
             return True
-        return allowed[0]
+        return moment in _moments(claimed)
 
     def _write_metrics(self, counts: Mapping[tuple[str, str], int]) -> None:
         path = self._settings.monitoring.metrics
@@ -198,17 +197,13 @@ def _heartbeat(settings: Settings, reference: SecretReference, pause: Pause) -> 
 
 def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
     """Add the steps of a run to those of all runs, and return these."""
-    sums: dict[tuple[str, str], int] = {}
 
     def add(before: str | None) -> str | None:
-        sums.clear()
-        sums.update(_counts(before))
-        for key, count in counts.items():
-            sums[key] = sums.get(key, 0) + count
+        sums = Counter(_counts(before))
+        sums.update(counts)
         return json.dumps([[*key, count] for key, count in sorted(sums.items())])
 
-    state.update_account_note(METRICS, "steps", add)
-    return sums
+    return _counts(state.update_host_note(METRICS, "steps", add))
 
 
 def _counts(note: str | None) -> dict[tuple[str, str], int]:

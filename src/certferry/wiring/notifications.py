@@ -45,7 +45,7 @@ from certferry.text import Text
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.adapters.state.stamp import Stamp
+    from certferry.adapters.files.stamp import Stamp
     from certferry.wiring.channels import Channels
     from certferry.wiring.monitoring import Monitor
 
@@ -148,7 +148,7 @@ class RunNotifications:
         if last is not None:
             told = Delivery(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
             for name in self._settings.channels:
-                state.update_channel(name, partial(having, told))
+                state.update_channel(name, lambda one, _: (having(told, one), None))
             stamp.remove()  # killed while it is sent, it is not sent twice
 
     def notify_failure(self, error: CertferryError) -> None:
@@ -206,7 +206,7 @@ class RunNotifications:
 
     @property
     def _stamp(self) -> Stamp:
-        from certferry.adapters.state.stamp import Stamp
+        from certferry.adapters.files.stamp import Stamp
 
         settings = self._settings
         return Stamp(_directories(settings), str(settings.path and settings.path.absolute()))

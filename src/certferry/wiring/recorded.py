@@ -143,7 +143,7 @@ def _called(settings: Settings) -> str | None:
 def _exists(file: str) -> bool:
     try:
         return Path(file).exists()
-    except OSError:  # behind a closed port
+    except OSError:  # behind a directory that is closed
         return True
 
 

@@ -70,7 +70,9 @@ class Workspace:
         with self._guard:
             if self._state is None:
                 where = self.settings.state
-                state = connect(where.path, where.key_file, looks_only=self._reads_only)
+                state = connect(
+                    where.path, where.key_file, host=this_host(), looks_only=self._reads_only
+                )
                 self._state = self._resources.enter_context(closing(state))
             return self._state
 
@@ -130,4 +132,9 @@ def who_runs() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.geteuid())
-    return f"{user}@{platform.node()}"
+    return f"{user}@{this_host()}"
+
+
+def this_host() -> str:
+    """Return what this host is called in the state."""
+    return platform.node()

@@ -45,13 +45,7 @@ def main(action: str, name: str, value: str) -> None:
     """Put a value at a name, or take it away."""
     label = name.rstrip(".").removesuffix(f".{os.environ['ZONE']}")
     if action == "present":
-        call(
-            "Record.Create",
-            sub_domain=label,
-            record_type="TXT",
-            record_line_id="0",
-            value=value,
-        )
+        call("Record.Create", sub_domain=label, record_type="TXT", record_line_id="0", value=value)
         return
     listed = call("Record.List", sub_domain=label, record_type="TXT")["records"]
     assert isinstance(listed, list)

@@ -12,11 +12,7 @@ from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench, Ca
-from tests.adapters.acme.name_servers import (
-    NameServers,
-    Reports,
-    name_servers,
-)
+from tests.adapters.acme.name_servers import NameServers, Reports, name_servers
 
 
 @pytest.fixture(scope="session")

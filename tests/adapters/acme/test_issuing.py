@@ -1,7 +1,8 @@
-"""Certificates from real Pebble: kinds of keys, kinds of names, many at once."""
+"""Certificates from real Pebble: kinds, profiles, chains, whole runs, revocation."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,19 +11,36 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 
+from certferry.adapters.acme.csr import LONGEST_COMMON_NAME, is_of_type, make_csr, new_key
 from certferry.adapters.acme.issuer import Settings, connect
 from certferry.adapters.acme.propagation import Propagation
-from certferry.core.certificates.certificate import KeyType
+from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.pem import common_name
 from certferry.core.events import Activity
+from certferry.core.secret import Secret
 from certferry.core.waiting import Counted
+from certferry.errors import OrderFailed
 from certferry.ports.issuer import IssueRequest
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
+from tests.adapters.acme.proxy import with_fields
 from tests.support.tiers import thorough
+
+# --- Certificates from real Pebble: kinds of keys, kinds of names, many at once
 
 
 @pytest.fixture(scope="module")
@@ -242,3 +260,218 @@ def test_request_names_its_sender(bench: Bench) -> None:
 
     agents = {request.headers["User-Agent"].partition("/")[0] for request in bench.proxy.requests()}
     assert {"certferry"} == agents
+
+
+# --- What of an order the operator chooses: its profile, its chain, its key
+
+
+def listing(bench: Bench, *profiles: str) -> None:
+    """Let the directory list profiles, as Let's Encrypt's does; this Pebble knows of none."""
+
+    def rewrite(request: Request, response: Response) -> Response:
+        if request.path != "/dir":
+            return response
+        meta = json.loads(response.body)["meta"]
+        return with_fields(response, meta={**meta, "profiles": dict.fromkeys(profiles, "-")})
+
+    bench.proxy.rewrite = rewrite
+
+
+def ordered_profile(bench: Bench) -> object:
+    """The profile that stood in the last order."""
+    return bench.proxy.payload("POST /order-plz").get("profile")
+
+
+@pytest.mark.parametrize(
+    ("wished", "asked"),
+    [
+        ((), None),
+        (("tlsserver",), "tlsserver"),
+        (("shortlived", "tlsserver", "classic"), "tlsserver"),
+        (("classic", "tlsserver"), "classic"),
+    ],
+    ids=["none", "one", "a list", "in another order"],
+)
+def test_first_profile_that_the_directory_lists(
+    bench: Bench, wished: tuple[str, ...], asked: str | None
+) -> None:
+    """It goes out with the order; without a wish the CA chooses."""
+    listing(bench, "classic", "tlsserver")
+
+    assert bench.issue(profiles=wished).key_matches
+    assert asked == ordered_profile(bench)
+
+
+@pytest.mark.parametrize(
+    ("listed", "problem", "hint"),
+    [
+        (("classic", "tlsserver"), "the CA has no profile tlsserve, old", "classic, tlsserver"),
+        ((), "the CA lists no profiles; asked for: tlsserve, old", "take `profile` out"),
+    ],
+    ids=["others", "none"],
+)
+def test_profile_that_the_directory_does_not_list(
+    bench: Bench, listed: tuple[str, ...], problem: str, hint: str
+) -> None:
+    """It is told with those that there are, and nothing is ordered."""
+    listing(bench, *listed)
+
+    with pytest.raises(OrderFailed) as failure:
+        bench.issue(profiles=("tlsserve", "old"))
+
+    assert problem == str(failure.value)
+    assert hint in str(failure.value.hint)
+    assert [] == bench.proxy.requests("POST /order-plz")
+
+
+def test_other_ca_chooses_itself_where_it_has_no_such_profile(bench: Bench) -> None:
+    """A profile is the usual CA's; near the deadline another one is not refused for it."""
+    listing(bench, "default")
+
+    assert bench.issue(
+        issuer=bench.issuer(must_have_profile=False), profiles=("classic",)
+    ).key_matches
+    assert ordered_profile(bench) is None
+
+
+# chains
+
+
+@pytest.fixture(scope="module")
+def rooted_pebble(dns_service: DnsService) -> Iterator[Pebble]:
+    """A CA with two chains beside the usual one."""
+    with Pebble(dns_service.resolver_endpoint, nonce_reject=0, alternate_roots=2) as pebble:
+        yield pebble
+
+
+@pytest.fixture
+def rooted(rooted_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
+    """A bench at that CA."""
+    bench = Bench(rooted_pebble, zones, tmp_path)
+    with bench.proxy:
+        yield bench
+
+
+def root_of(pebble: Pebble, number: int) -> str:
+    """The common name of one of the CA's roots."""
+    return common_name(x509.load_pem_x509_certificate(pebble.root_pem(number)).subject)
+
+
+def led_to(bundle: CertificateBundle) -> str:
+    """Who issued the topmost certificate."""
+    [*_, topmost] = x509.load_pem_x509_certificates(bundle.fullchain_pem.encode())
+    return common_name(topmost.issuer)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_chain_to_the_preferred_root(rooted: Bench, rooted_pebble: Pebble, number: int) -> None:
+    """Whichever of the CA's chains leads there; the others are downloaded as far as it takes."""
+    root = root_of(rooted_pebble, number)
+
+    bundle = rooted.issue(issuer=rooted.issuer(preferred_chain=root))
+
+    assert root == led_to(bundle)
+    assert bundle.chain_complete
+    assert number == len(rooted.proxy.requests("POST /certZ/*")) - 1
+
+
+def test_preferred_root_that_the_ca_does_not_offer(
+    rooted: Bench, rooted_pebble: Pebble, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The usual chain is taken, and the roots that there are are told."""
+    bundle = rooted.issue(issuer=rooted.issuer(preferred_chain="ISRG Root X1"))
+
+    roots = ", ".join(root_of(rooted_pebble, number) for number in range(3))
+    assert root_of(rooted_pebble, 0) == led_to(bundle)
+    assert (
+        "the CA offers no chain to ISRG Root X1 (`preferred_chain`), only to"
+        f" {roots}" in caplog.text
+    )
+
+
+def test_only_the_usual_chain_is_downloaded_without_a_wish(rooted: Bench) -> None:
+    """No request is made that nothing asks for."""
+    rooted.issue()
+
+    assert 1 == len(rooted.proxy.requests("POST /certZ/*"))
+
+
+def test_other_chain_that_cannot_be_read(rooted: Bench, rooted_pebble: Pebble) -> None:
+    """It leads nowhere; the next one is looked at."""
+    nonsense = Fault.status(
+        200, b"nonsense", "application/pem-certificate-chain", [("Replay-Nonce", "QUJD")]
+    )
+    rooted.proxy.faults.add(nonsense, on="POST /certZ/*/alternate/1")
+    root = root_of(rooted_pebble, 2)
+
+    assert root == led_to(rooted.issue(issuer=rooted.issuer(preferred_chain=root)))
+
+
+# the key
+
+
+@pytest.mark.parametrize("key", [new_key(KeyType.EC384), Secret("nonsense")])
+def test_key_that_does_not_fit_is_not_used_again(bench: Bench, key: Secret) -> None:
+    """One of another type, or that cannot be read: a new one is made."""
+    bundle = bench.issue(reused_key=key)
+
+    assert key != bundle.privkey_pem
+    assert KeyType.EC256 == bundle.certificate.key_type
+
+
+# --- Keys and certificate requests
+
+
+KEYS: dict[KeyType, Secret] = {
+    key_type: new_key(key_type) for key_type in KeyType if key_type is not KeyType.RSA4096
+}
+
+NAMES = st.from_regex(r"(\*\.)?[a-z]{1,30}(\.[a-z]{1,30}){1,3}", fullmatch=True)
+
+
+@pytest.mark.parametrize("key_type", KEYS)
+def test_key_is_of_the_kind_asked_for_and_of_no_other(key_type: KeyType) -> None:
+    """In PKCS#8, the form that every target takes."""
+    pem = KEYS[key_type]
+
+    assert pem.reveal().startswith("-----BEGIN PRIVATE KEY-----\n")
+    assert [key_type] == [other for other in KeyType if is_of_type(pem, other)]
+
+
+def test_key_of_a_foreign_kind_is_of_none() -> None:
+    """A key that was never asked for, or is none, belongs to no order of ours."""
+    foreign = ed25519.Ed25519PrivateKey.generate()
+    pem = foreign.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+    for key_pem in (Secret(pem), Secret(""), Secret("-----BEGIN PRIVATE KEY-----")):
+        assert [] == [key_type for key_type in KeyType if is_of_type(key_pem, key_type)]
+
+
+def test_keys_are_new_each_time() -> None:
+    """No two certificates share one."""
+    assert new_key(KeyType.EC256) != new_key(KeyType.EC256)
+
+
+@given(names=st.lists(NAMES, min_size=1, max_size=5, unique=True))
+def test_request_carries_the_names_in_order_and_the_first_that_fits_as_common_name(
+    names: list[str],
+) -> None:
+    """The common name is left out only where no name fits; the signature is the key's."""
+    csr = make_csr(names, KEYS[KeyType.EC256])
+
+    san = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    key = load_pem_private_key(KEYS[KeyType.EC256].reveal().encode(), password=None)
+    fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
+    assert names == san.get_values_for_type(x509.DNSName)
+    assert (fitting[0] if fitting else "") == common_name(csr.subject)
+    assert csr.is_signature_valid
+    assert key.public_key() == csr.public_key()
+
+
+def test_long_first_name_leaves_the_common_name_to_the_next() -> None:
+    """Some places refuse a certificate without one."""
+    long = ".".join(["a" * 30, "b" * 30, "example.com"])
+
+    csr = make_csr([long, "*.example.com", "example.com"], KEYS[KeyType.EC256])
+
+    assert "*.example.com" == common_name(csr.subject)

@@ -11,22 +11,11 @@ import dns.rcode
 import pytest
 
 from certferry.adapters.acme.propagation_status import PropagationStatus, Sought, advice
-from certferry.errors import (
-    Interrupted,
-    PropagationTimeout,
-    Retry,
-)
+from certferry.errors import Interrupted, PropagationTimeout, Retry
 from certferry.text import Text
 from certferry_sandbox.nameserver.daemon import DnsDaemon, Transport
 from certferry_sandbox.nameserver.service import DnsServer
-from tests.adapters.acme.name_servers import (
-    IMPATIENT,
-    NAME,
-    TIMEOUT,
-    NameServers,
-    Reports,
-    one,
-)
+from tests.adapters.acme.name_servers import IMPATIENT, NAME, TIMEOUT, NameServers, Reports, one
 from tests.adapters.acme.test_propagation import NET_NAME, asked_for_txt, silent
 
 PATIENT = timedelta(seconds=1)

@@ -88,8 +88,7 @@ def test_path_that_stays_broken_fails_the_run_for_now(bench: Bench, path: str) -
 def test_rate_limit_says_when_to_come_back(bench: Bench) -> None:
     """Retry-After in seconds is a moment in the error; nothing is tried again before."""
     bench.proxy.faults.add(
-        refusal("rateLimited", "too many orders for us", 429, "3600"),
-        on="POST /order-plz",
+        refusal("rateLimited", "too many orders for us", 429, "3600"), on="POST /order-plz"
     )
 
     with pytest.raises(RateLimited, match="too many orders for us") as failure:
@@ -294,12 +293,7 @@ FIELDS = [*ORDER_FIELDS, *AUTHORIZATION_FIELDS, *PROBLEM_FIELDS]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(FIELDS),
-            inner,
-            max_size=5,
-        )
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5)
     ),
     max_leaves=12,
 )

@@ -304,10 +304,7 @@ def test_odd_purview_leaves_the_refusal_as_it_is(purview: object) -> None:
             return {"purview": purview}
         return one_domain(action, form)
 
-    with (
-        service(answers) as running,
-        pytest.raises(DnsRejected, match="code 32"),
-    ):
+    with service(answers) as running, pytest.raises(DnsRejected, match="code 32"):
         configured(api=running.url, requests_per_second=1e6).add_txt(NAME, "value")
 
     assert ["POST /Domain.List", "POST /Record.Create", "POST /Domain.Purview"] == [

@@ -5,9 +5,7 @@ from __future__ import annotations
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import DomainState
-from certferry.errors import (
-    DeployError,
-)
+from certferry.errors import DeployError
 from certferry.ports.target import Scope
 
 NAMES = ("*.example.com", "*.src.example.com")

@@ -61,12 +61,7 @@ def test_an_upload_is_compact_json_in_utf_8(place: Place, client: QiniuClient) -
     client.upload_certificate(upload)
 
     [sent] = place.service.requests("POST /sslcert")
-    expected = {
-        "name": "证书",
-        "common_name": WWW,
-        "ca": upload.ca,
-        "pri": upload.pri,
-    }
+    expected = {"name": "证书", "common_name": WWW, "ca": upload.ca, "pri": upload.pri}
     compact = json.dumps(expected, ensure_ascii=False, separators=(",", ":"))
     assert compact.encode() == sent.body
     assert "application/json" == sent.headers["Content-Type"]

@@ -10,12 +10,7 @@ from certferry.adapters.qiniu.kinds import KODO
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
-from certferry.errors import (
-    TargetAccessDenied,
-    TargetBusy,
-    TargetRejected,
-    TargetUnavailable,
-)
+from certferry.errors import TargetAccessDenied, TargetBusy, TargetRejected, TargetUnavailable
 from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.habits import bindings_nowhere

@@ -13,12 +13,7 @@ from certferry.adapters.qiniu.records import HttpsConf
 from certferry.adapters.qiniu.survey import AT_ONCE
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
-from certferry.errors import (
-    DeployError,
-    TargetAccessDenied,
-    TargetRejected,
-    TargetUnavailable,
-)
+from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.kodo import DomainType
@@ -199,10 +194,7 @@ def test_keys_without_a_right_to_kodo_see_the_cdn(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "error"),
-    [
-        (refusal(403, words="no right"), TargetAccessDenied),
-        (refusal(400, 400999), TargetRejected),
-    ],
+    [(refusal(403, words="no right"), TargetAccessDenied), (refusal(400, 400999), TargetRejected)],
     ids=["denied", "refused"],
 )
 def test_list_of_certificates_that_may_not_be_read_hides_no_domain(

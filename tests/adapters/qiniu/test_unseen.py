@@ -12,10 +12,7 @@ import pytest
 from certferry.adapters.qiniu.target import Qiniu, Settings, connect
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of, short_label_of
-from certferry.core.observed.observation import (
-    DomainState,
-    TargetRules,
-)
+from certferry.core.observed.observation import DomainState, TargetRules
 from certferry.core.secret import Secret
 from certferry.errors import TargetAccessDenied, TargetUnavailable
 from certferry_sandbox.faults import Fault
@@ -94,11 +91,7 @@ def test_a_401_before_anything_was_given(place: Place, target: Qiniu) -> None:
     ids=str,
 )
 def test_what_would_befall_every_domain(
-    fault: Fault,
-    error: type[Exception],
-    domains: tuple[str, ...],
-    place: Place,
-    target: Qiniu,
+    fault: Fault, error: type[Exception], domains: tuple[str, ...], place: Place, target: Qiniu
 ) -> None:
     """Refused keys and a rate limit end the look at the first domain."""
     place.service.add_domain(WWW)
@@ -201,11 +194,7 @@ def made() -> CertificateBundle:
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {"names": (WWW,)},
-        {"not_before": timedelta(seconds=1)},
-        {"not_after": timedelta(seconds=-1)},
-    ],
+    [{"names": (WWW,)}, {"not_before": timedelta(seconds=1)}, {"not_after": timedelta(seconds=-1)}],
 )
 def test_a_mark_on_something_else(
     change: dict[str, Any], place: Place, target: Qiniu, made: CertificateBundle

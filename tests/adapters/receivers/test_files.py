@@ -16,15 +16,7 @@ from certferry.core.desired.certificate import FileDelivery
 from certferry.core.observed.observation import Change, ObservedDomain
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DeployError
-from tests.adapters.receivers.bench import (
-    LINEAGE,
-    directory,
-    held,
-    holds,
-    issue,
-    mode,
-    program,
-)
+from tests.adapters.receivers.bench import LINEAGE, directory, held, holds, issue, mode, program
 
 
 @pytest.fixture

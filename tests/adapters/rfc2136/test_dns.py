@@ -249,8 +249,7 @@ def test_update_that_is_ignored_is_told(server: Scripted) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"),
-    [(dns.rcode.SERVFAIL, DnsUnavailable), (dns.rcode.FORMERR, DnsRejected)],
+    ("code", "kind"), [(dns.rcode.SERVFAIL, DnsUnavailable), (dns.rcode.FORMERR, DnsRejected)]
 )
 def test_zone_that_cannot_be_looked_for_is_told(
     server: Scripted, code: dns.rcode.Rcode, kind: type[DnsError]

@@ -87,8 +87,7 @@ def write(folder: Path) -> None:
         names = (f"v{number}.example.com",)
         say("order")
         store.save_order(
-            lease,
-            AcmeOrder("img", DIRECTORY, f"order/{number}", names, make_key(), created_at=NOW),
+            lease, AcmeOrder("img", DIRECTORY, f"order/{number}", names, make_key(), created_at=NOW)
         )
         say("version")
         store.save_version(lease, bundle(number), NOW)

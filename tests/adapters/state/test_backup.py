@@ -250,8 +250,7 @@ def raw_archive(folder: Path) -> bytes:
     with closing(sqlite3.connect(folder / "state.db")) as state:
         state.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return packed(
-        state_db=(folder / "state.db").read_bytes(),
-        secret_key=(folder / "secret.key").read_bytes(),
+        state_db=(folder / "state.db").read_bytes(), secret_key=(folder / "secret.key").read_bytes()
     )
 
 

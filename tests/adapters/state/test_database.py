@@ -1,4 +1,4 @@
-"""The database file: who can read it, who has it open, and what is said when it cannot be used."""
+"""The state in SQLite: opened, connected, shared by processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
@@ -17,16 +17,141 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.state.connect import connect
-from certferry.adapters.state.failures import in_our_words
-from certferry.adapters.state.runs import History
+from certferry.adapters.state.database import Transaction
+from certferry.adapters.state.failures import translating_errors
+from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite import SqliteDatabase
+from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import HistoryEntry
-from certferry.errors import StateError, StateUnavailable
+from certferry.errors import ConfigError, StateError, StateUnavailable
 from certferry.ports.state import StateStore
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import NOW
+from tests.another_user import as_root, given_away
+
+# --- Opening a state by its URL
+
 
 ENTRY = HistoryEntry(NOW, "img", "issued", "root")
+
+
+@pytest.mark.parametrize(
+    "url", [lambda path: path, str, "sqlite:///{}".format], ids=["path", "text", "URL"]
+)
+def test_ways_to_name_a_state(
+    path: Path, key_file: Path, url: Callable[[Path], str | Path]
+) -> None:
+    """A path, as the configuration gives it, and a URL lead to the same database."""
+    with closing(connect(path, key_file)) as store:
+        store.append_history(ENTRY)
+
+    with closing(connect(url(path), key_file)) as store:
+        assert (ENTRY,) == store.history("img", 1)
+
+
+def test_path_of_a_url_may_be_relative(
+    tmp_path: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind three slashes it begins where the process stands."""
+    monkeypatch.chdir(tmp_path)
+
+    connect("sqlite:///below/state.db", key_file).close()
+
+    assert (tmp_path / "below" / "state.db").is_file()
+
+
+@pytest.mark.parametrize("beginning", ["oracle://", "sqlite://", "SQLite:///"])
+def test_url_that_leads_to_no_state(tmp_path: Path, key_file: Path, beginning: str) -> None:
+    """Its beginning is named, without what may be a password, and nothing is made."""
+    with pytest.raises(ConfigError, match=f"^there is no state at {beginning}$") as refused:
+        connect(f"{beginning}certferry:secret@host/state", key_file)
+
+    assert "sqlite:////var/lib/certferry/state.db" in str(refused.value.hint)
+    assert [] == list(tmp_path.iterdir())
+
+
+def refused(path: Path) -> tuple[str, str]:
+    """Give why a state is not opened, and the advice."""
+    with pytest.raises(StateError) as caught:
+        connect(path, path.with_name("secret.key"))
+    return str(caught.value.message), str(caught.value.hint)
+
+
+def test_state_that_others_can_write(tmp_path: Path) -> None:
+    """What it holds is uploaded, deployed and removed by: it is not opened."""
+    path = tmp_path / "state.db"
+    connect(path, tmp_path / "secret.key").close()
+    path.chmod(0o666)
+
+    assert (
+        f"{path} can be changed by every user (mode 0666)",
+        f"run: chmod go-w {path}",
+    ) == refused(path)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+@pytest.mark.parametrize("made", [True, False])
+def test_state_in_a_directory_that_others_can_write(
+    tmp_path: Path, mode: int, *, made: bool
+) -> None:
+    """Others could put SQLite's files beside it, which it would believe."""
+    path = tmp_path / "open" / "state.db"
+    path.parent.mkdir()
+    if made:
+        connect(path, tmp_path / "secret.key").close()
+    there = sorted(path.parent.iterdir())
+    path.parent.chmod(mode)
+
+    said, _ = refused(path)
+
+    assert f"{path.parent} can be changed by every user (mode {mode:04o})" == said
+    assert there == sorted(path.parent.iterdir())
+
+
+def test_state_behind_a_link_to_where_others_can_write(tmp_path: Path) -> None:
+    """Where it leads to counts."""
+    (tmp_path / "open").mkdir()
+    connect(tmp_path / "open" / "state.db", tmp_path / "secret.key").close()
+    (tmp_path / "state.db").symlink_to("open/state.db")
+    (tmp_path / "open").chmod(0o777)
+
+    said, _ = refused(tmp_path / "state.db")
+
+    assert "where every user can replace it" in said
+
+
+@as_root
+def test_state_of_another_user(tmp_path: Path) -> None:
+    """Root goes by none but its own, and makes nothing there that would lock its user out."""
+    path = tmp_path / "state.db"
+    connect(path, tmp_path / "secret.key").close()
+    given_away(path)
+    there = sorted(tmp_path.iterdir())
+
+    said, hint = refused(path)
+
+    assert f"{path} belongs to nobody, who could change it" == said
+    advice = f"run it as its owner: sudo -u nobody certferry …; or run: chown -h root {path}"
+    assert advice == hint
+    assert there == sorted(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("lineage", ["../../out", "/out", ".."])
+def test_lineage_that_is_called_like_a_path(tmp_path: Path, lineage: str) -> None:
+    """Its lock lies beside the state, whatever an earlier version let it be called."""
+    folder = tmp_path / "a" / "b"
+    with closing(connect(folder / "state.db", folder / "secret.key")) as store:
+        store.release(store.acquire(lineage, NOW))
+
+    assert 1 == len(list((folder / "state.db-leases").iterdir()))
+    assert [tmp_path / "a"] == list(tmp_path.iterdir())
+    assert [folder] == list((tmp_path / "a").iterdir())
+
+
+# --- The database file: who can read it, who has it open, and what is said when it cannot be
+# used
+
+
 THREADS = 20
 
 
@@ -115,10 +240,13 @@ def test_writes_are_on_the_disk_when_they_return(path: Path, store: StateStore) 
     """Write-ahead log, synchronous in full, foreign keys: on every thread's connection."""
     with closing(SqliteDatabase(path)) as database, ThreadPoolExecutor(1) as pool:
         for ask in (database.rows, lambda query: pool.submit(database.rows, query).result()):
-            assert [("wal",)] == ask("PRAGMA journal_mode")
-            assert [(2,)] == ask("PRAGMA synchronous")
-            assert [(1,)] == ask("PRAGMA foreign_keys")
-            assert [(10_000,)] == ask("PRAGMA busy_timeout")
+            for pragma, expected in (
+                ("journal_mode", "wal"),
+                ("synchronous", 2),
+                ("foreign_keys", 1),
+                ("busy_timeout", 10_000),
+            ):
+                assert [(expected,)] == list(map(tuple, ask(f"PRAGMA {pragma}")))
 
 
 def test_reading_neither_waits_for_a_writer_nor_writes(
@@ -145,7 +273,7 @@ def test_database_that_stays_locked(path: Path, store: StateStore) -> None:
         closing(SqliteDatabase(path, patience=timedelta(milliseconds=20))) as impatient,
         closing(sqlite3.connect(path, isolation_level=None)) as writer,
     ):
-        late = History(impatient)
+        late = SqlState(impatient, Sealing(path.with_name("secret.key")), "localhost")
         writer.execute("BEGIN IMMEDIATE")
         with pytest.raises(StateUnavailable, match="locked by another process") as refused:
             late.append_history(ENTRY)
@@ -179,20 +307,55 @@ def test_file_system_that_cannot_share_a_database() -> None:
     assert "put the state on a local disk" == str(refused.value.hint)
 
 
-def test_block_that_raises_leaves_nothing(path: Path, store: StateStore) -> None:
+def test_function_that_raises_leaves_nothing(path: Path, store: StateStore) -> None:
     """A transaction that is interrupted has not happened, and the connection can go on."""
     with closing(SqliteDatabase(path)) as database:
 
-        def interrupted() -> None:
-            with database.transaction() as connection:
-                connection.execute("INSERT INTO lease (lineage, token) VALUES ('img', 1)")
-                raise KeyboardInterrupt
+        def write(transaction: Transaction) -> None:
+            transaction.execute("INSERT INTO lease (lineage, token) VALUES ('img', 1)")
+
+        def interrupted(transaction: Transaction) -> None:
+            write(transaction)
+            raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            interrupted()
+            database.run(interrupted)
         assert [] == database.rows("SELECT * FROM lease")
-        with database.transaction() as connection:
-            connection.execute("INSERT INTO lease (lineage, token) VALUES ('img', 1)")
+        database.run(write)
+        assert 1 == len(database.rows("SELECT * FROM lease"))
+
+
+def test_function_that_meets_a_lock_runs_again(path: Path, store: StateStore) -> None:
+    """What its earlier tries wrote has not happened."""
+    tries: list[int] = []
+    with (
+        closing(SqliteDatabase(path)) as database,
+        closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as locked_out,
+    ):
+
+        def write(transaction: Transaction) -> int:
+            transaction.execute("INSERT INTO lease (lineage, token) VALUES ('img', 1)")
+            tries.append(len(tries))
+            if len(tries) < 3:
+                locked_out.execute("BEGIN IMMEDIATE")
+            return len(transaction.rows("SELECT * FROM lease"))
+
+        assert 1 == database.run(write)
+    assert [0, 1, 2] == tries
+
+
+@pytest.mark.parametrize("use", ["rows", "read", "run"])
+def test_function_that_uses_the_database_itself(path: Path, store: StateStore, use: str) -> None:
+    """It has to use its transaction: another database would not read in that."""
+    with closing(SqliteDatabase(path)) as database:
+        uses: dict[str, Callable[[object], object]] = {
+            "rows": lambda _: database.rows("SELECT 1"),
+            "read": lambda _: database.read(lambda _: None),
+            "run": lambda _: database.run(lambda _: None),
+        }
+        with pytest.raises(RuntimeError):
+            database.run(uses[use])
+        assert [] == database.rows("SELECT * FROM lease")
 
 
 def test_state_can_be_closed_under_threads_that_read_it(path: Path, key_file: Path) -> None:
@@ -303,7 +466,7 @@ def test_file_in_place_of_the_folder(path: Path, key_file: Path) -> None:
 
 
 @pytest.mark.parametrize("folder_mode", [0o000, 0o555])
-def test_state_of_another_user(folder_mode: int) -> None:
+def test_state_file_of_another_user(folder_mode: int) -> None:
     """Who may not read it, or may only read it, is told whose place it is to run certferry."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -331,5 +494,5 @@ def test_unforeseen_error(path: Path) -> None:
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_file_system_without_room(path: Path, code: int) -> None:
     """A key file that finds no room is told like a database that finds none."""
-    with pytest.raises(StateUnavailable, match="the disk is full"), in_our_words(path):
+    with pytest.raises(StateUnavailable, match="the disk is full"), translating_errors(path):
         raise OSError(code, os.strerror(code))

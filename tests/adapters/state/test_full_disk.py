@@ -12,26 +12,28 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.state.connect import connect
-from certferry.adapters.state.database import migrate, read_migrations
-from certferry.adapters.state.runs import History
+from certferry.adapters.state.database import Upgrade, migrate
+from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite import SqliteDatabase
+from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import HistoryEntry
 from certferry.errors import StateUnavailable
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import NOW
-from tests.adapters.state.test_migrations import make_one_of_schema_14
+from tests.adapters.state.schemas import make_one_of_schema
 
 
 def test_database_that_may_not_grow(path: Path) -> None:
     """SQLite's own "full" is told with the folder to free space in; what was there is there."""
     path.touch()
     with closing(SqliteDatabase(path)) as database:
-        store = History(database)
-        migrate(database, read_migrations("sqlite"))
+        sealing = Sealing(path.with_name("secret.key"))
+        store = SqlState(database, sealing, "localhost")
+        migrate(database, Upgrade("localhost", sealing.proof_of))
         store.append_history(HistoryEntry(NOW, "img", "issued", "root"))
-        ((pages,),) = database.rows("PRAGMA page_count")
-        database.rows(f"PRAGMA max_page_count = {pages}")
+        [row] = database.rows("PRAGMA page_count")
+        database.rows(f"PRAGMA max_page_count = {row['page_count']}")
 
         with pytest.raises(StateUnavailable, match="the disk is full") as refused:
             store.append_history(HistoryEntry(NOW, "img", "x" * 100_000, "root"))
@@ -83,7 +85,7 @@ def test_disk_that_is_only_read(tmp_path: Path, left: str) -> None:
         lease = store.acquire("img", NOW)
         store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
     if left == "an older schema":
-        make_one_of_schema_14(path)
+        make_one_of_schema(14, path)
     if left == "half a restore":
         path.with_name("state.db-journal").write_bytes(b"pages as they were")
 

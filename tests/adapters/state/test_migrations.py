@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -13,15 +14,22 @@ import pytest
 
 from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.connect import connect
-from certferry.adapters.state.database import Migration, migrate, read_migrations
+from certferry.adapters.state.database import Migration, Upgrade, migrate, read_migrations
 from certferry.adapters.state.sqlite import SqliteDatabase
-from certferry.core.certificates.lineage import Revocation, RevocationReason
-from certferry.core.observed.records import HistoryEntry, RolloutRecord
+from certferry.core.assessment.notices import ChannelState, Delivery, Notice, Subject, Topic
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
+from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
+from certferry.core.planning.limits import Allowance, Hold, Limits, PlannedOrder
 from certferry.errors import StateError, StateTooNew
-from certferry.ports.state import ChallengeRecord
-from certferry_sandbox.testing.certificates import make_bundle, with_issuer_until
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
+from certferry.problem import Problem
+from certferry.text import Text
+from certferry_sandbox.testing.certificates import make_bundle, make_key, with_issuer_until
 from tests.adapters.state.child_program import NOW
+from tests.adapters.state.schemas import MIGRATIONS, make_one_of_schema, rows_kept
 
+LIMITS = Limits(*[Allowance(1, timedelta(days=1))] * 4)
 SHIPS = Migration(1, "0001_ships", "CREATE TABLE ship (name TEXT);")
 PORTS = Migration(
     2,
@@ -46,36 +54,15 @@ def database(path: Path) -> Iterator[SqliteDatabase]:
         yield opened
 
 
+def apply(database: SqliteDatabase, migrations: Sequence[Migration]) -> None:
+    """Apply what is missing of these."""
+    migrate(database, Upgrade("localhost", lambda *_: None), migrations)
+
+
 def tables(database: SqliteDatabase) -> set[str]:
     """Give the names of the tables."""
     rows = database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
-    return {name for (name,) in rows}
-
-
-def make_old(path: Path) -> None:
-    """Take away what the first schema had not."""
-    with closing(sqlite3.connect(path)) as old, old:
-        for column in ("fullchain_digest", "window_page", "ask_after"):
-            old.execute(f"ALTER TABLE version DROP COLUMN {column}")
-        for table in ("account_note", "notice", "told", "channel", "sighting", "begun_run"):
-            old.execute(f"DROP TABLE {table}")
-        old.execute("DROP TABLE issue_try")
-        old.execute("ALTER TABLE upload DROP COLUMN proof")
-        old.execute("ALTER TABLE challenge_record DROP COLUMN proof")
-        old.execute("DROP TABLE withdrawal")
-        old.execute("DROP TABLE last_run")
-        for table in ("issuance", "failed_proof", "hold"):
-            old.execute(f"DROP TABLE {table}")
-        old.execute("ALTER TABLE acme_order DROP COLUMN key_type")
-        old.execute("ALTER TABLE acme_account DROP COLUMN sealed_next_key_pem")
-        revoked = ("revoked_at", "revocation_reason", "revocation_answered")
-        for column in ("directory", *revoked, "issuer_not_after"):
-            old.execute(f"ALTER TABLE version DROP COLUMN {column}")
-        sent = ("sent", "program_digest", "fullchain_digest", "settings_before")
-        since = ("request_id", "worked_before", "refused_since", "drift", "repairs")
-        for column in (*sent, *since, "accepted_at", "problem_before", "failed_at"):
-            old.execute(f"ALTER TABLE rollout DROP COLUMN {column}")
-        old.execute("DELETE FROM certferry_migration WHERE number > 1")
+    return {row["name"] for row in rows}
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:
@@ -97,15 +84,14 @@ def test_empty_file_is_migrated(path: Path, key_file: Path) -> None:
 
 def test_only_what_is_missing_is_applied(database: SqliteDatabase) -> None:
     """Each migration runs once, whatever stands in it between semicolons."""
-    migrate(database, [SHIPS])
-    migrate(database, [SHIPS, PORTS])
-    migrate(database, [SHIPS, PORTS])
+    apply(database, [SHIPS])
+    apply(database, [SHIPS, PORTS])
+    apply(database, [SHIPS, PORTS])
 
     assert {"certferry_migration", "ship", "port"} == tables(database)
-    assert [("a;b",)] == database.rows("SELECT name FROM port")
-    assert [(1, "0001_ships"), (2, "0002_ports")] == database.rows(
-        "SELECT number, name FROM certferry_migration ORDER BY number"
-    )
+    assert ["a;b"] == [row["name"] for row in database.rows("SELECT name FROM port")]
+    applied = database.rows("SELECT number, name FROM certferry_migration ORDER BY number")
+    assert [(1, "0001_ships"), (2, "0002_ports")] == list(map(tuple, applied))
     with pytest.raises(StateError, match="ports; stay"):
         database.rows("DELETE FROM port")
 
@@ -113,12 +99,12 @@ def test_only_what_is_missing_is_applied(database: SqliteDatabase) -> None:
 def test_migrations_that_fail_leave_nothing(database: SqliteDatabase) -> None:
     """One that is broken takes back those before it, and the database is as it was."""
     with pytest.raises(StateError, match="NONSENSE"):
-        migrate(database, [SHIPS, PORTS, BROKEN])
+        apply(database, [SHIPS, PORTS, BROKEN])
     assert set() == tables(database)
 
-    migrate(database, [SHIPS])
+    apply(database, [SHIPS])
     with pytest.raises(StateError, match="NONSENSE"):
-        migrate(database, [SHIPS, PORTS, BROKEN])
+        apply(database, [SHIPS, PORTS, BROKEN])
     assert {"certferry_migration", "ship"} == tables(database)
 
 
@@ -154,10 +140,10 @@ def test_lease_that_a_run_of_an_earlier_version_left(path: Path, key_file: Path)
 def test_second_process_finds_the_work_done(database: SqliteDatabase, path: Path) -> None:
     """Who waited for another's migration applies nothing again."""
     with closing(SqliteDatabase(path)) as first:
-        migrate(first, [SHIPS])
-    migrate(database, [SHIPS])
+        apply(first, [SHIPS])
+    apply(database, [SHIPS])
 
-    assert [(1,)] == database.rows("SELECT COUNT(*) FROM certferry_migration")
+    assert 1 == len(database.rows("SELECT * FROM certferry_migration"))
 
 
 def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
@@ -174,7 +160,7 @@ def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
         version = store.save_version(lease, bundle, NOW)
         for record in (domain, command, earlier):
             store.save_rollout(record)
-    make_old(path)
+    make_one_of_schema(1, path)
 
     with closing(connect(path, key_file)) as store:
         assert bundle.fullchain_digest == version.fullchain_digest
@@ -190,19 +176,10 @@ def test_revocation_that_an_earlier_version_wrote_down(path: Path, key_file: Pat
         lease = store.acquire("img", NOW)
         store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
         store.save_revocation(lease, 1, revocation)
-    make_one_of_schema_14(path)
+    make_one_of_schema(14, path)
 
     with closing(connect(path, key_file)) as store:
         assert [revocation] == [version.revocation for version in store.versions("img")]
-
-
-def make_one_of_schema_14(path: Path) -> None:
-    """Take away what came after that."""
-    with closing(sqlite3.connect(path)) as old, old:
-        for column in ("revocation_answered", "issuer_not_after"):
-            old.execute(f"ALTER TABLE version DROP COLUMN {column}")
-        old.execute("DROP TABLE begun_run")
-        old.execute("DELETE FROM certferry_migration WHERE number > 14")
 
 
 def test_chain_that_an_earlier_version_kept(path: Path, key_file: Path) -> None:
@@ -223,7 +200,7 @@ def test_chain_that_an_earlier_version_kept(path: Path, key_file: Path) -> None:
         if text is not None:
             with closing(sqlite3.connect(path)) as old, old:
                 old.execute("UPDATE version_pem SET fullchain_pem = ?", (text,))
-        make_one_of_schema_14(path)
+        make_one_of_schema(14, path)
 
         with closing(connect(path, key_file)) as store:
             assert [expected] == [version.issuer_not_after for version in store.versions("img")]
@@ -237,7 +214,7 @@ def test_challenge_record_of_the_first_schema(path: Path, key_file: Path, *, has
     record = ChallengeRecord("img", "_acme-challenge.img", "value", NOW, "1|2")
     with closing(connect(path, key_file)) as store:
         store.save_challenge_record(record)
-    make_old(path)
+    make_one_of_schema(1, path)
     kept = key_file.read_bytes()
     if not has_key:
         key_file.unlink()
@@ -246,3 +223,62 @@ def test_challenge_record_of_the_first_schema(path: Path, key_file: Path, *, has
     key_file.write_bytes(kept)
     with closing(connect(path, key_file)) as store:
         assert (replace(record, is_ours=has_key),) == store.challenge_records("img")
+
+
+@pytest.mark.parametrize("number", range(1, len(MIGRATIONS)))
+def test_state_of_every_released_schema(path: Path, key_file: Path, number: int) -> None:
+    """All that it holds is kept, in every table; what belongs to a host is this host's."""
+    with closing(connect(path, key_file)) as store:
+        store_everything(store)
+        make_one_of_schema(number, path)
+    old = path.with_name("old.db")
+    shutil.copy(path, old)
+
+    with closing(connect(path, key_file, host="web-1")) as store:
+        places = {one.target for one in store.remembered("img").rollouts}
+        has_run = store.last_run() is not None
+    with closing(connect(path, key_file, host="web-2")) as renamed:
+        assert "web-1" == renamed.host
+
+    before, after = rows_kept(old, path)
+    assert before == after
+    assert all(before.values())
+    assert {"qiniu", "files", "command"} == places
+    assert has_run == (number >= 13)
+    with closing(sqlite3.connect(path)) as raw:
+        hosts = dict(raw.execute("SELECT target, host FROM rollout"))
+    assert {"qiniu": "", "files": "web-1", "command": "web-1"} == hosts
+
+
+def store_everything(store: StateStore) -> None:
+    """Store a row in every table."""
+    store.begin_run(NOW)
+    lease = store.acquire("img", NOW)
+    bundle = make_bundle("img.example.com", not_before=NOW)
+    store.save_version(lease, bundle, NOW)
+    store.save_revocation(lease, 1, Revocation(NOW, RevocationReason.SUPERSEDED))
+    store.save_account(AcmeAccount("https://ca.test", make_key()))
+    store.claim_order(lease, "https://ca.test", PlannedOrder(("img.example.com",)), LIMITS, NOW)
+    order = AcmeOrder("img", "https://ca.test", "order/1", ("img",), make_key(), NOW)
+    store.save_order(lease, order)
+    store.save_issue_try("img", NOW, failed=True)
+    store.save_failed_proofs("https://ca.test", ("img.example.com",), NOW)
+    store.save_hold("https://ca.test", Hold(("img.example.com",), NOW, NOW, for_all=True))
+    store.save_challenge_record(ChallengeRecord("img", "_acme-challenge.img", "value", NOW))
+    store.save_upload(Upload("img", "qiniu", "1", "label", bundle.certificate.fingerprint, NOW))
+    sightings = []
+    for target in ("qiniu", "files", "command"):
+        place = ("img", target, "img.example.com")
+        leaf = bundle.certificate.fingerprint
+        rollout = RolloutRecord(*place, leaf, NOW, worked_before=True, repairs=(NOW,))
+        store.save_rollout(replace(rollout, fullchain_digest=bundle.fullchain_digest))
+        sightings.append(Sighting(*place, served=True, since=NOW, fingerprint=leaf))
+        store.save_withdrawal(Withdrawal(*place, leaf, NOW, by_hand=True))
+    store.update_sightings(lambda _: tuple(sightings))
+    notice = Notice(Topic.TROUBLE, Subject("img"), NOW, Problem("code", Text("{one}", one="一")))
+    store.update_notices(lambda _: (notice,))
+    told = ChannelState((Delivery(*notice.key, NOW, NOW),), (NOW,))
+    store.update_channel("ops", lambda *_: (told, None))
+    store.update_account_note("qiniu", "way", lambda _: "https")
+    store.save_run(NOW, succeeded=True)
+    store.append_history(HistoryEntry(NOW, "img", "issued", "root", {"fingerprint": "ab"}))

@@ -7,12 +7,14 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
-from datetime import timedelta
+from contextlib import closing, nullcontext
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.connect import connect
 from certferry.errors import LeaseHeld, LeaseLost
 from certferry.ports.state import StateStore
@@ -143,6 +145,19 @@ def test_lock_that_is_removed_under_its_holder(path: Path, store: StateStore) ->
     store.extend(held)
     with pytest.raises(LeaseHeld):
         store.acquire("img", NOW)
+
+
+@pytest.mark.parametrize(("hours", "is_over"), [(1, False), (-1, True)])
+def test_lease_with_an_end(path: Path, store: StateStore, hours: int, is_over: object) -> None:
+    """One that another kind of store has written down ends by the database's clock."""
+    lease = store.acquire("img", NOW)
+    until = from_moment(datetime.now(UTC) + timedelta(hours=hours))
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE lease SET until = ?", (until,))
+
+    for write in (partial(store.extend, lease), partial(store.drop_order, lease)):
+        with pytest.raises(LeaseLost) if is_over else nullcontext():
+            write()
 
 
 def test_two_ways_to_one_state(path: Path, key_file: Path, store: StateStore) -> None:

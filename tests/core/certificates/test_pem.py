@@ -164,9 +164,7 @@ def test_name_in_the_subject_alone_is_told() -> None:
         .sign(key, hashes.SHA256())
     )
     privkey = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
 
     with pytest.raises(CertificateError, match="no subject alternative names") as caught:

@@ -291,8 +291,7 @@ def test_certificate_that_a_deployment_replaces_is_in_order() -> None:
 
 ENDS = st.sampled_from([None, NOW - timedelta(1), NOW + timedelta(5), END])
 ADDRESSES = st.lists(
-    st.builds(served, st.sampled_from([OURS, THEIRS, None]), ENDS, valid=st.booleans()),
-    max_size=2,
+    st.builds(served, st.sampled_from([OURS, THEIRS, None]), ENDS, valid=st.booleans()), max_size=2
 ).map(tuple)
 DOMAINS = st.lists(
     st.builds(

@@ -1,27 +1,41 @@
-"""When a rollout's next step is due."""
+"""What is due, for whom, and with which settings."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import datetime, timedelta
+import itertools
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.chain import EdgeProblemCode
-from certferry.core.desired.certificate import DesiredHttps, Kind
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    DesiredHttps,
+    HttpsSettings,
+    Kind,
+)
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, Served
 from certferry.core.observed.records import LAG, RolloutRecord
+from certferry.core.planning.drift import in_sentences, setting_changes
 from certferry.core.planning.due import Times, due_of, processing
 from certferry.core.planning.plan import Rollout
+from certferry.core.planning.rollouts import Claims
 from certferry.core.planning.steps import Deploy, Due, TimedOut, TriedInThisRun, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Usual, Waiting
 from certferry.errors import CertferryError, DeployError, TargetStuck, VerificationError
 from certferry.problem import Problem
 from certferry.text import Text
-from tests.core.strategies import NOW
+from tests.core.strategies import NOW, settings_found, wishes
+
+# --- When a rollout's next step is due
+
 
 OURS = "aa" * 32
 EXPIRED = Problem(EdgeProblemCode.EXPIRED, Text("the certificate expired"))
@@ -55,13 +69,7 @@ def record(ago: timedelta = timedelta(0), *, problem: str = "None") -> RolloutRe
     """Remember that the target took this certificate for the domain, some time ago."""
     moment = NOW - ago
     return RolloutRecord(
-        "img",
-        "qiniu",
-        "img.example.com",
-        OURS,
-        moment,
-        accepted_at=moment,
-        problem_before=problem,
+        "img", "qiniu", "img.example.com", OURS, moment, accepted_at=moment, problem_before=problem
     )
 
 
@@ -249,3 +257,284 @@ def test_change_without_effect_tells_what_is_bound(
     assert isinstance(error, DeployError)
     assert str(error).endswith(f"has not taken effect; {words}")
     assert hint in str(error.hint)
+
+
+# --- Where a domain's settings differ from what is asked for
+
+
+DOMAIN = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, "id-3")
+VERSIONS = ("TLSv1.2", "TLSv1.3")
+NAMES = [field.name for field in fields(DesiredHttps)]
+BEGUN = RolloutRecord("img", "qiniu", DOMAIN.domain, "3f", datetime(2026, 7, 1, tzinfo=UTC))
+
+
+def sent_before(sent: DesiredHttps | None, domain: ObservedDomain = DOMAIN) -> ObservedDomain:
+    """Return the domain as it is known after these settings were sent."""
+    return replace(domain, last=replace(BEGUN, sent=sent))
+
+
+@given(wishes, settings_found, st.frozensets(st.sampled_from(NAMES)))
+def test_what_was_sent_is_no_difference_where_it_is_not_told(
+    wish: DesiredHttps, found: HttpsSettings, untold: frozenset[str]
+) -> None:
+    """Only what the target tells can differ from a wish that was sent as it is."""
+    told = replace(found, **dict.fromkeys(untold))
+    domain = sent_before(wish, replace(DOMAIN, https=told))
+
+    assert not untold & {change.what for change in setting_changes(wish, domain)}
+
+
+@given(wishes, settings_found, st.none() | wishes)
+def test_what_was_sent_is_no_matter_where_it_is_told(
+    wish: DesiredHttps, found: HttpsSettings, sent: DesiredHttps | None
+) -> None:
+    """What the target tells decides."""
+    told = replace(found, tls_versions=found.tls_versions or VERSIONS)
+    domain = replace(DOMAIN, https=told)
+
+    assert setting_changes(wish, domain) == setting_changes(wish, sent_before(sent, domain))
+
+
+@pytest.mark.parametrize(
+    ("wish", "after"),
+    [
+        (DesiredHttps(force_https=False), "false"),
+        (DesiredHttps(http2=True), "true"),
+        (DesiredHttps(tls_versions=VERSIONS), "TLSv1.2, TLSv1.3"),
+    ],
+)
+def test_what_is_not_told_differs_until_it_was_sent(wish: DesiredHttps, after: str) -> None:
+    """What is in force until then is not known; another wish that was sent is not this one."""
+    others = DesiredHttps(force_https=True, http2=False, tls_versions=("TLSv1.3",))
+
+    for sent in (None, DesiredHttps(), others):
+        [change] = setting_changes(wish, sent_before(sent))
+
+        assert ("unknown", after) == (change.was, change.becomes)
+    assert () == setting_changes(wish, sent_before(wish))
+
+
+@pytest.mark.parametrize("versions", [VERSIONS, VERSIONS[::-1]])
+def test_tls_versions_are_a_set(versions: tuple[str, ...]) -> None:
+    """In another order than they are wished they are the same, told or sent."""
+    wish = DesiredHttps(tls_versions=VERSIONS)
+
+    told = replace(DOMAIN, https=HttpsSettings(tls_versions=versions))
+    sent = sent_before(DesiredHttps(tls_versions=versions))
+
+    assert () == setting_changes(wish, told)
+    assert () == setting_changes(wish, sent)
+
+
+def test_domain_without_https_has_no_settings_yet() -> None:
+    """There is nothing to be unknown, and what was sent before HTTPS went off is gone with it."""
+    wish = DesiredHttps(http2=True)
+    off = sent_before(wish, replace(DOMAIN, bound=None))
+
+    assert ["—"] == [change.was for change in setting_changes(wish, off)]
+
+
+def test_domain_without_settings_has_none_to_wish_for() -> None:
+    """Its target binds a certificate and nothing else: what is asked of others is no difference."""
+    wish = DesiredHttps(force_https=True, http2=True, tls_versions=VERSIONS)
+
+    assert () == setting_changes(wish, replace(DOMAIN, has_settings=False))
+
+
+def test_changes_are_told_in_sentences() -> None:
+    """The word for what is not known can be translated; the settings' are not."""
+    wish = DesiredHttps(http2=True, tls_versions=VERSIONS)
+    domain = replace(DOMAIN, https=HttpsSettings(http2=False))
+
+    sentences = in_sentences(setting_changes(wish, domain))
+
+    assert ["http2 false → true", "tls_versions unknown → TLSv1.2, TLSv1.3"] == list(
+        map(str, sentences)
+    )
+    assert "tls_versions 未知 → TLSv1.2, TLSv1.3" == sentences[1].render(
+        lambda template: template.replace("unknown", "未知")
+    )
+
+
+# --- Who serves a domain that several certificates cover
+
+
+OWNED_NAMES = ("img.example.com", "*.example.com", "*.img.example.com", "a.img.example.com")
+GLOBS = ("*.example.com", "a.*", "*.img.*", "*img.example.com")
+DOMAINS = (*OWNED_NAMES, "b.example.com", "b.img.example.com")
+
+
+def wish(
+    lineage: str,
+    *names: str,
+    domains: tuple[str, ...] | None = None,
+    target: str = "qiniu",
+    kind: Kind = Kind.AUTO,
+    globs: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+) -> DesiredCertificate:
+    """A certificate, deployed to what it covers, to what is named, or to what globs match."""
+    domains = () if globs and domains is None else domains
+    deployment = DesiredDeployment(target, domains, kind, globs=globs, exclude=exclude)
+    return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
+
+
+def owners(wishes: list[DesiredCertificate], domain: str, kind: Kind = Kind.CDN) -> list[str]:
+    """Who would serve the domain, which is such at its target."""
+    claims = Claims(wishes)
+    return [
+        one.lineage
+        for one in wishes
+        for deployment in one.deployments
+        if _takes(one.names, deployment, domain, kind)
+        and claims.owns(one.lineage, deployment, domain, kind)
+    ]
+
+
+def _takes(names: tuple[str, ...], one: DesiredDeployment, domain: str, kind: Kind) -> bool:
+    """Whether the certificate alone would be deployed to the domain."""
+    as_written = {Kind.DCDN: {Kind.CDN}}.get(kind, set())
+    if one.kind not in {Kind.AUTO, kind} | as_written:
+        return False
+    if domain in (one.domains or ()):
+        return True
+    if any(_like(glob, domain) for glob in one.exclude):
+        return False
+    is_meant = one.domains is None or any(_like(glob, domain) for glob in one.globs)
+    return is_meant and covered_by(names, domain)
+
+
+def _like(glob: str, domain: str) -> bool:
+    return fnmatchcase(domain, glob)
+
+
+@st.composite
+def wish_lists(draw: st.DrawFn) -> list[DesiredCertificate]:
+    """Certificates that overlap in every way; no two name the same domain."""
+    names = st.lists(st.sampled_from(OWNED_NAMES), min_size=1, max_size=3, unique=True)
+    kinds = st.sampled_from([Kind.AUTO, Kind.AUTO, Kind.CDN, Kind.DCDN, Kind("kodo")])
+    globs = st.lists(st.sampled_from(GLOBS), max_size=2, unique=True).map(tuple)
+    wishes = [
+        wish(f"l{number}", *draw(names), kind=draw(kinds), globs=draw(globs), exclude=draw(globs))
+        for number in range(draw(st.integers(1, 4)))
+    ]
+    if draw(st.booleans()):
+        wishes.append(wish("named", *OWNED_NAMES, domains=(draw(st.sampled_from(DOMAINS)),)))
+    return draw(st.permutations(wishes))
+
+
+@given(wish_lists(), st.sampled_from(DOMAINS), st.sampled_from([Kind.CDN, Kind.DCDN, Kind("kodo")]))
+def test_covered_domain_has_exactly_one_owner(
+    wishes: list[DesiredCertificate], domain: str, kind: Kind
+) -> None:
+    """No two certificates contend for a domain, and none falls between two."""
+    wanted = any(_takes(one.names, one.deployments[0], domain, kind) for one in wishes)
+
+    assert int(wanted) == len(owners(wishes, domain, kind))
+
+
+def test_who_names_a_domain_has_it() -> None:
+    """A name in the file says more than a certificate that happens to cover it."""
+    wishes = [
+        wish("exact", "img.example.com"),
+        wish("named", "*.example.com", domains=("img.example.com",)),
+    ]
+
+    for order in itertools.permutations(wishes):
+        assert ["named"] == owners(list(order), "img.example.com")
+
+
+def test_exact_name_comes_before_a_wildcard() -> None:
+    """Whichever is declared first."""
+    wishes = [wish("wide", "*.example.com"), wish("exact", "img.example.com")]
+
+    for order in itertools.permutations(wishes):
+        assert ["exact"] == owners(list(order), "img.example.com")
+        assert ["wide"] == owners(list(order), "b.example.com")
+
+
+def test_longer_glob_comes_before_a_shorter_one_and_before_none() -> None:
+    """Who describes a domain more closely means it, and not who merely covers it."""
+    wishes = [
+        wish("auto", "img.example.com", "*.example.com"),
+        wish("wide", "*.example.com", globs=("*.example.com",)),
+        wish("near", "*.example.com", globs=("b*", "im*.example.com")),
+    ]
+
+    for order in itertools.permutations(wishes):
+        assert ["near"] == owners(list(order), "img.example.com")
+        assert ["wide"] == owners(list(order), "a.example.com")
+        assert ["auto"] == owners(
+            [wishes[0], wish("x", "*.example.com", globs=("a*",))], "img.example.com"
+        )
+
+
+def test_name_comes_before_any_glob() -> None:
+    """A domain that is named has its place, however closely others describe it."""
+    named = wish("named", "*.example.com", domains=("img.example.com",))
+    glob = wish("glob", "img.example.com", globs=("img.example.co*",))
+
+    assert ["named"] == owners([glob, named], "img.example.com")
+
+
+def test_what_is_excluded_goes_to_the_next() -> None:
+    """It is none's claim that `exclude` takes away."""
+    first = wish("first", "*.example.com", exclude=("img.*",))
+    second = wish("second", "*.example.com")
+
+    assert ["second"] == owners([first, second], "img.example.com")
+    assert ["first"] == owners([first, second], "b.example.com")
+    assert None is Claims([first]).owner("qiniu", "img.example.com", Kind.CDN)
+
+
+def test_glob_claims_nothing_that_its_certificate_does_not_cover() -> None:
+    """Whatever it matches."""
+    wishes = [
+        wish("narrow", "img.example.com", globs=("*.example.com",)),
+        wish("wide", "*.example.com"),
+    ]
+
+    assert ["wide"] == owners(wishes, "b.example.com")
+
+
+def test_equal_claims_go_to_the_first() -> None:
+    """Two certificates for the same names are served in the order of the file."""
+    first, second = wish("first", "*.example.com"), wish("second", "*.example.com")
+
+    assert ["first"] == owners([first, second], "b.example.com")
+
+
+def test_other_targets_are_no_rivals() -> None:
+    """The same domain may be served from two places."""
+    wishes = [wish("one", "img.example.com"), wish("two", "img.example.com", target="other")]
+
+    assert ["one", "two"] == owners(wishes, "img.example.com")
+
+
+def test_kinds_of_domain_are_no_rivals() -> None:
+    """A deployment for CDN domains only leaves source domains to other certificates."""
+    wishes = [
+        wish("cdn", "*.example.com", kind=Kind.CDN),
+        wish("kodo", "*.example.com", kind=Kind("kodo")),
+    ]
+
+    assert ["cdn"] == owners(wishes, "img.example.com", Kind.CDN)
+    assert ["kodo"] == owners(wishes, "img.example.com", Kind("kodo"))
+    assert ["cdn"] == owners(wishes, "img.example.com", Kind.DCDN)
+
+
+def test_one_certificate_with_two_deployments_serves_a_domain_once() -> None:
+    """The one that names it decides how."""
+    named = DesiredDeployment("qiniu", ("img.example.com",))
+    wide = DesiredDeployment("qiniu")
+    one = DesiredCertificate("one", ("*.example.com",), deployments=(wide, named))
+    claims = Claims([one])
+
+    assert claims.owns("one", named, "img.example.com", Kind.CDN)
+    assert not claims.owns("one", wide, "img.example.com", Kind.CDN)
+    assert claims.owns("one", wide, "b.example.com", Kind.CDN)
+
+
+def test_domain_that_is_not_declared_is_left_to_the_caller() -> None:
+    """As without a configuration, where a client's certificate is all there is."""
+    assert Claims().owns("one", DesiredDeployment("qiniu"), "img.example.com", Kind.CDN)

@@ -277,9 +277,7 @@ def test_bound_but_not_served_is_looked_at() -> None:
 def test_processing_domain_is_not_done_even_when_served() -> None:
     """A change under way may still end otherwise, so the domain is looked at again."""
     plan = make_plan(
-        wish(),
-        world(version(3, CURRENT), state=DomainState.PROCESSING),
-        Times.at(NOW),
+        wish(), world(version(3, CURRENT), state=DomainState.PROCESSING), Times.at(NOW)
     )
 
     assert [Action.VERIFY] == [step.action for step in plan.steps]

@@ -1,7 +1,8 @@
-"""Why a certificate is issued, one rule each."""
+"""The rules of the plan: safety, rejections, retirements, what is unmanaged."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -11,15 +12,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificates.certificate import KeyType
+from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.certificates.renewal import RenewalWindow
-from certferry.core.desired.certificate import DesiredCertificate, PemFiles
-from certferry.core.observed.observation import Observation
-from certferry.core.observed.records import Ordered, Remembered
-from certferry.core.planning.planner import why_adopt
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredHttps,
+    HttpsSettings,
+    PemFiles,
+    Retirement,
+)
+from certferry.core.observed.observation import Observation, TargetRules
+from certferry.core.observed.records import Ordered, OtherCertificate, Remembered
+from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Plan, Weight
+from certferry.core.planning.planner import ANEW_AFTER, Issuing, make_plan, retry_pause, why_adopt
+from certferry.core.planning.removals import MOST_SUPERSEDED, MOST_UNMANAGED, in_one_run, unclaimed
+from certferry.core.planning.report import Outcome, standings
 from certferry.core.planning.rules import LEAST_GAP, first_violated
-from certferry.core.reasons import ReasonCode
-from tests.core.planning.test_planner import CURRENT, wish, world
-from tests.core.strategies import NOW, certificate, version
+from certferry.core.planning.safety import without_refused
+from certferry.core.planning.steps import Action, Deploy, Retire
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.text import Text
+from tests.core.planning.test_planner import CURRENT, PREVIOUS, Situation, copy_of, wish, world
+from tests.core.strategies import LINEAGE, NOW, certificate, fingerprints, situations, version
+
+# --- Why a certificate is issued, one rule each
+
 
 DUE = certificate("aa" * 32, not_before=NOW - timedelta(days=61))
 
@@ -174,3 +192,379 @@ def test_reason_names_the_cas_window_and_page() -> None:
 
     strange = replace(version(3, leaf), window=RenewalWindow(NOW, leaf.not_before))
     assert first_violated(wish(), world(strange), NOW) is None
+
+
+# --- What is refused before anything is sent, one situation each
+
+
+UNLIKE = replace(wish(), names=("other.example.com",))
+SHORT = certificate("aa" * 32, not_before=NOW - timedelta(days=1), lifetime=timedelta(days=20))
+
+
+@pytest.mark.parametrize(
+    ("observed", "code"),
+    [
+        (world(version(3, CURRENT, key_matches=False), bound=None), ReasonCode.KEY_MISMATCH),
+        (world(version(3, CURRENT, chain=False), bound=None), ReasonCode.CHAIN_INCOMPLETE),
+        (
+            world(version(3, SHORT), bound=None, remotes=(copy_of(1, "ff" * 32),)),
+            ReasonCode.TOO_LITTLE_LIFE,
+        ),
+        (
+            world(replace(version(3, CURRENT), issuer_not_after=NOW), bound=None),
+            ReasonCode.ISSUER_EXPIRED,
+        ),
+    ],
+)
+def test_unfit_certificate_is_refused(observed: Observation, code: ReasonCode) -> None:
+    """A certificate that the target would refuse is not sent, and the hint says what to do."""
+    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+
+    safe = without_refused(plan, wish(), observed, NOW)
+
+    assert () == safe.rollouts
+    assert [code] == [refusal.problem.code for refusal in safe.having(Weight.REFUSED)]
+    assert not safe.is_settled
+
+
+def under(rules: TargetRules, *uploaded: str, named: bool = True) -> Observation:
+    """The world with a target of these rules, and what lies there."""
+    leaf = replace(certificate("aa" * 32), common_name="img" if named else "")
+    copies = tuple(copy_of(1, fingerprint) for fingerprint in uploaded or ("ff" * 32,))
+    found = world(version(3, leaf), bound=None, remotes=copies)
+    return replace(found, targets=(replace(found.targets[0], rules=rules),))
+
+
+@pytest.mark.parametrize(
+    ("observed", "codes"),
+    [
+        (under(TargetRules(needs_common_name=True), named=False), [ReasonCode.COMMON_NAME_MISSING]),
+        (under(TargetRules(needs_common_name=True)), []),
+        (under(TargetRules(needs_common_name=True), "aa" * 32, named=False), []),
+    ],
+    ids=["no name", "a name", "uploaded without a name"],
+)
+def test_certificate_without_a_common_name(observed: Observation, codes: list[ReasonCode]) -> None:
+    """It is refused before anything is sent, unless it lies at the target already."""
+    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+
+    refusals = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+
+    assert codes == [refusal.problem.code for refusal in refusals]
+
+
+def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:
+    """After a failed issuance the hint leads to what went wrong, not to another client."""
+    late = certificate("aa" * 32, not_before=NOW - timedelta(days=95), lifetime=timedelta(days=90))
+    observed = world(version(3, late), bound=None)
+    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+
+    [refusal] = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+
+    assert ReasonCode.EXPIRED == refusal.problem.code
+    assert f"`certferry history {wish().lineage}`" in str(refusal.problem.hint)
+    assert "where it is made" not in str(refusal.problem.hint)
+
+
+def test_expired_certificate_is_replaced_before_a_setting_is_changed() -> None:
+    """The settings go along with the new certificate; without one, nothing is changed."""
+    late = certificate("aa" * 32, not_before=NOW - timedelta(days=95), lifetime=timedelta(days=90))
+    wanted = wish(https=DesiredHttps(http2=True))
+    observed = world(version(3, late), https=HttpsSettings(http2=False))
+
+    without_issue = make_plan(wanted, observed, Times.at(NOW), Issuing.NEVER)
+    plan = without_refused(make_plan(wanted, observed, Times.at(NOW)), wanted, observed, NOW)
+
+    safe = without_refused(without_issue, wanted, observed, NOW)
+    assert [ReasonCode.EXPIRED] == [refusal.problem.code for refusal in safe.having(Weight.REFUSED)]
+    assert () == safe.rollouts
+    (first, *later) = plan.steps
+    assert plan.issue is first
+    (deploy,) = (step for step in later if isinstance(step, Deploy))
+    assert {"certificate", "http2"} == {change.what for change in deploy.changes}
+
+
+def test_uncovered_domain_is_refused_before_anything_is_issued() -> None:
+    """A name that the certificate would not cover is known before the CA is asked."""
+    observed = world(bound=None)
+    plan = make_plan(UNLIKE, observed, Times.at(NOW))
+
+    safe = without_refused(plan, UNLIKE, observed, NOW)
+
+    assert plan.issue is not None
+    assert [ReasonCode.NAME_NOT_COVERED] == [r.problem.code for r in safe.having(Weight.REFUSED)]
+
+
+def test_short_certificate_that_lies_there_already_is_bound() -> None:
+    """The floor is known for uploads; what is uploaded is only bound."""
+    observed = world(version(3, SHORT), bound=None)
+    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+
+    assert () == without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+
+
+def test_missed_upload_moment_asks_for_a_new_certificate() -> None:
+    """A certificate that can no longer be uploaded is replaced, not tried for ever."""
+    late = certificate("aa" * 32, not_before=NOW - timedelta(days=35), lifetime=timedelta(days=64))
+    observed = world(version(3, late), bound=None, remotes=(copy_of(1, "ff" * 32),))
+
+    plan = make_plan(wish(), observed, Times.at(NOW))
+
+    assert plan.issue is not None
+    assert ReasonCode.UPLOAD_DEADLINE_PASSED == plan.issue.reason.code
+
+
+def test_lifetimes_below_the_floor_are_not_ordered_again() -> None:
+    """A CA whose certificates are too short from the start is not asked for more of them."""
+    observed = world(version(3, SHORT), bound=None, remotes=(copy_of(1, "ff" * 32),))
+
+    plan = make_plan(wish(), observed, Times.at(NOW))
+
+    assert plan.issue is None
+
+
+begins = st.integers(-200, 1).map(lambda days: NOW + timedelta(days=days))
+
+
+@given(
+    st.lists(begins, min_size=1, max_size=3),
+    st.lists(st.none() | begins, max_size=3),
+    st.sampled_from([Issuing.ALWAYS, Issuing.NEVER]),
+)
+def test_nothing_older_than_what_is_there_is_deployed(
+    remembered: list[datetime], there: list[datetime | None], issuing: Issuing
+) -> None:
+    """A deployment is refused for it exactly when one of the lineage's copies was issued after all
+    that the state knows; a certificate that is still to come is newer than any.
+    """
+    known = [
+        version(len(remembered) - number, certificate(f"{number:02x}" * 32, not_before=begin))
+        for number, begin in enumerate(remembered)
+    ]
+    observed = world(*known, bound=None, remotes=(copy_of(3, "00" * 32),))
+    others = tuple(
+        OtherCertificate(str(number), label_of(LINEAGE, f"{number:02x}ee" * 16), not_before=begin)
+        for number, begin in enumerate(there)
+    )
+    target = replace(observed.targets[0], unremembered=others)
+    observed = replace(observed, targets=(target,))
+    plan = make_plan(wish(), observed, Times.at(NOW), issuing)
+
+    safe = without_refused(plan, wish(), observed, NOW)
+
+    is_older = any(begin is not None and begin > max(remembered) for begin in there)
+    refused = [r for r in safe.having(Weight.REFUSED) if r.problem.code == ReasonCode.STATE_OLDER]
+    assert (is_older and issuing is Issuing.NEVER) is bool(refused)
+    assert all("--renew" in str(refusal.problem.hint) for refusal in refused)
+
+
+def test_files_decide_which_ferried_certificate_is_served() -> None:
+    """An operator who puts an older one back means it."""
+    imported = replace(wish(), files=PemFiles("fullchain.pem", "privkey.pem"))
+    newer = OtherCertificate("9", label_of(LINEAGE, "99" * 32), not_before=NOW)
+    observed = world(version(3, CURRENT), bound=None)
+    observed = replace(observed, targets=(replace(observed.targets[0], unremembered=(newer,)),))
+    plan = make_plan(imported, observed, Times.at(NOW), Issuing.NEVER)
+
+    assert () == without_refused(plan, imported, observed, NOW).having(Weight.REFUSED)
+
+
+# --- How long nothing is ordered after a certificate that was not ordered
+
+
+@pytest.mark.parametrize(
+    ("since", "held"),
+    [
+        (timedelta(0), True),
+        (ANEW_AFTER - timedelta(seconds=1), True),
+        (ANEW_AFTER, False),
+        (timedelta(seconds=-1), False),
+    ],
+)
+def test_nothing_is_ordered_for_a_day(since: timedelta, *, held: bool) -> None:
+    """It is told until when; what a clock that was ahead wrote down holds nothing back."""
+    error = retry_pause(NOW - since, NOW)
+
+    assert held is (error is not None)
+    if error is not None:
+        assert error.retry.after == NOW - since + ANEW_AFTER
+
+
+# --- How many certificates go in one run
+
+
+WHY = Reason(ReasonCode.SUPERSEDED, Text("superseded"))
+
+steps = st.lists(
+    st.builds(
+        Retire,
+        target=st.sampled_from(["qiniu", "other"]),
+        remote_id=st.uuids().map(str),
+        label=st.just("certferry"),
+        reason=st.just(WHY),
+        unmanaged=st.booleans(),
+        again=st.booleans(),
+    ),
+    max_size=300,
+)
+
+
+@given(steps)
+def test_a_run_removes_few_and_forgets_none(asked: list[Retire]) -> None:
+    """Twenty of the lineage's own, fifty of each account's others; the rest is counted."""
+    chosen, left = in_one_run(asked)
+
+    own = [step for step in chosen if not step.unmanaged]
+    others = Counter(step.target for step in chosen if step.unmanaged)
+    assert len(own) <= MOST_SUPERSEDED
+    assert all(count <= MOST_UNMANAGED for count in others.values())
+    assert Counter(step.target for step in asked) == Counter(s.target for s in chosen) + left
+    assert set(chosen) <= set(asked)
+
+
+@given(steps)
+def test_what_was_refused_before_takes_no_turn_from_others(asked: list[Retire]) -> None:
+    """An account full of certificates that are used is rid of the others all the same."""
+    chosen, _ = in_one_run(asked)
+
+    def own(some: list[Retire], *, again: bool) -> set[str]:
+        return {s.remote_id for s in some if not s.unmanaged and s.again is again}
+
+    if own(list(chosen), again=True):
+        assert own(asked, again=False) == own(list(chosen), again=False)
+
+
+@given(st.lists(st.just(WHY), max_size=MOST_SUPERSEDED))
+def test_a_few_are_left_in_their_order(reasons: list[Reason]) -> None:
+    """Nothing is held back that a run may remove."""
+    asked = [Retire("qiniu", str(n), "certferry", why) for n, why in enumerate(reasons)]
+
+    assert (tuple(asked), Counter()) == in_one_run(asked)
+
+
+def test_a_run_tells_what_it_leaves() -> None:
+    """By its count, at each target."""
+    plan = Plan("img", ("img.example.com",), retire_later=(("qiniu", 3),))
+
+    [told] = standings(plan, Observation())
+
+    assert (Action.RETIRE, Outcome.UNCHANGED, "qiniu") == (told.action, told.outcome, told.target)
+    assert "certificates that later runs remove: 3" == str(told.detail)
+
+
+# --- Which certificates of an account no tool looks after, and how their removal is planned
+
+
+EXPIRED = certificate("dd" * 32, not_before=NOW - timedelta(days=100))
+FOREIGN = OtherCertificate("f-1", "by hand", NOW + timedelta(days=9))
+ALL = wish(retire=Retirement.ALL_UNUSED)
+
+labels = st.one_of(
+    st.sampled_from(["", "by hand", "certferry", "certferry-img"]),
+    st.builds(label_of, st.sampled_from(["img", "IMG", "static", "图片"]), fingerprints),
+)
+
+
+def with_others(*others: OtherCertificate, unsettled: bool = False) -> Observation:
+    """A world in order, with certificates that are not ours."""
+    observed = world(version(3, CURRENT), version(2, PREVIOUS))
+    since = NOW if unsettled else None
+    return replace(
+        observed, targets=(replace(observed.targets[0], others=others, unsettled_since=since),)
+    )
+
+
+# --- which no tool looks after --------------------------------------------------------------
+
+
+@given(st.lists(labels), st.sets(st.sampled_from(["img", "static", "图片"])))
+def test_what_carries_the_mark_of_a_declared_lineage_stays(
+    there: list[str], declared: set[str]
+) -> None:
+    """It may be about to be bound; what carries no mark is of no lineage."""
+    others = [OtherCertificate(str(number), label) for number, label in enumerate(there)]
+
+    left = {other.label for other in unclaimed(others, declared, {}, NOW)}
+
+    marks = {label_of(lineage, fp * 32) for lineage in declared for fp in ("aa", "bb", "cc")}
+    assert set() == left & marks
+    assert {label for label in there if not label.startswith("certferry-")} <= left
+
+
+def test_a_lineage_that_is_not_declared_here_keeps_what_it_needs() -> None:
+    """What is in force and what a rollback goes back to stay until they expire; older ones go."""
+    versions = tuple(
+        version(number, certificate(fp * 32)) for number, fp in ((4, "aa"), (3, "bb"), (2, "cc"))
+    )
+    others = [OtherCertificate(fp, label_of("old", fp * 32)) for fp in ("aa", "bb", "cc", "dd")]
+
+    def left(*known: Version) -> list[str]:
+        return [o.remote_id for o in unclaimed(others, set(), {"old": known}, NOW)]
+
+    assert ["cc", "dd"] == left(*versions)
+    assert ["aa", "bb", "cc", "dd"] == left()
+    assert ["aa", "bb", "cc", "dd"] == left(version(1, EXPIRED))
+
+
+# --- what is planned ------------------------------------------------------------------------
+
+
+@given(situations(), st.lists(st.builds(OtherCertificate, st.uuids().map(str), labels)))
+def test_without_the_setting_nothing_of_unmanaged_goes(
+    situation: Situation, others: list[OtherCertificate]
+) -> None:
+    """Whatever is there, `superseded` and `never` plan nothing for it."""
+    desired, observed = situation
+    targets = tuple(replace(target, others=tuple(others)) for target in observed.targets)
+
+    plan = make_plan(desired, replace(observed, targets=targets), Times.at(NOW))
+
+    assert not any(step.unmanaged for step in plan.retirements)
+
+
+def test_everything_is_listed_with_its_name_and_its_days() -> None:
+    """What ends first stands first; one whose end is not told is listed as well."""
+    untold, later = OtherCertificate("f-0", ""), replace(FOREIGN, remote_id="f-2", label="later")
+    later = replace(later, not_after=NOW + timedelta(days=40))
+
+    plan = make_plan(ALL, with_others(later, FOREIGN, untold), Times.at(NOW))
+
+    assert [("f-0", "", None), ("f-1", "by hand", 9), ("f-2", "later", 40)] == [
+        (step.remote_id, step.label, step.left and step.left.days) for step in plan.retirements
+    ]
+    assert {ReasonCode.UNUSED} == {step.reason.code for step in plan.retirements}
+    assert all(step.unmanaged for step in plan.retirements)
+
+
+def test_our_own_previous_certificate_is_kept_all_the_same() -> None:
+    """Removing everything unused does not take away what a rollback needs."""
+    plan = make_plan(ALL, with_others(), Times.at(NOW))
+
+    assert () == plan.retirements
+
+
+@pytest.mark.parametrize("hours", [0, 2])
+def test_one_that_is_said_to_be_used_is_left_alone_for_its_time(hours: int) -> None:
+    """Remembered like our own, and tried again afterwards."""
+    used = replace(FOREIGN, in_use_until=NOW + timedelta(hours=1))
+
+    plan = make_plan(ALL, with_others(used), Times.at(NOW + timedelta(hours=hours)))
+
+    assert bool(hours) == bool(plan.retirements)
+
+
+def test_two_deployments_of_one_account_list_it_once() -> None:
+    """One of them asks for it: that is enough, and once."""
+    observed = with_others(FOREIGN)
+    twice = replace(ALL, deployments=(*ALL.deployments, *ALL.deployments, *wish().deployments))
+
+    plan = make_plan(twice, replace(observed, targets=observed.targets * 3), Times.at(NOW))
+
+    assert ["f-1"] == [step.remote_id for step in plan.retirements]
+
+
+def test_what_waits_for_another_certificate_is_planned() -> None:
+    """The plan tells what would go, also while it has to wait."""
+    plan = make_plan(ALL, with_others(FOREIGN, unsettled=True), Times.at(NOW))
+
+    assert ["f-1"] == [step.remote_id for step in plan.retirements]

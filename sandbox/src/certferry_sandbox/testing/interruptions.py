@@ -107,7 +107,11 @@ class Altered:
 
     def __init__(self, port: Any, **calls: Callable[..., Any]) -> None:
         self._port = port
-        self.__dict__.update((name, partial(self._now, name)) for name in _methods(port))
+        self.__dict__.update(
+            (name, partial(self._now, name))
+            for name in _methods(port)
+            if not hasattr(type(self), name)
+        )
         self.__dict__.update(calls)
 
     def _now(self, name: str, *args: Any, **kwargs: Any) -> Any:

@@ -8,22 +8,23 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
-from certferry.adapters.state.leases import LeaseLocks, Leases
-from certferry.adapters.state.runs import Runs
+from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import KEY_BYTES, Sealing
-from certferry.adapters.state.sqlite import InMemory
-from certferry.adapters.state.store import SqlState
+from certferry.adapters.state.sqlite import InMemory, empty
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.observed.records import Remembered
 
 NOWHERE = Path("memory")
 
-P = ParamSpec("P")
+A = TypeVarTuple("A")
 T = TypeVar("T")
 
 
-class MemoryState(SqlState):
-    """A `StateStore` as one process sees it; `seen_by` gives what another process would see.
+class MemoryState(HostState):
+    """A `StateStore` as one process sees it; `seen_by` gives what another process would see,
+    perhaps on another host.
 
     `is_alive` is asked for the process that holds a lease another one wants, so that a test
     can end a process: its leases are then taken over at once.
@@ -34,18 +35,18 @@ class MemoryState(SqlState):
         is_alive: Callable[[str], bool] = lambda _: True,
         process: str = "this process",
         shared: _Shared | None = None,
+        host: str = "localhost",
     ) -> None:
         self._shared = shared or _Shared(is_alive)
         self._shared.processes[process] = self
-        database, locks = self._shared.database, _Locks(self._shared, process)
-        super().__init__(database, self._shared.key, Leases(database, locks), Runs(database, locks))
-        self.remembered = self._kept(self.remembered)
-        self.bundle = self._kept(self.bundle)
+        locks = _Locks(self._shared, process)
+        super().__init__(self._shared.database, self._shared.key, locks, host)
+        self._known: dict[object, tuple[object, Any]] = {}
 
-    def seen_by(self, process: str) -> MemoryState:
+    def seen_by(self, process: str, host: str = "localhost") -> MemoryState:
         """Return the same state as another process sees it."""
         known = self._shared.processes.get(process)
-        return known or MemoryState(process=process, shared=self._shared)
+        return known or MemoryState(process=process, shared=self._shared, host=host)
 
     def lose_key(self) -> None:
         """Put another key in the place of the one that the state is sealed with."""
@@ -53,27 +54,29 @@ class MemoryState(SqlState):
 
     def write(self, query: str) -> None:
         """Change rows as another program would."""
-        with self._shared.database.transaction() as connection:
-            connection.execute(query)
+        self._shared.database.run(lambda transaction: transaction.execute(query))
 
-    def _kept(self, read: Callable[P, T]) -> Callable[P, T]:
+    def remembered(self, lineage: str) -> Remembered:
+        """See `VersionStore.remembered`."""
+        return self._kept(super().remembered, lineage)
+
+    def bundle(self, lineage: str, number: int) -> CertificateBundle:
+        """See `VersionStore.bundle`."""
+        return self._kept(super().bundle, lineage, number)
+
+    def _kept(self, read: Callable[[Unpack[A]], T], *asked: *A) -> T:
         """Read again only after a change: a run looks hundreds of times while it waits."""
-        known: dict[object, tuple[object, T]] = {}
-
-        def kept(*asked: P.args, **more: P.kwargs) -> T:
-            moment = (self._shared.database.count_changes(), self._shared.key.value)
-            at, answer = known.get(asked) or (None, None)
-            if answer is None or at != moment:
-                answer = read(*asked, **more)
-                known[asked] = moment, answer
-            return answer
-
-        return kept
+        [row] = self._shared.database.rows("SELECT total_changes() AS changes")
+        moment = (row["changes"], self._shared.key.value)
+        at, answer = self._known.get(asked) or (None, None)
+        if answer is None or at != moment:
+            answer = read(*asked)
+            self._known[asked] = moment, answer
+        return cast("T", answer)
 
     def close(self) -> None:
         """Release what this process holds; the rows stay for the others."""
-        self._runs.close()
-        self._leases.close()
+        self.release_locks()
 
 
 class _Key(Sealing):
@@ -95,7 +98,7 @@ class _Shared:
     """What every process sees of one state, and the process that holds each lock."""
 
     is_alive: Callable[[str], bool]
-    database: InMemory = field(default_factory=lambda: InMemory(NOWHERE))
+    database: InMemory = field(default_factory=lambda: InMemory(NOWHERE, empty("localhost")))
     key: _Key = field(default_factory=_Key)
     processes: dict[str, MemoryState] = field(default_factory=dict)
     holders: dict[str, tuple[str, object]] = field(default_factory=dict)

@@ -1,1 +1,1 @@
-"""What certferry remembers, in one SQL schema."""
+"""What certferry stores, in one SQL schema."""

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certferry.adapters.state.acme import Accounts, Orders
-from certferry.adapters.state.database import migrate, read_migrations
-from certferry.adapters.state.failures import damaged, in_our_words
+from certferry.adapters.state.database import Upgrade, migrate
+from certferry.adapters.state.failures import PRIMARY, damaged, translating_errors
 from certferry.adapters.state.sealing import (
     OWNER_ONLY_FILE,
     Sealing,
@@ -25,8 +24,8 @@ from certferry.adapters.state.sealing import (
     make_file,
     read_key,
 )
-from certferry.adapters.state.sqlite import PATIENCE, Prove, SqliteDatabase
-from certferry.adapters.state.versions import Versions
+from certferry.adapters.state.sqlite import PATIENCE, InMemory
+from certferry.adapters.state.store import SqlState
 from certferry.errors import LeaseHeld, StateError, StateTooNew
 from certferry.text import Text
 from certferry.whole_file import draft_beside, free_copy, sync_directory
@@ -43,7 +42,6 @@ _BESIDE = ("-wal", "-shm")
 _PATIENCE = timedelta(seconds=1)
 """How long a restore waits for a run that is just ending."""
 
-_PRIMARY = 0xFF  # see `failures`
 _IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _BROKEN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
 
@@ -60,10 +58,10 @@ class Restored:
 
 
 def back_up(path: Path, key_file: Path, now: datetime) -> tuple[bytes, tuple[str, ...]]:
-    """Give an archive of a state and its key, and the names of the certificates in it. Runs may go
-    on meanwhile. Raises `StateError`.
+    """Return an archive of a state and its key, and the names of the certificates in it. Runs may
+    go on meanwhile. Raises `StateError`.
     """
-    with in_our_words(path):
+    with translating_errors(path):
         if not path.exists():
             raise StateError(
                 Text("there is no state at {path}", path=path),
@@ -98,54 +96,42 @@ def restore(archive: bytes, source: Path, path: Path, key_file: Path) -> Restore
 
 def _copied(path: Path) -> bytes:
     with (
-        in_our_words(path),
+        translating_errors(path),
         closing(sqlite3.connect(path, timeout=PATIENCE.total_seconds())) as state,
         closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
     ):
         state.backup(copy)
-        # A run that is under way has not ended in the copy, and was not killed.
+        # A run in progress has not ended in the copy, and was not killed.
         with suppress(sqlite3.OperationalError):  # before schema 16
             copy.execute("DELETE FROM begun_run")
         return copy.serialize()
 
 
-def _in_memory(content: bytes, connection: sqlite3.Connection) -> sqlite3.Connection:
+def _without_log(content: bytes) -> bytes:
     # One with a log has files beside it, which there are not in memory.
-    connection.deserialize(content[: _HEADER - 2] + _NO_LOG + content[_HEADER:])
-    return connection
-
-
-class _Copy(SqliteDatabase):
-    """A database in memory; `place` is how messages call it."""
-
-    def __init__(self, content: bytes, place: Path, prove: Prove) -> None:
-        super().__init__(place, prove=prove)
-        self._content = content
-
-    def _connect(self) -> sqlite3.Connection:
-        return _in_memory(self._content, self._connect_to(":memory:"))
+    return content[: _HEADER - 2] + _NO_LOG + content[_HEADER:]
 
 
 def _must_be_whole(content: bytes, place: Path, sealing: Sealing) -> tuple[str, ...]:
-    """Give the names of the certificates of a state, having opened every key in it. Raises
+    """Return the names of the certificates of a state, having opened every key in it. Raises
     `StateError`: `StateTooNew` for one that this version does not know.
     """
-    with closing(_Copy(content, place, sealing.proof_of)) as copy:
-        for (problem,) in copy.rows("PRAGMA integrity_check"):
-            if problem != "ok":
-                raise damaged(place, problem)
-        if not copy.tables():
+    with closing(InMemory(place, _without_log(content))) as copy:
+        for row in copy.rows("PRAGMA integrity_check"):
+            if row["integrity_check"] != "ok":
+                raise damaged(place, row["integrity_check"])
+        if not copy.rows(copy.dialect.tables):
             raise damaged(place, Text("it is empty"))
-        migrate(copy, read_migrations(copy.dialect))  # as the next run would
-        sealing.must_open(copy)
-        versions, orders = Versions(copy, sealing), Orders(copy, sealing)
-        lineages = versions.lineages()
+        migrate(copy, Upgrade("localhost", sealing.proof_of))  # as the next run would
+        state = SqlState(copy, sealing, "localhost")
+        state.must_unseal()
+        state.accounts()
+        for row in copy.rows("SELECT lineage FROM acme_order"):
+            state.order(row["lineage"])
+        lineages = state.lineages()
         for lineage in lineages:
-            for version in versions.versions(lineage):
-                versions.bundle(lineage, version.number)
-        Accounts(copy, sealing).accounts()
-        for (lineage,) in copy.rows("SELECT lineage FROM acme_order"):
-            orders.order(lineage)
+            for version in state.versions(lineage):
+                state.bundle(lineage, version.number)
         return lineages
 
 
@@ -190,7 +176,7 @@ class _Key:
 
     @contextmanager
     def put(self) -> Iterator[list[Path]]:
-        """Give it its name. What was there stays under another, which is given, and comes back
+        """Put it in its place. What was there stays under another, which is given, and comes back
         where the `with` block fails.
         """
         if self.found == self.place:
@@ -216,7 +202,7 @@ def _key_beside(content: bytes, key_file: Path) -> Iterator[_Key]:
         yield _Key(key_file, key_file)
         return
     place = key_file.resolve()
-    with in_our_words(key_file):
+    with translating_errors(key_file):
         make_directory(place.parent)
         draft = draft_beside(place, content, OWNER_ONLY_FILE)
     try:
@@ -237,16 +223,17 @@ def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
     other, and so do those after a crash. The key comes first: killed between the two, no run goes
     on, and the same restore does.
     """
-    with in_our_words(path):
+    with translating_errors(path):
         make_directory(path.parent)
         is_new = not (path.exists() and path.stat().st_size)
         make_file(path, b"")
         state, kept = _alone_with(path, is_new=is_new)
         with (
             closing(state),
-            closing(_in_memory(content, sqlite3.connect(":memory:"))) as copy,
+            closing(sqlite3.connect(":memory:")) as copy,
             key.put() as keys,
         ):
+            copy.deserialize(_without_log(content))
             copy.backup(state)
             kept += keys
     return tuple(kept)
@@ -262,7 +249,7 @@ def _alone_with(path: Path, *, is_new: bool) -> tuple[sqlite3.Connection, list[P
         return state, [] if is_new else [_kept_beside(state, path)]
     except sqlite3.Error as problem:
         state.close()
-        code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
+        code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY
         if code in _IN_USE:
             raise LeaseHeld(
                 Text("another process works with {path}", path=path),

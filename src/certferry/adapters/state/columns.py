@@ -1,12 +1,12 @@
-"""How values are written in the columns of the schema. What cannot be read back was written by
-another program, and is told as a `StateError`.
+"""How values stand in the columns of the schema. A value that cannot be read back was written by
+another program, and is an error of the state.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -15,9 +15,36 @@ from certferry.core.desired.certificate import DesiredHttps, HttpsSettings
 from certferry.errors import StateError
 from certferry.text import Text
 
-T = TypeVar("T", DesiredHttps, HttpsSettings)
+T = TypeVar("T")
 
-_UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
+Value = str | int | None
+"""What a column holds. A `bool` is an `int`, and is bound as it is."""
+
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How a field is written in its column and read from it; `None` is NULL. `name` is the
+    column's, where it is not the field's.
+    """
+
+    to_value: Callable[[Any], Value] | None = None
+    from_value: Callable[[Any], Any] | None = None
+    name: str | None = None
+
+    def write(self, value: Any) -> Value:
+        """Return what the column is to hold."""
+        held: Value = value if value is None or self.to_value is None else self.to_value(value)
+        return held
+
+    def read(self, held: Any) -> Any:
+        """Return what the column says. Raises `StateError`."""
+        return held if held is None or self.from_value is None else self.from_value(held)
+
+    def named(self, name: str) -> Column:
+        """Return the same under another name."""
+        return Column(self.to_value, self.from_value, name)
 
 
 def from_moment(moment: datetime) -> str:
@@ -38,134 +65,72 @@ def to_validity(written: str) -> datetime:
 def _moment(written: str, years: range) -> datetime:
     try:
         moment = datetime.fromisoformat(written)
-        if moment.tzinfo is None or moment.year not in years:
-            raise ValueError(written)
     except _UNREADABLE as problem:
-        raise spoilt() from problem
+        raise corrupt() from problem
+    if moment.tzinfo is None or moment.year not in years:
+        raise corrupt()
     return moment
 
 
-def from_optional_moment(moment: datetime | None) -> str | None:
-    """Write a moment that may be unknown."""
-    return None if moment is None else from_moment(moment)
-
-
-def to_optional_moment(written: str | None) -> datetime | None:
-    """Read a moment that may be unknown."""
-    return None if written is None else to_moment(written)
-
-
-def from_moments(moments: Sequence[datetime]) -> str:
-    """Write moments, in their order."""
-    return json.dumps([from_moment(moment) for moment in moments])
-
-
-def to_moments(written: str) -> tuple[datetime, ...]:
-    """Read moments."""
-    return tuple(map(to_moment, to_names(written)))
-
-
-def from_names(names: tuple[str, ...]) -> str:
+def from_names(names: Iterable[str]) -> str:
     """Write names, in their order."""
-    return json.dumps(names)
+    return json.dumps(list(names))
 
 
 def to_names(written: str) -> tuple[str, ...]:
     """Read names."""
-    try:
-        return tuple(json.loads(written))
-    except _UNREADABLE as problem:
-        raise spoilt() from problem
+    return _read_json(written, tuple)
 
 
-def to_optional_key_type(written: str | None) -> KeyType | None:
-    """Read a kind of key that may be unknown."""
-    try:
-        return None if written is None else KeyType(written)
-    except ValueError as problem:
-        raise spoilt() from problem
-
-
-def from_facts(facts: Mapping[str, str]) -> str:
-    """Write the facts of a history entry; Chinese stays readable in the database."""
-    return json.dumps(dict(facts), ensure_ascii=False)
-
-
-def to_facts(written: str) -> dict[str, str]:
-    """Read facts."""
-    try:
-        return dict(json.loads(written))
-    except _UNREADABLE as problem:
-        raise spoilt() from problem
-
-
-def from_optional_settings(settings: DesiredHttps | HttpsSettings | None) -> str | None:
-    """Write settings that may be unknown."""
-    return None if settings is None else json.dumps(asdict(settings))
-
-
-def to_optional_wish(written: str | None) -> DesiredHttps | None:
-    """Read settings that were sent, where they are known."""
-    return None if written is None else _settings(written, DesiredHttps)
-
-
-def to_optional_settings(written: str | None) -> HttpsSettings | None:
-    """Read settings that were seen, where they are known."""
-    return None if written is None else _settings(written, HttpsSettings)
-
-
-def _settings(written: str, into: type[T]) -> T:
-    try:
-        settings: dict[str, Any] = json.loads(written)
+def _settings(kind: type[T]) -> Column:
+    def read(settings: dict[str, Any]) -> T:
         versions = settings["tls_versions"]
         listed = None if versions is None else tuple(versions)
-        return into(**settings | {"tls_versions": listed})
+        return kind(**settings | {"tls_versions": listed})
+
+    return Column(
+        lambda settings: json.dumps(asdict(settings)), lambda written: _read_json(written, read)
+    )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)  # Chinese stays readable in the database
+
+
+def _read_json(written: str, read: Callable[[Any], T]) -> T:
+    try:
+        return read(json.loads(written))
     except _UNREADABLE as problem:
-        raise spoilt() from problem
+        raise corrupt() from problem
 
 
-def spoilt() -> StateError:
-    """Give the error for what certferry did not write."""
+def read_as(kind: Callable[[Any], T], value: object) -> T:
+    """Return a value of a kind. Raises `StateError` for a value that the kind does not have."""
+    try:
+        return kind(value)
+    except ValueError as problem:
+        raise corrupt() from problem
+
+
+def corrupt() -> StateError:
+    """Return the error for what certferry did not write."""
     return StateError(
-        Text("the state holds what certferry did not write"),
+        Text("the state contains data that certferry did not write"),
         hint=Text("put it back from a backup, and see who else can write to it"),
     )
 
 
-_UNREADABLE_SENTENCE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    RecursionError,
-    OverflowError,
-)
-
-
 def from_text(text: Text) -> str:
-    """Write a sentence; Chinese stays readable in the database."""
-    return json.dumps(_written(text), ensure_ascii=False)
-
-
-def from_optional_text(text: Text | None) -> str | None:
-    """Write a sentence that may be missing."""
-    return None if text is None else from_text(text)
+    """Write a sentence with its values."""
+    return _json(_written(text))
 
 
 def to_text(written: str) -> Text:
     """Read a sentence. Raises `StateError` for what certferry did not write."""
-    try:
-        text = _read(json.loads(written))
-    except _UNREADABLE_SENTENCE as problem:
-        raise spoilt() from problem
+    text = _read_json(written, _read)
     if not isinstance(text, Text):
-        raise spoilt()
+        raise corrupt()
     return text
-
-
-def to_optional_text(written: str | None) -> Text | None:
-    """Read a sentence that may be missing."""
-    return None if written is None else to_text(written)
 
 
 def _written(value: object) -> object:
@@ -194,3 +159,18 @@ def _read(value: object) -> object:
         return timedelta(seconds=value["seconds"])
     values = {name: _read(one) for name, one in value["values"].items()}
     return Text(value["text"], **values)
+
+
+PLAIN = Column()
+FLAG = Column(from_value=bool)
+MOMENT = Column(from_moment, to_moment)
+VALIDITY = Column(from_moment, to_validity)
+MOMENTS = Column(
+    lambda moments: from_names(map(from_moment, moments)),
+    lambda written: tuple(map(to_moment, to_names(written))),
+)
+NAMES = Column(from_names, to_names)
+KEY_TYPE = Column(from_value=lambda written: read_as(KeyType, written))
+FACTS = Column(lambda facts: _json(dict(facts)), lambda written: _read_json(written, dict))
+WISH, SETTINGS = _settings(DesiredHttps), _settings(HttpsSettings)
+TEXT = Column(from_text, to_text)

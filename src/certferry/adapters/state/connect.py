@@ -18,10 +18,13 @@ _MODULES = {_SQLITE: "certferry.adapters.state.sqlite"}
 _BEGINNING = re.compile(r"[a-z][a-z0-9+.-]*:/{2,3}", re.IGNORECASE)  # RFC 3986 §3
 
 
-def connect(url: str | Path, key_file: Path, *, looks_only: bool = False) -> StateStore:
+def connect(
+    url: str | Path, key_file: Path, *, host: str = "localhost", looks_only: bool = False
+) -> StateStore:
     """Open the state at a URL, or in the SQLite database at a path; it is made and migrated when
-    necessary, and the key file with the first secret. For a caller who `looks_only`, none is made:
-    where there is no state, an empty one is read.
+    necessary, and the key file with the first secret. `host` is what this host is called in the
+    keys of what belongs to it. For a caller who `looks_only`, none is made: where there is no
+    state, an empty one is read.
 
     Raises `ConfigError` for another kind of URL, and `StateError` (`StateUnavailable`,
     `StateTooNew`).
@@ -35,12 +38,12 @@ def connect(url: str | Path, key_file: Path, *, looks_only: bool = False) -> Sta
             hint=Text("write sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db"),
         )
     module: Any = import_module(_MODULES[beginning])
-    opened: StateStore = module.connect(str(url), key_file, looks_only=looks_only)
+    opened: StateStore = module.connect(str(url), key_file, host, looks_only=looks_only)
     return opened
 
 
 def may_exist(path: Path) -> bool:
-    """Tell whether there is a state at a path, or may be: in a directory that may not be entered,
+    """Return whether there is a state at a path, or may be: in a directory that may not be entered,
     none can be seen.
     """
     try:

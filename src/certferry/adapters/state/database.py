@@ -1,143 +1,251 @@
-"""What the tables need of a database, whichever it is.
+"""What the tables need of a database, whichever it is, and how its schema is brought up to date.
 
-Their SQL is the same for every database. What only one has stays behind this: how it is opened and
-kept private, what its errors mean, how a script of the schema is taken apart.
+Their SQL is the same for every database. What only one has is behind this: how it is opened and
+kept private, what its errors mean, its `Dialect`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import cache
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import cache, wraps
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
+from certferry.adapters.state.columns import MOMENT, PLAIN, Column, Value
 from certferry.adapters.state.failures import damaged
-from certferry.errors import StateTooNew
+from certferry.core.certificates.pem import issuer_end, parse_chain
+from certferry.errors import CertificateError, StateTooNew
 from certferry.text import Text
 
-Column = str | int | None
-Row = tuple[Any, ...]
+T = TypeVar("T")
 
 
-class Cursor(Protocol):
-    """What a query found."""
+class Row(Protocol):
+    """What a query found: values by the names of their columns."""
 
-    def fetchone(self) -> Any:
-        """Give the next row, `None` after the last."""
-        ...
-
-    def __iter__(self) -> Iterator[Any]:
-        """Give the rows."""
-        ...
+    def __getitem__(self, column: str, /) -> Any:
+        """Return a value."""
 
 
-class Connection(Protocol):
-    """What a transaction works with. Values stand as `?` in a query."""
+class Reader(Protocol):
+    """Answers queries, in which values stand as `?`: a transaction, of its moment, or a database,
+    each query of its own moment.
+    """
 
-    def execute(self, query: str, values: Sequence[Column] = ..., /) -> Cursor:
-        """Ask, or change something."""
-        ...
+    def rows(self, query: str, *values: Value) -> Sequence[Row]:
+        """Read. Takes no lock that a writer would have to wait for."""
 
 
-class Database(Protocol):
-    """A database of one state. It may be used from several threads at once; within a transaction
-    of the same thread, `rows` reads in it. Raises `StateError` and nothing foreign.
+class Transaction(Reader, Protocol):
+    """What a function given to `Database.run` reads and writes with. Tables, columns and conflicts
+    are constants.
+    """
+
+    def execute(self, query: str, *values: Value) -> None:
+        """Write."""
+
+    def add(self, table: str, conflict: str = "", /, **row: Value) -> None:
+        """Insert a row; `conflict` is the clause for one that is there."""
+        places = ", ".join("?" * len(row))
+        query = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places}) {conflict}"  # noqa: S608 - constants, by contract
+        self.execute(query, *row.values())
+
+    def save(self, table: str, key: Sequence[str], /, **row: Value) -> None:
+        """Insert a row, or give the one with its key these values."""
+        changes = ", ".join(f"{name} = excluded.{name}" for name in row if name not in key)
+        self.add(table, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}", **row)
+
+    def update(self, table: str, key: Mapping[str, Value], /, **row: Value) -> None:
+        """Set the columns of the row in the rows with the values of the key."""
+        changes = ", ".join(f"{name} = ?" for name in row)
+        query = f"UPDATE {table} SET {changes} WHERE {_equal(key)}"  # noqa: S608 - constants, by contract
+        self.execute(query, *row.values(), *key.values())
+
+    def remove(self, table: str, /, **key: Value) -> None:
+        """Delete the rows with these values."""
+        self.execute(f"DELETE FROM {table} WHERE {_equal(key)}", *key.values())  # noqa: S608 - constants, by contract
+
+
+def _equal(key: Iterable[str]) -> str:
+    return " AND ".join(f"{name} = ?" for name in key)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What only one kind of database understands: its `name` stands in the names of the schema's
+    files that no other takes, `tables` asks for the names of its tables, `clock` is its present
+    moment as a column has it, `statements` takes a script apart.
+    """
+
+    name: str
+    tables: str
+    clock: str
+    statements: Callable[[str], Iterator[str]]
+
+
+class Database(Reader, Protocol):
+    """A database of one state. It may be used from several threads at once, and not within a
+    function that it carries out: that is given its transaction. Raises `StateError` and nothing
+    foreign.
     """
 
     @property
     def place(self) -> Path | str:
         """How messages name it; no password is in it."""
-        ...
 
     @property
-    def dialect(self) -> str:
-        """What stands in the name of the schema's files that only this database takes."""
-        ...
+    def dialect(self) -> Dialect:
+        """Return its dialect."""
 
-    def rows(self, query: str, *values: Column) -> list[Row]:
-        """Read. Takes no lock that a writer would have to wait for."""
-        ...
+    def read(self, function: Callable[[Reader], T]) -> T:
+        """Return what a function reads, all of it of one moment."""
 
-    def snapshot(self) -> AbstractContextManager[Connection]:
-        """Read several times at one moment: what others write meanwhile is not seen."""
-        ...
-
-    def transaction(self, *, serializable: bool = False) -> AbstractContextManager[Connection]:
-        """Write: all of it has happened when the block ends, nothing when it raises. With
-        `serializable`, what the block has read is still true when it writes.
+    def run(self, function: Callable[[Transaction], T]) -> T:
+        """Return what a function returns that writes: all of it has happened then, or nothing when
+        it raises. What it read is still true when it has written. It may run again, where another
+        writer came first, so it changes nothing but the database.
         """
-        ...
-
-    def tables(self) -> set[str]:
-        """Give the names of what it holds."""
-        ...
-
-    def statements(self, script: str) -> Iterator[str]:
-        """Take a script apart."""
-        ...
 
     def close(self) -> None:
         """Close the connections of every thread. Nothing is asked afterwards."""
-        ...
 
 
-_LEDGER = "certferry_migration"
+class Tables:
+    """Some tables of a database, as one host sees them."""
+
+    _database: Database
+    host: str
+
+
+Some = TypeVar("Some", bound=Tables)
+P = ParamSpec("P")
+
+
+def writes(
+    method: Callable[Concatenate[Some, Transaction, P], T],
+) -> Callable[Concatenate[Some, P], T]:
+    """Carry out a method as a function of `Database.run`."""
+
+    @wraps(method)
+    def run(self: Some, /, *args: P.args, **named: P.kwargs) -> T:
+        return self._database.run(lambda transaction: method(self, transaction, *args, **named))
+
+    return run
+
+
+class Table(Generic[T]):
+    """The rows of one kind of record, a dataclass, with a column for each of its fields. `columns`
+    says how those are written that are not written as they are: `None` for one that has no column.
+    """
+
+    def __init__(
+        self, name: str, record: Callable[..., T], *key: str, **columns: Column | None
+    ) -> None:
+        self._name, self._key, self._record = name, key, record
+        known = ((field, columns.get(field.name, PLAIN)) for field in fields(cast("Any", record)))
+        self._columns = [
+            (field.name, column, column.name or field.name)
+            for field, column in known
+            if column is not None
+        ]
+        self._read = [(field, one.from_value) for field, one, _ in self._columns if one.from_value]
+
+    def of_row(self, row: Row, **more: Any) -> T:
+        """Read a record, with `more` fields. Raises `StateError`."""
+        values = {field: row[name] for field, _, name in self._columns}
+        for field, read in self._read:  # few of the columns: a run reads many rows
+            if values[field] is not None:
+                values[field] = read(values[field])
+        return self._record(**values, **more)
+
+    def found(self, reader: Reader, condition: str, *values: Value) -> tuple[T, ...]:
+        """Read the records of a condition, which is a constant."""
+        query = f"SELECT * FROM {self._name} {condition}"  # noqa: S608 - constants, by contract
+        return tuple(map(self.of_row, reader.rows(query, *values)))
+
+    def values(self, record: T, **more: Value) -> dict[str, Value]:
+        """Return what the columns of a record hold, with `more` columns."""
+        written = {name: one.write(getattr(record, field)) for field, one, name in self._columns}
+        return {**written, **more}
+
+    def save(self, transaction: Transaction, record: T, **more: Value) -> None:
+        """Store a record in the place of the one with its key, with `more` columns."""
+        transaction.save(self._name, self._key, **self.values(record, **more))
+
+    def remove(self, transaction: Transaction, record: T, **more: Value) -> None:
+        """Delete the record with this one's key."""
+        values = self.values(record, **more)
+        transaction.remove(self._name, **{name: values[name] for name in self._key})
+
+
+_MIGRATIONS = "certferry_migration"
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What migrations need to know: the `host` that what was kept belongs to, and how the proof of
+    a row is made (`Sealing.proof_of`).
+    """
+
+    host: str
+    proof_of: Callable[..., str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """What leads from one schema to the next."""
+    """What leads from one schema to the next: a script, then what no SQL can do."""
 
     number: int
     name: str
     script: str
+    finish: Callable[[Transaction, Upgrade], None] = lambda *_: None
 
 
 @cache
 def read_migrations(dialect: str) -> tuple[Migration, ...]:
-    """Give the migrations this version knows: each its plain SQL, then what a dialect adds."""
+    """Return the migrations this version knows: each its plain SQL, then what a dialect adds."""
     scripts = {
         file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
         for file in (resources.files(__package__) / "schema").iterdir()
     }
-    return tuple(
-        Migration(
-            int(name.partition("_")[0]), name, scripts[name] + scripts.get(f"{name}.{dialect}", "")
-        )
-        for name in sorted(scripts)
-        if "." not in name
-    )
+    migrations = []
+    for name in sorted(name for name in scripts if "." not in name):
+        number, script = int(name.partition("_")[0]), scripts[name]
+        script += scripts.get(f"{name}.{dialect}", "")
+        migrations.append(Migration(number, name, script, _FINISH.get(number, lambda *_: None)))
+    return tuple(migrations)
 
 
-def migrate(database: Database, migrations: Sequence[Migration]) -> None:
-    """Apply the missing scripts, all of them or none. A database that lacks nothing is only read.
-
-    Raises `StateTooNew` for one that a newer version has migrated, and `StateError` for one that
-    is another program's.
+def migrate(database: Database, upgrade: Upgrade, known: Sequence[Migration] = ()) -> None:
+    """Apply the missing migrations, all of them or none; where none is missing, only read. Raises
+    `StateTooNew` for a database that a newer version has migrated, and `StateError` for one that is
+    another program's.
     """
+    migrations = known or read_migrations(database.dialect.name)
     if is_migrated(database, migrations):
         return
-    with database.transaction(serializable=True) as connection:
+
+    def carry_out(transaction: Transaction) -> None:
         # Asked again: another process may have been first.
-        carry_out(database, connection, _missing(database, migrations))
+        for migration in _missing(transaction, database, migrations):
+            _apply(transaction, database.dialect, migration, upgrade)
+
+    database.run(carry_out)
 
 
-def is_migrated(database: Database, migrations: Sequence[Migration]) -> bool:
-    """Tell whether a database lacks nothing. Raises as `migrate` does."""
-    return not _missing(database, migrations)
+def is_migrated(database: Database, known: Sequence[Migration] = ()) -> bool:
+    """Return whether a database lacks nothing. Raises as `migrate` does."""
+    return not _missing(database, database, known or read_migrations(database.dialect.name))
 
 
-def carry_out(database: Database, connection: Connection, migrations: Sequence[Migration]) -> None:
-    """Apply migrations in their order, to a database that lacks just these."""
-    for migration in migrations:
-        _apply(database, connection, migration)
-
-
-def _missing(database: Database, migrations: Sequence[Migration]) -> list[Migration]:
-    applied = _applied(database)
+def _missing(
+    reader: Reader, database: Database, migrations: Sequence[Migration]
+) -> list[Migration]:
+    applied = _applied(reader, database)
     newest = max(migration.number for migration in migrations)
     if max(applied, default=0) > newest:
         raise StateTooNew(
@@ -152,22 +260,69 @@ def _missing(database: Database, migrations: Sequence[Migration]) -> list[Migrat
     return [migration for migration in migrations if migration.number not in applied]
 
 
-def _applied(database: Database) -> set[int]:
-    tables = database.tables()
-    if not tables:
-        return set()
-    if _LEDGER not in tables:
+def _applied(reader: Reader, database: Database) -> set[int]:
+    tables = {row["name"] for row in reader.rows(database.dialect.tables)}
+    if tables and _MIGRATIONS not in tables:
         raise damaged(database.place, Text("it holds the tables of another program"))
-    return {number for (number,) in database.rows(f"SELECT number FROM {_LEDGER}")}  # noqa: S608 - a constant
+    query = f"SELECT number FROM {_MIGRATIONS}"  # noqa: S608 - a constant
+    return {row["number"] for row in reader.rows(query)} if tables else set()
 
 
-def _apply(database: Database, connection: Connection, migration: Migration) -> None:
-    connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {_LEDGER} (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"
+def _apply(
+    transaction: Transaction, dialect: Dialect, migration: Migration, upgrade: Upgrade
+) -> None:
+    transaction.execute(
+        f"CREATE TABLE IF NOT EXISTS {_MIGRATIONS} (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"
     )
-    for statement in database.statements(migration.script):
-        connection.execute(statement)
-    connection.execute(
-        f"INSERT INTO {_LEDGER} (number, name) VALUES (?, ?)",  # noqa: S608 - a constant
-        (migration.number, migration.name),
+    for statement in dialect.statements(migration.script):
+        transaction.execute(statement)
+    migration.finish(transaction, upgrade)
+    transaction.add(_MIGRATIONS, number=migration.number, name=migration.name)
+
+
+def _add_digests(transaction: Transaction, _: Upgrade) -> None:
+    """Compute the digests of what was stored before there were any: see schema 3."""
+    for version, fullchain_pem in _fullchains(transaction):
+        digest = hashlib.sha256(fullchain_pem.encode()).hexdigest()
+        transaction.update("version", version, fullchain_digest=digest)
+    transaction.execute(
+        "UPDATE rollout SET fullchain_digest = (SELECT version.fullchain_digest FROM version"
+        " WHERE version.lineage = rollout.lineage AND version.fingerprint = rollout.fingerprint)"
+        " WHERE fullchain_digest IS NULL AND target = 'command'"
     )
+
+
+def _prove_challenges(transaction: Transaction, upgrade: Upgrade) -> None:
+    """Prove the challenge records that were stored before there were proofs: see schema 8."""
+    for row in transaction.rows("SELECT lineage, name, value FROM challenge_record"):
+        record = {name: row[name] for name in ("lineage", "name", "value")}
+        proof = upgrade.proof_of("challenge", *record.values())
+        transaction.update("challenge_record", record, proof=proof)
+
+
+def _add_issuer_ends(transaction: Transaction, _: Upgrade) -> None:
+    """Read until when the issuers of what was stored before are valid: see schema 15."""
+    for version, fullchain_pem in _fullchains(transaction):
+        with suppress(CertificateError):
+            end = MOMENT.write(issuer_end(parse_chain(fullchain_pem)))
+            transaction.update("version", version, issuer_not_after=end)
+
+
+def _fullchains(reader: Reader) -> Iterator[tuple[dict[str, Value], str]]:
+    for row in reader.rows("SELECT lineage, number, fullchain_pem FROM version_pem"):
+        yield {"lineage": row["lineage"], "number": row["number"]}, row["fullchain_pem"]
+
+
+def _give_to_host(transaction: Transaction, upgrade: Upgrade) -> None:
+    """Give what was stored without a host, and belongs to one, to this host: see schema 17."""
+    host = upgrade.host
+    transaction.add("host", name=host)
+    for target in ("files", "command"):
+        transaction.update("rollout", {"target": target}, host=host)
+        transaction.update("sighting", {"target": target}, host=host)
+    transaction.update("account_note", {"account": "[metrics]"}, host=host)
+    transaction.update("last_run", {"host": ""}, host=host)
+    transaction.update("begun_run", {"host": ""}, host=host)
+
+
+_FINISH = {3: _add_digests, 8: _prove_challenges, 15: _add_issuer_ends, 17: _give_to_host}

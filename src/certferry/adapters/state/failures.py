@@ -13,7 +13,7 @@ from certferry.file_trust import NotTrusted
 from certferry.system_words import system_words
 from certferry.text import Text
 
-_PRIMARY = 0xFF
+PRIMARY = 0xFF
 """The low byte of an extended result code is the primary one (https://sqlite.org/rescode.html)."""
 
 _LEAST_ROOM = 64 * 1024
@@ -22,9 +22,9 @@ _LEAST_ROOM = 64 * 1024
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class _InOurWords:
-    """See `in_our_words`. A run reads the state several times a certificate, and a generator would
-    cost each time twice as much.
+class translating_errors:  # noqa: N801 - reads as the function that it stands for
+    """Translate every foreign error about a file in a `with` block. A run reads the state several
+    times a certificate, and a generator would cost each time twice as much.
     """
 
     __slots__ = ("_path",)
@@ -42,13 +42,8 @@ class _InOurWords:
             raise _of_file(problem, self._path) from problem
 
 
-def in_our_words(path: Path) -> _InOurWords:
-    """Let no foreign error about this file pass a `with` block."""
-    return _InOurWords(path)
-
-
 def _of_database(exc: sqlite3.Error, path: Path) -> StateError:
-    code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
+    code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY
     match code:
         case sqlite3.SQLITE_FULL:
             return _full(path)
@@ -87,7 +82,7 @@ def _of_file(exc: OSError, path: Path) -> StateError:
 
 
 def _is_writable(path: Path) -> bool:
-    """Tell whether its file system takes writes: after an error on its disk it may not any more."""
+    """Return whether its file system takes writes: after an error of its disk it may not."""
     try:
         return not os.statvfs(path.parent).f_flag & os.ST_RDONLY
     except OSError:
@@ -95,7 +90,7 @@ def _is_writable(path: Path) -> bool:
 
 
 def takes_no_writes(path: Path) -> bool:
-    """Tell whether what is wrong with a file is that its disk is full, or may only be read."""
+    """Return whether what is wrong with a file is that its disk is full, or may only be read."""
     try:
         return not _is_writable(path) or _has_no_room(path.parent)
     except OSError:
@@ -128,7 +123,7 @@ def _not_permitted(path: Path, problem: Text | str) -> StateUnavailable:
 
 
 def damaged(path: Path | str, problem: Text | str) -> StateError:
-    """Give the error for a file that is no state, or no longer one."""
+    """Return the error for a file that is no state, or no longer one."""
     return StateError(
         Text("{path} is not a state of certferry: {problem}", path=path, problem=problem),
         hint=Text(

@@ -1,4 +1,6 @@
-"""The leases of one host: the system's locks say who works on what, the database who came last."""
+"""The leases and the runs in progress of one host: the system's locks say who is at work, the
+database who came last.
+"""
 
 from __future__ import annotations
 
@@ -7,128 +9,185 @@ import hashlib
 import os
 import platform
 import secrets
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import datetime
 from pathlib import Path
 
-from certferry.adapters.state.columns import from_moment, to_moment
-from certferry.adapters.state.database import Connection, Database
-from certferry.adapters.state.failures import in_our_words
-from certferry.adapters.state.sealing import OWNER_ONLY_FILE, make_directory
-from certferry.errors import LeaseHeld, LeaseLost
+from certferry.adapters.state.columns import MOMENT, PLAIN, from_moment, to_moment
+from certferry.adapters.state.database import Database, Reader, Table, Transaction
+from certferry.adapters.state.failures import translating_errors
+from certferry.adapters.state.fencing import must_be_in_force
+from certferry.adapters.state.sealing import OWNER_ONLY_FILE, Sealing, make_directory
+from certferry.adapters.state.store import SqlState
+from certferry.core.observed.records import BegunRun
+from certferry.errors import LeaseHeld, StateError
 from certferry.ports.state import Lease
 from certferry.text import Text
 
 _BETWEEN = "/"
 
+_BEGUN_RUNS = Table(
+    "begun_run", BegunRun, "host", "number", began_at=MOMENT, host=PLAIN.named("machine")
+)
 
-class Leases:
-    """One lease for each lineage; its token grows with every new holder and is never forgotten.
 
-    It is held while its lock is, which ends with its process: nothing has to be extended, and
-    the column `until` stays empty. The token still refuses what a former holder writes, should
-    the lock's file have been removed.
+class HostState(SqlState):
+    """See `StateStore`: a state all of whose runs are on one host.
+
+    A lease is held while its lock is, which ends with its process: nothing has to be extended, and
+    the column `until` stays empty. Its token grows with every new holder and is never forgotten: it
+    still refuses what a former holder writes, should the lock's file have been removed.
     """
 
-    def __init__(self, database: Database, locks: LeaseLocks) -> None:
-        self._database = database
+    def __init__(
+        self,
+        database: Database,
+        sealing: Sealing,
+        locks: LeaseLocks,
+        host: str,
+        problem: StateError | None = None,
+    ) -> None:
+        super().__init__(database, sealing, host, problem)
         self._locks = locks
-        self._held: dict[Lease, ExitStack] = {}
+        self._held: dict[Lease | BegunRun, ExitStack] = {}
 
     def acquire(self, lineage: str, now: datetime) -> Lease:
-        """Take the lease of a lineage. Raises `LeaseHeld`."""
-        with ExitStack() as undo:
-            # Locked inside the write, and let go inside one: a run that finds it locked reads who
-            # has it now.
-            with self._database.transaction(serializable=True) as connection:
-                lock = self._locks.take(lineage)
-                if lock is None:
-                    raise _held(connection, lineage)
-                undo.push(lock)
-                lease = _write_down(connection, lineage, now)
-            self._held[lease] = undo.pop_all()
+        """See `LeaseStore.acquire`."""
+        with ExitStack() as lock:
+
+            def take(transaction: Transaction) -> Lease:
+                # Locked inside the write, and unlocked inside one: a run that finds it locked reads
+                # who has it now.
+                lock.close()  # of an earlier try of this function
+                taken = self._locks.take(lineage)
+                if taken is None:
+                    raise _held(transaction, lineage)
+                lock.push(taken)
+                return _write_down(transaction, lineage, now)
+
+            lease = self._database.run(take)
+            self._held[lease] = lock.pop_all()
         return lease
 
     def extend(self, lease: Lease) -> None:
-        """See `StateStore.extend`: there is nothing to do but to look."""
-        with self._database.snapshot() as connection:
-            must_be_in_force(connection, lease)
+        """See `LeaseStore.extend`: there is nothing to do but to look."""
+        must_be_in_force(self._database, self._database.dialect.clock, lease)
 
     def release(self, lease: Lease) -> None:
-        """Give a lease back. A lost one is let go silently."""
-        with (
-            self._held.pop(lease, ExitStack()) as lock,
-            self._database.transaction() as connection,
-        ):
-            connection.execute(
-                "UPDATE lease SET holder = NULL, since = NULL"
-                " WHERE lineage = ? AND holder = ? AND token = ?",
-                (lease.lineage, lease.holder, lease.token),
+        """See `LeaseStore.release`."""
+        with self._held.pop(lease, ExitStack()) as lock:
+
+            def give_back(transaction: Transaction) -> None:
+                transaction.execute(
+                    "UPDATE lease SET holder = NULL, since = NULL"
+                    " WHERE lineage = ? AND holder = ? AND token = ?",
+                    lease.lineage,
+                    lease.holder,
+                    lease.token,
+                )
+                lock.close()
+
+            self._database.run(give_back)
+
+    def begin_run(self, now: datetime) -> BegunRun:
+        """See `LeaseStore.begin_run`."""
+        with ExitStack() as lock:
+
+            def begin(transaction: Transaction) -> BegunRun:
+                lock.close()  # of an earlier try of this function
+                # Locked inside the write: another run finds no row without its lock.
+                number = self._lock_number(lock)
+                gone = {one.number for one in self._begun(transaction) if self._is_gone(one)}
+                # Of this number too: `status` may have its lock while it asks whether it is free.
+                for left in {number, *gone}:
+                    transaction.remove("begun_run", host=self.host, number=left)
+                run = BegunRun(number, now, platform.node(), os.getpid())
+                _BEGUN_RUNS.save(transaction, run, host=self.host)
+                return run
+
+            run = self._database.run(begin)
+            self._held[run] = lock.pop_all()
+        return run
+
+    def end_run(self, run: BegunRun) -> None:
+        """See `LeaseStore.end_run`."""
+        with self._held.pop(run, ExitStack()):
+            self._database.run(
+                lambda one: one.remove("begun_run", host=self.host, number=run.number)
             )
-            lock.close()
+
+    def unended_runs(self) -> tuple[BegunRun, ...]:
+        """See `LeaseStore.unended_runs`."""
+        gone = [run for run in self._begun(self._database) if self._is_gone(run)]
+        # What has ended since the rows were read has removed its own.
+        still_there = self._begun(self._database) if gone else ()
+        return tuple(run for run in gone if run in still_there)
+
+    def _begun(self, reader: Reader) -> tuple[BegunRun, ...]:
+        return _BEGUN_RUNS.found(reader, "WHERE host = ? ORDER BY began_at", self.host)
+
+    def _is_gone(self, run: BegunRun) -> bool:
+        with self._locks.take(_lock_of(run.number)) or nullcontext() as lock:
+            return lock is not None
+
+    def _lock_number(self, lock: ExitStack) -> int:
+        """Lock the first number that no run has."""
+        number = 1
+        while (taken := self._locks.take(_lock_of(number))) is None:
+            number += 1
+        lock.push(taken)
+        return number
 
     def close(self) -> None:
-        """Let go of the locks that are still held."""
+        """See `StateStore.close`."""
+        self.release_locks()
+        super().close()
+
+    def release_locks(self) -> None:
+        """Release every lease and run that is still held, as the end of the process does."""
         while self._held:
             _, lock = self._held.popitem()
             lock.close()
 
 
-def must_be_in_force(connection: Connection, lease: Lease) -> None:
-    """Refuse, inside a write, what comes from a holder that another has replaced (`LeaseLost`)."""
-    found = connection.execute(
-        "SELECT 1 FROM lease WHERE lineage = ? AND holder = ? AND token = ?",
-        (lease.lineage, lease.holder, lease.token),
-    ).fetchone()
-    if found is None:
-        raise LeaseLost(
-            Text("{lineage}: another run has taken over", lineage=lease.lineage),
-            hint=Text("nothing of this run was written; the other one goes on"),
-        )
+def _lock_of(number: int) -> str:
+    return f"\0run {number}"  # no lineage is called so
 
 
-def _write_down(connection: Connection, lineage: str, now: datetime) -> Lease:
-    found = connection.execute("SELECT token FROM lease WHERE lineage = ?", (lineage,)).fetchone()
-    token = 1 if found is None else found[0] + 1
+def _write_down(transaction: Transaction, lineage: str, now: datetime) -> Lease:
+    found = transaction.rows("SELECT token FROM lease WHERE lineage = ?", lineage)
+    token: int = found[0]["token"] + 1 if found else 1
     # Anew for each acquisition: a database that was put back from a backup gives tokens again.
     holder = _BETWEEN.join((platform.node(), str(os.getpid()), secrets.token_hex(8)))
-    connection.execute(
-        "INSERT INTO lease (lineage, token, holder, since, until) VALUES (?, ?, ?, ?, NULL)"
-        " ON CONFLICT (lineage) DO UPDATE SET token = excluded.token,"
-        " holder = excluded.holder, since = excluded.since, until = excluded.until",
-        (lineage, token, holder, from_moment(now)),
-    )
+    row = {"holder": holder, "since": from_moment(now), "until": None}
+    transaction.save("lease", ("lineage",), lineage=lineage, token=token, **row)
     return Lease(lineage, holder, token)
 
 
-def _held(connection: Connection, lineage: str) -> LeaseHeld:
+def _held(reader: Reader, lineage: str) -> LeaseHeld:
     hint = Text("try again when it has ended")
-    found = connection.execute(
-        "SELECT holder, since FROM lease WHERE lineage = ? AND holder IS NOT NULL", (lineage,)
-    ).fetchone()
-    if found is None:  # the database was put back from a backup under the holder
-        return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=hint)
-    holder, since = found
-    host, pid, _ = holder.rsplit(_BETWEEN, 2)
-    return LeaseHeld(
-        Text(
-            "{lineage}: {holder} has been at work since {since}",
-            lineage=lineage,
-            holder=Text("process {pid} on {host}", pid=pid, host=host),
-            since=to_moment(since),
-        ),
-        hint=hint,
-    )
+    query = "SELECT holder, since FROM lease WHERE lineage = ? AND holder IS NOT NULL"
+    for row in reader.rows(query, lineage):
+        host, pid, _ = row["holder"].rsplit(_BETWEEN, 2)
+        return LeaseHeld(
+            Text(
+                "{lineage}: {holder} has been at work since {since}",
+                lineage=lineage,
+                holder=Text("process {pid} on {host}", pid=pid, host=host),
+                since=to_moment(row["since"]),
+            ),
+            hint=hint,
+        )
+    # The database was put back from a backup under the holder.
+    return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=hint)
 
 
 class LeaseLocks:
     """Locks that end with the process that holds them, however it ends (flock(2)).
 
-    Each belongs to one opening of its file, so threads of one process exclude each other as well,
-    and a program that the holder started keeps nothing: the descriptor is not inherited. The files
-    are empty and stay: removing one would let two runs lock two files of one name. On a network's
-    file system they hold as far as its locks do, like those of the database itself; one without
-    locks is an error.
+    Each belongs to one opening of its file, so threads exclude each other as well, and a program
+    that the holder started inherits nothing. The files are empty and stay: removing one would let
+    two runs lock two files of one name. A file system without locks is an error.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -140,7 +199,7 @@ class LeaseLocks:
         """
         # A lineage may have any characters, and more of them than a file's name.
         path = self._directory / hashlib.sha256(lineage.encode()).hexdigest()
-        with in_our_words(path), ExitStack() as opened:
+        with translating_errors(path), ExitStack() as opened:
             make_directory(self._directory)
             # Writable: NFS locks exclusively through nothing less (flock(2)).
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY_FILE)

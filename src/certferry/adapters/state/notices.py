@@ -1,23 +1,26 @@
-"""What operators are to be told of, and what each channel was told."""
+"""What the state keeps for people and monitors: notices, what each channel was sent, notes, the
+last run, the history.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 from certferry.adapters.state.columns import (
+    FACTS,
+    MOMENT,
+    MOMENTS,
+    TEXT,
+    Column,
     from_moment,
-    from_moments,
-    from_optional_moment,
-    from_optional_text,
-    from_text,
-    spoilt,
-    to_moment,
-    to_moments,
-    to_optional_moment,
-    to_optional_text,
+    read_as,
     to_text,
 )
-from certferry.adapters.state.database import Column, Connection, Database
+from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.core.assessment.notices import (
     REFUSED,
     ChannelState,
@@ -26,153 +29,204 @@ from certferry.core.assessment.notices import (
     Subject,
     Topic,
 )
+from certferry.core.observed.records import HistoryEntry, LastRun
+from certferry.ports.state import Edit
 from certferry.problem import Problem
-from certferry.text import Text
 
-_SUBJECT = "topic, lineage, target, domain, channel"
+T = TypeVar("T")
+
+_SUBJECT = ("topic", "lineage", "target", "domain", "channel")
+_IN_ORDER = f"ORDER BY {', '.join(_SUBJECT)}"
+_TOPIC = Column(from_value=lambda written: read_as(Topic, written))
+
+_NOTICES = Table(
+    "notice",
+    Notice,
+    *_SUBJECT,
+    topic=_TOPIC,
+    subject=None,
+    since=MOMENT,
+    problem=None,
+    deadline=MOMENT,
+)
+_DELIVERIES = Table(
+    "told", Delivery, "name", *_SUBJECT, topic=_TOPIC, subject=None, since=MOMENT, at=MOMENT
+)
+_CHANNELS = Table(
+    "channel",
+    ChannelState,
+    "name",
+    deliveries=None,
+    sent=MOMENTS,
+    again_at=MOMENT,
+    refusal=None,
+)
+_LAST_RUN = Table("last_run", LastRun, ended_at=MOMENT, succeeded_at=MOMENT)
+_HISTORY = Table("history", HistoryEntry, at=MOMENT, facts=FACTS)
+
+_LAST = 2**63 - 1
+"""Greater than the number of any entry."""
 
 
-class Notices:
-    """Rows by what they are about."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class NoticeTables(Tables):
+    """See `NoticeStore`."""
 
     def notices(self) -> tuple[Notice, ...]:
-        """See `StateStore.notices`."""
-        rows = self._database.rows(
-            f"SELECT {_SUBJECT}, since, code, message, hint, deadline FROM notice"  # noqa: S608 - a constant
-            f" ORDER BY {_SUBJECT}"
-        )
-        return tuple(
-            Notice(
-                *_key(topic, subject),
-                to_moment(since),
-                Problem(code, to_text(message), to_optional_text(hint)),
-                to_optional_moment(deadline),
-            )
-            for topic, *subject, since, code, message, hint, deadline in rows
-        )
+        """See `NoticeStore.notices`."""
+        return _notices(self._database)
 
+    @writes
     def update_notices(
-        self, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
+        self, transaction: Transaction, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
     ) -> tuple[Notice, ...]:
-        """See `StateStore.update_notices`."""
-        with self._database.transaction(serializable=True) as connection:
-            before = {one.key: one for one in self.notices()}
-            after = {one.key: one for one in change(tuple(before.values()))}
-            for key in before.keys() - after.keys():
-                connection.execute(
-                    "DELETE FROM notice WHERE topic = ? AND lineage = ? AND target = ?"
-                    " AND domain = ? AND channel = ?",
-                    _columns(*key),
-                )
-            for key, one in after.items():
-                if before.get(key) != one:
-                    _save(connection, one)
+        """See `NoticeStore.update_notices`."""
+        before = {one.key: one for one in _notices(transaction)}
+        after = {one.key: one for one in change(tuple(before.values()))}
+        for key in before.keys() - after.keys():
+            _NOTICES.remove(transaction, before[key], **asdict(key[1]))
+        for key, one in after.items():
+            if before.get(key) != one:
+                _save_notice(transaction, one)
         return tuple(after.values())
 
-
-class Channels:
-    """What is remembered of channels, by their names."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
     def channel(self, name: str) -> ChannelState:
-        """See `StateStore.channel`."""
-        told = self._database.rows(
-            f"SELECT {_SUBJECT}, since, at, code FROM told WHERE name = ?"  # noqa: S608 - a constant
-            f" ORDER BY {_SUBJECT}",
-            name,
-        )
-        known = self._database.rows(
-            "SELECT sent, again_at, refused_since, problem, hint FROM channel WHERE name = ?", name
-        )
-        deliveries = tuple(
-            Delivery(*_key(topic, subject), to_moment(since), to_moment(at), code)
-            for topic, *subject, since, at, code in told
-        )
-        for sent, again_at, refused_since, problem, hint in known:
-            refusal = _refusal(refused_since, to_optional_text(problem), to_optional_text(hint))
-            return ChannelState(deliveries, to_moments(sent), to_optional_moment(again_at), refusal)
-        return ChannelState(deliveries)
+        """See `NoticeStore.channel`."""
+        return self._database.read(partial(_channel, name=name))
 
+    @writes
     def update_channel(
-        self, name: str, change: Callable[[ChannelState], ChannelState]
-    ) -> ChannelState:
-        """See `StateStore.update_channel`."""
-        with self._database.transaction(serializable=True) as connection:
-            before = self.channel(name)
-            after = change(before)
-            if after == before:
-                return before
-            _replace_told(connection, name, before, after)
-            refusal = after.refusal
-            connection.execute(
-                "INSERT INTO channel (name, sent, again_at, refused_since, problem, hint)"
-                " VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET sent = excluded.sent,"
-                " again_at = excluded.again_at, refused_since = excluded.refused_since,"
-                " problem = excluded.problem, hint = excluded.hint",
-                (
-                    name,
-                    from_moments(after.sent),
-                    from_optional_moment(after.again_at),
-                    from_optional_moment(None if refusal is None else refusal.since),
-                    from_optional_text(None if refusal is None else refusal.message),
-                    from_optional_text(None if refusal is None else refusal.hint),
-                ),
-            )
-        return after
+        self,
+        transaction: Transaction,
+        name: str,
+        change: Callable[[ChannelState, tuple[Notice, ...]], tuple[ChannelState, T]],
+    ) -> T:
+        """See `NoticeStore.update_channel`."""
+        before = _channel(transaction, name)
+        after, answer = change(before, _notices(transaction))
+        if after != before:
+            _save_channel(transaction, name, before, after)
+        return answer
+
+    def account_note(self, account: str, name: str) -> str | None:
+        """See `NoticeStore.account_note`."""
+        return _note(self._database, "", account, name)
+
+    @writes
+    def update_account_note(
+        self, transaction: Transaction, account: str, name: str, change: Edit
+    ) -> str | None:
+        """See `NoticeStore.update_account_note`."""
+        return _update_note(transaction, "", account, name, change)
+
+    @writes
+    def update_host_note(
+        self, transaction: Transaction, account: str, name: str, change: Edit
+    ) -> str | None:
+        """See `NoticeStore.update_host_note`."""
+        return _update_note(transaction, self.host, account, name, change)
+
+    @writes
+    def save_run(self, transaction: Transaction, ended_at: datetime, *, succeeded: bool) -> None:
+        """See `NoticeStore.save_run`."""
+        moment = from_moment(ended_at)
+        transaction.add(
+            "last_run",
+            "ON CONFLICT (host) DO UPDATE SET ended_at = excluded.ended_at,"
+            " succeeded_at = COALESCE(excluded.succeeded_at, last_run.succeeded_at)",
+            host=self.host,
+            ended_at=moment,
+            succeeded_at=moment if succeeded else None,
+        )
+
+    def last_run(self) -> LastRun | None:
+        """See `NoticeStore.last_run`."""
+        return next(iter(_LAST_RUN.found(self._database, "WHERE host = ?", self.host)), None)
+
+    @writes
+    def append_history(self, transaction: Transaction, entry: HistoryEntry) -> None:
+        """See `NoticeStore.append_history`."""
+        row = _HISTORY.values(entry)
+        del row["number"]  # the database's to give
+        transaction.add("history", **row)
+
+    def history(
+        self, lineage: str | None, limit: int, before: int | None = None
+    ) -> tuple[HistoryEntry, ...]:
+        """See `NoticeStore.history`."""
+        which, of = ("", ()) if lineage is None else (" AND lineage = ?", (lineage,))
+        newest_first = f"WHERE number < ?{which} ORDER BY number DESC LIMIT ?"
+        return _HISTORY.found(self._database, newest_first, before or _LAST, *of, limit)
 
 
-def _save(connection: Connection, one: Notice) -> None:
-    connection.execute(
-        f"INSERT INTO notice ({_SUBJECT}, since, code, message, hint, deadline)"  # noqa: S608 - a constant
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        f" ON CONFLICT ({_SUBJECT}) DO UPDATE SET since = excluded.since, code = excluded.code,"
-        " message = excluded.message, hint = excluded.hint, deadline = excluded.deadline",
-        (
-            *_columns(*one.key),
-            from_moment(one.since),
-            one.problem.code,
-            from_text(one.problem.message),
-            from_optional_text(one.problem.hint),
-            from_optional_moment(one.deadline),
-        ),
+def _notices(reader: Reader) -> tuple[Notice, ...]:
+    rows = reader.rows(f"SELECT * FROM notice {_IN_ORDER}")  # noqa: S608 - a constant
+    return tuple(
+        _NOTICES.of_row(
+            row,
+            subject=_subject(row),
+            problem=Problem(row["code"], to_text(row["message"]), TEXT.read(row["hint"])),
+        )
+        for row in rows
     )
 
 
-def _replace_told(
-    connection: Connection, name: str, before: ChannelState, after: ChannelState
+def _save_notice(transaction: Transaction, one: Notice) -> None:
+    message, hint = TEXT.write(one.problem.message), TEXT.write(one.problem.hint)
+    row = {**asdict(one.subject), "code": one.problem.code, "message": message, "hint": hint}
+    _NOTICES.save(transaction, one, **row)
+
+
+def _channel(reader: Reader, name: str) -> ChannelState:
+    query = f"SELECT * FROM told WHERE name = ? {_IN_ORDER}"  # noqa: S608 - a constant
+    rows = reader.rows(query, name)
+    sent = tuple(_DELIVERIES.of_row(row, subject=_subject(row)) for row in rows)
+    for row in reader.rows("SELECT * FROM channel WHERE name = ?", name):
+        return _CHANNELS.of_row(row, deliveries=sent, refusal=_refusal(row))
+    return ChannelState(sent)
+
+
+def _refusal(row: Row) -> Problem | None:
+    message, hint = TEXT.read(row["problem"]), TEXT.read(row["hint"])
+    since = MOMENT.read(row["refused_since"])
+    return None if message is None else Problem(REFUSED, message, hint, since=since)
+
+
+def _save_channel(
+    transaction: Transaction, name: str, before: ChannelState, after: ChannelState
 ) -> None:
     for one in set(before.deliveries) - set(after.deliveries):
-        connection.execute(
-            "DELETE FROM told WHERE name = ? AND topic = ? AND lineage = ? AND target = ?"
-            " AND domain = ? AND channel = ?",
-            (name, *_columns(*one.key)),
-        )
+        _DELIVERIES.remove(transaction, one, name=name, **asdict(one.subject))
     for one in set(after.deliveries) - set(before.deliveries):
-        connection.execute(
-            f"INSERT INTO told (name, {_SUBJECT}, since, at, code)"  # noqa: S608 - a constant
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (name, *_columns(*one.key), from_moment(one.since), from_moment(one.at), one.code),
-        )
+        _DELIVERIES.save(transaction, one, name=name, **asdict(one.subject))
+    refusal = after.refusal
+    _CHANNELS.save(
+        transaction,
+        after,
+        name=name,
+        refused_since=MOMENT.write(refusal.since) if refusal else None,
+        problem=TEXT.write(refusal.message) if refusal else None,
+        hint=TEXT.write(refusal.hint) if refusal else None,
+    )
 
 
-def _refusal(since: str | None, message: Text | None, hint: Text | None) -> Problem | None:
-    if message is None:
-        return None
-    return Problem(REFUSED, message, hint, since=to_optional_moment(since))
+def _subject(row: Row) -> Subject:
+    return Subject(row["lineage"], row["target"], row["domain"], row["channel"])
 
 
-def _columns(topic: Topic, subject: Subject) -> tuple[Column, ...]:
-    return (topic.value, subject.lineage, subject.target, subject.domain, subject.channel)
+def _note(reader: Reader, host: str, account: str, name: str) -> str | None:
+    query = "SELECT text FROM account_note WHERE account = ? AND name = ? AND host = ?"
+    rows = reader.rows(query, account, name, host)
+    return next((str(row["text"]) for row in rows), None)
 
 
-def _key(topic: str, subject: Sequence[str]) -> tuple[Topic, Subject]:
-    try:
-        return Topic(topic), Subject(*subject)
-    except ValueError as problem:
-        raise spoilt() from problem
+def _update_note(
+    transaction: Transaction, host: str, account: str, name: str, change: Edit
+) -> str | None:
+    key = {"account": account, "name": name, "host": host}
+    before = _note(transaction, host, account, name)
+    after = change(before)
+    if after is None:
+        transaction.remove("account_note", **key)
+    elif after != before:
+        transaction.save("account_note", tuple(key), **key, text=after)
+    return after

@@ -19,8 +19,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from certferry.adapters.state.database import Connection, Database
-from certferry.adapters.state.failures import in_our_words
+from certferry.adapters.state.database import Database, Transaction
+from certferry.adapters.state.failures import translating_errors
 from certferry.core.secret import Secret
 from certferry.errors import StateError
 from certferry.file_trust import checked_path, group_that_reads, must_be_trusted
@@ -41,13 +41,13 @@ class Sealing:
     def __init__(self, key_file: Path) -> None:
         self._key_file = key_file
 
-    def seal(self, connection: Connection, secret: Secret, *bound_to: str) -> str:
+    def seal(self, transaction: Transaction, secret: Secret, *bound_to: str) -> str:
         """Seal a secret inside a write. The first one ever makes the key file.
 
         Raises `StateError` when the key is not the one that the rest of the database is sealed
         with: two keys in one database would mean that neither file opens all of it.
         """
-        return self._encrypt(self._key_in_force(connection), secret.reveal(), bound_to)
+        return self._encrypt(self._key_in_force(transaction), secret.reveal(), bound_to)
 
     def unseal(self, sealed: str, *bound_to: str) -> Secret:
         """Open a secret. Raises `StateError` when the key file does not fit."""
@@ -55,36 +55,35 @@ class Sealing:
 
     def must_open(self, database: Database) -> None:
         """Raise `StateError` when the key file does not open what the database is sealed with."""
-        for (check,) in database.rows("SELECT sealed_check FROM sealing"):
-            self.unseal(check, *_CHECK)
+        for row in database.rows("SELECT sealed_check FROM sealing"):
+            self.unseal(row["sealed_check"], *_CHECK)
 
-    def bind(self, connection: Connection, *bound_to: str) -> str:
-        """Give the proof that a row was written here, inside a write. Raises as `seal` does."""
-        return self._encrypt(self._key_in_force(connection), "", bound_to)
+    def bind(self, transaction: Transaction, *bound_to: str) -> str:
+        """Return the proof that a row was written here, inside a write. Raises as `seal` does."""
+        return self._encrypt(self._key_in_force(transaction), "", bound_to)
 
     def is_bound(self, proof: str | None, *bound_to: str) -> bool:
-        """Tell whether a row is as it was written. Raises `StateError` where there is no key."""
+        """Return whether a row is as it was written. Raises `StateError` where there is no key."""
         return proof is not None and self._opened(self._key(), proof, bound_to) == ""
 
     def proof_of(self, *bound_to: str) -> str | None:
-        """Give the proof of a row that was written before there were proofs; `None` without a key,
-        which a later run may find.
+        """Return the proof of a row that was written before there were proofs; `None` without a
+        key, which a later run may find.
         """
         try:
             return self._encrypt(self._key(), "", bound_to)
         except StateError:
             return None
 
-    def _key_in_force(self, connection: Connection) -> bytes:
-        found = connection.execute("SELECT sealed_check FROM sealing").fetchone()
-        if found is not None:
+    def _key_in_force(self, transaction: Transaction) -> bytes:
+        for row in transaction.rows("SELECT sealed_check FROM sealing"):
             key = self._key()
-            self._decrypt(key, found[0], _CHECK)
+            self._decrypt(key, row["sealed_check"], _CHECK)
             return key
         self._make_key()
         key = self._key()
         check = self._encrypt(key, "", _CHECK)
-        connection.execute("INSERT INTO sealing (number, sealed_check) VALUES (1, ?)", (check,))
+        transaction.add("sealing", number=1, sealed_check=check)
         return key
 
     def _key(self) -> bytes:
@@ -129,7 +128,7 @@ _LONGEST = 1024
 
 def make_key(path: Path) -> None:
     """Make the file with a new key, unless there is one; only its owner can ever read it."""
-    with in_our_words(path):
+    with translating_errors(path):
         make_directory(path.parent)
         make_file(path, encoded(secrets.token_bytes(KEY_BYTES)))
 
@@ -140,8 +139,8 @@ def encoded(key: bytes) -> bytes:
 
 
 def read_key(path: Path) -> bytes:
-    """Give the key. Raises `StateError` when it is not there, not a key, or open to others."""
-    with in_our_words(path):
+    """Return the key. Raises `StateError` when it is not there, not a key, or open to others."""
+    with translating_errors(path):
         try:
             content = _read(path)
         except FileNotFoundError:
@@ -150,7 +149,7 @@ def read_key(path: Path) -> bytes:
 
 
 def way_out(path: Path) -> Text:
-    """Say how to go on where the key file is not the one that the state is sealed with."""
+    """Return how to go on where the key file is not the one that the state is sealed with."""
     return Text(
         "put {path} back from the backup that belongs to this state; without a backup, start over:"
         " move the state and the key file away, and the next `certferry sync` makes both anew and"

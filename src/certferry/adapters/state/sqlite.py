@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, suppress
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
-from certferry.adapters.state.columns import from_optional_moment
+from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import (
-    Column,
-    Row,
-    carry_out,
+    Dialect,
+    Reader,
+    Transaction,
+    Upgrade,
     is_migrated,
     migrate,
-    read_migrations,
 )
-from certferry.adapters.state.failures import in_our_words, takes_no_writes
-from certferry.adapters.state.leases import LeaseLocks, Leases
-from certferry.adapters.state.runs import Runs
+from certferry.adapters.state.failures import PRIMARY, takes_no_writes, translating_errors
+from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing, make_directory, make_file
-from certferry.adapters.state.store import SqlState
-from certferry.core.certificates.pem import issuer_end, parse_chain
-from certferry.errors import CertificateError, StateError, StateUnavailable
+from certferry.errors import StateError, StateUnavailable
 from certferry.file_trust import must_be_trusted
 from certferry.ports.state import StateStore
 from certferry.text import Text
@@ -37,31 +34,35 @@ PATIENCE = timedelta(seconds=10)
 """How long a write waits for another process's."""
 _PAUSE = 0.01
 
-Prove = Callable[..., str | None]
-"""What a migration proves rows with that were written before there were proofs (`Sealing`)."""
+T = TypeVar("T")
 
 _WRITE_AHEAD = "wal"
 
 
 class _Own:
     """A thread's connection. In a `with` block it is not closed: SQLite would bring down the whole
-    process. A thread may begin one within another.
+    process. A thread may not begin one within another.
     """
 
     def __init__(self, connection: sqlite3.Connection, place: Path) -> None:
         self.connection = connection
         self._place = place
         self._in_use = threading.RLock()
+        self._is_at_work = False
         self._is_closed = False
 
     def __enter__(self) -> sqlite3.Connection:
         self._in_use.acquire()
-        if self._is_closed:
+        if self._is_closed or self._is_at_work:
             self._in_use.release()
+            if self._is_at_work:
+                raise RuntimeError("a function of a transaction has to use what it is given")
             raise _has_been_closed(self._place)
+        self._is_at_work = True
         return self.connection
 
     def __exit__(self, *_: object) -> None:
+        self._is_at_work = False
         self._in_use.release()
 
     def close(self) -> None:
@@ -71,96 +72,122 @@ class _Own:
             self.connection.close()
 
 
-class SqliteDatabase:
-    """The file behind a state. It must exist; an empty one is a database without tables."""
+class _SqliteTransaction(Transaction):
+    """See `Transaction`: a connection that has begun one."""
 
-    dialect = "sqlite"
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, query: str, *values: Value) -> list[sqlite3.Row]:
+        """See `Reader.rows`."""
+        return self._connection.execute(query, values).fetchall()
+
+    def execute(self, query: str, *values: Value) -> None:
+        """See `Transaction.execute`."""
+        self._connection.execute(query, values)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Take a script apart: `executescript` would commit before it begins."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += piece + ";"
+        # A semicolon may also stand in a string, a comment or a trigger's body.
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    yield statement
+
+
+class SqliteDatabase:
+    """See `Database`: the file behind a state. It must exist; an empty one is a database without
+    tables.
+    """
+
+    dialect = Dialect(
+        "sqlite",
+        "SELECT name FROM sqlite_schema",
+        "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
+        _statements,
+    )
 
     def __init__(
-        self, path: Path, patience: timedelta = PATIENCE, prove: Prove | None = None
+        self, path: Path, patience: timedelta = PATIENCE, *, file: str | None = None
     ) -> None:
         self.place = path
-        self._prove = prove or _no_proof
+        self._file = file or path
         self._patience = patience.total_seconds()
         self._connections: dict[threading.Thread, _Own] = {}
         self._guard = threading.Lock()
         self._closed = False
 
-    def rows(self, query: str, *values: Column) -> list[Row]:
-        """Read. Takes no lock that a writer would have to wait for."""
-        with in_our_words(self.place), self._own() as connection:
+    def rows(self, query: str, *values: Value) -> list[sqlite3.Row]:
+        """See `Reader.rows`."""
+        with translating_errors(self.place), self._own() as connection:
             return connection.execute(query, values).fetchall()
 
-    def snapshot(self) -> AbstractContextManager[sqlite3.Connection]:
-        """See `Database.snapshot`."""
-        return self._begun("BEGIN")
+    def read(self, function: Callable[[Reader], T]) -> T:
+        """See `Database.read`."""
+        with translating_errors(self.place):
+            return self._carry_out("BEGIN", function)
 
-    def transaction(
-        self, *, serializable: bool = False
-    ) -> AbstractContextManager[sqlite3.Connection]:
-        """See `Database.transaction`: there is one writer at a time, so all are serializable. It
-        begins as that writer (`IMMEDIATE`), before it has read anything.
+    def run(self, function: Callable[[Transaction], T]) -> T:
+        """See `Database.run`. There is one writer at a time; it begins as that (`IMMEDIATE`),
+        before it has read anything.
         """
-        del serializable
-        return self._begun("BEGIN IMMEDIATE")
+        with translating_errors(self.place):
+            return self._patiently(partial(self._carry_out, "BEGIN IMMEDIATE", function))
 
-    @contextmanager
-    def _begun(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with in_our_words(self.place), self._own() as connection:
+    def _carry_out(self, begin: str, function: Callable[[_SqliteTransaction], T]) -> T:
+        with self._own() as connection:
             try:
                 connection.execute(begin)
-                yield connection
+                result = function(_SqliteTransaction(connection))
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            return result
 
-    def tables(self) -> set[str]:
-        """See `Database.tables`."""
-        return {name for (name,) in self.rows("SELECT name FROM sqlite_schema")}
-
-    def statements(self, script: str) -> Iterator[str]:
-        """See `Database.statements`: `executescript` would commit before it begins."""
-        statement = ""
-        for piece in script.split(";"):
-            statement += piece + ";"
-            # A semicolon may also stand in a string, a comment or a trigger's body.
-            if sqlite3.complete_statement(statement):
-                yield statement
-                statement = ""
-        yield statement
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Work again while SQLite says "busy" without its own waiting, as to one of two processes
+        that open a new file at the same moment.
+        """
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return work()
+            except sqlite3.OperationalError as exc:
+                code = exc.sqlite_errorcode & PRIMARY
+                if code != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE)
 
     def _own(self) -> _Own:
         found = self._connections.get(threading.current_thread())
         return self._open() if found is None else found
 
     def use_write_ahead_log(self) -> None:
-        """Let no reader wait for a writer: a property of the file, set once for ever."""
-        with in_our_words(self.place):
+        """Switch the file to a write-ahead log, for ever: no reader waits for a writer."""
+        with translating_errors(self.place):
             if self._journal_mode("PRAGMA journal_mode") == _WRITE_AHEAD:
                 return
-            if self._switch_with_patience() != _WRITE_AHEAD:
+            switch = partial(self._journal_mode, f"PRAGMA journal_mode = {_WRITE_AHEAD}")
+            if self._patiently(switch) != _WRITE_AHEAD:
                 raise StateUnavailable(
                     Text("{path}: its file system cannot share a database", path=self.place),
                     hint=Text("put the state on a local disk"),
                 )
 
-    def _switch_with_patience(self) -> str:
-        deadline = time.monotonic() + self._patience
-        while True:
-            # SQLite may say "busy" at once, without its own waiting, to one of two processes
-            # that open a new file at the same moment.
-            try:
-                return self._journal_mode(f"PRAGMA journal_mode = {_WRITE_AHEAD}")
-            except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(_PAUSE)
-
     def _journal_mode(self, pragma: str) -> str:
-        ((mode,),) = self._own().connection.execute(pragma).fetchall()
-        return str(mode)
+        [row] = self._own().connection.execute(pragma).fetchall()
+        return str(row[0])
+
+    def content(self) -> bytes:
+        """Return the file that it is, or would be."""
+        with self._own() as connection:
+            return connection.serialize()
 
     def close(self) -> None:
         """Close every thread's connection, those of threads that have ended too."""
@@ -180,23 +207,18 @@ class SqliteDatabase:
             return own
 
     def _connect(self) -> sqlite3.Connection:
-        return self._connect_to(self.place)
-
-    def _connect_to(self, file: Path | str) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            file,
-            uri=str(file).startswith("file:"),
+            self._file,
+            uri=str(self._file).startswith("file:"),
             timeout=self._patience,
-            isolation_level=None,  # transactions are begun where `transaction` says so
+            isolation_level=None,  # transactions are begun where `run` says so
             check_same_thread=False,  # used by one thread, but closed with all others
         )
+        connection.row_factory = sqlite3.Row
         try:
             # A write is on the disk when it returns: a power failure loses no account and no key.
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
-            connection.create_function("proof_of", -1, self._prove)
-            connection.create_function("issuer_end", 1, _issuer_end)
         except sqlite3.Error:
             connection.close()
             raise
@@ -205,23 +227,6 @@ class SqliteDatabase:
     def _close_those_of_ended_threads(self) -> None:
         for thread in [thread for thread in self._connections if not thread.is_alive()]:
             self._connections.pop(thread).connection.close()
-
-
-def _sha256_hex(text: str | None) -> str | None:
-    """Give what migrations ask SQLite for, which has no function of its own."""
-    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
-
-
-def _issuer_end(fullchain_pem: str | None) -> str | None:
-    """Give until when what signed a leaf is valid, `None` where that is unknown."""
-    try:
-        return from_optional_moment(issuer_end(parse_chain(fullchain_pem or "")))
-    except CertificateError:
-        return None
-
-
-def _no_proof(*_bound_to: str) -> None:
-    return None
 
 
 def _has_been_closed(path: Path) -> StateError:
@@ -234,24 +239,26 @@ _LEASES = "-leases"
 files beside it."""
 
 
-def connect(url: str, key_file: Path, *, looks_only: bool) -> StateStore:
+def connect(url: str, key_file: Path, host: str, *, looks_only: bool) -> StateStore:
     """See `connect.connect`; three slashes stand before the path, which may begin with a fourth.
 
-    What is made can be read by its owner only: directories 0700, files 0600.
+    What is made can be read by its owner only: directories 0700, files 0600. A file belongs to one
+    host, whose name it keeps: the machine may be called otherwise when it is opened again.
     """
     path = Path(url.removeprefix(_SCHEME))
-    with in_our_words(path):
+    with translating_errors(path):
         is_made = not looks_only or _is_made(path)
     sealing = Sealing(key_file)
     if not is_made:
-        return _state(InMemory(path), sealing)
+        return _state(InMemory(path, empty(host)), sealing)
     try:
-        return _state(_opened(path, sealing.proof_of), sealing)
+        return _state(_opened(path, Upgrade(host, sealing.proof_of)), sealing)
     except StateUnavailable as problem:
         if not (looks_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
-        as_it_is = _Unwritable(path)
-        if not is_migrated(as_it_is, read_migrations(as_it_is.dialect)):
+        # As the file is, without those that SQLite makes beside it (https://sqlite.org/uri.html).
+        as_it_is = SqliteDatabase(path, file=f"{path.absolute().as_uri()}?immutable=1")
+        if not is_migrated(as_it_is):
             raise
         # Just then an operator wants to look.
         return _state(as_it_is, sealing, problem)
@@ -260,7 +267,7 @@ def connect(url: str, key_file: Path, *, looks_only: bool) -> StateStore:
 def in_memory() -> StateStore:
     """See `connect.empty_state`."""
     nowhere = Path("state.db")
-    return _state(InMemory(nowhere), Sealing(nowhere.with_name("secret.key")))
+    return _state(InMemory(nowhere, empty("localhost")), Sealing(nowhere.with_name("secret.key")))
 
 
 def _state(
@@ -269,20 +276,20 @@ def _state(
     # Whichever way leads to a database, its leases are the same.
     path = database.place.resolve()
     locks = LeaseLocks(path.with_name(path.name + _LEASES))
-    leases, runs = Leases(database, locks), Runs(database, locks)
-    return SqlState(database, sealing, leases, runs, problem)
+    [host] = database.rows("SELECT name FROM host")
+    return HostState(database, sealing, locks, host["name"], problem)
 
 
-def _opened(path: Path, prove: Prove) -> SqliteDatabase:
-    with in_our_words(path):
+def _opened(path: Path, upgrade: Upgrade) -> SqliteDatabase:
+    with translating_errors(path):
         make_directory(path.parent)
         make_file(path, b"")
         must_be_trusted(path)
         # SQLite's files beside it are made where a link leads to.
         must_be_trusted(path.resolve().parent, makes_files=True)
-    database = SqliteDatabase(path, prove=prove)
+    database = SqliteDatabase(path)
     try:
-        migrate(database, read_migrations(database.dialect))
+        migrate(database, upgrade)
         database.use_write_ahead_log()
     except BaseException:
         database.close()
@@ -291,8 +298,8 @@ def _opened(path: Path, prove: Prove) -> SqliteDatabase:
 
 
 def _is_made(path: Path) -> bool:
-    """Tell whether there is a state. Raises `OSError` when it cannot be known: behind a closed
-    port, or where a link leads nowhere, as to a disk that is not there just now.
+    """Return whether there is a state. Raises `OSError` when it cannot be known: behind a directory
+    that is closed, or where a link leads nowhere, as to a disk that is not there just now.
     """
     for place in (path, *path.parents):
         try:
@@ -306,36 +313,21 @@ def _is_made(path: Path) -> bool:
 
 
 def _is_at_rest(path: Path) -> bool:
-    """Tell whether the file alone has everything: no process has it open, nor left it halfway."""
-    try:
-        return not any(_size(path.with_name(path.name + end)) for end in ("-wal", "-journal"))
-    except OSError:
-        return False
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-class _Unwritable(SqliteDatabase):
-    """One on a disk that takes no writes: the file is read as it is, without the files that SQLite
-    makes beside it (https://sqlite.org/uri.html, "immutable").
-    """
-
-    def _connect(self) -> sqlite3.Connection:
-        return self._connect_to(f"{self.place.absolute().as_uri()}?immutable=1")
+    """Return whether the file alone has everything: no process has it open, nor left it halfway."""
+    beside = [path.with_name(path.name + end) for end in ("-wal", "-journal")]
+    with suppress(OSError):
+        return not any(file.exists() and file.stat().st_size for file in beside)
+    return False
 
 
 class InMemory(SqliteDatabase):
-    """One that ends with its process. Its threads share one connection, one after another."""
+    """One that ends with its process, with the content of a file. Its threads share one connection,
+    one after another.
+    """
 
-    def count_changes(self) -> int:
-        """Count the rows that were ever written, changed or removed."""
-        with self._own() as connection:
-            return connection.total_changes
+    def __init__(self, path: Path, content: bytes) -> None:
+        super().__init__(path, file=":memory:")
+        self._content = content
 
     def _own(self) -> _Own:
         with self._guard:
@@ -347,16 +339,15 @@ class InMemory(SqliteDatabase):
             return self._connections[owner]
 
     def _connect(self) -> sqlite3.Connection:
-        connection = self._connect_to(":memory:")
+        connection = super()._connect()
         weakref.finalize(self, connection.close)
-        connection.deserialize(_empty())
+        connection.deserialize(self._content)
         return connection
 
 
 @cache
-def _empty() -> bytes:
-    """Return a database without rows: to migrate one takes as long as hundreds of questions."""
-    nowhere = SqliteDatabase(Path(":memory:"))
-    with closing(nowhere), nowhere.transaction() as connection:
-        carry_out(nowhere, connection, read_migrations(nowhere.dialect))
-        return connection.serialize()
+def empty(host: str) -> bytes:
+    """Return a database without rows: to migrate one takes as long as hundreds of queries."""
+    with closing(SqliteDatabase(Path(":memory:"))) as nowhere:
+        migrate(nowhere, Upgrade(host, lambda *_: None))
+        return nowhere.content()

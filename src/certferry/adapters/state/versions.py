@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from certferry.adapters.state.columns import (
+    KEY_TYPE,
+    MOMENT,
+    NAMES,
+    VALIDITY,
     from_moment,
-    from_names,
-    from_optional_moment,
-    spoilt,
+    read_as,
     to_moment,
     to_names,
-    to_optional_key_type,
-    to_optional_moment,
     to_validity,
 )
-from certferry.adapters.state.database import Connection, Database, Row
+from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.failures import damaged
-from certferry.adapters.state.leases import must_be_in_force
-from certferry.adapters.state.ledger import note_issued
+from certferry.adapters.state.fencing import fenced
+from certferry.adapters.state.orders import note_issued
+from certferry.adapters.state.places import ROLLOUTS, UPLOADS, WITHDRAWALS
 from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
 from certferry.core.certificates.certificate import Certificate, CertificateBundle
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
 from certferry.core.certificates.pem import parse_bundle
@@ -32,310 +33,221 @@ from certferry.text import Text
 
 _KIND = "version"
 
-_FACTS = (
-    "number, saved_at, key_matches, chain_complete, window_start, window_end, window_page,"
-    " ask_after, fullchain_digest, directory, revoked_at, revocation_reason, revocation_answered,"
-    " issuer_not_after,"
-    " fingerprint, names, common_name, serial, issuer, not_before, not_after, key_type"
+_VERSIONS = Table(
+    "version",
+    Version,
+    *("lineage", "number"),
+    certificate=None,
+    saved_at=MOMENT,
+    window=None,
+    ask_after=MOMENT,
+    revocation=None,
+    issuer_not_after=VALIDITY,
+)
+_LEAF = Table("version", Certificate, names=NAMES, not_before=VALIDITY, not_after=VALIDITY)
+_ORDERED = Table(
+    "acme_order", Ordered, "lineage", at=MOMENT.named("created_at"), names=NAMES, key_type=KEY_TYPE
 )
 
 
-class Versions:
-    """Two tables: `version` with the facts, `version_pem` with chain and sealed key."""
+class VersionTables(Tables):
+    """See `VersionStore`. Two tables: `version` with the facts, `version_pem` with chain and sealed
+    key.
+    """
 
-    def __init__(self, database: Database, sealing: Sealing) -> None:
-        self._database = database
-        self._sealing = sealing
+    _sealing: Sealing
 
     def lineages(self) -> tuple[str, ...]:
-        """Every lineage with at least one version, by name."""
+        """See `VersionStore.lineages`."""
         rows = self._database.rows("SELECT DISTINCT lineage FROM version ORDER BY lineage")
-        return tuple(lineage for (lineage,) in rows)
+        return tuple(row["lineage"] for row in rows)
+
+    def remembered(self, lineage: str) -> Remembered:
+        """See `VersionStore.remembered`; nothing is unsealed."""
+        return self._database.read(partial(_remembered, host=self.host, lineage=lineage))
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
-        """The versions of a lineage, newest first; no certificate is parsed, nothing unsealed."""
-        rows = self._database.rows(
-            f"SELECT {_FACTS} FROM version WHERE lineage = ? ORDER BY number DESC",  # noqa: S608 - constant columns
-            lineage,
-        )
-        return tuple(map(_version, rows))
+        """See `VersionStore.versions`; no certificate is parsed, nothing unsealed."""
+        return _versions(self._database, lineage)
 
     def versions_in_use(self) -> dict[str, tuple[Version, ...]]:
-        """See `StateStore.versions_in_use`."""
-        rows = self._database.rows(
-            f"SELECT lineage, {_FACTS} FROM version"  # noqa: S608 - constant columns
+        """See `VersionStore.versions_in_use`."""
+        found: dict[str, list[Version]] = {}
+        for row in self._database.rows(
+            "SELECT * FROM version"
             " WHERE number = (SELECT MAX(number) FROM version AS newer"
             " WHERE newer.lineage = version.lineage)"
             " OR NOT revocation_answered"
             " OR EXISTS (SELECT 1 FROM sighting WHERE sighting.lineage = version.lineage"
             " AND sighting.fingerprint = version.fingerprint)"
             " ORDER BY lineage, number DESC"
-        )
-        found: dict[str, tuple[Version, ...]] = {}
-        for lineage, *facts in rows:
-            found[lineage] = (*found.get(lineage, ()), _version(tuple(facts)))
-        return found
+        ):
+            found.setdefault(row["lineage"], []).append(_version(row))
+        return {lineage: tuple(versions) for lineage, versions in found.items()}
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
-        """One version with its key. Raises `StateError`."""
-        rows = self._database.rows(
-            "SELECT version.fingerprint, fullchain_pem, sealed_privkey_pem"
+        """See `VersionStore.bundle`."""
+        for row in self._database.rows(
+            "SELECT fingerprint, fullchain_pem, sealed_privkey_pem"
             " FROM version JOIN version_pem USING (lineage, number)"
             " WHERE lineage = ? AND number = ?",
             lineage,
             number,
-        )
-        if not rows:
-            raise StateError(
-                Text("{lineage} has no version {number}", lineage=lineage, number=number)
-            )
-        ((fingerprint, fullchain_pem, sealed),) = rows
-        privkey_pem = self._sealing.unseal(sealed, _KIND, lineage, fingerprint)
+        ):
+            return self._opened(lineage, row)
+        raise StateError(Text("{lineage} has no version {number}", lineage=lineage, number=number))
+
+    def _opened(self, lineage: str, row: Row) -> CertificateBundle:
+        fingerprint = row["fingerprint"]
+        key_pem = self._sealing.unseal(row["sealed_privkey_pem"], _KIND, lineage, fingerprint)
         try:
-            bundle = parse_bundle(fullchain_pem, privkey_pem)
+            bundle = parse_bundle(row["fullchain_pem"], key_pem)
         except CertificateError as exc:
             raise damaged(self._database.place, exc.message) from exc
         if bundle.certificate.fingerprint != fingerprint:
             raise damaged(self._database.place, Text("a certificate stands in another's place"))
         return bundle
 
-    def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:
-        """Keep a new certificate and forget the order it came from."""
-        with self._database.transaction(serializable=True) as connection:
-            must_be_in_force(connection, lease)
-            directory = _ordered_at(connection, lease.lineage, bundle)
-            connection.execute("DELETE FROM acme_order WHERE lineage = ?", (lease.lineage,))
-            note_issued(connection, lease.lineage, now)
-            known = _find(connection, lease.lineage, bundle.certificate.fingerprint)
-            if known is None:
-                return self._insert(connection, lease.lineage, bundle, now, directory)
-            if not known.should_replace(bundle):
-                return known
-            return self._replace(connection, lease.lineage, bundle, known)
-
-    def save_revocation(self, lease: Lease, number: int, revocation: Revocation | None) -> None:
-        """See `StateStore.save_revocation`."""
-        at, reason, answered = (
-            (None,) * 3
-            if revocation is None
-            else (from_moment(revocation.at), revocation.reason.value, revocation.is_answered)
-        )
-        with self._database.transaction(serializable=True) as connection:
-            must_be_in_force(connection, lease)
-            connection.execute(
-                "UPDATE version SET revoked_at = ?, revocation_reason = ?, revocation_answered = ?"
-                " WHERE lineage = ? AND number = ?",
-                (at, reason, answered, lease.lineage, number),
-            )
-
-    def save_renewal_info(
-        self, lineage: str, fingerprint: str, window: RenewalWindow | None, ask_after: datetime
-    ) -> None:
-        """See `StateStore.save_renewal_info`."""
-        start, end, page = (
-            (None,) * 3 if window is None else (window.start, window.end, window.page)
-        )
-        with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE version SET window_start = ?, window_end = ?, window_page = ?,"
-                " ask_after = ? WHERE lineage = ? AND fingerprint = ?",
-                (
-                    from_optional_moment(start),
-                    from_optional_moment(end),
-                    page,
-                    from_moment(ask_after),
-                    lineage,
-                    fingerprint,
-                ),
-            )
-
-    def _insert(
-        self,
-        connection: Connection,
-        lineage: str,
-        bundle: CertificateBundle,
-        now: datetime,
-        directory: str | None,
+    @fenced
+    def save_version(
+        self, transaction: Transaction, lease: Lease, bundle: CertificateBundle, now: datetime
     ) -> Version:
-        ((newest,),) = connection.execute(
-            "SELECT COALESCE(MAX(number), 0) FROM version WHERE lineage = ?", (lineage,)
-        )
+        """See `VersionStore.save_version`."""
+        lineage = lease.lineage
+        directory = _ordered_at(transaction, lineage, bundle)
+        transaction.remove("acme_order", lineage=lineage)
+        note_issued(transaction, lineage, now)
+        versions = _versions(transaction, lineage)
         leaf = bundle.certificate
-        connection.execute(
-            f"INSERT INTO version (lineage, {_FACTS})"  # noqa: S608 - constant columns
-            " VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, ?,"
-            " ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                lineage,
-                newest + 1,
-                from_moment(now),
-                bundle.key_matches,
-                bundle.chain_complete,
-                bundle.fullchain_digest,
-                directory,
-                from_optional_moment(bundle.issuer_not_after),
-                leaf.fingerprint,
-                from_names(leaf.names),
-                leaf.common_name,
-                leaf.serial,
-                leaf.issuer,
-                from_moment(leaf.not_before),
-                from_moment(leaf.not_after),
-                leaf.key_type,
-            ),
+        known = [one for one in versions if one.certificate.fingerprint == leaf.fingerprint]
+        if known and not known[0].should_replace(bundle):
+            return known[0]
+        newest = max((one.number for one in versions), default=0)  # under the lease
+        version = known[0] if known else Version(newest + 1, leaf, now, directory=directory)
+        version = version.with_pem_of(bundle)
+        _VERSIONS.save(transaction, version, lineage=lineage, **_LEAF.values(leaf))
+        bound_to = (_KIND, lineage, leaf.fingerprint)
+        transaction.save(
+            "version_pem",
+            ("lineage", "number"),
+            lineage=lineage,
+            number=version.number,
+            fullchain_pem=bundle.fullchain_pem,
+            sealed_privkey_pem=self._sealing.seal(transaction, bundle.privkey_pem, *bound_to),
         )
-        self._keep_pem(connection, lineage, newest + 1, bundle)
-        return Version(newest + 1, leaf, now, directory=directory).with_pem_of(bundle)
+        return version
 
-    def _replace(
-        self,
-        connection: Connection,
-        lineage: str,
-        bundle: CertificateBundle,
-        known: Version,
-    ) -> Version:
-        connection.execute(
-            "UPDATE version SET key_matches = ?, chain_complete = ?, fullchain_digest = ?,"
-            " issuer_not_after = ? WHERE lineage = ? AND number = ?",
-            (
-                bundle.key_matches,
-                bundle.chain_complete,
-                bundle.fullchain_digest,
-                from_optional_moment(bundle.issuer_not_after),
-                lineage,
-                known.number,
-            ),
-        )
-        self._keep_pem(connection, lineage, known.number, bundle)
-        return known.with_pem_of(bundle)
-
-    def _keep_pem(
-        self, connection: Connection, lineage: str, number: int, bundle: CertificateBundle
+    @fenced
+    def save_revocation(
+        self, transaction: Transaction, lease: Lease, number: int, revocation: Revocation | None
     ) -> None:
-        bound_to = (_KIND, lineage, bundle.certificate.fingerprint)
-        sealed = self._sealing.seal(connection, bundle.privkey_pem, *bound_to)
-        connection.execute(
-            "INSERT INTO version_pem (lineage, number, fullchain_pem, sealed_privkey_pem)"
-            " VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (lineage, number) DO UPDATE SET fullchain_pem = excluded.fullchain_pem,"
-            " sealed_privkey_pem = excluded.sealed_privkey_pem",
-            (lineage, number, bundle.fullchain_pem, sealed),
+        """See `VersionStore.save_revocation`."""
+        transaction.update(
+            "version",
+            {"lineage": lease.lineage, "number": number},
+            revoked_at=from_moment(revocation.at) if revocation else None,
+            revocation_reason=revocation.reason.value if revocation else None,
+            revocation_answered=revocation.is_answered if revocation else None,
+        )
+
+    @writes
+    def save_renewal_info(
+        self,
+        transaction: Transaction,
+        lineage: str,
+        fingerprint: str,
+        window: RenewalWindow | None,
+        ask_after: datetime,
+    ) -> None:
+        """See `VersionStore.save_renewal_info`."""
+        transaction.update(
+            "version",
+            {"lineage": lineage, "fingerprint": fingerprint},
+            window_start=from_moment(window.start) if window else None,
+            window_end=from_moment(window.end) if window else None,
+            window_page=window.page if window else None,
+            ask_after=from_moment(ask_after),
         )
 
 
-def _ordered_at(connection: Connection, lineage: str, bundle: CertificateBundle) -> str | None:
+def _ordered_at(reader: Reader, lineage: str, bundle: CertificateBundle) -> str | None:
     """Return the directory of the order that a certificate came from, `None` where it came from
     elsewhere.
     """
-    found = connection.execute(
-        "SELECT directory, names FROM acme_order WHERE lineage = ?", (lineage,)
-    ).fetchone()
-    if found is None or set(to_names(found[1])) != set(bundle.certificate.names):
-        return None
-    return str(found[0])
+    for row in reader.rows("SELECT directory, names FROM acme_order WHERE lineage = ?", lineage):
+        if {*NAMES.read(row["names"])} == {*bundle.certificate.names}:
+            return str(row["directory"])
+    return None
 
 
-def _find(connection: Connection, lineage: str, fingerprint: str) -> Version | None:
-    found = connection.execute(
-        f"SELECT {_FACTS} FROM version WHERE lineage = ? AND fingerprint = ?",  # noqa: S608 - constant columns
-        (lineage, fingerprint),
-    ).fetchone()
-    return None if found is None else _version(found)
+def _versions(reader: Reader, lineage: str) -> tuple[Version, ...]:
+    query = "SELECT * FROM version WHERE lineage = ? ORDER BY number DESC"
+    return tuple(map(_version, reader.rows(query, lineage)))
 
 
 def _version(row: Row) -> Version:
-    number, saved_at, key_matches, chain_complete, start, end, page, ask_after, *rest = row
-    digest, directory, revoked_at, reason, answered, issuer_end, *leaf = rest
+    start, revoked_at = row["window_start"], row["revoked_at"]
+    ask_after, issuer_end = row["ask_after"], row["issuer_not_after"]
     return Version(
-        number,
-        _certificate(*leaf),
-        to_moment(saved_at),
-        bool(key_matches),
-        bool(chain_complete),
-        None if start is None else RenewalWindow(to_moment(start), to_moment(end), page),
-        digest,
-        to_optional_moment(ask_after),
-        directory,
-        _revocation(revoked_at, reason, answered),
+        row["number"],
+        Certificate(
+            row["fingerprint"],
+            to_names(row["names"]),
+            row["common_name"],
+            row["serial"],
+            row["issuer"],
+            to_validity(row["not_before"]),
+            to_validity(row["not_after"]),
+            row["key_type"],
+        ),
+        to_moment(row["saved_at"]),
+        bool(row["key_matches"]),
+        bool(row["chain_complete"]),
+        None if start is None else _window(row),
+        row["fullchain_digest"],
+        None if ask_after is None else to_moment(ask_after),
+        row["directory"],
+        None if revoked_at is None else _revocation(row),
         None if issuer_end is None else to_validity(issuer_end),
     )
 
 
-def _revocation(at: str | None, reason: str | None, answered: int | None) -> Revocation | None:
-    if at is None or reason is None:
-        return None
-    try:
-        return Revocation(to_moment(at), RevocationReason(reason), answered in {None, 1})
-    except ValueError as problem:
-        raise spoilt() from problem
+def _window(row: Row) -> RenewalWindow:
+    start, end = to_moment(row["window_start"]), to_moment(row["window_end"])
+    return RenewalWindow(start, end, row["window_page"])
 
 
-def _certificate(
-    fingerprint: str,
-    names: str,
-    common_name: str,
-    serial: str,
-    issuer: str,
-    not_before: str,
-    not_after: str,
-    key_type: str,
-) -> Certificate:
-    return Certificate(
-        fingerprint,
-        to_names(names),
-        common_name,
-        serial,
-        issuer,
-        to_validity(not_before),
-        to_validity(not_after),
-        key_type,
-    )
+def _revocation(row: Row) -> Revocation:
+    reason = read_as(RevocationReason, row["revocation_reason"])
+    is_answered = row["revocation_answered"] in {None, True}
+    return Revocation(to_moment(row["revoked_at"]), reason, is_answered)
 
 
-# One question instead of three: each costs more than its answer, with many threads at it.
-_MOMENTS = (
-    "SELECT (SELECT created_at FROM acme_order WHERE lineage = ?),"
-    " (SELECT names FROM acme_order WHERE lineage = ?),"
-    " (SELECT key_type FROM acme_order WHERE lineage = ?),"
-    " (SELECT tried_at FROM issue_try WHERE lineage = ?),"
-    " (SELECT rejected_at FROM issue_try WHERE lineage = ?),"
-    " (SELECT tries FROM issue_try WHERE lineage = ?),"
-    " (SELECT failing_since FROM issue_try WHERE lineage = ?),"
-    " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = ?),"
-    " EXISTS (SELECT 1 FROM withdrawal WHERE lineage = ?)"
+# One query instead of four: each costs more than its answer, with many threads at it.
+_REST = (
+    "SELECT created_at, names, key_type, tried_at, rejected_at, tries, failing_since,"
+    " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = one.lineage) AS has_records,"
+    " EXISTS (SELECT 1 FROM withdrawal WHERE lineage = one.lineage) AS has_withdrawals"
+    " FROM (SELECT CAST(? AS TEXT) AS lineage) AS one"
+    " LEFT JOIN acme_order ON acme_order.lineage = one.lineage"
+    " LEFT JOIN issue_try ON issue_try.lineage = one.lineage"
 )
 
 
-class Lineages:
-    """What every table with a lineage in it says of one."""
-
-    def __init__(self, database: Database, sealing: Sealing) -> None:
-        self._database = database
-        self._versions = Versions(database, sealing)
-        self._uploads = Uploads(database, sealing)
-        self._rollouts = Rollouts(database)
-        self._withdrawals = Withdrawals(database)
-
-    def remembered(self, lineage: str) -> Remembered:
-        """All that is remembered of a lineage; nothing is unsealed."""
-        with self._database.snapshot():
-            [row] = self._database.rows(_MOMENTS, *[lineage] * 9)
-            *order, tried_at, rejected_at, tries, failing_since, has_records, has_withdrawals = row
-            return Remembered(
-                self._versions.versions(lineage),
-                _ordered(*order),
-                to_optional_moment(tried_at),
-                to_optional_moment(rejected_at),
-                self._uploads.of_lineage(lineage),
-                self._rollouts.of_lineage(lineage),
-                bool(has_records),
-                self._withdrawals.withdrawals(lineage) if has_withdrawals else (),
-                tries or 0,
-                to_optional_moment(failing_since),
-            )
-
-
-def _ordered(at: str | None, names: str | None, key_type: str | None) -> Ordered | None:
-    if at is None or names is None:
-        return None
-    return Ordered(to_moment(at), to_names(names), to_optional_key_type(key_type))
+def _remembered(reader: Reader, host: str, lineage: str) -> Remembered:
+    [rest] = reader.rows(_REST, lineage)
+    newest_first = "WHERE lineage = ? ORDER BY target, uploaded_at DESC, remote_id DESC"
+    by_place = "WHERE lineage = ? AND host IN ('', ?) ORDER BY target, domain"
+    withdrawn = "WHERE lineage = ? ORDER BY target, domain, withdrawn_at"
+    return Remembered(
+        _versions(reader, lineage),
+        None if rest["created_at"] is None else _ORDERED.of_row(rest),
+        MOMENT.read(rest["tried_at"]),
+        MOMENT.read(rest["rejected_at"]),
+        UPLOADS.found(reader, newest_first, lineage),
+        ROLLOUTS.found(reader, by_place, lineage, host),
+        bool(rest["has_records"]),
+        WITHDRAWALS.found(reader, withdrawn, lineage) if rest["has_withdrawals"] else (),
+        rest["tries"] or 0,
+        MOMENT.read(rest["failing_since"]),
+    )

@@ -158,13 +158,16 @@ class BegunRun:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One thing that happened, for ever. `who` is the operator or host that ran certferry."""
+    """One thing that happened, for ever. `who` is the operator or host that ran certferry, `number`
+    grows with every entry: `None` before the store has given one.
+    """
 
     at: datetime
     lineage: str
     event: str
     who: str
     facts: Mapping[str, str] = field(default_factory=dict)
+    number: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

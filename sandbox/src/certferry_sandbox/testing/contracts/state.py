@@ -29,11 +29,12 @@ from certferry.text import Quoted, Text
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.contracts.state_deployments import (
     HistoryContract,
-    LedgerContract,
+    OrderLogContract,
     TargetsContract,
     rollout,
     upload,
 )
+from certferry_sandbox.testing.contracts.state_hosts import HostsContract
 from certferry_sandbox.testing.contracts.state_issuance import (
     AccountNotesContract,
     AcmeContract,
@@ -231,28 +232,30 @@ class NoticesContract:
         state = ChannelState((told,), (NOW,), NOW, refusal)
         assert ChannelState() == store.channel("ops")
 
-        assert state == store.update_channel("ops", lambda _: state)
+        assert "known" == store.update_channel("ops", lambda *_: (state, "known"))
         assert state == other.channel("ops")
         assert ChannelState() == other.channel("boss")
 
-        other.update_channel("ops", lambda before: replace(before, deliveries=(), refusal=None))
-        assert replace(state, deliveries=(), refusal=None) == store.channel("ops")
+        less = replace(state, deliveries=(), refusal=None)
+        assert other.update_channel("ops", lambda before, _: (less, before == state))
+        assert less == store.channel("ops")
 
     def test_one_of_many_claims(self, store: StateStore, other: StateStore) -> None:
-        """Of runs that claim the same at once, in two processes, one gets it."""
+        """Of runs that claim the same at once, in two processes, one gets it: each is given what
+        stands at that moment.
+        """
         store.update_notices(lambda _: (TROUBLE,))
 
         def claim(number: int) -> bool:
             place = (store, other)[number % 2]
-            got = False
 
-            def change(before: ChannelState) -> ChannelState:
-                nonlocal got
-                got = not before.deliveries and place.notices() == (TROUBLE,)
-                return replace(before, deliveries=(Delivery(*TROUBLE.key, NOW, NOW),))
+            def change(
+                before: ChannelState, notices: tuple[Notice, ...]
+            ) -> tuple[ChannelState, bool]:
+                got = not before.deliveries and notices == (TROUBLE,)
+                return replace(before, deliveries=(Delivery(*TROUBLE.key, NOW, NOW),)), got
 
-            place.update_channel("ops", change)
-            return got
+            return place.update_channel("ops", change)
 
         with ThreadPoolExecutor(4) as threads:
             claims = list(threads.map(claim, range(RUNS)))
@@ -412,19 +415,21 @@ class StateStoreContract(
     LeasesContract,
     VersionsContract,
     AcmeContract,
-    LedgerContract,
+    OrderLogContract,
     TargetsContract,
     RememberedContract,
     AccountNotesContract,
     NoticesContract,
     SightingsContract,
     HistoryContract,
+    HostsContract,
 ):
     """Every promise of the port.
 
-    Inherit from it in a class that pytest collects, and give two fixtures: `store`, an empty
-    store, and `other`, a second handle on the same data, as another process would have it. Both
-    are closed by the fixture. What a process that has ended leaves behind, and what a full disk
+    Inherit from it in a class that pytest collects, and give three fixtures: `store`, an empty
+    store, `other`, a second handle on the same data, as another process would have it, and
+    `elsewhere`, a third one, as a process of another host would have it. All are closed by the
+    fixture. What a process that has ended leaves behind, and what a full disk
     does, is for each implementation's own tests.
 
     ```python
@@ -434,5 +439,8 @@ class StateStoreContract(
 
         @pytest.fixture
         def other(self, place: Place) -> Iterator[StateStore]: ...
+
+        @pytest.fixture
+        def elsewhere(self, place: Place) -> Iterator[StateStore]: ...
     ```
     """

@@ -225,6 +225,19 @@ class HistoryContract:
 
         assert tuple(reversed(entries)) == store.history("img", limit=10)
 
+    def test_history_is_read_in_pages(self, store: StateStore, other: StateStore) -> None:
+        """A page goes on where the last one ended, whatever is appended meanwhile."""
+        entries = [event("img", "issued", hours) for hours in range(4)]
+        for entry in entries:
+            store.append_history(entry)
+
+        first = other.history("img", limit=2)
+        store.append_history(event("img", "bound", 9))
+        second = other.history("img", limit=9, before=first[-1].number)
+
+        assert (*reversed(entries),) == first + second
+        assert () == other.history(None, limit=9, before=second[-1].number)
+
     def test_history_keeps_what_was_said(self, store: StateStore) -> None:
         """Facts are kept as they were at the time, in any language."""
         facts = {"detail": "证书未变更"}
@@ -267,7 +280,7 @@ LIMITS = Limits(
 )
 
 
-class LedgerContract:
+class OrderLogContract:
     """`spent`, `claim_order` and what is written down for them."""
 
     def test_order_counts_until_it_is_given_up(self, store: StateStore, other: StateStore) -> None:

@@ -1,0 +1,366 @@
+"""What must survive a killed run at the CA: accounts, orders in progress, challenge records. And
+the order log: what was ordered, and what the CA said of it, which its limits count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from certferry.adapters.state.columns import (
+    FLAG,
+    KEY_TYPE,
+    MOMENT,
+    NAMES,
+    Column,
+    from_moment,
+    from_names,
+    to_names,
+)
+from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
+from certferry.adapters.state.fencing import fenced
+from certferry.adapters.state.sealing import Sealing
+from certferry.core.certificates.names import base_name, registered_domain
+from certferry.core.planning.limits import (
+    KEPT,
+    MOST_ORDERS,
+    FailedProof,
+    Hold,
+    Limits,
+    PastOrder,
+    PlannedOrder,
+    Spent,
+    rate_limit_hold,
+)
+from certferry.core.secret import Secret
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
+
+_ACCOUNT = "account"
+_NEXT_KEY = "next account key"
+_ORDER = "order"
+_CHALLENGE = "challenge"  # said by a migration as well
+
+_SET = Column(lambda names: from_names(sorted(set(names))), to_names)
+
+_ACCOUNTS = Table("acme_account", AcmeAccount, "directory", key_pem=None, next_key_pem=None)
+_ORDERS = Table(
+    "acme_order",
+    AcmeOrder,
+    "lineage",
+    names=NAMES,
+    key_pem=None,
+    created_at=MOMENT,
+    key_type=KEY_TYPE,
+)
+_CHALLENGES = Table(
+    "challenge_record",
+    ChallengeRecord,
+    *("lineage", "name", "value"),
+    created_at=MOMENT,
+    is_ours=None,
+)
+_PAST_ORDERS = Table(
+    "issuance",
+    PastOrder,
+    names=NAMES,
+    ordered_at=MOMENT,
+    renews=FLAG,
+    issued_at=MOMENT,
+    given_up=FLAG,
+)
+_FAILED_PROOFS = Table("failed_proof", FailedProof, at=MOMENT.named("failed_at"))
+_HOLDS = Table(
+    "hold",
+    Hold,
+    *("directory", "names"),
+    names=_SET,
+    told_at=MOMENT,
+    until=MOMENT,
+    for_all=FLAG,
+)
+
+
+class OrderTables(Tables):
+    """See `OrderStore`. Keys are sealed. Challenge records are bound, since by another name or
+    value another program's record would be removed; a handle is not: what it leads to is looked at
+    first.
+    """
+
+    _sealing: Sealing
+
+    def account(self, directory: str) -> AcmeAccount | None:
+        """See `OrderStore.account`."""
+        return self._account_at(self._database, directory)
+
+    def accounts(self) -> tuple[AcmeAccount, ...]:
+        """See `OrderStore.accounts`."""
+        rows = self._database.rows("SELECT * FROM acme_account ORDER BY directory")
+        return tuple(map(self._account_of, rows))
+
+    @writes
+    def save_account(self, transaction: Transaction, account: AcmeAccount) -> AcmeAccount:
+        """See `OrderStore.save_account`."""
+        in_force = self._account_at(transaction, account.directory)
+        if in_force is None:
+            self._add_account(transaction, account)
+            return account
+        if in_force.key_pem != account.key_pem or account.url is None:
+            return in_force
+        key = {"directory": account.directory}
+        transaction.update("acme_account", key, url=account.url)
+        return replace(in_force, url=account.url)
+
+    @writes
+    def replace_account(
+        self, transaction: Transaction, before: AcmeAccount, after: AcmeAccount | None
+    ) -> bool:
+        """See `OrderStore.replace_account`."""
+        if self._account_at(transaction, before.directory) != before:
+            return False
+        transaction.remove("acme_account", directory=before.directory)
+        if after is not None:
+            self._add_account(transaction, after)
+        return True
+
+    @writes
+    def forget_account(self, transaction: Transaction, directory: str, key_pem: Secret) -> None:
+        """See `OrderStore.forget_account`."""
+        in_force = self._account_at(transaction, directory)
+        if in_force is not None and in_force.has_only(key_pem):
+            transaction.remove("acme_account", directory=directory)
+
+    def _account_at(self, reader: Reader, directory: str) -> AcmeAccount | None:
+        rows = reader.rows("SELECT * FROM acme_account WHERE directory = ?", directory)
+        return next(map(self._account_of, rows), None)
+
+    def _add_account(self, transaction: Transaction, account: AcmeAccount) -> None:
+        directory, next_key = account.directory, account.next_key_pem
+        sealed = self._sealing.seal(transaction, account.key_pem, _ACCOUNT, directory)
+        sealed_next = None
+        if next_key is not None:
+            sealed_next = self._sealing.seal(transaction, next_key, _NEXT_KEY, directory)
+        _ACCOUNTS.save(transaction, account, sealed_key_pem=sealed, sealed_next_key_pem=sealed_next)
+
+    def _account_of(self, row: Row) -> AcmeAccount:
+        directory, sealed_next = row["directory"], row["sealed_next_key_pem"]
+        next_key_pem = None
+        if sealed_next is not None:
+            next_key_pem = self._sealing.unseal(sealed_next, _NEXT_KEY, directory)
+        key_pem = self._sealing.unseal(row["sealed_key_pem"], _ACCOUNT, directory)
+        return _ACCOUNTS.of_row(row, key_pem=key_pem, next_key_pem=next_key_pem)
+
+    def order(self, lineage: str) -> AcmeOrder | None:
+        """See `OrderStore.order`."""
+        for row in self._database.rows("SELECT * FROM acme_order WHERE lineage = ?", lineage):
+            bound_to = (_ORDER, lineage, row["url"])
+            key_pem = self._sealing.unseal(row["sealed_key_pem"], *bound_to)
+            return _ORDERS.of_row(row, key_pem=key_pem)
+        return None
+
+    @fenced
+    def save_order(self, transaction: Transaction, lease: Lease, order: AcmeOrder) -> None:
+        """See `OrderStore.save_order`."""
+        del lease  # is in force
+        bound_to = (_ORDER, order.lineage, order.url)
+        sealed = self._sealing.seal(transaction, order.key_pem, *bound_to)
+        _ORDERS.save(transaction, order, sealed_key_pem=sealed)
+
+    @fenced
+    def drop_order(
+        self, transaction: Transaction, lease: Lease, *, issued_at: datetime | None = None
+    ) -> None:
+        """See `OrderStore.drop_order`."""
+        transaction.remove("acme_order", lineage=lease.lineage)
+        if issued_at is not None:
+            note_issued(transaction, lease.lineage, issued_at)
+        _give_up(transaction, lease.lineage)
+
+    @writes
+    def save_issue_try(
+        self,
+        transaction: Transaction,
+        lineage: str,
+        at: datetime,
+        *,
+        failed: bool = False,
+        rejected: bool = False,
+        by_ca: bool = False,
+    ) -> None:
+        """See `OrderStore.save_issue_try`."""
+        moment = from_moment(at)
+        transaction.add(
+            "issue_try",
+            "ON CONFLICT (lineage) DO UPDATE SET tried_at = excluded.tried_at,"
+            " rejected_at = excluded.rejected_at,"
+            " tries = CASE excluded.tries WHEN 0 THEN 0 ELSE issue_try.tries + 1 END,"
+            " failing_since = CASE excluded.tries WHEN 0 THEN NULL"
+            " ELSE COALESCE(issue_try.failing_since, excluded.failing_since) END",
+            lineage=lineage,
+            tried_at=moment,
+            rejected_at=moment if rejected else None,
+            tries=int(failed),
+            failing_since=moment if by_ca else None,
+        )
+
+    def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
+        """See `OrderStore.challenge_records`: with those of rows that another program wrote or
+        changed.
+        """
+        rows = self._database.rows(
+            "SELECT * FROM challenge_record WHERE lineage = ? ORDER BY created_at, name, value",
+            lineage,
+        )
+        return tuple(map(self._challenge_of, rows))
+
+    def _challenge_of(self, row: Row) -> ChallengeRecord:
+        bound_to = (_CHALLENGE, row["lineage"], row["name"], row["value"])
+        return _CHALLENGES.of_row(row, is_ours=self._sealing.is_bound(row["proof"], *bound_to))
+
+    def lineages_in_challenge_records(self) -> tuple[str, ...]:
+        """See `OrderStore.lineages_in_challenge_records`."""
+        query = "SELECT DISTINCT lineage FROM challenge_record ORDER BY lineage"
+        return tuple(row["lineage"] for row in self._database.rows(query))
+
+    @writes
+    def save_challenge_record(self, transaction: Transaction, record: ChallengeRecord) -> None:
+        """See `OrderStore.save_challenge_record`."""
+        bound_to = (_CHALLENGE, record.lineage, record.name, record.value)
+        # Stored again before it is sent again, a known handle is still the best there is.
+        transaction.add(
+            "challenge_record",
+            "ON CONFLICT (lineage, name, value) DO UPDATE SET"
+            " handle = COALESCE(excluded.handle, challenge_record.handle),"
+            " proof = excluded.proof",
+            **_CHALLENGES.values(record, proof=self._sealing.bind(transaction, *bound_to)),
+        )
+
+    @writes
+    def drop_challenge_record(self, transaction: Transaction, record: ChallengeRecord) -> None:
+        """See `OrderStore.drop_challenge_record`."""
+        _CHALLENGES.remove(transaction, record)
+
+    def spent(self, directory: str, wanted: PlannedOrder) -> Spent:
+        """See `OrderStore.spent`."""
+        return self._database.read(partial(_spent, directory=directory, wanted=wanted))
+
+    @fenced
+    def claim_order(
+        self,
+        transaction: Transaction,
+        lease: Lease,
+        directory: str,
+        wanted: PlannedOrder,
+        limits: Limits,
+        now: datetime,
+    ) -> None:
+        """See `OrderStore.claim_order`."""
+        error = rate_limit_hold(limits, _spent(transaction, directory, wanted), wanted, now)
+        if error is not None:
+            raise error
+        _give_up(transaction, lease.lineage, directory)
+        if not wanted.exempt:
+            _log_order(transaction, lease.lineage, directory, wanted, now)
+
+    @writes
+    def save_failed_proofs(
+        self, transaction: Transaction, directory: str, names: tuple[str, ...], now: datetime
+    ) -> None:
+        """See `OrderStore.save_failed_proofs`."""
+        transaction.execute("DELETE FROM failed_proof WHERE failed_at < ?", from_moment(now - KEPT))
+        for name in sorted({base_name(name) for name in names}):
+            row = {"directory": directory, "name": name, "failed_at": from_moment(now)}
+            transaction.add("failed_proof", **row)
+
+    @writes
+    def save_hold(self, transaction: Transaction, directory: str, hold: Hold) -> None:
+        """See `OrderStore.save_hold`."""
+        oldest = from_moment(hold.told_at - KEPT)
+        transaction.execute("DELETE FROM hold WHERE until < ?", oldest)
+        _HOLDS.save(transaction, hold, directory=directory)
+
+
+def _spent(reader: Reader, directory: str, wanted: PlannedOrder) -> Spent:
+    names = sorted({base_name(name) for name in wanted.names})
+    places = ", ".join("?" * len(names))
+    return Spent(
+        _orders_that_count(reader, directory, wanted),
+        _FAILED_PROOFS.found(
+            reader,
+            f"WHERE directory = ? AND name IN ({places}) ORDER BY failed_at, name",
+            directory,
+            *names,
+        ),
+        _HOLDS.found(
+            reader,
+            "WHERE directory = ? AND (for_all OR names = ?) ORDER BY names",
+            directory,
+            _SET.write(wanted.names),
+        ),
+    )
+
+
+def _orders_that_count(
+    reader: Reader, directory: str, wanted: PlannedOrder
+) -> tuple[PastOrder, ...]:
+    """Read the orders that decide: with a hundred thousand certificates, the others of a month
+    would take a second, for each that waits.
+    """
+    which, values = "names = ?", [_SET.write(wanted.names)]
+    if not wanted.renews:
+        domains = sorted({registered_domain(name) for name in wanted.names})
+        like = " OR names LIKE ?" * len(domains)
+        which = f"(names = ? OR (NOT renews AND (ordered_at >= ?{like})))"
+        values += [_last_that_counts(reader, directory), *(f'%{name}"%' for name in domains)]
+    return _PAST_ORDERS.found(
+        reader, f"WHERE directory = ? AND {which} ORDER BY number", directory, *values
+    )
+
+
+def _last_that_counts(reader: Reader, directory: str) -> str:
+    """Return since when so many orders were made as any limit by account counts."""
+    found = reader.rows(
+        "SELECT ordered_at FROM issuance WHERE directory = ? AND NOT renews"
+        " ORDER BY ordered_at DESC LIMIT 1 OFFSET ?",
+        directory,
+        MOST_ORDERS - 1,
+    )
+    return next((str(row["ordered_at"]) for row in found), "")
+
+
+def _log_order(
+    transaction: Transaction, lineage: str, directory: str, wanted: PlannedOrder, now: datetime
+) -> None:
+    transaction.execute(
+        "DELETE FROM issuance WHERE directory = ? AND ordered_at < ?",
+        directory,
+        from_moment(now - KEPT),
+    )
+    transaction.add(
+        "issuance",
+        directory=directory,
+        lineage=lineage,
+        names=_SET.write(wanted.names),
+        renews=wanted.renews,
+        ordered_at=from_moment(now),
+    )
+
+
+def note_issued(transaction: Transaction, lineage: str, now: datetime) -> None:
+    """Store that the order in progress has led to a certificate."""
+    transaction.execute(
+        "UPDATE issuance SET issued_at = ?"
+        " WHERE lineage = ? AND issued_at IS NULL AND NOT given_up",
+        from_moment(now),
+        lineage,
+    )
+
+
+def _give_up(transaction: Transaction, lineage: str, directory: str | None = None) -> None:
+    """Store that the order in progress leads to no certificate: that at a directory, or any."""
+    transaction.execute(
+        "UPDATE issuance SET given_up = TRUE WHERE lineage = ? AND issued_at IS NULL"
+        " AND COALESCE(?, directory) = directory",
+        lineage,
+        directory,
+    )

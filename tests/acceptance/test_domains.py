@@ -1,0 +1,577 @@
+"""Which domains a certificate serves: globs, two accounts, two certificates, another name."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.world import World
+from tests.acceptance.footprint import assert_nothing_written
+from tests.acceptance.host import Host, Run, certificate
+from tests.core.certificates.odd_kinds import on_curve
+from tests.support.tiers import thorough
+
+# --- Globs over an account's domains, from the command to the edges
+
+
+def table(name: str, *deploy: str) -> str:
+    """Give the tables of a certificate for a domain and everything below, deployed so."""
+    lines = ["", "[[certificates]]", f'name = "{name}"', 'dns = "dnspod"']
+    lines += [f'names = ["{name}", "*.{name}"]']
+    return "\n".join([*lines, "[[certificates.deploy]]", 'to = "qiniu"', *deploy, ""])
+
+
+def steps(run: Run, action: str) -> dict[str, Any]:
+    """Give the steps of the one certificate, by domain."""
+    [certificate] = run.document["certificates"]
+    return {step["domain"]: step for step in certificate["steps"] if step["action"] == action}
+
+
+def outcomes(run: Run, action: str) -> dict[str, str]:
+    """Give how they ended."""
+    return {domain: step["outcome"] for domain, step in steps(run, action).items()}
+
+
+def test_domain_that_appears_is_served_by_the_next_run(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    """What the globs match is served, what `exclude` takes away is left alone; the plan says why a
+    domain has come; then the next run does nothing.
+    """
+    for label in ("img-1", "img-2", "test", "img-test"):
+        world.add_http_domain(f"{label}.{name}")
+    deploy = f'domains = ["img-*.{name}", "{name}"]', f'exclude = ["*test.{name}"]'
+    host = Host(world, tmp_path, table(name, *deploy))
+
+    first = host.run("sync", "--json")
+    world.add_http_domain(f"img-3.{name}")
+    world.add_http_domain(f"www.{name}")
+    plan = host.run("plan", "--json")
+    second, third = host.run("sync", "--json"), host.run("sync", "--json")
+
+    assert 0 == first.code, first
+    assert {f"img-1.{name}": "done", f"img-2.{name}": "done", name: "done"} == outcomes(
+        first, "verify"
+    )
+    [(new, step)] = steps(plan, "deploy").items()
+    assert f"img-3.{name}" == new
+    assert (
+        f'new to this certificate, found by domains = "img-*.{name}"; HTTPS is off →'
+        " will be turned on" == step["reason"]["message"]
+    )
+    assert 0 == second.code, second
+    assert "done" == outcomes(second, "verify")[new]
+    assert (1, 0) == (second.left.qiniu_writes, second.left.certificates)
+    assert 0 == third.code
+    assert_nothing_written(third.left)
+    for label in ("test", "img-test", "www"):
+        assert None is world.qiniu.bound(f"{label}.{name}")
+
+
+def test_wildcard_domain_and_its_children(world: World, tmp_path: Path, name: str) -> None:
+    """It is served as one of those below its name; a child has its certificate, and is left alone,
+    and what the edges present there is right.
+    """
+    world.add_http_domain(f"*.{name}")
+    child = f"child.{name}"
+    world.qiniu.add_domain(child, type="pan", parent=f".{name}")
+    host = Host(world, tmp_path, table(name, f'domains = ["*.{name}"]'))
+
+    run = host.run("sync", "--json")
+
+    assert 0 == run.code, run
+    assert {f"*.{name}": "done"} == outcomes(run, "verify")
+    assert 1 == len(world.qiniu.requests(f"PUT /domain/.{name}/*"))
+    assert [] == world.qiniu.requests(f"PUT /domain/{child}/*")
+    assert None is world.qiniu.bound(name)
+
+
+@pytest.mark.parametrize(
+    ("deploy", "said"),
+    [
+        (['domains = ["*.{name}.cn"]'], "matches *.{name}.cn"),
+        (
+            ['domains = ["*"]', 'exclude = ["{name}"]'],
+            "`exclude` excludes every domain of the account qiniu that is covered: {name}",
+        ),
+    ],
+    ids=["glob", "exclude"],
+)
+def test_nothing_is_left_to_serve(
+    deploy: list[str], said: str, world: World, tmp_path: Path, name: str
+) -> None:
+    """Told with what to do, by every command; nothing is ordered, and nothing changed."""
+    lines = [line.format(name=name) for line in deploy]
+    host = Host(world, tmp_path, table(name, *lines))
+
+    for command, code in (("plan", 1), ("sync", 1), ("status", 1)):
+        run = host.run(command)
+        assert code == run.code, run
+        assert said.format(name=name) in " ".join(run.out.split()), run
+        assert_nothing_written(run.left)
+        assert 0 == run.left.orders
+    assert "hint: " in host.run("plan").out
+
+
+@thorough
+def test_misspelt_exclude_is_told(world: World, tmp_path: Path, name: str) -> None:
+    """Before the domain that was meant is deployed to; nothing waits for it."""
+    host = Host(world, tmp_path, table(name, f'exclude = ["tset.{name}"]'))
+
+    plan, run, settled = host.run("plan"), host.run("sync"), host.run("plan")
+
+    said = f"`exclude` has tset.{name}, but no domain of that name would be deployed to"
+    assert said in " ".join(plan.out.split())
+    assert 0 == run.code, run
+    assert said in " ".join(settled.out.split())
+    assert "as declared\n" in settled.out
+
+
+def test_file_that_empties_its_own_list(world: World, tmp_path: Path, name: str) -> None:
+    """Refused with the line, before certferry asks a service."""
+    host = Host(world, tmp_path, table(name, f'domains = ["{name}"]', 'exclude = ["*"]'))
+    line = 1 + host.config.read_text().splitlines().index('exclude = ["*"]')
+
+    run = host.run("-q", "sync")
+
+    assert 2 == run.code
+    assert f":{line}: [[certificates.deploy]] exclude: excludes" in run.complaint.error
+    assert 0 == run.left.qiniu_requests
+
+
+# --- Two accounts of one service in one file, from the command to the edges
+
+
+_numbers = itertools.count(1)
+
+
+class TwoAccounts(Host):
+    """A machine whose file has the world's account as `one`, and a second one as `two`."""
+
+    def __init__(self, world: World, directory: Path, certificates: str) -> None:
+        super().__init__(world, directory, certificates)
+        number = next(_numbers)
+        self.keys = {"TWO_AK": f"second-access-{number}", "TWO_SK": f"second-secret-{number}"}
+        world.qiniu.add_account(*self.keys.values())
+        table = self.config.read_text().partition("[accounts.qiniu]")[2].partition("\n\n")[0]
+        two = table.replace("QINIU_ACCESS_KEY", "TWO_AK").replace("QINIU_SECRET_KEY", "TWO_SK")
+        self.rewrite(
+            f"[accounts.qiniu]{table}",
+            f'[accounts.one]\ntype = "qiniu"{table}\n\n[accounts.two]\ntype = "qiniu"{two}',
+        )
+
+    def run(self, *arguments: str, **environ: str) -> Run:
+        """With the keys of both accounts."""
+        return super().run(*arguments, **self.keys, **environ)
+
+    def add_to_two(self, name: str) -> None:
+        """Put a domain without HTTPS into the second account."""
+        self.world.add_http_domain(name, account=self.keys["TWO_AK"])
+
+
+def tables(name: str, one: str = '"auto"', two: str = '"auto"') -> str:
+    """Give the tables of a certificate that both accounts serve, each these domains."""
+    return (
+        f'\n[[certificates]]\nname = "{name}"\nnames = ["{name}", "*.{name}"]\ndns = "dnspod"\n'
+        f'[[certificates.deploy]]\nto = "one"\ndomains = {one}\n'
+        f'[[certificates.deploy]]\nto = "two"\ndomains = {two}\n'
+    )
+
+
+@pytest.fixture
+def host(world: World, tmp_path: Path, name: str) -> TwoAccounts:
+    """A machine that is to serve what both accounts have; the first has the name itself."""
+    return TwoAccounts(world, tmp_path, tables(name))
+
+
+def test_each_account_serves_its_own_domains(host: TwoAccounts, name: str) -> None:
+    """One order, a copy at each account, every domain at its own and verified; the second run does
+    nothing.
+    """
+    host.add_to_two(f"two.{name}")
+
+    first, again = host.run("sync", "--json"), host.run("sync", "--json")
+    status = host.run("status", "--json")
+
+    assert 0 == first.code, first
+    assert (1, 2) == (first.left.certificates, first.left.qiniu_uploads)
+    [certificate] = status.document["certificates"]
+    assert {("one", name, "verified"), ("two", f"two.{name}", "verified")} == {
+        (domain["target"], domain["domain"], domain["state"]) for domain in certificate["domains"]
+    }
+    assert host.world.qiniu.bound(name) != host.world.qiniu.bound(f"two.{name}")
+    assert 0 == again.code, again
+    assert_nothing_written(again.left)
+
+
+@thorough
+def test_account_whose_keys_are_wrong_holds_up_no_other(host: TwoAccounts, name: str) -> None:
+    """It is told by its label; the other's domains are served."""
+    host.add_to_two(f"two.{name}")
+    host.keys["TWO_SK"] = "wrong"
+
+    run = host.run("sync", "--json")
+
+    assert 1 == run.code, run
+    [certificate] = run.document["certificates"]
+    ended = {(step["target"], step["domain"]): step["outcome"] for step in certificate["steps"]}
+    assert "done" == ended["one", name]
+    assert "failed" == ended["two", None]
+    assert None is host.world.qiniu.bound(f"two.{name}")
+
+
+@thorough
+def test_domain_that_has_moved_to_the_other_account(host: TwoAccounts, name: str) -> None:
+    """It was served at the one, and is found and served at the other by the next run."""
+    host.add_to_two(f"two.{name}")
+    host.run("sync")
+    host.add_to_two(name)  # a domain is at one account only
+
+    run = host.run("sync", "--json")
+
+    assert (
+        "done"
+        == {
+            (step["target"], step["domain"]): step["outcome"]
+            for step in run.document["certificates"][0]["steps"]
+            if step["action"] == "verify"
+        }["two", name]
+    ), run
+
+
+@pytest.mark.parametrize("command", ["plan", "sync", "status"])
+def test_domain_that_is_named_for_both(
+    command: str, world: World, tmp_path: Path, name: str
+) -> None:
+    """Refused with both lines: a domain is at one account only. certferry asked no service."""
+    host = TwoAccounts(world, tmp_path, tables(name, f'["{name}"]', f'["*.{name}", "{name}"]'))
+
+    run = host.run("-q", command)
+
+    assert 2 == run.code, run
+    assert f"{name} is named for the account one as well, at line " in run.complaint.error
+    assert 0 == run.left.qiniu_requests
+
+
+# --- Certificates of one file that cover the same domain, from the command's side
+
+
+def deployed(run: Run) -> dict[str, set[str]]:
+    """Which domains each certificate of a plan would be deployed to."""
+    return {
+        one["name"]: {step["domain"] for step in one["steps"] if step["action"] == "deploy"}
+        for one in run.document["certificates"]
+    }
+
+
+@pytest.fixture
+def host_of_both(world: World, tmp_path: Path, name: str) -> Host:
+    """A machine with a certificate for everything below a name, and files with one for a domain
+    that is there as well; both are to be deployed to what they cover.
+    """
+    world.add_http_domain(f"img.{name}")
+    world.add_http_domain(f"pics.{name}")
+    bundle = make_bundle(f"pics.{name}", not_before=datetime.now(UTC))
+    fullchain, privkey = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
+    fullchain.write_text(bundle.fullchain_pem)
+    privkey.write_text(bundle.privkey_pem.reveal())
+    return Host(
+        world,
+        tmp_path,
+        f'\n[[certificates]]\nname = "wide"\nnames = ["*.{name}"]\ndns = "dnspod"\n'
+        'deploy = [{ to = "qiniu" }]\n'
+        f'\n[[certificates]]\nname = "pics"\nfullchain = "{fullchain}"\nprivkey = "{privkey}"\n'
+        'deploy = [{ to = "qiniu" }]\n',
+    )
+
+
+@thorough
+def test_files_of_a_kind_that_cannot_be_read_stop_no_other(host_of_both: Host, name: str) -> None:
+    """A whole pair of SM2 is told as what it is, in the plan too; the other certificate is issued
+    and served.
+    """
+    for path in ("fullchain.pem", "privkey.pem"):
+        file = host_of_both.directory / path
+        file.write_text(on_curve(file.read_text()))
+
+    plan, run = host_of_both.run("plan"), host_of_both.run("sync", "--json")
+
+    kind = "is of a kind that certferry cannot read: SM2"
+    assert kind in plan.out + plan.err
+    assert 1 == run.code, run
+    ok = {one["name"]: one["ok"] for one in run.document["certificates"]}
+    assert {"wide": True, "pics": False} == ok
+    assert kind in run.out
+    assert host_of_both.world.qiniu.bound(f"img.{name}") is not None
+
+
+def test_each_domain_has_one_certificate(host_of_both: Host, name: str) -> None:
+    """The more exact one, though its names are only in its files; and no run for one certificate
+    forgets what the file has for the other.
+    """
+    wide, pics = {f"img.{name}"}, {f"pics.{name}"}
+
+    assert {"wide": wide, "pics": pics} == deployed(host_of_both.run("plan", "--json"))
+    assert {"wide": wide} == deployed(host_of_both.run("plan", "--json", "wide"))
+    assert {"pics": pics} == deployed(host_of_both.run("plan", "--json", "pics"))
+
+
+def covering(lineage: str, name: str) -> str:
+    """Declare a certificate for a name, deployed to whatever it covers."""
+    return (
+        f'\n[[certificates]]\nname = "{lineage}"\nnames = ["{name}"]\ndns = "dnspod"\n'
+        'deploy = [{ to = "qiniu" }]\n'
+    )
+
+
+def test_copy_of_a_certificate_is_judged_alike_by_every_command(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    """One serves all, the other is not needed: no command says otherwise, and the two that were
+    made by copy and paste are named with their lines.
+    """
+    world.add_http_domain(name)
+    host_of_both = Host(world, tmp_path, covering("img", name) + covering("img2", name))
+    lines = host_of_both.config.read_text().splitlines()
+    first, second = (number for number, one in enumerate(lines, 1) if one == "[[certificates]]")
+    same = f"img2 has the same names as img, at line {first}"
+    assert 0 == host_of_both.run("sync").code
+    served = "qiniu: every domain that it covers is served by img"
+
+    plan, status = host_of_both.run("plan"), host_of_both.run("status")
+    run, check = host_of_both.run("sync"), host_of_both.run("check")
+
+    assert "img2: not needed\n" in plan.out + plan.err
+    assert served in plan.out + plan.err
+    assert "every domain that it covers is served by img" in run.out + run.err
+    assert "not needed" in status.out
+    assert (0, 0, 0, 0) == (plan.code, run.code, status.code, check.code), check
+    document = host_of_both.run("plan", "img2", "--json").document
+    (planned,) = document["certificates"]
+    assert [{"target": "qiniu", "lineages": ["img"], "message": served.partition(": ")[2]}] == (
+        planned["ceded"]
+    )
+    doctor = host_of_both.run("doctor", "--json").document["findings"]
+    assert ["names_twice"] == [one["code"] for one in doctor if "same names" in one["message"]]
+    for told in (plan, status, run):
+        assert f":{second + 2}: [[certificates]] names: {same}" in told.err
+    assert same not in host_of_both.run("-q", "plan").err
+    host_of_both.config.write_text(
+        host_of_both.config.read_text() + covering("other", f"other.{name}")
+    )
+    assert same not in host_of_both.run("plan", "other").err
+
+
+def test_same_names_with_another_kind_of_key_are_no_mistake(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    """Such a pair is made for old clients."""
+    old = covering("old", name).replace('dns = "dnspod"', 'dns = "dnspod"\nkey_type = "rsa2048"')
+    host_of_both = Host(world, tmp_path, covering("img", name) + old)
+
+    assert "same names" not in host_of_both.run("plan").err
+
+
+# --- A certificate that gets another name in the file, and one that is in it no more
+
+
+@pytest.fixture
+def renamed_host(world: World, tmp_path: Path, name: str) -> Host:
+    """A machine whose certificate `img` is served."""
+    world.add_http_domain(name)
+    renamed_host = Host(world, tmp_path, certificate(name, name="img"))
+    assert 0 == renamed_host.run("sync").code
+    return renamed_host
+
+
+def said(words: str) -> str:
+    """Give what was said on one line."""
+    return " ".join(words.split())
+
+
+def test_renamed_certificate_goes_on_without_a_new_one(renamed_host: Host) -> None:
+    """The plan names the way; after it nothing is ordered, uploaded or bound: what is served is the
+    certificate of the new name, and its successor takes its place.
+    """
+    renamed_host.rewrite('name = "img"', 'name = "pics"')
+
+    plan, renamed = renamed_host.run("plan"), renamed_host.run("rename", "img", "pics")
+    after, sync = renamed_host.run("plan"), renamed_host.run("sync")
+
+    assert "img is not declared any more, and pics has exactly its names" in said(plan.err)
+    assert "`certferry rename img pics` keeps its certificate" in said(plan.err)
+    assert "1 certificate to issue" in plan.out
+    assert 0 == renamed.code, renamed
+    assert "pics has the certificate of img, valid until" in renamed.out
+    assert "Nothing to do" in after.out
+    assert "" == after.err
+    assert (0, 0, 0) == (sync.code, sync.left.orders, sync.left.qiniu_writes), sync
+    assert "not declared" not in sync.err
+    with renamed_host.remembering() as store:
+        (old,), (new,) = store.versions("img"), store.versions("pics")
+    assert old.certificate.fingerprint == new.certificate.fingerprint
+    renewed = renamed_host.run("sync", "--renew", "pics")
+    assert (0, 1, 2) == (renewed.code, renewed.left.qiniu_uploads, renewed.left.qiniu_writes)
+    told = [line for line in renamed_host.run("history").out.splitlines() if "drift" in line]
+    assert [] == told
+
+
+def test_renamed_twice_and_back_changes_nothing_at_the_cdn(renamed_host: Host) -> None:
+    """Asked for again, and the other way: the copy at the CDN stays the certificate's own."""
+    renamed_host.rewrite('name = "img"', 'name = "pics"')
+    first, again = (
+        renamed_host.run("rename", "img", "pics"),
+        renamed_host.run("rename", "img", "pics"),
+    )
+    renamed_host.rewrite('name = "pics"', 'name = "img"')
+    back, sync = renamed_host.run("rename", "pics", "img"), renamed_host.run("sync")
+
+    assert (0, 0, 0, 0) == (first.code, again.code, back.code, sync.code)
+    assert "Nothing was changed" in again.out
+    assert 0 == sync.left.qiniu_writes
+
+
+def test_renamed_certificate_that_leaves_the_file_is_told_by_its_last_name(
+    renamed_host: Host,
+) -> None:
+    """`forget` of that name ends it: no run speaks of a name that was given up before."""
+    renamed_host.rewrite('name = "img"', 'name = "pics"')
+    assert 0 == renamed_host.run("rename", "img", "pics").code
+    assert 0 == renamed_host.run("sync").code
+    renamed_host.rewrite('name = "pics"\n', 'name = "other"\n')
+    renamed_host.rewrite('names = ["', 'names = ["other.')
+
+    before = renamed_host.run("plan")
+    assert 0 == renamed_host.run("forget", "pics").code
+    after = renamed_host.run("plan")
+
+    assert "pics is not declared any more" in said(before.err)
+    assert "img is not declared" not in said(before.err)
+    assert "not declared" not in said(after.err)
+
+
+WORDS = "img is not declared any more: certferry no longer renews or deploys it"
+
+
+def test_certificate_that_the_file_has_no_more_is_told_by_every_run(
+    renamed_host: Host, name: str
+) -> None:
+    """And by whatever else looks, until it is said that this is meant; declared again, it is told
+    of when it goes again.
+    """
+    with EventReceiver() as hook:
+        channel = f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
+        renamed_host.config.write_text(renamed_host.config.read_text() + channel)
+        whole = renamed_host.config.read_text()
+        renamed_host.rewrite(f'name = "img"\ndns = "dnspod"\nnames = ["{name}"]', _other(name))
+
+        plan, runs = (
+            renamed_host.run("plan"),
+            [renamed_host.run("sync", "--json") for _ in range(2)],
+        )
+        alone = renamed_host.run("sync", f"other.{name}")
+        told = [one["code"] for one in hook.events]
+        check, status = renamed_host.run("check", "--json").document, renamed_host.run("status")
+        doctor = renamed_host.run("doctor", "--json").document
+
+        assert all(WORDS in said(run.err) for run in (plan, *runs))
+        assert all("certferry forget img" in said(run.err) for run in (plan, *runs))
+        assert ["img"] == [one["name"] for one in runs[1].document["undeclared"]]
+        assert WORDS not in said(alone.err)
+        assert ["undeclared"] == told
+        assert "WARNING" == check["status"]
+        assert ["undeclared"] == [one["code"] for one in check["problems"]]
+        assert WORDS in said(status.out)
+        assert "undeclared" in {one["code"] for one in doctor["findings"]}
+
+        forgotten = renamed_host.run("forget", "img")
+        after = renamed_host.run("sync")
+
+        assert (0, 0) == (forgotten.code, after.code)
+        assert "No run tells of img any more." in said(forgotten.out)
+        assert "" == after.err
+        assert "OK" == renamed_host.run("check", "--json").document["status"]
+        assert "forgotten" in renamed_host.run("history", "img").out
+        assert ["trouble", "recovered"] == [one["event"] for one in hook.events]
+        cut = renamed_host.config.read_text()
+        renamed_host.config.write_text(whole)
+        renamed_host.run("sync", "--no-wait")
+        renamed_host.config.write_text(cut)
+        assert WORDS in said(renamed_host.run("sync").err)
+
+
+def test_certificates_of_another_file_are_its_own_business(renamed_host: Host, name: str) -> None:
+    """Two files may share a state; what a file that is gone declared is told."""
+    (renamed_host.directory / "other").mkdir()
+    other = Host(
+        renamed_host.world, renamed_host.directory / "other", certificate(f"b.{name}", to=None)
+    )
+    other.rewrite(f"sqlite:///{other.state}", f"sqlite:///{renamed_host.state}")
+    assert 0 == renamed_host.run("sync").code
+
+    runs = [other.run("sync") for _ in range(2)]
+    renamed_host.config.unlink()
+    third = other.run("sync")
+
+    assert all("not declared" not in said(run.err) for run in runs)
+    assert WORDS in said(third.err)
+
+
+def test_what_cannot_be_forgotten(renamed_host: Host, name: str) -> None:
+    """What the file has still, by its name or a domain, and a name that there never was."""
+    unknown = renamed_host.run("-q", "forget", "ing")
+
+    for word in ("img", name):
+        still = renamed_host.run("-q", "forget", word)
+        assert (2, "img is still in the configuration file") == (still.code, still.complaint.error)
+    assert (2, "there is no certificate called ing") == (unknown.code, unknown.complaint.error)
+
+
+def test_a_domain_selects_what_is_forgotten_and_renamed(renamed_host: Host, name: str) -> None:
+    """It means the certificate that is for it, also where the file has that no more."""
+    renamed_host.rewrite('name = "img"', 'name = "pics"')
+
+    declared = renamed_host.run("-q", "forget", name)
+    renamed = renamed_host.run("rename", "img", name)
+
+    assert (2, "pics is still in the configuration file") == (
+        declared.code,
+        declared.complaint.error,
+    )
+    assert "pics has the certificate of img" in renamed.out
+    with renamed_host.remembering() as store:
+        assert {"img", "pics"} == set(store.lineages())
+    renamed_host.rewrite(f'name = "pics"\ndns = "dnspod"\nnames = ["{name}"]', _other(f"x.{name}"))
+    assert "pics is not declared any more" in said(renamed_host.run("plan").err)
+    two = renamed_host.run("-q", "forget", name)
+    assert f"{name} is for several certificates: img, pics" == two.complaint.error
+
+
+def test_a_domain_selects_what_is_forgotten(renamed_host: Host, name: str) -> None:
+    """It is the certificate that runs tell of no more."""
+    renamed_host.rewrite(f'name = "img"\ndns = "dnspod"\nnames = ["{name}"]', _other(f"x.{name}"))
+
+    forgotten = renamed_host.run("forget", name)
+
+    assert "No run tells of img any more. Its certificate is valid until" in said(forgotten.out)
+    assert "not declared" not in renamed_host.run("plan").err
+
+
+def test_what_cannot_be_renamed(renamed_host: Host) -> None:
+    """A name that the file has still, and one that there never was."""
+    still = renamed_host.run("-q", "rename", "img", "img")
+    renamed_host.rewrite('name = "img"', 'name = "pics"')
+    unknown = renamed_host.run("-q", "rename", "ing", "pics")
+
+    assert (2, "img is still in the configuration file") == (still.code, still.complaint.error)
+    assert (2, "ing has no certificate that is valid") == (unknown.code, unknown.complaint.error)
+
+
+def _other(name: str) -> str:
+    return f'name = "other"\ndns = "dnspod"\nnames = ["{name}", "other.{name}"]'

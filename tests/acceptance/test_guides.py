@@ -1,0 +1,473 @@
+"""What the guides and the READMEs promise, step by step, with their own commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certferry.core.certificates.certificate import fingerprint
+from certferry.present.layout import width
+from certferry_sandbox.world import World
+from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
+from tests.acceptance.host import LONGEST_RUN, Host, certificate
+from tests.adapters.schedule.crontab_owner import CrontabOwner
+from tests.house.picture import hung, masked, taken
+from tests.house.tree import ROOT
+from tests.sandbox.qiniu_calls import Client
+from tests.support.command import Ended, run_here
+from tests.support.tiers import thorough
+from tests.support.waiting import eventually
+
+# --- The how-tos about a machine's whole life, by their own commands, to the letter: back-up,
+# restore, upgrade, removal, a new host. Their paths lie below a folder that stands for `/`
+
+
+GUIDES = ROOT / "docs" / "how-to"
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PATHS = re.compile(r"(?<=\s)/(?=(?:etc|opt|usr|var)/|etc$|\s)")
+NOT_HERE = ("./scripts/install",)
+"""What a test of its own shows, in the thorough tier: tests/house/test_installed.py."""
+
+
+def commands(guide: str, heading: str) -> list[str]:
+    """Give what a guide tells to type under a heading, or under what stands in bold there."""
+    text = (GUIDES / f"{guide}.md").read_text(encoding="utf-8")
+    _, found, rest = text.partition(heading)
+    assert found, heading
+    part = re.split(r"\n(?:## |\*\*\d)", rest, maxsplit=1)[0]
+    typed = [line for block in CONSOLE.findall(part) for line in block.splitlines()]
+    assert typed
+    return [line.removeprefix("# ") for line in typed]
+
+
+class Machine:
+    """A folder that stands for a machine's `/`, its user's crontab, and the command there."""
+
+    def __init__(self, root: Path, owner: CrontabOwner) -> None:
+        self.root = root
+        self.owner = owner
+        for folder in ("etc", "opt", "usr/local/bin", "var/backups", "var/lib", "var/log"):
+            (root / folder).mkdir(parents=True)
+
+    def is_used(self, world: World, name: str) -> None:
+        """Have a configuration, keys in a file, and a state beside nothing else."""
+        folder, keys = self.root / "etc/certferry", self.root / "etc/ssl/.cdn-env"
+        folder.mkdir()
+        keys.parent.mkdir()
+        keys.touch(0o600)
+        keys.write_text("".join(f"{k}='{value}'\n" for k, value in world.environment.items()))
+        host = Host(world, folder, certificate(name, name="img"))
+        host.rewrite(str(host.state), str(self.state))
+        host.config.write_text(f'env_files = ["{keys}"]\n{host.config.read_text()}')
+        host.config.chmod(0o600)
+
+    @property
+    def state(self) -> Path:
+        """Where the state lies."""
+        return self.root / "var/lib/certferry/state.db"
+
+    def types(self, *commands: str) -> list[Ended]:
+        """Type commands; each must succeed."""
+        ended = [self.tries(command) for command in commands]
+        assert [0] * len(ended) == [one.code for one in ended], ended
+        return ended
+
+    def tries(self, command: str) -> Ended:
+        """Type a command."""
+        typed = PATHS.sub(f"{self.root}/", command)
+        environ = {
+            "PATH": self.owner.environ["PATH"],
+            "HOME": str(self.root / "opt"),
+            "CERTFERRY_CONFIG": str(self.root / "etc/certferry/certferry.toml"),
+        }
+        program, *arguments = shlex.split(typed)
+        if program == "certferry":
+            return run_here(arguments, environ)
+        done = subprocess.run(
+            ["sh", "-ec", typed],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONGEST_RUN,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def files(self) -> list[str]:
+        """Every file that is there."""
+        return sorted(str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file())
+
+
+@pytest.fixture
+def machine(tmp_path: Path, owner: CrontabOwner, world: World, name: str) -> Machine:
+    """A machine on which certferry has done its job once, and does it twice a day."""
+    found = Machine(tmp_path / "old", owner)
+    found.is_used(world, name)
+    found.types("certferry sync", "certferry schedule install")
+    assert world.qiniu.bound(name) is not None
+    return found
+
+
+@pytest.fixture
+def empty(tmp_path: Path, owner: CrontabOwner) -> Callable[[Machine], Machine]:
+    """Takes a machine away, and gives an empty one in its place: its paths are the same."""
+
+    def replaced(machine: Machine) -> Machine:
+        machine.root.rename(tmp_path / "gone")
+        owner.write(None)
+        return Machine(machine.root, owner)
+
+    return replaced
+
+
+def test_a_restore_on_an_empty_machine(
+    machine: Machine, empty: Callable[[Machine], Machine], world: World, name: str, tmp_path: Path
+) -> None:
+    """From a file and a directory, which the back-up has made for their owner alone. Nothing is
+    issued or deployed anew, and the daily run is there again.
+    """
+    machine.types(*commands("backup", "\n## Back up\n"))
+    bound, before = world.qiniu.bound(name), Footprint.of(world)
+
+    fresh = empty(machine)
+    fresh.root.joinpath("var/backups").rmdir()
+    copied = shutil.copytree(tmp_path / "gone/var/backups", fresh.root / "var/backups")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in copied.iterdir()}
+    assert {"certferry": 0o700, "certferry-state.tar": 0o600} == modes
+    ended = fresh.types(*commands("backup", "\n## Restore on an empty machine\n"))
+
+    assert ended[3].out.startswith(f"Restored to {fresh.state}: img, as of ")
+    plan, sync = ended[-3:-1]
+    assert "Nothing to do: 1 certificate is as declared.\n" in plan.out
+    assert "img: unchanged" == sync.out.splitlines()[0]
+    since = Footprint.of(world) - before
+    assert (0, 0, 0) == (since.qiniu_writes, since.dnspod_writes, since.orders)
+    assert bound == world.qiniu.bound(name)
+    assert b"certferry" in (fresh.owner.read() or b"")
+
+
+def test_the_way_out_without_the_key_file(machine: Machine, world: World, name: str) -> None:
+    """It is missed by the next run, before anything is due; what is printed leads on. The state is
+    made anew, and the certificate is issued again.
+    """
+    before = world.qiniu.bound(name)
+    machine.state.with_name("secret.key").unlink()
+
+    missed = machine.tries("certferry plan")
+    machine.types(*commands("backup", "\n## A key file that is lost\n"))
+    plan, status = machine.types("certferry plan", "certferry status")
+
+    assert 1 == missed.code
+    assert "move the state and the key file away, and the next `certferry sync` makes both" in (
+        " ".join(missed.err.split())
+    )
+    assert "Nothing to do" in plan.out
+    assert "verified" in status.out
+    assert before != world.qiniu.bound(name)
+
+
+def test_the_way_back_from_an_upgrade(machine: Machine) -> None:
+    """What a newer version has written is refused by this one, with a code that the guide names;
+    the copy from before goes on.
+    """
+    machine.types(*commands("backup", "\n## Back up\n"))
+    with closing(sqlite3.connect(machine.state)) as newer, newer:
+        newer.execute("INSERT INTO certferry_migration VALUES (9001, '9001_new')")
+
+    refused = machine.tries("certferry plan --json")
+    assert '"code": "state_too_new"' in refused.out
+    typed = commands("upgrade", "\n## The way back\n")
+    plan = machine.types(*typed)[-1]
+
+    assert "Nothing to do" in plan.out
+
+
+def test_a_new_version_is_looked_at_before_it_runs(machine: Machine) -> None:
+    """What the guide tells to type after the installation only reads."""
+    typed = commands("upgrade", "\n## The new version\n")
+    here = [one for one in typed if not one.startswith(NOT_HERE)]
+
+    assert 1 == len(typed) - len(here)
+    version, _, plan = machine.types(*here)
+    assert version.out.startswith("certferry ")
+    assert "Nothing to do" in plan.out
+
+
+def test_a_removal_leaves_nothing_behind(machine: Machine, world: World, name: str) -> None:
+    """No file, no crontab, no account in use; the exported files are the operator's. The domain
+    goes on serving what is bound.
+    """
+    bound = world.qiniu.bound(name)
+    machine.root.joinpath("var/log/certferry.log").touch()
+    keys = "etc/ssl/.cdn-env"
+
+    for number in range(1, 5):
+        machine.types(*commands("removal", f"\n**{number}. "))
+
+    kept = [f"etc/ssl/img/{part}.pem" for part in ("cert", "chain", "fullchain", "privkey")]
+    assert [keys, *kept] == machine.files()
+    assert not machine.owner.read()
+    assert bound == world.qiniu.bound(name)
+
+
+def test_a_move_to_another_host(
+    machine: Machine, empty: Callable[[Machine], Machine], world: World, tmp_path: Path
+) -> None:
+    """The new host goes on where the old one stopped: nothing is issued or deployed anew."""
+    machine.types(*commands("moving", "\n**1. "))
+    assert not machine.owner.read()
+    archive = "var/backups/certferry-state.tar"
+    assert 0o600 == (machine.root / archive).stat().st_mode & 0o777
+    before = Footprint.of(world)
+
+    fresh = empty(machine)
+    shutil.copy2(tmp_path / "gone" / archive, fresh.root / archive)
+    shutil.copytree(tmp_path / "gone/etc", fresh.root / "etc", dirs_exist_ok=True)
+    *_, plan, sync, _ = fresh.types(*commands("moving", "\n**2. "))
+
+    assert "Nothing to do" in plan.out
+    assert "img: unchanged" == sync.out.splitlines()[0]
+    since = Footprint.of(world) - before
+    assert (0, 0, 0) == (since.qiniu_writes, since.dnspod_writes, since.orders)
+    assert not (fresh.root / archive).exists()
+
+    fresh.types(*commands("moving", "\n**3. "))
+    assert ["etc/ssl/.cdn-env"] == fresh.files()
+
+
+# --- The commands of the guide on monitoring, typed as they stand there
+
+
+ENGLISH, CHINESE = (
+    ROOT / "docs" / "how-to" / name for name in ("monitoring.md", "monitoring.zh-CN.md")
+)
+FILE = "/var/lib/prometheus/node-exporter/certferry.prom"
+
+
+def typed(guide: Path) -> list[tuple[str, list[str]]]:
+    """Each command, with the lines of output that the guide shows below it."""
+    found: list[tuple[str, list[str]]] = []
+    for block in CONSOLE.findall(guide.read_text(encoding="utf-8")):
+        for row in block.splitlines():
+            if row.startswith("$ "):
+                found.append((row.removeprefix("$ "), []))
+            else:
+                found[-1][1].append(row)
+    return found
+
+
+def shape(row: str) -> str:
+    """A line without its numbers."""
+    return re.sub(r"\d+", "9", row)
+
+
+def test_both_languages_have_the_same_commands() -> None:
+    """And show the same output: in the gate those of one are typed."""
+    assert typed(ENGLISH) == typed(CHINESE)
+
+
+@pytest.mark.parametrize(
+    "guide", [ENGLISH, pytest.param(CHINESE, marks=thorough)], ids=lambda guide: guide.name
+)
+def test_every_command_of_the_guide_does_what_it_says(host: Host, name: str, guide: Path) -> None:
+    """It exits 0, and prints what is shown but for the numbers."""
+    file = host.directory / "certferry.prom"
+    host.rewrite(f'name = "{name}"', 'name = "img"')
+    host.config.write_text(f'{host.config.read_text()}\n[metrics]\nfile = "{file}"\n')
+    assert 0 == host.run("sync").code
+    commands = typed(guide)
+    assert 9 == len(commands)
+
+    for command, shown in commands:
+        if command.startswith("certferry "):
+            run = host.run(*shlex.split(command)[1:])
+            code, out = run.code, run.out
+        else:
+            ended = subprocess.run(
+                ["/bin/sh", "-c", command.replace(FILE, shlex.quote(str(file)))],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            code, out = ended.returncode, ended.stdout
+
+        assert 0 == code, (command, out)
+        if shown:
+            assert [shape(row) for row in shown] == [shape(row) for row in out.splitlines()]
+
+
+# --- What the guide before production promises, step by step: docs/how-to/before-production.md
+
+
+def test_staging_needs_no_target(world: World, tmp_path: Path, new_name: Callable[[], str]) -> None:
+    """A certificate without a deployment is issued, renewed and exported; Qiniu is not asked."""
+    name, before = new_name(), Footprint.of(world)
+    host = Host(world, tmp_path, certificate(name, f"*.{name}", name="staging", to=None))
+
+    assert 0 == host.run("plan").code
+    assert 0 == host.run("sync").code
+    assert 0 == host.run("sync", "--renew", "staging").code
+    exported = host.run("export", "staging", "--dir", str(tmp_path / "staging" / "pem"))
+
+    assert 0 == exported.code
+    leaf = x509.load_pem_x509_certificate((tmp_path / "staging/pem/cert.pem").read_bytes())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {name, f"*.{name}"} == set(names.get_values_for_type(x509.DNSName))
+    since = Footprint.of(world) - before
+    assert (0, 2, 0) == (since.qiniu_requests, since.certificates, since.challenges)
+    assert [] == [left for left in challenges(world) if name in left]
+
+
+def test_one_domain_first_and_then_the_others(
+    world: World, tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """The domain that is named is the only one that is planned and touched. Widened, the others
+    keep their settings, and nothing that was there is removed.
+    """
+    test, real = new_name(), new_name()
+    world.add_http_domain(test)
+    world.add_https_domain(real, force_https=True, http2=True)
+    old = world.qiniu.bound(real)
+    host = Host(world, tmp_path, certificate(test, real, domains=[test]))
+
+    assert real not in host.run("plan").out.replace(f"{test}, {real}", "")
+    assert 0 == host.run("sync").code
+    assert old == world.qiniu.bound(real)
+    assert world.qiniu.bound(test) not in {None, old}
+
+    host.rewrite(f'domains = ["{test}"]', f'domains = ["{test}", "{real}"]\nretire = "never"')
+
+    assert f"certificate  {str(old)[:12]} → " in host.run("plan").out
+    assert 0 == host.run("sync").code
+    assert world.qiniu.bound(test) == world.qiniu.bound(real)
+    kept = world.qiniu.domain(real).https
+    assert (True, True) == (kept.force_https, kept.http2)
+    assert old in {stored.id for stored in world.qiniu.certificates.stored()}
+    assert host.run("sync").out.startswith(f"{test}: unchanged")
+
+
+def test_state_that_is_put_back(host: Host, name: str, tmp_path: Path) -> None:
+    """State and key, copied together, are all that a new machine needs to go on."""
+    assert 0 == host.run("sync").code
+    [issued] = host.fingerprints(name)
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    for path in (host.state, host.key_file):
+        shutil.copy2(path, backup)
+    shutil.rmtree(host.state.parent)
+
+    shutil.copytree(backup, host.state.parent)
+    host.state.parent.chmod(0o700)
+    run = host.run("sync")
+
+    assert (0, f"{name}: unchanged") == (run.code, run.out.splitlines()[0])
+    assert (0, 0, 0) == (run.left.qiniu_writes, run.left.dnspod_writes, run.left.orders)
+    exported = host.run("export", name, "--dir", str(tmp_path / "pem"))
+    assert (0, NOBODY_ASKED) == (exported.code, exported.left)
+    leaf = x509.load_pem_x509_certificate((tmp_path / "pem" / "cert.pem").read_bytes())
+    assert issued == fingerprint(leaf.public_bytes(Encoding.DER))
+
+
+def test_the_old_certificate_can_be_bound_again(
+    world: World, tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """A certificate that was uploaded by hand is at Qiniu still after it was replaced."""
+    name = new_name()
+    world.add_https_domain(name)
+    old = world.qiniu.bound(name)
+    assert old is not None
+    host = Host(world, tmp_path, certificate(name))
+    assert 0 == host.run("sync").code
+    assert old != world.qiniu.bound(name)
+
+    keys = world.credentials
+    by_hand = Client(world.qiniu, keys.access_key, keys.secret_key)
+    answer = by_hand.httpsconf(name, old, forceHttps=True, http2Enable=True)
+
+    assert 200 == answer.status_code, answer.text
+    assert eventually(lambda: world.qiniu.bound(name) == old)
+
+
+# --- The picture of a run in the READMEs is one of a run as it is today
+
+
+@pytest.mark.parametrize("language", ["en", pytest.param("zh", marks=thorough)])
+def test_the_picture_is_what_the_demo_shows(language: str) -> None:
+    """But for ids and moments. `scripts/picture` takes it anew."""
+    assert masked(taken(language)) == masked(hung(language))
+
+
+def test_the_demo_lines_up_in_chinese() -> None:
+    """Who is where, and what each edge served: each column begins in one cell. A fingerprint has
+    its one short form.
+    """
+    command = [sys.executable, "-m", "certferry", "--lang", "zh", "demo", "--fast"]
+
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    cast = re.findall(r"^(  .+?  +)(?:https?://\S+|127[\d.:, ]+)$", shown, re.MULTILINE)
+    assert (5, 1) == (len(cast), len({width(label) for label in cast}))
+    served = re.findall(r"^(  \S+ +)(127\S+ +\S+ +)→ ([0-9a-f]{12})$", shown, re.MULTILINE)
+    assert 4 == len(served)
+    assert 1 == len({(width(domain), width(before)) for domain, before, _ in served})
+    assert 1 == len({after for _, _, after in served})
+
+
+# --- `certferry sandbox`: the commands that it prints work as they are, in another terminal
+
+
+ALL = re.compile(r"ping this heartbeat:\n\n.*\n.*\n  http://.*\n")
+"""The end of what it says."""
+ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+
+
+@pytest.fixture
+def printed(tmp_path: Path) -> Iterator[list[str]]:
+    """What the sandbox says beside its configuration, while it runs."""
+    said = tmp_path / "said"
+    with said.open("w") as stderr:
+        command = [sys.executable, "-m", "certferry", "sandbox", "--dir", str(tmp_path / "world")]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+    try:
+        assert eventually(lambda: bool(ALL.search(said.read_text())))
+        yield said.read_text().splitlines()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def test_its_init_command_works_as_it_is(printed: list[str], tmp_path: Path) -> None:
+    """With the keys that it prints for the environment; the base file needs none of them, since
+    the interview asks. The domain without HTTPS is left out.
+    """
+    [init] = [line.strip() for line in printed if "certferry init" in line]
+    exports = (line.strip().removeprefix("export ") for line in printed if "export " in line)
+    environ = {**ENVIRONMENT, **dict(line.partition("=")[::2] for line in exports if "=" in line)}
+    program, *words = shlex.split(init)
+
+    asked = run_here([*words, "--yes"], ENVIRONMENT, tmp_path)
+    done = run_here([*words, "--yes"], environ, tmp_path)
+
+    assert "certferry" == program
+    assert 2 == asked.code
+    assert "DP_Id: not set: DNSPod token ID" in asked.err
+    assert 0 == done.code, done.err
+    assert "img.example.com: to be issued for img.example.com\n" in done.out
+    assert "a.img.example.com is left out: HTTPS is off there" in done.err
+    planned = run_here(["--config", words[-1], "plan"], environ, tmp_path)
+    assert 0 == planned.code, planned.err
+    assert "1 certificate to issue, 1 deployment." in planned.out

@@ -1,0 +1,321 @@
+"""The commands that only read: status, check, watch; they change nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.world import World
+from tests.acceptance.footprint import assert_nothing_written
+from tests.acceptance.host import Host, certificate
+from tests.adapters.probe.odd_edge import odd_edge
+from tests.support.tiers import sampled
+
+# --- The commands that only look leave the machine as it was
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["plan"], 0),
+        (["plan", "--check"], 4),
+        (["status"], 1),
+        (["discover"], 0),
+        (["history"], 0),
+        (["export", "img.example.com", "--dir", "exported"], 1),
+    ],
+    ids=["plan", "check", "status", "discover", "history", "export"],
+)
+def test_no_state_is_made(host: Host, name: str, command: list[str], code: int) -> None:
+    """Before the first sync there is nothing to remember: not even an empty state is made."""
+    words = [name if word == "img.example.com" else word for word in command]
+    before = sorted(host.directory.rglob("*"))
+
+    run = host.run(*words)
+
+    assert code == run.code, run
+    assert_nothing_written(run.left)
+    assert before == sorted(host.directory.rglob("*"))
+
+
+@pytest.mark.parametrize("command", sampled(["plan", "status", "discover", "watch"], 2))
+def test_ctrl_c_waits_for_no_silent_host(host: Host, name: str, command: str) -> None:
+    """A command that only looks has nothing to put right: it ends long before an answer is given
+    up.
+    """
+    with socket.create_server(("127.0.57.3", 0)) as silent:
+        address, port = silent.getsockname()
+        silent.settimeout(20)
+        host.rewrite(host.world.qiniu.api_url, f"http://{address}:{port}")
+        host.rewrite(f"port = {host.world.qiniu.edges.port}\n", f"port = {port}\n")
+        words = [command] if command != "watch" else [command, name]
+        if command == "watch":
+            host.world.zones.seed(f"{name}.qiniudns.com", "A", address)
+        with host.begin(*words) as process:
+            guest, _ = silent.accept()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=8)
+        guest.close()
+
+    told = [row for row in err.splitlines() if not row.startswith("qiniu: ")]
+    assert (130, "", ["stopped"]) == (process.returncode, out, told)
+
+
+def with_a_negative_serial(der: bytes) -> bytes:
+    """Make the first byte of the serial number one with a sign (X.690 §8.3)."""
+    version = b"\xa0\x03\x02\x01\x02"  # of an X.509 v3 certificate; the serial number follows
+    head, _, rest = der.partition(version)
+    return head + version + rest[:2] + b"\x80" + rest[3:]
+
+
+def test_foreign_certificate_that_a_library_warns_of(host: Host, name: str, tmp_path: Path) -> None:
+    """The address has a problem, and the operator's terminal gets no line of the library's."""
+    address = "127.0.59.7"
+    host.world.zones.seed(f"{name}.qiniudns.com", "A", address)
+
+    with odd_edge(address, host.world.qiniu.edges.port, name, with_a_negative_serial, tmp_path):
+        seen = host.run_apart("watch", name)
+        status = host.run_apart("status")
+
+    assert (1, "") == (seen.code, seen.err)
+    assert address in seen.out
+    assert (1, "") == (status.code, status.err), status
+
+
+# --- `certferry status` tells the truth: the last failure of each row, what is gone, what is
+# first
+
+
+OK, FAILED = 0, 1
+WRONG = "0123456789abcdef" * 2
+
+
+def of(document: Any, lineage: str) -> Any:
+    """One certificate of a document."""
+    return next(one for one in document["certificates"] if one["name"] == lineage)
+
+
+def minutes_ago(moment: str) -> float:
+    """How long ago a moment of a document is."""
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)) / timedelta(minutes=1)
+
+
+def test_refused_key_is_told_until_a_run_has_mended_it(host: Host, name: str) -> None:
+    """What failed, since when and when it is tried again, in the words of the run; then no more."""
+    before = host.run("status", "--json")
+    failed = host.run("sync", "--json", DP_Key=WRONG)
+    (step,) = (s for s in of(failed.document, name)["steps"] if s["outcome"] == "failed")
+
+    told, status = host.run("status"), host.run("status", "--json")
+
+    assert (FAILED, False, None) == (
+        before.code,
+        before.document["ok"],
+        before.document["last_run"],
+    )
+    assert (FAILED, FAILED, False) == (told.code, status.code, status.document["ok"])
+    found = of(status.document, name)
+    failure = found["last_failure"]
+    assert ("missing", step["code"], step["detail"], step["hint"]) == (
+        found["state"],
+        failure["code"],
+        failure["message"],
+        failure["hint"],
+    )
+    assert minutes_ago(failure["since"]) < 2
+    assert minutes_ago(failure["at"]) < 2
+    assert datetime.fromisoformat(failure["again_at"]) > datetime.fromisoformat(failure["at"])
+    assert re.search(
+        rf"{name}: the last try at .* UTC failed: {re.escape(step['detail'])}", told.out
+    )
+    assert "scheduled runs try it again after " in told.out
+    last = status.document["last_run"]
+    assert None is last["succeeded_at"]
+    assert re.search(r"^last success +none$", told.out, re.MULTILINE)
+
+    assert OK == host.run("sync").code
+    mended, document = host.run("status"), host.run("status", "--json").document
+
+    assert (OK, True) == (mended.code, document["ok"])
+    assert None is of(document, name)["last_failure"]
+    assert "failed" not in mended.out
+    assert document["last_run"]["ended_at"] == document["last_run"]["succeeded_at"]
+
+
+def test_refused_upload_is_a_failure_and_stands_first(world: World, host: Host, name: str) -> None:
+    """It is not only pending; a certificate in order comes after it."""
+    assert OK == host.run("sync").code
+    second = f"b.{name}"
+    world.add_http_domain(second)
+    host.config.write_text(host.config.read_text() + certificate(second))
+    refusal = Fault.status(400, b'{"code":400322,"error":"cert pem parse failed"}')
+    world.qiniu.api.faults.add(refusal, on="POST /sslcert", times=None)
+    world.qiniu.fusion.faults.add(refusal, on="POST /sslcert", times=None)
+    run = host.run("sync", "--json")
+    assert FAILED == run.code
+    assert f"`certferry sync --renew {second}`" in str(run.document)
+
+    told, document = host.run("status"), host.run("status", "--json").document
+
+    (domain,) = of(document, second)["domains"]
+    assert "failed" == domain["state"]
+    assert domain["last_failure"]["code"].startswith("target_")
+    assert FAILED == told.code
+    assert re.search(rf"^  {second} +failed ", told.out, re.MULTILINE)
+    assert f"{second}: the last try at " in told.out
+    assert told.out.index(f"\n{second} ") < told.out.index(f"\n{name} ")
+    assert [name, second] == [one["name"] for one in document["certificates"]]
+    assert None is of(document, name)["domains"][0]["last_failure"]
+
+
+def test_lost_key_file_is_told(host: Host, name: str) -> None:
+    """What stands is shown all the same."""
+    assert OK == host.run("sync").code
+    host.key_file.rename(host.key_file.with_suffix(".lost"))
+
+    told, document = host.run("status"), host.run("status", "--json")
+
+    assert (FAILED, FAILED) == (told.code, document.code)
+    assert document.document["problem"]["code"].startswith("state")
+    assert not document.document["ok"]
+    assert f"error: {document.document['problem']['message'].splitlines()[0]}" in told.out
+    assert re.search(rf"^  {name} +verified ", told.out, re.MULTILINE)
+
+
+def test_files_that_are_gone_are_told(host: Host) -> None:
+    """Those of a source: then what was taken from them is shown, and said to be. Those of a target:
+    they have drifted.
+    """
+    bundle = make_bundle("static.example.com", not_before=datetime.now(UTC) - timedelta(days=1))
+    source, target = host.directory / "source", host.directory / "target"
+    source.mkdir()
+    (source / "fullchain.pem").write_text(bundle.fullchain_pem)
+    (source / "privkey.pem").write_text(bundle.privkey_pem.reveal())
+    (source / "privkey.pem").chmod(0o600)
+    head, _, _ = host.config.read_text().partition("[[certificates]]")
+    host.config.write_text(
+        f"""{head}
+[[certificates]]
+name = "static"
+fullchain = "{source / "fullchain.pem"}"
+privkey = "{source / "privkey.pem"}"
+[[certificates.deploy]]
+to = "files"
+directory = "{target}"
+"""
+    )
+    assert OK == host.run("sync").code
+    for file in target.iterdir():
+        file.unlink()
+    drifted = of(host.run("status", "--json").document, "static")
+    (source / "fullchain.pem").unlink()
+
+    told, document = host.run("status"), host.run("status", "--json").document
+
+    (domain,) = drifted["domains"]
+    assert ("drifted", "delivery_drifted") == (domain["state"], domain["problem"]["code"])
+    assert ("valid", None) == (drifted["state"], drifted["problem"])
+    found = of(document, "static")
+    assert (FAILED, "unreadable") == (told.code, found["state"])
+    assert "fullchain.pem" in found["problem"]["message"]
+    assert re.search(r"^static +files unreadable ", told.out, re.MULTILINE)
+    assert "shown is the certificate that was taken from them at " in told.out
+
+
+def test_people_read_the_clock_on_their_wall(host: Host, name: str) -> None:
+    """With its offset, in the table too; programs get UTC."""
+    assert OK == host.run("sync").code
+    with closing(sqlite3.connect(host.state)) as database:
+        moment = "2026-11-24T20:30:00.000000Z"
+        database.execute("UPDATE last_run SET ended_at = ?, succeeded_at = ?", (moment, moment))
+        database.commit()
+
+    told = host.run_apart("status", TZ="Asia/Shanghai")
+    document = host.run_apart("status", "--json", TZ="Asia/Shanghai").document
+
+    assert re.search(r"^last run +2026-11-25 04:30 \+08:00$", told.out, re.MULTILINE), told
+    assert "2026-11-24T20:30:00Z" == document["last_run"]["ended_at"]
+    assert "UTC" not in told.out
+    assert name in told.out
+
+
+# --- `certferry watch` of the whole world: hosts of a file, and a change while it follows
+
+
+def test_hosts_of_a_file_are_looked_at(
+    world: World, host: Host, tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """Each is told once with what its edges serve; one that is wrong makes the exit code 1."""
+    right, missing = new_name(), new_name()
+    world.add_https_domain(right)
+    file = tmp_path / "hosts.txt"
+    file.write_text(f"# ours\n{right}\nhttps://{missing}/logo.png\n{right}.\n")
+
+    run = host.run("watch", "--file", str(file), "--json")
+
+    document = json.loads(run.out)
+    assert (1, False) == (run.code, document["ok"])
+    assert [right, missing] == [one["host"] for one in document["hosts"]]
+    edges, (nowhere,) = (one["addresses"] for one in document["hosts"])
+    assert {True} == {edge["ok"] for edge in edges}
+    assert {None} == {edge["problem"] for edge in edges}
+    assert "not_in_dns" == nowhere["problem"]["code"]
+
+
+def test_following_tells_a_change_and_ends_with_ctrl_c(
+    world: World, host: Host, new_name: Callable[[], str]
+) -> None:
+    """The first state, then a document on a line when an edge is gone; then 130 and no more."""
+    name = new_name()
+    world.add_https_domain(name)
+    edge = world.qiniu.edges[0]
+
+    with host.begin("watch", name, "--follow", "--every", "1", "--json") as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        edge.down = True
+        try:
+            second = json.loads(process.stdout.readline())
+        finally:
+            edge.down = False
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=20)
+
+    assert (130, "stopped\n") == (process.returncode, err)
+    assert {name} >= {json.loads(line)["host"] for line in rest.splitlines()}
+    assert (name, False) == (second["host"], second["ok"])
+    codes = {one["address"]: one["problem"] for one in second["addresses"]}
+    assert "refused" == codes[edge.address]["code"]
+    assert first["at"] < second["at"]
+
+
+def test_mistakes_of_usage_are_told(host: Host) -> None:
+    """No host at all, a pause without --follow, and hosts that are none."""
+    nothing = host.run("watch")
+    pause = host.run("watch", "img.example.com", "--every", "5")
+    wrong = host.run("watch", "img", "--json")
+
+    assert (2, 2, 2) == (nothing.code, pause.code, wrong.code)
+    assert "name a HOST" in nothing.err
+    assert "--every needs --follow" in pause.err
+    assert "config" == json.loads(wrong.out)["error"]["code"]
+
+
+def test_many_hosts_are_announced(host: Host, new_name: Callable[[], str]) -> None:
+    """A look at many takes a while: that it has begun is said on stderr, but with -q."""
+    names = [new_name() for _ in range(16)]
+
+    assert "looking at 16 hosts\n" == host.run("watch", *names).err
+    assert not host.run("-q", "watch", *names).err

@@ -1,0 +1,433 @@
+"""A state that is of no use: damaged, lost, full; and runs that cannot write to it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.world import World
+from tests.acceptance.footprint import NOBODY_ASKED, assert_nothing_written
+from tests.acceptance.full_disk import FullDisk, read_only
+from tests.acceptance.host import Host, certificate
+from tests.support.permissions import bound_by_permissions
+from tests.support.tiers import thorough
+
+# --- A state that is of no use: told by its name, left alone, and good again once it is put
+# back
+
+
+FAILED = 1
+
+
+@pytest.fixture
+def synced(host: Host) -> Host:
+    """A machine whose certificate is served."""
+    assert 0 == host.run("sync").code
+    return host
+
+
+# --- the state
+
+
+def test_state_of_a_newer_version(synced: Host, name: str) -> None:
+    """A newer schema is told with both numbers, and the file is left alone."""
+    with closing(sqlite3.connect(synced.state)) as database, database:
+        database.execute("INSERT INTO certferry_migration VALUES (999, '0999_to_come')")
+    before = synced.state.read_bytes()
+
+    for command in (["sync", "--renew", "--all"], ["plan"], ["status"], ["history"]):
+        run = synced.run("-q", *command)
+
+        assert FAILED == run.code
+        assert f"{synced.state} was written by a newer certferry" in run.complaint.error
+        assert "schema 999" in run.complaint.error
+        assert "install the newest certferry" in run.complaint.hint
+        assert NOBODY_ASKED == run.left
+    assert before == synced.state.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda _: b"this is a diary, not a database\n" * 999,
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole[:4096] + b"\xff" * 12288 + whole[16384:],
+    ],
+    ids=["another file", "half of it", "pages overwritten"],
+)
+def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes], bytes]) -> None:
+    """A file that is no state any more is told by its name, and not written to."""
+    whole = synced.state.read_bytes()
+    spoilt = spoil(whole)
+    synced.state.write_bytes(spoilt)
+
+    run = synced.run("-q", "sync", "--renew", "--all")
+
+    assert FAILED == run.code
+    assert f"{synced.state} is not a state of certferry" in run.complaint.error
+    assert f"put {synced.state} back from a backup" in run.complaint.hint
+    assert NOBODY_ASKED == run.left
+    assert spoilt == synced.state.read_bytes()
+
+    synced.state.write_bytes(whole)
+    assert 0 == synced.run("-q", "sync").code
+
+
+def test_state_that_cannot_be_opened(synced: Host) -> None:
+    """Another program's database is told by its name."""
+    synced.state.chmod(0o000)
+
+    run = synced.run_apart("-q", "sync", "--renew", "--all", wrapped_in=bound_by_permissions())
+
+    assert FAILED == run.code
+    assert f"{synced.state} cannot be opened" in run.complaint.error
+    assert "must be a file of the user who runs certferry" in run.complaint.hint
+    assert NOBODY_ASKED == run.left
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
+@pytest.mark.parametrize("command", ["sync", pytest.param("plan", marks=thorough)])
+def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> None:
+    """As after an error of the disk: it is told as that, not as a matter of owners."""
+    run = synced.run_apart("-q", command, wrapped_in=read_only(synced.state.parent))
+
+    assert FAILED == run.code
+    assert f"{synced.state} cannot be opened: its file system is read-only" == run.complaint.error
+    assert "writable again" in run.complaint.hint
+    assert NOBODY_ASKED == run.left
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["status"], FAILED),
+        (["check"], 2),
+        pytest.param(["history"], 0, marks=thorough),
+        pytest.param(["doctor"], FAILED, marks=thorough),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+@pytest.mark.parametrize("disk", ["read-only", "full"])
+def test_what_only_looks_can_be_read_on_such_a_disk(
+    synced: Host, name: str, disk: str, words: list[str], code: int
+) -> None:
+    """Just then it is wanted: it shows what is remembered, and says why no run can write."""
+    full = FullDisk.of(synced) if disk == "full" else None
+    wrapped = read_only(synced.state.parent) if full is None else full.command
+
+    run = synced.run_apart(*words, wrapped_in=wrapped)
+
+    shown = " ".join((run.out + run.err).split())
+    assert code == run.code, run
+    assert name in shown
+    if words != ["history"]:
+        said = "its file system is read-only" if full is None else full.words
+        assert f"{synced.state} {said}" in shown or said in shown
+        assert "change its owner" not in shown
+
+
+@thorough
+@pytest.mark.parametrize(
+    ("spoil", "error", "hint"),
+    [
+        (lambda key: key.chmod(0o640), "can be read by others", "chmod 600 "),
+        (lambda key: key.chmod(0o000), "cannot be opened: Permission denied", "must be a file of"),
+        (lambda key: key.write_bytes(b"a diary\n"), "does not hold a key", "makes both anew"),
+        (
+            lambda key: key.write_bytes(base64.b64encode(secrets.token_bytes(32))),
+            "does not open what the state holds",
+            "from the backup that belongs to this state",
+        ),
+        (lambda key: key.unlink(), "is missing", "set `key_file` of [state]"),
+    ],
+    ids=["open to others", "unreadable", "no key", "another key", "missing"],
+)
+def test_key_file_that_is_of_no_use(
+    synced: Host, name: str, spoil: Callable[[Path], object], error: str, hint: str
+) -> None:
+    """Without the key nothing is ordered and nothing exported; certferry makes no other key."""
+    whole = synced.key_file.read_bytes()
+    versions = synced.fingerprints(name)
+    spoil(synced.key_file)
+    exported = synced.directory / "exported"
+
+    run = synced.run_apart("-q", "sync", "--renew", "--all", wrapped_in=bound_by_permissions())
+    export = synced.run_apart(
+        "-q", "export", name, "--dir", str(exported), wrapped_in=bound_by_permissions()
+    )
+
+    for complaint in (run.complaint, export.complaint):
+        assert str(synced.key_file) in complaint.error
+        assert error in complaint.error
+        assert hint in complaint.hint
+    assert (FAILED, FAILED) == (run.code, export.code)
+    assert_nothing_written(run.left)
+    assert 0 == run.left.orders
+    assert NOBODY_ASKED == export.left
+    assert not exported.exists()
+    assert versions == synced.fingerprints(name)
+
+    synced.key_file.unlink(missing_ok=True)
+    synced.key_file.write_bytes(whole)
+    synced.key_file.chmod(0o600)
+    renewed = synced.run("-q", "sync", "--renew", "--all")
+    assert (0, "") == (renewed.code, renewed.err)
+
+
+@pytest.mark.parametrize("command", ["plan", "sync"])
+def test_lost_key_is_told_though_nothing_is_due(synced: Host, command: str) -> None:
+    """Every run tries the seal, so a lost key is not first noticed at a renewal."""
+    synced.key_file.write_bytes(base64.b64encode(secrets.token_bytes(32)))
+
+    run = synced.run("-q", command)
+
+    assert FAILED == run.code
+    assert "does not open what the state holds" in run.complaint.error
+    assert "from the backup that belongs to this state" in run.complaint.hint
+    assert_nothing_written(run.left)
+
+
+def test_starting_over_without_the_key(synced: Host, name: str) -> None:
+    """The way out that the hint names: state and key are moved away, and everything is new."""
+    synced.key_file.unlink()
+    assert "move the state and the key file away" in synced.run("-q", "sync").complaint.hint
+    old = synced.fingerprints(name)
+    synced.state.parent.rename(synced.directory / "old")
+
+    run = synced.run("sync")
+
+    assert 0 == run.code, run
+    assert 1 == run.left.certificates
+    assert old != synced.fingerprints(name)
+    assert synced.key_file.exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "check", "doctor", "sync"])
+def test_a_state_that_is_lost_is_missed(synced: Host, command: str) -> None:
+    """Its key file is there still, so that there was one: before all is issued again, it is told.
+    `status` and `check` agree that it is bad.
+    """
+    synced.state.unlink()
+
+    run = synced.run(command)
+
+    words = "there is the key file"
+    assert words in " ".join((run.err + run.out).split())
+    assert "from a backup" in " ".join((run.err + run.out).split())
+    codes = {"plan": 0, "status": FAILED, "check": 2, "doctor": run.code, "sync": 0}
+    assert codes[command] == run.code
+    if command == "doctor":
+        findings = synced.run("doctor", "--json").document["findings"]
+        assert "state_missing" in {one["code"] for one in findings}
+    if command == "sync":
+        assert words not in synced.run("plan").err
+
+
+def test_a_new_machine_misses_no_state(host: Host) -> None:
+    """Without a key file there was none."""
+    for command in ("plan", "status", "doctor"):
+        run = host.run(command)
+        assert "there is the key file" not in run.err + run.out
+
+
+# --- a full disk
+
+
+@thorough
+def test_full_disk(synced: Host, name: str) -> None:
+    """On a disk without room nothing is ordered and nothing changed; with room it goes on."""
+    versions = synced.fingerprints(name)
+    disk = FullDisk.of(synced)
+
+    run = synced.run_apart("-q", "sync", "--renew", "--all", wrapped_in=disk.command)
+
+    assert FAILED == run.code
+    assert f"{synced.state} {disk.words}" in run.complaint.error
+    assert f"free some space at {synced.state.parent}" in run.complaint.hint
+    assert NOBODY_ASKED == run.left
+
+    shutil.copytree(FullDisk.after(synced), synced.state.parent, dirs_exist_ok=True)
+    assert versions == synced.fingerprints(name)
+    assert 0 == synced.run("sync", "--renew", "--all").code
+
+
+@thorough
+@pytest.mark.parametrize("kilobytes", [8, 36, 48, 72, 100, 140])
+def test_disk_that_fills_up_on_the_way(host: Host, name: str, kilobytes: int) -> None:
+    """Wherever writing ends, it is told, and no record is left; the next run goes on to one
+    certificate and one upload.
+
+    A limit on the size of files stands in for the disk, since it can be set to any number.
+    """
+    assert 0 == host.run("plan").code  # makes the state
+
+    run = host.run_apart("-q", "sync", wrapped_in=("prlimit", f"--fsize={kilobytes * 1024}"))
+
+    assert FAILED == run.code
+    assert f"{host.state} cannot be read or written" in run.complaint.error
+    assert f"free some space at {host.state.parent}" in run.complaint.hint
+    assert 0 == run.left.challenges
+
+    cured = host.run("sync")
+
+    assert 0 == cured.code
+    assert 1 == run.left.certificates + cured.left.certificates
+    assert 1 == run.left.qiniu_uploads + cured.left.qiniu_uploads
+    assert 0 == cured.left.challenges
+    assert 1 == len(host.fingerprints(name))
+
+
+# --- Trouble with the state itself: no state can remember that it was told, and it is told all
+# the same, once a day
+
+
+OK, RUN_FAILED = 0, 1
+STAMPS = ".certferry-told-*"
+
+
+@pytest.fixture
+def hook() -> Iterator[EventReceiver]:
+    """A service that takes messages."""
+    with EventReceiver() as service:
+        yield service
+
+
+@pytest.fixture
+def told(world: World, tmp_path: Path, name: str, hook: EventReceiver) -> Host:
+    """A machine with a state, and a channel."""
+    host = Host(world, tmp_path, certificate(name, to=None))
+    channel = f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
+    host.config.write_text(host.config.read_text() + channel)
+    assert OK == host.run("sync").code
+    return host
+
+
+def events(hook: EventReceiver) -> list[tuple[str, str]]:
+    """What the service was told."""
+    return [(event["event"], event["code"]) for event in hook.events]
+
+
+def stamps(host: Host) -> list[Path]:
+    """The stamps that are there."""
+    return [*host.directory.rglob(STAMPS)]
+
+
+def spoil(host: Host) -> Callable[[], object]:
+    """Write something else in the place of the state; give what puts it back."""
+    whole = host.state.read_bytes()
+    host.state.write_bytes(b"this is a diary, not a database\n" * 999)
+    return lambda: host.state.write_bytes(whole)
+
+
+def hide_key(host: Host) -> Callable[[], object]:
+    """Take the key file away; give what puts it back."""
+    key = host.key_file.rename(host.directory / "key")
+    return lambda: key.rename(host.key_file)
+
+
+@pytest.mark.parametrize("harm", [spoil, hide_key], ids=["another file", "no key"])
+def test_a_state_that_is_of_no_use_is_told_once_and_so_is_its_end(
+    told: Host, hook: EventReceiver, harm: Callable[[Host], Callable[[], object]]
+) -> None:
+    """One message for two runs, and one when the state is back."""
+    cure = harm(told)
+
+    assert [RUN_FAILED, RUN_FAILED] == [told.run("sync").code for _ in range(2)]
+    assert [("trouble", "state")] == events(hook)
+    cure()
+    assert [OK, OK] == [told.run("sync").code for _ in range(2)]
+
+    assert [("trouble", "state"), ("recovered", "state")] == events(hook)
+    assert [] == stamps(told)
+
+
+@pytest.mark.parametrize("is_emptied", [True, False], ids=["emptied", "gone"])
+def test_a_state_that_is_lost_is_told_before_all_is_issued_again(
+    told: Host, hook: EventReceiver, *, is_emptied: bool
+) -> None:
+    """The run goes on, as it must at night, and the operator learns why there are orders. The key
+    file tells that there was a state, which a first run has not.
+    """
+    assert [] == events(hook)
+    told.state.unlink()
+    if is_emptied:
+        told.state.touch(0o600)
+
+    assert [OK, OK] == [told.run("-q", "sync").code for _ in range(2)]
+
+    assert [("trouble", "state_missing"), ("recovered", "state_missing")] == events(hook)
+    assert "a state was expected" in hook.events[0]["message"]
+    assert [] == stamps(told)
+
+
+def test_trouble_without_a_state_is_told_again_the_next_day(
+    told: Host, hook: EventReceiver
+) -> None:
+    """The stamp beside the state says when it was told last."""
+    spoil(told)
+    assert RUN_FAILED == told.run("sync").code
+    (stamp,) = stamps(told)
+    assert (told.state.parent, 0o600) == (stamp.parent, stamp.stat().st_mode & 0o777)
+
+    yesterday = stamp.stat().st_mtime - timedelta(days=1).total_seconds()
+    os.utime(stamp, (yesterday, yesterday))
+    assert RUN_FAILED == told.run("sync").code
+
+    assert [("trouble", "state")] * 2 == events(hook)
+
+
+def test_a_channel_that_took_nothing_is_told_by_the_next_run(
+    told: Host, hook: EventReceiver
+) -> None:
+    """What no service took was not told."""
+    spoil(told)
+    told.rewrite(SECRET, "another secret")
+    assert "notify hook: " in told.run("sync").err
+    assert [] == events(hook)
+    told.rewrite("another secret", SECRET)
+
+    assert RUN_FAILED == told.run("sync").code
+
+    assert [("trouble", "state")] == events(hook)
+
+
+def test_a_full_disk_reaches_the_channel(told: Host, hook: EventReceiver) -> None:
+    """Nothing can be written down, and it is told."""
+    disk = FullDisk.of(told)
+
+    run = told.run_apart("-q", "sync", wrapped_in=disk.command)
+
+    assert RUN_FAILED == run.code
+    assert disk.words in run.complaint.error
+    assert [("trouble", "state_unavailable")] == events(hook)
+
+
+def test_the_hint_of_a_damaged_state_has_the_way_out(told: Host) -> None:
+    """Moved away, it is made anew."""
+    spoil(told)
+    hint = told.run("-q", "sync").complaint.hint
+    assert "without a backup, start over: move it away" in hint
+
+    told.state.rename(told.directory / "old.db")
+
+    assert OK == told.run("sync").code
+
+
+def test_doctor_names_a_damaged_state_once(told: Host) -> None:
+    """The finding is about the path, and its words do not begin with it again."""
+    spoil(told)
+
+    out = " ".join(told.run("doctor").out.split())
+
+    assert f"error: {told.state}: is not a state of certferry" in out

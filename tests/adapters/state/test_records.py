@@ -1,0 +1,302 @@
+"""What the state's tables keep, and who may read it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.adapters.acme.budget import limits_at
+from certferry.adapters.state.columns import (
+    FACTS,
+    SETTINGS,
+    WISH,
+    from_moment,
+    from_names,
+    to_moment,
+    to_text,
+    to_validity,
+)
+from certferry.adapters.state.connect import connect
+from certferry.adapters.state.database import Upgrade, migrate
+from certferry.adapters.state.leases import HostState, LeaseLocks
+from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.sqlite import SqliteDatabase
+from certferry.core.certificates.lineage import Revocation, RevocationReason
+from certferry.core.observed.records import HistoryEntry
+from certferry.core.planning.limits import (
+    MOST_ORDERS,
+    Limits,
+    PastOrder,
+    PlannedOrder,
+    Spent,
+    rate_limit_hold,
+)
+from certferry.errors import StateError
+from certferry.ports.state import StateStore
+from certferry_sandbox.testing.certificates import make_bundle
+from tests.adapters.state.child_program import NOW
+
+# --- Moments and windows as they stand in the database
+
+
+moments = st.datetimes(
+    min_value=datetime(1970, 1, 2),  # noqa: DTZ001 - the zone is drawn beside it
+    max_value=datetime(8999, 12, 30),  # noqa: DTZ001 - the zone is drawn beside it
+    timezones=st.timezones(),
+)
+
+
+@pytest.mark.parametrize(
+    "written", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "9000-01-01T00:00:00Z"]
+)
+def test_moment_at_an_end_of_the_calendar(written: str) -> None:
+    """It is none of ours: what is added to one, or taken from it, is a moment again."""
+    with pytest.raises(StateError, match="certferry did not write"):
+        to_moment(written)
+
+
+def test_certificate_without_an_end_is_read_back() -> None:
+    """The last second of the calendar is what RFC 5280 §4.1.2.5 writes for it."""
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+    assert last == to_validity(from_moment(last))
+    with pytest.raises(StateError):
+        to_validity("0001-01-01T00:00:00Z")
+
+
+@given(moments, moments)
+def test_moments_sort_as_text(one: datetime, other: datetime) -> None:
+    """The database may compare them without knowing what they are."""
+    in_time = one.astimezone(UTC) < other.astimezone(UTC)
+
+    assert in_time == (from_moment(one) < from_moment(other))
+
+
+@pytest.mark.parametrize(
+    "corrupt", ["", "soon", "2026-11-26T12:00:00", "[", "7", "null", "[" * 100_000, "{" * 100_000]
+)
+@pytest.mark.parametrize("read", [to_moment, FACTS.read, WISH.read, SETTINGS.read])
+def test_column_that_another_program_wrote(read: Callable[[str], object], corrupt: str) -> None:
+    """A state that was tampered with is told as such, whatever stands in it."""
+    with pytest.raises(StateError, match="contains data that certferry did not write") as caught:
+        read(corrupt)
+
+    assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize("corrupt", ["", "[", "7", "[" * 100_000])
+def test_names_that_another_program_wrote(path: Path, store: StateStore, corrupt: str) -> None:
+    """The lineage fails with the state's own error."""
+    lease = store.acquire("img", NOW)
+    store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE version SET names = ?", (corrupt,))
+
+    with pytest.raises(StateError, match="contains data that certferry did not write"):
+        store.remembered("img")
+
+
+def test_revocation_that_another_program_wrote(path: Path, store: StateStore) -> None:
+    """A reason that there is not is no reason to read on."""
+    lease = store.acquire("img", NOW)
+    store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
+    store.save_revocation(lease, 1, Revocation(NOW, RevocationReason.SUPERSEDED))
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE version SET revocation_reason = 'because'")
+
+    with pytest.raises(StateError, match="contains data that certferry did not write"):
+        store.versions("img")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "{",
+        "7",
+        "null",
+        '{"text": "a"}',
+        '{"text": "a", "values": 7}',
+        '{"moment": "2026"}',
+        '"a"',
+    ],
+)
+def test_a_sentence_that_certferry_did_not_write(written: str) -> None:
+    """It is told as that, whatever it is."""
+    with pytest.raises(StateError):
+        to_text(written)
+
+
+# --- History is append-only, for every program
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE history SET who = 'nobody'", "DELETE FROM history WHERE number = 1"]
+)
+def test_history_is_neither_changed_nor_removed(
+    path: Path, store: StateStore, statement: str
+) -> None:
+    """The database itself refuses, also from another program."""
+    entry = HistoryEntry(NOW, "img", "issued", "root@host", {"fingerprint": "ab"})
+    store.append_history(entry)
+
+    with closing(sqlite3.connect(path)) as raw:
+        with pytest.raises(sqlite3.IntegrityError, match="history is never"):
+            raw.execute(statement)
+        raw.rollback()
+
+    assert (entry,) == store.history(None, 10)
+
+
+# --- The order log of a host with very many certificates
+
+
+ORDER_NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory"
+STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+SHOP = ("www.shop.example",)
+USED_UP = 50  # certificates of a registered domain, as many as Let's Encrypt allows in a week
+
+
+def limits(directory: str = DIRECTORY) -> Limits:
+    """What a directory allows."""
+    found = limits_at(directory)
+    assert found is not None
+    return found
+
+
+def test_no_limit_by_account_counts_more_orders_than_are_read() -> None:
+    """Or certferry would let go one too many."""
+    for directory in (DIRECTORY, STAGING):
+        assert limits(directory).orders.most <= MOST_ORDERS
+
+
+def orders_of_a_month() -> list[PastOrder]:
+    """Six days ago a domain's budget was used up, by names that vary; then came many others."""
+    shop = [
+        PastOrder((f"{number}.shop.example",), ORDER_NOW - 6 * DAY + number * MINUTE)
+        for number in range(USED_UP)
+    ]
+    others = [
+        PastOrder((f"www.n{number}.example",), ORDER_NOW - 5 * DAY + number * MINUTE)
+        for number in range(2 * MOST_ORDERS)
+    ]
+    return [PastOrder(SHOP, ORDER_NOW - 20 * DAY), *shop, *others]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        PlannedOrder(SHOP),
+        PlannedOrder(("a.SHOP.example".lower(), "b.other.example")),
+        PlannedOrder(("www.new.example",)),
+        PlannedOrder(SHOP, renews=True),
+    ],
+    ids=lambda wanted: f"{wanted.names[0]}{wanted.renews or ''}",
+)
+def test_what_is_read_decides_as_all_of_it_would(tmp_path: Path, wanted: PlannedOrder) -> None:
+    """Of thousands of orders only those that may count are read: the last ones, and those of the
+    same registered domain or the same names.
+    """
+    path, orders = tmp_path / "state.db", orders_of_a_month()
+    with closing(connect(path, tmp_path / "secret.key")) as store:
+        with closing(sqlite3.connect(path)) as raw, raw:
+            raw.executemany(
+                "INSERT INTO issuance (number, directory, lineage, names, renews, ordered_at)"
+                " VALUES (?, ?, '', ?, 0, ?)",
+                [
+                    (number, DIRECTORY, from_names(one.names), from_moment(one.ordered_at))
+                    for number, one in enumerate(orders)
+                ],
+            )
+        read = store.spent(DIRECTORY, wanted)
+
+    assert len(read.orders) <= MOST_ORDERS + USED_UP + 1
+    for moment in (
+        ORDER_NOW,
+        ORDER_NOW - 5 * DAY,
+        ORDER_NOW + DAY + 40 * MINUTE,
+        ORDER_NOW + 2 * DAY,
+    ):
+        decided = rate_limit_hold(limits(), read, wanted, moment)
+        assert rate_limit_hold(limits(), Spent(tuple(orders)), wanted, moment) == decided
+
+
+# --- The runs that are under way, while another process looks which of them are
+
+
+Opened = Callable[[LeaseLocks], HostState]
+
+
+class Watched(LeaseLocks):
+    """Locks of a process to which something happens when it takes the first one."""
+
+    def __init__(
+        self,
+        directory: Path,
+        before: Callable[[], object] = str,
+        after: Callable[[], object] = str,
+    ) -> None:
+        super().__init__(directory)
+        self._before, self._after = [before], [after]
+
+    def take(self, lineage: str) -> ExitStack | None:
+        """Take it, and let that happen."""
+        while self._before:
+            self._before.pop()()
+        taken = super().take(lineage)
+        while self._after:
+            self._after.pop()()
+        return taken
+
+
+@pytest.fixture
+def opened(path: Path) -> Iterator[Opened]:
+    """Open a state, as each process does for itself."""
+    path.touch()
+    sealing = Sealing(path.with_name("secret.key"))
+    with ExitStack() as all_of_them:
+
+        def another(locks: LeaseLocks) -> HostState:
+            database = SqliteDatabase(path)
+            migrate(database, Upgrade("localhost", sealing.proof_of))
+            database.use_write_ahead_log()
+            return all_of_them.enter_context(
+                closing(HostState(database, sealing, locks, "localhost"))
+            )
+
+        yield another
+
+
+def test_run_that_ends_while_another_process_looks(opened: Opened, tmp_path: Path) -> None:
+    """It has ended, and nothing is told of it."""
+    running = opened(LeaseLocks(tmp_path))
+    run = running.begin_run(NOW)
+
+    looking = opened(Watched(tmp_path, before=lambda: running.end_run(run)))
+
+    assert () == looking.unended_runs()
+
+
+def test_run_that_begins_while_another_process_looks(opened: Opened, tmp_path: Path) -> None:
+    """That has the lock of a run that was killed for a moment. The run is kept all the same."""
+    locks = LeaseLocks(tmp_path)
+    killed = opened(locks)
+    number = killed.begin_run(NOW).number
+    killed.close()
+    looking = locks.take(f"\0run {number}")
+    assert looking is not None
+
+    begun = opened(Watched(tmp_path, after=looking.close))
+    begun.begin_run(NOW)
+    begun.begin_run(NOW)
+
+    assert () == begun.unended_runs()

@@ -1,0 +1,520 @@
+"""What is found in the file: lines, fixes, salvage, what an unattended run lacks."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from certferry.cli.exits import Exit
+from certferry.cli.main import run
+from certferry.config.document import Trail, index_lines, read_document
+from certferry.config.load import Salvaged, load, salvage
+from certferry.config.mistakes import REFERENCE
+from certferry.errors import ConfigError
+from certferry.wiring.settings import load_checked
+from tests.cli.consoles import TestConsole
+from tests.config.conftest import FILE, Load, Refusal
+from tests.support.tiers import examples
+
+# --- What an operator reads about a wrong configuration is what puts it right
+
+
+KEYS = """\
+[accounts.dnspod]
+id = "env:DP_Id"
+token = "env:DP_Key"
+[accounts.qiniu]
+access_key = "env:QINIU_AK"
+secret_key = "env:QINIU_SK"
+[[certificates]]
+names = ["a.example.com"]
+dns = "dnspod"
+"""
+DEPLOYED = '[[certificates.deploy]]\nto = "qiniu"\n'
+
+
+def refused(folder: Path, text: str | bytes, **environ: str) -> ConfigError:
+    """Write a configuration that is refused; give the error."""
+    file = folder / FILE
+    file.touch(0o600)
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(ConfigError) as caught:
+        load_checked(FILE, {"HOME": str(folder), **environ})
+    return caught.value
+
+
+def hint_of(error: ConfigError) -> str:
+    """Give the hint in English."""
+    assert error.hint is not None
+    return str(error.hint)
+
+
+def test_variables_that_are_not_set_are_exported(folder: Path) -> None:
+    """One command for all of them, and where a run by cron has them from; the reference, which says
+    nothing of it, is not named.
+    """
+    (folder / FILE).write_text(KEYS + DEPLOYED)
+    console = TestConsole(environ={"HOME": str(folder)})
+
+    assert Exit.USAGE == run(["--config", str(FILE), "plan"], console.console)
+
+    said, _, hint = console.err.partition("\n\nhint: ")
+    assert 4 == said.count(" is not set")
+    assert all(f"{name}=…" in hint for name in ("DP_Id", "DP_Key", "QINIU_AK", "QINIU_SK"))
+    assert 1 == hint.count("run `export ")
+    assert "cron and systemd start a run without it" in hint
+    assert "`env_files`" in hint
+    assert "help config" not in hint
+
+
+def test_what_a_file_that_is_not_read_may_set_is_not_missed(folder: Path) -> None:
+    """One mistake is told, and not that each variable of that file is not set."""
+    (folder / "open.env").write_text("DP_Id=1\nDP_Key=HUNTER2\n")
+    (folder / "open.env").chmod(0o644)
+    (folder / FILE).write_text(f'env_files = ["open.env"]\n{KEYS}{DEPLOYED}')
+    console = TestConsole(environ={"HOME": str(folder)})
+
+    assert Exit.USAGE == run(["--config", str(FILE), "plan"], console.console)
+
+    assert "run: chmod 600 " in console.err
+    assert "is not set" not in console.err
+    assert "export" not in console.err
+
+
+def test_an_unset_variable_beside_another_mistake(folder: Path) -> None:
+    """Each has what puts it right."""
+    error = refused(folder, f"nams = 1\n{KEYS}", DP_Id="1")
+
+    hint = hint_of(error)
+    assert "run `export DP_Key=…`" in hint
+    assert hint.endswith(str(REFERENCE))
+
+
+def test_a_file_that_is_not_there(folder: Path) -> None:
+    """Nothing can be looked up for it."""
+    with pytest.raises(ConfigError, match="No such file") as caught:
+        load(folder / "certfery.toml", {})
+
+    assert "name the file with --config FILE, or have one written: certferry init" == hint_of(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "source"),
+    [
+        ("# 证书 nginx\nname = '图床'\n".encode("gbk"), "gbk"),
+        ("name = '图床'\n".encode("utf-16"), "utf-16"),
+    ],
+)
+def test_another_encoding(folder: Path, data: bytes, source: str) -> None:
+    """The command that makes UTF-8 of it, which does not empty the file that it reads."""
+    error = refused(folder, data)
+
+    assert "is not UTF-8 text" in str(error.message)
+    assert f"iconv -f {source} -t utf-8 certferry.toml > certferry.toml.utf8" in hint_of(error)
+
+
+@pytest.mark.parametrize(
+    ("line", "character", "meant"),
+    [
+        ("dns = “dnspod”", "“", '"'),
+        ('dns = "dnspod”', "”", '"'),
+        ("dns = ‘dnspod’", "‘", "'"),
+        ('names = ["a.example.com"，"b.example.com"]', "，", ","),
+        ("names ＝ 1", "＝", "="),
+    ],
+)
+def test_typographic_characters(folder: Path, line: str, character: str, meant: str) -> None:
+    """They look like the right ones: each is shown beside the one that is meant."""
+    error = refused(folder, f"[acme]\n{line}\n[dns]\n")
+
+    said = str(error.message)
+    assert said.startswith("certferry.toml:2: is not TOML")
+    assert f"here stands {character}, and TOML takes {meant} only" in said
+    assert f"write {meant} in place of {character}" == hint_of(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('{"certificates": []}\n', "JSON"),
+        ("# ours\ncertificates:\n  - names: [a]\n", "YAML"),
+        ("---\nacme: {}\n", "YAML"),
+        ("- a\n- b\n", "YAML"),
+    ],
+)
+def test_another_format(folder: Path, text: str, kind: str) -> None:
+    """It is called by its name."""
+    error = refused(folder, text)
+
+    assert f"certferry.toml:1: is {kind}, not TOML" == str(error.message)
+    assert "certferry reads TOML: `certferry init` writes such a file" in hint_of(error)
+
+
+SETTING = """\
+[accounts.d]
+[[certificates]]
+dns = "d"
+"""
+TO_D = '[[certificates.deploy]]\nto = "d"\n'
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('names = "a.example.com"', 'must be a list, and is a string: write ["a.example.com"]'),
+        (
+            'names = "a.example.com, b.example.com"',
+            'must be a list, and is a string: write ["a.example.com", "b.example.com"]',
+        ),
+        (
+            'names = ["a.example.com，b.example.com"]',
+            'holds several names: write each in its own quotes: ["a.example.com", "b.example.com"]',
+        ),
+        ('names = ["192.0.2.1"]', "is an IP address, and IP addresses are not supported"),
+        ('names = ["2001:db8::1"]', "is an IP address, and IP addresses are not supported"),
+        ('names = ["a.example.com"]\nkey_type = "rsa"', "write rsa2048"),
+        ('names = ["a.example.com"]\nkey_type = "ECC"', "write ec256"),
+        (
+            'names = ["a.example.com"]\n[[certificates.deploy]]\nto = "aliyun"',
+            "CDNs of other vendors than those of `certferry help adapters` are not supported",
+        ),
+        (
+            'names = ["a.example.com"]\n[[certificates.deploy]]\nto = "qiniu"',
+            "to: there is no account qiniu; declared are d",
+        ),
+        (
+            f'names = ["a.example.com"]\n{TO_D}domains = "a.example.com"',
+            'must be "auto" or a list, and is a string: write ["a.example.com"]',
+        ),
+        (
+            f'names = ["*.example.com"]\n{TO_D}domains = ["a.example.com; b.example.com"]',
+            'in its own quotes: ["a.example.com", "b.example.com"]',
+        ),
+        ('names = ["a.example.com"]\n[verify]\ntimeout = "1h"', "is a string: write 3600"),
+        ('names = ["a.example.com"]\n[verify]\ntimeout = "90"', "is a string: write 90"),
+        ('names = ["a.example.com"]\n[verify]\ntimeout = "15 minutes"', "is a string: write 900"),
+        ('names = ["a.example.com"]\n[verify]\ntimeout = "long"', "number of seconds, and is a s"),
+    ],
+)
+def test_the_right_value_is_shown(refusal: Refusal, written: str, said: str) -> None:
+    """As it would stand in the file."""
+    (line,) = refusal(SETTING + written)
+
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("text", "misleading"),
+    [
+        ('[acme]\nemail = "“”" x # “”\n', "here stands"),
+        ("[[certificates]\n", "YAML"),
+        ("names = [\n", "YAML"),
+        (f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "file"', "vendors"),
+    ],
+)
+def test_what_looks_like_another_mistake(folder: Path, text: str, misleading: str) -> None:
+    """Quotes in words, broken TOML, and `file` in place of `files` are told as what they are."""
+    assert misleading not in str(refused(folder, text).message)
+
+
+def test_a_whole_file_of_the_right_characters_is_read(loaded: Load) -> None:
+    """Quotes in a comment or a string say nothing."""
+    loaded("# “名称”，“域名”\n[accounts.d]\n")
+    assert FILE == read_document(FILE).path
+
+
+def test_a_file_that_a_crash_has_left_without_its_words(folder: Path) -> None:
+    """As a power cut leaves it on some file systems; no setting is to be looked up."""
+    error = refused(folder, b"\0" * 400)
+
+    assert f"{FILE}: is not text: it holds a null byte" == str(error.message)
+    assert "put it back from a backup" in hint_of(error)
+
+
+# --- The line index, against texts whose every value says where it stands
+
+
+MARKER = re.compile(r"v\d+e")
+
+SCALARS = st.sampled_from(
+    [
+        '"{v} # ] }} , = \\" \\\\"',
+        "'{v} [ {{ # \\'",
+        '"""{v}\n[no.table] # "quoted" \\""" x = 1\n"""""',
+        "'''{v}\nx = [ '' , '\n'''''",
+        '""',
+    ]
+)
+PLAIN = st.sampled_from(["1_000", "-inf", "true", "1979-05-27 07:32:00", "0x1f", "''", '""""""'])
+BETWEEN = st.sampled_from(["", " ", "\n", '  # ] , } = "\n', "\n\n\t# '''\n"])
+
+
+@st.composite
+def values(draw: st.DrawFn, depth: int = 2) -> str:
+    """Draw a value; `{v}` stands where its marker comes, on its first line."""
+    shape = draw(st.sampled_from(["scalar", "scalar", "plain", "list", "table"]))
+    if depth == 0 or shape == "scalar":
+        return draw(SCALARS)
+    if shape == "plain":
+        return draw(PLAIN)
+    if shape == "list":
+        items = draw(st.lists(values(depth - 1), max_size=3))
+        gaps = [draw(BETWEEN) for _ in items]
+        body = ",".join(gap + item + draw(BETWEEN) for gap, item in zip(gaps, items, strict=True))
+        comma = draw(st.sampled_from(["", ","])) if items else ""
+        return f"[{body}{comma}{draw(BETWEEN)}]"
+    inner = [draw(values(depth - 1)) for _ in range(draw(st.integers(0, 3)))]
+    pairs = [f"{draw(keys(number))} = {value}" for number, value in enumerate(inner)]
+    return "{{ " + ", ".join(pairs) + " }}"
+
+
+def keys(number: int) -> st.SearchStrategy[str]:
+    """Draw a spelling of a key that no other number has."""
+    spellings = ["k{n}", '"k {n} ] = #"', "'k.{n}'", "a{n}.b", "\"q{n}\" . 'r'", '"\\u00e9{n}"']
+    return st.sampled_from([spelling.format(n=number) for spelling in spellings])
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> str:
+    """Draw a TOML text: tables, lists of tables below each other, dotted keys, comments."""
+    written: list[str] = []
+    number = 0
+    lists: list[str] = []
+    for _ in range(draw(st.integers(1, 8))):
+        number += 1
+        kind = draw(st.sampled_from(["table", "list", "item", "below"]))
+        if kind == "table":
+            written.append(f"[t.{draw(keys(number))}]")
+        elif kind == "list" or not lists:
+            lists.append(f"l{number}")
+            written.append(f"[[ l{number} ]] # [x]")
+        elif kind == "item":
+            written.append(f"[[{draw(st.sampled_from(lists))}]]")
+        else:
+            written.append(f"[[{draw(st.sampled_from(lists))} . sub]]")
+        for _ in range(draw(st.integers(0, 3))):
+            number += 1
+            written.append(f"{draw(keys(number))} = {draw(values())}{draw(BETWEEN)}")
+        written.append(draw(BETWEEN))
+    text = "\n".join(written).replace("{{", "{").replace("}}", "}")
+    pieces = text.split("{v}")
+    marked = "".join(f"{piece}v{mark}e" for mark, piece in enumerate(pieces[:-1])) + pieces[-1]
+    return marked + draw(st.sampled_from(["", "\n"]))
+
+
+def walk(value: object, trail: Trail = ()) -> Iterator[tuple[Trail, object]]:
+    """Give everything in a parsed text with the trail to it."""
+    if trail:
+        yield trail, value
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from walk(inner, (*trail, key))
+    if isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from walk(inner, (*trail, number))
+
+
+@given(texts())
+def test_everything_in_a_text_has_a_line(text: str) -> None:
+    """The index knows exactly the values that the parser finds."""
+    assert {trail for trail, _ in walk(tomllib.loads(text))} == set(index_lines(text))
+
+
+@given(texts(), st.sampled_from(["\n", "\r\n"]))
+def test_the_line_is_where_the_value_begins(text: str, line_end: str) -> None:
+    """A marker in a value is found on the line the index gives, however lines end."""
+    lines = text.split("\n")
+    index = index_lines(text.replace("\n", line_end))
+
+    for trail, value in walk(tomllib.loads(text)):
+        if isinstance(value, str) and (marker := MARKER.search(value)):
+            assert marker[0] in lines[index[trail] - 1]
+
+
+def test_a_table_counts_from_its_header() -> None:
+    """Headers, also of items and of tables that others have named before, have their own lines."""
+    text = """\
+[a.b]
+x = 1
+[a]
+y = 2
+[[c]]
+[[c.d]]
+[[c.d]]
+z = [
+  1,
+  # between
+  2,
+]
+[[c]]
+[c.e]
+"""
+    assert {
+        ("a",): 3,
+        ("a", "b"): 1,
+        ("a", "b", "x"): 2,
+        ("a", "y"): 4,
+        ("c",): 5,
+        ("c", 0): 5,
+        ("c", 0, "d"): 6,
+        ("c", 0, "d", 0): 6,
+        ("c", 0, "d", 1): 7,
+        ("c", 0, "d", 1, "z"): 8,
+        ("c", 0, "d", 1, "z", 0): 9,
+        ("c", 0, "d", 1, "z", 1): 11,
+        ("c", 1): 13,
+        ("c", 1, "e"): 14,
+    } == index_lines(text)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# only words\n", "\r\n"])
+def test_a_text_without_values_has_no_lines(text: str) -> None:
+    """There is nothing to find in blank lines and comments."""
+    assert {} == index_lines(text)
+
+
+# --- Whom a file that is wrong names still, whatever is wrong with it
+
+
+WHOLE = """\
+env_files = ["keys.env"]
+[state]
+url = "sqlite:////var/lib/certferry/state.db"
+[acme]
+email = "ops@example.com"
+[[certificates]]
+name = "img"
+names = ["img.example.com"]
+dns = "dnspod"
+[notify.ops]
+type = "bark"
+key = "env:BARK"
+on = ["trouble", "renewed"]
+[notify.night]
+type = "telegram"
+key = "k"
+chat = "c"
+[heartbeat]
+url = "env:HEARTBEAT_URL"
+[metrics]
+file = "certferry.prom"
+"""
+
+
+def salvaged(path: Path, content: str | bytes, mode: int = 0o600) -> Salvaged:
+    """Write the file, and read whom to tell."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.chmod(mode)
+    found = salvage(path, {"HOME": "/"})
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        WHOLE.replace("names", "nams"),
+        WHOLE.replace('email = "ops', "email = ops"),
+        WHOLE.replace("[acme]", "[acme"),
+        WHOLE.replace("[acme]", "[acme]\n[acme]"),
+        WHOLE.replace("ops@", "\u8fd0\u7ef4@").encode("gbk"),
+    ],
+    ids=["a key", "no quote", "no bracket", "a table twice", "not UTF-8"],
+)
+def test_channels_and_heartbeat_are_read_around_a_mistake(
+    tmp_path: Path, content: str | bytes
+) -> None:
+    """With the state, and with nothing else."""
+    found = salvaged(tmp_path / "c.toml", content)
+
+    assert (True, True) == (found.is_trusted, found.has_state)
+    assert ["ops", "night"] == list(found.settings.channels)
+    assert found.settings.monitoring.heartbeat is not None
+    assert Path("/var/lib/certferry/state.db") == found.settings.state.path
+    assert (None, ()) == (found.settings.monitoring.metrics, found.settings.certificates)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "[state]\nurl = 3",
+        '[state]\nurl = "mysql://x"',
+        '[state]\nulr = "sqlite:///x"',
+        '[state]\nurl = "sqlite:///x',
+        '[sate]\nurl = "sqlite:///x"',
+        '[state\nurl = "sqlite:///x"',
+    ],
+)
+def test_a_state_that_is_written_wrongly_is_none(tmp_path: Path, wrong: str) -> None:
+    """The usual place may be that of another file."""
+    content = WHOLE.replace('[state]\nurl = "sqlite:////var/lib/certferry/state.db"', wrong)
+
+    found = salvaged(tmp_path / "c.toml", content)
+
+    assert not found.has_state
+    assert not found.settings.state.path.exists()
+
+
+def test_without_a_state_the_usual_one_is_meant(tmp_path: Path) -> None:
+    """As it is when the file is read."""
+    content = WHOLE.replace('[state]\nurl = "sqlite:////var/lib/certferry/state.db"', "")
+
+    found = salvaged(tmp_path / "c.toml", content.replace("names", "nams"))
+
+    assert found.has_state
+    assert "state.db" == found.settings.state.path.name
+
+
+def test_of_two_mistakes_neither_hides_the_other(tmp_path: Path) -> None:
+    """Beside a table that is not TOML, what is misspelt in another is left out."""
+    content = WHOLE.replace('email = "', 'email = {"').replace(
+        "[heartbeat]\nurl", "[heartbeat]\nulr"
+    )
+
+    found = salvaged(tmp_path / "c.toml", content)
+
+    assert ["ops", "night"] == list(found.settings.channels)
+    assert found.settings.monitoring.heartbeat is None
+
+
+def test_a_table_that_is_cut_off_is_left_out(tmp_path: Path) -> None:
+    """What stands before it is whole."""
+    found = salvaged(tmp_path / "c.toml", WHOLE[: WHOLE.index('chat = "c"') + len('chat = "')])
+
+    assert ["ops"] == list(found.settings.channels)
+
+
+def test_of_a_file_that_others_may_write_the_state_is_not_taken(tmp_path: Path) -> None:
+    """They could name any database."""
+    found = salvaged(tmp_path / "c.toml", WHOLE, 0o666)
+
+    assert (False, False) == (found.is_trusted, found.has_state)
+    assert not found.settings.state.path.exists()
+
+
+def test_what_is_no_file_names_no_one(tmp_path: Path) -> None:
+    """Nor is a writer waited for."""
+    os.mkfifo(tmp_path / "pipe", 0o666)
+    for path in (tmp_path, tmp_path / "gone", tmp_path / "pipe"):
+        assert salvage(path, {"HOME": "/"}) is None
+
+
+@settings(max_examples=examples(400), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(WHOLE)), st.integers(0, len(WHOLE)), st.binary(max_size=8))
+def test_whatever_is_wrong_nothing_else_goes_wrong(
+    tmp_path: Path, one: int, other: int, instead: bytes
+) -> None:
+    """A piece of the file is something else, and reading it raises nothing."""
+    first, last = sorted((one, other))
+    content = WHOLE[:first].encode() + instead + WHOLE[last:].encode()
+
+    assert salvaged(tmp_path / "c.toml", content).settings.certificates is not None

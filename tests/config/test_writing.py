@@ -1,0 +1,555 @@
+"""The file that is proposed, written and edited."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+import tomllib
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.config.document import Document, document_of
+from certferry.config.edit import with_certificates, without_certificate
+from certferry.config.env_files import read_env_file
+from certferry.config.load import load_text
+from certferry.config.propose import NewAccount, Preamble, quoted, text_of
+from certferry.config.write import drafted, drafted_copy, with_assignments, write_private
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.desired.certificate import FileDelivery, Kind, PemFiles
+from certferry.core.discovery.proposal import (
+    Access,
+    LeftOut,
+    Places,
+    Proposal,
+    ProposedCertificate,
+    ProposedDeployment,
+    propose_for_domains,
+)
+from certferry.core.discovery.survey import FoundDomain
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError
+from certferry.text import Text
+from certferry.whole_file import free_copy
+from certferry_sandbox.testing.certificates import make_bundle
+from tests.another_user import as_root, given_away
+
+# --- A proposal as a file
+
+
+PATH = Path("/etc/certferry/certferry.toml")
+ENVIRON = {"HOME": "/nowhere"}
+ACCOUNTS = (
+    NewAccount("dnspod", "dnspod", {"id": "env:DP_Id", "token": "env:DP_Key"}),
+    NewAccount("qiniu", "qiniu", {"access_key": "env:AK", "secret_key": "env:SK"}),
+)
+DRAFT = Preamble(directory="https://acme-v02.api.letsencrypt.org/directory", accounts=ACCOUNTS)
+
+LABEL = st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True)
+NAME = st.lists(LABEL, min_size=1, max_size=3).map(lambda labels: ".".join([*labels, "com"]))
+DOMAIN = st.builds(lambda name, wild: f"*.{name}" if wild else name, NAME, st.booleans())
+WORDS = st.text(max_size=40)
+PATHS = st.text(
+    st.characters(exclude_characters="/.", exclude_categories=["C", "Z"]), min_size=1, max_size=20
+).map(lambda words: f"/{words}")
+DEPLOYMENT = st.one_of(
+    st.builds(
+        ProposedDeployment,
+        st.just("qiniu"),
+        st.none() | st.lists(DOMAIN, min_size=1, max_size=30, unique=True).map(tuple),
+    ),
+    st.builds(
+        lambda reload, access: ProposedDeployment("files", None, "/opt/ssl", reload, access),
+        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
+        st.builds(
+            Access,
+            st.none() | st.sampled_from(["www-data", "1000"]),
+            st.none() | st.just("ssl-cert"),
+            st.sampled_from([0o644, 0o664, 0o400]),
+            st.sampled_from([0o600, 0o640, 0o400]),
+        ),
+    ),
+)
+ISSUED = st.builds(
+    lambda names, key, deployments, remarks: ProposedCertificate(
+        "x", tuple(names), "dnspod", key, None, tuple(deployments), tuple(map(_said, remarks))
+    ),
+    st.lists(NAME, min_size=1, max_size=30, unique=True),
+    st.none() | st.sampled_from(KeyType),
+    st.lists(DEPLOYMENT, max_size=1),
+    st.lists(WORDS, max_size=2),
+)
+BUNDLE = make_bundle("img.example.com", not_before=datetime(2026, 11, 25, tzinfo=UTC))
+
+
+def _said(words: str) -> Text:
+    return Text("{words}", words=words)
+
+
+@given(
+    certificates=st.lists(ISSUED, max_size=4),
+    left_out=st.lists(
+        st.builds(
+            lambda name, why, one: LeftOut(name, _said(why), one), WORDS, WORDS, st.none() | ISSUED
+        )
+    ),
+    email=st.none() | st.just("ops@example.com"),
+)
+def test_whatever_is_proposed_is_read_as_it_was_meant(
+    certificates: list[ProposedCertificate], left_out: list[LeftOut], email: str | None
+) -> None:
+    """Every generated file loads and declares what was proposed; comments stay comments."""
+    named = tuple(
+        ProposedCertificate(
+            f"n{number}", one.names, one.dns, one.key_type, None, one.deployments[:1], one.remarks
+        )
+        for number, one in enumerate(certificates)
+    )
+    # A directory and a domain hold one certificate.
+    kept = named[:1] + tuple(
+        one
+        for one in named[1:]
+        if not any(deployment.directory or deployment.domains for deployment in one.deployments)
+    )
+    preamble = Preamble(directory=DRAFT.directory, email=email, accounts=ACCOUNTS)
+
+    text = text_of(preamble, Proposal(kept, tuple(left_out)), str)
+
+    settings = load_text(text, PATH, ENVIRON)
+    assert email == settings.acme.email
+    assert [(one.lineage, one.names, one.key_type or KeyType.EC256) for one in kept] == [
+        (wish.lineage, wish.names, wish.key_type) for wish in settings.certificates
+    ]
+    for one, wish in zip(kept, settings.certificates, strict=True):
+        assert [d.to for d in one.deployments] == [d.target for d in wish.deployments]
+        assert [d.domains for d in one.deployments if d.to == "qiniu"] == [
+            d.domains for d in wish.deployments if d.target == "qiniu" and not d.has_patterns
+        ]
+        assert [d.access for d in one.deployments if d.to == "files"] == [
+            Access(there.owner, there.group, there.mode, there.key_mode)
+            for there in (d.delivery for d in wish.deployments)
+            if isinstance(there, FileDelivery)
+        ]
+
+
+@given(one=ISSUED)
+def test_what_is_left_out_can_be_declared_after_all(one: ProposedCertificate) -> None:
+    """It is a comment as it stands; without the # it is what it would have been."""
+    left = LeftOut("x", Text("not now"), one)
+
+    text = text_of(DRAFT, Proposal((), (left,)), str)
+
+    assert () == load_text(text, PATH, ENVIRON).certificates
+    head, _, tail = text.partition("# [[certificates]]\n")
+    declared = head + re.sub("^# ?", "", f"# [[certificates]]\n{tail}", flags=re.MULTILINE)
+    [wish] = load_text(declared, PATH, ENVIRON).certificates
+    assert (one.names, one.dns) == (wish.names, wish.dns)
+    assert [d.to for d in one.deployments] == [d.target for d in wish.deployments]
+
+
+@given(fullchain=PATHS, privkey=PATHS)
+def test_files_that_are_ferried_may_lie_anywhere(fullchain: str, privkey: str) -> None:
+    """A path with quotes, spaces or Chinese in it is still that path."""
+    files = PemFiles(fullchain, privkey)
+    one = ProposedCertificate("img", files=files, adopts=BUNDLE)
+
+    text = text_of(DRAFT, Proposal((one,)), str)
+
+    assert files == load_text(text, PATH, ENVIRON).certificates[0].files
+    assert "# It is for img.example.com." in text
+
+
+@given(words=st.text(st.characters(exclude_categories=["Cs"])))
+def test_string_is_read_as_it_was(words: str) -> None:
+    """Whatever is in it."""
+    assert {"a": words} == tomllib.loads(f"a = {quoted(words)}")
+
+
+def test_how_operators_are_told_stands_in_the_file() -> None:
+    """One channel, whatever it is, and a heartbeat; secrets are references."""
+    channel = NewAccount("ops", "email", {"from": "a@example.com", "to": ["b@example.com"]})
+    draft = replace(DRAFT, channel=channel, heartbeat="env:HEARTBEAT_URL")
+
+    text = text_of(draft, Proposal(), str)
+
+    settings = load_text(text, PATH, ENVIRON)
+    assert ["ops"] == list(settings.channels)
+    assert ["b@example.com"] == settings.channels["ops"].account.values["to"]
+    assert settings.monitoring.heartbeat is not None
+    assert "env:HEARTBEAT_URL" == settings.monitoring.heartbeat.written
+
+
+def test_settings_are_kept_as_they_are() -> None:
+    """What an operator gave stands in the file word for word, below the environment files."""
+    settings = '# mine\n[acme]\nemail = "ops@example.com"\n'
+
+    text = text_of(Preamble(settings=settings, accounts=ACCOUNTS), Proposal(), str)
+
+    assert settings.strip() in text
+    assert "ops@example.com" == load_text(text, PATH, ENVIRON).acme.email
+
+
+def test_line_that_is_commented_out_is_one_when_it_is_taken_in() -> None:
+    """The table of a domain that was left out needs only its account."""
+    found = FoundDomain("x.example.net", Kind.CDN)
+    proposal = propose_for_domains(Places("dnspod", (), "qiniu", (found,)), 100)
+    text = text_of(DRAFT, proposal, str)
+
+    below = text.partition("holds it\n")[2]
+    taken_in = re.sub(r"^# ?", "", below, flags=re.MULTILINE).replace("…", "dnspod")
+    settings = load_text(text + taken_in, PATH, ENVIRON)
+
+    [wish] = settings.certificates
+    assert (("x.example.net",), "dnspod") == (wish.names, wish.dns)
+    assert [("qiniu", ("x.example.net",))] == [(d.target, d.domains) for d in wish.deployments]
+
+
+# --- Writing the operator's own files
+
+
+def mode(path: Path) -> int:
+    """Give the permission bits."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_file_is_its_owners_alone_whatever_was_there(tmp_path: Path) -> None:
+    """A file that every user could read is replaced by one that its owner alone can."""
+    path = tmp_path / "certferry.toml"
+    path.write_text("old")
+    path.chmod(0o644)
+    held = path.open()
+
+    write_private(path, "new")
+
+    assert ("new", 0o600) == (path.read_text(), mode(path))
+    assert "old" == held.read()
+    held.close()
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    """A name that is a directory keeps its place; no part of a file stays beside it."""
+    (tmp_path / "certferry.toml").mkdir()
+
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_private(tmp_path / "certferry.toml", "new")
+
+    assert ["certferry.toml"] == [path.name for path in tmp_path.iterdir()]
+
+
+@as_root
+def test_directory_of_another_user(tmp_path: Path) -> None:
+    """What root wrote there, root would not read: it is told, and another place asked for."""
+    given_away(tmp_path)
+
+    with pytest.raises(ConfigError) as caught:
+        write_private(tmp_path / "certferry.toml", "new")
+
+    assert (f"{tmp_path}/certferry.toml lies in {tmp_path}, which belongs to nobody") == str(
+        caught.value.message
+    )
+    assert str(caught.value.hint).endswith(
+        "name another place with --output FILE; nothing was changed"
+    )
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_copies_do_not_replace_one_another(tmp_path: Path) -> None:
+    """The first copy is the original, and stays."""
+    path = tmp_path / "certferry.toml"
+    path.write_text("first")
+    first, second = kept_copy(path), kept_copy(path, then="second")
+
+    assert ("certferry.toml.bak", "certferry.toml.bak.2") == (first.name, second.name)
+    assert ("first", "second") == (first.read_text(), second.read_text())
+    assert 0o600 == mode(first)
+
+
+def kept_copy(path: Path, then: str | None = None) -> Path:
+    """Copy a file, which holds something else by then; give the copy."""
+    if then is not None:
+        path.write_text(then)
+    copy = free_copy(path)
+    with drafted_copy(path, copy) as draft:
+        draft.put()
+    return copy
+
+
+def test_draft_that_is_not_put_leaves_what_was_there(tmp_path: Path) -> None:
+    """It lies beside the file for a while, whole; then nothing stays of it."""
+    path = tmp_path / "certferry.toml"
+    path.write_text("old")
+
+    with drafted(path, b"new") as draft:
+        assert (b"new", 0o600) == (draft.draft.read_bytes(), mode(draft.draft))
+
+    assert "old" == path.read_text()
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    """The file may be kept elsewhere, under version control for one."""
+    kept, path = tmp_path / "repository" / "ferry.toml", tmp_path / "certferry.toml"
+    kept.parent.mkdir()
+    kept.write_text("old")
+    path.symlink_to("repository/ferry.toml")
+
+    write_private(path, "new")
+
+    assert path.is_symlink()
+    assert ("new", 0o600) == (kept.read_text(), mode(kept))
+    assert [kept] == list(kept.parent.iterdir())
+
+
+@pytest.mark.parametrize("place", ["/proc/certferry.toml", "{tmp}/file/certferry.toml"])
+def test_place_that_takes_nothing_is_found_before_anything_is_done(
+    tmp_path: Path, place: str
+) -> None:
+    """For every user, root as well."""
+    (tmp_path / "file").touch()
+
+    with (
+        pytest.raises(ConfigError, match="cannot be written") as caught,
+        drafted(Path(place.format(tmp=tmp_path)), b""),
+    ):
+        pytest.fail("it was taken")
+
+    assert "nothing was changed" in str(caught.value.hint)
+
+
+KEY = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20)
+
+
+@given(value=KEY)
+def test_key_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, value: str
+) -> None:
+    """Whatever characters it has, certferry reads the same key from the line."""
+    path = tmp_path_factory.mktemp("keys") / "certferry.env"
+
+    write_private(path, with_assignments(path, {"DP_Key": Secret(value)}))
+
+    found = read_env_file(path)
+    assert ({"DP_Key": value}, ()) == (dict(found.values), found.mistakes)
+
+
+@pytest.mark.parametrize("value", ["plain", "it's", 'a"b$c`d\\e', 'it\'s $HOME "and" `more`'])
+def test_a_shell_reads_the_same(tmp_path: Path, value: str) -> None:
+    """The file may be sourced, as the recipes do."""
+    path = tmp_path / "certferry.env"
+    path.write_text(with_assignments(path, {"DP_Key": Secret(value)}))
+
+    script = '. "$1"; printf %s "$DP_Key"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", path], capture_output=True, text=True, check=True
+    )
+
+    assert value == done.stdout
+
+
+def test_what_an_environment_file_has_stays(tmp_path: Path) -> None:
+    """New keys stand below, on lines of their own."""
+    path = tmp_path / "certferry.env"
+    path.write_text("# mine\nOTHER='x'")
+    path.chmod(0o600)
+
+    text = with_assignments(path, {"DP_Id": Secret("1")})
+
+    assert "# mine\nOTHER='x'\nDP_Id=1\n" == text
+
+
+def test_key_with_a_line_end_is_refused(tmp_path: Path) -> None:
+    """It would become another assignment."""
+    with pytest.raises(ConfigError, match="cannot be printed"):
+        with_assignments(tmp_path / "certferry.env", {"DP_Id": Secret("1\nPATH=/tmp")})
+
+
+# --- Certificates that come into a configuration file and go from it, and nothing else changes
+
+
+HEAD = """\
+# Ours.
+env_files = ["/etc/ssl/.cdn-env"]  # 0600
+
+[accounts.dnspod]   # the keys are there
+id    = "env:DP_Id"
+token = "env:DP_Key"
+# line = "x"
+
+"""
+IMG = """\
+# The pictures.
+# Ask the web team.
+[[certificates]]
+name  = "img"
+names = [
+    "img.example.com",  # [[certificates]]
+]
+dns = "dnspod"
+# key_type = "rsa2048"
+"""
+DEPLOY = """
+# The CDN.
+[[certificates.deploy]]
+to = "qiniu"
+"""
+WWW = """
+# The site.
+[[certificates]]
+name = "www"
+names = ["www.example.com"]
+dns = "dnspod"
+"""
+TAIL = """
+# Who is told.
+[notify.ops]
+type = "dingtalk"
+url = "env:URL"
+# the end
+"""
+NEW = """\
+[[certificates]]
+name = "new"
+names = ["new.example.com"]
+dns = "dnspod"
+
+[[certificates.deploy]]
+to = "qiniu"
+"""
+
+
+def document(text: str) -> Document:
+    """Give a text as a file that was read."""
+    return document_of(Path("certferry.toml"), text)
+
+
+def test_a_certificate_comes_below_the_others() -> None:
+    """Every line of the file stays, and it stands by itself, with one blank line around it."""
+    assert (
+        HEAD + IMG + DEPLOY + WWW + "\n" + NEW + TAIL
+        == with_certificates(document(HEAD + IMG + DEPLOY + WWW + TAIL), NEW).text
+    )
+
+
+def test_the_first_certificate_comes_at_the_end() -> None:
+    """Below whatever there is."""
+    assert HEAD + NEW == with_certificates(document(HEAD), NEW).text
+    assert HEAD + "# the end\n\n" + NEW == with_certificates(document(HEAD + "# the end"), NEW).text
+    assert NEW == with_certificates(document(""), NEW).text
+    assert NEW == with_certificates(document("\n\n"), NEW).text
+
+
+def test_a_certificate_directly_above_another_table() -> None:
+    """A comment that stands directly above that belongs to it."""
+    text = WWW.lstrip() + "# Who is told.\n[notify.ops]\n"
+
+    assert (
+        WWW.lstrip() + "\n" + NEW + "\n# Who is told.\n[notify.ops]\n"
+        == with_certificates(document(text), NEW).text
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "left"),
+    [
+        (HEAD + IMG + DEPLOY + WWW + TAIL, 0, HEAD + WWW.lstrip() + TAIL),
+        (HEAD + IMG + DEPLOY + WWW + TAIL, 1, HEAD + IMG + DEPLOY + TAIL),
+        (HEAD + IMG + DEPLOY + WWW, 1, HEAD + IMG + DEPLOY),
+        (IMG + DEPLOY, 0, ""),
+        (HEAD + IMG, 0, HEAD.rstrip("\n") + "\n"),
+        (WWW.lstrip() + "# Who.\n[notify.ops]\n", 0, "# Who.\n[notify.ops]\n"),
+    ],
+    ids=["first", "between", "last", "only", "last-of-all", "directly-above"],
+)
+def test_a_certificate_goes(text: str, number: int, left: str) -> None:
+    """With its deployments, its comments, and those above it; no gap is left where it was."""
+    assert left == without_certificate(document(text), number).text
+
+
+def test_a_deployment_that_stands_elsewhere_goes_too() -> None:
+    """TOML lets other tables stand between; these stay."""
+    text = IMG + TAIL + DEPLOY + WWW
+
+    assert TAIL.lstrip() + WWW == without_certificate(document(text), 0).text
+
+
+def test_what_is_shown_of_a_change() -> None:
+    """The lines that come or go, and where they stand; nothing of those around them."""
+    text = IMG + TAIL + DEPLOY + WWW
+    come, gone = with_certificates(document(HEAD), NEW), without_certificate(document(text), 0)
+
+    assert ("+", ((9, tuple(NEW.splitlines())),)) == (come.sign, come.blocks)
+    assert "-" == gone.sign
+    assert [(1, IMG), (17, DEPLOY.lstrip())] == [
+        (line, "".join(f"{row}\n" for row in rows)) for line, rows in gone.blocks
+    ]
+
+
+def test_line_ends_of_windows_stay() -> None:
+    """What comes has the same ones."""
+    text = (HEAD + IMG + DEPLOY + WWW + TAIL).replace("\n", "\r\n")
+    more = with_certificates(document(text), NEW).text
+
+    assert more.count("\n") == more.count("\r\n")
+    assert text == without_certificate(document(more), 2).text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'certificates = [{ names = ["a.example.com"], dns = "x" }]\n',
+        "certificates = []\n",
+        "[certificates]\n",
+    ],
+)
+def test_certificates_that_are_no_tables_of_their_own(text: str) -> None:
+    """They are left to an editor."""
+    with pytest.raises(ConfigError, match=r"under a \[\[certificates\]\] of its own"):
+        with_certificates(document(text), NEW)
+    with pytest.raises(ConfigError, match=r"under a \[\[certificates\]\] of its own"):
+        without_certificate(document(text), 0)
+
+
+COMMENTS = st.sampled_from(["", "\n", "# one\n", "\n# one\n\n", "# one\n# two\n\n", "\n\n\n"])
+OTHERS = st.sampled_from(
+    [HEAD[7:], TAIL, "[dns]\nresolvers = [\n'1.1.1.1', # x\n\n]\n", "[verify]\n"]
+)
+ONES = st.sampled_from([IMG, WWW, IMG + DEPLOY, '[[certificates]]\nx = """\n# no\n\n"""\n'])
+
+
+@given(st.data(), st.lists(st.tuples(COMMENTS, ONES), min_size=1, max_size=4), COMMENTS)
+def test_whatever_the_layout(data: st.DataObject, ones: list[tuple[str, str]], end: str) -> None:
+    """What is taken out is exactly one, what comes is exactly what was meant, and no other line
+    that is not blank is lost or moved.
+    """
+    others = data.draw(st.lists(st.tuples(COMMENTS, OTHERS), max_size=3, unique_by=lambda o: o[1]))
+    parts = data.draw(st.permutations([*ones, *others]))
+    # What is written above every table cannot follow one.
+    parts.sort(key=lambda part: not part[1].startswith("env_files"))
+    text = "".join(comment + part for comment, part in parts) + end
+    before = tomllib.loads(text)["certificates"]
+    number = data.draw(st.integers(0, len(before) - 1))
+
+    less = without_certificate(document(text), number).text
+    more = with_certificates(document(text), NEW).text
+
+    assert [one for n, one in enumerate(before) if n != number] == tomllib.loads(less).get(
+        "certificates", []
+    )
+    assert text_lines(less) == text_lines(text, within=less)
+    assert [*before, *tomllib.loads(NEW)["certificates"]] == tomllib.loads(more)["certificates"]
+    assert not set(text_lines(text)) - set(text_lines(more))
+
+
+def text_lines(text: str, within: str | None = None) -> list[str]:
+    """Give the lines that are not blank; `within` another text, those in a common order with it."""
+    found = [row for row in text.splitlines() if row.strip()]
+    if within is None:
+        return found
+    others = iter(found)
+    return [row for row in text_lines(within) if any(row == other for other in others)]

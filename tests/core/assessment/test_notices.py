@@ -1,0 +1,535 @@
+"""What is reported of runs, when, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.assessment.notices import (
+    KEPT,
+    USUAL,
+    ChannelState,
+    Notice,
+    Subject,
+    Topic,
+    failed_run,
+    noticed,
+    of_channel,
+    refused,
+    without_channels,
+)
+from certferry.core.assessment.notifications import (
+    A_DAY,
+    AT_ONCE,
+    CUT,
+    MINUTE,
+    NEAR_AGAIN,
+    Dispatch,
+    Message,
+    Notification,
+    dispatch,
+    may_be_sent,
+    shortened,
+    taken_back,
+    until_quiet,
+)
+from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
+from certferry.core.certificates.renewal import is_overdue
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.planning.steps import Action
+from certferry.errors import ConfigError, DnsAccessDenied, OrderHeldBack, Retry
+from certferry.problem import Problem
+from certferry.text import Text
+from tests.core.strategies import NOW, certificate
+
+# --- What a channel is told: each beginning, each end, and a reminder a day
+
+
+SUBJECTS = [Subject("img"), Subject("img", "qiniu", "a.example.com"), Subject(channel="boss")]
+DENIED = Problem("dns_access_denied", Text("no"), Text("do"))
+HOUR = timedelta(hours=1)
+ALL = tuple(Topic)
+
+
+def trouble(
+    subject: Subject = SUBJECTS[0], since: datetime = NOW, deadline: datetime | None = None
+) -> Notice:
+    """Trouble that stands."""
+    return Notice(Topic.TROUBLE, subject, since, DENIED, deadline)
+
+
+def told(found: Dispatch) -> list[tuple[Topic, Subject]]:
+    """What a channel is told, and of what."""
+    return [one.notice.key for one in found.notifications]
+
+
+def test_trouble_is_told_once_reminded_of_daily_and_its_end_once() -> None:
+    """The story of a wrong key: begins, five runs later nothing, a day later again, over."""
+    began = dispatch("ops", [trouble()], ChannelState(), USUAL, NOW)
+    soon = dispatch("ops", [trouble()], began.state, USUAL, NOW + HOUR)
+    later = dispatch("ops", [trouble()], soon.state, USUAL, NOW + A_DAY)
+    over = dispatch("ops", [], later.state, USUAL, NOW + A_DAY + HOUR)
+    after = dispatch("ops", [], over.state, USUAL, NOW + A_DAY + HOUR)
+
+    assert [(Topic.TROUBLE, SUBJECTS[0])] == told(began) == told(later)
+    assert [False, True] == [began.notifications[0].again, later.notifications[0].again]
+    assert [] == told(soon)
+    assert [(Topic.RECOVERED, SUBJECTS[0])] == told(over)
+    assert NOW == over.notifications[0].notice.since
+    assert [] == told(after)
+
+
+def test_trouble_near_its_deadline_is_told_more_often() -> None:
+    """Every six hours, where the old certificate ends within three days."""
+    near = trouble(deadline=NOW + timedelta(days=2))
+    far = trouble(SUBJECTS[1], deadline=NOW + timedelta(days=20))
+
+    first = dispatch("ops", [near, far], ChannelState(), USUAL, NOW)
+    second = dispatch("ops", [near, far], first.state, USUAL, NOW + NEAR_AGAIN)
+
+    assert [near.key, far.key] == told(first)
+    assert [near.key] == told(second)
+
+
+def test_order_that_is_held_back_is_told_once_and_again_near_the_deadline() -> None:
+    """Until when was told, and there is nothing to do before; its end is told as any."""
+    held = replace(trouble(), problem=replace(DENIED, code=OrderHeldBack.code))
+    near = replace(held, deadline=NOW + timedelta(days=4))
+
+    first = dispatch("ops", [held], ChannelState(), USUAL, NOW)
+    later = dispatch("ops", [held], first.state, USUAL, NOW + 5 * A_DAY)
+    days = [dispatch("ops", [near], first.state, USUAL, NOW + n * A_DAY) for n in (1, 2)]
+
+    assert [held.key] == told(first)
+    assert [] == told(later)
+    assert [[], [near.key]] == list(map(told, days))
+    assert [(Topic.RECOVERED, held.subject)] == told(dispatch("ops", [], later.state, USUAL, NOW))
+
+
+def test_trouble_that_begins_anew_is_told_anew() -> None:
+    """Also where no run came between its end and the new beginning."""
+    first = dispatch("ops", [trouble()], ChannelState(), USUAL, NOW)
+    anew = dispatch("ops", [trouble(since=NOW + HOUR)], first.state, USUAL, NOW + HOUR)
+
+    assert [False] == [one.again for one in anew.notifications]
+
+
+def test_a_channel_is_told_what_its_table_wishes() -> None:
+    """An event that it wishes once; the end of trouble only where it wishes that."""
+    renewed = Notice(Topic.RENEWED, SUBJECTS[0], NOW, Problem("renewed", Text("issued")))
+    wishes = (Topic.TROUBLE, Topic.RENEWED)
+
+    first = dispatch("ops", [trouble(), renewed], ChannelState(), wishes, NOW)
+    again = dispatch("ops", [renewed], first.state, wishes, NOW + A_DAY)
+    newer = dispatch("ops", [replace(renewed, since=NOW + HOUR)], again.state, wishes, NOW + A_DAY)
+
+    assert [Topic.TROUBLE, Topic.RENEWED] == [one.notice.topic for one in first.notifications]
+    assert () == again.notifications
+    assert [renewed.key] == [one.key for one in again.state.deliveries]
+    assert [Topic.RENEWED] == [one.notice.topic for one in newer.notifications]
+    assert () == dispatch("ops", [renewed], ChannelState(), USUAL, NOW).notifications
+
+
+def test_a_channel_is_not_told_of_itself() -> None:
+    """The others are told that it takes no messages."""
+    refused = trouble(Subject(channel="boss"))
+
+    assert () == dispatch("boss", [refused], ChannelState(), USUAL, NOW).notifications
+    assert 1 == len(dispatch("ops", [refused], ChannelState(), USUAL, NOW).notifications)
+
+
+def test_news_that_were_not_taken_are_told_by_a_later_run() -> None:
+    """An end, a beginning and a reminder come again as they were."""
+    first = dispatch("ops", [trouble(), trouble(SUBJECTS[1])], ChannelState(), USUAL, NOW)
+    now = NOW + A_DAY
+    second = dispatch("ops", [trouble(), trouble(SUBJECTS[2])], first.state, USUAL, now)
+    back = taken_back(second.notifications, first.state, second.state)
+    third = dispatch("ops", [trouble(), trouble(SUBJECTS[2])], back, USUAL, now + HOUR)
+
+    assert second.notifications == third.notifications
+    assert {Topic.TROUBLE, Topic.RECOVERED} == {one.notice.topic for one in third.notifications}
+
+
+def test_a_channel_is_sent_one_message_a_minute_on_average() -> None:
+    """After five at once it waits, and is told all of it then."""
+    state = ChannelState()
+    for number in range(AT_ONCE):
+        state = dispatch("ops", [trouble(since=NOW + number * MINUTE / 9)], state, USUAL, NOW).state
+
+    held = dispatch("ops", [trouble(since=NOW + HOUR)], state, USUAL, NOW + MINUTE)
+    later = dispatch("ops", [trouble(since=NOW + HOUR)], held.state, USUAL, NOW + AT_ONCE * MINUTE)
+
+    assert () == held.notifications
+    assert 1 == len(later.notifications)
+
+
+def test_a_service_that_asks_for_patience_gets_it() -> None:
+    """Until the moment that it named."""
+    state = ChannelState(again_at=NOW + HOUR)
+
+    assert not may_be_sent(state, NOW + HOUR - timedelta(microseconds=1))
+    assert may_be_sent(state, NOW + HOUR)
+
+
+moments = st.timedeltas(timedelta(0), timedelta(days=400)).map(lambda passed: NOW + passed)
+
+
+@given(now=moments)
+def test_nothing_is_sent_as_the_hour_or_its_half_begins(now: datetime) -> None:
+    """Waiting is short, and leads out of the crowd."""
+    wait = until_quiet(now)
+    then = now + wait
+
+    assert timedelta(0) <= wait <= timedelta(seconds=4)
+    assert then.minute not in {0, 30} or then.second >= 4
+    assert (wait == timedelta(0)) or now.minute in {0, 30}
+
+
+@given(
+    runs=st.lists(
+        st.tuples(
+            st.sets(st.sampled_from(SUBJECTS)),  # what is in trouble then
+            st.sampled_from(["sent", "refused", "killed"]),
+            st.integers(1, 40),  # hours until the next run
+        ),
+        max_size=12,
+    )
+)
+def test_any_story_is_told_without_a_word_twice(
+    runs: Sequence[tuple[set[Subject], str, int]],
+) -> None:
+    """Whatever happens in whichever run: a beginning is received at most once, an end at most once
+    and only after its beginning was claimed, and nothing is received twice within six hours.
+    """
+    state, now = ChannelState(), NOW
+    standing: dict[Subject, Notice] = {}
+    received: list[tuple[datetime, Notification]] = []
+    for subjects, fate, hours in runs:
+        standing = {one: standing.get(one, trouble(one, now)) for one in subjects}
+        found = dispatch("ops", list(standing.values()), state, USUAL, now)
+        refused = fate == "refused"
+        state = taken_back(found.notifications, state, found.state) if refused else found.state
+        if fate == "sent":
+            received += [(now, one) for one in found.notifications]
+        now += timedelta(hours=hours)
+
+    prefixes = [(one.notice.subject, one.notice.since) for _, one in received if not one.again]
+    ends = [one for one in prefixes if prefixes.count(one) > 2]
+    assert [] == ends  # one beginning and one end for each trouble
+    by_topic = [(*n.notice.key, n.notice.since) for _, n in received if not n.again]
+    assert len(by_topic) == len(set(by_topic))
+    for at, one in received:
+        same = [then for then, other in received if replace(other, again=False) == one]
+        assert all(at == then or abs(at - then) >= A_DAY for then in same)
+
+
+@given(subjects=st.sets(st.sampled_from(SUBJECTS)))
+def test_what_is_over_is_forgotten(subjects: set[Subject]) -> None:
+    """A channel that was told of the end remembers nothing of it."""
+    first = dispatch("ops", [trouble(one) for one in subjects], ChannelState(), ALL, NOW)
+    last = dispatch("ops", [], first.state, ALL, NOW + HOUR)
+
+    assert subjects == {one.notice.subject for one in last.notifications}
+    assert () == last.state.deliveries
+
+
+# --- What a run leaves to be told
+
+
+LATER = NOW + timedelta(hours=5)
+ISSUE_DENIED = StepOutcome.of(
+    Action.ISSUE, DnsAccessDenied(Text("the token is refused"), hint=Text("check it"))
+)
+
+
+def step(
+    action: Action | None, outcome: Outcome, target: str | None = "qiniu", domain: str | None = "a"
+) -> StepOutcome:
+    """One outcome."""
+    return StepOutcome(action, outcome, Text("what became of it"), target, domain)
+
+
+def report(*steps: StepOutcome, lineage: str = "img", complete: bool = True) -> SyncReport:
+    """A run of one lineage."""
+    return SyncReport((LineageReport(lineage, "ab" * 32, steps),), complete=complete)
+
+
+def after(
+    ran: SyncReport,
+    before: tuple[Notice, ...] = (),
+    versions: Sequence[Version] = (),
+    declared: Sequence[str] = ("img", "other"),
+) -> tuple[Notice, ...]:
+    """What stands after a run."""
+    now = LATER if before else NOW
+    return noticed(ran, before, now, versions={"img": versions}, declared=declared)
+
+
+def test_a_failure_is_trouble_with_what_to_do_and_the_time_left() -> None:
+    """What happened where, what to do, and until when the certificate at hand is valid."""
+    version = Version(1, certificate(), NOW)
+
+    (found,) = after(report(ISSUE_DENIED), versions=[version])
+
+    assert (Topic.TROUBLE, Subject("img")) == found.key
+    assert ("dns_access_denied", "the token is refused") == (
+        found.problem.code,
+        str(found.problem.message),
+    )
+    assert Text("check it") == found.problem.hint
+    assert version.certificate.not_after == found.deadline
+
+
+def test_a_deployment_in_vain_has_the_time_of_the_certificate_before() -> None:
+    """The newest is not served: its end says nothing. Without one before, there is no time."""
+    old = Version(1, certificate(lifetime=timedelta(days=12)), NOW)
+    new = Version(2, certificate("cd" * 32), NOW)
+    failed = step(Action.DEPLOY, Outcome.FAILED)
+
+    (with_old,) = after(report(failed), versions=[new, old])
+    (first,) = after(report(failed), versions=[new])
+
+    assert old.certificate.not_after == with_old.deadline
+    assert None is first.deadline
+
+
+def held_until(until: datetime) -> StepOutcome:
+    """An order that no CA is asked for before a moment."""
+    error = OrderHeldBack(Text("nothing is ordered before then"), retry=Retry.at(until))
+    told = StepOutcome.of(Action.ISSUE, error)
+    return replace(told, outcome=Outcome.WAITING)
+
+
+@given(lifetime=st.timedeltas(timedelta(days=6), timedelta(days=400)), share=st.floats(0.0, 1.5))
+def test_order_that_is_held_back_too_long_is_trouble(lifetime: timedelta, share: float) -> None:
+    """Where it ends in time for the renewal, nothing is wrong; later, the operator is told until
+    when it is, and how long the certificate in force is valid.
+    """
+    fresh = replace(certificate(), not_before=NOW, not_after=NOW + lifetime)
+    current = Version(1, fresh, NOW)
+    until = NOW + lifetime * share
+
+    found = after(report(held_until(until)), versions=[current])
+
+    assert is_overdue(current.certificate, until) is bool(found)
+    for notice in found:
+        assert (Topic.TROUBLE, "order_held_back") == (notice.topic, notice.problem.code)
+        assert current.certificate.not_after == notice.deadline
+
+
+def test_first_certificate_that_is_held_back_for_long_is_trouble() -> None:
+    """A day is no trouble; a revoked certificate counts as none. It stands until one comes."""
+    revoked = Version(
+        1, certificate(), NOW, revocation=Revocation(NOW, RevocationReason.SUPERSEDED)
+    )
+    week, day = (held_until(NOW + timedelta(days=days)) for days in (7, 1))
+
+    assert () == after(report(day))
+    assert () == after(report(day), versions=[revoked])
+    assert 1 == len(after(report(week), versions=[revoked]))
+    before = after(report(week))
+    assert 1 == len(before)
+    assert before == after(report(day), before)
+    assert () == after(report(step(Action.ISSUE, Outcome.UNCHANGED, None, None)), before)
+
+
+def test_trouble_that_goes_on_keeps_its_beginning_and_gets_its_newest_cause() -> None:
+    """It is one trouble, whatever the service says today."""
+    before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
+    (found,) = after(report(step(Action.DEPLOY, Outcome.REFUSED)), before)
+
+    assert (NOW, "refused") == (found.since, found.problem.code)
+
+
+def test_trouble_is_over_when_a_run_has_seen_it() -> None:
+    """A run of other certificates, one that was stopped or looked in vain leaves it as it was."""
+    before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
+    unread = step(None, Outcome.SKIPPED, None, None)
+
+    assert before == after(report(step(Action.VERIFY, Outcome.DONE), lineage="other"), before)[:1]
+    assert before == after(report(complete=False), before)
+    assert before == after(report(unread), before)
+    assert before == after(report(step(Action.VERIFY, Outcome.WAITING)), before)
+    assert () == after(report(step(Action.VERIFY, Outcome.UNCHANGED)), before)
+    assert () == after(report(step(Action.VERIFY, Outcome.WAITING, domain="b")), before)
+    assert () == after(report(step(Action.RETIRE, Outcome.WAITING, domain=None)), before)
+    assert () == after(report(step(Action.VERIFY, Outcome.WAITING, target="files")), before)
+
+
+def test_a_certificate_that_came_ends_the_trouble_of_issuing() -> None:
+    """Although a domain waits still."""
+    before = after(report(ISSUE_DENIED))
+
+    came = report(
+        step(Action.ISSUE, Outcome.UNCHANGED, None, None), step(Action.DEPLOY, Outcome.WAITING)
+    )
+
+    assert () == after(came, before)
+
+
+def test_trouble_of_a_whole_target_is_not_over_before_its_domains_are_seen() -> None:
+    """One of its domains says nothing of the others."""
+    before = after(report(step(None, Outcome.FAILED, domain=None)))
+
+    assert before == after(report(step(Action.VERIFY, Outcome.WAITING)), before)
+    assert () == after(report(step(Action.VERIFY, Outcome.UNCHANGED)), before)
+
+
+def test_what_is_declared_no_more_is_over() -> None:
+    """An operator who took the certificate out of the file waits for nothing."""
+    before = after(report(ISSUE_DENIED))
+
+    assert () == after(SyncReport(()), before, declared=["other"])
+    assert before == after(SyncReport(()), before)
+
+
+def test_one_trouble_a_place() -> None:
+    """The first that happened there: the others follow from it."""
+    verify = step(Action.VERIFY, Outcome.FAILED)
+    (found,) = after(report(step(Action.DEPLOY, Outcome.REFUSED), verify))
+
+    assert "refused" == found.problem.code
+
+
+def test_what_was_done_is_told_of_each_place_when_it_is_seen() -> None:
+    """Bound is not served; a receiver has nothing to be seen at."""
+    found = after(
+        report(
+            step(Action.ISSUE, Outcome.DONE, None, None),
+            step(Action.DEPLOY, Outcome.DONE, domain="a"),
+            step(Action.VERIFY, Outcome.DONE, domain="a"),
+            step(Action.DEPLOY, Outcome.DONE, domain="b"),
+            step(Action.VERIFY, Outcome.WAITING, domain="b"),
+            step(Action.DEPLOY, Outcome.DONE, "files", "/etc/ssl"),
+        )
+    )
+
+    assert [
+        (Topic.RENEWED, Subject("img")),
+        (Topic.DEPLOYED, Subject("img", "qiniu", "a")),
+        (Topic.DEPLOYED, Subject("img", "files", "/etc/ssl")),
+    ] == [one.key for one in found]
+
+
+def test_an_event_is_kept_for_a_day() -> None:
+    """For a channel that takes no message now; then it is news no more."""
+    before = after(report(step(Action.ISSUE, Outcome.DONE, None, None)))
+    quiet = report(step(Action.VERIFY, Outcome.UNCHANGED))
+
+    assert before == noticed(quiet, before, NOW + KEPT / 2, versions={}, declared=["img"])
+    assert () == noticed(quiet, before, NOW + KEPT, versions={}, declared=["img"])
+
+
+def test_what_was_found_and_what_ends_soon() -> None:
+    """A target that cannot be read in part, another tool's change, a certificate near its end."""
+    unread = replace(step(None, Outcome.SKIPPED, "qiniu", None), notice=True)
+    left = StepOutcome(
+        Action.DEPLOY, Outcome.UNCHANGED, Text("changed"), "qiniu", "a", hint=Text("find out")
+    )
+    ending = Version(
+        1, certificate(not_before=NOW - timedelta(days=85), lifetime=timedelta(days=90)), NOW
+    )
+
+    found = after(report(unread, left), versions=[ending])
+    again = after(report(unread, left), found, [ending])
+
+    assert [
+        (Topic.FOUND, Subject("img", "qiniu")),
+        (Topic.FOUND, Subject("img", "qiniu", "a")),
+        (Topic.DEADLINE, Subject("img")),
+    ] == [one.key for one in found]
+    assert found == again
+    assert ending.certificate.not_after == found[-1].deadline
+    assert () == after(report(step(Action.VERIFY, Outcome.UNCHANGED)), found)
+
+
+def test_a_run_without_a_report_is_trouble_until_there_is_one() -> None:
+    """With the error's code; what stood before stands."""
+    before = after(report(ISSUE_DENIED))
+    error = ConfigError(Text("DP_Key is not set"), hint=Text("set it"))
+
+    failed = failed_run(error, before, LATER)
+
+    assert [Subject("img"), Subject()] == [one.subject for one in failed]
+    assert "config" == failed[-1].problem.code
+    assert before == after(report(ISSUE_DENIED), failed)
+
+
+def test_a_channel_that_takes_no_messages_is_trouble() -> None:
+    """Until it takes one, or is in the file no more; no run ends it."""
+    first, again = (refused("ops", Text(said)) for said in ("wrong key", "still"))
+    found = of_channel("ops", first, (), NOW)
+
+    assert found == after(report(), found)
+    assert [NOW] == [one.since for one in of_channel("ops", again, found, LATER)]
+    assert () == of_channel("ops", None, found, LATER)
+    assert found == without_channels(found, ["ops"])
+    assert () == without_channels(found, ["boss"])
+
+
+OUTCOMES = st.builds(
+    step,
+    st.sampled_from([Action.ISSUE, Action.DEPLOY, Action.VERIFY, Action.RETIRE, None]),
+    st.sampled_from(list(Outcome)),
+    st.sampled_from([None, "qiniu", "files"]),
+    st.sampled_from([None, "a", "b"]),
+)
+
+
+@given(first=st.lists(OUTCOMES, max_size=5), second=st.lists(OUTCOMES, max_size=5))
+def test_any_two_runs(first: list[StepOutcome], second: list[StepOutcome]) -> None:
+    """One notice a key; every failure is trouble; where all is in order, nothing is."""
+    found = after(report(*second), after(report(*first)))
+
+    keys = [one.key for one in found]
+    assert len(keys) == len(set(keys))
+    troubles = {one.subject for one in found if one.topic is Topic.TROUBLE}
+    bad = {Outcome.FAILED, Outcome.REFUSED}
+    assert {
+        Subject("img", one.target or "", one.domain or "") for one in second if one.outcome in bad
+    } <= troubles
+    if report(*second).ok:
+        assert set() == troubles
+
+
+# --- Messages fit what a service takes, in bytes
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+lines = words.map(lambda said: " ".join(said.split()))
+
+
+@given(title=lines, paragraphs=st.lists(words, max_size=6), most=st.integers(20, 400))
+def test_any_message_fits(title: str, paragraphs: list[str], most: int) -> None:
+    """Never more bytes than may be; what fits is whole, and what was cut shows it."""
+    message = Message(title, tuple(paragraphs))
+    whole = "\n\n".join(paragraphs)
+
+    body, text = message.body(most), message.text(most)
+
+    assert len(body.encode()) <= most
+    assert len(text.encode()) <= most
+    assert (body == whole) or body.endswith(CUT)
+    assert (len(whole.encode()) > most) or body == whole
+    kept = body.removesuffix(CUT).rstrip()
+    assert whole.startswith(kept) or body == whole
+
+
+@given(said=words, most=st.integers(3, 80))
+def test_no_character_is_cut(said: str, most: int) -> None:
+    """What is left is the beginning of the words."""
+    short = shortened(said, most)
+
+    assert len(short.encode()) <= max(most, 0)
+    assert short == said or said.startswith(short.removesuffix(CUT))
+
+
+def test_the_title_stays_whatever_is_cut() -> None:
+    """It says how many there are."""
+    message = Message("certferry on web1: Trouble (9)", ("证书" * 500,))
+
+    assert message.text(120).startswith("certferry on web1: Trouble (9)\n\n证书")

@@ -1,0 +1,403 @@
+"""Limits in the plan: budgets, quotas, CAs that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
+from certferry.core.certificates.names import registered_domain
+from certferry.core.desired.certificate import Authority, Retirement
+from certferry.core.observed.observation import Observation
+from certferry.core.observed.records import OtherCertificate, Quota, Remembered
+from certferry.core.planning.due import Times
+from certferry.core.planning.limits import (
+    LONGEST_HOLD,
+    LONGEST_HOLD_FOR_ALL,
+    Allowance,
+    FailedProof,
+    Hold,
+    Limits,
+    PastOrder,
+    PlannedOrder,
+    Spent,
+    hold_of,
+    rate_limit_hold,
+)
+from certferry.core.planning.pauses import (
+    LAST_SHARE,
+    PASSING,
+    WITHOUT_ANY,
+    authorities_now,
+    in_order,
+    may_pass_over,
+)
+from certferry.core.planning.plan import Weight
+from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.safety import without_refused
+from certferry.core.reasons import ReasonCode
+from tests.core.planning.test_planner import CURRENT, OLDEST, PREVIOUS, copy_of, wish, world
+from tests.core.strategies import NOW, version
+
+# --- What may still be ordered: never more than the CA allows, and always again one day
+
+
+HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
+LIMITS = Limits(
+    orders=Allowance(6, 3 * HOUR),
+    domain=Allowance(4, WEEK),
+    same_names=Allowance(2, WEEK),
+    failed_proofs=Allowance(3, HOUR),
+)
+IMG = ("img.example.com",)
+NAMES = [IMG, ("a.example.com",), ("b.example.com", "*.b.example.com"), ("example.org",)]
+pauses = st.sampled_from(
+    [timedelta(0), timedelta(seconds=1), timedelta(minutes=20), HOUR, DAY, 2 * DAY]
+)
+tries = st.lists(
+    st.tuples(pauses, st.sampled_from(NAMES), st.sampled_from(["issued", "failed", "open"])),
+    max_size=60,
+)
+
+
+def most_within(moments: Sequence[datetime], within: timedelta) -> int:
+    """Count those in the fullest window, wherever it begins."""
+    return max((sum(m <= one < m + within for one in moments) for m in moments), default=0)
+
+
+@given(tries)
+def test_no_window_has_more_than_the_limit(
+    tries: list[tuple[timedelta, tuple[str, ...], str]],
+) -> None:
+    """Whatever is asked for and whatever comes of it, by account, domain, names and failures."""
+    spent, now = Spent(), NOW
+    for pause, names, end in tries:
+        now += pause
+        if rate_limit_hold(LIMITS, spent, PlannedOrder(names), now) is not None:
+            continue
+        order = PastOrder(
+            names, now, issued_at=now if end == "issued" else None, given_up=end == "failed"
+        )
+        failed = [FailedProof(name, now) for name in IMG] if end == "failed" else []
+        spent = replace(
+            spent,
+            orders=(*spent.orders, order),
+            failed_proofs=(*spent.failed_proofs, *(f for f in failed if f.name in names)),
+        )
+
+    ordered = [order.ordered_at for order in spent.orders]
+    issued = [order for order in spent.orders if order.counts_since is not None]
+    assert most_within(ordered, LIMITS.orders.within) <= LIMITS.orders.most
+    for names in NAMES:
+        same = [order.ordered_at for order in issued if order.names == names]
+        assert most_within(same, WEEK) <= LIMITS.same_names.most
+    at_domain = [order.ordered_at for order in issued if order.names != ("example.org",)]
+    assert most_within(at_domain, WEEK) <= LIMITS.domain.most
+    failures = [proof.at for proof in spent.failed_proofs]
+    assert most_within(failures, HOUR) <= LIMITS.failed_proofs.most
+
+
+@given(tries, st.sampled_from(NAMES))
+def test_moment_that_is_told_is_the_first_at_which_it_goes_on(
+    tries: list[tuple[timedelta, tuple[str, ...], str]], names: tuple[str, ...]
+) -> None:
+    """Not a second before, and then for sure, if nothing else was spent."""
+    now, orders = NOW, []
+    for pause, others, end in tries:
+        now += pause
+        orders.append(PastOrder(others, now, given_up=end == "failed"))
+    spent = Spent(tuple(orders))
+
+    error = rate_limit_hold(LIMITS, spent, PlannedOrder(names), now)
+
+    if error is not None:
+        until = error.retry.after
+        assert until is not None
+        assert now < until <= now + WEEK
+        assert None is rate_limit_hold(LIMITS, spent, PlannedOrder(names), until)
+        before = rate_limit_hold(LIMITS, spent, PlannedOrder(names), until - timedelta(seconds=1))
+        assert before is not None
+        assert until == before.retry.after
+
+
+FULL = Spent(
+    orders=tuple(PastOrder((f"n{i}.example.com",), NOW, issued_at=NOW) for i in range(6)),
+    failed_proofs=tuple(FailedProof("example.org", NOW) for _ in range(3)),
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words", "until"),
+    [
+        (PlannedOrder(("example.net",)), "6 orders were made within 3 hours", 3 * HOUR),
+        (
+            PlannedOrder(IMG),
+            "4 certificates for names of example.com were issued within 7 days",
+            WEEK,
+        ),
+        (PlannedOrder(("*.example.org",), renews=True), "the proof of example.org 3 times", HOUR),
+        (PlannedOrder(IMG, renews=True), None, None),
+        (PlannedOrder(IMG, exempt=True), None, None),
+    ],
+)
+def test_what_is_used_up_is_told(
+    wanted: PlannedOrder, words: str | None, until: timedelta | None
+) -> None:
+    """A renewal counts by its names only, and what is exempt nowhere."""
+    error = rate_limit_hold(LIMITS, FULL, wanted, NOW)
+
+    assert (words is None) is (error is None)
+    if error is not None:
+        assert words is not None
+        assert until is not None
+        assert words in str(error.message)
+        assert NOW + until == error.retry.after
+
+
+def test_same_names_in_another_order() -> None:
+    """Names are compared as a set, and renewals count as well."""
+    orders = [PastOrder(names, NOW, renews=True, issued_at=NOW) for names in [("a.b", "c.d")] * 2]
+
+    error = rate_limit_hold(
+        LIMITS, Spent(tuple(orders)), PlannedOrder(("c.d", "a.b"), renews=True), NOW
+    )
+
+    assert error is not None
+    assert "exactly these names" in str(error.message)
+
+
+def test_order_that_goes_on_spends_nothing() -> None:
+    """Nor does one at a CA whose limits are not known."""
+    assert None is rate_limit_hold(LIMITS, FULL, PlannedOrder(IMG), NOW, going_on=True)
+    assert None is rate_limit_hold(None, FULL, PlannedOrder(IMG), NOW)
+
+
+def test_clock_that_was_ahead_holds_nothing_back() -> None:
+    """What was written in the future is not believed."""
+    late = NOW + DAY
+    spent = Spent(
+        orders=tuple(PastOrder(IMG, late, issued_at=late) for _ in range(9)),
+        failed_proofs=tuple(FailedProof(IMG[0], late) for _ in range(9)),
+        holds=(Hold(IMG, late, late + HOUR, for_all=True),),
+    )
+
+    assert None is rate_limit_hold(LIMITS, spent, PlannedOrder(IMG), NOW)
+
+
+@given(asked=st.timedeltas(-DAY, timedelta(days=4000)), for_all=st.booleans())
+def test_hold_ends(asked: timedelta, *, for_all: bool) -> None:
+    """These names wait as long as the CA asked, a week at most; others a few hours, if at all."""
+    hold = hold_of("later", IMG, NOW + asked, NOW)
+    hold = replace(hold, for_all=for_all)
+    spent = Spent(holds=(hold,))
+
+    mine = rate_limit_hold(None, spent, PlannedOrder(IMG), NOW, going_on=True)
+    others = rate_limit_hold(None, spent, PlannedOrder(("b.example.com",), exempt=True), NOW)
+
+    asked = max(asked, timedelta(0))
+    longest = min(asked, LONGEST_HOLD)
+    assert (longest > timedelta(0)) is (mine is not None)
+    assert mine is None or NOW + longest == mine.retry.after
+    assert (for_all and asked > timedelta(0)) is (others is not None)
+    assert others is None or NOW + min(asked, LONGEST_HOLD_FOR_ALL) == others.retry.after
+
+
+@pytest.mark.parametrize(
+    ("words", "for_all"),
+    [
+        ("too many new orders (300) from this account in the last 3h0m0s", True),
+        ("Service busy; retry later.", True),
+        ('too many certificates (50) already issued for "example.com"', False),
+        ('too many failed authorizations (5) for "IMG.example.com" in the last 1h0m0s', False),
+        ("too many certificates (5) already issued for this exact set of identifiers", False),
+    ],
+)
+def test_whom_a_refusal_is_about(words: str, *, for_all: bool) -> None:
+    """One that names a name of the order concerns no other certificate."""
+    assert for_all is hold_of(words, IMG, NOW + HOUR, NOW).for_all
+    assert hold_of(words, IMG, NOW + HOUR, NOW, by_name=False).for_all
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"),
+    [
+        ("img.example.com", "example.com"),
+        ("*.example.com", "example.com"),
+        ("example.com", "example.com"),
+        ("a.b.example.com.cn", "example.com.cn"),
+        ("*.example.gd.cn", "example.gd.cn"),
+        ("www.example.cn", "example.cn"),
+        ("example.co.uk", "example.co.uk"),
+        ("com.cn", "com.cn"),
+        ("com", "com"),
+    ],
+)
+def test_registered_domain(name: str, domain: str) -> None:
+    """Two labels, or three below a suffix of two that is known."""
+    assert domain == registered_domain(name)
+
+
+# --- An account that takes no more certificates: what is refused, and what is done all the same
+
+
+QUOTA_LASTS = timedelta(days=1)
+FULL_ACCOUNT = Quota(held=100, most=100, until=NOW + QUOTA_LASTS)
+ALL = wish(retire=Retirement.ALL_UNUSED)
+
+
+def at(quota: Quota, *uploaded: str) -> Observation:
+    """A world with one certificate that is not bound, and copies of these."""
+    copies = tuple(
+        copy_of(n, fingerprint) for n, fingerprint in enumerate(uploaded or ("ff" * 32,))
+    )
+    found = world(
+        version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST), bound=None, remotes=copies
+    )
+    return replace(found, targets=(replace(found.targets[0], quota=quota),))
+
+
+@given(st.integers(0, 200), st.integers(0, 200), st.timedeltas(-QUOTA_LASTS, QUOTA_LASTS))
+def test_an_upload_is_refused_while_the_account_is_full(
+    held: int, most: int, left: timedelta
+) -> None:
+    """Nothing is sent while it holds as many as it refused at, for a day."""
+    observed = at(Quota(held, most, NOW + left))
+    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+
+    safe = without_refused(plan, wish(), observed, NOW)
+
+    is_full = held >= most and left > timedelta(0)
+    assert [ReasonCode.ACCOUNT_FULL] * is_full == [
+        r.problem.code for r in safe.having(Weight.REFUSED)
+    ]
+    assert is_full == (safe.rollouts == ())
+
+
+def test_the_hint_says_what_to_do() -> None:
+    """How many of ours could go is told with the other ways out."""
+    observed = at(FULL_ACCOUNT, "bb" * 32, "cc" * 32)
+    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+
+    [refusal] = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+
+    assert "qiniu holds 100 certificates, and refused one more" in str(refusal.problem.message)
+    assert 'set retire = "all-unused"' in str(refusal.problem.hint)
+    assert "superseded ones of img there: 1." in str(refusal.problem.hint)
+
+
+def test_what_lies_there_already_is_bound() -> None:
+    """That takes no upload."""
+    observed = at(FULL_ACCOUNT, "aa" * 32)
+    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+
+    assert () == without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+
+
+@pytest.mark.parametrize("issuing", [Issuing.ALWAYS, Issuing.NEVER])
+def test_what_is_unused_goes_to_make_room(issuing: Issuing) -> None:
+    """Else the account would stay full; of ours nothing goes, since its successor is not seen."""
+    observed = at(FULL_ACCOUNT, "bb" * 32, "cc" * 32)
+    other = OtherCertificate("f-1", "by hand", NOW + QUOTA_LASTS)
+    observed = replace(observed, targets=(replace(observed.targets[0], others=(other,)),))
+    plan = make_plan(ALL, observed, Times.at(NOW), issuing)
+
+    safe = without_refused(plan, ALL, observed, NOW)
+
+    assert ["f-1"] == [step.remote_id for step in safe.retirements]
+
+
+# --- When a certificate is ordered elsewhere than at its usual CA
+
+
+ASKED_AT = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
+USUAL, ZEROSSL, OWN = (
+    Authority(name, f"https://{name}.example.com/directory") for name in ("le", "zerossl", "own")
+)
+BOTH = (USUAL, ZEROSSL)
+REVOKED = Revocation(ASKED_AT, RevocationReason.SUPERSEDED)
+
+spans = st.timedeltas(timedelta(minutes=1), timedelta(days=400))
+failures = st.none() | spans.map(lambda past: ASKED_AT - past)
+revocations = st.sampled_from([None, REVOKED])
+
+
+def certificate(lifetime: timedelta, left: timedelta) -> Certificate:
+    """One with so much of its life left."""
+    end, name = ASKED_AT + left, "img.example.com"
+    return Certificate("ab" * 32, (name,), name, "1", "CA", end - lifetime, end, "ec256")
+
+
+def asked(
+    current: Certificate | None,
+    failing_since: datetime | None,
+    revocation: Revocation | None = None,
+) -> tuple[Authority, ...]:
+    """Which CAs may be asked now."""
+    versions = () if current is None else (Version(1, current, ASKED_AT, revocation=revocation),)
+    return authorities_now(
+        BOTH, Observation(versions, remembered=Remembered(failing_since=failing_since)), ASKED_AT
+    )
+
+
+@given(lifetime=spans, share=st.floats(0.0, 1.0), failing_since=failures)
+def test_only_in_the_last_sixth_and_not_for_a_passing_error(
+    lifetime: timedelta, share: float, failing_since: datetime | None
+) -> None:
+    """Another CA is asked when the certificate is near its end, and the usual one has failed for a
+    while; before, after or without that, the usual one alone.
+    """
+    current = certificate(lifetime, lifetime * share)
+    is_near = current.remaining(ASKED_AT) <= current.lifetime / LAST_SHARE
+    lasts = failing_since is not None and ASKED_AT - failing_since >= PASSING
+
+    assert (BOTH if is_near and lasts else (USUAL,)) == asked(current, failing_since)
+
+
+@given(lifetime=spans, failing_since=failures)
+def test_without_a_certificate_that_is_of_use_after_a_day_of_failures(
+    lifetime: timedelta, failing_since: datetime | None
+) -> None:
+    """Without any, or with one that was revoked, there is no deadline but the operator's
+    patience.
+    """
+    is_over = failing_since is not None and ASKED_AT - failing_since >= WITHOUT_ANY
+
+    for current in (None, certificate(lifetime, lifetime / 2)):
+        assert (BOTH if is_over else (USUAL,)) == asked(current, failing_since, REVOKED)
+
+
+@given(lifetime=spans, share=st.floats(-1.0, 1.0), ahead=spans, revocation=revocations)
+def test_failure_in_the_future_is_no_reason(
+    lifetime: timedelta, share: float, ahead: timedelta, revocation: Revocation | None
+) -> None:
+    """It was written by a clock that was ahead."""
+    current = certificate(lifetime, lifetime * share)
+
+    assert (USUAL,) == asked(current, ASKED_AT + ahead, revocation)
+
+
+def test_order_under_way_is_finished_where_it_was_begun() -> None:
+    """Then the others follow as they were; an order at an unknown directory changes nothing."""
+    everywhere = (USUAL, ZEROSSL, OWN)
+
+    assert everywhere == in_order(everywhere, None)
+    assert everywhere == in_order(everywhere, "https://gone.example.com")
+    assert (OWN, USUAL, ZEROSSL) == in_order(everywhere, OWN.directory)
+
+
+@given(lifetime=spans, share=st.floats(0.0, 1.0), hold=spans)
+def test_ca_that_is_held_back_is_passed_over_near_the_deadline_only(
+    lifetime: timedelta, share: float, hold: timedelta
+) -> None:
+    """And not for a hold that is over within the time in which an error may pass."""
+    current = certificate(lifetime, lifetime * share)
+    is_near = current.remaining(ASKED_AT) <= current.lifetime / LAST_SHARE
+
+    assert (is_near and hold > PASSING) is may_pass_over(current, ASKED_AT + hold, ASKED_AT)
+    assert (hold > WITHOUT_ANY) is may_pass_over(None, ASKED_AT + hold, ASKED_AT)
