@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from certferry.adapters.files.source import PemFileSource
@@ -11,10 +11,9 @@ from certferry.config.mistakes import instead_of, joined
 from certferry.config.model import Settings
 from certferry.core.discovery.inventory import Discovery, discover
 from certferry.core.discovery.proposal import Proposal, propose_beside
-from certferry.core.discovery.survey import FoundDomain, FoundZone, Survey
+from certferry.core.discovery.survey import FoundDomain, FoundZone
 from certferry.core.observed.inferred import UploadOwners
 from certferry.errors import ConfigError, DnsError
-from certferry.ports.survey import Looked
 from certferry.problem import Problem
 from certferry.reconcile.discover import survey_accounts
 from certferry.reconcile.observe import as_known
@@ -53,7 +52,8 @@ def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discove
     lineages = {*state.lineages(), *(desired.lineage for desired in declared)}
     ledger = UploadOwners((one, state.remembered(one)) for one in sorted(lineages))
     accounts = workspace.accounts(run)
-    surveys = {label: _survey_of(label, accounts) for label in labels}
+    # What is wrong with the settings of one is reported as what it could not read.
+    surveys = {label: lambda looked, of=label: accounts.survey_of(of)(looked) for label in labels}
     probe = probe_for(settings.verify, run.pause, alone=True)
     found = discover(survey_accounts(surveys, probe, now, run), declared, ledger, now())
     must_be_read(found)
@@ -66,10 +66,9 @@ def proposed(
     """Propose certificates for the domains that are not covered; return with it which zones could
     not be read: every name is taken to be in one of these.
     """
-    zones: dict[str, tuple[FoundZone, ...] | None] = {}
+    zones: dict[str, tuple[FoundZone, ...] | None] = dict.fromkeys(accounts.labels(DNS_PROVIDERS))
     unread: list[Problem] = []
-    for label in accounts.labels(DNS_PROVIDERS):
-        zones[label] = None
+    for label in zones:
         try:
             zones[label] = accounts.zones_of(label)
         except (DnsError, ConfigError) as error:
@@ -80,18 +79,6 @@ def proposed(
             uncovered.setdefault(one.account, []).append(one.found)
     declared = [desired.lineage for desired in settings.declared]
     return propose_beside(declared, uncovered, zones, MOST_NAMES), unread
-
-
-def _survey_of(label: str, accounts: Accounts) -> Callable[[Looked], Survey]:
-    try:
-        return accounts.survey_of(label)
-    except ConfigError as error:
-        wrong = error
-
-    def refused(_looked: Looked) -> Survey:
-        raise wrong
-
-    return refused
 
 
 def must_be_read(found: Discovery) -> None:

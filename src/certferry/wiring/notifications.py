@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from certferry.adapters.state.connect import empty_state, may_exist
 from certferry.config.load import salvage
-from certferry.config.model import ChannelTable, Monitoring, Settings
+from certferry.config.model import Monitoring, Settings
 from certferry.config.secrets import SecretReference
 from certferry.core.assessment.notices import (
     ChannelState,
@@ -81,7 +81,9 @@ class RunNotifications:
         monitor = self._monitor(is_whole=is_whole)
         report: SyncReport | None = None
         try:
-            with self._recorded():
+            # The first run of all makes its state itself.
+            begun = recorded_as_begun(self._state, now) if self._has_a_state else nullcontext()
+            with begun:
                 if monitor is not None:
                     monitor.begin()
                 report = self._report_of(run, monitor)
@@ -107,10 +109,6 @@ class RunNotifications:
             if monitor is not None:
                 monitor.fail(error)
             raise
-
-    def _recorded(self) -> AbstractContextManager[None]:
-        """Store that a run is in progress. The first run of all makes its state itself."""
-        return recorded_as_begun(self._state, now) if self._has_a_state else nullcontext()
 
     def _notified(self, report: SyncReport) -> SyncReport:
         """Notify of what a run has left, and return its report with what prevented that."""
@@ -146,9 +144,9 @@ class RunNotifications:
         stamp = self._stamp
         last = stamp.last()
         if last is not None:
-            told = Delivery(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
+            sent = Delivery(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
             for name in self._settings.channels:
-                state.update_channel(name, lambda one, _: (having(told, one), None))
+                state.update_channel(name, lambda one, _: (having(sent, one), None))
             stamp.remove()  # killed while it is sent, it is not sent twice
 
     def notify_failure(self, error: CertferryError) -> None:
@@ -242,12 +240,9 @@ class RunNotifications:
             return None
         from certferry.wiring.monitoring import Monitor
 
+        pause, language = self._run.pause, self._language
         return Monitor(
-            self._settings,
-            self._state,
-            pause=self._run.pause,
-            language=self._language,
-            is_whole=is_whole,
+            self._settings, self._state, pause=pause, language=language, is_whole=is_whole
         )
 
 
@@ -265,19 +260,7 @@ def _directories(settings: Settings) -> Iterator[Path]:
         yield Path(os.environ["XDG_RUNTIME_DIR"])
 
 
-_HARMLESS = frozenset(
-    {
-        "dingtalk",
-        "feishu",
-        "wecom",
-        "serverchan",
-        "pushplus",
-        "bark",
-        "telegram",
-        "webhook",
-        "email",
-    }
-)
+_HARMLESS = "dingtalk feishu wecom serverchan pushplus bark telegram webhook email"
 """Channels that send a message to an address and do nothing else. `command` runs a program, and who
 knows what `apprise` and the channels of other packages do.
 """
@@ -293,39 +276,35 @@ def notify_of_wrong_file(
     def ends() -> SyncReport:
         raise error
 
-    with _notifications_by(path, environ, language) as found:
-        if found is None:
-            return
-        notifications, has_state = found
-        with suppress(ConfigError):
-            notifications.notify_of(ends, is_whole=True)
-        if not has_state:
-            notifications.notify_unremembered(error)
+    with _notifications_by(path, environ, language) as (notifications, has_state):
+        if notifications is not None:
+            with suppress(ConfigError):
+                notifications.notify_of(ends, is_whole=True)
+            if not has_state:
+                notifications.notify_unremembered(error)
 
 
 def notify_in_spite_of_it(
     error: CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
     """Notify the channels of what became of an earlier run, though the file is wrong by now."""
-    with _notifications_by(path, environ, language) as found:
-        if found is not None:
-            notifications, has_state = found
-            if has_state:
-                notifications.notify_failure(error)
-            else:
-                notifications.notify_unremembered(error)
+    with _notifications_by(path, environ, language) as (notifications, has_state):
+        if notifications is not None and has_state:
+            notifications.notify_failure(error)
+        elif notifications is not None:
+            notifications.notify_unremembered(error)
 
 
 @contextmanager
 def _notifications_by(
     path: Path | None, environ: Mapping[str, str], language: str
-) -> Iterator[tuple[RunNotifications, bool] | None]:
-    found = salvage(path, environ)
-    if found is None:
-        yield None
-        return
+) -> Iterator[tuple[RunNotifications | None, bool]]:
     from certferry.wiring.workspace import Workspace
 
+    found = salvage(path, environ)
+    if found is None:
+        yield None, False
+        return
     settings = found.settings if found.is_trusted else _harmless(found.settings)
     with Workspace(settings, language=language) as workspace:
         yield workspace.notifications(Run()), found.has_state
@@ -336,18 +315,16 @@ def _harmless(settings: Settings) -> Settings:
     heartbeat, whose secret is sent to its own address alone, and channels that are sent nothing
     which is not in the file. No program is started.
     """
-    channels = {name: one for name, one in settings.channels.items() if _is_harmless(one)}
+    channels = {
+        name: one
+        for name, one in settings.channels.items()
+        if one.account.type in _HARMLESS.split()
+        and all(SecretReference(word).is_literal for word in _words(one.account.values))
+    }
     heartbeat = settings.monitoring.heartbeat
     if heartbeat is not None and not heartbeat.is_at_rest:
         heartbeat = None
     return replace(settings, channels=channels, monitoring=Monitoring(heartbeat))
-
-
-def _is_harmless(channel: ChannelTable) -> bool:
-    words = _words(channel.account.values)
-    return channel.account.type in _HARMLESS and all(
-        SecretReference(word).is_literal for word in words
-    )
 
 
 def _words(value: object) -> Iterator[str]:

@@ -75,28 +75,9 @@ USUAL = {DNS_PROVIDERS: "dnspod", TARGETS: "qiniu"}
 """What a certificate is proven and served by that no file says anything of."""
 
 _IN_ORDER = {
-    DNS_PROVIDERS: (
-        "dnspod",
-        "tencentcloud",
-        "alidns",
-        "cloudflare",
-        "rfc2136",
-        "acme-dns",
-        "lexicon",
-        "command",
-    ),
-    TARGETS: ("qiniu",),
-    CHANNELS: (
-        "dingtalk",
-        "feishu",
-        "wecom",
-        "serverchan",
-        "pushplus",
-        "email",
-        "telegram",
-        "bark",
-        "webhook",
-    ),
+    DNS_PROVIDERS: "dnspod tencentcloud alidns cloudflare rfc2136 acme-dns lexicon command",
+    TARGETS: "qiniu",
+    CHANNELS: "dingtalk feishu wecom serverchan pushplus email telegram bark webhook",
 }
 """What is offered first: as it is in use in China. What other packages bring comes last."""
 
@@ -201,28 +182,24 @@ def offered(family: Family) -> tuple[Service, ...]:
     is broken is warned of, and left out.
     """
     table = installed()
-    order = [*_IN_ORDER[family], *table.names(family)]
+    order = [*_IN_ORDER[family].split(), *table.names(family)]
     found = []
     for type_ in sorted(table.names(family), key=order.index):
         try:
             one = table.find(family, type_)
             name = one.adapter.SERVICE
-            questions = _questions(type_)
             if family is CHANNELS:
                 questions = questions_of_channel(type_, one.adapter)
+            else:  # those of both families together: one account may be of both
+                both = (questions_of(type_, known.adapter) for known in table.of_type(type_))
+                by_key = {question.key: question for found in both for question in found}
+                questions = tuple(by_key.values())
             found.append(Service(type_, name, questions, one.where_keys_are))
         except BrokenAdapter as broken:
             log.warning(
                 Text("{type} is not offered: {problem}", type=type_, problem=broken.message)
             )
     return tuple(found)
-
-
-def _questions(type_: str) -> tuple[Question, ...]:
-    """Return those of both families together: one account may be of both."""
-    known = installed().of_type(type_)
-    found = [question for one in known for question in questions_of(type_, one.adapter)]
-    return tuple({question.key: question for question in found}.values())
 
 
 def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:
@@ -257,20 +234,14 @@ def _proven_by(environ: Mapping[str, str]) -> UsualAccount:
     """Return the DNS account whose keys are all in the environment: the usual one's count first,
     and where there are none of any, the usual one's are those that are missing.
     """
-    usual = _usual(DNS_PROVIDERS)
-    if _has_keys(usual, environ):
-        return usual
-    for type_ in installed().names(DNS_PROVIDERS):
+    usual = USUAL[DNS_PROVIDERS]
+    for type_ in (usual, *installed().names(DNS_PROVIDERS)):
         with suppress(BrokenAdapter):  # reported where such an account is declared
             account = _account(DNS_PROVIDERS, type_)
-            if _has_keys(account, environ):
+            held = [any(map(environ.get, one.names)) for one in account.variables]
+            if held and all(held):
                 return account
-    return usual
-
-
-def _has_keys(account: UsualAccount, environ: Mapping[str, str]) -> bool:
-    held = [any(environ.get(name) for name in one.names) for one in account.variables]
-    return bool(held) and all(held)
+    return _account(DNS_PROVIDERS, usual)
 
 
 def _usual(family: Family) -> UsualAccount:
