@@ -112,24 +112,20 @@ class Adapter(Protocol):
     @property
     def SERVICE(self) -> str:  # noqa: N802 - a module's constant
         """How the service is called in sentences, such as `Harbour`."""
-        ...
 
     @property
     def ENVIRONMENT(self) -> Sequence[Variable]:  # noqa: N802 - a module's constant
         """The keys that are asked for where there are none: of `certferry init`, and where there is
         no file. Each is a field of the settings, required unless another can stand in its place.
         """
-        ...
 
     @property
     def Settings(self) -> type[Any]:  # noqa: N802 - a module's class
         """A frozen dataclass. Its fields are the keys of an account, and a field without a default
         is required; `config.bind` tells which types a field may have. A `Secret` never prints.
         """
-        ...
 
     def connect(self, settings: Any, context: Context, /) -> Any:
         """Give the account's port, for all that a run does with it: it may be shared between
         threads. Sends nothing yet. Raises `ConfigError` for settings that can be none.
         """
-        ...

@@ -17,7 +17,6 @@ class DnsProvider(Protocol):
         §8.4); must be idempotent, also when an answer was lost. Raises `ZoneNotFound`,
         `DnsAccessDenied`, `DnsRejected` or `DnsUnavailable`.
         """
-        ...
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         """Take away exactly this value, and tell whether it was there.
@@ -30,7 +29,6 @@ class DnsProvider(Protocol):
 
         Raises as `add_txt` does.
         """
-        ...
 
 
 @runtime_checkable
@@ -39,4 +37,3 @@ class SharedOut(DnsProvider, Protocol):
 
     def at(self, name: str) -> DnsProvider:
         """Give the account that writes at a name. Raises `DnsError` where none can."""
-        ...

@@ -21,7 +21,6 @@ class Examined(Protocol):
         """Look at the account of this label by calls that read alone. Changes nothing. What is
         refused is a finding; raises `CertferryError` where nothing could be asked.
         """
-        ...
 
 
 @runtime_checkable
@@ -32,7 +31,6 @@ class Timed(Protocol):
         """Return how far its clock is ahead of this machine's; `None` where it does not tell.
         Needs no keys. Raises `CertferryError` where it does not answer.
         """
-        ...
 
 
 @runtime_checkable
@@ -43,7 +41,6 @@ class Delegated(Protocol):
         """Return the host names that a zone of the account is to be delegated to; empty where that
         is not known. Raises `DnsError`.
         """
-        ...
 
 
 @runtime_checkable
@@ -54,7 +51,6 @@ class PointedAt(Protocol):
         """Return for each domain, as certferry spells it, the name that its CNAME is to lead to.
         Raises `DeployError`.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +70,3 @@ class Reporting(Protocol):
 
     def report(self) -> AccountReport:
         """Make a few reading calls, and return how they were answered. Raises `Interrupted`."""
-        ...

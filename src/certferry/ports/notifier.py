@@ -49,4 +49,3 @@ class Notifier(Protocol):
         and waits for a few seconds at most; follows no redirect. No secret, and no address of a
         webhook, is in what it says. Raises `Interrupted` when the run is stopped.
         """
-        ...

@@ -33,7 +33,6 @@ class Receiver(Protocol):
         receiver that cannot take anything is reported as `UNAVAILABLE` with the
         reason. Raises `DeployError` when it cannot be looked at.
         """
-        ...
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Hand the certificate over, and return when nothing is left to do.
@@ -42,4 +41,3 @@ class Receiver(Protocol):
         missing, and no more, when the certificate is there already. Raises `DeployError`: then a
         later look finds what is still to be done.
         """
-        ...

@@ -23,7 +23,6 @@ class Surveyed(Protocol):
         """Find every domain, what it is bound to, and every certificate. What cannot be read beside
         the domains is told with what was found. Changes nothing. Raises `DeployError`.
         """
-        ...
 
 
 @runtime_checkable
@@ -34,7 +33,6 @@ class ZoneKeeper(Protocol):
 
     def zones(self) -> tuple[FoundZone, ...]:
         """Find every zone. Changes nothing. Raises `DnsError`."""
-        ...
 
 
 @runtime_checkable
@@ -45,4 +43,3 @@ class ZoneFinder(Protocol):
         """Find the zone that a name is written into. Changes nothing. Raises `ZoneNotFound` where
         the account has none, and `DnsError`.
         """
-        ...

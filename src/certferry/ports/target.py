@@ -24,7 +24,6 @@ class DeployTarget(Protocol):
         serves no visitors since it is switched off, may be told as `left_out`, so that nothing
         fails of it; `served` is left empty. Raises `DeployError` when the target cannot be read.
         """
-        ...
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Give the remote id of the certificate, uploading it only if it is not there yet.
@@ -32,7 +31,6 @@ class DeployTarget(Protocol):
         Must be idempotent by fingerprint, also when an answer was lost; must remove nothing.
         Raises `DeployError`.
         """
-        ...
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Ask the target to serve the certificate under the domain; returns when it is accepted,
@@ -42,7 +40,6 @@ class DeployTarget(Protocol):
         not write while an earlier change is carried out (`TargetBusy`). Raises `DeployError`,
         `CopyGone` where there is no such certificate.
         """
-        ...
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """Remove a copy that nothing uses, and tell whether it was there.
@@ -51,4 +48,3 @@ class DeployTarget(Protocol):
         mark of ours (`TargetRejected`); must always refuse what is bound (`TargetInUse`). Raises
         `DeployError`.
         """
-        ...

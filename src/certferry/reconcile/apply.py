@@ -48,10 +48,8 @@ _STOPPED_DURING = {
 
 
 def carry_out(steps: Sequence[Step], context: StepContext) -> Iterator[StepOutcome]:
-    """Carry out steps that are ready, in their order, and yield what becomes of each.
-
-    Raises `LeaseLost` before anything is written that another run may have overtaken, and
-    `Interrupted`.
+    """Carry out steps that are ready, in their order, and yield what becomes of each. Raises
+    `LeaseLost` before anything is written that another run may have overtaken, and `Interrupted`.
     """
     unmanaged: list[Retire] = []
     for step in steps:
@@ -166,7 +164,6 @@ _RETURNING = Text("the previous certificate is bound again")
 
 def deploy(step: Deploy, context: StepContext) -> StepOutcome:
     """Ask the target to serve the version in force under a domain, uploading it first where needed.
-
     Raises `LeaseLost` before anything is written that another run may have overtaken.
     """
     target, _ = context.observed.locate(step.target, step.domain)
@@ -194,9 +191,8 @@ def deploy(step: Deploy, context: StepContext) -> StepOutcome:
 
 
 def _with_handshakes(step: Deploy, record: RolloutRecord, context: StepContext) -> RolloutRecord:
-    """Add whether all addresses complete handshakes before the change, which a rollback has to
-    know: one that refuses them already is no news afterwards. It is stored at once: after the
-    change, a run that follows a killed one cannot know.
+    """Store, before the change, whether all addresses complete handshakes: one that refuses them
+    already is no news afterwards, and a run that follows a killed one cannot know.
     """
     may_roll_back = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
@@ -288,9 +284,7 @@ def _wait(result: StepOutcome, why: Text, since: datetime, context: StepContext)
 
 
 def roll_back(step: Rollback, context: StepContext) -> Iterator[StepOutcome]:
-    """Withdraw a certificate that edges refuse, report it loudly, and have the lineage reconciled
-    again at once.
-    """
+    """Withdraw a certificate that edges refuse, and have the lineage reconciled again at once."""
     context.renew_lease()
     withdraw(step, context)
     error = VerificationError(

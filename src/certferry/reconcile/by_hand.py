@@ -188,7 +188,6 @@ def to_revoke(
     """List what is to be revoked, newest first: the newest certificate, and where its key is
     compromised every other one that is valid with the same key. Nothing where the newest was
     revoked before. What was begun and did not end comes first, also where it has a successor.
-
     Raises `PlanRefused` where there is none, or it has expired.
     """
     versions = state.versions(lineage)
@@ -228,9 +227,7 @@ def revoke(
 ) -> list[Version]:
     """Revoke, and return what was revoked; nothing where that was done before. What the CA refuses
     for good is as it was; where it may have been done, it stays written down, and a later call asks
-    the CA again.
-
-    Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
+    the CA again. Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
     """
     with held_lease(state, now, lineage) as lease:
         versions = to_revoke(lineage, reason, state, now())

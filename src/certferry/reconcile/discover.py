@@ -35,9 +35,8 @@ Say = Callable[[Text], None]
 def survey_accounts(
     surveys: Surveys, probe: Probe, now: Callable[[], datetime], run: Run
 ) -> tuple[AccountLook, ...]:
-    """Read every account. One that cannot be read is reported as such, and hides no other.
-
-    Changes nothing. Raises only `Interrupted`.
+    """Read every account. One that cannot be read is reported as such, and hides no other. Changes
+    nothing. Raises only `Interrupted`.
     """
     run.progress(Begun(len(surveys)))
 
@@ -80,7 +79,7 @@ def _served(
 def _count(
     say: Say, counted: Text, now: Callable[[], datetime], begun: datetime, count: int, total: int
 ) -> None:
-    """Say how many domains are done, and how long the rest takes at the same pace."""
+    """Report how many domains are done, and how long the rest takes at the same pace."""
     if count % _apart(total) or count == total:
         return
     said = counted.filled(count=count, total=total)

@@ -122,9 +122,7 @@ def _overdue(check: Check) -> Problem:
 
 
 def examine_account(label: str, port: object) -> Iterator[Problem]:
-    """Examine an account as far as its adapter can. The clock comes first: it is to be set before
-    keys are blamed. Raises `CertferryError`.
-    """
+    """Examine an account as far as its adapter can. Raises `CertferryError`."""
     if isinstance(port, Timed):
         yield from examine_clock(label, port.clock_ahead())
     if isinstance(port, Examined):
@@ -140,9 +138,7 @@ def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
 def cnames_of(
     label: str, port: object, certificates: Sequence[DesiredCertificate]
 ) -> Mapping[str, str]:
-    """Return the CNAMEs of the domains at an account that certificates are deployed to. Raises
-    `DeployError`.
-    """
+    """Return the CNAMEs of an account's declared domains. Raises `DeployError`."""
     cnames = port.cnames() if isinstance(port, PointedAt) else {}
 
     def is_deployed(domain: str) -> bool:
@@ -253,9 +249,7 @@ def examine_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
 
 
 def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Problem]:
-    """Warn where neither a channel nor a heartbeat is declared: what fails at night is then read
-    by no operator.
-    """
+    """Warn where neither is declared: no operator reads what fails at night."""
     if not (has_channel or has_heartbeat):
         yield warning(
             Code.NOBODY_TOLD,

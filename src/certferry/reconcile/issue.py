@@ -47,10 +47,9 @@ class ZoneRouter:
         self._accounts = accounts
 
     def at(self, name: str) -> DnsProvider:
-        """See `ports.dns.SharedOut.at`.
-
-        A name that is in none of the zones is where a CNAME has led to: then the accounts are
-        asked whose it is. One that cannot tell which zones it has, comes last.
+        """See `ports.dns.SharedOut.at`. A name that is in none of the zones is where a CNAME has
+        led to: then the accounts are asked whose it is. One that cannot tell which zones it has,
+        comes last.
         """
         for zone, account in self._accounts:
             if is_within(name, zone):
@@ -113,9 +112,7 @@ def clean(step: Clean, context: StepContext) -> StepOutcome:
 
 
 def _sweep(lineage: str, accounts: Sequence[DnsProvider], ports: Ports) -> None:
-    """Remove the challenge records of a lineage, and report it as an activity: one that may still
-    turn up is looked for until it would have, which takes a minute. Raises `DnsError`.
-    """
+    """Remove the challenge records of a lineage, which may take a minute. Raises `DnsError`."""
     now = ports.now()
     ports.progress(Activity(lineage, _SWEEPING, now))
     ports.issuer.sweep(lineage, accounts, now)
@@ -131,9 +128,8 @@ def without_order(observed: Observation, lineage: str, ports: Ports) -> Observat
 def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) -> None:
     """Remove the challenge records that killed runs left of lineages that are not issued here any
     more: they are declared under another name, or with files, or not at all. Every account of the
-    run is tried: which of them wrote the records is not known any more.
-
-    An error is only logged: nothing that is declared depends on it. Raises `Interrupted`.
+    run is tried: which of them wrote the records is not known any more. An error is only logged:
+    nothing that is declared depends on it. Raises `Interrupted`.
     """
     try:
         left = ports.state.lineages_in_challenge_records()
@@ -281,7 +277,7 @@ def _request_of(
     step: Issue, desired: DesiredCertificate, observed: Observation, authority: Authority | None
 ) -> IssueRequest:
     """Return what a CA is asked for. A leaf of its own that shares a name is replaced (RFC 9773
-    §5); what other CAs have issued, it does not know.
+    §5).
     """
     names, directory = set(step.names), "" if authority is None else authority.directory
     own = [one for one in observed.versions if not directory or one.directory in {None, directory}]

@@ -44,9 +44,7 @@ AGAIN = timedelta(minutes=1)
 @dataclass(frozen=True, slots=True)
 class Channel:
     """One channel: the topics it takes, how it is connected, and how notifications become its
-    message.
-
-    `connect` raises `ConfigError` where its settings are wrong, or a secret is not there.
+    message. `connect` raises `ConfigError` where its settings are wrong, or a secret is not there.
     """
 
     name: str
@@ -75,9 +73,8 @@ class Notifications:
 
     def notify(self, change: Change) -> Mapping[str, Answered]:
         """Change what stands, and send each channel what it does not know yet. Return what those
-        answered that were sent something.
-
-        What a service did not take is left to a later run. Raises `StateError` and `Interrupted`.
+        answered that were sent something. What a service did not take is left to a later run.
+        Raises `StateError` and `Interrupted`.
         """
         end = time.monotonic() + self._longest.total_seconds()
         self._state.update_notices(change)
@@ -115,9 +112,7 @@ class Notifications:
         )
 
     def _claimed(self, channel: Channel) -> tuple[Dispatch, ChannelState]:
-        """Claim what a channel is to be sent, for this run alone, and return what was stored of it
-        before.
-        """
+        """Claim what a channel is to be sent, and return what was stored of it before."""
 
         def change(
             before: ChannelState, notices: tuple[Notice, ...]
@@ -128,9 +123,7 @@ class Notifications:
         return self._state.update_channel(channel.name, change)
 
     def _sent(self, messages: Mapping[str, Message], end: float) -> dict[str, Answered]:
-        """Send all at once, and wait for their answers until the end of the time. Raises
-        `Interrupted` when the run is stopped meanwhile.
-        """
+        """Send all at once, and wait until the end of the time. Raises `Interrupted`."""
         answers: queue.SimpleQueue[tuple[str, Answered] | None] = queue.SimpleQueue()
 
         def send(name: str, message: Message) -> None:

@@ -48,10 +48,8 @@ _log = logging.getLogger(__name__)
 
 
 def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> ObservedTarget:
-    """Drop what a lineage with the same marks knows.
-
-    The state is read after the target: what another run has uploaded by then has its version
-    there.
+    """Drop what a lineage with the same marks knows. The state is read after the target: what
+    another run has uploaded by then has its version there.
     """
     same = [one for one in {lineage, *ports.state.lineages()} if owners(one) & owners(lineage)]
     known = {
@@ -65,9 +63,8 @@ def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> Obs
 
 
 def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertificate:
-    """Return a certificate that another client makes with what its files hold, others as they are.
-
-    Raises `CertificateError` and `PlanRefused`.
+    """Return a certificate of another client's with what its files hold. Raises `CertificateError`
+    and `PlanRefused`.
     """
     if desired.files is None:
         return desired

@@ -68,10 +68,9 @@ _log = logging.getLogger(__name__)
 def plan_lineage(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> Plan:
-    """Plan one lineage and take out what safety refuses.
-
-    A certificate that no place could take now is not issued: after a key or a name is corrected,
-    everything is as it was, and the CA counts no order.
+    """Plan one lineage and take out what safety refuses. A certificate that no place could take now
+    is not issued: after a key or a name is corrected, everything is as it was, and the CA counts no
+    order.
     """
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
@@ -215,7 +214,6 @@ class LineageReconciler:
 
     def reconcile(self) -> Waiting | None:
         """Observe, plan, act; return the wait before the next pass, `None` when this was the last.
-
         Raises `Interrupted` when the run is stopped; everything else becomes an outcome. An error
         outside a step ends this lineage's run, unless another run holds the lease.
         """
@@ -290,9 +288,7 @@ class LineageReconciler:
         return observed
 
     def plan(self, observed: Observation) -> Plan:
-        """Plan. If the CA would refuse an order now, report when it may be placed; the rest
-        proceeds.
-        """
+        """Plan. If the CA would refuse an order now, report when it may be placed."""
         times = Times(
             now=self._ports.now(),
             begun=self._begun,
@@ -392,9 +388,7 @@ class Reconciler:
         return report
 
     def _store_sightings(self, report: SyncReport) -> None:
-        """Store what the run saw at the places of its certificates, for commands that ask no
-        service. Where all is as before, nothing is written.
-        """
+        """Store what the run saw at the places, for commands that ask no service."""
         after = partial(after_run, seen=with_delivered(self._seen, report.lineages))
         before = self.ports.state.sightings()
         if after(before) != before:

@@ -71,9 +71,8 @@ SETTLING = timedelta(days=1)
 def without_claimed(
     found: ObservedTarget, lineage: str, target: str, ports: Ports
 ) -> ObservedTarget:
-    """Drop what a declared certificate owns, and add what the state remembers of the rest.
-
-    The state is read after the target: what was uploaded by then has its version there.
+    """Drop what a declared certificate owns, and add what the state remembers of the rest. The
+    state is read after the target: what was uploaded by then has its version there.
     """
     declared = ports.claims.lineages - {lineage}
     found_owners = {owner_of(other.label) for other in found.others}
@@ -117,8 +116,8 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
 
 
 def _in_words(kept: Sequence[StepOutcome]) -> Text:
-    """Count the certificates that an account keeps, with the last answer of those that it refuses
-    to remove for another reason than that they are used.
+    """Count what an account keeps, with its last answer where it refuses for another reason than
+    use.
     """
     answers = [one.detail for one in kept if one.error is not None]
     used = len(kept) - len(answers)

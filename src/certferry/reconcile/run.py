@@ -87,10 +87,9 @@ class Run:
             wake()
 
     def pause(self, seconds: float) -> None:
-        """Wait (`ports.progress.Pause`); raises `Interrupted` once the run is stopped.
-
-        Each thread is interrupted once. What it waits for after that, such as its turn to remove a
-        record at a provider that wants few requests per second, belongs to its clean-up.
+        """Wait (`ports.progress.Pause`); raises `Interrupted` once the run is stopped. Each thread
+        is interrupted once. What it waits for after that, such as its turn to remove a record at a
+        provider that wants few requests per second, belongs to its clean-up.
         """
         left: float | None = getattr(self._interrupted, "left", None)
         if left is None:
@@ -105,9 +104,7 @@ class Run:
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Call `wake` when the run is stopped within the `with` block, or was before. It must not
-        wait.
-        """
+        """Call `wake`, which must not wait, when the run is stopped, or was before."""
         with self._guard:
             self._wakers.append(wake)
         try:
@@ -184,11 +181,10 @@ def _words(run: BegunRun) -> Text:
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The ports of one run, joined by the wiring. Providers and targets are found by their
-    account's label, receivers by what is to be delivered how.
-
-    `now` is the only clock; `progress` follows what happens, the history's keeper included;
-    `verify_timeout` is how long a domain may take to serve what it is bound to; `claims` are those
-    of the whole configuration, for however few certificates the run is.
+    account's label, receivers by what is to be delivered how. `now` is the only clock; `progress`
+    follows what happens, the history's keeper included; `verify_timeout` is how long a domain may
+    take to serve what it is bound to; `claims` are those of the whole configuration, for however
+    few certificates the run is.
     """
 
     issuer: Issuer

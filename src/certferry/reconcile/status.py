@@ -104,9 +104,7 @@ def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -
 
 
 def recorded(state: StateStore) -> Recorded:
-    """Read what is recorded of every certificate and of runs. Raises `StateError` for what cannot
-    be read at all.
-    """
+    """Read what is recorded of all certificates and of runs. Raises `StateError`."""
     problem = None
     try:
         state.must_unseal()
@@ -122,9 +120,7 @@ def recorded(state: StateStore) -> Recorded:
 
 
 def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Plan:
-    """Plan one lineage. What a run refuses once it has adopted what the files hold is known before,
-    and added.
-    """
+    """Plan one lineage, with what a run would refuse once it has adopted what the files hold."""
     try:
         desired = with_file_names(desired, ports)
     except (CertificateError, PlanRefused) as error:
@@ -155,9 +151,8 @@ def _with_refusals_to_come(
 
 
 class Proofs:
-    """What would stop the orders of one run's plans: a wrong clock, refused keys, a missing zone.
-
-    A plan without an order asks nothing, unless no target has a domain for the certificate: a name
+    """What would stop the orders of one run's plans: a wrong clock, refused keys, a missing zone. A
+    plan without an order asks nothing, unless no target has a domain for the certificate: a name
     that is mistyped has no zone either. Each account's clock is asked for once.
     """
 
@@ -167,9 +162,7 @@ class Proofs:
         self._guard = threading.Lock()
 
     def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
-        """Return the plan with what would stop its order, or which names need no account. Raises
-        `Interrupted`.
-        """
+        """Return the plan with what would stop its order. Raises `Interrupted`."""
         step, accounts = plan.issue_now, ", ".join(desired.dns_accounts)
         if step is None and _is_for_nothing(plan) and accounts:
             found = self._proof(desired)

@@ -52,7 +52,6 @@ class Work(Protocol):
 
     def reconcile(self) -> Waiting | None:
         """Make one pass; return the wait before the next one, `None` after the last."""
-        ...
 
 
 W = TypeVar("W", bound=Work)

@@ -53,9 +53,8 @@ if TYPE_CHECKING:
 
 
 class AccountNotes:
-    """The notes of one account. The state is opened when one is asked for.
-
-    Unless they are to be `is_kept`, this process alone remembers what changes.
+    """The notes of one account. The state is opened when one is asked for. Unless they are to be
+    `is_kept`, this process alone remembers what changes.
     """
 
     def __init__(self, state: Callable[[], StateStore], account: str, *, is_kept: bool) -> None:
@@ -173,9 +172,7 @@ class Accounts:
         return target
 
     def survey_of(self, label: str) -> Callable[[Looked], Survey]:
-        """Return `ports.survey.Surveyed.survey` of a target; one that lacks it says so. Raises
-        `ConfigError`.
-        """
+        """Return the survey of a target; one that lacks it says so. Raises `ConfigError`."""
         target = self.target(label)
         if isinstance(target, Surveyed):
             return target.survey
@@ -184,9 +181,7 @@ class Accounts:
         return lambda _looked: Survey((), (unlisted,))
 
     def zones_of(self, label: str) -> tuple[FoundZone, ...] | None:
-        """Return the zones of a DNS provider's account; `None` where it cannot list them. Raises
-        `ConfigError`, and `DnsError`.
-        """
+        """Return an account's zones; `None` for unlisted ones. Raises `ConfigError`, `DnsError`."""
         account = self.dns(label)
         return account.zones() if isinstance(account, ZoneKeeper) else None
 

@@ -112,9 +112,7 @@ class Described:
         return getattr(self.adapter, "ONE_ACCOUNT_A_DOMAIN", False) is True
 
     def least_life(self, written: Mapping[str, object]) -> timedelta:
-        """Return how long a certificate must be valid when the target takes it in, as an account is
-        `written`.
-        """
+        """Return how long a certificate must be valid when a `written` account takes it in."""
         name = getattr(self.adapter, "LEAST_LIFE", None)
         if name is None:
             return timedelta(0)
@@ -159,9 +157,7 @@ _MISSING = re.compile(r"cannot import name '(?P<name>\w+)'")
 
 
 def described(point: EntryPoint, role: Text) -> Described:
-    """Import what an entry point declares. Raises `BrokenAdapter` that names the package where
-    something is wrong with it.
-    """
+    """Import what an entry point declares. Raises `BrokenAdapter`, which names the package."""
     package = package_of(point)
     try:
         module = point.load()
@@ -206,9 +202,7 @@ def in_short(error: BaseException) -> str:
 
 
 def _mistakes(found: Described, module: str) -> Iterator[Text]:
-    """Yield what is wrong with a description. It is another author's: nothing is taken for granted,
-    and whatever is raised is wrong as well.
-    """
+    """Yield what is wrong with a description, of which nothing is taken for granted."""
     names: Any = found.adapter
     missing = [name for name in _MUST_HAVE if not hasattr(names, name)]
     if missing:
@@ -314,22 +308,18 @@ class Table:
         return name in self._of(family)
 
     def find(self, family: Family, name: str) -> Described:
-        """Import an adapter. Raises `KeyError` for a name that no package declares, and
-        `BrokenAdapter` that names the package where something is wrong with it.
+        """Import an adapter. Raises `KeyError` for a name that no package declares,
+        `BrokenAdapter`.
         """
         return described(self._chosen(family, name), family.role)
 
     def of_type(self, name: str) -> list[Described]:
-        """Import the adapters of a type, of each family of accounts that knows it. Raises
-        `BrokenAdapter`.
-        """
+        """Import the adapters of a type, of each family that has it. Raises `BrokenAdapter`."""
         known = [family for family in FAMILIES.values() if self.is_known(family, name)]
         return [self.find(family, name) for family in known]
 
     def target_of(self, account: AccountTable) -> Described | None:
-        """Import an account's target; `None` where it is none, or a broken one, which is reported
-        when it is connected.
-        """
+        """Import an account's target; `None` where it is none, or broken: connecting it says so."""
         try:
             return self.find(TARGETS, account.type)
         except (KeyError, ConfigError):
@@ -470,9 +460,7 @@ class Guard:
             raise refused(failed.message, hint=failed.hint) from exc
 
     def connecting(self, required: tuple[str, ...], connect: Callable[[], object]) -> object:
-        """Connect, and see that the port has the methods that are required; what hangs is left to
-        itself, and keeps no process. Raises `BrokenAdapter`.
-        """
+        """Connect, in time, to a port that has the required methods. Raises `BrokenAdapter`."""
         outcome = aside(connect, "connect")
         if not wait([outcome], self.within.total_seconds()).done:
             raise self._wrong(Text("{name} does not connect within {time}"), time=self.within)

@@ -85,9 +85,7 @@ class LateIssuer:
 
 
 def _authority_at(settings: Settings, directory: str) -> CaSettings:
-    """Return what the settings say of a directory; one that they do not name is reached as the
-    usual one.
-    """
+    """Return what the settings say of a directory; one not named is reached as the usual one."""
     acme = settings.acme
     known = (ca for ca in acme.authorities if ca.directory == directory)
     return next(known, CaSettings(directory, directory, acme.ca_bundle, acme.proxy))
@@ -141,9 +139,7 @@ def account_at(
 
 
 def directory_of(name: str | None, settings: Settings) -> str:
-    """Return the URL of a CA that is called so, the usual one's without a name. Raises
-    `ConfigError`.
-    """
+    """Return the URL of a CA of this name, or of the usual one. Raises `ConfigError`."""
     from certferry.config.values import directory_url
 
     known = {ca.name: ca.directory for ca in settings.acme.authorities}
@@ -191,9 +187,7 @@ def revoke(
 
 
 def rehearsing(settings: Settings) -> Settings:
-    """Return the settings of a rehearsal. Raises `ConfigError` for a directory whose staging
-    directory is not known.
-    """
+    """Return the settings of a rehearsal. Raises `ConfigError` without a staging directory."""
     acme = settings.acme
     if acme.staging is None:
         raise ConfigError(

@@ -131,9 +131,7 @@ class Channels:
 
 
 def check(settings: Settings, adapters: Table | None = None) -> None:
-    """Raise one `ConfigError` of all that is wrong with the channels as they are written. Secrets
-    are read when there is something to send.
-    """
+    """Raise one `ConfigError` of all that is wrong with the channels as they are written."""
     known = installed() if adapters is None else adapters
     errors: list[ConfigError] = []
     for table in settings.channels.values():

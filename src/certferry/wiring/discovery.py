@@ -82,9 +82,7 @@ def proposed(
 
 
 def must_be_read(found: Discovery) -> None:
-    """Raise what kept the only account from being read, or is wrong with the settings of each: then
-    there is nothing to show.
-    """
+    """Raise what kept the only account from being read, or is wrong with the settings of each."""
     failures = [look.failure for look in found.accounts if look.failure is not None]
     wrong = [error for error in failures if isinstance(error, ConfigError)]
     if len(wrong) == len(found.accounts):

@@ -54,9 +54,7 @@ if TYPE_CHECKING:
 
 
 def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
-    """Examine everything that a run would rely on, and return the findings. Changes nothing.
-    Raises `ConfigError` as `Workspace.connect` does.
-    """
+    """Examine everything that a run would rely on. Changes nothing. Raises `ConfigError`."""
     try:
         ports = workspace.connect(run)
     except StateError as problem:
@@ -66,9 +64,7 @@ def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> 
 
 
 def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
-    """Ask every account that an issue can report, whether a certificate names it or not. Raises
-    `ConfigError` where there is none, and for settings that can be none.
-    """
+    """Ask every account that an issue can report. Raises `ConfigError` where there is none."""
     accounts, reporting = workspace.accounts(run), list[Reporting]()
     for family, connect in ((TARGETS, accounts.target), (DNS_PROVIDERS, accounts.dns)):
         for label in accounts.labels(family):
@@ -241,9 +237,7 @@ def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterat
 
 
 def _resolver_check(settings: Settings) -> ResolverLook:
-    """Return the look through the resolvers by which the edges are found. Where the CA is on
-    loopback, so is everything.
-    """
+    """Return the check of the resolvers. Where the CA is on loopback, so is everything."""
     from certferry.adapters.probe.resolver_look import ResolverLook
     from certferry.adapters.probe.tls import ANSWER_WITHIN
 

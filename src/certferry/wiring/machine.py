@@ -42,9 +42,7 @@ def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiv
 
 
 def sweep_handovers(settings: Settings) -> None:
-    """Remove what a killed run handed to a command: the file may name no command any more whose
-    next delivery would remove it.
-    """
+    """Remove what a killed run handed to a command, which may be declared no more."""
     handover.sweep(_workspace(settings))
 
 
@@ -93,9 +91,7 @@ def certificate_source() -> CertificateSource:
 def install_deploy_hook(
     home: Path | None, command: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[Path, bool]:
-    """See `migration.acme_sh.install`; the home is the one that acme.sh uses itself, unless
-    another is named.
-    """
+    """See `migration.acme_sh.install`; the home is acme.sh's own, unless another is named."""
     from certferry.migration import acme_sh
 
     usual = acme_sh.default_home(environ, home_directory(environ))
@@ -103,10 +99,7 @@ def install_deploy_hook(
 
 
 def old_home(client: OldClient, home: Path | None, environ: Mapping[str, str]) -> OldHome:
-    """Read the home of another client: this one, or the one that it would use itself.
-
-    Raises `ConfigError` when there is none.
-    """
+    """Read the home of another client, by default its own. Raises `ConfigError` without one."""
     reader = import_module(OLD_CLIENTS[client])
     usual = reader.default_home(environ, home_directory(environ))
     read: OldHome = reader.read(home or usual, usual, PemFileSource())

@@ -53,9 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 class Monitor:
-    """Notifies monitors of one run. `is_whole`: the run is for every certificate, so that it is a
-    beat of the heart.
-    """
+    """Notifies monitors of one run. Only a run for every certificate (`is_whole`) is a beat."""
 
     def __init__(
         self,
@@ -181,9 +179,7 @@ class Monitor:
 
 
 def try_heartbeat(settings: Settings) -> Problem | None:
-    """Ping the heartbeat once, as a run that has succeeded, and return what went wrong. Raises
-    `ConfigError` for an address that can be none.
-    """
+    """Ping once, as a run that succeeded; return what went wrong. Raises `ConfigError`."""
     reference = settings.monitoring.heartbeat
     if reference is None:
         return None

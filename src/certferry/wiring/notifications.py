@@ -136,9 +136,7 @@ class RunNotifications:
         return change
 
     def _remember_last_message(self, state: StateStore) -> None:
-        """Store what the channels were sent while no state could remember it, so that its end is
-        sent as well.
-        """
+        """Store what the channels were sent without a state, so that its end is sent as well."""
         from certferry.core.assessment.notifications import having
 
         stamp = self._stamp
@@ -150,9 +148,7 @@ class RunNotifications:
             stamp.remove()  # killed while it is sent, it is not sent twice
 
     def notify_failure(self, error: CertferryError) -> None:
-        """Store what ended a run, and notify of it. Where it cannot be stored, the channels are
-        notified once a day.
-        """
+        """Store what ended a run, and notify of it; where that cannot be stored, once a day."""
         if self._notify(lambda _: partial(failed_run, error, now=now())).problem is not None:
             self.notify_unremembered(error)
 

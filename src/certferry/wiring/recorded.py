@@ -52,9 +52,7 @@ def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -
 
 
 def _note_declared(settings: Settings, state: StateStore) -> None:
-    """Keep that the declared certificates are this file's. Where that is known, nothing is
-    written.
-    """
+    """Store that the declared certificates are this file's, if that is not known."""
     file = _called(settings)
     if file is None:
         return
@@ -67,9 +65,7 @@ def forget(lineage: str, state: StateStore) -> None:
 
 
 def undeclared(settings: Settings, state: StateStore, moment: datetime) -> tuple[Undeclared, ...]:
-    """Return what this file declares no more; nothing where only some of its certificates are
-    chosen, or where there is no file.
-    """
+    """Return what this file declares no more; nothing for a choice of certificates, or no file."""
     file = _called(settings)
     if file is None or settings.certificates != settings.declared:
         return ()
@@ -148,9 +144,7 @@ def _exists(file: str) -> bool:
 
 
 def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorded:
-    """Read what is recorded, compared with what the settings declare. Raises `StateError` for what
-    cannot be read at all.
-    """
+    """Read what is recorded, compared with what is declared. Raises `StateError`."""
     known, lost = stored(state), lost_state(settings, state)
     problem = known.problem or (None if lost is None else lost.problem())
     return replace(known, problem=problem, undeclared=undeclared(settings, state, moment))
@@ -205,9 +199,7 @@ def least_life(desired: DesiredCertificate, of_accounts: Mapping[str, timedelta]
 
 
 def _least_life(table: AccountTable) -> timedelta:
-    """Return what an account's target asks for; nothing where it is no target, or a broken one,
-    which is reported when it is connected.
-    """
+    """Return what an account's target asks for; connecting a broken one reports it."""
     try:
         if not installed().is_known(TARGETS, table.type):
             return timedelta(0)

@@ -38,10 +38,8 @@ def chosen_settings(
     names: Sequence[str], path: Path | None, environ: Mapping[str, str]
 ) -> Settings:
     """Read the configuration file and keep the certificates that are named, all if none is; a
-    domain names those that are for it.
-
-    Without a file the names themselves are declared, as the environment allows. Raises
-    `ConfigError`.
+    domain names those that are for it. Without a file the names themselves are declared, as the
+    environment allows. Raises `ConfigError`.
     """
     if names and find_file(path, environ) is None:
         return from_environment(names, environ)
@@ -52,9 +50,7 @@ def chosen_settings(
 def select(
     certificates: Sequence[DesiredCertificate], names: Sequence[str]
 ) -> tuple[DesiredCertificate, ...]:
-    """Return those whose lineages are named, or that cover a named domain; all if none is. Raises
-    `ConfigError`.
-    """
+    """Return those that are named or cover a named domain; all if none is. Raises `ConfigError`."""
     meant: set[str] = set()
     for name in names:
         found = lineages_meant(name, certificates)
@@ -72,9 +68,7 @@ def lineages_meant(name: str, certificates: Sequence[DesiredCertificate]) -> lis
 
 
 def _names_of(desired: DesiredCertificate) -> Sequence[str]:
-    """Return the names of a certificate; of one from files those in the files, none if they cannot
-    be read: the pass over that certificate reports it.
-    """
+    """Return a certificate's names, or those in its files; none where its pass reports why."""
     if desired.files is None:
         return desired.names
     from certferry.wiring.machine import certificate_source
@@ -95,9 +89,7 @@ def _meant(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
-    """Return the certificate of that name, or the only one that covers a domain. Raises
-    `ConfigError`.
-    """
+    """Return the one of that name, or the only one for a domain. Raises `ConfigError`."""
     found = select(certificates, [name])
     must_be_one(name, [desired.lineage for desired in found])
     return found[0]
@@ -163,11 +155,10 @@ class Meant:
 def meant_by(
     mode: str, chosen: Path | None, environ: Mapping[str, str], source: CertificateSource
 ) -> Meant:
-    """Read the configuration file and keep of it the certificates that are meant.
-
-    Without a file, or with one that declares no certificate, the client's certificate itself is
-    taken, for Qiniu. Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the
-    client's files cannot be taken.
+    """Read the configuration file and keep of it the certificates that are meant. Without a file,
+    or with one that declares no certificate, the client's certificate itself is taken, for Qiniu.
+    Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the client's files cannot be
+    taken.
     """
     renewed = renewed_by_any(environ) if mode == QINIU else renewed_by(mode, environ)
     settings = None if find_file(chosen, environ) is None else load_checked(chosen, environ)

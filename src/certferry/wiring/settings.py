@@ -150,18 +150,14 @@ ADAPTERS = InstalledAdapters()
 
 
 def variables_of(type_: str, table: Table | None = None) -> tuple[Variable, ...]:
-    """Return the keys of an account of this type that the environment may hold. Raises
-    `ConfigError` for an adapter that cannot be imported.
-    """
+    """Return what the environment may hold for a type of account. Raises `ConfigError`."""
     known = (table or installed()).of_type(type_)
     found = [variable for one in known for variable in one.adapter.ENVIRONMENT]
     return tuple({variable.key: variable for variable in found}.values())
 
 
 def needed_by(type_: str, table: Table) -> Collection[str]:
-    """Return the settings without which there is no account of this type. Raises `ConfigError` for
-    an adapter that cannot be imported.
-    """
+    """Return the settings that an account of this type must have. Raises `ConfigError`."""
     return {key for one in table.of_type(type_) for key in must_be_written(one.adapter.Settings)}
 
 
@@ -178,9 +174,7 @@ class Service:
 
 
 def offered(family: Family) -> tuple[Service, ...]:
-    """Return what accounts of a family may be of, or channels, the usual one first. A package that
-    is broken is warned of, and left out.
-    """
+    """Return what accounts of a family, or channels, may be, the usual one first."""
     table = installed()
     order = [*_IN_ORDER[family].split(), *table.names(family)]
     found = []
@@ -214,9 +208,7 @@ def without_certificates(environ: Mapping[str, str]) -> Settings:
 
 
 def from_keys(environ: Mapping[str, str]) -> Settings:
-    """Make settings without a file of the usual accounts, as far as there are keys of theirs;
-    see `config.load.without_certificates`.
-    """
+    """Make settings of the usual accounts whose keys there are, without a file."""
     usual = [_usual(TARGETS), _usual(DNS_PROVIDERS)]
     names = {one.type: [name for key in one.variables for name in key.names] for one in usual}
     held = [one for one in usual if any(map(environ.get, names[one.type]))]
@@ -274,9 +266,7 @@ class _Unfit:
 
 
 def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """Read the settings from a file, as `load` does, and refuse what a target would refuse in any
-    case. Raises `ConfigError`.
-    """
+    """Read a file, and refuse what a target would refuse in any case. Raises `ConfigError`."""
     return checked(load.load(path, environ, ADAPTERS))
 
 
