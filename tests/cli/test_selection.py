@@ -24,8 +24,8 @@ from certferry.wiring.selection import must_be_known, select
 from certferry.wiring.settings import load_checked
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.cli.consoles import TestConsole
+from tests.cli.fakes import FakeWorkspace, FakeWorld, wish
 from tests.cli.terminals import Terminal
-from tests.cli.twins import TwinSession, TwinWorld, wish
 from tests.wiring.packages import TARGET_GROUP, Packages, adapter
 
 # --- Which settings a run goes by, and which certificates it is about
@@ -116,9 +116,9 @@ def test_a_look_goes_by_the_file_where_there_is_one(somewhere: Path) -> None:
     assert 8443 == settings_or_defaults(front(somewhere)).verify.port
 
 
-def known(*lineages: str) -> TwinSession:
+def known(*lineages: str) -> FakeWorkspace:
     """A session that declares these."""
-    return TwinSession(TwinWorld(), tuple(wish(lineage) for lineage in lineages), no_listener)
+    return FakeWorkspace(FakeWorld(), tuple(wish(lineage) for lineage in lineages), no_listener)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_an_unknown_name_gets_the_nearest_one(
 
 def test_what_is_only_remembered_is_known_too() -> None:
     """A certificate that is no longer declared still has its history and its files."""
-    world = TwinWorld()
+    world = FakeWorld()
     session = world.session()
     session.reconciler().sync(session.certificates, WaitLimit(timedelta(0)))
 
-    session = TwinSession(world, (), no_listener)
+    session = FakeWorkspace(world, (), no_listener)
     assert "img" == must_be_known("img", session)
     assert "img" == must_be_known("a.img.example.com", session)
 

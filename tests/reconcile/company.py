@@ -1,4 +1,4 @@
-"""A company with many certificates, and the engine over in-memory twins, with its threads."""
+"""A company with many certificates, and the engine over in-memory fakes, with its threads."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class BrokenCdn(StoppedCdn):
     trouble = StateUnavailable(Text("it cannot be read"))
 
 
-def test_lineages_are_looked_at_side_by_side() -> None:
+def test_lineages_are_was_observed_side_by_side() -> None:
     """A thousand answers, one after the other, would take many minutes."""
     company = Company(2 * WORKERS, cdn=SlowCdn)
     reconciler = company.reconciler()
@@ -130,7 +130,7 @@ def test_run_that_is_stopped_does_not_tell_of_what_it_did_not_come_to() -> None:
 
     report = company.reconciler().sync(company.certificates, WaitLimit())
 
-    assert [True] * WORKERS + [False] * 2 == [one.looked_at for one in report.lineages]
+    assert [True] * WORKERS + [False] * 2 == [one.was_observed for one in report.lineages]
     assert not any(one.ok or one.is_unchanged for one in report.lineages)
 
 

@@ -33,7 +33,7 @@ from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_target import MemoryCdn
-from tests.cli.twins import TwinWorld, wish
+from tests.cli.fakes import FakeWorld, wish
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -58,13 +58,13 @@ class Denied(MemoryIssuer):
         return super().issue(request, *ports)
 
 
-def world_of_quick_changes() -> TwinWorld:
+def world_of_quick_changes() -> FakeWorld:
     """A CDN that is done at once."""
-    return TwinWorld(processing=timedelta(0), lag=timedelta(0))
+    return FakeWorld(processing=timedelta(0), lag=timedelta(0))
 
 
 def scheduled(
-    world: TwinWorld, *wishes: DesiredCertificate, wait_limit: WaitLimit | None = None
+    world: FakeWorld, *wishes: DesiredCertificate, wait_limit: WaitLimit | None = None
 ) -> SyncReport:
     """Run as the schedule does."""
     session = world.session(*wishes)
@@ -72,12 +72,12 @@ def scheduled(
     return run.sync(session.certificates)
 
 
-def pauses_of(world: TwinWorld) -> list[int]:
+def pauses_of(world: FakeWorld) -> list[int]:
     """What was waited, in whole minutes."""
     return [round(pause / MINUTE) for pause in world.pauses]
 
 
-def heal_after(world: TwinWorld, pauses: int) -> None:
+def heal_after(world: FakeWorld, pauses: int) -> None:
     """Let the CA come back in the pause of this number."""
     wait = world.pause
 
@@ -255,7 +255,7 @@ def test_the_pause_is_shown() -> None:
 class Engine:
     """A `Reconciler` whose reports are made up, and that keeps what it was told."""
 
-    def __init__(self, world: TwinWorld, *reports: LineageReport) -> None:
+    def __init__(self, world: FakeWorld, *reports: LineageReport) -> None:
         self.ports = world.session().ports
         self.runs: list[tuple[list[str], timedelta | None]] = []
         self._reports = list(reports)
@@ -267,7 +267,7 @@ class Engine:
         self.runs.append(([wish.lineage for wish in wishes], wait_limit.limit))
         return SyncReport((self._reports.pop(0),))
 
-    def run(self, world: TwinWorld, wait_limit: WaitLimit) -> SyncReport:
+    def run(self, world: FakeWorld, wait_limit: WaitLimit) -> SyncReport:
         """Run as the schedule does."""
         engine = cast("Reconciler", self)
         return ScheduledRun(lambda: engine, world.pause, wait_limit).sync([wish()])

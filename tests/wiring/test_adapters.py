@@ -18,7 +18,7 @@ from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
 from certferry.ports.survey import ZoneFinder
 from certferry.reconcile.examination import cnames_of, examine_account
 from certferry.reconcile.run import Run
-from certferry.wiring.accounts import Accounts, Paces
+from certferry.wiring.accounts import Paces, VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
 from certferry.wiring.settings import InstalledAdapters
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
@@ -33,7 +33,7 @@ LITERAL = "from typing import Literal\n"
 HARBOUR = ROOT / "tests/data/third_party/src/certferry_harbour/target.py"
 DEPLOYED = "@dataclass(frozen=True)\nclass DeploySettings:\n"
 
-Connect = Callable[[str], Accounts]
+Connect = Callable[[str], VendorAccounts]
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packag
 def connect(packages: Packages, tmp_path: Path) -> Connect:
     """Read a configuration, and give its accounts by the table of the packages."""
 
-    def accounts(text: str) -> Accounts:
-        return Accounts(
+    def accounts(text: str) -> VendorAccounts:
+        return VendorAccounts(
             settings(tmp_path, text),
             lambda _: MemoryAccount(),
             run=Run(),

@@ -114,10 +114,10 @@ class AccountFacts:
 
 class CaAccount(Protocol):
     """The account at one directory. All raise `IssuanceError` and `StateError`; all but `revoke`
-    and `look` raise `PlanRefused` where there is no account.
+    and `facts` raise `PlanRefused` where there is no account.
     """
 
-    def look(self) -> AccountFacts | None:
+    def facts(self) -> AccountFacts | None:
         """Ask the CA for the account; `None` where there is none. Changes nothing there."""
 
     def rollover(self) -> None:

@@ -97,7 +97,7 @@ class Paces:
         return pacer.joined_by(pause)
 
 
-class Accounts:
+class VendorAccounts:
     """The accounts of some settings, for one run. Each call connects anew, and sends nothing."""
 
     def __init__(

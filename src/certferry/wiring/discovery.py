@@ -19,14 +19,14 @@ from certferry.reconcile.discover import survey_accounts
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.accounts import Accounts
+from certferry.wiring.accounts import VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
 from certferry.wiring.clock import now
 from certferry.wiring.network import probe_for
 from certferry.wiring.workspace import Workspace
 
 
-def chosen(named: Sequence[str], accounts: Accounts, settings: Settings) -> tuple[str, ...]:
+def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -> tuple[str, ...]:
     """Return the accounts of targets that are named, all if none is. Raises `ConfigError`."""
     labels = accounts.labels(TARGETS)
     for account in named:
@@ -61,7 +61,7 @@ def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discove
 
 
 def proposed(
-    found: Discovery, accounts: Accounts, settings: Settings
+    found: Discovery, accounts: VendorAccounts, settings: Settings
 ) -> tuple[Proposal, list[Problem]]:
     """Propose certificates for the domains that are not covered; return with it which zones could
     not be read: every name is taken to be in one of these.

@@ -21,7 +21,7 @@ from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
-from certferry.wiring.accounts import AccountNotes, Accounts, Paces
+from certferry.wiring.accounts import AccountNotes, Paces, VendorAccounts
 from certferry.wiring.authorities import issuer_for
 from certferry.wiring.clock import now
 from certferry.wiring.machine import receiver_for, sweep_handovers
@@ -71,14 +71,14 @@ class Workspace:
             if self._state is None:
                 where = self.settings.state
                 state = connect(
-                    where.path, where.key_file, host=this_host(), looks_only=self._reads_only
+                    where.path, where.key_file, host=this_host(), reads_only=self._reads_only
                 )
                 self._state = self._resources.enter_context(closing(state))
             return self._state
 
-    def accounts(self, run: Run) -> Accounts:
+    def accounts(self, run: Run) -> VendorAccounts:
         """Return the accounts that the settings name, as one run connects them."""
-        return Accounts(
+        return VendorAccounts(
             self.settings,
             lambda label: AccountNotes(lambda: self.state, label, is_kept=not self._reads_only),
             run=run,

@@ -111,8 +111,8 @@ class AcmeCaAccount:
         self._now = now
         self._accounts = Accounts(directory, state)
 
-    def look(self) -> AccountFacts | None:
-        """See `CaAccount.look`."""
+    def facts(self) -> AccountFacts | None:
+        """See `CaAccount.facts`."""
         if self._state.account(self._directory) is None:
             return None
         with self._client() as client:

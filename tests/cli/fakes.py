@@ -1,4 +1,4 @@
-"""A session over in-memory twins, at the pace of a test."""
+"""A session over in-memory fakes, at the pace of a test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from certferry_sandbox.testing.memory_target import MemoryCdn
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 
 
-class TwinWorld:
+class FakeWorld:
     """One CDN account with one domain, one zone, and a clock that begins at noon.
 
     Changes at the CDN take `processing`, and the second edge follows `lag` later.
@@ -70,12 +70,14 @@ class TwinWorld:
         self.pauses.append(timedelta(seconds=seconds))
         self.pass_time(self.pauses[-1])
 
-    def session(self, *wishes: DesiredCertificate, progress: Progress = no_listener) -> TwinSession:
+    def session(
+        self, *wishes: DesiredCertificate, progress: Progress = no_listener
+    ) -> FakeWorkspace:
         """Open a session of a new run."""
-        return TwinSession(self, wishes or (wish(),), progress)
+        return FakeWorkspace(self, desired or (wish(),), progress)
 
 
-class TwinNotifications(RunNotifications):
+class FakeNotifications(RunNotifications):
     """Notifies through no channel."""
 
     def __init__(self) -> None:
@@ -86,11 +88,11 @@ class TwinNotifications(RunNotifications):
         return {}
 
 
-class TwinSession(Workspace):
-    """A `Workspace` whose parts are twins: nothing is opened, and nothing has to be closed."""
+class FakeWorkspace(Workspace):
+    """A `Workspace` whose parts are fakes: nothing is opened, and nothing has to be closed."""
 
     def __init__(
-        self, world: TwinWorld, wishes: tuple[DesiredCertificate, ...], progress: Progress
+        self, world: FakeWorld, wishes: tuple[DesiredCertificate, ...], progress: Progress
     ) -> None:
         self._wishes = wishes
         self._world = world
@@ -107,21 +109,21 @@ class TwinSession(Workspace):
         )
 
     def connect(self, run: Run) -> Ports:
-        """Return the twins."""
+        """Return the fakes."""
         return replace(self.ports, run=run)
 
     def reconciler(self) -> Reconciler:
-        """Return the engine over the twins."""
+        """Return the engine over the fakes."""
         return Reconciler(self.ports)
 
-    def notifications(self, run: Run) -> TwinNotifications:
+    def notifications(self, run: Run) -> FakeNotifications:
         """Return what notifies through no channel."""
         del run
-        return TwinNotifications()
+        return FakeNotifications()
 
     @property
     def state(self) -> StateStore:
-        """What the twins remember."""
+        """What the fakes remember."""
         return self._world.state
 
     @property
