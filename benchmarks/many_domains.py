@@ -55,7 +55,7 @@ from certferry.core.secret import Secret
 from certferry.core.waiting import LONGEST
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
-from certferry.reconcile.discover import survey_accounts
+from certferry.reconcile.status import survey_accounts
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports, Run
 from certferry.reconcile.status import plans_of

@@ -71,10 +71,10 @@ class FakeWorld:
         self.pass_time(self.pauses[-1])
 
     def session(
-        self, *wishes: DesiredCertificate, progress: Progress = no_listener
+        self, *all_desired: DesiredCertificate, progress: Progress = no_listener
     ) -> FakeWorkspace:
         """Open a session of a new run."""
-        return FakeWorkspace(self, desired or (wish(),), progress)
+        return FakeWorkspace(self, all_desired or (desired(),), progress)
 
 
 class FakeNotifications(RunNotifications):
@@ -92,9 +92,9 @@ class FakeWorkspace(Workspace):
     """A `Workspace` whose parts are fakes: nothing is opened, and nothing has to be closed."""
 
     def __init__(
-        self, world: FakeWorld, wishes: tuple[DesiredCertificate, ...], progress: Progress
+        self, world: FakeWorld, all_desired: tuple[DesiredCertificate, ...], progress: Progress
     ) -> None:
-        self._wishes = wishes
+        self._all_desired = all_desired
         self._world = world
         self.ports = Ports(
             issuer=world.issuer,
@@ -129,7 +129,7 @@ class FakeWorkspace(Workspace):
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:
         """What is declared."""
-        return self._wishes
+        return self._all_desired
 
 
 class CdnHosts:
@@ -143,7 +143,7 @@ class CdnHosts:
         return {host: self.served([host.name])[host.name] for host in hosts}
 
 
-def wish(lineage: str = "img", *domains: str) -> DesiredCertificate:
+def desired(lineage: str = "img", *domains: str) -> DesiredCertificate:
     """Ask for one certificate, served at these domains, or at all it covers."""
     return DesiredCertificate(
         lineage,

@@ -24,7 +24,7 @@ from certferry.wiring.selection import must_be_known, select
 from certferry.wiring.settings import load_checked
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.cli.consoles import TestConsole
-from tests.cli.fakes import FakeWorkspace, FakeWorld, wish
+from tests.cli.fakes import FakeWorkspace, FakeWorld, desired
 from tests.cli.terminals import Terminal
 from tests.wiring.packages import TARGET_GROUP, Packages, adapter
 
@@ -61,7 +61,7 @@ def declared(path: Path, *names: str) -> Path:
 
 def test_without_names_everything_is_meant() -> None:
     """No NAME is every certificate, in the order of the file."""
-    wishes = (wish("b"), wish("a"))
+    wishes = (desired("b"), desired("a"))
 
     assert wishes == select(wishes, ())
     assert (wishes[1],) == select(wishes, ("a",))
@@ -74,7 +74,7 @@ def test_names_choose_among_what_the_file_declares(somewhere: Path) -> None:
 
     for given in (None, config):
         settings = read_settings(front(somewhere, config=given), ("static",))
-        assert ["static"] == [wish.lineage for wish in settings.certificates]
+        assert ["static"] == [desired.lineage for desired in settings.certificates]
 
 
 def test_without_a_file_names_are_the_declaration(somewhere: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_look_goes_by_the_file_where_there_is_one(somewhere: Path) -> None:
 
 def known(*lineages: str) -> FakeWorkspace:
     """A session that declares these."""
-    return FakeWorkspace(FakeWorld(), tuple(wish(lineage) for lineage in lineages), no_listener)
+    return FakeWorkspace(FakeWorld(), tuple(desired(lineage) for lineage in lineages), no_listener)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_domain_stands_for_its_certificates(
 
     found = read_settings(front, (written,))
 
-    assert lineages == [wish.lineage for wish in found.certificates]
+    assert lineages == [desired.lineage for desired in found.certificates]
     said = f"{written} is for several certificates: {', '.join(lineages)}\n"
     assert (said if len(lineages) > 1 else "") == console.err
     read_settings(replace(front, verbosity=Verbosity.QUIET), (written,))
@@ -194,8 +194,8 @@ def test_a_command_for_one_certificate_takes_no_domain_of_several(somewhere: Pat
     """`rollback img.example.com` withdraws none that was not meant."""
     one = front(somewhere, config=with_wildcard(somewhere))
 
-    (wish,) = settings_of_one(one, "new.example.com").certificates
-    assert "wild" == wish.lineage
+    (desired,) = settings_of_one(one, "new.example.com").certificates
+    assert "wild" == desired.lineage
     with pytest.raises(ConfigError, match="several certificates: img, wild") as caught:
         settings_of_one(one, "img.example.com")
     assert "name the certificate that is meant" == str(caught.value.hint)

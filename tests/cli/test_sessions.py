@@ -33,7 +33,7 @@ from certferry.text import Text
 from certferry.wiring.recorded import overview
 from tests.another_user import as_root, given_away
 from tests.cli.consoles import TestConsole
-from tests.cli.fakes import START, CdnHosts, FakeWorld, wish
+from tests.cli.fakes import START, CdnHosts, FakeWorld, desired
 
 ANY = "0123456789abcdef"
 SHORT = ANY[:12]
@@ -397,7 +397,7 @@ def test_an_export_into_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_export_of_nothing_is_told_apart_from_a_wrong_name(tmp_path: Path) -> None:
     """Declared but not issued: sync first. Not declared: a mistake, told with the nearest name."""
-    session = FakeWorld().session(wish("img"), wish("static"))
+    session = FakeWorld().session(desired("img"), desired("static"))
 
     with pytest.raises(CertificateError) as missing:
         write_files(session, "img", tmp_path, TestConsole().console)

@@ -55,9 +55,9 @@ class Company:
         self.issuer = MemoryIssuer(self.state, now)
         self.events: list[Event] = []
         self.watch: Progress = self.events.append
-        self.certificates = [self._wish(f"img{number}.example.com") for number in range(count)]
+        self.certificates = [self._desired(f"img{number}.example.com") for number in range(count)]
 
-    def _wish(self, domain: str) -> DesiredCertificate:
+    def _desired(self, domain: str) -> DesiredCertificate:
         self.cdn.add_domain(domain)
         deployment = DesiredDeployment("cdn", (domain,))
         return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))

@@ -35,7 +35,7 @@ from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.testing.memory_target import MemoryCdn
 
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
-MOST_VISITS = 400
+MOST_PASSES = 400
 MOMENT = timedelta(microseconds=1)
 """Between two runs: no two begin at the same moment."""
 IMMORTAL = 1_000_000
@@ -92,7 +92,7 @@ class ModelWorld:
         """Let time pass between two runs."""
         self.clock += duration
 
-    def wish(
+    def desired(
         self,
         *domains: str,
         names: tuple[str, ...] = ("img.example.com", "*.img.example.com"),
@@ -108,7 +108,7 @@ class ModelWorld:
 
     def run(
         self,
-        wish: DesiredCertificate,
+        desired: DesiredCertificate,
         *,
         kill_after: int = IMMORTAL,
         renew: bool = False,
@@ -117,12 +117,14 @@ class ModelWorld:
         """Run to the end, passing the time it waits for; `None` when the process was killed, as
         it is after so many calls through ports.
         """
-        reports = self.run_together([wish], kill_after=kill_after, renew=renew, scheduled=scheduled)
+        reports = self.run_together(
+            [desired], kill_after=kill_after, renew=renew, scheduled=scheduled
+        )
         return None if reports is None else reports[0]
 
     def run_together(
         self,
-        wishes: Sequence[DesiredCertificate],
+        all_desired: Sequence[DesiredCertificate],
         *,
         kill_after: int = IMMORTAL,
         renew: bool = False,
@@ -137,9 +139,10 @@ class ModelWorld:
             ports = self.ports(process, life)
             issuing = issuing_of(renew=renew)
             runs = [
-                LineageReconciler(wish, ports, issuing, keeps_pauses=scheduled) for wish in wishes
+                LineageReconciler(desired, ports, issuing, keeps_pauses=scheduled)
+                for desired in all_desired
             ]
-            self.visit_to_the_end(*runs)
+            self.pass_to_the_end(*runs)
             return [run.report() for run in runs]
         except Killed:
             return None
@@ -148,10 +151,10 @@ class ModelWorld:
             self.calls = kill_after - life.left
             self.pass_time(MOMENT)
 
-    def visit_to_the_end(self, *runs: LineageReconciler) -> None:
+    def pass_to_the_end(self, *runs: LineageReconciler) -> None:
         """Visit until nothing waits, the lineage whose time comes first at first."""
         due = [(self.clock, number) for number in range(len(runs))]
-        for _ in range(MOST_VISITS * len(runs)):
+        for _ in range(MOST_PASSES * len(runs)):
             moment, number = heappop(due)
             self.clock = max(self.clock, moment)
             waiting = runs[number].reconcile()
@@ -188,9 +191,9 @@ class ModelWorld:
         return self.dns.values("_acme-challenge.img.example.com")
 
     def plan(
-        self, wish: DesiredCertificate, issuing: Issuing = Issuing.IF_DUE, **ports: Any
+        self, desired: DesiredCertificate, issuing: Issuing = Issuing.IF_DUE, **ports: Any
     ) -> Plan:
         """Plan, without changing anything, with some ports replaced."""
         times = Times.at(self.clock)
         ours = replace(self.ports("planner"), **ports)
-        return plan_lineage(wish, observe(wish, ours), times, issuing)
+        return plan_lineage(desired, observe(desired, ours), times, issuing)

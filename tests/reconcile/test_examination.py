@@ -59,9 +59,9 @@ def test_every_check_is_carried_out(count: int) -> None:
     """However many there are, some at once."""
     names = [f"s{number:02}" for number in range(count)]
 
-    told = Run().carry_out(*(check(name, lambda name=name: [found(name)]) for name in names))  # type: ignore[misc]  # bound at once
+    result = Run().carry_out(*(check(name, lambda name=name: [found(name)]) for name in names))  # type: ignore[misc]  # bound at once
 
-    assert [(name, "seen") for name in names] == told
+    assert [(name, "seen") for name in names] == result
 
 
 def test_checks_are_side_by_side() -> None:
@@ -82,9 +82,9 @@ def test_check_that_is_refused_is_a_finding() -> None:
         yield found("qiniu")
         raise TargetAccessDenied("the keys are refused")
 
-    told = Run().carry_out(check("qiniu", look), check("dnspod", lambda: [found("dnspod")]))
+    result = Run().carry_out(check("qiniu", look), check("dnspod", lambda: [found("dnspod")]))
 
-    assert [("dnspod", "seen"), ("qiniu", "keys_refused"), ("qiniu", "seen")] == told
+    assert [("dnspod", "seen"), ("qiniu", "keys_refused"), ("qiniu", "seen")] == result
 
 
 def test_mistake_of_ours_is_a_finding(caplog: pytest.LogCaptureFixture) -> None:
@@ -124,14 +124,14 @@ def test_check_that_takes_too_long_is_given_up() -> None:
             return [found("slow")]
 
         slow = replace(check("slow", look), within=timedelta(seconds=0.2))
-        told = run.carry_out(slow, check("quick", lambda: [found("quick")]))
+        result = run.carry_out(slow, check("quick", lambda: [found("quick")]))
 
-        assert [("quick", "seen"), ("slow", "not_looked_at")] == told
+        assert [("quick", "seen"), ("slow", "not_looked_at")] == result
         assert run.stopped.is_set()
     assert gone.wait(20)
 
 
-def test_progress_tells_what_begins_and_what_ends() -> None:
+def test_progress_reports_what_begins_and_what_ends() -> None:
     """Before anything is found."""
     run = Run()
 
@@ -157,7 +157,7 @@ def test_run_that_is_stopped_stops_its_checks() -> None:
     assert run.stopped.is_set()
 
 
-def test_check_that_is_told_of_the_stop_says_nothing() -> None:
+def test_check_that_is_notified_of_the_stop_says_nothing() -> None:
     """The run itself is told as well."""
 
     def look() -> Iterator[Problem]:

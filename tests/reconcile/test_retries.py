@@ -33,7 +33,7 @@ from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_target import MemoryCdn
-from tests.cli.fakes import FakeWorld, wish
+from tests.cli.fakes import FakeWorld, desired
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -64,10 +64,10 @@ def world_of_quick_changes() -> FakeWorld:
 
 
 def scheduled(
-    world: FakeWorld, *wishes: DesiredCertificate, wait_limit: WaitLimit | None = None
+    world: FakeWorld, *all_desired: DesiredCertificate, wait_limit: WaitLimit | None = None
 ) -> SyncReport:
     """Run as the schedule does."""
-    session = world.session(*wishes)
+    session = world.session(*all_desired)
     run = ScheduledRun(session.reconciler, world.pause, wait_limit or WaitLimit())
     return run.sync(session.certificates)
 
@@ -128,7 +128,7 @@ def test_run_has_not_succeeded_while_another_certificate_fails() -> None:
     world.issuer.fail_with(CaUnavailable(Text("away")))
     heal_after(world, 1)
 
-    report = scheduled(world, wish(), DesiredCertificate("denied", ("a.example.org",), "dnspod"))
+    report = scheduled(world, desired(), DesiredCertificate("denied", ("a.example.org",), "dnspod"))
 
     assert [True, False] == [each.ok for each in report.lineages]
     last = world.state.last_run()
@@ -179,7 +179,7 @@ def test_only_what_failed_is_tried_again() -> None:
     world = world_of_quick_changes()
     world.cdn.add_domain("www.example.com")
     other = DesiredCertificate("gone", ("gone.example.org",), "dnspod")
-    fine = wish("img", "img.example.com")
+    fine = desired("img", "img.example.com")
 
     report = scheduled(world, fine, other)
 
@@ -246,10 +246,10 @@ def test_the_pause_is_shown() -> None:
 
     ScheduledRun(session.reconciler, world.pause, WaitLimit()).sync(session.certificates)
 
-    told = [e for e in events if isinstance(e, Activity) and "is tried again at" in str(e.what)]
-    assert ["img"] == [event.lineage for event in told]
-    assert told[0].deadline is not None
-    assert told[0].deadline - told[0].since <= MINUTE + SECOND
+    result = [e for e in events if isinstance(e, Activity) and "is tried again at" in str(e.what)]
+    assert ["img"] == [event.lineage for event in result]
+    assert result[0].deadline is not None
+    assert result[0].deadline - result[0].since <= MINUTE + SECOND
 
 
 class Engine:
@@ -261,16 +261,16 @@ class Engine:
         self._reports = list(reports)
 
     def sync(
-        self, wishes: Sequence[DesiredCertificate], wait_limit: WaitLimit, **_: bool
+        self, all_desired: Sequence[DesiredCertificate], wait_limit: WaitLimit, **_: bool
     ) -> SyncReport:
         """Tell the next report."""
-        self.runs.append(([wish.lineage for wish in wishes], wait_limit.limit))
+        self.runs.append(([desired.lineage for desired in all_desired], wait_limit.limit))
         return SyncReport((self._reports.pop(0),))
 
     def run(self, world: FakeWorld, wait_limit: WaitLimit) -> SyncReport:
         """Run as the schedule does."""
         engine = cast("Reconciler", self)
-        return ScheduledRun(lambda: engine, world.pause, wait_limit).sync([wish()])
+        return ScheduledRun(lambda: engine, world.pause, wait_limit).sync([desired()])
 
 
 IN_ORDER = LineageReport("img", None, ())
@@ -299,8 +299,8 @@ def test_domain_with_a_day_to_wait_does_not_hold_up_another() -> None:
     """The run waits for the pause that ends first."""
     world = world_of_quick_changes()
     tomorrow = world.now() + timedelta(days=1)
-    told = failed(OrderFailed(Text("it has failed"), retry=Retry.at(tomorrow)))
-    paused = replace(told, outcome=Outcome.WAITING)
+    result = failed(OrderFailed(Text("it has failed"), retry=Retry.at(tomorrow)))
+    paused = replace(result, outcome=Outcome.WAITING)
     both = LineageReport("img", None, (failed(REFUSED), paused))
     world.state.save_issue_try("img", world.now(), failed=True)
 
@@ -311,8 +311,8 @@ def test_domain_with_a_day_to_wait_does_not_hold_up_another() -> None:
 def test_pause_that_has_ended_meanwhile_is_not_waited_for() -> None:
     """The report was made before its end, and this is after it."""
     world = world_of_quick_changes()
-    told = failed(OrderFailed(Text("it has failed"), retry=Retry.at(world.now())))
-    paused = LineageReport("img", None, (replace(told, outcome=Outcome.WAITING),))
+    result = failed(OrderFailed(Text("it has failed"), retry=Retry.at(world.now())))
+    paused = LineageReport("img", None, (replace(result, outcome=Outcome.WAITING),))
 
     assert Engine(world, paused, IN_ORDER).run(world, WaitLimit()).ok
     assert [0] == pauses_of(world)

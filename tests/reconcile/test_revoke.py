@@ -48,7 +48,7 @@ class Ca(ModelWorld):
 
     def wanted(self) -> DesiredCertificate:
         """The wish."""
-        return replace(self.wish(IMG), issuance=Issuance(reuse_key=self._reuse_key))
+        return replace(self.desired(IMG), issuance=Issuance(reuse_key=self._reuse_key))
 
     def sync(self, *, renew: bool = False) -> LineageReport:
         """Run to the end."""
@@ -149,8 +149,8 @@ def test_killed_at_any_call_it_can_be_repeated() -> None:
 
         assert {first: SUPERSEDED} == world.ledger.revoked
         assert all(version.revocation for version in world.state.versions("img"))
-        told = [e for e in world.state.history("img", 100) if e.event == "revoked"]
-        assert len(told) <= 1
+        result = [e for e in world.state.history("img", 100) if e.event == "revoked"]
+        assert len(result) <= 1
         world.sync()
         assert 2 == world.issuer.issued
         if is_over:
@@ -278,9 +278,9 @@ def test_revoked_certificate_is_deployed_nowhere() -> None:
     world.revoke()
     world.issuer.fail_with(CaUnavailable(Text("the CA is down")))
     world.cdn.add_domain(f"new.{IMG}")
-    wish = replace(world.wish(), issuance=Issuance())
+    desired = replace(world.desired(), issuance=Issuance())
 
-    report = world.run(wish)
+    report = world.run(desired)
 
     assert report is not None
     refused = outcome(report, Action.DEPLOY, f"new.{IMG}")

@@ -115,7 +115,7 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("module", "told"),
+    ("module", "result"),
     [
         ("import no_such_module", "cannot be imported: ModuleNotFoundError: No module named"),
         ("raise SystemExit('bye')", "cannot be imported: SystemExit: bye"),
@@ -150,7 +150,7 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
     ],
 )
 def test_what_is_wrong_with_a_package_names_it(
-    packages: Packages, connect: Connect, module: str, told: str
+    packages: Packages, connect: Connect, module: str, result: str
 ) -> None:
     """One error, at the line of the account; an account of another package goes on."""
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
@@ -159,7 +159,7 @@ def test_what_is_wrong_with_a_package_names_it(
     said = refusal(connect, text)
 
     assert "[accounts.bad] type: the package certferry-bad: " in said
-    assert told in said
+    assert result in said
     assert 1 == len(said.splitlines())
     assert connect(text).dns(GOOD) is not None
 
@@ -189,7 +189,7 @@ def test_name_that_two_packages_declare(packages: Packages, connect: Connect) ->
     assert connect("[accounts.good]\n").dns(GOOD) is not None
 
 
-def test_foreign_error_of_a_port_is_told_as_one_of_ours(
+def test_foreign_error_of_a_port_is_reported_as_one_of_ours(
     packages: Packages, connect: Connect
 ) -> None:
     """With the package, and without a secret of the settings."""
@@ -230,7 +230,7 @@ def test_what_the_contract_allows_passes(
         ("certferry.core.observed", "certferry.core.observed.observation", "Observation"),
     ],
 )
-def test_import_of_what_has_moved_is_told_with_the_line(
+def test_import_of_what_has_moved_is_reported_with_the_line(
     packages: Packages, connect: Connect, old: str, new: str, name: str
 ) -> None:
     """The author of a package reads the one line to change."""
@@ -242,7 +242,7 @@ def test_import_of_what_has_moved_is_told_with_the_line(
     assert hasattr(import_module(new), name)
 
 
-def test_import_of_what_is_called_otherwise_is_told_with_the_line(
+def test_import_of_what_is_called_otherwise_is_reported_with_the_line(
     packages: Packages, connect: Connect
 ) -> None:
     """As where a module is the same, and a name in it is not."""
@@ -255,7 +255,7 @@ def test_import_of_what_is_called_otherwise_is_told_with_the_line(
 
 
 @pytest.mark.parametrize(("method", "word"), [("zone", "zones"), ("zones_of", "zone_of")])
-def test_ability_that_is_misspelt_is_told(
+def test_ability_that_is_misspelt_is_reported(
     packages: Packages, connect: Connect, caplog: pytest.LogCaptureFixture, method: str, word: str
 ) -> None:
     """Otherwise the port would only be taken for one that lacks it. One of another kind is not."""
@@ -264,10 +264,10 @@ def test_ability_that_is_misspelt_is_told(
 
     connect("[accounts.bad]\n").dns("bad")
 
-    (told,) = (record.getMessage() for record in caplog.records)
+    (result,) = (record.getMessage() for record in caplog.records)
     assert (
         f"the package certferry-bad: bad has {method}, which is never called; did you mean {word}?"
-        == told
+        == result
     )
 
 
@@ -333,11 +333,11 @@ def test_target_has_kinds_of_its_own(packages: Packages, tmp_path: Path) -> None
     adapters = InstalledAdapters(packages.table)
     path = written(tmp_path, SERVED)
 
-    [wish] = load(path, {"HOME": str(tmp_path)}, adapters).certificates
+    [desired] = load(path, {"HOME": str(tmp_path)}, adapters).certificates
     with pytest.raises(ConfigError) as caught:
         load(written(tmp_path, SERVED.replace("bucket", "kodo")), {}, adapters)
 
-    [deployment] = wish.deployments
+    [deployment] = desired.deployments
     assert (Kind("bucket"), True) == (deployment.kind, deployment.kind.is_target_specific)
     assert "kind: must be one of auto, bucket" in str(caught.value)
 

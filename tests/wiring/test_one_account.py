@@ -83,7 +83,7 @@ def test_it_is_refused_with_both_lines(tmp_path: Path) -> None:
     ) == str(caught.value)
 
 
-def test_it_is_told_beside_the_rest(tmp_path: Path) -> None:
+def test_it_is_reported_beside_the_rest(tmp_path: Path) -> None:
     """All mistakes at once."""
     path = write(
         tmp_path, ("one", ["img.example.com"]), ("two", ["img.example.com"]), profile="shortlived"
@@ -352,12 +352,12 @@ def guard(within: timedelta = timedelta(seconds=20)) -> Guard:
 def test_whatever_ends_the_work_is_the_packages_failure(raised: BaseException) -> None:
     """Not the thread's end, nor the process's; and it shows no secret."""
     with (
-        pytest.raises(DnsError, match="certferry-bad: bad failed") as told,
+        pytest.raises(DnsError, match="certferry-bad: bad failed") as result,
         guard().over(DnsError, DnsUnavailable),
     ):
         raise raised
-    assert type(raised).__name__ in str(told.value)
-    assert TOKEN not in str(told.value)
+    assert type(raised).__name__ in str(result.value)
+    assert TOKEN not in str(result.value)
 
     def connect() -> object:
         raise raised

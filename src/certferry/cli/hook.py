@@ -102,12 +102,11 @@ def _sync(mode: str, front: Front, wait_limit: WaitLimit, env_files: Sequence[Pa
     from certferry.present.progress import progress_on_stdout
     from certferry.reconcile.reconciler import Reconciler
     from certferry.reconcile.run import Run
-    from certferry.wiring.machine import certificate_source
     from certferry.wiring.selection import meant_by
     from certferry.wiring.workspace import Workspace, who_runs
 
     environ = environment_with(front.console.environ, env_files)
-    meant = meant_by(mode, front.config, environ, certificate_source())
+    meant = meant_by(mode, front.config, environ)
     progress = progress_on_stdout(front.console, front.verbosity)
     run = Run(who_runs(), progress)
     with Workspace(meant.settings, language=front.voice.language) as workspace:

@@ -5,25 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from certferry.core.certificates.lineage import Version, label_of, labels_of, owners, version_for
+from certferry.core.certificates.lineage import (
+    Version,
+    label_of,
+    labels_of,
+    owner_of,
+    owners,
+    version_for,
+)
 from certferry.core.certificates.renewal import (
     ask_after,
     may_ask,
     plausible_window,
 )
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
-from certferry.core.observed.inferred import (
-    about_lineage,
-    unread,
-    with_likely_bindings,
-    with_remembered_remotes,
-    with_unlisted_copies,
-    with_unmatched,
-    with_uses,
-    with_withdrawals,
-    without_found,
-)
+from certferry.core.observed import inferred
 from certferry.core.observed.observation import (
     DomainState,
     Observation,
@@ -32,7 +30,8 @@ from certferry.core.observed.observation import (
     RemoteCertificate,
     Served,
 )
-from certferry.core.observed.records import RolloutRecord
+from certferry.core.observed.records import NO_LINEAGE, RolloutRecord
+from certferry.core.planning.removals import unclaimed
 from certferry.core.planning.rules import first_violated
 from certferry.core.waiting import Asking
 from certferry.errors import DeployError, IssuanceError, StateError
@@ -40,7 +39,6 @@ from certferry.ports.receiver import Delivered, Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
-from certferry.reconcile.retire import without_claimed
 from certferry.reconcile.run import Ports
 from certferry.text import Text
 
@@ -126,7 +124,7 @@ def _observe(
     targets = tuple(observer.observe(deployment) for deployment in desired.deployments)
     observed = Observation(known.versions, targets, known.remembered)
     is_unread = any(target.in_progress for target in targets)
-    return without_found(observed) if is_unread else observed
+    return inferred.without_found(observed) if is_unread else observed
 
 
 def _is_bound_to_unknown(target: ObservedTarget) -> bool:
@@ -208,13 +206,13 @@ class _TargetObserver:
         records = {r.domain: r for r in remembered.rollouts if r.target == label}
         found = self._found(deployment, records)
         if remembered.withdrawals:
-            found = with_withdrawals(found, label, remembered.withdrawals)
+            found = inferred.with_withdrawals(found, label, remembered.withdrawals)
         if found.failure is not None or deployment.delivery is not None:
             return found
         found = self._with_edges(self._with_uploads(found, label), label, records)
         if not any(domain.binding_hidden for domain in found.domains):
             return found
-        return with_likely_bindings(found, self.ports.now(), self.ports.verify_timeout)
+        return inferred.with_likely_bindings(found, self.ports.now(), self.ports.verify_timeout)
 
     def _found(
         self, deployment: DesiredDeployment, records: Mapping[str, RolloutRecord]
@@ -233,7 +231,7 @@ class _TargetObserver:
         except DeployError as error:
             current = self.known.current
             fingerprint = None if current is None else current.certificate.fingerprint
-            return unread(deployment.target, error, records.values(), fingerprint)
+            return inferred.unread(deployment.target, error, records.values(), fingerprint)
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
         found = self.ports.targets[deployment.target].observe(
@@ -250,9 +248,9 @@ class _TargetObserver:
             )
         )
         if any(domain.problem for domain in found.domains):
-            found = about_lineage(found, self.desired.lineage)
+            found = inferred.about_lineage(found, self.desired.lineage)
         if deployment.has_patterns:
-            found = with_unmatched(found, deployment)
+            found = inferred.with_unmatched(found, deployment)
         if found.unremembered:
             found = without_remembered(found, self.desired.lineage, self.ports)
         found = self._without_owned_elsewhere(found, deployment)
@@ -282,11 +280,11 @@ class _TargetObserver:
         """Add what is stored of our copies, where the target does not list them."""
         uploads = [upload for upload in self.known.remembered.uploads if upload.target == label]
         if found.remotes_hidden:
-            found = with_remembered_remotes(found, self.known.versions, uploads)
+            found = inferred.with_remembered_remotes(found, self.known.versions, uploads)
         elif uploads and _is_bound_to_unknown(found):
-            found = with_unlisted_copies(found, self.known.versions, uploads)
+            found = inferred.with_unlisted_copies(found, self.known.versions, uploads)
         if any(upload.in_use_until for upload in uploads):
-            found = with_uses(found, uploads)
+            found = inferred.with_uses(found, uploads)
         return found
 
     def _with_edges(
@@ -337,3 +335,51 @@ def observe_receiver(
         if one.fingerprint == found.bound
     )
     return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
+
+
+SETTLING = timedelta(days=1)
+"""How long a certificate that does not arrive holds up what another lineage removes."""
+
+
+def without_claimed(
+    found: ObservedTarget, lineage: str, target: str, ports: Ports
+) -> ObservedTarget:
+    """Drop what a declared certificate owns, and add what the state remembers of the rest. The
+    state is read after the target: what was uploaded by then has its version there.
+    """
+    declared = ports.claims.lineages - {lineage}
+    found_owners = {owner_of(other.label) for other in found.others}
+    remembered = {
+        one: ports.state.versions(one)
+        for one in {lineage, *ports.state.lineages()} - declared
+        if owners(one) & found_owners
+    }
+    others = unclaimed(found.others, declared, remembered, ports.now())
+    in_use = {u.remote_id: u.in_use_until for u in ports.state.uploads(NO_LINEAGE, target)}
+    return replace(
+        found,
+        others=tuple(replace(o, in_use_until=in_use.get(o.remote_id)) for o in others),
+        unsettled_since=_unsettled_since(lineage, target, ports) if others else None,
+    )
+
+
+def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
+    """Return since when the last of other lineages' certificates is on its way to the target.
+    Counted from when the target took it, as its own time is: else this lineage gives up waiting
+    before that one has arrived. For a lineage that is declared no more, no run records an arrival:
+    its time is that of a change.
+    """
+    now = ports.now()
+
+    def is_arriving(record: RolloutRecord) -> bool:
+        is_declared = record.lineage in ports.claims.lineages
+        time = SETTLING if is_declared else ports.verify_timeout
+        # A beginning in the future was written by a clock that was ahead.
+        return record.failed_at is None and now - time < record.asked_at <= now
+
+    arriving = [
+        record.asked_at
+        for record in ports.state.open_rollouts(target)
+        if record.lineage != lineage and is_arriving(record)
+    ]
+    return max(arriving, default=None)

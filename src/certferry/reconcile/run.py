@@ -312,7 +312,15 @@ class StepContext:
         _, found = self.observed.locate(step.target, step.domain)
         now, last = self.now, found.last
         fingerprint = self.version_of(step).certificate.fingerprint
-        record = open_record(found, fingerprint, now) or self._begun(step, fingerprint, last)
+        record = open_record(found, fingerprint, now)
+        if record is None:
+            place = (self.lineage, step.target, step.domain)
+            record = RolloutRecord(*place, fingerprint, now)
+            if last is not None:
+                # Of another certificate nothing was ever repaired.
+                repairs = last.repairs if last.fingerprint == fingerprint else ()
+                before = last.settings_before
+                record = replace(record, sent=last.sent, settings_before=before, repairs=repairs)
         is_repair = isinstance(step, Deploy) and step.repair
         if isinstance(step, Deploy) and step.repair:
             record = as_repair(record, step, now, is_made=repairing)
@@ -321,13 +329,3 @@ class StepContext:
             facts = {"domain": step.domain, "found": str(record.drift)}
             self.record("drift found", target=step.target, **facts)
         return record
-
-    def _begun(
-        self, step: Deploy | Verify, fingerprint: str, last: RolloutRecord | None
-    ) -> RolloutRecord:
-        begun = RolloutRecord(self.lineage, step.target, step.domain, fingerprint, self.now)
-        if last is None:
-            return begun
-        # Of another certificate nothing was ever repaired.
-        repairs = last.repairs if last.fingerprint == fingerprint else ()
-        return replace(begun, sent=last.sent, settings_before=last.settings_before, repairs=repairs)

@@ -15,9 +15,9 @@ from certferry.core.discovery.survey import FoundDomain, FoundZone
 from certferry.core.observed.inferred import UploadOwners
 from certferry.errors import ConfigError, DnsError
 from certferry.problem import Problem
-from certferry.reconcile.discover import survey_accounts
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Run
+from certferry.reconcile.status import survey_accounts
 from certferry.text import Text
 from certferry.wiring.accounts import VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS

@@ -20,7 +20,6 @@ from certferry.migration.home import OldClient, OldHome
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Receiver
 from certferry.ports.scheduler import Scheduler
-from certferry.ports.source import CertificateSource
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
@@ -81,11 +80,6 @@ OLD_CLIENTS = {
     OldClient.CERTBOT: "certferry.migration.certbot",
     OldClient.LEGO: "certferry.migration.lego",
 }
-
-
-def certificate_source() -> CertificateSource:
-    """Return what reads other clients' files."""
-    return PemFileSource()
 
 
 def install_deploy_hook(

@@ -22,13 +22,13 @@ from certferry.core.assessment.status import LineageStatus
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certificate
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
 from certferry.core.planning.report import SyncReport, Undeclared
-from certferry.errors import ConfigError, StateError, StateMissing
+from certferry.errors import StateError, StateMissing
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import recorded as stored
 from certferry.reconcile.status import statuses_of
 from certferry.text import Text
-from certferry.wiring.adapters import TARGETS, installed
+from certferry.wiring.adapters import installed
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
@@ -53,10 +53,9 @@ def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -
 
 def _note_declared(settings: Settings, state: StateStore) -> None:
     """Store that the declared certificates are this file's, if that is not known."""
-    file = _called(settings)
-    if file is None:
-        return
-    _change(dict.fromkeys((desired.lineage for desired in settings.declared), file), state)
+    if settings.path is not None:
+        file = str(settings.path.resolve())
+        _change(dict.fromkeys((desired.lineage for desired in settings.declared), file), state)
 
 
 def forget(lineage: str, state: StateStore) -> None:
@@ -66,14 +65,14 @@ def forget(lineage: str, state: StateStore) -> None:
 
 def undeclared(settings: Settings, state: StateStore, moment: datetime) -> tuple[Undeclared, ...]:
     """Return what this file declares no more; nothing for a choice of certificates, or no file."""
-    file = _called(settings)
-    if file is None or settings.certificates != settings.declared:
+    if settings.path is None or settings.certificates != settings.declared:
         return ()
     declared = {desired.lineage for desired in settings.declared}
     others = [one for one in state.lineages() if one not in declared]
     if not others:
         return ()
-    return tuple(_undeclared(_ours(others, file, state), settings.declared, state, moment))
+    ours = _ours(others, str(settings.path.resolve()), state)
+    return tuple(_undeclared(ours, settings.declared, state, moment))
 
 
 def newest(lineage: str, state: StateStore, moment: datetime) -> Certificate | None:
@@ -130,10 +129,6 @@ def _files(note: str | None) -> dict[str, str]:
         return {str(lineage): str(file) for lineage, file in json.loads(note or "{}").items()}
     except (ValueError, AttributeError):
         return {}
-
-
-def _called(settings: Settings) -> str | None:
-    return None if settings.path is None else str(settings.path.resolve())
 
 
 def _exists(file: str) -> bool:
@@ -200,12 +195,8 @@ def least_life(desired: DesiredCertificate, of_accounts: Mapping[str, timedelta]
 
 def _least_life(table: AccountTable) -> timedelta:
     """Return what an account's target asks for; connecting a broken one reports it."""
-    try:
-        if not installed().is_known(TARGETS, table.type):
-            return timedelta(0)
-        return installed().find(TARGETS, table.type).least_life(table.values)
-    except ConfigError:
-        return timedelta(0)
+    target = installed().target_of(table)
+    return timedelta(0) if target is None else target.least_life(table.values)
 
 
 def _files_of(desired: DesiredCertificate, delivered: set[tuple[str, str]]) -> Iterator[str]:

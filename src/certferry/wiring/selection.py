@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from certferry.adapters.files.source import PemFileSource
 from certferry.config.load import find_file, usual_places
 from certferry.config.mistakes import nearest
 from certferry.config.model import Settings
@@ -25,7 +26,6 @@ from certferry.migration.renewed import (
     renewed_by,
     renewed_by_any,
 )
-from certferry.ports.source import CertificateSource
 from certferry.text import Text
 from certferry.wiring.settings import from_client, from_environment, load_checked
 from certferry.wiring.workspace import Workspace
@@ -71,10 +71,8 @@ def _names_of(desired: DesiredCertificate) -> Sequence[str]:
     """Return a certificate's names, or those in its files; none where its pass reports why."""
     if desired.files is None:
         return desired.names
-    from certferry.wiring.machine import certificate_source
-
     with suppress(CertferryError):
-        return certificate_source().read(desired.files).certificate.names
+        return PemFileSource().read(desired.files).certificate.names
     return ()
 
 
@@ -152,9 +150,7 @@ class Meant:
     undeclared_of: str | None = None
 
 
-def meant_by(
-    mode: str, chosen: Path | None, environ: Mapping[str, str], source: CertificateSource
-) -> Meant:
+def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Meant:
     """Read the configuration file and keep of it the certificates that are meant. Without a file,
     or with one that declares no certificate, the client's certificate itself is taken, for Qiniu.
     Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the client's files cannot be
@@ -169,16 +165,16 @@ def meant_by(
     if settings is None or not settings.certificates:
         undeclared = from_client(renewed.name, renewed.files, environ, settings)
         return Meant(undeclared, renewed.client)
-    return Meant(_declared_for(settings, renewed, source))
+    return Meant(_declared_for(settings, renewed))
 
 
-def _declared_for(settings: Settings, renewed: Renewed, source: CertificateSource) -> Settings:
+def _declared_for(settings: Settings, renewed: Renewed) -> Settings:
     with Workspace(settings, reads_only=True) as workspace:
 
         def versions(lineage: str) -> Sequence[Version]:
             return workspace.state.versions(lineage)  # opened for a certificate that is declared
 
-        meant = declared_for(renewed.files, settings.certificates, source, versions)
+        meant = declared_for(renewed.files, settings.certificates, PemFileSource(), versions)
     if not meant:
         said = Text(
             "{path} declares no certificate for {name}, which {client} has renewed",

@@ -26,20 +26,8 @@ from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps,
 from certferry.errors import ConfigError
 from certferry.ports.adapter import NOTIFY_GROUP, Variable
 from certferry.text import Text, verbatim
+from certferry.wiring import adapters
 from certferry.wiring.accounts import bound
-from certferry.wiring.adapters import (
-    CHANNELS,
-    DNS_PROVIDERS,
-    FAMILIES,
-    TARGETS,
-    BrokenAdapter,
-    Described,
-    Family,
-    Table,
-    in_short,
-    installed,
-    wrong_with,
-)
 
 
 def named_for_two(settings: Settings) -> Iterator[Mistake]:
@@ -47,7 +35,7 @@ def named_for_two(settings: Settings) -> Iterator[Mistake]:
     first: dict[tuple[str, str], tuple[str, Place]] = {}
     for domain, account, place in _named(settings):
         other, earlier = first.setdefault((account.type, domain), (account.label, place))
-        service = None if other == account.label else installed().target_of(account)
+        service = None if other == account.label else adapters.installed().target_of(account)
         if service is not None and service.has_one_account_a_domain:
             problem = Text(
                 "{domain} is named for the account {other} as well, at line {line}, and {service}"
@@ -71,13 +59,15 @@ def _named(settings: Settings) -> Iterator[tuple[str, AccountTable, Place]]:
 
 log = logging.getLogger(__name__)
 
-USUAL = {DNS_PROVIDERS: "dnspod", TARGETS: "qiniu"}
+USUAL = {adapters.DNS_PROVIDERS: "dnspod", adapters.TARGETS: "qiniu"}
 """What a certificate is proven and served by that no file says anything of."""
 
 _IN_ORDER = {
-    DNS_PROVIDERS: "dnspod tencentcloud alidns cloudflare rfc2136 acme-dns lexicon command",
-    TARGETS: "qiniu",
-    CHANNELS: "dingtalk feishu wecom serverchan pushplus email telegram bark webhook",
+    adapters.DNS_PROVIDERS: (
+        "dnspod tencentcloud alidns cloudflare rfc2136 acme-dns lexicon command"
+    ),
+    adapters.TARGETS: "qiniu",
+    adapters.CHANNELS: "dingtalk feishu wecom serverchan pushplus email telegram bark webhook",
 }
 """What is offered first: as it is in use in China. What other packages bring comes last."""
 
@@ -85,7 +75,7 @@ _IN_ORDER = {
 class InstalledAdapters:
     """See `config.adapters.Adapters`: those of a table, by default what is installed."""
 
-    def __init__(self, table: Callable[[], Table] = installed) -> None:
+    def __init__(self, table: Callable[[], adapters.Table] = adapters.installed) -> None:
         self._table = table
 
     def variables(self, types: Collection[str]) -> Collection[str]:
@@ -100,7 +90,7 @@ class InstalledAdapters:
         """See `Adapters.keys_in`. A key that an account can do without is taken only where its
         table is empty: beside other settings, these may stand in its place.
         """
-        with suppress(BrokenAdapter):  # reported when such an account is connected
+        with suppress(adapters.BrokenAdapter):  # reported when such an account is connected
             needed = needed_by(account.type, self._table())
             return {
                 one.key: f"env:{name}"
@@ -112,11 +102,11 @@ class InstalledAdapters:
 
     def options_of(self, type_: str) -> ReadOptions | None:
         """See `Adapters.options_of`."""
-        if not self._table().is_known(TARGETS, type_):
+        if not self._table().is_known(adapters.TARGETS, type_):
             return None
         try:
-            return partial(_read, self._table().find(TARGETS, type_))
-        except BrokenAdapter:
+            return partial(_read, self._table().find(adapters.TARGETS, type_))
+        except adapters.BrokenAdapter:
             return None  # reported when such an account is connected
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
@@ -126,7 +116,7 @@ class InstalledAdapters:
 
             check_one(account, self._table())
             return
-        family = FAMILIES[group]
+        family = adapters.FAMILIES[group]
         if self._table().is_known(family, account.type):
             bound(self._table().of_account(family, account), account, resolve)
 
@@ -135,28 +125,30 @@ class InstalledAdapters:
         return self._table().unknown_types(accounts)
 
 
-def _read(target: Described, table: TomlTable) -> tuple[Kind, DesiredHttps]:
+def _read(target: adapters.Described, table: TomlTable) -> tuple[Kind, DesiredHttps]:
     """Read what a deployment sets. What a package raises instead is reported as its mistake."""
     try:
         return read_options(target.options, table)
     except Exception as exc:
         if target.is_ours:
             raise
-        table.report("to", wrong_with(target.package, verbatim(in_short(exc))).message)
+        table.report(
+            "to", adapters.wrong_with(target.package, verbatim(adapters.in_short(exc))).message
+        )
         return Kind.AUTO, DesiredHttps()
 
 
 ADAPTERS = InstalledAdapters()
 
 
-def variables_of(type_: str, table: Table | None = None) -> tuple[Variable, ...]:
+def variables_of(type_: str, table: adapters.Table | None = None) -> tuple[Variable, ...]:
     """Return what the environment may hold for a type of account. Raises `ConfigError`."""
-    known = (table or installed()).of_type(type_)
+    known = (table or adapters.installed()).of_type(type_)
     found = [variable for one in known for variable in one.adapter.ENVIRONMENT]
     return tuple({variable.key: variable for variable in found}.values())
 
 
-def needed_by(type_: str, table: Table) -> Collection[str]:
+def needed_by(type_: str, table: adapters.Table) -> Collection[str]:
     """Return the settings that an account of this type must have. Raises `ConfigError`."""
     return {key for one in table.of_type(type_) for key in must_be_written(one.adapter.Settings)}
 
@@ -173,23 +165,23 @@ class Service:
     where_keys_are: Text | None = None
 
 
-def offered(family: Family) -> tuple[Service, ...]:
+def offered(family: adapters.Family) -> tuple[Service, ...]:
     """Return what accounts of a family, or channels, may be, the usual one first."""
-    table = installed()
+    table = adapters.installed()
     order = [*_IN_ORDER[family].split(), *table.names(family)]
     found = []
     for type_ in sorted(table.names(family), key=order.index):
         try:
             one = table.find(family, type_)
             name = one.adapter.SERVICE
-            if family is CHANNELS:
+            if family is adapters.CHANNELS:
                 questions = questions_of_channel(type_, one.adapter)
             else:  # those of both families together: one account may be of both
                 both = (questions_of(type_, known.adapter) for known in table.of_type(type_))
                 by_key = {question.key: question for found in both for question in found}
                 questions = tuple(by_key.values())
             found.append(Service(type_, name, questions, one.where_keys_are))
-        except BrokenAdapter as broken:
+        except adapters.BrokenAdapter as broken:
             log.warning(
                 Text("{type} is not offered: {problem}", type=type_, problem=broken.message)
             )
@@ -198,18 +190,18 @@ def offered(family: Family) -> tuple[Service, ...]:
 
 def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """Make settings without a file; see `config.load.from_environment`."""
-    usual = UsualAccounts(_proven_by(environ), _usual(TARGETS))
+    usual = UsualAccounts(_proven_by(environ), _usual(adapters.TARGETS))
     return load.from_environment(names, environ, usual, ADAPTERS)
 
 
 def without_certificates(environ: Mapping[str, str]) -> Settings:
     """Make settings without a file and a certificate; see `config.load.without_certificates`."""
-    return load.without_certificates(environ, [_usual(TARGETS)], ADAPTERS)
+    return load.without_certificates(environ, [_usual(adapters.TARGETS)], ADAPTERS)
 
 
 def from_keys(environ: Mapping[str, str]) -> Settings:
     """Make settings of the usual accounts whose keys there are, without a file."""
-    usual = [_usual(TARGETS), _usual(DNS_PROVIDERS)]
+    usual = [_usual(adapters.TARGETS), _usual(adapters.DNS_PROVIDERS)]
     names = {one.type: [name for key in one.variables for name in key.names] for one in usual}
     held = [one for one in usual if any(map(environ.get, names[one.type]))]
     return load.without_certificates(environ, held or usual, ADAPTERS)
@@ -219,29 +211,29 @@ def from_client(
     name: str, files: PemFiles, environ: Mapping[str, str], given: Settings | None = None
 ) -> Settings:
     """Make settings of what another client has renewed; see `config.load.from_client`."""
-    return load.from_client(name, files, environ, _usual(TARGETS), given, ADAPTERS)
+    return load.from_client(name, files, environ, _usual(adapters.TARGETS), given, ADAPTERS)
 
 
 def _proven_by(environ: Mapping[str, str]) -> UsualAccount:
     """Return the DNS account whose keys are all in the environment: the usual one's count first,
     and where there are none of any, the usual one's are those that are missing.
     """
-    usual = USUAL[DNS_PROVIDERS]
-    for type_ in (usual, *installed().names(DNS_PROVIDERS)):
-        with suppress(BrokenAdapter):  # reported where such an account is declared
-            account = _account(DNS_PROVIDERS, type_)
+    usual = USUAL[adapters.DNS_PROVIDERS]
+    for type_ in (usual, *adapters.installed().names(adapters.DNS_PROVIDERS)):
+        with suppress(adapters.BrokenAdapter):  # reported where such an account is declared
+            account = _account(adapters.DNS_PROVIDERS, type_)
             held = [any(map(environ.get, one.names)) for one in account.variables]
             if held and all(held):
                 return account
-    return _account(DNS_PROVIDERS, usual)
+    return _account(adapters.DNS_PROVIDERS, usual)
 
 
-def _usual(family: Family) -> UsualAccount:
+def _usual(family: adapters.Family) -> UsualAccount:
     return _account(family, USUAL[family])
 
 
-def _account(family: Family, type_: str) -> UsualAccount:
-    adapter = installed().find(family, type_).adapter
+def _account(family: adapters.Family, type_: str) -> UsualAccount:
+    adapter = adapters.installed().find(family, type_).adapter
     return UsualAccount(type_, adapter.SERVICE, tuple(adapter.ENVIRONMENT))
 
 
@@ -331,7 +323,9 @@ def _unfit_deployments(
         return
     for number, deployment in enumerate(desired.deployments):
         account = settings.accounts.get(deployment.target)
-        target = None if desired.files or account is None else installed().target_of(account)
+        target = (
+            None if desired.files or account is None else adapters.installed().target_of(account)
+        )
         if target is None or account is None:
             continue
         place = settings.places[desired.lineage].below("deploy", number)
@@ -339,7 +333,7 @@ def _unfit_deployments(
 
 
 def _problems(
-    profile: str, label: str, account: AccountTable, target: Described, place: Place
+    profile: str, label: str, account: AccountTable, target: adapters.Described, place: Place
 ) -> Iterator[_Unfit]:
     rule = target.needs_common_name
     excepted = rule is not None and account.values.get(rule.unless) is True
