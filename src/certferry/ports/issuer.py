@@ -22,13 +22,13 @@ from certferry.ports.state import Lease
 class IssueRequest:
     """What to order. The first name becomes the common name; at most 100 names.
 
-    `replaced_pem` is the leaf that the new certificate is to replace, which the CA is told where it
+    `replaced_pem` is the leaf that the new certificate is to replace, which the CA learns where it
     wants to know. `profiles` are in order of preference, none for the CA's own choice; `directory`
     is the URL of the CA that is asked, the usual one where it is empty; `reused_key` is to be the
     certificate's where it is of the type.
 
     `dns` is the label of the account that writes the records. `renews`: the lineage has had a
-    certificate of this CA for exactly these names. `exempt`: the CA is told what is replaced, and
+    certificate of this CA for exactly these names. `exempt`: the CA learns what is replaced, and
     most likely counts the order against none of its limits.
     """
 
@@ -64,9 +64,9 @@ class Issuer(Protocol):
         """
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
-        """Tell why the CA is not asked for this now, and until when, by what was ordered and what
-        it said before: its limits, where they are known, and its Retry-After. An order that is
-        gone on with spends nothing. The CA is asked nothing.
+        """Return why the CA is not asked for this now, and until when, by what was ordered and
+        what it said before: its limits, where they are known, and its Retry-After. An order that
+        is continued spends nothing. The CA is asked nothing.
         """
 
     def issue(
@@ -121,7 +121,7 @@ class CaAccount(Protocol):
         """Ask the CA for the account; `None` where there is none. Changes nothing there."""
 
     def rollover(self) -> None:
-        """Give the account a new key. Killed in between, the next run has a key that is in force:
+        """Replace the account's key. Killed in between, the next run has a key that is in force:
         both are kept until the CA has answered.
         """
 
@@ -136,4 +136,4 @@ class CaAccount(Protocol):
 
 
 AccountAt = Callable[[str | None], CaAccount]
-"""Gives the account at a directory; at the usual one where it is not known."""
+"""Returns the account at a directory; at the usual one where it is not known."""

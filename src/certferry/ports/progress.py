@@ -18,11 +18,11 @@ what it waits for after that belongs to putting things in order.
 def each_of(*listeners: Progress) -> Progress:
     """Return a listener that calls several, in their order."""
 
-    def tell(event: Event) -> None:
+    def report(event: Event) -> None:
         for listener in listeners:
             listener(event)
 
-    return tell
+    return report
 
 
 def no_listener(event: Event) -> None:

@@ -130,7 +130,7 @@ def examine_account(label: str, port: object) -> Iterator[Problem]:
 
 
 def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
-    """Judge the clock by how far a service's is ahead; `None` where it does not tell."""
+    """Judge the clock by how far a service's is ahead; `None` where that is not known."""
     found = None if ahead is None else judge_clock(subject, subject, ahead)
     yield from () if found is None else (found,)
 

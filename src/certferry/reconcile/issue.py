@@ -80,7 +80,7 @@ class ZoneRouter:
 
 
 def has_zone_for(name: str, account: DnsProvider) -> bool:
-    """Return whether an account says that it has a zone for a name; `False` where it cannot tell.
+    """Return whether an account says that it has a zone for a name; `False` where it does not know.
     Raises `ZoneNotFound` where it has none, and `DnsError`.
     """
     if isinstance(account, ZoneFinder):
@@ -209,7 +209,7 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
         rejected = isinstance(error, CertificateRejected)
         by_ca = isinstance(error, IssuanceError)
         state.save_issue_try(context.lineage, now(), failed=True, rejected=rejected, by_ca=by_ca)
-        if rejected:  # afterwards: killed in between, the next run still knows that it is held back
+        if rejected:  # afterwards: killed in between, the next run still knows of the rejection
             state.drop_order(lease, issued_at=now())
         context.record(f"{step.action} failed", problem=str(error.lasting))
         outcome = Outcome.WAITING if error.is_early else Outcome.FAILED
