@@ -15,10 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.config.document import Document, document_of
-from certferry.config.edit import with_certificates, without_certificate
 from certferry.config.env_files import read_env_file
 from certferry.config.load import load_text
-from certferry.config.propose import NewAccount, Preamble, quoted, text_of
+from certferry.config.propose import (
+    NewAccount,
+    Preamble,
+    quoted,
+    text_of,
+    with_certificates,
+    without_certificate,
+)
 from certferry.config.write import drafted, drafted_copy, with_assignments, write_private
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import FileDelivery, Kind, PemFiles

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.adapters.acme.examination import NamesLook
-from certferry.adapters.acme.nameservers import SecondOpinion, ask
+from certferry.adapters.acme.nameservers import ask, opinions_of
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
 from certferry.adapters.probe.addresses import resolve
 from certferry.adapters.probe.resolver_look import ResolverLook
@@ -258,7 +258,7 @@ class BentHttps:
 
 
 OVER_HTTPS: tuple[Callable[[HttpsResolver], object], ...] = (
-    lambda one: SecondOpinion([one], chosen=True).ask([NAME, "other.example.net"]),
+    lambda one: opinions_of([one], [NAME, "other.example.net"]),
     lambda one: Resolvers((), WITHIN, [one], plain=False).zone_of(NAME),
     lambda one: Resolvers((), WITHIN, [one], plain=False).addresses("www.example.com"),
 )

@@ -129,8 +129,8 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
             "bad failed: AttributeError: 'Settings' object has no attribute 'nothing'",
         ),
         (adapter().replace("return Port()", "return None"), "has no add_txt, remove_txt"),
-        (f"{adapter()}\n{DEPLOYED}    colour: str = ''", "no deployment can be told colour"),
-        (f"{adapter()}\n{DEPLOYED}    http2: bool", "no deployment can be told http2"),
+        (f"{adapter()}\n{DEPLOYED}    colour: str = ''", "no deployment has colour"),
+        (f"{adapter()}\n{DEPLOYED}    http2: bool", "no deployment has http2"),
         (
             f"{LITERAL}{adapter()}\n{DEPLOYED}    kind: Literal['files'] = 'files'",
             "no domain is any of files",

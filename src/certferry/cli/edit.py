@@ -22,7 +22,7 @@ from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.config.document import Document
-    from certferry.config.edit import Edited
+    from certferry.config.propose import Edited
 
 yes_option = click.option("--yes", is_flag=True, help="Ask nothing, and write.")
 
@@ -51,9 +51,8 @@ def add(
     """
     from certferry.config.additions import Choice, additions, already_declared, covered_already
     from certferry.config.document import read_document
-    from certferry.config.edit import with_certificates
     from certferry.config.load import NAME
-    from certferry.config.propose import tables_of
+    from certferry.config.propose import tables_of, with_certificates
     from certferry.core.discovery.proposal import Proposal
     from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
     from certferry.wiring.settings import load_checked
@@ -86,7 +85,7 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
     comments directly above them go with it; the difference is shown first. What is bound stays
     bound, and is not renewed any more.
     """
-    from certferry.config.edit import without_certificate
+    from certferry.config.propose import without_certificate
     from certferry.wiring.selection import the_one_meant
     from certferry.wiring.settings import load_checked
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from certferry.config.dns_accounts import account_among
+from certferry.config.certificates import account_among
 from certferry.config.model import Settings
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.names import is_wildcard, normalise

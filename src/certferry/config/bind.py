@@ -1,4 +1,4 @@
-"""From an account's table to the settings of the adapter it names.
+"""From an account's table to the settings of the adapter it names, and what is asked for them.
 
 The adapter declares a frozen dataclass; its fields are the settings an operator writes. One without
 a default is required. What may be written follows from the field's type:
@@ -13,7 +13,7 @@ a default is required. What may be written follows from the field's type:
 - `Path`: a path, from the file's directory
 - `X | None`: as `X`
 - `Mapping[str, Secret | str]`: every key that is no other field's, of whatever name: a reference to
-  a secret, a plain string or a whole number. A literal whose key tells of a secret is one.
+  a secret, a plain string or a whole number. A literal whose key says that it is a secret is one.
 
 A field called `from_` is the setting `from`, which is no name in Python.
 Beside the type may stand what the field means: `Annotated[X, Text("…")]`.
@@ -24,8 +24,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from functools import partial
@@ -43,29 +44,17 @@ from typing import (
     get_type_hints,
 )
 
-from certferry.config.check import secret_reference
+from certferry.config import values
+from certferry.config.check import existing_file, secret_reference
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve, SecretReference
-from certferry.config.table import Table
-from certferry.config.values import (
-    Read,
-    days,
-    flag,
-    flag_or_keep,
-    https_url,
-    number,
-    one_of,
-    seconds,
-    whole_number,
-    word,
-    wrong_type,
-)
+from certferry.config.values import Read, TomlTable
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.secret import Secret, tells_a_secret
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Variable
+from certferry.ports.adapter import Adapter, Variable
 from certferry.text import Text
 
 
@@ -78,11 +67,34 @@ class Dataclass(Protocol):
 T = TypeVar("T", bound=Dataclass)
 
 _READERS: Mapping[object, Read[Any]] = MappingProxyType(
-    {str: word, bool: flag, int: whole_number, float: number}
+    {str: values.word, bool: values.flag, int: values.whole_number, float: values.number}
 )
 _FURTHER = Mapping[str, Secret | str]
+_KNOWN = (Secret, Secret | str, timedelta, tuple[str, ...], Path, _FURTHER, *_READERS)
 _AS_JSON = (bool, int, float, timedelta)
 """What TOML and JSON write in the same way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """A field, as an operator writes it; its type is without `None`."""
+
+    key: str
+    type: Any
+    field: dataclasses.Field[Any]
+
+    @property
+    def is_required(self) -> bool:
+        missing = dataclasses.MISSING
+        return self.field.default is missing and self.field.default_factory is missing
+
+
+def _settings_of(settings_class: type[Dataclass]) -> list[_Setting]:
+    types = get_type_hints(settings_class)
+    return [
+        _Setting(written_as(field.name), without_none(types[field.name]), field)
+        for field in dataclasses.fields(settings_class)
+    ]
 
 
 def bind(
@@ -92,25 +104,22 @@ def bind(
     variables: Collection[Variable] = (),
 ) -> T:
     """Make the adapter's settings; `variables` are those of its keys that the environment may hold.
-    Raises `ConfigError` with everything that is wrong in the table.
-
-    Raises `TypeError` as `may_be_written` does.
+    Raises `ConfigError` with everything that is wrong in the table, and `TypeError` as
+    `may_be_written` does.
     """
     may_be_written(settings_class)
     mistakes: list[Mistake] = []
-    table = Table(account.values, account.place, mistakes)
-    types = get_type_hints(settings_class)
+    table = TomlTable(account.values, account.place, mistakes)
     arguments: dict[str, object] = {}
     further = ""
-    for field in dataclasses.fields(settings_class):
-        key = written_as(field.name)
-        if is_further(types[field.name]):
-            further = field.name
+    for setting in _settings_of(settings_class):
+        key, name = setting.key, setting.field.name
+        if is_further(setting.type):
+            further = name
             continue
         if key in table:
-            read = _reader(field, types[field.name], table, resolve)
-            arguments[field.name] = table.take(key, read, None)
-        elif _is_required(field):
+            arguments[name] = table.take(key, _reader(setting, table, resolve), None)
+        elif setting.is_required:
             table.report(key, _missing(key, variables))
         table.allow(key)
     table.allow("type")
@@ -123,7 +132,7 @@ def bind(
 
 
 def _missing(key: str, variables: Collection[Variable]) -> Text:
-    """Say what is missing; of what a variable may hold, also the line that takes it from there."""
+    """Return what is missing; of what a variable may hold, also the line that takes it from it."""
     for names in (one.names for one in variables if one.key == key and one.names):
         return Text(
             "missing, and {names} is not set; write `{line}`, and `{assignment}` into one of"
@@ -136,46 +145,40 @@ def _missing(key: str, variables: Collection[Variable]) -> Text:
 
 
 def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Give the settings that an operator may write. Raises `TypeError` for a field that no operator
-    could, and `NameError` for a type that is not there.
+    """Return the settings that an operator may write. Raises `TypeError` for a field that no
+    operator could, and `NameError` for a type that is not there.
     """
-    types = get_type_hints(settings_class)
-    for field in dataclasses.fields(settings_class):
-        if not _is_known(without_none(types[field.name])):
-            msg = f"no operator could write {field.name}: {types[field.name]}"
+    settings = _settings_of(settings_class)
+    for one in settings:
+        if not (_is_enum(one.type) or one.type in _KNOWN):
+            msg = f"no operator could write {one.field.name}: {one.field.type}"
             raise TypeError(msg)
-    return tuple(written_as(field.name) for field in dataclasses.fields(settings_class))
+    return tuple(one.key for one in settings)
 
 
 def is_further(written_type: object) -> bool:
-    """Tell whether a field takes the keys that are no other's."""
+    """Return whether a field takes the keys that are no other's."""
     return written_type == _FURTHER
 
 
 def written_as(name: str) -> str:
-    """Give the setting of a field."""
+    """Return the setting of a field."""
     return name.removesuffix("_")
 
 
+def without_none(written_type: Any) -> Any:
+    """Return `X` for `X | None`, and every other type as it is."""
+    kinds = [kind for kind in get_args(written_type) if kind is not NoneType]
+    return kinds[0] if len(kinds) == 1 and NoneType in get_args(written_type) else written_type
+
+
 def must_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Give the settings without which there is no account."""
-    return tuple(written_as(f.name) for f in dataclasses.fields(settings_class) if _is_required(f))
-
-
-def may_be_left_empty(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Give the settings that are empty unless an operator has something to write: names and
-    secrets that some accounts have.
-    """
-    types = get_type_hints(settings_class)
-    return tuple(
-        written_as(field.name)
-        for field in dataclasses.fields(settings_class)
-        if field.default in (None, "") and without_none(types[field.name]) in (Secret, str)
-    )
+    """Return the settings without which there is no account."""
+    return tuple(one.key for one in _settings_of(settings_class) if one.is_required)
 
 
 def meanings(settings_class: type[Dataclass]) -> Mapping[str, Text]:
-    """Give what the fields mean, as far as they say it."""
+    """Return what the fields mean, of those that have it beside their type."""
     types = get_type_hints(settings_class, include_extras=True)
     return {
         written_as(name): said
@@ -185,80 +188,36 @@ def meanings(settings_class: type[Dataclass]) -> Mapping[str, Text]:
     }
 
 
-def is_secret(settings_class: type[Dataclass], key: str) -> bool:
-    """Tell whether a key holds a secret, or may hold one."""
-    return _type_of(settings_class, key) in (Secret, Secret | str)
+def _is_enum(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, StrEnum)
 
 
-def may_be_seen(settings_class: type[Dataclass], key: str) -> bool:
-    """Tell whether a key that may be kept as a secret is none, such as an address."""
-    return bool(_type_of(settings_class, key) == Secret | str)
-
-
-def read_answer(settings_class: type[Dataclass], key: str, answer: str) -> object:
-    """Give the value that stands in a file for what a person has typed; the words of a list have
-    spaces between them. Raises `ConfigError` where the key cannot have it. Not for secrets.
-    """
-    kind = _type_of(settings_class, key)
-    [field] = [f for f in dataclasses.fields(settings_class) if written_as(f.name) == key]
-    value: object = answer
-    if kind == tuple[str, ...]:
-        value = answer.split()
-    elif kind in _AS_JSON:
-        with suppress(ValueError, RecursionError):  # the reader says what it must be
-            value = json.loads(answer)
-    _plain_reader(field, kind)(value)
-    return value
-
-
-def _type_of(settings_class: type[Dataclass], key: str) -> Any:
-    types = get_type_hints(settings_class)
-    return without_none(next(kind for name, kind in types.items() if written_as(name) == key))
-
-
-def _is_known(kind: object) -> bool:
-    is_enum = isinstance(kind, type) and issubclass(kind, StrEnum)
-    known = (Secret, Secret | str, timedelta, tuple[str, ...], Path, _FURTHER, *_READERS)
-    return is_enum or kind in known
-
-
-def _is_required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _reader(
-    field: dataclasses.Field[Any], written_type: Any, table: Table, resolve: Resolve
-) -> Read[Any]:
-    kind = without_none(written_type)
-    if kind is Secret:
+def _reader(setting: _Setting, table: TomlTable, resolve: Resolve) -> Read[Any]:
+    if setting.type is Secret:
         refer = secret_reference(table)
         return lambda value: as_a_key(resolve(refer(value)))
-    if kind == Secret | str:
+    if setting.type == Secret | str:
         return lambda value: _secret_or_plain(value, resolve)
-    if kind is Path:
-        return lambda value: _existing_file(word(value), table)
-    return _plain_reader(field, kind)
+    if setting.type is Path:
+        return existing_file(Paths.beside(table.place.document.path, os.environ))
+    return _plain_reader(setting)
 
 
-def _plain_reader(field: dataclasses.Field[Any], kind: Any) -> Read[Any]:
+def _plain_reader(setting: _Setting) -> Read[Any]:
+    kind, field = setting.type, setting.field
     if kind is timedelta:
-        return days if field.name.endswith("_days") else seconds
+        return values.days if field.name.endswith("_days") else values.seconds
     if kind is str and str(field.default).startswith("https://"):
-        return https_url
+        return values.https_url
     if kind == tuple[str, ...]:
         return _words
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return _one_of_enum(kind)
+    if _is_enum(kind):
+        read = values.one_of([member.value for member in kind])
+        return lambda value: kind(read(value))
     return _READERS[kind]
 
 
-def without_none(written_type: Any) -> Any:
-    """Give `X` for `X | None`, and every other type as it is."""
-    kinds = [kind for kind in get_args(written_type) if kind is not NoneType]
-    return kinds[0] if len(kinds) == 1 and NoneType in get_args(written_type) else written_type
-
-
-def _further(table: Table, resolve: Resolve) -> dict[str, Secret | str]:
+def _further(table: TomlTable, resolve: Resolve) -> dict[str, Secret | str]:
     """Take every key that has not been taken."""
     found: dict[str, Secret | str] = {}
     for key in table.unknown:
@@ -270,7 +229,7 @@ def _further(table: Table, resolve: Resolve) -> dict[str, Secret | str]:
     return found
 
 
-def _option(value: object, *, table: Table, resolve: Resolve, is_key: bool) -> Secret | str:
+def _option(value: object, *, table: TomlTable, resolve: Resolve, is_key: bool) -> Secret | str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if is_key:
@@ -279,14 +238,14 @@ def _option(value: object, *, table: Table, resolve: Resolve, is_key: bool) -> S
 
 
 def _secret_or_plain(value: object, resolve: Resolve) -> Secret | str:
-    reference = SecretReference(word(value))
+    reference = SecretReference(values.word(value))
     secret = resolve(reference)
     return reference.written if reference.is_literal else as_a_key(secret)
 
 
 def as_a_key(secret: Secret) -> Secret:
-    """Let pass what can stand in a request: what cannot was pasted with something around it.
-    Raises `ConfigError`, which does not show it.
+    """Return what can stand in a request: what cannot was pasted with something around it. Raises
+    `ConfigError`, which does not show it.
     """
     value = secret.reveal()
     if value.isascii() and value.isprintable():
@@ -300,77 +259,142 @@ def as_a_key(secret: Secret) -> Secret:
     )
 
 
-def _existing_file(written: str, table: Table) -> Path:
-    path = Paths.beside(table.place.document.path, os.environ).resolve(written)
-    if not path.is_file():
-        raise ConfigError(Text("there is no file {path}", path=path))
-    return path
-
-
 def _words(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise wrong_type(Text("a list"), value)
-    return tuple(map(word, value))
+        raise values.wrong_type(Text("a list"), value)
+    return tuple(map(values.word, value))
 
 
-def _one_of_enum(kind: type[StrEnum]) -> Read[StrEnum]:
-    read = one_of([member.value for member in kind])
-    return lambda value: kind(read(value))
+# what is asked for an account
 
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A key of an account, and what it is. A secret is kept under the first of the `names` that
+    variables of the environment may have. What has none is no secret: `read` returns the value that
+    stands in the file for an answer, or raises `ConfigError`. What `may_be_seen` is shown while it
+    is typed, wherever it is kept; what `may_be_empty` has a default.
+    """
+
+    key: str
+    what: Text
+    names: tuple[str, ...] = ()
+    read: Callable[[str], object] = str
+    may_be_seen: bool = False
+    may_be_empty: bool = False
+
+
+def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
+    """Return what must be asked for an account of this type: what the environment may hold, then
+    every other key that has no default.
+    """
+    found: list[Question] = []
+    kinds = {one.key: one.type for one in _settings_of(adapter.Settings)}
+    for one in adapter.ENVIRONMENT:
+        seen = bool(one.is_public or kinds[one.key] == Secret | str)
+        found.append(Question(one.key, one.what, tuple(one.names), may_be_seen=seen))
+    known = {one.key for one in found}
+    others = (one for one in _settings_of(adapter.Settings) if one.is_required)
+    return (*found, *_asked_for(type_, adapter, (one for one in others if one.key not in known)))
+
+
+def questions_of_channel(type_: str, adapter: Adapter) -> tuple[Question, ...]:
+    """Return what is asked for a channel of notifications: every key that has no default, then
+    what some of its services want as well: names and secrets that are empty otherwise.
+    """
+    settings = _settings_of(adapter.Settings)
+    must = (one for one in settings if one.is_required)
+    may = (one for one in settings if one.field.default in (None, "") and one.type in (Secret, str))
+    return (
+        *_asked_for(type_, adapter, must),
+        *_asked_for(type_, adapter, may, may_be_empty=True),
+    )
+
+
+def _asked_for(
+    type_: str, adapter: Adapter, settings: Iterable[_Setting], *, may_be_empty: bool = False
+) -> Iterator[Question]:
+    said = meanings(adapter.Settings)
+    for one in settings:
+        unsaid = Text("{key} of the account at {service}", key=one.key, service=adapter.SERVICE)
+        what = said.get(one.key, unsaid)
+        if one.type in (Secret, Secret | str):
+            # The adapter has no name for a variable that would hold it.
+            variable = "".join(c if c.isalnum() else "_" for c in f"{type_}_{one.key}").upper()
+            yield Question(one.key, what, (variable,), may_be_empty=may_be_empty)
+        else:
+            read = partial(_read_answer, one)
+            yield Question(one.key, what, read=read, may_be_empty=may_be_empty)
+
+
+def _read_answer(setting: _Setting, answer: str) -> object:
+    """Return the value that stands in a file for what a person has typed; the words of a list have
+    spaces between them. Raises `ConfigError` where the key cannot have it. Not for secrets.
+    """
+    value: object = answer
+    if setting.type == tuple[str, ...]:
+        value = answer.split()
+    elif setting.type in _AS_JSON:
+        with suppress(ValueError, RecursionError):  # the reader says what it must be
+            value = json.loads(answer)
+    _plain_reader(setting)(value)
+    return value
+
+
+# what a target declares for its deployments
 
 KIND = "kind"
-WISHES = tuple(field.name for field in dataclasses.fields(DesiredHttps))
+_HTTPS = tuple(field.name for field in dataclasses.fields(DesiredHttps))
 
 
 class Judged(Protocol):
     """Settings of a deployment that may not go together."""
 
     def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
-        """Tell what is wrong with which key, of those that are written."""
+        """Return what is wrong with which key, of those that are written."""
         ...
 
 
 def may_be_told(settings_class: Any) -> tuple[str, ...]:
-    """Give the settings that a target declares. Raises `TypeError` for what none may."""
+    """Return the settings that a target declares. Raises `TypeError` for what none may."""
     types = get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
-        if field.name not in {KIND, *WISHES} or field.default is dataclasses.MISSING:
-            msg = f"no deployment can be told {field.name}: {types[field.name]}"
+        if field.name not in {KIND, *_HTTPS} or field.default is dataclasses.MISSING:
+            msg = f"no deployment has {field.name}: {types[field.name]}"
             raise TypeError(msg)
-        words = choices(types[field.name])
-        receivers = [word for word in words if field.name == KIND and Kind(word).is_receiver]
-        if receivers:
+        words = choices(types[field.name]) if field.name == KIND else ()
+        if receivers := [one for one in words if Kind(one).is_receiver]:
             msg = f"no domain is any of {', '.join(receivers)}"
             raise TypeError(msg)
     return tuple(types)
 
 
 def choices(written_type: Any) -> tuple[str, ...]:
-    """Give the words that a field lets be written, none for one that takes no words."""
+    """Return the words that may be written in a field, none for one that takes no words."""
     if get_origin(written_type) is Literal:
         return get_args(written_type)
-    return tuple(word for part in get_args(written_type) for word in choices(part))
+    return tuple(one for part in get_args(written_type) for one in choices(part))
 
 
-def read_options(settings_class: Any, table: Table) -> tuple[Kind, DesiredHttps]:
+def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, DesiredHttps]:
     """Read the settings that a target declares; what is wrong with them is reported."""
     types = get_type_hints(settings_class)
     names = may_be_told(settings_class)
-    values = {name: _taken(name, types[name], settings_class, table) for name in names}
-    options = settings_class(**values)
+    chosen = {name: _taken(name, types[name], settings_class, table) for name in names}
+    options = settings_class(**chosen)
     if hasattr(options, "wrong"):
         written = [name for name in names if name in table]
         for key, problem in cast("Judged", options).wrong(written).items():
             table.report(key, problem)
-    certificates = {name: value for name, value in values.items() if name in WISHES}
-    return Kind(values.get(KIND, Kind.AUTO)), DesiredHttps(**certificates)
+    https = {name: value for name, value in chosen.items() if name in _HTTPS}
+    return Kind(chosen.get(KIND, Kind.AUTO)), DesiredHttps(**https)
 
 
-def _taken(name: str, written_type: Any, settings_class: Any, table: Table) -> Any:
+def _taken(name: str, written_type: Any, settings_class: Any, table: TomlTable) -> Any:
     words = choices(written_type)
     if not words:
-        return table.take(name, flag_or_keep, None)
+        return table.take(name, values.flag_or_keep, None)
     if get_origin(written_type) is Literal:
         [field] = [field for field in dataclasses.fields(settings_class) if field.name == name]
-        return table.take(name, one_of(words), field.default)
-    return table.take_list(name, one_of(words), None, instead="keep")
+        return table.take(name, values.one_of(words), field.default)
+    return table.take_list(name, values.one_of(words), None, instead="keep")

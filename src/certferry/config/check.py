@@ -1,62 +1,61 @@
-"""The tables of the settings, one function each: known settings, right types, defaults."""
+"""The tables of the settings, one function each: known settings, right types, defaults; and of
+`[acme]`, which CAs are asked, as whom, and for what.
+"""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
+from certferry.config import values
+from certferry.config.document import Place
 from certferry.config.files import Paths
+from certferry.config.mistakes import Mistake
 from certferry.config.model import (
     AccountTable,
+    AcmeSettings,
+    CaSettings,
     ChannelTable,
     DnsSettings,
     Monitoring,
     StateSettings,
     VerifySettings,
 )
-from certferry.config.secrets import SecretReference
-from certferry.config.table import Table
-from certferry.config.values import (
-    DNS_PORT,
-    Read,
-    https_url,
-    one_of,
-    port,
-    seconds,
-    server_address,
-    string,
-    word,
-)
+from certferry.config.secrets import Resolve, SecretReference
+from certferry.config.values import Read, TomlTable
 from certferry.core.assessment.notices import USUAL, Topic
 from certferry.core.certificates.certificate import KeyType
+from certferry.core.desired.certificate import Authority, ExternalAccount, Issuance
 from certferry.errors import ConfigError
 from certferry.text import Text
 
-_ENDING = ".prom"
 
-
-def read_monitoring(root: Table, paths: Paths) -> Monitoring:
+def read_monitoring(root: TomlTable, paths: Paths) -> Monitoring:
     """Read `[heartbeat]` and `[metrics]`."""
     heartbeat, metrics = root.table("heartbeat"), root.table("metrics")
+
+    def metrics_file(value: object) -> Path:
+        written = values.word(value)
+        if not written.endswith(".prom"):
+            # node_exporter's textfile collector reads no other (its README, "Textfile Collector").
+            raise ConfigError(Text("must end with .prom: node_exporter reads no other file"))
+        return paths.resolve(written)
+
     found = Monitoring(
         heartbeat.take("url", secret_reference(heartbeat), None),
-        metrics.take("file", lambda value: _metrics_file(value, paths), None),
+        metrics.take("file", metrics_file, None),
     )
     for name, table, setting in (("url", heartbeat, "heartbeat"), ("file", metrics, "metrics")):
         if setting in root and not table.written:
             table.report(name, Text("missing"))
         table.done()
     return found
-
-
-def _metrics_file(value: object, paths: Paths) -> Path:
-    written = word(value)
-    if not written.endswith(_ENDING):
-        # node_exporter's textfile collector reads no other (its README, "Textfile Collector").
-        raise ConfigError(Text("must end with .prom: node_exporter reads no other file"))
-    return paths.resolve(written)
 
 
 HTTPS_PORT = 443  # RFC 9110 §4.2.2
@@ -72,22 +71,23 @@ _LANGUAGES = ("zh", "en")
 _SQLITE = "sqlite:///"
 
 
-def read_state(table: Table, paths: Paths, directory: Path) -> StateSettings:
+def read_state(table: TomlTable, paths: Paths, directory: Path) -> StateSettings:
     """Read `[state]`; `directory` is where the database lies when nothing is said."""
     path = table.take("url", _database(paths), directory / "state.db")
-    key_file = table.take("key_file", _path(paths), path.parent / "secret.key")
+    usual = path.parent / "secret.key"
+    key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), usual)
     table.done()
     return StateSettings(path, key_file)
 
 
-def read_dns(table: Table) -> DnsSettings:
+def read_dns(table: TomlTable) -> DnsSettings:
     """Read `[dns]`."""
     settings = DnsSettings(
-        resolvers=table.take_list("resolvers", server_address, (), empty=True),
-        propagation_timeout=table.take("propagation_timeout", seconds, PROPAGATION_TIMEOUT),
-        port=table.take("port", port, DNS_PORT),
-        doh=table.take_list("doh", https_url, None, empty=True),
-        wait=table.take("wait", seconds, None),
+        resolvers=table.take_list("resolvers", values.server_address, (), empty=True),
+        propagation_timeout=table.take("propagation_timeout", values.seconds, PROPAGATION_TIMEOUT),
+        port=table.take("port", values.port, values.DNS_PORT),
+        doh=table.take_list("doh", values.https_url, None, empty=True),
+        wait=table.take("wait", values.seconds, None),
     )
     if settings.wait is not None and settings.doh:
         table.report("doh", Text("`wait` means that nothing is asked; remove one of the two"))
@@ -95,53 +95,51 @@ def read_dns(table: Table) -> DnsSettings:
     return settings
 
 
-def read_verify(table: Table, paths: Paths, dns: DnsSettings) -> VerifySettings:
+def read_verify(table: TomlTable, paths: Paths, dns: DnsSettings) -> VerifySettings:
     """Read `[verify]`, whose resolvers are those of `[dns]` unless it has its own."""
     settings = VerifySettings(
-        resolvers=table.take_list("resolvers", server_address, dns.resolvers, empty=True),
-        port=table.take("port", port, HTTPS_PORT),
+        resolvers=table.take_list("resolvers", values.server_address, dns.resolvers, empty=True),
+        port=table.take("port", values.port, HTTPS_PORT),
         ca_bundle=table.take("ca_bundle", existing_file(paths), None),
-        timeout=table.take("timeout", seconds, VERIFY_TIMEOUT),
+        timeout=table.take("timeout", values.seconds, VERIFY_TIMEOUT),
     )
     table.done()
     return settings
 
 
-def read_accounts(accounts: Table) -> dict[str, AccountTable]:
+def read_accounts(accounts: TomlTable) -> dict[str, AccountTable]:
     """Read `[accounts.…]` as far as they are the same for every adapter."""
     found: dict[str, AccountTable] = {}
     for label, table, written in accounts.named_tables():
         if label in RESERVED:
             accounts.report(label, Text("this name is reserved; give the account another"))
-        values = {key: value for key, value in written.items() if key != "type"}
+        others = {key: value for key, value in written.items() if key != "type"}
         found[label] = AccountTable(
             label=label,
-            type=table.take("type", word, "") if "type" in table else label,
-            values=MappingProxyType(values),
+            type=table.take("type", values.word, "") if "type" in table else label,
+            values=MappingProxyType(others),
             place=table.place,
         )
     return found
 
 
-def read_channels(channels: Table) -> dict[str, ChannelTable]:
+def read_channels(channels: TomlTable) -> dict[str, ChannelTable]:
     """Read `[notify.…]` as far as they are the same for every adapter."""
     found: dict[str, ChannelTable] = {}
     for name, table, written in channels.named_tables():
-        values = {key: value for key, value in written.items() if key not in _OF_A_CHANNEL}
-        type_ = table.take("type", word, name)
-        on = table.take_list("on", one_of([topic.value for topic in Topic]), USUAL)
+        others = {key: value for key, value in written.items() if key not in _OF_A_CHANNEL}
+        type_ = table.take("type", values.word, name)
+        on = table.take_list("on", values.one_of([topic.value for topic in Topic]), USUAL)
         found[name] = ChannelTable(
-            AccountTable(name, type_, MappingProxyType(values), table.place),
+            AccountTable(name, type_, MappingProxyType(others), table.place),
             tuple(map(Topic, on)),
-            table.take("language", one_of(_LANGUAGES), ""),
+            table.take("language", values.one_of(_LANGUAGES), ""),
         )
     return found
 
 
-_FAMILIES = {
-    "rsa": KeyType.RSA2048.value,
-    **dict.fromkeys(("ec", "ecc", "ecdsa"), KeyType.EC256.value),
-}
+_EC, _RSA = KeyType.EC256.value, KeyType.RSA2048.value
+_FAMILIES = {"rsa": _RSA, "ec": _EC, "ecc": _EC, "ecdsa": _EC}
 """Kinds of keys without a size, and the kind of that family that is meant as a rule."""
 
 
@@ -149,36 +147,30 @@ def key_type(value: object) -> KeyType:
     """Take a kind of key."""
     if isinstance(value, str) and value.lower() in _FAMILIES:
         raise ConfigError(Text("is a family of keys; write {word}", word=_FAMILIES[value.lower()]))
-    return KeyType(one_of([kind.value for kind in KeyType])(value))
+    return KeyType(values.one_of([kind.value for kind in KeyType])(value))
 
 
-def secret_reference(table: Table) -> Read[SecretReference]:
+def secret_reference(table: TomlTable) -> Read[SecretReference]:
     """Make a reader of secrets in this table: a literal only where no other user can read it."""
 
     def read(value: object) -> SecretReference:
-        reference = SecretReference(string(value))
+        reference = SecretReference(values.string(value))
         document = table.place.document
         if reference.is_literal and document.readable_by_others:
-            raise ConfigError(
-                Text(
-                    "a secret stands in a file that other users can read; run: chmod 600 {path}",
-                    path=shlex.quote(str(document.path)),
-                )
+            problem = Text(
+                "a secret stands in a file that other users can read; run: chmod 600 {path}"
             )
+            raise ConfigError(problem.filled(path=shlex.quote(str(document.path))))
         return reference
 
     return read
-
-
-def _path(paths: Paths) -> Read[Path]:
-    return lambda value: paths.resolve(word(value))
 
 
 def existing_file(paths: Paths) -> Read[Path]:
     """Make a reader of the path of a file that is there."""
 
     def read(value: object) -> Path:
-        path = paths.resolve(word(value))
+        path = paths.resolve(values.word(value))
         if not path.is_file():
             raise ConfigError(Text("there is no file {path}", path=path))
         return path
@@ -189,7 +181,7 @@ def existing_file(paths: Paths) -> Read[Path]:
 def _database(paths: Paths) -> Read[Path]:
     def read(value: object) -> Path:
         # The URL is not shown: one of another kind may hold a password.
-        url = word(value)
+        url = values.word(value)
         if url.startswith(("postgresql:", "postgres:", "postgresql+")):
             raise ConfigError(
                 Text("PostgreSQL is not supported by this version; write sqlite:///state.db")
@@ -202,3 +194,117 @@ def _database(paths: Paths) -> Read[Path]:
         return paths.resolve(written)
 
     return read
+
+
+_USUAL = values.DIRECTORIES["letsencrypt"]
+_KEYS = ("directory", "ca_bundle", "proxy", "eab_kid", "eab_hmac_key")
+
+
+def read_authority(
+    table: TomlTable, paths: Paths, name: str | None, usual: CaSettings
+) -> CaSettings:
+    """Read a CA's own settings from its table; `usual` has what is not said there. Without a name
+    it is called as its directory is.
+    """
+    directory = table.take("directory", values.directory_url, usual.directory)
+    found = CaSettings(
+        name=name or called(directory),
+        directory=directory,
+        ca_bundle=table.take("ca_bundle", existing_file(paths), usual.ca_bundle),
+        proxy=table.take("proxy", values.proxy_url, usual.proxy),
+        eab_kid=table.take("eab_kid", values.word, None),
+        eab_hmac_key=table.take("eab_hmac_key", secret_reference(table), None),
+    )
+    for key, other in (("eab_kid", "eab_hmac_key"), ("eab_hmac_key", "eab_kid")):
+        if key not in table and other in table:
+            table.report(key, Text("missing: it goes together with {other}", other=other))
+    return found
+
+
+def read_fallback(table: TomlTable, paths: Paths, usual: CaSettings) -> tuple[CaSettings, ...]:
+    """Read the CAs of `fallback`, each with the table under [acme] that is called like it."""
+
+    def read(value: object) -> CaSettings:
+        written = values.word(value)
+        own = table.table(written) if written in table and written not in _KEYS else None
+        has_directory = own is not None and "directory" in own
+        directory = usual.directory if has_directory else _known(written)
+        if own is None:
+            return CaSettings(called(directory), directory, usual.ca_bundle, usual.proxy)
+        settings = read_authority(own, paths, written, replace(usual, directory=directory))
+        own.done()
+        return settings
+
+    found = table.take_list("fallback", read, (), empty=True)
+    seen = {usual.directory}
+    for number, one in enumerate(found):
+        if one.directory in seen:
+            problem = Text("{name} is asked already", name=one.name)
+            table.report("fallback", problem, item=number)
+        seen.add(one.directory)
+    return found
+
+
+def _known(written: str) -> str:
+    try:
+        return values.directory_url(written)
+    except ConfigError as problem:
+        message = Text("{problem}; or the name of a table under [acme] with a `directory`")
+        raise ConfigError(message.filled(problem=problem.message)) from None
+
+
+def called(directory: str) -> str:
+    """Return what operators call a directory: its short name, or its host's."""
+    names = {url: name for name, url in values.DIRECTORIES.items()}
+    return names.get(directory) or urlsplit(directory).netloc
+
+
+def wrong_bindings(acme: AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Mistake]:
+    """Find the external account keys that can be none, as far as `resolve` returns them. One that
+    is missing is reported when it is needed.
+    """
+    for number, ca in enumerate(acme.authorities):
+        if ca.eab_kid is None or ca.eab_hmac_key is None or not ca.eab_hmac_key.is_at_rest:
+            continue
+        with suppress(ConfigError):
+            key = resolve(ca.eab_hmac_key)
+            try:
+                ExternalAccount(ca.eab_kid, key)
+            except ConfigError as problem:
+                where = place if number == 0 else place.below(ca.name)
+                yield where.mistake("eab_hmac_key", values.with_hint(problem))
+
+
+def read_acme(table: TomlTable, paths: Paths) -> AcmeSettings:
+    """Read `[acme]`."""
+    usual = read_authority(table, paths, None, CaSettings(called(_USUAL), _USUAL))
+    if table.is_list("profile"):  # in order of preference
+        profiles = tuple(dict.fromkeys(table.take_list("profile", values.word, ())))
+    else:
+        profiles = tuple(filter(None, [table.take("profile", values.word, None)]))
+    settings = AcmeSettings(
+        usual=usual,
+        key_type=table.take("key_type", key_type, KeyType.EC256),
+        email=table.take("email", values.email_address, None),
+        profiles=profiles,
+        fallback=read_fallback(table, paths, usual),
+        preferred_chain=table.take("preferred_chain", values.word, None),
+        reuse_key=table.take("reuse_key", values.flag, False),  # noqa: FBT003 - the default of a setting
+        staging=table.take("staging", values.directory_url, values.STAGING.get(usual.directory)),
+        dns_persist=table.take("dns_persist", values.flag, False),  # noqa: FBT003 - the same
+    )
+    table.done()
+    return settings
+
+
+def issuance_of(acme: AcmeSettings) -> Issuance:
+    """Return how certificates are ordered."""
+    authorities = tuple(Authority(one.name, one.directory) for one in acme.authorities)
+    return Issuance(acme.profiles, authorities, acme.reuse_key, acme.dns_persist)
+
+
+def unseen_records(acme: AcmeSettings, dns: DnsSettings, place: Place) -> Iterator[Mistake]:
+    """Find that records are to prove names, on a host that asks for none."""
+    if acme.dns_persist and dns.wait is not None:
+        problem = Text("not with `wait` under [dns]: the records are looked up before an order")
+        yield place.mistake("dns_persist", problem)

@@ -6,7 +6,7 @@ import re
 import tomllib
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,14 +32,6 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}#\n]+")  # a number, a truth value, or a date, which may hold a space
 
 
-def index_lines(text: str) -> dict[Trail, int]:
-    """Give the line (from 1) of everything in a valid TOML text.
-
-    A table counts from its header, a key from its name, an item of a list from its value.
-    """
-    return _Reader(text.replace("\r\n", "\n")).read()
-
-
 @dataclass(frozen=True, slots=True)
 class TableLines:
     """The lines (from 1) of one table: from its header to the end of its last value, without what
@@ -52,24 +44,31 @@ class TableLines:
 
 
 def tables_in_order(text: str) -> list[TableLines]:
-    """Give the tables of a valid TOML text that begin with a header, as they stand."""
-    reader = _Reader(text.replace("\r\n", "\n"))
-    reader.read()
-    return reader.tables
+    """Return the tables of a valid TOML text that begin with a header, as they stand."""
+    return _LineReader(text).tables
 
 
-class _Reader:
+def index_lines(text: str) -> dict[Trail, int]:
+    """Return the line (from 1) of everything in a valid TOML text.
+
+    A table counts from its header, a key from its name, an item of a list from its value.
+    """
+    return _LineReader(text).lines
+
+
+class _LineReader:
     """One pass over the text; `_at` is where it has come to."""
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._text = text.replace("\r\n", "\n")
         self._at = 0
-        self._ends = [match.start() for match in re.finditer("\n", text)]
-        self._lines: dict[Trail, int] = {}
+        self._ends = [match.start() for match in re.finditer("\n", self._text)]
         self._items: dict[Trail, int] = {}
+        self.lines: dict[Trail, int] = {}
         self.tables: list[TableLines] = []
+        self._read()
 
-    def read(self) -> dict[Trail, int]:
+    def _read(self) -> None:
         table: Trail = ()
         self._skip(_BLANK)
         while self._at < len(self._text):
@@ -80,12 +79,10 @@ class _Reader:
             else:
                 self._pair(table)
                 if self.tables:
-                    begun = self.tables.pop()
                     # A value ends before the line end that follows it.
                     last = bisect_right(self._ends, self._at - 1) + 1
-                    self.tables.append(TableLines(begun.trail, begun.first, last))
+                    self.tables[-1] = replace(self.tables[-1], last=last)
             self._skip(_BLANK)
-        return self._lines
 
     def _header(self) -> Trail:
         line = self._line()
@@ -96,9 +93,9 @@ class _Reader:
         self._at += 2 if is_item else 1
         if is_item:
             number = self._items[table] = self._items.get(table, -1) + 1
-            self._lines.setdefault(table, line)
+            self.lines.setdefault(table, line)
             table = (*table, number)
-        self._lines[table] = line
+        self.lines[table] = line
         return table
 
     def _through_items(self, start: Trail, names: list[str], line: int) -> Trail:
@@ -106,7 +103,7 @@ class _Reader:
         trail = start
         for name in names:
             trail = (*trail, name)
-            self._lines.setdefault(trail, line)
+            self.lines.setdefault(trail, line)
             if trail in self._items:
                 trail = (*trail, self._items[trail])
         return trail
@@ -117,7 +114,7 @@ class _Reader:
         self._at += 1  # the equals sign
         self._skip(_SPACE)
         trail = (*self._through_items(table, parents, line), last)
-        self._lines[trail] = line
+        self.lines[trail] = line
         self._value(trail)
 
     def _dotted_key(self) -> list[str]:
@@ -134,36 +131,28 @@ class _Reader:
     def _value(self, trail: Trail) -> None:
         opening = self._text[self._at]
         if opening == "[":
-            self._list(trail)
+            number = 0
+            while not self._closes("]"):
+                item = (*trail, number)
+                self.lines[item] = self._line()
+                self._value(item)
+                number += 1
         elif opening == "{":
-            self._inline_table(trail)
+            while not self._closes("}"):
+                self._pair(trail)
         elif not self._skip(_STRING):
             self._skip(_SCALAR)
-
-    def _list(self, trail: Trail) -> None:
-        number = 0
-        while not self._closes("]"):
-            item = (*trail, number)
-            self._lines[item] = self._line()
-            self._value(item)
-            number += 1
-
-    def _inline_table(self, trail: Trail) -> None:
-        while not self._closes("}"):
-            self._pair(trail)
 
     def _closes(self, bracket: str) -> bool:
         """Step over the opening bracket or comma, and over the closing bracket if it comes next."""
         self._skip(_BLANK)
-        if self._text.startswith(bracket, self._at):
-            self._at += 1
-            return True
+        is_over = self._text[self._at] == bracket
         self._at += 1
-        self._skip(_BLANK)
-        if self._text.startswith(bracket, self._at):
-            self._at += 1
-            return True
-        return False
+        if not is_over:
+            self._skip(_BLANK)
+            is_over = self._text.startswith(bracket, self._at)
+            self._at += is_over
+        return is_over
 
     def _skip(self, pattern: re.Pattern[str]) -> str:
         match = pattern.match(self._text, self._at)
@@ -206,13 +195,13 @@ class Document:
     readable_by_others: bool = False
 
     def tables(self, key: str) -> dict[str, Mapping[str, object]]:
-        """Give the tables inside a table; what is none is left out."""
+        """Return the tables inside a table; what is none is left out."""
         found = self.values.get(key)
         inside = found.items() if isinstance(found, dict) else ()
         return {label: table for label, table in inside if isinstance(table, dict)}
 
     def line(self, trail: Trail) -> int | None:
-        """Give the line of a value, or of the nearest thing around it."""
+        """Return the line of a value, or of the nearest thing around it."""
         while trail:
             if trail in self._lines:
                 return self._lines[trail]
@@ -226,17 +215,17 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One table of a document; makes mistakes about its settings."""
+    """One table of a document, for what is wrong with its settings."""
 
     document: Document
     trail: Trail = ()
 
     def below(self, *trail: str | int) -> Place:
-        """Give the place of a table inside this one."""
+        """Return the place of a table inside this one."""
         return Place(self.document, (*self.trail, *trail))
 
     def mistake(self, key: str, problem: Text, *, item: int | None = None) -> Mistake:
-        """Say what is wrong with a key, or with one item of the list under it."""
+        """Return what is wrong with a key, or with one item of the list under it."""
         trail: Trail = (*self.trail, key) if key else self.trail
         return Mistake(
             path=self.document.path,
@@ -248,12 +237,12 @@ class Place:
 
     @property
     def line(self) -> int | None:
-        """Give the line of the table's header."""
+        """Return the line of the table's header."""
         return self.document.line(self.trail)
 
     @property
     def title(self) -> str:
-        """Give the table's name as the file spells it, `[accounts.mine]`."""
+        """Return the table's name as the file spells it, `[accounts.mine]`."""
         if not self.trail or self.document.path is None:
             return ""
         dotted = ".".join(_spelled(key) for key in self.trail if isinstance(key, str))
@@ -265,19 +254,16 @@ def read_document(path: Path) -> Document:
     try:
         content = read_file(path)
     except ConfigError as exc:
-        raise config_error([_not_read(path, exc)]) from exc
+        match exc.__cause__:
+            case NotTrusted() as open_to:
+                mistake = Mistake(path, None, "", "", open_to.problem, open_to.fix)
+            case FileNotFoundError():
+                mistake = Mistake(path, None, "", "", exc.message, _NOT_THERE)
+            case _:
+                mistake = Mistake(path, None, "", "", exc.message, exc.hint)
+        raise config_error([mistake]) from exc
     text = _decode(path, content.data)
     return Document(path, _parse(path, text), text, content.readable_by_others)
-
-
-def _not_read(path: Path, error: ConfigError) -> Mistake:
-    match error.__cause__:
-        case NotTrusted() as open_to:
-            return Mistake(path, None, "", "", open_to.problem, open_to.fix)
-        case FileNotFoundError():
-            return Mistake(path, None, "", "", error.message, _NOT_THERE)
-        case _:
-            return Mistake(path, None, "", "", error.message, error.hint)
 
 
 def document_of(path: Path, text: str) -> Document:
@@ -319,9 +305,11 @@ def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
     else:
         line = int(found[1])
         problem = Text("is not TOML at column {column}: {problem}", column=found[2], problem=said)
-    # Of a string or a list that does not end, the parser tells of a later line.
+    # Of a string or a list that does not end, the parser names a later line. In quotes and in a
+    # comment any character may stand.
     for number in (line, line - 1):
-        written = _FULL_WIDTH.search(_without_comment(text.split("\n")[number - 1 : number]))
+        row = "".join(text.split("\n")[number - 1 : number])
+        written = _FULL_WIDTH.search(_QUOTED_OR_COMMENT.sub("", row))
         if written is not None:
             meant = _IN_ASCII[written[0]]
             fix = Text("write {ascii} in place of {character}", ascii=meant, character=written[0])
@@ -337,13 +325,8 @@ def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
     return Mistake(path, line, "", "", problem)
 
 
-def _without_comment(lines: list[str]) -> str:
-    """Give a line without what stands in quotes and in a comment: there, any character may be."""
-    return _QUOTED_OR_COMMENT.sub("", "".join(lines))
-
-
 def _other_format(text: str) -> str | None:
-    """Tell which format a file is in, by its first line with something in it."""
+    """Return which format a file is in, by its first line with something in it."""
     lines = (line.strip() for line in text.splitlines())
     first = next((line for line in lines if line and not line.startswith("#")), "")
     if first.startswith("{"):

@@ -15,8 +15,7 @@ from pathlib import Path
 from certferry.config.document import Document, Place
 from certferry.config.files import Paths, read_private_file, to_utf8
 from certferry.config.mistakes import REFERENCE, Mistake, config_error
-from certferry.config.table import Table
-from certferry.config.values import word
+from certferry.config.values import TomlTable, word
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -42,7 +41,7 @@ class EnvFile:
 
 
 def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, str]:
-    """Give the environment with what the files add to it.
+    """Return the environment with what the files add to it.
 
     A variable that is set, and not to nothing, stays; of several files the first one counts.
     """
@@ -53,7 +52,7 @@ def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, s
 
 
 def environment_with(environ: Mapping[str, str], paths: Sequence[Path]) -> dict[str, str]:
-    """Give the environment with what the files at these paths add to it. Raises `ConfigError`."""
+    """Return the environment with what the files at these paths add to it. Raises `ConfigError`."""
     files = [read_env_file(path) for path in paths]
     mistakes = [mistake for file in files for mistake in file.mistakes]
     if mistakes:
@@ -67,14 +66,14 @@ def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> 
     """
     paths = Paths.beside(path, environ)
     mistakes: list[Mistake] = []
-    files = take_env_files(Table(document.values, Place(document), mistakes), paths)
+    files = take_env_files(TomlTable(document.values, Place(document), mistakes), paths)
     inside = [mistake for file in files for mistake in file.mistakes]
     if mistakes or inside:
         raise config_error([*mistakes, *inside], REFERENCE if mistakes else ASSIGNMENTS_ONLY)
     return files
 
 
-def take_env_files(root: Table, paths: Paths) -> tuple[EnvFile, ...]:
+def take_env_files(root: TomlTable, paths: Paths) -> tuple[EnvFile, ...]:
     """Read those that a document names. What is wrong inside them is in their `mistakes`."""
 
     def read(value: object) -> EnvFile:
@@ -115,7 +114,7 @@ def _decode(path: Path, data: bytes) -> str:
 
 
 def _assignments(text: str) -> Iterator[tuple[int, str, str | Text]]:
-    """Give line, name and value of every assignment, or what is wrong with the line."""
+    """Yield line, name and value of every assignment, or what is wrong with the line."""
     lines = text.replace("\r\n", "\n").split("\n")
     for number, line in enumerate(lines, start=1):
         if _IGNORED.fullmatch(line):
@@ -129,7 +128,7 @@ def _assignments(text: str) -> Iterator[tuple[int, str, str | Text]]:
 
 
 def _value(written: str) -> str | Text:
-    """Put the pieces of a value together, quoted or not, up to the end or a comment."""
+    """Join the pieces of a value, quoted or not, up to the end or a comment."""
     value, at = "", 0
     while True:
         if single := _SINGLE.match(written, at):
@@ -145,7 +144,7 @@ def _value(written: str) -> str | Text:
 
 
 def _problem(rest: str) -> Text:
-    """Say why reading stopped, by the character it stopped at."""
+    """Return why reading stopped, by the character it stopped at."""
     if rest[0] == "'" or (rest[0] == '"' and not re.search(r"(?<!\\)[$`]", rest)):
         return Text("a quote is not closed on the same line")
     if _COMMAND.match(rest):

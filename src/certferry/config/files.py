@@ -38,7 +38,7 @@ class FileContent:
 
     @property
     def readable_by_others(self) -> bool:
-        """Tell whether its group or every user may read it."""
+        """Return whether its group or every user may read it."""
         return bool(self.mode & _OTHERS_READ)
 
 
@@ -56,14 +56,14 @@ class Paths:
         return cls(directory, home_directory(environ))
 
     def resolve(self, written: str) -> Path:
-        """Give the absolute path that is meant."""
+        """Return the absolute path that is meant."""
         if written == "~" or written.startswith("~/"):
             return self.home / written[2:]
         return self.directory / written
 
 
 def home_directory(environ: Mapping[str, str]) -> Path:
-    """Give the user's home, from `$HOME` before the password database."""
+    """Return the user's home, from `$HOME` before the password database."""
     home = environ.get("HOME")
     if home:
         return Path(home)
@@ -98,7 +98,7 @@ def read_untrusted_file(path: Path) -> bytes:
 
 
 def to_utf8(path: Path, data: bytes) -> Text:
-    """Say how a file becomes UTF-8: from UTF-16 where its mark says so, else from what Chinese
+    """Return how a file becomes UTF-8: from UTF-16 where its mark says so, else from what Chinese
     editors write.
     """
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
@@ -112,7 +112,7 @@ def to_utf8(path: Path, data: bytes) -> Text:
 
 
 def is_anothers(directory: Path) -> bool:
-    """Tell whether others could put files there, or put another directory in its place."""
+    """Return whether others could put files there, or put another directory in its place."""
     try:
         must_be_trusted(directory, makes_files=True)
     except OSError:

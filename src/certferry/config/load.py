@@ -5,25 +5,26 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from certferry.config.acme import issuance_of, read_acme, unseen_records, wrong_bindings
-from certferry.config.adapters import Adapters, NoAdapters, UsualAccount, UsualAccounts
 from certferry.config.certificates import read_certificates
 from certferry.config.check import (
+    issuance_of,
     read_accounts,
+    read_acme,
     read_channels,
     read_dns,
     read_monitoring,
     read_state,
     read_verify,
+    unseen_records,
+    wrong_bindings,
 )
-from certferry.config.dns_accounts import Check, unused, wrong_accounts
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import (
@@ -37,18 +38,22 @@ from certferry.config.mistakes import REFERENCE, Mistake, config_error, joined, 
 from certferry.config.model import (
     AccountTable,
     AcmeSettings,
+    Adapters,
     ChannelTable,
     Monitoring,
+    NoAdapters,
     Settings,
     StateSettings,
+    UsualAccount,
+    UsualAccounts,
 )
-from certferry.config.secrets import SecretReference, Secrets
-from certferry.config.table import Table
-from certferry.core.desired.certificate import PemFiles
+from certferry.config.secrets import Resolve, SecretReference, Secrets
+from certferry.config.values import TomlTable
+from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.core.secret import tells_a_secret
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
-from certferry.ports.adapter import Variable
+from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP, Variable
 from certferry.text import Text
 
 VARIABLE = "CERTFERRY_CONFIG"
@@ -56,7 +61,7 @@ NAME = "certferry.toml"
 
 
 def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Give the file to read: the chosen one, the environment's, or the first that exists.
+    """Return the file to read: the chosen one, the environment's, or the first that exists.
 
     The first two count whether they exist or not: an operator who names a file wants no other.
     """
@@ -64,15 +69,15 @@ def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
         return chosen
     if environ.get(VARIABLE):
         return Path(environ[VARIABLE])
-    # A link that leads nowhere is found too, so that reading it tells what is wrong.
+    # A link that leads nowhere is found too, so that reading it reports what is wrong.
     return next((path for path in usual_places(environ) if os.path.lexists(path)), None)
 
 
 def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Give the places that are searched, in order.
+    """Return the places that are searched, in order.
 
     Where `$XDG_CONFIG_HOME` says that settings lie elsewhere, that comes before `~/.config`. Root
-    does not look where it stands when that is another user's directory.
+    does not read the current directory when that is another user's.
     """
     home = home_directory(environ) / ".config"
     chosen = environ.get("XDG_CONFIG_HOME") or str(home)
@@ -82,8 +87,8 @@ def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def is_left_alone_here() -> bool:
-    """Tell whether the caller is root, in a directory in which others could put a configuration:
-    it says what is run.
+    """Return whether the caller is root, in a directory in which others could put a configuration:
+    that names what is run.
     """
     return os.geteuid() == 0 and is_anothers(Path())
 
@@ -107,8 +112,8 @@ def load(
     """Read the settings from a file: the given one, or the first of the usual places.
 
     Raises `ConfigError` with everything that is wrong, one mistake per line. What is wrong with the
-    accounts that certificates name is told when they are connected; where `adapters` are given,
-    along with the rest if there is any. An account that none names must be of a known type.
+    accounts that certificates name is reported when they are connected; with `adapters`, along with
+    the rest if there is any. An account that none names must be of a known type.
     """
     found = find_file(path, environ)
     if found is None:
@@ -123,7 +128,7 @@ def load_state(chosen: Path | None, environ: Mapping[str, str]) -> StateSettings
     found = find_file(chosen, environ)
     document = _NO_FILE if found is None else read_document(found)
     mistakes: list[Mistake] = []
-    root = Table(document.values, Place(document), mistakes)
+    root = TomlTable(document.values, Place(document), mistakes)
     paths = Paths.beside(document.path, environ)
     state = read_state(root.table("state"), paths, default_directory(environ, os.geteuid()))
     if mistakes:
@@ -140,7 +145,7 @@ def load_text(
 
 def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> Settings:
     """Read the settings from values that are to become the file at a path, relative to which they
-    are; what is wrong with them is told as of the document. Raises `ConfigError`.
+    are; what is wrong with them is reported as of the document. Raises `ConfigError`.
     """
     return _read(document, environ, beside=path)
 
@@ -173,18 +178,13 @@ def from_client(
 
     Raises `ConfigError` that names every variable that is missing.
     """
-    certificate = {
-        "name": name,
-        "fullchain": files.fullchain,
-        "privkey": files.privkey,
-    }
-    if given is None or given.path is None:
-        to = [{"to": target.type}]
-        return _declared(
-            {**certificate, "deploy": to}, {target.type: target.variables}, environ, adapters
-        )
-    labels = [a.label for a in given.accounts.values() if a.type == target.type] or [target.type]
-    if len(labels) > 1:
+    labels, document = [target.type], _NO_FILE
+    if given is not None and given.path is not None:
+        known = [a.label for a in given.accounts.values() if a.type == target.type]
+        labels = known or labels
+        environ = fill_in(environ, given.env_files)
+        document = read_document(given.path)
+    if given is not None and len(labels) > 1:
         raise ConfigError(
             Text(
                 "{path} has several accounts of {service}'s: {labels}",
@@ -194,14 +194,13 @@ def from_client(
             ),
             hint=Text("declare the certificate under [[certificates]], with where it is to go"),
         )
-    [label] = labels
-    return _declared(
-        {**certificate, "deploy": [{"to": label}]},
-        {label: target.variables},
-        fill_in(environ, given.env_files),
-        adapters,
-        read_document(given.path),
-    )
+    certificate = {
+        "name": name,
+        "fullchain": files.fullchain,
+        "privkey": files.privkey,
+        "deploy": [{"to": labels[0]}],
+    }
+    return _declared(certificate, {labels[0]: target.variables}, environ, adapters, document)
 
 
 def without_certificates(
@@ -215,9 +214,8 @@ def without_certificates(
 
 
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
-    """Give the directory of what certferry remembers, for a user id.
-
-    `$XDG_DATA_HOME/certferry` where that is set; else the system's for root, and the user's own.
+    """Return the directory of the state for a user id: `$XDG_DATA_HOME/certferry` where that is
+    set; else the system's for root, and the user's own.
     """
     chosen = environ.get("XDG_DATA_HOME")
     if chosen:
@@ -260,7 +258,9 @@ def _declared(
             if variable.key not in account:
                 name = next((name for name in variable.names if environ.get(name)), None)
                 if name is None:
-                    mistakes.append(_not_set(variable))
+                    names, problem = " / ".join(variable.names), Text("not set: {what}")
+                    not_set = Mistake(None, None, "", names, problem.filled(what=variable.what))
+                    mistakes.append(not_set)
                 account[variable.key] = f"env:{name}"
     certificates = [] if certificate is None else [dict(certificate)]
     values = {**document.values, "accounts": accounts, "certificates": certificates}
@@ -299,9 +299,9 @@ def as_far_as_read(
     beside: Path | None = None,
     adapters: Adapters = NO_ADAPTERS,
 ) -> tuple[Settings, list[Mistake]]:
-    """Read what can be read of a document, with defaults for the rest, and say what is wrong."""
+    """Read what can be read of a document, with defaults for the rest; return what is wrong too."""
     collected = list(mistakes)
-    root = Table(document.values, Place(document), collected)
+    root = TomlTable(document.values, Place(document), collected)
     paths = Paths.beside(beside or document.path, environ)
     env_files = take_env_files(root, paths)
     acme = read_acme(root.table("acme"), paths)
@@ -334,11 +334,7 @@ def as_far_as_read(
         secrets=Secrets(
             everything,
             paths,
-            references=[
-                *_references(accounts.values(), acme),
-                *_of_channels(channels.values()),
-                *([monitoring.heartbeat] if monitoring.heartbeat else []),
-            ],
+            references=_references(accounts, acme, channels, monitoring),
             usual=partial(adapters.variables, {account.type for account in accounts.values()}),
             # Also what they do not fill in: a program may read them itself.
             files=[file.values for file in env_files],
@@ -354,8 +350,8 @@ def as_far_as_read(
 def _with_keys(
     account: AccountTable, environ: Mapping[str, str], adapters: Adapters
 ) -> AccountTable:
-    """Give an account whose table has no keys those of the environment. Half of them is no account:
-    what the table lacks is told then.
+    """Add the keys of the environment to an account whose table has none. Half of them is no
+    account: what the table lacks is reported then.
     """
     written = {key: value for key, value in account.values.items() if isinstance(value, str)}
     if any(is_a_secrets_key(k) or not SecretReference(v).is_literal for k, v in written.items()):
@@ -364,29 +360,29 @@ def _with_keys(
     return replace(account, values=MappingProxyType({**account.values, **keys}))
 
 
-def _references(accounts: Iterable[AccountTable], acme: AcmeSettings) -> Iterator[SecretReference]:
-    """Give the references, and the literals that are secrets, of every account and of the CA's."""
-    for account in accounts:
+def _references(
+    accounts: Mapping[str, AccountTable],
+    acme: AcmeSettings,
+    channels: Mapping[str, ChannelTable],
+    monitoring: Monitoring,
+) -> list[SecretReference]:
+    """Return all references, and the literals that are secrets; the address of a webhook is one."""
+    tables = [(account, False) for account in accounts.values()]
+    tables += [(channel.account, True) for channel in channels.values()]
+    found = [ca.eab_hmac_key for ca in acme.authorities]
+    found.append(monitoring.heartbeat)
+    for account, is_channel in tables:
         for key, written in account.values.items():
             if isinstance(written, str):
                 reference = SecretReference(written)
-                if not reference.is_literal or is_a_secrets_key(key):
-                    yield reference
-    yield from (ca.eab_hmac_key for ca in acme.authorities if ca.eab_hmac_key is not None)
-
-
-def _of_channels(channels: Iterable[ChannelTable]) -> Iterator[SecretReference]:
-    """Give those of channels of notifications: the address of a webhook is a secret too."""
-    for channel in channels:
-        for key, written in channel.account.values.items():
-            if isinstance(written, str):
-                reference = SecretReference(written)
-                if not reference.is_literal or key == "url" or is_a_secrets_key(key):
-                    yield reference
+                is_secret = is_a_secrets_key(key) or (is_channel and key == "url")
+                if is_secret or not reference.is_literal:
+                    found.append(reference)
+    return list(filter(None, found))
 
 
 def is_a_secrets_key(key: str) -> bool:
-    """Tell whether an account's key holds a secret, whatever its adapter. The `id` of a token is
+    """Return whether an account's key holds a secret, whatever its adapter. The `id` of a token is
     half of what is sent.
     """
     return key == "id" or tells_a_secret(key)
@@ -401,19 +397,11 @@ def _hint(document: Document, mistakes: Sequence[Mistake], env_files: Sequence[E
 
 
 def _without_file(mistakes: Sequence[Mistake]) -> Text:
-    """Say where keys are taken from; of a wrong name, why it was taken for one."""
-    about_names = [mistake.key == "names" for mistake in mistakes]
-    if all(about_names):
-        return NAMES_WITHOUT_FILE
-    if any(about_names):
+    """Return where keys are taken from; of a wrong name, why it was taken for one."""
+    about_names = {mistake.key == "names" for mistake in mistakes}
+    if len(about_names) > 1:
         return Text("{one}; {other}", one=NAMES_WITHOUT_FILE, other=WITHOUT_FILE)
-    return WITHOUT_FILE
-
-
-def _not_set(variable: Variable) -> Mistake:
-    return Mistake(
-        None, None, "", " / ".join(variable.names), Text("not set: {what}", what=variable.what)
-    )
+    return NAMES_WITHOUT_FILE if True in about_names else WITHOUT_FILE
 
 
 _STATE = "state"
@@ -426,8 +414,8 @@ _NO_STATE = Path(os.devnull, "state.db")
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """Whom to tell. Unless it `is_trusted`, another user may have written it; unless it
-    `has_state`, where certferry remembers is not known.
+    """The channels that can be read. Unless it `is_trusted`, another user may have written the
+    file; unless it `has_state`, where the state lies is not known.
     """
 
     settings: Settings
@@ -436,7 +424,7 @@ class Salvaged:
 
 
 def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
-    """Read whom to tell from the file that could not be read; `None` where it cannot be read for
+    """Read the channels from the file that could not be read; `None` where it cannot be read for
     that either. Of a file that other users may have written, the state is not taken.
     """
     found = find_file(path, environ)
@@ -455,10 +443,9 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
             return None
     text = data.decode("utf-8-sig", errors="replace")
     values, may_lack_state = _values(text)
-    # Not `readable_by_others`: that is what is told, and no reason not to tell it.
-    # Nor is a line told: of a text that is not TOML none can be counted.
-    document = Document(found, values)
-    settings, mistakes = as_far_as_read(document, environ)
+    # Not `readable_by_others`: that is what the message says, and no reason not to send it. Nor is
+    # there a line in it: of a text that is not TOML none can be counted.
+    settings, mistakes = as_far_as_read(Document(found, values), environ)
     settings = replace(settings, monitoring=Monitoring(settings.monitoring.heartbeat))
     is_wrong = may_lack_state or any(one.table == "[state]" for one in mistakes)
     has_state = is_trusted and not is_wrong
@@ -468,21 +455,18 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
 
 
 def _values(text: str) -> tuple[dict[str, object], bool]:
-    """Read the wanted tables, each by itself where the whole is not TOML; and tell whether there
+    """Read the wanted tables, each by itself where the whole is not TOML; return too whether there
     may be a `[state]` that was not read.
     """
     with suppress(ValueError, RecursionError):
         values = tomllib.loads(text)
-        return _wanted(values), _STATE not in values and _is_misspelt(values)
+        is_misspelt = any(nearest(key, (_STATE,)) for key in values)
+        return _wanted(values), _STATE not in values and is_misspelt
     found: dict[str, object] = {}
     for part in _TABLE.split(text):
         with suppress(ValueError, RecursionError):
             _merge(found, _wanted(tomllib.loads(part)))
     return found, _STATE not in found
-
-
-def _is_misspelt(values: Iterable[str]) -> bool:
-    return any(nearest(key, (_STATE,)) for key in values)
 
 
 def _wanted(values: Mapping[str, object]) -> dict[str, object]:
@@ -496,3 +480,41 @@ def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:
             _merge(known, value)
         else:
             into.setdefault(key, value)
+
+
+Check = Callable[[AccountTable, str, Resolve], None]
+"""See `Adapters.check`."""
+
+
+def unused(
+    accounts: Mapping[str, AccountTable], declared: Collection[DesiredCertificate]
+) -> list[AccountTable]:
+    """Return the accounts that no certificate names, but for those whose type cannot be read."""
+    named = set().union(*_named_by(declared).values())
+    return [one for one in accounts.values() if one.type and one.label not in named]
+
+
+def wrong_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
+    """Return what is wrong with the accounts that certificates name, but for what only a program
+    knows, and with the channels of notifications.
+    """
+    named = [
+        (settings.accounts[label], group)
+        for group, labels in _named_by(settings.certificates).items()
+        for label in labels
+        if label in settings.accounts
+    ]
+    named += ((channel.account, NOTIFY_GROUP) for channel in settings.channels.values())
+    for account, group in named:
+        try:
+            check(account, group, settings.secrets.resolve_at_rest)
+        except ConfigError as error:
+            yield error
+
+
+def _named_by(declared: Collection[DesiredCertificate]) -> Mapping[str, set[str]]:
+    """Return the labels that certificates name, by the group of entry points of the adapter."""
+    return {
+        DNS_GROUP: {account for one in declared for account in one.dns_accounts},
+        TARGET_GROUP: {d.target for one in declared for d in one.deployments},
+    }

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 from certferry.config.document import Place
 from certferry.config.env_files import EnvFile
-from certferry.config.secrets import SecretReference, Secrets
-from certferry.config.values import ServerAddress
+from certferry.config.mistakes import Mistake
+from certferry.config.secrets import Resolve, SecretReference, Secrets
+from certferry.config.values import ServerAddress, TomlTable
 from certferry.core.assessment.notices import Topic
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, Kind
+from certferry.ports.adapter import Variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class AccountTable:
 @dataclass(frozen=True, slots=True)
 class ChannelTable:
     """A channel of notifications as written: `account` is what its adapter reads, `on` what it is
-    told of; `language` is empty for that of the run.
+    sent; `language` is empty for that of the run.
     """
 
     account: AccountTable
@@ -133,7 +136,7 @@ class ChannelTable:
 
 
 HEARTBEAT, METRICS = "[heartbeat]", "[metrics]"
-"""What they are called where something is told of them, as a channel is by its name."""
+"""What messages call them, as they call a channel by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,7 @@ class Settings:
     """Everything the operator declared. `path=None`: it came from the environment alone.
 
     `certificates` are those that a run is for, of all that are `declared`.
-    `accounts` go by label. `places` tells where each lineage is declared, for messages about it;
+    `accounts` go by label. `places` has where each lineage is declared, for messages about it;
     `places[lineage].below("deploy", n)` is its n-th deployment. `secrets` resolves references,
     with the environment and what `env_files` add to it. `channels` go by their names;
     `monitoring` is where monitors look.
@@ -176,3 +179,83 @@ class Settings:
     env_files: tuple[EnvFile, ...] = ()
     channels: Mapping[str, ChannelTable] = field(default_factory=dict)
     monitoring: Monitoring = field(default_factory=Monitoring)
+
+
+@dataclass(frozen=True, slots=True)
+class UsualAccount:
+    """An account that needs no file: its type, which is also its label; how its service is called;
+    the keys that it takes from the environment.
+    """
+
+    type: str
+    service: str
+    variables: tuple[Variable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UsualAccounts:
+    """Where a certificate is proven and served that no file says anything of."""
+
+    dns: UsualAccount
+    target: UsualAccount
+
+
+ReadOptions = Callable[[TomlTable], tuple[Kind, DesiredHttps]]
+"""Reads the settings that a target declares for its deployments, as `config.bind` does."""
+
+
+class Adapters(Protocol):
+    """Knows what there is to know of an account before it is connected."""
+
+    def variables(self, types: Collection[str]) -> Collection[str]:
+        """Return the names that keys have in the environment: of these types, and of usual ones.
+        They hold secrets, referred to or not. A type that cannot be imported has none.
+        """
+        ...
+
+    def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
+        """Return references to the keys that the environment has, by their usual names, for an
+        account whose table has none. A type that cannot be imported has none.
+        """
+        ...
+
+    def options_of(self, type_: str) -> ReadOptions | None:
+        """Return what reads the settings that a target of this type declares for its deployments;
+        `None` where the type is unknown.
+        """
+        ...
+
+    def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
+        """Raise `ConfigError` with what is wrong in an account's table, where its type is known in
+        the group of entry points that it is used as one of.
+        """
+        ...
+
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
+        """Return a mistake for each account whose type is neither a DNS provider nor a target."""
+        ...
+
+
+class NoAdapters:
+    """Knows none: for a reader that only wants the declarations."""
+
+    def variables(self, types: Collection[str]) -> Collection[str]:
+        """Return none."""
+        del types
+        return ()
+
+    def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
+        """Find none."""
+        del environ, account
+        return {}
+
+    def options_of(self, type_: str) -> ReadOptions | None:
+        """Know no type."""
+
+    def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
+        """Find nothing wrong."""
+
+    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
+        """Find nothing wrong."""
+        del accounts
+        return ()

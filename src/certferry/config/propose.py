@@ -1,22 +1,19 @@
-"""A proposal as the text of a configuration file, with comments for its reader. Pure."""
+"""A proposal as the text of a configuration file, with comments for its reader; and the text of one
+with a certificate more, or less, in which every other line stays as it is. Pure.
+
+What has come out of a change is read again, and compared with what was meant: a text in which it is
+not so is refused, so that no spelling of TOML has to be thought of here.
+"""
 
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from itertools import groupby
 
-from certferry.config.bind import (
-    Dataclass,
-    is_secret,
-    may_be_left_empty,
-    may_be_seen,
-    meanings,
-    must_be_written,
-    read_answer,
-)
-from certferry.config.document import Document
+from certferry.config.document import Document, tables_in_order
 from certferry.config.values import DIRECTORIES
 from certferry.core.certificates.names import pattern_of
 from certferry.core.discovery.proposal import (
@@ -27,81 +24,7 @@ from certferry.core.discovery.proposal import (
     ProposedDeployment,
 )
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Adapter, Variable
 from certferry.text import Text
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A key of an account, and what it is. A secret is kept under the first of the `names` that
-    variables of the environment may have. What has none is no secret: `read` gives the value that
-    stands in the file for an answer, or raises `ConfigError`. What `may_be_seen` is shown while it
-    is typed, wherever it is kept; what `may_be_empty` has a default.
-    """
-
-    key: str
-    what: Text
-    names: tuple[str, ...] = ()
-    read: Callable[[str], object] = str
-    may_be_seen: bool = False
-    may_be_empty: bool = False
-
-
-def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Give what must be asked for an account of this type: what the environment may hold, then
-    every other key that has no default.
-    """
-    variables = adapter.ENVIRONMENT
-    return (
-        *(
-            Question(
-                one.key,
-                one.what,
-                tuple(one.names),
-                may_be_seen=one.is_public or may_be_seen(adapter.Settings, one.key),
-            )
-            for one in variables
-        ),
-        *_others(type_, adapter, variables),
-    )
-
-
-def questions_of_channel(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Give what is asked for a channel of notifications: every key that has no default, then what
-    some of its services want as well, such as a password.
-    """
-    settings: type[Dataclass] = adapter.Settings
-    more = _asked_for(type_, adapter, may_be_left_empty(settings))
-    return (
-        *_others(type_, adapter, ()),
-        *(replace(question, may_be_empty=True) for question in more),
-    )
-
-
-def _others(type_: str, adapter: Adapter, variables: Sequence[Variable]) -> Iterator[Question]:
-    settings: type[Dataclass] = adapter.Settings
-    known = {variable.key for variable in variables}
-    yield from _asked_for(
-        type_, adapter, [key for key in must_be_written(settings) if key not in known]
-    )
-
-
-def _asked_for(type_: str, adapter: Adapter, keys: Sequence[str]) -> Iterator[Question]:
-    settings: type[Dataclass] = adapter.Settings
-    said = meanings(settings)
-    for key in keys:
-        unsaid = Text("{key} of the account at {service}", key=key, service=adapter.SERVICE)
-        what = said.get(key, unsaid)
-        if is_secret(settings, key):
-            yield Question(key, what, (_variable(type_, key),))
-        else:
-            yield Question(key, what, read=partial(read_answer, settings, key))
-
-
-def _variable(type_: str, key: str) -> str:
-    """Make a name for a variable that the adapter has none for."""
-    return "".join(c if c.isalnum() else "_" for c in f"{type_}_{key}").upper()
-
 
 Say = Callable[[Text], str]
 
@@ -134,21 +57,29 @@ class Preamble:
 
 
 def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
-    """Give the whole file."""
+    """Return the whole file."""
+    header = _comment(
+        say(Text("Written by `certferry init`. Every setting: `certferry help config`.")),
+        say(Text("See its effect with `certferry plan`; nothing is changed before a sync.")),
+    )
+    env_files = ""
+    if preamble.env_files:
+        about = say(Text("Where the keys are: KEY=value lines, for their owner alone (0600)."))
+        env_files = f"{_comment(about)}\nenv_files = {_list(preamble.env_files)}"
     parts = [
-        _header(say),
-        _env_files(preamble.env_files, say),
+        header,
+        env_files,
         preamble.settings.strip(),
         _acme(preamble, say),
         *(_account(account) for account in preamble.accounts),
-        _telling(preamble, say),
+        _notifications(preamble, say),
         tables_of(proposal, say),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def tables_of(proposal: Proposal, say: Say) -> str:
-    """Give the tables of the certificates alone, and those that are left out as comments; nothing
+    """Return the tables of the certificates alone, and those that are left out as comments; nothing
     where there is neither.
     """
     parts = [
@@ -159,7 +90,7 @@ def tables_of(proposal: Proposal, say: Say) -> str:
 
 
 def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
-    """Give the text of an operator's own settings, with what their accounts lack.
+    """Return the text of an operator's own settings, with what their accounts lack.
 
     Raises `ConfigError` where there is no line to write them below.
     """
@@ -170,12 +101,9 @@ def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
             number = settings.line(("accounts", account.label)) or 0
             header = lines[number - 1].partition("#")[0].strip() if number else ""
             if header != f"[accounts.{account.label}]":
+                problem = Text("{path}: [accounts.{label}] is no table of its own")
                 raise ConfigError(
-                    Text(
-                        "{path}: [accounts.{label}] is no table of its own",
-                        path=settings.path,
-                        label=account.label,
-                    ),
+                    problem.filled(path=settings.path, label=account.label),
                     hint=Text("write it as one, or write its keys there"),
                 )
             below[number] = _settings(account)
@@ -185,7 +113,7 @@ def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
 
 
 def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Document:
-    """Give an operator's own settings with accounts, and with what theirs lack, as values alone."""
+    """Return an operator's settings with accounts, and with what theirs lack, as values alone."""
     tables = {label: dict(table) for label, table in settings.tables("accounts").items()}
     for account in accounts:
         table = tables.setdefault(account.label, {"type": account.type})
@@ -194,8 +122,8 @@ def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Documen
 
 
 def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) -> Document:
-    """Give an operator's own settings with more tables, as values alone. They stand in no file:
-    what is wrong with them is told without one.
+    """Return an operator's own settings with more tables, as values alone. They stand in no file,
+    and what is wrong with them is reported without one.
     """
     return replace(settings, path=None, values={**settings.values, **tables})
 
@@ -203,20 +131,6 @@ def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) 
 def quoted(words: str) -> str:
     """Write a string as TOML has it: as JSON does, which lets DEL pass."""
     return json.dumps(words, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _header(say: Say) -> str:
-    return _comment(
-        say(Text("Written by `certferry init`. Every setting: `certferry help config`.")),
-        say(Text("See its effect with `certferry plan`; nothing is changed before a sync.")),
-    )
-
-
-def _env_files(paths: Sequence[str], say: Say) -> str:
-    if not paths:
-        return ""
-    about = say(Text("Where the keys are: KEY=value lines, for their owner alone (0600)."))
-    return f"{_comment(about)}\nenv_files = {_list(paths)}"
 
 
 def _acme(preamble: Preamble, say: Say) -> str:
@@ -236,14 +150,14 @@ def _account(account: NewAccount) -> str:
     return "\n".join([*lines, *_settings(account)])
 
 
-def _telling(preamble: Preamble, say: Say) -> str:
+def _notifications(preamble: Preamble, say: Say) -> str:
     parts, channel = [], preamble.channel
     if channel is not None:
-        about = say(Text("What fails, and that it works again, is told here."))
+        about = say(Text("Failures and recoveries are reported here."))
         table = [f"[notify.{channel.label}]", f"type = {quoted(channel.type)}"]
         parts.append("\n".join([_comment(about), *table, *_settings(channel)]))
     if preamble.heartbeat:
-        about = say(Text("Each run pings this address, whose service tells when the runs stop."))
+        about = say(Text("Each run pings this address; its service reports when the runs stop."))
         parts.append(f"{_comment(about)}\n[heartbeat]\nurl = {quoted(preamble.heartbeat)}")
     return "\n\n".join(parts)
 
@@ -285,7 +199,7 @@ def _deployment(deployment: ProposedDeployment, say: Say) -> Iterator[str]:
 
 
 def _access(access: Access) -> Iterator[str]:
-    """Say only what is not the rule."""
+    """Write only what is not the rule."""
     usual = Access()
     for key in ("owner", "group"):
         name = getattr(access, key)
@@ -337,3 +251,118 @@ def _comment(*lines: str) -> str:
     """Write lines as comments, in which TOML wants no control characters."""
     shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
     return "\n".join(f"# {line}".rstrip() for line in shown)
+
+
+_CERTIFICATES = "certificates"
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A file's new text, and what is otherwise in it: blocks of lines that come (`+`) or go (`-`),
+    each with the number of its first line, in the text in which it stands.
+    """
+
+    text: str
+    sign: str
+    blocks: tuple[tuple[int, tuple[str, ...]], ...]
+
+
+def with_certificates(document: Document, tables: str) -> Edited:
+    """Return the text with more certificates, below those that it has. `tables` is their TOML.
+
+    Raises `ConfigError` where the file is written so that they cannot be added.
+    """
+    rows = document.text.split("\n")
+    ends = [
+        _end(rows, table.last)
+        for table in tables_in_order(document.text)
+        if table.trail[0] == _CERTIFICATES
+    ]
+    at = max(ends) if ends else _without_blanks_at_the_end(rows)
+    return_ = "\r" if "\r\n" in document.text else ""
+    added = [row + return_ for row in tables.rstrip("\n").split("\n")]
+    above, below = rows[:at], rows[at:]
+    between = [return_] if above and above[-1].strip() else []
+    if above and return_ and not above[-1].endswith(return_):
+        above[-1] += return_  # the last line had no end
+    if not any(row.strip() for row in below):
+        below = [""]
+    elif below[0].strip():
+        below = [return_, *below]
+    meant = [*_declared(document), *tomllib.loads(tables)[_CERTIFICATES]]
+    text = _checked(document, "\n".join([*above, *between, *added, *below]), meant)
+    return Edited(text, "+", ((len(above) + len(between) + 1, tuple(added)),))
+
+
+def without_certificate(document: Document, number: int) -> Edited:
+    """Return the text without the certificate of that number (from 0), its deployments, and the
+    comment that stands directly above each.
+
+    Raises `ConfigError` where it stands in no table of its own.
+    """
+    rows = document.text.split("\n")
+    found = list(_blocks(rows, document, number))
+    gone = tuple((first + 1, tuple(rows[first:last])) for first, last in found)
+    for first, last in reversed(found):
+        del rows[first:last]
+        if not any(row.strip() for row in rows[first:]):
+            rows[_without_blanks_at_the_end(rows) :] = [""]
+        while first < len(rows) - 1 and not "".join(rows[max(first - 1, 0) : first + 1]).strip():
+            del rows[first]
+    meant = [one for n, one in enumerate(_declared(document)) if n != number]
+    return Edited(_checked(document, "\n".join(rows), meant), "-", gone)
+
+
+def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tuple[int, int]]:
+    """Yield where the lines of a certificate are, from 0, the end not included: from the comment
+    directly above its first header. Tables of others may stand between them.
+    """
+    in_order = tables_in_order(document.text)
+    for of_it, tables in groupby(in_order, lambda one: one.trail[:2] == (_CERTIFICATES, number)):
+        if of_it:
+            first, *more = tables
+            begun = first.first - 1
+            while begun > 0 and _is_comment(rows[begun - 1]):
+                begun -= 1
+            yield begun, _end(rows, [first, *more][-1].last)
+
+
+def _end(rows: Sequence[str], last: int) -> int:
+    """Return where a table ends whose values end before this line (from 0): behind the comments
+    that follow, unless these stand directly above another table.
+    """
+    end = last
+    while end < len(rows) and _is_comment(rows[end]):
+        end += 1
+    return end if end == len(rows) or not rows[end].strip() else last
+
+
+def _is_comment(row: str) -> bool:
+    return row.lstrip().startswith("#")
+
+
+def _without_blanks_at_the_end(rows: Sequence[str]) -> int:
+    return next((n for n in range(len(rows), 0, -1) if rows[n - 1].strip()), 0)
+
+
+def _declared(document: Document) -> Sequence[object]:
+    found = document.values.get(_CERTIFICATES, [])
+    return found if isinstance(found, list) else []
+
+
+def _checked(document: Document, text: str, meant: Sequence[object]) -> str:
+    """Return a text that declares what is meant, and else what it did; refuse any other."""
+    values = {**document.values, _CERTIFICATES: list(meant)}
+    if not meant:
+        del values[_CERTIFICATES]
+    try:
+        found = tomllib.loads(text)
+    except ValueError:
+        found = {}
+    if found != values:
+        problem = Text("{path} does not have each certificate under a [[certificates]] of its own")
+        raise ConfigError(
+            problem.filled(path=document.path),
+            hint=Text("change it with an editor; nothing was changed"),
+        )
+    return text

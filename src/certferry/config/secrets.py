@@ -39,33 +39,29 @@ class SecretReference:
     written: str = field(repr=False)
 
     @property
-    def is_literal(self) -> bool:
-        """Tell whether it is the secret itself."""
+    def scheme(self) -> str:
+        """How it leads to the secret, one of `SCHEMES`; empty for the secret itself."""
         scheme, colon, _ = self.written.partition(":")
-        return not colon or scheme not in SCHEMES
+        return scheme if colon and scheme in SCHEMES else ""
+
+    @property
+    def place(self) -> str:
+        """What stands behind the scheme, as written."""
+        return self.written.partition(":")[2].strip()
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether it is the secret itself."""
+        return not self.scheme
 
     @property
     def is_at_rest(self) -> bool:
-        """Tell whether it can be followed without running a program or opening a key ring."""
-        return self.is_literal or self.written.partition(":")[0] in {"env", "file"}
-
-    @property
-    def variable(self) -> str | None:
-        """Give the variable that it leads to, if it is of that kind."""
-        return self._place("env")
-
-    @property
-    def file(self) -> str | None:
-        """Give the path, as written, that it leads to, if it is of that kind."""
-        return self._place("file")
-
-    def _place(self, kind: str) -> str | None:
-        scheme, colon, rest = self.written.partition(":")
-        return rest.strip() if colon and scheme == kind else None
+        """Whether it can be followed without running a program or opening a key ring."""
+        return self.scheme in {"", "env", "file"}
 
 
 Resolve = Callable[[SecretReference], Secret]
-"""Gives the secret that a reference leads to; raises `ConfigError`. See `Secrets`."""
+"""Returns the secret that a reference leads to; raises `ConfigError`. See `Secrets`."""
 
 
 class Secrets:
@@ -96,10 +92,11 @@ class Secrets:
     @cached_property
     def variables(self) -> frozenset[str]:
         """What holds the accounts' keys by its name."""
-        return frozenset(self._usual()) | {r.variable for r in self._references if r.variable}
+        referred = {one.place for one in self._references if one.scheme == "env" and one.place}
+        return frozenset(self._usual()) | referred
 
     def withheld(self) -> frozenset[str]:
-        """Give the variables that no program which certferry runs is to have: those of the
+        """Return the variables that no program which certferry runs is to have: those of the
         accounts' keys, and whichever others hold one of these, alone or within an address or other
         words, whatever they are called.
         """
@@ -108,7 +105,7 @@ class Secrets:
         return self.variables | copies
 
     def resolve(self, reference: SecretReference) -> Secret:
-        """Give the secret. Raises `ConfigError` that names the source, and never a value."""
+        """Return the secret. Raises `ConfigError` that names the source, and never a value."""
         value = self._value(reference)
         if not value:
             raise ConfigError(Text("the secret is empty"))
@@ -117,21 +114,21 @@ class Secrets:
         return secret
 
     def resolve_at_rest(self, reference: SecretReference) -> Secret:
-        """Give the secret, or anything in place of one for which a program would be run or a key
+        """Return the secret, or anything in place of one for which a program would be run or a key
         ring opened. Raises `ConfigError` as `resolve` does.
         """
         return self.resolve(reference) if reference.is_at_rest else Secret("not looked at")
 
     def known(self) -> frozenset[Secret]:
-        """Give what no program's words are to show: every secret that was resolved, the literals,
+        """Return what no program's words are to show: every secret that was resolved, the literals,
         what the files and variables hold that are referred to, and what the environment and
-        `env_files` hold under a name that tells of a secret. No program is run for it, no key ring
+        `env_files` hold under a name that means a secret. No program is run for it, no key ring
         opened; what cannot be read is left out.
         """
         return frozenset(map(Secret, (*self._referred(), *self._held()))) | self._given
 
     def _ours(self) -> Iterator[str]:
-        """Give the secrets that the settings lead to. What is too short to be one is a word or a
+        """Return the secrets that the settings lead to. What is too short to be one is a word or a
         number by itself, which anything may be set to.
         """
         named = (
@@ -146,10 +143,10 @@ class Secrets:
         for reference in self._references:
             if reference.is_literal:
                 yield reference.written
-            elif reference.file is not None:
+            elif reference.scheme == "file":
                 with suppress(ConfigError, ValueError):
                     # Readable by others, or no text: it is a secret still.
-                    data = read_file(self._paths.resolve(reference.file)).data
+                    data = read_file(self._paths.resolve(reference.place)).data
                     yield _without_final_newline(data.decode(errors="surrogateescape"))
 
     def _held(self) -> Iterator[str]:
@@ -161,18 +158,19 @@ class Secrets:
     def _value(self, reference: SecretReference) -> str:
         if reference.is_literal:
             return _literal(reference.written)
-        scheme, _, rest = reference.written.partition(":")
-        if not rest.strip():
+        scheme, place = reference.scheme, reference.place
+        if not place:
             raise ConfigError(Text("`{scheme}:` leads nowhere", scheme=scheme))
         match scheme:
             case "env":
-                return self._from_environment(rest.strip())
+                return self._from_environment(place)
             case "file":
-                return self._from_file(rest.strip())
+                return self._from_file(place)
             case "command":
-                return self._from_command(rest)
+                return self._from_command(place)
             case _:
-                return _from_keyring(rest)
+                # As it stands: what a key ring knows may begin or end with a space.
+                return _from_keyring(reference.written.partition(":")[2])
 
     def _from_environment(self, name: str) -> str:
         value = self._environ.get(name)
@@ -191,8 +189,13 @@ class Secrets:
         return _without_final_newline(_decode(data, str(path)))
 
     def _from_command(self, written: str) -> str:
-        arguments = _split(written)
+        try:
+            arguments = shlex.split(written)
+        except ValueError as exc:
+            problem = Text("the command cannot be read: {problem}", problem=str(exc).lower())
+            raise ConfigError(problem) from None
         program = arguments[0]
+        withheld = self.withheld()
         # Only the program is ever named: its arguments, like its output, may hold a secret.
         try:
             result = subprocess.run(
@@ -200,33 +203,19 @@ class Secrets:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=self._command_timeout.total_seconds(),
-                env=self._environment_of_programs(),
+                env={name: v for name, v in self._environ.items() if name not in withheld},
                 cwd=self._paths.directory,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise ConfigError(
-                Text(
-                    "the command {program} was still running after {time}",
-                    program=program,
-                    time=self._command_timeout,
-                )
-            ) from None
+            problem = Text("the command {program} was still running after {time}")
+            raise ConfigError(problem.filled(program=program, time=self._command_timeout)) from None
         except (OSError, ValueError) as exc:
-            raise ConfigError(
-                Text(
-                    "the command {program} cannot be run: {problem}",
-                    program=program,
-                    problem=system_words(exc),
-                )
-            ) from None
+            problem = Text("the command {program} cannot be run: {problem}")
+            raise ConfigError(problem.filled(program=program, problem=system_words(exc))) from None
         if result.returncode != 0:
             raise self._failed(program, result.returncode, result.stderr)
         return _without_final_newline(_decode(result.stdout, program))
-
-    def _environment_of_programs(self) -> dict[str, str]:
-        withheld = self.withheld()
-        return {name: value for name, value in self._environ.items() if name not in withheld}
 
     def _failed(self, program: str, code: int, stderr: bytes) -> ConfigError:
         words = redacted(stderr.decode(errors="surrogateescape"), self.known())
@@ -241,32 +230,22 @@ class Secrets:
 
 
 def _is_guessed(name: str, value: str) -> bool:
-    """Tell whether a variable without a reference holds a secret all the same."""
-    return tells_a_secret(name) and may_be_a_secret(value) and not _is_a_path(value)
-
-
-def _is_a_path(value: str) -> bool:
-    """Tell whether a value only says where a secret lies."""
+    """Return whether a variable without a reference holds a secret all the same, and not only the
+    path of one.
+    """
+    if not tells_a_secret(name) or not may_be_a_secret(value):
+        return False
     # No pathlib: it raises where the value is too long for a path.
-    return value.startswith("/") and os.path.exists(value)  # noqa: PTH110 - see above
+    return not (value.startswith("/") and os.path.exists(value))  # noqa: PTH110 - see above
 
 
 def _literal(written: str) -> str:
-    """Let a literal pass, unless it looks like a reference whose kind is misspelled."""
+    """Return a literal. Refuse what looks like a reference whose kind is misspelled."""
     scheme, colon, _ = written.partition(":")
     meant = nearest(scheme.strip(), SCHEMES) if colon else None
     if meant is not None:
         raise ConfigError(Text("is no kind of reference; did you mean {meant}:?", meant=meant))
     return written
-
-
-def _split(written: str) -> list[str]:
-    try:
-        return shlex.split(written)
-    except ValueError as exc:
-        raise ConfigError(
-            Text("the command cannot be read: {problem}", problem=str(exc).lower())
-        ) from None
 
 
 def _from_keyring(written: str) -> str:

@@ -16,8 +16,8 @@ from certferry.config.model import AccountTable, Settings
 from certferry.core.desired.certificate import CommandDelivery, Delivery, FileDelivery
 from certferry.text import Text
 
-Tell = Callable[[Text], Mistake]
-"""Says of a problem where in the settings it is."""
+At = Callable[[Text], Mistake]
+"""Makes a mistake of a problem: where in the settings it is."""
 
 _PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 _PROXY_NAMES = (*_PROXIES, *map(str.upper, _PROXIES))
@@ -25,28 +25,28 @@ _OTHER_NAMES = ("XDG_DATA_HOME", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CE
 
 
 def lost_secrets(settings: Settings) -> list[Mistake]:
-    """Give the references to variables that nothing but the present environment sets."""
+    """Return the references to variables that nothing but the present environment sets."""
     provided = fill_in({}, settings.env_files)
     return [
-        tell(Text("cron/systemd will not have {name} set", name=name))
-        for tell, name in _references(settings, "env")
+        at(Text("cron/systemd will not have {name} set", name=name))
+        for at, name in _references(settings, "env")
         if not provided.get(name)
     ]
 
 
 def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> list[Mistake]:
-    """Give the programs that only the present PATH finds, and not the directories of `path`."""
+    """Return the programs that only the present PATH finds, and not the directories of `path`."""
     problem = Text("{program} is not found when the system starts the run; here it is {found}")
     return [
-        tell(problem.filled(program=name, found=found))
-        for tell, name in _programs(settings)
+        at(problem.filled(program=name, found=found))
+        for at, name in _programs(settings)
         if shutil.which(name, path=path) is None
         and (found := shutil.which(name, path=environ.get("PATH"))) is not None
     ]
 
 
 def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give what a run needs to find the same files and to reach the same services: a home that is
+    """Return what a run needs to find the same files and to reach the same services: a home that is
     not the user's usual one, where the state lies, proxies without a password, and bundles of CA
     certificates.
     """
@@ -57,22 +57,22 @@ def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def withheld_variables(environ: Mapping[str, str]) -> list[Mistake]:
-    """Give the proxies that a run needs, and that are not written where others may read them."""
+    """Return the proxies that a run needs, and that are not written where others may read them."""
     problem = Text("a password may be in it, so it is not written down for the run")
     withheld = [name for name, value in _proxies(environ) if _names_a_user(value)]
     return [Mistake(None, None, "", name, problem) for name in withheld]
 
 
 def runs_programs(settings: Settings) -> bool:
-    """Tell whether a run may start programs that the operator names."""
+    """Return whether a run may start programs that the operator names."""
     return any(True for _ in _programs(settings))
 
 
 def directories_filled(settings: Settings) -> list[Path]:
-    """Give the directories into which a run puts certificates, and its metrics. Where one is still
-    to be made, it is the one in which that happens.
+    """Return the directories into which a run puts certificates, and its metrics. Of one that is
+    still to be made, the nearest parent that is there.
     """
-    deliveries = [delivery for _, delivery in _deliveries(settings)]
+    deliveries = (delivery for _, delivery in _deliveries(settings))
     wanted = [Path(each.directory) for each in deliveries if isinstance(each, FileDelivery)]
     if settings.monitoring.metrics is not None:
         wanted.append(settings.monitoring.metrics.parent)
@@ -80,16 +80,16 @@ def directories_filled(settings: Settings) -> list[Path]:
 
 
 def _deliveries(settings: Settings) -> Iterator[tuple[Callable[[str, Text], Mistake], Delivery]]:
-    for desired in settings.certificates:
-        for number, deployment in enumerate(desired.deployments):
+    for one in settings.certificates:
+        for number, deployment in enumerate(one.deployments):
             if deployment.delivery is not None:
-                place = settings.places[desired.lineage].below("deploy", number)
+                place = settings.places[one.lineage].below("deploy", number)
                 yield place.mistake, deployment.delivery
 
 
-def _references(settings: Settings, scheme: str) -> Iterator[tuple[Tell, str]]:
-    """Give where the references to secrets of this kind stand, and what they lead to."""
-    written: list[tuple[Tell, object]] = [
+def _references(settings: Settings, scheme: str) -> Iterator[tuple[At, str]]:
+    """Return where the references to secrets of this kind stand, and what they lead to."""
+    written: list[tuple[At, object]] = [
         (partial(account.place.mistake, key), value)
         for account in _tables(settings)
         for key, value in account.values.items()
@@ -102,10 +102,10 @@ def _references(settings: Settings, scheme: str) -> Iterator[tuple[Tell, str]]:
     if settings.monitoring.heartbeat is not None:
         heartbeat = partial(Mistake, settings.path, None, "[heartbeat]", "url")
         written.append((heartbeat, settings.monitoring.heartbeat.written))
-    for tell, value in written:
+    for at, value in written:
         kind, _, rest = str(value).partition(":")
         if kind == scheme and rest.strip():
-            yield tell, rest
+            yield at, rest
 
 
 def _tables(settings: Settings) -> Iterator[AccountTable]:
@@ -113,10 +113,10 @@ def _tables(settings: Settings) -> Iterator[AccountTable]:
     yield from (channel.account for channel in settings.channels.values())
 
 
-def _programs(settings: Settings) -> Iterator[tuple[Tell, str]]:
-    """Give the programs that the operator names, and where."""
-    for tell, command in _references(settings, "command"):
-        yield tell, command.split()[0]
+def _programs(settings: Settings) -> Iterator[tuple[At, str]]:
+    """Return the programs that the operator names, and where."""
+    for at, command in _references(settings, "command"):
+        yield at, command.split()[0]
     for account in _tables(settings):
         arguments = account.values.get("command")
         if isinstance(arguments, list) and arguments:

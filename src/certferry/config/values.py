@@ -1,18 +1,21 @@
-"""Single values of a setting: each reader takes what TOML gave, or raises `ConfigError`."""
+"""Values of settings: each reader takes what TOML has, or raises `ConfigError`; and tables of them,
+taken key by key, where what is wrong is collected, and reading goes on.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from certferry.config.mistakes import nearest
+from certferry.config.document import Place
+from certferry.config.mistakes import Mistake, instead_of, nearest, said_below
 from certferry.core.network import is_loopback
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -59,9 +62,15 @@ def server_address(value: object) -> ServerAddress:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        raise _not_a_server(written) from None
-    if not 1 <= port <= 65535:  # noqa: PLR2004 - RFC 768: ports have 16 bits
-        raise _not_a_server(written)
+        address = None
+    if address is None or not 1 <= port <= 65535:  # noqa: PLR2004 - RFC 768: ports have 16 bits
+        raise ConfigError(
+            Text(
+                "{server} is not the address of a name server; write 192.0.2.1, 192.0.2.1:5353 or"
+                " [2001:db8::1]:5353",
+                server=repr(written),
+            )
+        )
     return ServerAddress(str(address), port)
 
 
@@ -109,16 +118,11 @@ def directory_url(value: object) -> str:
         return DIRECTORIES[written]
     if "://" in written:
         return https_url(written)
-    meant = nearest(written, DIRECTORIES)
-    raise ConfigError(
-        Text("must be an https URL or one of {names}", names=list(DIRECTORIES))
-        if meant is None
-        else Text(
-            "must be an https URL or one of {names}; did you mean {word}?",
-            names=list(DIRECTORIES),
-            word=meant,
-        )
-    )
+    meant, known = nearest(written, DIRECTORIES), list(DIRECTORIES)
+    if meant is None:
+        raise ConfigError(Text("must be an https URL or one of {names}", names=known))
+    problem = Text("must be an https URL or one of {names}; did you mean {word}?")
+    raise ConfigError(problem.filled(names=known, word=meant))
 
 
 def _split(written: str) -> SplitResult:
@@ -130,16 +134,6 @@ def _split(written: str) -> SplitResult:
     if not complete or " " in written:
         raise ConfigError(Text("must be a URL such as https://host/path"))
     return parts
-
-
-def _not_a_server(written: str) -> ConfigError:
-    return ConfigError(
-        Text(
-            "{server} is not the address of a name server; write 192.0.2.1, 192.0.2.1:5353 or"
-            " [2001:db8::1]:5353",
-            server=repr(written),
-        )
-    )
 
 
 T = TypeVar("T")
@@ -159,26 +153,17 @@ _KINDS: tuple[tuple[type | tuple[type, ...], Text], ...] = (
 
 
 def wrong_type(wanted: Text, value: object) -> ConfigError:
-    """Say what the value must be and what it is, without showing it: it may be a secret."""
+    """Return what the value must be and what it is, without showing it: it may be a secret."""
     found = next((name for kind, name in _KINDS if isinstance(value, kind)), Text("something else"))
     return ConfigError(Text("must be {wanted}, and is {found}", wanted=wanted, found=found))
 
 
-def with_example(wrong: ConfigError, value: object) -> ConfigError:
-    """Add to what is said of a string that should be a list how its items are written as one."""
-    if not isinstance(value, str) or not items_of(value):
-        return wrong
-    return ConfigError(
-        Text("{problem}: write {items}", problem=wrong.message, items=as_list(items_of(value)))
-    )
-
-
-def items_of(written: str) -> list[str]:
-    """Give the items that stand in one string, with commas, semicolons or spaces between them."""
+def _items_of(written: str) -> list[str]:
+    """Return the items that stand in one string, with commas, semicolons or spaces between them."""
     return [item for item in re.split(r"[\s,;，；、]+", written) if item]
 
 
-def as_list(items: Sequence[str]) -> str:
+def _as_list(items: Sequence[str]) -> str:
     """Write a list as it stands in the file."""
     return json.dumps(list(items), ensure_ascii=False)
 
@@ -191,13 +176,12 @@ def string(value: object) -> str:
 
 
 def one_name(value: object) -> str:
-    """Take the string of one name; where several stand in it, say how they are written."""
+    """Take the string of one name; where several stand in it, report how they are written."""
     written = string(value)
-    items = items_of(written)
+    items = _items_of(written)
     if len(items) > 1 and all("." in item for item in items):
-        raise ConfigError(
-            Text("holds several names: write each in its own quotes: {items}", items=as_list(items))
-        )
+        problem = Text("holds several names: write each in its own quotes: {items}")
+        raise ConfigError(problem.filled(items=_as_list(items)))
     return written
 
 
@@ -243,14 +227,10 @@ def port(value: object) -> int:
 def seconds(value: object) -> timedelta:
     """Take a duration written as a number of seconds."""
     count = _amount(value, Text("a number of seconds"), timedelta(seconds=1))
+    most = int(LONGEST.total_seconds())
     # TOML has `nan`, which is neither above nor below anything: asked this way, it is refused.
-    if not 0 < count <= LONGEST.total_seconds():
-        raise ConfigError(
-            Text(
-                "must be a number of seconds above 0, at most {most}",
-                most=int(LONGEST.total_seconds()),
-            )
-        )
+    if not 0 < count <= most:
+        raise ConfigError(Text("must be a number of seconds above 0, at most {most}", most=most))
     return timedelta(seconds=count)
 
 
@@ -267,21 +247,19 @@ _DURATION = re.compile(r"(\d{1,9})\s*([smhdw]?)[a-z]*")
 
 
 def _amount(value: object, wanted: Text, unit: timedelta) -> float:
-    """Take a number; of a string such as "1h", say which number it would be."""
+    """Take a number; of a string such as "1h", report which number it would be."""
     if not isinstance(value, str):
         return number(value)
     found = _DURATION.fullmatch(value.strip().lower())
     wrong = wrong_type(wanted, value)
     if found is None:
         raise wrong
-    meant = (
-        timedelta(seconds=_UNITS[found[2]] * int(found[1])) if found[2] else int(found[1]) * unit
-    )
+    amount, letter = int(found[1]), found[2]
+    meant = timedelta(seconds=_UNITS[letter] * amount) if letter else amount * unit
     if meant % unit:
         raise wrong
-    raise ConfigError(
-        Text("{problem}: write {number}", problem=wrong.message, number=meant // unit)
-    )
+    problem = Text("{problem}: write {number}")
+    raise ConfigError(problem.filled(problem=wrong.message, number=meant // unit))
 
 
 def one_of(words: Sequence[str]) -> Read[str]:
@@ -289,15 +267,19 @@ def one_of(words: Sequence[str]) -> Read[str]:
 
     def read(value: object) -> str:
         written = string(value)
-        if written not in words:
-            raise ConfigError(_not_one_of(written, words))
-        return written
+        if written in words:
+            return written
+        meant = nearest(written, words)
+        if meant is None:
+            raise ConfigError(Text("must be one of {words}", words=list(words)))
+        problem = Text("must be one of {words}; did you mean {word}?")
+        raise ConfigError(problem.filled(words=list(words), word=meant))
 
     return read
 
 
 def flag_or_keep(value: object) -> bool | None:
-    """Take true or false, or "keep", for which it gives `None`."""
+    """Take true or false, or "keep" as `None`."""
     if value == "keep":
         return None
     if not isinstance(value, bool):
@@ -305,8 +287,141 @@ def flag_or_keep(value: object) -> bool | None:
     return value
 
 
-def _not_one_of(written: str, words: Sequence[str]) -> Text:
-    meant = nearest(written, words)
-    if meant is None:
-        return Text("must be one of {words}", words=list(words))
-    return Text("must be one of {words}; did you mean {word}?", words=list(words), word=meant)
+D = TypeVar("D")
+
+
+class TomlTable:
+    """Takes each key once. `done` reports those that were not taken."""
+
+    def __init__(self, values: Mapping[str, object], place: Place, mistakes: list[Mistake]) -> None:
+        self.place = place
+        self._values = values
+        self._mistakes = mistakes
+        self._known: list[str] = []
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def holds_table(self, key: str) -> bool:
+        """Return whether a table stands under this key."""
+        return isinstance(self._values.get(key), dict)
+
+    @property
+    def written(self) -> Sequence[str]:
+        """The settings that are there, known or not."""
+        return list(self._values)
+
+    @property
+    def unknown(self) -> Sequence[str]:
+        """The settings that are there and were neither taken nor allowed."""
+        return [key for key in self._values if key not in self._known]
+
+    def is_list(self, key: str) -> bool:
+        """Return whether a list is written there."""
+        return isinstance(self._values.get(key), list)
+
+    def take(self, key: str, read: Read[T], default: D) -> T | D:
+        """Return the key's value; the default when it is absent or wrong."""
+        self.allow(key)
+        if key not in self._values:
+            return default
+        try:
+            return read(self._values[key])
+        except ConfigError as exc:
+            self._complain(key, exc)
+            return default
+
+    def take_list(
+        self, key: str, read: Read[T], default: D, *, instead: str = "", empty: bool = False
+    ) -> tuple[T, ...] | D:
+        """Return a list's items, without the wrong ones; each of those is reported at its line.
+
+        The word `instead` may stand in place of a list and means the default; `empty` allows a
+        list of nothing.
+        """
+        written = self.take(key, _list_or(instead, empty=empty), None)
+        if written is None:
+            return default
+        found = []
+        for number, value in enumerate(written):
+            try:
+                found.append(read(value))
+            except ConfigError as exc:
+                self._complain(key, exc, number)
+        return tuple(found)
+
+    def table(self, key: str) -> TomlTable:
+        """Return a table inside this one; an empty one when it is absent or is no table."""
+        return TomlTable(self.take(key, _a_table, {}), self.place.below(key), self._mistakes)
+
+    def tables(self, key: str) -> Iterator[TomlTable]:
+        """Yield the tables under `[[key]]`, in order; what is not one is reported."""
+        items = self.take(key, lambda value: value, [])
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            header = self.place.below(key, 0).title
+            self.report(key, Text("must be tables, each under its own {header}", header=header))
+            items = []
+        for number, values in enumerate(items):
+            yield TomlTable(values, self.place.below(key, number), self._mistakes)
+
+    def named_tables(self) -> Iterator[tuple[str, TomlTable, Mapping[str, object]]]:
+        """Yield every key of this table that holds a table, with its values as they stand."""
+        for key in self._values:
+            values = self.take(key, _a_table, None)
+            if values is not None:
+                yield key, self.table(key), values
+
+    def allow(self, *settings: str) -> None:
+        """Count these settings as known."""
+        self._known += settings
+
+    def report(self, key: str, problem: Text, *, item: int | None = None) -> None:
+        """Store what is wrong with a key, or with one item of its list."""
+        self._mistakes.append(self.place.mistake(key, problem, item=item))
+
+    def _complain(self, key: str, exc: ConfigError, item: int | None = None) -> None:
+        """Store an error of a key, with what is to be done."""
+        if said_below(exc.hint):
+            found = self.place.mistake(key, exc.message, item=item)
+            self._mistakes.append(replace(found, hint=exc.hint))
+        else:
+            self.report(key, with_hint(exc), item=item)
+
+    def done(self) -> None:
+        """Report every key that was not taken, with the nearest one that could be meant."""
+        known = list(dict.fromkeys(self._known))
+        for key in self._values:
+            if key not in known:
+                self.report(key, Text("unknown key; {meant}", meant=instead_of(key, known)))
+
+
+def with_hint(exc: ConfigError) -> Text:
+    """Return an error's message with its hint behind it, for one line in a list of mistakes."""
+    if exc.hint is None:
+        return exc.message
+    return Text("{problem}; {hint}", problem=exc.message, hint=exc.hint)
+
+
+def _list_or(instead: str, *, empty: bool) -> Read[list[object] | None]:
+    def read(value: object) -> list[object] | None:
+        if instead and value == instead:
+            return None
+        if not isinstance(value, list):
+            wanted = Text('"{word}" or a list', word=instead) if instead else Text("a list")
+            wrong = wrong_type(wanted, value)
+            items = _items_of(value) if isinstance(value, str) else []
+            if items:  # how they are written as a list
+                problem = Text("{problem}: write {items}")
+                raise ConfigError(problem.filled(problem=wrong.message, items=_as_list(items)))
+            raise wrong
+        if not value and not empty:
+            raise ConfigError(Text("is an empty list"))
+        return value
+
+    return read
+
+
+def _a_table(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise wrong_type(Text("a table"), value)
+    return value

@@ -28,8 +28,8 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def examine_files(settings: Settings) -> Iterator[Problem]:
-    """Look at the configuration, the files that it names, the key file and the state, as far as
-    they are there. Of what was refused when it was read there is nothing left to tell.
+    """Check the configuration, the files that it names, the key file and the state, as far as they
+    are there. What was refused when it was read has been reported.
     """
     read = [settings.path, *(file.path for file in settings.env_files)]
     for path in filter(None, read):
@@ -46,7 +46,7 @@ def _written(state: Path) -> Iterator[Problem]:
     beside = next(folder for folder in state.absolute().parents if folder.exists())
     for path in (state, beside):
         if not path.exists() or os.statvfs(path).f_flag & os.ST_RDONLY:
-            continue  # that the disk takes no writes is told where the state is opened
+            continue  # that the disk takes no writes is reported where the state is opened
         if not os.access(path, os.W_OK):
             message = Text("{path} cannot be written by the user who runs this", path=str(path))
             fix = Text("let certferry run as the user to whom it belongs, or change its owner")
@@ -91,14 +91,14 @@ class Draft:
     place: Path
 
     def put(self) -> None:
-        """Give it its name. Raises `ConfigError`."""
-        with _told(self.place, _ANOTHER_PLACE):
+        """Move it to its place. Raises `ConfigError`."""
+        with _translating_errors(self.place, _ANOTHER_PLACE):
             self.draft.replace(self.place)
             sync_directory(self.place.parent)
 
     def put_new(self) -> None:
-        """Give it its name, if no other file has it. Raises `ConfigError`."""
-        with _told(self.place, _ANOTHER_PLACE):
+        """Link it to its place, if no other file is there. Raises `ConfigError`."""
+        with _translating_errors(self.place, _ANOTHER_PLACE):
             try:
                 os.link(self.draft, self.place)
             except FileExistsError:
@@ -117,7 +117,7 @@ def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterat
     Raises `ConfigError`: whatever can be in the way of writing is found now.
     """
     place = path.resolve()
-    with _told(path, hint):
+    with _translating_errors(path, hint):
         with checked_path(path):  # else it could not be read where it is
             pass
         if place.is_dir():
@@ -130,11 +130,11 @@ def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterat
 
 
 def change_file(path: Path, before: str, after: str) -> None:
-    """Put a changed text in the place of the one that was read, whole, with the owner and the mode
-    that the file has. Where a link is in its place, that stays. Raises `ConfigError`.
+    """Write a changed text in the place of the one that was read, whole, with the owner and the
+    mode that the file has. Where a link is in its place, that stays. Raises `ConfigError`.
     """
     place = path.resolve()
-    with _told(path, Text("nothing was changed")):
+    with _translating_errors(path, Text("nothing was changed")):
         facts, content = place.stat(), place.read_bytes()
         mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
         if content.removeprefix(mark) != before.encode():
@@ -147,20 +147,20 @@ def change_file(path: Path, before: str, after: str) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Put a text file in its place, with mode 0600. Raises `ConfigError`."""
+    """Write a text file, with mode 0600. Raises `ConfigError`."""
     with drafted(path, text.encode()) as draft:
         draft.put()
 
 
 def drafted_copy(path: Path, copy: Path) -> AbstractContextManager[Draft]:
     """Write a copy of a file as `drafted` does. Raises `ConfigError`."""
-    with _told(path, _NOTHING_CHANGED):
+    with _translating_errors(path, _NOTHING_CHANGED):
         content = path.read_bytes()
     return drafted(copy, content)
 
 
 def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:
-    """Give an environment file's text with more assignments below what it has; it need not be
+    """Return an environment file's text with more assignments below what it has; it need not be
     there. Raises `ConfigError` when it is there and open to others.
     """
     before = ""
@@ -183,7 +183,7 @@ def _shell(value: str) -> str:
 
 
 @contextmanager
-def _told(path: Path, hint: Text) -> Iterator[None]:
+def _translating_errors(path: Path, hint: Text) -> Iterator[None]:
     try:
         yield
     except NotTrusted as exc:

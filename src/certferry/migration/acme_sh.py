@@ -18,21 +18,7 @@ from certferry.core.desired.certificate import PemFiles
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError, ConfigError
 from certferry.file_trust import NotTrusted, must_be_trusted
-from certferry.migration.home import (
-    Installed,
-    OldCertificate,
-    OldClient,
-    OldHome,
-    access_to,
-    as_owner_of,
-    bundle_in,
-    children,
-    doubt_about,
-    each,
-    lineage_of,
-    text_of,
-    unquoted,
-)
+from certferry.migration import home as old_home
 from certferry.ports.source import CertificateSource
 from certferry.system_words import system_words
 from certferry.text import Text
@@ -42,22 +28,29 @@ _ECC = "_ecc"
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _BASE64 = re.compile(r"__ACME_BASE64__START_(.*)__ACME_BASE64__END_", re.DOTALL)
 
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "DP_Id": ("SAVED_DP_Id", "DP_Id"),
-    "DP_Key": ("SAVED_DP_Key", "DP_Key"),
-    "Ali_Key": ("SAVED_Ali_Key", "Ali_Key"),
-    "Ali_Secret": ("SAVED_Ali_Secret", "Ali_Secret"),
-    "CF_Token": ("SAVED_CF_Token", "CF_Token"),
-    "Tencent_SecretId": ("SAVED_Tencent_SecretId", "Tencent_SecretId"),
-    "Tencent_SecretKey": ("SAVED_Tencent_SecretKey", "Tencent_SecretKey"),
-    "QINIU_ACCESS_KEY": ("SAVED_QINIU_AK", "QINIU_AK"),
-    "QINIU_SECRET_KEY": ("SAVED_QINIU_SK", "QINIU_SK"),
+_OF_DNS = ("DP_Id", "DP_Key", "Ali_Key", "Ali_Secret", "CF_Token")
+_OF_TENCENT = ("Tencent_SecretId", "Tencent_SecretKey")
+_KEYS = {
+    **{name: name for name in (*_OF_DNS, *_OF_TENCENT)},
+    "QINIU_ACCESS_KEY": "QINIU_AK",
+    "QINIU_SECRET_KEY": "QINIU_SK",
 }
-"""certferry's variables, and where the hooks of acme.sh for DNS and for Qiniu keep them."""
+"""certferry's variables, and what the hooks of acme.sh for DNS and for Qiniu call them, which may
+save them with `SAVED_` before that.
+"""
+
+_OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
+_COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
+
+_PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
+_VARIABLES = ("CERT_PATH", "CERT_KEY_PATH", "CERT_FULLCHAIN_PATH", "Le_Domain")
+"""What shows that a command depends on where acme.sh runs it, and on what it exports there."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    """A directory of `home` that holds a `.conf` of its own name."""
+
     directory: Path
     lineage: str
 
@@ -71,22 +64,21 @@ class _Entry:
 
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Give the directory that acme.sh itself would use, in `home`, the user's."""
+    """Return the directory that acme.sh itself would use, in `home`, the user's."""
     chosen = environ.get("LE_WORKING_DIR")
     return Path(chosen) if chosen else home / ".acme.sh"
 
 
-def read(home: Path, usual: Path, source: CertificateSource) -> OldHome:
-    """Read everything. `usual` is the directory that acme.sh uses when it is told nothing.
-
-    Raises `ConfigError` when there is no such directory.
+def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
+    """Read everything; `usual` is the directory that acme.sh uses by default. Raises `ConfigError`
+    when there is no such directory.
     """
     entries = list(_entries(home.absolute()))
     read_one = partial(_read, source, _program(home, usual))
-    found, unreadable = each(entries, lambda entry: entry.directory.name, read_one)
+    found, unreadable = old_home.each(entries, lambda entry: entry.directory.name, read_one)
     noted = [_noted(path) for path in (home / "account.conf", *(one.conf for one in entries))]
-    return OldHome(
-        client=OldClient.ACME_SH,
+    return old_home.OldHome(
+        client=old_home.OldClient.ACME_SH,
         home=str(home),
         certificates=found,
         unreadable=unreadable,
@@ -98,7 +90,7 @@ def read(home: Path, usual: Path, source: CertificateSource) -> OldHome:
 def parse_conf(text: str) -> dict[str, str]:
     """Read assignments; the last one of a name counts. What is none is passed over."""
     found = filter(None, map(_ASSIGNMENT.fullmatch, text.split("\n")))
-    return {one[1]: _decoded(unquoted(one[2].strip())) for one in found}
+    return {one[1]: _decoded(old_home.unquoted(one[2].strip())) for one in found}
 
 
 def _decoded(value: str) -> str:
@@ -117,52 +109,50 @@ def _entries(home: Path) -> Iterator[_Entry]:
     certificate of one domain have a directory each, and a lineage each.
     """
     taken: set[str] = set()
-    for path in children(home):
+    for path in old_home.children(home):
         domain = path.name.removesuffix(_ECC)
         if _may_be_file(path / f"{domain}.conf"):
             both = path.name != domain and _may_be_file(home / domain / f"{domain}.conf")
-            yield _Entry(path, lineage_of(path.name if both else domain, taken))
+            yield _Entry(path, old_home.lineage_of(path.name if both else domain, taken))
 
 
 def _may_be_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except PermissionError:  # told where it is read
+    except PermissionError:  # reported where it is read
         return True
 
 
-def _read(source: CertificateSource, program: tuple[str, ...], entry: _Entry) -> OldCertificate:
-    conf = parse_conf(text_of(entry.conf))
+def _read(
+    source: CertificateSource, program: tuple[str, ...], entry: _Entry
+) -> old_home.OldCertificate:
+    conf = parse_conf(old_home.text_of(entry.conf))
     if not conf.get("Le_Domain"):
         raise CertificateError(Text("{path}: names no domain", path=entry.conf))
-    if _is_revoked(entry):
+    # `--revoke` takes away the leaf's file and leaves all others; the next issuance brings it back.
+    revoked = entry.directory / f"{entry.domain}.key.revoked"
+    if revoked.exists() and not (entry.directory / f"{entry.domain}.cer").exists():
         raise CertificateError(Text("it has been revoked"))
     fullchain = entry.directory / "fullchain.cer"
     if not fullchain.exists():
         raise CertificateError(Text("no certificate has been issued for it yet"))
     files = PemFiles(str(fullchain), str(entry.directory / f"{entry.domain}.key"))
     ecc = ["--ecc"] if entry.directory.name.endswith(_ECC) else []
-    return OldCertificate(
+    return old_home.OldCertificate(
         lineage=entry.lineage,
-        bundle=bundle_in(files, source),
+        bundle=old_home.bundle_in(files, source),
         files=files,
-        stop=shlex.join([*as_owner_of(entry.conf), *program, "--remove", "-d", entry.domain, *ecc]),
+        stop=shlex.join(
+            [*old_home.as_owner_of(entry.conf), *program, "--remove", "-d", entry.domain, *ecc]
+        ),
         directory=conf.get("Le_API", ""),
         installed=installed_by(conf, entry.directory, entry.domain),
-        doubt=doubt_about(entry.conf),
+        doubt=old_home.doubt_about(entry.conf),
     )
 
 
-def _is_revoked(entry: _Entry) -> bool:
-    """Tell whether `--revoke` was the last thing that happened to it: that takes away the leaf's
-    file, and leaves all others; what is issued next brings it back.
-    """
-    revoked = entry.directory / f"{entry.domain}.key.revoked"
-    return revoked.exists() and not (entry.directory / f"{entry.domain}.cer").exists()
-
-
 def _program(home: Path, usual: Path) -> tuple[str, ...]:
-    """Give how acme.sh is called: it is installed into its home, or by a distribution."""
+    """Return how acme.sh is called: it is installed into its home, or by a distribution."""
     own = home.absolute() / "acme.sh"
     words = (str(own),) if own.is_file() else ("acme.sh",)
     is_usual = home.resolve() == usual.resolve()
@@ -171,27 +161,20 @@ def _program(home: Path, usual: Path) -> tuple[str, ...]:
 
 def _noted(path: Path) -> dict[str, str]:
     try:
-        return parse_conf(text_of(path))
+        return parse_conf(old_home.text_of(path))
     except CertificateError:
         return {}
 
 
 def _keys(noted: list[dict[str, str]]) -> Iterator[tuple[str, Secret]]:
-    for variable, names in _KEYS.items():
+    for variable, theirs in _KEYS.items():
+        names = (f"SAVED_{theirs}", theirs)
         value = next((v[name] for v in noted for name in names if v.get(name)), "")
         if value and value.isprintable():
             yield variable, Secret(value)
 
 
-_OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
-_COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
-
-_PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
-_VARIABLES = ("CERT_PATH", "CERT_KEY_PATH", "CERT_FULLCHAIN_PATH", "Le_Domain")
-"""What shows that a command depends on where acme.sh runs it, and on what it exports there."""
-
-
-def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Installed:
+def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> old_home.Installed:
     """Read the notes of one certificate, which acme.sh keeps in this directory."""
     fullchain, privkey = conf.get("Le_RealFullChainPath", ""), conf.get("Le_RealKeyPath", "")
     others = tuple(conf[name] for name in _OTHER_COPIES if conf.get(name))
@@ -199,36 +182,23 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Insta
         # Below the directory in which acme.sh was called, which it does not write down.
         others = (*filter(None, (fullchain, privkey)), *others)
         fullchain = privkey = ""
-    reload, hooks = conf.get("Le_ReloadCmd", ""), tuple(_hooks(conf))
-    if _depends_on_its_place(reload, directory, domain):
-        reload, hooks = "", (reload, *hooks)
-    return Installed(
-        _real(fullchain),
-        _real(privkey),
-        reload,
-        others=others,
-        hooks=hooks,
-        access=access_to(fullchain, privkey),
+    deployed = conf.get("Le_DeployHook", "").split(",")
+    hooks = [name for name in deployed if name and name != PLACE.stem]
+    hooks += [conf[name] for name in _COMMANDS if conf.get(name)]
+    reload = conf.get("Le_ReloadCmd", "")
+    # Its own files, which are renewed no more, or its variables: it is run where they lie.
+    files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
+    if any(word in reload for word in (*files, *_PLACES, *_VARIABLES)):
+        reload, hooks = "", [reload, *hooks]
+    access = old_home.access_to(fullchain, privkey)
+    return old_home.Installed(
+        _real(fullchain), _real(privkey), reload, others, tuple(hooks), access
     )
 
 
 def _real(path: str) -> str:
-    """Give a copy's path by its real directory, which may be written in several ways."""
+    """Return a copy's path by its real directory, which may be written in several ways."""
     return str(Path(path).parent.resolve() / Path(path).name) if path else ""
-
-
-def _hooks(conf: Mapping[str, str]) -> Iterator[str]:
-    deployed = conf.get("Le_DeployHook", "").split(",")
-    yield from (name for name in deployed if name and name != PLACE.stem)
-    yield from (conf[name] for name in _COMMANDS if conf.get(name))
-
-
-def _depends_on_its_place(command: str, directory: Path, domain: str) -> bool:
-    """Tell whether a reload command uses acme.sh's own files, which are renewed no more, or its
-    variables: it is run in the directory where they lie.
-    """
-    files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
-    return any(word in command for word in (*files, *_PLACES, *_VARIABLES))
 
 
 PLACE = Path("deploy") / "certferry.sh"

@@ -11,18 +11,7 @@ from pathlib import Path
 
 from certferry.core.desired.certificate import PemFiles
 from certferry.errors import CertificateError
-from certferry.migration.home import (
-    Installed,
-    OldCertificate,
-    OldClient,
-    OldHome,
-    bundle_in,
-    children,
-    each,
-    lineage_of,
-    text_of,
-    unquoted,
-)
+from certferry.migration import home as old_home
 from certferry.ports.source import CertificateSource
 from certferry.text import Text
 
@@ -31,51 +20,53 @@ _SETTING = re.compile(r"[ \t]*([\w.:-]+)[ \t]*=[ \t]*(.*?)[ \t]*")
 
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Give the directory that certbot itself would use."""
+    """Return the directory that certbot itself would use."""
     del environ, home
     return Path("/etc/letsencrypt")
 
 
-def read(home: Path, usual: Path, source: CertificateSource) -> OldHome:
+def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
     """Read everything. Raises `ConfigError` when there is no such directory."""
     del usual
-    confs = [path for path in children(home.absolute() / "renewal") if path.suffix == ".conf"]
+    confs = [
+        path for path in old_home.children(home.absolute() / "renewal") if path.suffix == ".conf"
+    ]
     read_one = partial(_read, source, tuple(_hooks_of_all(home.absolute())), set())
-    found, unreadable = each(confs, lambda conf: conf.name, read_one)
-    return OldHome(OldClient.CERTBOT, str(home), found, unreadable)
+    found, unreadable = old_home.each(confs, lambda conf: conf.name, read_one)
+    return old_home.OldHome(old_home.OldClient.CERTBOT, str(home), found, unreadable)
 
 
 def parse_renewal(text: str) -> dict[str, str]:
     """Read the settings of a renewal file, whatever section they are in; keys do not repeat."""
     found = (_SETTING.fullmatch(line) for line in text.split("\n"))
-    return {setting[1]: unquoted(setting[2]) for setting in found if setting is not None}
+    return {setting[1]: old_home.unquoted(setting[2]) for setting in found if setting is not None}
 
 
 def _hooks_of_all(home: Path) -> Iterator[str]:
     """Find what is run for every certificate, since it lies there."""
     for kind in ("pre", "deploy", "post"):
         directory = home / "renewal-hooks" / kind
-        for path in children(directory) if directory.is_dir() else ():
+        for path in old_home.children(directory) if directory.is_dir() else ():
             if path.is_file() and os.access(path, os.X_OK) and not path.name.endswith("~"):
                 yield str(path)
 
 
 def _read(
     source: CertificateSource, hooks_of_all: tuple[str, ...], taken: set[str], conf: Path
-) -> OldCertificate:
-    settings = parse_renewal(text_of(conf))
+) -> old_home.OldCertificate:
+    settings = parse_renewal(old_home.text_of(conf))
     for key in ("fullchain", "privkey"):
         if not settings.get(key):
             raise CertificateError(Text("{path}: does not name its {key}", path=conf, key=key))
     files = PemFiles(*(str(conf.parent / settings[key]) for key in ("fullchain", "privkey")))
     hooks = [settings[key] for key in _HOOKS if settings.get(key, "None") not in {"", "None"}]
-    return OldCertificate(
-        lineage=lineage_of(conf.stem, taken),
-        bundle=bundle_in(files, source),
+    return old_home.OldCertificate(
+        lineage=old_home.lineage_of(conf.stem, taken),
+        bundle=old_home.bundle_in(files, source),
         files=files,
         # certbot reads *.conf alone. `reconfigure --no-autorenew` needs certbot 2.3, and a timer
         # has as many names as there are packages, and renews what other people have there.
         stop=shlex.join(["mv", str(conf), f"{conf}.off"]),
         directory=settings.get("server", ""),
-        installed=Installed(hooks=(*hooks, *hooks_of_all)),
+        installed=old_home.Installed(hooks=(*hooks, *hooks_of_all)),
     )

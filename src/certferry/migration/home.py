@@ -28,7 +28,7 @@ E = TypeVar("E")
 def each(
     entries: Iterable[E], called: Callable[[E], str], read: Callable[[E], OldCertificate]
 ) -> tuple[tuple[OldCertificate, ...], tuple[Unreadable, ...]]:
-    """Read entry by entry; one that is damaged is told of, and the others are read."""
+    """Read entry by entry; one that is damaged is reported, and the others are read."""
     found: list[OldCertificate] = []
     unreadable: list[Unreadable] = []
     for entry in entries:
@@ -73,25 +73,25 @@ def text_of(path: Path) -> str:
 
 
 def doubt_about(path: Path) -> Text | None:
-    """Say who could change a client's notes, if that is neither root nor the caller."""
+    """Return who could change a client's notes, if that is neither root nor the caller."""
     try:
         must_be_trusted(path)
     except NotTrusted as error:
         return Text("{path} {problem}", path=error.path, problem=error.problem)
     except OSError:
-        return None  # told where it is read
+        return None  # reported where it is read
     return None
 
 
 def as_owner_of(path: Path) -> tuple[str, ...]:
-    """Give the words before a command that root is to run as the user of a client's directory."""
+    """Return the words before a command that root is to run as the user of a client's directory."""
     owner = path.stat().st_uid
     return ("sudo", "-u", user_name(owner)) if os.geteuid() == 0 and owner != 0 else ()
 
 
 def unquoted(written: str) -> str:
-    """Take away one pair of quotes around a value. One with a null byte, which neither a path nor a
-    command may have, is as good as none.
+    """Remove one pair of quotes around a value; all of one with a null byte, which neither a path
+    nor a command may have.
     """
     if "\0" in written:
         return ""
@@ -101,7 +101,7 @@ def unquoted(written: str) -> str:
 
 
 def lineage_of(wanted: str, taken: set[str]) -> str:
-    """Give a lineage its name: as its client calls it, and as no other is called."""
+    """Return a lineage its name: as its client calls it, and as no other is called."""
     base = base_name(wanted)
     name, number = base, 1
     while name in taken:
@@ -112,7 +112,7 @@ def lineage_of(wanted: str, taken: set[str]) -> str:
 
 
 def access_to(fullchain: str, privkey: str) -> Access:
-    """Tell who may read copies, as far as they can be looked at."""
+    """Return who may read copies, as far as they can be looked at."""
     if not (fullchain and privkey):
         return Access()
     try:
@@ -208,7 +208,7 @@ class Installed:
         return directory if fits else ""
 
     def not_followed(self) -> Installed:
-        """Give the same as what is only told of: no copy is made, nothing is run."""
+        """Return the same for a report alone: no copy is made, nothing is run."""
         return Installed(others=self.copies, hooks=tuple(hook.command for hook in self.runs))
 
     @property
@@ -275,7 +275,7 @@ class OldHome:
     renews_by_itself: bool = True
 
     def taken_over_by(self, proposal: Proposal) -> tuple[OldCertificate, ...]:
-        """Give the certificates that the client must renew no more: those that certferry issues
+        """Return the certificates that the client must renew no more: those that certferry issues
         from now on, and those that are left out since one of these takes their place.
         """
         left_out = (one.certificate for one in proposal.left_out if one.certificate is not None)

@@ -12,41 +12,35 @@ from functools import partial
 from pathlib import Path
 
 from certferry.core.desired.certificate import PemFiles
-from certferry.migration.home import (
-    OldCertificate,
-    OldClient,
-    OldHome,
-    bundle_in,
-    children,
-    each,
-    lineage_of,
-)
+from certferry.migration import home as old_home
 from certferry.ports.source import CertificateSource
 
 _ISSUER = ".issuer"
 
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Give the directory that lego itself would use: where it is started."""
+    """Return the directory that lego itself would use: where it is started."""
     del home
     return Path(environ.get("LEGO_PATH") or ".lego")
 
 
-def read(home: Path, usual: Path, source: CertificateSource) -> OldHome:
+def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
     """Read everything. Raises `ConfigError` when there is no such directory."""
     del usual
     entries = [
         path
-        for path in children(home.absolute() / "certificates")
+        for path in old_home.children(home.absolute() / "certificates")
         if path.suffix == ".crt" and not path.stem.endswith(_ISSUER)
     ]
-    found, unreadable = each(entries, lambda crt: crt.name, partial(_read, source, set()))
-    return OldHome(OldClient.LEGO, str(home), found, unreadable, renews_by_itself=False)
+    found, unreadable = old_home.each(entries, lambda crt: crt.name, partial(_read, source, set()))
+    return old_home.OldHome(
+        old_home.OldClient.LEGO, str(home), found, unreadable, renews_by_itself=False
+    )
 
 
-def _read(source: CertificateSource, taken: set[str], crt: Path) -> OldCertificate:
+def _read(source: CertificateSource, taken: set[str], crt: Path) -> old_home.OldCertificate:
     files = PemFiles(str(crt), str(crt.with_suffix(".key")))
-    bundle = bundle_in(files, source)
+    bundle = old_home.bundle_in(files, source)
     name = crt.stem.replace("_.", "*.", 1)  # as lego writes a wildcard in a file's name
     stop = f"lego … {shlex.join(['--domains', name])} … renew"
-    return OldCertificate(lineage_of(name, taken), bundle, files, stop)
+    return old_home.OldCertificate(old_home.lineage_of(name, taken), bundle, files, stop)

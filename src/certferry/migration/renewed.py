@@ -1,4 +1,4 @@
-"""What other ACME clients tell the command that they run after a renewal.
+"""What other ACME clients pass to the command that they run after a renewal.
 
 acme.sh exports its own files before it runs `--reloadcmd` (not the ones that `--install-cert` has
 just written, which hold the same); certbot names the lineage's directory under `live/`; lego names
@@ -38,10 +38,9 @@ class Renewed:
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """How a client speaks: the variables that it sets, with name, fullchain and key; certbot has
-    one for all three. `called_by` is what makes it run the hook; `patience` how long it lets one
-    run.
+class HookCaller:
+    """A client: the variables that it sets, with name, fullchain and key; certbot has one for all
+    three. `called_by` is what makes it run the hook; `patience` how long it lets one run.
     """
 
     variables: tuple[str, ...]
@@ -49,13 +48,15 @@ class Client:
     patience: timedelta | None = None
 
 
-CLIENTS: Mapping[str, Client] = {
-    ACME_SH: Client(
+CLIENTS: Mapping[str, HookCaller] = {
+    ACME_SH: HookCaller(
         ("Le_Domain", "CERT_FULLCHAIN_PATH", "CERT_KEY_PATH"),
         'acme.sh --install-cert -d NAME … --reloadcmd "certferry hook acme.sh"',
     ),
-    CERTBOT: Client(("RENEWED_LINEAGE",), 'certbot renew --deploy-hook "certferry hook certbot"'),
-    "lego": Client(
+    CERTBOT: HookCaller(
+        ("RENEWED_LINEAGE",), 'certbot renew --deploy-hook "certferry hook certbot"'
+    ),
+    "lego": HookCaller(
         ("LEGO_CERT_DOMAIN", "LEGO_CERT_PATH", "LEGO_CERT_KEY_PATH"),
         'lego … renew --renew-hook "certferry hook lego"',
         # lego 4.9 kills a hook after two minutes; some are left to end in order.
@@ -65,33 +66,30 @@ CLIENTS: Mapping[str, Client] = {
 
 
 def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
-    """Read what a client says. Raises `ConfigError` when it does not say all of it, as when a
-    person runs the hook by hand.
+    """Read the variables of a client. Raises `ConfigError` when it has not set all of them, as when
+    a person runs the hook by hand.
     """
-    speech = CLIENTS[client]
-    missing = [name for name in speech.variables if not environ.get(name)]
+    caller = CLIENTS[client]
+    missing = [name for name in caller.variables if not environ.get(name)]
     if missing:
+        hint = Text(
+            "this is for {client} to run, with its variables: {command}; by hand, run"
+            " `certferry sync`"
+        )
         raise ConfigError(
             Text("{client} has not set {missing}", client=client, missing=missing),
-            hint=Text(
-                "this is for {client} to run, with its variables: {command}; by hand, run"
-                " `certferry sync`",
-                client=client,
-                command=speech.called_by,
-            ),
+            hint=hint.filled(client=client, command=caller.called_by),
         )
-    said = [environ[name] for name in speech.variables]
+    name, *files = (environ[name] for name in caller.variables)
     if client == CERTBOT:
-        [lineage] = said
-        said = [Path(lineage).name, f"{lineage}/fullchain.pem", f"{lineage}/privkey.pem"]
-    name, *files = said
+        name, files = Path(name).name, [f"{name}/fullchain.pem", f"{name}/privkey.pem"]
     return Renewed(client, base_name(name), PemFiles(*(str(Path(f).absolute()) for f in files)))
 
 
 def renewed_by_any(environ: Mapping[str, str]) -> Renewed | None:
-    """Read what the client says that runs this; `None` where none has set its variables."""
-    for client, speech in CLIENTS.items():
-        if all(environ.get(name) for name in speech.variables):
+    """Read the variables of the client that runs this; `None` where none has set its own."""
+    for client, caller in CLIENTS.items():
+        if all(environ.get(name) for name in caller.variables):
             return renewed_by(client, environ)
     return None
 
@@ -102,11 +100,11 @@ Versions = Callable[[str], Sequence[Version]]
 
 def declared_for(
     files: PemFiles,
-    certificates: Sequence[DesiredCertificate],
+    declared: Sequence[DesiredCertificate],
     source: CertificateSource,
     versions: Versions,
 ) -> tuple[DesiredCertificate, ...]:
-    """Give the wishes that are meant by a client's files; none where no wish is for them.
+    """Return the declared certificates that a client's files are meant for, if any.
 
     Meant are those with the same files; else those whose files hold the same certificate, as
     copies that the client has made do; else those that ask for exactly its names. Among the last,
@@ -118,28 +116,40 @@ def declared_for(
     that certferry would issue, or not the newest; `ConfigError` when the declared files hold
     another certificate for the same names.
     """
-    same_files = tuple(desired for desired in certificates if _is_same(desired.files, files))
+    same_files = tuple(one for one in declared if _is_same(one.files, files))
     if same_files:
         return same_files
     renewed = source.read(files).certificate
-    held, broken = _held(certificates, source)
-    copies = tuple(desired for desired, found in held if found.fingerprint == renewed.fingerprint)
+    held, broken = _held(declared, source)
+    copies = tuple(one for one, found in held if found.fingerprint == renewed.fingerprint)
     if copies:
         return copies
-    for desired, found in held:
+    for one, found in held:
         if _are_same(found.names, renewed.names):
-            raise _outdated(desired, files)
-    wanted = [w for w in certificates if w.files is None and _are_same(w.names, renewed.names)]
-    for desired in wanted:
-        _must_be_as_asked_for(desired, renewed)
-        _must_be_the_newest(desired, renewed, files, versions)
+            raise ConfigError(
+                Text(
+                    "{lineage}: {declared} holds another certificate than {made}",
+                    lineage=one.lineage,
+                    declared="" if one.files is None else one.files.fullchain,
+                    made=files.fullchain,
+                ),
+                hint=Text(
+                    "have the client write the declared file before it runs the hook (acme.sh:"
+                    " --fullchain-file), or {advice}",
+                    advice=how_to_declare(files),
+                ),
+            )
+    wanted = [w for w in declared if w.files is None and _are_same(w.names, renewed.names)]
+    for one in wanted:
+        _must_be_as_desired(one, renewed)
+        _must_be_the_newest(one, renewed, files, versions)
     if broken and not wanted:
         raise broken[0]
-    return tuple(replace(desired, names=(), dns="", files=files) for desired in wanted)
+    return tuple(replace(one, names=(), dns="", files=files) for one in wanted)
 
 
 def how_to_declare(files: PemFiles) -> Text:
-    """Say how a client's files are declared."""
+    """Return how a client's files are declared."""
     return Text(
         'declare it under [[certificates]]: fullchain = "{fullchain}" and privkey = "{privkey}"',
         fullchain=files.fullchain,
@@ -159,30 +169,34 @@ def _are_same(names: Collection[str], others: Collection[str]) -> bool:
 
 
 def _held(
-    certificates: Sequence[DesiredCertificate], source: CertificateSource
+    declared: Sequence[DesiredCertificate], source: CertificateSource
 ) -> tuple[list[tuple[DesiredCertificate, Certificate]], list[CertificateError | PlanRefused]]:
-    """Give what declared files hold, and what is wrong with the others."""
+    """Return what declared files hold, and what is wrong with the others."""
     held = []
     broken: list[CertificateError | PlanRefused] = []
-    for desired in certificates:
-        if desired.files is not None:
+    for one in declared:
+        if one.files is not None:
             try:
-                held.append((desired, source.read(desired.files).certificate))
+                held.append((one, source.read(one.files).certificate))
             except (CertificateError, PlanRefused) as error:
-                broken.append(_perhaps_meant(desired, error))
+                problem = Text(
+                    "no declared certificate is the renewed one; {lineage} may be meant, but"
+                    " {problem}",
+                    lineage=one.lineage,
+                    problem=error.message,
+                )
+                broken.append(type(error)(problem, hint=error.hint))
     return held, broken
 
 
-def _must_be_as_asked_for(desired: DesiredCertificate, renewed: Certificate) -> None:
-    """Otherwise the next run would issue the other kind, and the next hook take this one back."""
-    if renewed.key_type != desired.key_type:
+def _must_be_as_desired(one: DesiredCertificate, renewed: Certificate) -> None:
+    """Refuse another kind of key: the next run would issue the desired one, and the next hook take
+    this one back.
+    """
+    if renewed.key_type != one.key_type:
+        problem = Text("{lineage}: the key is {had}; asked for: {wanted}")
         raise PlanRefused(
-            Text(
-                "{lineage}: the key is {had}; asked for: {wanted}",
-                lineage=desired.lineage,
-                had=renewed.key_type,
-                wanted=desired.key_type.value,
-            ),
+            problem.filled(lineage=one.lineage, had=renewed.key_type, wanted=one.key_type.value),
             hint=Text(
                 "have the client make such a key (acme.sh: --keylength; certbot and lego:"
                 " --key-type), or declare `key_type` as it is"
@@ -191,16 +205,16 @@ def _must_be_as_asked_for(desired: DesiredCertificate, renewed: Certificate) -> 
 
 
 def _must_be_the_newest(
-    desired: DesiredCertificate, renewed: Certificate, files: PemFiles, versions: Versions
+    one: DesiredCertificate, renewed: Certificate, files: PemFiles, versions: Versions
 ) -> None:
-    """Otherwise a hook that is run again would bring back what has been replaced since."""
-    latest = max((v.certificate.not_before for v in versions(desired.lineage)), default=None)
+    """Refuse an older one: a hook that is run again would bring back what was replaced since."""
+    latest = max((v.certificate.not_before for v in versions(one.lineage)), default=None)
     if latest is not None and latest > renewed.not_before:
         raise PlanRefused(
             Text(
                 "{lineage}: {path} holds a certificate of {made}, and there is a later one of"
                 " {latest}",
-                lineage=desired.lineage,
+                lineage=one.lineage,
                 path=files.fullchain,
                 made=renewed.not_before,
                 latest=latest,
@@ -210,31 +224,3 @@ def _must_be_the_newest(
                 advice=how_to_declare(files),
             ),
         )
-
-
-def _perhaps_meant(
-    desired: DesiredCertificate, error: CertificateError | PlanRefused
-) -> CertificateError | PlanRefused:
-    said = Text(
-        "no declared certificate is the renewed one; {lineage} may be meant, but {problem}",
-        lineage=desired.lineage,
-        problem=error.message,
-    )
-    return type(error)(said, hint=error.hint)
-
-
-def _outdated(desired: DesiredCertificate, files: PemFiles) -> ConfigError:
-    declared = "" if desired.files is None else desired.files.fullchain
-    return ConfigError(
-        Text(
-            "{lineage}: {declared} holds another certificate than {made}",
-            lineage=desired.lineage,
-            declared=declared,
-            made=files.fullchain,
-        ),
-        hint=Text(
-            "have the client write the declared file before it runs the hook (acme.sh:"
-            " --fullchain-file), or {advice}",
-            advice=how_to_declare(files),
-        ),
-    )

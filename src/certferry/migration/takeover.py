@@ -35,7 +35,7 @@ from certferry.text import Text
 def one_for_each_directory(
     certificates: Sequence[ProposedCertificate],
 ) -> list[ProposedCertificate]:
-    """Give a directory to one certificate, since a configuration may not name it twice: to the
+    """Return a directory to one certificate, since a configuration may not name it twice: to the
     youngest, which the client has copied there last.
     """
     owners = {
@@ -104,8 +104,8 @@ def propose_takeover(
     keep_client: bool,
 ) -> Proposal:
     """Propose to go on with another client's certificates: issued here from now on, or, where that
-    cannot be or is not wanted, made there and ferried. They go to the `wanted` domains, `None` for
-    all that they cover.
+    cannot be or is not wanted, made there and imported. They go to the `wanted` domains, `None`
+    for all that they cover.
     """
     certificates = [
         _imported(one, places, client) if keep_client else _taken_over(one, places, client)
@@ -120,21 +120,17 @@ def propose_takeover(
 
 
 def _imported(one: OldCertificate, places: Places, client: str, *why: Text) -> ProposedCertificate:
-    goes_on = _what_goes_on(one.installed, client) if places.target else ()
-    remarks = (*why, *goes_on)
-    return ProposedCertificate(one.lineage, files=one.files, remarks=remarks, adopts=one.bundle)
-
-
-def _what_goes_on(theirs: Installed, client: str) -> Iterator[Text]:
-    """Name what the client deploys to Qiniu with, since certferry does that, too."""
-    for hook in theirs.runs:
-        if hook.goes_to_qiniu:
-            yield Text(
+    remarks = list(why)
+    for hook in one.installed.runs:
+        if hook.goes_to_qiniu and places.target:  # certferry does that, too
+            remark = Text(
                 "{client} still runs `{program}` after a renewal, beside certferry: have it run"
-                " `certferry hook {client}` instead",
-                client=client,
-                program=hook.program,
+                " `certferry hook {client}` instead"
             )
+            remarks.append(remark.filled(client=client, program=hook.program))
+    return ProposedCertificate(
+        one.lineage, files=one.files, remarks=tuple(remarks), adopts=one.bundle
+    )
 
 
 def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCertificate:
@@ -152,7 +148,7 @@ def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCer
     deployments: tuple[ProposedDeployment, ...] = ()
     if directory:
         deployments = (_in_files(one.installed, directory, reload),)
-        remarks += [*_key_for_all(one.installed), *_runs_on(reload)]
+        remarks += _changes_of_access(one.installed, reload)
     remarks += _runs_no_more(one.installed, reload, places, client)
     return ProposedCertificate(
         one.lineage,
@@ -187,11 +183,22 @@ def _in_files(theirs: Installed, directory: str, reload: str) -> ProposedDeploym
     return ProposedDeployment("files", None, directory, reload, access)
 
 
-def _key_for_all(theirs: Installed) -> Iterator[Text]:
+def _changes_of_access(theirs: Installed, reload: str) -> Iterator[Text]:
+    """Name a key that every user could read, and a program that may deploy to Qiniu without saying
+    so by its words, or that may read acme.sh's variables.
+    """
     if theirs.access.key_mode & _OTHERS:
         yield Text(
             "every user could read {path}: from now on only its owner and group",
             path=theirs.privkey,
+        )
+    program = OldHook(reload).program
+    if reload and program not in _KEEPERS_OF_SERVICES:
+        yield Text(
+            "`{program}` goes on being run, and finds the paths in CERTFERRY_FULLCHAIN and"
+            " CERTFERRY_PRIVKEY; if it deploys to Qiniu, take it out of `reload` where certferry"
+            " does that",
+            program=program,
         )
 
 
@@ -208,26 +215,12 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
 
 
 def _reload(theirs: Installed, places: Places) -> str:
-    """Give what goes on being run. What deploys to Qiniu does so only where certferry does not: two
-    of those would fight, and with none of them the certificate there would end.
+    """Return what goes on being run: a program that deploys to Qiniu only where certferry does not.
+    Two of those would fight, and with none of them the certificate there would end.
     """
     hook = OldHook(theirs.reload)
     ends = hook.calls_certferry or (hook.goes_to_qiniu and places.target)
     return "" if ends else theirs.reload
-
-
-def _runs_on(reload: str) -> Iterator[Text]:
-    """Name a program that may deploy to Qiniu without saying so by its words, or that may ask for
-    what acme.sh has told it.
-    """
-    program = OldHook(reload).program
-    if reload and program not in _KEEPERS_OF_SERVICES:
-        yield Text(
-            "`{program}` goes on being run, and finds the paths in CERTFERRY_FULLCHAIN and"
-            " CERTFERRY_PRIVKEY; if it deploys to Qiniu, take it out of `reload` where certferry"
-            " does that",
-            program=program,
-        )
 
 
 def _runs_no_more(theirs: Installed, reload: str, places: Places, client: str) -> Iterator[Text]:
@@ -258,10 +251,9 @@ def adopt(
     now: datetime,
     who: str,
 ) -> bool:
-    """Keep a certificate as the lineage's current one, and tell whether that was needed.
-
-    A lineage that has the same certificate or a later one is left as it is. Raises `LeaseHeld`
-    and `StateError`.
+    """Store a certificate as the lineage's current one; return whether that was needed: a lineage
+    that has the same certificate or a later one stays as it is. Raises `LeaseHeld` and
+    `StateError`.
     """
     certificate = bundle.certificate
     with lease(lineage) as held:
@@ -275,7 +267,7 @@ def adopt(
 
 
 def as_remembered(found: Sequence[OldCertificate], state: StateStore) -> tuple[OldCertificate, ...]:
-    """Give each lineage the name under which its certificate is remembered, if it is: under a new
+    """Return each lineage the name under which its certificate is remembered, if it is: under a new
     one, what is at the targets would be another lineage's, and be uploaded and bound once more.
     """
     remembered = {lineage: state.versions(lineage) for lineage in state.lineages()}

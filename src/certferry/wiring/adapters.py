@@ -345,7 +345,7 @@ class Table:
             raise used_by(account, wrong) from wrong
 
     def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
-        """See `config.adapters.Adapters.unknown_types`; nothing is imported."""
+        """See `config.model.Adapters.unknown_types`; nothing is imported."""
         known = dict.fromkeys(name for family in FAMILIES.values() for name in self.names(family))
         return [
             one.place.mistake(

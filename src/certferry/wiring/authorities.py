@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from certferry.adapters.acme.budget import Budget, limits_at
-from certferry.config.acme import called
+from certferry.config.check import called
 from certferry.config.model import CaSettings, Settings
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.renewal import RenewalInfo
@@ -27,7 +27,7 @@ from certferry.wiring.clock import now
 from certferry.wiring.network import propagation_for, resolvers_for
 
 if TYPE_CHECKING:
-    from certferry.adapters.acme.issuer import Settings as IssuerSettings
+    from certferry.adapters.acme.client import IssuerSettings
     from certferry.core.certificates.lineage import RevocationReason, Version
     from certferry.core.dns_persist import PersistRecord
     from certferry.reconcile.run import Run
@@ -93,13 +93,13 @@ def _authority_at(settings: Settings, directory: str) -> CaSettings:
 
 def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
     """Return what the settings say of the CA at a directory. Raises `ConfigError`."""
-    from certferry.adapters.acme import issuer
+    from certferry.adapters.acme import client
 
     acme, ca = settings.acme, _authority_at(settings, directory)
     external = None
     if ca.eab_kid is not None and ca.eab_hmac_key is not None:
         external = ExternalAccount(ca.eab_kid, settings.secrets.resolve(ca.eab_hmac_key))
-    return issuer.Settings(
+    return client.IssuerSettings(
         directory=ca.directory,
         email=acme.email,
         ca_bundle=ca.ca_bundle,
@@ -130,7 +130,7 @@ def account_at(
     directory: str | None, settings: Settings, state: StateStore, pause: Pause
 ) -> CaAccount:
     """Return the account at a directory; at the usual one where that is not known."""
-    from certferry.adapters.acme.ca_account import AcmeCaAccount
+    from certferry.adapters.acme.account import AcmeCaAccount
 
     ca = _authority_at(settings, directory or settings.acme.directory)
     return AcmeCaAccount(
@@ -152,9 +152,9 @@ def persist_record_of(
     name: str, settings: Settings, state: StateStore, pause: Pause
 ) -> PersistRecord:
     """Return the record of dns-persist-01 that proves a name to the usual CA; with its wildcard
-    where that is asked for, or declared. See `adapters.acme.persist_record.persist_record`.
+    where that is asked for, or declared. See `adapters.acme.issuer.persist_record`.
     """
-    from certferry.adapters.acme.persist_record import persist_record
+    from certferry.adapters.acme.issuer import persist_record
     from certferry.core.certificates.names import base_name
     from certferry.core.dns_persist import with_wildcards
 

@@ -192,7 +192,7 @@ def _records(
     run: CheckedRun, resolvers: Resolvers, offer: Offer | None, holder: Holder | None
 ) -> tuple[frozenset[str], list[Problem]]:
     """Return the names that records of dns-persist-01 prove, and what was found of each."""
-    from certferry.adapters.acme.persist import PersistLook, findings_of, without_records
+    from certferry.adapters.acme.persist import findings_of, judged_names, without_records
 
     certificates = run.settings.certificates
     names = ordered_names(certificates)
@@ -200,13 +200,13 @@ def _records(
     spare = frozenset(map(base_name, names)) - set(map(base_name, alone))
     if offer is None or holder is None:
         return frozenset(), list(without_records(names, spare, offer, holder))
-    looked = PersistLook(offer, holder, resolvers, now).look(names)
+    looked = judged_names(names, offer, holder, resolvers, now)
     proven = frozenset(one.name for one in looked if one.is_proven)
     return proven, list(findings_of(looked, spare, run.ports.now()))
 
 
 def _holder(run: CheckedRun) -> Holder | None:
-    from certferry.adapters.acme.persist import holder_in
+    from certferry.adapters.acme.account import holder_in
 
     with suppress(StateError):  # the check of the machine reports it
         return holder_in(run.ports.state, run.settings.acme.directory)

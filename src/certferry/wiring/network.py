@@ -11,8 +11,8 @@ from certferry.ports.progress import Pause
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.adapters.acme import order_context
     from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
+    from certferry.adapters.acme.zones import Propagation
 
 USUAL_DOH = (
     "https://223.5.5.5/dns-query",  # Alibaba Cloud, in China
@@ -24,14 +24,14 @@ address, so that no resolver is needed to find them. Their certificates are for 
 """
 
 
-def propagation_for(settings: Settings, pause: Pause) -> order_context.Propagation:
+def propagation_for(settings: Settings, pause: Pause) -> Propagation:
     """Return what looks for challenge records, or waits in its place."""
-    from certferry.adapters.acme.propagation import FixedWait, Propagation
+    from certferry.adapters.acme.propagation import DnsPropagation, FixedWait
 
     dns = settings.dns
     if dns.wait is not None:
         return FixedWait(dns.wait, pause, now)
-    return Propagation(
+    return DnsPropagation(
         resolvers=[(server.host, server.port) for server in dns.resolvers],
         port=dns.port,
         timeout=dns.propagation_timeout,

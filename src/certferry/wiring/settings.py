@@ -13,15 +13,18 @@ from functools import partial
 from pathlib import Path
 
 from certferry.config import load
-from certferry.config.adapters import ReadOptions, UsualAccount, UsualAccounts
-from certferry.config.bind import must_be_written, read_options
+from certferry.config.bind import (
+    Question,
+    must_be_written,
+    questions_of,
+    questions_of_channel,
+    read_options,
+)
 from certferry.config.document import Place
 from certferry.config.mistakes import Mistake, config_error
-from certferry.config.model import AccountTable, Settings
-from certferry.config.propose import Question, questions_of, questions_of_channel
+from certferry.config.model import AccountTable, ReadOptions, Settings, UsualAccount, UsualAccounts
 from certferry.config.secrets import Resolve
-from certferry.config.table import Table as TomlTable
-from certferry.config.values import DIRECTORIES
+from certferry.config.values import DIRECTORIES, TomlTable
 from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, Kind, PemFiles
 from certferry.errors import ConfigError
 from certferry.ports.adapter import NOTIFY_GROUP, Variable
@@ -73,7 +76,7 @@ _IN_ORDER = {
 
 
 class InstalledAdapters:
-    """See `config.adapters.Adapters`: those of a table, by default what is installed."""
+    """See `config.model.Adapters`: those of a table, by default what is installed."""
 
     def __init__(self, table: Callable[[], adapters.Table] = adapters.installed) -> None:
         self._table = table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from certferry.adapters.acme.ca_account import AcmeCaAccount
+from certferry.adapters.acme.account import AcmeCaAccount
 from certferry.ports.state import AcmeAccount
 from certferry_sandbox.testing.interruptions import Fate, Port
 from tests.adapters.acme.bench import Bench

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from certferry.adapters.acme.issuer import AcmeIssuer, Settings, connect
-from certferry.adapters.acme.order_context import Propagation
+from certferry.adapters.acme.client import IssuerSettings
+from certferry.adapters.acme.issuer import AcmeIssuer, connect
+from certferry.adapters.acme.zones import Propagation
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.events import Activity, Event
 from certferry.ports.issuer import IssueRequest
@@ -72,10 +73,10 @@ class Bench:
         self._ca_bundle = folder / f"{self.lineage}-ca.pem"
         self.proxy.authority.cert_pem.write_to_path(self._ca_bundle)
 
-    def settings(self, **more: Any) -> Settings:
+    def settings(self, **more: Any) -> IssuerSettings:
         """Settings for the proxy, with an e-mail address and so on."""
         at_proxy = {"directory": self.proxy.directory_url, "ca_bundle": self._ca_bundle}
-        return Settings(**{**at_proxy, **more})
+        return IssuerSettings(**{**at_proxy, **more})
 
     def issuer(self, **settings: Any) -> AcmeIssuer:
         """Give an issuer at the proxy."""

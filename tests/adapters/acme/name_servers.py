@@ -10,7 +10,7 @@ from typing import Any
 import dns.message
 import dns.rrset
 
-from certferry.adapters.acme.propagation import Propagation
+from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.text import Text
 from certferry_sandbox.nameserver.daemon import DnsDaemon, Handler, Reply, Transport
 from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
@@ -50,7 +50,7 @@ class NameServers:
         """The time on the clock of the pauses."""
         return START + timedelta(seconds=self.waits.clock())
 
-    def propagation(self, **settings: Any) -> Propagation:
+    def propagation(self, **settings: Any) -> DnsPropagation:
         """Look at these servers, through this resolver."""
         usual: dict[str, Any] = {
             "resolvers": [(RESOLVER, self.port)],
@@ -60,7 +60,7 @@ class NameServers:
             "now": self.now,
             "answer_within": ANSWER_WITHIN,
         }
-        return Propagation(**{**usual, **settings})
+        return DnsPropagation(**{**usual, **settings})
 
 
 @contextmanager

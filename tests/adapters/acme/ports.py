@@ -114,7 +114,7 @@ class AtOnce:
     def wait(
         self,
         wanted: Mapping[str, frozenset[str]],
-        report: Callable[[Text, datetime, datetime | None], None],
+        report: Callable[[Text, datetime, datetime], None],
     ) -> None:
         """Report once; raise when a value is missing."""
         now = self._clock.now()

@@ -16,17 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.adapters.acme.account import holder_in
+from certferry.adapters.acme.client import is_for, offer_in
 from certferry.adapters.acme.csr import new_key
-from certferry.adapters.acme.dns_persist import is_for, offer_in
-from certferry.adapters.acme.issuer import AcmeIssuer, connect
-from certferry.adapters.acme.persist import (
-    Looked,
-    PersistLook,
-    PersistProofs,
-    findings_of,
-    holder_in,
-)
-from certferry.adapters.acme.persist_record import persist_record
+from certferry.adapters.acme.issuer import AcmeIssuer, connect, persist_record
+from certferry.adapters.acme.persist import JudgedName, PersistProofs, findings_of, judged_names
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.dns_persist import Offer, PersistRecord
@@ -255,7 +249,7 @@ def test_challenge_that_is_not_as_promised(bench: Persisting, taken: list[str]) 
     assert [f"_acme-challenge.{bench.name}"] == [name for name, _ in bench.dns.added]
 
 
-def test_orders_do_not_wait_for_one_another_at_a_silent_ca() -> None:
+def test_orders_do_not_wait_for_one_another_at_a_silent_ca(bench: Persisting) -> None:
     """Behind one another, a hundred would take a hundred time-outs."""
     together = threading.Barrier(2)
 
@@ -267,7 +261,10 @@ def test_orders_do_not_wait_for_one_another_at_a_silent_ca() -> None:
     proofs = PersistProofs("", MemoryState(), resolvers, lambda: START, silent)
 
     with ThreadPoolExecutor(2) as threads:
-        asked = [threads.submit(proofs.proven, ["example.com"]) for _ in range(2)]
+        asked = [
+            threads.submit(proofs.must_be_provable, ["example.com"], NO_ACCOUNT, bench.propagation)
+            for _ in range(2)
+        ]
     assert [CaUnavailable] * 2 == [type(one.exception()) for one in asked]
 
 
@@ -373,16 +370,16 @@ def test_record_that_is_gone_when_the_ca_looks(bench: Persisting) -> None:
     assert None is bench.state.order(bench.lineage)
 
 
-def silent_look(bench: Persisting) -> list[Looked]:
+def silent_look(bench: Persisting) -> list[JudgedName]:
     """Look at the name through a resolver that does not answer."""
     holder = holder_in(bench.state, bench.ca.directory_url)
     assert holder is not None
     offer = Offer(tuple(ISSUERS), PREFIX)
     resolvers = Resolvers([("127.0.54.77", bench.endpoint[1])], IMPATIENT)
-    return PersistLook(offer, holder, resolvers, bench.clock.now).look([bench.name])
+    return judged_names([bench.name], offer, holder, resolvers, bench.clock.now)
 
 
-def found(looked: list[Looked]) -> list[tuple[str, str, str]]:
+def found(looked: list[JudgedName]) -> list[tuple[str, str, str]]:
     """What the doctor tells of it."""
     told = findings_of(looked, (), datetime.now(UTC))
     return [(one.severity, one.code, one.subject) for one in told]

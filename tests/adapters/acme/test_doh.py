@@ -18,7 +18,7 @@ import trustme
 
 from certferry.adapters.acme.examination import NamesLook, look_at_resolvers
 from certferry.adapters.acme.nameservers import read_kept
-from certferry.adapters.acme.propagation import Propagation
+from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, at_urls
 from certferry.core.findings import Code
 from certferry.core.network import Applicant
@@ -85,7 +85,7 @@ def over_https(world: NameServers, *services: HttpsDns) -> tuple[HttpsResolver, 
     return at_urls(tuple(one.question_url for one in services), ANSWER_WITHIN, world.waits)
 
 
-def propagation(world: NameServers, *services: HttpsDns, **settings: Any) -> Propagation:
+def propagation(world: NameServers, *services: HttpsDns, **settings: Any) -> DnsPropagation:
     """Look with their help."""
     return world.propagation(over_https=over_https(world, *services), **settings)
 

@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.adapters.acme.client import IssuerSettings
 from certferry.adapters.acme.csr import LONGEST_COMMON_NAME, is_of_type, make_csr, new_key
-from certferry.adapters.acme.issuer import Settings, connect
-from certferry.adapters.acme.propagation import Propagation
+from certferry.adapters.acme.issuer import connect
+from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.pem import common_name
 from certferry.core.events import Activity
@@ -225,9 +226,9 @@ def test_record_is_put_where_an_alias_leads_and_seen_at_every_server(tmp_path: P
         bench = Bench(pebble, zones, tmp_path)
         zones.seed(f"_acme-challenge.{bench.name}", "CNAME", f"{bench.lineage}.proofs.test.")
         issuer = connect(
-            Settings(pebble.directory_url, ca_bundle=pebble.ca_bundle),
+            IssuerSettings(pebble.directory_url, ca_bundle=pebble.ca_bundle),
             state=bench.state,
-            propagation=Propagation(
+            propagation=DnsPropagation(
                 resolvers=[(dns.resolver.address, dns.port)],
                 port=dns.port,
                 timeout=timedelta(seconds=30),

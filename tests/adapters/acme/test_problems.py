@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.acme import problems as advice
-from certferry.adapters.acme.problems import Refused, as_error, in_our_words, moment_of
+from certferry.adapters.acme.problems import Refused, as_error, moment_of, translating_errors
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,
@@ -88,7 +88,7 @@ def refused(kind: str, detail: str = "what the CA says", **more: object) -> Refu
 @pytest.mark.parametrize("cls", FOREIGN, ids=lambda cls: f"{cls.__module__}.{cls.__qualname__}")
 def test_exception_of_a_library_becomes_ours(cls: type[Exception]) -> None:
     """Every class of acme's, josepy's and requests' exceptions has a place in our tree."""
-    with pytest.raises(IssuanceError), in_our_words(lambda: NOW):
+    with pytest.raises(IssuanceError), translating_errors(lambda: NOW):
         raise made(cls)
 
 
@@ -107,7 +107,7 @@ def test_library_has_no_other_exceptions() -> None:
 def test_our_own_errors_pass_as_they_are() -> None:
     """What is already said in our words is not said again."""
     ours = RateLimited("later")
-    with pytest.raises(RateLimited) as raised, in_our_words(lambda: NOW):
+    with pytest.raises(RateLimited) as raised, translating_errors(lambda: NOW):
         raise ours
 
     assert ours is raised.value

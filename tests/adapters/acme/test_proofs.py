@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.acme.dns01 import VALIDATION
-from certferry.adapters.acme.sweep import GIVING_UP, SETTLING
+from certferry.adapters.acme.dns01 import GIVING_UP, SETTLING, VALIDATION
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,
@@ -382,17 +381,6 @@ def test_clock_that_was_set_back_does_not_prolong_the_wait(bench: Bench) -> None
     bench.sweep()
 
     assert sum(bench.clock.pauses) <= SETTLING.total_seconds() + 1
-
-
-def test_time_to_settle_can_be_set(bench: Bench) -> None:
-    """The run does not wait for a provider whose lists are right at once."""
-    leave_record(bench, in_dns=False, handle=False)
-
-    issuer = bench.issuer(settling=timedelta(0))
-    issuer.sweep(bench.lineage, [bench.dns], bench.clock.now())
-
-    assert 0 == bench.rows_left
-    assert [] == bench.clock.pauses
 
 
 def test_record_whose_zone_has_left_the_account_is_forgotten(

@@ -19,15 +19,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.nameservers import ask, read
-from certferry.adapters.acme.propagation import FixedWait, Propagation
+from certferry.adapters.acme.nameservers import Heard, Reading, ask, read
+from certferry.adapters.acme.propagation import DnsPropagation, FixedWait
 from certferry.adapters.acme.propagation_status import (
-    Heard,
     PropagationStatus,
-    Reading,
     ServerVerdict,
     Sought,
-    judge,
+    judged_server,
 )
 from certferry.errors import (
     DnsRejected,
@@ -54,7 +52,7 @@ from tests.adapters.acme.name_servers import (
 )
 from tests.adapters.waits import Waits
 
-# --- Propagation, asked of real name servers: what is seen, odd answers, and where it is looked
+# --- DnsPropagation, asked of real name servers: what is seen, odd answers, and where it is looked
 
 
 NET_NAME = "_acme-challenge.example.net"
@@ -192,9 +190,9 @@ DELEGATION = {
 }
 
 
-def odd_propagation(port: int, answer_within: timedelta = ANSWER_WITHIN) -> Propagation:
+def odd_propagation(port: int, answer_within: timedelta = ANSWER_WITHIN) -> DnsPropagation:
     """Look once at the server that is everything: resolver and only name server."""
-    return Propagation(
+    return DnsPropagation(
         resolvers=[("127.0.53.8", port)],
         port=port,
         timeout=timedelta(0),
@@ -390,7 +388,7 @@ def test_server_is_seen_when_an_address_shows_all_and_none_shows_less(
     readings: list[Reading], wanted: frozenset[str]
 ) -> None:
     """Silence beside an answer is forgiven; an answer that lacks something or is none is not."""
-    verdict, _ = judge(readings, wanted)
+    verdict, _ = judged_server(readings, wanted)
 
     answers = [r for r in readings if r.heard not in {Heard.SILENCE, Heard.NO_ROUTE}]
     assert (verdict is ServerVerdict.SEEN) == (
@@ -403,7 +401,7 @@ def test_server_is_left_out_only_when_it_cannot_be_asked(
     readings: list[Reading], wanted: frozenset[str]
 ) -> None:
     """A server without any address is missing, not left out."""
-    verdict, _ = judge(readings, wanted)
+    verdict, _ = judged_server(readings, wanted)
 
     unreachable = [r.heard is Heard.NO_ROUTE for r in readings]
     assert (verdict is ServerVerdict.LEFT_OUT) == (bool(readings) and all(unreachable))
@@ -414,7 +412,7 @@ def test_reason_is_that_of_an_address_which_does_not_show_it(
     readings: list[Reading], wanted: frozenset[str]
 ) -> None:
     """The operator is never given the reason of an address that is fine."""
-    verdict, why = judge(readings, wanted)
+    verdict, why = judged_server(readings, wanted)
 
     reasons = [r.why for r in readings if not r.shows(wanted)]
     assert verdict is ServerVerdict.SEEN or why in reasons

@@ -17,7 +17,8 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.issuer import MOST_ORDERS, Settings, connect
+from certferry.adapters.acme.client import IssuerSettings
+from certferry.adapters.acme.issuer import MOST_ORDERS, connect
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.problems import as_error
 from certferry.core.certificates.certificate import KeyType
@@ -337,7 +338,7 @@ def test_whatever_the_ca_says_only_our_errors_pass_the_port(
     ca.document, ca.status = document, status
     clock, zones, state = Clock(), Zones(), MemoryState()
     issuer = connect(
-        Settings(ca.directory_url, ca_bundle=bundle),
+        IssuerSettings(ca.directory_url, ca_bundle=bundle),
         state=state,
         propagation=AtOnce(zones, clock),
         pause=clock.pause,
@@ -358,7 +359,7 @@ def test_orders_beyond_what_a_ca_bears_wait_for_their_turn(tmp_path: Path) -> No
     with AcmeService(crowd.answer) as ca:
         ca.authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         issuer = connect(
-            Settings(ca.directory_url, ca_bundle=tmp_path / "ca.pem"),
+            IssuerSettings(ca.directory_url, ca_bundle=tmp_path / "ca.pem"),
             state=state,
             propagation=AtOnce(zones, clock),
             pause=crowd.pause,

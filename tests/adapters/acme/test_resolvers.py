@@ -16,9 +16,9 @@ import dns.rcode
 import pytest
 import trustme
 
-from certferry.adapters.acme.ca_account import AcmeCaAccount
+from certferry.adapters.acme.account import AcmeCaAccount
 from certferry.adapters.acme.examination import look_at_directory
-from certferry.adapters.acme.propagation import Propagation
+from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.adapters.acme.resolvers import Resolvers, at_urls, system_resolvers
 from certferry.adapters.probe.tls import TlsProbe
 from certferry.core.certificates.certificate import CertificateBundle
@@ -305,7 +305,7 @@ def test_host_that_has_ipv6_alone(pebble: Pebble, zones: Zones, tmp_path: Path) 
     must_have(V6)
     bench = Bench(pebble, zones, tmp_path, V6)
     with only_v6(zones) as (_, port), bench.proxy:
-        bench.looks = Propagation(
+        bench.looks = DnsPropagation(
             resolvers=[(V6, port)],
             port=port,
             timeout=timedelta(seconds=30),

@@ -1,39 +1,49 @@
-"""The account at a CA: one per directory, registered once, found again by its key."""
+"""The account at a CA: one per directory, registered once, found again by its key; and what an
+operator asks of it: to be shown, given another key, put out of use, to revoke what it has issued.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
 
+from cryptography import x509
+from josepy.b64 import b64encode
 from josepy.errors import Error as JoseError
 from josepy.jwk import JWKEC
 
 from certferry.adapters.acme import csr
-from certferry.adapters.acme.client import Client
+from certferry.adapters.acme.client import Client, IssuerSettings, opened
 from certferry.adapters.acme.problems import Refused
-from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import ExternalAccount
+from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.lineage import RevocationReason
+from certferry.core.certificates.pem import parse_key
+from certferry.core.dns_persist import Holder
 from certferry.core.secret import Secret
-from certferry.errors import StateError
+from certferry.errors import PlanRefused, StateError, StateUnavailable
+from certferry.ports.issuer import AccountFacts
+from certferry.ports.progress import Pause
 from certferry.ports.state import AcmeAccount, StateStore
 from certferry.text import Text
 
+_EARLIER_KEYS = "earlier keys"
+"""The note, by the directory's address, of the thumbprints of keys that were replaced."""
 
-class Accounts:
-    """The account at `directory`, for every order of this process."""
+_NOT_OURS = {"unauthorized", "accountDoesNotExist"}
 
-    def __init__(
-        self,
-        directory: str,
-        state: StateStore,
-        *,
-        email: str | None = None,
-        external: ExternalAccount | None = None,
-    ) -> None:
-        self._directory = directory
+
+class AccountKeeper:
+    """The account at a directory, for every order of this process."""
+
+    def __init__(self, settings: IssuerSettings, state: StateStore) -> None:
+        self._settings = settings
+        self._directory = settings.directory
         self._state = state
-        self._email = email
-        self._external = external
         # Orders that begin at once must not register one account each.
         self._registering = threading.Lock()
 
@@ -57,7 +67,7 @@ class Accounts:
         return account
 
     def is_unknown(self, client: Client, account: AcmeAccount, refused: Refused) -> bool:
-        """Tell whether a request was refused because the CA no longer knows the account.
+        """Return whether a request was refused because the CA no longer knows the account.
 
         `unauthorized` may have other reasons, so the CA is asked about the account itself. The
         client is to sign in again afterwards.
@@ -66,23 +76,24 @@ class Accounts:
             return True
         return refused.kind == "unauthorized" and not client.knows(account_key(account))
 
-    def forget(self, client: Client, account: AcmeAccount) -> None:
-        """Forget an account that the CA no longer knows, unless it has been replaced already, or is
-        known by its next key.
+    def sign_in_anew(self, client: Client, account: AcmeAccount) -> AcmeAccount:
+        """Forget an account that the CA no longer knows, unless it has been replaced already or is
+        known by its next key, and sign in again.
         """
         if account.next_key_pem is None:
             self._state.forget_account(account.directory, account.key_pem)
         elif self._settled(client, account) == account:
             self._state.replace_account(account, None)
+        return self.sign_in(client)
 
     def _settled(self, client: Client, account: AcmeAccount) -> AcmeAccount:
         """Return the account with the key that is in force: after a change that was cut off, the CA
-        tells which of the two that is.
+        knows which of the two that is.
         """
         next_key = account.next_key_pem
         if next_key is None or not client.knows(key_of(next_key, account.directory)):
             return account
-        after = replace(account, key_pem=next_key, next_key_pem=None)
+        after = _with_new_key(account)
         if self._state.replace_account(account, after):
             return after
         return self._state.account(account.directory) or account
@@ -94,10 +105,145 @@ class Accounts:
         return self._state.save_account(account)
 
     def _register(self, client: Client, account: AcmeAccount) -> AcmeAccount:
-        external = self._external
+        external = self._settings.external
         binding = None if external is None else (external.kid, external.hmac_key.reveal())
-        url = client.register(account_key(account), self._email, binding)
+        url = client.register(account_key(account), self._settings.email, binding)
         return self._state.save_account(replace(account, url=url))
+
+
+class AcmeCaAccount:
+    """See `ports.issuer.CaAccount`, of one directory."""
+
+    def __init__(
+        self,
+        directory: str,
+        state: StateStore,
+        *,
+        ca_bundle: Path | None,
+        proxy: str | None = None,
+        pause: Pause,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._directory = directory
+        self._state = state
+        settings = IssuerSettings(directory, ca_bundle=ca_bundle, proxy=proxy)
+        self._accounts = AccountKeeper(settings, state)
+        self._open = partial(opened, settings, pause, now)
+
+    def facts(self) -> AccountFacts | None:
+        """See `CaAccount.facts`."""
+        if self._state.account(self._directory) is None:
+            return None
+        with self._open() as client:
+            account = self._accounts.sign_in_if_known(client)
+            if account is None or account.url is None:
+                return AccountFacts(None, None)
+            try:
+                return client.account(account.url)
+            except Refused as refused:
+                if not self._accounts.is_unknown(client, account, refused):
+                    raise
+                return AccountFacts(account.url, None)
+
+    def rollover(self) -> None:
+        """See `CaAccount.rollover`."""
+        with self._signed_in() as (client, known):
+            account = self._with_next_key(known)
+            new_key = account_key(_with_new_key(account))
+            try:
+                client.change_key(account.url or "", account_key(account), new_key)
+            except Refused as refused:
+                # Also said when an earlier try was carried out and its answer was lost.
+                if not client.knows(new_key):
+                    if refused.is_final:
+                        self._keep(account, replace(account, next_key_pem=None))
+                    raise
+            self._keep(account, _with_new_key(account))
+
+    def deactivate(self) -> None:
+        """See `CaAccount.deactivate`."""
+        with self._signed_in() as (client, account):
+            try:
+                client.deactivate(account.url or "")
+            except Refused as refused:
+                if not self._accounts.is_unknown(client, account, refused):
+                    raise
+            self._state.replace_account(account, None)
+
+    def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
+        """See `CaAccount.revoke`."""
+        leaf = x509.load_pem_x509_certificate(bundle.cert_pem.encode())
+        with self._open() as client:
+            try:
+                if self._accounts.sign_in_if_known(client) is not None:
+                    try:
+                        client.revoke_certificate(leaf, reason)
+                    except Refused as refused:
+                        if refused.kind not in _NOT_OURS or not bundle.key_matches:
+                            raise
+                    else:
+                        return
+                client.sign_with(parse_key(bundle.privkey_pem))
+                client.revoke_certificate(leaf, reason)
+            except Refused as refused:
+                if refused.kind != "alreadyRevoked":  # as by a run that was killed
+                    raise
+
+    @contextmanager
+    def _signed_in(self) -> Iterator[tuple[Client, AcmeAccount]]:
+        """Sign in to the account. Raises `PlanRefused` where there is none."""
+        with self._open() as client:
+            account = self._accounts.sign_in_if_known(client)
+            if account is None:
+                raise PlanRefused(
+                    Text("there is no account at {directory}", directory=self._directory),
+                    hint=Text(
+                        "`certferry sync` makes one when a certificate is first ordered there"
+                    ),
+                )
+            yield client, account
+
+    def _with_next_key(self, account: AcmeAccount) -> AcmeAccount:
+        """Store the new key before the CA hears of it; one from a try that was cut off is used. The
+        CA goes on to take records of dns-persist-01 that were made with the key before
+        (draft-ietf-acme-dns-persist-02 §4.2), so its thumbprint is kept.
+        """
+        if account.next_key_pem is not None:
+            return account
+        key = thumbprint(account_key(account))
+
+        def added(note: str | None) -> str:
+            return " ".join(dict.fromkeys([key, *(note or "").split()]))
+
+        self._state.update_account_note(self._directory, _EARLIER_KEYS, added)
+        after = replace(account, next_key_pem=csr.new_key(KeyType.EC256))
+        self._keep(account, after)
+        return after
+
+    def _keep(self, before: AcmeAccount, after: AcmeAccount) -> None:
+        if not self._state.replace_account(before, after):
+            raise StateUnavailable(
+                Text("the account at {directory} was changed meanwhile", directory=self._directory),
+                hint=Text("another run is at work; try again when it has ended"),
+            )
+
+
+def holder_in(state: StateStore, directory: str) -> Holder | None:
+    """Return the account at a directory as records of dns-persist-01 name it, `None` before there
+    is one. Raises `StateError`.
+    """
+    account = state.account(directory)
+    if account is None or account.url is None:
+        return None
+    # After a change that was cut off, either key is in force.
+    keys = [key_of(k, directory) for k in (account.key_pem, account.next_key_pem) if k is not None]
+    earlier = (state.account_note(directory, _EARLIER_KEYS) or "").split()
+    return Holder(account.url, tuple(dict.fromkeys([*map(thumbprint, keys), *earlier])))
+
+
+def thumbprint(key: JWKEC) -> str:
+    """Return the thumbprint of a key (RFC 7638), in base64url."""
+    return b64encode(key.thumbprint()).decode()
 
 
 def account_key(account: AcmeAccount) -> JWKEC:
@@ -116,3 +262,7 @@ def key_of(key_pem: Secret, directory: str) -> JWKEC:
             Text("the account key for {directory} cannot be read", directory=directory)
         )
     return key
+
+
+def _with_new_key(account: AcmeAccount) -> AcmeAccount:
+    return replace(account, key_pem=account.next_key_pem or account.key_pem, next_key_pem=None)

@@ -1,6 +1,6 @@
-"""The budget at a directory: what its CA allows, where it says so, and what was ordered there.
+"""The rate limits of a directory: what its CA allows, and what was ordered there before.
 
-Of other CAs only what they ask for is known, when they refuse.
+Of CAs whose limits are not known, only what they ask for counts, when they refuse.
 """
 
 from __future__ import annotations
@@ -15,28 +15,23 @@ from certferry.errors import OrderHeldBack
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import StateStore
 
-_WEEK = timedelta(days=7)
+_HOUR, _WEEK = timedelta(hours=1), timedelta(days=7)
 
 # docs/facts/letsencrypt.md §2. The CA gives back bit by bit what is used up, and so allows a little
-# more.
-_LETSENCRYPT = Limits(
-    orders=Allowance(300, timedelta(hours=3)),
-    domain=Allowance(50, _WEEK),
-    same_names=Allowance(5, _WEEK),
-    failed_proofs=Allowance(5, timedelta(hours=1)),
-)
-
-# docs/facts/letsencrypt.md §2; later versions of staging allow more failures.
-_STAGING = Limits(
-    orders=Allowance(1500, timedelta(hours=3)),
-    domain=Allowance(30_000, _WEEK),
-    same_names=Allowance(30_000, _WEEK),
-    failed_proofs=Allowance(60, timedelta(hours=1)),
-)
-
+# more; later versions of staging allow more failures.
 _KNOWN = {
-    "https://acme-v02.api.letsencrypt.org/directory": _LETSENCRYPT,
-    "https://acme-staging-v02.api.letsencrypt.org/directory": _STAGING,
+    "https://acme-v02.api.letsencrypt.org/directory": Limits(
+        orders=Allowance(300, 3 * _HOUR),
+        domain=Allowance(50, _WEEK),
+        same_names=Allowance(5, _WEEK),
+        failed_proofs=Allowance(5, _HOUR),
+    ),
+    "https://acme-staging-v02.api.letsencrypt.org/directory": Limits(
+        orders=Allowance(1500, 3 * _HOUR),
+        domain=Allowance(30_000, _WEEK),
+        same_names=Allowance(30_000, _WEEK),
+        failed_proofs=Allowance(60, _HOUR),
+    ),
 }
 
 
@@ -55,20 +50,15 @@ class Budget:
     now: Callable[[], datetime]
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `Issuer.rate_limit_hold`."""
+        """See `Issuer.rate_limit_hold`. An order of an earlier run is most likely gone on with."""
         wanted, now = request.wanted, self.now()
-        spent = self.state.spent(self.directory, wanted)
-        return rate_limit_hold(
-            self.limits, spent, wanted, now, going_on=self._goes_on(request, now)
-        )
-
-    def _goes_on(self, request: IssueRequest, now: datetime) -> bool:
-        """Tell whether an order of an earlier run is most likely gone on with."""
         kept = self.state.order(request.lineage)
-        return (
+        goes_on = (
             kept is not None
             and kept.directory == self.directory
             and set(kept.names) == set(request.names)
             and kept.key_type in {None, request.key_type}
             and now < kept.created_at + ORDER_LIFETIME
         )
+        spent = self.state.spent(self.directory, wanted)
+        return rate_limit_hold(self.limits, spent, wanted, now, going_on=goes_on)

@@ -2,74 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import contextlib
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import requests
-from acme import challenges, messages
+from acme import challenges, jws, messages
 from acme.client import ClientV2
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from josepy.errors import Error as JoseError
 from josepy.json_util import field
-from josepy.jwk import JWKEC
+from josepy.jwa import ES256, ES384, RS256
+from josepy.jwk import JWKEC, JWKRSA
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from certferry.adapters.acme.dns_persist import is_for, offer_in
 from certferry.adapters.acme.network import Network, must_be_private
-from certferry.adapters.acme.problems import Refused, not_acme
-from certferry.core.certificates.names import WILDCARD
-from certferry.core.dns_persist import Offer
+from certferry.adapters.acme.problems import Refused, not_acme, translating_errors
+from certferry.core.certificates.lineage import RevocationReason
+from certferry.core.certificates.names import MAX_NAME, WILDCARD
+from certferry.core.desired.certificate import ExternalAccount
+from certferry.core.dns_persist import METHOD, Offer
+from certferry.core.planning.limits import Limits
 from certferry.core.redaction import quoted
-from certferry.errors import CaUnavailable
+from certferry.errors import CaUnavailable, CertificateError
+from certferry.ports.issuer import AccountFacts
+from certferry.ports.progress import Pause
 from certferry.text import Text
-
-_PORTS = {"https": 443, "http": 80}  # RFC 9110 §4.2
-
-
-def origins_of(directory_url: str, document: Mapping[str, object]) -> frozenset[str]:
-    """Give the host and port of a directory, and of every address in it."""
-    return frozenset(_origins([directory_url, *document.values()]))
-
-
-def is_at(url: str, origins: frozenset[str]) -> bool:
-    """Tell whether an address is at one of these; what is no address is left to the request."""
-    return set(_origins([url])) <= origins
-
-
-def must_be_at(url: str, origins: frozenset[str]) -> None:
-    """Refuse an address elsewhere: who can change one order could have this host send requests to
-    services of its own network. Raises `CaUnavailable`.
-    """
-    must_be_private(url)
-    if not is_at(url, origins):
-        [elsewhere] = _origins([url])
-        raise CaUnavailable(
-            Text("the CA names an address at another host: {host}", host=quoted(elsewhere)),
-            hint=Text(
-                "nothing was sent there: its directory is at {hosts}; if this lasts, ask the CA",
-                hosts=sorted(origins),
-            ),
-        )
-
-
-def _origins(values: Iterable[object]) -> Iterator[str]:
-    for value in values:
-        try:
-            parts = parse_url(value)  # type: ignore[arg-type]  # what is no text is none
-        except (LocationParseError, TypeError, AttributeError):
-            continue
-        if parts.scheme in _PORTS and parts.host:
-            yield f"{parts.host.lower()}:{parts.port or _PORTS[parts.scheme]}"
-
 
 PENDING, READY, VALID, INVALID = "pending", "ready", "valid", "invalid"
 """States of orders and authorizations that decide what comes next (RFC 8555 §7.1.6)."""
 
+WITHOUT_SENSE = (
+    JoseError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What reading an answer raises that is not as its RFC says: each part fails in its own way."""
+
+MOST_ISSUERS = 10
+"""Names in one list (draft-ietf-acme-dns-persist-02 §3.1)."""
+
+_PORTS = {"https": 443, "http": 80}  # RFC 9110 §4.2
 _RESOURCES = ("newNonce", "newAccount", "newOrder")
+_P384 = 384  # bits
+_NAME = re.compile(r"(?:(?!-)[a-z0-9-]{1,63}(?<!-)\.)*(?!-)[a-z0-9-]{1,63}(?<!-)")
+_PREFIX = re.compile(r"[\x21\x23-\x3a\x3d\x3f-\x7e]+")
+"""Of what a URI has, and neither quotes nor the `;` that would end a record's parameter."""
 
 _T = TypeVar("_T")
 
@@ -116,6 +108,30 @@ class Authorization:
     retry_after: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class IssuerSettings:
+    """What an operator writes under `[acme]` of one CA.
+
+    `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate, and of
+    a private CA that signs with its root, which may leave the issuer of its leaves out; `proxy` the
+    URL of the proxy to it, for one that is not the environment's.
+    `preferred_chain` is the common name of the root that chains are to lead to. A CA that
+    `must_have_profile` issues nothing without one of those that are desired; another chooses
+    itself. `limits` are what the CA allows, where that is known. With `dns_persist`, names may be
+    proven by standing records.
+    """
+
+    directory: str
+    email: str | None = None
+    ca_bundle: Path | None = None
+    proxy: str | None = None
+    preferred_chain: str | None = None
+    must_have_profile: bool = True
+    external: ExternalAccount | None = None
+    limits: Limits | None = None
+    dns_persist: bool = False
+
+
 class _NewOrder(messages.NewOrder):
     """A new order with the field that the library lacks."""
 
@@ -138,9 +154,10 @@ class Client(ClientV2):
     def at(cls, directory_url: str, network: Network) -> Self:
         """Read the directory, as anew for each order: its addresses may change at any time."""
         response = network.get(directory_url)
-        client = cls(read_directory(response), network)
-        client.origins = origins_of(directory_url, client.directory.to_partial_json())
-        client.offer = read_answer(offer_in, response)
+        client = cls(_read(_directory, response), network)
+        addresses = client.directory.to_partial_json().values()
+        client.origins = _origins_of([directory_url, *addresses])
+        client.offer = _read(offer_in, response)
         client.ahead = network.ahead_of_us(response)
         return client
 
@@ -151,14 +168,20 @@ class Client(ClientV2):
 
     @property
     def identities(self) -> frozenset[str]:
-        """The domain names by which CAA records name the CA; see `identities_of`."""
-        return identities_of(self.directory)
+        """The domain names by which CAA records name the CA (§9.7.6), in lower case; none where its
+        directory has none.
+        """
+        listed: object = self.directory.meta.caa_identities
+        names = listed if isinstance(listed, list | tuple) else ()
+        return frozenset(str(name).lower() for name in names)
 
     @property
     def renewal_info(self) -> str | None:
         """Where the directory says that renewal information is (RFC 9773 §3)."""
         found = self.directory.to_partial_json().get("renewalInfo")
         return found if isinstance(found, str) else None
+
+    # the account
 
     def sign_in(self, key: JWKEC, account_url: str) -> None:
         """Sign everything that follows for this account."""
@@ -170,17 +193,18 @@ class Client(ClientV2):
     def register(
         self, key: JWKEC, email: str | None, binding: tuple[str, str] | None = None
     ) -> str:
-        """Make an account for the key, or find the one it has, and give its URL (§7.3).
+        """Make an account for the key, or find the one it has, and return its URL (§7.3).
 
         Agrees to the terms of service. `binding` is the external account's key identifier and its
         base64url HMAC key (§7.3.4).
         """
+        bound = binding and messages.ExternalAccountBinding.from_data(
+            key.public_key(), *binding, self.directory
+        )
         return self._new_account(
             key,
             messages.NewRegistration.from_data(
-                email=email,
-                terms_of_service_agreed=True,
-                external_account_binding=self._bind(key, binding),
+                email=email, terms_of_service_agreed=True, external_account_binding=bound
             ),
         )
 
@@ -194,73 +218,120 @@ class Client(ClientV2):
             raise
         return True
 
+    def account(self, url: str) -> AccountFacts:
+        """Return the account as the CA shows it (§7.3.2)."""
+        return _read(partial(_facts, url), self._post_as_get(url))
+
+    def change_key(self, url: str, old: JWKEC, new: JWKEC) -> None:
+        """Change the key of the account at `url` (§7.3.5): what the new one signs is signed by the
+        old one.
+        """
+        where = self._resource("keyChange")
+        change = {"account": url, "oldKey": old.public_key().to_partial_json()}
+        inner = jws.JWS.sign(json.dumps(change).encode(), key=new, alg=ES256, nonce=None, url=where)
+        self.sign_in(old, url)
+        self._post(where, inner)
+
+    def deactivate(self, url: str) -> None:
+        """Put the account out of use (§7.3.6)."""
+        self._post(url, messages.UpdateRegistration(status=messages.STATUS_DEACTIVATED))
+
+    def revoke_certificate(self, leaf: x509.Certificate, reason: RevocationReason) -> None:
+        """Revoke a certificate as the account or key that signs (§7.6)."""
+        revocation = messages.Revocation(certificate=leaf, reason=reason.code)
+        self._post(self._resource("revokeCert"), revocation)
+
+    def sign_with(self, key: PrivateKeyTypes) -> None:
+        """Sign everything that follows with a certificate's own key (§7.6). Raises
+        `CertificateError` for a kind of key that ACME has no signatures for.
+        """
+        if isinstance(key, rsa.RSAPrivateKey):
+            self.net.key, self.net.alg = JWKRSA(key=key), RS256
+        elif isinstance(key, ec.EllipticCurvePrivateKey):
+            self.net.key = JWKEC(key=key)
+            self.net.alg = ES384 if key.curve.key_size == _P384 else ES256
+        else:
+            raise CertificateError(Text("no request to a CA can be signed with a key of this kind"))
+        self.net.account = None
+
+    # an order
+
     def begin_order(
         self, names: Sequence[str], profile: str | None, replaces: str | None = None
     ) -> Order:
         """Order a certificate for the names (§7.4), in place of the one that `replaces` identifies
         (RFC 9773 §5).
         """
-        identifiers = [
-            messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name) for name in names
-        ]
-        desired = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
-        response = self._post(self.directory["newOrder"], desired)
+        identifiers = [messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=n) for n in names]
+        order = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
+        response = self._post(self.directory["newOrder"], order)
         url = _location(response)
-        must_be_at(url, self.origins)  # before anything is kept of it
-        return read_answer(partial(_order, url, response), response)
+        self._must_be_here(url)  # before anything is kept of it
+        return _read(partial(_order, url, response), response)
 
     def has(self, url: str) -> bool:
-        """Tell whether an address is one of the CA's."""
-        return is_at(url, self.origins)
+        """Return whether an address is at a host of the CA's; what is no address is left to the
+        request.
+        """
+        return _origins_of([url]) <= self.origins
 
     def order(self, url: str) -> Order:
-        """Look at an order."""
+        """Return an order as it is now."""
         response = self._post_as_get(url)
-        return read_answer(partial(_order, url, response), response)
+        return _read(partial(_order, url, response), response)
 
     def authorization(self, url: str) -> Authorization:
-        """Look at an authorization (§7.5)."""
+        """Return an authorization as it is now (§7.5)."""
         response = self._post_as_get(url)
-        return read_answer(partial(self._authorization, url, response), response)
+        return _read(partial(self._authorization, url, response), response)
 
     def answer(self, challenge: Challenge) -> None:
-        """Say that the value is shown (§7.5.1)."""
+        """Ask the CA to validate what a challenge asks for (§7.5.1)."""
         self._post(challenge.url, challenge.answer)
 
     def finalize(self, order: Order, csr: x509.CertificateSigningRequest) -> Order:
         """Send the CSR of an order that is ready (§7.4)."""
         response = self._post(order.finalize, messages.CertificateRequest(csr=csr))
-        return read_answer(partial(_order, order.url, response), response)
+        return _read(partial(_order, order.url, response), response)
 
-    def chains(self, url: str, *, most: int) -> tuple[str, Iterator[str]]:
-        """Download a certificate and its issuers as PEM text, and give what downloads the other
-        chains that the CA offers for it, up to so many (§7.4.2).
+    def chains(self, url: str, *, most: int) -> Iterator[str]:
+        """Download a certificate and its issuers as PEM text, then the other chains that the CA
+        offers for it, up to so many, each when it is asked for (§7.4.2).
         """
         response = self._post_as_get(url)
-        others = self._get_links(response, "alternate")[:most]
-        return response.text, (self._post_as_get(other).text for other in others)
+        yield response.text
+        for other in self._get_links(response, "alternate")[:most]:
+            yield self._post_as_get(other).text
 
-    def resource(self, name: str) -> str:
+    def _post(self, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+        self._must_be_here(url)
+        return super()._post(url, *args, **kwargs)
+
+    def _must_be_here(self, url: str) -> None:
+        """Refuse an address elsewhere: an attacker who can change one order could have this host
+        send requests to services of its own network. Raises `CaUnavailable`.
+        """
+        must_be_private(url)
+        for elsewhere in _origins_of([url]) - self.origins:
+            raise CaUnavailable(
+                Text("the CA names an address at another host: {host}", host=quoted(elsewhere)),
+                hint=Text(
+                    "nothing was sent there: its directory is at {hosts}; if this lasts, ask the"
+                    " CA",
+                    hosts=sorted(self.origins),
+                ),
+            )
+
+    def _resource(self, name: str) -> str:
         """Return the address of one of the directory's resources (§7.1.1)."""
         try:
             return str(self.directory[name])
         except KeyError:
             raise not_acme(Text("its directory names no {resource}", resource=name)) from None
 
-    def _post(self, url: str, *args: Any, **kwargs: Any) -> requests.Response:
-        must_be_at(url, self.origins)
-        return super()._post(url, *args, **kwargs)
-
     def _new_account(self, key: JWKEC, registration: messages.NewRegistration) -> str:
         self.net.key, self.net.account = key, None  # signed by the key itself (§6.2)
         return _location(self._post(self.directory["newAccount"], registration))
-
-    def _bind(self, key: JWKEC, binding: tuple[str, str] | None) -> dict[str, Any] | None:
-        if binding is None:
-            return None
-        kid, hmac_key = binding
-        bind = messages.ExternalAccountBinding.from_data
-        return bind(key.public_key(), kid, hmac_key, self.directory)
 
     def _authorization(
         self, url: str, response: requests.Response, document: Mapping[str, Any]
@@ -287,6 +358,69 @@ class Client(ClientV2):
         return Challenge(body.uri, body.status.name, txt_value, answer)
 
 
+@contextlib.contextmanager
+def opened(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Iterator[Client]:
+    """Read a CA's directory; close the connections at the end of the block, and let only
+    `IssuanceError` out of it.
+    """
+    network = Network(ca_bundle=settings.ca_bundle, proxy=settings.proxy, pause=pause, now=now)
+    with translating_errors(now), contextlib.closing(network):
+        yield Client.at(settings.directory, network)
+
+
+def _origins_of(values: Iterable[object]) -> frozenset[str]:
+    """Return host and port of every address among some values."""
+    found = set()
+    for value in values:
+        # What is no text is no address.
+        with contextlib.suppress(LocationParseError, TypeError, AttributeError):
+            parts = parse_url(value)  # type: ignore[arg-type]  # see above
+            if parts.scheme in _PORTS and parts.host:
+                found.add(f"{parts.host.lower()}:{parts.port or _PORTS[parts.scheme]}")
+    return frozenset(found)
+
+
+# what dns-persist-01 is, read strictly (draft-ietf-acme-dns-persist-02 §3); an older form (Google
+# Trust Services, 2026-09) counts for none: its records differ
+
+
+def offer_in(directory: Any) -> Offer | None:
+    """Return what a directory offers, `None` where that is nothing or not as draft -02 has it.
+
+    Who serves which draft: docs/facts/letsencrypt.md §4.2.
+    """
+    meta = directory.get("meta") if isinstance(directory, dict) else None
+    if not isinstance(meta, dict):
+        return None
+    issuers, prefix = _issuers(meta.get("issuerDomainNames")), meta.get("accountHashPrefix")
+    if not issuers or not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
+        return None
+    try:
+        is_address = bool(urlsplit(prefix).scheme)
+    except ValueError:
+        return None
+    return Offer(issuers, prefix) if is_address else None
+
+
+def is_for(challenge: Mapping[str, Any], offer: Offer, identities: Collection[str]) -> bool:
+    """Return whether a challenge is of this kind, and takes every name that the directory promises
+    and none that CAA records could not name (§3.2).
+    """
+    if challenge.get("type") != METHOD:
+        return False
+    taken = set(_issuers(challenge.get("issuerDomainNames")))
+    known = {identity.rstrip(".") for identity in identities}
+    return set(offer.issuers) <= taken and (not known or taken <= known)
+
+
+def _issuers(written: object) -> tuple[str, ...]:
+    """Read a list of names; none where one of them is not as it must be (§3.1)."""
+    if not isinstance(written, list) or not 0 < len(written) <= MOST_ISSUERS:
+        return ()
+    names = [name for name in written if isinstance(name, str) and len(name) <= MAX_NAME]
+    return tuple(names) if all(map(_NAME.fullmatch, names)) and names == written else ()
+
+
 def _standing(challenge: Mapping[str, Any]) -> Challenge:
     url, status = challenge["url"], challenge.get("status", PENDING)
     _must_be_text(url, status)
@@ -295,52 +429,43 @@ def _standing(challenge: Mapping[str, Any]) -> Challenge:
     return Challenge(url, status, "", challenges.DNS01Response(key_authorization=""))
 
 
-def identities_of(directory: messages.Directory) -> frozenset[str]:
-    """Return the domain names by which CAA records name a CA (§9.7.6), in lower case; none where it
-    does not tell them.
-    """
-    told = directory.meta.caa_identities
-    identities = told if isinstance(told, list | tuple) else ()
-    return frozenset(str(one).lower() for one in identities)
-
-
-def read_directory(response: requests.Response) -> messages.Directory:
-    """Read a CA's directory (§7.1.1). Raises `CaUnavailable` where it is none."""
-    return read_answer(_directory, response)
+# answers
 
 
 def _directory(document: dict[str, Any]) -> messages.Directory:
-    if not all(isinstance(document[name], str) for name in _RESOURCES):
-        raise TypeError(_RESOURCES)
+    _must_be_text(*(document[name] for name in _RESOURCES))
     return messages.Directory.from_json(document)
+
+
+def _facts(url: str, document: Mapping[str, Any]) -> AccountFacts:
+    status, contacts = document["status"], document.get("contact", [])
+    _must_be_text(status, *contacts)
+    return AccountFacts(url, status, tuple(contacts))
 
 
 def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -> Order:
     body = messages.Order.from_json(document)
-    addresses = (body.finalize, *(body.authorizations or ()), body.certificate or "")
-    _must_be_text(*addresses)
+    _must_be_text(body.finalize, *(body.authorizations or ()), body.certificate or "")
+    expires = body.expires
+    if expires is not None and expires.tzinfo is None:  # RFC 3339 forbids it, the library does not
+        expires = expires.replace(tzinfo=UTC)
     return Order(
         url=url,
         status=body.status.name,
         authorizations=tuple(body.authorizations or ()),
         finalize=body.finalize,
         certificate=body.certificate,
-        expires=_in_utc(body.expires),
+        expires=expires,
         profile=body.profile,
         problem=body.error,
         retry_after=response.headers.get("Retry-After"),
     )
 
 
-def _in_utc(moment: datetime | None) -> datetime | None:
-    """Take a moment without a zone, which RFC 3339 does not allow and the library does, for UTC."""
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
-
-
-def _must_be_text(*addresses: object) -> None:
-    """Refuse an address that is another kind of JSON: the library takes any (RFC 8555 §7.1)."""
-    if not all(isinstance(address, str) for address in addresses):
-        raise TypeError(str(addresses))
+def _must_be_text(*values: object) -> None:
+    """Refuse what is another kind of JSON: the library takes any (RFC 8555 §7.1)."""
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError(str(values))
 
 
 def _location(response: requests.Response) -> str:
@@ -349,20 +474,11 @@ def _location(response: requests.Response) -> str:
     return response.headers["Location"]
 
 
-def read_answer(parse: Callable[[Any], _T], response: requests.Response) -> _T:
-    """Read an answer. Whatever is not as RFC 8555 says makes the parts of a message fail in their
-    own ways, so all of these are one thing here: `CaUnavailable`.
-    """
+def _read(parse: Callable[[Any], _T], response: requests.Response) -> _T:
+    """Read an answer. Raises `CaUnavailable` where it is not as RFC 8555 says."""
     try:
         return parse(_without_nulls(response.json()))
-    except (
-        JoseError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        RecursionError,
-    ) as problem:
+    except WITHOUT_SENSE as problem:
         raise not_acme(quoted(f"{type(problem).__name__}: {problem}")) from problem
 
 

@@ -1,9 +1,11 @@
-"""Keys of accounts and certificates, and the requests that certificates are issued from."""
+"""Keys of accounts and certificates, the requests that certificates are issued from, and the chain
+that is taken of those offered.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,12 +21,15 @@ from certferry.text import Text
 
 LONGEST_COMMON_NAME = 64  # characters (RFC 5280 appendix A.1, ub-common-name)
 PUBLIC_EXPONENT = 65537
+MOST_CHAINS = 10  # besides the first, that are looked at; Let's Encrypt offers two or three
 
 _CURVES: dict[KeyType, ec.EllipticCurve] = {
     KeyType.EC256: ec.SECP256R1(),
     KeyType.EC384: ec.SECP384R1(),
 }
 _SIZES = {KeyType.RSA2048: 2048, KeyType.RSA3072: 3072, KeyType.RSA4096: 4096}
+
+_log = logging.getLogger(__name__)
 
 _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -37,7 +42,7 @@ def new_key(key_type: KeyType) -> Secret:
 
 
 def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
-    """Tell whether a private key is of the type; one that cannot be read is of none."""
+    """Return whether a private key is of the type; one that cannot be read is of none."""
     try:
         key = _load(key_pem)
     except (ValueError, TypeError):
@@ -48,19 +53,14 @@ def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
 
 
 def make_csr(names: Sequence[str], key_pem: Secret) -> x509.CertificateSigningRequest:
-    """Ask for the names, in their order, with the first that is short enough as common name.
-
-    Some places refuse a certificate without a common name, though clients have ignored it for
-    years.
+    """Make a request for the names, in their order, with the first that is short enough as common
+    name: some places refuse a certificate without one, though clients have ignored it for years.
     """
-    return (
-        x509.CertificateSigningRequestBuilder()
-        .subject_name(_subject(names))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
-        )
-        .sign(_load(key_pem), hashes.SHA256())
-    )
+    fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in fitting[:1]])
+    all_names = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    request = x509.CertificateSigningRequestBuilder(subject).add_extension(all_names, False)  # noqa: FBT003 - not critical
+    return request.sign(_load(key_pem), hashes.SHA256())
 
 
 def _load(key_pem: Secret) -> _Key:
@@ -70,48 +70,29 @@ def _load(key_pem: Secret) -> _Key:
     return key
 
 
-def _subject(names: Sequence[str]) -> x509.Name:
-    fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in fitting[:1]])
-
-
-MOST_CHAINS = 10
-"""Chains that are looked at; Let's Encrypt offers two or three."""
-
-_log = logging.getLogger(__name__)
-
-
 def chosen_chain(client: Client, url: str, root: str | None) -> str:
     """Download the certificate, with the chain whose topmost certificate was issued by `root`, a
     common name; where there is none, or none is wanted, the one that the CA prefers.
     """
-    usual, others = client.chains(url, most=MOST_CHAINS)
-    if root is None:
-        return usual
-    offered = []
-    for chain in _each(usual, others):
+    offered: dict[str, str] = {}
+    for chain in client.chains(url, most=MOST_CHAINS):
         topmost = _topmost_issuer(chain)
-        if topmost == root:
+        if root in {None, topmost}:
             return chain
-        offered.append(topmost)
+        offered.setdefault(topmost, chain)
     _log.warning(
         Text(
             "the CA offers no chain to {root} (`preferred_chain`), only to {roots}",
             root=root,
-            roots=offered,
+            roots=list(offered),
         )
     )
-    return usual
-
-
-def _each(usual: str, others: Iterator[str]) -> Iterator[str]:
-    yield usual
-    yield from others
+    return next(iter(offered.values()))
 
 
 def _topmost_issuer(chain: str) -> str:
-    """Return who issued the last certificate of a chain, as certbot's `--preferred-chain` has it;
-    of one that cannot be read, nothing: what is wrong is told if it is the one that is taken.
+    """Return the common name of the issuer of a chain's last certificate, as certbot's
+    `--preferred-chain` has it; nothing of one that cannot be read, which is refused if it is taken.
     """
     try:
         return common_name(parse_certificates(chain)[-1].issuer)

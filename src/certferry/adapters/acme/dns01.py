@@ -1,36 +1,78 @@
-"""The DNS-01 solver (RFC 8555 §8.4): puts the values, waits until they are seen, answers, and
-takes away what it put, whatever happens. Names that a standing record proves are only answered for.
+"""Challenge records (RFC 8555 §8.4): put for an order, seen, answered and removed whatever happens;
+and swept, where an interrupted run left some.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from certferry import errors
 from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
-from certferry.adapters.acme.examination import unwritable
-from certferry.adapters.acme.order_context import OrderContext, Polling
-from certferry.adapters.acme.problems import FailedProof, Refused, refused_proofs
-from certferry.core.certificates.names import base_name, challenge_name
+from certferry.adapters.acme.network import Polling, growing
+from certferry.adapters.acme.problems import Refused, RefusedProof, refused_proofs
+from certferry.adapters.acme.zones import Propagation, unwritable
+from certferry.core.certificates.names import base_name, challenge_name, is_challenge_value
+from certferry.core.events import Activity
 from certferry.core.redaction import quoted
-from certferry.errors import (
-    CertferryError,
-    DnsAccessDenied,
-    DnsRejected,
-    Interrupted,
-    OrderFailed,
-    Reported,
-    StateError,
-    ZoneNotFound,
-)
-from certferry.ports.state import ChallengeRecord
+from certferry.core.waiting import Counted
+from certferry.ports.dns import DnsProvider
+from certferry.ports.issuer import IssueRequest
+from certferry.ports.progress import Pause, Progress
+from certferry.ports.state import ChallengeRecord, StateStore
 from certferry.text import Text
 
 VALIDATION = timedelta(minutes=5)
 """How long the CA may take to look the values up; seconds are usual."""
+
+SETTLING = timedelta(seconds=60)
+"""After this time a provider finds every record that was ever sent to it. New records can be
+missing in its lists for up to 30 s (docs/facts/dnspod.md §1.7); the rest is for the request.
+"""
+
+GIVING_UP = timedelta(days=7)
+"""After this time a zone that the account has not has left it. Until then another account may be
+named by mistake, and the right one could still remove the record.
+"""
+
+FIRST_REST, LONGEST_REST = 0.5, 5.0  # seconds between looks for a record that may still turn up
+
+_NOTE = "keys refused"
+_NO_VALUE = "certferry-asks-whether-its-keys-are-taken"
+"""No challenge's value, which all have 43 characters (RFC 8555 §8.4)."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderContext:
+    """What an order of a lineage is proven with, besides the CA. The names of `standing`, without
+    `*.`, are proven by records of dns-persist-01.
+    """
+
+    lineage: str
+    dns: DnsProvider
+    state: StateStore
+    propagation: Propagation
+    pause: Pause
+    now: Callable[[], datetime]
+    progress: Progress
+    standing: frozenset[str] = frozenset()
+
+    def report(
+        self, what: Text, since: datetime | None = None, deadline: datetime | None = None
+    ) -> None:
+        """Show what the order waits for, since when (now), and until when at most."""
+        self.progress(Activity(self.lineage, what, since or self.now(), deadline))
+
+    def count(self, done: int, names: int) -> None:
+        """Show how many of the names are done that the last sentence was about."""
+        if names > 1:
+            self.progress(Counted(self.lineage, done, names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +85,13 @@ class _Proof:
 
 
 class Solver:
-    """Proves the names of one order of a lineage, once."""
+    """Proves the names of one order, once."""
 
-    def __init__(self, client: Client, lineage: str, context: OrderContext) -> None:
+    def __init__(self, client: Client, context: OrderContext) -> None:
         self._client = client
-        self._lineage = lineage
         self._context = context
         self._put: list[ChallengeRecord] = []
-        self._stopped: Interrupted | None = None
+        self._stopped: errors.Interrupted | None = None
 
     def prove(self, urls: Sequence[str], names: Sequence[str]) -> None:
         """Make the authorizations at these URLs valid, which are for the names that were ordered.
@@ -66,8 +107,13 @@ class Solver:
         _must_be_ordered(pending, names)
         if not pending:
             return
-        standing, others = self._sorted_out(pending, names)
-        proofs = self._proofs(others)
+        standing = [
+            _Proof(one, one.standing, "")
+            for one in pending
+            if one.standing is not None and self._is_standing(one)
+        ]
+        answered = {proof.authorization.url for proof in standing}
+        proofs = self._proofs([one for one in pending if one.url not in answered])
         try:
             if proofs:
                 self._put_all(proofs)
@@ -80,29 +126,17 @@ class Solver:
             # Also when interrupted: a forgotten challenge record is ours for ever.
             self._take_away()
 
-    def _sorted_out(
-        self, authorizations: Sequence[Authorization], names: Sequence[str]
-    ) -> tuple[list[_Proof], list[Authorization]]:
-        """Return the records that already prove names, where the CA takes them, and the names left
-        for DNS-01.
-        """
-        proven = self._context.proven(names)
-        standing = [
-            _Proof(one, one.standing, "")
-            for one in authorizations
-            if one.standing is not None and base_name(one.name.lower()) in proven
-        ]
-        answered = {proof.authorization.url for proof in standing}
-        others = [one for one in authorizations if one.url not in answered]
-        self._must_be_writable(
-            [one.name for one in others if base_name(one.name.lower()) in proven]
-        )
-        return standing, others
+    def _is_standing(self, authorization: Authorization) -> bool:
+        return base_name(authorization.name.lower()) in self._context.standing
 
-    def _must_be_writable(self, names: Sequence[str]) -> None:
-        """Look for the zones of names that a record proves, and the CA does not ask for it."""
-        for name, problem in unwritable(names, self._context.dns, self._context.propagation):
-            raise OrderFailed(
+    def _proofs(self, authorizations: Sequence[Authorization]) -> list[_Proof]:
+        """Return the proofs by DNS-01. Raises `OrderFailed` for a name that a record proves, where
+        the CA does not ask for it and no account has its zone.
+        """
+        context = self._context
+        unasked = [one.name for one in authorizations if self._is_standing(one)]
+        for name, problem in unwritable(unasked, context.dns, context.propagation):
+            raise errors.OrderFailed(
                 Text(
                     "the CA offers no dns-persist-01 for {name}, and {problem}",
                     name=name,
@@ -110,31 +144,26 @@ class Solver:
                 ),
                 hint=problem.hint,
             )
-
-    def _proofs(self, authorizations: Sequence[Authorization]) -> list[_Proof]:
         challenges = [(one, _challenge_of(one)) for one in authorizations]
         names = dict.fromkeys(challenge_name(one.name) for one in authorizations)
-        places = {name: self._context.propagation.follow(name) for name in names}
-        return [
-            _Proof(one, challenge, places[challenge_name(one.name)])
-            for one, challenge in challenges
-        ]
+        places = {name: context.propagation.follow(name) for name in names}
+        return [_Proof(one, what, places[challenge_name(one.name)]) for one, what in challenges]
 
     # what is in DNS
 
     def _put_all(self, proofs: Sequence[_Proof]) -> None:
-        self._report(Text("writing the challenge records"), None)
+        self._context.report(Text("writing the challenge records"))
         for done, proof in enumerate(proofs):
             self._context.count(done, len(proofs))
             self._put_one(proof.record_name, proof.challenge.txt_value)
 
     def _put_one(self, name: str, value: str) -> None:
-        record = ChallengeRecord(self._lineage, name, value, self._context.now())
+        record = ChallengeRecord(self._context.lineage, name, value, self._context.now())
         self._context.state.save_challenge_record(record)
         self._put.append(record)
         try:
             handle = self._context.dns.add_txt(name, value)
-        except (ZoneNotFound, DnsAccessDenied, DnsRejected):
+        except (errors.ZoneNotFound, errors.DnsAccessDenied, errors.DnsRejected):
             # Refused for sure, so there is nothing to look for; after any other failure there is.
             self._forget(record)
             raise
@@ -143,13 +172,13 @@ class Solver:
 
     def _take_away(self) -> None:
         if self._put:
-            self._report(Text("removing the challenge records"), None)
+            self._context.report(Text("removing the challenge records"))
         put = list(self._put)
         for done, record in enumerate(put):
             self._context.count(done, len(put))
             try:
                 found = self._remove(record)
-            except (CertferryError, Interrupted) as problem:
+            except (errors.CertferryError, errors.Interrupted) as problem:
                 self._report_left_over(record, problem)
             else:
                 # What was put without an answer may appear later: the next run sweeps it.
@@ -159,29 +188,28 @@ class Solver:
             raise self._stopped
 
     def _remove(self, record: ChallengeRecord) -> bool:
-        """Remove a record, also when it is only now told that the run is stopped."""
+        """Remove a record, also when the run is stopped meanwhile."""
         remove = self._context.dns.remove_txt
         try:
             return remove(record.name, record.value, record.handle)
-        except Interrupted as told:
-            self._stopped = told  # passed on when everything is removed
+        except errors.Interrupted as stop:
+            self._stopped = stop  # passed on when everything is removed
             return remove(record.name, record.value, record.handle)
 
     def _forget(self, record: ChallengeRecord) -> None:
         self._put.remove(record)
         # A row too many costs one look; an error here would hide why the order failed.
-        with contextlib.suppress(StateError):
+        with contextlib.suppress(errors.StateError):
             self._context.state.drop_challenge_record(record)
 
-    def _report_left_over(self, record: ChallengeRecord, problem: Reported) -> None:
-        what = Text(
-            "the challenge record at {name} is left to the next run: {problem}",
-            name=record.name,
-            problem=problem.message,
+    def _report_left_over(self, record: ChallengeRecord, problem: errors.Reported) -> None:
+        self._context.report(
+            Text(
+                "the challenge record at {name} is left to the next run: {problem}",
+                name=record.name,
+                problem=problem.message,
+            )
         )
-        self._report(what, None)
-
-    # what is seen
 
     def _wait_until_seen(self, proofs: Sequence[_Proof]) -> None:
         wanted: dict[str, set[str]] = defaultdict(set)
@@ -190,8 +218,6 @@ class Solver:
             wanted[proof.record_name].add(proof.challenge.txt_value)
         values = {name: frozenset(values) for name, values in wanted.items()}
         self._context.propagation.wait(values, self._context.report)
-
-    # what the CA thinks
 
     def _answer(self, proof: _Proof) -> None:
         if proof.challenge.status != PENDING:
@@ -208,7 +234,7 @@ class Solver:
     def _wait_until_validated(self, proofs: Sequence[_Proof]) -> None:
         deadline = self._context.now() + VALIDATION
         what = Text("waiting for the CA to validate the names")
-        self._report(what, deadline)
+        self._context.report(what, deadline=deadline)
         failed: list[Authorization] = []
         for done, proof in enumerate(proofs):
             self._context.count(done, len(proofs))
@@ -223,13 +249,10 @@ class Solver:
         self._context.count(len(proofs), len(proofs))
         _must_not_have_failed(failed)
 
-    def _report(self, what: Text, deadline: datetime | None) -> None:
-        self._context.report(what, self._context.now(), deadline)
-
 
 def _challenge_of(authorization: Authorization) -> Challenge:
     if authorization.challenge is None:
-        raise OrderFailed(
+        raise errors.OrderFailed(
             Text("the CA offers no DNS-01 for {name}", name=authorization.name),
             hint=Text("another CA may: see `directory` under [acme]"),
         )
@@ -249,11 +272,138 @@ def _must_be_ordered(authorizations: Sequence[Authorization], names: Sequence[st
             )
 
 
-def _not_as_ordered(what: Text) -> OrderFailed:
-    return OrderFailed(what, hint=Text("this is a mistake of the CA's: the next run orders anew"))
+def _not_as_ordered(what: Text) -> errors.OrderFailed:
+    return errors.OrderFailed(
+        what, hint=Text("this is a mistake of the CA's: the next run orders anew")
+    )
 
 
 def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:
     failed = [one for one in authorizations if one.status not in {PENDING, VALID}]
     if failed:
-        raise refused_proofs([FailedProof(one.name, one.problem) for one in failed])
+        raise refused_proofs([RefusedProof(one.name, one.problem) for one in failed])
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Removes a lineage's challenge records from DNS, and forgets those that are gone from there.
+
+    `accounts` are those that may have the zones: certferry gives a record up only when none has its
+    zone.
+    """
+
+    state: StateStore
+    accounts: Sequence[DnsProvider]
+    pause: Pause
+
+    def run(self, lineage: str, now: datetime) -> None:
+        """Try every record. Raises the first `DnsError` at the end."""
+        failures: list[errors.DnsError] = []
+        for record in self.state.challenge_records(lineage):
+            try:
+                self._remove(record, now)
+            except errors.ZoneNotFound as failure:
+                if now - record.created_at < GIVING_UP:
+                    failures.append(failure)
+                else:
+                    self._forget(record)
+            except errors.DnsError as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+
+    def _remove(self, record: ChallengeRecord, now: datetime) -> None:
+        """Remove a record at the first account that has its zone. Raises `ZoneNotFound` when none
+        has. What is not certferry's own may be another program's, and is forgotten.
+        """
+        if not is_challenge_value(record.value):
+            _log.warning(
+                Text(
+                    "{lineage}: the state names a TXT record at {name} that is no challenge; it is"
+                    " left alone. See who can write to the state",
+                    lineage=record.lineage,
+                    name=record.name,
+                )
+            )
+        elif not record.is_ours:
+            _log.warning(
+                Text(
+                    "{lineage}: the state names the TXT record {value} at {name} in a row that"
+                    " certferry did not write; it is left alone. See who can write to the state",
+                    lineage=record.lineage,
+                    name=record.name,
+                    value=record.value,
+                )
+            )
+        else:
+            missing: errors.ZoneNotFound | None = None
+            for dns in self.accounts:
+                try:
+                    self._remove_at(dns, record, now)
+                except errors.ZoneNotFound as failure:
+                    missing = missing or failure
+                else:
+                    return
+            if missing is not None:
+                raise missing
+            return
+        self.state.drop_challenge_record(record)
+
+    def _remove_at(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
+        found = dns.remove_txt(record.name, record.value, record.handle)
+        # With a handle the provider has had the record, so it is gone. Without one, its run was
+        # interrupted before the answer, and it may still turn up.
+        if not found and record.handle is None:
+            self._look_until_settled(dns, record, now)
+        self.state.drop_challenge_record(record)
+
+    def _forget(self, record: ChallengeRecord) -> None:
+        """Give up a record whose zone has left the account: it would fail every run for ever."""
+        _log.warning(
+            Text(
+                "{lineage}: the account has no zone for {name} any more; if the TXT record {value}"
+                " of an earlier run is still there, remove it by hand",
+                lineage=record.lineage,
+                name=record.name,
+                value=record.value,
+            )
+        )
+        self.state.drop_challenge_record(record)
+
+    def _look_until_settled(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
+        # Counted in rests rather than by the clock: it may have been set back in the meantime.
+        left = min(record.created_at + SETTLING - now, SETTLING).total_seconds()
+        for rest in growing(FIRST_REST, LONGEST_REST):
+            if left <= 0:
+                return
+            self.pause(min(rest, left))
+            if dns.remove_txt(record.name, record.value, None):
+                return
+            left -= rest
+
+
+@contextlib.contextmanager
+def known_to_be_taken(request: IssueRequest, dns: DnsProvider, state: StateStore) -> Iterator[None]:
+    """Store in the block that a DNS account refuses its keys, and ask one that has for something
+    that changes nothing before another order is spent on it. Raises `DnsAccessDenied` while it
+    refuses them.
+    """
+    account = request.dns
+    if state.account_note(account, _NOTE) is not None and _takes_keys(request.names[0], dns):
+        state.update_account_note(account, _NOTE, lambda _: None)
+    try:
+        yield
+    except errors.DnsAccessDenied:
+        state.update_account_note(account, _NOTE, lambda _: "yes")
+        raise
+
+
+def _takes_keys(name: str, dns: DnsProvider) -> bool:
+    """Return whether an account takes its keys, as far as it says. Raises `DnsAccessDenied`."""
+    try:
+        dns.remove_txt(challenge_name(name), _NO_VALUE, None)
+    except errors.DnsAccessDenied:
+        raise
+    except errors.DnsError:
+        return False  # it knows the keys, or nothing is known: the order finds out
+    return True

@@ -1,40 +1,32 @@
-"""What `doctor` asks of the names, the zones and the CA's directory before an order."""
+"""What `doctor` asks about the names, the zones and the CA's directory before an order."""
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import dns.message
 import dns.rcode
 import dns.rdatatype
 
-from certferry.adapters.acme.client import identities_of, read_answer, read_directory
-from certferry.adapters.acme.dns_persist import offer_in
-from certferry.adapters.acme.network import Network
-from certferry.adapters.acme.order_context import Propagation
-from certferry.adapters.acme.problems import in_our_words
+from certferry.adapters.acme.client import IssuerSettings, opened
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, Unheard
-from certferry.adapters.http.client import ahead_of
+from certferry.adapters.acme.zones import Propagation, account_at, explained, finder_of
 from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name, challenge_name, is_wildcard
-from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.discovery.survey import FoundZone
 from certferry.core.dns_persist import Offer
 from certferry.core.findings import Code, error, warning
 from certferry.core.network import Applicant, CaaRecord, CaaRefusal, allowed_by, why_forbidden
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
-from certferry.ports.dns import DnsProvider, SharedOut
+from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated
 from certferry.ports.progress import Pause
-from certferry.ports.survey import ZoneFinder, ZoneKeeper
 from certferry.problem import Problem, Severity
 from certferry.text import Text, verbatim
 
@@ -106,8 +98,7 @@ class NamesLook:
 
         CAs do check them: docs/facts/letsencrypt.md §4.1.
         """
-        bogus = partial(_is_bogus, name)
-        if not any(map(bogus, self._resolvers.apart())):
+        if not any(_is_bogus(name, resolver) for resolver in self._resolvers.apart()):
             return []
         message = Text(
             "the DNSSEC signatures of {name} do not hold, and CAs check them since March 2026",
@@ -127,10 +118,17 @@ class NamesLook:
             return
         if not records:
             return
-        if not self._applicant.identities:
-            yield _not_judged(name, at, records)
-            return
         applicant = self._applicant
+        if not applicant.identities:
+            message = Text(
+                "the CAA records at {at} let {allowed} issue, and the CA does not say what it is"
+                " called there",
+                at=at,
+                allowed=_allowed(records),
+            )
+            fix = Text("compare them with what the CA's documents say of CAA")
+            yield warning(Code.CAA_NOT_JUDGED, name, message, fix)
+            return
         if base_name(name) in self._standing:
             applicant = replace(applicant, method=dns_persist.METHOD)
         refusal = why_forbidden(name, records, applicant)
@@ -138,7 +136,7 @@ class NamesLook:
             yield _forbidden(name, at, records, refusal, applicant)
 
     def _in_force(self, name: str) -> tuple[str, tuple[CaaRecord, ...]]:
-        """Climb to the first name that has any records, and give both (RFC 8659 §3)."""
+        """Climb to the first name that has any records, and return both (RFC 8659 §3)."""
         while name:
             records = self._caa(name)
             if records:
@@ -153,7 +151,7 @@ def _forbidden(
     has_wild = any(record.tag == "issuewild" for record in records)
     places = {
         "at": at,
-        "allowed": list(allowed_by(records)) or Text("no CA"),
+        "allowed": _allowed(records),
         "ca": min(applicant.identities),
         "tag": "issuewild" if is_wildcard(name) and has_wild else "issue",
         "account": applicant.account_url,
@@ -163,28 +161,19 @@ def _forbidden(
     return error(Code.CAA_FORBIDS, name, message, fix)
 
 
+def _allowed(records: tuple[CaaRecord, ...]) -> list[str] | Text:
+    return list(allowed_by(records)) or Text("no CA")
+
+
 def _is_bogus(name: str, resolver: Resolvers) -> bool:
     try:
         return resolver.is_bogus(name)
-    except DnsError:  # silent resolvers are told by themselves
+    except DnsError:  # silent resolvers are reported by themselves
         return False
 
 
-def _not_judged(name: str, at: str, records: tuple[CaaRecord, ...]) -> Problem:
-    message = Text(
-        "the CAA records at {at} let {allowed} issue, and the CA does not say what it is called"
-        " there",
-        at=at,
-        allowed=list(allowed_by(records)) or Text("no CA"),
-    )
-    fix = Text("compare them with what the CA's documents say of CAA")
-    return warning(Code.CAA_NOT_JUDGED, name, message, fix)
-
-
 class ZonesLook:
-    """Looks at the zones of one account; without `resolvers` at nothing but the account. Its method
-    raises `DnsError` where the account cannot be asked.
-    """
+    """Looks at the zones of one account; without `resolvers` at nothing but the account."""
 
     def __init__(
         self,
@@ -201,7 +190,7 @@ class ZonesLook:
     def look(self, names: Iterable[tuple[str, DnsProvider]]) -> list[Problem]:
         """Return what would keep the challenges of these names from being written, or seen. Each
         has the provider of its certificate, which may be several accounts: what goes to another
-        one is left to the look at that.
+        one is left to the look at that. Raises `DnsError` where the account cannot be asked.
         """
         find = finder_of(self._dns)
         if find is None:
@@ -241,8 +230,8 @@ class ZonesLook:
                     "a wildcard's CNAME to {target} is seen at {name}", target=target, name=asked
                 )
                 fix = Text(
-                    "nothing to do: the wildcard no longer applies once the"
-                    " challenge is written there"
+                    "nothing to do: the wildcard no longer applies once the challenge is written"
+                    " there"
                 )
                 yield Problem(Code.ALIAS_BY_WILDCARD, message, fix, Severity.NOTICE, asked)
 
@@ -254,7 +243,7 @@ class ZonesLook:
         return problem.problem(place, code=Code.ZONE_MISSING)
 
     def _delegation(self, zone: str, place: str) -> Iterator[Problem]:
-        """Compare whom the world asks about a place in a zone with who serves the account's."""
+        """Compare the name servers that the world asks about a place with those of the account."""
         if self._resolvers is None:
             return
         try:
@@ -266,16 +255,9 @@ class ZonesLook:
         except DnsError as problem:
             yield problem.problem(zone, Severity.WARNING, Code.NOT_LOOKED_AT)
             return
-        own = self._own_servers(zone)
-        if public != zone or (own and not own.intersection(asked)):
-            yield self._elsewhere(zone, place, asked, own)
-
-    def _own_servers(self, zone: str) -> frozenset[str]:
-        return self._dns.name_servers(zone) if isinstance(self._dns, Delegated) else frozenset()
-
-    def _elsewhere(
-        self, zone: str, place: str, asked: Sequence[str], own: frozenset[str]
-    ) -> Problem:
+        own = self._dns.name_servers(zone) if isinstance(self._dns, Delegated) else frozenset()
+        if public == zone and not (own and own.isdisjoint(asked)):
+            return
         message = Text(
             "the account {account} has the zone {zone}, but the public DNS asks other name"
             " servers about {place}: {asked}",
@@ -291,100 +273,14 @@ class ZonesLook:
                 " certificate the account that the others show",
                 own=sorted(own),
             )
-        return error(Code.DELEGATED_ELSEWHERE, zone, message, fix)
-
-
-_WITHOUT_WAIT = Text(
-    "where the challenge is delegated by a CNAME, set `doh` under [dns] in the place of `wait`;"
-    " else add the domain to the account, or name the account that has it as `dns` of the"
-    " certificate"
-)
-
-FindZone = Callable[[str], FoundZone]
-"""Gives the zone of an account that holds a place. Raises `DnsError`."""
-
-
-def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propagation) -> None:
-    """See that each name's challenge has a zone to be written into. Raises `DnsError`."""
-    for _, problem in unwritable(names, dns, propagation):
-        raise problem
-
-
-def unwritable(
-    names: Sequence[str], dns: DnsProvider, propagation: Propagation
-) -> Iterator[tuple[str, ZoneNotFound]]:
-    """Give the names, without `*.`, whose challenges no zone can be found for, and why. Raises
-    `DnsError` for anything else that is in the way.
-    """
-    known: dict[DnsProvider, FindZone | None] = {}
-    for name in dict.fromkeys(map(base_name, names)):
-        asked = challenge_name(name)
-        place = propagation.follow(asked)
-        try:
-            account = account_at(dns, place)
-            if account not in known:
-                known[account] = finder_of(account)
-            find = known[account]
-            if find is not None:
-                find(place)
-        except ZoneNotFound as problem:
-            yield name, explained(problem, asked, place, propagation)
-
-
-def account_at(dns: DnsProvider, place: str) -> DnsProvider:
-    """Give the account that writes at a place. Raises `DnsError`."""
-    return dns.at(place) if isinstance(dns, SharedOut) else dns
-
-
-def finder_of(dns: DnsProvider) -> FindZone | None:
-    """Give what finds an account's zones, `None` where its provider cannot. Raises `DnsError`."""
-    if isinstance(dns, ZoneFinder):
-        return dns.zone_of
-    return partial(_among, dns.zones()) if isinstance(dns, ZoneKeeper) else None
-
-
-def _among(zones: Sequence[FoundZone], place: str) -> FoundZone:
-    return must_have_zone(place, zones)
-
-
-def explained(
-    problem: ZoneNotFound, asked: str, place: str, propagation: Propagation
-) -> ZoneNotFound:
-    """Say as well which CNAME has led to the place that no zone holds, which does not count, or
-    that none was looked for.
-    """
-    if not propagation.sees_cnames:
-        said = Text(
-            "{problem}; whether a CNAME leads elsewhere is not known, since with `wait` under [dns]"
-            " nothing is asked",
-            problem=problem.message,
-        )
-        return ZoneNotFound(said, hint=_WITHOUT_WAIT)
-    if place != asked:
-        said = Text(
-            "the CNAME at {name} leads to {place}, and {problem}",
-            name=asked,
-            place=place,
-            problem=problem.message,
-        )
-        return ZoneNotFound(said, hint=problem.hint)
-    target = propagation.wildcard_alias(asked)
-    if target is None:
-        return problem
-    said = Text(
-        "{problem}; the CNAME to {target} that is seen there is a wildcard's and counts for"
-        " nothing, since it gives way to what is set at the name itself",
-        problem=problem.message,
-        target=target,
-    )
-    return ZoneNotFound(said, hint=problem.hint)
+        yield error(Code.DELEGATED_ELSEWHERE, zone, message, fix)
 
 
 @dataclass(frozen=True, slots=True)
 class SeenDirectory:
-    """What a directory told. `identities` are the domain names by which CAA records name the CA
-    (RFC 8555 §9.7.6), in lower case; none where it does not tell them. `ahead` is how far the CA's
-    clock is ahead of this machine's, `None` where its answer has no date; `offer` what it says of
+    """What a directory says. `identities` are the domain names by which CAA records name the CA
+    (RFC 8555 §9.7.6), in lower case; none where it has none. `ahead` is how far the CA's clock is
+    ahead of this machine's, `None` where its answer has no date; `offer` what it says of
     dns-persist-01.
     """
 
@@ -402,12 +298,9 @@ def look_at_directory(
     now: Callable[[], datetime],
 ) -> SeenDirectory:
     """Read the directory at a URL. Raises `IssuanceError`."""
-    network = Network(ca_bundle=ca_bundle, proxy=proxy, pause=pause, now=now)
-    with in_our_words(now), contextlib.closing(network):
-        response = network.get(url)
-        ahead = ahead_of(response.headers, now())
-        identities = identities_of(read_directory(response))
-        return SeenDirectory(identities, ahead, read_answer(offer_in, response))
+    settings = IssuerSettings(url, ca_bundle=ca_bundle, proxy=proxy)
+    with opened(settings, pause, now) as client:
+        return SeenDirectory(client.identities, client.ahead, client.offer)
 
 
 _NAME_ANOTHER = Text(
@@ -423,33 +316,30 @@ def look_at_resolvers(resolvers: Sequence[HttpsResolver]) -> Iterator[Problem]:
     if not resolvers:
         return
     with ThreadPoolExecutor(len(resolvers)) as pool:
-        yield from (found for found in pool.map(_look, resolvers) if found is not None)
+        yield from filter(None, pool.map(_look, resolvers))
 
 
 def _look(resolver: HttpsResolver) -> Problem | None:
     query = dns.message.make_query(f"certferry-{secrets.token_hex(8)}.com.", dns.rdatatype.A)
+    why: Text | None = None
+    addresses: list[str] = []
     try:
         answer = resolver.ask(query)
+        if answer.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+            why = verbatim(dns.rcode.to_text(answer.rcode()))
+        found = (one for one in answer.answer if one.rdtype == dns.rdatatype.A)
+        addresses = [record.to_text() for records in found for record in records]
     except Unheard as silence:
-        return _silent(resolver.called, silence.problem)
-    if answer.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-        return _silent(resolver.called, verbatim(dns.rcode.to_text(answer.rcode())))
-    addresses = [
-        record.to_text()
-        for records in answer.answer
-        if records.rdtype == dns.rdatatype.A
-        for record in records
-    ]
+        why = silence.problem
+    called = resolver.called
+    if why is not None:
+        message = Text("the resolver {resolver} does not answer: {why}", resolver=called, why=why)
+        return warning(Code.RESOLVER_SILENT, called, message, _NAME_ANOTHER)
     if not addresses:
         return None
     message = Text(
         "the resolver {resolver} says that a name which does not exist is at {addresses}",
-        resolver=resolver.called,
+        resolver=called,
         addresses=addresses,
     )
-    return error(Code.RESOLVER_INVENTS, resolver.called, message, _NAME_ANOTHER)
-
-
-def _silent(resolver: str, why: Text) -> Problem:
-    message = Text("the resolver {resolver} does not answer: {why}", resolver=resolver, why=why)
-    return warning(Code.RESOLVER_SILENT, resolver, message, _NAME_ANOTHER)
+    return error(Code.RESOLVER_INVENTS, called, message, _NAME_ANOTHER)

@@ -1,14 +1,16 @@
-"""Ask one authoritative name server for the TXT values at a name."""
+"""What one server answers when it is asked for TXT values: an authoritative name server, or a
+resolver by HTTPS.
+"""
 
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum
 from functools import partial
-from typing import TypeVar
 
 import dns.exception
 import dns.flags
@@ -19,18 +21,14 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-from certferry.adapters.acme.propagation_status import (
+from certferry.adapters.acme.resolvers import (
     NO_ANSWER,
-    OLDER_VALUES,
+    PAYLOAD,
     UNREADABLE,
-    VALUE_ABSENT,
-    Heard,
-    Reading,
-    made_up_among,
-    with_reasons,
+    HttpsResolver,
+    Unheard,
+    to_name,
 )
-from certferry.adapters.acme.resolvers import PAYLOAD, HttpsResolver, Resolvers, Unheard, to_name
-from certferry.errors import DnsUnavailable, ZoneNotFound
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
@@ -46,6 +44,32 @@ NO_ROUTE = frozenset(
     }
 )
 
+VALUE_ABSENT = Text("value absent")
+OLDER_VALUES = Text("only older values")
+
+
+class Heard(Enum):
+    """What came back from an address."""
+
+    ANSWER = "the values at the name"
+    REFUSAL = "an answer that does not count"
+    HEARSAY = "an answer from a server that does not hold the zone"
+    SILENCE = "nothing"
+    NO_ROUTE = "the question could not be sent from this host"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one address said about one name; `why` says what is wrong when a value is missing."""
+
+    heard: Heard
+    why: Text = VALUE_ABSENT
+    values: frozenset[str] = frozenset()
+
+    def shows(self, wanted: frozenset[str]) -> bool:
+        """Return whether every wanted value is there."""
+        return self.heard is Heard.ANSWER and wanted <= self.values
+
 
 def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading:
     """Ask over UDP, and over TCP when the answer does not fit. Where none comes, or another host's
@@ -58,21 +82,17 @@ def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading
         to_name(name), dns.rdatatype.TXT, use_edns=0, payload=PAYLOAD, flags=0
     )
     seconds = answer_within.total_seconds()
-    usual = partial(_over_udp, query, address, port, seconds)
-    found = _heard(usual, name)
+
+    def over_udp() -> dns.message.Message:
+        return dns.query.udp_with_fallback(
+            query, address, timeout=seconds, port=port, ignore_unexpected=True, ignore_errors=True
+        )[0]
+
+    found = _heard(over_udp, name)
     if found.heard not in {Heard.SILENCE, Heard.HEARSAY}:
         return found
     over_tcp = _heard(partial(dns.query.tcp, query, address, timeout=seconds, port=port), name)
     return over_tcp if over_tcp.heard is Heard.ANSWER else found
-
-
-def _over_udp(
-    query: dns.message.Message, address: str, port: int, seconds: float
-) -> dns.message.Message:
-    response, _ = dns.query.udp_with_fallback(
-        query, address, timeout=seconds, port=port, ignore_unexpected=True, ignore_errors=True
-    )
-    return response
 
 
 def _heard(exchange: Callable[[], dns.message.Message], name: str) -> Reading:
@@ -93,146 +113,70 @@ def read(response: dns.message.Message, name: str) -> Reading:
 
     Only an authoritative answer counts; "no such name" is one without values.
     """
-    if response.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-        return Reading(Heard.REFUSAL, verbatim(dns.rcode.to_text(response.rcode())))
+    refusal = _refusal(response)
+    if refusal is not None:
+        return refusal
     if not response.flags & dns.flags.AA:
         return Reading(Heard.HEARSAY, Text("not authoritative"))
-    found = txt_records(response, name)
-    return Reading(Heard.ANSWER, OLDER_VALUES if found else VALUE_ABSENT, values_of(found))
+    found = _txt_records(response, name)
+    return Reading(Heard.ANSWER, OLDER_VALUES if found else VALUE_ABSENT, _values_of(found))
 
 
-def txt_records(response: dns.message.Message, name: str) -> dns.rrset.RRset | None:
-    """Give the TXT records at a name in an answer."""
+def read_kept(response: dns.message.Message, name: str) -> Reading:
+    """Read an answer that may have been kept for a while, with how long it may be kept still: a
+    record by its own time, and that there is none by the zone's SOA record (RFC 2308 §5).
+    """
+    refusal = _refusal(response)
+    if refusal is not None:
+        return refusal
+    found = _txt_records(response, name)
+    if found:
+        why = Text(
+            "shows only older values, and may do so for another {time}",
+            time=timedelta(seconds=found.ttl),
+        )
+        return Reading(Heard.ANSWER, why, _values_of(found))
+    why = Text("still says that there is no such record")
+    for records in response.authority:
+        if records.rdclass == dns.rdataclass.IN and records.rdtype == dns.rdatatype.SOA:
+            time = timedelta(seconds=min(records.ttl, *(one.minimum for one in records)))
+            why = Text(
+                "still says that there is no such record, and may do so for another {time}",
+                time=time,
+            )
+            break
+    return Reading(Heard.ANSWER, why)
+
+
+def _refusal(response: dns.message.Message) -> Reading | None:
+    if response.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+        return None
+    return Reading(Heard.REFUSAL, verbatim(dns.rcode.to_text(response.rcode())))
+
+
+def _txt_records(response: dns.message.Message, name: str) -> dns.rrset.RRset | None:
     return response.get_rrset(
         dns.message.ANSWER, to_name(name), dns.rdataclass.IN, dns.rdatatype.TXT
     )
 
 
-def values_of(records: dns.rrset.RRset | None) -> frozenset[str]:
-    """Give the values of TXT records."""
+def _values_of(records: dns.rrset.RRset | None) -> frozenset[str]:
     return frozenset(b"".join(one.strings).decode(errors="replace") for one in records or ())
-
-
-_T = TypeVar("_T")
-
-log = logging.getLogger(__name__)
-
-
-class DnsLookup:
-    """Asks the resolvers of `Resolvers`, and those `over_https` once more by themselves. Safe to
-    use from any thread.
-    """
-
-    def __init__(
-        self,
-        endpoints: Sequence[tuple[str, int]],
-        answer_within: timedelta,
-        over_https: Sequence[HttpsResolver],
-    ) -> None:
-        self._resolvers = Resolvers(endpoints, answer_within, over_https)
-        self._elsewhere = (
-            Resolvers((), answer_within, over_https, plain=False) if over_https else None
-        )
-
-    def alias(self, name: str) -> str | None:
-        """See `Resolvers.alias`."""
-        return self._resolvers.alias(name)
-
-    def invented(self) -> dict[str, list[str]]:
-        """See `Resolvers.invented`."""
-        return self._resolvers.invented()
-
-    def zone_of(self, name: str) -> str:
-        """See `Resolvers.zone_of`."""
-        return self._not_denied(Resolvers.zone_of, name)
-
-    def name_servers(self, zone: str) -> tuple[str, ...]:
-        """See `Resolvers.name_servers`."""
-        return self._not_denied(Resolvers.name_servers, zone)
-
-    def addresses(self, host: str) -> tuple[str, ...]:
-        """See `Resolvers.addresses`. Such as stand for no host are told, and those from elsewhere
-        are better.
-        """
-        found = self._resolvers.addresses(host)
-        made_up = made_up_among(found)
-        if (found and not made_up) or self._elsewhere is None:
-            return found
-        if made_up:
-            log.warning(
-                Text(
-                    "a proxy on this host answers DNS with made-up addresses: it says that {host}"
-                    " is at {addresses}; other resolvers are asked over HTTPS",
-                    host=host,
-                    addresses=made_up,
-                )
-            )
-        return self._elsewhere.addresses(host) or found
-
-    def _not_denied(self, question: Callable[[Resolvers, str], _T], name: str) -> _T:
-        """Ask elsewhere for what the resolvers deny: a company's know its own names only."""
-        try:
-            return question(self._resolvers, name)
-        except ZoneNotFound as denied:
-            if self._elsewhere is None:
-                raise
-            try:
-                return question(self._elsewhere, name)
-            except DnsUnavailable:
-                raise denied from None
 
 
 Opinions = Mapping[str, Mapping[str, Reading]]
 """Name → resolver, as it is called in sentences → what it said."""
 
 
-class SecondOpinion:
-    """Asks resolvers over HTTPS. Where they were `chosen` by the operator they are asked in any
-    case, else only when the name servers cannot be.
-    """
-
-    def __init__(self, resolvers: Sequence[HttpsResolver], *, chosen: bool) -> None:
-        self._resolvers = tuple(resolvers)
-        self.chosen = chosen
-
-    def __bool__(self) -> bool:
-        """Tell whether there is any resolver to ask."""
-        return bool(self._resolvers)
-
-    def ask(self, names: Iterable[str]) -> Opinions:
-        """Ask each resolver for each name, side by side."""
-        names = list(names)
-        found: dict[str, dict[str, Reading]] = {name: {} for name in names}
-        with ThreadPoolExecutor(max(len(self._resolvers), 1)) as threads:
-            answers = threads.map(lambda one: _ask(one, names), self._resolvers)
-            for resolver, readings in zip(self._resolvers, answers, strict=True):
-                for name, reading in zip(names, readings, strict=True):
-                    found[name][resolver.called] = reading
-        return found
-
-
-def is_shown(readings: Mapping[str, Reading], wanted: frozenset[str]) -> bool:
-    """Tell whether every resolver that answers shows the values. One that is silent is forgiven
-    while another answers: from some networks not all of them can be reached.
-    """
-    heard = those_heard(readings)
-    return bool(heard) and all(one.shows(wanted) for one in heard.values())
-
-
-def those_heard(readings: Mapping[str, Reading]) -> dict[str, Reading]:
-    """Give what came of the resolvers that answered."""
-    return {who: one for who, one in readings.items() if one.heard is not Heard.SILENCE}
-
-
-def dissent(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Text]:
-    """Say for each name which resolvers do not show the values, and why."""
-    said: list[Text] = []
-    for name, readings in opinions.items():
-        others = {who: one.why for who, one in readings.items() if not one.shows(wanted[name])}
-        if others:
-            resolvers = with_reasons(others)
-            said.append(Text("{name}: {resolvers}", name=name, resolvers=resolvers))
-    return said
+def opinions_of(resolvers: Sequence[HttpsResolver], names: Iterable[str]) -> Opinions:
+    """Ask each resolver over HTTPS for each name, side by side."""
+    names = list(names)
+    with ThreadPoolExecutor(max(len(resolvers), 1)) as threads:
+        answers = list(threads.map(lambda one: _ask(one, names), resolvers))
+    return {
+        name: {one.called: found[n] for one, found in zip(resolvers, answers, strict=True)}
+        for n, name in enumerate(names)
+    }
 
 
 def _ask(resolver: HttpsResolver, names: Sequence[str]) -> list[Reading]:
@@ -250,30 +194,29 @@ def _ask(resolver: HttpsResolver, names: Sequence[str]) -> list[Reading]:
     return readings
 
 
-def read_kept(response: dns.message.Message, name: str) -> Reading:
-    """Read an answer that may have been kept for a while, and say how long it may be kept still: a
-    record by its own time, and that there is none by the zone's SOA record (RFC 2308 §5).
+def those_heard(readings: Mapping[str, Reading]) -> dict[str, Reading]:
+    """Return how the resolvers answered that did."""
+    return {who: one for who, one in readings.items() if one.heard is not Heard.SILENCE}
+
+
+def is_shown(readings: Mapping[str, Reading], wanted: frozenset[str]) -> bool:
+    """Return whether every resolver that answers shows the values. One that is silent is forgiven
+    while another answers: from some networks not all of them can be reached.
     """
-    if response.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-        return Reading(Heard.REFUSAL, verbatim(dns.rcode.to_text(response.rcode())))
-    found = txt_records(response, name)
-    if found:
-        why = Text(
-            "shows only older values, and may do so for another {time}",
-            time=timedelta(seconds=found.ttl),
-        )
-        return Reading(Heard.ANSWER, why, values_of(found))
-    left = _negative_time(response)
-    if left is None:
-        return Reading(Heard.ANSWER, Text("still says that there is no such record"))
-    why = Text(
-        "still says that there is no such record, and may do so for another {time}", time=left
-    )
-    return Reading(Heard.ANSWER, why)
+    heard = those_heard(readings)
+    return bool(heard) and all(one.shows(wanted) for one in heard.values())
 
 
-def _negative_time(response: dns.message.Message) -> timedelta | None:
-    for records in response.authority:
-        if records.rdclass == dns.rdataclass.IN and records.rdtype == dns.rdatatype.SOA:
-            return timedelta(seconds=min(records.ttl, *(one.minimum for one in records)))
-    return None
+def dissent(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Text]:
+    """Return for each name which resolvers do not show the values, and why."""
+    found: list[Text] = []
+    for name, readings in opinions.items():
+        others = {who: one.why for who, one in readings.items() if not one.shows(wanted[name])}
+        if others:
+            found.append(Text("{name}: {resolvers}", name=name, resolvers=with_reasons(others)))
+    return found
+
+
+def with_reasons(hosts: Mapping[str, Text]) -> list[Text]:
+    """Return each host with the reason behind it."""
+    return [Text("{server} ({why})", server=host, why=why) for host, why in hosts.items()]

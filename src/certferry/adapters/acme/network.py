@@ -1,14 +1,15 @@
-"""Signed requests to a CA: the library's network, with the patience that it lacks.
+"""Signed requests to a CA: the library's network, with the patience that it lacks; and the waits
+between looks at what takes its time.
 
-It retries a refused nonce once, which is not enough for a busy CA, loses Retry-After when a request
-is refused, and knows one timeout only (docs/facts/libraries.md §1.1).
+The library retries a refused nonce once, which is not enough for a busy CA, loses Retry-After when
+a request is refused, and knows one timeout only (docs/facts/libraries.md §1.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of
 from certferry.adapters.http.client import PlainSession, ahead_of
 from certferry.core.network import is_loopback
 from certferry.core.redaction import quoted
-from certferry.errors import CaUnavailable
+from certferry.errors import CaUnavailable, Retry
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -35,13 +36,9 @@ LONGEST_ANSWER = 2**20  # bytes; a chain, or an order of a hundred names, has so
 MOST_NONCES = 40  # even when every other good nonce is refused, this many in a row never are
 RESTS = (0.25, 1.0)  # seconds before each further attempt when no answer came, or a 5xx
 LONGEST_REST = 10.0  # seconds; for longer, the run does not hold its breath
+FIRST, GROWTH, LONGEST = 0.1, 1.5, 10.0  # of the rests between looks, seconds
 
-_TRANSIENT = {
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    HTTPStatus.BAD_GATEWAY,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    HTTPStatus.GATEWAY_TIMEOUT,
-}
+_TRANSIENT = {500, 502, 503, 504}
 
 _T = TypeVar("_T")
 
@@ -115,14 +112,13 @@ class Network(ClientNetwork):
         return ask()
 
     def _rest_after(self, failure: Exception, rest: float) -> float | None:
-        """Give the seconds until the next attempt, or None when there should be none."""
+        """Return the seconds until the next attempt, or None when there should be none."""
         if not isinstance(failure, Refused):
             return rest if _is_lost_connection(failure) else None
         if failure.status not in _TRANSIENT:
             return None
         now = self._now()
-        moment = moment_of(failure.retry_after, now)
-        asked = 0.0 if moment is None else (moment - now).total_seconds()
+        asked = ((moment_of(failure.retry_after, now) or now) - now).total_seconds()
         return max(rest, asked) if asked <= LONGEST_REST else None
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
@@ -154,13 +150,13 @@ class Network(ClientNetwork):
 
 
 def must_be_private(url: str) -> None:
-    """Refuse plain HTTP, but to this machine: the directory names all other addresses, so who can
-    change one answer could lead the account's requests away.
+    """Refuse plain HTTP, but to this machine: the directory names all other addresses, so an
+    attacker who can change one answer could lead the account's requests away.
     """
     try:
         parts = parse_url(url)
     except (LocationParseError, TypeError):  # a CA may write a list where an address belongs
-        return  # requests tells of it
+        return  # requests refuses it
     if parts.scheme == "http" and not is_loopback((parts.host or "").strip("[]")):
         raise CaUnavailable(
             Text("the CA names an address without https: {host}", host=quoted(parts.host)),
@@ -169,9 +165,43 @@ def must_be_private(url: str) -> None:
 
 
 def _is_lost_connection(failure: Exception) -> bool:
-    """Tell a connection that broke or was not to be had from one that will never be right."""
+    """Return whether a connection broke or was not to be had, and may be the next time."""
     exceptions = requests.exceptions
     hopeless = (exceptions.ProxyError, exceptions.Timeout)
     broken = (exceptions.ConnectionError, exceptions.ChunkedEncodingError)
     is_broken = isinstance(failure, broken) and not isinstance(failure, hopeless)
     return is_broken and not is_untrusted(failure)
+
+
+def growing(first: float, longest: float) -> Iterator[float]:
+    """Yield the seconds between looks: short at first, then ever longer."""
+    while True:
+        yield first
+        first = min(first * GROWTH, longest)
+
+
+@dataclass(slots=True)
+class Polling:
+    """The rests between looks at one thing that the CA works on, until `deadline`."""
+
+    what: Text
+    deadline: datetime
+    pause: Pause
+    now: Callable[[], datetime]
+    _rests: Iterator[float] = field(default_factory=lambda: growing(FIRST, LONGEST), init=False)
+
+    def rest(self, retry_after: str | None = None) -> None:
+        """Wait until the next look, and as long as the last answer's Retry-After asks for.
+
+        Raises `CaUnavailable` when there is to be none before the deadline.
+        """
+        now = self.now()
+        asked = moment_of(retry_after, now) or now
+        if max(now, asked) >= self.deadline:
+            raise CaUnavailable(
+                Text("{what}: no result until {deadline}", what=self.what, deadline=self.deadline),
+                hint=Text("the order is kept: the next `certferry sync` looks at it again"),
+                retry=Retry.at(asked) if asked > now else None,
+            )
+        seconds = max(next(self._rests), (asked - now).total_seconds())
+        self.pause(min(seconds, (self.deadline - now).total_seconds()))

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
+from certferry import errors
 from certferry.adapters.acme import csr
-from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Client, Order
+from certferry.adapters.acme.client import (
+    INVALID,
+    PENDING,
+    READY,
+    VALID,
+    Client,
+    IssuerSettings,
+    Order,
+)
 from certferry.adapters.acme.csr import chosen_chain
-from certferry.adapters.acme.dns01 import Solver
-from certferry.adapters.acme.order_context import OrderContext, Polling
+from certferry.adapters.acme.dns01 import OrderContext, Solver
+from certferry.adapters.acme.network import Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
 from certferry.adapters.acme.renewal_info import certificate_id
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.chain import must_be_as_ordered, rejected
 from certferry.core.certificates.names import base_name
 from certferry.core.certificates.pem import bundle_of, parse_chain, parse_key, with_issuer
-from certferry.core.planning.limits import Limits
 from certferry.core.secret import Secret
-from certferry.errors import (
-    AuthorizationFailed,
-    CertificateError,
-    IssuanceError,
-    LeaseLost,
-    OrderFailed,
-    Retry,
-    StateError,
-)
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import AcmeOrder, Lease
 from certferry.text import Text
@@ -48,22 +46,16 @@ _UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """Where a lineage's order is carried out: at one directory, under one lease. A private CA may
-    leave out the issuer of its leaves, which `ca_bundle` has. Unless it `must_have_profile`, a
-    directory that has none of those that are wished for chooses itself. `must_be_allowed` is asked
-    before a new order.
+    """Where a lineage's order is carried out: at one directory, under one lease. `must_be_allowed`
+    is called before a new order, and raises `OrderFailed` where the CA could not issue.
     """
 
-    directory: str
+    settings: IssuerSettings
     client: Client
     request: IssueRequest
     lease: Lease
     context: OrderContext
-    ca_bundle: Path | None
-    preferred_chain: str | None
-    must_have_profile: bool
     must_be_allowed: Callable[[], None]
-    limits: Limits | None
 
     def fulfil(self) -> CertificateBundle:
         """Finish the order that an earlier run began, or else a new one."""
@@ -71,43 +63,42 @@ class Ordering:
         if left_over is not None:
             # The earlier run may have answered and lost its records before the CA looked: what
             # fails now is then not what is in DNS now. A new order finds out, once.
-            with contextlib.suppress(AuthorizationFailed):
+            with contextlib.suppress(errors.AuthorizationFailed):
                 bundle = self._carried_out(*left_over)
                 if bundle.certificate.not_after > self.context.now():
-                    return self._as_ordered(bundle)
+                    must_be_as_ordered(bundle, self.request.names, self.context.now())
+                    return bundle
                 # Issued days ago for a few days: that is no mistake of the CA's.
                 self._forget()
-        return self._as_ordered(self._carried_out(*self._begin()))
-
-    def _as_ordered(self, bundle: CertificateBundle) -> CertificateBundle:
+        bundle = self._carried_out(*self._begin())
         must_be_as_ordered(bundle, self.request.names, self.context.now())
         return bundle
 
     # whose order it is
 
     def _left_over(self) -> tuple[AcmeOrder, Order] | None:
-        """Give the order that an earlier run began, if it still leads to the certificate that is
+        """Return the order that an earlier run began, if it still leads to the certificate that is
         declared now.
         """
         kept = self.context.state.order(self.request.lineage)
         if kept is None:
             return None
-        order = self._look_again(kept) if self._is_as_requested(kept) else None
+        order = self._current(kept) if self._is_as_requested(kept) else None
         if order is None or not self._can_go_on(order):
             self.context.state.drop_order(self.lease)
             return None
-        self._report(Text("picking up the order of {moment}", moment=kept.created_at))
+        self.context.report(Text("picking up the order of {moment}", moment=kept.created_at))
         return kept, order
 
     def _is_as_requested(self, kept: AcmeOrder) -> bool:
         return (
-            kept.directory == self.directory
+            kept.directory == self.settings.directory
             and self.client.has(kept.url)
             and set(kept.names) == set(self.request.names)
             and csr.is_of_type(kept.key_pem, self.request.key_type)
         )
 
-    def _look_again(self, kept: AcmeOrder) -> Order | None:
+    def _current(self, kept: AcmeOrder) -> Order | None:
         try:
             return self.client.order(kept.url)
         except Refused as refused:
@@ -117,23 +108,22 @@ class Ordering:
 
     def _can_go_on(self, order: Order) -> bool:
         is_over = order.expires is not None and order.expires <= self.context.now()
-        asked_for = {None, *self.request.profiles}
-        is_other = bool(self.request.profiles) and order.profile not in asked_for
+        profiles = self.request.profiles
+        is_other = bool(profiles) and order.profile not in {None, *profiles}
         return order.status != INVALID and not is_over and not is_other
 
     def _begin(self) -> tuple[AcmeOrder, Order]:
-        self._report(Text("ordering a certificate"))
+        self.context.report(Text("ordering a certificate"))
         profile = self._profile()
         self.must_be_allowed()
-        names = self.request.names
         key_pem = self._key()
-        order = self._new_order(names, profile)
+        order = self._new_order(profile)
         # With its key, before the CA can issue anything for it: the next run can finish.
         kept = AcmeOrder(
             lineage=self.request.lineage,
-            directory=self.directory,
+            directory=self.settings.directory,
             url=order.url,
-            names=names,
+            names=self.request.names,
             key_pem=key_pem,
             created_at=self.context.now(),
             key_type=self.request.key_type,
@@ -143,18 +133,20 @@ class Ordering:
 
     def _claim(self, *, exempt: bool) -> None:
         """Count the order, before the CA does. Raises `OrderHeldBack`."""
-        context = self.context
-        if self.limits is not None:
+        settings, context = self.settings, self.context
+        if settings.limits is not None:
             wanted = replace(self.request.wanted, exempt=exempt)
             context.state.claim_order(
-                self.lease, self.directory, wanted, self.limits, context.now()
+                self.lease, settings.directory, wanted, settings.limits, context.now()
             )
 
-    def _new_order(self, names: tuple[str, ...], profile: str | None) -> Order:
-        """Order, and say what is replaced: Let's Encrypt lifts its limits for that. A CA that has a
-        replacement already, or never had the certificate, is asked once more without.
+    def _new_order(self, profile: str | None) -> Order:
+        """Order, and name what is replaced: Let's Encrypt lifts its limits for that. A CA that has
+        a replacement already, or never had the certificate, is asked once more without.
         """
-        replaces = self._replaces()
+        names, replaced = self.request.names, self.request.replaced_pem
+        is_known = self.client.renewal_info is not None
+        replaces = certificate_id(replaced) if replaced is not None and is_known else None
         self._claim(exempt=replaces is not None)
         if replaces is not None:
             try:
@@ -165,24 +157,16 @@ class Ordering:
             self._claim(exempt=False)
         return self.client.begin_order(names, profile)
 
-    def _replaces(self) -> str | None:
-        replaced = self.request.replaced_pem
-        if replaced is None or self.client.renewal_info is None:
-            return None
-        return certificate_id(replaced)
-
     def _profile(self) -> str | None:
-        """Choose the first of the profiles that are wished for, of those that the CA has. Raises
-        `OrderFailed`.
-        """
-        asked_for, offered = self.request.profiles, self.client.profiles
-        chosen = next((profile for profile in asked_for if profile in offered), None)
-        if chosen is None and asked_for and self.must_have_profile:
-            raise _no_such_profile(asked_for, offered)
+        """Return the first of the desired profiles that the CA has. Raises `OrderFailed`."""
+        desired, offered = self.request.profiles, self.client.profiles
+        chosen = next((profile for profile in desired if profile in offered), None)
+        if chosen is None and desired and self.settings.must_have_profile:
+            raise _no_such_profile(desired, offered)
         return chosen
 
     def _key(self) -> Secret:
-        """Return the key of the certificate before, where that is wished for and it fits."""
+        """Return the key of the certificate before, where that is desired and it fits."""
         before, key_type = self.request.reused_key, self.request.key_type
         if before is not None and csr.is_of_type(before, key_type):
             return before
@@ -191,31 +175,42 @@ class Ordering:
     # what is done with it
 
     def _carried_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
-        with self._forgotten_when_hopeless():
+        """Return the certificate of an order. One that will not succeed any more is forgotten, so
+        that the next run begins anew.
+        """
+        try:
             return self._carry_out(kept, order)
+        except (errors.AuthorizationFailed, errors.OrderFailed) as failure:
+            if isinstance(failure, errors.AuthorizationFailed):
+                self._count(failure)
+            self._forget()
+            raise
+        except Refused as refused:
+            if refused.is_final:
+                self._forget()
+            raise
 
     def _carry_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
         if order.status == PENDING:
-            solver = Solver(self.client, self.request.lineage, self.context)
-            solver.prove(order.authorizations, self.request.names)
+            Solver(self.client, self.context).prove(order.authorizations, self.request.names)
             order = self.client.order(order.url)
         url = self._certificate_url(kept, order)
-        fullchain_pem = chosen_chain(self.client, url, self.preferred_chain)
+        fullchain_pem = chosen_chain(self.client, url, self.settings.preferred_chain)
         try:
             chain = parse_chain(fullchain_pem)
-            if len(chain) == 1 and self.ca_bundle is not None:
-                chain = with_issuer(chain, self.ca_bundle.read_bytes())
-        except CertificateError as problem:
+            if len(chain) == 1 and self.settings.ca_bundle is not None:
+                chain = with_issuer(chain, self.settings.ca_bundle.read_bytes())
+        except errors.CertificateError as problem:
             raise not_acme(str(problem)) from problem
         try:
             return bundle_of(chain, parse_key(kept.key_pem))
-        except CertificateError as problem:
+        except errors.CertificateError as problem:
             raise rejected(problem.message) from problem
 
     def _certificate_url(self, kept: AcmeOrder, order: Order) -> str:
         what = Text("waiting for the CA to issue the certificate")
         deadline = self.context.now() + ISSUANCE
-        self._report(what, deadline)
+        self.context.report(what, deadline=deadline)
         polling = Polling(what, deadline, self.context.pause, self.context.now)
         while True:
             if order.status == READY:
@@ -236,45 +231,28 @@ class Ordering:
                 return self.client.order(order.url)
             raise
 
-    def _failure(self, order: Order) -> IssuanceError:
+    def _failure(self, order: Order) -> errors.IssuanceError:
         self._forget()
         if order.problem is None:
-            return OrderFailed(
-                Text("the CA marked the order as failed, and gives no reason"), retry=Retry.LATER
+            return errors.OrderFailed(
+                Text("the CA marked the order as failed, and gives no reason"),
+                retry=errors.Retry.LATER,
             )
         return refused_order(order.problem)
 
-    # an order that is lost
-
-    @contextlib.contextmanager
-    def _forgotten_when_hopeless(self) -> Iterator[None]:
-        """Forget an order that will not succeed any more, so that the next run begins anew."""
-        try:
-            yield
-        except (AuthorizationFailed, OrderFailed) as failure:
-            if isinstance(failure, AuthorizationFailed):
-                self._count(failure)
-            self._forget()
-            raise
-        except Refused as refused:
-            if refused.is_final:
-                self._forget()
-            raise
-
-    def _count(self, failure: AuthorizationFailed) -> None:
+    def _count(self, failure: errors.AuthorizationFailed) -> None:
         """Count the proofs that the CA did not accept, of the names that were ordered."""
         ordered = {base_name(name) for name in self.request.names}
         failed = tuple(name for name in failure.names if base_name(name) in ordered)
         if failed:
-            self.context.state.save_failed_proofs(self.directory, failed, self.context.now())
+            self.context.state.save_failed_proofs(
+                self.settings.directory, failed, self.context.now()
+            )
 
     def _forget(self) -> None:
         # An order too many costs one look; an error here would hide why it failed.
-        with contextlib.suppress(StateError, LeaseLost):
+        with contextlib.suppress(errors.StateError, errors.LeaseLost):
             self.context.state.drop_order(self.lease)
-
-    def _report(self, what: Text, deadline: datetime | None = None) -> None:
-        self.context.report(what, self.context.now(), deadline)
 
 
 def _is_for_what_is_replaced(refused: Refused) -> bool:
@@ -282,13 +260,13 @@ def _is_for_what_is_replaced(refused: Refused) -> bool:
     return refused.kind in _NOT_REPLACED or _UNKNOWN_TO_PEBBLE in detail
 
 
-def _no_such_profile(asked_for: Sequence[str], offered: Sequence[str]) -> OrderFailed:
+def _no_such_profile(desired: Sequence[str], offered: Sequence[str]) -> errors.OrderFailed:
     if not offered:
-        return OrderFailed(
-            Text("the CA lists no profiles; asked for: {profiles}", profiles=asked_for),
+        return errors.OrderFailed(
+            Text("the CA lists no profiles; asked for: {profiles}", profiles=desired),
             hint=Text("take `profile` out of [acme]"),
         )
-    return OrderFailed(
-        Text("the CA has no profile {profile}", profile=Text("{names}", names=asked_for)),
+    return errors.OrderFailed(
+        Text("the CA has no profile {profile}", profile=Text("{names}", names=desired)),
         hint=Text("set `profile` under [acme] to one of: {profiles}", profiles=offered),
     )

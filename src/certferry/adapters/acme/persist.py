@@ -1,4 +1,4 @@
-"""Look for the records that prove names by dns-persist-01, and judge them as the CA will."""
+"""The records that prove names by dns-persist-01: look for them, and judge them as the CA will."""
 
 from __future__ import annotations
 
@@ -7,25 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from josepy.b64 import b64encode
-from josepy.jwk import JWKEC
-
-from certferry.adapters.acme.account import account_key, key_of
-from certferry.adapters.acme.examination import AT_ONCE, unwritable
-from certferry.adapters.acme.order_context import Propagation
+from certferry.adapters.acme.account import holder_in
+from certferry.adapters.acme.examination import AT_ONCE
 from certferry.adapters.acme.resolvers import Resolvers
+from certferry.adapters.acme.zones import Propagation, unwritable
+from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name
-from certferry.core.dns_persist import (
-    Fault,
-    Holder,
-    Offer,
-    PersistRecord,
-    Verdict,
-    judge,
-    record_for,
-    record_name,
-    with_wildcards,
-)
 from certferry.core.findings import Code, info, warning
 from certferry.errors import DnsError, RecordMissing, ZoneNotFound
 from certferry.ports.dns import DnsProvider
@@ -33,23 +20,32 @@ from certferry.ports.state import StateStore
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
-_NOTE = "earlier keys"
+NOT_OFFERED = Text(
+    "the CA's directory does not offer dns-persist-01 as draft -02 has it (`issuerDomainNames`,"
+    " `accountHashPrefix`)"
+)
+NO_ACCOUNT = Text("there is no account at the CA yet that a record could name")
+MAKE_ACCOUNT = Text("`certferry dns-persist {name}` makes it, and prints the record to set")
+SET_RECORD = Text("set this record once, by hand: {record}")
+
+ENDS_SOON = timedelta(days=30)
+"""Before then an operator who sets records by hand wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class JudgedName:
     """What was found for a name without `*.`: the `record` that would prove it, and what those that
     are there are worth, or why that is not known.
     """
 
     name: str
-    record: PersistRecord
-    found: Verdict | DnsError
+    record: dns_persist.PersistRecord
+    found: dns_persist.Verdict | DnsError
 
     @property
     def is_proven(self) -> bool:
         """Whether a record proves the name."""
-        return isinstance(self.found, Verdict) and self.found.fault is None
+        return isinstance(self.found, dns_persist.Verdict) and self.found.fault is None
 
     @property
     def why(self) -> Text:
@@ -60,74 +56,35 @@ class Looked:
         return self.found.fault.value.filled(place=self.record.name)
 
 
-@dataclass(frozen=True, slots=True)
-class PersistLook:
-    """Looks through resolvers for what names an account at a CA."""
+def judged_names(
+    names: Iterable[str],
+    offer: dns_persist.Offer,
+    holder: dns_persist.Holder,
+    resolvers: Resolvers,
+    now: Callable[[], datetime],
+) -> list[JudgedName]:
+    """Look for the records of the names, each of which is judged with its wildcard if that is among
+    them.
+    """
 
-    offer: Offer
-    holder: Holder
-    resolvers: Resolvers
-    now: Callable[[], datetime]
-
-    def look(self, names: Iterable[str]) -> list[Looked]:
-        """Look at the names, each of which is judged with its wildcard if that is among them."""
-        wanted = with_wildcards(names)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(self._looked, wanted, wanted.values()))
-
-    def _looked(self, name: str, wildcard: bool) -> Looked:  # noqa: FBT001 - as `map` gives it
-        record = record_for(name, self.offer, self.holder, wildcard=wildcard)
-        return Looked(name, record, self._judged(name, wildcard=wildcard))
-
-    def _judged(self, name: str, *, wildcard: bool) -> Verdict | DnsError:
+    def judged(name: str, wildcard: bool) -> JudgedName:  # noqa: FBT001 - as `map` passes it
+        found: dns_persist.Verdict | DnsError
         try:
-            values = self.resolvers.txt(record_name(name))
+            values = resolvers.txt(dns_persist.record_name(name))
+            found = dns_persist.judge(values, name, offer, holder, now(), wildcard=wildcard)
         except DnsError as problem:
-            return problem
-        return judge(values, name, self.offer, self.holder, self.now(), wildcard=wildcard)
+            found = problem
+        return JudgedName(
+            name, dns_persist.record_for(name, offer, holder, wildcard=wildcard), found
+        )
 
-
-def holder_in(state: StateStore, directory: str) -> Holder | None:
-    """Return the account at a directory as records name it, `None` before there is one. Raises
-    `StateError`.
-    """
-    account = state.account(directory)
-    if account is None or account.url is None:
-        return None
-    keys = [account_key(account)]
-    if account.next_key_pem is not None:  # after a change that was cut off, either is in force
-        keys.append(key_of(account.next_key_pem, directory))
-    earlier = (state.account_note(directory, _NOTE) or "").split()
-    return Holder(account.url, tuple(dict.fromkeys([*map(thumbprint, keys), *earlier])))
-
-
-def remember_key(state: StateStore, directory: str, key: JWKEC) -> None:
-    """Keep the thumbprint of a key that is about to be replaced: the CA goes on to take records
-    that were made with it (draft-ietf-acme-dns-persist-02 §4.2).
-    """
-
-    def added(note: str | None) -> str:
-        return " ".join(dict.fromkeys([thumbprint(key), *(note or "").split()]))
-
-    state.update_account_note(directory, _NOTE, added)
-
-
-def thumbprint(key: JWKEC) -> str:
-    """Return the thumbprint of a key (RFC 7638), in base64url."""
-    return b64encode(key.thumbprint()).decode()
-
-
-NOT_OFFERED = Text(
-    "the CA's directory does not offer dns-persist-01 as draft -02 has it (`issuerDomainNames`,"
-    " `accountHashPrefix`)"
-)
-NO_ACCOUNT = Text("there is no account at the CA yet that a record could name")
-MAKE_ACCOUNT = Text("`certferry dns-persist {name}` makes it, and prints the record to set")
-SET_RECORD = Text("set this record once, by hand: {record}")
+    wanted = dns_persist.with_wildcards(names)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(judged, wanted, wanted.values()))
 
 
 class PersistProofs:
-    """Looks for records at one directory, whose offer is remembered: `read_offer` gives it, and
+    """Looks for records at one directory, whose offer is remembered: `read_offer` reads it, and
     raises `IssuanceError`.
     """
 
@@ -137,20 +94,14 @@ class PersistProofs:
         state: StateStore,
         resolvers: Resolvers,
         now: Callable[[], datetime],
-        read_offer: Callable[[], Offer | None],
+        read_offer: Callable[[], dns_persist.Offer | None],
     ) -> None:
         self._directory = directory
         self._state = state
         self._resolvers = resolvers
         self._now = now
         self._read_offer = read_offer
-        self._known: list[Offer | None] = []
-
-    def proven(self, names: Sequence[str]) -> frozenset[str]:
-        """Return the names, without `*.`, that a record proves now. Raises `IssuanceError`."""
-        look = self._look()
-        looked = look.look(names) if isinstance(look, PersistLook) else []
-        return frozenset(one.name for one in looked if one.is_proven)
+        self._known: list[dns_persist.Offer | None] = []
 
     def must_be_provable(
         self, names: Sequence[str], dns: DnsProvider, propagation: Propagation
@@ -158,98 +109,91 @@ class PersistProofs:
         """Return the names, without `*.`, that a record proves. Raises `RecordMissing` with what
         to set where the others are not an account's to prove, `DnsError` and `IssuanceError`.
         """
-        look = self._look()
-        looked = look.look(names) if isinstance(look, PersistLook) else []
-        proven = frozenset(one.name for one in looked if one.is_proven)
-        left = [name for name in names if base_name(name) not in proven]
-        missing = dict(unwritable(left, dns, propagation))
+        looked = self._judged(names)
+        found = [] if isinstance(looked, Text) else looked
+        proven = frozenset(one.name for one in found if one.is_proven)
+        others = [name for name in names if base_name(name) not in proven]
+        missing = dict(unwritable(others, dns, propagation))
         if not missing:
             return proven
-        if isinstance(look, Text):
-            raise _not_to_be_had(missing, look)
-        raise _missing([(one, missing[one.name]) for one in looked if one.name in missing])
+        if isinstance(looked, Text):
+            raise _none_possible(missing, looked)
+        raise _missing([(one, missing[one.name]) for one in found if one.name in missing])
 
-    def _look(self) -> PersistLook | Text:
-        """Return what looks for the records, or why there can be none."""
-        offer = self._offer()
+    def _judged(self, names: Sequence[str]) -> list[JudgedName] | Text:
+        """Return what was found for each name, or why there can be no record."""
+        # Several at once may read it: behind a lock, each would wait for a CA that is silent.
+        if not self._known:
+            self._known.append(self._read_offer())
+        offer = self._known[0]
         if offer is None:
             return NOT_OFFERED
         holder = holder_in(self._state, self._directory)
         if holder is None:
             return NO_ACCOUNT
-        return PersistLook(offer, holder, self._resolvers, self._now)
-
-    def _offer(self) -> Offer | None:
-        # Several at once may read it: behind a lock, each would wait for a CA that is silent.
-        if not self._known:
-            self._known.append(self._read_offer())
-        return self._known[0]
+        return judged_names(names, offer, holder, self._resolvers, self._now)
 
 
-def _not_to_be_had(missing: dict[str, ZoneNotFound], why: Text) -> RecordMissing:
+def _none_possible(missing: dict[str, ZoneNotFound], why: Text) -> RecordMissing:
     name, problem = next(iter(missing.items()))
-    said = Text("{one}; {other}", one=problem.message, other=why)
+    message = Text("{one}; {other}", one=problem.message, other=why)
     make = MAKE_ACCOUNT.filled(name=name)
-    return RecordMissing(said, hint=problem.hint if why is NOT_OFFERED else make)
+    return RecordMissing(message, hint=problem.hint if why is NOT_OFFERED else make)
 
 
-def _missing(found: Sequence[tuple[Looked, ZoneNotFound]]) -> DnsError:
-    """Tell all of it at once: each record is set by hand."""
-    [(_, problem), *_] = found
-    said = problem.message
+def _missing(found: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
+    """Return one error for all: each record is set by hand."""
+    message = found[0][1].message
     for one, _ in found:
-        said = Text("{one}; {other}", one=said, other=one.why)
+        message = Text("{one}; {other}", one=message, other=one.why)
     for one, _ in found:
         if isinstance(one.found, DnsError):
-            return type(one.found)(said, hint=one.found.hint, retry=one.found.retry)
+            return type(one.found)(message, hint=one.found.hint, retry=one.found.retry)
     records = [one.record.as_zone_line for one, _ in found]
-    return RecordMissing(said, hint=SET_RECORD.filled(record="\n".join(records)))
+    return RecordMissing(message, hint=SET_RECORD.filled(record="\n".join(records)))
 
 
-ENDS_SOON = timedelta(days=30)
-"""Before then an operator who sets records by hand wants to know."""
+# for the doctor
 
 
 def findings_of(
-    looked: Iterable[Looked], spare: Collection[str], now: datetime
+    found: Iterable[JudgedName], spare: Collection[str], now: datetime
 ) -> Iterator[Problem]:
-    """Tell what each record is worth. The names of `spare`, without `*.`, can be proven by an
+    """Return what each record is worth. The names of `spare`, without `*.`, can be proven by an
     account as well: for them nothing fails.
     """
-    for one in looked:
-        yield _finding(one, _weight(one.name in spare), now)
+    for one in found:
+        yield _finding(one, _severity(one.name in spare), now)
 
 
 def without_records(
-    names: Collection[str], spare: Collection[str], offer: Offer | None, holder: Holder | None
+    names: Collection[str],
+    spare: Collection[str],
+    offer: dns_persist.Offer | None,
+    holder: dns_persist.Holder | None,
 ) -> Iterator[Problem]:
-    """Tell why no record can prove a name: the CA does not offer it, or there is no account."""
+    """Return why no record can prove a name: the CA does not offer it, or there is no account."""
     for name in dict.fromkeys(map(base_name, names)) if offer is None or holder is None else ():
+        code, message, fix = Code.DNS_PERSIST_MISSING, NO_ACCOUNT, MAKE_ACCOUNT.filled(name=name)
         if offer is None:
-            fix = Text("name the account that has the zone as `dns` of the certificate")
             code, message = Code.DNS_PERSIST_NOT_OFFERED, NOT_OFFERED
-        else:
-            code, message, fix = (
-                Code.DNS_PERSIST_MISSING,
-                NO_ACCOUNT,
-                MAKE_ACCOUNT.filled(name=name),
-            )
-        yield Problem(code, message, fix, _weight(name in spare), name)
+            fix = Text("name the account that has the zone as `dns` of the certificate")
+        yield Problem(code, message, fix, _severity(name in spare), name)
 
 
-def _weight(is_spare: bool) -> Severity:  # noqa: FBT001 - a yes or no about the name
+def _severity(is_spare: bool) -> Severity:  # noqa: FBT001 - a yes or no about the name
     return Severity.WARNING if is_spare else Severity.ERROR
 
 
-def _finding(one: Looked, weight: Severity, now: datetime) -> Problem:
+def _finding(one: JudgedName, severity: Severity, now: datetime) -> Problem:
     found, name, place = one.found, one.name, one.record.name
     if isinstance(found, DnsError):
         return found.problem(name, Severity.WARNING, Code.NOT_LOOKED_AT)
     fix = SET_RECORD.filled(record=one.record.as_zone_line)
     if found.fault is not None:
-        missing = found.fault is Fault.MISSING
+        missing = found.fault is dns_persist.Fault.MISSING
         code = Code.DNS_PERSIST_MISSING if missing else Code.DNS_PERSIST_WRONG
-        return Problem(code, one.why, fix, weight, name)
+        return Problem(code, one.why, fix, severity, name)
     if found.until is None:
         message = Text(
             "the record at {place} proves it for ever (dns-persist-01, experimental)", place=place

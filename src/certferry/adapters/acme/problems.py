@@ -1,4 +1,6 @@
-"""What a CA says when it refuses (problem documents, RFC 8555 §6.7), in our errors and words."""
+"""Errors and sentences for what a CA refuses (problem documents, RFC 8555 §6.7), and for requests
+that bring no answer.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +32,13 @@ from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 FOREIGN = (errors.Error, JoseError, requests.RequestException)
-"""Everything that the libraries behind this port raise by intention."""
+"""Everything that the libraries behind this adapter raise by intention."""
 
+_OF_PROOFS = ("caa", "connection", "dns", "dnssec", "incorrectResponse", "tls", "unknownHost")
 _ERRORS: dict[str, type[IssuanceError]] = {
-    "badNonce": CaUnavailable,
-    "caa": AuthorizationFailed,
-    "connection": AuthorizationFailed,
-    "dns": AuthorizationFailed,
-    "dnssec": AuthorizationFailed,
-    "incorrectResponse": AuthorizationFailed,
-    "orderNotReady": CaUnavailable,
+    **dict.fromkeys(_OF_PROOFS, AuthorizationFailed),
+    **dict.fromkeys(("badNonce", "orderNotReady", "serverInternal"), CaUnavailable),
     "rateLimited": RateLimited,
-    "serverInternal": CaUnavailable,
-    "tls": AuthorizationFailed,
-    "unknownHost": AuthorizationFailed,
 }
 """What is not about the order, the request or the account."""
 
@@ -69,8 +64,9 @@ class Refused(errors.ClientError):
     @classmethod
     def from_response(cls, response: requests.Response) -> Self:
         """Read a refusal; a body that is no problem document is left out."""
-        header = response.headers.get("Retry-After")
-        return cls(response.status_code, _read_problem(response), header)
+        return cls(
+            response.status_code, _read_problem(response), response.headers.get("Retry-After")
+        )
 
     @property
     def kind(self) -> str:
@@ -88,7 +84,7 @@ class Refused(errors.ClientError):
 
 
 @dataclass(frozen=True, slots=True)
-class FailedProof:
+class RefusedProof:
     """A name whose proof the CA did not accept, and why."""
 
     name: str
@@ -96,8 +92,8 @@ class FailedProof:
 
 
 @contextlib.contextmanager
-def in_our_words(now: Callable[[], datetime]) -> Iterator[None]:
-    """Let no foreign exception out of the block."""
+def translating_errors(now: Callable[[], datetime]) -> Iterator[None]:
+    """Turn every exception of the libraries in the block into one of ours."""
     try:
         yield
     except FOREIGN as foreign:
@@ -107,7 +103,7 @@ def in_our_words(now: Callable[[], datetime]) -> Iterator[None]:
 def as_error(foreign: Exception, now: datetime) -> IssuanceError:
     """Turn an exception of the libraries into one of ours."""
     if isinstance(foreign, Refused):
-        return _refusal(foreign, now)
+        return _refused_request(foreign, now)
     if isinstance(foreign, messages.Error):
         return refused_order(foreign)
     if isinstance(foreign, requests.exceptions.InvalidJSONError):
@@ -118,8 +114,11 @@ def as_error(foreign: Exception, now: datetime) -> IssuanceError:
 
 
 def refused_order(problem: messages.Error, retry: Retry | None = None) -> IssuanceError:
-    """Give the error for a problem with an order or a request."""
-    kind = _decisive(problem)
+    """Return the error for a problem with an order or a request. Of a compound problem the first
+    part decides.
+    """
+    parts = _parts(problem)
+    kind = kind_of(parts[0] if parts and kind_of(problem) == "compound" else problem)
     error = _ERRORS.get(kind, OrderFailed)
     return error(
         _MESSAGES[error].filled(problem=in_words(problem)),
@@ -128,18 +127,26 @@ def refused_order(problem: messages.Error, retry: Retry | None = None) -> Issuan
     )
 
 
-def refused_proofs(failed: Sequence[FailedProof]) -> AuthorizationFailed:
-    """Give the error for names whose proofs were not accepted (at least one)."""
-    sentences = [_refused_proof(proof) for proof in failed]
+def refused_proofs(failed: Sequence[RefusedProof]) -> AuthorizationFailed:
+    """Return the error for names whose proofs were not accepted (at least one)."""
+    sentences = [
+        Text("the CA does not accept the proof for {name}", name=proof.name)
+        if proof.problem is None
+        else Text(
+            "the CA does not accept the proof for {name}: {problem}",
+            name=proof.name,
+            problem=in_words(proof.problem),
+        )
+        for proof in failed
+    ]
     hints = [_first(FOR_PROOFS, proof.problem) for proof in failed if proof.problem]
     names = tuple(proof.name for proof in failed)
-    return AuthorizationFailed(
-        _joined(sentences), hint=next(filter(None, hints), None), names=names
-    )
+    hint = next(filter(None, hints), None)
+    return AuthorizationFailed(_joined(sentences), hint=hint, names=names)
 
 
 def not_acme(what: str | Text) -> CaUnavailable:
-    """Give the error for an answer that makes no sense."""
+    """Return the error for an answer that makes no sense."""
     return CaUnavailable(
         Text("the CA's answer is not understood: {what}", what=what),
         hint=Text("check that `directory` under [acme] is the address of an ACME directory"),
@@ -147,12 +154,12 @@ def not_acme(what: str | Text) -> CaUnavailable:
 
 
 def kind_of(problem: messages.Error) -> str:
-    """Give the problem's type without ACME's prefix, such as `rateLimited`."""
+    """Return the problem's type without ACME's prefix, such as `rateLimited`."""
     return str(problem.typ).removeprefix(messages.ERROR_PREFIX)
 
 
 def in_words(problem: messages.Error) -> Text:
-    """Say a problem with all its sub-problems, in the CA's own words (RFC 8555 §6.7.1)."""
+    """Return a problem with all its sub-problems, in the CA's own words (RFC 8555 §6.7.1)."""
     return _joined([_in_words(problem), *map(_in_words, _parts(problem))])
 
 
@@ -169,14 +176,13 @@ def _in_words(problem: messages.Error) -> Text:
 
 
 def _parts(problem: messages.Error) -> Sequence[messages.Error]:
-    """Give the sub-problems, as many as an operator would read; they have none of their own."""
+    """Return the sub-problems, as many as an operator would read; they have none of their own."""
     return (problem.subproblems or ())[:MOST_PARTS]
 
 
 def is_untrusted(failure: BaseException) -> bool:
-    """Tell a certificate that is not trusted from a TLS connection that broke for now."""
-    causes = (failure, *_causes(failure))
-    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
+    """Return whether a certificate is not trusted; a TLS connection may also break for now."""
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(failure))
 
 
 def moment_of(retry_after: str | None, now: datetime) -> datetime | None:
@@ -199,24 +205,18 @@ _MESSAGES: dict[type[IssuanceError], Text] = {
 }
 
 
-def _refusal(refused: Refused, now: datetime) -> IssuanceError:
+def _refused_request(refused: Refused, now: datetime) -> IssuanceError:
     moment = moment_of(refused.retry_after, now)
     retry = None if moment is None else Retry.at(moment)
-    problem = refused.problem or _problem("HTTP", _status_line(refused.status))
+    status = str(refused.status)
+    with contextlib.suppress(ValueError):
+        status = f"{refused.status} {HTTPStatus(refused.status).phrase}"
+    error: type[IssuanceError] = CaUnavailable
     if refused.status == HTTPStatus.TOO_MANY_REQUESTS or refused.kind == "rateLimited":
-        return _said(RateLimited, problem, retry)
-    if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _said(CaUnavailable, problem, retry)
-    if refused.problem is None:
-        return not_acme(_status_line(refused.status))
-    return refused_order(refused.problem, retry)
-
-
-def _said(
-    error: type[IssuanceError], problem: messages.Error, retry: Retry | None
-) -> IssuanceError:
-    message = _MESSAGES[error].filled(problem=in_words(problem))
-    moment = None if retry is None else retry.after
+        error = RateLimited
+    elif refused.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return refused_order(refused.problem, retry) if refused.problem else not_acme(status)
+    message = _MESSAGES[error].filled(problem=in_words(refused.problem or _problem("HTTP", status)))
     return error(message, hint=for_status(error, moment), retry=retry)
 
 
@@ -232,8 +232,8 @@ def _not_reached(failure: requests.RequestException) -> CaUnavailable:
 
 
 def _host_of(failure: BaseException) -> str:
-    """Give the host that was asked, with its port where the address has one."""
-    for cause in (failure, *_causes(failure)):
+    """Return the host that was asked, with its port where the address has one."""
+    for cause in _causes(failure):
         request = cause.request if isinstance(cause, requests.RequestException) else None
         if request is not None and request.url:
             return urlsplit(request.url).netloc.rpartition("@")[2]
@@ -241,7 +241,7 @@ def _host_of(failure: BaseException) -> str:
 
 
 def _innermost(failure: BaseException) -> Text:
-    """Say the cause at the bottom: those above it repeat it within their own machinery."""
+    """Return the cause at the bottom: those above it repeat it within their own machinery."""
     if isinstance(failure, TooSlow | TooLong):
         return verbatim(str(failure))
     if isinstance(failure, UnknownProxy):
@@ -249,7 +249,7 @@ def _innermost(failure: BaseException) -> Text:
             "the environment names a proxy of a kind that certferry does not support: {kind}",
             kind=str(failure),
         )
-    causes = [failure, *_causes(failure)]
+    causes = list(_causes(failure))
     spoken = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     if spoken:
         return system_words(spoken[-1])
@@ -257,31 +257,18 @@ def _innermost(failure: BaseException) -> Text:
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:
+    """Yield a failure and its causes, down to an answer of the CA's: that was being handled when
+    this request was made.
+    """
+    yield failure
     cause = failure.__cause__ or failure.__context__
-    # An answer of the CA at the bottom is what was being handled when this request was made.
     while cause is not None and not isinstance(cause, errors.Error):
         yield cause
         cause = cause.__cause__ or cause.__context__
 
 
-def _refused_proof(proof: FailedProof) -> Text:
-    if proof.problem is None:
-        return Text("the CA does not accept the proof for {name}", name=proof.name)
-    return Text(
-        "the CA does not accept the proof for {name}: {problem}",
-        name=proof.name,
-        problem=in_words(proof.problem),
-    )
-
-
-def _decisive(problem: messages.Error) -> str:
-    """Give the type that decides: a compound problem's is that of its first part."""
-    parts = _parts(problem)
-    return kind_of(parts[0] if parts and kind_of(problem) == "compound" else problem)
-
-
 def _first(hints: dict[str, Text], problem: messages.Error) -> Text | None:
-    """Give the hint for the problem, or for the first of its parts that has one."""
+    """Return the hint for the problem, or for the first of its parts that has one."""
     parts = [problem, *_parts(problem)]
     return next((hints[kind_of(part)] for part in parts if kind_of(part) in hints), None)
 
@@ -301,35 +288,23 @@ def _read_problem(response: requests.Response) -> messages.Error | None:
         return None
     if not isinstance(document, dict):
         return None
+    problem: messages.Error
     try:
         problem = messages.Error.from_json(document)
     except (JoseError, TypeError, AttributeError, RecursionError):
         problem = _problem(str(document.get("type")), str(document.get("detail")))
     terms = response.links.get("terms-of-service", {}).get("url")
     asks_to_act = kind_of(problem) == "userActionRequired"
-    return _with_page(problem, document.get("instance") or (terms if asks_to_act else None))
-
-
-def _with_page(problem: messages.Error, page: object) -> messages.Error:
-    """Add the page where the operator must act (RFC 8555 §7.3.3), which the library drops: that of
-    the problem, or else the terms that the answer links to.
-    """
-    if page is None:
-        return problem
-    detail = problem.detail or ""
-    changed: messages.Error = problem.update(detail=f"{detail} {page}".strip())
-    return changed
+    # The page where the operator must act (RFC 8555 §7.3.3), which the library drops.
+    page = document.get("instance") or (terms if asks_to_act else None)
+    if page is not None:
+        problem = problem.update(detail=f"{problem.detail or ''} {page}".strip())
+    return problem
 
 
 def _problem(kind: str, detail: str) -> messages.Error:
     problem: messages.Error = messages.Error.from_json({"type": kind, "detail": detail})
     return problem
-
-
-def _status_line(status: int) -> str:
-    with contextlib.suppress(ValueError):
-        return f"{status} {HTTPStatus(status).phrase}"
-    return str(status)
 
 
 _CAA = Text(
@@ -359,18 +334,22 @@ _NAME = Text(
 )
 _PROTOCOL = Text("this should not happen: please report it with the output of `certferry -v sync`")
 
-FOR_PROOFS: dict[str, Text] = {
+_FOR_BOTH = {
     "caa": _CAA,
     "connection": _REACH,
     "dns": _DNS,
     "dnssec": _DNS,
+    "rateLimited": _RATE,
+    "rejectedIdentifier": _NAME,
+    "serverInternal": _BUSY,
+}
+
+FOR_PROOFS: dict[str, Text] = {
+    **_FOR_BOTH,
     "incorrectResponse": Text(
         "the CA saw another TXT value than ours: look for a CNAME at the challenge name, and for a"
         " name server that answers from elsewhere"
     ),
-    "rateLimited": _RATE,
-    "rejectedIdentifier": _NAME,
-    "serverInternal": _BUSY,
     "tls": _REACH,
     "unauthorized": Text(
         "the CA did not see our TXT value: check that the account under `dns` holds the zone that"
@@ -381,6 +360,9 @@ FOR_PROOFS: dict[str, Text] = {
 """Problems found while a name was validated."""
 
 FOR_REQUESTS: dict[str, Text] = {
+    **_FOR_BOTH,
+    **dict.fromkeys(("badPublicKey", "badSignatureAlgorithm", "malformed"), _PROTOCOL),
+    **dict.fromkeys(("invalidContact", "invalidEmail", "unsupportedContact"), _CONTACT),
     "accountDoesNotExist": Text("run `certferry sync` again: a new account is then registered"),
     "alreadyReplaced": Text(
         "the certificate already has a successor at the CA: run `certferry sync` again, it is then"
@@ -391,29 +373,16 @@ FOR_REQUESTS: dict[str, Text] = {
         " fewer names"
     ),
     "badNonce": _BUSY,
-    "badPublicKey": _PROTOCOL,
-    "badSignatureAlgorithm": _PROTOCOL,
-    "caa": _CAA,
-    "connection": _REACH,
-    "dns": _DNS,
-    "dnssec": _DNS,
     "externalAccountRequired": _EAB,
-    "invalidContact": _CONTACT,
-    "invalidEmail": _CONTACT,
     "invalidProfile": Text(
         "choose one of the profiles that the CA's directory lists as `profile` under [acme], or"
         " leave it out"
     ),
-    "malformed": _PROTOCOL,
     "orderNotReady": _BUSY,
-    "rateLimited": _RATE,
-    "rejectedIdentifier": _NAME,
-    "serverInternal": _BUSY,
     "unauthorized": Text(
         "the CA does not let this account do it: check its state at the CA, and with an external"
         " account binding also `eab_kid` and `eab_hmac_key`"
     ),
-    "unsupportedContact": _CONTACT,
     "unsupportedIdentifier": Text(
         "the CA issues for host names only, or not for wildcards: take the name out of `names`"
     ),
@@ -426,7 +395,7 @@ FOR_REQUESTS: dict[str, Text] = {
 
 
 def for_status(error: type[IssuanceError], moment: datetime | None) -> Text:
-    """Give the hint where the HTTP status alone decides. `moment`: when the CA takes more."""
+    """Return the hint where the HTTP status alone decides. `moment`: when the CA takes more."""
     if error is not RateLimited:
         return _BUSY
     if moment is None:
@@ -445,7 +414,7 @@ UNTRUSTED = Text(
 
 
 def for_transport(failure: requests.RequestException) -> Text:
-    """Give the hint for a request that brought no answer."""
+    """Return the hint for a request that brought no answer."""
     if isinstance(failure, UnknownProxy):
         return Text(
             "certferry does not support SOCKS proxies: set HTTPS_PROXY to the proxy's"

@@ -14,27 +14,25 @@ from functools import partial
 from itertools import chain
 
 from certferry.adapters.acme.nameservers import (
-    DnsLookup,
-    Opinions,
-    SecondOpinion,
+    Heard,
+    Reading,
     ask,
     dissent,
     is_shown,
+    opinions_of,
     those_heard,
-)
-from certferry.adapters.acme.order_context import growing
-from certferry.adapters.acme.propagation_status import (
-    Heard,
-    PropagationStatus,
-    Reading,
-    Sought,
-    advice,
     with_reasons,
 )
-from certferry.adapters.acme.resolvers import DNS_PORT, HttpsResolver
+from certferry.adapters.acme.network import growing
+from certferry.adapters.acme.propagation_status import PropagationStatus, Sought, advice
+from certferry.adapters.acme.resolvers import DNS_PORT, DnsLookup, HttpsResolver
+from certferry.adapters.acme.zones import Report
 from certferry.errors import DnsRejected, PropagationTimeout
 from certferry.ports.progress import Pause
 from certferry.text import Text
+
+Wanted = Mapping[str, frozenset[str]]
+"""The values that each name must show."""
 
 ANSWER_WITHIN = timedelta(seconds=3)
 PARALLEL = 16  # addresses; unbounded bursts lose packets (docs/facts/libraries.md §2)
@@ -61,17 +59,15 @@ UNWRITTEN = "_certferry-is-not-there"
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[Text, datetime, datetime], None]
-"""Told after each round: which servers are missing, since when, and until when at most."""
 
-
-class Propagation:
-    """Looks where a challenge lives and waits until it is there. Safe to use from any thread.
+class DnsPropagation:
+    """Finds where a challenge lives and waits until it is there. Safe to use from any thread.
 
     `resolvers` are addresses and ports, the system's when there are none; `port` is where the
-    authoritative servers listen. `answer_within` holds for each question, `timeout` to the
-    whole of one wait. Those `over_https` tell where things are when the others do not or make it
-    up, and are asked for a second opinion: where they were `chosen`, in any case.
+    authoritative servers listen. `answer_within` holds for each question, `timeout` for the whole
+    of one wait. Those `over_https` are asked where things are when the others do not know or make
+    it up, and for a second opinion: where the operator has `chosen` them, in any case, else only
+    when the name servers cannot be asked.
     """
 
     def __init__(
@@ -87,7 +83,8 @@ class Propagation:
         chosen: bool = False,
     ) -> None:
         self._where = DnsLookup(resolvers, answer_within, over_https)
-        self._opinion = SecondOpinion(over_https, chosen=chosen)
+        self._over_https = tuple(over_https)
+        self._chosen = chosen
         self._port = port
         self._answer_within = answer_within
         self._timeout = timeout
@@ -96,14 +93,14 @@ class Propagation:
 
     @property
     def sees_cnames(self) -> bool:
-        """Tell that it looks for them."""
+        """They are looked for."""
         return True
 
     def follow(self, name: str) -> str:
-        """Give the name at the end of the aliases that begin at this one: where the CA looks.
+        """Return the name at the end of the aliases that begin at this one: where the CA looks.
 
-        An alias that a wildcard makes up is none: it gives way as soon as something is written at
-        the name itself (RFC 4592 §2.2.1), and the zone it leads to is usually a CDN's.
+        An alias that a wildcard makes up counts for nothing: it gives way as soon as something is
+        written at the name itself (RFC 4592 §2.2.1), and the zone it leads to is usually a CDN's.
 
         Raises `DnsRejected` for a loop or an overlong chain, and `DnsUnavailable`.
         """
@@ -129,22 +126,20 @@ class Propagation:
         return names[-1]
 
     def wildcard_alias(self, name: str) -> str | None:
-        """Give the name that a wildcard makes this one an alias of, to which `follow` does not go;
-        `None` where there is none. Raises `DnsUnavailable`.
-        """
+        """See `zones.Propagation.wildcard_alias`. Raises `DnsUnavailable`."""
         target = self._where.alias(name)
         return target if target is not None and self._made_up_beside(name) == target else None
 
     def _made_up_beside(self, name: str) -> str | None:
-        """Give what a wildcard makes an alias of at a name beside this one, which is not there."""
+        """Return what a wildcard makes an alias of at a name beside this one that is not there."""
         _, _, parent = name.partition(".")
         return self._where.alias(f"{UNWRITTEN}.{parent}")
 
-    def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
+    def wait(self, wanted: Wanted, report: Report) -> None:
         """Return as soon as every name server of each name's zone shows all of its values. One
         whose address no resolver knows is left out after a while: the CA cannot ask it either. Of
         very many the first are asked. Where none of a zone's can be heard from here, the resolvers
-        over HTTPS are believed, if there are any.
+        over HTTPS decide, if there are any.
 
         The names are those that `follow` gave. Raises `PropagationTimeout`, which says where
         each value was seen and where not; `DnsUnavailable` and `ZoneNotFound` when the servers
@@ -164,16 +159,20 @@ class Propagation:
                 if now - since >= UNHEARD or left <= 0:
                     self._ask_elsewhere(status)
                 if not status.incomplete:
-                    self._tell_the_end(status, wanted)
+                    self._warn_of_oddities(status, wanted)
                     return
                 if left <= 0:
                     raise self._too_late(status, wanted)
-                report(_waiting_for(status), since, deadline)
+                servers = with_reasons(status.missing())
+                what = Text("waiting for the challenge to appear at {servers}", servers=servers)
+                if not servers:
+                    what = Text("no name server can be reached from here")
+                report(what, since, deadline)
                 self._pause(min(pause, left))
                 # A resolver may have failed once.
                 status.addresses |= self._addresses(status.unlocated, latest)
 
-    def _begin(self, wanted: Mapping[str, frozenset[str]], latest: datetime) -> PropagationStatus:
+    def _begin(self, wanted: Wanted, latest: datetime) -> PropagationStatus:
         """Find the name servers of every name."""
         zones = {name: self._where.zone_of(name) for name in wanted}
         hosts = {z: self._where.name_servers(z)[:MOST_HOSTS] for z in set(zones.values())}
@@ -189,13 +188,13 @@ class Propagation:
         return found
 
     def _ask_elsewhere(self, status: PropagationStatus) -> None:
-        """Believe other resolvers of the names whose servers cannot be heard from here."""
+        """Accept what other resolvers show of the names whose servers cannot be heard from here."""
         unheard = {one.name: one.values for one in status.unheard}
-        if not unheard or not self._opinion:
+        if not unheard or not self._over_https:
             return
-        status.opinions = self._opinion.ask(unheard)
+        status.opinions = opinions_of(self._over_https, unheard)
         shown = [n for n, values in unheard.items() if is_shown(status.opinions[n], values)]
-        status.believe(shown)
+        status.accept(shown)
         if shown:
             log.warning(
                 Text(
@@ -205,14 +204,19 @@ class Propagation:
                 )
             )
 
-    def _tell_the_end(
-        self, status: PropagationStatus, wanted: Mapping[str, frozenset[str]]
-    ) -> None:
-        """Say what is odd about a challenge that is seen. The name servers decide: others may keep
+    def _warn_of_oddities(self, status: PropagationStatus, wanted: Wanted) -> None:
+        """Log what is odd about a challenge that is seen. The name servers decide: others may keep
         an older answer, and the CA asks the name servers as well.
         """
-        _tell_left_out(status.unlocated)
-        opinions = self._opinion.ask(wanted) if self._opinion.chosen else {}
+        if status.unlocated:
+            log.warning(
+                Text(
+                    "the challenge is seen everywhere but at {servers}, whose address no resolver"
+                    " knows: take them out of the zone's NS records",
+                    servers=status.unlocated,
+                )
+            )
+        opinions = opinions_of(self._over_https, wanted) if self._chosen else {}
         heard = {name: those_heard(readings) for name, readings in opinions.items()}
         others = dissent(heard, wanted)
         if others:
@@ -223,15 +227,16 @@ class Propagation:
                 )
             )
 
-    def _too_late(
-        self, status: PropagationStatus, wanted: Mapping[str, frozenset[str]]
-    ) -> PropagationTimeout:
-        """Say where each value was seen and where not, and what others say of it."""
-        lacking = {one.name: one.values for one in status.incomplete}
-        if self._opinion.chosen and not status.opinions:
-            status.opinions = self._opinion.ask(lacking)
+    def _too_late(self, status: PropagationStatus, wanted: Wanted) -> PropagationTimeout:
+        """Return where each value was seen and where not, and what others say of it."""
+        if self._chosen and not status.opinions:
+            lacking = [one.name for one in status.incomplete]
+            status.opinions = opinions_of(self._over_https, lacking)
         inventing = self._where.invented() if status.unheard else {}
-        account = [*status.account(), *_heard_elsewhere(status.opinions, wanted)]
+        account = status.account()
+        others = dissent(status.opinions, wanted)
+        if others:
+            account.append(Text("other resolvers: {others}", others=others))
         return PropagationTimeout(
             Text(
                 "not every name server showed the challenge within {timeout}: {account}",
@@ -262,32 +267,9 @@ class Propagation:
         return readings
 
 
-def _waiting_for(status: PropagationStatus) -> Text:
-    servers = with_reasons(status.missing())
-    if not servers:
-        return Text("no name server can be reached from here")
-    return Text("waiting for the challenge to appear at {servers}", servers=servers)
-
-
-def _tell_left_out(hosts: list[str]) -> None:
-    if hosts:
-        log.warning(
-            Text(
-                "the challenge is seen everywhere but at {servers}, whose address no resolver"
-                " knows: take them out of the zone's NS records",
-                servers=hosts,
-            )
-        )
-
-
-def _heard_elsewhere(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Text]:
-    others = dissent(opinions, wanted)
-    return [Text("other resolvers: {others}", others=others)] if others else []
-
-
 @dataclass(frozen=True, slots=True)
 class FixedWait:
-    """A `dns01.Propagation` that asks no question: every challenge is written at its own name,
+    """A `zones.Propagation` that asks no question: every challenge is written at its own name,
     since no CNAME can be seen, and is taken for seen after `time`.
     """
 
@@ -297,20 +279,20 @@ class FixedWait:
 
     @property
     def sees_cnames(self) -> bool:
-        """Tell that it sees none."""
+        """None can be seen."""
         return False
 
     def follow(self, name: str) -> str:
-        """Give the name itself."""
+        """Return the name itself."""
         return name
 
     def wildcard_alias(self, name: str) -> str | None:
-        """Give `None`: it cannot be known."""
+        """Return `None`: it cannot be known."""
         del name
         return None
 
-    def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
-        """Let the time pass. Raises what the pause raises."""
+    def wait(self, wanted: Wanted, report: Report) -> None:
+        """Wait for the time. Raises what the pause raises."""
         del wanted
         since = self.now()
         what = Text("waiting {time} for the challenge to appear, without checking", time=self.time)

@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from certferry.core.network import is_made_up
+from certferry.adapters.acme.nameservers import Heard, Reading, with_reasons
+from certferry.adapters.acme.resolvers import NO_ANSWER, made_up_among
 from certferry.text import Text
+
+NO_ADDRESS = Text("has no address")
+UNASKED = Reading(Heard.SILENCE, NO_ANSWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,48 +24,17 @@ class Sought:
     hosts: tuple[str, ...]
 
 
-class Heard(Enum):
-    """What came back from an address."""
-
-    ANSWER = "the values at the name"
-    REFUSAL = "an answer that does not count"
-    HEARSAY = "an answer from a server that does not hold the zone"
-    SILENCE = "nothing"
-    NO_ROUTE = "the question could not be sent from this host"
-
-
-VALUE_ABSENT = Text("value absent")
-OLDER_VALUES = Text("only older values")
-UNREADABLE = Text("an answer that cannot be read")
-NO_ANSWER = Text("no answer")
-NO_ADDRESS = Text("has no address")
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one address said about one name; `why` says what is wrong when a value is missing."""
-
-    heard: Heard
-    why: Text = VALUE_ABSENT
-    values: frozenset[str] = frozenset()
-
-    def shows(self, wanted: frozenset[str]) -> bool:
-        """Tell whether every wanted value is there."""
-        return self.heard is Heard.ANSWER and wanted <= self.values
-
-
-UNASKED = Reading(Heard.SILENCE, NO_ANSWER)
-
-
 class ServerVerdict(Enum):
-    """Whether a server counts as showing the values."""
+    """Whether a server counts as showing the values of a name."""
 
     SEEN = "seen"
     MISSING = "missing"
     LEFT_OUT = "left out"
 
 
-def judge(readings: Sequence[Reading], wanted: frozenset[str]) -> tuple[ServerVerdict, Text]:
+def judged_server(
+    readings: Sequence[Reading], wanted: frozenset[str]
+) -> tuple[ServerVerdict, Text]:
     """Judge a server by the readings of all its addresses; for the reason, see `Reading.why`.
 
     Each address that answers must show every value. Silent ones are forgiven while another
@@ -93,15 +66,15 @@ class PropagationStatus:
         self._readings: dict[tuple[str, str], Reading] = {}
         self.opinions: Mapping[str, Mapping[str, Reading]] = {}
         self._without_unlocated = False
-        self._plausible: set[str] = set()
+        self._accepted: set[str] = set()
         self._heard: set[str] = set()
 
-    def believe(self, names: Iterable[str]) -> None:
+    def accept(self, names: Iterable[str]) -> None:
         """Take the values of these names for seen."""
-        self._plausible |= set(names)
+        self._accepted |= set(names)
 
     def note(self, address: str, name: str, reading: Reading) -> None:
-        """Keep the newest reading of a name at an address."""
+        """Store the newest reading of a name at an address."""
         self._readings[address, name] = reading
         if reading.heard in {Heard.ANSWER, Heard.REFUSAL}:
             self._heard.add(name)
@@ -112,11 +85,11 @@ class PropagationStatus:
 
     @property
     def unlocated(self) -> list[str]:
-        """The hosts that cannot be asked since no address of theirs is known."""
+        """The hosts of which no address is known."""
         return sorted(host for host, addresses in self.addresses.items() if not addresses)
 
     def to_ask(self) -> dict[str, list[str]]:
-        """Give the names to ask for at each address."""
+        """Return the names to ask for at each address."""
         questions: dict[str, list[str]] = {}
         for one in self.sought:
             for host, (verdict, _) in self.verdicts(one).items():
@@ -128,7 +101,13 @@ class PropagationStatus:
 
     def verdicts(self, one: Sought) -> dict[str, tuple[ServerVerdict, Text]]:
         """Judge every host for one name; an address that was not asked yet counts as silent."""
-        return {host: self._verdict(one, host) for host in one.hosts}
+        found: dict[str, tuple[ServerVerdict, Text]] = {}
+        for host in one.hosts:
+            addresses = self.addresses[host]
+            found[host] = judged_server([self._reading(one, a) for a in addresses], one.values)
+            if self._without_unlocated and not addresses:
+                found[host] = ServerVerdict.LEFT_OUT, NO_ADDRESS
+        return found
 
     @property
     def incomplete(self) -> list[Sought]:
@@ -136,7 +115,7 @@ class PropagationStatus:
         return [
             one
             for one in self.sought
-            if one.name not in self._plausible
+            if one.name not in self._accepted
             and (
                 not self._judged(one, ServerVerdict.SEEN)
                 or self._judged(one, ServerVerdict.MISSING)
@@ -145,13 +124,13 @@ class PropagationStatus:
 
     @property
     def unheard(self) -> list[Sought]:
-        """Of the incomplete, those of which no server has ever said anything that counts: what this
-        host asks gets lost, or something answers in the servers' place.
+        """Of the incomplete, those of which no server has ever given an answer that counts: what
+        this host asks gets lost, or something answers in the servers' place.
         """
         return [one for one in self.incomplete if one.name not in self._heard]
 
     def missing(self) -> dict[str, Text]:
-        """Give the hosts that lack something, each with the reason."""
+        """Return the hosts that lack something, each with the reason."""
         return {
             host: why
             for one in self.incomplete
@@ -159,8 +138,8 @@ class PropagationStatus:
         }
 
     def heard(self) -> dict[Heard, set[str]]:
-        """Give the kinds of what came back, each with the hosts; those that cannot be asked are
-        none of them.
+        """Return the kinds of what came back, each with its hosts; without those that cannot be
+        asked.
         """
         found: dict[Heard, set[str]] = {}
         for one in self.sought:
@@ -171,7 +150,7 @@ class PropagationStatus:
         return found
 
     def account(self) -> list[Text]:
-        """Say for each name that is not seen everywhere where it is, where not, and why."""
+        """Return for each name that is not seen everywhere where it is, where not, and why."""
         return [
             Text(
                 "{name} {seen}{missing}{unreachable}",
@@ -195,42 +174,26 @@ class PropagationStatus:
     def _reading(self, one: Sought, address: str) -> Reading:
         return self._readings.get((address, one.name), UNASKED)
 
-    def _verdict(self, one: Sought, host: str) -> tuple[ServerVerdict, Text]:
-        if self._without_unlocated and not self.addresses[host]:
-            return ServerVerdict.LEFT_OUT, NO_ADDRESS
-        return judge([self._reading(one, address) for address in self.addresses[host]], one.values)
-
     def _judged(self, one: Sought, wanted: ServerVerdict) -> dict[str, Text]:
-        """Give the hosts with this verdict, each with the reason."""
+        """Return the hosts with this verdict, each with the reason."""
         return {
             host: why for host, (verdict, why) in self.verdicts(one).items() if verdict is wanted
         }
-
-
-def with_reasons(hosts: Mapping[str, Text]) -> list[Text]:
-    """Give each host with the reason behind it."""
-    return [Text("{server} ({why})", server=host, why=why) for host, why in hosts.items()]
 
 
 def _listed(sentence: Text, servers: Sequence[object]) -> Text:
     return sentence.filled(servers=servers) if servers else Text("")
 
 
-def made_up_among(addresses: Sequence[str]) -> list[str]:
-    """Give the addresses that stand for no host. Loopback is left to closed worlds."""
-    return sorted(one for one in set(addresses) if is_made_up(one, at_home=True))
-
-
 def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) -> Text:
-    """Say what to look at when the values are not seen everywhere; `inventing` are the resolvers
+    """Return what to check when the values are not seen everywhere; `inventing` are the resolvers
     that have addresses for what does not exist, with these.
     """
     zones = sorted({one.zone for one in status.incomplete})
     addresses = {
         a for one in status.incomplete for host in one.hosts for a in status.addresses[host]
     }
-    made_up = made_up_among(list(addresses))
-    if made_up:
+    if made_up := made_up_among(list(addresses)):
         return Text(
             "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS"
             " bypass it, or name resolvers that it leaves alone in [dns].resolvers or [dns].doh",

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
 
 from cryptography import x509
+from josepy.b64 import b64encode
 
+from certferry.adapters.acme.client import WITHOUT_SENSE
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.problems import Refused, moment_of, not_acme
 from certferry.core.certificates.renewal import RenewalInfo, RenewalWindow
 from certferry.core.redaction import quoted
 
 _LONGEST_PAGE = 300  # characters of an address that an operator is to open
-
-_WITHOUT_SENSE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-)
 
 
 def certificate_id(cert_pem: str) -> str | None:
@@ -47,7 +38,7 @@ def ask(
     network: Network, resource: str, identifier: str, now: Callable[[], datetime]
 ) -> RenewalInfo:
     """Ask for one certificate's window at the resource that the directory names. A CA that does not
-    know the certificate gives none. Raises what `Network.get` raises, and `CaUnavailable`.
+    know the certificate has none. Raises what `Network.get` raises, and `CaUnavailable`.
     """
     try:
         response = network.get(f"{resource.rstrip('/')}/{identifier}")
@@ -57,16 +48,13 @@ def ask(
         raise
     try:
         document = response.json()
-        window = _window(document["suggestedWindow"], document.get("explanationURL"))
-    except _WITHOUT_SENSE as problem:
+        suggested, page = document["suggestedWindow"], _page(document.get("explanationURL"))
+        window = RenewalWindow(_moment(suggested["start"]), _moment(suggested["end"]), page)
+    except WITHOUT_SENSE as problem:
         raise not_acme(quoted(f"{type(problem).__name__}: {problem}")) from problem
     moment = now()
     again = moment_of(response.headers.get("Retry-After"), moment)
     return RenewalInfo(window, None if again is None else again - moment)
-
-
-def _window(suggested: dict[str, Any], page: object) -> RenewalWindow:
-    return RenewalWindow(_moment(suggested["start"]), _moment(suggested["end"]), _page(page))
 
 
 def _moment(written: str) -> datetime:
@@ -85,4 +73,4 @@ def _page(page: object) -> str | None:
 
 
 def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+    return b64encode(data).decode()

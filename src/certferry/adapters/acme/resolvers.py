@@ -1,18 +1,19 @@
-"""What recursive resolvers tell about a name: its alias, its zone, its name servers, addresses.
+"""What recursive resolvers answer about a name: its alias, its zone, its name servers, addresses.
 
-A resolver that is asked by HTTPS (RFC 8484), by way of the proxy that other requests take.
+Some are asked by HTTPS (RFC 8484), by way of the proxy that other requests take.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import dns.exception
@@ -25,12 +26,11 @@ import dns.rcode
 import dns.rdatatype
 import dns.resolver
 
-from certferry.adapters.acme.propagation_status import NO_ANSWER, UNREADABLE
 from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.adapters.http.problems import Timeouts
-from certferry.core.network import CaaRecord
+from certferry.core.network import CaaRecord, is_made_up
 from certferry.errors import ConfigError, DnsRejected, DnsUnavailable, Retry, ZoneNotFound
-from certferry.ports.http import Answer, Http, NoAnswer
+from certferry.ports.http import Http, NoAnswer
 from certferry.ports.progress import Pause
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
@@ -40,7 +40,18 @@ MESSAGE = "application/dns-message"
 
 LONGEST_MESSAGE = 65535  # bytes (RFC 1035 §4.2.2)
 REQUESTS_PER_SECOND = 10.0  # public resolvers slow down a client that asks more
-HTTPS_PORT = 443  # RFC 9110 §4.2.2
+DNS_PORT, HTTPS_PORT = 53, 443  # RFC 1035 §4.2, RFC 9110 §4.2.2
+RESOLV_CONF = "/etc/resolv.conf"
+PAYLOAD = 1232  # bytes; the EDNS buffer size agreed on at DNS flag day 2020
+
+NO_ANSWER = Text("no answer")
+UNREADABLE = Text("an answer that cannot be read")
+
+_NAME_RESOLVERS = Text('name resolvers that answer, such as "223.5.5.5", in [dns].resolvers')
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
 
 
 class Unheard(OSError):
@@ -65,7 +76,7 @@ class HttpsResolver(dns.nameserver.Nameserver):
         return f"https://{urlsplit(self._url).netloc}"
 
     def ask(self, query: dns.message.QueryMessage) -> dns.message.Message:
-        """Give the answer to a question, whatever its code. Raises `Unheard`."""
+        """Return the answer to a question, whatever its code. Raises `Unheard`."""
         asked = copy(query)
         asked.id = 0  # so that answers can be kept on the way (§4.1)
         headers = {"Content-Type": MESSAGE, "Accept": MESSAGE}
@@ -73,7 +84,15 @@ class HttpsResolver(dns.nameserver.Nameserver):
             answer = self._http.send("POST", self._url, headers, asked.to_wire(), repeatable=True)
         except NoAnswer as silence:
             raise Unheard(silence.problem) from silence
-        response = _read(answer)
+        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if answer.status != HTTPStatus.OK:
+            raise Unheard(Text("status {status}", status=answer.status))
+        if kind != MESSAGE:
+            raise Unheard(UNREADABLE)
+        try:
+            response = dns.message.from_wire(answer.body)
+        except (dns.exception.DNSException, EOFError, ValueError) as garbled:
+            raise Unheard(UNREADABLE) from garbled
         if not asked.is_response(response):
             raise Unheard(Text("an answer to another question"))
         response.id = query.id
@@ -90,7 +109,7 @@ class HttpsResolver(dns.nameserver.Nameserver):
         return "DoH"
 
     def is_always_max_size(self) -> bool:
-        """Tell that no answer is cut off."""
+        """Return that no answer is cut off."""
         return True
 
     def answer_nameserver(self) -> str:
@@ -112,7 +131,7 @@ class HttpsResolver(dns.nameserver.Nameserver):
 def at_urls(
     urls: tuple[str, ...], answer_within: timedelta, pause: Pause
 ) -> tuple[HttpsResolver, ...]:
-    """Give the resolvers at these URLs, each with connections of its own."""
+    """Return the resolvers at these URLs, each with connections of its own."""
     timeouts = Timeouts(connect=answer_within, read=answer_within, whole=2 * answer_within)
     return tuple(
         HttpsResolver(
@@ -127,23 +146,6 @@ def at_urls(
         )
         for url in urls
     )
-
-
-def _read(answer: Answer) -> dns.message.Message:
-    if answer.status != HTTPStatus.OK:
-        raise Unheard(Text("status {status}", status=answer.status))
-    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind != MESSAGE:
-        raise Unheard(UNREADABLE)
-    try:
-        return dns.message.from_wire(answer.body)
-    except (dns.exception.DNSException, EOFError, ValueError) as garbled:
-        raise Unheard(UNREADABLE) from garbled
-
-
-DNS_PORT = 53
-RESOLV_CONF = "/etc/resolv.conf"
-PAYLOAD = 1232  # bytes; the EDNS buffer size agreed on at DNS flag day 2020
 
 
 class Resolvers:
@@ -177,18 +179,18 @@ class Resolvers:
         self._system = system
 
     def alias(self, name: str) -> str | None:
-        """Give the name that this one is an alias of, by one CNAME."""
+        """Return the name that this one is an alias of, by one CNAME."""
         # Not dnspython's canonical name, which would need an answer from the end of the chain:
         # that is often a CDN's, and a wildcard's.
         records = self._records(name, dns.rdatatype.CNAME)
         return to_text(records[0].target) if records else None
 
     def zone_of(self, name: str) -> str:
-        """Give the zone that holds the name, whether or not the name exists.
+        """Return the zone that holds the name, whether or not the name exists.
 
         Raises `ZoneNotFound` when only a top-level domain does.
         """
-        with self._told(name):
+        with self._translating_errors(name):
             try:
                 zone = to_text(dns.resolver.zone_for_name(to_name(name), resolver=self._resolver))
             except dns.resolver.NoRootSOA:
@@ -199,48 +201,54 @@ class Resolvers:
         return zone
 
     def name_servers(self, zone: str) -> tuple[str, ...]:
-        """Give the host names in the zone's NS records. Raises `ZoneNotFound` when it has none."""
+        """Return the hosts of the zone's NS records. Raises `ZoneNotFound` when it has none."""
         records = self._records(zone, dns.rdatatype.NS)
         if not records:
             raise _not_delegated(zone)
         return tuple(sorted({to_text(record.target) for record in records}))
 
     def caa(self, name: str) -> tuple[CaaRecord, ...]:
-        """Give the CAA records at exactly this name, or at the end of its aliases (RFC 8659 §3)."""
+        """Return the CAA records at exactly this name, or at the end of its aliases (RFC 8659
+        §3).
+        """
         return tuple(
             CaaRecord(record.flags, _text(record.tag).lower(), _text(record.value))
             for record in self._records(name, dns.rdatatype.CAA)
         )
 
     def txt(self, name: str) -> tuple[str, ...]:
-        """Give the TXT values at this name, or at the end of its aliases, each in one piece."""
+        """Return the TXT values at this name, or at the end of its aliases, each in one piece."""
         records = self._records(name, dns.rdatatype.TXT)
         return tuple(_text(b"".join(record.strings)) for record in records)
 
     def is_bogus(self, name: str) -> bool:
-        """Tell whether the name is answered for only where the signatures are not checked, as a CA
-        does (RFC 4035 §3.2.2: CD). Of resolvers that check none, nothing is learnt.
+        """Return whether the name is answered for only where the signatures are not checked, as a
+        CA does (RFC 4035 §3.2.2: CD). Of resolvers that check none, nothing is learnt.
         """
         try:
             self._records(name, dns.rdatatype.SOA)
         except DnsUnavailable:
             unchecked = copy(self._resolver)
             unchecked.set_flags(dns.flags.RD | dns.flags.CD)
-            with self._told(name), suppress(dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            with (
+                self._translating_errors(name),
+                suppress(dns.resolver.NXDOMAIN, dns.resolver.NoAnswer),
+            ):
                 unchecked.resolve(to_name(name), dns.rdatatype.SOA)
             return True
         return False
 
     def apart(self) -> list[Resolvers]:
-        """Give each resolver by itself: what one of them hides, another may show. Where there are
-        none but those over HTTPS, they are one. Raises `DnsUnavailable` where this host has none.
+        """Return each resolver by itself: what one of them hides, another may show. Where there
+        are none but those over HTTPS, they are one. Raises `DnsUnavailable` where this host has
+        none.
         """
         endpoints = self._plain_endpoints()
         return [Resolvers([one], self._answer_within) for one in endpoints] or [self]
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """Give the IPv4 and IPv6 addresses of a host, as far as they can be found: one name server
-        that cannot be found must not hide what the others show.
+        """Return the IPv4 and IPv6 addresses of a host, as far as they can be found: one name
+        server that cannot be found must not hide what the others show.
         """
         found: list[str] = []
         for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
@@ -254,7 +262,7 @@ class Resolvers:
         return tuple(dict.fromkeys(found))
 
     def invented(self) -> dict[str, list[str]]:
-        """Ask each resolver for a name of 16 random digits, which has not been registered. Give
+        """Ask each resolver for a name of 16 random digits, which has not been registered. Return
         those that have addresses for it, with these.
         """
         found: dict[str, list[str]] = {}
@@ -269,13 +277,11 @@ class Resolvers:
     @cached_property
     def _servers(self) -> dict[str, dns.nameserver.Nameserver]:
         """The resolvers by what they are called in messages."""
-        return {
-            **{
-                _label(address, port): dns.nameserver.Do53Nameserver(address, port)
-                for address, port in self._plain_endpoints()
-            },
-            **{server.called: server for server in self._over_https},
-        }
+        servers: dict[str, dns.nameserver.Nameserver] = {}
+        for address, port in self._plain_endpoints():
+            label = address if port == DNS_PORT else f"{address}:{port}"
+            servers[label] = dns.nameserver.Do53Nameserver(address, port)
+        return servers | {server.called: server for server in self._over_https}
 
     def _plain_endpoints(self) -> Sequence[tuple[str, int]]:
         if self._endpoints or not self._plain:
@@ -297,15 +303,15 @@ class Resolvers:
         return resolver
 
     def _records(self, name: str, rdtype: dns.rdatatype.RdataType) -> list[Any]:
-        with self._told(name):
+        with self._translating_errors(name):
             try:
                 return list(self._resolver.resolve(to_name(name), rdtype))
             except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
                 return []
 
     @contextmanager
-    def _told(self, name: str) -> Iterator[None]:
-        """Turn dnspython's errors into those of the port."""
+    def _translating_errors(self, name: str) -> Iterator[None]:
+        """Turn dnspython's errors into ours."""
         try:
             yield
         except dns.resolver.LifetimeTimeout as exc:
@@ -321,7 +327,7 @@ class Resolvers:
             raise _refused([verbatim(type(exc).__name__)], name) from exc
 
     def _troubles(self, exc: dns.exception.DNSException) -> list[Text]:
-        """Say for each resolver what became of the question."""
+        """Return for each resolver how it answered the question."""
         whys = {server: _why(trouble) for server, _, _, trouble, _ in exc.kwargs["errors"]}
         return [
             Text("{resolver} ({why})", resolver=label, why=whys.get(str(server), NO_ANSWER))
@@ -329,8 +335,69 @@ class Resolvers:
         ]
 
 
+class DnsLookup(Resolvers):
+    """Resolvers of which those `over_https` are asked once more, by themselves, for what the others
+    deny or make up. Safe to use from any thread.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[tuple[str, int]],
+        answer_within: timedelta,
+        over_https: Sequence[HttpsResolver],
+    ) -> None:
+        super().__init__(endpoints, answer_within, over_https)
+        self._elsewhere = Resolvers((), answer_within, over_https, plain=False)
+
+    def zone_of(self, name: str) -> str:
+        """See `Resolvers.zone_of`."""
+        return self._not_denied(super().zone_of, self._elsewhere.zone_of, name)
+
+    def name_servers(self, zone: str) -> tuple[str, ...]:
+        """See `Resolvers.name_servers`."""
+        return self._not_denied(super().name_servers, self._elsewhere.name_servers, zone)
+
+    def addresses(self, host: str) -> tuple[str, ...]:
+        """See `Resolvers.addresses`. Made-up ones are reported, and those from elsewhere are
+        better.
+        """
+        found = super().addresses(host)
+        made_up = made_up_among(found)
+        if (found and not made_up) or not self._over_https:
+            return found
+        if made_up:
+            _log.warning(
+                Text(
+                    "a proxy on this host answers DNS with made-up addresses: it says that {host}"
+                    " is at {addresses}; other resolvers are asked over HTTPS",
+                    host=host,
+                    addresses=made_up,
+                )
+            )
+        return self._elsewhere.addresses(host) or found
+
+    def _not_denied(
+        self, question: Callable[[str], _T], elsewhere: Callable[[str], _T], name: str
+    ) -> _T:
+        """Ask elsewhere for what the resolvers deny: a company's know its own names only."""
+        try:
+            return question(name)
+        except ZoneNotFound as denied:
+            if not self._over_https:
+                raise
+            try:
+                return elsewhere(name)
+            except DnsUnavailable:
+                raise denied from None
+
+
+def made_up_among(addresses: Sequence[str]) -> list[str]:
+    """Return the addresses that stand for no host. Loopback is left to closed worlds."""
+    return sorted(one for one in set(addresses) if is_made_up(one, at_home=True))
+
+
 def system_resolvers(path: str = RESOLV_CONF) -> list[tuple[str, int]]:
-    """Give the resolvers this host is configured with. Raises `DnsUnavailable` without any."""
+    """Return the resolvers this host is configured with. Raises `DnsUnavailable` without any."""
     try:
         return [(str(server), DNS_PORT) for server in dns.resolver.Resolver(path).nameservers]
     except dns.resolver.NoResolverConfiguration as exc:
@@ -340,7 +407,7 @@ def system_resolvers(path: str = RESOLV_CONF) -> list[tuple[str, int]]:
 
 
 def to_name(text: str) -> dns.name.Name:
-    """Give a name as DNS knows it. Raises `DnsRejected` when it is too long for DNS."""
+    """Return a name as DNS knows it. Raises `DnsRejected` when it is too long for DNS."""
     try:
         return dns.name.from_text(text, dns.name.root)
     except dns.exception.DNSException as exc:
@@ -348,7 +415,7 @@ def to_name(text: str) -> dns.name.Name:
 
 
 def to_text(name: dns.name.Name) -> str:
-    """Give a name in lower case without the final dot; the root is empty."""
+    """Return a name in lower case without the final dot; the root is empty."""
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
 
 
@@ -365,18 +432,11 @@ def _not_delegated(name: str) -> ZoneNotFound:
     )
 
 
-_NAME_RESOLVERS = Text('name resolvers that answer, such as "223.5.5.5", in [dns].resolvers')
-
-
 def _refused(troubles: list[Text], name: str) -> DnsUnavailable:
     return DnsUnavailable(
         Text("no resolver could look up {name}: {troubles}", name=name, troubles=troubles),
         hint=Text("check the delegation of the domain, or name other resolvers in [dns].resolvers"),
     )
-
-
-def _label(address: str, port: int) -> str:
-    return address if port == DNS_PORT else f"{address}:{port}"
 
 
 def _why(trouble: Exception | str) -> Text:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from certferry.cli.init import text
 from certferry.cli.interview import Interview, Option, Step, walk
-from certferry.config.bind import as_a_key
+from certferry.config.bind import Question, as_a_key
 from certferry.config.check import RESERVED
 from certferry.config.document import Document
 from certferry.config.load import load_before
 from certferry.config.mistakes import in_lines, instead_of
-from certferry.config.propose import NewAccount, Question, with_accounts
+from certferry.config.propose import NewAccount, with_accounts
 from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
