@@ -127,12 +127,10 @@ def _steps_back(context: StepContext) -> list[Rollback]:
 
 
 def _nothing_to_go_back_to(lineage: str) -> PlanRefused:
+    said = Text("nothing was changed; `certferry sync --renew {lineage}` issues a new one")
     return PlanRefused(
         Text("{lineage} has no previous certificate that is still valid", lineage=lineage),
-        hint=Text(
-            "nothing was changed; `certferry sync --renew {lineage}` issues a new one",
-            lineage=lineage,
-        ),
+        hint=said.filled(lineage=lineage),
     )
 
 

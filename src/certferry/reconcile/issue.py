@@ -134,12 +134,8 @@ def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) ->
     try:
         left = ports.state.lineages_in_challenge_records()
     except StateError as error:
-        _log.warning(
-            Text(
-                "certferry could not look for challenge records of earlier runs: {problem}",
-                problem=error.message,
-            )
-        )
+        said = Text("certferry could not look for challenge records of earlier runs: {problem}")
+        _log.warning(said.filled(problem=error.message))
         return
     issued = {desired.lineage for desired in certificates} | ports.claims.lineages
     issued -= {desired.lineage for desired in certificates if desired.files is not None}
@@ -153,13 +149,10 @@ def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) ->
             ):  # another run is at work on it after all
                 _sweep(lineage, tuple(ports.dns.values()), ports)
         except CertferryError as error:
-            _log.warning(
-                Text(
-                    "{lineage}: a challenge record of an earlier run is left in DNS: {problem}",
-                    lineage=lineage,
-                    problem=error.message,
-                )
+            message = Text(
+                "{lineage}: a challenge record of an earlier run is left in DNS: {problem}"
             )
+            _log.warning(message.filled(lineage=lineage, problem=error.message))
 
 
 def rate_limit_hold(

@@ -178,13 +178,8 @@ def with_renewal_info(
                 )
             )
     except (IssuanceError, StateError) as error:  # the certificate is as good as before
-        _log.info(
-            Text(
-                "{lineage}: not known when the CA wants it renewed: {problem}",
-                lineage=desired.lineage,
-                problem=error.message,
-            )
-        )
+        said = Text("{lineage}: not known when the CA wants it renewed: {problem}")
+        _log.info(said.filled(lineage=desired.lineage, problem=error.message))
     again = ask_after(now, retry_after)
     ports.state.save_renewal_info(desired.lineage, version.certificate.fingerprint, window, again)
     return with_remembered(observed, desired, ports)

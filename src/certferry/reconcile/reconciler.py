@@ -337,12 +337,9 @@ def lease_busy(error: LeaseHeld | LeaseLost, ports: Ports, since: datetime) -> S
     if now < deadline:
         waiting = wait_for(error.message, since, now, deadline)
         return replace(StepOutcome.of(None, error, Outcome.WAITING), waiting=waiting)
+    said = Text("{held}; it did not end in the {time} that this run has waited")
     hanging = LeaseHeld(
-        Text(
-            "{held}; it did not end in the {time} that this run has waited",
-            held=error.message,
-            time=longest,
-        ),
+        said.filled(held=error.message, time=longest),
         hint=Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it"),
     )
     return StepOutcome.of(None, hanging)

@@ -169,13 +169,11 @@ def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:
 
 
 def _words(run: BegunRun) -> Text:
-    return Text(
+    said = Text(
         "the run that process {pid} on {host} began at {moment} did not end: it was killed or"
-        " crashed, or the machine stopped",
-        pid=run.pid,
-        host=run.host,
-        moment=run.began_at,
+        " crashed, or the machine stopped"
     )
+    return said.filled(pid=run.pid, host=run.host, moment=run.began_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +215,9 @@ def history_keeper(state: StateStore, now: Callable[[], datetime], who: str) -> 
             try:
                 state.append_history(HistoryEntry(now(), event.lineage, event.event, who, facts))
             except StateError as error:
+                said = Text('{lineage}: "{event}" is missing in the history: {problem}')
                 _log.warning(
-                    Text(
-                        '{lineage}: "{event}" is missing in the history: {problem}',
-                        lineage=event.lineage,
-                        event=event.event,
-                        problem=error.message,
-                    )
+                    said.filled(lineage=event.lineage, event=event.event, problem=error.message)
                 )
 
     return keep

@@ -392,15 +392,11 @@ class Table:
             return first
         if package_of(first) == OURS:
             for other in others:
-                log.warning(
-                    Text(
-                        "the package {package} declares the {role} {name}, which certferry brings"
-                        " itself; it is not used",
-                        package=package_of(other),
-                        role=family.role,
-                        name=name,
-                    )
+                said = Text(
+                    "the package {package} declares the {role} {name}, which certferry brings"
+                    " itself; it is not used"
                 )
+                log.warning(said.filled(package=package_of(other), role=family.role, name=name))
             return first
         raise BrokenAdapter(
             Text(

@@ -164,14 +164,8 @@ class Monitor:
     def _note(self, name: str, missed: Problem | None) -> None:
         """Log it once in this run, and store it for `check`, `status` and the channels."""
         if missed is not None:
-            _log.warning(
-                Text(
-                    "{name}: {problem} (hint: {hint})",
-                    name=name,
-                    problem=missed.message,
-                    hint=missed.hint,
-                )
-            )
+            said = Text("{name}: {problem} (hint: {hint})")
+            _log.warning(said.filled(name=name, problem=missed.message, hint=missed.hint))
         if not may_exist(self._settings.state.path):
             return
         with suppress(CertferryError):  # what is wrong with the state is reported where it is used

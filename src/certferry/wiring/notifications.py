@@ -217,12 +217,8 @@ class RunNotifications:
         except StateError as error:
             return _Notified(error)
         except CertferryError as error:
-            _log.warning(
-                Text(
-                    "certferry could not record this run, and notified no channel: {problem}",
-                    problem=error.message,
-                )
-            )
+            said = Text("certferry could not record this run, and notified no channel: {problem}")
+            _log.warning(said.filled(problem=error.message))
             return _Notified()
         for name, answer in answers.items():
             if not isinstance(answer, Sent):
