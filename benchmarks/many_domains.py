@@ -55,10 +55,9 @@ from certferry.core.secret import Secret
 from certferry.core.waiting import LONGEST
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
-from certferry.reconcile.status import survey_accounts
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports, Run
-from certferry.reconcile.status import plans_of
+from certferry.reconcile.status import plans_of, survey_accounts
 from certferry.wiring.accounts import AccountNotes
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import LIFETIME, MemoryCa, MemoryIssuer

@@ -29,8 +29,7 @@ from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import Ports
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import Ports, WaitLimit
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer

@@ -31,8 +31,7 @@ from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import no_listener
 from certferry.reconcile.notifications import Channel, Notifications
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler, ScheduledRun
-from certferry.reconcile.run import Ports
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import Ports, WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, Port
 from certferry_sandbox.testing.memory_dns import MemoryDns

@@ -19,7 +19,7 @@ from certferry.cli.selection import read_settings, settings_of_one, settings_or_
 from certferry.errors import ConfigError
 from certferry.ports.progress import no_listener
 from certferry.present.console import Verbosity
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import WaitLimit
 from certferry.wiring.selection import must_be_known, select
 from certferry.wiring.settings import load_checked
 from certferry_sandbox.testing.certificates import make_bundle

@@ -26,11 +26,10 @@ from certferry.core.planning.plan import Plan
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
 from certferry.reconcile import status
-from certferry.reconcile.run import Run
+from certferry.reconcile.run import Run, WaitLimit
 from certferry.reconcile.status import recorded
-from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
-from certferry.wiring.recorded import overview
+from certferry.wiring.workspace import overview
 from tests.another_user import as_root, given_away
 from tests.cli.consoles import TestConsole
 from tests.cli.fakes import START, CdnHosts, FakeWorld, desired

@@ -35,7 +35,7 @@ from certferry.present.layout import aligned, fitted, plain
 from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.recorded import Overview, overview
+from certferry.wiring.workspace import Overview, overview
 from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.fakes import FakeWorkspace, FakeWorld

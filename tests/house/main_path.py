@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import WaitLimit
 from tests.house.tree import PACKAGE, SANDBOX
 from tests.reconcile.company import Company
 

@@ -41,9 +41,8 @@ from certferry.errors import (
 )
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler, plan_lineage
-from certferry.reconcile.run import Ports, history_keeper
+from certferry.reconcile.run import Ports, WaitLimit, history_keeper
 from certferry.reconcile.status import plans_of
-from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.core.strategies import LINEAGE, NOW, situations

@@ -40,7 +40,7 @@ from certferry.present import plan_document, plan_text, report_text, status_text
 from certferry.present import plan_document as status_document
 from certferry.present.language import Voice
 from certferry.reconcile.observe import observe
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import WaitLimit
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.cli.values import text_of
 from tests.core.strategies import NOW

@@ -43,9 +43,8 @@ from certferry.ports.target import Scope
 from certferry.reconcile.apply import carry_out
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.run import StepContext
+from certferry.reconcile.run import WORKERS, StepContext, WaitLimit
 from certferry.reconcile.status import plans_of, statuses_of
-from certferry.reconcile.work_queue import WORKERS, WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, failing
 from certferry_sandbox.testing.memory_target import MemoryCdn

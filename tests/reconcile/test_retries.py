@@ -29,7 +29,7 @@ from certferry.errors import (
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.target import Scope
 from certferry.reconcile.reconciler import Reconciler, ScheduledRun
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_target import MemoryCdn

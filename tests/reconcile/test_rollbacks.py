@@ -23,7 +23,7 @@ from certferry.present.language import Voice
 from certferry.present.layout import plain
 from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 from certferry.reconcile.observe import observe
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome

@@ -16,9 +16,8 @@ from certferry.core.planning.report import Outcome, SyncReport
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, Interrupted, OrderFailed, Retry, RunEnded
 from certferry.reconcile.reconciler import Reconciler, ScheduledRun
-from certferry.reconcile.run import Run
+from certferry.reconcile.run import Run, WaitLimit, WorkQueue
 from certferry.reconcile.status import plans_of
-from certferry.reconcile.work_queue import WaitLimit, WorkQueue
 from certferry.text import Text
 from tests.reconcile.company import Company
 

@@ -17,7 +17,7 @@ from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.core.planning.report import SyncReport
-    from certferry.reconcile.work_queue import WaitLimit
+    from certferry.reconcile.run import WaitLimit
 
 
 MODES = ("acme.sh", "certbot", "lego", "qiniu")
@@ -89,7 +89,7 @@ def command(
 
 def _wait_limit(mode: str, wait: int | None, *, no_wait: bool) -> WaitLimit:
     from certferry.migration.renewed import CLIENTS
-    from certferry.reconcile.work_queue import WaitLimit
+    from certferry.reconcile.run import WaitLimit
 
     wait_limit = wait_limit_of(wait, no_wait=no_wait)
     if wait_limit.limit is None and mode in CLIENTS:

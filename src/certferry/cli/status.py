@@ -16,7 +16,7 @@ from certferry.text import Text
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.wiring.recorded import Overview
+    from certferry.wiring.workspace import Overview
 
 
 @click.command("status")
@@ -34,8 +34,8 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     from certferry.cli.selection import read_settings, warn_of_equal_names
     from certferry.present.progress import progress_of_look
     from certferry.reconcile.run import Run
-    from certferry.wiring.recorded import overview, recorded
-    from certferry.wiring.workspace import Workspace
+    from certferry.wiring.recorded import recorded
+    from certferry.wiring.workspace import Workspace, overview
 
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)

@@ -41,8 +41,7 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.apply import withdraw
 from certferry.reconcile.observe import as_known, observe
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import Ports, StepContext, held_lease
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import Ports, StepContext, WaitLimit, held_lease
 from certferry.text import Text
 
 BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("asked for"))

@@ -38,8 +38,7 @@ from certferry.ports.progress import Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.problem import Problem, Severity
 from certferry.reconcile.observe import observe, with_file_names
-from certferry.reconcile.run import Ports
-from certferry.reconcile.work_queue import aside
+from certferry.reconcile.run import Ports, aside
 from certferry.text import Text
 
 AT_ONCE = 16

@@ -32,8 +32,7 @@ from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
 from certferry.ports.state import StateStore
 from certferry.problem import Problem
-from certferry.reconcile.run import Change, Run, stopped
-from certferry.reconcile.work_queue import aside
+from certferry.reconcile.run import Change, Run, aside, stopped
 from certferry.text import Text
 
 LONGEST = timedelta(seconds=10)

@@ -53,8 +53,7 @@ from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
 from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless, without_order
 from certferry.reconcile.observe import observe, with_file_names, with_remembered, with_renewal_info
-from certferry.reconcile.run import Ports, Removals, StepContext
-from certferry.reconcile.work_queue import WaitLimit, WorkQueue
+from certferry.reconcile.run import Ports, Removals, StepContext, WaitLimit, WorkQueue
 from certferry.text import Text
 
 AT_LEAST = VERIFY_TIMEOUT

@@ -47,8 +47,7 @@ from certferry.ports.survey import Looked
 from certferry.reconcile.issue import provider_of
 from certferry.reconcile.observe import as_known, observe, with_file_names
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
-from certferry.reconcile.run import Ports, Run, notices_of_unended
-from certferry.reconcile.work_queue import side_by_side
+from certferry.reconcile.run import Ports, Run, notices_of_unended, side_by_side
 from certferry.text import Text
 
 T = TypeVar("T")

@@ -50,7 +50,7 @@ from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
 from certferry.ports.http import NoAnswer
 from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget
-from certferry.reconcile.work_queue import aside
+from certferry.reconcile.run import aside
 from certferry.text import Text, cut, verbatim
 
 if TYPE_CHECKING:

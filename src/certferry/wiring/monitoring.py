@@ -33,8 +33,7 @@ from certferry.present.check_text import counted, metrics
 from certferry.present.language import voice_in
 from certferry.present.layout import plain
 from certferry.problem import Problem
-from certferry.reconcile.run import change_notices
-from certferry.reconcile.work_queue import aside
+from certferry.reconcile.run import aside, change_notices
 from certferry.text import Text
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certferry.adapters.state.connect import empty_state, may_exist
+from certferry.adapters.state.connect import connect, empty_state, may_exist
 from certferry.config.load import salvage
 from certferry.config.model import Monitoring, Settings
 from certferry.config.secrets import SecretReference
@@ -291,15 +292,20 @@ def notify_in_spite_of_it(
 def _notifications_by(
     path: Path | None, environ: Mapping[str, str], language: str
 ) -> Iterator[tuple[RunNotifications | None, bool]]:
-    from certferry.wiring.workspace import Workspace
-
     found = salvage(path, environ)
     if found is None:
         yield None, False
         return
     settings = found.settings if found.is_trusted else _harmless(found.settings)
-    with Workspace(settings, language=language) as workspace:
-        yield workspace.notifications(Run()), found.has_state
+    where = settings.state
+    with ExitStack() as resources:
+
+        @cache
+        def state() -> StateStore:
+            opened = connect(where.path, where.key_file, host=platform.node())
+            return resources.enter_context(closing(opened))
+
+        yield RunNotifications(settings, state, run=Run(), language=language), found.has_state
 
 
 def _harmless(settings: Settings) -> Settings:

@@ -10,29 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from certferry.config.model import AccountTable, Settings
 from certferry.core.assessment.health import Expected, Recorded
-from certferry.core.assessment.notices import ChannelState
-from certferry.core.assessment.status import LineageStatus
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certificate
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
 from certferry.core.planning.report import SyncReport, Undeclared
 from certferry.errors import StateError, StateMissing
 from certferry.ports.state import StateStore
-from certferry.reconcile.run import Run
 from certferry.reconcile.status import recorded as stored
-from certferry.reconcile.status import statuses_of
 from certferry.text import Text
 from certferry.wiring.adapters import installed
 from certferry.wiring.clock import now
-
-if TYPE_CHECKING:
-    from certferry.wiring.workspace import Workspace
 
 _LABEL, _NAME = "[certificates]", "files"
 _FORGOTTEN = ""
@@ -222,18 +214,3 @@ def _gone(paths: Iterable[str]) -> Iterator[str]:
             yield path
         except OSError:
             continue
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """How everything stands: certificates, what is recorded, and channels."""
-
-    statuses: Sequence[LineageStatus]
-    recorded: Recorded
-    channels: Mapping[str, ChannelState]
-
-
-def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
-    """Return how everything stands that the workspace declares. Changes nothing."""
-    statuses = statuses_of(workspace.connect(run), workspace.certificates, recorded)
-    return Overview(statuses, recorded, workspace.notifications(run).channel_states())

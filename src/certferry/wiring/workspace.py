@@ -6,13 +6,18 @@ import getpass
 import os
 import platform
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.model import Settings
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.notices import ChannelState
+from certferry.core.assessment.status import LineageStatus
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.rollouts import Claims
@@ -124,6 +129,23 @@ class Workspace:
         state = self.state
         lease = partial(held_lease, state, now)
         return adopt(lineage, bundle, state=state, lease=lease, now=now(), who=who)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How everything stands: certificates, what is recorded, and channels."""
+
+    statuses: Sequence[LineageStatus]
+    recorded: Recorded
+    channels: Mapping[str, ChannelState]
+
+
+def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
+    """Return how everything stands that the workspace declares. Changes nothing."""
+    from certferry.reconcile.status import statuses_of
+
+    statuses = statuses_of(workspace.connect(run), workspace.certificates, recorded)
+    return Overview(statuses, recorded, workspace.notifications(run).channel_states())
 
 
 def who_runs() -> str:
