@@ -214,10 +214,6 @@ def _of_last_run(last: LastRun, now: datetime) -> Problem:
     return warning(Code.LAST_RUN, "sync", said, fix)
 
 
-_LOOKS = ("drift found", "drift over", "verified")
-"""Events that report a sighting and nothing that certferry did."""
-
-
 def examine_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
     """Report which daily run is installed, and whether the system will start it."""
     found = False
@@ -263,7 +259,7 @@ def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Prob
 
 def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Problem]:
     """Report the newest change, and the tries that failed and did not succeed since."""
-    changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_LOOKS)))
+    changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_SIGHTINGS)))
     if (newest := next(changes, None)) is not None:
         said = Text("the last change was at {moment}, by {who}", moment=newest.at, who=newest.who)
         yield info(Code.LAST_CHANGE, newest.lineage, said)
@@ -276,6 +272,7 @@ def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Problem]:
         seen.add(tried)
 
 
+_SIGHTINGS = ("drift found", "drift over", "verified")  # nothing that certferry did
 _PLACE = ("target", "domain")
 _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verified": "deploy"}
 

@@ -76,11 +76,11 @@ def plans_of(
     issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
     ports.state.must_unseal()
     proofs = Proofs(ports)
-    return of_each(
-        lambda desired: proofs.added_to(_plan_now(desired, ports, issuing), desired),
-        certificates,
-        ports,
-    )
+
+    def planned(desired: DesiredCertificate) -> Plan:
+        return proofs.added_to(_plan_now(desired, ports, issuing), desired)
+
+    return of_each(planned, certificates, ports)
 
 
 def statuses_of(

@@ -38,16 +38,11 @@ def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -
     if settings.certificates != settings.declared:
         return report
     with suppress(StateError):
-        _note_declared(settings, state)
+        if settings.path is not None:
+            file = str(settings.path.resolve())
+            _change(dict.fromkeys((one.lineage for one in settings.declared), file), state)
         return replace(report, undeclared=undeclared(settings, state, now()))
     return report
-
-
-def _note_declared(settings: Settings, state: StateStore) -> None:
-    """Store that the declared certificates are this file's, if that is not known."""
-    if settings.path is not None:
-        file = str(settings.path.resolve())
-        _change(dict.fromkeys((desired.lineage for desired in settings.declared), file), state)
 
 
 def forget(lineage: str, state: StateStore) -> None:
@@ -86,12 +81,13 @@ def _undeclared(
     # One whose certificate goes on under another name (`certferry rename`) is not lost.
     kept = {one.certificate.fingerprint for known in versions.values() for one in known}
     for lineage, certificate in lost.items():
-        same = (desired for desired in certificates if {*desired.names} == {*certificate.names})
-        renamed_to = next(
-            (desired.lineage for desired in same if not versions[desired.lineage]), None
+        same = (
+            desired.lineage
+            for desired in certificates
+            if {*desired.names} == {*certificate.names} and not versions[desired.lineage]
         )
         if certificate.fingerprint not in kept:
-            yield Undeclared(lineage, certificate, renamed_to)
+            yield Undeclared(lineage, certificate, next(same, None))
 
 
 def _ours(lineages: Collection[str], file: str, state: StateStore) -> list[str]:
