@@ -1,5 +1,5 @@
-"""The plan and the status of lineages, and what is recorded, none of which changes anything; and a
-rehearsal, which has the orders of a plan made at a staging directory.
+"""What is read beside a run: the plan and the status of lineages, what is recorded, everything that
+accounts hold; and a rehearsal, which has the orders of a plan made at a staging directory.
 """
 
 from __future__ import annotations
