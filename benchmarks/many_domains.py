@@ -36,9 +36,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.many_domains_stand_in import KEYS, SECONDS, START
-from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.adapters.qiniu.transport import QiniuTransport
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import CertificateBundle

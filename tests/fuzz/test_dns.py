@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from certferry.adapters.acme.examination import NamesLook
 from certferry.adapters.acme.nameservers import ask, opinions_of
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
-from certferry.adapters.probe.addresses import resolve
-from certferry.adapters.probe.resolver_look import ResolverLook
+from certferry.adapters.probe.resolvers import ResolverLook, resolve
 from certferry.core.network import Applicant
 from certferry.ports.examination import Delegated, Reporting, Timed
 from certferry.ports.http import NO_HEADERS, Answer

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.run_cost import MOST
 from benchmarks.scale import CERTIFICATES, needed
-from certferry.adapters.qiniu.cdn import MIN_REMAINING_DAYS
+from certferry.adapters.qiniu.target import MIN_REMAINING_DAYS
 from certferry.config.bind import may_be_written, meanings
 from certferry.core.assessment.notices import Topic
 from certferry.core.certificates.chain import EdgeProblemCode

@@ -50,7 +50,7 @@ from certferry.wiring.workspace import Workspace
 if TYPE_CHECKING:
     from certferry.adapters.acme.examination import SeenDirectory
     from certferry.adapters.acme.resolvers import Resolvers
-    from certferry.adapters.probe.resolver_look import ResolverLook
+    from certferry.adapters.probe.resolvers import ResolverLook
 
 
 def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
@@ -238,7 +238,7 @@ def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterat
 
 def _resolver_check(settings: Settings) -> ResolverLook:
     """Return the check of the resolvers. Where the CA is on loopback, so is everything."""
-    from certferry.adapters.probe.resolver_look import ResolverLook
+    from certferry.adapters.probe.resolvers import ResolverLook
     from certferry.adapters.probe.tls import ANSWER_WITHIN
 
     resolvers = [(server.host, server.port) for server in settings.verify.resolvers]

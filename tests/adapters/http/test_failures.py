@@ -114,7 +114,9 @@ def test_a_long_answer(client: HttpClient) -> None:
     assert body == answer.body
 
 
-@pytest.mark.parametrize(("status", "passing"), [(200, True), (404, False), (502, True)])
+@pytest.mark.parametrize(
+    ("status", "passing"), [(200, True), (404, False), (408, True), (502, True)]
+)
 def test_a_web_page_is_no_answer(
     status: int, passing: object, client: HttpClient, service: httpd.HttpService
 ) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from certferry.adapters.probe.resolver_look import ResolverLook
+from certferry.adapters.probe.resolvers import ResolverLook
 from certferry.adapters.probe.tls import ADDRESSES_AT_ONCE, DOMAINS_AT_ONCE, TlsProbe
 from certferry.adapters.probe.trust import Trust
 from certferry.core.findings import Code

@@ -13,9 +13,8 @@ from typing import Any
 
 from certferry.adapters.http.client import TIMEOUTS
 from certferry.adapters.http.problems import Timeouts
-from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.adapters.qiniu.transport import QiniuTransport
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import parse_bundle

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.http.client import Request
-from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.client import MOST_PAGES, QiniuClient
 from certferry.adapters.qiniu.errors import QiniuFailure
 from certferry.adapters.qiniu.records import (
     CertificateRecord,
@@ -25,7 +25,6 @@ from certferry.adapters.qiniu.records import (
     HttpsRecord,
     UploadBody,
 )
-from certferry.adapters.qiniu.transport import MOST_PAGES
 from certferry.adapters.qiniu.wire import Hosts
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
@@ -169,8 +168,9 @@ def hubs_of(answer: Callable[[httpd.Request], httpd.Response]) -> list[str]:
     """List the hubs and the domains of one hub at a service that answers so."""
     with httpd.HttpService(answer) as server:
         hosts = Hosts(server.url, server.url, server.url, pili=server.url)
-        pili = Place(qiniu_calls.service()).client(hosts=hosts).pili
-        return [*pili.list_hubs(), *(record.domain for record in pili.list_domains("show"))]
+        client = Place(qiniu_calls.service()).client(hosts=hosts)
+        hubs = client.list_hubs()
+        return [*hubs, *(record.domain for record in client.list_live_domains("show"))]
 
 
 def test_lists_of_live_streaming_with_a_marker() -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from certferry.adapters.qiniu.kinds import KODO
+from certferry.adapters.qiniu.records import KODO
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain

@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks import many_domains
-from certferry.adapters.qiniu.account import LIST_AGE, PER_SECOND
-from certferry.adapters.qiniu.cdn import CROWD, DETAIL_AGE, NOTE_AGE, TASK_AGE
+from certferry.adapters.qiniu.account import (
+    CROWD,
+    DETAIL_AGE,
+    LIST_AGE,
+    NOTE_AGE,
+    PER_SECOND,
+    TASK_AGE,
+)
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import DesiredDeployment, DesiredHttps, Kind
 from certferry.core.observed.inferred import with_unmatched

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.qiniu.cdn import DETAIL_AGE
-from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.account import DETAIL_AGE
+from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind

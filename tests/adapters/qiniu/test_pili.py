@@ -7,7 +7,7 @@ import json
 import pytest
 
 from certferry.adapters.qiniu.account import OWN_WRITES_AGE
-from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu, Settings
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from certferry.adapters.qiniu.kinds import KODO
+from certferry.adapters.qiniu.records import KODO
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.core.certificates.certificate import Certificate

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from certferry.adapters.qiniu.kinds import KODO
-from certferry.adapters.qiniu.records import HttpsConf
+from certferry.adapters.qiniu.records import KODO, HttpsConf
 from certferry.adapters.qiniu.survey import AT_ONCE
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey

@@ -19,7 +19,7 @@ from certferry.adapters.dns.records import (
     is_zone_name,
     zones_holding,
 )
-from certferry.adapters.http.client import HttpClient, Request, ask_the_time
+from certferry.adapters.http.client import HttpClient, Request, ask_the_time, surely_undone
 from certferry.adapters.http.problems import HttpFailure
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.adapter import CodeMeaning
@@ -242,9 +242,8 @@ class JsonTxtService(ABC):
                 action=action,
                 status=answer.status,
             )
-            is_refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
             pauses = self.pauses_in_doubt if answer.status == HTTPStatus.OK else ()
-            return Lost(problem, maybe_done=not is_refused, pauses=pauses)
+            return Lost(problem, maybe_done=not surely_undone(answer.status), pauses=pauses)
         if reply.code:
             error = self.error(reply, about)
             if isinstance(error, DnsAccessDenied):

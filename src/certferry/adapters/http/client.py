@@ -192,6 +192,14 @@ def is_server_error(answer: Answer) -> bool:
     return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
 
 
+def surely_undone(status: int) -> bool:
+    """Return whether an answer of this status, whose body says nothing, means that nothing was
+    done. 408 does not: a gateway sends it while the service may be at work (RFC 9110 §15.5.9).
+    """
+    is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return is_refused and status != HTTPStatus.REQUEST_TIMEOUT
+
+
 def seconds_asked_for(answer: Answer) -> float | None:
     """Return the seconds of Retry-After, written as a number or as a date (RFC 9110 §10.2.3); six
     hours at most (urllib3's `retry_after_max`).
@@ -214,7 +222,7 @@ def _web_page(answer: Answer, host: str) -> HttpFailure | None:
     declared = "text/html" in answer.headers.get("Content-Type", "").lower()
     if not declared or answer.body.lstrip()[:1] == b"{":
         return None
-    refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    refused = surely_undone(answer.status)
     return HttpFailure(
         Text("{host} answered with a web page (status {status})", host=host, status=answer.status),
         maybe_done=not refused,

@@ -122,7 +122,7 @@ def _unreadable(bundle: Path, problem: Text) -> ConfigError:
 
 
 _MOST_READ = 16
-"""Certificates of a chain that are looked at: a hostile edge could have us compare hundreds."""
+"""Certificates of a chain that are read: a hostile edge could have us compare hundreds."""
 _LONGEST_NAME = 200  # characters; a subject may hold anything
 
 Roots = Mapping[x509.Name, Sequence[x509.Certificate]]
