@@ -10,8 +10,8 @@ Progress = Callable[[Event], None]
 """Called from the thread that does the work; must return at once and not raise."""
 
 Pause = Callable[[float], None]
-"""Wait this many seconds; raises `Interrupted` as soon as the run is stopped, once in each thread:
-what it waits for after that belongs to putting things in order.
+"""Wait this many seconds. Raises `Interrupted` as soon as the run is stopped, once in each thread:
+what it waits for after that belongs to its clean-up.
 """
 
 

@@ -141,8 +141,7 @@ class Outcomes:
 
     def all(self) -> tuple[StepOutcome, ...]:
         """Return every step's latest outcome, and what stopped the last pass."""
-        trouble = () if self._trouble is None else (self._trouble,)
-        return (*self._latest.values(), *trouble)
+        return tuple(filter(None, (*self._latest.values(), self._trouble)))
 
     def next_look(self) -> Waiting | None:
         """Return the wait that ends first, of those that this pass found."""
@@ -404,21 +403,18 @@ class Reconciler:
             LineageReconciler(desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals)
             for desired in certificates
         ]
+
+        def ended(one: LineageReconciler) -> None:
+            ports.progress(Ended(one.desired.lineage))
+
         ports.progress(Begun(len(lineages)))
-        queue = WorkQueue(
-            lineages,
-            ports.run,
-            ports.now,
-            wait_limit,
-            ended=lambda one: ports.progress(Ended(one.desired.lineage)),
-        )
+        complete = False
         try:
-            queue.carry_out()
+            WorkQueue(lineages, ports.run, ports.now, wait_limit, ended=ended).carry_out()
             sweep_ownerless(certificates, ports)
             complete = True
         except (KeyboardInterrupt, Interrupted):
             ports.run.stop()
-            complete = False
         self._seen = {one.desired.lineage: one.seen for one in lineages if one.seen is not None}
         return SyncReport(tuple(one.report() for one in lineages), complete=complete)
 

@@ -109,14 +109,10 @@ class VendorAccounts:
         what the operator wrote.
         """
         certificates, errors = self._settings.certificates, list[ConfigError]()
-        deployments = [
-            d for desired in certificates for d in desired.deployments if d.delivery is None
-        ]
-        accounts = [account for desired in certificates for account in desired.dns_accounts]
-        dns: dict[str, DnsProvider] = self._all(accounts, adapters.DNS_PROVIDERS, errors)
-        targets: dict[str, DeployTarget] = self._all(
-            [deployment.target for deployment in deployments], adapters.TARGETS, errors
-        )
+        served = [d.target for one in certificates for d in one.deployments if d.delivery is None]
+        proven = [account for desired in certificates for account in desired.dns_accounts]
+        dns: dict[str, DnsProvider] = self._all(proven, adapters.DNS_PROVIDERS, errors)
+        targets: dict[str, DeployTarget] = self._all(served, adapters.TARGETS, errors)
         if errors:
             raise joined(errors)
         return dns, targets

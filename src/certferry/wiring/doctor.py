@@ -154,15 +154,13 @@ def _authority(run: CheckedRun) -> Iterator[Problem]:
     from certferry.adapters.acme.examination import NamesLook
     from certferry.core.network import Applicant
 
-    acme = run.settings.acme
-    seen = _directory(run)
+    acme, seen = run.settings.acme, _directory(run)
     yield from examine_clock(_host(acme.directory), seen.ahead)
-    resolvers = resolvers_for(run.settings, run.pause)
+    resolvers, standing = resolvers_for(run.settings, run.pause), frozenset[str]()
     if resolvers is None:
         return
     holder = _holder(run)
     applicant = Applicant(seen.identities, None if holder is None else holder.url)
-    standing: frozenset[str] = frozenset()
     if acme.dns_persist:
         standing, findings = _records(run, resolvers, seen.offer, holder)
         yield from findings

@@ -21,7 +21,6 @@ from certferry.adapters.monitoring.metrics_file import MISSED as NOT_WRITTEN
 from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.adapters.state.connect import may_exist
 from certferry.config.model import HEARTBEAT, METRICS, Settings
-from certferry.config.secrets import SecretReference
 from certferry.core.assessment.notices import of_channel
 from certferry.core.planning.report import SyncReport
 from certferry.core.schedule import may_ping, recent
@@ -79,10 +78,8 @@ class Monitor:
         """Ping that the run begins, and do not wait for the answer."""
         if not self._beats:
             return
-        reference = self._settings.monitoring.heartbeat
         try:
-            if reference is not None:
-                self._heartbeat = _heartbeat(self._settings, reference, self._pause)
+            self._heartbeat = _heartbeat(self._settings, self._pause)
         except CertferryError as wrong:
             check = Text("check `url` under [heartbeat]")
             self._wrong = Problem(MISSED, wrong.message, wrong.hint or check)
@@ -173,14 +170,14 @@ class Monitor:
 
 def try_heartbeat(settings: Settings) -> Problem | None:
     """Ping once, as a run that succeeded; return what went wrong. Raises `ConfigError`."""
-    reference = settings.monitoring.heartbeat
+    heartbeat = _heartbeat(settings, time.sleep)
+    return None if heartbeat is None else heartbeat.end("", succeeded=True)
+
+
+def _heartbeat(settings: Settings, pause: Pause) -> Heartbeat | None:
+    reference, http = settings.monitoring.heartbeat, short_http(pause, SERVICE, 5.0)
     if reference is None:
         return None
-    return _heartbeat(settings, reference, time.sleep).end("", succeeded=True)
-
-
-def _heartbeat(settings: Settings, reference: SecretReference, pause: Pause) -> Heartbeat:
-    http = short_http(pause, SERVICE, 5.0)
     return Heartbeat(settings.secrets.resolve(reference), http, str(uuid.uuid4()))
 
 

@@ -25,7 +25,13 @@ from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable, ReadOptions, Settings, UsualAccount, UsualAccounts
 from certferry.config.secrets import Resolve
 from certferry.config.values import DIRECTORIES, TomlTable
-from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, Kind, PemFiles
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    DesiredHttps,
+    Kind,
+    PemFiles,
+)
 from certferry.errors import ConfigError
 from certferry.ports.adapter import NOTIFY_GROUP, Variable
 from certferry.text import Text, verbatim
@@ -36,7 +42,13 @@ from certferry.wiring.accounts import bound
 def named_for_two(settings: Settings) -> Iterator[Mistake]:
     """Yield a mistake for each deployment to a second account."""
     first: dict[tuple[str, str], tuple[str, Place]] = {}
-    for domain, account, place in _named(settings):
+    named = (
+        (domain, account, place)
+        for desired in settings.declared
+        for deployment, account, place in _placed(desired, settings)
+        for domain in deployment.domains or ()
+    )
+    for domain, account, place in named:
         other, earlier = first.setdefault((account.type, domain), (account.label, place))
         service = None if other == account.label else adapters.installed().target_of(account)
         if service is not None and service.has_one_account_a_domain:
@@ -51,13 +63,14 @@ def named_for_two(settings: Settings) -> Iterator[Mistake]:
             yield place.mistake("domains", problem)
 
 
-def _named(settings: Settings) -> Iterator[tuple[str, AccountTable, Place]]:
-    for desired in settings.declared:
-        for number, deployment in enumerate(desired.deployments):
-            account = settings.accounts.get(deployment.target)
-            if account is not None:
-                place = settings.places[desired.lineage].below("deploy", number)
-                yield from ((domain, account, place) for domain in deployment.domains or ())
+def _placed(
+    desired: DesiredCertificate, settings: Settings
+) -> Iterator[tuple[DesiredDeployment, AccountTable, Place]]:
+    """Yield the deployments of a certificate to accounts, each with its place in the file."""
+    for number, deployment in enumerate(desired.deployments):
+        account = settings.accounts.get(deployment.target)
+        if account is not None:
+            yield deployment, account, settings.places[desired.lineage].below("deploy", number)
 
 
 log = logging.getLogger(__name__)
@@ -252,12 +265,8 @@ MOST_NAMES = {"tlsserver": 25, "shortlived": 25}
 _LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-staging"]})
 
 
-@dataclass(frozen=True, slots=True)
-class _Unfit:
-    """What is wrong where, and what else would help beside another profile."""
-
-    finding: Mistake
-    advice: Text | None
+_Unfit = tuple[Mistake, Text | None]
+"""What is wrong where, and what else would help beside another profile."""
 
 
 def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -278,9 +287,9 @@ def checked(settings: Settings) -> Settings:
         raise config_error(twice)
     if unfit:
         advice = Text('set profile = "classic" under [acme]')
-        for more in dict.fromkeys(one.advice for one in unfit if one.advice is not None):
+        for more in dict.fromkeys(more for _, more in unfit if more is not None):
             advice = Text("{one}; {other}", one=advice, other=more)
-        raise config_error([*twice, *(one.finding for one in unfit)], advice)
+        raise config_error([*twice, *(mistake for mistake, _ in unfit)], advice)
     return replace(settings, certificates=declared, declared=declared)
 
 
@@ -291,72 +300,38 @@ def _with_fitting(
     their order; say what is wrong with each where none is left.
     """
     profiles = desired.issuance.profiles
-    wrong = {
-        profile: [
-            *_too_many_names(profile, desired, settings),
-            *_unfit_deployments(profile, desired, settings),
-        ]
-        for profile in profiles
-    }
+    wrong = {profile: [*_unfit(profile, desired, settings)] for profile in profiles}
     fitting = tuple(profile for profile in profiles if not wrong[profile])
     if profiles and not fitting:
         unfit += (one for found in wrong.values() for one in found)
     return replace(desired, issuance=replace(desired.issuance, profiles=fitting))
 
 
-def _too_many_names(
-    profile: str, desired: DesiredCertificate, settings: Settings
-) -> Iterator[_Unfit]:
-    most = MOST_NAMES.get(profile)
-    if most is None or len(desired.names) <= most or settings.acme.directory not in _LETS_ENCRYPT:
+def _unfit(profile: str, desired: DesiredCertificate, settings: Settings) -> Iterator[_Unfit]:
+    """Yield what is wrong with a profile for a certificate: its names, and each deployment."""
+    count, most = len(desired.names), MOST_NAMES.get(profile)
+    if most is not None and count > most and settings.acme.directory in _LETS_ENCRYPT:
+        said = Text("{count} names; a certificate of the profile {profile} can have {most}")
+        problem = said.filled(count=count, profile=profile, most=most)
+        yield settings.places[desired.lineage].mistake("names", problem), None
+    lifetime, has_no_common_name = LIFETIMES.get(profile), profile in WITHOUT_COMMON_NAME
+    if desired.files or (lifetime is None and not has_no_common_name):
         return
-    problem = Text(
-        "{count} names; a certificate of the profile {profile} can have {most}",
-        count=len(desired.names),
-        profile=profile,
-        most=most,
-    )
-    yield _Unfit(settings.places[desired.lineage].mistake("names", problem), None)
-
-
-def _unfit_deployments(
-    profile: str, desired: DesiredCertificate, settings: Settings
-) -> Iterator[_Unfit]:
-    if profile not in WITHOUT_COMMON_NAME | set(LIFETIMES):
-        return
-    for number, deployment in enumerate(desired.deployments):
-        account = settings.accounts.get(deployment.target)
-        target = (
-            None if desired.files or account is None else adapters.installed().target_of(account)
-        )
-        if target is None or account is None:
+    for deployment, account, place in _placed(desired, settings):
+        target, label = adapters.installed().target_of(account), deployment.target
+        if target is None:
             continue
-        place = settings.places[desired.lineage].below("deploy", number)
-        yield from _problems(profile, deployment.target, account, target, place)
-
-
-def _problems(
-    profile: str, label: str, account: AccountTable, target: adapters.Described, place: Place
-) -> Iterator[_Unfit]:
-    rule = target.needs_common_name
-    excepted = rule is not None and account.values.get(rule.unless) is True
-    if profile in WITHOUT_COMMON_NAME and rule is not None and not excepted:
-        problem = Text(
-            "{target} refuses certificates without a common name, and the profile {profile} makes"
-            " them so",
-            target=label,
-            profile=profile,
-        )
-        yield _Unfit(place.mistake("to", problem), rule.advice)
-        return
-    lifetime, wanted = LIFETIMES.get(profile), target.least_life(account.values)
-    if lifetime is not None and lifetime < wanted:
-        problem = Text(
-            "{target} takes certificates with at least {wanted} left, and those of the profile"
-            " {profile} live {lifetime}",
-            target=label,
-            wanted=wanted,
-            profile=profile,
-            lifetime=lifetime,
-        )
-        yield _Unfit(place.mistake("to", problem), None)
+        rule, wanted = target.needs_common_name, target.least_life(account.values)
+        if has_no_common_name and rule and account.values.get(rule.unless) is not True:
+            said = Text(
+                "{target} refuses certificates without a common name, and the profile {profile}"
+                " makes them so"
+            )
+            yield place.mistake("to", said.filled(target=label, profile=profile)), rule.advice
+        elif lifetime is not None and lifetime < wanted:
+            said = Text(
+                "{target} takes certificates with at least {wanted} left, and those of the profile"
+                " {profile} live {lifetime}"
+            )
+            facts = {"wanted": wanted, "profile": profile, "lifetime": lifetime}
+            yield place.mistake("to", said.filled(target=label, **facts)), None
