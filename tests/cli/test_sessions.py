@@ -1,4 +1,4 @@
-"""Each command over a session of in-memory twins: what a person reads in each situation."""
+"""Each command over a session of in-memory fakes: what a person reads in each situation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The DNS providers' contract, kept by the twin and by every provider."""
+"""The DNS providers' contract, kept by the fake and by every provider."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Open = Callable[[Fixture], AbstractContextManager[Place]]
 
 @contextmanager
 def in_memory(_: Fixture, *, among_others: bool = False) -> Iterator[Place]:
-    """Open the twin; or several accounts as one, of which the second has the zone."""
+    """Open the fake; or several accounts as one, of which the second has the zone."""
     memory = MemoryDns([ZONE])
 
     def by_zone(other: str, ours: str) -> DnsProvider:

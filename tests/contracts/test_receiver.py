@@ -1,4 +1,4 @@
-"""The receivers' contract, kept by files, commands and the twin in memory."""
+"""The receivers' contract, kept by files, commands and the fake in memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ProgramWorld(ReceiverWorld):
 
 
 class MemoryWorld(ReceiverWorld):
-    """The twin from behind."""
+    """The fake from behind."""
 
     def __init__(self, receiver: MemoryReceiver) -> None:
         self.receiver = receiver
@@ -93,7 +93,7 @@ class TestCommand(ReceiverContract):
 
 
 class TestMemoryReceiver(ReceiverContract):
-    """The twin, so it may stand in for a receiver in the engine's tests."""
+    """The fake, so it may stand in for a receiver in the engine's tests."""
 
     @pytest.fixture
     def receiver(self) -> MemoryReceiver:

@@ -1,4 +1,4 @@
-"""The targets' contract, kept by Qiniu and by the twin in memory."""
+"""The targets' contract, kept by Qiniu and by the fake in memory."""
 
 from __future__ import annotations
 
@@ -101,16 +101,16 @@ class MemoryWorld(TargetWorld):
         return self.cdn.put(label, bundle)
 
     def labels(self) -> list[str]:
-        """Ask the twin."""
+        """Ask the fake."""
         return self.cdn.remote_labels
 
     def count_writes(self) -> int:
-        """Add up the twin's counts."""
+        """Add up the fake's counts."""
         return self.cdn.uploads + self.cdn.writes + self.cdn.removals
 
 
 class TestMemoryCdn(DeployTargetContract):
-    """The twin keeps the contract, so it may stand in for a target in the engine's tests."""
+    """The fake keeps the contract, so it may stand in for a target in the engine's tests."""
 
     @pytest.fixture
     def memory(self) -> MemoryWorld:

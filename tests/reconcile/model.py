@@ -1,4 +1,4 @@
-"""A model world around the real engine: every port is an in-memory twin, time is virtual, and a run
+"""A model world around the real engine: every port is an in-memory fake, time is virtual, and a run
 can be killed between any two calls that go through a port.
 """
 
