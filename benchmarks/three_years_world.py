@@ -30,7 +30,8 @@ from certferry.errors import ClockWrong, DnsUnavailable, TargetAccessDenied, Tar
 from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import no_listener
 from certferry.reconcile.notifications import Channel, Notifications
-from certferry.reconcile.reconciler import LineageReconciler, Reconciler, ScheduledRun
+from certferry.reconcile.reconciler import LineageReconciler, Reconciler
+from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Ports, WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, Port

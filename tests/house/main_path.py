@@ -27,7 +27,7 @@ ENGINE = ("core", "reconcile")
 OUTSIDE = (PACKAGE / "adapters", SANDBOX)
 """What lies behind a port belongs to the outside, whatever it calls."""
 
-MOST_FILES, MOST_LINES = 21, 5550
+MOST_FILES, MOST_LINES = 21, 5700
 """More than a newcomer should have to read."""
 
 

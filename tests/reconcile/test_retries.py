@@ -28,7 +28,8 @@ from certferry.errors import (
 )
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.target import Scope
-from certferry.reconcile.reconciler import Reconciler, ScheduledRun
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer

@@ -15,7 +15,8 @@ import pytest
 from certferry.core.planning.report import Outcome, SyncReport
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, Interrupted, OrderFailed, Retry, RunEnded
-from certferry.reconcile.reconciler import Reconciler, ScheduledRun
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Run, WaitLimit, WorkQueue
 from certferry.reconcile.status import plans_of
 from certferry.text import Text

@@ -61,7 +61,8 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     """
     from certferry.cli.selection import may_renew_all, must_declare, settings_to_sync
     from certferry.present.progress import progress_on
-    from certferry.reconcile.reconciler import Reconciler, ScheduledRun
+    from certferry.reconcile.reconciler import Reconciler
+    from certferry.reconcile.retries import ScheduledRun
     from certferry.reconcile.run import Run
     from certferry.wiring.clock import now
     from certferry.wiring.recorded import with_undeclared

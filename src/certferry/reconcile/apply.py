@@ -14,8 +14,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version, Withdrawal, label_of
-from certferry.core.desired.certificate import CommandDelivery, OnFailure
-from certferry.core.observed.records import NO_LINEAGE, RolloutRecord, Upload
+from certferry.core.desired.certificate import OnFailure
+from certferry.core.observed.records import RolloutRecord, Upload
 from certferry.core.planning.drift import Drifted, in_one_line, in_sentences
 from certferry.core.planning.plan import Plan, Rollout
 from certferry.core.planning.report import SEEN, Outcome, StepOutcome
@@ -31,17 +31,10 @@ from certferry.core.planning.steps import (
     Verify,
 )
 from certferry.core.waiting import Waiting, applying, wait_for
-from certferry.errors import (
-    CertferryError,
-    CopyGone,
-    Interrupted,
-    TargetAccessDenied,
-    TargetBusy,
-    TargetInUse,
-    TargetRejected,
-    VerificationError,
-)
-from certferry.reconcile.issue import clean, issue
+from certferry.errors import CertferryError, CopyGone, Interrupted, TargetBusy, VerificationError
+from certferry.reconcile.issue import issue
+from certferry.reconcile.receivers import deliver
+from certferry.reconcile.removals import clean, retire, retire_unmanaged
 from certferry.reconcile.run import StepContext
 from certferry.text import Text
 
@@ -166,6 +159,7 @@ def verify(step: Verify, context: StepContext) -> StepOutcome:
 LISTED_WITHIN = timedelta(minutes=10)
 """How long an upload of ours may be missing from a target's list, which lags behind writes
 (docs/facts/qiniu.md §5.1), before it counts as gone and is made anew."""
+
 
 _RETURNING = Text("the previous certificate is bound again")
 
@@ -318,130 +312,3 @@ def withdraw(step: Rollback, context: StepContext, *, by_hand: bool = False) -> 
     )
     facts = {"target": step.target, "domain": step.domain, "fingerprint": step.fingerprint}
     context.record("rolled back", **facts)
-
-
-def deliver(step: Deploy, context: StepContext) -> StepOutcome:
-    """Deliver the certificate to a receiver: that is the end of the rollout, or it has failed."""
-    state, version = context.ports.state, context.version_of(step)
-    result = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
-    begun = RolloutRecord(
-        context.lineage, step.target, step.domain, version.certificate.fingerprint, context.now
-    )
-    try:
-        bundle = state.bundle(context.lineage, version.number)
-        delivery = next(
-            one.delivery
-            for one in context.desired.deployments
-            if one.delivery and (one.target, one.domains) == (step.target, (step.domain,))
-        )
-        begun = replace(
-            begun,
-            # Files keep their own receipt, which knows of their program.
-            program_digest=delivery.program.digest
-            if isinstance(delivery, CommandDelivery)
-            else None,
-            fullchain_digest=bundle.fullchain_digest,
-        )
-        state.save_rollout(begun)
-        context.renew_lease()
-        context.ports.receiver(delivery).deliver(context.lineage, bundle)
-    except CertferryError as error:
-        # Tried once in a run, since it may cost much.
-        state.save_rollout(replace(begun, failed_at=context.now))
-        context.record_failure(step, error)
-        return result.with_error(error)
-    state.save_rollout(replace(begun, verified_at=context.now))
-    facts = {"target": step.target, "domain": step.domain, "fingerprint": begun.fingerprint}
-    context.record("deployed", **facts)
-    context.record("verified", **facts)
-    return result
-
-
-IN_USE_PAUSE = timedelta(days=1)
-"""How long a certificate that the target says is still used is left alone."""
-
-
-def retire(step: Retire, context: StepContext) -> StepOutcome:
-    """Remove a superseded copy. One that the target says is used is kept, and that is fine."""
-    context.renew_lease()
-    result = StepOutcome(
-        Action.RETIRE,
-        Outcome.DONE,
-        Text("removed"),
-        step.target,
-        label=step.label,
-        remote_id=step.remote_id,
-        unmanaged=step.unmanaged,
-    )
-    target = context.ports.targets[step.target]
-    try:
-        was_there = target.retire(step.remote_id, step.label, unmanaged=step.unmanaged)
-    except TargetInUse as error:
-        keep(step, context)
-        return replace(result, outcome=Outcome.UNCHANGED, detail=error.message)
-    except CertferryError as error:
-        return result.with_error(error)
-    context.ports.state.drop_upload(step.target, step.remote_id)
-    if not was_there:  # another run may have removed it, and recorded that
-        return replace(result, detail=Text("it was gone already"))
-    context.record("retired", target=step.target, remote_id=step.remote_id, label=step.label)
-    return result
-
-
-def keep(step: Retire, context: StepContext) -> None:
-    """Store that a copy is left alone for a while: the target says that something uses it."""
-    found = (remote for target in context.observed.targets for remote in target.remotes)
-    ours = next((r for r in found if r.remote_id == step.remote_id), None)
-    context.ports.state.save_upload(
-        Upload(
-            lineage=NO_LINEAGE if ours is None else context.lineage,
-            target=step.target,
-            remote_id=step.remote_id,
-            label=step.label,
-            fingerprint="" if ours is None else ours.fingerprint,
-            uploaded_at=context.now,
-            in_use_until=context.now + IN_USE_PAUSE,
-        )
-    )
-
-
-def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[StepOutcome]:
-    """Ask the target to remove each. An account that may not remove one may remove none."""
-    for target in dict.fromkeys(step.target for step in steps):
-        if target in context.keeping:
-            continue
-        kept: list[StepOutcome] = []
-        for step in steps:
-            if step.target != target or not context.removals.may_try(step, context.lineage):
-                continue
-            result = retire(step, context)
-            if isinstance(result.error, TargetRejected):
-                # This very one was not asked for; tried every time, it would fail every run.
-                keep(step, context)
-                result = replace(result, outcome=Outcome.UNCHANGED)
-            if result.outcome is Outcome.UNCHANGED:
-                kept.append(result)
-                continue
-            yield result
-            if isinstance(result.error, TargetAccessDenied):
-                context.keeping.add(target)
-                break
-        if kept:
-            yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, _in_words(kept), target)
-
-
-def _in_words(kept: Sequence[StepOutcome]) -> Text:
-    """Count what an account keeps, with its last answer where it refuses for another reason than
-    use.
-    """
-    answers = [one.detail for one in kept if one.error is not None]
-    used = len(kept) - len(answers)
-    still_used = Text("others that are still in use are kept: {count}", count=used)
-    if not answers:
-        return still_used
-    refused = Text(
-        "others that the target does not remove: {count} ({answer})",
-        count=len(answers),
-        answer=answers[-1],
-    )
-    return Text("{counts}", counts=[still_used, refused]) if used else refused

@@ -1,6 +1,6 @@
 """Have a certificate issued, or adopt one: whether a CA may be asked now, what for, at which of
-several CAs, and what is stored of the answer; which account writes the challenge records, and the
-removal of those that earlier runs left.
+several CAs, and what is stored of the answer; which account writes the challenge records, and those
+that killed runs left of other lineages.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from certferry.core.events import Activity
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.pauses import in_order, may_pass_over, of_use
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action, Clean, HeldUntil, Issue
+from certferry.core.planning.steps import Action, HeldUntil, Issue
 from certferry.errors import (
     CertferryError,
     CertificateRejected,
@@ -97,62 +97,6 @@ def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]
     if desired.dns:
         return accounts[desired.dns]
     return ZoneRouter([(zone, accounts[account]) for zone, account in desired.dns_zones])
-
-
-def clean(step: Clean, context: StepContext) -> StepOutcome:
-    """Remove challenge records that an earlier run left."""
-    result = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
-    context.renew_lease()
-    try:
-        provider = provider_of(context.desired, context.ports.dns)
-        _sweep(context.lineage, [provider], context.ports)
-    except CertferryError as error:
-        return result.with_error(error)
-    return result
-
-
-def _sweep(lineage: str, accounts: Sequence[DnsProvider], ports: Ports) -> None:
-    """Remove the challenge records of a lineage, which may take a minute. Raises `DnsError`."""
-    now = ports.now()
-    ports.progress(Activity(lineage, _SWEEPING, now))
-    ports.issuer.sweep(lineage, accounts, now)
-
-
-def without_order(observed: Observation, lineage: str, ports: Ports) -> Observation:
-    """Forget an order for names no longer declared, as after a slip that was corrected."""
-    with ports.lease(lineage) as lease:
-        ports.state.drop_order(lease)
-    return replace(observed, remembered=replace(observed.remembered, ordered=None))
-
-
-def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) -> None:
-    """Remove the challenge records that killed runs left of lineages that are not issued here any
-    more: they are declared under another name, or with files, or not at all. Every account of the
-    run is tried: which of them wrote the records is not known any more. An error is only logged:
-    nothing that is declared depends on it. Raises `Interrupted`.
-    """
-    try:
-        left = ports.state.lineages_in_challenge_records()
-    except StateError as error:
-        said = Text("certferry could not look for challenge records of earlier runs: {problem}")
-        _log.warning(said.filled(problem=error.message))
-        return
-    issued = {desired.lineage for desired in certificates} | ports.claims.lineages
-    issued -= {desired.lineage for desired in certificates if desired.files is not None}
-    for lineage in left if ports.dns else ():
-        if lineage in issued:
-            continue
-        try:
-            with (
-                suppress(LeaseHeld),
-                ports.lease(lineage),
-            ):  # another run is at work on it after all
-                _sweep(lineage, tuple(ports.dns.values()), ports)
-        except CertferryError as error:
-            message = Text(
-                "{lineage}: a challenge record of an earlier run is left in DNS: {problem}"
-            )
-            _log.warning(message.filled(lineage=lineage, problem=error.message))
 
 
 def rate_limit_hold(
@@ -287,3 +231,40 @@ def _request_of(
             version == current and names & set(version.certificate.names) for version in own
         ),
     )
+
+
+def sweep(lineage: str, accounts: Sequence[DnsProvider], ports: Ports) -> None:
+    """Remove the challenge records of a lineage, which may take a minute. Raises `DnsError`."""
+    now = ports.now()
+    ports.progress(Activity(lineage, _SWEEPING, now))
+    ports.issuer.sweep(lineage, accounts, now)
+
+
+def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) -> None:
+    """Remove the challenge records that killed runs left of lineages that are not issued here any
+    more: they are declared under another name, or with files, or not at all. Every account of the
+    run is tried: which of them wrote the records is not known any more. An error is only logged:
+    nothing that is declared depends on it. Raises `Interrupted`.
+    """
+    try:
+        left = ports.state.lineages_in_challenge_records()
+    except StateError as error:
+        said = Text("certferry could not look for challenge records of earlier runs: {problem}")
+        _log.warning(said.filled(problem=error.message))
+        return
+    issued = {desired.lineage for desired in certificates} | ports.claims.lineages
+    issued -= {desired.lineage for desired in certificates if desired.files is not None}
+    for lineage in left if ports.dns else ():
+        if lineage in issued:
+            continue
+        try:
+            with (
+                suppress(LeaseHeld),
+                ports.lease(lineage),
+            ):  # another run is at work on it after all
+                sweep(lineage, tuple(ports.dns.values()), ports)
+        except CertferryError as error:
+            message = Text(
+                "{lineage}: a challenge record of an earlier run is left in DNS: {problem}"
+            )
+            _log.warning(message.filled(lineage=lineage, problem=error.message))

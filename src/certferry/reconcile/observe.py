@@ -5,40 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
-from certferry.core.certificates.lineage import (
-    Version,
-    label_of,
-    labels_of,
-    owner_of,
-    owners,
-    version_for,
-)
-from certferry.core.certificates.renewal import (
-    ask_after,
-    may_ask,
-    plausible_window,
-)
+from certferry.core.certificates.lineage import labels_of, owners, version_for
+from certferry.core.certificates.renewal import ask_after, may_ask, plausible_window
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.observed import inferred
-from certferry.core.observed.observation import (
-    DomainState,
-    Observation,
-    ObservedDomain,
-    ObservedTarget,
-    RemoteCertificate,
-    Served,
-)
-from certferry.core.observed.records import NO_LINEAGE, RolloutRecord
-from certferry.core.planning.removals import unclaimed
+from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Served
+from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.rules import first_violated
 from certferry.core.waiting import Asking
 from certferry.errors import DeployError, IssuanceError, StateError
-from certferry.ports.receiver import Delivered, Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
+from certferry.reconcile.receivers import observe_receiver
+from certferry.reconcile.removals import without_claimed
 from certferry.reconcile.run import Ports
 from certferry.text import Text
 
@@ -302,79 +283,3 @@ class _TargetObserver:
             return False
         bound = found.fingerprint_of(domain.bound)
         return domain.binding_hidden or bound == wanted.certificate.fingerprint
-
-
-def observe_receiver(
-    receiver: Receiver,
-    lineage: str,
-    deployment: DesiredDeployment,
-    versions: tuple[Version, ...],
-    last: RolloutRecord | None,
-) -> ObservedTarget:
-    """Observe a receiver: what it holds counts as a copy when it is one of the lineage's. It is
-    shown the `last` delivery if that ended well.
-    """
-    delivered = None
-    if last is not None and last.verified_at is not None:
-        delivered = Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)
-    try:
-        found = replace(receiver.observe(delivered), last=last)
-    except DeployError as error:
-        (name,) = deployment.domains or ("",)
-        found = ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)
-    remotes = tuple(
-        RemoteCertificate(
-            one.fingerprint, label_of(lineage, one.fingerprint), one.fingerprint, one.not_after
-        )
-        for one in (version.certificate for version in versions)
-        if one.fingerprint == found.bound
-    )
-    return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
-
-
-SETTLING = timedelta(days=1)
-"""How long a certificate that does not arrive holds up what another lineage removes."""
-
-
-def without_claimed(
-    found: ObservedTarget, lineage: str, target: str, ports: Ports
-) -> ObservedTarget:
-    """Drop what a declared certificate owns, and add what the state remembers of the rest. The
-    state is read after the target: what was uploaded by then has its version there.
-    """
-    declared = ports.claims.lineages - {lineage}
-    found_owners = {owner_of(other.label) for other in found.others}
-    remembered = {
-        one: ports.state.versions(one)
-        for one in {lineage, *ports.state.lineages()} - declared
-        if owners(one) & found_owners
-    }
-    others = unclaimed(found.others, declared, remembered, ports.now())
-    in_use = {u.remote_id: u.in_use_until for u in ports.state.uploads(NO_LINEAGE, target)}
-    return replace(
-        found,
-        others=tuple(replace(o, in_use_until=in_use.get(o.remote_id)) for o in others),
-        unsettled_since=_unsettled_since(lineage, target, ports) if others else None,
-    )
-
-
-def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
-    """Return since when the last of other lineages' certificates is on its way to the target.
-    Counted from when the target took it, as its own time is: else this lineage gives up waiting
-    before that one has arrived. For a lineage that is declared no more, no run records an arrival:
-    its time is that of a change.
-    """
-    now = ports.now()
-
-    def is_arriving(record: RolloutRecord) -> bool:
-        is_declared = record.lineage in ports.claims.lineages
-        time = SETTLING if is_declared else ports.verify_timeout
-        # A beginning in the future was written by a clock that was ahead.
-        return record.failed_at is None and now - time < record.asked_at <= now
-
-    arriving = [
-        record.asked_at
-        for record in ports.state.open_rollouts(target)
-        if record.lineage != lineage and is_arriving(record)
-    ]
-    return max(arriving, default=None)

@@ -9,18 +9,16 @@ state.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from certferry.core.assessment.sightings import Sighted, after_run, sighted, with_delivered
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.events import Activity, StepEnded
+from certferry.core.events import StepEnded
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times
-from certferry.core.planning.pauses import LONGEST_IN_A_RUN, pause_end, pause_of
 from certferry.core.planning.plan import Doubt, Plan, doubts_in
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.report import (
@@ -37,22 +35,19 @@ from certferry.core.planning.safety import without_refused
 from certferry.core.planning.steps import Action, Verify
 from certferry.core.waiting import Begun, Ended, Waiting, wait_for
 from certferry.errors import (
-    CaUnavailable,
     CertferryError,
-    DnsAccessDenied,
     Interrupted,
     LeaseHeld,
     LeaseLost,
     PlanRefused,
-    RateLimited,
     StateError,
-    TargetAccessDenied,
 )
-from certferry.ports.progress import Pause, Progress
+from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
-from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless, without_order
+from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless
 from certferry.reconcile.observe import observe, with_file_names, with_remembered, with_renewal_info
+from certferry.reconcile.removals import without_order
 from certferry.reconcile.run import Ports, Removals, StepContext, WaitLimit, WorkQueue
 from certferry.text import Text
 
@@ -60,6 +55,7 @@ AT_LEAST = VERIFY_TIMEOUT
 """How long another run is waited for, however short the time-out of domains is: with the lease it
 orders a certificate and uploads it, and neither is timed by that.
 """
+
 
 _log = logging.getLogger(__name__)
 
@@ -417,82 +413,3 @@ class Reconciler:
             ports.run.stop()
         self._seen = {one.desired.lineage: one.seen for one in lineages if one.seen is not None}
         return SyncReport(tuple(one.report() for one in lineages), complete=complete)
-
-
-class ScheduledRun:
-    """A run that tries again. `engine` connects anew for each try: keys may be right by now, and
-    caches an hour old are stale; `pause` raises `Interrupted`, as everywhere.
-    """
-
-    def __init__(
-        self, engine: Callable[[], Reconciler], pause: Pause, wait_limit: WaitLimit
-    ) -> None:
-        self._engine = engine
-        self._pause = pause
-        self._wait_limit = wait_limit
-        self._tries: Counter[str] = Counter()
-
-    def sync(
-        self, certificates: Sequence[DesiredCertificate], *, renew: bool = False
-    ) -> SyncReport:
-        """Bring the world to the declared state, and try again until everything is in order, or has
-        to wait longer than a run may; return what has become of all. Raises as `Reconciler.sync`.
-        """
-        engine = self._engine()
-        self._ports = ports = engine.ports
-        begun = ports.now()
-        report = engine.sync(certificates, self._wait_limit, renew=renew, scheduled=True)
-        while report.complete and report.problem is None:
-            due = self._due(report)
-            first = min(due.values(), default=None)
-            if first is None or not self._wait_limit.allows((first - begun).total_seconds()):
-                break
-            try:
-                self._wait_until(first, due)
-            except (KeyboardInterrupt, Interrupted):
-                return replace(report, complete=False)
-            now, limit = ports.now(), self._wait_limit.limit
-            again = [
-                desired
-                for desired in certificates
-                if desired.lineage in due and due[desired.lineage] <= now
-            ]
-            self._tries.update(desired.lineage for desired in again)
-            left = None if limit is None else max(limit - (now - begun), timedelta(0))
-            newer = self._engine().sync(again, WaitLimit(left), scheduled=True, before=report)
-            report = report.with_newer(newer)
-        return report
-
-    def _due(self, report: SyncReport) -> dict[str, datetime]:
-        """Return when each lineage is tried again that is tried again in this run."""
-        now = self._ports.now()
-        found = ((each.lineage, self._next_try(each, now)) for each in report.lineages)
-        return {one: moment for one, moment in found if moment and moment - now <= LONGEST_IN_A_RUN}
-
-    def _next_try(self, report: LineageReport, now: datetime) -> datetime | None:
-        failed = [step.error for step in report.having(Outcome.FAILED) if step.error is not None]
-        paused = [
-            s.error for s in report.having(Outcome.WAITING) if s.error and s.error.retry.after
-        ]
-        # Keys that are refused are not sent again and again, as services lock accounts for it.
-        refused = [isinstance(error, DnsAccessDenied | TargetAccessDenied) for error in failed]
-        if not paused and all(refused):
-            return None
-        ends = pause_end(self._ports.state.remembered(report.lineage), now)
-        if ends is None and not paused:
-            # It failed before anything was tried, as when a target does not answer.
-            pause = pause_of(self._tries[report.lineage] + 1)
-            if not any(error.retry.allowed for error in failed) or pause > LONGEST_IN_A_RUN:
-                return None
-            ends = now + pause
-        # What the CA asks for counts beside our own pause, also where nothing was tried.
-        by_ca = [error for error in paused if isinstance(error, RateLimited | CaUnavailable)]
-        asked = [e.retry.after for e in (*failed, *by_ca) if e.retry.after is not None]
-        return max([ends or now, *asked])
-
-    def _wait_until(self, until: datetime, lineages: Iterable[str]) -> None:
-        now = self._ports.now()
-        for lineage in lineages:
-            what = Text("it has failed, and is tried again at {moment}", moment=until)
-            self._ports.progress(Activity(lineage, what, now, until))
-        self._pause(max((until - now).total_seconds(), 0))

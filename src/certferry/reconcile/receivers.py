@@ -1,0 +1,86 @@
+"""Places that take a certificate whole, such as files or a command: observed, and delivered to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from certferry.core.certificates.lineage import Version, label_of
+from certferry.core.desired.certificate import CommandDelivery, DesiredDeployment
+from certferry.core.observed.observation import (
+    DomainState,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+)
+from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.planning.steps import Action, Deploy
+from certferry.errors import CertferryError, DeployError
+from certferry.ports.receiver import Delivered, Receiver
+from certferry.reconcile.run import StepContext
+from certferry.text import Text
+
+
+def observe_receiver(
+    receiver: Receiver,
+    lineage: str,
+    deployment: DesiredDeployment,
+    versions: tuple[Version, ...],
+    last: RolloutRecord | None,
+) -> ObservedTarget:
+    """Observe a receiver: what it holds counts as a copy when it is one of the lineage's. It is
+    shown the `last` delivery if that ended well.
+    """
+    delivered = None
+    if last is not None and last.verified_at is not None:
+        delivered = Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)
+    try:
+        found = replace(receiver.observe(delivered), last=last)
+    except DeployError as error:
+        (name,) = deployment.domains or ("",)
+        found = ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)
+    remotes = tuple(
+        RemoteCertificate(
+            one.fingerprint, label_of(lineage, one.fingerprint), one.fingerprint, one.not_after
+        )
+        for one in (version.certificate for version in versions)
+        if one.fingerprint == found.bound
+    )
+    return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
+
+
+def deliver(step: Deploy, context: StepContext) -> StepOutcome:
+    """Deliver the certificate to a receiver: that is the end of the rollout, or it has failed."""
+    state, version = context.ports.state, context.version_of(step)
+    result = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
+    begun = RolloutRecord(
+        context.lineage, step.target, step.domain, version.certificate.fingerprint, context.now
+    )
+    try:
+        bundle = state.bundle(context.lineage, version.number)
+        delivery = next(
+            one.delivery
+            for one in context.desired.deployments
+            if one.delivery and (one.target, one.domains) == (step.target, (step.domain,))
+        )
+        begun = replace(
+            begun,
+            # Files keep their own receipt, which knows of their program.
+            program_digest=delivery.program.digest
+            if isinstance(delivery, CommandDelivery)
+            else None,
+            fullchain_digest=bundle.fullchain_digest,
+        )
+        state.save_rollout(begun)
+        context.renew_lease()
+        context.ports.receiver(delivery).deliver(context.lineage, bundle)
+    except CertferryError as error:
+        # Tried once in a run, since it may cost much.
+        state.save_rollout(replace(begun, failed_at=context.now))
+        context.record_failure(step, error)
+        return result.with_error(error)
+    state.save_rollout(replace(begun, verified_at=context.now))
+    facts = {"target": step.target, "domain": step.domain, "fingerprint": begun.fingerprint}
+    context.record("deployed", **facts)
+    context.record("verified", **facts)
+    return result
