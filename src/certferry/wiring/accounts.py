@@ -94,7 +94,7 @@ class VendorAccounts:
         run: Run,
         paces: Paces,
         language: str,
-        table: adapters.Table | None = None,
+        table: adapters.AdapterTable | None = None,
     ) -> None:
         self._settings = settings
         self._memory_of = memory_of

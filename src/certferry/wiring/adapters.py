@@ -292,7 +292,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 )
 
 
-class Table:
+class AdapterTable:
     """The adapters by their families and names. `declared` gives what a group declares."""
 
     def __init__(self, declared: Callable[[str], Iterable[EntryPoint]]) -> None:
@@ -412,7 +412,7 @@ class Table:
 
 
 @cache
-def installed() -> Table:
+def installed() -> AdapterTable:
     """Return the table of what is installed beside this program."""
 
     def declared(group: str) -> Iterable[EntryPoint]:
@@ -420,7 +420,7 @@ def installed() -> Table:
 
         return entry_points(group=group)
 
-    return Table(declared)
+    return AdapterTable(declared)
 
 
 def used_by(account: AccountTable, wrong: BrokenAdapter) -> BrokenAdapter:

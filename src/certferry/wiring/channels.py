@@ -25,7 +25,7 @@ from certferry.reconcile.notifications import Channel, Notifications
 from certferry.reconcile.run import Change, Run
 from certferry.text import Text
 from certferry.wiring.accounts import AccountNotes, bound, run_program
-from certferry.wiring.adapters import CHANNELS, BrokenAdapter, Table, installed
+from certferry.wiring.adapters import CHANNELS, AdapterTable, BrokenAdapter, installed
 from certferry.wiring.clock import now
 
 LONGEST_ANSWER = 64 * 1024
@@ -46,7 +46,7 @@ class Channels:
         *,
         run: Run,
         language: str,
-        table: Table | None = None,
+        table: AdapterTable | None = None,
     ) -> None:
         self._table = installed() if table is None else table
         self._settings = settings
@@ -128,7 +128,7 @@ class Channels:
         )
 
 
-def check(settings: Settings, adapters: Table | None = None) -> None:
+def check(settings: Settings, adapters: AdapterTable | None = None) -> None:
     """Raise one `ConfigError` of all that is wrong with the channels as they are written."""
     known = installed() if adapters is None else adapters
     errors: list[ConfigError] = []
@@ -141,7 +141,7 @@ def check(settings: Settings, adapters: Table | None = None) -> None:
         raise joined(errors)
 
 
-def check_one(account: AccountTable, known: Table) -> None:
+def check_one(account: AccountTable, known: AdapterTable) -> None:
     """Raise `ConfigError` with what is wrong with one channel as it is written."""
     with suppress(BrokenAdapter):  # reported when it is to send something, and no run fails
         found = known.of_account(CHANNELS, account)

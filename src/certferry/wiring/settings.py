@@ -91,7 +91,7 @@ _IN_ORDER = {
 class InstalledAdapters:
     """See `config.model.Adapters`: those of a table, by default what is installed."""
 
-    def __init__(self, table: Callable[[], adapters.Table] = adapters.installed) -> None:
+    def __init__(self, table: Callable[[], adapters.AdapterTable] = adapters.installed) -> None:
         self._table = table
 
     def variables(self, types: Collection[str]) -> Collection[str]:
@@ -157,14 +157,14 @@ def _read(target: adapters.Described, table: TomlTable) -> tuple[Kind, DesiredHt
 ADAPTERS = InstalledAdapters()
 
 
-def variables_of(type_: str, table: adapters.Table | None = None) -> tuple[Variable, ...]:
+def variables_of(type_: str, table: adapters.AdapterTable | None = None) -> tuple[Variable, ...]:
     """Return what the environment may hold for a type of account. Raises `ConfigError`."""
     known = (table or adapters.installed()).of_type(type_)
     found = [variable for one in known for variable in one.adapter.ENVIRONMENT]
     return tuple({variable.key: variable for variable in found}.values())
 
 
-def needed_by(type_: str, table: adapters.Table) -> Collection[str]:
+def needed_by(type_: str, table: adapters.AdapterTable) -> Collection[str]:
     """Return the settings that an account of this type must have. Raises `ConfigError`."""
     return {key for one in table.of_type(type_) for key in must_be_written(one.adapter.Settings)}
 
