@@ -54,7 +54,7 @@ class TestConsole:
 
 
 def terminal(**environ: str) -> TestConsole:
-    """Give a console on a terminal."""
+    """Return a console on a terminal."""
     return TestConsole(
         Paper(terminal=True), Paper(terminal=True), {"TERM": "xterm-256color", **environ}
     )

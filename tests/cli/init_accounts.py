@@ -130,10 +130,10 @@ class Accounts:
     ) -> tuple[int, str]:
         """Answer each question in turn; give the exit code and the whole screen."""
         with self.terminal(*arguments, columns=columns, **environ) as terminal:
-            told = Counter[str]()
+            written = Counter[str]()
             for asked, answer in turns:
-                told[asked] += 1
-                terminal.until(partial(_is_asked, asked, told[asked]))
+                written[asked] += 1
+                terminal.until(partial(_is_asked, asked, written[asked]))
                 terminal.type(answer)
             return terminal.end(), terminal.screen.text
 
@@ -169,11 +169,11 @@ class Accounts:
         assert not any(secret in words for secret in (DP_KEY, SK))
 
     def left(self) -> set[str]:
-        """Give the names of what is in the directory, beside what was there."""
+        """Return the names of what is in the directory, beside what was there."""
         return {path.name for path in self.directory.iterdir()} - {"settings.toml", "home"}
 
     def fingerprints(self, lineage: str) -> list[str]:
-        """Give the certificates that are remembered of a lineage."""
+        """Return the certificates that are remembered of a lineage."""
         with closing(connect(self.state, self.state.with_name("secret.key"))) as store:
             return [version.certificate.fingerprint for version in store.versions(lineage)]
 

@@ -111,7 +111,7 @@ def test_a_backup_that_others_can_read(host: Path) -> None:
     assert f"error: {said}" == refused.err
 
 
-def test_a_run_is_under_way(host: Path) -> None:
+def test_a_run_is_in_progress(host: Path) -> None:
     """A restore waits for none; a backup does not mind."""
     with closing(connect(host / "lib/state.db", host / "lib/secret.key")) as store:
         store.lineages()

@@ -193,7 +193,7 @@ def test_lineage_that_is_not_declared(home: Path) -> None:
     assert f'privkey = "{lineage}/privkey.pem"' in hint
 
 
-def test_half_written_copy_is_told_as_that(home: Path) -> None:
+def test_half_written_copy_is_reported_as_that(home: Path) -> None:
     """A declared file that cannot be taken is not told as one that is not declared."""
     path = declare(home, "name = 'copy'\nfullchain = 'f.pem'\nprivkey = 'k.pem'")
     (home / "f.pem").write_text(made("img.example.com").fullchain_pem)

@@ -59,7 +59,7 @@ def world() -> Iterator[World]:
         yield started
 
 
-def test_the_log_tells_the_whole_story_in_chinese(world: World, tmp_path: Path) -> None:
+def test_the_log_shows_the_whole_story_in_chinese(world: World, tmp_path: Path) -> None:
     """A quiet first run, a second one without work, wrong keys and `-v`: each is in the log, and no
     secret in any of it.
     """
@@ -186,12 +186,12 @@ def test_an_export_is_in_the_log(world: World, tmp_path: Path) -> None:
     host = LoggedHost(world, tmp_path, FILES.format(reload="true"))
     host.log_of("sync")
 
-    (told,) = host.sentences_of("export", "site", "--dir", str(tmp_path / "out"))
+    (written,) = host.sentences_of("export", "site", "--dir", str(tmp_path / "out"))
     (entry,) = host.entries_of("export", "site", "--dir", str(tmp_path / "out"))
 
     names = ("cert.pem", "chain.pem", "fullchain.pem", "privkey.pem")
     files = [str(tmp_path / "out" / name) for name in names]
-    assert "site: 已写入：" + "、".join(files) == told
+    assert "site: 已写入：" + "、".join(files) == written
     assert ("export.done", "site", "done") == (entry["event"], entry["lineage"], entry["outcome"])
     assert files == entry["files"]
     assert 64 == len(entry["fingerprint"])
@@ -370,7 +370,7 @@ def in_one_line(screen: str) -> str:
 
 
 def ends_with(*words: str) -> Exit:
-    """Give the exit code of a look: none of the certificates has been issued."""
+    """Return the exit code of a look: none of the certificates has been issued."""
     return Exit.FAILED if "status" in words else Exit.OK
 
 

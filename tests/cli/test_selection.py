@@ -24,7 +24,7 @@ from certferry.wiring.selection import must_be_known, select
 from certferry.wiring.settings import load_checked
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.cli.consoles import TestConsole
-from tests.cli.fakes import FakeWorkspace, FakeWorld, desired
+from tests.cli.fakes import FakeWorkspace, FakeWorld
 from tests.cli.terminals import Terminal
 from tests.wiring.packages import TARGET_GROUP, Packages, adapter
 
@@ -61,11 +61,11 @@ def declared(path: Path, *names: str) -> Path:
 
 def test_without_names_everything_is_meant() -> None:
     """No NAME is every certificate, in the order of the file."""
-    wishes = (desired("b"), desired("a"))
+    desired_ones = (desired("b"), desired("a"))
 
-    assert wishes == select(wishes, ())
-    assert (wishes[1],) == select(wishes, ("a",))
-    assert wishes == select(wishes, ("a", "b", "a"))
+    assert desired_ones == select(desired_ones, ())
+    assert (desired_ones[1],) == select(desired_ones, ("a",))
+    assert desired_ones == select(desired_ones, ("a", "b", "a"))
 
 
 def test_names_choose_among_what_the_file_declares(somewhere: Path) -> None:
@@ -74,7 +74,7 @@ def test_names_choose_among_what_the_file_declares(somewhere: Path) -> None:
 
     for given in (None, config):
         settings = read_settings(front(somewhere, config=given), ("static",))
-        assert ["static"] == [desired.lineage for desired in settings.certificates]
+        assert ["static"] == [wish.lineage for wish in settings.certificates]
 
 
 def test_without_a_file_names_are_the_declaration(somewhere: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_domain_stands_for_its_certificates(
 
     found = read_settings(front, (written,))
 
-    assert lineages == [desired.lineage for desired in found.certificates]
+    assert lineages == [wish.lineage for wish in found.certificates]
     said = f"{written} is for several certificates: {', '.join(lineages)}\n"
     assert (said if len(lineages) > 1 else "") == console.err
     read_settings(replace(front, verbosity=Verbosity.QUIET), (written,))
@@ -194,8 +194,8 @@ def test_a_command_for_one_certificate_takes_no_domain_of_several(somewhere: Pat
     """`rollback img.example.com` withdraws none that was not meant."""
     one = front(somewhere, config=with_wildcard(somewhere))
 
-    (desired,) = settings_of_one(one, "new.example.com").certificates
-    assert "wild" == desired.lineage
+    (wish,) = settings_of_one(one, "new.example.com").certificates
+    assert "wild" == wish.lineage
     with pytest.raises(ConfigError, match="several certificates: img, wild") as caught:
         settings_of_one(one, "img.example.com")
     assert "name the certificate that is meant" == str(caught.value.hint)
@@ -225,7 +225,7 @@ COMMANDS = pytest.mark.parametrize("command", ["sync", "plan"])
 NOT_FOR_PICS = "`--renew` is not for pics: the client that makes it renews it"
 
 
-FERRIED = """
+IMPORTED = """
 [[certificates]]
 name = "pics"
 fullchain = "fullchain"
@@ -254,9 +254,9 @@ name = "own"
 names = ["own.example.com"]
 dns = "dnspod"
 
-{FERRIED}
+{IMPORTED}
 """)
-    (tmp_path / "ferried.toml").write_text(FERRIED)
+    (tmp_path / "ferried.toml").write_text(IMPORTED)
     return tmp_path
 
 
@@ -333,7 +333,9 @@ def test_a_terminal_is_asked_before_all_are_renewed(two: Path) -> None:
 
 @COMMANDS
 @pytest.mark.parametrize("names", [["pics"], ["own", "pics"]])
-def test_a_ferried_certificate_that_is_named(machine: Path, command: str, names: list[str]) -> None:
+def test_a_imported_certificate_that_is_named(
+    machine: Path, command: str, names: list[str]
+) -> None:
     """What was asked for cannot be done: a usage error, as for a name that is not known, with who
     can do it; and nothing is done.
     """
@@ -347,7 +349,7 @@ def test_a_ferried_certificate_that_is_named(machine: Path, command: str, names:
 
 
 @COMMANDS
-def test_a_ferried_certificate_by_its_domain(machine: Path, command: str) -> None:
+def test_a_imported_certificate_by_its_domain(machine: Path, command: str) -> None:
     """Its names are those in its files; where these cannot be read, it is found by its name."""
     code, out, _ = certferry(machine / "certferry.toml", command, "PICS.example.com")
 
@@ -360,7 +362,7 @@ def test_a_ferried_certificate_by_its_domain(machine: Path, command: str) -> Non
 
 
 @COMMANDS
-def test_ferried_certificates_among_all(machine: Path, command: str) -> None:
+def test_imported_certificates_among_all(machine: Path, command: str) -> None:
     """They are told of and treated as in any other run; nothing has failed."""
     code, out, err = certferry(machine / "ferried.toml", command, "--renew")
 
@@ -371,13 +373,13 @@ def test_ferried_certificates_among_all(machine: Path, command: str) -> None:
 
 
 @COMMANDS
-def test_ferried_certificates_among_all_are_not_wrong(machine: Path, command: str) -> None:
+def test_imported_certificates_among_all_are_not_wrong(machine: Path, command: str) -> None:
     """Told to be quiet, a run says nothing of them."""
     assert "" == certferry(machine / "ferried.toml", "-q", command, "--renew")[2]
 
 
 @COMMANDS
-def test_without_renew_a_ferried_certificate_is_one_like_any_other(
+def test_without_renew_a_imported_certificate_is_one_like_any_other(
     machine: Path, command: str
 ) -> None:
     """Named or not."""

@@ -15,10 +15,9 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
-from certferry.cli.plan import show_plans
-from certferry.cli.run_report import show_report
-from certferry.cli.status import show_status
+from certferry.cli.status import show_plans, show_status
 from certferry.cli.stored import show_history, write_files
+from certferry.cli.sync import show_report
 from certferry.cli.watch import Watch
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import DomainState
@@ -99,9 +98,9 @@ def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
         1 certificate to issue, 1 deployment. Nothing was changed; run `certferry sync`.
         """),
     ) == planned_first
-    told = console.err.splitlines()
-    assert sorted(set(told), key=STORY.index) == told
-    assert set(STORY) - set(told) <= {STORY[2], STORY[4]}, "waits that were over too quickly"
+    shown = console.err.splitlines()
+    assert sorted(set(shown), key=STORY.index) == shown
+    assert set(STORY) - set(shown) <= {STORY[2], STORY[4]}, "waits that were over too quickly"
     assert (
         Exit.OK,
         dedent("""\
@@ -154,7 +153,7 @@ def test_a_run_beside_another_answers_that_it_is_locked() -> None:
     assert f"{holder} has been at work since 2026-11-24 12:00 UTC" in console.out
 
 
-def test_wrong_credentials_are_told_with_advice() -> None:
+def test_wrong_credentials_are_reported_with_advice() -> None:
     """What the provider said, and what to check, on stderr while it goes on and in the result."""
     world = FakeWorld()
     denied = DnsAccessDenied(
@@ -260,7 +259,7 @@ def test_the_documents_of_a_session_are_whole() -> None:
     assert "" == plan.err + status.err + history.err
 
 
-def test_history_tells_of_one_certificate_newest_first() -> None:
+def test_history_shows_of_one_certificate_newest_first() -> None:
     """Who did what when; the limit keeps the newest."""
     world = FakeWorld()
     synced(world)
@@ -276,7 +275,7 @@ def test_history_tells_of_one_certificate_newest_first() -> None:
     assert 1 == len(newest.out.splitlines())
 
 
-def test_history_of_nothing_is_told_apart_from_a_wrong_name() -> None:
+def test_history_of_nothing_differs_from_a_wrong_name() -> None:
     """A declared certificate may have none yet; an unknown name is a mistake."""
     world, console = FakeWorld(), TestConsole()
 
@@ -394,7 +393,7 @@ def test_an_export_into_a_file_is_refused(tmp_path: Path) -> None:
         write_files(world.session(), "img", tmp_path / "ssl", TestConsole().console)
 
 
-def test_an_export_of_nothing_is_told_apart_from_a_wrong_name(tmp_path: Path) -> None:
+def test_an_export_of_nothing_differs_from_a_wrong_name(tmp_path: Path) -> None:
     """Declared but not issued: sync first. Not declared: a mistake, told with the nearest name."""
     session = FakeWorld().session(desired("img"), desired("static"))
 

@@ -40,7 +40,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.present import history_text
+from certferry.present import documents, status_text
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice
 from certferry.present.run_log import Format
@@ -68,7 +68,7 @@ def failed(label: str, error: CertferryError) -> AccountLook:
 
 
 @pytest.mark.parametrize(
-    ("looks", "told"),
+    ("looks", "written"),
     [
         ([failed("a", DENIED)], "bad token"),
         ([failed("a", NO_KEYS)], "no keys"),
@@ -77,14 +77,14 @@ def failed(label: str, error: CertferryError) -> AccountLook:
     ids=["denied", "settings", "settings-of-all"],
 )
 def test_where_there_is_nothing_to_show_it_is_the_error(
-    looks: list[AccountLook], told: str
+    looks: list[AccountLook], written: str
 ) -> None:
     """The only account, or a mistake in the settings of each."""
     with pytest.raises(CertferryError) as caught:
         must_be_read(Discovery(tuple(looks)))
 
-    assert told == str(caught.value)
-    assert isinstance(caught.value, ConfigError) == (told != "bad token")
+    assert written == str(caught.value)
+    assert isinstance(caught.value, ConfigError) == (written != "bad token")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_where_there_is_nothing_to_show_it_is_the_error(
     ],
     ids=["both", "of-two-kinds", "one", "a-part"],
 )
-def test_where_there_is_more_to_tell_it_is_shown(looks: list[AccountLook]) -> None:
+def test_where_there_is_more_to_report_it_is_shown(looks: list[AccountLook]) -> None:
     """Each account has its own problem, or some hold something."""
     must_be_read(Discovery(tuple(looks)))
 
@@ -123,7 +123,7 @@ def test_account_that_could_not_be_looked_at_is_no_empty_one(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("verbosity", "said"), [(Verbosity.NORMAL, True), (Verbosity.QUIET, False)]
 )
-def test_no_tables_are_told_as_such(verbosity: Verbosity, *, said: bool) -> None:
+def test_no_tables_are_reported_as_such(verbosity: Verbosity, *, said: bool) -> None:
     """On stderr: what is on stdout is to be pasted."""
     desk = TestConsole()
 
@@ -165,7 +165,7 @@ INFO = info("ways", "qiniu", Text("the keys are accepted\x1b[2J"))
 def shown(
     findings: Sequence[Problem], *, as_json: bool = False, quiet: bool = False
 ) -> tuple[Exit, TestConsole]:
-    """Give the exit code, and what was written."""
+    """Return the exit code, and what was written."""
     console = TestConsole()
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
     return show_findings(
@@ -207,7 +207,7 @@ def test_without_an_error_all_is_in_order(findings: list[Problem], conclusion: s
     assert Exit.OK == code
 
 
-def test_quiet_run_tells_errors_alone() -> None:
+def test_quiet_run_shows_errors_alone() -> None:
     """On stderr; of anything else, nothing."""
     code, console = shown([ERROR, WARNING, INFO], quiet=True)
 
@@ -441,7 +441,7 @@ def test_each_event_is_one_line() -> None:
     assert dedent("""\
         2026-11-24 12:09 UTC  static  deploy failed  root@edge  s.example.com · it said �[31mno
         2026-11-24 12:00 UTC  img     issued         root@edge  fedc · issuer=Test Issuer
-        """) == values.text_of(history_text.lines([FAILED, ISSUED], Voice()))
+        """) == values.text_of(status_text.history([FAILED, ISSUED], Voice()))
 
 
 def test_where_what_and_which_stand_in_one_order() -> None:
@@ -449,15 +449,15 @@ def test_where_what_and_which_stand_in_one_order() -> None:
     facts = {"remote_id": "5f3c8e1b0d2a77aa", "target": "qiniu", "domain": "s.example.com"}
     entry = HistoryEntry(NOON, "img", "deployed", "root@edge", facts)
 
-    (told,) = values.text_of(history_text.lines([entry], Voice())).splitlines()
+    (written,) = values.text_of(status_text.history([entry], Voice())).splitlines()
 
-    assert told.endswith("  root@edge  qiniu → s.example.com · 5f3c8e1b0d2a")
-    assert facts == history_text.document([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
+    assert written.endswith("  root@edge  qiniu → s.example.com · 5f3c8e1b0d2a")
+    assert facts == documents.of_history([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
 
 
 def test_an_empty_history_says_so() -> None:
     """Silence would look like a failure."""
-    assert "Nothing has happened yet.\n" == values.text_of(history_text.lines([], Voice()))
+    assert "Nothing has happened yet.\n" == values.text_of(status_text.history([], Voice()))
 
 
 def test_the_document_holds_every_fact() -> None:
@@ -468,4 +468,4 @@ def test_the_document_holds_every_fact() -> None:
         "event": "issued",
         "who": "root@edge",
         "facts": {"fingerprint": "fedc", "issuer": "Test Issuer"},
-    } == history_text.document([ISSUED])["entries"][0]  # type: ignore[index]  # a list of entries
+    } == documents.of_history([ISSUED])["entries"][0]  # type: ignore[index]  # a list of entries

@@ -74,7 +74,7 @@ class TestFiles(ReceiverContract):
     def receiver(self, program: ProgramWorld, tmp_path: Path) -> Receiver:
         """A directory that is not there yet."""
         delivery = FileDelivery(str(tmp_path / "ssl"), reload=program.program)
-        return files.connect(delivery, pause=no_pause)
+        return files.FilesReceiver(delivery, pause=no_pause)
 
 
 class TestCommand(ReceiverContract):
@@ -89,7 +89,7 @@ class TestCommand(ReceiverContract):
     def receiver(self, program: ProgramWorld, tmp_path: Path) -> Receiver:
         """The program as a command."""
         delivery = CommandDelivery("program", program.program)
-        return command.connect(delivery, workspace=tmp_path / "handover", pause=no_pause)
+        return command.CommandReceiver(delivery, workspace=tmp_path / "handover", pause=no_pause)
 
 
 class TestMemoryReceiver(ReceiverContract):

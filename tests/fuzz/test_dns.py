@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from certferry.adapters.acme.examination import NamesLook
 from certferry.adapters.acme.nameservers import ask, opinions_of
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
-from certferry.adapters.probe.resolvers import ResolverLook, resolve
+from certferry.adapters.probe.resolvers import ResolverCheck, resolve
 from certferry.core.network import Applicant
 from certferry.ports.examination import Delegated, Reporting, Timed
 from certferry.ports.http import NO_HEADERS, Answer
@@ -217,8 +217,10 @@ QUESTIONS: tuple[Callable[[Resolvers, int], object], ...] = (
     lambda _, port: ask(SERVER, port, NAME, WITHIN),
     lambda _, port: resolve("www.example.com", [(RESOLVER, port)], WITHIN),
     lambda resolvers, _: NamesLook(resolvers, US).look(["www.example.com"]),
-    lambda _, port: ResolverLook([(RESOLVER, port)], WITHIN).honesty(),
-    lambda _, port: ResolverLook([(RESOLVER, port)], WITHIN).domains({"www.example.com": "a.test"}),
+    lambda _, port: ResolverCheck([(RESOLVER, port)], WITHIN).honesty(),
+    lambda _, port: ResolverCheck([(RESOLVER, port)], WITHIN).domains(
+        {"www.example.com": "a.test"}
+    ),
 )
 """Aliases, zones, name servers, addresses, the values of a challenge, and what `doctor` asks."""
 

@@ -51,7 +51,7 @@ class Clock:
         self.moment = moment
 
     def __call__(self) -> datetime:
-        """Give the moment."""
+        """Return the moment."""
         return self.moment
 
 
@@ -63,7 +63,7 @@ def drawn(
     after: timedelta = timedelta(minutes=3, seconds=12),
     changes_nothing: bool = False,
 ) -> str:
-    """Give what is on the screen some time after noon, when these things have been heard of."""
+    """Return what is on the screen some time after noon, when these things have been heard of."""
     clock = Clock()
     display = Display(Voice(), clock, changes_nothing=changes_nothing)
     for event in events:
@@ -75,7 +75,7 @@ def drawn(
     return "".join(row.rstrip() + "\n" for row in paper.getvalue().splitlines())
 
 
-def test_what_is_waited_for_is_told_with_its_times() -> None:
+def test_what_is_waited_for_is_reported_with_its_times() -> None:
     """For whom, what, since when, and until when at most; what is done stays beside it."""
     events = [StepEnded("img", ISSUED), StepEnded("img", PROCESSING)]
 
@@ -88,7 +88,7 @@ def test_what_is_waited_for_is_told_with_its_times() -> None:
         """) == drawn(events, columns=100)
 
 
-def test_what_goes_on_now_is_told_until_a_step_ends() -> None:
+def test_what_goes_on_now_is_reported_until_a_step_ends() -> None:
     """An activity is replaced by the next, and gone when its step has an outcome."""
     busy = [
         Activity("img", Text("ordering a certificate"), NOON),
@@ -113,7 +113,7 @@ def test_what_no_longer_waits_is_left_out() -> None:
     )
 
 
-def test_what_is_asked_of_whom_is_told_beside_its_certificate() -> None:
+def test_what_is_asked_of_whom_is_reported_beside_its_certificate() -> None:
     """In one line each, until the answer is there; the finished ones stay counted."""
     events: list[Event] = [
         Begun(3),
@@ -183,14 +183,14 @@ def test_more_than_fits_is_counted(certificates: int, rows: int, expected: list[
 
     screen = drawn(events, rows=rows).splitlines()
 
-    told = [row for row in screen if row.startswith(("lineage", "…"))]
-    assert len(expected) == len(told)
-    assert all(row.startswith(begin) for begin, row in zip(expected, told, strict=True))
+    written = [row for row in screen if row.startswith(("lineage", "…"))]
+    assert len(expected) == len(written)
+    assert all(row.startswith(begin) for begin, row in zip(expected, written, strict=True))
     assert len(screen) < rows
 
 
 def rollout(number: int, deploy: Outcome, verify: Outcome | None = None) -> list[Event]:
-    """Tell how one of many domains stands."""
+    """Report how one of many domains stands."""
     waiting = replace(values.waiting(), usual=(timedelta(minutes=8), timedelta(minutes=15)))
     details = {Outcome.DONE: Text("bound"), Outcome.WAITING: Text("qiniu is applying the change")}
     name = f"img{number:02}.example.com"
@@ -208,7 +208,7 @@ def rollout(number: int, deploy: Outcome, verify: Outcome | None = None) -> list
 
 
 def thirty() -> Iterable[Event]:
-    """Give a run in the middle: twelve are served, seven bound, nine under way, two failed."""
+    """Return a run in the middle: twelve are served, seven bound, nine under way, two failed."""
     yield StepEnded("img", ISSUED)
     for number in range(12):
         yield from rollout(number, Outcome.DONE, Outcome.DONE)
@@ -220,7 +220,7 @@ def thirty() -> Iterable[Event]:
         yield from rollout(number, Outcome.FAILED)
 
 
-def test_of_thirty_domains_what_waits_is_told_first_and_what_is_done_is_counted() -> None:
+def test_of_thirty_domains_what_waits_is_reported_first_and_what_is_done_is_counted() -> None:
     """On the smallest of terminals: what is waited for, of how many, since when, and how long it
     usually takes; then what failed; then numbers.
     """

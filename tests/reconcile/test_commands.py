@@ -105,7 +105,7 @@ class Machine:
     def receiver(self, delivery: Delivery) -> Receiver:
         """See `reconcile.run.Ports.receiver`."""
         assert isinstance(delivery, CommandDelivery)
-        return command.connect(delivery, workspace=self.folder / "w", pause=lambda _: None)
+        return command.CommandReceiver(delivery, workspace=self.folder / "w", pause=lambda _: None)
 
     @property
     def ran(self) -> list[str]:

@@ -18,7 +18,7 @@ from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CopyGone, DeployError, PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget
-from certferry.present import plan_document, plan_text, report_text
+from certferry.present import documents, plan_text, report_text
 from certferry.present.language import Voice
 from certferry.present.layout import plain
 from certferry.reconcile.by_hand import go_back, withdraw_by_hand
@@ -471,6 +471,6 @@ def test_plan_and_run_say_what_is_left_on_the_previous_certificate() -> None:
     assert plan.is_settled
     (*_, last) = map(plain, report_text.lines(SyncReport((report,)), Voice()))
     assert "Nothing changed: 1 domain is left as it is, all else is as declared." == last
-    document = json.loads(json.dumps(plan_document.of_plans([plan], Voice())))
+    document = json.loads(json.dumps(documents.of_plans([plan], Voice())))
     (written,) = document["certificates"]
     assert ["rolled_back"] == [one["reason"]["code"] for one in written["rolled_back"]]

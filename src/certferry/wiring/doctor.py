@@ -50,7 +50,7 @@ from certferry.wiring.workspace import Workspace
 if TYPE_CHECKING:
     from certferry.adapters.acme.examination import SeenDirectory
     from certferry.adapters.acme.resolvers import Resolvers
-    from certferry.adapters.probe.resolvers import ResolverLook
+    from certferry.adapters.probe.resolvers import ResolverCheck
 
 
 def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
@@ -234,14 +234,14 @@ def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterat
     yield from _resolver_check(settings).domains(cnames_of(label, target, settings.certificates))
 
 
-def _resolver_check(settings: Settings) -> ResolverLook:
+def _resolver_check(settings: Settings) -> ResolverCheck:
     """Return the check of the resolvers. Where the CA is on loopback, so is everything."""
-    from certferry.adapters.probe.resolvers import ResolverLook
+    from certferry.adapters.probe.resolvers import ResolverCheck
     from certferry.adapters.probe.tls import ANSWER_WITHIN
 
     resolvers = [(server.host, server.port) for server in settings.verify.resolvers]
     at_home = is_loopback(urlsplit(settings.acme.directory).hostname or "")
-    return ResolverLook(resolvers, ANSWER_WITHIN, at_home=at_home)
+    return ResolverCheck(resolvers, ANSWER_WITHIN, at_home=at_home)
 
 
 def _over_https(run: CheckedRun) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certferry.adapters.files import handover
+from certferry.adapters.files import directory
 from certferry.adapters.files.directory import write_bundle
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.files import home_directory
@@ -32,9 +32,10 @@ def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiv
     """Return what takes a delivery."""
     from certferry.adapters.receivers import command, files
 
-    connect: Callable[..., Receiver] = partial(command.connect, workspace=_workspace(settings))
+    workspace = _workspace(settings)
+    connect: Callable[..., Receiver] = partial(command.CommandReceiver, workspace=workspace)
     if isinstance(delivery, FileDelivery):
-        connect = files.connect
+        connect = files.FilesReceiver
     return connect(
         delivery, pause=pause, withheld=settings.secrets.withheld(), hidden=settings.secrets.known()
     )
@@ -42,7 +43,7 @@ def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiv
 
 def sweep_handovers(settings: Settings) -> None:
     """Remove what a killed run handed to a command, which may be declared no more."""
-    handover.sweep(_workspace(settings))
+    directory.sweep_handovers(_workspace(settings))
 
 
 def _workspace(settings: Settings) -> Path:

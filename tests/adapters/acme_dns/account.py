@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certferry.adapters.acme_dns.client import AcmeDnsServer
-from certferry.adapters.acme_dns.dns import Settings, connect
+from certferry.adapters.acme_dns.dns import AcmeDnsServer, Settings, connect
 from certferry.core.secret import Secret
 from certferry_sandbox.acme_dns import AcmeDnsService, Registered
 from certferry_sandbox.testing.context import connected_with

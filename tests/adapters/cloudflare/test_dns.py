@@ -199,7 +199,7 @@ def test_token_that_may_only_read(account: CloudflareAccount) -> None:
     ],
     ids=["global", "capitals", "prefixed", "origin", "bearer", "quoted", "empty", "unicode"],
 )
-def test_wrong_kind_of_key_is_told_before_anything_is_sent(
+def test_wrong_kind_of_key_is_reported_before_anything_is_sent(
     account: CloudflareAccount, token: str, words: str
 ) -> None:
     """With what it is, and where the right one is made."""

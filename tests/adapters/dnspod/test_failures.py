@@ -300,7 +300,7 @@ def test_old_way_to_log_in_is_refused_credentials_too(
         (TOKEN_ID, "0" * 32, "10004", "the `token` does not belong to the `id`"),
     ],
 )
-def test_wrong_credentials_are_told_apart(
+def test_wrong_credentials_are_reported_apart(
     account: DnspodAccount, token_id: str, token: str, code: str, advice: str
 ) -> None:
     """The operator reads which of the two is wrong, and where to check it."""

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.adapters.dnspod.client import HourlyBudget
-from certferry.adapters.dnspod.rate import rate_of
+from certferry.adapters.dnspod.dns import HourlyBudget, rate_of
 from certferry.errors import DnsUnavailable, Interrupted
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
@@ -156,7 +155,7 @@ class Runs:
         )
 
 
-def test_a_burst_is_not_held_up() -> None:
+def test_a_burst_is_not_delayed() -> None:
     """Each turn goes on to the pace of seconds."""
     runs = Runs()
     run = runs.run()

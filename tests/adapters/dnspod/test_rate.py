@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from certferry.adapters.dnspod.rate import CLOCKS_APART, HOUR, Rate, Turn, rate_of, take_turn
+from certferry.adapters.dnspod.dns import CLOCKS_APART, HOUR, Rate, Turn, rate_of, take_turn
 from tests.core.strategies import NOW
 
 DNSPOD = rate_of(3600)
@@ -174,7 +174,7 @@ def test_what_cannot_be_true_counts_as_a_burst_just_sent(note: str) -> None:
     assert Turn(timedelta(seconds=1.2), written(NOW + timedelta(minutes=12))) == turn
 
 
-def test_a_clock_that_is_a_little_behind_is_believed() -> None:
+def test_a_clock_that_is_a_little_behind_is_trusted() -> None:
     """Two hosts share the note, and the later one must not give the earlier one's turns away."""
     note = written(NOW + timedelta(minutes=12, seconds=30))
 

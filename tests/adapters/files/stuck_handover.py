@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from certferry.adapters.files.handover import handed_over, sweep
+from certferry.adapters.files.directory import handed_over, sweep_handovers
 from tests.adapters.receivers.bench import issue
 
 MANY = range(50)
@@ -40,7 +40,7 @@ def main(workspace: Path) -> None:
     after = names(directory)
     for key in ("privkey.pem", DRAFT):
         (directory / key).touch()
-    sweep(workspace)
+    sweep_handovers(workspace)
     swept = names(directory)
     print(json.dumps({"after": after, "swept": swept}))  # noqa: T201 - it is what the test hears
 

@@ -367,7 +367,7 @@ def test_what_may_pass(case: Case, fault: Fault) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
 @pytest.mark.parametrize("fault", FOR_GOOD.values(), ids=list(FOR_GOOD))
-def test_what_an_operator_has_to_put_right(case: Case, fault: Fault) -> None:
+def test_what_an_operator_has_to_fix(case: Case, fault: Fault) -> None:
     """No redirect is followed, and no words are taken for a yes."""
     with case.service() as service:
         assert isinstance(answer_to(fault, case, service), RefusedForGood)

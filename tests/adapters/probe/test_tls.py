@@ -19,7 +19,7 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from certferry.adapters.probe.resolvers import ResolverLook
+from certferry.adapters.probe.resolvers import ResolverCheck
 from certferry.adapters.probe.tls import ADDRESSES_AT_ONCE, DOMAINS_AT_ONCE, TlsProbe
 from certferry.adapters.probe.trust import Trust
 from certferry.core.findings import Code
@@ -417,11 +417,11 @@ class World:
         """The resolver, and its switches."""
         return self.dns.resolver
 
-    def look(self, *more: str, at_home: bool = False, patient: bool = True) -> ResolverLook:
+    def look(self, *more: str, at_home: bool = False, patient: bool = True) -> ResolverCheck:
         """Look through it, and through what else is named."""
         places = [(address, self.dns.port) for address in (ADDRESSES[1], *more)]
         within = ANSWER_WITHIN if patient else IMPATIENT
-        return ResolverLook(places, within, at_home=at_home)
+        return ResolverCheck(places, within, at_home=at_home)
 
     def domain(self, *, at_home: bool = False) -> list[tuple[Code | str, Severity]]:
         """Give the codes of what is found at the domain."""
@@ -552,7 +552,7 @@ def test_record_of_another_class_is_no_address() -> None:
     daemon = DnsDaemon({ADDRESSES[1]: handle})
     daemon.start()
     try:
-        look = ResolverLook([(ADDRESSES[1], daemon.port)], ANSWER_WITHIN)
+        look = ResolverCheck([(ADDRESSES[1], daemon.port)], ANSWER_WITHIN)
 
         assert [] == look.domains({ASKED: CNAME})
     finally:

@@ -39,7 +39,7 @@ def python(folder: Path, source: str, timeout: float = 30) -> Program:
 
 def directory(delivery: FileDelivery) -> Receiver:
     """Give the receiver for a directory."""
-    return files.connect(delivery, pause=no_pause)
+    return files.FilesReceiver(delivery, pause=no_pause)
 
 
 def held(folder: Path) -> dict[str, bytes]:

@@ -114,8 +114,8 @@ def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Probl
     return found, None
 
 
-class ResolverLook:
-    """Looks through some resolvers, the system's where none is given. In a world that is `at_home`,
+class ResolverCheck:
+    """Checks some resolvers, the system's where none is given. In a world that is `at_home`,
     on loopback as a whole, loopback addresses are true. Raises nothing for what it meets.
     """
 
