@@ -24,7 +24,7 @@ from certferry.wiring.selection import must_be_known, select
 from certferry.wiring.settings import load_checked
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.cli.consoles import TestConsole
-from tests.cli.fakes import FakeWorkspace, FakeWorld
+from tests.cli.fakes import FakeWorkspace, FakeWorld, desired
 from tests.cli.terminals import Terminal
 from tests.wiring.packages import TARGET_GROUP, Packages, adapter
 
