@@ -29,7 +29,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -55,10 +54,9 @@ from certferry.core.reasons import LONGEST
 from certferry.core.secret import Secret
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
-from certferry.reconcile.discover import survey_accounts
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.run import Ports, Run, held_lease
-from certferry.reconcile.status import plans_of
+from certferry.reconcile.run import Ports, Run
+from certferry.reconcile.status import plans_of, survey_accounts
 from certferry.wiring.accounts import AccountNotes
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import LIFETIME, MemoryCa, MemoryIssuer
@@ -338,7 +336,6 @@ class Benchmark:
             receiver=MemoryReceivers().receiver,
             probe=edges,
             state=self.state,
-            lease=partial(held_lease, self.state, self.time.now),
             now=self.time.now,
             progress=silence.told,
             claims=Claims(),

@@ -31,8 +31,7 @@ from certferry.ports.progress import no_listener
 from certferry.reconcile.notifications import Channel, Notifications
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler
 from certferry.reconcile.retries import ScheduledRun
-from certferry.reconcile.run import Ports, held_lease
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import Ports, WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, Port
 from certferry_sandbox.testing.memory_dns import MemoryDns
@@ -292,7 +291,6 @@ class World:
             receiver=MemoryReceivers().receiver,
             probe=self.cdn,
             state=self.state,
-            lease=partial(held_lease, self.state, self.now),
             now=self.now,
             progress=no_listener,
             claims=Claims(),

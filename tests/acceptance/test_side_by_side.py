@@ -19,8 +19,7 @@ from certferry.core.events import Event, StepEnded
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.planning.report import SyncReport
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import Run
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import Run, WaitLimit
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.faults import Fault

@@ -19,13 +19,13 @@ from certferry.cli.selection import read_settings, settings_of_one, settings_or_
 from certferry.errors import ConfigError
 from certferry.ports.progress import no_listener
 from certferry.present.console import Verbosity
-from certferry.reconcile.work_queue import WaitLimit
-from certferry.wiring.profiles import load_checked
+from certferry.reconcile.run import WaitLimit
 from certferry.wiring.selection import must_be_known, select
+from certferry.wiring.settings import load_checked
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.cli.consoles import TestConsole
+from tests.cli.fakes import FakeWorkspace, FakeWorld, desired
 from tests.cli.terminals import Terminal
-from tests.cli.twins import TwinSession, TwinWorld, wish
 from tests.wiring.packages import TARGET_GROUP, Packages, adapter
 
 # --- Which settings a run goes by, and which certificates it is about
@@ -60,7 +60,7 @@ def declared(path: Path, *names: str) -> Path:
 
 def test_without_names_everything_is_meant() -> None:
     """No NAME is every certificate, in the order of the file."""
-    desired_ones = (wish("b"), wish("a"))
+    desired_ones = (desired("b"), desired("a"))
 
     assert desired_ones == select(desired_ones, ())
     assert (desired_ones[1],) == select(desired_ones, ("a",))
@@ -115,8 +115,8 @@ def test_a_look_goes_by_the_file_where_there_is_one(somewhere: Path) -> None:
     assert 8443 == settings_or_defaults(front(somewhere)).verify.port
 
 
-def known(*lineages: str) -> TwinSession:
-    return TwinSession(TwinWorld(), tuple(wish(lineage) for lineage in lineages), no_listener)
+def known(*lineages: str) -> FakeWorkspace:
+    return FakeWorkspace(FakeWorld(), tuple(desired(lineage) for lineage in lineages), no_listener)
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,11 @@ def test_an_unknown_name_gets_the_nearest_one(
 
 def test_what_is_only_remembered_is_known_too() -> None:
     """A certificate that is no longer declared still has its history and its files."""
-    world = TwinWorld()
+    world = FakeWorld()
     session = world.session()
     session.reconciler().sync(session.certificates, WaitLimit(timedelta(0)))
 
-    session = TwinSession(world, (), no_listener)
+    session = FakeWorkspace(world, (), no_listener)
     assert "img" == must_be_known("img", session)
     assert "img" == must_be_known("a.img.example.com", session)
 

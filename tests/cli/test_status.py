@@ -34,10 +34,10 @@ from certferry.present.layout import aligned, fitted, plain
 from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.overview import Overview, overview
+from certferry.wiring.workspace import Overview, overview
 from tests.cli import values
 from tests.cli.consoles import TestConsole
-from tests.cli.twins import TwinSession, TwinWorld
+from tests.cli.fakes import FakeWorkspace, FakeWorld
 from tests.cli.values import IMG, NEW, NOON, OLD
 
 TIMED_OUT = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer within 10 seconds"))
@@ -133,7 +133,7 @@ def test_account_that_cannot_be_asked_is_reported_once() -> None:
 def test_nothing_declared_is_said() -> None:
     """A table of nothing but its head says nothing."""
     console = TestConsole()
-    session = TwinSession(TwinWorld(), (), no_listener)
+    session = FakeWorkspace(FakeWorld(), (), no_listener)
 
     assert Exit.FAILED == show_status(
         overview(session, Run(), Recorded()), console.console, NOW, as_json=False

@@ -21,7 +21,7 @@ from certferry.errors import DnsUnavailable, LeaseHeld, Retry
 from certferry.present import documents, report_text
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice, voice_in
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.consoles import TestConsole

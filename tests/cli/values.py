@@ -137,7 +137,7 @@ def lineage(*outcomes: StepOutcome, name: str = "img") -> LineageReport:
     return LineageReport(name, NEW, outcomes)
 
 
-UNSEEN = LineageReport("static", None, (), looked_at=False)
+UNSEEN = LineageReport("static", None, (), was_observed=False)
 """A lineage to which a run that was stopped did not come."""
 
 

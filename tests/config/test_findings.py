@@ -18,7 +18,7 @@ from certferry.config.document import Trail, index_lines, read_document
 from certferry.config.load import Salvaged, load, salvage
 from certferry.config.mistakes import REFERENCE
 from certferry.errors import ConfigError
-from certferry.wiring.profiles import load_checked
+from certferry.wiring.settings import load_checked
 from tests.cli.consoles import TestConsole
 from tests.config.conftest import FILE, Load, Refusal
 from tests.support.tiers import examples

@@ -1,4 +1,4 @@
-"""The DNS providers' contract, kept by the twin and by every provider."""
+"""The DNS providers' contract, kept by the fake and by every provider."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.challenges import ZoneRouter
+from certferry.reconcile.issue import ZoneRouter
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, installed
 from certferry_sandbox.acme_dns import Registered
@@ -50,7 +50,7 @@ Open = Callable[[Fixture], AbstractContextManager[Place]]
 
 @contextmanager
 def in_memory(_: Fixture, *, among_others: bool = False) -> Iterator[Place]:
-    """Open the twin; or several accounts as one, of which the second has the zone."""
+    """Open the fake; or several accounts as one, of which the second has the zone."""
     memory = MemoryDns([ZONE])
 
     def by_zone(other: str, ours: str) -> DnsProvider:

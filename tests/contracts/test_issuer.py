@@ -1,4 +1,4 @@
-"""The issuers' contract, kept by the twin and by ACME at Pebble."""
+"""The issuers' contract, kept by the fake and by ACME at Pebble."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class AcmeWorld(IssuerWorld):
 
 
 class TestMemoryIssuer(IssuerContract):
-    """The twin."""
+    """The fake."""
 
     @pytest.fixture
     def new_world(self) -> Callable[[], IssuerWorld]:

@@ -1,4 +1,4 @@
-"""The receivers' contract, kept by files, commands and the twin in memory."""
+"""The receivers' contract, kept by files, commands and the fake in memory."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class TestCommand(ReceiverContract):
 
 
 class TestMemoryReceiver(ReceiverContract):
-    """The twin, so it may stand in for a receiver in the engine's tests."""
+    """The fake, so it may stand in for a receiver in the engine's tests."""
 
     @pytest.fixture
     def receiver(self) -> MemoryReceiver:

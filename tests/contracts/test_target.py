@@ -1,4 +1,4 @@
-"""The targets' contract, kept by Qiniu and by the twin in memory."""
+"""The targets' contract, kept by Qiniu and by the fake in memory."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class MemoryWorld(TargetWorld):
 
 
 class TestMemoryCdn(DeployTargetContract):
-    """The twin keeps the contract, so it may stand in for a target in the engine's tests."""
+    """The fake keeps the contract, so it may stand in for a target in the engine's tests."""
 
     @pytest.fixture
     def memory(self) -> MemoryWorld:

@@ -63,6 +63,9 @@ def late_annotations(tree: ast.Module, text: str) -> Iterator[Breach]:
         yield 1, "annotations are read at import"
 
 
+_SENTENCE = re.compile(r"Text\(|\w+\.filled\(")
+
+
 def warnings(tree: ast.Module, text: str) -> Iterator[Breach]:
     """Warnings and errors are sentences in the reader's language; only what `-v` shows is ours."""
     del text
@@ -72,7 +75,7 @@ def warnings(tree: ast.Module, text: str) -> Iterator[Breach]:
             and isinstance(node.func, ast.Attribute)
             and "log" in ast.unparse(node.func.value).lower()
             and node.func.attr in URGENT
-            and not (node.args and ast.unparse(node.args[0]).startswith("Text("))
+            and not (node.args and _SENTENCE.match(ast.unparse(node.args[0])))
         ):
             yield node.lineno, f"no Text: {ast.unparse(node)}"
 

@@ -1,4 +1,4 @@
-"""A company with many certificates, and the engine over in-memory twins, with its threads."""
+"""A company with many certificates, and the engine over in-memory fakes, with its threads."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Company:
         self.issuer = MemoryIssuer(self.state, now)
         self.events: list[Event] = []
         self.watch: Progress = self.events.append
-        self.certificates = [self._wish(f"img{number}.example.com") for number in range(count)]
+        self.certificates = [self._desired(f"img{number}.example.com") for number in range(count)]
 
-    def _wish(self, domain: str) -> DesiredCertificate:
+    def _desired(self, domain: str) -> DesiredCertificate:
         self.cdn.add_domain(domain)
         deployment = DesiredDeployment("cdn", (domain,))
         return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))
@@ -70,7 +70,6 @@ class Company:
             receiver=MemoryReceivers().receiver,
             probe=self.cdn,
             state=self.state,
-            lease=self.lease,
             now=now,
             progress=self.watch,
             claims=self.claims,

@@ -15,7 +15,7 @@ OTHER = "a.img.example.com"
 
 
 def synced(world: ModelWorld) -> LineageReport:
-    report = world.run(world.wish())
+    report = world.run(world.desired())
     assert report is not None
     return report
 
@@ -25,10 +25,10 @@ def outcome(report: LineageReport, action: Action, domain: str | None = None) ->
     return found
 
 
-def one_visit(world: ModelWorld, **ports: object) -> LineageReport:
+def one_pass(world: ModelWorld, **ports: object) -> LineageReport:
     """Visit once, with some ports replaced, and tell how it stands."""
     ours: Ports = replace(world.ports("run"), **ports)  # type: ignore[arg-type]  # a test's shorthand
     world.alive.add("run")
-    run = LineageReconciler(world.wish(), ours)
+    run = LineageReconciler(world.desired(), ours)
     run.reconcile()
     return run.report()

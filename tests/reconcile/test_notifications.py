@@ -103,7 +103,7 @@ def test_trouble_goes_to_every_channel_once() -> None:
     assert [("trouble img",), ("recovered img",)] == ops.words == boss.words
 
 
-def test_a_channel_that_refuses_is_told_of_by_the_others_and_tried_again() -> None:
+def test_a_channel_that_refuses_is_notified_of_by_the_others_and_tried_again() -> None:
     """What it did not take stays; once it takes a message, the others are told that too."""
     ops, boss = Service(REFUSED, REFUSED), Service()
     ship = Ship(ops=ops, boss=boss)
@@ -134,10 +134,10 @@ def test_a_service_that_asks_for_patience_is_left_alone_until_then() -> None:
     ship.now = NOW + timedelta(hours=5, seconds=-1)
     held = ship.run(TROUBLE)
     ship.now = NOW + timedelta(hours=5)
-    told = ship.run(TROUBLE)
+    result = ship.run(TROUBLE)
 
     assert {} == held
-    assert {"ops": Sent()} == told
+    assert {"ops": Sent()} == result
     assert 2 == len(ops.got)
 
 
@@ -243,7 +243,7 @@ def test_an_adapter_that_answers_nothing() -> None:
     assert isinstance(Ship(ops=Silent()).run(TROUBLE)["ops"], RefusedForGood)
 
 
-def test_a_run_that_is_killed_while_it_sends_tells_nothing_twice() -> None:
+def test_a_run_that_is_killed_while_it_sends_reports_nothing_twice() -> None:
     """What was claimed stays claimed: at most once."""
     ops = Service()
     ship = Ship(ops=ops)
@@ -254,7 +254,7 @@ def test_a_run_that_is_killed_while_it_sends_tells_nothing_twice() -> None:
     assert [] == ops.got
 
 
-def test_runs_that_end_at_once_tell_it_once() -> None:
+def test_runs_that_end_at_once_report_it_once() -> None:
     """Eight of them."""
     ops = Service()
     ship = Ship(ops=ops)

@@ -21,9 +21,9 @@ from certferry.ports.target import DeployTarget
 from certferry.present import documents, plan_text, report_text
 from certferry.present.language import Voice
 from certferry.present.layout import plain
+from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 from certferry.reconcile.observe import observe
-from certferry.reconcile.rollback import go_back, withdraw_by_hand
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome
@@ -32,9 +32,9 @@ from tests.support.tiers import sampled
 # --- Going back to the previous certificate: when edges refuse the new one, and when asked to
 
 
-def wish(world: ModelWorld, on_failure: OnFailure = OnFailure.ROLLBACK) -> DesiredCertificate:
+def desired(world: ModelWorld, on_failure: OnFailure = OnFailure.ROLLBACK) -> DesiredCertificate:
     """Ask for the certificate, and say what is done where edges refuse it."""
-    found = world.wish()
+    found = world.desired()
     (deployment,) = found.deployments
     return replace(found, deployments=(replace(deployment, on_failure=on_failure),))
 
@@ -54,7 +54,7 @@ def renewed(
     world = ModelWorld(**model)  # type: ignore[arg-type]  # a test's shorthand
     for domain in domains or (IMG,):
         world.cdn.add_domain(domain)
-    wanted = wish(world, on_failure)
+    wanted = desired(world, on_failure)
     assert run(world, wanted).ok
     world.pass_time(timedelta(days=61))
     world.cdn.breaks_new = True
@@ -150,7 +150,7 @@ def test_certificates_that_are_refused_again_and_again_are_not_issued_every_day(
     assert 3 == world.issuer.issued - issued
 
 
-def test_wish_to_keep_is_kept() -> None:
+def test_setting_to_keep_is_kept() -> None:
     """Without `on_failure = "rollback"` the new certificate stays, and the run fails."""
     world, wanted = renewed(OnFailure.KEEP)
 
@@ -167,7 +167,7 @@ def test_edges_that_never_worked_are_no_reason_to_go_back() -> None:
     world.cdn.add_domain(IMG)
     world.cdn.breaks_new = True
 
-    report = run(world, wish(world))
+    report = run(world, desired(world))
 
     assert not report.ok
     assert fingerprints(world)[0] == bound(world)
@@ -230,7 +230,7 @@ def test_rollback_killed_anywhere_ends_the_same() -> None:
     assert finished
 
 
-def test_status_tells_that_the_previous_certificate_is_served() -> None:
+def test_status_reports_that_the_previous_certificate_is_served() -> None:
     """The domain stands as verified by the certificate it is to serve."""
     world, wanted = renewed()
     run(world, wanted)
@@ -261,16 +261,16 @@ def with_two_certificates(*domains: str, rules: TargetRules | None = None) -> Mo
     world = ModelWorld(rules=rules)
     for domain in domains or (IMG,):
         world.cdn.add_domain(domain)
-    run(world, world.wish())
+    run(world, world.desired())
     world.pass_time(timedelta(days=61))
-    run(world, world.wish())
+    run(world, world.desired())
     return world
 
 
 def test_rollback_by_hand_binds_the_previous_certificate_everywhere() -> None:
     """Every domain goes back, and the runs after it leave it so."""
     world = with_two_certificates(IMG, OTHER)
-    wanted = world.wish()
+    wanted = world.desired()
 
     assert 2 == back_by_hand(world, wanted)
 
@@ -283,10 +283,10 @@ def test_rollback_by_hand_binds_the_previous_certificate_everywhere() -> None:
 def test_rollback_by_hand_twice_goes_back_once() -> None:
     """The second finds nothing to do: it does not go back further."""
     world = with_two_certificates()
-    back_by_hand(world, world.wish())
-    run(world, world.wish())
+    back_by_hand(world, world.desired())
+    run(world, world.desired())
 
-    assert 0 == back_by_hand(world, world.wish())
+    assert 0 == back_by_hand(world, world.desired())
 
 
 NOT_ALLOWED = TargetAccessDenied(Text("these keys may not change domains"), hint=Text("others"))
@@ -306,14 +306,14 @@ class Refusing:
         raise self._error
 
 
-def back_in_vain(world: ModelWorld, error: DeployError) -> None:
+def back_for_nothing(world: ModelWorld, error: DeployError) -> None:
     """Roll back with the whole command, while the target refuses."""
     ports = world.ports("hand")
     world.alive.add("hand")
     refusing = cast("DeployTarget", Refusing(ports.targets["qiniu"], error))
     ports = replace(ports, targets={"qiniu": refusing})
 
-    report = go_back(ports, withdraw_by_hand(ports, world.wish()), WaitLimit(timedelta(0)))
+    report = go_back(ports, withdraw_by_hand(ports, world.desired()), WaitLimit(timedelta(0)))
 
     assert not report.ok
     world.alive.discard("hand")
@@ -325,11 +325,11 @@ def test_rollback_to_a_copy_that_stays_away_is_kept() -> None:
     """
     world = with_two_certificates()
 
-    back_in_vain(world, CopyGone(Text("no such certificate")))
+    back_for_nothing(world, CopyGone(Text("no such certificate")))
 
     assert 1 == len(world.state.remembered("img").withdrawals)
     world.pass_time(timedelta(hours=1))
-    assert run(world, world.wish()).ok
+    assert run(world, world.desired()).ok
     assert fingerprints(world)[1] == bound(world)
 
 
@@ -339,26 +339,26 @@ def test_rollback_with_keys_that_may_not_write_changes_nothing() -> None:
     """
     world = with_two_certificates()
 
-    back_in_vain(world, NOT_ALLOWED)
+    back_for_nothing(world, NOT_ALLOWED)
 
     assert () == world.state.remembered("img").withdrawals
     assert fingerprints(world)[0] == bound(world)
     assert "rollback refused" == world.state.history("img", 1)[0].event
-    assert world.plan(world.wish()).is_settled
+    assert world.plan(world.desired()).is_settled
 
 
 def test_rollback_without_a_previous_certificate_is_refused() -> None:
     """Nothing is changed; the message says what there is to do."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
-    run(world, world.wish())
+    run(world, world.desired())
 
     with pytest.raises(PlanRefused) as refused:
-        back_by_hand(world, world.wish())
+        back_by_hand(world, world.desired())
 
     assert "no previous certificate" in str(refused.value)
     assert refused.value.hint is not None
-    assert world.plan(world.wish()).is_settled
+    assert world.plan(world.desired()).is_settled
 
 
 def test_rollback_of_what_was_never_issued_is_refused() -> None:
@@ -367,7 +367,7 @@ def test_rollback_of_what_was_never_issued_is_refused() -> None:
     world.cdn.add_domain(IMG)
 
     with pytest.raises(PlanRefused):
-        back_by_hand(world, world.wish())
+        back_by_hand(world, world.desired())
 
 
 def test_rollback_at_a_target_that_cannot_be_read_is_refused() -> None:
@@ -376,7 +376,7 @@ def test_rollback_at_a_target_that_cannot_be_read_is_refused() -> None:
     world.cdn.denies = True
 
     with pytest.raises(PlanRefused) as refused:
-        back_by_hand(world, world.wish())
+        back_by_hand(world, world.desired())
 
     assert "the keys are not accepted" in str(refused.value)
     assert () == world.state.remembered("img").withdrawals
@@ -388,7 +388,7 @@ def test_rollback_to_an_expired_certificate_is_refused() -> None:
     world.pass_time(timedelta(days=30))
 
     with pytest.raises(PlanRefused):
-        back_by_hand(world, world.wish())
+        back_by_hand(world, world.desired())
 
 
 def test_rollback_to_what_could_not_be_uploaded_any_more_is_refused() -> None:
@@ -401,7 +401,7 @@ def test_rollback_to_what_could_not_be_uploaded_any_more_is_refused() -> None:
     world.cdn.retire(copy.remote_id, copy.label)
 
     with pytest.raises(PlanRefused) as refused:
-        back_by_hand(world, world.wish())
+        back_by_hand(world, world.desired())
 
     assert "left" in str(refused.value)
     assert () == world.state.remembered("img").withdrawals
@@ -411,7 +411,7 @@ def test_rollback_to_what_could_not_be_uploaded_any_more_is_refused() -> None:
 # certificate
 
 
-def test_status_tells_of_the_certificate_that_is_served() -> None:
+def test_status_reports_the_certificate_that_is_served() -> None:
     """Its end, and the moment from which a new one is issued in place of both: until then nothing
     is planned, and then something is.
     """

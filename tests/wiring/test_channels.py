@@ -137,7 +137,9 @@ def test_what_an_operator_wrote_wrong(
     check(settings(tmp_path, 'type = "horn"\ntoken = "env:NO_SUCH_TOKEN"'), packages.table())
 
 
-def test_mistake_of_a_channel_is_told_with_the_others(packages: Packages, tmp_path: Path) -> None:
+def test_mistake_of_a_channel_is_reported_with_the_others(
+    packages: Packages, tmp_path: Path
+) -> None:
     """What is wrong with a file comes at once, wherever in it."""
     packages.install("certferry-horn", "horn_late", horn(), horn=NOTIFY_GROUP)
     path = tmp_path / "certferry.toml"

@@ -131,7 +131,7 @@ def _account_at(directory: str, workspace: Workspace) -> CaAccount:
 def _standing(workspace: Workspace, directory: str) -> tuple[Text, Tone]:
     """Return what the CA says of an account. One that does not answer hides no other."""
     try:
-        facts = _account_at(directory, workspace).look()
+        facts = _account_at(directory, workspace).facts()
     except CertferryError as error:
         return error.message, Tone.BAD
     if facts is None:

@@ -55,7 +55,7 @@ def add(
     from certferry.config.propose import tables_of, with_certificates
     from certferry.core.discovery.proposal import Proposal
     from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
-    from certferry.wiring.profiles import load_checked
+    from certferry.wiring.settings import load_checked
 
     settings = load_checked(front.config, front.console.environ)
     if already_declared(settings, domains):
@@ -86,8 +86,8 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
     bound, and is not renewed any more.
     """
     from certferry.config.propose import without_certificate
-    from certferry.wiring.profiles import load_checked
     from certferry.wiring.selection import the_one_meant
+    from certferry.wiring.settings import load_checked
 
     settings = load_checked(front.config, front.console.environ)
     desired = the_one_meant(settings.declared, name)
@@ -123,8 +123,7 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
     """
     from certferry.config.load import NAME, load_text
     from certferry.config.write import change_file
-    from certferry.wiring.profiles import checked
-    from certferry.wiring.settings import ADAPTERS
+    from certferry.wiring.settings import ADAPTERS, checked
 
     path = document.path or Path(NAME)
     try:
@@ -164,11 +163,11 @@ def rename(front: Front, old: str, new: str) -> Exit:
     Rename it in the configuration file first. Nothing is issued, uploaded or bound again.
     """
     from certferry.cli.selection import read_settings, workspace_of
-    from certferry.reconcile.revoke import carry_over
+    from certferry.reconcile.by_hand import carry_over
     from certferry.reconcile.run import held_lease
     from certferry.wiring.clock import now
+    from certferry.wiring.recorded import forget, newest
     from certferry.wiring.selection import the_one_meant
-    from certferry.wiring.undeclared import forget, newest
     from certferry.wiring.workspace import who_runs
 
     settings = read_settings(front, ())
@@ -206,7 +205,7 @@ def forget(front: Front, name: str) -> Exit:
     """
     from certferry.cli.selection import workspace_of
     from certferry.core.observed.records import HistoryEntry
-    from certferry.wiring import undeclared
+    from certferry.wiring import recorded
     from certferry.wiring.clock import now
     from certferry.wiring.selection import lineages_meant, must_be_known
     from certferry.wiring.workspace import who_runs
@@ -216,8 +215,8 @@ def forget(front: Front, name: str) -> Exit:
         for declared in lineages_meant(name, workspace.settings.declared):
             raise _still_declared(declared, Text("remove it from the file first"))
         lineage = must_be_known(name, workspace)
-        certificate = undeclared.newest(lineage, workspace.state, moment)
-        undeclared.forget(lineage, workspace.state)
+        certificate = recorded.newest(lineage, workspace.state, moment)
+        recorded.forget(lineage, workspace.state)
         workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who_runs()))
     if certificate is None:
         return say(front, Text("No run tells of {lineage} any more.", lineage=lineage))

@@ -23,7 +23,7 @@ from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.core.planning.report import SyncReport
-    from certferry.reconcile.work_queue import WaitLimit
+    from certferry.reconcile.run import WaitLimit
 
 
 MODES = ("acme.sh", "certbot", "lego", "qiniu")
@@ -95,7 +95,7 @@ def command(
 
 def _wait_limit(mode: str, wait: int | None, *, no_wait: bool) -> WaitLimit:
     from certferry.migration.renewed import CLIENTS
-    from certferry.reconcile.work_queue import WaitLimit
+    from certferry.reconcile.run import WaitLimit
 
     wait_limit = wait_limit_of(wait, no_wait=no_wait)
     if wait_limit.limit is None and mode in CLIENTS:
@@ -109,12 +109,11 @@ def _sync(mode: str, front: Front, wait_limit: WaitLimit, env_files: Sequence[Pa
     from certferry.present.progress import progress_on_stdout
     from certferry.reconcile.reconciler import Reconciler
     from certferry.reconcile.run import Run
-    from certferry.wiring.machine import certificate_source
     from certferry.wiring.selection import meant_by
     from certferry.wiring.workspace import who_runs
 
     environ = environment_with(front.console.environ, env_files)
-    meant = meant_by(mode, front.config, environ, certificate_source())
+    meant = meant_by(mode, front.config, environ)
     run = Run(who_runs(), progress_on_stdout(front.console, front.verbosity))
     with workspace_of(front, meant.settings, reads_only=False) as workspace:
 

@@ -56,7 +56,7 @@ def failed(front: Front) -> Exit:
     """
     from certferry.cli.selection import settings_or_defaults, workspace_of
     from certferry.reconcile.run import Run
-    from certferry.wiring.wrong_file import notify_in_spite_of_it
+    from certferry.wiring.notifications import notify_in_spite_of_it
 
     environ = front.console.environ
     error = cut_short(environ)

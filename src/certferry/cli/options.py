@@ -21,7 +21,7 @@ from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.cli.interview import Interview
-    from certferry.reconcile.work_queue import WaitLimit
+    from certferry.reconcile.run import WaitLimit
 
 PROGRAM = "certferry"
 
@@ -108,7 +108,7 @@ def wait_option(help_: str) -> Callable[[T], T]:
 
 def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
     """Return how long a run waits. Raises `UsageMistake` if both options are given."""
-    from certferry.reconcile.work_queue import WaitLimit
+    from certferry.reconcile.run import WaitLimit
 
     if no_wait and wait:
         raise UsageMistake(Text("--wait and --no-wait exclude each other"))

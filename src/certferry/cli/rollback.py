@@ -43,7 +43,7 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
     """
     from certferry.cli.selection import running, settings_of_one
     from certferry.cli.sync import show_report
-    from certferry.reconcile.rollback import go_back, withdraw_by_hand
+    from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 
     wait_limit = wait_limit_of(wait, no_wait=no_wait)
     with running(front, settings_of_one(front, name)) as (workspace, run):
@@ -73,7 +73,7 @@ def revoke(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
     revoked, and the key is not used again.
     """
     from certferry.cli.selection import workspace_of
-    from certferry.reconcile.revoke import to_revoke
+    from certferry.reconcile.by_hand import to_revoke
     from certferry.reconcile.run import Run
     from certferry.wiring.authorities import revoke
     from certferry.wiring.selection import must_be_known

@@ -23,11 +23,9 @@ from certferry.present.progress import progress_on
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.clock import now
-from certferry.wiring.profiles import load_checked
-from certferry.wiring.recorded import lost_state
+from certferry.wiring.recorded import lost_state, undeclared
 from certferry.wiring.selection import chosen_settings, lineages_meant, must_be_one, the_one_meant
-from certferry.wiring.settings import without_certificates
-from certferry.wiring.undeclared import undeclared
+from certferry.wiring.settings import load_checked, without_certificates
 from certferry.wiring.workspace import Workspace, who_runs
 
 _log = logging.getLogger(__name__)
@@ -123,7 +121,7 @@ def settings_to_sync(front: Front, names: Sequence[str], *, renew: bool) -> Sett
         return settings_of_run(front, names, renew=renew, to_channels=True)
     except ConfigError as error:
         if not names:
-            from certferry.wiring.wrong_file import notify_of_wrong_file
+            from certferry.wiring.notifications import notify_of_wrong_file
 
             environ, language = front.console.environ, front.voice.language
             notify_of_wrong_file(error, front.config, environ, language=language)

@@ -22,7 +22,7 @@ from certferry.wiring.clock import now
 if TYPE_CHECKING:
     from certferry.core.assessment.health import Checkup
     from certferry.core.planning.plan import Plan
-    from certferry.wiring.overview import Overview
+    from certferry.wiring.workspace import Overview
 
 
 @click.command("status")
@@ -38,8 +38,8 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     something needs you.
     """
     from certferry.cli.selection import observing, read_settings, warn_of_equal_names
-    from certferry.wiring.overview import overview
     from certferry.wiring.recorded import recorded
+    from certferry.wiring.workspace import overview
 
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)

@@ -59,7 +59,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     from certferry.cli.selection import may_renew_all, must_declare, running, settings_to_sync
     from certferry.reconcile.reconciler import Reconciler
     from certferry.reconcile.retries import ScheduledRun
-    from certferry.wiring.undeclared import with_undeclared
+    from certferry.wiring.recorded import with_undeclared
 
     wait_limit = wait_limit_of(wait, no_wait=no_wait)
     if every and (names or not renew):
@@ -114,7 +114,7 @@ def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: boo
     """Rehearse, print the result, then what a run would do."""
     from certferry.cli.selection import read_settings, running
     from certferry.present import documents, report_text
-    from certferry.reconcile.rehearsal import rehearse
+    from certferry.reconcile.status import rehearse
     from certferry.wiring.authorities import rehearsal_issuer, rehearsing
 
     console, settings = front.console, read_settings(front, names)

@@ -105,7 +105,7 @@ def subject_and_detail(step: StepOutcome, voice: Voice) -> str:
 
 
 def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
-    if not lineage.looked_at:
+    if not lineage.was_observed:
         not_looked_at = Span(voice.say(Text("not looked at")), Tone.PENDING)
         yield line(Span(lineage.lineage, Tone.STRONG), ": ", not_looked_at)
         return

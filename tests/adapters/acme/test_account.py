@@ -278,12 +278,12 @@ def order_anew(bench: Bench) -> None:
 
 def test_account_is_shown_as_the_ca_knows_it(bench: Bench) -> None:
     """Its address, its status, whom the CA writes to; without one the CA is not asked."""
-    assert None is ca_account(bench).look()
+    assert None is ca_account(bench).facts()
     assert [] == bench.proxy.journal
     bench.issue(issuer=bench.issuer(email="ops@example.com"))
 
     facts = AccountFacts(account(bench).url, "valid", ("mailto:ops@example.com",))
-    assert facts == ca_account(bench).look()
+    assert facts == ca_account(bench).facts()
 
 
 def test_account_that_the_ca_does_not_know_is_shown_as_such(bench: Bench, newborn: Pebble) -> None:
@@ -291,7 +291,7 @@ def test_account_that_the_ca_does_not_know_is_shown_as_such(bench: Bench, newbor
     bench.issue()
     bench.proxy.upstream = newborn
 
-    assert AccountFacts(account(bench).url, None) == ca_account(bench).look()
+    assert AccountFacts(account(bench).url, None) == ca_account(bench).facts()
     assert [201] == registrations(bench)
 
 
@@ -299,7 +299,7 @@ def test_account_whose_registration_was_interrupted_is_shown_as_such(bench: Benc
     """It has no address yet."""
     bench.state.save_account(AcmeAccount(bench.proxy.directory_url, new_key(KeyType.EC256)))
 
-    assert AccountFacts(None, None) == ca_account(bench).look()
+    assert AccountFacts(None, None) == ca_account(bench).facts()
 
 
 def test_account_that_makes_no_sense_is_reported(bench: Bench) -> None:
@@ -312,7 +312,7 @@ def test_account_that_makes_no_sense_is_reported(bench: Bench) -> None:
 
     bench.proxy.rewrite = rewrite
     with pytest.raises(CaUnavailable, match="not understood"):
-        ca_account(bench).look()
+        ca_account(bench).facts()
 
 
 def test_look_that_is_refused_is_reported(bench: Bench) -> None:
@@ -321,7 +321,7 @@ def test_look_that_is_refused_is_reported(bench: Bench) -> None:
     bench.proxy.faults.add(refusal("unauthorized", "not today"), on="POST /my-account/*")
 
     with pytest.raises(OrderFailed, match="not today"):
-        ca_account(bench).look()
+        ca_account(bench).facts()
 
 
 # another key
@@ -481,7 +481,7 @@ def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:
         def after(self) -> None:
             """After a call."""
 
-    assert ca_account(bench, First()).look() == AccountFacts(after.url, "valid")
+    assert ca_account(bench, First()).facts() == AccountFacts(after.url, "valid")
     assert after == account(bench)
 
 
@@ -510,7 +510,7 @@ def test_account_is_put_out_of_use(bench: Bench) -> None:
 
     assert None is bench.state.account(bench.proxy.directory_url)
     bench.state.save_account(before)
-    assert AccountFacts(before.url, None) == ca_account(bench).look()
+    assert AccountFacts(before.url, None) == ca_account(bench).facts()
     order_anew(bench)
     assert before.key_pem != account(bench).key_pem
 

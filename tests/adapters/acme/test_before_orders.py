@@ -25,7 +25,7 @@ from certferry.core.network import Applicant
 from certferry.errors import CaUnavailable, DnsAccessDenied, DnsError, OrderFailed
 from certferry.ports.issuer import IssueRequest
 from certferry.problem import Problem, Severity
-from certferry.reconcile.challenges import ZoneRouter
+from certferry.reconcile.issue import ZoneRouter
 from certferry.text import Text
 from certferry_sandbox.httpd import HttpService, Request, Response
 from certferry_sandbox.nameserver.service import DnsService

@@ -32,7 +32,7 @@ from certferry.errors import (
     RecordMissing,
 )
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.challenges import ZoneRouter
+from certferry.reconcile.issue import ZoneRouter
 from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.testing.memory_state import MemoryState

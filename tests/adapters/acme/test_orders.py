@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import no_listener
 from certferry.ports.state import AcmeOrder
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.run import Ports, held_lease
+from certferry.reconcile.run import Ports
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.nameserver.service import DnsService
@@ -482,7 +481,6 @@ def run(bench: Bench) -> LineageReport:
         receiver=MemoryReceivers().receiver,
         probe=cdn,
         state=bench.state,
-        lease=partial(held_lease, bench.state, bench.clock.now),
         now=bench.clock.now,
         progress=no_listener,
     )

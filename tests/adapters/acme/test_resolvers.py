@@ -255,7 +255,7 @@ def test_directory_with_a_proxy_of_its_own(
     with counting_proxy() as (proxy, asked):
         issued = bench.issue(issuer=bench.issuer(proxy=proxy))
         count = len(asked)
-        assert AcmeCaAccount(url, bench.state, proxy=proxy, **ways).look() is not None
+        assert AcmeCaAccount(url, bench.state, proxy=proxy, **ways).facts() is not None
         assert look_at_directory(url, proxy=proxy, **ways).ahead is not None
 
     assert issued.key_matches

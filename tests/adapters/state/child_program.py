@@ -121,7 +121,7 @@ def run_out_of_disk(folder: Path) -> None:
 def look(folder: Path) -> None:
     """Open the state as a command does that only looks, and read it."""
     try:
-        with closing(connect(folder / "state.db", folder / "secret.key", looks_only=True)) as store:
+        with closing(connect(folder / "state.db", folder / "secret.key", reads_only=True)) as store:
             say(sorted(store.versions_in_use()))
     except StateError as error:
         say([error.code, str(error), str(error.hint)])

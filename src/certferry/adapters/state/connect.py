@@ -19,11 +19,11 @@ _BEGINNING = re.compile(r"[a-z][a-z0-9+.-]*:/{2,3}", re.IGNORECASE)  # RFC 3986 
 
 
 def connect(
-    url: str | Path, key_file: Path, *, host: str = "localhost", looks_only: bool = False
+    url: str | Path, key_file: Path, *, host: str = "localhost", reads_only: bool = False
 ) -> StateStore:
     """Open the state at a URL, or in the SQLite database at a path; it is made and migrated when
     necessary, and the key file with the first secret. `host` is what this host is called in the
-    keys of what belongs to it. For a caller who `looks_only`, none is made: where there is no
+    keys of what belongs to it. For a caller who `reads_only`, none is made: where there is no
     state, an empty one is read.
 
     Raises `ConfigError` for another kind of URL, and `StateError` (`StateUnavailable`,
@@ -38,7 +38,7 @@ def connect(
             hint=Text("write sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db"),
         )
     module: Any = import_module(_MODULES[beginning])
-    opened: StateStore = module.connect(str(url), key_file, host, looks_only=looks_only)
+    opened: StateStore = module.connect(str(url), key_file, host, reads_only=reads_only)
     return opened
 
 

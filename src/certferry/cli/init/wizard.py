@@ -58,7 +58,7 @@ from certferry.present.layout import line
 from certferry.present.progress import log_change
 from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.accounts import Accounts
+from certferry.wiring.accounts import VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
 from certferry.wiring.machine import old_home
 from certferry.wiring.settings import Service, offered
@@ -290,7 +290,7 @@ class _Wizard:
                 self._say(Text("The keys are kept in {path}, for the next `init`.", path=path))
             raise
 
-    def _survey(self, accounts: Accounts, target: str) -> tuple[FoundDomain, ...]:
+    def _survey(self, accounts: VendorAccounts, target: str) -> tuple[FoundDomain, ...]:
         def looked(count: int, total: int) -> None:
             # An account of hundreds of domains takes a minute.
             if count % SIGNS_OF_LIFE == 0 and count < total:

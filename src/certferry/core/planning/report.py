@@ -159,13 +159,13 @@ class StepOutcome:
 @dataclass(frozen=True, slots=True)
 class LineageReport:
     """What became of one lineage in one run. `fingerprint` is that of the version in force. A run
-    that is stopped has `looked_at` no lineage of which it could not plan anything yet.
+    that is stopped has `was_observed` no lineage of which it could not plan anything yet.
     """
 
     lineage: str
     fingerprint: str | None
     outcomes: tuple[StepOutcome, ...]
-    looked_at: bool = True
+    was_observed: bool = True
 
     def having(self, outcome: Outcome) -> tuple[StepOutcome, ...]:
         """The steps that ended so."""
@@ -174,7 +174,7 @@ class LineageReport:
     @property
     def ok(self) -> bool:
         """Whether the lineage is as declared."""
-        return self.looked_at and all(
+        return self.was_observed and all(
             step.notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED}
             for step in self.outcomes
         )
@@ -182,7 +182,7 @@ class LineageReport:
     @property
     def is_unchanged(self) -> bool:
         """Whether there was nothing to do."""
-        return self.looked_at and all(
+        return self.was_observed and all(
             step.notice or step.outcome is Outcome.UNCHANGED for step in self.outcomes
         )
 
@@ -222,7 +222,7 @@ class SyncReport:
 
     def with_newer(self, newer: SyncReport) -> SyncReport:
         """Return it with what a later try of the same run made of some of its lineages."""
-        known = {each.lineage: each for each in newer.lineages if each.looked_at}
+        known = {each.lineage: each for each in newer.lineages if each.was_observed}
         lineages = tuple(known.get(each.lineage, each) for each in self.lineages)
         return replace(self, lineages=lineages, complete=newer.complete, problem=newer.problem)
 
@@ -246,7 +246,7 @@ _WORST_FIRST = (Result.FAILED, Result.REFUSED, Result.WAITING)
 
 def of_lineage(report: LineageReport) -> Result:
     """Judge one certificate by its worst outcome, unless the run was stopped before it."""
-    if not report.looked_at:
+    if not report.was_observed:
         return Result.STOPPED
     if report.having(Outcome.FAILED):
         return Result.FAILED

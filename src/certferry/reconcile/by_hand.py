@@ -1,11 +1,22 @@
-"""A rollback that an operator asks for: at every domain, if it is possible at all of them."""
+"""What an operator asks for by hand: a rollback at every domain, if it is possible at all of them,
+and the revocation of a lineage's certificate at its CA, which is written down first, so that the
+next run replaces it whatever happens meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
-from certferry.core.certificates.lineage import version_for
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.lineage import (
+    Revocation,
+    RevocationReason,
+    Version,
+    is_in_progress,
+    version_for,
+)
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Happened
 from certferry.core.planning.due import Times
@@ -15,17 +26,21 @@ from certferry.core.planning.report import LineageReport, SyncReport
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import (
+    CaUnavailable,
+    CertificateError,
     CopyGone,
+    IssuanceError,
     PlanRefused,
-    Reported,
     TargetAccessDenied,
     TargetRejected,
 )
+from certferry.ports.issuer import AccountAt
+from certferry.ports.progress import Progress
+from certferry.ports.state import StateStore
 from certferry.reconcile.apply import withdraw
 from certferry.reconcile.observe import as_known, observe
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import Ports, StepContext
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import Ports, StepContext, WaitLimit, held_lease
 from certferry.text import Text
 
 BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("asked for"))
@@ -63,7 +78,9 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
     refused = {
         (step.target, step.domain)
         for step in report.outcomes
-        if step.action is Action.DEPLOY and _is_refusal(step.error)
+        if step.action is Action.DEPLOY
+        and isinstance(step.error, TargetAccessDenied | TargetRejected)
+        and not isinstance(step.error, CopyGone)  # a copy can be uploaded again
     }
     for withdrawal in ports.state.remembered(report.lineage).withdrawals:
         if (withdrawal.target, withdrawal.domain) not in refused:
@@ -72,15 +89,6 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
             ports.state.drop_withdrawal(withdrawal)
             facts = {"target": withdrawal.target, "domain": withdrawal.domain}
             ports.progress(Happened(report.lineage, "rollback refused", facts))
-
-
-def _is_refusal(error: Reported | None) -> bool:
-    """Return whether the target does not take the certificate back. That the copy of it is gone
-    says nothing of that: it can be uploaded again.
-    """
-    return isinstance(error, TargetAccessDenied | TargetRejected) and not isinstance(
-        error, CopyGone
-    )
 
 
 def _steps_back(context: StepContext) -> list[Rollback]:
@@ -117,12 +125,10 @@ def _steps_back(context: StepContext) -> list[Rollback]:
 
 
 def _nothing_to_go_back_to(lineage: str) -> PlanRefused:
+    said = Text("nothing was changed; `certferry sync --renew {lineage}` issues a new one")
     return PlanRefused(
         Text("{lineage} has no previous certificate that is still valid", lineage=lineage),
-        hint=Text(
-            "nothing was changed; `certferry sync --renew {lineage}` issues a new one",
-            lineage=lineage,
-        ),
+        hint=said.filled(lineage=lineage),
     )
 
 
@@ -152,10 +158,96 @@ def _must_be_possible(steps: Sequence[Rollback], context: StepContext) -> None:
     for refusal in plan.having(Weight.REFUSED):
         problem = refusal.problem
         raise PlanRefused(
-            Text(
-                "{domain} cannot go back: {why}",
-                domain=refusal.domain,
-                why=problem.message,
-            ),
+            Text("{domain} cannot go back: {why}", domain=refusal.domain, why=problem.message),
             hint=problem.hint,
         )
+
+
+def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) -> None:
+    """Copy to `new` the uploads of a certificate of `old`, and how far each domain is with it, so
+    that nothing is uploaded or bound once more. A later certificate of `new` keeps its own.
+    """
+    if any(v.certificate.not_before > certificate.not_before for v in state.versions(new)):
+        return
+    remembered, fingerprint = state.remembered(old), certificate.fingerprint
+    for upload in remembered.uploads:
+        if upload.fingerprint == fingerprint:
+            state.save_upload(replace(upload, lineage=new))
+    for record in remembered.rollouts:
+        if record.fingerprint == fingerprint:
+            state.replace_rollout(None, replace(record, lineage=new))
+
+
+def to_revoke(
+    lineage: str, reason: RevocationReason, state: StateStore, now: datetime
+) -> list[Version]:
+    """List what is to be revoked, newest first: the newest certificate, and where its key is
+    compromised every other one that is valid with the same key. Nothing where the newest was
+    revoked before. What was begun and did not end comes first, also where it has a successor.
+    Raises `PlanRefused` where there is none, or it has expired.
+    """
+    versions = state.versions(lineage)
+    begun = [
+        one for one in versions if is_in_progress(one.revocation, one.certificate.not_after, now)
+    ]
+    newest = next(iter(begun or versions), None)
+    if newest is None or newest.certificate.not_after <= now:
+        raise PlanRefused(
+            Text("{lineage} has no certificate that is valid", lineage=lineage),
+            hint=Text("nothing was changed; `certferry status` shows what there is"),
+        )
+    if not begun and newest.revocation is not None:
+        return []
+    found = list(begun or [newest])
+    if reason is RevocationReason.KEY_COMPROMISE:
+        key = state.bundle(lineage, newest.number).privkey_pem
+        found += (
+            one
+            for one in versions
+            if one not in found
+            and one.certificate.not_after > now
+            and one.revocation is None
+            and state.bundle(lineage, one.number).privkey_pem == key
+        )
+    return found
+
+
+def revoke(
+    lineage: str,
+    reason: RevocationReason,
+    *,
+    state: StateStore,
+    account_at: AccountAt,
+    now: Callable[[], datetime],
+    progress: Progress,
+) -> list[Version]:
+    """Revoke, and return what was revoked; nothing where that was done before. What the CA refuses
+    for good is as it was; where it may have been done, it stays written down, and a later call asks
+    the CA again. Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
+    """
+    with held_lease(state, now, lineage) as lease:
+        versions = to_revoke(lineage, reason, state, now())
+        bundles = [state.bundle(lineage, version.number) for version in versions]
+        if versions and reason is RevocationReason.KEY_COMPROMISE:
+            state.drop_order(lease)  # it may be for this key
+        begun = Revocation(now(), reason, is_answered=False)
+        for version in versions:
+            state.save_revocation(lease, version.number, begun)
+        for done, (version, bundle) in enumerate(zip(versions, bundles, strict=True)):
+            state.extend(lease)
+            try:
+                account_at(version.directory).revoke(bundle, reason)
+            except (IssuanceError, CertificateError, PlanRefused) as refusal:
+                if not isinstance(refusal, CaUnavailable):
+                    # What was known before the call stays: an earlier one may have been heard.
+                    for one in versions[done:]:
+                        state.save_revocation(lease, one.number, one.revocation)
+                raise
+            state.save_revocation(lease, version.number, Revocation(now(), reason))
+            facts = {
+                "fingerprint": version.fingerprint,
+                "serial": version.certificate.serial,
+                "reason": reason.value,
+            }
+            progress(Happened(lineage, "revoked", facts))
+    return versions
