@@ -74,9 +74,7 @@ IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 
 
 def command_of(name: str) -> click.Command:
-    """Import a command of the table. Raises `ConfigError` where certferry-sandbox is missing, or of
-    another version: a stand-in that certferry was not tested with proves nothing.
-    """
+    """Import a command. Raises `ConfigError` without certferry-sandbox of the same version."""
     module, _, attribute = MODULES.get(name, name.replace("-", "_")).partition(":")
     room = "certferry_sandbox" if name in IN_THE_SANDBOX else "certferry.cli"
     if name in IN_THE_SANDBOX:

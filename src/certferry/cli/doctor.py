@@ -52,9 +52,7 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: b
 
 
 def show_report(front: Front) -> Exit:
-    """Print the text for an issue. Raises `CertferryError` after it where an account answered no
-    call with success: the text says little then.
-    """
+    """Print the text for an issue. Raises `CertferryError` after it where no call succeeded."""
     from certferry.cli.selection import settings_with_accounts, workspace_of
     from certferry.present import doctor_text
     from certferry.reconcile.run import Run

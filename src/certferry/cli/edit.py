@@ -115,11 +115,8 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
 
 
 def change(front: Front, document: Document, edited: Edited, event: str, *, yes: bool) -> bool:
-    """Replace the file that was read by the new text; return whether the operator, or `yes`, agreed
-    to that.
-
-    Raises `ConfigError` for a text that would not load, and `UsageMistake` where there is no
-    terminal to ask at; then nothing is written.
+    """Replace the file if the operator, or `yes`, agrees, and return that. Raises, before anything
+    is written, `ConfigError` for a file that would not load, `UsageMistake` without a terminal.
     """
     from certferry.config.load import NAME, load_text
     from certferry.config.write import change_file

@@ -53,9 +53,7 @@ def _not_again(number: int, frame: FrameType | None) -> None:
 
 
 def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
-    """Raise again what a signal raised in a callback of the interpreter, which drops exceptions and
-    prints them, with the keys that they quote: those are left to the log.
-    """
+    """Raise again what a signal raised in a callback, where Python drops it; log all else."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # By another thread, a moment later: at once, this hook itself would be interrupted.
@@ -70,9 +68,9 @@ def _interrupt_again() -> None:
 
 
 def _watch(signals: frozenset[int]) -> None:
-    """Make sure that the process ends. A handler runs between two steps of Python, and there are
-    none while the system looks up a name or waits for a disk: the system's own note of a signal
-    does not wait for that.
+    """End the process in time even if no handler runs, as while the system looks up a name or waits
+    for a disk: Python runs handlers between two of its steps, the wake-up descriptor is written at
+    once.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

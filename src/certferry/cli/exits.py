@@ -75,9 +75,7 @@ def of_report(report: SyncReport) -> Exit:
 
 
 def of_hook(report: SyncReport) -> Exit:
-    """Judge a sync that another ACME client began. It reports every code but 0 as a
-    failure of the renewal; what is on its way, or waits for another run, is none.
-    """
+    """Judge a sync for another client, for which any code but 0 is a failure: waiting is none."""
     code = of_report(report)
     return Exit.OK if code is Exit.TRY_LATER else code
 
@@ -107,9 +105,7 @@ def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
 
 
 def of_problems(problems: Sequence[Problem]) -> Exit:
-    """Judge what `doctor` found, or what could not be looked at: an error is a failure, and nothing
-    else. What keys may not see is a warning.
-    """
+    """Judge what `doctor` or `discover` found: an error is a failure, a warning is none."""
     return Exit.FAILED if any(one.is_error for one in problems) else Exit.OK
 
 

@@ -30,10 +30,8 @@ UNBROKEN = "\b\n"
 
 @contextmanager
 def click_speaks(language: str) -> Iterator[None]:
-    """Let click find its sentences in a language, for a `with` block.
-
-    `gettext` goes by the process's text domain and by LANGUAGE in its environment, at each look.
-    Both are as before when a command runs: the programs that it starts speak as they did.
+    """Let click find its sentences in a language, for a `with` block. Programs that a command
+    starts speak as before: `gettext` goes by the text domain and LANGUAGE of the process.
     """
     if language == ENGLISH:
         yield
@@ -89,10 +87,7 @@ class WideFormatter(click.HelpFormatter):
 
 
 class SpokenContext(click.Context):
-    """A context in which click speaks as the run does: its root's object has the voice.
-
-    Every mistake of a command line knows its command: click's parser leaves that out of some.
-    """
+    """A context in the run's language; it adds the command to mistakes that click gives none."""
 
     formatter_class = WideFormatter
 
@@ -113,9 +108,8 @@ def voice_of(ctx: click.Context) -> Voice:
 
 
 def spoken(command: click.Command, voice: Voice) -> click.Command:
-    """Return a copy of a command, or of a group with its commands, whose help the voice has said.
-
-    Only copies are run: click keeps a command's `--help` in the language it was first asked for.
+    """Return a copy of a command and its subcommands, with help in a language. Only copies are run:
+    click keeps the first `--help` it made.
     """
     copied = copy.copy(command)
     copied.context_class = SpokenContext

@@ -140,18 +140,13 @@ def main() -> int:
 
 
 def _leave_no_core() -> None:
-    """Have a crash write no memory to the disk, in which there are keys. Programs that are started
-    may raise the limit again for themselves (setrlimit(2)).
-    """
+    """Have a crash of this process write no memory with keys to the disk (setrlimit(2))."""
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def run(arguments: Sequence[str], console: Console) -> int:
-    """Run the command line and return its exit code.
-
-    Raises only `OSError`: when an error cannot be printed, or the output has no reader any more.
-    """
+    """Run the command line; return its exit code. Raises `OSError` if nothing can be printed."""
     console = console.with_voice(voice_for(arguments, console.environ))
     instruction = console.environ.get(COMPLETION)
     if instruction:

@@ -95,10 +95,8 @@ _WORDS = {
 
 
 def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
-    """Return how a failed run ended, by what systemd passes to the unit under OnFailure=
-    (systemd.exec(5), "$SERVICE_RESULT, $EXIT_CODE, $EXIT_STATUS" and "$MONITOR_…", since version
-    251), or the crontab's line, which knows the exit status alone; `None` for one that reported its
-    failure itself, or was stopped.
+    """Return how a failed run ended, by what systemd (since 251; systemd.exec(5), "$MONITOR_…") or
+    the crontab's line passes on; `None` for one that reported it itself, or was stopped.
     """
     result, status = environ.get(_RESULT, ""), environ.get(_STATUS, "")
     if result in {"exit-code", ""} and status in _NO_NEWS:

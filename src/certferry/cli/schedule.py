@@ -184,16 +184,12 @@ def job_for(settings: Settings, root: click.Context, console: Console) -> Job:
 
 
 def default_log(settings: Settings) -> Path:
-    """Return where a scheduled run writes its log by default: beside the state, where this user may
-    write, and a sandbox lets it.
-    """
+    """Return the default log of scheduled runs, beside the state: there they may write."""
     return settings.state.path.parent / "certferry.log"
 
 
 def make_directories(job: Job) -> None:
-    """Make the directories that a run writes into: the log needs its own before the run begins.
-    Raises `ScheduleError`.
-    """
+    """Make the directories that a run writes into. Raises `ScheduleError`."""
     for path in map(Path, job.writes):
         try:
             path.mkdir(_PRIVATE, parents=True, exist_ok=True)

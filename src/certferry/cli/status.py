@@ -126,9 +126,7 @@ _TEN_YEARS = 24 * 3653  # hours
 
 
 class Plugin(click.Command):
-    """A command whose exit codes are a plugin's, whatever goes wrong: to a monitor 1 and 2 would be
-    a warning and a catastrophe.
-    """
+    """A command with a plugin's exit codes even for usage: for a monitor 2 would be critical."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line; what is wrong with it is reported as a plugin does."""

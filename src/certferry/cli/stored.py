@@ -86,10 +86,8 @@ def export(front: Front, name: str, directory: Path) -> Exit:
 
 
 def write_files(workspace: Workspace, name: str, directory: Path, console: Console) -> Exit:
-    """Write the newest certificate of a lineage.
-
-    Raises `ConfigError` for a name that nothing is known of, `CertificateError` when there is no
-    certificate yet, `CertferryError` when a file cannot be written.
+    """Write the newest certificate of a lineage. Raises `ConfigError` for an unknown name,
+    `CertificateError` before the first one, `CertferryError` for a file that cannot be written.
     """
     from certferry.present.progress import log_export
     from certferry.wiring.machine import write_bundle

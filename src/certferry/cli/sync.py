@@ -92,10 +92,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 def show_report(
     report: SyncReport, front: Front, *, as_json: bool, undeclared_of: str | None = None
 ) -> Exit:
-    """Print the result of a run; with `--quiet` only what failed or was refused.
-
-    `undeclared_of` is the client whose certificate it was, where that is declared nowhere.
-    """
+    """Print the result, with `--quiet` what failed; `undeclared_of` is a client that made it."""
     from certferry.present import documents, report_text
     from certferry.present.progress import log_unchanged
 

@@ -166,10 +166,7 @@ class Watch:
 
 
 def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Host]:
-    """Return every host once, those of the command line first. `port` is for those that name none.
-
-    Raises `ConfigError`, with all that is wrong on the command line, or in the file.
-    """
+    """Return every host once; `port` is the default. Raises `ConfigError` with all mistakes."""
     hosts, wrong = _read(enumerate(written), port)
     if wrong:
         raise joined([error for _, error in wrong])
@@ -211,10 +208,7 @@ def _lines(file: str) -> Iterator[tuple[int, str]]:
 
 
 def host_of(written: str, port: int) -> Host:
-    """Return the host of a name or an address, with or without a port, or of a URL with it.
-
-    Raises `ConfigError` for anything else, a wildcard among it.
-    """
+    """Return the host of a name, address or URL. Raises `ConfigError`, for a wildcard too."""
     authority = re.split(r"[/?#]", _SCHEME.sub("", written.strip(), count=1))[0]
     found = _HOST.fullmatch(authority.rpartition("@")[2])
     bracketed, name, own_port, other = found.groups() if found else (None,) * 4

@@ -33,9 +33,7 @@ _DAY = timedelta(days=1)
 
 
 class PluginStatus(Enum):
-    """How bad it is, with the exit code of a plugin (Monitoring Plugins' guidelines, "Plugin Return
-    Codes").
-    """
+    """How bad it is, by exit code (Monitoring Plugins' guidelines, "Plugin Return Codes")."""
 
     OK = 0
     WARNING = 1

@@ -60,10 +60,7 @@ class Console:
         self.print(self._folded(self.stdout, lines))
 
     def print_table(self, table: TextTable, below: Iterable[Line] = ()) -> None:
-        """Write data for a person, as columns; on a terminal they are never wider than it is.
-
-        What is to stand below them is set off by an empty line.
-        """
+        """Write columns for a person, no wider than a terminal, and remarks below an empty line."""
         self.print(_as_wide_as(self.stdout, table))
         remarks = list(below)
         if remarks:

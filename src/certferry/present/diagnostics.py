@@ -35,9 +35,7 @@ _LEVELS = {logging.DEBUG: Level.DEBUG, logging.INFO: Level.INFO, logging.WARNING
 
 
 class DiscreetFormatter(logging.Formatter):
-    """Writes records, tracebacks included, without what must not be seen or would move a terminal's
-    cursor. What has several lines stays visibly below its first. Times are UTC.
-    """
+    """Writes records without secrets and control characters, lines indented; times are UTC."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%SZ"
@@ -65,9 +63,7 @@ class DiscreetFormatter(logging.Formatter):
 
 
 class Ours(logging.Filter):
-    """Lets certferry's records pass; and, for an operator who asks for details, the libraries'
-    warnings.
-    """
+    """Lets certferry's records pass and, for -v, the libraries' warnings."""
 
     def __init__(self, *, with_warnings: bool) -> None:
         super().__init__()
@@ -90,9 +86,7 @@ class StderrHandler(logging.Handler):
 
 
 class RunLogHandler(logging.Handler):
-    """Writes into the log file what is said beside the events of a run, from a level on, and what
-    programs said.
-    """
+    """Writes records from a level on into the log file, and the output of programs."""
 
     def __init__(self, run_log: RunLog, level: int) -> None:
         super().__init__()
@@ -119,11 +113,8 @@ class RunLogHandler(logging.Handler):
 
 
 def begin_logging(level: int, run_log: RunLog | None = None) -> None:
-    """Send the log to stderr: certferry's from this level on, and of everything else the warnings
-    where that is `DEBUG`.
-
-    A log file gets the same, and, whatever the level, certferry's warnings and the output of
-    programs.
+    """Send certferry's log from this level on to stderr, with `DEBUG` the warnings of all else too.
+    A log file gets the same, and always certferry's warnings and the output of programs.
     """
     voice = None if run_log is None else run_log.voice
     to_stderr = StderrHandler(level)

@@ -218,9 +218,7 @@ def _shortened(label: str) -> str:
 
 
 def of_discovery(found: Discovery, voice: Voice) -> Document:
-    """Write down everything that was found; what is not known is null. `accounts` are those that
-    were looked at, `problems` what could not be.
-    """
+    """Write all that was found in the `accounts` that were read, null for what is not known."""
     return {
         "ok": not any(one.is_error for one in found.problems),
         "accounts": [look.label for look in found.accounts],
@@ -377,9 +375,7 @@ def _row(look: HostObservation, address: Served, now: datetime, voice: Voice) ->
 
 
 def _host(look: HostObservation, now: datetime, voice: Voice) -> Document:
-    """Return one host. It is ok when each address presents a certificate that is valid there, and
-    no problem of all addresses together has the severity `error`.
-    """
+    """Return one host. It is ok when every address is valid, and no problem is an error."""
     return {
         "host": look.host.name,
         "port": look.host.port,

@@ -53,9 +53,7 @@ Document = dict[str, object]
 
 
 def of_report(report: SyncReport, voice: Voice) -> Document:
-    """What `sync` prints. It is ok when everything is as declared. A run in which something still
-    waits is not ok: its `result` is `waiting`. One that was stopped is not complete either.
-    """
+    """Return what `sync` prints: ok if all is as declared, not if it waits or is not complete."""
     return {
         "ok": report.ok and report.complete,
         "problem": None if report.problem is None else of_problem(report.problem.problem(), voice),
@@ -151,9 +149,7 @@ def of_subject(subject: Subject, lineage: str) -> Document:
 
 
 def of_served(one: Served, voice: Voice, fingerprint: str | None) -> Document:
-    """Write what an address presents. It is ok where that is valid there, and the certificate of
-    this `fingerprint`.
-    """
+    """Write what an address presents: ok if valid there, and of this `fingerprint`."""
     return {
         "address": one.address,
         "fingerprint": one.fingerprint,
@@ -283,9 +279,7 @@ def _issued_later(step: Issue | None, voice: Voice) -> Document | None:
 
 
 def _diff(changes: Sequence[Change]) -> Document:
-    """Write before and after. A certificate is its fingerprint in both, and `remote_id` what the
-    target calls the one that is bound.
-    """
+    """Write before and after; of certificates fingerprints, and the bound one's `remote_id`."""
     return {
         change.what: {"before": change.before, "after": change.after}
         | ({"remote_id": change.remote_id} if change.what == CERTIFICATE else {})

@@ -88,9 +88,7 @@ def english(template: str) -> str:
 
 
 class Voice:
-    """Says texts in one language, chosen once for a run, and moments by the clock of a `zone`:
-    without one, the machine's.
-    """
+    """Says texts in one language, moments by the clock of a `zone`, by default the machine's."""
 
     def __init__(
         self, translate: Translate = english, language: str = "en", zone: tzinfo | None = None
@@ -100,9 +98,7 @@ class Voice:
         self.language = language
 
     def say(self, text: Text) -> str:
-        """Return the sentence; it may have several lines. What must not be seen is taken out while
-        it is whole.
-        """
+        """Return the sentence, which may have several lines, without secrets."""
         return redacted(text.render(self._translate, self._zone))
 
     def say_on_one_line(self, text: Text) -> str:
@@ -163,9 +159,7 @@ class Voice:
 
 
 def voice_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Voice:
-    """Return the voice of a run, before anything else of its command line is read: what is wrong
-    with it is printed in the language it asks for.
-    """
+    """Return the voice of a run, by which mistakes of its command line are reported too."""
     in_force = next(filter(None, map(environ.get, _LOCALE)), "")
     known = _language(environ.get(VARIABLE, "")) or _language(in_force)
     return voice_in(_asked_for(arguments) or known or ENGLISH)

@@ -90,9 +90,7 @@ def message(
     run: str,
     services: Mapping[str, Text] = MappingProxyType({}),
 ) -> Message:
-    """Write all notifications of a run as one message. Those with one cause are put together.
-    `services` is what people call a target, by its label.
-    """
+    """Write notifications as one message, by cause; `services` are people's words for targets."""
     counts = Counter(voice.say(_heading(one)) for one in notifications)
     what = [Text("{what} ({count})", what=what, count=n) for what, n in counts.items()]
     title = Text("certferry on {host}: {what}", host=host, what=what)

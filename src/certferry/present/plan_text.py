@@ -123,9 +123,7 @@ def _entry(
 
 
 def _reasons(plan: Plan) -> list[Text]:
-    """Return why: the reason to issue, or else every reason there is, once; where domains have
-    different ones, each step has its own.
-    """
+    """Return why: to issue, or else each reason once; several of domains stand at their steps."""
     issue = plan.issue_now or plan.issue_later
     if issue is not None:
         return [issue.reason.message]

@@ -173,9 +173,7 @@ def _domains(domains: Sequence[object], details: Sequence[str]) -> Text:
 def _by_details(
     steps: Sequence[StepOutcome], voice: Voice
 ) -> dict[tuple[str, ...], list[list[StepOutcome]]]:
-    """Return the steps that went well at domains, or wait there, each domain's together, by what
-    is said of them.
-    """
+    """Return domains' steps that went well or wait, each domain's together, by what they say."""
     by_domain: dict[StepKey, list[StepOutcome]] = {}
     for step in steps:
         is_well = step.outcome in {Outcome.DONE, Outcome.UNCHANGED, Outcome.WAITING}
@@ -189,9 +187,7 @@ def _by_details(
 
 
 def _folded(steps: Sequence[StepOutcome], voice: Voice) -> dict[StepKey, str | None]:
-    """Return the steps that went well at many domains, or wait there, and in which words: those
-    of all of them for the last, none for the others. Some that wait are named.
-    """
+    """Return the words for many alike domains, at the last one's step; `None` at the others."""
     words: dict[StepKey, str | None] = {}
     for details, domains in _by_details(steps, voice).items():
         if len(domains) > _FEW:

@@ -49,10 +49,8 @@ class LogFile:
         self._stream: int | None = None
 
     def try_out(self) -> None:
-        """Open it, and create a missing file. Raises `ConfigError` if it cannot be written.
-
-        A stream stays open until the process ends: the reader of a FIFO would take a pause for the
-        end.
+        """Open it, or create it. Raises `ConfigError` if it cannot be written. A stream stays open:
+        the reader of a FIFO would take a pause for the end.
         """
         stays_open = is_stream(self.path)
         try:
@@ -119,10 +117,8 @@ def is_stream(path: Path) -> bool:
 
 
 def _inherited(path: Path) -> int | None:
-    """Return the open descriptor that a path leads to, by links too, as images have for their logs.
-
-    Opening it once more fails for a socket or another user's pipe, and a file behind it would be
-    written at two places at once, or moved away from its program.
+    """Return the open descriptor behind a path, by links too. A second opening fails for a socket
+    or another user's pipe, and of a file would write at two places.
     """
     if numbered := _NUMBERED.fullmatch(str(path)):
         return int(numbered[1])
@@ -165,9 +161,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened. `event` is stable; `detail` says what happened to what the other
-    fields name. A person reads `words`, or the lineage and the detail, and the rows `below`.
-    """
+    """One event for programs; a person reads `words`, or the lineage and `detail`, and `below`."""
 
     event: str
     detail: Text
@@ -231,9 +225,8 @@ class RunLog:
         return self._file is not None
 
     def open(self, path: Path, format_: Format = Format.TEXT, *, is_needed: bool = True) -> None:
-        """Begin to write. Raises `ConfigError` if the file cannot be written, unless its disk is
-        full, broken or read-only, for which no run should be missed, or the log is not needed: then
-        `trouble` says so.
+        """Begin to write. Raises `ConfigError` if that fails, unless the disk is full, broken or
+        read-only or the log is not needed: then `trouble` says so, and the run goes on.
         """
         file = LogFile(path)
         try:

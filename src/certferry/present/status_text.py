@@ -79,9 +79,7 @@ _ON_ITS_WAY = {Standing.PENDING, Standing.PROCESSING}
 
 
 def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> TextTable:
-    """Write a row per certificate, and below it one per domain that serves it, what needs a person
-    first. A column that would say nothing is left out.
-    """
+    """Write certificates and their domains, what needs a person first, without empty columns."""
     rows = [
         row
         for status in statuses
@@ -95,9 +93,7 @@ def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Tex
 
 
 def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
-    """Write why a certificate would be issued now, what is wrong with a domain, and which are left
-    out.
-    """
+    """Write why a certificate is due, what is wrong with domains, and which are left out."""
     domains = _shown(statuses)
     for status in statuses:
         yield from _of_certificate(status, voice)
@@ -118,9 +114,7 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
 
 
 def _shown(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
-    """Return the domains of each certificate that have lines of their own: an account that cannot
-    be asked is named once, in place of each of its domains.
-    """
+    """Return the domains with lines of their own; an account out of reach is named once."""
     said = Counter(_of_account(one) for status in statuses for one in status.domains)
     named: set[_OfAccount] = set()
     domains: dict[str, list[DomainStatus]] = {}
@@ -137,9 +131,7 @@ def _shown(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
 
 
 def _of_account(domain: DomainStatus) -> _OfAccount | None:
-    """Return what is wrong with a domain that cannot be seen: where it is the account that cannot
-    be asked, the next one there has the same.
-    """
+    """Return what is wrong with an account, where that is why a domain cannot be read."""
     problem, failure = domain.problem, domain.last_failure
     if domain.standing is not Standing.UNKNOWN or problem is None:
         return None
@@ -165,9 +157,7 @@ def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
 
 
 def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
-    """Write what is wrong with the state and with runs themselves, when the last run ended, and the
-    last in which nothing failed.
-    """
+    """Write what is wrong with state and runs, and when the last one ended and succeeded."""
     yield from troubles(recorded, voice)
     last = recorded.last_run
     if last is None:
@@ -229,9 +219,7 @@ def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
 
 
 def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
-    """Return each thing that is wrong at addresses once, of how many; nothing of a domain that is
-    to get its certificate yet.
-    """
+    """Return each problem of addresses once, of how many; none before the first deployment."""
     served = () if domain.standing in _ON_ITS_WAY else domain.served
     wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
     for message, count in Counter(wrong).items():
@@ -322,9 +310,7 @@ def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
 
 
 def _facts(entry: HistoryEntry, voice: Voice) -> Text:
-    """Return where it happened, then to which certificate, then the rest: `qiniu → img.example.com
-    · 160d954b691f`. What it is stands before a fact that does not say so itself.
-    """
+    """Return the facts of an entry: place, certificate, the rest, labelled where need be."""
     facts = dict(entry.facts)
     if "found" in facts:
         facts["found"] = _in_words(facts["found"], voice)

@@ -79,9 +79,7 @@ def run(asked: Asked, front: Front, interview: Interview | None) -> Exit:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What is known so far. By the groups of their families: the `services` that accounts are to be
-    of, and the `labels` of the accounts that there are.
-    """
+    """What is known so far; `services` and `labels` of accounts by the groups of their families."""
 
     services: Mapping[str, Service] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -256,9 +254,7 @@ class _Wizard:
     # what is found
 
     def _look(self, known: Answers) -> Answers:
-        """Look at the accounts, and call the client's certificates as they are called in the
-        state.
-        """
+        """Read the accounts, and name the client's certificates as the state does."""
         # A mistake in the settings of a file is reported before any account is read.
         with_keys(self._given, known.accounts)
         settings, home = self._settings(known), self._home
@@ -307,9 +303,7 @@ class _Wizard:
     # what is chosen
 
     def _choose_domains(self, known: Answers) -> Answers:
-        """Show what was found, and ask which domains are to have certificates: those that serve
-        HTTPS already, unless others are chosen.
-        """
+        """Show the domains, and ask which get certificates: by default those that serve HTTPS."""
         ask, offered_ones = self._interview, self._offered(known)
         usual = with_https(offered_ones)
         off = [one.domain for one in offered_ones if has_https_off(one)]
@@ -344,9 +338,7 @@ class _Wizard:
         )
 
     def _offered(self, known: Answers) -> list[FoundDomain]:
-        """Return the domains that can have certificates; where another client's are taken over,
-        those that they cover.
-        """
+        """Return the domains that can have certificates; in a takeover, those it covers."""
         places, home = known.places, known.home
         if home is None:
             return [one for one in places.domains if obstacle_to(one, places) is None]
@@ -438,9 +430,7 @@ class _Wizard:
         )
 
     def _as_allowed(self, one: OldCertificate) -> OldCertificate:
-        """Leave out what another user's notes have written and run, unless the operator, who would
-        do it from then on, has said yes to that. `--yes` does not.
-        """
+        """Leave out what another user's notes write and run, unless the operator agrees."""
         if one.doubt is None or not one.installed.directory:
             return one
         ask = self._interview
@@ -451,9 +441,7 @@ class _Wizard:
         return replace(one, installed=one.installed.not_followed())
 
     def _agree(self, known: Answers) -> Answers:
-        """Show what would be written, and ask; `--yes` has agreed. A no may mean other domains, or
-        other keys: what was typed is known still.
-        """
+        """Show the file, and ask; `--yes` agrees. A no may mean other domains or other keys."""
         ask = self._interview
         if ask is None:
             return known
