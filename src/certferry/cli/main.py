@@ -16,16 +16,9 @@ from typing import TextIO
 import click
 
 from certferry import __version__
+from certferry.cli import exits
 from certferry.cli.commands import Commands
 from certferry.cli.ending import end_in_order
-from certferry.cli.exits import (
-    Exit,
-    UsageMistake,
-    error_document,
-    error_lines,
-    of_error,
-    problem_of,
-)
 from certferry.cli.help import click_speaks, spoken
 from certferry.cli.options import COMPLETION, PROGRAM, Front
 from certferry.present.console import Console, Verbosity, standard_console
@@ -97,7 +90,7 @@ def program(
     4 changes pending (plan --check), 75 still in progress or locked by another run, 130 stopped.
     """
     if verbose and quiet:
-        raise UsageMistake(Text("-v and -q exclude each other"))
+        raise exits.UsageMistake(Text("-v and -q exclude each other"))
     verbosity = Verbosity.NORMAL
     if verbose or quiet:
         verbosity = Verbosity.VERBOSE if verbose else Verbosity.QUIET
@@ -110,7 +103,7 @@ def program(
         format_ = Format(log_format or Format.TEXT)
         console.run_log.open(log_file, format_, is_needed=is_needed)
     elif log_format is not None:
-        raise UsageMistake(Text("--log-format needs --log-file"))
+        raise exits.UsageMistake(Text("--log-format needs --log-file"))
     begin_logging(_LEVELS[verbosity], console.run_log)
     console.run_log.begin(str(ctx.invoked_subcommand))
     ctx.obj = Front(console, config, verbosity)
@@ -135,7 +128,7 @@ def main() -> int:
     except OSError as error:
         # Nothing can be said any more on the stream that broke, and perhaps no reader is left.
         _let_go_of(sys.stdout, sys.stderr)
-        code = Exit.NO_READER if isinstance(error, BrokenPipeError) else Exit.FAILED
+        code = exits.Exit.NO_READER if isinstance(error, BrokenPipeError) else exits.Exit.FAILED
     return code
 
 
@@ -164,13 +157,13 @@ def run_command(
         code = _invoke(spoken(command, console.voice), name, arguments, console)
         console.flush()
     except BrokenPipeError:
-        console.run_log.end(Exit.NO_READER)
+        console.run_log.end(exits.Exit.NO_READER)
         raise
     except KeyboardInterrupt:
         console.run_log.stop()
-        _end_log(Exit.STOPPED, console)
+        _end_log(exits.Exit.STOPPED, console)
         console.print_stderr([line(console.voice.say(Text("stopped")))])
-        return Exit.STOPPED
+        return exits.Exit.STOPPED
     # A library may want to end the process; whatever it is, it gets its words and its exit code.
     except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         return _complain(error, arguments, console)
@@ -186,12 +179,12 @@ def _invoke(command: click.Command, name: str, arguments: Sequence[str], console
         return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         console.print_stderr([line(error.format_message())])
-        return Exit.USAGE
+        return exits.Exit.USAGE
 
 
 def _complain(error: BaseException, arguments: Sequence[str], console: Console) -> int:
     with click_speaks(console.voice.language):
-        problem, ending = problem_of(error), of_error(error)
+        problem, ending = exits.problem_of(error), exits.of_error(error)
     console.run_log.complain(problem.code, problem.message, problem.hint)
     if _command_word(arguments) == CHECK and not isinstance(error, OSError):
         from certferry.cli.status import UNKNOWN, print_failure
@@ -199,9 +192,9 @@ def _complain(error: BaseException, arguments: Sequence[str], console: Console) 
         _end_log(UNKNOWN, console)
         return print_failure(problem, Front(console), as_json="--json" in arguments)
     _end_log(ending, console)
-    console.print_stderr(error_lines(problem, console.voice))
+    console.print_stderr(exits.error_lines(problem, console.voice))
     if "--json" in arguments and not isinstance(error, OSError):
-        console.print_json(error_document(problem, console.voice))
+        console.print_json(exits.error_document(problem, console.voice))
     console.flush()
     return ending
 

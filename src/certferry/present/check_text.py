@@ -8,14 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from certferry import __version__
-from certferry.core.assessment.health import (
-    CRITICAL_SHARE,
-    WARNING_SHARE,
-    Checkup,
-    Concern,
-    Expected,
-    Recorded,
-)
+from certferry.core.assessment import health
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.planning.report import SyncReport
 from certferry.present.documents import Document, moment, of_problem, of_subject
@@ -41,7 +34,7 @@ class PluginStatus(Enum):
     UNKNOWN = 3
 
 
-def status_of(concerns: Iterable[Concern]) -> PluginStatus:
+def status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
     """Judge concerns together. What is certainly bad comes before what cannot be judged."""
     found = list(concerns)
     if any(one.problem.is_error for one in found):
@@ -51,7 +44,7 @@ def status_of(concerns: Iterable[Concern]) -> PluginStatus:
     return PluginStatus.WARNING if found else PluginStatus.OK
 
 
-def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
+def of_checkup(found: health.Checkup, now: datetime, voice: Voice) -> Iterator[str]:
     """Write the plugin's line, and a line of detail for each thing that needs a person."""
     status = status_of(found.concerns)
     yield f"{_first(status, summary(found, now, voice))} | {_performance(found, now)}"
@@ -69,7 +62,7 @@ def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
         yield _harmless(voice.say_on_one_line(problem.hint))
 
 
-def document(found: Checkup, now: datetime, voice: Voice) -> Document:
+def document(found: health.Checkup, now: datetime, voice: Voice) -> Document:
     """Write it for a program."""
     return {
         "status": status_of(found.concerns).name,
@@ -97,12 +90,12 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
         "certificates": None,
         "served": None,
         "places": None,
-        "problems": [_problem(Concern(problem), PluginStatus.UNKNOWN, voice)],
+        "problems": [_problem(health.Concern(problem), PluginStatus.UNKNOWN, voice)],
         "error": of_problem(problem, voice),
     }
 
 
-def summary(found: Checkup, now: datetime, voice: Voice) -> str:
+def summary(found: health.Checkup, now: datetime, voice: Voice) -> str:
     """Write the worst in a sentence, and how the whole stands."""
     counted: list[Text] = []
     for worst in found.concerns[:1]:
@@ -131,7 +124,7 @@ def _first(status: PluginStatus, sentence: str) -> str:
     return f"{SERVICE} {status.name} - {_harmless(sentence)}"
 
 
-def _performance(found: Checkup, now: datetime) -> str:
+def _performance(found: health.Checkup, now: datetime) -> str:
     counts = (
         f"'certificates'={found.certificates};;;0",
         f"'served'={found.served};;;0;{found.places}",
@@ -141,11 +134,13 @@ def _performance(found: Checkup, now: datetime) -> str:
         return " ".join(counts)
     certificate = found.soonest.certificate
     left = days_left(certificate.not_after, now)
-    warning, critical = (certificate.lifetime // n // _DAY for n in (WARNING_SHARE, CRITICAL_SHARE))
+    warning, critical = (
+        certificate.lifetime // n // _DAY for n in (health.WARNING_SHARE, health.CRITICAL_SHARE)
+    )
     return " ".join([f"'soonest'={left};{warning};{critical};;", *counts])
 
 
-def _detail(concern: Concern, voice: Voice) -> str:
+def _detail(concern: health.Concern, voice: Voice) -> str:
     problem, status = concern.problem, status_of([concern])
     said = _in_words(concern)
     if problem.hint is not None:
@@ -153,7 +148,7 @@ def _detail(concern: Concern, voice: Voice) -> str:
     return _harmless(f"{status.name} [{problem.code}] {voice.say_on_one_line(said)}")
 
 
-def _in_words(concern: Concern) -> Text:
+def _in_words(concern: health.Concern) -> Text:
     about = concern.subject
     subject = verbatim(about.channel or "certferry")
     if about.lineage:
@@ -166,7 +161,7 @@ def _harmless(words: str) -> str:
     return visible(words.replace("|", "/").replace("\n", " "))
 
 
-def _problem(concern: Concern, status: PluginStatus, voice: Voice) -> Document:
+def _problem(concern: health.Concern, status: PluginStatus, voice: Voice) -> Document:
     return {
         **of_subject(concern.subject, "name"),
         "status": status.name,
@@ -198,7 +193,7 @@ _HELP = {
 NAMES = tuple(_HELP)
 
 
-def metrics(expected: Collection[Expected], known: Recorded, steps: Steps) -> str:
+def metrics(expected: Collection[health.Expected], known: health.Recorded, steps: Steps) -> str:
     """Write what is recorded of the certificates that are expected."""
     names = {one.lineage for one in expected}
     last = known.last_run
@@ -224,7 +219,9 @@ def counted(report: SyncReport) -> Counter[tuple[str, str]]:
     )
 
 
-def _of_certificates(expected: Collection[Expected], known: Recorded) -> tuple[_Samples, ...]:
+def _of_certificates(
+    expected: Collection[health.Expected], known: health.Recorded
+) -> tuple[_Samples, ...]:
     end: _Samples = []
     begin: _Samples = []
     renewal: _Samples = []
@@ -241,7 +238,7 @@ def _of_certificates(expected: Collection[Expected], known: Recorded) -> tuple[_
     return end, begin, renewal, deadline
 
 
-def _of_domains(names: Collection[str], known: Recorded) -> tuple[_Samples, _Samples]:
+def _of_domains(names: Collection[str], known: health.Recorded) -> tuple[_Samples, _Samples]:
     served: _Samples = []
     info: _Samples = []
     for one in known.sightings:

@@ -8,12 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.certificate import short
-from certferry.core.discovery.inventory import (
-    DiscoveredCertificate,
-    DiscoveredDomain,
-    Discovery,
-    Urgency,
-)
+from certferry.core.discovery import inventory
 from certferry.core.discovery.watched import Changes, HostObservation, within_reach
 from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
@@ -37,13 +32,13 @@ _AT_REST = "success"
 """A state that is no news."""
 
 
-def domains(found: Discovery, now: datetime, voice: Voice) -> TextTable:
+def domains(found: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
     """Render a row for each domain; with several accounts, each names its own."""
     rows = [(_domain(one, now, voice), one.account) for one in found.domains]
     return _table(_DOMAINS, rows, found, voice)
 
 
-def unused(found: Discovery, now: datetime, voice: Voice) -> TextTable:
+def unused(found: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
     """Render a row for each certificate that none of the domains is bound to."""
     rows = [(_certificate(one, now, voice), one.account) for one in found.unused]
     return _table(_CERTIFICATES, rows, found, voice)
@@ -52,7 +47,7 @@ def unused(found: Discovery, now: datetime, voice: Voice) -> TextTable:
 def _table(
     headers: Sequence[Text],
     rows: Sequence[tuple[tuple[Span, ...], str]],
-    found: Discovery,
+    found: inventory.Discovery,
     voice: Voice,
 ) -> TextTable:
     several = len(found.accounts) > 1
@@ -61,7 +56,7 @@ def _table(
     return TextTable(tuple(map(voice.say, named)), shown, hangs=True)
 
 
-def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
+def remarks(found: inventory.Discovery, voice: Voice) -> Iterator[Line]:
     """Render what is wrong with a domain or at its edges, or why a certificate misses it."""
     for one in found.domains:
         name = one.found.domain
@@ -70,14 +65,14 @@ def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
             yield from voice.about(name, words)
 
 
-def heading(found: Discovery, voice: Voice) -> Line:
+def heading(found: inventory.Discovery, voice: Voice) -> Line:
     """Render the heading of the second table."""
     one = Text("1 certificate that no domain seen here uses:")
     many = Text("{count} certificates that no domain seen here uses:")
     return line(voice.say(one_or_many(len(found.unused), one, many)))
 
 
-def summary(found: Discovery, everything: Discovery, voice: Voice) -> Line:
+def summary(found: inventory.Discovery, everything: inventory.Discovery, voice: Voice) -> Line:
     """Count what was found, or say that nothing was; `everything` is what it was chosen from."""
     if not everything.domains and not everything.certificates:
         labels = [look.label for look in everything.accounts]
@@ -114,9 +109,9 @@ def _certificate_count(count: int) -> Text:
 # domains
 
 
-def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, ...]:
+def _domain(one: inventory.DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, ...]:
     found = one.found
-    urgent = one.urgency(now) <= Urgency.TROUBLED
+    urgent = one.urgency(now) <= inventory.Urgency.TROUBLED
     return (
         Span(f"{found.domain}{in_brackets(found.kind)}", Tone.BAD if urgent else Tone.STRONG),
         _state(one, voice),
@@ -128,7 +123,7 @@ def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, .
     )
 
 
-def _state(one: DiscoveredDomain, voice: Voice) -> Span:
+def _state(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
     state = one.found.state
     if state is None:
         return NOTHING
@@ -137,7 +132,7 @@ def _state(one: DiscoveredDomain, voice: Voice) -> Span:
     return Span(voice.word(state), Tone.PENDING)
 
 
-def _https(one: DiscoveredDomain, voice: Voice) -> Span:
+def _https(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
     """Render how it does HTTPS: 301 redirects to it, h2 is HTTP/2."""
     found = one.found
     if not found.has_https:
@@ -146,7 +141,7 @@ def _https(one: DiscoveredDomain, voice: Voice) -> Span:
     return Span(" ".join(word for word, is_on in flags if is_on) or voice.say(Text("on")))
 
 
-def _owner(one: DiscoveredDomain, voice: Voice) -> Span:
+def _owner(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
     if one.owner is not None:
         return Span(voice.word(one.owner), _OWNERS[one.owner])
     is_unknown = one.bound is not None or one.found.binding_hidden
@@ -162,7 +157,7 @@ def left(end: datetime | None, now: datetime, voice: Voice) -> Span:
     return Span(voice.say(Text("{left}", left=end - now)))
 
 
-def _covered(one: DiscoveredDomain, voice: Voice) -> Span:
+def _covered(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
     if one.deployed_by is not None:
         return Span(one.deployed_by)
     if one.covered_by:
@@ -179,7 +174,7 @@ def _served(addresses: Sequence[Served], voice: Voice) -> Span:
     return served_by_addresses(right, counted, voice, tone)
 
 
-def _remarks(one: DiscoveredDomain) -> Iterator[Text]:
+def _remarks(one: inventory.DiscoveredDomain) -> Iterator[Text]:
     if one.problem is not None:
         yield one.problem.message
     if one.covered_by and one.deployed_by is None and one.found.by_itself:
@@ -197,7 +192,9 @@ def _remarks(one: DiscoveredDomain) -> Iterator[Text]:
 # certificates
 
 
-def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> tuple[Span, ...]:
+def _certificate(
+    one: inventory.DiscoveredCertificate, now: datetime, voice: Voice
+) -> tuple[Span, ...]:
     names = one.found.names or ()
     more = f" +{len(names) - 1}" if len(names) > 1 else ""
     return (
@@ -217,7 +214,7 @@ def _shortened(label: str) -> str:
     return label if kept == label else f"{kept}…"
 
 
-def of_discovery(found: Discovery, voice: Voice) -> Document:
+def of_discovery(found: inventory.Discovery, voice: Voice) -> Document:
     """Write all that was found in the `accounts` that were read, null for what is not known."""
     return {
         "ok": not any(one.is_error for one in found.problems),
@@ -235,7 +232,7 @@ def of_discovery(found: Discovery, voice: Voice) -> Document:
     }
 
 
-def _domain_document(one: DiscoveredDomain, voice: Voice) -> Document:
+def _domain_document(one: inventory.DiscoveredDomain, voice: Voice) -> Document:
     found = one.found
     is_known = found.has_https or not found.binding_hidden
     return {
@@ -274,7 +271,7 @@ def _listed(words: Iterable[str] | None) -> list[str] | None:
     return None if words is None else list(words)
 
 
-def _certificate_document(one: DiscoveredCertificate) -> Document:
+def _certificate_document(one: inventory.DiscoveredCertificate) -> Document:
     return {
         "account": one.account,
         "remote_id": one.found.remote_id,

@@ -15,31 +15,8 @@ from certferry.core.assessment.status import DomainStatus, LastFailure, LineageS
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.observed.observation import CERTIFICATE, Change, Served
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.planning.plan import (
-    Clean,
-    Deploy,
-    Due,
-    HeldUntil,
-    Issue,
-    NotReady,
-    Plan,
-    PlanFinding,
-    Retire,
-    Rollback,
-    Step,
-    TimedOut,
-    TriedInThisRun,
-    Verify,
-    Weight,
-)
-from certferry.core.planning.report import (
-    StepOutcome,
-    SyncReport,
-    Undeclared,
-    of_lineage,
-    of_run,
-    served_by,
-)
+from certferry.core.planning import plan as planned
+from certferry.core.planning import report as reported
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
 from certferry.errors import TargetStuck
@@ -52,19 +29,19 @@ from certferry.text import Text
 Document = dict[str, object]
 
 
-def of_report(report: SyncReport, voice: Voice) -> Document:
+def of_report(report: reported.SyncReport, voice: Voice) -> Document:
     """Return what `sync` prints: ok if all is as declared, not if it waits or is not complete."""
     return {
         "ok": report.ok and report.complete,
         "problem": None if report.problem is None else of_problem(report.problem.problem(), voice),
-        "result": of_run(report).value,
+        "result": reported.of_run(report).value,
         "complete": report.complete,
         "undeclared": [of_undeclared(one, voice) for one in report.undeclared or ()],
         "certificates": [
             {
                 "name": lineage.lineage,
                 "ok": lineage.ok,
-                "result": of_lineage(lineage).value,
+                "result": reported.of_lineage(lineage).value,
                 "fingerprint": lineage.fingerprint,
                 "steps": [_outcome(step, voice) for step in lineage.outcomes],
             }
@@ -104,7 +81,7 @@ def moment(value: datetime | None) -> str | None:
     return None if value is None else rfc3339(value)
 
 
-def _outcome(step: StepOutcome, voice: Voice) -> Document:
+def _outcome(step: reported.StepOutcome, voice: Voice) -> Document:
     message, hint, error = voice.say(step.detail), said_or_none(step.hint, voice), step.error
     retry_at = None if error is None else error.retry.after
     written: Document = {
@@ -163,7 +140,7 @@ def problem_or_none(problem: Problem | None, voice: Voice) -> Document | None:
     return None if problem is None else of_problem(problem, voice)
 
 
-def of_undeclared(one: Undeclared, voice: Voice) -> Document:
+def of_undeclared(one: reported.Undeclared, voice: Voice) -> Document:
     """Write a certificate that the file declares no more."""
     return {
         "name": one.lineage,
@@ -178,7 +155,7 @@ def said_or_none(text: Text | None, voice: Voice) -> str | None:
     return None if text is None else voice.say(text)
 
 
-def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
+def of_plans(plans: Sequence[planned.Plan], voice: Voice) -> Document:
     """What `plan` prints. `changes` counts steps, but for those that are only tried again."""
     return {
         "changes": sum(len(plan.pending) for plan in plans),
@@ -188,14 +165,18 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "names": list(plan.names),
                 "steps": [_step(step, voice) for step in plan.steps],
                 "held_back": _issued_later(plan.issue_later, voice),
-                "refusals": [_refusal(one, voice) for one in plan.having(Weight.REFUSED)],
+                "refusals": [_refusal(one, voice) for one in plan.having(planned.Weight.REFUSED)],
                 "obstacles": [
                     _finding(one.target, one.domain, one.problem, voice)
-                    for one in plan.having(Weight.BLOCKED)
+                    for one in plan.having(planned.Weight.BLOCKED)
                 ],
                 "notices": [
                     _finding(one.target, one.domain, one.problem, voice)
-                    for weight in (Weight.UNREAD, Weight.UNMATCHED, Weight.SKIPPED)
+                    for weight in (
+                        planned.Weight.UNREAD,
+                        planned.Weight.UNMATCHED,
+                        planned.Weight.SKIPPED,
+                    )
                     for one in plan.having(weight)
                 ],
                 "drifts": [
@@ -219,7 +200,7 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                     {
                         "target": target,
                         "lineages": list(lineages),
-                        "message": voice.say(served_by(lineages)),
+                        "message": voice.say(reported.served_by(lineages)),
                     }
                     for target, lineages in plan.owned_elsewhere
                 ],
@@ -230,30 +211,34 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
     }
 
 
-def of_rehearsal(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> Document:
+def of_rehearsal(
+    report: reported.SyncReport, plans: Sequence[planned.Plan], voice: Voice
+) -> Document:
     """What `sync --rehearse` prints: what came of each order, and what `plan` would say."""
     return {**of_report(report, voice), "rehearsed": True, "plan": of_plans(plans, voice)}
 
 
-def _step(step: Step, voice: Voice) -> Document:
-    changes = step.changes if isinstance(step, Deploy | Verify) else ()
+def _step(step: planned.Step, voice: Voice) -> Document:
+    changes = step.changes if isinstance(step, planned.Deploy | planned.Verify) else ()
     written: Document = {
         "action": step.action.value,
-        "target": None if isinstance(step, Issue | Clean) else step.target,
-        "domain": step.domain if isinstance(step, Deploy | Verify | Rollback) else None,
+        "target": None if isinstance(step, planned.Issue | planned.Clean) else step.target,
+        "domain": step.domain
+        if isinstance(step, planned.Deploy | planned.Verify | planned.Rollback)
+        else None,
         "reason": of_reason(step.reason, voice),
         "diff": _diff(changes),
     }
-    if isinstance(step, Issue):
+    if isinstance(step, planned.Issue):
         return written | {
             "names": list(step.names),
             "key_type": step.key_type.value,
             "authorities": [authority.name for authority in step.authorities],
             "standing": list(step.standing),
         }
-    if isinstance(step, Clean):
+    if isinstance(step, planned.Clean):
         return written
-    if isinstance(step, Retire):
+    if isinstance(step, planned.Retire):
         return written | {
             "remote_id": step.remote_id,
             "label": step.label,
@@ -262,14 +247,14 @@ def _step(step: Step, voice: Voice) -> Document:
             "again": step.again,
             **_due(step.due, voice),
         }
-    if isinstance(step, Deploy):
+    if isinstance(step, planned.Deploy):
         written |= {"upload_deadline": moment(step.upload_by)}
     return written | {"kind": step.kind.value, **_due(step.due, voice)}
 
 
-def _issued_later(step: Issue | None, voice: Voice) -> Document | None:
+def _issued_later(step: planned.Issue | None, voice: Voice) -> Document | None:
     """Write why a needed order is not made now, and until when."""
-    if step is None or not isinstance(step.due, HeldUntil) or step.due.error is None:
+    if step is None or not isinstance(step.due, planned.HeldUntil) or step.due.error is None:
         return None
     return {
         "reason": of_reason(step.reason, voice),
@@ -287,22 +272,22 @@ def _diff(changes: Sequence[Change]) -> Document:
     }
 
 
-def _due(due: Due, voice: Voice) -> Document:
+def _due(due: planned.Due, voice: Voice) -> Document:
     """Write when a step is carried out: now, waiting until a moment, or blocked in this run."""
     match due:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
-        case HeldUntil(until):
+        case planned.HeldUntil(until):
             return {"due": "blocked", "until": moment(until)}
-        case TimedOut(error):
+        case planned.TimedOut(error):
             return {"due": "blocked", "problem": of_problem(error.problem(), voice)}
-        case TriedInThisRun() | NotReady():
+        case planned.TriedInThisRun() | planned.NotReady():
             return {"due": "blocked", "problem": None}
         case None:
             return {"due": "now"}
 
 
-def _refusal(finding: PlanFinding, voice: Voice) -> Document:
+def _refusal(finding: planned.PlanFinding, voice: Voice) -> Document:
     problem = of_problem(finding.problem, voice)
     return {
         "target": finding.target,

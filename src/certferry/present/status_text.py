@@ -8,14 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certferry.core.assessment import status as assessed
 from certferry.core.assessment.health import Recorded
-from certferry.core.assessment.status import (
-    WHOLE_ACCOUNT,
-    DomainStatus,
-    LastFailure,
-    LineageStatus,
-    Standing,
-)
 from certferry.core.certificates.certificate import short
 from certferry.core.discovery.watched import within_reach
 from certferry.core.observed.observation import Served
@@ -58,12 +52,12 @@ _TONES = {Severity.OK: Tone.GOOD, Severity.ERROR: Tone.BAD}
 """Of what is in between, it is `PENDING`."""
 
 _CERTIFICATES = {
-    Standing.VALID: (Text("valid"), Tone.GOOD),
-    Standing.DUE: (Text("due"), Tone.PENDING),
-    Standing.EXPIRED: (Text("expired"), Tone.BAD),
-    Standing.MISSING: (Text("missing"), Tone.PENDING),
-    Standing.NOT_NEEDED: (Text("not needed"), Tone.PENDING),
-    Standing.UNREADABLE: (Text("files unreadable"), Tone.BAD),
+    assessed.Standing.VALID: (Text("valid"), Tone.GOOD),
+    assessed.Standing.DUE: (Text("due"), Tone.PENDING),
+    assessed.Standing.EXPIRED: (Text("expired"), Tone.BAD),
+    assessed.Standing.MISSING: (Text("missing"), Tone.PENDING),
+    assessed.Standing.NOT_NEEDED: (Text("not needed"), Tone.PENDING),
+    assessed.Standing.UNREADABLE: (Text("files unreadable"), Tone.BAD),
 }
 
 _OfAccount = tuple[str, Text, Text | None]
@@ -75,10 +69,10 @@ _LONG = timedelta(minutes=1)
 _LEFT_ALONE = {TargetStuck.code, ReasonCode.FOUGHT_OVER.value}
 """Troubles in which no run writes to the domain: their hints say until when."""
 
-_ON_ITS_WAY = {Standing.PENDING, Standing.PROCESSING}
+_ON_ITS_WAY = {assessed.Standing.PENDING, assessed.Standing.PROCESSING}
 
 
-def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> TextTable:
+def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voice) -> TextTable:
     """Write certificates and their domains, what needs a person first, without empty columns."""
     rows = [
         row
@@ -92,7 +86,7 @@ def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Tex
     return without_empty(whole, NOTHING.words, _ALWAYS)
 
 
-def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
+def remarks(statuses: Sequence[assessed.LineageStatus], voice: Voice) -> Iterator[Line]:
     """Write why a certificate is due, what is wrong with domains, and which are left out."""
     domains = _shown(statuses)
     for status in statuses:
@@ -113,11 +107,11 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
                 yield from voice.about(one.subject.domain, one.problem.message)
 
 
-def _shown(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
+def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assessed.DomainStatus]]:
     """Return the domains with lines of their own; an account out of reach is named once."""
     said = Counter(_of_account(one) for status in statuses for one in status.domains)
     named: set[_OfAccount] = set()
-    domains: dict[str, list[DomainStatus]] = {}
+    domains: dict[str, list[assessed.DomainStatus]] = {}
     for status in statuses:
         shown = domains.setdefault(status.lineage, [])
         for one in status.domains:
@@ -126,19 +120,19 @@ def _shown(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
                 shown.append(one)
             elif trouble not in named:
                 named.add(trouble)
-                shown.append(replace(one, domain=WHOLE_ACCOUNT))
+                shown.append(replace(one, domain=assessed.WHOLE_ACCOUNT))
     return domains
 
 
-def _of_account(domain: DomainStatus) -> _OfAccount | None:
+def _of_account(domain: assessed.DomainStatus) -> _OfAccount | None:
     """Return what is wrong with an account, where that is why a domain cannot be read."""
     problem, failure = domain.problem, domain.last_failure
-    if domain.standing is not Standing.UNKNOWN or problem is None:
+    if domain.standing is not assessed.Standing.UNKNOWN or problem is None:
         return None
     return domain.target, problem.message, None if failure is None else failure.problem.message
 
 
-def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
+def _of_certificate(status: assessed.LineageStatus, voice: Voice) -> Iterator[Line]:
     name, window, problem = status.lineage, status.window, status.problem
     if problem is not None:  # its files cannot be read
         yield from voice.about(name, problem.message)
@@ -188,7 +182,7 @@ def troubles(recorded: Recorded, voice: Voice) -> Iterator[Line]:
         yield from voice.hint(recorded.problem.hint, 2)
 
 
-def _problem(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
+def _problem(domain: assessed.DomainStatus, voice: Voice) -> Iterator[Line]:
     """Write what is wrong with a domain, and what the last try to mend it ended in, once."""
     name, failure, problem = _name(domain), domain.last_failure, domain.problem
     if problem is not None and (failure is None or failure.problem.message != problem.message):
@@ -199,7 +193,7 @@ def _problem(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
         yield from _failed(name, failure, voice)
 
 
-def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
+def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[Line]:
     """Write what the last try ended in, and when it is made again."""
     said = Text(
         "the last try at {moment} failed: {problem}",
@@ -218,7 +212,7 @@ def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
     yield from voice.hint(failure.problem.hint, 2)
 
 
-def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
+def _edge_problems(domain: assessed.DomainStatus) -> Iterator[Text]:
     """Return each problem of addresses once, of how many; none before the first deployment."""
     served = () if domain.standing in _ON_ITS_WAY else domain.served
     wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
@@ -231,17 +225,17 @@ def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
         )
 
 
-def _name(domain: DomainStatus) -> str:
-    return domain.target if domain.domain == WHOLE_ACCOUNT else domain.domain
+def _name(domain: assessed.DomainStatus) -> str:
+    return domain.target if domain.domain == assessed.WHOLE_ACCOUNT else domain.domain
 
 
-def _certificate(status: LineageStatus, now: datetime, voice: Voice) -> tuple[Span, ...]:
+def _certificate(status: assessed.LineageStatus, now: datetime, voice: Voice) -> tuple[Span, ...]:
     name = Span(status.lineage, Tone.STRONG)
     empty = Span("")
     # What comes from files is renewed by the client that writes them.
     renewal = NOTHING if status.renew_at is None else Span(voice.day(status.renew_at))
     words, tone = _CERTIFICATES[status.standing]
-    if status.standing is Standing.EXPIRED and status.until is not None:
+    if status.standing is assessed.Standing.EXPIRED and status.until is not None:
         words = Text("expired {ago} ago", ago=now - status.until)
     state = Span(voice.say(words), tone)
     return (name, state, _left(status.until, now, voice), renewal, empty, empty, empty)
@@ -254,7 +248,7 @@ def _left(until: datetime | None, now: datetime, voice: Voice) -> Span:
 
 
 def _domain(
-    domain: DomainStatus, status: LineageStatus, now: datetime, voice: Voice
+    domain: assessed.DomainStatus, status: assessed.LineageStatus, now: datetime, voice: Voice
 ) -> tuple[Span, ...]:
     version = status.version
     current = None if version is None else version.fingerprint

@@ -39,17 +39,8 @@ from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
 from certferry.config.values import DIRECTORIES, directory_url, email_address
 from certferry.core.certificates.certificate import covered_by
+from certferry.core.discovery import proposal as proposing
 from certferry.core.discovery.inventory import FoundDomain
-from certferry.core.discovery.proposal import (
-    Grouping,
-    Places,
-    Proposal,
-    has_https_off,
-    in_order,
-    obstacle_to,
-    propose_for_domains,
-    with_https,
-)
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError, Interrupted
 from certferry.migration.home import OldCertificate, OldClient, OldHome
@@ -87,14 +78,14 @@ class Answers:
     fresh: Mapping[str, Secret] = field(default_factory=dict)
     missing: tuple[Missing, ...] = ()
     email: str | None = None
-    places: Places = field(default_factory=Places)
+    places: proposing.Places = field(default_factory=proposing.Places)
     home: OldHome | None = None
     directory: str | None = None
     wanted: frozenset[str] = frozenset()
-    grouping: Grouping = Grouping.WILDCARD
+    grouping: proposing.Grouping = proposing.Grouping.WILDCARD
     channel: Alert | None = None
     heartbeat: Alert | None = None
-    proposal: Proposal = field(default_factory=Proposal)
+    proposal: proposing.Proposal = field(default_factory=proposing.Proposal)
     text: str = field(default="", repr=False)
     is_agreed: bool = True
 
@@ -267,9 +258,9 @@ class _Wizard:
                 self._say(Text("Looking at the zones of the account {account} …", account=dns))
             accounts = workspace.accounts(Run())
             zones = accounts.zones_of(dns) if dns else ()
-            places = Places(dns, zones, target, ())
+            places = proposing.Places(dns, zones, target, ())
             if target:
-                places = replace(places, domains=in_order(self._survey(accounts, target)))
+                places = replace(places, domains=proposing.in_order(self._survey(accounts, target)))
             if home is not None:
                 home = replace(home, certificates=as_remembered(home.certificates, workspace.state))
         return replace(known, places=places, home=home)
@@ -305,8 +296,8 @@ class _Wizard:
     def _choose_domains(self, known: Answers) -> Answers:
         """Show the domains, and ask which get certificates: by default those that serve HTTPS."""
         ask, offered_ones = self._interview, self._offered(known)
-        usual = with_https(offered_ones)
-        off = [one.domain for one in offered_ones if has_https_off(one)]
+        usual = proposing.with_https(offered_ones)
+        off = [one.domain for one in offered_ones if proposing.has_https_off(one)]
         # Where the names are those of another client, only what it would switch on is asked for.
         is_asked = ask is not None and (off or (len(offered_ones) > 1 and known.home is None))
         numbered = [*(one.domain for one in offered_ones if one.domain in usual), *off]
@@ -341,7 +332,7 @@ class _Wizard:
         """Return the domains that can have certificates; in a takeover, those it covers."""
         places, home = known.places, known.home
         if home is None:
-            return [one for one in places.domains if obstacle_to(one, places) is None]
+            return [one for one in places.domains if proposing.obstacle_to(one, places) is None]
         covered = [name for one in home.certificates for name in one.bundle.certificate.names]
         return [
             one
@@ -354,11 +345,15 @@ class _Wizard:
         ask = self._interview
         if ask is None or known.home is not None:
             return known
-        ways: dict[tuple[tuple[str, ...], ...], Grouping] = {}
-        for grouping in Grouping:
-            proposal = propose_for_domains(known.places, MOST_NAMES, known.wanted, grouping)
+        ways: dict[tuple[tuple[str, ...], ...], proposing.Grouping] = {}
+        for grouping in proposing.Grouping:
+            proposal = proposing.propose_for_domains(
+                known.places, MOST_NAMES, known.wanted, grouping
+            )
             names = tuple(one.names for one in proposal.certificates)
-            if names not in ways or grouping is Grouping.NAMES:  # plainer words for the same
+            if (
+                names not in ways or grouping is proposing.Grouping.NAMES
+            ):  # plainer words for the same
                 ways[names] = grouping
         if len(ways) == 1:
             return known
@@ -389,10 +384,10 @@ class _Wizard:
         written = text_of(self._preamble(known, directory), proposal, self._voice.say)
         return replace(known, proposal=proposal, text=written)
 
-    def _proposal(self, known: Answers) -> Proposal:
+    def _proposal(self, known: Answers) -> proposing.Proposal:
         home, places = known.home, known.places
         if home is None:
-            return propose_for_domains(places, MOST_NAMES, known.wanted, known.grouping)
+            return proposing.propose_for_domains(places, MOST_NAMES, known.wanted, known.grouping)
         if not places.target:
             self._warn_of_hooks(home)
         keep = self._asked.keep_client
