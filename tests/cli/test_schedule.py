@@ -17,8 +17,8 @@ import pytest
 
 from certferry.adapters.schedule.cron import Cron
 from certferry.adapters.schedule.systemd import SystemdTimer
+from certferry.cli.commands import spoken
 from certferry.cli.exits import Exit
-from certferry.cli.help import spoken
 from certferry.cli.main import program as main_program
 from certferry.cli.options import Front
 from certferry.cli.schedule import install_at, job_for, program, remove_from, show_all, starts_of

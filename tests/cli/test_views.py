@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from certferry import errors
 from certferry.cli import exits
-from certferry.cli.discover import show_discovery, show_tables
-from certferry.cli.doctor import show_findings
+from certferry.cli.discover import show_discovery, show_findings, show_tables
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
 from certferry.core.assessment.health import Recorded

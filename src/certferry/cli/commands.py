@@ -1,4 +1,4 @@
-"""The commands, and a group that imports a command only when it runs.
+"""The commands, a group that imports a command only when it runs, and how click speaks.
 
 A command is the `command` of the module that is called like it, with `_` for `-`, unless `MODULES`
 says otherwise. Two are modules of certferry-sandbox, the distribution that has the stand-ins.
@@ -6,18 +6,25 @@ says otherwise. Two are modules of certferry-sandbox, the distribution that has 
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Mapping
-from gettext import gettext
+import gettext
+import inspect
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Self
 
 import click
 from click.shell_completion import CompletionItem
 
 from certferry import __version__
 from certferry.cli.exits import FAMILIAR, UsageMistake, familiar_word
-from certferry.cli.help import spoken, voice_of
 from certferry.errors import ConfigError, how_to_install_with
+from certferry.present.language import CATALOGUES, ENGLISH, Voice
+from certferry.present.layout import padded, width, wrapped
 from certferry.text import Text
 
 COMMANDS = {
@@ -64,6 +71,7 @@ MODULES = {
     "backup": "stored:backup",
     "restore": "stored:restore",
     "dns-persist": "account:dns_persist",
+    "doctor": "discover:doctor",
     "help": "topics:command",
     "completion": "topics:completion",
 }
@@ -149,7 +157,7 @@ class Commands(Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table into the help, in whole sentences."""
         say = voice_of(ctx).say
-        with formatter.section(gettext("Commands")):
+        with formatter.section(gettext.gettext("Commands")):
             formatter.write_dl([(name, say(Text(what))) for name, what in COMMANDS.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -176,3 +184,126 @@ def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) ->
     else:
         others = Text("known: {known}", known=known)
     return Text("no such command: {name}; {known}", name=name, known=others)
+
+
+CLICK = "click"
+"""The text domain of click's own sentences."""
+
+UNBROKEN = "\b\n"
+"""How a paragraph begins whose lines stay as they are: click's own mark."""
+
+
+@contextmanager
+def click_speaks(language: str) -> Iterator[None]:
+    """Let click find its sentences in a language, for a `with` block. Programs that a command
+    starts speak as before: `gettext` goes by the text domain and LANGUAGE of the process.
+    """
+    if language == ENGLISH:
+        yield
+        return
+    gettext.bindtextdomain(CLICK, str(CATALOGUES))
+    domain, asked = gettext.textdomain(), os.environ.get("LANGUAGE")
+    gettext.textdomain(CLICK)
+    os.environ["LANGUAGE"] = language
+    try:
+        yield
+    finally:
+        gettext.textdomain(domain)
+        if asked is None:
+            del os.environ["LANGUAGE"]
+        else:
+            os.environ["LANGUAGE"] = asked
+
+
+class WideFormatter(click.HelpFormatter):
+    """Writes help as click does, but counts cells: Chinese characters are two wide."""
+
+    def write_text(self, text: str) -> None:
+        """Write paragraphs."""
+        indent = " " * self.current_indent
+        blocks = []
+        for paragraph in paragraphs(text):
+            if paragraph.startswith(UNBROKEN):
+                rows = paragraph.removeprefix(UNBROKEN).splitlines()
+            else:
+                rows = self._wrapped(paragraph, len(indent))
+            blocks.append("\n".join(indent + row for row in rows))
+        self.write("\n\n".join(blocks) + "\n")
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        """Write terms and what they mean, in two columns."""
+        rows = list(rows)
+        widest = max((width(term) for term, _ in rows), default=0)
+        first = min(widest, col_max) + col_spacing
+        for term, meaning in rows:
+            indent = " " * self.current_indent
+            below = indent + " " * first
+            said = self._wrapped(meaning, len(below))
+            if width(term) + col_spacing > first or not said:
+                self.write(f"{indent}{term}\n")
+            else:
+                self.write(f"{indent}{padded(term, first)}{said.pop(0)}\n")
+            self.write("".join(f"{below}{row}\n" for row in said))
+
+    def _wrapped(self, words: str, indent: int) -> list[str]:
+        return wrapped(words, max(self.width - indent, 10))
+
+
+class SpokenContext(click.Context):
+    """A context in the run's language; it adds the command to mistakes that click gives none."""
+
+    formatter_class = WideFormatter
+
+    @contextmanager
+    def scope(self, cleanup: bool = True) -> Iterator[Self]:  # noqa: FBT001, FBT002 - click's own
+        """Enter the context, as click does to read a command line."""
+        with click_speaks(voice_of(self).language), super().scope(cleanup):
+            try:
+                yield self
+            except click.UsageError as error:
+                error.ctx = error.ctx or self
+                raise
+
+
+def voice_of(ctx: click.Context) -> Voice:
+    """Return the voice of the run that a context belongs to."""
+    return getattr(ctx.find_root().obj, "voice", None) or Voice()
+
+
+def spoken(command: click.Command, voice: Voice) -> click.Command:
+    """Return a copy of a command and its subcommands, with help in a language. Only copies are run:
+    click keeps the first `--help` it made.
+    """
+    copied = copy.copy(command)
+    copied.context_class = SpokenContext
+    copied._help_option = None  # noqa: SLF001 - what click keeps may speak another language
+    said = [_said(paragraph, voice) for paragraph in paragraphs(command.help or "")]
+    copied.help, copied.short_help = "\n\n".join(said), next(iter(said), "")
+    copied.options_metavar = voice.say(Text("[OPTIONS]"))
+    copied.params = [_spoken_parameter(parameter, voice) for parameter in command.params]
+    if isinstance(copied, click.Group):
+        copied.subcommand_metavar = voice.say(Text("COMMAND [ARGS]..."))
+        copied.commands = {name: spoken(part, voice) for name, part in copied.commands.items()}
+    return copied
+
+
+def _spoken_parameter(parameter: click.Parameter, voice: Voice) -> click.Parameter:
+    if not (isinstance(parameter, click.Option) and parameter.help):
+        return parameter
+    copied = copy.copy(parameter)
+    copied.help = _said(parameter.help, voice)
+    return copied
+
+
+def _said(paragraph: str, voice: Voice) -> str:
+    # Lines that stay as they are are to be typed.
+    return paragraph if paragraph.startswith(UNBROKEN) else voice.say(Text(paragraph))
+
+
+def paragraphs(help_: str) -> list[str]:
+    """Return the paragraphs of a help, each as one line, unless its lines stay as they are."""
+    text = inspect.cleandoc(help_).partition("\f")[0]
+    blocks = filter(str.strip, re.split(r"\n\s*\n", text))
+    return [b if b.startswith(UNBROKEN) else " ".join(b.split()) for b in blocks]

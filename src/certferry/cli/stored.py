@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, WholeNumber, json_option, name_argument, say, say_changed
+from certferry.cli.options import Front, json_option, name_argument, number_option, say, say_changed
 from certferry.errors import CertificateError, ConfigError
 from certferry.present.console import Console
 from certferry.present.layout import line
@@ -19,18 +19,11 @@ from certferry.text import Text
 if TYPE_CHECKING:
     from certferry.wiring.workspace import Workspace
 
-_MOST = 50
-
 
 @click.command("history")
 @name_argument(required=False)
-@click.option(
-    "--limit",
-    metavar="N",
-    type=WholeNumber(min=1, max=1_000_000),
-    default=_MOST,
-    show_default=True,
-    help="Show no more than this.",
+@number_option(
+    "--limit", "N", 1, 1_000_000, "Show no more than this.", default=50, show_default=True
 )
 @json_option
 @click.pass_obj

@@ -6,17 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certferry.cli import exits
+from certferry.cli import exits, options
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.options import (
-    Front,
-    json_option,
-    names_argument,
-    no_wait_option,
-    say,
-    wait_limit_of,
-    wait_option,
-)
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -24,19 +15,19 @@ if TYPE_CHECKING:
 
 
 @click.command("sync")
-@names_argument
+@options.names_argument
 @click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
 @click.option("--all", "every", is_flag=True, help="With --renew and no NAME: all, unasked.")
 @click.option(
     "--scheduled", is_flag=True, help="Retry failures after 1, 10 and 100 minutes, then daily."
 )
 @click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
-@wait_option("Stop waiting after SECONDS. Default: wait to the end.")
-@no_wait_option
-@json_option
+@options.wait_option("Stop waiting after SECONDS. Default: wait to the end.")
+@options.no_wait_option
+@options.json_option
 @click.pass_obj
 def command(  # noqa: PLR0913 - one for each option of the command line
-    front: Front,
+    front: options.Front,
     names: tuple[str, ...],
     *,
     renew: bool,
@@ -61,16 +52,16 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     from certferry.reconcile.retries import ScheduledRun
     from certferry.wiring.recorded import with_undeclared
 
-    wait_limit = wait_limit_of(wait, no_wait=no_wait)
+    wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
     if every and (names or not renew):
         raise UsageMistake(Text("--all goes with --renew, and with no NAME"))
     if rehearse:
-        if scheduled or wait_limit != wait_limit_of(None, no_wait=False):
+        if scheduled or wait_limit != options.wait_limit_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
         return rehearsed(front, names, renew=renew, as_json=as_json)
     settings = settings_to_sync(front, names, renew=renew)
     if renew and not (every or names or may_renew_all(settings.certificates, front)):
-        return say(front, Text("Nothing was changed."))
+        return options.say(front, Text("Nothing was changed."))
     with running(front, settings) as (workspace, run):
 
         def engine() -> Reconciler:
@@ -90,7 +81,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
 
 def show_report(
-    report: SyncReport, front: Front, *, as_json: bool, undeclared_of: str | None = None
+    report: SyncReport, front: options.Front, *, as_json: bool, undeclared_of: str | None = None
 ) -> Exit:
     """Print the result, with `--quiet` what failed; `undeclared_of` is a client that made it."""
     from certferry.present import documents, report_text
@@ -107,7 +98,7 @@ def show_report(
     return exits.of_report(report)
 
 
-def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
+def rehearsed(front: options.Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
     """Rehearse, print the result, then what a run would do."""
     from certferry.cli.selection import read_settings, running
     from certferry.present import documents, report_text

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli.exits import Exit, UsageMistake, of_looks
-from certferry.cli.options import Front, WholeNumber, json_option, note
+from certferry.cli.options import Front, json_option, note, number_option
 from certferry.config.mistakes import Mistake, config_error, joined
 from certferry.core.certificates.names import is_address, is_wildcard, normalise
 from certferry.core.discovery.watched import Host, HostObservation, changes, judged
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 EVERY = 60
 """Seconds between two looks: a change at a CDN takes minutes."""
+_EVERY = f"How long --follow waits between two looks. Default: {EVERY}."
 
 MANY = 16
 """Hosts from which on a person reads that the look takes a while."""
@@ -51,25 +52,10 @@ _HOW = Text("write a host on each line, such as img.example.com, img.example.com
     type=click.Path(readable=False, allow_dash=True),
     help="Look at the hosts in this file too, one on each line; - for standard input.",
 )
-@click.option(
-    "--port",
-    metavar="PORT",
-    type=WholeNumber(1, 65535),
-    help="The port to look at. Default: [verify] port, or 443.",
-)
-@click.option(
-    "--expiring",
-    metavar="DAYS",
-    type=WholeNumber(1, 3650),
-    help="Fail when a certificate ends within DAYS days.",
-)
+@number_option("--port", "PORT", 1, 65535, "The port to look at. Default: [verify] port, or 443.")
+@number_option("--expiring", "DAYS", 1, 3650, "Fail when a certificate ends within DAYS days.")
 @click.option("--follow", is_flag=True, help="Go on, and print a line when something changes.")
-@click.option(
-    "--every",
-    metavar="SECONDS",
-    type=WholeNumber(1, 86400),
-    help=f"How long --follow waits between two looks. Default: {EVERY}.",
-)
+@number_option("--every", "SECONDS", 1, 86400, _EVERY)
 @json_option
 @click.pass_obj
 def command(
