@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front, json_option, names_argument, note, number_option
+from certferry.cli.selection import read_settings, running, settings_with_accounts, workspace_of
+from certferry.config.propose import tables_of
+from certferry.core.discovery.inventory import Discovery, Wanted
+from certferry.core.discovery.proposal import Proposal
 from certferry.errors import CertferryError
+from certferry.present import discover_text, documents
 from certferry.present.console import Console
 from certferry.present.layout import line
+from certferry.present.progress import log_findings, log_problems
 from certferry.problem import Problem
+from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.clock import now
-
-if TYPE_CHECKING:
-    from certferry.core.discovery.inventory import Discovery, Wanted
-    from certferry.core.discovery.proposal import Proposal
-    from certferry.problem import Problem
+from certferry.wiring.discovery import chosen, discovered, proposed
+from certferry.wiring.doctor import examine, reports_of
+from certferry.wiring.machine import schedulers
+from certferry.wiring.settings import from_keys
 
 _ACCOUNT = "Look at this account only; may be given several times."
 _EXPIRING = "Only certificates that have expired, or will within DAYS days."
@@ -60,10 +65,6 @@ def command(
     QINIU_SECRET_KEY). Exits with 1 if an account could not be read, or only in
     part.
     """
-    from certferry.cli.selection import running, settings_with_accounts
-    from certferry.core.discovery.inventory import Wanted
-    from certferry.wiring.discovery import chosen, discovered, proposed
-
     if as_toml and as_json:
         raise UsageMistake(Text("--toml and --json exclude each other"))
     within = None if expiring is None else timedelta(days=expiring)
@@ -83,9 +84,6 @@ def show_discovery(
     everything: Discovery, wanted: Wanted, console: Console, now: datetime, *, as_json: bool
 ) -> Exit:
     """Print the domains and certificates that the filters leave."""
-    from certferry.present import discover_text
-    from certferry.present.progress import log_problems
-
     found, voice = everything.narrowed(wanted, now), console.voice
     log_problems(found.problems, console.run_log)
     if as_json:
@@ -107,9 +105,6 @@ def show_discovery(
 
 def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -> Exit:
     """Print the tables alone on stdout, and everything else on stderr."""
-    from certferry.config.propose import tables_of
-    from certferry.present.progress import log_problems
-
     console, voice = front.console, front.voice
     tables = tables_of(proposal, voice.say)
     console.print(line(row) for row in tables.splitlines())
@@ -139,9 +134,6 @@ def doctor(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bo
         if names or as_json:
             raise UsageMistake(Text("--report takes neither names nor --json"))
         return show_report(front)
-    from certferry.cli.selection import read_settings, running
-    from certferry.wiring.doctor import examine
-    from certferry.wiring.machine import schedulers
 
     with running(front, read_settings(front, names), reads_only=True) as (workspace, run):
         findings = examine(workspace, run, schedulers(front.console.environ))
@@ -150,12 +142,6 @@ def doctor(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bo
 
 def show_report(front: Front) -> Exit:
     """Print the text for an issue. Raises `CertferryError` after it where no call succeeded."""
-    from certferry.cli.selection import settings_with_accounts, workspace_of
-    from certferry.present import discover_text
-    from certferry.reconcile.run import Run
-    from certferry.wiring.doctor import reports_of
-    from certferry.wiring.settings import from_keys
-
     settings, console = settings_with_accounts(front, from_keys), front.console
     with workspace_of(front, settings) as workspace:
         reports = reports_of(workspace, Run())
@@ -176,9 +162,6 @@ def show_report(front: Front) -> Exit:
 
 def show_findings(findings: Sequence[Problem], front: Front, *, as_json: bool) -> Exit:
     """Print the findings; with `--quiet` only the errors."""
-    from certferry.present import discover_text, documents
-    from certferry.present.progress import log_findings
-
     console = front.console
     log_findings(findings, console.run_log)
     if as_json:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli import exits, options
 from certferry.cli.exits import Exit, UsageMistake
+from certferry.cli.schedule import options_said, program_reading
+from certferry.cli.selection import workspace_of
 from certferry.cli.sync import show_report
+from certferry.config.env_files import environment_with
+from certferry.config.load import find_file
+from certferry.core.planning.report import SyncReport
+from certferry.migration.renewed import CLIENTS
+from certferry.present.progress import progress_on_stdout
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.run import Run, WaitLimit
 from certferry.text import Text
-
-if TYPE_CHECKING:
-    from certferry.core.planning.report import SyncReport
-    from certferry.reconcile.run import WaitLimit
-
+from certferry.wiring.machine import install_deploy_hook
+from certferry.wiring.selection import meant_by
+from certferry.wiring.workspace import who_runs
 
 MODES = ("acme.sh", "certbot", "lego", "qiniu")
 _ENV_FILE = "Take keys from a file with KEY=value lines, mode 0600. May be given several times."
@@ -73,9 +79,6 @@ def command(
 
 
 def _wait_limit(mode: str, wait: int | None, *, no_wait: bool) -> WaitLimit:
-    from certferry.migration.renewed import CLIENTS
-    from certferry.reconcile.run import WaitLimit
-
     wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
     if wait_limit.limit is None and mode in CLIENTS:
         return WaitLimit(CLIENTS[mode].patience)
@@ -85,14 +88,6 @@ def _wait_limit(mode: str, wait: int | None, *, no_wait: bool) -> WaitLimit:
 def _sync(
     mode: str, front: options.Front, wait_limit: WaitLimit, env_files: Sequence[Path]
 ) -> Exit:
-    from certferry.cli.selection import workspace_of
-    from certferry.config.env_files import environment_with
-    from certferry.present.progress import progress_on_stdout
-    from certferry.reconcile.reconciler import Reconciler
-    from certferry.reconcile.run import Run
-    from certferry.wiring.selection import meant_by
-    from certferry.wiring.workspace import who_runs
-
     environ = environment_with(front.console.environ, env_files)
     meant = meant_by(mode, front.config, environ)
     run = Run(who_runs(), progress_on_stdout(front.console, front.verbosity))
@@ -107,8 +102,6 @@ def _sync(
 
 
 def _install(front: options.Front, home: Path | None, command: Sequence[str]) -> Exit:
-    from certferry.wiring.machine import install_deploy_hook
-
     path, changed = install_deploy_hook(home, command, front.console.environ)
     outcome = Text("written: {path}") if changed else Text("unchanged: {path}")
     options.say_changed(front, "hook.install", outcome.filled(path=path))
@@ -117,9 +110,6 @@ def _install(front: options.Front, home: Path | None, command: Sequence[str]) ->
 
 def _this_program(ctx: click.Context) -> list[str]:
     """Return the command that runs now, with its global options, for a run from anywhere."""
-    from certferry.cli.schedule import options_said, program_reading
-    from certferry.config.load import find_file
-
     console = ctx.obj.console
     file = find_file(ctx.obj.config, console.environ)
     return [*program_reading(file), *options_said(ctx.find_root(), console)]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
+from certferry.cli.selection import settings_or_defaults, workspace_of
+from certferry.config.mistakes import instead_of
+from certferry.config.model import Settings
 from certferry.errors import ConfigError, RunCutShort
+from certferry.ports.notifier import Sent
+from certferry.present.news_text import answer_lines
+from certferry.reconcile.run import Run
 from certferry.text import Text
-
-if TYPE_CHECKING:
-    from certferry.config.model import Settings
+from certferry.wiring.notifications import notify_in_spite_of_it
 
 
 @click.group("notify", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,11 +33,6 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
 
     Exits 1 if a service did not take it.
     """
-    from certferry.cli.selection import settings_or_defaults, workspace_of
-    from certferry.ports.notifier import Sent
-    from certferry.present.news_text import answer_lines
-    from certferry.reconcile.run import Run
-
     settings = settings_or_defaults(front)
     names = _chosen(settings, channels)
     with workspace_of(front, settings, reads_only=False) as workspace:
@@ -54,10 +52,6 @@ def failed(front: Front) -> Exit:
     A run that ended with 1 or 3 has reported its trouble itself. For one that was killed, took too
     long or could not begin, certferry records it for `check` and sends it to the channels.
     """
-    from certferry.cli.selection import settings_or_defaults, workspace_of
-    from certferry.reconcile.run import Run
-    from certferry.wiring.notifications import notify_in_spite_of_it
-
     environ = front.console.environ
     error = cut_short(environ)
     if error is None:
@@ -118,8 +112,6 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
 
 def _chosen(settings: Settings, channels: Sequence[str]) -> Sequence[str]:
     """Return the channels to try. Raises `ConfigError`."""
-    from certferry.config.mistakes import instead_of
-
     known = list(settings.channels)
     if not known:
         hint = Text('declare one: [notify.ops] with type = "dingtalk" and its url')

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.commands import voice_of
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.errors import CertferryError
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice

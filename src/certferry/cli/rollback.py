@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli import options
 from certferry.cli.exits import Exit
-from certferry.core.certificates.lineage import RevocationReason
+from certferry.cli.selection import running, settings_of_one, workspace_of
+from certferry.cli.sync import show_report
+from certferry.core.certificates.lineage import RevocationReason, Version
 from certferry.present.language import one_or_many
+from certferry.reconcile.by_hand import go_back, to_revoke, withdraw_by_hand
+from certferry.reconcile.run import Run
 from certferry.text import Text
+from certferry.wiring import authorities
 from certferry.wiring.clock import now
-
-if TYPE_CHECKING:
-    from certferry.core.certificates.lineage import Version
+from certferry.wiring.selection import must_be_known
+from certferry.wiring.workspace import who_runs
 
 
 @click.command("rollback")
@@ -32,10 +35,6 @@ def command(
     The certificate that it replaces is not deployed there again. `certferry sync --renew NAME`
     issues a new one now.
     """
-    from certferry.cli.selection import running, settings_of_one
-    from certferry.cli.sync import show_report
-    from certferry.reconcile.by_hand import go_back, withdraw_by_hand
-
     wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
     with running(front, settings_of_one(front, name)) as (workspace, run):
         ports = workspace.connect(run)
@@ -63,13 +62,6 @@ def revoke(front: options.Front, name: str, reason: str, *, yes: bool) -> Exit:
     This cannot be undone. With `keyCompromise` every valid certificate with the same key is
     revoked, and the key is not used again.
     """
-    from certferry.cli.selection import workspace_of
-    from certferry.reconcile.by_hand import to_revoke
-    from certferry.reconcile.run import Run
-    from certferry.wiring.authorities import revoke
-    from certferry.wiring.selection import must_be_known
-    from certferry.wiring.workspace import who_runs
-
     because = RevocationReason(reason)
     with workspace_of(front) as workspace:
         name = must_be_known(name, workspace)
@@ -80,7 +72,8 @@ def revoke(front: options.Front, name: str, reason: str, *, yes: bool) -> Exit:
             )
         if not options.is_wanted(front, _question(name, meant), yes=yes):
             return options.say(front, Text("Nothing was changed."))
-        for version in revoke(name, because, workspace.settings, workspace.state, Run(who_runs())):
+        settings, run = workspace.settings, Run(who_runs())
+        for version in authorities.revoke(name, because, settings, workspace.state, run):
             serial = version.certificate.serial
             options.say(front, Text("{name}: revoked, serial {serial}", name=name, serial=serial))
         newest = workspace.state.versions(name)[0]

@@ -6,16 +6,10 @@ from __future__ import annotations
 
 import difflib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 
 import click
-from click.shell_completion import (
-    BashComplete,
-    CompletionItem,
-    FishComplete,
-    ShellComplete,
-    ZshComplete,
-)
+from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
 from certferry.cli.commands import COMMANDS
 from certferry.cli.exits import Exit, UsageMistake, familiar_word
@@ -26,6 +20,7 @@ from certferry.present.console import Console
 from certferry.present.layout import Line, Span, Tone, columns, line
 from certferry.present.pages import about_code, pages, schemas
 from certferry.text import Text
+from certferry.wiring.adapters import installed
 
 _JSON = "json"
 
@@ -53,8 +48,6 @@ def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit
     finding or a document has, or one that Qiniu or another service answers with. With `json`, a
     DOCUMENT prints the JSON Schema of that document.
     """
-    from certferry.wiring.adapters import installed
-
     front: Front = ctx.obj
     language = front.voice.language
     known = pages(language)
@@ -139,11 +132,7 @@ def _unknown(topic: str, front: Front) -> Text:
     return Text("no such topic: {name}; {known}", name=topic, known=others)
 
 
-_SHELLS: dict[str, type[ShellComplete]] = {
-    "bash": BashComplete,
-    "zsh": ZshComplete,
-    "fish": FishComplete,
-}
+_SHELLS = ("bash", "zsh", "fish")
 
 _HELP = """Print a script that completes certferry's commands in a shell.
 
@@ -155,7 +144,7 @@ fish: certferry completion fish > ~/.config/fish/completions/certferry.fish
 
 
 @click.command("completion", help=_HELP)
-@click.argument("shell", metavar="SHELL", type=click.Choice(list(_SHELLS)))
+@click.argument("shell", metavar="SHELL", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> Exit:
     """Print the script of a shell."""
@@ -165,9 +154,16 @@ def completion(ctx: click.Context, shell: str) -> Exit:
     return Exit.OK
 
 
+def _completer(
+    shell: str, program: click.Command, arguments: MutableMapping[str, object]
+) -> ShellComplete:
+    kind = get_completion_class(shell) or ShellComplete  # it knows each of the shells
+    return kind(program, arguments, PROGRAM, COMPLETION)
+
+
 def script(shell: str, program: click.Command) -> str:
     """Return the script of a shell."""
-    completer = _SHELLS[shell](program, {}, PROGRAM, COMPLETION)
+    completer = _completer(shell, program, {})
     # The base class's: that of bash would run the bash of this machine to see how old it is.
     return ShellComplete.source(completer)
 
@@ -180,7 +176,7 @@ def answer(program: click.Command, console: Console, asked: str) -> Exit:
     if task == "source":
         console.stdout.write(script(shell, program))
         return Exit.OK
-    completer = _SHELLS[shell](program, {"obj": console}, PROGRAM, COMPLETION)
+    completer = _completer(shell, program, {"obj": console})
     items = completer.get_completions(*completer.get_completion_args())
     for item in items:
         console.stdout.write(completer.format_completion(item) + "\n")

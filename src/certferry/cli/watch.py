@@ -9,26 +9,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli.exits import Exit, UsageMistake, of_looks
 from certferry.cli.options import Front, json_option, note, number_option
+from certferry.cli.selection import settings_or_defaults
 from certferry.config.mistakes import Mistake, config_error, joined
 from certferry.core.certificates.names import is_address, is_wildcard, normalise
 from certferry.core.discovery.watched import Host, HostObservation, changes, judged
 from certferry.errors import ConfigError
+from certferry.ports.probe import HostProbe
+from certferry.ports.progress import Pause
 from certferry.present import discover_text
 from certferry.present.console import Console
 from certferry.present.progress import log_look
+from certferry.reconcile.run import Run
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.clock import now
-
-if TYPE_CHECKING:
-    from certferry.ports.probe import HostProbe
-    from certferry.ports.progress import Pause
+from certferry.wiring.network import probe_for
 
 EVERY = 60
 """Seconds between two looks: a change at a CDN takes minutes."""
@@ -82,10 +82,6 @@ def command(
         raise UsageMistake(Text("name a HOST, or a file of hosts with --file"))
     if every is not None and not follow:
         raise UsageMistake(Text("--every needs --follow"))
-
-    from certferry.cli.selection import settings_or_defaults
-    from certferry.reconcile.run import Run
-    from certferry.wiring.network import probe_for
 
     verify = settings_or_defaults(front).verify
     meant = hosts_meant(hosts, file, port or verify.port)

@@ -67,9 +67,8 @@ def document(found: health.Checkup, now: datetime, voice: Voice) -> Document:
     return {
         "status": status_of(found.concerns).name,
         "summary": summary(found, now, voice),
-        "soonest": None
-        if found.soonest is None
-        else {
+        "soonest": found.soonest
+        and {
             "name": found.soonest.lineage,
             "not_after": moment(found.soonest.certificate.not_after),
             "days": days_left(found.soonest.certificate.not_after, now),

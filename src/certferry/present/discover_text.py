@@ -253,9 +253,8 @@ def _domain_document(one: inventory.DiscoveredDomain, voice: Voice) -> Document:
             "http2": found.https.http2,
             "tls_versions": _listed(found.https.tls_versions),
         },
-        "bound": None
-        if one.bound is None
-        else {
+        "bound": one.bound
+        and {
             "remote_id": one.bound.remote_id,
             "fingerprint": one.bound.fingerprint,
             "names": _listed(one.bound.names),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
+from typing import Protocol
 
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.notices import ChannelState, Subject
@@ -156,59 +157,50 @@ def said_or_none(text: Text | None, voice: Voice) -> str | None:
 
 
 def of_plans(plans: Sequence[planned.Plan], voice: Voice) -> Document:
-    """What `plan` prints. `changes` counts steps, but for those that are only tried again."""
+    """Return what `plan` prints. `changes` counts steps, without those that are only tried again."""
+    changes = sum(len(plan.pending) for plan in plans)
+    return {"changes": changes, "certificates": [_plan(plan, voice) for plan in plans]}
+
+
+def _plan(plan: planned.Plan, voice: Voice) -> Document:
+    notices = (planned.Weight.UNREAD, planned.Weight.UNMATCHED, planned.Weight.SKIPPED)
     return {
-        "changes": sum(len(plan.pending) for plan in plans),
-        "certificates": [
-            {
-                "name": plan.lineage,
-                "names": list(plan.names),
-                "steps": [_step(step, voice) for step in plan.steps],
-                "held_back": _issued_later(plan.issue_later, voice),
-                "refusals": [_refusal(one, voice) for one in plan.having(planned.Weight.REFUSED)],
-                "obstacles": [
-                    _finding(one.target, one.domain, one.problem, voice)
-                    for one in plan.having(planned.Weight.BLOCKED)
-                ],
-                "notices": [
-                    _finding(one.target, one.domain, one.problem, voice)
-                    for weight in (
-                        planned.Weight.UNREAD,
-                        planned.Weight.UNMATCHED,
-                        planned.Weight.SKIPPED,
-                    )
-                    for one in plan.having(weight)
-                ],
-                "drifts": [
-                    {
-                        "target": drifted.target,
-                        "domain": drifted.domain,
-                        "policy": drifted.policy.value,
-                        "diff": _diff(drifted.changes),
-                    }
-                    for drifted in plan.drifts
-                ],
-                "rolled_back": [
-                    {
-                        "target": back.target,
-                        "domain": back.domain,
-                        "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, back.words), voice),
-                    }
-                    for back in plan.rolled_back
-                ],
-                "ceded": [
-                    {
-                        "target": target,
-                        "lineages": list(lineages),
-                        "message": voice.say(reported.served_by(lineages)),
-                    }
-                    for target, lineages in plan.owned_elsewhere
-                ],
-                "retire_later": sum(count for _, count in plan.retire_later),
-            }
-            for plan in plans
+        "name": plan.lineage,
+        "names": list(plan.names),
+        "steps": [_step(step, voice) for step in plan.steps],
+        "held_back": _issued_later(plan.issue_later, voice),
+        "refusals": [_refusal(one, voice) for one in plan.having(planned.Weight.REFUSED)],
+        "obstacles": [
+            _finding(one, one.problem, voice) for one in plan.having(planned.Weight.BLOCKED)
         ],
+        "notices": [
+            _finding(one, one.problem, voice) for weight in notices for one in plan.having(weight)
+        ],
+        "drifts": [
+            {**_place(one), "policy": one.policy.value, "diff": _diff(one.changes)}
+            for one in plan.drifts
+        ],
+        "rolled_back": [
+            {**_place(one), "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, one.words), voice)}
+            for one in plan.rolled_back
+        ],
+        "ceded": [
+            {"target": target, "lineages": list(by), "message": voice.say(reported.served_by(by))}
+            for target, by in plan.owned_elsewhere
+        ],
+        "retire_later": sum(count for _, count in plan.retire_later),
     }
+
+
+class _Placed(Protocol):
+    @property
+    def target(self) -> str | None: ...
+    @property
+    def domain(self) -> str | None: ...
+
+
+def _place(one: _Placed) -> Document:
+    return {"target": one.target, "domain": one.domain}
 
 
 def of_rehearsal(
@@ -290,16 +282,15 @@ def _due(due: planned.Due, voice: Voice) -> Document:
 def _refusal(finding: planned.PlanFinding, voice: Voice) -> Document:
     problem = of_problem(finding.problem, voice)
     return {
-        "target": finding.target,
-        "domain": finding.domain,
+        **_place(finding),
         "reason": {"code": problem["code"], "message": problem["message"]},
         "hint": problem["hint"],
         "problem": problem,
     }
 
 
-def _finding(target: str | None, domain: str | None, problem: Problem, voice: Voice) -> Document:
-    return {"target": target, "domain": domain or None, "error": of_problem(problem, voice)}
+def _finding(one: _Placed, problem: Problem, voice: Voice) -> Document:
+    return {"target": one.target, "domain": one.domain or None, "error": of_problem(problem, voice)}
 
 
 def of_statuses(
@@ -312,9 +303,8 @@ def of_statuses(
     last = recorded.last_run
     return {
         "ok": are_in_order(statuses, recorded),
-        "last_run": None
-        if last is None
-        else {"ended_at": moment(last.ended_at), "succeeded_at": moment(last.succeeded_at)},
+        "last_run": last
+        and {"ended_at": moment(last.ended_at), "succeeded_at": moment(last.succeeded_at)},
         "problem": problem_or_none(recorded.problem, voice),
         "troubles": [
             {
@@ -344,9 +334,8 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "not_before": None if certificate is None else moment(certificate.not_before),
         "not_after": None if certificate is None else moment(certificate.not_after),
         "renew_at": moment(status.renew_at),
-        "renewal_window": None
-        if window is None
-        else {
+        "renewal_window": window
+        and {
             "start": moment(window.start),
             "end": moment(window.end),
             "explanation_url": None if window.page is None else quoted(window.page),
@@ -356,10 +345,7 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "problem": problem_or_none(status.problem, voice),
         "last_failure": _last_failure(status.last_failure, voice),
         "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
-        "notices": [
-            _finding(one.subject.target, one.subject.domain, one.problem, voice)
-            for one in status.notices
-        ],
+        "notices": [_finding(one.subject, one.problem, voice) for one in status.notices],
     }
 
 
