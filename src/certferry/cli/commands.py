@@ -1,7 +1,7 @@
 """The commands, a group that imports a command only when it runs, and how click speaks.
 
-A command is the `command` of the module that is called like it, with `_` for `-`, unless `MODULES`
-says otherwise. Two are modules of certferry-sandbox, the distribution that has the stand-ins.
+A command is the `command` of the module that is called like it, unless `MODULES` says otherwise.
+Two are modules of certferry-sandbox, the distribution that has the stand-ins.
 """
 
 from __future__ import annotations
@@ -58,24 +58,17 @@ COMMANDS = {
 }
 """Each command's name and, as in its own docstring, what it does."""
 
-MODULES = {
-    "add": "edit:add",
-    "remove": "edit:remove",
-    "rename": "edit:rename",
-    "forget": "edit:forget",
-    "plan": "status:plan",
-    "check": "status:check",
-    "revoke": "rollback:revoke",
-    "history": "stored:history",
-    "export": "stored:export",
-    "backup": "stored:backup",
-    "restore": "stored:restore",
-    "dns-persist": "account:dns_persist",
-    "doctor": "discover:doctor",
-    "help": "topics:command",
-    "completion": "topics:completion",
+_OF_ONE_IDEA = {
+    "account": ("dns-persist",),
+    "discover": ("doctor",),
+    "edit": ("add", "remove", "rename", "forget"),
+    "rollback": ("revoke",),
+    "status": ("plan", "check"),
+    "stored": ("history", "export", "backup", "restore"),
+    "topics": ("help", "completion"),
 }
-"""Where a command is that has no module of its own: the module, and its name there."""
+MODULES = {name: module for module, names in _OF_ONE_IDEA.items() for name in names}
+"""The module of each command that has none of its own; there it is called by its name."""
 
 IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 """Commands whose modules are in certferry-sandbox."""
@@ -83,11 +76,12 @@ IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 
 def command_of(name: str) -> click.Command:
     """Import a command. Raises `ConfigError` without certferry-sandbox of the same version."""
-    module, _, attribute = MODULES.get(name, name.replace("-", "_")).partition(":")
+    own = name.replace("-", "_")
     room = "certferry_sandbox" if name in IN_THE_SANDBOX else "certferry.cli"
     if name in IN_THE_SANDBOX:
         _must_have_the_sandbox(name)
-    found: click.Command = getattr(import_module(f"{room}.{module}"), attribute or "command")
+    module = import_module(f"{room}.{MODULES.get(name, own)}")
+    found: click.Command = getattr(module, own if name in MODULES else "command")
     return found
 
 
@@ -97,20 +91,17 @@ def _must_have_the_sandbox(name: str) -> None:
     try:
         there = version("certferry-sandbox")
     except PackageNotFoundError:
-        problem = Text(
-            "`certferry {name}` needs certferry-sandbox, which is not installed", name=name
-        )
-    else:
-        if there == __version__:
-            return
+        there = ""
+    if there == __version__:
+        return
+    problem = Text("`certferry {name}` needs certferry-sandbox, which is not installed")
+    if there:
         problem = Text(
             "certferry-sandbox is of version {there}, and certferry of {ours}: `certferry {name}`"
-            " needs both in the same version",
-            there=there,
-            ours=__version__,
-            name=name,
+            " needs both in the same version"
         )
-    raise ConfigError(problem, hint=how_to_install_with("demo"))
+    said = problem.filled(there=there, ours=__version__, name=name)
+    raise ConfigError(said, hint=how_to_install_with("demo"))
 
 
 _MOST_LISTED = 8
@@ -171,19 +162,25 @@ class Commands(Group):
         return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
-def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:
-    name = words[0]
+def what_instead(
+    words: list[str],
+    known: list[str],
+    familiar: Mapping[str, str] = FAMILIAR,
+    more: Iterable[str] = (),
+) -> Text:
+    """Return what to type for an unknown word: its like here, one like it, or what is `known`."""
     others = familiar_word(words, familiar)
-    if others is not None:
-        return Text("no such command: {name}; {known}", name=name, known=others)
-    meant = difflib.get_close_matches(name, known, n=1)
-    if meant:
+    meant = difflib.get_close_matches(words[0], [*known, *more], n=1)
+    if others is None and meant:
         others = Text("did you mean `{meant}`?", meant=meant[0])
-    elif len(known) > _MOST_LISTED:
+    return others or Text("known: {known}", known=known)
+
+
+def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:
+    others = what_instead(words, known, familiar)
+    if len(known) > _MOST_LISTED and others.values.get("known"):
         others = Text("run `{command} --help`", command="certferry")
-    else:
-        others = Text("known: {known}", known=known)
-    return Text("no such command: {name}; {known}", name=name, known=others)
+    return Text("no such command: {name}; {known}", name=words[0], known=others)
 
 
 CLICK = "click"
@@ -282,18 +279,13 @@ def spoken(command: click.Command, voice: Voice) -> click.Command:
     said = [_said(paragraph, voice) for paragraph in paragraphs(command.help or "")]
     copied.help, copied.short_help = "\n\n".join(said), next(iter(said), "")
     copied.options_metavar = voice.say(Text("[OPTIONS]"))
-    copied.params = [_spoken_parameter(parameter, voice) for parameter in command.params]
+    copied.params = [copy.copy(parameter) for parameter in command.params]
+    for parameter in copied.params:
+        if isinstance(parameter, click.Option) and parameter.help:
+            parameter.help = _said(parameter.help, voice)
     if isinstance(copied, click.Group):
         copied.subcommand_metavar = voice.say(Text("COMMAND [ARGS]..."))
         copied.commands = {name: spoken(part, voice) for name, part in copied.commands.items()}
-    return copied
-
-
-def _spoken_parameter(parameter: click.Parameter, voice: Voice) -> click.Parameter:
-    if not (isinstance(parameter, click.Option) and parameter.help):
-        return parameter
-    copied = copy.copy(parameter)
-    copied.help = _said(parameter.help, voice)
     return copied
 
 

@@ -4,15 +4,14 @@ and `certferry completion`: scripts that complete commands, options and certific
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from collections.abc import Iterator, Mapping, MutableMapping
 
 import click
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
-from certferry.cli.commands import COMMANDS
-from certferry.cli.exits import Exit, UsageMistake, familiar_word
+from certferry.cli.commands import COMMANDS, what_instead
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import COMPLETION, PROGRAM, Front
 from certferry.ports.adapter import CodeMeaning
 from certferry.present import pages as page_text
@@ -41,7 +40,7 @@ def _complete_topic(
 @click.argument("topic", metavar="[TOPIC]", required=False, shell_complete=_complete_topic)
 @click.argument("document", metavar="[DOCUMENT]", required=False)
 @click.pass_context
-def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit:
+def help(ctx: click.Context, topic: str | None, document: str | None) -> Exit:  # noqa: A001 - its name
     """Print the reference and the how-tos, without a network.
 
     Without a TOPIC the topics are listed. A TOPIC may also be a command, a code that an error, a
@@ -120,15 +119,7 @@ def _unknown(topic: str, front: Front) -> Text:
             "the code {code} is not explained here: go by the words of the message that has it",
             code=topic,
         )
-    familiar = familiar_word([topic])
-    if familiar is not None:
-        return Text("no such topic: {name}; {known}", name=topic, known=familiar)
-    known = list(pages(front.voice.language))
-    meant = difflib.get_close_matches(topic, [*known, *COMMANDS], n=1)
-    if meant:
-        others = Text("did you mean `{meant}`?", meant=meant[0])
-    else:
-        others = Text("known: {known}", known=known)
+    others = what_instead([topic], list(pages(front.voice.language)), more=COMMANDS)
     return Text("no such topic: {name}; {known}", name=topic, known=others)
 
 

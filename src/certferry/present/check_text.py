@@ -12,7 +12,7 @@ from certferry.core.assessment import health
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.planning.report import SyncReport
 from certferry.present.documents import Document, moment, of_problem, of_subject
-from certferry.present.language import Voice, of_lineage, one_or_many
+from certferry.present.language import Voice, certificate_count, of_lineage
 from certferry.present.layout import visible
 from certferry.problem import Problem
 from certferry.text import Text, verbatim
@@ -105,8 +105,7 @@ def summary(found: health.Checkup, now: datetime, voice: Voice) -> str:
     elif found.places:
         counted.append(Text("{served} of {count} served", served=found.served, count=found.places))
     else:
-        one, many = Text("1 certificate"), Text("{count} certificates")
-        counted.append(one_or_many(found.certificates, one, many))
+        counted.append(certificate_count(found.certificates))
     if found.soonest is not None:
         days = days_left(found.soonest.certificate.not_after, now)
         name = found.soonest.lineage

@@ -19,7 +19,7 @@ from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
 from certferry.ports.examination import AccountReport
 from certferry.present.documents import Document, moment, of_problem, of_served
-from certferry.present.language import Voice, in_brackets, once, one_or_many
+from certferry.present.language import Voice, certificate_count, in_brackets, once, one_or_many
 from certferry.present.layout import Line, Span, TextTable, Tone, labelled, line, width
 from certferry.present.status_text import NOTHING, served_by_addresses
 from certferry.problem import Problem, Severity
@@ -88,7 +88,7 @@ def summary(found: inventory.Discovery, everything: inventory.Discovery, voice: 
         said = Text(
             "None of {domains} and {certificates} matches.",
             domains=_domain_count(len(everything.domains)),
-            certificates=_certificate_count(len(everything.certificates)),
+            certificates=certificate_count(len(everything.certificates)),
         )
     else:
         uncovered = sum(one.is_uncovered for one in found.domains)
@@ -99,7 +99,7 @@ def summary(found: inventory.Discovery, everything: inventory.Discovery, voice: 
             domains=_domain_count(len(found.domains)),
             uncovered=uncovered,
             foreign=foreign,
-            certificates=_certificate_count(len(found.certificates)),
+            certificates=certificate_count(len(found.certificates)),
             unused=len(found.unused),
         )
     return line(voice.say(said))
@@ -107,10 +107,6 @@ def summary(found: inventory.Discovery, everything: inventory.Discovery, voice: 
 
 def _domain_count(count: int) -> Text:
     return one_or_many(count, Text("1 domain"), Text("{count} domains"))
-
-
-def _certificate_count(count: int) -> Text:
-    return one_or_many(count, Text("1 certificate"), Text("{count} certificates"))
 
 
 # domains

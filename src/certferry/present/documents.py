@@ -157,7 +157,7 @@ def said_or_none(text: Text | None, voice: Voice) -> str | None:
 
 
 def of_plans(plans: Sequence[planned.Plan], voice: Voice) -> Document:
-    """Return what `plan` prints. `changes` counts steps, without those that are only tried again."""
+    """Return what `plan` prints. `changes` counts steps, but for those tried again."""
     changes = sum(len(plan.pending) for plan in plans)
     return {"changes": changes, "certificates": [_plan(plan, voice) for plan in plans]}
 

@@ -212,6 +212,11 @@ def one_or_many(count: int, one: Text, many: Text, **places: object) -> Text:
     return (one if count == 1 else many).filled(count=count, **places)
 
 
+def certificate_count(count: int) -> Text:
+    """Count certificates."""
+    return one_or_many(count, Text("1 certificate"), Text("{count} certificates"))
+
+
 def once(subject: str | None, words: str) -> str:
     """Leave out a subject that the line has named already: details often begin with theirs."""
     return words if subject is None else words.removeprefix(f"{subject}: ")
@@ -234,8 +239,3 @@ def of_lineage(lineage: str, target: str, domain: str) -> Text:
 def in_brackets(kind: Kind) -> str:
     """Add what a domain is, where it is not what most are."""
     return f" ({kind.value})" if kind.is_target_specific else ""
-
-
-def copy_at_target(label: str | None, target: str | None) -> Text:
-    """Name a target's copy of a certificate."""
-    return Text("{label} at {target}", label=label, target=target)

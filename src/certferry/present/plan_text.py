@@ -12,14 +12,7 @@ from certferry.core.planning.removals import left_to_later_runs
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.errors import CertferryError
-from certferry.present.language import (
-    Voice,
-    at_target,
-    copy_at_target,
-    in_brackets,
-    once,
-    one_or_many,
-)
+from certferry.present.language import Voice, at_target, in_brackets, once, one_or_many
 from certferry.present.layout import Line, Span, Tone, columns, labelled, line, padded
 from certferry.problem import Severity
 from certferry.text import Text
@@ -161,22 +154,22 @@ def _subject(step: planned.Step, reasons: Sequence[Text], voice: Voice) -> str:
             return copy + voice.say(_AGAIN) if step.again else copy
 
 
+def copy_at(label: str | None, target: str | None) -> Text:
+    """Name a target's copy of a certificate."""
+    return Text("{label} at {target}", label=label, target=target)
+
+
 def _copy(step: planned.Retire) -> Text:
     """Name what goes; of what is not ours, what it needs to be found in the target's console."""
     if not step.unmanaged:
-        return copy_at_target(step.label, step.target)
-    label, place, remote_id = step.label or "—", step.target, short(step.remote_id)
+        return copy_at(step.label, step.target)
+    said = Text("{label} at {target} ({id}, {left} left)")
     if step.left is None:
-        return Text("{label} at {target} ({id})", label=label, target=place, id=remote_id)
-    if step.left < timedelta(0):
-        return Text("{label} at {target} ({id}, expired)", label=label, target=place, id=remote_id)
-    return Text(
-        "{label} at {target} ({id}, {left} left)",
-        label=label,
-        target=place,
-        id=remote_id,
-        left=step.left,
-    )
+        said = Text("{label} at {target} ({id})")
+    elif step.left < timedelta(0):
+        said = Text("{label} at {target} ({id}, expired)")
+    label, remote_id = step.label or "—", short(step.remote_id)
+    return said.filled(label=label, target=step.target, id=remote_id, left=step.left)
 
 
 def _why(reason: Reason, reasons: Sequence[Text], voice: Voice) -> str:

@@ -19,9 +19,9 @@ from certferry.core.planning.report import (
     SyncReport,
 )
 from certferry.present import plan_text
-from certferry.present.language import WORDS, Voice, at_target, copy_at_target, once, one_or_many
+from certferry.present.language import WORDS, Voice, at_target, certificate_count, once, one_or_many
 from certferry.present.layout import Line, Span, Tone, line, padded
-from certferry.present.plan_text import INDENT, VERB
+from certferry.present.plan_text import INDENT, VERB, copy_at
 from certferry.text import Text, verbatim
 
 _FEW = 3
@@ -160,7 +160,7 @@ def _together(well: Sequence[LineageReport], voice: Voice) -> Iterator[Line]:
         if step.action not in _ROLLOUT:
             others.setdefault((step.action, step.outcome), []).append(step)
     for alike in others.values():
-        yield (*head_of(alike[0], voice), Span(voice.say(_certificates(len(alike)))))
+        yield (*head_of(alike[0], voice), Span(voice.say(certificate_count(len(alike)))))
     for details, domains in _by_details(steps, voice).items():
         yield (*head_of(domains[-1][-1], voice), Span(voice.say(_domains(domains, details))))
 
@@ -211,7 +211,7 @@ def _subject(step: StepOutcome) -> Text | None:
         return None
     if step.action is Action.RETIRE and step.label is not None:
         if not step.unmanaged:
-            return copy_at_target(step.label, step.target)
+            return copy_at(step.label, step.target)
         label, copy = step.label or "—", short(step.remote_id or "")
         return Text("{label} at {target} ({id})", label=label, target=step.target, id=copy)
     if step.action is Action.VERIFY and step.domain is not None:
@@ -242,7 +242,7 @@ def _outcome(report: SyncReport) -> Text:
             Text("Nothing changed: 1 certificate is as declared."),
             Text("Nothing changed: {count} certificates are as declared."),
         )
-    scope = _certificates(len(report.lineages))
+    scope = certificate_count(len(report.lineages))
     return Text("{scope}: {counts}.", scope=scope, counts=_counts(report))
 
 
@@ -261,10 +261,6 @@ def _how_to_go_on(report: SyncReport, undeclared_of: str | None) -> Text | None:
         "The next `certferry sync` goes on from here; a renewal that was not ordered yet needs"
         " `--renew` again."
     )
-
-
-def _certificates(count: int) -> Text:
-    return one_or_many(count, Text("1 certificate"), Text("{count} certificates"))
 
 
 def _counts(report: SyncReport) -> list[Text]:
