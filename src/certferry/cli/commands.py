@@ -63,6 +63,7 @@ _OF_ONE_IDEA = {
     "discover": ("doctor",),
     "edit": ("add", "remove", "rename", "forget"),
     "rollback": ("revoke",),
+    "schedule": ("notify",),
     "status": ("plan", "check"),
     "stored": ("history", "export", "backup", "restore"),
     "topics": ("help", "completion"),

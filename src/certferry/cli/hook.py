@@ -65,7 +65,9 @@ def command(
     0, and the next run finishes them if the certificate is declared.
     """
     front: options.Front = ctx.obj
-    wait_limit = _wait_limit(mode, wait, no_wait=no_wait)
+    wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
+    if wait_limit.limit is None and mode in CLIENTS:
+        wait_limit = WaitLimit(CLIENTS[mode].patience)
     if install and mode != "acme.sh":
         raise UsageMistake(Text("--install is for acme.sh; {mode} needs no file", mode=mode), ctx)
     if home and not install:
@@ -76,13 +78,6 @@ def command(
         said += ["--no-wait"] if no_wait else []
         return _install(front, home, [*_this_program(ctx), "hook", mode, *said])
     return _sync(mode, front, wait_limit, env_file)
-
-
-def _wait_limit(mode: str, wait: int | None, *, no_wait: bool) -> WaitLimit:
-    wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
-    if wait_limit.limit is None and mode in CLIENTS:
-        return WaitLimit(CLIENTS[mode].patience)
-    return wait_limit
 
 
 def _sync(

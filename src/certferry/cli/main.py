@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 import click
 
@@ -44,14 +43,7 @@ _LEVELS = {
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "-c",
-    "--config",
-    metavar="FILE",
-    # Where it is read, an unreadable file is reported in the same words everywhere.
-    type=click.Path(path_type=Path, readable=False),
-    help="The configuration file.",
-)
+@path_option("--config", "The configuration file.", short="-c")
 @click.option(
     "--lang",
     metavar="|".join(LANGUAGES),
@@ -111,7 +103,8 @@ def main() -> int:
     """Run the command line of this process and return its exit code."""
     # The parent may have had it ignored: then no exit code of a program can be learnt.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _leave_no_core()
+    # A crash writes no memory to the disk, in which there are keys (setrlimit(2)).
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # A library speaks of what it reads (of a foreign serial number below one, for instance), and
     # shows the operator a line of its source. -W and PYTHONWARNINGS are for whom that helps.
     if not sys.warnoptions:
@@ -125,15 +118,11 @@ def main() -> int:
         console.flush()
     except OSError as error:
         # Nothing can be said any more on the stream that broke, and perhaps no reader is left.
-        _let_go_of(sys.stdout, sys.stderr)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):  # about which the interpreter would complain too
+            os.dup2(nowhere, stream.fileno())
         code = exits.Exit.NO_READER if isinstance(error, BrokenPipeError) else exits.Exit.FAILED
     return code
-
-
-def _leave_no_core() -> None:
-    """Have a crash of this process write no memory with keys to the disk (setrlimit(2))."""
-    _, most = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def run(arguments: Sequence[str], console: Console) -> int:
@@ -216,13 +205,6 @@ def _end_log(code: int, console: Console) -> None:
     trouble = console.run_log.trouble
     if trouble is not None:
         console.print_stderr(console.voice.warning(trouble))
-
-
-def _let_go_of(*streams: TextIO) -> None:
-    """Keep the interpreter from complaining about the same streams when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in streams:
-        os.dup2(nowhere, stream.fileno())
 
 
 AFTER_A_CALLBACK = 0.01  # seconds; one that takes longer is interrupted again

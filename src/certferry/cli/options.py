@@ -80,11 +80,18 @@ def _complete_name(
 
 
 def path_option(
-    name: str, help_: str, metavar: str = "FILE", *, directory: bool = False, **more: Any
+    name: str,
+    help_: str,
+    metavar: str = "FILE",
+    *,
+    short: str | None = None,
+    directory: bool = False,
+    **more: Any,
 ) -> Callable[[T], T]:
     """Declare a path. One that cannot be read is reported in the same words everywhere, later."""
     kind = click.Path(path_type=Path, readable=False, file_okay=not directory)
-    return click.option(name, metavar=metavar, type=kind, help=help_, **more)
+    names = [short, name] if short else [name]
+    return click.option(*names, metavar=metavar, type=kind, help=help_, **more)
 
 
 def number_option(

@@ -4,7 +4,7 @@ it is for a monitor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -155,23 +155,19 @@ def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: boo
     Exits with 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. WARNING with 1/6 of a certificate's lifetime
     left, CRITICAL with 1/12; earlier if the CDN wants a minimum of days left (Qiniu: 30).
     """
-    now = datetime.now(UTC)
-    try:
-        found = _found(front, names, now, timedelta(hours=run_within))
-    except Exception as error:  # noqa: BLE001 - whatever it is, a monitor gets its line
-        return print_failure(problem_of(error), front, as_json=as_json)
-    return print_checkup(found, now, front, as_json=as_json)
-
-
-def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
     from certferry.cli.selection import read_settings, workspace_of
     from certferry.core.assessment.health import checkup
     from certferry.wiring.recorded import expected, recorded
 
-    settings = read_settings(front, tuple(names))
-    with workspace_of(front, settings) as workspace:
-        known = recorded(settings, workspace.state, now)
-    return checkup(expected(settings, known), known, now, run_within)
+    now = datetime.now(UTC)
+    try:
+        settings = read_settings(front, names)
+        with workspace_of(front, settings) as workspace:
+            known = recorded(settings, workspace.state, now)
+        found = checkup(expected(settings, known), known, now, timedelta(hours=run_within))
+    except Exception as error:  # noqa: BLE001 - whatever it is, a monitor gets its line
+        return print_failure(problem_of(error), front, as_json=as_json)
+    return print_checkup(found, now, front, as_json=as_json)
 
 
 def print_checkup(found: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:

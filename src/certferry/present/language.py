@@ -4,23 +4,17 @@ words and phrases that every output shares, so that one thing has one name every
 `--lang` decides, then `CERTFERRY_LANG`, then the locale as POSIX reads it: the first of `LC_ALL`,
 `LC_MESSAGES` and `LANG` that is not empty. A locale of another language gets English.
 
-The rules of the voice:
+The rules of the voice, beside those of STYLE.md:
 
-- Data goes to stdout; progress, warnings, errors and hints to stderr.
-- A line begins with whom it is about: the lineage, then the step, then the domain.
-- Errors, hints, details and reasons: lower case, no full stop, no blame. What happened to whom;
-  the hint says what to do next. Closing sentences are sentences, with a capital and a full stop.
-- The same words everywhere: the actions `issue deploy verify retire`, the outcomes
-  `done unchanged waiting failed refused skipped`, the standings of docs/reference/json.md. They are
-  programs' words too: translated where a person reads them, never in JSON.
-- One thing per line, aligned where lines are compared. A plan ends with its count.
-- One is one and two are many: no `certificate(s)`.
-- Names, commands and settings as a person types them, commands in backquotes.
-- Colour helps the eye and never carries meaning alone.
+- A line begins with what it is about: the lineage, then the step, then the domain. One thing per
+  line, aligned where lines are compared.
+- Actions, outcomes and standings are programs' words too (docs/reference/json.md): translated where
+  a person reads them, never in JSON.
+- Names, commands and settings as a person types them, commands in backquotes. One is one and two
+  are many: no `certificate(s)`.
 - Moments are given by the machine's clock, with its offset from UTC, and in UTC to programs;
   durations in one unit, rounded down.
-- Nothing from outside reaches the terminal as a control character.
-- What must not be seen is not said anywhere: stdout, stderr, `--json` and the log get the same.
+- No control character from outside reaches the terminal, and no secret stdout, stderr or the log.
 """
 
 from __future__ import annotations

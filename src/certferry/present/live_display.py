@@ -77,9 +77,6 @@ def live_display(
 
 _WELL = {Outcome.DONE, Outcome.UNCHANGED}
 
-_Place = tuple[str | None, str | None]
-"""A target and a domain of it."""
-
 
 @dataclass(slots=True)
 class _Lineage:

@@ -36,13 +36,8 @@ def ticket(lines: Sequence[Text]) -> str:
 NOTHING = Span("—", Tone.FAINT)
 
 _HEADERS = (
-    Text("NAME"),
-    Text("STATE"),
-    Text("LEFT"),
-    Text("RENEWAL"),
-    Text("UPLOAD BY"),
-    Text("BOUND"),
-    Text("SERVED"),
+    *(Text("NAME"), Text("STATE"), Text("LEFT"), Text("RENEWAL")),
+    *(Text("UPLOAD BY"), Text("BOUND"), Text("SERVED")),
 )
 
 _ALWAYS = 3
