@@ -92,15 +92,12 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
     desired = the_one_meant(settings.declared, name)
     lineage = desired.lineage
     if name != lineage and len(desired.names) > 1:  # its other domains may not be meant
-        raise ConfigError(
-            Text("{lineage} is for {names}", lineage=lineage, names=desired.names),
-            hint=Text(
-                "to remove all of it: `certferry remove {lineage}`; to take out {name} alone,"
-                " change `names` with an editor",
-                lineage=lineage,
-                name=name,
-            ),
+        said = Text("{lineage} is for {names}", lineage=lineage, names=desired.names)
+        hint = Text(
+            "to remove all of it: `certferry remove {lineage}`; to take out {name} alone,"
+            " change `names` with an editor"
         )
+        raise ConfigError(said, hint=hint.filled(lineage=lineage, name=name))
     place = settings.places[lineage]
     edited = without_certificate(place.document, int(place.trail[-1]))
     if change(front, place.document, edited, "file.remove", yes=yes):

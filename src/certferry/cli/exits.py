@@ -114,30 +114,19 @@ def of_looks(looks: Sequence[HostObservation]) -> Exit:
     return Exit.OK if all(look.ok for look in looks) else Exit.FAILED
 
 
-FAMILIAR = {
-    "apply": "sync",
-    "certificates": "status",
-    "certonly": "sync",
-    "cron": "schedule install",
-    "delete": "remove",
-    "deploy": "sync",
-    "install": "sync",
-    "install-cert": "export",
-    "install-cronjob": "schedule install",
-    "installcert": "export",
-    "issue": "sync",
-    "list": "status",
-    "log": "history",
-    "ls": "status",
-    "obtain": "sync",
-    "register": "sync",
-    "run": "sync",
-    "setup": "init",
-    "show_account": "account show",
-    "test": "doctor",
-    "validate": "doctor",
-    "version": "--version",
+_OURS = {
+    "sync": "apply certonly deploy install issue obtain register run",
+    "status": "certificates list ls",
+    "schedule install": "cron install-cronjob",
+    "remove": "delete",
+    "export": "install-cert installcert",
+    "history": "log",
+    "init": "setup",
+    "account show": "show_account",
+    "doctor": "test validate",
+    "--version": "version",
 }
+FAMILIAR = {word: ours for ours, words in _OURS.items() for word in words.split()}
 """What operators of other clients type, as a command or after two dashes, and the words for it
 here. None of them runs: an alias of `deploy`, for instance, would order what is due as well.
 """

@@ -1,5 +1,5 @@
-"""`certferry schedule`: runs that the system starts twice a day, by cron or by systemd; and `notify`:
-the channels by which operators hear of trouble, also of a run that was cut short.
+"""`certferry schedule`: runs that the system starts twice a day; `notify`: the channels by which
+operators hear of trouble, also of a run that was cut short.
 """
 
 from __future__ import annotations
@@ -335,7 +335,6 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
 
 
 def _chosen(settings: Settings, channels: Sequence[str]) -> Sequence[str]:
-    """Return the channels to try. Raises `ConfigError`."""
     known = list(settings.channels)
     if not known:
         hint = Text('declare one: [notify.ops] with type = "dingtalk" and its url')

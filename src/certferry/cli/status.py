@@ -12,7 +12,7 @@ import click
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit, problem_of
-from certferry.cli.options import Front, json_option, names_argument
+from certferry.cli.options import Front, json_option, names_argument, number_option
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.problem import Problem
@@ -122,6 +122,7 @@ RUN_WITHIN = 48
 UNKNOWN = 3
 """What a plugin answers that cannot say anything (`present.check_text.PluginStatus`)."""
 
+_RUN_WITHIN = "Warn when the last run ended longer ago. Default: 48."
 _TEN_YEARS = 24 * 3653  # hours
 
 
@@ -139,13 +140,7 @@ class Plugin(click.Command):
 
 @click.command("check", cls=Plugin)
 @names_argument
-@click.option(
-    "--run-within",
-    metavar="HOURS",
-    type=click.IntRange(1, _TEN_YEARS),
-    default=RUN_WITHIN,
-    help="Warn when the last run ended longer ago. Default: 48.",
-)
+@number_option("--run-within", "HOURS", 1, _TEN_YEARS, _RUN_WITHIN, default=RUN_WITHIN)
 @json_option
 @click.pass_obj
 def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: bool) -> int:

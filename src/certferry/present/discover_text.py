@@ -210,7 +210,6 @@ def _certificate(
 
 
 def _shortened(label: str) -> str:
-    """Cut a name that is longer than its column."""
     kept = label
     while width(kept) > (_LABEL if kept == label else _LABEL - 1):
         kept = kept[:-1]
@@ -433,7 +432,6 @@ def error_lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
 
 
 def _finding(finding: Problem, voice: Voice) -> Iterator[Line]:
-    """Write one finding: its subject, its message, its code, its fix."""
     words = once(finding.subject, voice.say(finding.message))
     if finding.subject.startswith("/"):
         words = words.removeprefix(f"{finding.subject} ")  # a path is long

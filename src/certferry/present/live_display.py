@@ -192,7 +192,6 @@ class Display:
         return rows
 
     def _in_short(self, name: str, lineage: _Lineage) -> Line:
-        """Render what it waits for, and how long it has."""
         if lineage.activity is not None:
             words, since = self._doing(name, lineage, lineage.activity), lineage.activity.since
         elif lineage.asking is not None:
@@ -215,7 +214,6 @@ class Display:
         return RichText(self._voice.say(said), style="dim", no_wrap=True, overflow="ellipsis")
 
     def _parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
-        """Return the steps that are no longer what they were, and what goes on now."""
         for step in lineage.shown:
             yield from self._alike([step], "", 1)
         yield from self._activity(name, lineage)
@@ -338,14 +336,12 @@ def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:
 
 
 def _on_one_row(written: Line) -> RichText:
-    """Return a line that is cut where the terminal ends."""
     row = _rich(tuple(Span(span.words.replace("\n", " "), span.tone) for span in written))
     row.no_wrap, row.overflow = True, "ellipsis"
     return row
 
 
 def _rich(written: Line) -> RichText:
-    """Return a line as rich draws it."""
     return RichText.assemble(*((visible(span.words), _STYLES[span.tone]) for span in written))
 
 

@@ -104,7 +104,6 @@ def _cells(row: str) -> list[str]:
 
 
 def _hanging(words: str, cells: int, indent: int, *, first: int = 0) -> Iterator[Line]:
-    """Write words; every line but the first is indented."""
     rows = wrapped(words, max(cells - indent, 20))
     for number, row in enumerate(rows):
         yield line(" " * (indent if number else first), row)

@@ -175,8 +175,8 @@ def log_plans(plans: Sequence[Plan], log: RunLog) -> None:
         for weight in sorted(Weight, key=lambda weight: weight is not Weight.REFUSED):
             level, event = _LEVELS.get(weight.severity, Level.INFO), f"plan.{weight.value}"
             for one in plan.having(weight):
-                place = one.target, one.domain
-                _write_found(event, plan.lineage, one.problem, level, log, *place)
+                place = (one.target, one.domain)
+                _write_found(event, plan.lineage, one.problem, level, log, place)
 
 
 def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
@@ -185,12 +185,14 @@ def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
         reason = status.reason
         if reason is not None and reason.code is ReasonCode.OVERDUE:
             late = Problem(reason.code.value, reason.message)
-            _write_found(f"status.{late.code}", status.lineage, late, Level.WARNING, log)
+            _write_found(
+                f"status.{late.code}", status.lineage, late, Level.WARNING, log, (None, None)
+            )
         for one in status.domains:
             if one.problem is not None:
                 level = Level.ERROR if one.standing in _WRONG else Level.WARNING
                 event, place = f"status.{one.standing.value}", (one.target, one.domain)
-                _write_found(event, status.lineage, one.problem, level, log, *place)
+                _write_found(event, status.lineage, one.problem, level, log, place)
 
 
 def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
@@ -250,34 +252,25 @@ def log_change(event: str, said: Text, log: RunLog, lineage: str | None = None) 
 
 
 def _of_step(lineage: str, step: StepOutcome, words: str | None) -> Entry:
-    more = {"label": step.label, "code": None if step.error is None else step.error.code}
-    return Entry(
-        f"{step.word}.{step.outcome}",
-        step.detail,
-        Level.ERROR if step.outcome in _FAILED else Level.INFO,
-        lineage,
-        step.target,
-        step.domain,
-        step.outcome.value,
-        step.hint,
-        words,
-        more={name: value for name, value in more.items() if value is not None},
-    )
+    level = Level.ERROR if step.outcome in _FAILED else Level.INFO
+    more = {} if step.label is None else {"label": step.label}
+    more |= {} if step.error is None else {"code": step.error.code}
+    event, place = f"{step.word}.{step.outcome}", (lineage, step.target, step.domain)
+    ended = step.outcome.value
+    return Entry(event, step.detail, level, *place, ended, step.hint, words, more=more)
 
 
 _LEVELS = {Severity.ERROR: Level.ERROR, Severity.WARNING: Level.WARNING}
 
 
+_Place = tuple[str | None, str | None]
+
+
 def _write_found(
-    event: str,
-    lineage: str,
-    problem: Problem,
-    level: Level,
-    log: RunLog,
-    target: str | None = None,
-    domain: str | None = None,
+    event: str, lineage: str, problem: Problem, level: Level, log: RunLog, place: _Place
 ) -> None:
     """Write what is wrong: a person's line names the place, and how it ended."""
+    target, domain = place
     say, outcome = log.voice.say_on_one_line, event.partition(".")[2]
     words, code = say(problem.message), {"code": problem.code}
     if target is not None:

@@ -78,7 +78,6 @@ def what_is_wrong(report: SyncReport, voice: Voice) -> Iterator[Line]:
 
 
 def _not_written_down(report: SyncReport, voice: Voice) -> Iterator[Line]:
-    """Write what kept the run from writing down how it ended."""
     if report.problem is not None:
         said = Text("could not record the end of the run: {problem}")
         yield from voice.error(said.filled(problem=report.problem.message))
@@ -150,7 +149,6 @@ def _is_plainly_well(lineage: LineageReport) -> bool:
 
 
 def _together(well: Sequence[LineageReport], voice: Voice) -> Iterator[Line]:
-    """Write what became of lineages that all went well, by their numbers."""
     steps = [step for lineage in well for step in lineage.outcomes]
     worst = worst_of(steps)
     count = voice.say(Text("{count} certificates", count=len(well)))

@@ -189,7 +189,6 @@ def _problem(domain: assessed.DomainStatus, voice: Voice) -> Iterator[Line]:
 
 
 def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[Line]:
-    """Write what the last try ended in, and when it is made again."""
     said = Text(
         "the last try at {moment} failed: {problem}",
         moment=failure.at,
@@ -313,7 +312,6 @@ def _facts(entry: HistoryEntry, voice: Voice) -> Text:
 
 
 def _in_words(fact: str, voice: Voice) -> str:
-    """Return what another tool changed, in the reader's words."""
 
     def change(found: re.Match[str]) -> str:
         what, was = (voice.word(word) for word in found.groups())

@@ -69,21 +69,15 @@ class Keys:
     missing: tuple[Missing, ...] = ()
 
 
+@dataclass(slots=True)
 class KeyRing:
     """Finds keys: in the environment, with another client, by asking. Keeps what was typed once."""
 
-    def __init__(
-        self,
-        environ: Mapping[str, str],
-        inherited: Mapping[str, Secret],
-        interview: Interview | None,
-        takes: Takes = lambda _account, _fresh: True,
-    ) -> None:
-        self._environ = environ
-        self._inherited = inherited
-        self._interview = interview
-        self._takes = takes
-        self._earlier: dict[str, WrittenKey] = {}
+    _environ: Mapping[str, str]
+    _inherited: Mapping[str, Secret]
+    _interview: Interview | None
+    _takes: Takes
+    _earlier: dict[str, WrittenKey] = field(default_factory=dict)
 
     def service(self, family: Family, there: Mapping[str, Mapping[str, object]]) -> Service:
         """Choose the service of a new account. Without an interview those that are declared

@@ -211,7 +211,6 @@ class _Wizard:
         return replace(known, email=self._email(), directory=DIRECTORIES["letsencrypt"])
 
     def _email(self) -> str | None:
-        """Return the address that the CA may write to, if there is one."""
         known = self._asked.email or (self._home.email if self._home else None)
         if known is not None:
             with suppress(ConfigError):  # what a client holds may be none
@@ -312,7 +311,7 @@ class _Wizard:
         )
 
     def _offered(self, known: Answers) -> list[FoundDomain]:
-        """Return the domains that can have certificates; in a takeover, those it covers."""
+        """Return the domains that can have certificates; in a takeover, those that it is about."""
         places, home = known.places, known.home
         if home is None:
             return [one for one in places.domains if proposing.obstacle_to(one, places) is None]
@@ -408,7 +407,7 @@ class _Wizard:
         )
 
     def _as_allowed(self, one: OldCertificate) -> OldCertificate:
-        """Leave out what another user's notes write and run, unless the operator agrees."""
+        """Leave out what another user's notes do, unless the operator, not `--yes`, agrees."""
         if one.doubt is None or not one.installed.directory:
             return one
         ask = self._interview
