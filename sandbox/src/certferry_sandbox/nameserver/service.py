@@ -172,8 +172,8 @@ class Resolver(DnsServer):
     Names at or below one of `bogus` have signatures that do not hold: it answers for them only
     where the query says not to check (RFC 4035 §3.2.2). A name that does not exist is at the
     address `invented`, as with resolvers that sell the mistakes of others; every name is at the
-    address `faked`, as with proxies that answer DNS themselves. What it `denies` is in no zone, as a
-    company's resolver knows the company's names only.
+    address `faked`, as with proxies that answer DNS themselves. What it `denies` is in no zone,
+    as a company's resolver knows the company's names only.
     """
 
     def __init__(
