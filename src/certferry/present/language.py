@@ -82,7 +82,7 @@ def english(template: str) -> str:
 
 
 class Voice:
-    """Says texts in one language, moments by the clock of a `zone`, by default the machine's."""
+    """Translates texts into one language, and moments into a `zone`, by default the machine's."""
 
     def __init__(
         self, translate: Translate = english, language: str = "en", zone: tzinfo | None = None
