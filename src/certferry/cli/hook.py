@@ -80,10 +80,8 @@ def command(
     return _sync(mode, front, wait_limit, env_file)
 
 
-def _sync(
-    mode: str, front: options.Front, wait_limit: WaitLimit, env_files: Sequence[Path]
-) -> Exit:
-    environ = environment_with(front.console.environ, env_files)
+def _sync(mode: str, front: options.Front, wait_limit: WaitLimit, env_file: Sequence[Path]) -> Exit:
+    environ = environment_with(front.console.environ, env_file)
     meant = meant_by(mode, front.config, environ)
     run = Run(who_runs(), progress_on_stdout(front.console, front.verbosity))
     with workspace_of(front, meant.settings, reads_only=False) as workspace:

@@ -64,11 +64,8 @@ class Front:
         return self.verbosity is Verbosity.QUIET
 
 
-def _complete_name(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
+def _complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the declared certificates. Whatever is wrong with the file, a shell reads nothing."""
-    del parameter
     from certferry.config.load import load
 
     try:
@@ -85,11 +82,11 @@ def path_option(
     metavar: str = "FILE",
     *,
     short: str | None = None,
-    directory: bool = False,
+    folder: bool = False,
     **more: Any,
 ) -> Callable[[T], T]:
     """Declare a path. One that cannot be read is reported in the same words everywhere, later."""
-    kind = click.Path(path_type=Path, readable=False, file_okay=not directory)
+    kind = click.Path(path_type=Path, readable=False, file_okay=not folder)
     names = [short, name] if short else [name]
     return click.option(*names, metavar=metavar, type=kind, help=help_, **more)
 

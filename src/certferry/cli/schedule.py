@@ -296,9 +296,7 @@ def failed(front: Front) -> Exit:
 
 
 _RESULT, _STATUS = "MONITOR_SERVICE_RESULT", "MONITOR_EXIT_STATUS"
-_NO_NEWS = frozenset(
-    str(int(code)) for code in (Exit.FAILED, Exit.REFUSED, Exit.STOPPED, Exit.TRY_LATER)
-)
+_NO_NEWS = frozenset(str(int(c)) for c in (Exit.FAILED, Exit.REFUSED, Exit.STOPPED, Exit.TRY_LATER))
 """How a run ends that has reported its trouble itself, or that has none."""
 _SIGNALS = range(129, 160)
 """What a shell makes of a signal: 128 and its number."""

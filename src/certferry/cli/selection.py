@@ -150,11 +150,9 @@ def settings_with_accounts(
     return load_checked(front.config, environ)
 
 
-def warn_who_renews(
-    desired: Sequence[DesiredCertificate], names: Sequence[str], front: Front
-) -> None:
+def warn_who_renews(ones: Sequence[DesiredCertificate], names: Sequence[str], front: Front) -> None:
     """Print which certificates other clients renew. Raises `ConfigError` where one is named."""
-    for one in desired:
+    for one in ones:
         if one.files is None:
             continue
         said = Text(

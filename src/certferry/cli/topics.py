@@ -24,10 +24,7 @@ from certferry.wiring.adapters import installed
 _JSON = "json"
 
 
-def _complete_topic(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    del parameter
+def _topics(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     language = ctx.find_root().obj.voice.language
     return [
         CompletionItem(topic, help=page.title)
@@ -37,7 +34,7 @@ def _complete_topic(
 
 
 @click.command("help", context_settings={"ignore_unknown_options": True})  # -1 is a code
-@click.argument("topic", metavar="[TOPIC]", required=False, shell_complete=_complete_topic)
+@click.argument("topic", metavar="[TOPIC]", required=False, shell_complete=_topics)
 @click.argument("document", metavar="[DOCUMENT]", required=False)
 @click.pass_context
 def help(ctx: click.Context, topic: str | None, document: str | None) -> Exit:  # noqa: A001 - its name

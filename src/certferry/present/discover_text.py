@@ -224,12 +224,8 @@ def of_discovery(found: inventory.Discovery, voice: Voice) -> Document:
         "domains": [_domain_document(one, voice) for one in found.domains],
         "certificates": [_certificate_document(one) for one in found.certificates],
         "problems": [
-            {
-                "account": one.subject,
-                "severity": one.severity.value,
-                "problem": of_problem(one, voice),
-            }
-            for one in found.problems
+            {"account": p.subject, "severity": p.severity.value, "problem": of_problem(p, voice)}
+            for p in found.problems
         ],
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import compress
@@ -26,13 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 """Everything that moves a cursor or turns text around, but the line end: C0, C1, bidi controls."""
 
 
-_CODES: Mapping[Tone, int] = {
-    Tone.STRONG: 1,
-    Tone.FAINT: 2,
-    Tone.BAD: 31,
-    Tone.GOOD: 32,
-    Tone.PENDING: 33,
-}
+_CODES = {Tone.STRONG: 1, Tone.FAINT: 2, Tone.BAD: 31, Tone.GOOD: 32, Tone.PENDING: 33}
 """What turns a tone on in a terminal (ECMA-48 §8.3.117)."""
 
 

@@ -185,9 +185,7 @@ def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
         reason = status.reason
         if reason is not None and reason.code is ReasonCode.OVERDUE:
             late = Problem(reason.code.value, reason.message)
-            _write_found(
-                f"status.{late.code}", status.lineage, late, Level.WARNING, log, (None, None)
-            )
+            _write_found(f"status.{late.code}", status.lineage, late, Level.WARNING, log)
         for one in status.domains:
             if one.problem is not None:
                 level = Level.ERROR if one.standing in _WRONG else Level.WARNING
@@ -267,7 +265,12 @@ _Place = tuple[str | None, str | None]
 
 
 def _write_found(
-    event: str, lineage: str, problem: Problem, level: Level, log: RunLog, place: _Place
+    event: str,
+    lineage: str,
+    problem: Problem,
+    level: Level,
+    log: RunLog,
+    place: _Place = (None, None),
 ) -> None:
     """Write what is wrong: a person's line names the place, and how it ended."""
     target, domain = place

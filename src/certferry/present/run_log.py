@@ -137,10 +137,8 @@ def _inherited(path: Path) -> int | None:
 
 def _cannot_be_written(path: Path, problem: OSError) -> ConfigError:
     if isinstance(problem, NotTrusted):
-        said = Text("{path} {problem}", path=problem.path, problem=problem.problem)
-        return ConfigError(
-            Text("the log is not written: {problem}", problem=said), hint=problem.fix
-        )
+        why = Text("{path} {problem}", path=problem.path, problem=problem.problem)
+        return ConfigError(Text("the log is not written: {problem}", problem=why), hint=problem.fix)
     said = Text("the log {path} cannot be written: {problem}")
     hint = Text("name a file that {user} may write with --log-file", user=user_name(os.geteuid()))
     if not path.parent.is_dir():

@@ -210,13 +210,9 @@ def _edge_problems(domain: assessed.DomainStatus) -> Iterator[Text]:
     """Return each problem of addresses once, of how many; none before the first deployment."""
     served = () if domain.standing in _ON_ITS_WAY else domain.served
     wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
-    for message, count in Counter(wrong).items():
-        yield Text(
-            "at {count} of {all} addresses: {problem}",
-            count=count,
-            all=len(served),
-            problem=message,
-        )
+    total = len(served)
+    for said, count in Counter(wrong).items():
+        yield Text("at {count} of {all} addresses: {problem}", count=count, all=total, problem=said)
 
 
 def _name(domain: assessed.DomainStatus) -> str:

@@ -23,9 +23,7 @@ _SETTINGS = "Begin with the settings of this file: CA, state, resolvers, account
     type=click.Choice(CLIENTS),
     help="Take over the certificates of this ACME client.",
 )
-@path_option(
-    "--home", "That client's directory, if it is not the usual one.", "DIR", directory=True
-)
+@path_option("--home", "That client's directory, if it is not the usual one.", "DIR", folder=True)
 @click.option(
     "--keep-client", is_flag=True, help="Deploy only; that client keeps renewing its certificates."
 )

@@ -329,10 +329,8 @@ class _Wizard:
             return known
         ways: dict[tuple[tuple[str, ...], ...], proposing.Grouping] = {}
         for grouping in proposing.Grouping:
-            proposal = proposing.propose_for_domains(
-                known.places, MOST_NAMES, known.wanted, grouping
-            )
-            names = tuple(one.names for one in proposal.certificates)
+            made = proposing.propose_for_domains(known.places, MOST_NAMES, known.wanted, grouping)
+            names = tuple(one.names for one in made.certificates)
             if (
                 names not in ways or grouping is proposing.Grouping.NAMES
             ):  # plainer words for the same
