@@ -165,7 +165,7 @@ class Interview:
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[T]):
-    """One step of an interview, which may ask nothing: from what is known to what is known then."""
+    """One step of an interview: it takes what is known, may ask, and returns what is known then."""
 
     name: str
     take: Callable[[T], T]

@@ -331,9 +331,8 @@ class _Wizard:
         for grouping in proposing.Grouping:
             made = proposing.propose_for_domains(known.places, MOST_NAMES, known.wanted, grouping)
             names = tuple(one.names for one in made.certificates)
-            if (
-                names not in ways or grouping is proposing.Grouping.NAMES
-            ):  # plainer words for the same
+            # Of two ways with the same result, the one in plainer words.
+            if names not in ways or grouping is proposing.Grouping.NAMES:
                 ways[names] = grouping
         if len(ways) == 1:
             return known
