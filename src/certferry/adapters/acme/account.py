@@ -1,6 +1,4 @@
-"""The account at a CA: one per directory, registered once, found again by its key; and what an
-operator asks of it: to be shown, given another key, put out of use, to revoke what it has issued.
-"""
+"""The account at a CA: registered once per directory, found by its key, managed by operators."""
 
 from __future__ import annotations
 
@@ -67,19 +65,13 @@ class AccountKeeper:
         return account
 
     def is_unknown(self, client: Client, account: AcmeAccount, refused: Refused) -> bool:
-        """Return whether a request was refused because the CA no longer knows the account.
-
-        `unauthorized` may have other reasons, so the CA is asked about the account itself. The
-        client is to sign in again afterwards.
-        """
+        """Return whether a request was refused because the CA no longer knows the account."""
         if refused.kind == "accountDoesNotExist":
             return True
         return refused.kind == "unauthorized" and not client.knows(account_key(account))
 
     def sign_in_anew(self, client: Client, account: AcmeAccount) -> AcmeAccount:
-        """Forget an account that the CA no longer knows, unless it has been replaced already or is
-        known by its next key, and sign in again.
-        """
+        """Forget an account the CA no longer knows, if no run has replaced it; sign in again."""
         if account.next_key_pem is None:
             self._state.forget_account(account.directory, account.key_pem)
         elif self._settled(client, account) == account:
@@ -87,9 +79,7 @@ class AccountKeeper:
         return self.sign_in(client)
 
     def _settled(self, client: Client, account: AcmeAccount) -> AcmeAccount:
-        """Return the account with the key that is in force: after a change that was cut off, the CA
-        knows which of the two that is.
-        """
+        """Return the account with the key in force, as the CA says after an interrupted change."""
         next_key = account.next_key_pem
         if next_key is None or not client.knows(key_of(next_key, account.directory)):
             return account
@@ -229,9 +219,7 @@ class AcmeCaAccount:
 
 
 def holder_in(state: StateStore, directory: str) -> Holder | None:
-    """Return the account at a directory as records of dns-persist-01 name it, `None` before there
-    is one. Raises `StateError`.
-    """
+    """Return the account as records of dns-persist-01 name it, if any. Raises `StateError`."""
     account = state.account(directory)
     if account is None or account.url is None:
         return None

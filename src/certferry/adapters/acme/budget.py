@@ -1,7 +1,4 @@
-"""The rate limits of a directory: what its CA allows, and what was ordered there before.
-
-Of CAs whose limits are not known, only what they ask for counts, when they refuse.
-"""
+"""The rate limits that a directory's CA is known for, and what was ordered there before."""
 
 from __future__ import annotations
 

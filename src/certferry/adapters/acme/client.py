@@ -83,9 +83,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A challenge, and the answer once DNS shows what it asks for: for DNS-01 the value, for
-    dns-persist-01 a record that has been there before.
-    """
+    """A challenge, and the answer to it; `txt_value` is empty for dns-persist-01."""
 
     url: str
     status: str
@@ -95,9 +93,7 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """The proof of one name. `challenge` is `None` when the CA offers no DNS-01 for it, `standing`
-    when it offers no dns-persist-01.
-    """
+    """The proof of one name, by DNS-01 (`challenge`) or dns-persist-01 (`standing`)."""
 
     url: str
     name: str
@@ -110,15 +106,11 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class IssuerSettings:
-    """What an operator writes under `[acme]` of one CA.
+    """An operator's settings of one CA, whose `directory` is a URL.
 
-    `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate, and of
-    a private CA that signs with its root, which may leave the issuer of its leaves out; `proxy` the
-    URL of the proxy to it, for one that is not the environment's.
-    `preferred_chain` is the common name of the root that chains are to lead to. A CA that
-    `must_have_profile` issues nothing without one of those that are desired; another chooses
-    itself. `limits` are what the CA allows, where that is known. With `dns_persist`, names may be
-    proven by standing records.
+    `ca_bundle` holds the CA of its TLS certificate, and issuers that its chains lack; without a
+    `proxy`, the environment's is used. `preferred_chain` is the common name of a root. A CA that
+    `must_have_profile` issues nothing without a desired profile; `limits` are `None` if unknown.
     """
 
     directory: str
@@ -142,8 +134,7 @@ class Client(ClientV2):
     """The requests of one account, once it has signed in.
 
     All raise `Refused`, what `Network` raises, and `CaUnavailable` for an answer without sense and
-    for an address at a host that is none of the directory's, the `origins`. `offer` is what the
-    directory says of dns-persist-01, `ahead` how far the CA's clock is before ours, where known.
+    for an address at a host outside `origins`. `ahead` is how far the CA's clock is before ours.
     """
 
     origins: frozenset[str] = frozenset()
@@ -168,9 +159,7 @@ class Client(ClientV2):
 
     @property
     def identities(self) -> frozenset[str]:
-        """The domain names by which CAA records name the CA (§9.7.6), in lower case; none where its
-        directory has none.
-        """
+        """The domain names by which CAA records name the CA (§9.7.6), in lower case."""
         listed: object = self.directory.meta.caa_identities
         names = listed if isinstance(listed, list | tuple) else ()
         return frozenset(str(name).lower() for name in names)
@@ -193,11 +182,7 @@ class Client(ClientV2):
     def register(
         self, key: JWKEC, email: str | None, binding: tuple[str, str] | None = None
     ) -> str:
-        """Make an account for the key, or find the one it has, and return its URL (§7.3).
-
-        Agrees to the terms of service. `binding` is the external account's key identifier and its
-        base64url HMAC key (§7.3.4).
-        """
+        """Return the account URL of a key, registered if new with `binding` (§7.3, §7.3.4)."""
         bound = binding and messages.ExternalAccountBinding.from_data(
             key.public_key(), *binding, self.directory
         )
@@ -223,9 +208,7 @@ class Client(ClientV2):
         return _read(partial(_facts, url), self._post_as_get(url))
 
     def change_key(self, url: str, old: JWKEC, new: JWKEC) -> None:
-        """Change the key of the account at `url` (§7.3.5): what the new one signs is signed by the
-        old one.
-        """
+        """Change the key of the account at `url`; the old key signs, around the new (§7.3.5)."""
         where = self._resource("keyChange")
         change = {"account": url, "oldKey": old.public_key().to_partial_json()}
         inner = jws.JWS.sign(json.dumps(change).encode(), key=new, alg=ES256, nonce=None, url=where)
@@ -242,9 +225,7 @@ class Client(ClientV2):
         self._post(self._resource("revokeCert"), revocation)
 
     def sign_with(self, key: PrivateKeyTypes) -> None:
-        """Sign everything that follows with a certificate's own key (§7.6). Raises
-        `CertificateError` for a kind of key that ACME has no signatures for.
-        """
+        """Sign what follows with a certificate's key (§7.6). Raises `CertificateError`."""
         if isinstance(key, rsa.RSAPrivateKey):
             self.net.key, self.net.alg = JWKRSA(key=key), RS256
         elif isinstance(key, ec.EllipticCurvePrivateKey):
@@ -259,9 +240,7 @@ class Client(ClientV2):
     def begin_order(
         self, names: Sequence[str], profile: str | None, replaces: str | None = None
     ) -> Order:
-        """Order a certificate for the names (§7.4), in place of the one that `replaces` identifies
-        (RFC 9773 §5).
-        """
+        """Order a certificate (§7.4), in place of the one `replaces` identifies (RFC 9773 §5)."""
         identifiers = [messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=n) for n in names]
         order = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
         response = self._post(self.directory["newOrder"], order)
@@ -270,9 +249,7 @@ class Client(ClientV2):
         return _read(partial(_order, url, response), response)
 
     def has(self, url: str) -> bool:
-        """Return whether an address is at a host of the CA's; what is no address is left to the
-        request.
-        """
+        """Return whether an address is at a host of the CA's, or is not an address at all."""
         return _origins_of([url]) <= self.origins
 
     def order(self, url: str) -> Order:
@@ -295,9 +272,7 @@ class Client(ClientV2):
         return _read(partial(_order, order.url, response), response)
 
     def chains(self, url: str, *, most: int) -> Iterator[str]:
-        """Download a certificate and its issuers as PEM text, then the other chains that the CA
-        offers for it, up to so many, each when it is asked for (§7.4.2).
-        """
+        """Yield a certificate's chain as PEM, then up to `most` alternatives (§7.4.2)."""
         response = self._post_as_get(url)
         yield response.text
         for other in self._get_links(response, "alternate")[:most]:
@@ -308,9 +283,7 @@ class Client(ClientV2):
         return super()._post(url, *args, **kwargs)
 
     def _must_be_here(self, url: str) -> None:
-        """Refuse an address elsewhere: an attacker who can change one order could have this host
-        send requests to services of its own network. Raises `CaUnavailable`.
-        """
+        """Refuse an address elsewhere: a changed order must not reach internal services."""
         must_be_private(url)
         for elsewhere in _origins_of([url]) - self.origins:
             raise CaUnavailable(
@@ -360,9 +333,7 @@ class Client(ClientV2):
 
 @contextlib.contextmanager
 def opened(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Iterator[Client]:
-    """Read a CA's directory; close the connections at the end of the block, and let only
-    `IssuanceError` out of it.
-    """
+    """Read a CA's directory, and close its connections on exit. Raises only `IssuanceError`."""
     network = Network(ca_bundle=settings.ca_bundle, proxy=settings.proxy, pause=pause, now=now)
     with translating_errors(now), contextlib.closing(network):
         yield Client.at(settings.directory, network)
@@ -385,10 +356,7 @@ def _origins_of(values: Iterable[object]) -> frozenset[str]:
 
 
 def offer_in(directory: Any) -> Offer | None:
-    """Return what a directory offers, `None` where that is nothing or not as draft -02 has it.
-
-    Who serves which draft: docs/facts/letsencrypt.md §4.2.
-    """
+    """Return what a directory offers, as draft -02 has it (docs/facts/letsencrypt.md §4.2)."""
     meta = directory.get("meta") if isinstance(directory, dict) else None
     if not isinstance(meta, dict):
         return None
@@ -403,9 +371,7 @@ def offer_in(directory: Any) -> Offer | None:
 
 
 def is_for(challenge: Mapping[str, Any], offer: Offer, identities: Collection[str]) -> bool:
-    """Return whether a challenge is of this kind, and takes every name that the directory promises
-    and none that CAA records could not name (§3.2).
-    """
+    """Return whether a challenge takes the offer's issuers, and no others (§3.2)."""
     if challenge.get("type") != METHOD:
         return False
     taken = set(_issuers(challenge.get("issuerDomainNames")))

@@ -1,6 +1,4 @@
-"""Keys of accounts and certificates, the requests that certificates are issued from, and the chain
-that is taken of those offered.
-"""
+"""Private keys of accounts and certificates, and certificate signing requests."""
 
 from __future__ import annotations
 
@@ -53,9 +51,7 @@ def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
 
 
 def make_csr(names: Sequence[str], key_pem: Secret) -> x509.CertificateSigningRequest:
-    """Make a request for the names, in their order, with the first that is short enough as common
-    name: some places refuse a certificate without one, though clients have ignored it for years.
-    """
+    """Return a CSR; the common name is the first that fits, as some places demand one."""
     fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in fitting[:1]])
     all_names = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
@@ -71,9 +67,7 @@ def _load(key_pem: Secret) -> _Key:
 
 
 def chosen_chain(client: Client, url: str, root: str | None) -> str:
-    """Download the certificate, with the chain whose topmost certificate was issued by `root`, a
-    common name; where there is none, or none is wanted, the one that the CA prefers.
-    """
+    """Download the chain that was issued by the common name `root`, or else the CA's first."""
     offered: dict[str, str] = {}
     for chain in client.chains(url, most=MOST_CHAINS):
         topmost = _topmost_issuer(chain)
@@ -91,9 +85,7 @@ def chosen_chain(client: Client, url: str, root: str | None) -> str:
 
 
 def _topmost_issuer(chain: str) -> str:
-    """Return the common name of the issuer of a chain's last certificate, as certbot's
-    `--preferred-chain` has it; nothing of one that cannot be read, which is refused if it is taken.
-    """
+    """Return the issuer's common name of a chain's last certificate, if it can be read."""
     try:
         return common_name(parse_certificates(chain)[-1].issuer)
     except CertificateError:

@@ -1,6 +1,4 @@
-"""Challenge records (RFC 8555 §8.4): put for an order, seen, answered and removed whatever happens;
-and swept, where an interrupted run left some.
-"""
+"""Challenge records (RFC 8555 §8.4): written, seen, answered, removed, swept when left over."""
 
 from __future__ import annotations
 
@@ -29,14 +27,10 @@ VALIDATION = timedelta(minutes=5)
 """How long the CA may take to look the values up; seconds are usual."""
 
 SETTLING = timedelta(seconds=60)
-"""After this time a provider finds every record that was ever sent to it. New records can be
-missing in its lists for up to 30 s (docs/facts/dnspod.md §1.7); the rest is for the request.
-"""
+"""After this time DNSPod lists every new record (30 s: docs/facts/dnspod.md §1.7)."""
 
 GIVING_UP = timedelta(days=7)
-"""After this time a zone that the account has not has left it. Until then another account may be
-named by mistake, and the right one could still remove the record.
-"""
+"""Until a zone is missing for this long, the account may be named by mistake."""
 
 FIRST_REST, LONGEST_REST = 0.5, 5.0  # seconds between looks for a record that may still turn up
 
@@ -49,9 +43,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OrderContext:
-    """What an order of a lineage is proven with, besides the CA. The names of `standing`, without
-    `*.`, are proven by records of dns-persist-01.
-    """
+    """What an order is proven with, besides the CA; `standing` as `Solver` uses it."""
 
     lineage: str
     dns: DnsProvider
@@ -93,8 +85,7 @@ class Solver:
         self._stopped: errors.Interrupted | None = None
 
     def prove(self, urls: Sequence[str], names: Sequence[str]) -> None:
-        """Make the authorizations at these URLs valid, which are for the names that were ordered.
-        Those that are valid need no record.
+        """Make valid the authorizations at these URLs, of an order for these names.
 
         Raises `AuthorizationFailed`, `OrderFailed` and what the ports raise.
         """
@@ -129,9 +120,7 @@ class Solver:
         return base_name(authorization.name.lower()) in self._context.standing
 
     def _proofs(self, authorizations: Sequence[Authorization]) -> list[_Proof]:
-        """Return the proofs by DNS-01. Raises `OrderFailed` for a name that a record proves, where
-        the CA does not ask for it and no account has its zone.
-        """
+        """Return the proofs by DNS-01. Raises `OrderFailed` where there can be none."""
         context = self._context
         unasked = [one.name for one in authorizations if self._is_standing(one)]
         for name, problem in unwritable(unasked, context.dns, context.propagation):
@@ -259,9 +248,7 @@ def _challenge_of(authorization: Authorization) -> Challenge:
 
 
 def _must_be_ordered(authorizations: Sequence[Authorization], names: Sequence[str]) -> None:
-    """Refuse to prove what was not asked for: the proof could serve another's order. A wildcard and
-    its base name have one and the same proof, whichever of them a CA writes.
-    """
+    """Refuse to prove a name that was not ordered: the proof could serve another's order."""
     ordered = {challenge_name(name) for name in names}
     for authorization in authorizations:
         if challenge_name(authorization.name.lower()) not in ordered:
@@ -285,11 +272,7 @@ def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Removes a lineage's challenge records from DNS, and forgets those that are gone from there.
-
-    `accounts` are those that may have the zones: certferry gives a record up only when none has its
-    zone.
-    """
+    """Removes a lineage's challenge records through the `accounts` that may have their zones."""
 
     state: StateStore
     accounts: Sequence[DnsProvider]
@@ -312,9 +295,7 @@ class Sweep:
             raise failures[0]
 
     def _remove(self, record: ChallengeRecord, now: datetime) -> None:
-        """Remove a record at the first account that has its zone. Raises `ZoneNotFound` when none
-        has. What is not certferry's own may be another program's, and is forgotten.
-        """
+        """Remove a record at the account that has its zone. Raises `ZoneNotFound` if none has."""
         if not is_challenge_value(record.value):
             _log.warning(
                 Text(
@@ -383,9 +364,8 @@ class Sweep:
 
 @contextlib.contextmanager
 def known_to_be_taken(request: IssueRequest, dns: DnsProvider, state: StateStore) -> Iterator[None]:
-    """Store in the block that a DNS account refuses its keys, and ask one that has for something
-    that changes nothing before another order is spent on it. Raises `DnsAccessDenied` while it
-    refuses them.
+    """Store whether a DNS account refuses its keys in the block, and test those that were refused
+    before another order is spent. Raises `DnsAccessDenied`.
     """
     account = request.dns
     if state.account_note(account, _NOTE) is not None and _takes_keys(request.names[0], dns):

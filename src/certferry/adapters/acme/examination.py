@@ -60,16 +60,10 @@ _FIXES = {
 
 
 class NamesLook:
-    """Looks at names through the resolvers that a run asks. Raises nothing for what it meets.
-
-    Those that are `standing`, without `*.`, are proven by dns-persist-01.
-    """
+    """Examines CAA and DNSSEC; the names of `standing` are proven by dns-persist-01."""
 
     def __init__(
-        self,
-        resolvers: Resolvers,
-        applicant: Applicant,
-        standing: frozenset[str] = frozenset(),
+        self, resolvers: Resolvers, applicant: Applicant, standing: frozenset[str] = frozenset()
     ) -> None:
         self._resolvers = resolvers
         self._applicant = applicant
@@ -94,10 +88,7 @@ class NamesLook:
         return [one for of_name in found for one in of_name if one.code is Code.CAA_FORBIDS]
 
     def _signatures(self, name: str) -> list[Problem]:
-        """Ask each resolver: one that checks no signatures hides what another shows.
-
-        CAs do check them: docs/facts/letsencrypt.md §4.1.
-        """
+        """Ask each resolver, as some do not check (CAs do: docs/facts/letsencrypt.md §4.1)."""
         if not any(_is_bogus(name, resolver) for resolver in self._resolvers.apart()):
             return []
         message = Text(
@@ -176,11 +167,7 @@ class ZonesLook:
     """Looks at the zones of one account; without `resolvers` at nothing but the account."""
 
     def __init__(
-        self,
-        account: str,
-        dns: DnsProvider,
-        propagation: Propagation,
-        resolvers: Resolvers | None,
+        self, account: str, dns: DnsProvider, propagation: Propagation, resolvers: Resolvers | None
     ) -> None:
         self._account = account
         self._dns = dns
@@ -188,9 +175,8 @@ class ZonesLook:
         self._resolvers = resolvers
 
     def look(self, names: Iterable[tuple[str, DnsProvider]]) -> list[Problem]:
-        """Return what would keep the challenges of these names from being written, or seen. Each
-        has the provider of its certificate, which may be several accounts: what goes to another
-        one is left to the look at that. Raises `DnsError` where the account cannot be asked.
+        """Return what keeps challenges of names, each with its certificate's provider, from being
+        written to this account, or seen. Raises `DnsError` where it cannot be asked.
         """
         find = finder_of(self._dns)
         if find is None:
@@ -310,9 +296,7 @@ _NAME_ANOTHER = Text(
 
 
 def look_at_resolvers(resolvers: Sequence[HttpsResolver]) -> Iterator[Problem]:
-    """Ask each for a name of 16 random digits, which has not been registered. A silent one is a
-    warning: it is a second opinion. Raises nothing for what it meets.
-    """
+    """Ask each for a name that does not exist. A silent one is a warning. Never raises."""
     if not resolvers:
         return
     with ThreadPoolExecutor(len(resolvers)) as pool:

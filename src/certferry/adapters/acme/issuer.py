@@ -35,9 +35,7 @@ from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
 
 MOST_ORDERS = 20
-"""In flight at one directory. Pebble 2.6 has frozen above that (docs/facts/libraries.md §1.2), and
-a public CA limits requests.
-"""
+"""In flight at one directory: Pebble 2.6 freezes above that (docs/facts/libraries.md §1.2)."""
 
 TURN_REST = 0.25  # seconds between looks whether one of them is finished
 
@@ -146,9 +144,7 @@ class AcmeIssuer:
         Sweep(self._state, accounts, self._pause).run(lineage, now)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """See `Issuer.renewal_info`. Where to ask is remembered from the last directory that was
-        read. A CA that did not answer is not asked for the next certificate.
-        """
+        """See `Issuer.renewal_info`. A CA that did not answer is not asked again."""
         del directory  # it is this one's
         identifier = certificate_id(cert_pem)
         if identifier is None:
@@ -170,9 +166,7 @@ class AcmeIssuer:
     def _must_be_allowed(
         self, names: Sequence[str], standing: frozenset[str], identities: frozenset[str]
     ) -> None:
-        """Raise `OrderFailed` where CAA records keep the CA from issuing by the proof that each
-        name has. What cannot be known is left to the CA.
-        """
+        """Raise `OrderFailed` where CAA records forbid the CA to issue by a name's proof."""
         if self._resolvers is None or not identities:
             return
         account = self._state.account(self._directory)
@@ -249,10 +243,8 @@ def persist_record(
     pause: Pause,
     now: Callable[[], datetime],
 ) -> PersistRecord:
-    """Return the record that proves a name to the CA, with its wildcard if asked. The account that
-    it names is registered where there is none yet, or the CA has forgotten it, and asked for with
-    the key that the record is made with (draft-ietf-acme-dns-persist-02 §4.5). Raises
-    `IssuanceError` and `StateError`.
+    """Return the record that proves a name to the CA, for an account that is first registered or
+    confirmed (draft-ietf-acme-dns-persist-02 §4.5). Raises `IssuanceError` and `StateError`.
     """
     accounts = AccountKeeper(settings, state)
     with opened(settings, pause, now) as client:

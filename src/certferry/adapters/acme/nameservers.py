@@ -72,11 +72,8 @@ class Reading:
 
 
 def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading:
-    """Ask over UDP, and over TCP when the answer does not fit. Where none comes, or another host's
-    in its place, TCP is tried as well: networks block the one and not the other, and a proxy that
-    answers DNS itself often takes UDP alone. Never raises for what it meets.
-
-    Recursion is not desired: a server must show what it has itself.
+    """Ask for the TXT values that a server has itself, by TCP where UDP brings no authoritative
+    answer: networks block one and not the other, and proxies often take UDP alone. Never raises.
     """
     query = dns.message.make_query(
         to_name(name), dns.rdatatype.TXT, use_edns=0, payload=PAYLOAD, flags=0
@@ -109,10 +106,7 @@ def _heard(exchange: Callable[[], dns.message.Message], name: str) -> Reading:
 
 
 def read(response: dns.message.Message, name: str) -> Reading:
-    """Read the values off an answer: each is a record's strings joined (RFC 7208 §3.3).
-
-    Only an authoritative answer counts; "no such name" is one without values.
-    """
+    """Read an authoritative answer; a value is its record's strings joined (RFC 7208 §3.3)."""
     refusal = _refusal(response)
     if refusal is not None:
         return refusal
@@ -123,9 +117,7 @@ def read(response: dns.message.Message, name: str) -> Reading:
 
 
 def read_kept(response: dns.message.Message, name: str) -> Reading:
-    """Read an answer that may have been kept for a while, with how long it may be kept still: a
-    record by its own time, and that there is none by the zone's SOA record (RFC 2308 §5).
-    """
+    """Read a resolver's answer, with how long it may still be cached (RFC 2308 §5)."""
     refusal = _refusal(response)
     if refusal is not None:
         return refusal
@@ -200,9 +192,7 @@ def those_heard(readings: Mapping[str, Reading]) -> dict[str, Reading]:
 
 
 def is_shown(readings: Mapping[str, Reading], wanted: frozenset[str]) -> bool:
-    """Return whether every resolver that answers shows the values. One that is silent is forgiven
-    while another answers: from some networks not all of them can be reached.
-    """
+    """Return whether every resolver that answers shows the values, and at least one does."""
     heard = those_heard(readings)
     return bool(heard) and all(one.shows(wanted) for one in heard.values())
 

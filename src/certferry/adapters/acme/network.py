@@ -1,5 +1,4 @@
-"""Signed requests to a CA: the library's network, with the patience that it lacks; and the waits
-between looks at what takes its time.
+"""Signed requests to a CA, and the waits between polls.
 
 The library retries a refused nonce once, which is not enough for a busy CA, loses Retry-After when
 a request is refused, and knows one timeout only (docs/facts/libraries.md §1.1).
@@ -44,12 +43,10 @@ _T = TypeVar("_T")
 
 
 class Network(ClientNetwork):
-    """The requests of one order, signed with ES256 once `key` and `account` are set. They take a
-    `proxy`, or else that of the environment.
+    """The requests of one order, signed once `key` and `account` are set. Not thread-safe.
 
-    Not for several threads at once. Raises `Refused` for every answer that is an error or a
-    redirect, `CaUnavailable` for an address that others could listen at, and `requests` exceptions
-    when no answer came.
+    Raises `Refused` for an error or a redirect, `CaUnavailable` for an address that others could
+    listen at, and `requests` exceptions when no answer came.
     """
 
     def __init__(
@@ -79,15 +76,11 @@ class Network(ClientNetwork):
         return self._patiently(lambda: fetch(*args, **kwargs))
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a signed request: anew with a fresh nonce when the last one was refused, and when
-        no answer came. The CA may thus get it twice, which it says when that matters.
-        """
+        """Send a signed request, again if its nonce was refused or no answer came."""
         return self._patiently(lambda: self._post_with_good_nonce(*args, **kwargs))
 
     def ahead_of_us(self, response: requests.Response) -> timedelta | None:
-        """Return how far the CA's clock is ahead of ours by an answer that has just come; `None`
-        where it has no date, or lay in a cache (RFC 9111 §5.1).
-        """
+        """Return how far the CA's clock is ahead, `None` if undated or cached (RFC 9111 §5.1)."""
         is_cached = response.headers.get("Age", "0") != "0"
         return None if is_cached else ahead_of(response.headers, self._now())
 
@@ -150,9 +143,7 @@ class Network(ClientNetwork):
 
 
 def must_be_private(url: str) -> None:
-    """Refuse plain HTTP, but to this machine: the directory names all other addresses, so an
-    attacker who can change one answer could lead the account's requests away.
-    """
+    """Refuse plain HTTP, but to this machine: a changed answer could divert the requests."""
     try:
         parts = parse_url(url)
     except (LocationParseError, TypeError):  # a CA may write a list where an address belongs
@@ -191,10 +182,7 @@ class Polling:
     _rests: Iterator[float] = field(default_factory=lambda: growing(FIRST, LONGEST), init=False)
 
     def rest(self, retry_after: str | None = None) -> None:
-        """Wait until the next look, and as long as the last answer's Retry-After asks for.
-
-        Raises `CaUnavailable` when there is to be none before the deadline.
-        """
+        """Wait until the next poll, or as Retry-After says. Raises `CaUnavailable` if too late."""
         now = self.now()
         asked = moment_of(retry_after, now) or now
         if max(now, asked) >= self.deadline:

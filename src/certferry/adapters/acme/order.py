@@ -37,8 +37,7 @@ ISSUANCE = timedelta(minutes=5)
 
 
 _NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized"}
-"""How an order is refused for what it says it replaces: RFC 9773 §5 has the first; Let's Encrypt
-says the others of a certificate that it does not know, and of another account's."""
+"""How a CA refuses what an order replaces: RFC 9773 §5 has the first, Let's Encrypt the others."""
 
 _UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
 """What Pebble 2.6 says in that case, as `serverInternal`, which may mean anything else as well."""
@@ -46,9 +45,7 @@ _UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """Where a lineage's order is carried out: at one directory, under one lease. `must_be_allowed`
-    is called before a new order, and raises `OrderFailed` where the CA could not issue.
-    """
+    """Where a lineage's order is carried out; `must_be_allowed` is called before a new one."""
 
     settings: IssuerSettings
     client: Client
@@ -77,9 +74,7 @@ class Ordering:
     # whose order it is
 
     def _left_over(self) -> tuple[AcmeOrder, Order] | None:
-        """Return the order that an earlier run began, if it still leads to the certificate that is
-        declared now.
-        """
+        """Return an earlier run's order, if it still leads to the declared certificate."""
         kept = self.context.state.order(self.request.lineage)
         if kept is None:
             return None
@@ -141,9 +136,7 @@ class Ordering:
             )
 
     def _new_order(self, profile: str | None) -> Order:
-        """Order, and name what is replaced: Let's Encrypt lifts its limits for that. A CA that has
-        a replacement already, or never had the certificate, is asked once more without.
-        """
+        """Order, naming what is replaced if the CA allows it: Let's Encrypt lifts limits."""
         names, replaced = self.request.names, self.request.replaced_pem
         is_known = self.client.renewal_info is not None
         replaces = certificate_id(replaced) if replaced is not None and is_known else None
@@ -175,9 +168,7 @@ class Ordering:
     # what is done with it
 
     def _carried_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
-        """Return the certificate of an order. One that will not succeed any more is forgotten, so
-        that the next run begins anew.
-        """
+        """Return the certificate of an order. Forget one that cannot succeed any more."""
         try:
             return self._carry_out(kept, order)
         except (errors.AuthorizationFailed, errors.OrderFailed) as failure:

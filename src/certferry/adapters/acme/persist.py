@@ -34,9 +34,7 @@ ENDS_SOON = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class JudgedName:
-    """What was found for a name without `*.`: the `record` that would prove it, and what those that
-    are there are worth, or why that is not known.
-    """
+    """A name without `*.`, the `record` that would prove it, and the judgement on those seen."""
 
     name: str
     record: dns_persist.PersistRecord
@@ -63,9 +61,7 @@ def judged_names(
     resolvers: Resolvers,
     now: Callable[[], datetime],
 ) -> list[JudgedName]:
-    """Look for the records of the names, each of which is judged with its wildcard if that is among
-    them.
-    """
+    """Look the names' records up, and judge each, with its wildcard if that is declared."""
 
     def judged(name: str, wildcard: bool) -> JudgedName:  # noqa: FBT001 - as `map` passes it
         found: dns_persist.Verdict | DnsError
@@ -84,9 +80,7 @@ def judged_names(
 
 
 class PersistProofs:
-    """Looks for records at one directory, whose offer is remembered: `read_offer` reads it, and
-    raises `IssuanceError`.
-    """
+    """Checks records for one directory; `read_offer` is called once."""
 
     def __init__(
         self,
@@ -106,8 +100,8 @@ class PersistProofs:
     def must_be_provable(
         self, names: Sequence[str], dns: DnsProvider, propagation: Propagation
     ) -> frozenset[str]:
-        """Return the names, without `*.`, that a record proves. Raises `RecordMissing` with what
-        to set where the others are not an account's to prove, `DnsError` and `IssuanceError`.
+        """Return the names, without `*.`, that a record proves. Raises `RecordMissing` where no
+        account can prove the others, `DnsError` and `IssuanceError`.
         """
         looked = self._judged(names)
         found = [] if isinstance(looked, Text) else looked
@@ -159,9 +153,7 @@ def _missing(found: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
 def findings_of(
     found: Iterable[JudgedName], spare: Collection[str], now: datetime
 ) -> Iterator[Problem]:
-    """Return what each record is worth. The names of `spare`, without `*.`, can be proven by an
-    account as well: for them nothing fails.
-    """
+    """Yield a finding for each record. The names of `spare` an account could prove as well."""
     for one in found:
         yield _finding(one, _severity(one.name in spare), now)
 

@@ -1,6 +1,4 @@
-"""Errors and sentences for what a CA refuses (problem documents, RFC 8555 §6.7), and for requests
-that bring no answer.
-"""
+"""Errors for what a CA refuses (RFC 8555 §6.7), and for requests that bring no answer."""
 
 from __future__ import annotations
 
@@ -49,9 +47,7 @@ _PASSING = {"accountDoesNotExist", "alreadyReplaced"}
 
 
 class Refused(errors.ClientError):
-    """A request that the CA refused: its HTTP status, its problem document when it sent one, and
-    its Retry-After header as it stood.
-    """
+    """A refused request: its HTTP status, problem document and Retry-After header."""
 
     def __init__(
         self, status: int, problem: messages.Error | None, retry_after: str | None = None
@@ -114,9 +110,7 @@ def as_error(foreign: Exception, now: datetime) -> IssuanceError:
 
 
 def refused_order(problem: messages.Error, retry: Retry | None = None) -> IssuanceError:
-    """Return the error for a problem with an order or a request. Of a compound problem the first
-    part decides.
-    """
+    """Return the error for an order or request; of a compound problem the first part decides."""
     parts = _parts(problem)
     kind = kind_of(parts[0] if parts and kind_of(problem) == "compound" else problem)
     error = _ERRORS.get(kind, OrderFailed)
@@ -257,9 +251,7 @@ def _innermost(failure: BaseException) -> Text:
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:
-    """Yield a failure and its causes, down to an answer of the CA's: that was being handled when
-    this request was made.
-    """
+    """Yield a failure and its causes, but not the CA's answer that was handled meanwhile."""
     yield failure
     cause = failure.__cause__ or failure.__context__
     while cause is not None and not isinstance(cause, errors.Error):

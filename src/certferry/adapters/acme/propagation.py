@@ -1,7 +1,4 @@
-"""Wait until every authoritative name server of a zone shows the challenge values.
-
-The CA asks any of them, from several places in the world: one that lags fails the authorization.
-"""
+"""Where a challenge is written, and the wait until every name server of its zone shows it."""
 
 from __future__ import annotations
 
@@ -44,8 +41,8 @@ UNLOCATED = timedelta(seconds=30)
 """How long a name server is looked for whose address no resolver knows."""
 
 UNHEARD = timedelta(seconds=20)
-"""How long name servers are listened for before other resolvers are asked in their place: one that
-is asked before the record is there remembers that there is none, often for ten minutes.
+"""How long to listen for name servers before asking resolvers, which would remember for ten
+minutes that a record is not there yet.
 """
 
 ROUND = timedelta(seconds=5)
@@ -63,11 +60,9 @@ log = logging.getLogger(__name__)
 class DnsPropagation:
     """Finds where a challenge lives and waits until it is there. Safe to use from any thread.
 
-    `resolvers` are addresses and ports, the system's when there are none; `port` is where the
-    authoritative servers listen. `answer_within` holds for each question, `timeout` for the whole
-    of one wait. Those `over_https` are asked where things are when the others do not know or make
-    it up, and for a second opinion: where the operator has `chosen` them, in any case, else only
-    when the name servers cannot be asked.
+    `port` is where authoritative servers listen. `answer_within` holds for a question, `timeout`
+    for a wait. The resolvers `over_https` are asked where the others, or the name servers, do not
+    help; those that the operator has `chosen` always give a second opinion.
     """
 
     def __init__(
@@ -97,10 +92,8 @@ class DnsPropagation:
         return True
 
     def follow(self, name: str) -> str:
-        """Return the name at the end of the aliases that begin at this one: where the CA looks.
-
-        An alias that a wildcard makes up counts for nothing: it gives way as soon as something is
-        written at the name itself (RFC 4592 §2.2.1), and the zone it leads to is usually a CDN's.
+        """See `Propagation.follow`. A wildcard's alias does not count: it no longer applies once
+        something is written at the name (RFC 4592 §2.2.1).
 
         Raises `DnsRejected` for a loop or an overlong chain, and `DnsUnavailable`.
         """
@@ -136,14 +129,10 @@ class DnsPropagation:
         return self._where.alias(f"{UNWRITTEN}.{parent}")
 
     def wait(self, wanted: Wanted, report: Report) -> None:
-        """Return as soon as every name server of each name's zone shows all of its values. One
-        whose address no resolver knows is left out after a while: the CA cannot ask it either. Of
-        very many the first are asked. Where none of a zone's can be heard from here, the resolvers
-        over HTTPS decide, if there are any.
+        """Return once every name server that has an address shows all values, or, where none can be
+        heard from here, the resolvers over HTTPS do.
 
-        The names are those that `follow` gave. Raises `PropagationTimeout`, which says where
-        each value was seen and where not; `DnsUnavailable` and `ZoneNotFound` when the servers
-        cannot be found; and what the pause raises.
+        Raises `PropagationTimeout`, `DnsUnavailable`, `ZoneNotFound`, and what the pause raises.
         """
         since = self._now()
         deadline = since + self._timeout
@@ -205,9 +194,7 @@ class DnsPropagation:
             )
 
     def _warn_of_oddities(self, status: PropagationStatus, wanted: Wanted) -> None:
-        """Log what is odd about a challenge that is seen. The name servers decide: others may keep
-        an older answer, and the CA asks the name servers as well.
-        """
+        """Log what is odd about a challenge that is seen; the name servers have decided."""
         if status.unlocated:
             log.warning(
                 Text(
@@ -269,9 +256,7 @@ class DnsPropagation:
 
 @dataclass(frozen=True, slots=True)
 class FixedWait:
-    """A `zones.Propagation` that asks no question: every challenge is written at its own name,
-    since no CNAME can be seen, and is taken for seen after `time`.
-    """
+    """A `Propagation` that asks nothing: a challenge at its own name is seen after `time`."""
 
     time: timedelta
     pause: Pause

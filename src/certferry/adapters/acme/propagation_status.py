@@ -35,11 +35,10 @@ class ServerVerdict(Enum):
 def judged_server(
     readings: Sequence[Reading], wanted: frozenset[str]
 ) -> tuple[ServerVerdict, Text]:
-    """Judge a server by the readings of all its addresses; for the reason, see `Reading.why`.
+    """Judge a server by the readings of its addresses: each that answers must show every value.
 
-    Each address that answers must show every value. Silent ones are forgiven while another
-    answers. A server that this host cannot send to at all, as an IPv6-only one from a host
-    without IPv6, is left out: it would never be seen.
+    Silent ones are forgiven while another answers. A server that this host cannot send to, as an
+    IPv6-only one, is left out: it would never be seen.
     """
     if not readings:
         return ServerVerdict.MISSING, NO_ADDRESS
@@ -54,11 +53,7 @@ def judged_server(
 
 
 class PropagationStatus:
-    """The readings so far. What an address has shown once, it is not asked for again.
-
-    `addresses` are those of each host; it has none while no resolver knows it. `opinions` are what
-    other resolvers said last: name → resolver → reading.
-    """
+    """The readings so far, by address; `opinions` are what other resolvers said last."""
 
     def __init__(self, sought: Iterable[Sought], addresses: Mapping[str, tuple[str, ...]]) -> None:
         self.sought = tuple(sought)
@@ -124,9 +119,7 @@ class PropagationStatus:
 
     @property
     def unheard(self) -> list[Sought]:
-        """Of the incomplete, those of which no server has ever given an answer that counts: what
-        this host asks gets lost, or something answers in the servers' place.
-        """
+        """The incomplete of which no server has given an answer that counts."""
         return [one for one in self.incomplete if one.name not in self._heard]
 
     def missing(self) -> dict[str, Text]:
@@ -138,9 +131,7 @@ class PropagationStatus:
         }
 
     def heard(self) -> dict[Heard, set[str]]:
-        """Return the kinds of what came back, each with its hosts; without those that cannot be
-        asked.
-        """
+        """Return which hosts gave each kind of answer, without those that cannot be asked."""
         found: dict[Heard, set[str]] = {}
         for one in self.sought:
             for host in one.hosts:
@@ -186,9 +177,7 @@ def _listed(sentence: Text, servers: Sequence[object]) -> Text:
 
 
 def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) -> Text:
-    """Return what to check when the values are not seen everywhere; `inventing` are the resolvers
-    that have addresses for what does not exist, with these.
-    """
+    """Return what to check when values are not seen; `inventing` resolvers make up addresses."""
     zones = sorted({one.zone for one in status.incomplete})
     addresses = {
         a for one in status.incomplete for host in one.hosts for a in status.addresses[host]

@@ -20,9 +20,7 @@ _LONGEST_PAGE = 300  # characters of an address that an operator is to open
 
 
 def certificate_id(cert_pem: str) -> str | None:
-    """Return by what a CA knows a certificate: the base64url of its authority's key identifier, a
-    dot, and that of its serial number as DER has it (§4.1); `None` for one without an authority's.
-    """
+    """Return the identifier of a certificate (§4.1); `None` without its authority's."""
     certificate = x509.load_pem_x509_certificate(cert_pem.encode())
     try:
         found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
@@ -37,9 +35,7 @@ def certificate_id(cert_pem: str) -> str | None:
 def ask(
     network: Network, resource: str, identifier: str, now: Callable[[], datetime]
 ) -> RenewalInfo:
-    """Ask for one certificate's window at the resource that the directory names. A CA that does not
-    know the certificate has none. Raises what `Network.get` raises, and `CaUnavailable`.
-    """
+    """Ask for a certificate's window. Raises what `Network.get` raises, and `CaUnavailable`."""
     try:
         response = network.get(f"{resource.rstrip('/')}/{identifier}")
     except Refused as refused:

@@ -1,7 +1,4 @@
-"""What recursive resolvers answer about a name: its alias, its zone, its name servers, addresses.
-
-Some are asked by HTTPS (RFC 8484), by way of the proxy that other requests take.
-"""
+"""What recursive resolvers, some of them over HTTPS (RFC 8484), answer about a name."""
 
 from __future__ import annotations
 
@@ -149,12 +146,10 @@ def at_urls(
 
 
 class Resolvers:
-    """The given resolvers (address, port), asked one after the other; the system's if none is.
-    Those `over_https` are asked when none of the others answers, or, with `plain` off, alone. The
-    file `system` has the system's.
+    """The given resolvers (address, port), or the system's, asked in turn; those `over_https` last,
+    or, with `plain` off, alone. Safe to use from any thread.
 
-    Every question raises `DnsUnavailable` when no resolver answers it. Names go in and come out
-    as A-labels without the final dot. Safe to use from any thread.
+    Questions raise `DnsUnavailable` when no resolver answers. Names are A-labels without final dot.
     """
 
     def __init__(
@@ -186,10 +181,7 @@ class Resolvers:
         return to_text(records[0].target) if records else None
 
     def zone_of(self, name: str) -> str:
-        """Return the zone that holds the name, whether or not the name exists.
-
-        Raises `ZoneNotFound` when only a top-level domain does.
-        """
+        """Return the zone that holds a name. Raises `ZoneNotFound` if only a top-level one does."""
         with self._translating_errors(name):
             try:
                 zone = to_text(dns.resolver.zone_for_name(to_name(name), resolver=self._resolver))
@@ -208,9 +200,7 @@ class Resolvers:
         return tuple(sorted({to_text(record.target) for record in records}))
 
     def caa(self, name: str) -> tuple[CaaRecord, ...]:
-        """Return the CAA records at exactly this name, or at the end of its aliases (RFC 8659
-        §3).
-        """
+        """Return the CAA records at exactly this name, or where its aliases end (RFC 8659 §3)."""
         return tuple(
             CaaRecord(record.flags, _text(record.tag).lower(), _text(record.value))
             for record in self._records(name, dns.rdatatype.CAA)
@@ -222,9 +212,7 @@ class Resolvers:
         return tuple(_text(b"".join(record.strings)) for record in records)
 
     def is_bogus(self, name: str) -> bool:
-        """Return whether the name is answered for only where the signatures are not checked, as a
-        CA does (RFC 4035 §3.2.2: CD). Of resolvers that check none, nothing is learnt.
-        """
+        """Return whether only a query without signature checks is answered (RFC 4035 §3.2.2)."""
         try:
             self._records(name, dns.rdatatype.SOA)
         except DnsUnavailable:
@@ -239,17 +227,12 @@ class Resolvers:
         return False
 
     def apart(self) -> list[Resolvers]:
-        """Return each resolver by itself: what one of them hides, another may show. Where there
-        are none but those over HTTPS, they are one. Raises `DnsUnavailable` where this host has
-        none.
-        """
+        """Return each plain resolver by itself, or else those over HTTPS as one."""
         endpoints = self._plain_endpoints()
         return [Resolvers([one], self._answer_within) for one in endpoints] or [self]
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """Return the IPv4 and IPv6 addresses of a host, as far as they can be found: one name
-        server that cannot be found must not hide what the others show.
-        """
+        """Return the IPv4 and IPv6 addresses of a host, as far as they can be found."""
         found: list[str] = []
         for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
             try:
@@ -262,9 +245,7 @@ class Resolvers:
         return tuple(dict.fromkeys(found))
 
     def invented(self) -> dict[str, list[str]]:
-        """Ask each resolver for a name of 16 random digits, which has not been registered. Return
-        those that have addresses for it, with these.
-        """
+        """Return the resolvers with addresses for a name that does not exist, and these."""
         found: dict[str, list[str]] = {}
         for label, server in self._servers.items():
             alone = copy(self._resolver)
@@ -336,9 +317,7 @@ class Resolvers:
 
 
 class DnsLookup(Resolvers):
-    """Resolvers of which those `over_https` are asked once more, by themselves, for what the others
-    deny or make up. Safe to use from any thread.
-    """
+    """Resolvers that ask those `over_https` again for what the others deny or make up."""
 
     def __init__(
         self,
@@ -358,9 +337,7 @@ class DnsLookup(Resolvers):
         return self._not_denied(super().name_servers, self._elsewhere.name_servers, zone)
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """See `Resolvers.addresses`. Made-up ones are reported, and those from elsewhere are
-        better.
-        """
+        """See `Resolvers.addresses`. Made-up ones are reported, and asked for over HTTPS."""
         found = super().addresses(host)
         made_up = made_up_among(found)
         if (found and not made_up) or not self._over_https:

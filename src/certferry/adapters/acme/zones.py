@@ -41,9 +41,7 @@ class Propagation(Protocol):
         ...
 
     def wildcard_alias(self, name: str) -> str | None:
-        """Return the name that a wildcard makes this one an alias of, which `follow` passes
-        over.
-        """
+        """Return the alias that a wildcard makes of this name, which `follow` ignores."""
         ...
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
@@ -60,9 +58,7 @@ def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propag
 def unwritable(
     names: Sequence[str], dns: DnsProvider, propagation: Propagation
 ) -> Iterator[tuple[str, ZoneNotFound]]:
-    """Yield the names, without `*.`, whose challenges no zone can be found for, and why. Raises
-    `DnsError` for anything else that is in the way.
-    """
+    """Yield names, without `*.`, whose challenges no zone holds, and why. Raises `DnsError`."""
     known: dict[DnsProvider, FindZone | None] = {}
     for name in dict.fromkeys(map(base_name, names)):
         asked = challenge_name(name)
@@ -93,9 +89,7 @@ def finder_of(dns: DnsProvider) -> FindZone | None:
 def explained(
     problem: ZoneNotFound, asked: str, place: str, propagation: Propagation
 ) -> ZoneNotFound:
-    """Add which CNAME has led to the place that no zone holds, which does not count, or that none
-    was looked for.
-    """
+    """Add which CNAME has led away from any zone, does not count, or was not looked for."""
     if not propagation.sees_cnames:
         message = Text(
             "{problem}; whether a CNAME leads elsewhere is not known, since with `wait` under [dns]"
