@@ -67,9 +67,7 @@ def deactivate(bench: Bench) -> None:
     """Do what an operator can do elsewhere with the account's key (RFC 8555 §7.3.6)."""
     kept = account(bench)
     assert kept.url is not None
-    with closing(
-        Network(ca_bundle=bench.settings().ca_bundle, pause=bench.clock.pause, now=bench.clock.now)
-    ) as network:
+    with closing(Network(bench.settings(), bench.clock.pause, bench.clock.now)) as network:
         client = Client.at(bench.proxy.directory_url, network)
         key = JWKEC.load(kept.key_pem.reveal().encode())
         assert isinstance(key, JWKEC)

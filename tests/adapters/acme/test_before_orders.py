@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 import dns.rcode
 import pytest
 
+from certferry.adapters.acme.client import Client, read_directory
 from certferry.adapters.acme.examination import (
     NamesLook,
-    SeenDirectory,
     ZonesLook,
-    look_at_directory,
 )
-from certferry.adapters.acme.issuer import AcmeIssuer, connect
+from certferry.adapters.acme.issuer import AcmeIssuer
+from certferry.adapters.acme.network import IssuerSettings
 from certferry.adapters.acme.propagation import FixedWait
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.discovery.inventory import FoundZone
@@ -351,7 +351,7 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DIRECTORY = {name: f"http://127.0.0.1/{name}" for name in ("newNonce", "newAccount", "newOrder")}
 
 
-def found_in_directory(meta: object, *, ahead: timedelta = timedelta(0)) -> SeenDirectory:
+def found_in_directory(meta: object, *, ahead: timedelta = timedelta(0)) -> Client:
     """Look at a directory with this in its `meta`, at a CA whose clock is so far ahead."""
     document = json.dumps(DIRECTORY | ({} if meta is None else {"meta": meta})).encode()
 
@@ -359,7 +359,7 @@ def found_in_directory(meta: object, *, ahead: timedelta = timedelta(0)) -> Seen
         return Response(200, document)
 
     with HttpService(answer, clock=lambda: NOW + ahead) as ca:
-        return look_at_directory(ca.url, ca_bundle=None, pause=lambda _: None, now=lambda: NOW)
+        return read_directory(IssuerSettings(ca.url), lambda _: None, lambda: NOW)
 
 
 def test_identities_are_read_in_lower_case() -> None:
@@ -388,7 +388,7 @@ def test_clock_of_the_ca_is_reported(minutes: int) -> None:
 def test_address_that_is_no_directory() -> None:
     """It is told in our words."""
     with HttpService(lambda _: Response(200, b"<html>")) as ca, pytest.raises(CaUnavailable):
-        look_at_directory(ca.url, ca_bundle=None, pause=lambda _: None, now=lambda: NOW)
+        read_directory(IssuerSettings(ca.url), lambda _: None, lambda: NOW)
 
 
 # --- CAA records that forbid the CA are told before anything is ordered
@@ -414,8 +414,8 @@ def issuer(bench: Bench, dns_service: DnsService) -> Callable[..., AcmeIssuer]:
     bench.proxy.rewrite = naming(PEBBLE)
 
     def connected(port: int = int(port), within: timedelta = ANSWER_WITHIN) -> AcmeIssuer:
-        return connect(
-            bench.settings(),
+        return AcmeIssuer(
+            settings=bench.settings(),
             state=bench.state,
             propagation=bench.propagation,
             pause=bench.clock.pause,

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from certferry.adapters.acme.account import holder_in
 from certferry.adapters.acme.client import is_for, offer_in
 from certferry.adapters.acme.csr import new_key
-from certferry.adapters.acme.issuer import AcmeIssuer, connect, persist_record
+from certferry.adapters.acme.issuer import AcmeIssuer, persist_record
 from certferry.adapters.acme.persist import JudgedName, PersistProofs, findings_of, judged_names
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
@@ -57,8 +57,8 @@ class Persisting(Bench):
 
     def issuer_now(self, **settings: Any) -> AcmeIssuer:
         """Return an issuer, as of another run."""
-        return connect(
-            self.settings(**{"dns_persist": True, **settings}),
+        return AcmeIssuer(
+            settings=self.settings(**{"dns_persist": True, **settings}),
             state=self.state,
             propagation=self.propagation,
             pause=self.clock.pause,
@@ -385,8 +385,8 @@ def found(looked: list[JudgedName]) -> list[tuple[str, str, str]]:
 def test_resolvers_that_do_not_answer(bench: Persisting) -> None:
     """That is no missing record: it is told as what it is, and an account is asked instead."""
     bench.record(bench.name)
-    silent = connect(
-        bench.settings(dns_persist=True),
+    silent = AcmeIssuer(
+        settings=bench.settings(dns_persist=True),
         state=bench.state,
         propagation=bench.propagation,
         pause=bench.clock.pause,

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.client import IssuerSettings
 from certferry.adapters.acme.csr import LONGEST_COMMON_NAME, is_of_type, make_csr, new_key
-from certferry.adapters.acme.issuer import connect
+from certferry.adapters.acme.issuer import AcmeIssuer
+from certferry.adapters.acme.network import IssuerSettings
 from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.pem import common_name
@@ -222,8 +222,8 @@ def test_record_is_put_where_an_alias_leads_and_seen_at_every_server(tmp_path: P
     ):
         bench = Bench(pebble, zones, tmp_path)
         zones.seed(f"_acme-challenge.{bench.name}", "CNAME", f"{bench.lineage}.proofs.test.")
-        issuer = connect(
-            IssuerSettings(pebble.directory_url, ca_bundle=pebble.ca_bundle),
+        issuer = AcmeIssuer(
+            settings=IssuerSettings(pebble.directory_url, ca_bundle=pebble.ca_bundle),
             state=bench.state,
             propagation=DnsPropagation(
                 resolvers=[(dns.resolver.address, dns.port)],

@@ -19,14 +19,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.nameservers import Heard, Reading, ask, read
-from certferry.adapters.acme.propagation import DnsPropagation, FixedWait
-from certferry.adapters.acme.propagation_status import (
+from certferry.adapters.acme.nameservers import (
+    Heard,
     PropagationStatus,
+    Reading,
     ServerVerdict,
     Sought,
+    ask,
     judged_server,
+    read,
 )
+from certferry.adapters.acme.propagation import DnsPropagation, FixedWait
 from certferry.errors import (
     DnsRejected,
     DnsUnavailable,

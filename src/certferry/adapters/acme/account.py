@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 from cryptography import x509
 from josepy.b64 import b64encode
@@ -16,7 +15,8 @@ from josepy.errors import Error as JoseError
 from josepy.jwk import JWKEC
 
 from certferry.adapters.acme import csr
-from certferry.adapters.acme.client import Client, IssuerSettings, opened
+from certferry.adapters.acme.client import Client, opened
+from certferry.adapters.acme.network import IssuerSettings
 from certferry.adapters.acme.problems import Refused
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import RevocationReason
@@ -105,18 +105,10 @@ class AcmeCaAccount:
     """See `ports.issuer.CaAccount`, of one directory."""
 
     def __init__(
-        self,
-        directory: str,
-        state: StateStore,
-        *,
-        ca_bundle: Path | None,
-        proxy: str | None = None,
-        pause: Pause,
-        now: Callable[[], datetime],
+        self, settings: IssuerSettings, state: StateStore, pause: Pause, now: Callable[[], datetime]
     ) -> None:
-        self._directory = directory
+        self._directory = settings.directory
         self._state = state
-        settings = IssuerSettings(directory, ca_bundle=ca_bundle, proxy=proxy)
         self._accounts = AccountKeeper(settings, state)
         self._open = partial(opened, settings, pause, now)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
+from http import HTTPStatus
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from acme.client import ClientV2
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from josepy.b64 import b64encode
 from josepy.errors import Error as JoseError
 from josepy.json_util import field
 from josepy.jwa import ES256, ES384, RS256
@@ -26,13 +28,12 @@ from josepy.jwk import JWKEC, JWKRSA
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from certferry.adapters.acme.network import Network, must_be_private
-from certferry.adapters.acme.problems import Refused, not_acme, translating_errors
+from certferry.adapters.acme.network import IssuerSettings, Network, must_be_private, opened_network
+from certferry.adapters.acme.problems import Refused, moment_of, not_acme
 from certferry.core.certificates.lineage import RevocationReason
 from certferry.core.certificates.names import MAX_NAME, WILDCARD
-from certferry.core.desired.certificate import ExternalAccount
+from certferry.core.certificates.renewal import RenewalInfo, RenewalWindow
 from certferry.core.dns_persist import METHOD, Offer
-from certferry.core.planning.limits import Limits
 from certferry.core.redaction import quoted
 from certferry.errors import CaUnavailable, CertificateError
 from certferry.ports.issuer import AccountFacts
@@ -56,6 +57,7 @@ WITHOUT_SENSE = (
 MOST_ISSUERS = 10
 """Names in one list (draft-ietf-acme-dns-persist-02 §3.1)."""
 
+_LONGEST_PAGE = 300  # characters of an address that an operator is to open
 _PORTS = {"https": 443, "http": 80}  # RFC 9110 §4.2
 _RESOURCES = ("newNonce", "newAccount", "newOrder")
 _P384 = 384  # bits
@@ -104,26 +106,6 @@ class Authorization:
     retry_after: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class IssuerSettings:
-    """An operator's settings of one CA, whose `directory` is a URL.
-
-    `ca_bundle` holds the CA of its TLS certificate, and issuers that its chains lack; without a
-    `proxy`, the environment's is used. `preferred_chain` is the common name of a root. A CA that
-    `must_have_profile` issues nothing without a desired profile; `limits` are `None` if unknown.
-    """
-
-    directory: str
-    email: str | None = None
-    ca_bundle: Path | None = None
-    proxy: str | None = None
-    preferred_chain: str | None = None
-    must_have_profile: bool = True
-    external: ExternalAccount | None = None
-    limits: Limits | None = None
-    dns_persist: bool = False
-
-
 class _NewOrder(messages.NewOrder):
     """A new order with the field that the library lacks."""
 
@@ -169,8 +151,6 @@ class Client(ClientV2):
         """Where the directory says that renewal information is (RFC 9773 §3)."""
         found = self.directory.to_partial_json().get("renewalInfo")
         return found if isinstance(found, str) else None
-
-    # the account
 
     def sign_in(self, key: JWKEC, account_url: str) -> None:
         """Sign everything that follows for this account."""
@@ -234,8 +214,6 @@ class Client(ClientV2):
         else:
             raise CertificateError(Text("no request to a CA can be signed with a key of this kind"))
         self.net.account = None
-
-    # an order
 
     def begin_order(
         self, names: Sequence[str], profile: str | None, replaces: str | None = None
@@ -334,8 +312,7 @@ class Client(ClientV2):
 @contextlib.contextmanager
 def opened(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Iterator[Client]:
     """Read a CA's directory, and close its connections on exit. Raises only `IssuanceError`."""
-    network = Network(ca_bundle=settings.ca_bundle, proxy=settings.proxy, pause=pause, now=now)
-    with translating_errors(now), contextlib.closing(network):
+    with opened_network(settings, pause, now) as network:
         yield Client.at(settings.directory, network)
 
 
@@ -395,7 +372,10 @@ def _standing(challenge: Mapping[str, Any]) -> Challenge:
     return Challenge(url, status, "", challenges.DNS01Response(key_authorization=""))
 
 
-# answers
+def read_directory(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Client:
+    """Return a directory as read; its connections are closed. Raises `IssuanceError`."""
+    with opened(settings, pause, now) as client:
+        return client
 
 
 def _directory(document: dict[str, Any]) -> messages.Directory:
@@ -455,3 +435,59 @@ def _without_nulls(document: Any) -> Any:
     if isinstance(document, list):
         return [_without_nulls(item) for item in document]
     return document
+
+
+# renewal information (RFC 9773 §4)
+
+
+def certificate_id(cert_pem: str) -> str | None:
+    """Return the identifier of a certificate (§4.1); `None` without its authority's."""
+    certificate = x509.load_pem_x509_certificate(cert_pem.encode())
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return None
+    serial = certificate.serial_number
+    size = math.ceil((max(serial, ~serial).bit_length() + 1) / 8)  # with room for the sign
+    authority, number = found.value.key_identifier, serial.to_bytes(size, "big", signed=True)
+    return None if authority is None else f"{_base64url(authority)}.{_base64url(number)}"
+
+
+def ask_renewal_info(
+    network: Network, resource: str, identifier: str, now: Callable[[], datetime]
+) -> RenewalInfo:
+    """Ask for a certificate's window. Raises what `Network.get` raises, and `CaUnavailable`."""
+    try:
+        response = network.get(f"{resource.rstrip('/')}/{identifier}")
+    except Refused as refused:
+        if refused.is_final and refused.status != HTTPStatus.TOO_MANY_REQUESTS:
+            return RenewalInfo()
+        raise
+    try:
+        document = response.json()
+        suggested, page = document["suggestedWindow"], _page(document.get("explanationURL"))
+        window = RenewalWindow(_moment(suggested["start"]), _moment(suggested["end"]), page)
+    except WITHOUT_SENSE as problem:
+        raise not_acme(quoted(f"{type(problem).__name__}: {problem}")) from problem
+    moment = now()
+    again = moment_of(response.headers.get("Retry-After"), moment)
+    return RenewalInfo(window, None if again is None else again - moment)
+
+
+def _moment(written: str) -> datetime:
+    moment = datetime.fromisoformat(written)
+    if moment.tzinfo is None:
+        raise ValueError(written)
+    return moment.astimezone(UTC)
+
+
+def _page(page: object) -> str | None:
+    """Return the address of a page that a person can open, `None` for anything else."""
+    if not isinstance(page, str) or len(page) > _LONGEST_PAGE:
+        return None
+    is_address = page.startswith(("https://", "http://")) and page.isascii() and page.isprintable()
+    return page if is_address and " " not in page else None
+
+
+def _base64url(data: bytes) -> str:
+    return b64encode(data).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from cryptography import x509
@@ -10,24 +9,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from certferry.adapters.acme.client import Client
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.certificates.pem import common_name, parse_certificates, pkcs8_pem
+from certferry.core.certificates.pem import pkcs8_pem
 from certferry.core.secret import Secret
-from certferry.errors import CertificateError
-from certferry.text import Text
 
 LONGEST_COMMON_NAME = 64  # characters (RFC 5280 appendix A.1, ub-common-name)
 PUBLIC_EXPONENT = 65537
-MOST_CHAINS = 10  # besides the first, that are looked at; Let's Encrypt offers two or three
 
 _CURVES: dict[KeyType, ec.EllipticCurve] = {
     KeyType.EC256: ec.SECP256R1(),
     KeyType.EC384: ec.SECP384R1(),
 }
 _SIZES = {KeyType.RSA2048: 2048, KeyType.RSA3072: 3072, KeyType.RSA4096: 4096}
-
-_log = logging.getLogger(__name__)
 
 _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -64,29 +57,3 @@ def _load(key_pem: Secret) -> _Key:
     if not isinstance(key, _Key):
         raise TypeError(type(key))
     return key
-
-
-def chosen_chain(client: Client, url: str, root: str | None) -> str:
-    """Download the chain that was issued by the common name `root`, or else the CA's first."""
-    offered: dict[str, str] = {}
-    for chain in client.chains(url, most=MOST_CHAINS):
-        topmost = _topmost_issuer(chain)
-        if root in {None, topmost}:
-            return chain
-        offered.setdefault(topmost, chain)
-    _log.warning(
-        Text(
-            "the CA offers no chain to {root} (`preferred_chain`), only to {roots}",
-            root=root,
-            roots=list(offered),
-        )
-    )
-    return next(iter(offered.values()))
-
-
-def _topmost_issuer(chain: str) -> str:
-    """Return the issuer's common name of a chain's last certificate, if it can be read."""
-    try:
-        return common_name(parse_certificates(chain)[-1].issuer)
-    except CertificateError:
-        return ""

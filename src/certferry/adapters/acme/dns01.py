@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from certferry import errors
 from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
 from certferry.adapters.acme.network import Polling, growing
-from certferry.adapters.acme.problems import Refused, RefusedProof, refused_proofs
-from certferry.adapters.acme.zones import Propagation, unwritable
+from certferry.adapters.acme.problems import Refused, refused_proofs
+from certferry.adapters.acme.propagation import Propagation, unwritable
 from certferry.core.certificates.names import base_name, challenge_name, is_challenge_value
 from certferry.core.events import Activity, Counted
 from certferry.core.redaction import quoted
@@ -267,7 +267,7 @@ def _not_as_ordered(what: Text) -> errors.OrderFailed:
 def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:
     failed = [one for one in authorizations if one.status not in {PENDING, VALID}]
     if failed:
-        raise refused_proofs([RefusedProof(one.name, one.problem) for one in failed])
+        raise refused_proofs([(one.name, one.problem) for one in failed])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlsplit
@@ -12,16 +13,15 @@ from urllib.parse import urlsplit
 from certferry import errors
 from certferry.adapters.acme.account import AccountKeeper, account_key, thumbprint
 from certferry.adapters.acme.budget import Budget
-from certferry.adapters.acme.client import Client, IssuerSettings, opened
+from certferry.adapters.acme.client import Client, ask_renewal_info, certificate_id, opened
 from certferry.adapters.acme.dns01 import OrderContext, Sweep, known_to_be_taken
 from certferry.adapters.acme.examination import NamesLook
-from certferry.adapters.acme.network import Network
+from certferry.adapters.acme.network import IssuerSettings, Network, opened_network
 from certferry.adapters.acme.order import Ordering
 from certferry.adapters.acme.persist import NOT_OFFERED, PersistProofs
-from certferry.adapters.acme.problems import Refused, translating_errors
-from certferry.adapters.acme.renewal_info import ask, certificate_id
+from certferry.adapters.acme.problems import Refused
+from certferry.adapters.acme.propagation import Propagation, must_be_writable
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.adapters.acme.zones import Propagation, must_be_writable
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.names import base_name
 from certferry.core.certificates.renewal import RenewalInfo
@@ -43,66 +43,50 @@ _RENEWAL_INFO = "renewal-info"
 """The note, by the directory's address, of where it has renewal information."""
 
 
-def connect(
-    settings: IssuerSettings,
-    *,
-    state: StateStore,
-    propagation: Propagation,
-    pause: Pause,
-    now: Callable[[], datetime],
-    resolvers: Resolvers | None = None,
-) -> AcmeIssuer:
-    """Return the issuer for a directory; nothing is sent yet. Where there are `resolvers`, they are
-    asked for CAA records before an order, and for the records of `dns_persist`.
-
-    Raises `ConfigError` when the CA bundle is not a file.
-    """
-    if settings.ca_bundle is not None and not settings.ca_bundle.is_file():
-        raise errors.ConfigError(
-            Text("there is no file {path}", path=settings.ca_bundle),
-            hint=Text("`ca_bundle` under [acme] is a PEM file with one or more CA certificates"),
-        )
-    return AcmeIssuer(settings, state, propagation, pause, now, resolvers)
-
-
+@dataclass(kw_only=True, eq=False)
 class AcmeIssuer:
-    """Orders certificates at one directory, for several lineages at once."""
+    """Orders certificates at one directory, for several lineages at once.
 
-    def __init__(
-        self,
-        settings: IssuerSettings,
-        state: StateStore,
-        propagation: Propagation,
-        pause: Pause,
-        now: Callable[[], datetime],
-        resolvers: Resolvers | None,
-    ) -> None:
-        self._settings = settings
+    `resolvers`, if any, are asked for CAA records before an order, and for dns-persist-01. Raises
+    `ConfigError` when the CA bundle is not a file.
+    """
+
+    settings: IssuerSettings
+    state: StateStore
+    propagation: Propagation
+    pause: Pause
+    now: Callable[[], datetime]
+    resolvers: Resolvers | None = None
+
+    def __post_init__(self) -> None:
+        settings, resolvers, bundle = self.settings, self.resolvers, self.settings.ca_bundle
+        if bundle is not None and not bundle.is_file():
+            raise errors.ConfigError(
+                Text("there is no file {path}", path=bundle),
+                hint=Text(
+                    "`ca_bundle` under [acme] is a PEM file with one or more CA certificates"
+                ),
+            )
         self._directory = settings.directory
-        self._resolvers = resolvers
-        self._state = state
-        self._propagation = propagation
-        self._pause = pause
-        self._now = now
         self._silent: errors.CaUnavailable | None = None
         self._turns = threading.BoundedSemaphore(MOST_ORDERS)
-        self._accounts = AccountKeeper(settings, state)
-        self._persist = (
-            PersistProofs(settings.directory, state, resolvers, now, self._offer)
-            if settings.dns_persist and resolvers is not None
-            else None
-        )
+        self._accounts = AccountKeeper(settings, self.state)
+        self._persist: PersistProofs | None = None
+        if settings.dns_persist and resolvers is not None:
+            self._persist = PersistProofs(
+                self._directory, self.state, resolvers, self.now, self._offer
+            )
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `Issuer.must_be_provable`."""
         if self._persist is not None:
-            return self._persist.must_be_provable(names, dns, self._propagation)
-        must_be_writable(names, dns, self._propagation)
+            return self._persist.must_be_provable(names, dns, self.propagation)
+        must_be_writable(names, dns, self.propagation)
         return frozenset()
 
     def rate_limit_hold(self, request: IssueRequest) -> errors.OrderHeldBack | None:
         """See `Issuer.rate_limit_hold`."""
-        budget = Budget(self._directory, self._settings.limits, self._state, self._now)
+        budget = Budget(self._directory, self.settings.limits, self.state, self.now)
         return budget.rate_limit_hold(request)
 
     def issue(
@@ -113,15 +97,15 @@ class AcmeIssuer:
         context = OrderContext(
             lineage=request.lineage,
             dns=dns,
-            state=self._state,
-            propagation=self._propagation,
-            pause=self._pause,
-            now=self._now,
+            state=self.state,
+            propagation=self.propagation,
+            pause=self.pause,
+            now=self.now,
             progress=progress,
             standing=standing,
         )
         with (
-            known_to_be_taken(request, dns, self._state),
+            known_to_be_taken(request, dns, self.state),
             self._turn(),
             self._remembering_holds(request),
             self._client() as client,
@@ -129,7 +113,7 @@ class AcmeIssuer:
             if client.ahead is not None:
                 must_not_be_behind(urlsplit(self._directory).netloc, client.ahead)
             check = partial(self._must_be_allowed, request.names, standing, client.identities)
-            ordering = Ordering(self._settings, client, request, lease, context, check)
+            ordering = Ordering(self.settings, client, request, lease, context, check)
             account = self._accounts.sign_in(client)
             try:
                 return ordering.fulfil()
@@ -141,7 +125,7 @@ class AcmeIssuer:
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """See `Issuer.sweep`."""
-        Sweep(self._state, accounts, self._pause).run(lineage, now)
+        Sweep(self.state, accounts, self.pause).run(lineage, now)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
         """See `Issuer.renewal_info`. A CA that did not answer is not asked again."""
@@ -152,13 +136,13 @@ class AcmeIssuer:
         if self._silent is not None:
             raise self._silent
         try:
-            with self._network() as network:
-                resource = self._state.account_note(self._directory, _RENEWAL_INFO)
+            with opened_network(self.settings, self.pause, self.now) as network:
+                resource = self.state.account_note(self._directory, _RENEWAL_INFO)
                 if resource is None:
                     resource = self._read_directory(network).renewal_info
                 if resource is None:
                     return RenewalInfo()
-                return ask(network, resource, identifier, self._now)
+                return ask_renewal_info(network, resource, identifier, self.now)
         except errors.CaUnavailable as error:
             self._silent = error
             raise
@@ -167,11 +151,11 @@ class AcmeIssuer:
         self, names: Sequence[str], standing: frozenset[str], identities: frozenset[str]
     ) -> None:
         """Raise `OrderFailed` where CAA records forbid the CA to issue by a name's proof."""
-        if self._resolvers is None or not identities:
+        if self.resolvers is None or not identities:
             return
-        account = self._state.account(self._directory)
+        account = self.state.account(self._directory)
         applicant = Applicant(identities, None if account is None else account.url)
-        look = NamesLook(self._resolvers, applicant, standing)
+        look = NamesLook(self.resolvers, applicant, standing)
         for finding in look.forbidden(names):
             raise errors.OrderFailed(
                 Text("{name}: {problem}", name=finding.subject, problem=finding.message),
@@ -191,17 +175,17 @@ class AcmeIssuer:
                     str(refusal.message),
                     request.names,
                     refusal.retry.after,
-                    self._now(),
+                    self.now(),
                     by_name=not isinstance(refusal, errors.CaUnavailable),
                 )
                 with contextlib.suppress(errors.StateError):  # why it failed is the news
-                    self._state.save_hold(self._directory, hold)
+                    self.state.save_hold(self._directory, hold)
             raise
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
         while not self._turns.acquire(blocking=False):
-            self._pause(TURN_REST)
+            self.pause(TURN_REST)
         try:
             yield
         finally:
@@ -214,23 +198,15 @@ class AcmeIssuer:
 
     @contextlib.contextmanager
     def _client(self) -> Iterator[Client]:
-        with self._network() as network:
+        with opened_network(self.settings, self.pause, self.now) as network:
             yield self._read_directory(network)
-
-    @contextlib.contextmanager
-    def _network(self) -> Iterator[Network]:
-        """Open a network; only `IssuanceError` leaves the block."""
-        bundle, proxy = self._settings.ca_bundle, self._settings.proxy
-        network = Network(ca_bundle=bundle, proxy=proxy, pause=self._pause, now=self._now)
-        with translating_errors(self._now), contextlib.closing(network):
-            yield network
 
     def _read_directory(self, network: Network) -> Client:
         """Read the directory, and store where it has renewal information."""
         client = Client.at(self._directory, network)
         resource = client.renewal_info
-        if resource != self._state.account_note(self._directory, _RENEWAL_INFO):
-            self._state.update_account_note(self._directory, _RENEWAL_INFO, lambda _: resource)
+        if resource != self.state.account_note(self._directory, _RENEWAL_INFO):
+            self.state.update_account_note(self._directory, _RENEWAL_INFO, lambda _: resource)
         return client
 
 

@@ -1,6 +1,4 @@
-"""What one server answers when it is asked for TXT values: an authoritative name server, or a
-resolver by HTTPS.
-"""
+"""What name servers, and resolvers over HTTPS, answer about TXT values, and what that means."""
 
 from __future__ import annotations
 
@@ -27,6 +25,7 @@ from certferry.adapters.acme.resolvers import (
     UNREADABLE,
     HttpsResolver,
     Unheard,
+    made_up_among,
     to_name,
 )
 from certferry.system_words import system_words
@@ -210,3 +209,229 @@ def dissent(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Te
 def with_reasons(hosts: Mapping[str, Text]) -> list[Text]:
     """Return each host with the reason behind it."""
     return [Text("{server} ({why})", server=host, why=why) for host, why in hosts.items()]
+
+
+NO_ADDRESS = Text("has no address")
+UNASKED = Reading(Heard.SILENCE, NO_ANSWER)
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """The values that a name must show at every host in the NS records of its zone."""
+
+    name: str
+    zone: str
+    values: frozenset[str]
+    hosts: tuple[str, ...]
+
+
+class ServerVerdict(Enum):
+    """Whether a server counts as showing the values of a name."""
+
+    SEEN = "seen"
+    MISSING = "missing"
+    LEFT_OUT = "left out"
+
+
+def judged_server(
+    readings: Sequence[Reading], wanted: frozenset[str]
+) -> tuple[ServerVerdict, Text]:
+    """Judge a server by the readings of its addresses: each that answers must show every value.
+
+    Silent ones are forgiven while another answers. A server that this host cannot send to, as an
+    IPv6-only one, is left out: it would never be seen.
+    """
+    if not readings:
+        return ServerVerdict.MISSING, NO_ADDRESS
+    asked = [reading for reading in readings if reading.heard is not Heard.NO_ROUTE]
+    if not asked:
+        return ServerVerdict.LEFT_OUT, readings[0].why
+    answered = [reading for reading in asked if reading.heard is not Heard.SILENCE]
+    lacking = [reading for reading in answered or asked if not reading.shows(wanted)]
+    if lacking:
+        return ServerVerdict.MISSING, lacking[0].why
+    return ServerVerdict.SEEN, Text("")
+
+
+class PropagationStatus:
+    """The readings so far, by address; `opinions` are what other resolvers said last."""
+
+    def __init__(self, sought: Iterable[Sought], addresses: Mapping[str, tuple[str, ...]]) -> None:
+        self.sought = tuple(sought)
+        self.addresses = dict(addresses)
+        self._readings: dict[tuple[str, str], Reading] = {}
+        self.opinions: Mapping[str, Mapping[str, Reading]] = {}
+        self._without_unlocated = False
+        self._accepted: set[str] = set()
+        self._heard: set[str] = set()
+
+    def accept(self, names: Iterable[str]) -> None:
+        """Take the values of these names for seen."""
+        self._accepted |= set(names)
+
+    def note(self, address: str, name: str, reading: Reading) -> None:
+        """Store the newest reading of a name at an address."""
+        self._readings[address, name] = reading
+        if reading.heard in {Heard.ANSWER, Heard.REFUSAL}:
+            self._heard.add(name)
+
+    def leave_out_unlocated(self) -> None:
+        """Wait no longer for hosts without an address."""
+        self._without_unlocated = True
+
+    @property
+    def unlocated(self) -> list[str]:
+        """The hosts of which no address is known."""
+        return sorted(host for host, addresses in self.addresses.items() if not addresses)
+
+    def to_ask(self) -> dict[str, list[str]]:
+        """Return the names to ask for at each address."""
+        questions: dict[str, list[str]] = {}
+        for one in self.sought:
+            for host, (verdict, _) in self.verdicts(one).items():
+                for address in self.addresses[host] if verdict is not ServerVerdict.SEEN else ():
+                    names = questions.setdefault(address, [])
+                    if one.name not in names and not self._reading(one, address).shows(one.values):
+                        names.append(one.name)
+        return {address: names for address, names in questions.items() if names}
+
+    def verdicts(self, one: Sought) -> dict[str, tuple[ServerVerdict, Text]]:
+        """Judge every host for one name; an address that was not asked yet counts as silent."""
+        found: dict[str, tuple[ServerVerdict, Text]] = {}
+        for host in one.hosts:
+            addresses = self.addresses[host]
+            found[host] = judged_server([self._reading(one, a) for a in addresses], one.values)
+            if self._without_unlocated and not addresses:
+                found[host] = ServerVerdict.LEFT_OUT, NO_ADDRESS
+        return found
+
+    @property
+    def incomplete(self) -> list[Sought]:
+        """What some host that can be asked does not show yet, or what none shows."""
+        return [
+            one
+            for one in self.sought
+            if one.name not in self._accepted
+            and (
+                not self._judged(one, ServerVerdict.SEEN)
+                or self._judged(one, ServerVerdict.MISSING)
+            )
+        ]
+
+    @property
+    def unheard(self) -> list[Sought]:
+        """The incomplete of which no server has given an answer that counts."""
+        return [one for one in self.incomplete if one.name not in self._heard]
+
+    def missing(self) -> dict[str, Text]:
+        """Return the hosts that lack something, each with the reason."""
+        return {
+            host: why
+            for one in self.incomplete
+            for host, why in self._judged(one, ServerVerdict.MISSING).items()
+        }
+
+    def heard(self) -> dict[Heard, set[str]]:
+        """Return which hosts gave each kind of answer, without those that cannot be asked."""
+        found: dict[Heard, set[str]] = {}
+        for one in self.sought:
+            for host in one.hosts:
+                for address in self.addresses[host]:
+                    found.setdefault(self._reading(one, address).heard, set()).add(host)
+        found.pop(Heard.NO_ROUTE, None)
+        return found
+
+    def account(self) -> list[Text]:
+        """Return for each name that is not seen everywhere where it is, where not, and why."""
+        return [
+            Text(
+                "{name} {seen}{missing}{unreachable}",
+                name=one.name,
+                seen=_listed(
+                    Text("was seen at {servers}"),
+                    [*self._judged(one, ServerVerdict.SEEN)] or [Text("none")],
+                ),
+                missing=_listed(
+                    Text("; missing at {servers}"),
+                    with_reasons(self._judged(one, ServerVerdict.MISSING)),
+                ),
+                unreachable=_listed(
+                    Text("; not reachable from here: {servers}"),
+                    with_reasons(self._judged(one, ServerVerdict.LEFT_OUT)),
+                ),
+            )
+            for one in self.incomplete
+        ]
+
+    def _reading(self, one: Sought, address: str) -> Reading:
+        return self._readings.get((address, one.name), UNASKED)
+
+    def _judged(self, one: Sought, wanted: ServerVerdict) -> dict[str, Text]:
+        """Return the hosts with this verdict, each with the reason."""
+        return {
+            host: why for host, (verdict, why) in self.verdicts(one).items() if verdict is wanted
+        }
+
+
+def _listed(sentence: Text, servers: Sequence[object]) -> Text:
+    return sentence.filled(servers=servers) if servers else Text("")
+
+
+def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) -> Text:
+    """Return what to check when values are not seen; `inventing` resolvers make up addresses."""
+    zones = sorted({one.zone for one in status.incomplete})
+    addresses = {
+        a for one in status.incomplete for host in one.hosts for a in status.addresses[host]
+    }
+    if made_up := made_up_among(list(addresses)):
+        return Text(
+            "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS"
+            " bypass it, or name resolvers that it leaves alone in [dns].resolvers or [dns].doh",
+            addresses=made_up,
+        )
+    if inventing:
+        return Text(
+            "{resolvers} give addresses for a name that does not exist, so the name servers are"
+            " perhaps not where they say: let DNS bypass the proxy or filter, or name other"
+            " resolvers in [dns].resolvers",
+            resolvers=[
+                Text("{resolver} ({addresses})", resolver=resolver, addresses=found)
+                for resolver, found in inventing.items()
+            ],
+        )
+    heard = status.heard()
+    if heard.keys() == {Heard.SILENCE}:
+        return Text(
+            "no name server answered at all: this host may not be allowed to ask them directly; let"
+            " it send to port 53 outbound, UDP and TCP, of any address, or check the name servers"
+            " of {zones}; where it may not, set `doh` or `wait` under [dns]",
+            zones=zones,
+        )
+    if heard.keys() - {Heard.SILENCE} == {Heard.HEARSAY}:
+        return Text(
+            "a router or a proxy seems to answer in place of the name servers of {zones}:"
+            " let this host's queries to port 53 bypass it, UDP and TCP, or set `doh` or `wait`"
+            " under [dns]",
+            zones=zones,
+        )
+    refusing = heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set())
+    if refusing:
+        return Text(
+            "{servers} should serve {zones} and do not: correct the name servers at the registrar",
+            servers=sorted(refusing),
+            zones=zones,
+        )
+    missing = status.missing()
+    if missing and set(missing.values()) == {NO_ANSWER} and Heard.ANSWER in heard:
+        return Text(
+            "this host gets no answer from {servers}, but one from other name servers of {zones}:"
+            " let it send to port 53 outbound, UDP and TCP, of every address (firewall, security"
+            " group)",
+            servers=sorted(missing),
+            zones=zones,
+        )
+    return Text(
+        "check that {zones} is delegated to the provider that the record was written at, or give "
+        "it longer with [dns].propagation_timeout",
+        zones=zones,
+    )

@@ -6,6 +6,7 @@ a request is refused, and knows one timeout only (docs/facts/libraries.md §1.1)
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,9 +21,11 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from certferry import __version__
-from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of
+from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of, translating_errors
 from certferry.adapters.http.client import PlainSession, ahead_of
+from certferry.core.desired.certificate import ExternalAccount
 from certferry.core.network import is_loopback
+from certferry.core.planning.limits import Limits
 from certferry.core.redaction import quoted
 from certferry.errors import CaUnavailable, Retry
 from certferry.ports.progress import Pause
@@ -42,6 +45,26 @@ _TRANSIENT = {500, 502, 503, 504}
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class IssuerSettings:
+    """An operator's settings of one CA, whose `directory` is a URL.
+
+    `ca_bundle` holds the CA of its TLS certificate, and issuers that its chains lack; without a
+    `proxy`, the environment's is used. `preferred_chain` is the common name of a root. A CA that
+    `must_have_profile` issues nothing without a desired profile; `limits` are `None` if unknown.
+    """
+
+    directory: str
+    email: str | None = None
+    ca_bundle: Path | None = None
+    proxy: str | None = None
+    preferred_chain: str | None = None
+    must_have_profile: bool = True
+    external: ExternalAccount | None = None
+    limits: Limits | None = None
+    dns_persist: bool = False
+
+
 class Network(ClientNetwork):
     """The requests of one order, signed once `key` and `account` are set. Not thread-safe.
 
@@ -51,17 +74,16 @@ class Network(ClientNetwork):
 
     def __init__(
         self,
-        *,
-        ca_bundle: Path | None,
-        proxy: str | None = None,
+        settings: IssuerSettings,
         pause: Pause,
         now: Callable[[], datetime],
         whole: timedelta = WHOLE,
     ) -> None:
         super().__init__(alg=ES256, user_agent=f"certferry/{__version__}")
         self.session = PlainSession(whole, LONGEST_ANSWER)
-        if ca_bundle is not None:
-            self.verify_ssl = str(ca_bundle)  # type: ignore[assignment]  # requests takes a path
+        if settings.ca_bundle is not None:
+            self.verify_ssl = str(settings.ca_bundle)  # type: ignore[assignment]  # requests takes a path
+        proxy = settings.proxy
         self._proxies = {} if proxy is None else dict.fromkeys(("https", "http"), proxy)
         self._pause = pause
         self._now = now
@@ -140,6 +162,15 @@ class Network(ClientNetwork):
             return super()._check_response(response, content_type)
         except RecursionError as deep:
             raise errors.ClientError("JSON that is nested too deeply") from deep
+
+
+@contextlib.contextmanager
+def opened_network(
+    settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]
+) -> Iterator[Network]:
+    """Open a network, and close it on exit. Only `IssuanceError` leaves the block."""
+    with translating_errors(now), contextlib.closing(Network(settings, pause, now)) as network:
+        yield network
 
 
 def must_be_private(url: str) -> None:

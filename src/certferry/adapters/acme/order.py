@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,23 +16,29 @@ from certferry.adapters.acme.client import (
     READY,
     VALID,
     Client,
-    IssuerSettings,
     Order,
+    certificate_id,
 )
-from certferry.adapters.acme.csr import chosen_chain
 from certferry.adapters.acme.dns01 import OrderContext, Solver
-from certferry.adapters.acme.network import Polling
+from certferry.adapters.acme.network import IssuerSettings, Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
-from certferry.adapters.acme.renewal_info import certificate_id
 from certferry.core.certificates.certificate import CertificateBundle, same_names
 from certferry.core.certificates.chain import must_be_as_ordered, rejected
 from certferry.core.certificates.names import base_name
-from certferry.core.certificates.pem import bundle_of, parse_chain, parse_key, with_issuer
+from certferry.core.certificates.pem import (
+    bundle_of,
+    common_name,
+    parse_certificates,
+    parse_chain,
+    parse_key,
+    with_issuer,
+)
 from certferry.core.secret import Secret
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import AcmeOrder, Lease
 from certferry.text import Text
 
+MOST_CHAINS = 10  # besides the first; Let's Encrypt offers two or three
 ISSUANCE = timedelta(minutes=5)
 """How long the CA may take from the proof to the certificate; seconds are usual."""
 
@@ -41,6 +48,9 @@ _NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized"}
 
 _UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
 """What Pebble 2.6 says in that case, as `serverInternal`, which may mean anything else as well."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,3 +271,29 @@ def _no_such_profile(desired: Sequence[str], offered: Sequence[str]) -> errors.O
         Text("the CA has no profile {profile}", profile=Text("{names}", names=desired)),
         hint=Text("set `profile` under [acme] to one of: {profiles}", profiles=offered),
     )
+
+
+def chosen_chain(client: Client, url: str, root: str | None) -> str:
+    """Download the chain that was issued by the common name `root`, or else the CA's first."""
+    offered: dict[str, str] = {}
+    for chain in client.chains(url, most=MOST_CHAINS):
+        topmost = _topmost_issuer(chain)
+        if root in {None, topmost}:
+            return chain
+        offered.setdefault(topmost, chain)
+    _log.warning(
+        Text(
+            "the CA offers no chain to {root} (`preferred_chain`), only to {roots}",
+            root=root,
+            roots=list(offered),
+        )
+    )
+    return next(iter(offered.values()))
+
+
+def _topmost_issuer(chain: str) -> str:
+    """Return the issuer's common name of a chain's last certificate, if it can be read."""
+    try:
+        return common_name(parse_certificates(chain)[-1].issuer)
+    except errors.CertificateError:
+        return ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from certferry.adapters.acme.account import holder_in
 from certferry.adapters.acme.examination import AT_ONCE
+from certferry.adapters.acme.propagation import Propagation, unwritable
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.adapters.acme.zones import Propagation, unwritable
 from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name
 from certferry.core.findings import Code, info, warning
@@ -79,23 +79,16 @@ def judged_names(
         return list(pool.map(judged, wanted, wanted.values()))
 
 
+@dataclass(frozen=True, slots=True)
 class PersistProofs:
     """Checks records for one directory; `read_offer` is called once."""
 
-    def __init__(
-        self,
-        directory: str,
-        state: StateStore,
-        resolvers: Resolvers,
-        now: Callable[[], datetime],
-        read_offer: Callable[[], dns_persist.Offer | None],
-    ) -> None:
-        self._directory = directory
-        self._state = state
-        self._resolvers = resolvers
-        self._now = now
-        self._read_offer = read_offer
-        self._known: list[dns_persist.Offer | None] = []
+    directory: str
+    state: StateStore
+    resolvers: Resolvers
+    now: Callable[[], datetime]
+    read_offer: Callable[[], dns_persist.Offer | None]
+    _known: list[dns_persist.Offer | None] = field(default_factory=list, init=False)
 
     def must_be_provable(
         self, names: Sequence[str], dns: DnsProvider, propagation: Propagation
@@ -118,14 +111,14 @@ class PersistProofs:
         """Return what was found for each name, or why there can be no record."""
         # Several at once may read it: behind a lock, each would wait for a CA that is silent.
         if not self._known:
-            self._known.append(self._read_offer())
+            self._known.append(self.read_offer())
         offer = self._known[0]
         if offer is None:
             return NOT_OFFERED
-        holder = holder_in(self._state, self._directory)
+        holder = holder_in(self.state, self.directory)
         if holder is None:
             return NO_ACCOUNT
-        return judged_names(names, offer, holder, self._resolvers, self._now)
+        return judged_names(names, offer, holder, self.resolvers, self.now)
 
 
 def _none_possible(missing: dict[str, ZoneNotFound], why: Text) -> RecordMissing:

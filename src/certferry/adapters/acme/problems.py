@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -79,14 +78,6 @@ class Refused(errors.ClientError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedProof:
-    """A name whose proof the CA did not accept, and why."""
-
-    name: str
-    problem: messages.Error | None
-
-
 @contextlib.contextmanager
 def translating_errors(now: Callable[[], datetime]) -> Iterator[None]:
     """Turn every exception of the libraries in the block into one of ours."""
@@ -121,21 +112,18 @@ def refused_order(problem: messages.Error, retry: Retry | None = None) -> Issuan
     )
 
 
-def refused_proofs(failed: Sequence[RefusedProof]) -> AuthorizationFailed:
+def refused_proofs(failed: Sequence[tuple[str, messages.Error | None]]) -> AuthorizationFailed:
     """Return the error for names whose proofs were not accepted (at least one)."""
+    sentence = Text("the CA does not accept the proof for {name}")
+    explained = Text("the CA does not accept the proof for {name}: {problem}")
     sentences = [
-        Text("the CA does not accept the proof for {name}", name=proof.name)
-        if proof.problem is None
-        else Text(
-            "the CA does not accept the proof for {name}: {problem}",
-            name=proof.name,
-            problem=in_words(proof.problem),
-        )
-        for proof in failed
+        sentence.filled(name=name)
+        if problem is None
+        else explained.filled(name=name, problem=in_words(problem))
+        for name, problem in failed
     ]
-    hints = [_first(FOR_PROOFS, proof.problem) for proof in failed if proof.problem]
-    names = tuple(proof.name for proof in failed)
-    hint = next(filter(None, hints), None)
+    hints = (_first(FOR_PROOFS, problem) for _, problem in failed if problem)
+    hint, names = next(filter(None, hints), None), tuple(name for name, _ in failed)
     return AuthorizationFailed(_joined(sentences), hint=hint, names=names)
 
 
@@ -221,7 +209,7 @@ def _not_reached(failure: requests.RequestException) -> CaUnavailable:
             host=_host_of(failure),
             cause=_innermost(failure),
         ),
-        hint=UNTRUSTED if is_untrusted(failure) else for_transport(failure),
+        hint=for_transport(failure),
     )
 
 
@@ -399,14 +387,13 @@ def for_status(error: type[IssuanceError], moment: datetime | None) -> Text:
     )
 
 
-UNTRUSTED = Text(
-    "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle`"
-    " under [acme]; otherwise a gateway may be intercepting the connection"
-)
-
-
 def for_transport(failure: requests.RequestException) -> Text:
     """Return the hint for a request that brought no answer."""
+    if is_untrusted(failure):
+        return Text(
+            "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle`"
+            " under [acme]; otherwise a gateway may be intercepting the connection"
+        )
     if isinstance(failure, UnknownProxy):
         return Text(
             "certferry does not support SOCKS proxies: set HTTPS_PROXY to the proxy's"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
+from typing import Protocol
 
 from certferry.adapters.acme.nameservers import (
     Heard,
+    PropagationStatus,
     Reading,
+    Sought,
+    advice,
     ask,
     dissent,
     is_shown,
@@ -21,11 +25,14 @@ from certferry.adapters.acme.nameservers import (
     with_reasons,
 )
 from certferry.adapters.acme.network import growing
-from certferry.adapters.acme.propagation_status import PropagationStatus, Sought, advice
 from certferry.adapters.acme.resolvers import DNS_PORT, DnsLookup, HttpsResolver
-from certferry.adapters.acme.zones import Report
-from certferry.errors import DnsRejected, PropagationTimeout
+from certferry.core.certificates.names import base_name, challenge_name
+from certferry.core.discovery.inventory import FoundZone
+from certferry.core.discovery.proposal import must_have_zone
+from certferry.errors import DnsRejected, PropagationTimeout, ZoneNotFound
+from certferry.ports.dns import DnsProvider, SharedOut
 from certferry.ports.progress import Pause
+from certferry.ports.survey import ZoneFinder, ZoneKeeper
 from certferry.text import Text
 
 Wanted = Mapping[str, frozenset[str]]
@@ -56,7 +63,109 @@ UNWRITTEN = "_certferry-is-not-there"
 
 log = logging.getLogger(__name__)
 
+Report = Callable[[Text, datetime, datetime], None]
+"""Takes a sentence about what the run waits for, since when, and until when at most."""
 
+FindZone = Callable[[str], FoundZone]
+"""Returns the zone of an account that holds a place. Raises `DnsError`."""
+
+_WITHOUT_WAIT = Text(
+    "where the challenge is delegated by a CNAME, set `doh` under [dns] in the place of `wait`;"
+    " else add the domain to the account, or name the account that has it as `dns` of the"
+    " certificate"
+)
+
+
+class Propagation(Protocol):
+    """Asks the authoritative name servers."""
+
+    @property
+    def sees_cnames(self) -> bool:
+        """Whether CNAMEs are looked for at all."""
+        ...
+
+    def follow(self, name: str) -> str:
+        """Return the name at which a TXT value for `name` must be put: the end of its CNAMEs."""
+        ...
+
+    def wildcard_alias(self, name: str) -> str | None:
+        """Return the alias that a wildcard makes of this name, which `follow` ignores."""
+        ...
+
+    def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
+        """Wait until every authoritative server shows the values. Raises `DnsError`."""
+        ...
+
+
+def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propagation) -> None:
+    """Refuse names whose challenges have no zone to be written into. Raises `DnsError`."""
+    for _, problem in unwritable(names, dns, propagation):
+        raise problem
+
+
+def unwritable(
+    names: Sequence[str], dns: DnsProvider, propagation: Propagation
+) -> Iterator[tuple[str, ZoneNotFound]]:
+    """Yield names, without `*.`, whose challenges no zone holds, and why. Raises `DnsError`."""
+    known: dict[DnsProvider, FindZone | None] = {}
+    for name in dict.fromkeys(map(base_name, names)):
+        asked = challenge_name(name)
+        place = propagation.follow(asked)
+        try:
+            account = account_at(dns, place)
+            if account not in known:
+                known[account] = finder_of(account)
+            find = known[account]
+            if find is not None:
+                find(place)
+        except ZoneNotFound as problem:
+            yield name, explained(problem, asked, place, propagation)
+
+
+def account_at(dns: DnsProvider, place: str) -> DnsProvider:
+    """Return the account that writes at a place. Raises `DnsError`."""
+    return dns.at(place) if isinstance(dns, SharedOut) else dns
+
+
+def finder_of(dns: DnsProvider) -> FindZone | None:
+    """Return what finds an account's zones, `None` where its provider cannot. Raises `DnsError`."""
+    if isinstance(dns, ZoneFinder):
+        return dns.zone_of
+    return partial(must_have_zone, zones=dns.zones()) if isinstance(dns, ZoneKeeper) else None
+
+
+def explained(
+    problem: ZoneNotFound, asked: str, place: str, propagation: Propagation
+) -> ZoneNotFound:
+    """Add which CNAME has led away from any zone, does not count, or was not looked for."""
+    if not propagation.sees_cnames:
+        message = Text(
+            "{problem}; whether a CNAME leads elsewhere is not known, since with `wait` under [dns]"
+            " nothing is asked",
+            problem=problem.message,
+        )
+        return ZoneNotFound(message, hint=_WITHOUT_WAIT)
+    if place != asked:
+        message = Text(
+            "the CNAME at {name} leads to {place}, and {problem}",
+            name=asked,
+            place=place,
+            problem=problem.message,
+        )
+        return ZoneNotFound(message, hint=problem.hint)
+    target = propagation.wildcard_alias(asked)
+    if target is None:
+        return problem
+    message = Text(
+        "{problem}; the CNAME to {target} that is seen there is a wildcard's and counts for"
+        " nothing, since it gives way to what is set at the name itself",
+        problem=problem.message,
+        target=target,
+    )
+    return ZoneNotFound(message, hint=problem.hint)
+
+
+@dataclass(kw_only=True, eq=False)
 class DnsPropagation:
     """Finds where a challenge lives and waits until it is there. Safe to use from any thread.
 
@@ -65,26 +174,17 @@ class DnsPropagation:
     help; those that the operator has `chosen` always give a second opinion.
     """
 
-    def __init__(
-        self,
-        *,
-        resolvers: Sequence[tuple[str, int]] = (),
-        port: int = DNS_PORT,
-        timeout: timedelta,
-        pause: Pause,
-        now: Callable[[], datetime],
-        answer_within: timedelta = ANSWER_WITHIN,
-        over_https: Sequence[HttpsResolver] = (),
-        chosen: bool = False,
-    ) -> None:
-        self._where = DnsLookup(resolvers, answer_within, over_https)
-        self._over_https = tuple(over_https)
-        self._chosen = chosen
-        self._port = port
-        self._answer_within = answer_within
-        self._timeout = timeout
-        self._pause = pause
-        self._now = now
+    timeout: timedelta
+    pause: Pause
+    now: Callable[[], datetime]
+    resolvers: Sequence[tuple[str, int]] = ()
+    port: int = DNS_PORT
+    answer_within: timedelta = ANSWER_WITHIN
+    over_https: Sequence[HttpsResolver] = ()
+    chosen: bool = False
+
+    def __post_init__(self) -> None:
+        self._where = DnsLookup(self.resolvers, self.answer_within, self.over_https)
 
     @property
     def sees_cnames(self) -> bool:
@@ -119,7 +219,7 @@ class DnsPropagation:
         return names[-1]
 
     def wildcard_alias(self, name: str) -> str | None:
-        """See `zones.Propagation.wildcard_alias`. Raises `DnsUnavailable`."""
+        """See `Propagation.wildcard_alias`. Raises `DnsUnavailable`."""
         target = self._where.alias(name)
         return target if target is not None and self._made_up_beside(name) == target else None
 
@@ -134,14 +234,14 @@ class DnsPropagation:
 
         Raises `PropagationTimeout`, `DnsUnavailable`, `ZoneNotFound`, and what the pause raises.
         """
-        since = self._now()
-        deadline = since + self._timeout
+        since = self.now()
+        deadline = since + self.timeout
         latest = max(deadline, since + ROUND)
         status = self._begin(wanted, latest)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="propagation") as threads:
             for pause in growing(FIRST_PAUSE, LONGEST_PAUSE):
                 self._look(status, threads, latest)
-                now = self._now()
+                now = self.now()
                 left = (deadline - now).total_seconds()
                 if now - since >= UNLOCATED:
                     status.leave_out_unlocated()
@@ -157,7 +257,7 @@ class DnsPropagation:
                 if not servers:
                     what = Text("no name server can be reached from here")
                 report(what, since, deadline)
-                self._pause(min(pause, left))
+                self.pause(min(pause, left))
                 # A resolver may have failed once.
                 status.addresses |= self._addresses(status.unlocated, latest)
 
@@ -172,16 +272,16 @@ class DnsPropagation:
     def _addresses(self, hosts: Iterable[str], latest: datetime) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = dict.fromkeys(hosts, ())
         for host in found:
-            if self._now() < latest:
+            if self.now() < latest:
                 found[host] = self._where.addresses(host)[:MOST_ADDRESSES]
         return found
 
     def _ask_elsewhere(self, status: PropagationStatus) -> None:
         """Accept what other resolvers show of the names whose servers cannot be heard from here."""
         unheard = {one.name: one.values for one in status.unheard}
-        if not unheard or not self._over_https:
+        if not unheard or not self.over_https:
             return
-        status.opinions = opinions_of(self._over_https, unheard)
+        status.opinions = opinions_of(self.over_https, unheard)
         shown = [n for n, values in unheard.items() if is_shown(status.opinions[n], values)]
         status.accept(shown)
         if shown:
@@ -203,7 +303,7 @@ class DnsPropagation:
                     servers=status.unlocated,
                 )
             )
-        opinions = opinions_of(self._over_https, wanted) if self._chosen else {}
+        opinions = opinions_of(self.over_https, wanted) if self.chosen else {}
         heard = {name: those_heard(readings) for name, readings in opinions.items()}
         others = dissent(heard, wanted)
         if others:
@@ -216,9 +316,9 @@ class DnsPropagation:
 
     def _too_late(self, status: PropagationStatus, wanted: Wanted) -> PropagationTimeout:
         """Return where each value was seen and where not, and what others say of it."""
-        if self._chosen and not status.opinions:
+        if self.chosen and not status.opinions:
             lacking = [one.name for one in status.incomplete]
-            status.opinions = opinions_of(self._over_https, lacking)
+            status.opinions = opinions_of(self.over_https, lacking)
         inventing = self._where.invented() if status.unheard else {}
         account = status.account()
         others = dissent(status.opinions, wanted)
@@ -227,7 +327,7 @@ class DnsPropagation:
         return PropagationTimeout(
             Text(
                 "not every name server showed the challenge within {timeout}: {account}",
-                timeout=self._timeout,
+                timeout=self.timeout,
                 account=account,
             ),
             hint=advice(status, inventing),
@@ -245,11 +345,11 @@ class DnsPropagation:
         """Ask one address for each name; when it is silent once, the others are not asked for."""
         readings: list[Reading] = []
         for name in names:
-            if self._now() >= latest:
+            if self.now() >= latest:
                 break
             unheard = readings and readings[-1].heard in {Heard.SILENCE, Heard.NO_ROUTE}
             readings.append(
-                readings[-1] if unheard else ask(address, self._port, name, self._answer_within)
+                readings[-1] if unheard else ask(address, self.port, name, self.answer_within)
             )
         return readings
 

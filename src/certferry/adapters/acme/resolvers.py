@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
+from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
@@ -95,8 +96,6 @@ class HttpsResolver(dns.nameserver.Nameserver):
         response.id = query.id
         return response
 
-    # as dnspython wants it
-
     def __str__(self) -> str:
         """Return what it is called among the errors of a question."""
         return self.called
@@ -145,6 +144,7 @@ def at_urls(
     )
 
 
+@dataclass(eq=False)
 class Resolvers:
     """The given resolvers (address, port), or the system's, asked in turn; those `over_https` last,
     or, with `plain` off, alone. Safe to use from any thread.
@@ -152,26 +152,20 @@ class Resolvers:
     Questions raise `DnsUnavailable` when no resolver answers. Names are A-labels without final dot.
     """
 
-    def __init__(
-        self,
-        endpoints: Sequence[tuple[str, int]],
-        answer_within: timedelta,
-        over_https: Sequence[HttpsResolver] = (),
-        *,
-        plain: bool = True,
-        system: str = RESOLV_CONF,
-    ) -> None:
-        for address, _ in endpoints:
+    endpoints: Sequence[tuple[str, int]]
+    answer_within: timedelta
+    over_https: Sequence[HttpsResolver] = ()
+    _: KW_ONLY
+    plain: bool = True
+    system: str = RESOLV_CONF
+
+    def __post_init__(self) -> None:
+        for address, _ in self.endpoints:
             if not dns.inet.is_address(address):
                 raise ConfigError(
                     Text("the resolver {address} is not an IP address", address=repr(address)),
                     hint=Text("write addresses in [dns].resolvers, for instance 223.5.5.5"),
                 )
-        self._endpoints = tuple(endpoints)
-        self._answer_within = answer_within
-        self._over_https = tuple(over_https)
-        self._plain = plain
-        self._system = system
 
     def alias(self, name: str) -> str | None:
         """Return the name that this one is an alias of, by one CNAME."""
@@ -229,7 +223,7 @@ class Resolvers:
     def apart(self) -> list[Resolvers]:
         """Return each plain resolver by itself, or else those over HTTPS as one."""
         endpoints = self._plain_endpoints()
-        return [Resolvers([one], self._answer_within) for one in endpoints] or [self]
+        return [Resolvers([one], self.answer_within) for one in endpoints] or [self]
 
     def addresses(self, host: str) -> tuple[str, ...]:
         """Return the IPv4 and IPv6 addresses of a host, as far as they can be found."""
@@ -262,15 +256,15 @@ class Resolvers:
         for address, port in self._plain_endpoints():
             label = address if port == DNS_PORT else f"{address}:{port}"
             servers[label] = dns.nameserver.Do53Nameserver(address, port)
-        return servers | {server.called: server for server in self._over_https}
+        return servers | {server.called: server for server in self.over_https}
 
     def _plain_endpoints(self) -> Sequence[tuple[str, int]]:
-        if self._endpoints or not self._plain:
-            return self._endpoints
+        if self.endpoints or not self.plain:
+            return self.endpoints
         try:
-            return system_resolvers(self._system)
+            return system_resolvers(self.system)
         except DnsUnavailable:
-            if not self._over_https:
+            if not self.over_https:
                 raise
             return ()
 
@@ -279,7 +273,7 @@ class Resolvers:
         resolver = dns.resolver.Resolver(configure=False)
         resolver.nameservers = list(self._servers.values())
         resolver.use_edns(0, 0, PAYLOAD)
-        resolver.timeout = self._answer_within.total_seconds()
+        resolver.timeout = self.answer_within.total_seconds()
         resolver.lifetime = resolver.timeout * (len(self._servers) + 1)
         return resolver
 
@@ -319,14 +313,9 @@ class Resolvers:
 class DnsLookup(Resolvers):
     """Resolvers that ask those `over_https` again for what the others deny or make up."""
 
-    def __init__(
-        self,
-        endpoints: Sequence[tuple[str, int]],
-        answer_within: timedelta,
-        over_https: Sequence[HttpsResolver],
-    ) -> None:
-        super().__init__(endpoints, answer_within, over_https)
-        self._elsewhere = Resolvers((), answer_within, over_https, plain=False)
+    @cached_property
+    def _elsewhere(self) -> Resolvers:
+        return Resolvers((), self.answer_within, self.over_https, plain=False)
 
     def zone_of(self, name: str) -> str:
         """See `Resolvers.zone_of`."""
@@ -340,7 +329,7 @@ class DnsLookup(Resolvers):
         """See `Resolvers.addresses`. Made-up ones are reported, and asked for over HTTPS."""
         found = super().addresses(host)
         made_up = made_up_among(found)
-        if (found and not made_up) or not self._over_https:
+        if (found and not made_up) or not self.over_https:
             return found
         if made_up:
             _log.warning(
@@ -360,7 +349,7 @@ class DnsLookup(Resolvers):
         try:
             return question(name)
         except ZoneNotFound as denied:
-            if not self._over_https:
+            if not self.over_https:
                 raise
             try:
                 return elsewhere(name)
