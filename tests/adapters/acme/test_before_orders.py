@@ -11,10 +11,7 @@ import dns.rcode
 import pytest
 
 from certferry.adapters.acme.client import Client, read_directory
-from certferry.adapters.acme.examination import (
-    NamesLook,
-    ZonesLook,
-)
+from certferry.adapters.acme.examination import NamesLook, ZonesLook
 from certferry.adapters.acme.issuer import AcmeIssuer
 from certferry.adapters.acme.network import IssuerSettings
 from certferry.adapters.acme.propagation import FixedWait

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from certferry.adapters.acme.budget import limits_at
-from certferry.adapters.acme.client import certificate_id
+from certferry.adapters.acme.csr import certificate_id
 from certferry.adapters.state.connect import connect
 from certferry.config.values import DIRECTORIES
 from certferry.core.certificates.certificate import KeyType

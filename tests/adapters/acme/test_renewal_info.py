@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.client import certificate_id
+from certferry.adapters.acme.csr import certificate_id
 from certferry.adapters.acme.network import RESTS
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import certificate_pem

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 
 from cryptography import x509
 from josepy.b64 import b64encode
@@ -31,6 +32,8 @@ from certferry.text import Text
 
 _EARLIER_KEYS = "earlier keys"
 """The note, by the directory's address, of the thumbprints of keys that were replaced."""
+
+_T = TypeVar("_T")
 
 _NOT_OURS = {"unauthorized", "accountDoesNotExist"}
 
@@ -70,13 +73,20 @@ class AccountKeeper:
             return True
         return refused.kind == "unauthorized" and not client.knows(account_key(account))
 
-    def sign_in_anew(self, client: Client, account: AcmeAccount) -> AcmeAccount:
-        """Forget an account the CA no longer knows, if no run has replaced it; sign in again."""
+    def for_account(self, client: Client, request: Callable[[AcmeAccount], _T]) -> _T:
+        """Sign in and make a request; once more with a new account if the CA forgot this one."""
+        account = self.sign_in(client)
+        try:
+            return request(account)
+        except Refused as refused:
+            if not self.is_unknown(client, account, refused):
+                raise
+        # Another run may have replaced it, or the CA know its next key.
         if account.next_key_pem is None:
             self._state.forget_account(account.directory, account.key_pem)
         elif self._settled(client, account) == account:
             self._state.replace_account(account, None)
-        return self.sign_in(client)
+        return request(self.sign_in(client))
 
     def _settled(self, client: Client, account: AcmeAccount) -> AcmeAccount:
         """Return the account with the key in force, as the CA says after an interrupted change."""
@@ -233,15 +243,11 @@ def account_key(account: AcmeAccount) -> JWKEC:
 
 def key_of(key_pem: Secret, directory: str) -> JWKEC:
     """Read the key of an account at a directory. Raises `StateError`."""
-    try:
+    with suppress(JoseError):
         key = JWKEC.load(key_pem.reveal().encode())
-    except JoseError:
-        key = None
-    if not isinstance(key, JWKEC):
-        raise StateError(
-            Text("the account key for {directory} cannot be read", directory=directory)
-        )
-    return key
+        if isinstance(key, JWKEC):
+            return key
+    raise StateError(Text("the account key for {directory} cannot be read", directory=directory))
 
 
 def _with_new_key(account: AcmeAccount) -> AcmeAccount:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from acme.client import ClientV2
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from josepy.b64 import b64encode
 from josepy.errors import Error as JoseError
 from josepy.json_util import field
 from josepy.jwa import ES256, ES384, RS256
@@ -437,22 +435,6 @@ def _without_nulls(document: Any) -> Any:
     return document
 
 
-# renewal information (RFC 9773 §4)
-
-
-def certificate_id(cert_pem: str) -> str | None:
-    """Return the identifier of a certificate (§4.1); `None` without its authority's."""
-    certificate = x509.load_pem_x509_certificate(cert_pem.encode())
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return None
-    serial = certificate.serial_number
-    size = math.ceil((max(serial, ~serial).bit_length() + 1) / 8)  # with room for the sign
-    authority, number = found.value.key_identifier, serial.to_bytes(size, "big", signed=True)
-    return None if authority is None else f"{_base64url(authority)}.{_base64url(number)}"
-
-
 def ask_renewal_info(
     network: Network, resource: str, identifier: str, now: Callable[[], datetime]
 ) -> RenewalInfo:
@@ -487,7 +469,3 @@ def _page(page: object) -> str | None:
         return None
     is_address = page.startswith(("https://", "http://")) and page.isascii() and page.isprintable()
     return page if is_address and " " not in page else None
-
-
-def _base64url(data: bytes) -> str:
-    return b64encode(data).decode()

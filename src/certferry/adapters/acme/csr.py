@@ -1,13 +1,15 @@
-"""Private keys of accounts and certificates, and certificate signing requests."""
+"""Private keys, certificate signing requests, and by what a CA knows a certificate."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+from josepy.b64 import b64encode
 
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.certificates.pem import pkcs8_pem
@@ -57,3 +59,16 @@ def _load(key_pem: Secret) -> _Key:
     if not isinstance(key, _Key):
         raise TypeError(type(key))
     return key
+
+
+def certificate_id(cert_pem: str) -> str | None:
+    """Return the identifier of a certificate (RFC 9773 §4.1); `None` without its authority's."""
+    certificate = x509.load_pem_x509_certificate(cert_pem.encode())
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return None
+    serial = certificate.serial_number
+    size = math.ceil((max(serial, ~serial).bit_length() + 1) / 8)  # with room for the sign
+    authority, number = found.value.key_identifier, serial.to_bytes(size, "big", signed=True)
+    return None if authority is None else b".".join(map(b64encode, (authority, number))).decode()

@@ -296,38 +296,26 @@ class Sweep:
 
     def _remove(self, record: ChallengeRecord, now: datetime) -> None:
         """Remove a record at the account that has its zone. Raises `ZoneNotFound` if none has."""
-        if not is_challenge_value(record.value):
-            _log.warning(
-                Text(
-                    "{lineage}: the state names a TXT record at {name} that is no challenge; it is"
-                    " left alone. See who can write to the state",
-                    lineage=record.lineage,
-                    name=record.name,
-                )
-            )
-        elif not record.is_ours:
-            _log.warning(
-                Text(
-                    "{lineage}: the state names the TXT record {value} at {name} in a row that"
-                    " certferry did not write; it is left alone. See who can write to the state",
-                    lineage=record.lineage,
-                    name=record.name,
-                    value=record.value,
-                )
-            )
-        else:
+        if record.is_ours and is_challenge_value(record.value):
             missing: errors.ZoneNotFound | None = None
             for dns in self.accounts:
                 try:
-                    self._remove_at(dns, record, now)
+                    return self._remove_at(dns, record, now)
                 except errors.ZoneNotFound as failure:
                     missing = missing or failure
-                else:
-                    return
             if missing is not None:
                 raise missing
-            return
-        self.state.drop_challenge_record(record)
+            return None
+        _log.warning(
+            Text(
+                "{lineage}: the state names the TXT record {value} at {name} in a row that"
+                " certferry did not write; it is left alone. See who can write to the state",
+                lineage=record.lineage,
+                name=record.name,
+                value=quoted(record.value),
+            )
+        )
+        return self.state.drop_challenge_record(record)
 
     def _remove_at(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
         found = dns.remove_txt(record.name, record.value, record.handle)

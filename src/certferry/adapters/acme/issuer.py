@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 from certferry import errors
 from certferry.adapters.acme.account import AccountKeeper, account_key, thumbprint
 from certferry.adapters.acme.budget import Budget
-from certferry.adapters.acme.client import Client, ask_renewal_info, certificate_id, opened
+from certferry.adapters.acme.client import Client, ask_renewal_info, opened
+from certferry.adapters.acme.csr import certificate_id
 from certferry.adapters.acme.dns01 import OrderContext, Sweep, known_to_be_taken
 from certferry.adapters.acme.examination import NamesLook
 from certferry.adapters.acme.network import IssuerSettings, Network, opened_network
 from certferry.adapters.acme.order import Ordering
 from certferry.adapters.acme.persist import NOT_OFFERED, PersistProofs
-from certferry.adapters.acme.problems import Refused
 from certferry.adapters.acme.propagation import Propagation, must_be_writable
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.certificates.certificate import CertificateBundle
@@ -61,21 +61,16 @@ class AcmeIssuer:
     def __post_init__(self) -> None:
         settings, resolvers, bundle = self.settings, self.resolvers, self.settings.ca_bundle
         if bundle is not None and not bundle.is_file():
-            raise errors.ConfigError(
-                Text("there is no file {path}", path=bundle),
-                hint=Text(
-                    "`ca_bundle` under [acme] is a PEM file with one or more CA certificates"
-                ),
-            )
+            hint = Text("`ca_bundle` under [acme] is a PEM file with one or more CA certificates")
+            raise errors.ConfigError(Text("there is no file {path}", path=bundle), hint=hint)
         self._directory = settings.directory
         self._silent: errors.CaUnavailable | None = None
         self._turns = threading.BoundedSemaphore(MOST_ORDERS)
         self._accounts = AccountKeeper(settings, self.state)
         self._persist: PersistProofs | None = None
         if settings.dns_persist and resolvers is not None:
-            self._persist = PersistProofs(
-                self._directory, self.state, resolvers, self.now, self._offer
-            )
+            proofs = PersistProofs(self._directory, self.state, resolvers, self.now, self._offer)
+            self._persist = proofs
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `Issuer.must_be_provable`."""
@@ -114,14 +109,7 @@ class AcmeIssuer:
                 must_not_be_behind(urlsplit(self._directory).netloc, client.ahead)
             check = partial(self._must_be_allowed, request.names, standing, client.identities)
             ordering = Ordering(self.settings, client, request, lease, context, check)
-            account = self._accounts.sign_in(client)
-            try:
-                return ordering.fulfil()
-            except Refused as refused:
-                if not self._accounts.is_unknown(client, account, refused):
-                    raise
-            self._accounts.sign_in_anew(client, account)
-            return ordering.fulfil()
+            return self._accounts.for_account(client, lambda _: ordering.fulfil())
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """See `Issuer.sweep`."""
@@ -227,14 +215,9 @@ def persist_record(
         if client.offer is None:
             hint = Text("until it does, challenges are written by an account (`dns`)")
             raise errors.OrderFailed(NOT_OFFERED, hint=hint)
-        account = accounts.sign_in(client)
-        try:
-            facts = client.account(account.url or "")
-        except Refused as refused:
-            if not accounts.is_unknown(client, account, refused):
-                raise
-            account = accounts.sign_in_anew(client, account)
-            facts = client.account(account.url or "")
+        account, facts = accounts.for_account(
+            client, lambda account: (account, client.account(account.url or ""))
+        )
         if facts.status != "valid":
             raise errors.OrderFailed(
                 Text("the account {url} is {status} at the CA", url=facts.url, status=facts.status),

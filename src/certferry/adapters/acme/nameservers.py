@@ -19,15 +19,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-from certferry.adapters.acme.resolvers import (
-    NO_ANSWER,
-    PAYLOAD,
-    UNREADABLE,
-    HttpsResolver,
-    Unheard,
-    made_up_among,
-    to_name,
-)
+from certferry.adapters.acme import resolvers
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
@@ -75,7 +67,7 @@ def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading
     answer: networks block one and not the other, and proxies often take UDP alone. Never raises.
     """
     query = dns.message.make_query(
-        to_name(name), dns.rdatatype.TXT, use_edns=0, payload=PAYLOAD, flags=0
+        resolvers.to_name(name), dns.rdatatype.TXT, use_edns=0, payload=resolvers.PAYLOAD, flags=0
     )
     seconds = answer_within.total_seconds()
 
@@ -95,12 +87,12 @@ def _heard(exchange: Callable[[], dns.message.Message], name: str) -> Reading:
     try:
         response = exchange()
     except dns.exception.Timeout:
-        return Reading(Heard.SILENCE, NO_ANSWER)
+        return Reading(Heard.SILENCE, resolvers.NO_ANSWER)
     except OSError as exc:
         heard = Heard.NO_ROUTE if exc.errno in NO_ROUTE else Heard.SILENCE
         return Reading(heard, system_words(exc))
     except (dns.exception.DNSException, EOFError):
-        return Reading(Heard.SILENCE, UNREADABLE)
+        return Reading(Heard.SILENCE, resolvers.UNREADABLE)
     return read(response, name)
 
 
@@ -147,7 +139,7 @@ def _refusal(response: dns.message.Message) -> Reading | None:
 
 def _txt_records(response: dns.message.Message, name: str) -> dns.rrset.RRset | None:
     return response.get_rrset(
-        dns.message.ANSWER, to_name(name), dns.rdataclass.IN, dns.rdatatype.TXT
+        dns.message.ANSWER, resolvers.to_name(name), dns.rdataclass.IN, dns.rdatatype.TXT
     )
 
 
@@ -159,28 +151,28 @@ Opinions = Mapping[str, Mapping[str, Reading]]
 """Name → resolver, as it is called in sentences → what it said."""
 
 
-def opinions_of(resolvers: Sequence[HttpsResolver], names: Iterable[str]) -> Opinions:
+def opinions_of(asked: Sequence[resolvers.HttpsResolver], names: Iterable[str]) -> Opinions:
     """Ask each resolver over HTTPS for each name, side by side."""
     names = list(names)
-    with ThreadPoolExecutor(max(len(resolvers), 1)) as threads:
-        answers = list(threads.map(lambda one: _ask(one, names), resolvers))
+    with ThreadPoolExecutor(max(len(asked), 1)) as threads:
+        answers = list(threads.map(lambda one: _ask(one, names), asked))
     return {
-        name: {one.called: found[n] for one, found in zip(resolvers, answers, strict=True)}
+        name: {one.called: found[n] for one, found in zip(asked, answers, strict=True)}
         for n, name in enumerate(names)
     }
 
 
-def _ask(resolver: HttpsResolver, names: Sequence[str]) -> list[Reading]:
+def _ask(resolver: resolvers.HttpsResolver, names: Sequence[str]) -> list[Reading]:
     """Ask one resolver; when it is silent once, the other names are not asked for."""
     readings: list[Reading] = []
     for name in names:
         if readings and readings[-1].heard is Heard.SILENCE:
             readings.append(readings[-1])
             continue
-        query = dns.message.make_query(to_name(name), dns.rdatatype.TXT)
+        query = dns.message.make_query(resolvers.to_name(name), dns.rdatatype.TXT)
         try:
             readings.append(read_kept(resolver.ask(query), name))
-        except Unheard as silence:
+        except resolvers.Unheard as silence:
             readings.append(Reading(Heard.SILENCE, silence.problem))
     return readings
 
@@ -212,7 +204,7 @@ def with_reasons(hosts: Mapping[str, Text]) -> list[Text]:
 
 
 NO_ADDRESS = Text("has no address")
-UNASKED = Reading(Heard.SILENCE, NO_ANSWER)
+UNASKED = Reading(Heard.SILENCE, resolvers.NO_ANSWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +228,8 @@ class ServerVerdict(Enum):
 def judged_server(
     readings: Sequence[Reading], wanted: frozenset[str]
 ) -> tuple[ServerVerdict, Text]:
-    """Judge a server by the readings of its addresses: each that answers must show every value.
-
-    Silent ones are forgiven while another answers. A server that this host cannot send to, as an
-    IPv6-only one, is left out: it would never be seen.
+    """Judge a server: each address that answers must show every value; silent ones are forgiven
+    while another answers. One that this host cannot send to (IPv6 alone) is left out.
     """
     if not readings:
         return ServerVerdict.MISSING, NO_ADDRESS
@@ -308,15 +298,9 @@ class PropagationStatus:
     @property
     def incomplete(self) -> list[Sought]:
         """What some host that can be asked does not show yet, or what none shows."""
-        return [
-            one
-            for one in self.sought
-            if one.name not in self._accepted
-            and (
-                not self._judged(one, ServerVerdict.SEEN)
-                or self._judged(one, ServerVerdict.MISSING)
-            )
-        ]
+        waiting = [one for one in self.sought if one.name not in self._accepted]
+        missing, seen = ServerVerdict.MISSING, ServerVerdict.SEEN
+        return [o for o in waiting if self._judged(o, missing) or not self._judged(o, seen)]
 
     @property
     def unheard(self) -> list[Sought]:
@@ -343,22 +327,19 @@ class PropagationStatus:
 
     def account(self) -> list[Text]:
         """Return for each name that is not seen everywhere where it is, where not, and why."""
+        seen, missing = Text("was seen at {servers}"), Text("; missing at {servers}")
+        unreachable = Text("; not reachable from here: {servers}")
+
+        def reasons(one: Sought, verdict: ServerVerdict) -> list[Text]:
+            return with_reasons(self._judged(one, verdict))
+
         return [
             Text(
                 "{name} {seen}{missing}{unreachable}",
                 name=one.name,
-                seen=_listed(
-                    Text("was seen at {servers}"),
-                    [*self._judged(one, ServerVerdict.SEEN)] or [Text("none")],
-                ),
-                missing=_listed(
-                    Text("; missing at {servers}"),
-                    with_reasons(self._judged(one, ServerVerdict.MISSING)),
-                ),
-                unreachable=_listed(
-                    Text("; not reachable from here: {servers}"),
-                    with_reasons(self._judged(one, ServerVerdict.LEFT_OUT)),
-                ),
+                seen=_listed(seen, [*self._judged(one, ServerVerdict.SEEN)] or [Text("none")]),
+                missing=_listed(missing, reasons(one, ServerVerdict.MISSING)),
+                unreachable=_listed(unreachable, reasons(one, ServerVerdict.LEFT_OUT)),
             )
             for one in self.incomplete
         ]
@@ -383,7 +364,7 @@ def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) ->
     addresses = {
         a for one in status.incomplete for host in one.hosts for a in status.addresses[host]
     }
-    if made_up := made_up_among(list(addresses)):
+    if made_up := resolvers.made_up_among(list(addresses)):
         return Text(
             "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS"
             " bypass it, or name resolvers that it leaves alone in [dns].resolvers or [dns].doh",
@@ -399,39 +380,34 @@ def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) ->
                 for resolver, found in inventing.items()
             ],
         )
-    heard = status.heard()
+    heard, missing = status.heard(), status.missing()
+    servers = sorted(heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set()))
     if heard.keys() == {Heard.SILENCE}:
-        return Text(
+        fix = Text(
             "no name server answered at all: this host may not be allowed to ask them directly; let"
             " it send to port 53 outbound, UDP and TCP, of any address, or check the name servers"
-            " of {zones}; where it may not, set `doh` or `wait` under [dns]",
-            zones=zones,
+            " of {zones}; where it may not, set `doh` or `wait` under [dns]"
         )
-    if heard.keys() - {Heard.SILENCE} == {Heard.HEARSAY}:
-        return Text(
+    elif heard.keys() - {Heard.SILENCE} == {Heard.HEARSAY}:
+        fix = Text(
             "a router or a proxy seems to answer in place of the name servers of {zones}:"
             " let this host's queries to port 53 bypass it, UDP and TCP, or set `doh` or `wait`"
-            " under [dns]",
-            zones=zones,
+            " under [dns]"
         )
-    refusing = heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set())
-    if refusing:
-        return Text(
-            "{servers} should serve {zones} and do not: correct the name servers at the registrar",
-            servers=sorted(refusing),
-            zones=zones,
+    elif servers:
+        fix = Text(
+            "{servers} should serve {zones} and do not: correct the name servers at the registrar"
         )
-    missing = status.missing()
-    if missing and set(missing.values()) == {NO_ANSWER} and Heard.ANSWER in heard:
-        return Text(
+    elif missing and set(missing.values()) == {resolvers.NO_ANSWER} and Heard.ANSWER in heard:
+        servers = sorted(missing)
+        fix = Text(
             "this host gets no answer from {servers}, but one from other name servers of {zones}:"
             " let it send to port 53 outbound, UDP and TCP, of every address (firewall, security"
-            " group)",
-            servers=sorted(missing),
-            zones=zones,
+            " group)"
         )
-    return Text(
-        "check that {zones} is delegated to the provider that the record was written at, or give "
-        "it longer with [dns].propagation_timeout",
-        zones=zones,
-    )
+    else:
+        fix = Text(
+            "check that {zones} is delegated to the provider that the record was written at, or"
+            " give it longer with [dns].propagation_timeout"
+        )
+    return fix.filled(zones=zones, servers=servers)

@@ -10,15 +10,7 @@ from datetime import timedelta
 
 from certferry import errors
 from certferry.adapters.acme import csr
-from certferry.adapters.acme.client import (
-    INVALID,
-    PENDING,
-    READY,
-    VALID,
-    Client,
-    Order,
-    certificate_id,
-)
+from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Client, Order
 from certferry.adapters.acme.dns01 import OrderContext, Solver
 from certferry.adapters.acme.network import IssuerSettings, Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
@@ -149,7 +141,7 @@ class Ordering:
         """Order, naming what is replaced if the CA allows it: Let's Encrypt lifts limits."""
         names, replaced = self.request.names, self.request.replaced_pem
         is_known = self.client.renewal_info is not None
-        replaces = certificate_id(replaced) if replaced is not None and is_known else None
+        replaces = csr.certificate_id(replaced) if replaced is not None and is_known else None
         self._claim(exempt=replaces is not None)
         if replaces is not None:
             try:
@@ -183,7 +175,10 @@ class Ordering:
             return self._carry_out(kept, order)
         except (errors.AuthorizationFailed, errors.OrderFailed) as failure:
             if isinstance(failure, errors.AuthorizationFailed):
-                self._count(failure)
+                ordered = {base_name(name) for name in self.request.names}
+                if failed := tuple(name for name in failure.names if base_name(name) in ordered):
+                    state, directory = self.context.state, self.settings.directory
+                    state.save_failed_proofs(directory, failed, self.context.now())
             self._forget()
             raise
         except Refused as refused:
@@ -240,15 +235,6 @@ class Ordering:
                 retry=errors.Retry.LATER,
             )
         return refused_order(order.problem)
-
-    def _count(self, failure: errors.AuthorizationFailed) -> None:
-        """Count the proofs that the CA did not accept, of the names that were ordered."""
-        ordered = {base_name(name) for name in self.request.names}
-        failed = tuple(name for name in failure.names if base_name(name) in ordered)
-        if failed:
-            self.context.state.save_failed_proofs(
-                self.settings.directory, failed, self.context.now()
-            )
 
     def _forget(self) -> None:
         # An order too many costs one look; an error here would hide why it failed.

@@ -199,7 +199,14 @@ def _refused_request(refused: Refused, now: datetime) -> IssuanceError:
     elif refused.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return refused_order(refused.problem, retry) if refused.problem else not_acme(status)
     message = _MESSAGES[error].filled(problem=in_words(refused.problem or _problem("HTTP", status)))
-    return error(message, hint=for_status(error, moment), retry=retry)
+    hint = _BUSY if error is CaUnavailable else _RATE
+    if error is RateLimited and moment is not None:
+        hint = Text(
+            "run `certferry sync` again after {moment}; certificates for tests belong to a staging"
+            " directory",
+            moment=moment,
+        )
+    return error(message, hint=hint, retry=retry)
 
 
 def _not_reached(failure: requests.RequestException) -> CaUnavailable:
@@ -372,19 +379,6 @@ FOR_REQUESTS: dict[str, Text] = {
     ),
 }
 """Problems found with an order, a request or the account."""
-
-
-def for_status(error: type[IssuanceError], moment: datetime | None) -> Text:
-    """Return the hint where the HTTP status alone decides. `moment`: when the CA takes more."""
-    if error is not RateLimited:
-        return _BUSY
-    if moment is None:
-        return _RATE
-    return Text(
-        "run `certferry sync` again after {moment}; certificates for tests belong to a staging"
-        " directory",
-        moment=moment,
-    )
 
 
 def for_transport(failure: requests.RequestException) -> Text:

@@ -11,19 +11,7 @@ from functools import partial
 from itertools import chain
 from typing import Protocol
 
-from certferry.adapters.acme.nameservers import (
-    Heard,
-    PropagationStatus,
-    Reading,
-    Sought,
-    advice,
-    ask,
-    dissent,
-    is_shown,
-    opinions_of,
-    those_heard,
-    with_reasons,
-)
+from certferry.adapters.acme import nameservers
 from certferry.adapters.acme.network import growing
 from certferry.adapters.acme.resolvers import DNS_PORT, DnsLookup, HttpsResolver
 from certferry.core.certificates.names import base_name, challenge_name
@@ -138,31 +126,25 @@ def explained(
     problem: ZoneNotFound, asked: str, place: str, propagation: Propagation
 ) -> ZoneNotFound:
     """Add which CNAME has led away from any zone, does not count, or was not looked for."""
+    hint, target = problem.hint, None
     if not propagation.sees_cnames:
+        hint = _WITHOUT_WAIT
         message = Text(
             "{problem}; whether a CNAME leads elsewhere is not known, since with `wait` under [dns]"
-            " nothing is asked",
-            problem=problem.message,
+            " nothing is asked"
         )
-        return ZoneNotFound(message, hint=_WITHOUT_WAIT)
-    if place != asked:
+    elif place != asked:
+        message = Text("the CNAME at {name} leads to {place}, and {problem}")
+    else:
+        target = propagation.wildcard_alias(asked)
+        if target is None:
+            return problem
         message = Text(
-            "the CNAME at {name} leads to {place}, and {problem}",
-            name=asked,
-            place=place,
-            problem=problem.message,
+            "{problem}; the CNAME to {target} that is seen there is a wildcard's and counts for"
+            " nothing, since it gives way to what is set at the name itself"
         )
-        return ZoneNotFound(message, hint=problem.hint)
-    target = propagation.wildcard_alias(asked)
-    if target is None:
-        return problem
-    message = Text(
-        "{problem}; the CNAME to {target} that is seen there is a wildcard's and counts for"
-        " nothing, since it gives way to what is set at the name itself",
-        problem=problem.message,
-        target=target,
-    )
-    return ZoneNotFound(message, hint=problem.hint)
+    said = message.filled(problem=problem.message, name=asked, place=place, target=target)
+    return ZoneNotFound(said, hint=hint)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -182,39 +164,27 @@ class DnsPropagation:
     answer_within: timedelta = ANSWER_WITHIN
     over_https: Sequence[HttpsResolver] = ()
     chosen: bool = False
+    sees_cnames = True
 
     def __post_init__(self) -> None:
         self._where = DnsLookup(self.resolvers, self.answer_within, self.over_https)
 
-    @property
-    def sees_cnames(self) -> bool:
-        """They are looked for."""
-        return True
-
     def follow(self, name: str) -> str:
-        """See `Propagation.follow`. A wildcard's alias does not count: it no longer applies once
-        something is written at the name (RFC 4592 §2.2.1).
-
-        Raises `DnsRejected` for a loop or an overlong chain, and `DnsUnavailable`.
-        """
+        """See `Propagation.follow`. Raises `DnsRejected` for a loop or an overlong chain."""
         target = self._where.alias(name)
+        # A wildcard's no longer applies once something is written here (RFC 4592 §2.2.1).
         if target is None or self._made_up_beside(name) == target:
             return name
         names = [name]
         while target is not None:
-            if target in names:
-                raise DnsRejected(
-                    Text("CNAME loop at {name}", name=target),
-                    hint=Text(
-                        "correct the CNAME records: {chain}", chain=" → ".join([*names, target])
-                    ),
-                )
+            is_loop = target in names
             names.append(target)
-            if len(names) > 1 + LONGEST_CHAIN:
-                raise DnsRejected(
-                    Text("{name} has too many aliases in a row", name=name),
-                    hint=Text("correct the CNAME records: {chain}", chain=" → ".join(names)),
-                )
+            if is_loop or len(names) > 1 + LONGEST_CHAIN:
+                problem = Text("{name} has too many aliases in a row", name=name)
+                if is_loop:
+                    problem = Text("CNAME loop at {name}", name=target)
+                hint = Text("correct the CNAME records: {chain}", chain=" → ".join(names))
+                raise DnsRejected(problem, hint=hint)
             target = self._where.alias(target)
         return names[-1]
 
@@ -230,9 +200,7 @@ class DnsPropagation:
 
     def wait(self, wanted: Wanted, report: Report) -> None:
         """Return once every name server that has an address shows all values, or, where none can be
-        heard from here, the resolvers over HTTPS do.
-
-        Raises `PropagationTimeout`, `DnsUnavailable`, `ZoneNotFound`, and what the pause raises.
+        heard from here, the resolvers over HTTPS do. Raises `DnsError`, and what the pause does.
         """
         since = self.now()
         deadline = since + self.timeout
@@ -252,7 +220,7 @@ class DnsPropagation:
                     return
                 if left <= 0:
                     raise self._too_late(status, wanted)
-                servers = with_reasons(status.missing())
+                servers = nameservers.with_reasons(status.missing())
                 what = Text("waiting for the challenge to appear at {servers}", servers=servers)
                 if not servers:
                     what = Text("no name server can be reached from here")
@@ -261,13 +229,15 @@ class DnsPropagation:
                 # A resolver may have failed once.
                 status.addresses |= self._addresses(status.unlocated, latest)
 
-    def _begin(self, wanted: Wanted, latest: datetime) -> PropagationStatus:
+    def _begin(self, wanted: Wanted, latest: datetime) -> nameservers.PropagationStatus:
         """Find the name servers of every name."""
         zones = {name: self._where.zone_of(name) for name in wanted}
         hosts = {z: self._where.name_servers(z)[:MOST_HOSTS] for z in set(zones.values())}
-        sought = [Sought(n, zones[n], values, hosts[zones[n]]) for n, values in wanted.items()]
+        sought = [
+            nameservers.Sought(n, zones[n], values, hosts[zones[n]]) for n, values in wanted.items()
+        ]
         addresses = self._addresses(chain.from_iterable(hosts.values()), latest)
-        return PropagationStatus(sought, addresses)
+        return nameservers.PropagationStatus(sought, addresses)
 
     def _addresses(self, hosts: Iterable[str], latest: datetime) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = dict.fromkeys(hosts, ())
@@ -276,13 +246,15 @@ class DnsPropagation:
                 found[host] = self._where.addresses(host)[:MOST_ADDRESSES]
         return found
 
-    def _ask_elsewhere(self, status: PropagationStatus) -> None:
+    def _ask_elsewhere(self, status: nameservers.PropagationStatus) -> None:
         """Accept what other resolvers show of the names whose servers cannot be heard from here."""
         unheard = {one.name: one.values for one in status.unheard}
         if not unheard or not self.over_https:
             return
-        status.opinions = opinions_of(self.over_https, unheard)
-        shown = [n for n, values in unheard.items() if is_shown(status.opinions[n], values)]
+        status.opinions = nameservers.opinions_of(self.over_https, unheard)
+        shown = [
+            n for n, values in unheard.items() if nameservers.is_shown(status.opinions[n], values)
+        ]
         status.accept(shown)
         if shown:
             log.warning(
@@ -293,7 +265,7 @@ class DnsPropagation:
                 )
             )
 
-    def _warn_of_oddities(self, status: PropagationStatus, wanted: Wanted) -> None:
+    def _warn_of_oddities(self, status: nameservers.PropagationStatus, wanted: Wanted) -> None:
         """Log what is odd about a challenge that is seen; the name servers have decided."""
         if status.unlocated:
             log.warning(
@@ -303,9 +275,9 @@ class DnsPropagation:
                     servers=status.unlocated,
                 )
             )
-        opinions = opinions_of(self.over_https, wanted) if self.chosen else {}
-        heard = {name: those_heard(readings) for name, readings in opinions.items()}
-        others = dissent(heard, wanted)
+        opinions = nameservers.opinions_of(self.over_https, wanted) if self.chosen else {}
+        heard = {name: nameservers.those_heard(readings) for name, readings in opinions.items()}
+        others = nameservers.dissent(heard, wanted)
         if others:
             log.warning(
                 Text(
@@ -314,14 +286,16 @@ class DnsPropagation:
                 )
             )
 
-    def _too_late(self, status: PropagationStatus, wanted: Wanted) -> PropagationTimeout:
+    def _too_late(
+        self, status: nameservers.PropagationStatus, wanted: Wanted
+    ) -> PropagationTimeout:
         """Return where each value was seen and where not, and what others say of it."""
         if self.chosen and not status.opinions:
             lacking = [one.name for one in status.incomplete]
-            status.opinions = opinions_of(self.over_https, lacking)
+            status.opinions = nameservers.opinions_of(self.over_https, lacking)
         inventing = self._where.invented() if status.unheard else {}
         account = status.account()
-        others = dissent(status.opinions, wanted)
+        others = nameservers.dissent(status.opinions, wanted)
         if others:
             account.append(Text("other resolvers: {others}", others=others))
         return PropagationTimeout(
@@ -330,10 +304,12 @@ class DnsPropagation:
                 timeout=self.timeout,
                 account=account,
             ),
-            hint=advice(status, inventing),
+            hint=nameservers.advice(status, inventing),
         )
 
-    def _look(self, status: PropagationStatus, threads: Executor, latest: datetime) -> None:
+    def _look(
+        self, status: nameservers.PropagationStatus, threads: Executor, latest: datetime
+    ) -> None:
         """Ask every address once for all that it has not shown yet, as long as there is time."""
         questions = status.to_ask()
         answers = threads.map(partial(self._ask, latest=latest), questions, questions.values())
@@ -341,15 +317,22 @@ class DnsPropagation:
             for name, reading in zip(questions[address], readings, strict=False):
                 status.note(address, name, reading)
 
-    def _ask(self, address: str, names: Iterable[str], *, latest: datetime) -> list[Reading]:
+    def _ask(
+        self, address: str, names: Iterable[str], *, latest: datetime
+    ) -> list[nameservers.Reading]:
         """Ask one address for each name; when it is silent once, the others are not asked for."""
-        readings: list[Reading] = []
+        readings: list[nameservers.Reading] = []
         for name in names:
             if self.now() >= latest:
                 break
-            unheard = readings and readings[-1].heard in {Heard.SILENCE, Heard.NO_ROUTE}
+            unheard = readings and readings[-1].heard in {
+                nameservers.Heard.SILENCE,
+                nameservers.Heard.NO_ROUTE,
+            }
             readings.append(
-                readings[-1] if unheard else ask(address, self.port, name, self.answer_within)
+                readings[-1]
+                if unheard
+                else nameservers.ask(address, self.port, name, self.answer_within)
             )
         return readings
 
@@ -361,11 +344,7 @@ class FixedWait:
     time: timedelta
     pause: Pause
     now: Callable[[], datetime]
-
-    @property
-    def sees_cnames(self) -> bool:
-        """None can be seen."""
-        return False
+    sees_cnames = False
 
     def follow(self, name: str) -> str:
         """Return the name itself."""

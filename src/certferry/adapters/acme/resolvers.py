@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -129,19 +129,10 @@ def at_urls(
 ) -> tuple[HttpsResolver, ...]:
     """Return the resolvers at these URLs, each with connections of its own."""
     timeouts = Timeouts(connect=answer_within, read=answer_within, whole=2 * answer_within)
-    return tuple(
-        HttpsResolver(
-            url,
-            HttpClient(
-                pace=Pacer(REQUESTS_PER_SECOND, pause=pause),
-                pause=pause,
-                attempts=1,  # the next look asks anew
-                timeouts=timeouts,
-                longest=LONGEST_MESSAGE,
-            ),
-        )
-        for url in urls
-    )
+    client = partial(HttpClient, pause=pause, timeouts=timeouts, longest=LONGEST_MESSAGE)
+    pace = partial(Pacer, REQUESTS_PER_SECOND, pause=pause)
+    # One attempt: the next look asks anew.
+    return tuple(HttpsResolver(url, client(pace=pace(), attempts=1)) for url in urls)
 
 
 @dataclass(eq=False)
